@@ -40,7 +40,7 @@ const MOST_OPEN: usize = 10_000;
 /// above the maximum ends the oldest admission of the key.
 const MOST_OF_ONE: usize = 100;
 
-/// The admissions of keys that answered a challenge.
+/// The admissions of keys that answered a challenge. An admission is a temporary right to read.
 ///
 /// Open challenges are not stored, because any caller could fill the store with challenges. Instead, each challenge
 /// contains a tag that only this process can compute.
@@ -76,8 +76,9 @@ impl Admissions {
     }
 }
 
-/// Number of bytes of a challenge's salt, and number of characters of its tag (128 bits each).
+/// Length of a challenge's salt, in bytes (128 bits).
 const SALT: usize = 16;
+/// Length of a challenge's tag, in hexadecimal digits (128 bits).
 const TAG: usize = 32;
 
 #[derive(Debug, Default)]
@@ -184,7 +185,7 @@ impl Admission {
             Some(token) => Err(Refusal::new(
                 Code::Unauthenticated,
                 format!(
-                    "the token {} has ended; an operator makes another with `countersign token create`",
+                    "the token {} has expired or was revoked; an operator makes tokens with `countersign token create`",
                     token.name
                 ),
             )
@@ -212,7 +213,7 @@ impl Admission {
         Ok(self.admissions.text(&sealed.boundary.id, keyid, &salt, end))
     }
 
-    /// Checks an answered challenge, and returns a bearer token that is valid for some minutes, the name of its owner
+    /// Checks an answered challenge. Returns a bearer token that is valid for some minutes, with the name of its owner
     /// and the end of its validity.
     ///
     /// # Errors

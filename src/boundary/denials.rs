@@ -66,7 +66,7 @@ impl Proposals {
             Some(row) if is_over(row.status) => return Err(wrong_state(row).into()),
             // If the clock is ahead of the log, the boundary treats no window as over.
             None if now >= signed.expires_at && self.ledger.clock_ahead().is_none() => {
-                let detail = format!("its window ended at {}, so it can't run any more", signed.expires_at);
+                let detail = format!("the window ended at {}, so the statement can't run any more", signed.expires_at);
                 return Err(Refusal::new(Code::Expired, detail).into());
             }
             _ => {}
@@ -81,7 +81,7 @@ impl Proposals {
     /// Returns the approvers who denied this statement, even if the boundary has not received the statement.
     ///
     /// # Errors
-    /// Returns `forbidden` if the caller has no read permission.
+    /// Returns `forbidden` if the caller does not have the scope `read` for all steps.
     pub fn denials(&self, caller: &Caller, digest: &AuthorizationDigest) -> Result<DenialsView, Stopped> {
         let _ = caller.demand(Scope::Read, None)?;
         let denials = self.ledger.denials(digest).map_err(|e| fault(&e))?;
@@ -104,7 +104,7 @@ impl Proposals {
         let document = signed.verify(|keyid| sealed.roster.key(keyid))?;
         let authorization = denied(document.statement())?;
         if authorization != *digest {
-            let detail = format!("the denial is of {authorization}, this proposal is {digest}");
+            let detail = format!("the denial is for {authorization}, but this proposal is {digest}");
             return Err(Refusal::new(Code::Malformed, detail).at("/payload", "another authorization").into());
         }
         check_here(&document.predicate().boundary, sealed)?;
@@ -163,7 +163,7 @@ fn who_denies(
         .or_else(|_| exclusion::judge(&signed.proposer, &signed.proposer, Tokens::Unknown, &sealed.roster))
         .map_err(|error| Refusal::new(error.code(), error.to_string()).about(&signed.proposal))?;
     let refuse = |why: &str| {
-        let detail = format!("only who could approve may deny: {why}");
+        let detail = format!("only a person who could approve may deny: {why}");
         Stopped::from(Refusal::new(Code::NotPermittedSigner, detail).about(&signed.proposal))
     };
     let Some((_, held)) = sealed.step(&signed.step.reference) else {
@@ -173,14 +173,14 @@ fn who_denies(
             let open = begun && approver.valid_before.is_none_or(|until| now < until);
             (open && !excluded.contains(&approver.name)).then(|| (approver.name.clone(), signature.keyid))
         });
-        return valid.ok_or_else(|| refuse("no signature is of an approver who is valid now"));
+        return valid.ok_or_else(|| refuse("no signature is from an approver who is valid now"));
     };
     let count = quorum::count(document.signatures(), &sealed.roster, &excluded, &held.rules, now);
     match count.counted().first() {
         Some(counted) => Ok((counted.name.clone(), counted.keyid)),
         None => {
             let why = count.uncounted().iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-            Err(refuse(if why.is_empty() { "it carries no signature" } else { &why }))
+            Err(refuse(if why.is_empty() { "the denial has no signature" } else { &why }))
         }
     }
 }

@@ -20,9 +20,10 @@ use crate::record::envelope::{Envelope, EnvelopeSignature, MAX_SIGNATURES};
 use crate::record::ident::ProposalId;
 use crate::store::message::{AdvanceStop, ProposalQuery, ProposalStep, StoredStatus};
 
-/// The pause before the next attempt if the capacity for a run is missing. The end of another run also ends the pause.
+/// Interval between two attempts to start a run while no capacity is free. If another run ends earlier, the next
+/// attempt begins at once.
 const RETRY: Duration = Duration::from_secs(2);
-/// Maximum pause before the next attempt after a fault.
+/// Maximum interval between two attempts to start a run after faults.
 const RAREST_RETRY: Duration = Duration::from_secs(60);
 
 impl Proposals {
@@ -144,7 +145,7 @@ impl Proposals {
         tracing::debug!(input = %InputDigest::of(payload), "{stopped}");
     }
 
-    /// Ends a proposal that was refused after its quorum was met. Its nonce is unspent.
+    /// Ends a proposal that was refused after its quorum was met. The nonce of the proposal stays unspent.
     async fn end(&self, id: &ProposalId, refused: &Refusal) {
         let to = match refused.code {
             Code::Denied => StoredStatus::Denied,
@@ -155,7 +156,7 @@ impl Proposals {
         let at = self.crossing.now();
         let advance = ProposalStep { proposal: id.clone(), from: vec![StoredStatus::Approved], to, at, detail };
         if let Err(AdvanceStop::Fault(error)) = self.ledger.advance(advance).await {
-            tracing::error!(proposal = %id, "its refusal could not be stored: {error}");
+            tracing::error!(proposal = %id, "the refusal of this proposal could not be stored: {error}");
         }
         self.changes.notify(id);
     }

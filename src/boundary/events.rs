@@ -22,8 +22,8 @@ use crate::record::receipt::Receipt;
 use crate::record::stream_name::StreamName;
 use crate::store::message::{Proposal, StoredStatus};
 
-/// The interval of checks after the claim and before the recording begins, because a reader could miss a change in this
-/// time.
+/// Interval between two checks of the state, in the time after the claim and before the recording begins. The checks
+/// are needed because a reader could miss a change in this time.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// A reader of a proposal's events.
@@ -31,7 +31,7 @@ pub struct Events {
     proposals: Arc<Proposals>,
     caller: Caller,
     id: ProposalId,
-    /// Number of the event up to which the reader skips events.
+    /// Number of the last event that the reader skips.
     after: u64,
     number: u64,
     phase: Phase,

@@ -32,9 +32,9 @@ use crate::record::token::Scope;
 use crate::store::ledger::Ledger;
 use crate::store::message::{Proposal, ProposalQuery, Retention, StoredStatus};
 
-/// Maximum number of finished runs of a step in which the last success is searched.
+/// Maximum number of finished runs of a step in which the boundary searches for the last success.
 const LOOK_BACK: usize = 50;
-/// Maximum number of runs with an output among which a run is searched that the caller may see.
+/// Maximum number of runs with the same output in which the boundary searches for a run that the caller may see.
 const RUNS_OF_OUTPUT: usize = 100;
 
 /// The parts of an earlier seal that bundles under this seal need.
@@ -132,7 +132,7 @@ pub struct EvidenceParts {
 }
 
 impl Evidence {
-    /// Builds the part.
+    /// Builds this part of the boundary.
     #[must_use]
     pub fn new(parts: EvidenceParts) -> Self {
         let EvidenceParts { crossing, proposals, ledger, closed, key, witnesses, health, retention } = parts;
@@ -256,7 +256,7 @@ impl Evidence {
         Ok(self.receipt_in(caller, id)?.0)
     }
 
-    /// Returns a receipt and the log that contains the receipt, which is this log or a closed log.
+    /// Returns a receipt and the log that contains the receipt. This log is the log of the boundary or a closed log.
     fn receipt_in(&self, caller: &Caller, id: &ReceiptId) -> Result<(LoggedReceipt, Within<'_>), Stopped> {
         let proposal = id.proposal();
         let mut found = None;
@@ -342,8 +342,9 @@ impl Evidence {
                 (row.size, self.witnesses.with_cosignatures(row))
             }
             Within::Closed(closed) => {
-                // The function uses the first checkpoint that includes the receipt, signed by the key of that time. If
-                // no such checkpoint exists, the function uses the last checkpoint of the closed log.
+                // The function uses the first checkpoint that includes the receipt. The boundary signed this checkpoint
+                // with the key that was valid at that time. If no such checkpoint exists, the function uses the last
+                // checkpoint of the closed log.
                 let first = closed.checkpoint_over(index).map_err(|e| fault(&e))?;
                 let row = first.map_or_else(|| closed.checkpoint(), |row| Ok(Some(row))).map_err(|e| fault(&e))?;
                 let row = row.ok_or_else(uncovered)?;
@@ -434,8 +435,8 @@ impl Evidence {
         let of = streams.iter().find(|(_, stream)| stream.blake3 == *digest);
         let (name, stream) = of.ok_or_else(|| fault(&format!("{id} does not name the output {digest}")))?;
         let detail = format!(
-            "the {name} of {id}, {} bytes, {digest}, {}, is no longer kept: outputs are deleted {} after their run; the \
-             receipt still proves what they were",
+            "the {name} of {id}, {} bytes, {digest}, {}, is no longer stored: outputs are deleted {} after their run; \
+             the receipt still proves what they were",
             stream.recorded,
             stream.sha256,
             span(self.retention.outputs_s)
@@ -446,12 +447,17 @@ impl Evidence {
     /// Returns the bytes in the range `range` of a recorded output. The caller gives a range because a whole output may
     /// be too large for memory.
     ///
-    /// # Errors Returns the same refusals as [`Self::output_size`]. Returns a fault if the output has fewer bytes.
+    /// # Errors
+    /// Returns the same refusals as [`Self::output_size`]. Returns a fault if the output has fewer bytes.
     pub fn output(&self, caller: &Caller, digest: &Blake3Digest, range: Range<u64>) -> Result<Vec<u8>, Stopped> {
         let (ledger, _) = self.output_in(caller, digest)?;
         let wanted = range.end.saturating_sub(range.start);
         let bytes = ledger.output(digest, range).map_err(|e| fault(&e))?.unwrap_or_default();
-        if bytes.len() as u64 == wanted { Ok(bytes) } else { Err(fault(&format!("the output {digest} is cut"))) }
+        if bytes.len() as u64 == wanted {
+            Ok(bytes)
+        } else {
+            Err(fault(&format!("the stored output {digest} is too short")))
+        }
     }
 
     /// Returns the newest signed checkpoint of the log, with its cosignatures.
@@ -476,7 +482,7 @@ impl Evidence {
             .ok_or_else(|| Refusal::new(Code::NotFound, "the log has no such tile").into())
     }
 
-    /// Returns a tile of log entries, for callers with read permission.
+    /// Returns a tile of log entries, for callers with the scope `read` for all steps.
     ///
     /// # Errors
     /// Returns `forbidden` if the caller may not read, and `not-found` if the tile is beyond the end of the log.
@@ -508,7 +514,7 @@ impl Evidence {
         path.ok_or_else(|| Refusal::new(Code::NotFound, detail).into())
     }
 
-    /// Returns a blob of the log, for callers with read permission.
+    /// Returns a blob of the log, for callers with the scope `read` for all steps.
     ///
     /// # Errors
     /// Returns `forbidden` if the caller may not read, and `not-found` if the log names no such blob.
@@ -519,8 +525,7 @@ impl Evidence {
     }
 }
 
-/// Returns the parts of an earlier seal that bundles share, which are its index, its shared JSON and the leaves of its
-/// registry.
+/// Returns the parts of an earlier seal that bundles share: its index, its shared JSON and the leaves of its registry.
 fn earlier_seal(ledger: &Ledger, digest: SealDigest) -> Result<Earlier, Stopped> {
     let seals = ledger.seals().map_err(|e| fault(&e))?;
     let entry = seals.iter().find(|entry| entry.digest == digest);
@@ -564,7 +569,7 @@ fn blob_text(ledger: &Ledger, digest: [u8; 32]) -> Result<String, Stopped> {
     let bytes = ledger.blob(&digest).map_err(|e| fault(&e))?;
     let bytes = bytes.ok_or_else(|| fault(&format!("the blob {digest} is missing")))?;
     if sha256(&bytes) != *digest.as_bytes() {
-        return Err(fault(&format!("the blob {digest} is not what its name says")));
+        return Err(fault(&format!("the bytes of the blob {digest} do not match its digest")));
     }
     String::from_utf8(bytes).map_err(|e| fault(&e))
 }

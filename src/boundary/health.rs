@@ -52,7 +52,7 @@ pub struct Health {
 }
 
 impl Health {
-    /// Builds the part.
+    /// Builds this part of the boundary.
     #[must_use]
     pub fn new(crossing: Arc<Crossing>, ledger: Ledger, sandbox: Arc<dyn Sandbox>, witnesses: Arc<Witnessing>) -> Self {
         Self { crossing, ledger, sandbox, witnesses, notes: Notes::default() }
@@ -63,7 +63,7 @@ impl Health {
         self.notes.lock().reseal = failed;
     }
 
-    /// Stores the operator's notes that were found at the start of the service.
+    /// Stores the notes for the operator that were found at the start of the service.
     pub fn set_notes(&self, notes: Vec<String>) {
         self.notes.lock().start = notes;
     }
@@ -90,8 +90,8 @@ impl Health {
     }
 
     /// Finds the steps of the seal in force that this host can't run, and the steps whose quorum can't be met. The log
-    /// of the service, `/ready` and `doctor` report the steps. The boundary refuses proposals for steps that can't run,
-    /// before a person signs.
+    /// of the service, `/ready` and `doctor` report the steps. So the boundary can refuse a proposal for a step that
+    /// can't run, before a person signs the proposal.
     pub fn note_seal(&self) -> Vec<String> {
         let sealed = self.crossing.state();
         let beyond = steps_beyond_the_host(&sealed, &*self.sandbox);
@@ -113,7 +113,7 @@ impl Health {
         self.notes.lock().beyond.clone()
     }
 
-    /// Returns whether the boundary accepts and runs proposals, with notes for an operator.
+    /// Returns the health report, which states if the boundary accepts and runs proposals, with notes for an operator.
     #[must_use]
     pub fn ready(&self) -> Ready {
         let probe = self.sandbox.probe();

@@ -13,14 +13,14 @@ use crate::crypto::digest::Blake3Digest;
 use crate::store::ledger::Ledger;
 use crate::store::message::Retention;
 
-/// The interval of housekeeping, which marks expired proposals, removes old nonces and summarises refusals.
+/// Interval between two rounds of housekeeping.
 const HOUSEKEEPING: Duration = Duration::from_secs(20);
-/// Minimum interval of housekeeping, used if data is stored for a few seconds only.
+/// Minimum interval between two rounds of housekeeping, used if data is stored for a few seconds only.
 const OFTENEST_HOUSEKEEPING: Duration = Duration::from_secs(1);
 /// Maximum number of outputs and proposals that one round of deletion removes.
 const RETIRE_AT_ONCE: usize = 500;
 const RETIRE_PAUSE: Duration = Duration::from_millis(20);
-/// Maximum number of nonces that one round removes. The limit prevents that runs wait for a long transaction.
+/// Maximum number of nonces that one round removes. Without the limit, runs would wait for a long transaction.
 const PRUNE_AT_ONCE: usize = 1000;
 
 /// The periodic work of the service besides the runs.
@@ -93,7 +93,7 @@ impl Housekeeping {
         if pruned.ahead_s > JUMP_S {
             tracing::warn!(
                 seconds = pruned.ahead_s,
-                "the clock is ahead of the low-water mark: pruning waits, nothing else does"
+                "the clock is ahead of the low-water mark: the removal of old nonces waits until the clock is right"
             );
         }
         self.retire().await
@@ -142,7 +142,8 @@ impl Housekeeping {
         Ok(())
     }
 
-    /// Marks the service as ending, which `/ready` reports. From this call on, the boundary verifies no new requests.
+    /// Marks the service as ending. `/ready` then reports that the service is ending. From this call on, the boundary
+    /// verifies no new requests.
     pub fn begin_ending(&self) {
         self.crossing.capacity().close_verification();
     }

@@ -89,7 +89,7 @@ impl Proposals {
     }
 
     /// Returns a refusal with the name of the approver who denied the proposal. The approver's text is in the log, for
-    /// callers with read permission.
+    /// callers with the scope `read` for all steps.
     pub(super) fn denied_by(&self, row: &Proposal) -> Result<RefusalView, Stopped> {
         let denials = self.ledger.denials(&row.core.digest).map_err(|e| fault(&e))?;
         let names: Vec<&str> = denials.iter().map(|denial| denial.approver.as_str()).collect();
@@ -121,7 +121,7 @@ impl Proposals {
         })
     }
 
-    /// Counts the stored signatures with the rules in force.
+    /// Counts the stored signatures, according to the approval rules in force.
     pub(super) fn count(
         &self,
         id: &ProposalId,

@@ -95,7 +95,7 @@ pub struct ProposalsParts {
 }
 
 impl Proposals {
-    /// Builds the part.
+    /// Builds this part of the boundary.
     #[must_use]
     pub fn new(parts: ProposalsParts) -> Self {
         let ProposalsParts { crossing, ledger, live, changes, sandbox, refusals, retention, surroundings } = parts;
@@ -107,8 +107,8 @@ impl Proposals {
     /// the statement is new.
     ///
     /// # Errors
-    /// Returns `unknown-step`, `step-changed`, `policy-denied`, `invalid-params`, `nonce-replayed` for a nonce with
-    /// another body, or `rate-limited` if too many proposals of this proposer wait.
+    /// Returns `unknown-step`, `step-changed`, `policy-denied`, `invalid-params`, `nonce-replayed` if the nonce was
+    /// already used with another body, or `rate-limited` if too many proposals of this proposer wait.
     pub async fn propose(self: &Arc<Self>, caller: &Caller, body: Propose) -> Result<(ProposalView, bool), Stopped> {
         let request = canonical::canonical_of(&body).map_err(|e| fault(&e))?;
         let outcome = self.take_in(caller, body, sha256(&request)).await;
@@ -205,8 +205,8 @@ impl Proposals {
             ProposeResult::TooManyKept { most, until } => {
                 let wait = u64::try_from(until.unix().saturating_sub(now.unix())).unwrap_or(0).max(1);
                 let detail = format!(
-                    "{most} proposals of yours were cancelled or expired before anybody signed them, and each is kept for an \
-                     hour after its window: the first is deleted in {wait} s, try again then"
+                    "{most} of your proposals were cancelled or expired without a signature, and each stays stored \
+                     for an hour after its window: the first is deleted in {wait} s, try again then"
                 );
                 Err(Refusal::new(Code::RateLimited, detail).retry_after(wait).into())
             }
@@ -300,7 +300,8 @@ impl Proposals {
                 .into());
             }
         };
-        // A caller without read permission sees only the caller's own proposals. The store selects them.
+        // A caller without the scope `read` or `operate` sees only the caller's own proposals. The store selects these
+        // proposals.
         let own_only = !caller.may(Scope::Read) && !caller.may(Scope::Operate);
         let proposer = if own_only { Some(name.clone()) } else { filter.proposer.clone() };
         if own_only && filter.proposer.as_ref().is_some_and(|asked| asked != name) {
@@ -506,9 +507,9 @@ impl Proposals {
     }
 
     /// Returns the refusal for a proposal that has no row in the store. A proposal's id begins with the time of its
-    /// creation. If this time is after the first log entry but too long ago for the shortest retention, the proposal
-    /// was deleted or never existed. The refusal does not state which case applies, so that a caller does not learn of
-    /// a hidden proposal.
+    /// creation. If this time is after the first log entry and longer ago than the shortest retention time, the
+    /// proposal was deleted or never existed. The refusal does not state which case applies, so that a caller does not
+    /// learn of a hidden proposal.
     fn missing(&self, id: &ProposalId) -> Refusal {
         let made = Timestamp::from_unix(i64::try_from(id.millis() / 1000).unwrap_or(i64::MAX));
         let kept_s = self.retention.proposals_s.min(UNSIGNED_KEPT_S);
@@ -557,7 +558,7 @@ impl Proposals {
 
     fn demand_waiting(&self, row: &Proposal, now: Timestamp) -> Result<(), Stopped> {
         if row.status.waits() && now >= row.core.expires_at {
-            let detail = format!("it expired at {}: propose it again", row.core.expires_at);
+            let detail = format!("the proposal expired at {}: propose it again", row.core.expires_at);
             return Err(Refusal::new(Code::Expired, detail).about(&row.core.id).into());
         }
         match row.status {

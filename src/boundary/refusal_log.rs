@@ -31,8 +31,8 @@ const BUDGET_PER_HOUR: u32 = 60;
 /// Maximum number of principals with a separate limit. The refusals of all other principals are only counted.
 const MOST_PRINCIPALS: usize = 10_000;
 const HOUR_S: i64 = 3600;
-/// Maximum number of log entries in which a start searches the refusals of the current hour. The search takes about a
-/// tenth of a second.
+/// Maximum number of log entries that the service reads at its start, to find the refusals of the current hour. The
+/// reading takes about a tenth of a second.
 const MOST_LOOKED_AT: usize = 100_000;
 /// Maximum number of attempts to log an entry with a new time, if other entries were logged first.
 const MOST_TRIES: usize = 8;
@@ -122,15 +122,15 @@ impl Hour {
     }
 }
 
-/// Returns the refusals of the current hour that the log contains. If the log can't be read, the service can't work
-/// anyway.
+/// Returns the refusals of the current hour that the log contains. If the log can't be read, the returned value is
+/// empty, because the service can't work without the log.
 pub(super) fn left(ledger: &Ledger) -> Refusals {
     let now = ledger.now();
     let began = Timestamp::from_unix(now.unix() / HOUR_S * HOUR_S);
     match ledger.refusals(began, MOST_LOOKED_AT) {
         Ok(logged) => Refusals::after(&logged, now),
         Err(error) => {
-            tracing::warn!("what was refused in this hour could not be read: {error}");
+            tracing::warn!("the refusals of this hour can't be read from the log: {error}");
             Refusals::default()
         }
     }
@@ -205,8 +205,8 @@ impl RefusalLog {
             .await;
     }
 
-    /// Signs and logs the statement that the function `state` creates for the time of the entry. If this fails, only
-    /// the log entry is missing, because the caller already has the refusal as an answer.
+    /// Signs and logs the statement that the function `state` creates for the time of the entry. If the function fails,
+    /// only the log entry is missing, because the caller already has the refusal as an answer.
     async fn append_refusal(
         &self,
         state: impl Fn(Timestamp) -> Result<Statement<refusal_statement::RefusalStatement>, Malformed>,
@@ -249,9 +249,9 @@ async fn append(ledger: &Ledger, sign: impl Fn(Timestamp) -> Result<Vec<u8>, Mal
     }
 }
 
-/// Returns the part of a pointer into a statement that consists of field names of the format. The other parts of a
-/// pointer are text of the input (such as an unknown field or the name of a parameter) and must never be in the log.
-/// Returns `None` if the pointer contains no field name of the format.
+/// Returns the beginning of a JSON pointer, up to the last field name or index that the format defines. The rest of the
+/// pointer is text of the input (such as an unknown field or the name of a parameter) and must never be in the log.
+/// Returns `None` if the pointer does not begin with a field name of the format.
 fn without_input(pointer: &str) -> Option<String> {
     // Parameters are checked separately, so their pointers do not begin with `/predicate`.
     let pointer = if pointer.starts_with("/params") { format!("/predicate{pointer}") } else { pointer.to_owned() };

@@ -26,9 +26,9 @@ use crate::sandbox::profile_check::Unavailable;
 use crate::store::ledger::Ledger;
 use crate::store::message::{SealWrite, TokenChange, WriteStop};
 
-/// Maximum number of lines of a failed reseal in a note.
+/// Maximum number of errors of a failed reseal that a note contains.
 const MOST_TOLD: usize = 4;
-/// Maximum number of attempts if other seals are written first.
+/// Maximum number of attempts to write a seal. An attempt fails if another seal was written first.
 const MOST_TRIES: usize = 8;
 
 /// Signs and writes a drafted seal, and reads the new state in force from the store.
@@ -69,13 +69,14 @@ pub fn restore(
     Sealed::restore(seal, payload, envelope, index, version, known, |digest| ledger.blob(digest).ok().flatten())
 }
 
-/// Checks on this host, before a seal is made, everything that the steps declare. Each declared path must exist and
-/// must be a real path, without links. A declared path must not be in the private set. No run may be able to write to a
-/// runbook directory. The function ignores missing features of the kernel, which are reported when a run begins.
+/// Checks that this host allows everything that the steps declare, before a seal is made. Each declared path must exist
+/// and must be a real path, without links. A declared path must not be in the private set. No run may be able to write
+/// to a runbook directory. The function ignores missing features of the kernel, because the boundary reports these
+/// features when a run begins.
 ///
 /// # Errors
-/// Returns every step that declares something that this host or the policy does not allow, with the place of the
-/// declaration. The list is complete, so that the operator can correct all errors together.
+/// Returns every declaration that this host or the policy does not allow, with the place of the declaration. The list
+/// is complete, so that the operator can correct all errors together.
 pub fn check_on_host(
     material: &SealContent,
     sandbox: &dyn Sandbox,
@@ -164,7 +165,7 @@ pub struct SealingParts {
 }
 
 impl Sealing {
-    /// Builds the part.
+    /// Builds this part of the boundary.
     #[must_use]
     pub fn new(parts: SealingParts) -> Self {
         let SealingParts { crossing, ledger, surroundings, key, current, sandbox, health } = parts;
@@ -219,7 +220,7 @@ impl Sealing {
     ) -> Result<bool, Stopped> {
         let _one_at_a_time = self.one_at_a_time.lock().await;
         // Read the list of tokens under the lock. A list that was read before the lock could undo another change that
-        // was sealed since.
+        // was sealed in the meantime.
         let mut all = self.ledger.tokens().map_err(|e| fault(&e))?;
         match &token {
             Some(TokenChange::Add(token)) => all.push(token.clone()),
@@ -265,7 +266,7 @@ impl Sealing {
                 Err(stop) => return Err(fault(&stop)),
             }
         }
-        Err(fault(&"the log's time runs ahead of the clock faster than a seal can follow"))
+        Err(fault(&"the time of the log moves ahead of the clock before each attempt to seal"))
     }
 }
 
@@ -282,7 +283,7 @@ fn told_shortly(failed: &str) -> String {
 
 fn not_sealed(errors: &[RegistryError]) -> Refusal {
     let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
-    let detail = format!("the runbooks are not sealed, the old ones stay in force:\n{}", lines.join("\n"));
+    let detail = format!("the runbooks are not sealed, and the old runbooks stay in force:\n{}", lines.join("\n"));
     Refusal::new(Code::Malformed, detail)
 }
 

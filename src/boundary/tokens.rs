@@ -35,7 +35,7 @@ impl Sealing {
             .collect())
     }
 
-    /// Creates a token and seals the change. Returns the secret of the token, which is shown only once. The store
+    /// Creates a token and seals the change. Returns the secret of the token. The secret is shown only once. The store
     /// contains only the digest of the secret.
     ///
     /// # Errors

@@ -48,7 +48,8 @@ pub struct WitnessRequest {
     pub size: u64,
     /// The size of the last checkpoint that this witness has cosigned, as far as the boundary knows.
     pub old: u64,
-    /// The checkpoint, with which the answer is checked. When the answer arrives, the target may have changed.
+    /// The note of the checkpoint. The check of the answer needs the note, because the target may change before the
+    /// answer arrives.
     pub note: String,
     /// The body of the request.
     pub body: String,
@@ -59,7 +60,7 @@ pub struct WitnessRequest {
 pub enum WitnessNext {
     /// The witness cosigned, so ask again when the log has grown.
     Cosigned,
-    /// The witness has cosigned another size than the boundary expected, so ask again immediately. Ask again at once.
+    /// The witness has cosigned another size than the boundary expected, so ask again immediately.
     Again,
     /// The witness did not cosign. Ask the witness again after a pause.
     Trouble(String),
@@ -131,8 +132,9 @@ impl Witnesses {
     }
 
     /// Returns the target checkpoint, or `None` if this witness has already cosigned the target. The function sets a
-    /// new target from `head` if the log has grown to `size` and each responding witness has cosigned the last target
-    /// or had enough time to cosign. So all witnesses cosign the same checkpoints.
+    /// new target from `head` if the log has grown to `size` and no responding witness still needs time for the last
+    /// target. A witness needs time until the witness has cosigned the last target, for at most some seconds. So all
+    /// witnesses cosign the same checkpoints.
     ///
     /// # Errors
     /// Returns an error if the log can't be read.
@@ -259,9 +261,7 @@ impl State {
         text: &str,
         now: Timestamp,
     ) -> Result<(), String> {
-        let odd = |why: String| {
-            format!("it answered with what is no cosignature of this checkpoint ({why}): don't count on it")
-        };
+        let odd = |why: String| format!("its answer is no cosignature of this checkpoint ({why}): ask its operator");
         let lines = note::parse_signatures(text).map_err(|error| odd(error.to_string()))?;
         // "The client MUST ignore any cosignatures from unknown keys."
         let own: Vec<_> = witness.key.lines(&lines).collect();
@@ -361,7 +361,7 @@ pub struct Witnessing {
 }
 
 impl Witnessing {
-    /// Builds the part.
+    /// Builds this part of the boundary.
     #[must_use]
     pub fn new(crossing: Arc<Crossing>, ledger: Ledger, key: Arc<BoundaryKey>, surroundings: Surroundings) -> Self {
         Self { crossing, ledger, key, witnesses: Witnesses::default(), surroundings }
@@ -382,8 +382,8 @@ impl Witnessing {
             let why = match WitnessKey::parse(&witness.vkey) {
                 Ok(_) if named.len() == MOST_WITNESSES => format!("only {MOST_WITNESSES} are asked"),
                 Ok(_) if !witness.url.starts_with("http://") => {
-                    "its address is not http://, and this version speaks no TLS: put a proxy that does beside the boundary, and \
-                     its address into the next version of the roster"
+                    "its address is not http://, and this version does not support TLS: run a TLS proxy beside \
+                     the boundary, and write the address of the proxy into the next version of the roster"
                         .to_owned()
                 }
                 Ok(key) => {
@@ -461,8 +461,8 @@ impl Witnessing {
         self.witnesses.cosigned(row.size).unwrap_or(row.note)
     }
 
-    /// Returns the checkpoint for a bundle whose last entry is `index`, which is the checkpoint with the most
-    /// cosignatures or else the newest checkpoint.
+    /// Returns the checkpoint for a bundle whose last entry is `index`. The function selects the checkpoint with the
+    /// most cosignatures. If no checkpoint has cosignatures, the function selects the newest.
     ///
     /// # Errors
     /// Returns an error if the log can't be read.
@@ -475,8 +475,8 @@ impl Witnessing {
     }
 }
 
-/// Returns the body of a request, which consists of `old <size>`, the consistency proof with one hash in each line, an
-/// empty line and the checkpoint.
+/// Returns the body of a request. The body consists of `old <size>`, the consistency proof with one hash in each line,
+/// an empty line and the checkpoint.
 fn body(old: u64, path: &[Hash], checkpoint: &str) -> String {
     let mut text = format!("old {old}\n");
     for hash in path {
@@ -488,12 +488,12 @@ fn body(old: u64, path: &[Hash], checkpoint: &str) -> String {
     text
 }
 
-/// Maximum number of checkpoints with cosignatures in memory. With several checkpoints in memory, a new bundle gets a
-/// recent checkpoint with cosignatures.
+/// Maximum number of cosigned checkpoints in memory. The boundary stores several cosigned checkpoints, because the
+/// newest checkpoint may not have its cosignatures yet when a bundle needs them.
 const KEPT_HEADS: usize = 16;
 /// Maximum time that all witnesses wait for a slow witness before the boundary chooses the next target.
 const PATIENCE_S: i64 = 5;
-/// Maximum number of consecutive conflicts in the size before a witness counts as faulty.
+/// Maximum number of consecutive conflicts about the size before a witness counts as faulty.
 const MOST_CONFLICTS: u32 = 3;
 
 #[cfg(test)]

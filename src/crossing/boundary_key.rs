@@ -16,7 +16,7 @@ pub struct BoundaryKey {
 }
 
 impl BoundaryKey {
-    /// Signs `payload` and returns the canonical JSON of the envelope, which the log stores.
+    /// Signs `payload`. Returns the canonical JSON of the envelope, in the form that the log stores.
     ///
     /// # Errors
     /// Returns an error if the envelope has no canonical form.

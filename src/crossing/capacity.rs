@@ -9,10 +9,10 @@ use crate::crossing::recorded_outputs::Outputs;
 use crate::crossing::refusal::{Refusal, Stopped, fault};
 use crate::record::code::Code;
 
-/// Bytes on disk that one run needs for rows, leaves and tiles, with their copies in the write-ahead log.
+/// Disk space that one run needs for rows, leaves and tiles and for their copies in the write-ahead log, in bytes.
 const RECEIPT_ROOM: u64 = 256 << 10;
-/// Bytes that must be free on the disk before the boundary accepts a proposal. The store and the runs of approved
-/// proposals need these bytes. `docs/operate.md` names this number.
+/// Minimum free disk space, in bytes. With less free space, the boundary accepts no proposals, because the store and
+/// the runs of approved proposals need this space. `docs/operate.md` names this number.
 pub const PROPOSAL_ROOM: u64 = 16 << 20;
 
 /// The limits of concurrent runs and requests.
@@ -27,9 +27,10 @@ pub struct CapacityLimits {
 /// Permits and disk space for runs, and permits for requests under verification.
 #[derive(Debug)]
 pub struct Capacity {
-    /// Permits for runs. Before a nonce is spent, disk space for receipt, leaf and output of the run is reserved.
+    /// Permits for runs. A run takes a permit before its nonce is spent.
     runs: Arc<Semaphore>,
-    /// Permits for requests under verification. A refusal before verification costs less than a later refusal.
+    /// Permits for requests under verification. If no permit is free, the boundary refuses a request before the costly
+    /// verification of its signatures.
     verifications: Arc<Semaphore>,
     /// Number of bytes on the disk that are reserved for runs in progress.
     reserved: Arc<AtomicU64>,
@@ -78,7 +79,8 @@ impl Capacity {
 
     /// Reserves a permit and the disk space for a run with its receipt, leaf and output.
     pub(super) fn reserve(&self, output_bytes: u64) -> Result<Room, Stopped> {
-        let permit = self.runs.clone().try_acquire_owned().map_err(|_| busy("as many steps run as may"))?;
+        let permit =
+            self.runs.clone().try_acquire_owned().map_err(|_| busy("the maximum number of runs is in progress"))?;
         // Output is written at most twice, first to a spool and then to a file or a row.
         let bytes = output_bytes.saturating_mul(2).saturating_add(RECEIPT_ROOM);
         let needed = self.reserved.fetch_add(bytes, Ordering::SeqCst).saturating_add(bytes);
@@ -99,7 +101,7 @@ impl Capacity {
     pub fn disk_trouble(&self) -> Option<String> {
         let free = match self.outputs.room() {
             Ok(free) => free,
-            Err(error) => return Some(format!("the disk of the store can't be asked for its free space: {error}")),
+            Err(error) => return Some(format!("can't read the free space of the store's disk: {error}")),
         };
         let reserved = self.reserved.load(Ordering::SeqCst);
         let needed = reserved.saturating_add(PROPOSAL_ROOM);
@@ -129,8 +131,8 @@ impl Capacity {
         Err(Refusal::new(Code::Busy, detail).retry_after(60).into())
     }
 
-    /// Returns true if a run is in progress, which means that its nonce is about to be spent or its receipt is not
-    /// durable yet.
+    /// Returns true if a run is in progress. A run is in progress from the moment before its nonce is spent until its
+    /// receipt is durable.
     #[must_use]
     pub fn is_running(&self) -> bool {
         self.reserved.load(Ordering::SeqCst) > 0

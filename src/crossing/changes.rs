@@ -7,7 +7,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::record::ident::ProposalId;
 
-/// The proposals for whose changes tasks wait.
+/// Proposals, each with the tasks that wait for a change of the proposal.
 #[derive(Debug, Default)]
 pub struct Changes {
     watched: Mutex<HashMap<ProposalId, watch::Sender<u64>>>,
@@ -48,7 +48,7 @@ impl Changes {
     }
 }
 
-/// Number of entries above which entries without a waiting task are removed.
+/// If the list has more entries than this number, the entries without a waiting task are removed.
 const SWEEP_AT: usize = 1024;
 
 #[cfg(test)]

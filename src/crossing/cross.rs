@@ -86,11 +86,11 @@ pub enum Claim {
 /// Maximum number of verdicts for one request. If the state has changed after each of these verdicts, the caller
 /// receives `busy`.
 const MOST_VERDICTS: usize = 16;
-/// The pause before a receipt is written again, if the disk is full.
+/// Interval between two attempts to write a receipt to a full disk.
 const RECEIPT_PAUSE: Duration = Duration::from_secs(1);
 const LAST_OFFERS: usize = 60;
-/// Maximum number of attempts to write output if the disk fails for another reason. One possible reason is that the
-/// process has no free descriptors.
+/// Maximum number of attempts to write output if the write fails although the disk is not full. For example, the
+/// process may have no free descriptors.
 const OUTPUT_TRIES: usize = 3;
 const OUTPUT_PAUSE: Duration = Duration::from_millis(200);
 
@@ -106,8 +106,8 @@ impl Crossing {
     /// Performs all stages of a run, in order.
     ///
     /// # Errors
-    /// Returns a refusal if the run is not allowed. Returns a fault after a failure between the commit of the nonce and
-    /// the commit of the receipt, and then the next start writes the receipt.
+    /// Returns a refusal if the run is not allowed. Returns a fault if a failure occurs between the commit of the nonce
+    /// and the commit of the receipt. In this case, the next start of the service writes the receipt.
     pub async fn cross(&self, request: CrossingRequest, permit: Option<Permit>) -> Result<Receipted, Stopped> {
         let mut accepted = self.accept(request)?;
         let mut verdicts = 0;
@@ -121,14 +121,14 @@ impl Crossing {
             }
             verdicts += 1;
             if verdicts == MOST_VERDICTS {
-                return Err(busy("what is in force changes too often just now").into());
+                return Err(busy("the state in force changes too often at this time").into());
             }
             tokio::task::yield_now().await;
         };
         // The request is verified. Release the permit, because signatures and denials of other callers need permits
         // during a long run.
         drop(permit);
-        let ran = self.run(consumed).await; // this call has no `?`, because after this point a failure is an outcome
+        let ran = self.run(consumed).await; // this call has no `?`, because now a failure is an outcome of the run
         let receipt = self.receipt(ran)?; // after this point, a fault is possible but no refusal
         self.log(receipt).await
     }
@@ -137,7 +137,7 @@ impl Crossing {
     /// does not parse the payload yet.
     ///
     /// # Errors
-    /// `malformed` or `too-large`.
+    /// Returns `malformed` or `too-large`.
     pub fn accept(&self, request: CrossingRequest) -> Result<Accepted, Stopped> {
         let signed = Signed::from_envelope(&request.envelope, Base64::Lenient)?;
         Ok(Accepted::new(signed, request.handed_in_by, request.caller))
@@ -156,7 +156,7 @@ impl Crossing {
         Ok(VerifiedRequest::new(accepted, document, sealed, version))
     }
 
-    /// Makes every check against the state in force at this time (R2), not against the state at the time of the
+    /// Checks the request against the state that is in force now (R2), not against the state at the time of the
     /// proposal.
     ///
     /// # Errors
@@ -257,8 +257,8 @@ impl Crossing {
         let decision_bytes = canonical::canonical_of(&decision).map_err(|e| fault(&e))?;
         let room = match self.capacity.reserve(signed.sandbox.limits.output_bytes) {
             Ok(room) => room,
-            // If the nonce is already spent, return the refusal that names the earlier run. After `busy`, the caller
-            // would try again without success.
+            // If the nonce is already spent, return the refusal that names the earlier run. A `busy` refusal would be
+            // wrong, because the caller would try again without success.
             Err(no_room) => {
                 return Err(match self.ledger.spent(&signed.nonce) {
                     Ok(Some(spent)) => self.replayed(&spent),
@@ -294,7 +294,7 @@ impl Crossing {
         };
         match self.ledger.consume(request).await {
             // The commit of the nonce is before the start of the step. After a crash at this point, the step has not
-            // run and never will, and recovery writes a receipt with outcome `unknown`. A lost run is better than a
+            // run and will never run, and recovery writes a receipt with outcome `unknown`. A lost run is better than a
             // step that runs twice.
             Ok(claim) => {
                 self.changes.notify(&basis.proposal);
@@ -325,9 +325,11 @@ impl Crossing {
                         &flag,
                     )
                 });
-                run.await.unwrap_or_else(|error| Report::lost(format!("the run was not seen to its end: {error}")))
+                run.await.unwrap_or_else(|error| {
+                    Report::lost(format!("the boundary did not see the end of the run: {error}"))
+                })
             }
-            Err(error) => Report::not_started(format!("no descriptor is left to watch a run: {error}")),
+            Err(error) => Report::not_started(format!("no descriptor is free to watch the run: {error}")),
         };
         tracing::info!(proposal = %proposal, end = ?report.end, ms = report.duration_ms, "ran");
         let recorded = recording.close(report.stdout.bytes, report.stderr.bytes);
@@ -485,7 +487,7 @@ impl Crossing {
             }
             tries += 1;
             if tries == OUTPUT_TRIES {
-                tracing::error!(%proposal, "its output is lost, its receipt is not: {error}");
+                tracing::error!(%proposal, "its output is lost, but its receipt will be written: {error}");
                 return RecordedRows::default();
             }
             tokio::time::sleep(OUTPUT_PAUSE).await;
@@ -520,7 +522,7 @@ impl Crossing {
             ConsumeStop::Fault(error) => return error.clone().into(),
             ConsumeStop::Replayed(spent) => return self.replayed(spent),
             // The refusal does not name the other run, because only callers who may see that run may know its id.
-            ConsumeStop::ExclusiveBusy { .. } => return busy("another run excludes this one").into(),
+            ConsumeStop::ExclusiveBusy { .. } => return busy("this run must wait for another run").into(),
             ConsumeStop::Moved | ConsumeStop::NoSeal | ConsumeStop::ClockAhead { .. } => Code::Busy,
             ConsumeStop::SignerOutside { .. } => Code::QuorumMissing,
             ConsumeStop::BadWindow | ConsumeStop::WindowTooLong { .. } => Code::Malformed,
@@ -546,7 +548,7 @@ impl Crossing {
     }
 }
 
-/// The rule how long a receipt waits for free disk space, which is limited only while the service is ending.
+/// Limits how long a receipt waits for free disk space. The limit applies only while the service is ending.
 #[derive(Debug, Default)]
 struct Patience {
     offers: usize,
@@ -563,7 +565,7 @@ impl Patience {
 
     async fn wait(&mut self, proposal: &ProposalId) {
         if self.offers.is_multiple_of(LAST_OFFERS) {
-            tracing::error!(%proposal, "the disk has no room for a receipt: it waits until there is some");
+            tracing::error!(%proposal, "the disk has no room for a receipt: the receipt waits for free disk space");
         }
         self.offers += 1;
         tokio::time::sleep(RECEIPT_PAUSE).await;
@@ -607,8 +609,8 @@ pub fn outcome_of(end: &End) -> Outcome {
 }
 
 /// Returns the start time that the receipt states. A receipt with outcome `unknown` states only one time, which is the
-/// time when the outcome was found. If the receipt stated two times, readers could take the difference for the duration
-/// of the run.
+/// time when the outcome was found. If the receipt stated two times, readers could understand the difference as the
+/// duration of the run.
 fn shown_start(outcome: &Outcome, started_at: Timestamp, finished_at: Timestamp) -> Timestamp {
     if outcome.status == Status::Unknown { finished_at } else { started_at }
 }

@@ -10,7 +10,7 @@ use crate::crossing::sealed::Sealed;
 pub struct CurrentSeal(RwLock<Arc<Sealed>>);
 
 impl CurrentSeal {
-    /// Creates the holder of the state in force, which begins with `sealed`.
+    /// Creates the value with `sealed` as the state in force.
     #[must_use]
     pub fn new(sealed: Sealed) -> Self {
         Self(RwLock::new(Arc::new(sealed)))

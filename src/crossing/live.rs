@@ -1,8 +1,8 @@
 //! Live output of runs. The boundary records the output while a run writes the output, and any number of readers can
 //! follow.
 //!
-//! A recording stores the output in the order of its arrival, up to the limit of recorded bytes. The part of the output
-//! that does not fit into a small buffer goes to an unlinked file, so that large output uses disk, not memory.
+//! A recording stores the output in the order of its arrival, up to the limit of recorded bytes. Output that does not
+//! fit into a small buffer goes to an unlinked file, so that large output uses disk space and not memory.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -22,8 +22,8 @@ use crate::sandbox::cancel_flag::CancelFlag;
 
 /// Maximum number of output bytes of a run that stay in memory.
 const IN_MEMORY: usize = 64 << 10;
-/// Maximum number of pieces of one run's output, each of which needs 8 bytes of memory. Output after the last piece is
-/// counted but not recorded.
+/// Maximum number of pieces of one run's output. Each piece needs 8 bytes of memory. Output after the last of these
+/// pieces is counted but not recorded.
 const MOST_PIECES: usize = 1 << 18;
 /// Maximum size of the output piece in one event, in bytes.
 pub const PIECE: usize = 32 << 10;
@@ -104,7 +104,7 @@ impl RunsInProgress {
         }
     }
 
-    /// Removes the effect of [`RunsInProgress::stop`] for a run that is over and will not begin.
+    /// Removes the effect of [`RunsInProgress::stop`] for a run that ended before its recording began.
     pub fn forget(&self, proposal: &ProposalId) {
         lock(&self.runs).stopped_early.remove(proposal);
     }
@@ -119,7 +119,7 @@ impl RunsInProgress {
 #[derive(Debug)]
 pub struct Recording {
     state: Mutex<State>,
-    /// Number of changes, on which readers wait.
+    /// Number of changes to the recording. Readers wait until this number changes.
     tick: watch::Sender<u64>,
 }
 
@@ -133,7 +133,7 @@ struct State {
     /// Number of pieces that a reader has already seen. Only pieces that no reader has seen may still grow.
     seen: usize,
     buffer: Vec<u8>,
-    /// The file that stores the bytes after the buffer became too small.
+    /// The file with the bytes that do not fit into the buffer.
     spool: Option<File>,
     recorded: u64,
     stdout: Tally,
@@ -149,7 +149,8 @@ struct State {
 struct Tally {
     bytes: u64,
     recorded: u64,
-    /// The value is created at the first byte, because many runs write nothing to a stream.
+    /// Digests of the recorded bytes. The digests are created at the first byte, because many runs write nothing to a
+    /// stream.
     digests: Option<Box<(Sha256Stream, Blake3Stream)>>,
 }
 
@@ -229,7 +230,8 @@ impl Recording {
     pub fn close(&self, stdout: u64, stderr: u64) -> RecordedOutput {
         let mut state = lock(&self.state);
         state.closed = true;
-        // Close the descriptor immediately, because readers may hold the recording for a long time.
+        // Close the descriptor of the flag immediately, because readers may keep the recording in memory for a long
+        // time.
         state.flag = None;
         let recorded = RecordedOutput {
             stdout: state.stdout.stream(stdout),
@@ -406,7 +408,7 @@ impl State {
         self.buffer
             .get(start..start.saturating_add(length))
             .map(<[u8]>::to_vec)
-            .ok_or_else(|| io::Error::other("a piece lies outside of what was recorded"))
+            .ok_or_else(|| io::Error::other("a piece is outside of the recorded output"))
     }
 }
 
@@ -433,8 +435,7 @@ pub fn decode_order(bytes: &[u8]) -> Vec<(StreamName, u32)> {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // No code panics during the use of one of these locks, but after a panic the guarded data would still be
-    // consistent.
+    // A poisoned lock is used like any other lock, because the guarded data is consistent even after a panic.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

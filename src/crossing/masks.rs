@@ -14,7 +14,8 @@ use crate::record::profile::Profile;
 use crate::store::ledger::Ledger;
 use crate::store::message::{ProposalQuery, StoredStatus};
 
-/// Number of earlier runs of the step whose receipts are read. Some of the earlier runs may have had another profile.
+/// Number of earlier runs of the step whose receipts are read. Runs with another profile are skipped, so one receipt
+/// may not be enough.
 const LOOKED_AT: usize = 8;
 
 /// Returns the enforcement facts of a run, with the number of names that the previous run masked. The number is added
@@ -32,7 +33,7 @@ pub(super) fn with_masks_before(
             Err(error) => tracing::warn!(?error, "the receipt of the step's last run can't be read"),
         }
         if let Some(before) = fs.masked_before {
-            tracing::warn!(step = %step.reference, before, "deny patterns masked names in the last run, and none now");
+            tracing::warn!(step = %step.reference, before, "deny patterns masked names in the last run, but not now");
         }
     }
     facts

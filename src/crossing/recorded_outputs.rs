@@ -154,8 +154,7 @@ impl Outputs {
         File::open(parent)?.sync_all()
     }
 
-    /// Returns true if rows can contain all of the output. If rows contain all output, no file is written before the
-    /// commit.
+    /// Returns true if rows can contain all of the output, so that no file is written before the commit.
     #[must_use]
     pub fn is_inline(recorded: &RecordedOutput) -> bool {
         [&recorded.stdout, &recorded.stderr].iter().all(|stream| stream.recorded <= MAX_INLINE_BYTES as u64)

@@ -1,4 +1,4 @@
-//! Recovery after a crash, which writes a receipt with outcome `unknown` for each consumption without a receipt.
+//! Recovery after a crash. The recovery writes a receipt with outcome `unknown` for each consumption without a receipt.
 //! Nothing runs again.
 //!
 //! Only a service that has the lock of the store runs the recovery, before the service accepts requests. Processes of

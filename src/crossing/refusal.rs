@@ -1,4 +1,4 @@
-//! The results that stop a request, which are refusals and faults.
+//! The results that stop a request: refusals and faults.
 
 use std::fmt;
 
@@ -123,7 +123,7 @@ impl fmt::Display for Stopped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Refused(refusal) => refusal.fmt(f),
-            Self::Fault(fault) => write!(f, "something broke; the service's log tells more under {}", fault.id),
+            Self::Fault(fault) => write!(f, "internal failure; the service's log has the details under {}", fault.id),
         }
     }
 }

@@ -83,7 +83,7 @@ pub struct Sealed {
     pub digest: SealDigest,
     /// The seal.
     pub seal: Seal,
-    /// The boundary's id and the epoch, in the form of authorizations.
+    /// The boundary's id and the epoch, in the form that authorizations contain.
     pub boundary: BoundaryRef,
     /// The roster.
     pub roster: TrustedRoster,
@@ -148,8 +148,8 @@ fn one(message: impl std::fmt::Display) -> SealError {
     SealError::State(vec![message.to_string()])
 }
 
-/// Refuses a step whose permissions do not fit into an authorization. The function refuses the seal, because no person
-/// could sign a run of a step with too many permissions.
+/// Refuses the seal if the permissions of a step do not fit into an authorization, because no approver could sign a run
+/// of this step.
 fn check_can_be_asked(registry: &Registry, steps: &BTreeMap<StepRef, StepInForce>) -> Result<(), SealError> {
     let errors: Vec<_> =
         steps
@@ -171,7 +171,7 @@ impl SealContent {
     /// Checks that policy and configuration allow everything that the steps declare. Then drafts the seal.
     ///
     /// # Errors
-    /// Returns every step that declares something that policy or configuration does not allow.
+    /// Returns every declaration that policy or configuration does not allow, with the place of the declaration.
     pub fn draft(&self, basis: SealPredecessor<'_>, at: Timestamp) -> Result<SealDraft, SealError> {
         let roster = self.rosters.last();
         let mut tokens = self.tokens.clone();
@@ -183,10 +183,7 @@ impl SealContent {
             format!("the list of the {steps} registered steps: register fewer, or serve some by another boundary")
         })?;
         check_readable(list.len(), || {
-            format!(
-                "the list of the {} tokens: revoke those that nobody needs, or give them fewer patterns",
-                tokens.len()
-            )
+            format!("the list of the {} tokens: revoke unused tokens, or give the tokens fewer patterns", tokens.len())
         })?;
         let steps = steps_in_force(&self.registry, &self.policy, Builtins::current(), roster, &self.configuration)
             .map_err(SealError::Steps)?;
@@ -247,7 +244,7 @@ impl SealContent {
             engine: ENGINE.to_owned(),
             genesis,
         };
-        // The check refuses content that is too large while the earlier state is still in force.
+        // If the content is too large, this check fails now, while the earlier state is still in force.
         seal.clone().into_statement().to_payload()?;
         Ok(SealDraft { seal, blobs, registry: self.registry.clone() })
     }
@@ -281,7 +278,7 @@ fn check_readable(bytes: usize, what: impl FnOnce() -> String) -> Result<(), Sea
         return Ok(());
     }
     Err(one(format!(
-        "nothing of more than {MAX_BLOB_BYTES} bytes is sealed, since no auditor would read it, and {bytes} has {}",
+        "an auditor reads at most {MAX_BLOB_BYTES} bytes of one document; {bytes} bytes is the size of {}",
         what()
     )))
 }
@@ -337,7 +334,7 @@ impl Sealed {
             if sha256(&bytes) == digest {
                 Ok(bytes)
             } else {
-                Err(one(format!("seal {}: the blob of the {what} is not what the seal names", seal.number)))
+                Err(one(format!("seal {}: the blob of the {what} does not match the seal", seal.number)))
             }
         };
         let value = |what: &str, bytes: &[u8]| -> Result<Value, SealError> {
@@ -381,7 +378,7 @@ impl Sealed {
             SealError::State(errors.iter().map(|error| format!("sealed registry: {error}")).collect())
         })?;
         if registry.root() != seal.registry_root {
-            return Err(one(format!("seal {}: the steps do not hash to the registry root", seal.number)));
+            return Err(one(format!("seal {}: the hash of the steps is not the registry root", seal.number)));
         }
         let lists = Builtins::from_sealed(&builtins).map_err(|errors| {
             SealError::State(errors.iter().map(|error| format!("the sealed built-in lists: {error}")).collect())
@@ -423,8 +420,8 @@ impl Sealed {
         Some((self.registry.get(reference)?, self.steps.get(reference)?))
     }
 
-    /// Returns the people who control a proposer, who are the owners of its token or, for a proposer with keys, the
-    /// owners in the roster.
+    /// Returns the people who control a proposer. For a proposer with a token, these people are the owners of the
+    /// token. For a proposer with keys, these people are the owners in the roster.
     #[must_use]
     pub fn owners(&self, proposer: &Name) -> Option<&[Name]> {
         match self.tokens.iter().find(|token| token.name == *proposer) {
@@ -540,7 +537,7 @@ mod tests {
         let sealed = draft(&material(1, most)).expect("it still fits");
         assert!(sealed.blobs.iter().all(|(_, blob)| blob.len() <= MAX_BLOB_BYTES));
         let refused = draft(&material(1, tokens(MAX_BLOB_BYTES + 1))).expect_err("a byte more").to_string();
-        assert!(refused.contains("4194305 has the list of the 1 tokens: revoke"), "{refused}");
+        assert!(refused.contains("4194305 bytes is the size of the list of the 1 tokens: revoke"), "{refused}");
     }
 
     #[test]

@@ -131,12 +131,12 @@ impl VerifiedRequest {
     }
 }
 
-/// Proof that the clock is not ahead of the log. Only `demand_clock` makes it.
+/// Proof that the clock is not ahead of the log. Only `demand_clock` creates this proof.
 #[derive(Debug)]
 #[must_use]
 pub struct ClockTrusted(pub(super) ());
 
-/// Proof that the caller's token allows this step. Only `demand_scope` makes it.
+/// Proof that the caller's token allows this step. Only `demand_scope` creates this proof.
 #[derive(Debug)]
 #[must_use]
 pub struct ScopeHeld(());
@@ -274,7 +274,7 @@ pub struct Ran {
     pub(super) finished_at: Timestamp,
 }
 
-/// How a run ended.
+/// End of a run, as far as the boundary knows.
 pub(super) enum RunEnd {
     /// The sandbox observed the end of the run.
     Seen {
@@ -304,9 +304,9 @@ pub struct SignedReceipt {
 pub struct Receipted {
     /// The proposal.
     pub proposal: ProposalId,
-    /// Its receipt.
+    /// The receipt of the run.
     pub receipt: ReceiptId,
-    /// How the run ended.
+    /// The outcome of the run.
     pub outcome: Outcome,
     /// The index of the receipt's log entry.
     pub index: u64,

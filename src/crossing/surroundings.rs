@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::record::validity::Timestamp;
 
-/// Fills a buffer.
+/// A function that fills a buffer with random bytes.
 pub type Fill = dyn Fn(&mut [u8]) + Send + Sync;
 
 /// The sources of time and randomness of a boundary.
@@ -26,7 +26,7 @@ impl fmt::Debug for Surroundings {
 }
 
 impl Surroundings {
-    /// Random bytes.
+    /// Returns `N` random bytes.
     #[must_use]
     pub fn bytes<const N: usize>(&self) -> [u8; N] {
         let mut bytes = [0; N];

@@ -1,4 +1,4 @@
-//! Checks of the caller and the headers, which are the bearer token, Host and Origin.
+//! Checks of the bearer token and of the headers Host and Origin.
 //!
 //! A browser page can point its own host name to this address (DNS rebinding). A request from a page with a false host
 //! name has this name in `Host`, so this module refuses the request. The service sends no CORS headers and ignores

@@ -61,11 +61,11 @@ pub(super) struct App {
     phase: watch::Receiver<Phase>,
     /// The OpenAPI document as JSON.
     pub(super) description: Bytes,
-    /// Permits for requests that wait for events or changes. The limit reserves connections for requests with
-    /// signatures.
+    /// Permits for requests that wait for events or changes. The number of permits is limited, so that connections
+    /// remain free for requests with signatures.
     pub(super) waits: Arc<Semaphore>,
     most_waits: usize,
-    /// Permits for calls that change something(in total [`MOST_WORK`]).
+    /// Permits for calls that change something (in total [`MOST_WORK`]).
     work: Arc<Semaphore>,
 }
 

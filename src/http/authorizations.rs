@@ -26,7 +26,7 @@ use crate::record::ident::ProposalId;
 const MAX_ENVELOPE_BYTES: usize = 128 << 10;
 /// Time limit for the last events after the receipt is written.
 const LAST_EVENTS: Duration = Duration::from_secs(5);
-/// First pause between two checks whether the envelope has become a proposal. The pause doubles after each check, up to
+/// First pause of the loop that waits until the envelope has become a proposal. The pause doubles in each round, up to
 /// `LONGEST_PAUSE`.
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);

@@ -52,8 +52,7 @@ pub(super) struct RouteCall {
 }
 
 impl RouteCall {
-    /// Checks everything except the body, which includes the query, the bearer token, the rate limit and the access to
-    /// the route.
+    /// Checks the query, the bearer token, the rate limit and the access to the route, but not the body.
     pub(super) async fn enter(
         app: Arc<App>,
         query: &'static [Field],
@@ -103,7 +102,7 @@ impl RouteCall {
         let params = request
             .extract_parts::<RawPathParams>()
             .await
-            .map_err(|_| refuse(Code::Malformed, "the path is not UTF-8 where it is percent-encoded"))?;
+            .map_err(|_| refuse(Code::Malformed, "the percent-encoded path is not UTF-8"))?;
         let (parts, body) = request.into_parts();
         let (caller, headers, body) = (Arc::new(caller), parts.headers, Mutex::new(body));
         Ok(Self { app, caller, headers, peer, limited, params, query, body })
@@ -168,7 +167,8 @@ impl RouteCall {
             Ok(if joined.is_empty() { whole } else { joined.into() })
         });
         arrived.await.unwrap_or_else(|_| {
-            let detail = format!("the body did not arrive within {} s: send it again, whole", BODY_DEADLINE.as_secs());
+            let detail =
+                format!("the body did not arrive within {} s: send the whole body again", BODY_DEADLINE.as_secs());
             Err(refuse(Code::Malformed, detail))
         })
     }
@@ -199,8 +199,8 @@ impl RouteCall {
         self.app.limits.charge(payer, signatures.len() as u32 - 1, Instant::now())
     }
 
-    /// Returns the result of a signed call, which the rate limit may change. If the caller has exceeded the rate limit,
-    /// any refusal becomes the refusal of the rate limit.
+    /// Returns the result of a signed call. The rate limit may change the result. If the caller has exceeded the rate
+    /// limit, any refusal becomes the refusal of the rate limit.
     pub(super) fn unless_limited<T>(&self, done: Result<T, Stopped>) -> Result<T, Stopped> {
         match (&self.limited, done) {
             (Some(limited), Err(_)) => Err(limited.clone()),
@@ -266,8 +266,8 @@ pub(super) fn bytes(status: StatusCode, media: &'static str, body: impl Into<Bod
     response
 }
 
-/// Requires `Content-Type: application/json`, for which a browser sends a CORS preflight before a request to another
-/// origin.
+/// Requires `Content-Type: application/json`. With this type, a browser sends a CORS preflight before a request to
+/// another origin.
 fn json_only(headers: &HeaderMap) -> Result<(), Stopped> {
     let is_json = only(headers, &CONTENT_TYPE)?.is_some_and(|given| {
         let mut parts = given.split(';').map(str::trim);

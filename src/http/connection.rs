@@ -40,7 +40,7 @@ const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 4 << 20;
 /// Maximum number of refused connections that get the answer 503 before they are closed.
 const TURNED_AWAY: usize = 64;
-/// Pause after the operating system has refused another connection because of missing descriptors or memory.
+/// Pause after the operating system could not accept a connection, because descriptors or memory are missing.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 
 /// Answer for a connection above the maximum number.

@@ -34,7 +34,7 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 pub(super) const SSE: &str = "text/event-stream";
 /// Media type of NDJSON.
 pub(super) const NDJSON: &str = "application/x-ndjson";
-/// Interval of comments in an idle stream, which prevent that proxies and clients close the stream.
+/// Interval between two comments in an idle stream. Without comments, proxies and clients could close the stream.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Maximum number of queued events for one reader. A slow reader delays only the stream of this reader, never the run.
 const IN_FLIGHT: usize = 16;
@@ -92,7 +92,7 @@ impl EventFormat {
         match shape {
             None => Ok(Self::Lines),
             Some("simple") => Ok(Self::Simple),
-            Some(_) => Err(refuse(Code::Malformed, "?shape=: the only other shape is `simple`")),
+            Some(_) => Err(refuse(Code::Malformed, "?shape= accepts only `simple`")),
         }
     }
 

@@ -192,7 +192,8 @@ fn note(method: &axum::http::Method, response: &Response, took: Duration) {
 async fn caught(answer: impl Future<Output = Result<Response, Infallible>>) -> Response {
     let mut answer = pin!(answer);
     let outcome = poll_fn(|context| {
-        // Unwind safety holds because a request owns its data, and no lock is held during an incomplete change.
+        // `AssertUnwindSafe` is correct here, because a request owns its data, and no lock is held during an incomplete
+        // change.
         match catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(context))) {
             Ok(polled) => polled.map(Ok),
             Err(panic) => std::task::Poll::Ready(Err(panic)),

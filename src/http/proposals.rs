@@ -196,7 +196,7 @@ async fn propose(mut call: RouteCall) -> HandlerResult {
 fn read_wish(body: &[u8]) -> Result<Propose, Stopped> {
     let value = json::parse(body, MAX_PROPOSAL_BYTES).map_err(|error| unreadable(error.into()))?;
     if let Value::Object(members) = &value {
-        let mut refusal = Refusal::new(Code::Malformed, "the proposal asks for what is not in this version");
+        let mut refusal = Refusal::new(Code::Malformed, "the proposal has members that this version does not support");
         for (member, feature) in LATER.iter().filter(|(member, _)| members.contains_key(*member)) {
             refusal = refusal.at(format!("/{member}"), format!("{feature} are not in this version: leave it out"));
         }

@@ -79,8 +79,8 @@ async fn serve(app: Arc<App>, route: &'static Route, request: Request) -> Respon
     response
 }
 
-/// Removes the links to proposals and receipts that the caller may not see. A caller without permission must not learn
-/// which run spent a nonce.
+/// Removes the links to proposals and receipts that the caller may not see. If a caller may not see a run, the caller
+/// must not learn that this run spent a nonce.
 fn for_eyes_of(app: &App, caller: &Caller, mut stopped: Stopped) -> Stopped {
     if let Stopped::Refused(refusal) = &mut stopped {
         let about = refusal.receipt.as_ref().map(ReceiptId::proposal).or_else(|| refusal.proposal.clone());

@@ -15,7 +15,7 @@ use crate::policy::origin::RuleOrigin;
 /// Built-in lists in canonical JSON.
 pub const CANONICAL: &[u8] = include_bytes!("builtins.json");
 
-/// Compiled built-in lists (by default, without patterns).
+/// Compiled built-in lists. The default value contains no patterns.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Builtins {
     lists: Arc<AllPermissionLists>,

@@ -69,12 +69,12 @@ impl Granted {
     }
 }
 
-/// Decision about one thing.
+/// Decision about one command, path or variable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PolicyVerdict {
     /// Allowed.
     Allow,
-    /// A person must decide, who is the user at a terminal or an approver at a boundary.
+    /// A person must decide: the user at a terminal, or an approver at a boundary.
     Ask(PermissionReason),
     /// Denied.
     Deny,
@@ -83,7 +83,7 @@ pub enum PolicyVerdict {
 /// A command, path or variable with its decision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decided {
-    /// Kind of the thing.
+    /// Kind of the command, path or variable.
     pub kind: PermissionKind,
     /// Name of the command, path or variable, as in a permission. For an unknown command, the name is its source text
     /// and its line.
@@ -116,7 +116,7 @@ pub struct PolicyDecision {
 pub enum AppliedRule {
     /// A pattern of a list.
     Listed {
-        /// Kind of the thing.
+        /// Kind of the command, path or variable.
         kind: PermissionKind,
         /// The kind of the list that has the pattern.
         side: ListSide,
@@ -140,7 +140,7 @@ pub enum AppliedRule {
     Unknown {
         /// Reason in plain language.
         why: &'static str,
-        /// Mode, which can deny.
+        /// Mode, which can deny the command.
         mode: WithOrigin<Mode>,
         /// Effect of `--deny-all`.
         then: AnswerChange,
@@ -170,7 +170,7 @@ impl fmt::Display for AppliedRule {
             Self::Unlisted { mode, elsewhere, then } => {
                 f.write_str("not listed")?;
                 if *elsewhere {
-                    f.write_str(" (its name is, for a bare name or a system directory)")?;
+                    f.write_str(" (a list allows this name, but only in system directories)")?;
                 }
                 write!(f, ", mode {}, {}", mode.value.word(), mode.origin)?;
                 *then
@@ -438,7 +438,7 @@ impl Judge<'_> {
     }
 }
 
-/// Location of a command, which decides whether an allow list applies.
+/// Location of a command. The location decides if an allow list applies.
 struct Lies {
     /// True for a name without a slash, or for a path in a directory that only the system's owner can write.
     trusted: bool,
@@ -484,8 +484,8 @@ fn listed(kind: PermissionKind, side: ListSide, entry: ListEntry, then: AnswerCh
     AppliedRule::Listed { kind, side, pattern: entry.listed.text().clone(), origin: entry.origin, then }
 }
 
-/// Returns the name of an unknown command in a permission, which consists of its source text and its line. If the
-/// source text is cut, the name also contains the column.
+/// Returns the name that a permission gives to an unknown command. The name consists of the command's source text and
+/// line. If the source text is cut, the name also contains the column.
 fn unknown_name(source: &str, place: ScriptPlace) -> String {
     let most = crate::record::authorization::MAX_PERMISSION_BYTES;
     let mut line = format!("@{}", place.line);
@@ -585,7 +585,7 @@ mod tests {
                 "",
                 "./git",
                 &none,
-                "not listed (its name is, for a bare name or a system directory), mode prompted, built in",
+                "not listed (a list allows this name, but only in system directories), mode prompted, built in",
             ),
             ("", "jq", &closed, "not listed, mode prompted, built in; --deny-all denies it"),
         ] {

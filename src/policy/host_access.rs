@@ -1,7 +1,7 @@
 //! Access of a step to the host: declared by the step and allowed by policy.
 //!
 //! A step declares its needs, and a matching policy override allows them with the same keys. A step gets access only if
-//! both agree. Deny patterns of the step and of policy accumulate.
+//! the step declares the access and policy allows the access. Deny patterns of the step and of policy accumulate.
 
 use crate::policy::patterns::Pattern;
 use crate::policy::profile_error::ProfileError;
@@ -49,8 +49,8 @@ pub fn check_deny(text: &str) -> Result<(), String> {
         let at = at.trim_start_matches('/');
         names.iter().all(|name| pattern.matches(&format!("{at}{name}")))
     });
-    // A pattern with a leading `/` may cover one directory completely, because other directories remain. Any other
-    // pattern may not.
+    // A pattern with a leading `/` is refused if the pattern matches every sample name in all directories. Any other
+    // pattern is refused if the pattern matches every sample name in one directory.
     let everything = if text.starts_with('/') { depths.all(|all| all) } else { depths.any(|all| all) };
     if everything {
         return Err(format!("the deny pattern {text:?} matches everything: name what is to stay out of reach"));

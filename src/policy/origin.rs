@@ -12,7 +12,7 @@ pub struct WithOrigin<T> {
     pub origin: RuleOrigin,
 }
 
-/// Origin of a value in a ruling, which is a rule or the program.
+/// Origin of a value in a ruling: a rule or the program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RuleOrigin {
     /// A value or list of the program, which the policy file does not replace.

@@ -33,7 +33,7 @@ impl PathVariables {
     }
 }
 
-/// Normalises `path` as text, which removes empty segments and `.`, and resolves `..`. If `..` follows the root
+/// Normalises `path` as text. The function removes empty segments and `.`, and resolves `..`. If `..` follows the root
 /// directly, `..` is removed. In a relative path, `..` segments at the beginning remain. An empty result becomes `.`.
 #[must_use]
 pub fn normalised(path: &str) -> String {

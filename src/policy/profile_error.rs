@@ -7,11 +7,11 @@ use crate::record::declared::Limit;
 /// Reason why the sandbox declaration of a step is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProfileError {
-    /// A limit is zero, with which no run could succeed.
+    /// A limit is zero, and no run could succeed with this limit.
     ZeroLimit {
         /// The limit.
         limit: Limit,
-        /// Source of the limit, which is the step, policy or the boundary's configuration.
+        /// Source of the limit: the step, policy or the boundary's configuration.
         by: &'static str,
     },
     /// A step declares a limit above its maximum.
@@ -22,7 +22,7 @@ pub enum ProfileError {
         declared: u64,
         /// Maximum value.
         maximum: u64,
-        /// Source of the maximum, which is a policy rule or the boundary's configuration.
+        /// Source of the maximum: a policy rule or the boundary's configuration.
         by: String,
     },
     /// The declaration is malformed.

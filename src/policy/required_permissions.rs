@@ -20,7 +20,7 @@ use crate::record::step_definition::StepDefinition;
 use crate::shell::commands::ReadLimit;
 use crate::shell::found::{NotUnderstood, ScriptPlace, Shell};
 
-/// Reason why policy denies the step, which no signature can change.
+/// Reason why policy denies the step. No signature can change this denial.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PolicyDenied {
     /// The step uses commands, paths or variables that policy denies.
@@ -51,16 +51,16 @@ pub enum PolicyDenied {
     },
 }
 
-/// A denied thing.
+/// A denied command, path or variable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeniedPermission {
-    /// Kind of the thing.
+    /// Kind of the command, path or variable.
     pub kind: PermissionKind,
-    /// Name of the thing.
+    /// Name of the command, path or variable.
     pub what: String,
     /// Place in the script.
     pub place: Option<ScriptPlace>,
-    /// Rule that denies.
+    /// Rule that denies the command, path or variable.
     pub rule: AppliedRule,
 }
 
@@ -68,7 +68,7 @@ impl fmt::Display for PolicyDenied {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Denied { things, more } => {
-                f.write_str("policy denies what this step does, no signature passes that: ")?;
+                f.write_str("policy denies what this step does, no signature allows it: ")?;
                 for (at, thing) in things.iter().enumerate() {
                     let DeniedPermission { kind, what, place, rule } = thing;
                     write!(f, "{}{} {what:?}", if at > 0 { "; " } else { "" }, word(*kind))?;
@@ -84,12 +84,12 @@ impl fmt::Display for PolicyDenied {
             }
             Self::NotUnderstood(NotUnderstood { place, message }) => write!(
                 f,
-                "policy denies a script that it does not understand, no signature passes that: {place}: {message}"
+                "policy denies a script that it does not understand, no signature allows it: {place}: {message}"
             ),
             Self::NothingAllowed { mode } => write!(
                 f,
-                "policy denies every step here, no signature passes that: the mode is deny ({mode}) and no list or grant allows \
-                 a command; allow what the step runs in the policy"
+                "policy denies every step here, no signature allows it: the mode is deny ({mode}) and no list or grant \
+                 allows a command; allow what the step runs in the policy"
             ),
             Self::TooMany { questions } => write!(
                 f,
@@ -111,12 +111,12 @@ impl fmt::Display for PolicyDenied {
 
 impl std::error::Error for PolicyDenied {}
 
-/// Returns the permissions that the signatures of an authorization must grant for this step. The permissions have the
-/// order of arrays in documents and contain no duplicates.
+/// Returns the permissions that the signatures of an authorization must grant for this step. The permissions are sorted
+/// like the arrays in documents, and contain no duplicates.
 ///
 /// For bash, sh and dash, the permissions are the commands of the script. For other interpreters, the only permission
-/// is the interpreter, because policy can't read their commands. Policy reads a zsh script as sh, so zsh needs
-/// permissions for the commands and for the interpreter.
+/// is the interpreter, because policy can't read their commands. Policy reads a zsh script as sh, so a step with zsh
+/// needs permissions for the commands and for the interpreter.
 ///
 /// # Errors
 /// Returns an error if policy denies the step, or if the permissions do not fit into an authorization.
@@ -316,7 +316,7 @@ mod tests {
         };
         Ok(permissions
             .iter()
-            .map(|one| format!("{} {} {}", permissions::word(one.kind), one.what, word(one.why)))
+            .map(|one| format!("{} {} {}", super::word(one.kind), one.what, word(one.why)))
             .collect())
     }
 
@@ -354,7 +354,7 @@ mod tests {
             assert!(
                 things.iter().any(|thing| thing.what == "/bin/rm" && thing.place.is_some_and(|place| place.line == 2))
             );
-            assert!(error.to_string().contains("no signature passes that"), "{error}");
+            assert!(error.to_string().contains("no signature allows it"), "{error}");
         }
     }
 

@@ -1,9 +1,9 @@
 //! The answers of a person at a terminal, for one session.
 //!
-//! The program asks the questions one after another, until the person denies a question. The program does not repeat a
-//! question that was answered for the session. A session is one call of the command `countersign run`, and all answers
-//! end with the session. An unknown command can be allowed only once, because the same text may run another command at
-//! the next time.
+//! The program asks the questions one after another, until the person answers with a denial. The program does not
+//! repeat a question that was answered for the session. A session is one call of the command `countersign run`, and all
+//! answers end with the session. An unknown command can be allowed only once, because the same text may run another
+//! command at the next time.
 
 use std::collections::BTreeSet;
 
@@ -52,7 +52,7 @@ impl AnswerChoice {
 /// The answer to a question if the session has no earlier answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DefaultAnswers {
-    /// True if `-y` is set, which allows unlisted commands, paths and variables, but no unknown commands.
+    /// True if `-y` is set. The option `-y` allows unlisted commands, paths and variables, but no unknown commands.
     pub yes: bool,
     /// Reason why no person can be asked, or `None` if a person can answer. If a reason is given, every question for a
     /// person is answered with a denial.
@@ -80,8 +80,8 @@ pub struct Session {
 }
 
 impl Session {
-    /// Answers a question with an earlier answer of the session, else the answer of `-y`, else the person's choice from
-    /// `ask`.
+    /// Answers a question with the first available answer: an earlier answer of the session, the answer of `-y`, or the
+    /// person's choice from `ask`.
     pub fn answer(
         &mut self,
         question: &Permission,

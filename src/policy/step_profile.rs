@@ -49,9 +49,9 @@ pub enum RequiredLayers {
 
 /// Returns the effective profile of a step.
 ///
-/// The value of a limit comes from the step, else from policy, else from the boundary. The maximum is the value in
-/// policy or, if policy has none, the boundary's maximum. A higher declared value is an error at the seal, and no value
-/// is reduced silently.
+/// The value of a limit comes from the step. If the step has no value, the limit comes from policy, and if policy has
+/// no value, from the boundary. The maximum is the value in policy or, if policy has none, the boundary's maximum. If a
+/// declared value is higher than the maximum, the boundary can't seal the step. No value is reduced silently.
 ///
 /// # Errors
 /// Returns the first value that the step may not have.

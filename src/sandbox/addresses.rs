@@ -29,8 +29,8 @@ fn check_v4(address: Ipv4Addr) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// The special-purpose registry of RFC 6890, private and shared networks, multicast and reserved addresses. The
-/// public address 168.63.129.16 is refused too, because Azure's host agent answers there.
+/// The special-purpose registry of RFC 6890, private and shared networks, multicast and reserved addresses. The public
+/// address 168.63.129.16 is refused too, because Azure's host agent answers at this address.
 const V4: [([u8; 4], u32, &str); 16] = [
     ([0, 0, 0, 0], 8, "this host's"),
     ([10, 0, 0, 0], 8, "private"),

@@ -13,7 +13,7 @@ pub(super) struct Instruction {
     pub(super) value: u32,
 }
 
-/// The decision for a system call(a value `SECCOMP_RET_…` of the kernel).
+/// The decision for a system call (a value `SECCOMP_RET_…` of the kernel).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct FilterVerdict(pub(super) u32);
 

@@ -21,20 +21,20 @@ use crate::sandbox::syscalls::{self, ForkSide};
 
 /// Maximum number of open descriptors of a step, as most programs expect.
 const DESCRIPTORS: u64 = 1024;
-/// Divisor of the service's own descriptor limit, used if the step runs as the user of the service. The kernel counts
-/// descriptors in flight over Unix sockets per user, and refuses more descriptors if the sender exceeds its own limit.
-/// With the lower limit, the kernel refuses a step long before the service and the helper, which must send descriptors
-/// to start runs.
+/// Divisor for the descriptor limit of a step that runs as the user of the service. The step's limit is the service's
+/// limit divided by this number. The kernel counts descriptors in flight over Unix sockets per user, and compares the
+/// count with the limit of the sender. The service and the helper must send descriptors to start runs, and a step
+/// reaches its lower limit long before the service and the helper reach their limits.
 const PART: u64 = 4;
 
-/// Maximum stack of a process. `RLIMIT_DATA` does not count the stack, and the inherited hard limit may be unlimited.
-/// Compilers need this much.
+/// Maximum stack size of a process, in bytes. `RLIMIT_DATA` does not count the stack, and the inherited hard limit may
+/// be unlimited. Compilers need a stack of this size.
 const STACK: u64 = 64 << 20;
 /// Maximum number of queued signals and timers of a run. The kernel counts signals and timers per user. Without this
 /// limit, a run could prevent other programs of that user from creating timers.
 const SIGNALS: u64 = 1024;
 
-/// Restrictions that the process already has before it starts the step. The step inherits them.
+/// Restrictions that the process already has before it starts the step. The step inherits these restrictions.
 pub(super) struct Confinement {
     /// True if the capability bounding set is empty.
     pub(super) bounded: bool,
@@ -85,7 +85,7 @@ pub(super) fn empty_bounding_set() -> Result<bool, SetupFailure> {
     Ok(empty)
 }
 
-/// Drops all capabilities permanently, and changes to the id `own_id` if it is given.
+/// Drops all capabilities permanently, and changes to the user id `own_id` if the value is given.
 pub(super) fn drop_privileges(own_id: Option<u32>) -> Result<(), SetupFailure> {
     let stage = SetupStage::Capabilities;
     // With locked secure bits, no change of ids and no executed file can add a capability. The bits also forbid ambient
@@ -98,7 +98,7 @@ pub(super) fn drop_privileges(own_id: Option<u32>) -> Result<(), SetupFailure> {
         | CapabilitiesSecureBits::NO_CAP_AMBIENT_RAISE
         | CapabilitiesSecureBits::NO_CAP_AMBIENT_RAISE_LOCKED;
     let locked = rustix::thread::set_capabilities_secure_bits(bits);
-    // On the host's root, an ordinary user may not set the secure bits and has no capabilities to drop.
+    // On the host's root file system, an ordinary user may not set the secure bits and has no capabilities to drop.
     if locked.is_err_and(|error| error != rustix::io::Errno::PERM) {
         return Err(SetupFailure::new(stage, "lock the secure bits"));
     }
@@ -183,12 +183,12 @@ fn become_step(
     limit(request)?;
     facts.counted = request.group.pids || is_counted()?;
     if request.landlock {
-        // Landlock must also block TCP, because a run on the host's root has no network namespace.
+        // Landlock must also block TCP, because a run on the host's root file system has no network namespace.
         let ports = request.form == RunForm::Host && request.profile.network.mode != NetworkMode::Host;
         facts.landlock = Some(grants::confine(&view.grants, ports)?);
     }
-    // In a live tree, other users must be able to read the files that the run creates, because the run's id may belong
-    // to no user of the host.
+    // The run's id may belong to no user of the host. So other users must be able to read the files that the run
+    // creates in a live tree.
     let kept_back = if request.profile.workdir == Workdir::InPlace { 0o022 } else { 0o077 };
     rustix::process::umask(rustix::fs::Mode::from_bits_retain(kept_back));
     let what = || format!("execute {}", program.path.display());
@@ -205,7 +205,7 @@ fn become_step(
     Err(syscalls::execute(&path, &arguments, &environment)).at(SetupStage::Exec, what())
 }
 
-/// Returns the environment of the step, with the variables of every run and those of the plan.
+/// Returns the environment of the step, with the variables of every run and the variables of the plan.
 fn environment(request: &RunRequest, view: &StepPaths, proxy: Option<u16>) -> Result<Vec<CString>, SetupFailure> {
     let path = |path: &Path| path.as_os_str().as_bytes().to_vec();
     let mut all: Vec<(&str, Vec<u8>)> = vec![
@@ -246,13 +246,14 @@ fn text(bytes: &[u8], what: impl Fn() -> String) -> Result<CString, SetupFailure
         .map_err(|_| SetupFailure::new(SetupStage::Exec, format!("{}: the text contains a NUL byte", what())))
 }
 
-/// Sets the resource limits of each process, unless the run's control group enforces them. Memory is limited by
+/// Sets the resource limits of each process, unless the run's control group enforces these limits. Memory is limited by
 /// `RLIMIT_DATA` and not by `RLIMIT_AS` (address space), because programs such as node reserve much more address space
 /// than they use.
 fn limit(request: &RunRequest) -> Result<(), SetupFailure> {
     let limits = &request.profile.limits;
-    // In the run's user namespace, the kernel also counts the first process. On the host's root, the run's own id has
-    // only processes of the run. A shared id has all processes of that user, so only the total number can be limited.
+    // In the run's user namespace, the kernel also counts the first process. On the host's root file system, the run's
+    // own id has only processes of the run. If the run shares its id with other processes, the kernel counts all of
+    // them, so only their total number can be limited.
     let beside = || match (request.form, request.own_id) {
         // Add one for the first process, because the helper is outside of the namespace.
         (RunForm::Namespaces, _) => 1,
@@ -278,7 +279,7 @@ fn limit(request: &RunRequest) -> Result<(), SetupFailure> {
         (Resource::Memlock, 64 << 10, "locked memory"),
         (Resource::Msgqueue, 819_200, "message queues"),
         (Resource::Sigpending, SIGNALS, "queued signals"),
-        // Set these limits too, because the service may have higher limits.
+        // Set the following limits, because the step would inherit higher limits from the service.
         (Resource::Rtprio, 0, "realtime priority"),
         (Resource::Nice, 0, "raised priority"),
     ] {
@@ -295,8 +296,8 @@ fn limit(request: &RunRequest) -> Result<(), SetupFailure> {
 }
 
 /// Returns true if the kernel enforces the limit of the number of processes. The kernel counts processes whose real
-/// user is root on the host, but never refuses to create such a process. For the test, this function sets the limit to
-/// 0 and calls fork.
+/// user is root on the host, but never refuses to create a process of root. For the test, this function sets the limit
+/// to 0 and calls fork.
 fn is_counted() -> Result<bool, SetupFailure> {
     let what = "test the limit of processes";
     let limit = rustix::process::getrlimit(Resource::Nproc);

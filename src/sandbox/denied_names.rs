@@ -1,4 +1,4 @@
-//! Finds the names below allowed directories that a run must not reach.
+//! Finds the names that a run must not reach, although the names are below allowed directories.
 //!
 //! A deny pattern that begins with `/` or `**/` is matched against the whole path. Any other deny pattern is matched
 //! against the path relative to the allowed directory. `*` and `?` do not match `/`, but match a leading dot, because a
@@ -55,15 +55,15 @@ impl DeniedNames {
         self.names.get(at).map(|(_, kind)| *kind)
     }
 
-    /// Returns true if an opened file must not be read under any name. A denied file has a denied name, or got another
-    /// name after the search.
+    /// Returns true if an opened file must not be read under any name. A file is denied if one of its names is denied,
+    /// or if the file got another name after the search.
     pub(super) fn has(&self, stat: &Stat) -> bool {
         let inode = (stat.st_dev, stat.st_ino);
         self.files.contains(&inode) || stat.st_nlink > 1 && !self.links.contains(&inode)
     }
 }
 
-/// Maximum number of entries in one tree, because the start of a run must not take too long.
+/// Maximum number of entries in one tree. The search of a larger tree would delay the start of a run for too long.
 const MAX_ENTRIES: u64 = 2_000_000;
 /// Maximum depth of the search, which limits the open descriptors. Deeper directories are denied.
 pub(super) const MAX_DEPTH: usize = 128;
@@ -122,7 +122,8 @@ impl NamePatterns {
     ///
     /// All roots are searched together, because a denied file in one root may have another name in another root. If the
     /// host changes a directory during the search, the search is repeated, because a renamed file may be missed. If
-    /// files still change during the last search and `surely` is set, the function also denies files with unseen names.
+    /// files still change during the last search and `surely` is set, the function also denies files that may have a
+    /// name which the search did not see.
     ///
     /// # Errors
     /// Fails if a root can't be searched completely, or if directories are renamed during every search.
@@ -170,7 +171,7 @@ const PAUSE: Duration = Duration::from_millis(25);
 /// Maximum time between two changes that may have the same timestamp, in nanoseconds. Kernels before 6.13 update
 /// timestamps once per tick, at most every 10 ms.
 const TICK: i128 = 20_000_000;
-/// Minimum distance of a timestamp in the future that must come from another clock, in nanoseconds.
+/// Time in nanoseconds. If a timestamp is at least this far in the future, the timestamp must come from another clock.
 const AHEAD: i128 = 1_000_000_000;
 
 /// Returns nanoseconds since the epoch.

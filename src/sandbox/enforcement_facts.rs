@@ -94,8 +94,8 @@ pub(super) fn enforced(
                 if held_by_group.memory { LimitHolder::Cgroup2 } else { LimitHolder::Rlimit },
             ),
             output: held(limits.output_bytes, LimitHolder::Service),
-            // If the id is shared with other processes, the limit applies to the total number of their processes and
-            // not to the run.
+            // If the run shares its id with other processes, the limit applies to all processes with this id, and not
+            // only to the processes of the run.
             processes: if held_by_group.pids {
                 held(limits.processes, LimitHolder::Cgroup2)
             } else if facts.counted && (own_root || own_id) {
@@ -117,9 +117,9 @@ pub(super) fn enforced(
     }
 }
 
-/// Returns true if no change on the host can reveal denied content to the run. Only a private copy guarantees that. An
-/// overlay shows files that are renamed on the host under names that no mask hides. In read-only paths, a mask is a
-/// mount, which disappears if the host replaces the masked file.
+/// Returns true if no change on the host can reveal denied content to the run. Only a private copy gives this
+/// guarantee. If a file is renamed on the host, an overlay shows the file under its new name, which no mask hides. In
+/// read-only paths, a mask is a mount, which disappears if the host replaces the masked file.
 fn stable(profile: &Profile) -> bool {
     profile.workdir == Workdir::Copy && profile.read.is_empty()
 }

@@ -40,7 +40,7 @@ const JDKS: &str = "/usr/lib/jvm";
 /// hosts.
 const ETC_FILES: [&str; 5] =
     ["/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/localtime", "/etc/timezone", "/etc/ssl/openssl.cnf"];
-/// Files of `/etc` that a run reads from the host only if the run is on the host's root.
+/// Files of `/etc` that a run reads from the host only if the run is on the host's root file system.
 const ETC_HOST_FILES: [&str; 4] = ["/etc/passwd", "/etc/group", "/etc/nsswitch.conf", "/etc/hosts"];
 /// git's system configuration, created for a run that gets paths of the host.
 pub(super) const GIT_CONFIG: &str = "/etc/gitconfig";
@@ -51,14 +51,15 @@ const GIT_TAKES_ALL: &[u8] = b"[safe]\n\tdirectory = *\n";
 /// Devices that store no data.
 const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
 
-/// The run's id in its user namespace, which is neither root nor a user of the host.
+/// The run's user id in its user namespace. This id is neither root nor a user of the host.
 pub(super) const INNER_ID: u32 = 1000;
 /// The run's host name.
 pub(super) const HOST_NAME: &str = "countersign";
-/// Mount options of the tmpfs for the run's root, which contains the script, the parameters and copies of small files.
+/// Mount options of the tmpfs for the run's root file system. The tmpfs contains the script, the parameters and copies
+/// of small files.
 const ROOT_OPTIONS: &str = "mode=0755,size=16m,nr_inodes=4096";
-/// Allowed range of the number of inodes of the work directory, because its size limit does not count their kernel
-/// memory.
+/// Allowed range for the number of inodes in the work directory. Inodes use kernel memory, which the size limit of the
+/// directory does not count.
 const INODES: std::ops::RangeInclusive<u64> = 1024..=262_144;
 /// Maximum size of a copied file of `/etc`, in bytes.
 const MAX_COPY: u64 = 2 << 20;
@@ -259,7 +260,8 @@ fn hide_what_is_denied(
             } else {
                 disk.overlay(&name, tree, path, target, denied)?;
             }
-            // Mask the denied names that exist in the tree. The content of the denied names is already hidden.
+            // The copy or the overlay already hides the content of denied files and directories. Mask the denied names
+            // that still exist in the tree.
             trees::cover(target, path, denied, &mut things)?;
             absent += denied.names.len() as u64;
         }
@@ -284,7 +286,7 @@ fn hide_what_is_denied(
 }
 
 /// Creates the files in the run's private directory `run_dir` on the host, and returns the paths that Landlock allows.
-/// The step's directories belong to `own_id`. The script and the parameters belong to the service's user.
+/// The step's directories belong to the user `own_id`. The script and the parameters belong to the service's user.
 pub(super) fn host_view(
     request: &RunRequest,
     run_dir: &Path,
@@ -349,7 +351,7 @@ pub(super) fn disk_is_full() -> bool {
 /// Path of the step's private directory in the run's own root file system.
 const HOME: &str = "/tmp/work";
 
-/// Returns the paths of `write` that exist on the host.
+/// Returns the paths in the list `write` that exist on the host.
 pub(super) fn host_paths(write: &[String]) -> impl Iterator<Item = &str> {
     write.iter().map(String::as_str).filter(|path| *path != "{work}")
 }
@@ -365,7 +367,7 @@ pub(super) fn gives_paths(request: &RunRequest) -> bool {
 }
 
 /// Returns the first tree of the host in which the step works, or `None` if the step works in no such tree. The step
-/// starts there.
+/// starts in the returned tree.
 fn begins_in(request: &RunRequest) -> Option<&str> {
     if request.profile.workdir == Workdir::Private { None } else { host_paths(&request.profile.write).next() }
 }

@@ -2,9 +2,9 @@
 //!
 //! The ruleset handles all access rights that the kernel's Landlock ABI defines. Confinement fails if the kernel
 //! enforces an access right only partly. A path without a rule can't be read, written or executed. With ABI 6 the step
-//! can't reach abstract sockets or send signals to processes outside of the run. On the host's root (ABI 4 or later),
-//! the step can't bind or connect a TCP port, unless the profile allows the host's network. In a network namespace of
-//! the run, Landlock does not restrict TCP.
+//! can't reach abstract sockets or send signals to processes outside of the run. On the host's root file system, the
+//! step can't bind or connect a TCP port, unless the profile allows the host's network. This restriction needs ABI 4 or
+//! later. In a network namespace of the run, Landlock does not restrict TCP.
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -27,11 +27,11 @@ pub(super) struct PathGrant {
 /// The access of a step to a path.
 #[derive(Clone, Copy)]
 pub(super) enum PathAccess {
-    /// Permission to list the names in the directory.
+    /// The right to list the names in the directory.
     List,
     Read,
     ReadExecute,
-    /// A path of the profile, with the same access as `ReadExecute`, which must still be a real path without links.
+    /// A path of the profile, with the same access as `ReadExecute`. The path must still be a real path without links.
     Signed,
     /// All rights except the creation of device nodes.
     Write,
@@ -39,8 +39,8 @@ pub(super) enum PathAccess {
     Device,
 }
 
-/// Restricts this process and all its future children permanently with Landlock. With `ports`, the process can use no
-/// TCP port. Returns the Landlock ABI and the number of rules.
+/// Restricts this process and all its future children permanently with Landlock. If `ports` is true, the process can't
+/// use TCP ports. Returns the Landlock ABI and the number of rules.
 pub(super) fn confine(grants: &[PathGrant], ports: bool) -> Result<(u64, u64), SetupFailure> {
     let version = syscalls::landlock_abi().at(SetupStage::Landlock, "ask the kernel for Landlock")?;
     let abi = ABI::from(version);

@@ -62,7 +62,7 @@ impl Helper {
         Ok(helper)
     }
 
-    /// Stops sending requests to this helper. Its runs continue.
+    /// Stops sending requests to this helper. The runs of the helper continue.
     pub(super) fn replace(&self, silent: &Arc<Running>) {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         if running.as_ref().is_some_and(|helper| Arc::ptr_eq(helper, silent)) {
@@ -120,7 +120,7 @@ impl Drop for Running {
 /// for a packet or a start. After this time, the service treats a silent helper as stopped or stuck.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Number of milliseconds to wait for the end of a killed helper, which is usually enough.
+/// Maximum time to wait for the end of a killed helper, in milliseconds. This time is usually enough.
 const SOON: u32 = 200;
 
 /// Returns true if the error means that the helper receives no more packets. Other errors concern only one packet. An

@@ -21,7 +21,7 @@ pub(super) struct Ids {
 }
 
 /// The ids in use, shared by all sandboxes of this process. Two runs must not have the same id, because the end of a
-/// run on the host's root kills all processes of its id.
+/// run on the host's root file system kills all processes of its id.
 static TAKEN: Taken = Taken::new();
 
 /// The user ids that runs use at this time.

@@ -1,4 +1,4 @@
-//! The processes between the service and a step, which are the helper and the first process of each run.
+//! The processes between the service and a step: the helper, and the first process of each run.
 //!
 //! The service starts its own binary once as the helper. The helper is small, has one thread, and clones the first
 //! process of each run into new namespaces. The first process (init) builds the root file system, starts the step and
@@ -28,12 +28,12 @@ use crate::sandbox::syscalls::{self, Cloned, ForkSide};
 
 /// Maximum time to wait for a request of the service.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
-/// Maximum time for a run to end, because the kernel can't kill a process that is stuck in the kernel can't be killed.
+/// Maximum time for a run to end, because the kernel can't kill a process that is stuck in a system call.
 const KILL_DEADLINE: Duration = Duration::from_secs(30);
-/// Interval in which orphans of a run on the host's root are reaped.
+/// Interval between two rounds in which orphans of a run on the host's root file system are reaped.
 const REAP_EVERY: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
-/// The inotify limits of one run. By default a user has 128 instances.
+/// The inotify limits of one run. By default, the kernel allows 128 instances for one user.
 const INOTIFY: [(&str, &str); 2] =
     [("/proc/sys/user/max_inotify_instances", "16"), ("/proc/sys/user/max_inotify_watches", "16384")];
 
@@ -96,7 +96,7 @@ fn serve(service: &OwnedFd) -> Result<(), SetupFailure> {
         .at(SetupStage::Identity, "become undumpable")?;
     if rustix::process::geteuid().is_root() {
         // An ordinary user may not drop the supplementary groups. In a container with few capabilities, dropping the
-        // supplementary groups may fail too. Then the groups stay.
+        // supplementary groups may fail too. In both cases, the process keeps the groups.
         let _ = rustix::thread::set_thread_groups(&[]);
     }
     // Each run needs two descriptors, and a thousand runs at one time are possible.
@@ -327,8 +327,8 @@ fn get_ahead(start: &Start) -> Result<bool, SetupFailure> {
     // Forbid nested user namespaces, because a user namespace gives new capabilities to a process. The system-call
     // filter forbids user namespaces too, so a host with a read-only /proc/sys is safe without this setting.
     let _ = std::fs::write("/proc/sys/user/max_user_namespaces", "0");
-    // The kernel counts inotify watches also for the user of the run on the host. Without a limit, a run could use up
-    // all watches of a service that is not root.
+    // The kernel also counts the inotify watches of a run for its user on the host. If this user is the user of the
+    // service, a run without a limit could use up all watches of the service.
     for (name, most) in INOTIFY {
         let _ = std::fs::write(name, most);
     }
@@ -355,8 +355,8 @@ fn read_request(control: &mut UnixStream, start: &Start) -> Result<(RunRequest, 
     control.set_read_timeout(Some(REQUEST_DEADLINE)).at(SetupStage::Request, "set a deadline")?;
     let read = protocol::read_request(control).at(SetupStage::Request, "read the request")?;
     control.set_read_timeout(None).at(SetupStage::Request, "take the deadline off")?;
-    // The helper cloned this process for a certain kind of run. For another kind, the run would have fewer layers than
-    // its receipt states.
+    // The helper cloned this process for a certain kind of run. If the request is for another kind of run, the run
+    // would have fewer layers than its receipt states.
     let asked = &read.0;
     let same = match start.form {
         // The helper has already written the id into the maps of this process.
@@ -451,7 +451,7 @@ fn listen(control: &UnixStream) -> Result<u16, SetupFailure> {
 }
 
 /// Runs the first process of a run without a pid namespace. As the subreaper of the run, this process becomes the
-/// parent of all orphans of the run, so the run is over when this process has no children. Unlike a process after
+/// parent of all orphans of the run. So the run is over when this process has no children. Unlike a process after
 /// `follow_helper`, this process must survive the helper's death. If this process died with the helper, its children
 /// would continue to run. The first process detects the helper's death and ends the run before its own exit.
 fn on_the_host(control: &mut UnixStream, helper: &UnixStream, start: &Start) -> Result<(), SetupFailure> {
@@ -467,8 +467,8 @@ fn on_the_host(control: &mut UnixStream, helper: &UnixStream, start: &Start) -> 
     let held = Confinement { bounded: false, seccomp: None };
     let (step, facts) = confine::start(request, &view, source, &held, None)?;
     let watched = (|| {
-        // The step's process shared this process's memory and changed its id, which may have made this process
-        // dumpable.
+        // The step's process shared this process's memory and changed its id. The change of the id may have made this
+        // process dumpable.
         rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
             .at(SetupStage::Identity, "stay undumpable")?;
         confine::write_to([rustix::stdio::stdin(); 2])?;

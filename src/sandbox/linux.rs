@@ -31,7 +31,7 @@ use crate::sandbox::remove;
 use crate::sandbox::run_follower::{DEATH, FollowedRun, LaunchedRun};
 use crate::sandbox::{Plan, Report, Sandbox};
 
-/// Path of this program, which stays valid if the file on disk is replaced.
+/// Path of this program. The path stays valid if the file on disk is replaced.
 const OWN_BINARY: &str = "/proc/self/exe";
 /// Maximum time in which init must read its request.
 const REQUEST: Duration = Duration::from_secs(10);
@@ -45,9 +45,9 @@ const OWN_ENV: [&str; 6] = ["PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "COUNTER
 pub struct Setup {
     /// The binary of the helper, or `None` for the binary of this program.
     pub helper: Option<PathBuf>,
-    /// Parent directory for the private directories of runs on the host's root. If the service is root, this directory
-    /// and its parent directories must have at least the mode 0711. Only one service may use the directory, because the
-    /// service deletes leftover files in the directory.
+    /// Parent directory for the private directories of runs on the host's root file system. If the service is root,
+    /// this directory and its parent directories must have at least the mode 0711. Only one service may use the
+    /// directory, because the service deletes leftover files in the directory.
     pub scratch: PathBuf,
     /// Directory for recorded output beyond 1 MiB, in files without a name.
     pub spool: PathBuf,
@@ -71,7 +71,8 @@ pub struct LinuxSandbox {
 }
 
 impl LinuxSandbox {
-    /// Prepares the sandbox and probes the host with one or two test runs, which takes some tens of milliseconds.
+    /// Prepares the sandbox and probes the host with one or two test runs. The preparation takes some tens of
+    /// milliseconds.
     ///
     /// # Errors
     /// Fails if the helper's binary can't be opened, if a directory does not exist, or if a run of an earlier service
@@ -121,8 +122,8 @@ impl LinuxSandbox {
         // Each iteration finds one part that this host does not support.
         let broken = loop {
             let Err(failure) = self.trial(&lacking) else { break None };
-            // If the host can create a group but no process in the group, groups are useless. If processes can't be
-            // created in a group, repeat the probe without control groups.
+            // If the host can create a control group but no process in the group, repeat the probe without control
+            // groups.
             if let Ok(groups) = &self.groups
                 && groups.controllers.any()
                 && self.trial_without_groups(&lacking).is_ok()
@@ -236,9 +237,9 @@ fn filters_here() -> u64 {
 
 /// The self-test script tries actions that the sandbox must refuse.
 ///
-/// On the host's root, Landlock refuses access to /proc. On the host's root, the step's process itself checks
-/// capabilities, `no_new_privs` and the filter before each run. In a root of its own, the step may list all
-/// directories, so the script tests Landlock with an attempt to execute the script's own file.
+/// On the host's root file system, Landlock refuses access to /proc. On the host's root file system, the step's process
+/// itself checks capabilities, `no_new_privs` and the filter before each run. In its own root file system, the step may
+/// list all directories. So the script tests Landlock with an attempt to execute the script's own file.
 const SELF_TEST: &str = r#"
 [ -z "$AGAIN" ] || exit 0
 cd "$HOME" && ( : > probe ) || { echo "the work directory can't be written"; exit 1; }

@@ -1,10 +1,11 @@
 //! The sandbox, which isolates each run of a step.
 //!
 //! The service starts its own binary once as a helper ([`launcher`]). The helper clones the first process of each run
-//! into new namespaces. The first process builds the root (`filesystem`, `trees`, `deny`), drops its privileges
-//! (`confine`, `seccomp`, `grants`) and executes the step. The service ([`linux`], [`run_follower`], `helper`, `cgroup`)
-//! never calls fork. The service sends requests to the helper, reads the output pipes and enforces the deadline. The
-//! checks before a run are in [`probe`] and [`profile_check`]. The report after a run is built in `facts`.
+//! into new namespaces. The first process builds the root file system (`filesystem`, `trees`, `denied_names`), drops its
+//! privileges (`confine`, `seccomp`, `grants`) and executes the step. The service ([`linux`], [`run_follower`], `helper`,
+//! `cgroup`) never calls fork. The service sends requests to the helper, reads the output pipes and enforces the
+//! deadline. The checks before a run are in [`probe`] and [`profile_check`]. The report after a run is built in
+//! `enforcement_facts`.
 
 pub mod addresses;
 pub mod attempts;
@@ -59,11 +60,12 @@ pub trait Sandbox: Send + Sync {
     /// returned as an [`End`], never as an error.
     ///
     /// `live` receives the output in the order of arrival, while the output is recorded. `live` must return quickly,
-    /// because the deadline and `cancel` are checked only between its calls.
+    /// because the deadline and `cancel` are checked only between the calls of `live`.
     fn run(&self, prepared: Prepared, plan: Plan, live: &mut dyn FnMut(Chunk<'_>), cancel: &CancelFlag) -> Report;
 }
 
-/// The data of a run, except the profile, which is in [`Prepared`] so that a run always has the checked profile.
+/// The data of a run, without the profile. The profile is in [`Prepared`], so that a run always has the checked
+/// profile.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
     /// The interpreter that runs the step if `source` has no shebang. The value is a name such as `bash`, or an
@@ -153,7 +155,7 @@ pub struct RunUsage {
     pub memory_peak_bytes: u64,
 }
 
-/// Returns the paths of the host that every run can read without permission, because interpreters need them.
+/// Returns the paths of the host that every run can read without a sandbox permission, because interpreters need them.
 pub fn always_readable() -> impl Iterator<Item = &'static std::path::Path> {
     filesystem::always_visible()
 }

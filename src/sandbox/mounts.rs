@@ -12,7 +12,7 @@ pub(super) struct Mounts(Vec<Mount>);
 #[derive(Debug)]
 struct Mount {
     device: String,
-    /// The directory or file of the mounted file system that appears at the mount point.
+    /// The directory or file that appears at the mount point, as a path in the mounted file system.
     root: PathBuf,
     point: PathBuf,
 }
@@ -24,7 +24,7 @@ impl Mounts {
     /// Reads the mount table.
     ///
     /// # Errors
-    /// Reads the mount table, and fails if `/proc` can't be read.
+    /// Fails if `/proc` can't be read.
     pub(super) fn of_this_process() -> io::Result<Self> {
         Ok(Self::parse(&std::fs::read("/proc/self/mountinfo")?))
     }

@@ -74,8 +74,7 @@ struct Ledger {
     closed: bool,
 }
 
-/// A permit for one of the simultaneous connections of a run. The slot is released when the last clone of the value is
-/// dropped.
+/// A permit for one connection of a run. The permit is released when the last clone of the value is dropped.
 struct Slot(Arc<Shared>);
 
 impl Drop for Slot {
@@ -658,7 +657,7 @@ mod tests {
         assert!(accepted.is_err() && got.is_empty(), "it was connected to: {}", String::from_utf8_lossy(&got));
         let (near, far) = (TcpListener::bind("127.0.0.1:0").expect("a listener"), "late.test:80".to_owned());
         let stream = TcpStream::connect(near.local_addr().expect("an address")).expect("connects");
-        assert!(!admit(&shared, 7, stream, Some(far)), "the books are closed");
+        assert!(!admit(&shared, 7, stream, Some(far)), "the ledger of contacts is closed");
         assert_eq!(lock(&shared.ledger).contacts.reached, BTreeSet::new());
     }
 

@@ -9,7 +9,7 @@ use crate::sandbox::protocol::{RunForm, SetupFailure, SetupStage};
 /// The layers and limits that this host supports.
 #[derive(Debug, Clone)]
 pub struct HostProbe {
-    /// The state of each layer of [`STRICT`], in the order of that list.
+    /// The state of each layer of [`STRICT`], in the same order.
     pub layers: Vec<LayerState>,
     /// The kernel's Landlock ABI, if Landlock is enabled.
     pub landlock_abi: Option<u64>,

@@ -72,7 +72,7 @@ pub enum Unavailable {
     User {
         /// Name of the user in the profile.
         name: String,
-        /// The reason, and how to fix it.
+        /// The reason, and how to fix the problem.
         why: String,
     },
     /// A run can't get this path of the profile.
@@ -86,7 +86,7 @@ pub enum Unavailable {
     Private {
         /// The path of the private set.
         private: PathBuf,
-        /// The path of the profile or the property of the host through which the run could reach it.
+        /// The path of the profile or the property of the host through which the run could reach the private path.
         through: String,
     },
     /// The run could write to a directory that no run may change.
@@ -109,8 +109,9 @@ pub enum Unavailable {
 }
 
 impl Unavailable {
-    /// Returns true if only a change of the host and a restart of the service can help. Layers are probed once, at
-    /// the start. All other reasons (a path, a user, a directory's mode) may be gone at the next attempt.
+    /// Returns true if the reason remains until the host is changed and the service is restarted, because layers are
+    /// probed only at the start. All other reasons (a path, a user, a directory's mode) may no longer exist at the next
+    /// attempt.
     #[must_use]
     pub const fn is_of_the_host(&self) -> bool {
         match self {
@@ -170,7 +171,7 @@ pub(super) struct HostSurroundings {
     pub(super) private: Vec<PathBuf>,
     /// Directories that no run may change, as real paths.
     unwritable: Vec<PathBuf>,
-    /// Parent directory of the directories of runs on the host's root.
+    /// Parent directory of the directories of runs on the host's root file system.
     pub(super) scratch: PathBuf,
     /// A private path that every run would see, and the visible directory with which it overlaps. Computed once.
     exposed: Option<(PathBuf, PathBuf)>,
@@ -221,7 +222,7 @@ pub(super) fn check(profile: &Profile, probe: &HostProbe, around: &HostSurroundi
         check_reached(profile, probe)?;
     }
     let mut layers = if off { Vec::new() } else { probe.held() };
-    // The host's network does not count as the layer `network`, even if policy allows it.
+    // The host's network does not count as the layer `network`, even if policy allows the host's network.
     layers.retain(|layer| *layer != Layer::Network || profile.network.mode != NetworkMode::Host);
     let level = if off { Level::Off } else { level(&layers) };
     Ok(Prepared { profile: profile.clone(), form, user, landlock, filter, level, layers })
@@ -235,9 +236,9 @@ fn user(profile: &Profile) -> Result<Option<HostId>, Unavailable> {
     ids::of_user(name).map(Some).map_err(|why| Unavailable::User { name: name.clone(), why })
 }
 
-/// Smallest memory limit with which a script starts. Bash alone needs 384 KiB of data. In a control group, its stack,
-/// the page tables and the run's first process count too. An empty script succeeds under any other limit, except a
-/// time limit of about a millisecond.
+/// Smallest memory limit with which a script starts. Bash alone needs 384 KiB of data. In a control group, the stack of
+/// bash, the page tables and the run's first process count too. An empty script succeeds under any other limit, except
+/// a time limit of about a millisecond.
 const LEAST_MEMORY: u64 = 4 << 20;
 
 fn refuse_what_makes_no_sense(profile: &Profile) -> Result<(), Unavailable> {
@@ -293,7 +294,7 @@ fn refuse_what_makes_no_sense(profile: &Profile) -> Result<(), Unavailable> {
     }
 }
 
-/// Directories that the sandbox creates in each run. No path of the host can be mounted there.
+/// Directories that the sandbox creates in each run. No path of the host can be mounted in these directories.
 const OWN: [&str; 5] = ["/proc", "/dev", "/sys", "/run/step", "/tmp/work"];
 
 fn check_paths(paths: &[String]) -> Result<(), Unavailable> {
@@ -374,7 +375,8 @@ fn check_sockets(profile: &Profile) -> Result<(), Unavailable> {
     Ok(())
 }
 
-/// Refuses a path that the profile both names and denies. Otherwise the mistake would appear only during the run.
+/// Refuses a path that the profile both names and denies. Without this check, the mistake would appear only during the
+/// run.
 fn check_denied(profile: &Profile) -> Result<(), Unavailable> {
     let Ok(patterns) = NamePatterns::new(&profile.deny) else { return Ok(()) };
     for path in filesystem::named_paths(profile) {
@@ -418,9 +420,9 @@ fn check_overlays(profile: &Profile, mounts: &Mounts) -> Result<(), Unavailable>
     Ok(())
 }
 
-/// Checks that the run's first process can enter the directories of the profile. The process may have no special
-/// rights on the host, so a closed directory would fail after the nonce is consumed. A host user in `run_as` is not
-/// checked, because ACLs may give more rights than the mode bits.
+/// Checks that the run's first process can enter the directories of the profile. The process may have no special rights
+/// on the host, so without this check, the run would fail at a closed directory after the nonce is consumed. A host
+/// user in `run_as` is not checked, because ACLs may give more rights than the mode bits.
 fn check_reached(profile: &Profile, probe: &HostProbe) -> Result<(), Unavailable> {
     if profile.run_as != ISOLATED {
         return Ok(());
@@ -485,8 +487,9 @@ fn check_host_form(profile: &Profile, probe: &HostProbe, around: &HostSurroundin
     Ok(())
 }
 
-/// Checks that the run can't reach the private set. Private paths must not be mounted into the run's root or granted
-/// by Landlock. Without both mechanisms, the modes of private paths must exclude the run's id.
+/// Checks that the run can't reach the private set. Private paths must not be mounted into the run's root or granted by
+/// Landlock. If the run has neither its own root file system nor Landlock, the modes of private paths must exclude the
+/// run's id.
 fn keep_private(
     profile: &Profile,
     probe: &HostProbe,
@@ -539,7 +542,7 @@ fn mounts_for(profile: &Profile) -> Result<Mounts, Unavailable> {
         .map_err(|error| Unavailable::Invalid { why: format!("the mount table can't be read ({error}); mount /proc") })
 }
 
-/// Returns the first of `paths` that contains `private` or lies in it, also through another mount of the same
+/// Returns the first of `paths` that contains `private` or is inside `private`, even through another mount of the same
 /// directory.
 fn overlap<'a>(mounts: &Mounts, private: &Path, paths: &'a [PathBuf]) -> Option<&'a PathBuf> {
     paths.iter().find(|path| mounts.overlap(path, private))

@@ -29,7 +29,8 @@ pub(super) const TERMINATE: u8 = b'T';
 /// Command to kill the whole run.
 pub(super) const KILL: u8 = b'K';
 
-/// Maximum size of the script and of the parameters (each, in bytes), which limits the memory of a first process.
+/// Maximum size of the script, and maximum size of the parameters, in bytes. The maximum limits the memory of a first
+/// process.
 pub(super) const MAX_TEXT: u64 = 1 << 20;
 /// Maximum size of a request without the script and the parameters, in bytes.
 const MAX_REQUEST: u32 = 512 << 10;
@@ -41,9 +42,10 @@ const MAX_MESSAGE: u32 = 16 << 10;
 pub(super) enum RunForm {
     /// Namespaces and a separate root file system for the run.
     Namespaces,
-    /// The run is on the host's root, and a subreaper ends all its processes.
+    /// The run is on the host's root file system, and a subreaper ends all its processes.
     Host,
-    /// No run, but a request to kill the processes of a run on the host's root whose first process was killed.
+    /// A request to kill the remaining processes of a run on the host's root file system, after its first process was
+    /// killed.
     Sweep,
 }
 
@@ -68,9 +70,9 @@ pub(super) struct SyscallFilter {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum HostSharing {
-    /// None.
+    /// No resource of the host.
     Own,
-    /// The files that the run creates in a live tree, which must not be setuid or setgid.
+    /// The files that the run creates in a live tree. These files must not be setuid or setgid.
     LiveTree,
     /// Files, other processes of the same user id, and shared objects with a key or a name (System V IPC, message
     /// queues).

@@ -1,8 +1,9 @@
-//! Deletes a directory whose content a step created, which may have any depth, any number of entries and any modes.
+//! Deletes a directory whose content a step created. The directory may have any depth, any number of entries and any
+//! modes.
 //!
 //! A recursive deletion needs a stack frame and a descriptor for each level, so a deep directory would crash the
-//! service. To avoid this, the module first moves inner directories to the top level. So the deletion needs only three
-//! descriptors and no recursion.
+//! service. To avoid the crash, the module first moves inner directories to the top level. So the deletion needs only
+//! three descriptors and no recursion.
 
 use std::ffi::{CStr, CString};
 use std::io;
@@ -19,8 +20,8 @@ const LONGEST: Duration = Duration::from_secs(600);
 /// Deletes the directory `path` with its content, without following links.
 ///
 /// # Errors
-/// Returns an error if `path` is no directory or an entry can't be deleted. In the case of an error, all other entries
-/// are deleted.
+/// Returns an error if `path` is no directory or an entry can't be deleted. Even after an error, all other entries are
+/// deleted.
 pub(super) fn tree(path: &Path) -> io::Result<()> {
     let begun = Instant::now();
     let top = open(CWD, path)?;
@@ -87,7 +88,7 @@ fn move_up(from: &OwnedFd, name: &CStr, top: &OwnedFd, number: &mut u64) -> Resu
         let Ok(free) = CString::new(format!(".{number}")) else { return Err(Errno::INVAL) };
         match rustix::fs::renameat(from, name, top, &free) {
             Err(Errno::EXIST | Errno::NOTEMPTY | Errno::NOTDIR) => {}
-            // Renaming a directory requires write permission on that directory.
+            // Renaming a directory requires write access to this directory.
             Err(Errno::ACCESS) => {
                 let again = open(from, name).and_then(|_| rustix::fs::renameat(from, name, top, &free));
                 return again.inspect_err(|_| *number = before);
@@ -100,13 +101,15 @@ fn move_up(from: &OwnedFd, name: &CStr, top: &OwnedFd, number: &mut u64) -> Resu
 }
 
 /// Opens a directory, so that its entries can be listed and changed. If this process owns the directory, the function
-/// first adds the needed rights through the descriptor, because another process may have replaced the name by a link.
+/// first adds the needed rights. The function uses the descriptor and not the name, because another process may have
+/// replaced the name by a link.
 fn open(at: impl AsFd, name: impl rustix::path::Arg) -> Result<OwnedFd, Errno> {
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let found = rustix::fs::openat(at, name, flags | OFlags::PATH, Mode::empty())?;
     let all = Mode::RWXU;
     if !Mode::from_raw_mode(rustix::fs::fstat(&found)?.st_mode).contains(all) {
-        // Ignore the error. Root needs no access rights, and for another owner the following openat call fails.
+        // Ignore the error. If this process is root, the process needs no access rights. If another user owns the
+        // directory, the following openat call fails.
         let _ = rustix::fs::chmod(format!("/proc/self/fd/{}", found.as_raw_fd()), all);
     }
     rustix::fs::openat(&found, ".", flags | OFlags::RDONLY, Mode::empty())

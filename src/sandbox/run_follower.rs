@@ -31,13 +31,14 @@ pub const GRACE: Duration = Duration::from_millis(750);
 pub(super) const DEATH: Duration = Duration::from_secs(30);
 /// Maximum wall time, so that the computation of the deadline can't overflow.
 const LONGEST: Duration = Duration::from_secs(366 * 86_400);
-/// Part of the CPU limit (in thousandths) that a run must have used before a signal counts as the CPU limit. The kernel
-/// enforces `RLIMIT_CPU` by sampled ticks but reports measured time. If the CPU is shared with other processes, the
-/// sampled and the measured time differ by 12 % or more.
+/// Part of the CPU limit (in thousandths) that a run must have used. Below this part, a signal does not mean that the
+/// run exceeded the limit. The kernel enforces `RLIMIT_CPU` by sampled ticks but reports measured time. If the CPU is
+/// shared with other processes, the sampled and the measured time differ by 12 % or more.
 const CPU_COUNTED: u64 = 750;
 /// Maximum size of one read of output, in bytes.
 const BUFFER: usize = 64 << 10;
-/// Maximum size of a pipe, so that reading the remaining output of a dead run ends.
+/// Maximum size of a pipe, in bytes. After the end of a run, the service reads at most this number of bytes from each
+/// pipe, so that the loop always ends.
 const PIPE: usize = 1 << 20;
 
 /// A run that the helper was asked to start.
@@ -88,7 +89,7 @@ pub(super) struct FollowedRun {
     dead: Option<Instant>,
     /// With `RunForm::Namespaces`, killing the first process kills the whole run.
     pub(super) form: RunForm,
-    /// Counters of the run's control group, if the run had one.
+    /// Counters of the run's control group, or `None` if the run had no control group.
     pub(super) seen: Option<(Controllers, GroupEvents)>,
     disk_full: bool,
     /// Starts the proxy on the run's own loopback, if the network mode is an allow list. The service calls `egress`
@@ -302,8 +303,8 @@ impl FollowedRun {
         }
     }
 
-    /// Kills the run. If the run has a pid namespace, the death of the first process kills all others. On the host's
-    /// root, the first process must kill the other processes, because they would survive its death.
+    /// Kills the run. If the run has a pid namespace, the death of the first process kills all other processes. On the
+    /// host's root file system, the first process must kill the other processes, because they would survive its death.
     fn kill(&self, control: &mut UnixStream) {
         let _ = control.write_all(&[KILL]);
         if self.form == RunForm::Namespaces
@@ -329,8 +330,8 @@ impl FollowedRun {
             kill();
         }
         let most = if self.stuck { Duration::ZERO } else { DEATH };
-        // In a pid namespace, the first process dies after all other processes. On the host's root, the first process
-        // kills the other processes when its control socket closes, and then exits.
+        // In a pid namespace, the first process dies after all other processes. On the host's root file system, the
+        // first process kills the other processes when its control socket closes, and then exits.
         if !is_dead_within(process, most) {
             self.stuck = true;
             kill();

@@ -9,10 +9,10 @@
 //! - Resources of the whole machine that no namespace and no limit divides (asynchronous I/O, huge pages).
 //! - All calls that were unknown when this list was written.
 //!
-//! If files of the step stay on the host, the filter also refuses to set setuid and setgid bits. Any user could execute
-//! a file with such a bit under the id of the step. On the host's root, the filter also forbids changes to the
-//! scheduling of other processes of the same user id. On the host's root, the filter also refuses objects that would
-//! stay on the host (shared memory, semaphores, queues).
+//! If files of the step stay on the host, the filter also refuses to set setuid and setgid bits. If a file has a setuid
+//! bit, any user could run the file with the user id of the step. On the host's root file system, the filter also
+//! forbids changes to the scheduling of other processes of the same user id. On the host's root file system, the filter
+//! also refuses objects that would stay on the host (shared memory, semaphores, queues).
 
 use std::sync::OnceLock;
 
@@ -117,8 +117,8 @@ fn filter(machine: Machine, leaves: SyscallFilter) -> Vec<Instruction> {
     table.sort_unstable_by_key(|(number, _)| *number);
     let mut entries: Vec<(u32, FilterEntry)> = Vec::with_capacity(table.len() * 2);
     for (number, entry) in table {
-        // Merge neighbours in the table that have the same answer into one entry. The entry ends before the next
-        // number, which is allowed.
+        // Merge neighbours in the table that have the same answer into one entry. The numbers between two entries are
+        // allowed.
         match entries.as_slice() {
             [.., (_, before), (next, _)] if *next == number && *before == entry => {
                 entries.pop();
@@ -159,7 +159,7 @@ struct Call {
     entry: Option<FilterEntry>,
     /// The filter's answer if files of the step stay on the host.
     live: Option<FilterEntry>,
-    /// The filter's answer for a run on the host's root.
+    /// The filter's answer for a run on the host's root file system.
     host: Option<FilterEntry>,
 }
 
@@ -191,12 +191,12 @@ const fn only_x86_64(name: &'static str, number: u32, entry: FilterEntry) -> Cal
     Call { aarch64: None, ..call(name, number, 0, entry) }
 }
 
-/// A call that the filter checks only if the run has a live tree or is on the host's root.
+/// A call that the filter checks only if the run has a live tree or is on the host's root file system.
 const fn in_a_live_tree(name: &'static str, x86_64: u32, aarch64: Option<u32>, live: FilterEntry) -> Call {
     Call { name, x86_64: Some(x86_64), aarch64, entry: None, live: Some(live), host: Some(live) }
 }
 
-/// A call that the filter checks only if the run is on the host's root.
+/// A call that the filter checks only if the run is on the host's root file system.
 const fn on_the_host(name: &'static str, x86_64: u32, aarch64: u32, host: FilterEntry) -> Call {
     Call { name, x86_64: Some(x86_64), aarch64: Some(aarch64), entry: None, live: None, host: Some(host) }
 }
@@ -287,8 +287,8 @@ const MKNODAT_LIVE: FilterEntry = FilterEntry::Looks(&[
     ArgumentTest::AnyBit { argument: 2, bits: SET_ID, then: FilterVerdict::errno(EPERM) },
     ArgumentTest::Else(FilterVerdict::ALLOW),
 ]);
-/// Allows only the process id 0, which means the calling process. With resource limits, a step could end another
-/// process of the same user id or limit its descriptors.
+/// Allows only the process id 0, which means the calling process. A step that sets resource limits of another process
+/// of the same user id could end this process or limit its descriptors.
 const OF_ITSELF: FilterEntry = FilterEntry::Looks(&[
     ArgumentTest::NoneOf { argument: 0, mask: u32::MAX, values: &[0], then: FilterVerdict::errno(EPERM) },
     ArgumentTest::Else(FilterVerdict::ALLOW),
@@ -310,8 +310,8 @@ const RENAMEAT2: FilterEntry = FilterEntry::Looks(&[
     ArgumentTest::AnyBit { argument: 4, bits: 4, then: FilterVerdict::errno(EPERM) },
     ArgumentTest::Else(FilterVerdict::ALLOW),
 ]);
-/// Refuses `MAP_HUGETLB`, because one process could use all huge pages of the machine, although another program such as
-/// a database may need these pages. Refuses `MAP_GROWSDOWN`, because `RLIMIT_DATA` does not count a mapping with this
+/// Refuses `MAP_HUGETLB`, because one process could use all huge pages of the machine. Another program, for example a
+/// database, may need these pages. Refuses `MAP_GROWSDOWN`, because `RLIMIT_DATA` does not count a mapping with this
 /// flag. A kernel without free huge pages returns the same error as the filter.
 const MMAP: FilterEntry = FilterEntry::Looks(&[
     ArgumentTest::AnyBit { argument: 3, bits: 0x4_0100, then: FilterVerdict::errno(ENOMEM) },
@@ -410,8 +410,9 @@ const CALLS: &[Call] = &[
     call("quotactl_fd", 443, 443, NO),
     call("fanotify_init", 300, 262, NO),
     call("fanotify_mark", 301, 263, NO),
-    // With setuid or setgid, a file runs with the step's id for any user. The call mkdir ignores the setuid and setgid
-    // bits. The mode of openat2 is in memory, which a filter can't read, so openat2 is refused completely.
+    // If a file has a setuid or setgid bit, any user can run the file with the user id of the step. The call mkdir
+    // ignores the setuid and setgid bits. The mode of openat2 is in memory, which a filter can't read, so openat2 is
+    // refused completely.
     in_a_live_tree("open", 2, None, OPEN),
     in_a_live_tree("openat", 257, Some(56), OPENAT),
     in_a_live_tree("openat2", 437, Some(437), UNKNOWN),
@@ -762,8 +763,8 @@ mod tests {
         }
     }
 
-    /// This test uses call numbers instead of the table `CALLS`. The resources in this test are divided by no
-    /// namespace, resource limit or control group.
+    /// This test uses call numbers instead of the table `CALLS`. No namespace, resource limit or control group divides
+    /// the resources in this test.
     #[test]
     fn the_filter_refuses_resources_of_the_whole_machine() {
         // The call numbers of old and new asynchronous I/O, then of mmap, memfd_create and shmget.

@@ -315,7 +315,8 @@ pub(super) fn unshare(flags: libc::c_int) -> io::Result<()> {
     check(result.into()).map(drop)
 }
 
-/// Calls mount_setattr(2) to set `flags` (`MOUNT_ATTR_…`) on `mount`, and with `recursive` on all mounts below `mount`.
+/// Calls mount_setattr(2) to set `flags` (`MOUNT_ATTR_…`) on `mount`. If `recursive` is true, the call also changes all
+/// mounts below `mount`.
 pub(super) fn set_mount_flags(mount: BorrowedFd<'_>, flags: u64, recursive: bool) -> io::Result<()> {
     let attributes = libc::mount_attr { attr_set: flags, attr_clr: 0, propagation: 0, userns_fd: 0 };
     let at = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
@@ -504,7 +505,8 @@ mod tests {
         let data = "7f0000000000-7f0000001000 r--p 00000000 fe:00 131 /usr/lib/x.so";
         let both = [(0x55d0_c0a0_0000, 0x55d0_c0b0_0000), (0x7f00_0000_0000, 0x7f00_0000_1000)];
         assert_eq!(as_in_files(&(entry(code, "0", "0") + &entry(data, "0", "0"))), both);
-        // The pages of these mappings were relocated and then made read-only, or swapped out, or not reported.
+        // In these mappings, the pages were relocated and then made read-only, or were swapped out, or the kernel did
+        // not report the pages.
         for (anonymous, swap) in [("4", "0"), ("0", "4"), ("", "0")] {
             assert_eq!(as_in_files(&(entry(code, "0", "0") + &entry(data, anonymous, swap))), both[..1]);
         }

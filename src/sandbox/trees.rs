@@ -1,8 +1,8 @@
 //! Mounts the trees of the host that a run may write, and masks denied names in all trees of the run.
 //!
-//! A tree is a live tree, a private copy, or an overlay whose upper layer is private. A copy omits the content of
-//! denied names. An overlay hides denied names with whiteouts and empty files. No process of the host can undo the
-//! whiteouts and the empty files.
+//! A tree is a live tree, a private copy, or an overlay whose upper layer is private. A copy does not contain the
+//! content of files and directories whose names are denied. An overlay hides denied names with whiteouts and empty
+//! files. No process of the host can undo the whiteouts and the empty files.
 //!
 //! In live and read-only trees, each denied name is masked by a mount of a file or a directory without any access
 //! rights. A host process can remove the mask of a file if the process replaces the masked file. In a live tree, the

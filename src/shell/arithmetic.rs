@@ -175,7 +175,7 @@ pub(super) fn evaluates(source: &str, known: &str, at: usize, parts: &mut Vec<Wo
     }
 }
 
-/// Returns true if the text after an expansion assigns to the name of which the expansion is the beginning.
+/// Returns true if the text after an expansion assigns to a name that begins with the expansion.
 fn assigns_behind(rest: &str) -> bool {
     const OPERATORS: [&str; 12] = ["+=", "-=", "*=", "/=", "%=", "<<=", ">>=", "&=", "^=", "|=", "++", "--"];
     let rest = rest.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | ' ' | '\t'));
@@ -195,8 +195,8 @@ fn without_names(expansion: &str) -> String {
 }
 
 /// Returns true if bash may count the brackets of an expansion differently. If the brackets of `$((…))` do not match in
-/// bash's count, bash runs the text as commands. Bash counts the brackets in its own printed form of inner commands,
-/// which has no `(` in a `case`.
+/// bash's count, bash runs the text as commands. Bash prints the inner commands and counts the brackets in the printed
+/// text. In the printed text, a `case` has no `(` before its patterns.
 fn hides_brackets(expansion: &str) -> bool {
     if !expansion.contains(['(', ')']) && !expansion.contains("case") && !expansion.contains("<<") {
         return false;

@@ -194,7 +194,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         Ok(())
     }
 
-    /// Reads the value of an option, which is `value`, or the next word if `value` is `None`.
+    /// Reads the value of an option. The value is `value`, or the next word if `value` is `None`.
     fn carried(&mut self, kind: Value, word: &Word, value: Option<&str>, next: Option<&Word>) -> Done {
         let value = match (value, next) {
             (Some(value), _) => Word { text: value.to_owned(), raw: Some(word.source().into()), ..word.clone() },

@@ -1,4 +1,4 @@
-//! Walk through a script's syntax tree, which records the commands.
+//! Walk through a script's syntax tree. The walk records the commands.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -728,7 +728,7 @@ fn is_of_the_kernel(name: &str) -> bool {
     let below = steps.len() > 1;
     match steps.first() {
         Some(&"proc") => below && name.contains('/'),
-        // A relative path may be a directory of the project.
+        // A relative path such as `dev/tool` may be in a directory of the project.
         Some(&"dev") => below && (name.starts_with('/') || steps[1] == "fd"),
         _ => false,
     }

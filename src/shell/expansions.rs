@@ -58,8 +58,8 @@ impl Parser<'_> {
             }
             b'0'..=b'9' | b'*' | b'@' | b'#' | b'?' | b'-' | b'$' | b'!' => {
                 self.pos += 1;
-                // A number is one field unless IFS contains digits, but an assignment to IFS is reported as a setting
-                // anyway.
+                // A number is one field unless IFS contains digits. The walk reports every assignment to IFS as a
+                // setting.
                 w.hole(quoted && byte != b'@' || matches!(byte, b'#' | b'?' | b'$'));
             }
             _ => w.word.text.push('$'),
@@ -89,7 +89,7 @@ impl Parser<'_> {
         Ok(())
     }
 
-    /// Reads a command list in backticks, which is parsed after the removal of the escaping backslashes.
+    /// Reads a command list in backticks. The list is parsed after the removal of the escaping backslashes.
     pub(super) fn backtick(&mut self, w: &mut WordBuilder, quote: QuoteKind) -> Read<()> {
         self.open()?;
         let start = self.pos + 1;

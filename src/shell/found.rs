@@ -32,8 +32,8 @@ impl fmt::Display for ScriptPlace {
 pub struct ScriptFinding {
     /// Kind and name.
     pub what: FoundKind,
-    /// Place of the part in the script. The place is exact also for text that a command receives (`sh -c '…'`), if the
-    /// quotes of the text allow this. If the quotes do not allow this, the place is the beginning of the text.
+    /// Place of the part in the script. The place is exact even in a text that a command receives (`sh -c '…'`), unless
+    /// the quotes of the text change the offsets. In that case, the place is the beginning of the text.
     pub place: ScriptPlace,
     /// Wrappers around the command, the outermost first, for example `["env", "sudo"]`. The list is empty if the
     /// script's own shell runs the command.

@@ -281,7 +281,7 @@ fn names_a_helper(address: &str) -> bool {
     !helper.is_empty() && helper.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-_".contains(&byte))
 }
 
-/// Returns the index of the argument that names a merge strategy, which may be a program.
+/// Returns the index of the argument that names a merge strategy. A merge strategy may be a program.
 fn strategy(command: &str, arguments: &[&str]) -> Option<usize> {
     const STRATEGIES: [&str; 6] = ["octopus", "ort", "ours", "recursive", "resolve", "subtree"];
     if !matches!(command, "merge" | "pull" | "rebase" | "cherry-pick" | "revert") {

@@ -25,7 +25,7 @@ pub(super) fn is_shell(name: &str) -> bool {
 pub(super) const SHELLS: &[&str] =
     &["bash", "dash", "ksh", "zsh", "yash", "posh", "hush", "csh", "sash", "nush", "pwsh", "osh", "elvish"];
 
-/// Sorted for binary search.
+/// Names of programs and builtins, sorted for binary search.
 pub(super) const NAMES: &[&str] = &[
     ".",
     "[",

@@ -169,8 +169,8 @@ fn read_short<'w>(
     Ok(false)
 }
 
-/// Returns the first letter of the option cluster `-abc` for which `counts` is true, and the text after the letter. A
-/// letter in `values` ends the cluster, because the rest of the word is its value.
+/// Returns the first letter for which `counts` returns true in an option cluster such as `-abc`, and the text after
+/// this letter. A letter in `values` ends the cluster, because the rest of the word is its value.
 pub(super) fn letters<'w>(word: &'w Word, values: &str, counts: impl Fn(char) -> bool) -> Option<(char, &'w str)> {
     let cluster = word.text.strip_prefix('-').filter(|text| !text.starts_with('-'))?;
     for (at, letter) in cluster.char_indices() {

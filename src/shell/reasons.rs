@@ -1,17 +1,17 @@
 //! Reasons why a command is unknown, each with a correction of the script.
 
-/// Reason for a word before a command, which may become several words.
+/// Reason for a word that precedes a command and may become several words.
 pub(super) const SEVERAL_WORDS: &str =
     "may become several words, or none, before the command is named: put it in double quotes";
 
-/// For a command's name.
+/// Reason for a command whose name is unknown.
 pub(super) const NO_NAME: &str =
     "the name of the command is not written out: write the name itself, or choose among written ones with `case`";
 
 /// Reason for text that a shell runs but that is not completely known.
 pub(super) const NO_TEXT: &str = "the text that runs is not written out: write it in single quotes, and hand values on as arguments (`sh -c 'ls -- \"$1\"' _ \"$x\"`) or as variables";
 
-/// For a shell setting.
+/// Reason for a shell setting that changes how the shell parses the script.
 pub(super) const READING: &str = "a setting that changes how the script is read: leave it out";
 
 /// Reason for a word that may change how the shell parses the script.
@@ -21,10 +21,10 @@ pub(super) const MAY_BE_READING: &str =
 /// Reason for an assignment to a variable whose name is the result of an expansion.
 pub(super) const NOT_NAMED: &str = "sets a variable whose name is not written out: write the name";
 
-/// For a git address.
+/// Reason for a git address that contains a command.
 pub(super) const EXT: &str = "git runs the command in an `ext::` address: use a path, https or ssh";
 
-/// For an option.
+/// Reason for an option whose name is unknown.
 pub(super) const NO_OPTION: &str =
     "is an option that is not written out: write the option's name, with only its value in a variable";
 
@@ -32,21 +32,21 @@ pub(super) const NO_OPTION: &str =
 pub(super) const UNKNOWN_OPTION: &str =
     "is an option that is not known here: leave it out, or use its documented long form";
 
-/// For a git setting.
+/// Reason for a git setting whose name is unknown.
 pub(super) const GIT_SETTING: &str = "the name of the git setting is not written out: write the name";
 
-/// For a shell's argument.
+/// Reason for an argument of a shell that is unknown.
 pub(super) const SHELL_ARGUMENT: &str =
     "an argument of a shell is not written out: write its options out, and put values behind the text and `_`";
 
-/// For another shell.
+/// Reason for a shell whose grammar the parser does not know.
 pub(super) const OTHER_SHELL: &str = "a shell whose grammar is not read here: use bash or sh";
 
 /// Reason for an argument of `find` that may be an action.
 pub(super) const FIND_ACTION: &str =
     "may become an action of `find`: put paths before the options as \"./$x\", and write tests and actions out";
 
-/// For an ssh option.
+/// Reason for an ssh option that names another source of commands.
 pub(super) const SSH_ELSEWHERE: &str =
     "ssh takes commands to run from another place: leave the option out, or set single options with `-o`";
 

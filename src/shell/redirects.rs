@@ -117,7 +117,8 @@ impl Parser<'_> {
     /// Reads the lines of a here-document, including the delimiter's line.
     pub(super) fn here_document(&mut self, pending: &PendingHereDocument) -> Read<()> {
         let start = self.pos;
-        // True if the line before ends with a backslash, so that the line continues, in a body with expansions.
+        // True if the previous line ends with a backslash and the body has expansions, so that the previous line
+        // continues.
         let mut goes_on = false;
         loop {
             if self.pos >= self.text.len() {

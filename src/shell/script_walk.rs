@@ -55,7 +55,7 @@ impl<'a> Context<'a> {
         self.via.last().is_some_and(|last| names.contains(&last.as_str()))
     }
 
-    /// Returns the same context for a command whose standard input is not the input in this context.
+    /// Returns the same context without a known standard input.
     pub(super) fn without_input(self) -> Self {
         Self { input: None, ..self }
     }
@@ -66,9 +66,9 @@ impl<'a> Context<'a> {
 pub(super) enum TextReader {
     /// The shell that runs the surrounding text, including its functions.
     Here,
-    /// By a new bash.
+    /// A new bash process.
     Bash,
-    /// By a new dash.
+    /// A new dash process.
     Dash,
     /// `sh`, or the login shell of a user.
     Sh,
@@ -84,13 +84,13 @@ pub(super) struct ScriptWalk<'s> {
     pub(super) budget: usize,
     /// Functions that are certainly defined, with the number of the defining statement.
     pub(super) certain: BTreeMap<String, usize>,
-    /// All functions so far.
+    /// All functions that the walk has found so far.
     pub(super) functions: BTreeSet<String>,
     /// Calls in function bodies, each as the index in `found` and the number of the statement with the body.
     pub(super) calls: Vec<(usize, usize)>,
     /// Number of the first statement that may call a function.
     pub(super) first_call: Option<usize>,
-    /// Statements so far.
+    /// Number of statements that the walk has found so far.
     pub(super) statement: usize,
     /// True if the script may undefine or redefine a function whose name is unknown.
     pub(super) unset: bool,
@@ -120,7 +120,7 @@ pub(super) struct ScriptWalk<'s> {
     pub(super) differs: bool,
     /// Texts that run a command if the script evaluates values of variables.
     pub(super) traps: Vec<RawFinding>,
-    /// Texts like those in `traps`, but in words that no variable receives. The texts in `loose` count only if
+    /// Texts like the texts in `traps`, but in words that no variable receives. The texts in `loose` count only if
     /// `redirected` is true.
     pub(super) loose: Vec<RawFinding>,
     pub(super) redirected: bool,

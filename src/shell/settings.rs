@@ -8,7 +8,7 @@ pub(super) fn changes(name: &str) -> bool {
         || SUFFIXES.iter().any(|suffix| name.ends_with(suffix))
 }
 
-/// Returns the names in `text` of variables that change later commands, because arithmetic may set these variables.
+/// Returns the names of variables in `text` that change later commands. Arithmetic in `text` may set these variables.
 pub(super) fn named_in(text: &str) -> impl Iterator<Item = &str> {
     text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_').filter(|name| changes(name))
 }
@@ -18,7 +18,7 @@ pub(super) fn names_a_file(name: &str) -> bool {
     matches!(name, "BASH_ENV" | "ENV" | "BASH_ALIASES" | "BASH_CMDS") || name.starts_with("BASH_FUNC_")
 }
 
-/// Returns true if a shell expands the value of this variable, which includes command substitutions.
+/// Returns true if a shell performs expansions (also command substitutions) in the value of this variable.
 pub(super) fn is_expanded(name: &str) -> bool {
     matches!(name, "PROMPT_COMMAND" | "PS0" | "PS1" | "PS2" | "PS4")
 }
@@ -45,7 +45,7 @@ pub(super) fn is_array(name: &str) -> bool {
         || matches!(name, "COMPREPLY" | "COPROC" | "DIRSTACK" | "FUNCNAME" | "GROUPS" | "MAPFILE" | "PIPESTATUS")
 }
 
-/// Sorted for binary search.
+/// Names of variables, sorted for binary search.
 const EXACT: &[&str] = &[
     "APT_CONFIG",
     "AWKPATH",

@@ -17,8 +17,8 @@ fn is_signal(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u32>().is_ok_and(|number| number <= 64)
 }
 
-/// Returns true if the script contains the variable's complete name, without an index. To find a plainly named
-/// variable, the shell evaluates nothing.
+/// Returns true if the script contains the variable's complete name, without an index. The shell evaluates nothing to
+/// find this variable.
 fn is_plain(name: &Word) -> bool {
     !name.text.contains(['[', HOLE])
 }

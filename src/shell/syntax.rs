@@ -150,7 +150,7 @@ pub(super) struct Word {
     pub(super) exact: bool,
     /// True if every expansion of the word is exactly one field.
     pub(super) one: bool,
-    /// True if partly quoted.
+    /// True if a part of the word is quoted.
     pub(super) quoted: bool,
     /// True if pathname patterns are the only reason why the word is not exact. Each resulting field then matches the
     /// pathname pattern.
@@ -172,7 +172,7 @@ pub(super) enum WordPart {
     Sets(String, usize),
     /// A text that runs a command if the shell evaluates the text as arithmetic or as a name.
     Trap(usize),
-    /// An effect that is unknown for this reason.
+    /// An unknown effect, with the reason why the effect is unknown.
     Unknown(&'static str, usize),
 }
 

@@ -4,7 +4,7 @@ use crate::shell::settings;
 use crate::shell::syntax::{HOLE, Parser, Read, Word, WordPart, is_name};
 use crate::shell::traps::{is_trap, opens_index};
 
-/// Position of a word in the syntax, which decides how the word is parsed.
+/// Position of a word in the syntax. The position decides how the word is parsed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum WordPosition {
     /// The position of an assignment or of the command's name.
