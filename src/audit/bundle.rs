@@ -56,8 +56,8 @@ pub enum RosterTrust {
 /// Options of a verification, besides the trusted roster.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct VerifyOptions {
-    /// Current time. Time of the verification. The verifier refuses a receipt of a later time and does not count a
-    /// later cosignature. Without this time, the verifier only compares the times of the documents with each other.
+    /// Time of the verification. The verifier refuses a receipt of a later time and does not count a later cosignature.
+    /// Without this time, the verifier only compares the times of the documents with each other.
     pub at: Option<Timestamp>,
     /// Number of distinct witnesses of the roster that must have cosigned the checkpoint.
     pub witnesses: u64,
@@ -127,8 +127,8 @@ pub fn verify(bundle: &[u8], trust: &RosterTrust, options: VerifyOptions) -> Res
     Ok(verify_parsed(ledger, &parsed, &pinned, options))
 }
 
-/// Changes the results that only the newest roster can establish to *not checked*. The roster `newer` is also
-/// trusted, but the bundle is not connected with `newer`.
+/// Sets each result that only the newest roster can establish to *not checked*. The roster `newer` is also trusted, but
+/// the bundle is not connected with this roster.
 pub fn leave_to(newer: &TrustedRoster, report: &mut BundleReport, options: VerifyOptions) {
     let why = format!(
         "version {} of the roster ({}) is trusted too, and the versions here are not connected with it: name the one to decide \
@@ -152,7 +152,7 @@ pub fn leave_to(newer: &TrustedRoster, report: &mut BundleReport, options: Verif
     }
 }
 
-/// Checks that a verified bundle may leave *not checked*.
+/// Names of the checks that may be *not checked* in a verified bundle.
 pub(crate) const MAY_BE_OPEN: [CheckName; 5] = [
     CheckName::Permissions,
     CheckName::Sandbox,
@@ -395,7 +395,7 @@ fn verify_parsed(
     BundleReport { verified, checks, trust, facts, boundary_says: facts::boundary_says(&witnesses), warnings }
 }
 
-/// Returns the warning about a key in a roster if this version can't verify the key's type.
+/// Returns the warning about a roster key whose type this program version can't verify.
 pub(crate) fn warn_of_foreign((holder, key): &(KeyHolder, ForeignKey)) -> String {
     format!(
         "the key {} of {holder} has the type {}, which this version can't verify, so its signatures do not count",
@@ -791,7 +791,7 @@ mod tests {
             "{:?}",
             report.checks
         );
-        // If no list allows a command, the result does not depend on how the script is read.
+        // A policy without an allow list denies the step, whatever commands a program version finds in the script.
         let report = read_by_another_version()
             .edit(FixtureStage::Policy, |policy| {
                 *policy =

@@ -28,7 +28,7 @@ use crate::record::validity::Timestamp;
 use crate::trust::chain::Chain;
 use crate::trust::roster::TrustedRoster;
 
-/// Policy for the step: permissions and approval rules.
+/// Permissions and approval rules that policy gives for the step.
 pub(crate) struct StepInSeal {
     /// Permissions that policy requires for each run, or the reason why policy denies the step.
     pub(crate) asked: Result<Vec<Permission>, PolicyDenied>,
@@ -173,7 +173,8 @@ pub(crate) fn check_asked(rules: &StepInSeal, signed: &Authorization, seal: &Sea
         Ok(_covered) => {
             Ok(((), format!("policy lets the step run; all {asked} permissions that policy asks for are signed")))
         }
-        // The permissions follow from reading the script, and another program version may read the script differently.
+        // The program finds the permissions by parsing the script, and another program version may parse the script
+        // differently.
         Err(error) if seal.engine != ENGINE && error.rests_on_reading() => Err(CheckStop::NotChecked(format!(
             "{:?} made the decision; this version, {ENGINE}, decides otherwise: {error}",
             seal.engine

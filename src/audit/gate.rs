@@ -4,9 +4,8 @@
 //! recently, in a full sandbox. Every check of the verifier must be established. Each relaxation is a field or a
 //! variant in [`GateRequirements`]. A requirement is not met if the verifier could not make its check.
 //!
-//! A receipt is evidence of one run, so showing the receipt does not use it up. The gate accepts the same receipt any
-//! number of times up to the maximum age. To bind a receipt to one commit or one build, require the commit or the
-//! build as a parameter.
+//! A receipt is evidence of one run. The gate accepts the same receipt any number of times until the run is older than
+//! the maximum age. To bind a receipt to one commit or one build, require the commit or the build as a parameter.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,8 +27,7 @@ use crate::record::validity::Timestamp;
 /// Requirements for a receipt. Each weaker requirement has its own variant or field.
 #[derive(Debug, Clone)]
 pub struct GateRequirements {
-    /// Id of the boundary. Id of the boundary. The name of a boundary is not enough, because another boundary can
-    /// have the same name.
+    /// Id of the boundary. The name of a boundary is not enough, because another boundary can have the same name.
     pub boundary: SealDigest,
     /// Step that must have run.
     pub step: StepRef,
@@ -61,8 +59,8 @@ pub enum DigestRequirement {
 /// Parameters that the gate accepts.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ParamsRequirement {
-    /// Exactly this object. Exact value of all parameters. The signed parameters contain the defaults of the step, so
-    /// this object must contain the defaults too.
+    /// Exact values of all parameters. The signed parameters contain the defaults of the step, so this object must
+    /// contain the defaults too.
     Exactly(BTreeMap<String, GivenParameter>),
     /// Any signed parameters.
     Any,

@@ -69,8 +69,8 @@ pub struct SeenHead {
     pub note: String,
     /// Name of the source of the checkpoint, for messages.
     pub from: String,
-    /// True if the auditor verified the checkpoint in an earlier audit. If the end of the log is missing, the key of
-    /// the signature may now be unknown.
+    /// True if the auditor verified the checkpoint in an earlier audit. The signature may be impossible to verify
+    /// again, because a log whose end is missing may not name the key.
     pub verified: bool,
     /// Time at which this checkpoint was the newest, by the clock of the machine that received the checkpoint.
     pub at: Option<Timestamp>,
@@ -133,8 +133,8 @@ pub struct Auditor {
     follows: Option<FollowedLog>,
     /// Message about a newer trusted roster, if the log is not connected with this roster.
     left: Option<LeftTo>,
-    /// First later entry that states a time, for each checkpoint from another source. Times in a log never decrease,
-    /// so no later entry is dated earlier.
+    /// Index and time of the first entry that follows the checkpoint and states a time, for each checkpoint from
+    /// another source. Times in a log never decrease, so no later entry has an earlier time.
     after: Vec<Option<(u64, Timestamp)>>,
     /// Warnings about entries with a date before a checkpoint that does not contain the entries.
     back_dated: Vec<String>,
@@ -143,7 +143,8 @@ pub struct Auditor {
 }
 
 /// Returns all roster versions from the entry of a seal, starting with version 1. The function does not verify the
-/// versions. With the versions in the last seal, a trusted roster can be newer than the roster of the first seal.
+/// versions. If a trusted roster is newer than the roster of the first seal, the versions in the last seal connect the
+/// two rosters.
 ///
 /// # Errors
 /// Returns an error if the source can't be read.
@@ -301,7 +302,7 @@ impl Auditor {
         Some(LongerCopy { boundary, roster: Arc::new(first.clone()), rosters: self.rosters.clone() })
     }
 
-    /// Returns the checkpoints from other sources whose signatures no key of the boundary at that log size verifies.
+    /// Returns the checkpoints from other sources whose signatures the boundary's keys could not verify.
     pub fn unsigned(&self) -> impl Iterator<Item = &SeenHead> {
         self.unsigned.iter()
     }
@@ -525,9 +526,9 @@ impl Auditor {
         }
     }
 
-    /// Reports that the runs under an unreadable seal are undecided. Perhaps only this program version can't read the
-    /// seal. A run under an unreadable seal is nevertheless a failure. Without this rule, the holder of the
-    /// boundary's key could seal unreadable data under another version's name and run anything.
+    /// Reports that the runs under an unreadable seal are undecided. The report is a failure, although another program
+    /// version may be able to read the seal. Without this rule, the holder of the boundary's key could seal unreadable
+    /// data under another version's name and run anything.
     fn undecided(&mut self, index: u64, in_force: &SealInForce) {
         if in_force.state.is_none() && self.undecided != Some(in_force.number) {
             self.undecided = Some(in_force.number);
@@ -774,8 +775,8 @@ impl Auditor {
     fn summary(&self) -> Summary {
         let in_force = self.seals.current.as_deref();
         let mut warnings = Vec::new();
-        // The warning names the version in force, and each later version that needed no signatures of the version
-        // before.
+        // The warning names the version of the roster in force, if its successor needs no signatures. The warning also
+        // names each later version that needed no signatures.
         let unguarded: BTreeSet<u64> = (self.rosters().unguarded())
             .chain(in_force.map(|seal| &*seal.roster).filter(|roster| !roster.is_guarded()))
             .map(TrustedRoster::version)

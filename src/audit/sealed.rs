@@ -395,8 +395,8 @@ impl Rosters {
         Ok(Ok(found))
     }
 
-    /// Returns the trusted roster or chain that connects to the versions up to `known`. If the versions end before
-    /// the pinned version, the known chain connects them with the pinned version.
+    /// Returns what verifies the roster versions up to `known`: usually the pinned roster or chain. If the versions end
+    /// before the pinned version, the function returns the chain of all known versions.
     fn trusted_for(&self, known: Option<u64>) -> Pinned {
         let trusted = self.chain.by_digest(&self.pinned.digest()).map(TrustedRoster::version);
         match (known, trusted) {
@@ -574,11 +574,11 @@ fn read(
     Ok(Ok(SealedState { policy: seal.policy, steps, tokens: tokens.into(), patterns }))
 }
 
-/// Returns the configuration of a seal whose sealed configuration has fewer fields than this version writes. Missing
-/// fields are no defect, because `docs/formats.md` requires only `limits` and `sandbox`. The layers of the sealed
-/// level are still required. If fields are missing, limits and further layers are not checked, and a run may last up
-/// to the default limit. A boundary gains nothing if it leaves fields out, because only the boundary decides what the
-/// sealed configuration contains.
+/// Reads a sealed configuration that has fewer fields than this program version writes. Missing fields are no defect,
+/// because `docs/formats.md` requires only `limits` and `sandbox`. The layers of the sealed level are still required.
+/// If fields are missing, limits and further layers are not checked, and a run may last up to the default limit. A
+/// boundary gains nothing if it leaves fields out, because only the boundary decides what the sealed configuration
+/// contains.
 fn in_part(value: &Value) -> Option<Configuration> {
     let whole = value.as_object().filter(|whole| whole.len() == 2)?;
     let (limits, sandbox) = (whole.get("limits")?.as_object()?, whole.get("sandbox")?.as_object()?);

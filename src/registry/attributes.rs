@@ -111,7 +111,7 @@ impl Reader<'_> {
                     if rest.trim().is_empty() {
                         return Ok(());
                     }
-                    return Err(self.flaw(begin + 1, "something follows the attributes' closing brace: remove it"));
+                    return Err(self.flaw(begin + 1, "remove the text after the closing brace of the attributes"));
                 }
                 Some('#') => {
                     self.index += 1;

@@ -212,7 +212,7 @@ fn exclusive_name(text: &str) -> Result<String, String> {
     Err(format!("{text:?} is not a valid name for exclusive runs: use 1 to 64 letters, digits and . _ -"))
 }
 
-/// Returns the declared parameters that the step uses. `params=""` takes none.
+/// Returns the declared parameters that the step uses. If the text is empty (`params=""`), the step uses no parameters.
 fn chosen(text: &str, known: &[&str]) -> Result<Vec<String>, String> {
     let mut names: Vec<String> = Vec::new();
     for name in text.split(',').map(str::trim).filter(|_| !text.is_empty()) {

@@ -7,9 +7,9 @@ use std::fmt;
 pub struct RegistryError {
     /// File, relative to its runbook directory. If there are several runbook directories, the directory comes first.
     pub file: String,
-    /// Line, from 1. Line number. The line is 0 if the error has no place in the file.
+    /// Line number, from 1. The number is 0 if the error has no place in the file.
     pub line: usize,
-    /// Column in characters, from 1. Column number. The column is 0 if the error has no place in the file.
+    /// Column number in characters, from 1. The number is 0 if the error has no place in the file.
     pub column: usize,
     /// Description of the problem and its solution.
     pub message: String,
