@@ -69,8 +69,8 @@ pub struct SeenHead {
     pub note: String,
     /// Name of the source of the checkpoint, for messages.
     pub from: String,
-    /// True if the auditor verified the checkpoint in an earlier audit. The signature may be impossible to verify
-    /// again, because a log whose end is missing may not name the key.
+    /// True if the auditor verified the checkpoint in an earlier audit. If the end of the log is missing, the verifier
+    /// may no longer find the key of the signature in the log.
     pub verified: bool,
     /// Time at which this checkpoint was the newest, by the clock of the machine that received the checkpoint.
     pub at: Option<Timestamp>,

@@ -395,8 +395,8 @@ impl Rosters {
         Ok(Ok(found))
     }
 
-    /// Returns what verifies the roster versions up to `known`: usually the pinned roster or chain. If the versions end
-    /// before the pinned version, the function returns the chain of all known versions.
+    /// Returns the pinned roster or chain. If the roster versions end at version `known`, before the pinned version,
+    /// the function returns the chain of all known versions instead.
     fn trusted_for(&self, known: Option<u64>) -> Pinned {
         let trusted = self.chain.by_digest(&self.pinned.digest()).map(TrustedRoster::version);
         match (known, trusted) {

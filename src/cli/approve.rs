@@ -48,13 +48,13 @@ pub struct Args {
     /// With a file: write the envelope with your signature to this new file
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Do not ask; requires --expect
+    /// Sign without a question; requires --expect
     #[arg(long, requires = "expect")]
     yes: bool,
-    /// The digest that the statement must have
+    /// The digest that the statement must have. If the statement has another digest, nothing is signed
     #[arg(long, value_name = "sha256:…")]
     expect: Option<AuthorizationDigest>,
-    /// Show every signed field above the decision
+    /// Show every signed field before the question
     #[arg(long)]
     full: bool,
     #[command(flatten)]

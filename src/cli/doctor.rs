@@ -250,7 +250,7 @@ fn overlay(sandbox: &LinuxSandbox) -> Option<Line> {
     Some(Line { holds: State::Note, what: "overlays".into(), says: format!("none for runs ({why}): {knob}") })
 }
 
-/// Reports the attempts to leave the sandbox that succeeded in a real step.
+/// Reports which attempts of a real step to leave the sandbox succeeded.
 fn attempted(tried: &Result<Vec<Attempt>, String>, level: Level) -> Line {
     let what = "attempts to get out";
     let attempts = match tried {

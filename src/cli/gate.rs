@@ -55,7 +55,7 @@ pub struct Args {
     /// The digest of the step's definition, as `registry list` shows it
     #[arg(long, value_name = "sha256:…", required_unless_present_any = ["any_digest", "lock"], conflicts_with = "any_digest")]
     digest: Option<StepDigest>,
-    /// The lock file that names the step's definition: a feature of a later version
+    /// Not available in this version: a lock file with the digest of the step's definition
     #[arg(long, value_name = "FILE", hide = true)]
     lock: Option<PathBuf>,
     /// A parameter that must have been signed. Name all parameters, also those with default values
@@ -196,9 +196,9 @@ fn demands(args: &Args) -> Result<GateRequirements, CommandFailure> {
     })
 }
 
-/// Returns the trusted rosters for the decision. A file that a checkout could control is refused, unless its digest
-/// is pinned. The configuration directory is checked in the same way, because a job may put its home directory into
-/// the checkout.
+/// Returns the trusted rosters for the decision. A roster file inside a checkout is refused, unless its digest is
+/// pinned, because the author of a change could have written the file. The configuration directory is checked in the
+/// same way, because a job may put its home directory into the checkout.
 fn trusted(args: &Args) -> Result<Vec<ChosenTrust>, CommandFailure> {
     let mut trust = args.trust.find_unchecked()?;
     let Some(pinned) = args.roster_digest else {
@@ -224,7 +224,7 @@ fn trusted(args: &Args) -> Result<Vec<ChosenTrust>, CommandFailure> {
     Ok(trust)
 }
 
-/// Checks that no checkout controls this file, and that only this user and root can write the file.
+/// Checks that the file is outside every checkout, and that only this user and root can write the file.
 fn check_place(path: &Path) -> Result<PrivateFile, CommandFailure> {
     let place = PrintableText::text(&path.to_string_lossy());
     let refuse = |why: &str| {

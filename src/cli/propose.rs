@@ -66,8 +66,8 @@ pub struct Args {
     /// The time in which people can sign and the run can start: 90s, 30m, 2h; at most 24h
     #[arg(long, value_name = "TIME", value_parser = parse_window)]
     expires: Option<i64>,
-    /// Your own nonce: 16 to 64 bytes in base64url without padding, such as `openssl rand -hex 16` prints. The same
-    /// proposal with the same nonce returns the existing proposal
+    /// Your own nonce: 16 to 64 bytes in base64url without padding, such as `openssl rand -hex 16` prints. If you
+    /// repeat a proposal with the same nonce, the boundary returns the existing proposal
     #[arg(long, value_name = "NONCE")]
     nonce: Option<Nonce>,
     /// Make another proposal even if the same step with the same parameters is pending. Without this option the pending
@@ -80,8 +80,8 @@ pub struct Args {
     /// With --offline: write the statement to this file
     #[arg(short, long, value_name = "FILE", requires = "offline")]
     output: Option<PathBuf>,
-    /// With --offline and a token: the name of the token, which becomes the name of the proposer. Not needed with a
-    /// key, because the boundary knows its name
+    /// With --offline and a token: the name of the token, which becomes the name of the proposer. With a key, this
+    /// option is not needed, because the boundary knows the owner of the key
     #[arg(long, value_name = "NAME", requires = "offline")]
     proposer: Option<Name>,
     #[command(flatten)]

@@ -83,8 +83,8 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
                 failure.exit
             }
         };
-        // Missing trust has a higher priority than a failed check, because the program then knows nothing about the
-        // bundle.
+        // If the trusted roster is missing, the program knows nothing about the bundle. This result therefore has a
+        // higher priority than a failed check.
         tally.worst(one);
     }
     if args.files.len() > 1 && !terminal.json {

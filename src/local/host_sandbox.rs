@@ -116,8 +116,9 @@ impl HostSandbox {
                     "warning: because of the missing layer, the step may reach more of this host, including your own \
                      files",
                 );
-                // The sandbox gets no private files here, because it would refuse a run if it could not hide them.
-                // With the level `best-effort`, the person accepts the risk that the step can see them.
+                // This sandbox gets no list of private files, because a sandbox refuses a run if the sandbox cannot
+                // hide its private files. With the level `best-effort`, the person accepts the risk that the step can
+                // see these files.
                 return Self::new(wanted, Vec::new());
             }
         }

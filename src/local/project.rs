@@ -22,8 +22,8 @@ use crate::terminal::screen::PrintableText;
 pub struct Project {
     /// Working directory, with symbolic links resolved.
     pub cwd: PathBuf,
-    /// Nearest directory with a `.git` entry, starting with the working directory. If there is no such directory, the
-    /// working directory itself. The placeholder `{repo}` means this directory.
+    /// Nearest directory with a `.git` entry, starting with the working directory. If no directory has a `.git` entry,
+    /// this field is the working directory. The placeholder `{repo}` means this field.
     pub repo: PathBuf,
     /// Directory for temporary files, with symbolic links resolved. The placeholder `{tmp}` means this directory.
     pub tmp: PathBuf,
@@ -160,7 +160,7 @@ fn is_there(file: &Path) -> Result<bool, CommandFailure> {
     Ok(true)
 }
 
-/// Returns true if a `package.json` contains a policy. Invalid JSON contains none.
+/// Returns true if a `package.json` contains a policy. Invalid JSON counts as a file without a policy.
 fn has_member(file: &Path) -> bool {
     let text = read_bounded(file, MAX_FILE_BYTES * 4).unwrap_or_default();
     serde_json::from_slice::<serde_json::Value>(&text).is_ok_and(|package| package.get(MEMBER).is_some())

@@ -2,8 +2,8 @@
 //!
 //! If the policy allows writes, the step works in the current directory. If the policy allows only reads, the step
 //! works in an overlay of the current directory, and the changes of the step are discarded. If the policy allows
-//! neither, the step gets an empty directory, or the first directory of `--allow-write`. Paths below the directory
-//! that the policy denies are masked.
+//! neither reads nor writes, the step gets an empty directory, or the first directory of `--allow-write`. If the policy
+//! denies paths below the directory, these paths are masked.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -102,7 +102,8 @@ impl WorkingDirectory {
             Self::InPlace { directory, deny } => (Workdir::InPlace, directory, deny),
             Self::Overlay { directory, deny } => (Workdir::Overlay, directory, deny),
             Self::Private(why) => {
-                // The directory must not be reported as private, because these writes change the host.
+                // Writes to the directories of `--allow-write` change the host, so the working directory must not be
+                // reported as private.
                 if let Some(first) = write.first() {
                     profile.workdir = Workdir::InPlace;
                     profile.write = write.iter().map(text).collect();

@@ -313,7 +313,8 @@ impl Client {
         self.refuse_problem(self.answered(send)?)
     }
 
-    /// Does the same as the function above, but returns a response with an error status as a response.
+    /// Sends a request like [`Self::again_when_admission_ended`], but also returns a response with an error status as
+    /// `Ok`.
     fn answered(
         &self,
         send: impl Fn() -> Result<Response<Body>, CommandFailure>,

@@ -63,7 +63,7 @@ pub fn find_proposal(client: &Client, named: Option<&str>, among: LookupRange) -
     }
     let found = list(client, &query)?;
     match (found.as_slice(), among) {
-        // The result is checked, because the boundary made the search.
+        // The id is checked here again, because the boundary made the search and is not trusted.
         ([one], _) if ending.is_of(&one.id) => Ok(one.id.clone()),
         ([one], _) => Err(CommandFailure::new(
             Exit::Refused,

@@ -258,7 +258,7 @@ fn believe(
         Pinned::Digest(_) | Pinned::Chain(_) => None,
     });
     // A trusted roster file must have a key of the boundary and the same name as the connected roster. The key alone is
-    // not sufficient, because rosters of different organizations may contain a boundary with the same name.
+    // not sufficient, because two boundaries may have the same name.
     let name = connected.first().map(|(_, chain)| chain.last().tables().name.clone());
     let files = files.filter(|(_, roster)| {
         !roster.boundary_keys(boundary).is_empty() && name.as_ref().is_none_or(|name| roster.tables().name == *name)

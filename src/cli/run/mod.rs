@@ -45,7 +45,7 @@ Exit codes: the code of the step; 124 timed out, 125 the step could not run or i
 denied or refused, \
 127 unknown step, 128+n ended by signal n (130: Ctrl-C).")]
 pub struct Args {
-    /// A runbook in Countersign Markdown, or one of its steps
+    /// A runbook in Countersign Markdown, or one step of the runbook
     #[arg(value_name = "FILE[:STEP]", required_unless_present = "log")]
     file: Option<String>,
     /// A parameter. The schema gives its type: text, integer, boolean, or JSON for arrays and objects
@@ -62,7 +62,7 @@ pub struct Args {
     /// Run without a sandbox: only the limits and a clean environment apply
     #[arg(long, conflicts_with = "sandbox_strict", help_heading = "Sandbox")]
     no_sandbox: bool,
-    /// Refuse to run if this host lacks a sandbox layer; the default
+    /// Refuse to run if this host lacks a sandbox layer. This is the default
     #[arg(long, help_heading = "Sandbox")]
     sandbox_strict: bool,
     /// Do not store a receipt of the run

@@ -86,8 +86,8 @@ impl ExportHead {
         Ok(chain.newest().clone())
     }
 
-    /// Checks the signature with a roster that the user trusts, because a copy of hashes only contains no seals.
-    /// Returns that roster.
+    /// Checks the signature with a roster that the user trusts. A copy with hashes only contains no seals, so no seal
+    /// can name the roster. Returns the trusted roster.
     pub(super) fn check_by_roster(&self, trust: &[ChosenTrust]) -> Result<Option<TrustedRoster>, CommandFailure> {
         let mut refused = None;
         for trust in trust {

@@ -130,8 +130,8 @@ impl<'a> LogMirror<'a> {
         Ok(bytes.as_chunks::<32>().0.to_vec())
     }
 
-    /// Returns a complete tile behind the checkpoint, which an interrupted export wrote. If the tile is invalid, it
-    /// is ignored.
+    /// Returns a complete tile that an interrupted export wrote after the last checkpoint. Returns `None` if the tile
+    /// is missing or invalid.
     pub(super) fn leftover(&self, path: &TilePath) -> Option<ExportTile> {
         if path.width() < TILE_WIDTH {
             return None;
@@ -190,7 +190,7 @@ impl<'a> LogMirror<'a> {
         rustix::fs::syncfs(&self.opened).map_err(|error| self.failed("", &error.into()))
     }
 
-    /// Writes a file atomically. Only the checkpoint, and files behind the checkpoint, may be replaced.
+    /// Writes a file atomically. Callers may replace only the checkpoint, and files that no checkpoint covers yet.
     pub(super) fn write(&self, name: &str, bytes: &[u8]) -> Result<(), CommandFailure> {
         let path = self.directory.join(name);
         let directory = path.parent().unwrap_or(self.directory);
