@@ -98,7 +98,8 @@ pub fn verify(bundle: &[u8], trust: &RosterTrust, options: VerifyOptions) -> Res
     let parsed = Bundle::parse(bundle);
     let pinned = match trust {
         RosterTrust::Nothing => {
-            Err("no trusted roster: give one with --roster, the file or the digest that the operator tells you"
+            Err("there is no trusted roster: give --roster with the roster file, or with the digest that the \
+            operator gives you"
                 .to_owned())
         }
         RosterTrust::Digest(digest) => Ok(Pinned::Digest(*digest)),
@@ -107,7 +108,7 @@ pub fn verify(bundle: &[u8], trust: &RosterTrust, options: VerifyOptions) -> Res
             .map_err(|error| error.to_string())
             .and_then(|envelope| Pinned::from_envelope(&envelope).map_err(|error| error.to_string()))
             .map_err(|error| {
-                format!("the trusted roster can't be used: {error}; get it again from where you trust it")
+                format!("the trusted roster can't be used: {error}; get the roster again from a source that you trust")
             }),
     };
     let pinned = pinned.map_err(|message| {
@@ -131,8 +132,8 @@ pub fn verify(bundle: &[u8], trust: &RosterTrust, options: VerifyOptions) -> Res
 /// the bundle is not connected with this roster.
 pub fn leave_to(newer: &TrustedRoster, report: &mut BundleReport, options: VerifyOptions) {
     let why = format!(
-        "version {} of the roster ({}) is trusted too, and the versions here are not connected with it: name the one to decide \
-         with (--roster)",
+        "version {} of the roster ({}) is trusted too, but the roster versions in the bundle are not connected with \
+         this version: name the roster to use with --roster",
         newer.version(),
         newer.digest()
     );

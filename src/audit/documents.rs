@@ -93,11 +93,11 @@ pub(crate) fn check_roster_in_seal<'a>(
 ) -> Result<(SealedRoster<'a>, String), CheckStop> {
     let (stated, roster) = (seal.predicate(), chain.last());
     ensure(stated.roster == roster.digest(), || {
-        format!("the seal names roster {}, the last one of the bundle is {}", stated.roster, roster.digest())
+        format!("the seal names roster {}, but the last roster in the bundle is {}", stated.roster, roster.digest())
     })?;
     if let Some(named) = stated.rosters {
         ensure(roster.version() > 1, || {
-            "the seal names signatures of version 1 of a roster, which has none".to_owned()
+            "the seal names signatures of version 1 of a roster, but version 1 has no signatures".to_owned()
         })?;
         let versions = chain.to_canonical().map_err(failed)?;
         ensure(BlobDigest::of(&versions) == named, || {
@@ -155,7 +155,7 @@ pub(crate) fn check_checkpoint(bundle: &Bundle, sealed: &SealedRoster<'_>) -> Re
     })?;
     let checkpoint = Checkpoint::parse(text).map_err(failed)?;
     ensure(checkpoint.origin == origin, || {
-        format!("a checkpoint of the log {}, expected {origin}", checkpoint.origin)
+        format!("the checkpoint belongs to the log {}, not to the log {origin}", checkpoint.origin)
     })?;
     let detail = format!("{origin}, {} entries", checkpoint.size);
     Ok((LogProofs { checkpoint, note: signed, receipt, consumption, seal }, detail))

@@ -241,14 +241,14 @@ fn left_open(report: &BundleReport, demands: &GateRequirements, name: CheckName,
     {
         if facts.roster.digest == newest.digest {
             return met(format!(
-                "sealed under roster version {}, the newest that is known, and so under its policy; whether another seal \
-                 of the same roster and policy came between, `countersign audit` tells",
+                "sealed under roster version {}, the newest known version, and under its policy; only `countersign \
+                 audit` can show if another seal of the same roster and policy came between",
                 newest.version
             ));
         }
         return unmet(format!(
-            "sealed under roster version {}, and version {} is known: whether that came before this run, only the log can \
-             tell; run the step again, or --allow-unchecked {name}",
+            "sealed under roster version {}, but version {} is known: only the log can show if the later version came \
+             before this run; run the step again, or give --allow-unchecked {name}",
             facts.roster.version, newest.version
         ));
     }
@@ -257,12 +257,12 @@ fn left_open(report: &BundleReport, demands: &GateRequirements, name: CheckName,
         && let Some(approved) = facts.and_then(|facts| facts.approved.as_ref())
     {
         return unmet(format!(
-            "not checked: {why}; get the bundle again once one has: `countersign wait {} --witness 1 --bundle FILE`; if none \
-             ever will, --allow-unchecked {name}",
+            "not checked: {why}; get the bundle again after a witness has cosigned: `countersign wait {} --witness 1 \
+             --bundle FILE`; if no witness will cosign, give --allow-unchecked {name}",
             approved.receipt
         ));
     }
-    unmet(format!("not checked: {why}; to go on without it: --allow-unchecked {name}"))
+    unmet(format!("not checked: {why}; to continue without this check, give --allow-unchecked {name}"))
 }
 
 fn boundary(facts: &Facts, demands: &GateRequirements) -> Answer {
@@ -372,7 +372,7 @@ fn sandbox(facts: &Facts, demands: &GateRequirements) -> Answer {
                 met(format!("held: {}", words(held)))
             } else {
                 unmet(format!(
-                    "held: {}; demanded and not held: {}; to ask less: --min-sandbox",
+                    "enforced: {}; required but not enforced: {}; to require less, give --min-sandbox",
                     words(held),
                     words(&lacking)
                 ))
@@ -382,9 +382,11 @@ fn sandbox(facts: &Facts, demands: &GateRequirements) -> Answer {
             unmet("no layer was enforced; to accept this: --min-sandbox off")
         }
         SandboxRequirement::Something => {
-            waived(format!("held: {}; any will do by --min-sandbox best-effort", words(held)))
+            waived(format!("enforced: {}; --min-sandbox best-effort accepts any layer", words(held)))
         }
-        SandboxRequirement::Nothing => waived(format!("held: {}; none is needed by --min-sandbox off", words(held))),
+        SandboxRequirement::Nothing => {
+            waived(format!("enforced: {}; --min-sandbox off requires no layer", words(held)))
+        }
     }
 }
 
@@ -402,12 +404,13 @@ fn age(facts: &Facts, demands: &GateRequirements, now: Timestamp) -> Answer {
         format!("ended at {ended}, {ago}")
     } else {
         format!(
-            "ended at {ended} at the latest, {ago}, by the window and time limit that were signed (it says {stated})"
+            "ended at {ended} at the latest, {ago}, by the window and time limit that were signed (the receipt states \
+             {stated})"
         )
     };
     match demands.age {
         AgeLimit::Any => waived(format!("{words}; any age is accepted (--max-age any)")),
-        AgeLimit::Seconds(most) if seconds <= most => met(format!("{words}, by the boundary's word")),
+        AgeLimit::Seconds(most) if seconds <= most => met(format!("{words}, as the boundary states")),
         AgeLimit::Seconds(most) => {
             unmet(format!("{words}; the maximum age is {}: run the step again, or give --max-age", length(most)))
         }
@@ -438,8 +441,8 @@ fn roster(report: &BundleReport, facts: &Facts, demands: &GateRequirements) -> A
         waived(format!("{words}: this version needed no signature, but --allow-unguarded permits it"))
     } else {
         unmet(format!(
-            "{words} came after the trusted one without anybody's signature (threshold 0): trust the newest version itself, \
-             or --allow-unguarded"
+            "{words} follows the trusted version without any signature (threshold 0): trust the newest version \
+             itself, or give --allow-unguarded"
         ))
     }
 }

@@ -199,8 +199,9 @@ impl Auditor {
     /// the newest roster names the witnesses.
     pub fn leave_to(&mut self, newer: &TrustedRoster, from: &str) {
         self.left = Some(LeftTo(format!(
-            "version {} of the roster ({}, from {from}) is trusted too, and this log is not connected with it: the \
-             log is older than that version, or has another history; name the roster to decide with (--roster)",
+            "version {} of the roster ({}, from {from}) is trusted too, but this log is not connected with this \
+             version: the log is older than the version, or has another history; name the roster to use with \
+             --roster",
             newer.version(),
             newer.digest()
         )));
@@ -462,7 +463,7 @@ impl Auditor {
                     self.time(index, refusal.at);
                     let here = &in_force.boundary;
                     if refusal.boundary.as_ref().is_some_and(|there| there.id != here.id || there.name != here.name) {
-                        self.say(Finding::at(FindingKind::Boundary, index, "a refusal of another boundary"));
+                        self.say(Finding::at(FindingKind::Boundary, index, "the refusal belongs to another boundary"));
                     }
                 }
             }
@@ -512,7 +513,10 @@ impl Auditor {
                 && let (Some(expected), Some(in_force)) = (self.expected.boundary, &self.seals.current)
                 && expected != in_force.boundary.id
             {
-                let message = format!("this is the log of {}, expected {expected}", in_force.boundary.id);
+                let message = format!(
+                    "this is the log of boundary {}, but the expected boundary is {expected}",
+                    in_force.boundary.id
+                );
                 self.say(Finding::at(FindingKind::Boundary, index, message));
             }
         }
@@ -680,7 +684,8 @@ impl Auditor {
             }
             Ok(head) if head.root != self.tree.root() => {
                 let message = format!(
-                    "the {} entries hash to {}, the signed head says {}: entries were changed, removed, added or moved",
+                    "the {} entries hash to {}, but the signed head states {}: entries were changed, removed, added \
+                     or moved",
                     head.size,
                     hex(&self.tree.root()),
                     hex(&head.root)
@@ -766,8 +771,9 @@ impl Auditor {
         let first = late.iter().map(|run| run.at).min().filter(|_| late.len() > known)?;
         let days = now.unix().saturating_sub(first.unix()) / 86_400;
         Some(format!(
-            "{} run(s) without a receipt must be over by the clock of this machine, the first was spent {days} day(s) ago: audit \
-             a newer copy; if there is none with their receipts, the boundary has withheld them",
+            "{} run(s) without a receipt must have ended by the clock of this machine, and the first nonce was spent \
+             {days} day(s) ago: audit a newer copy of the log; if no copy has the receipts, the boundary has withheld \
+             them",
             late.len()
         ))
     }
@@ -800,8 +806,7 @@ impl Auditor {
                 "this log continues the log of {} ({head}), which a restore or an upgrade closed and which this audit \
                  does not cover: audit that log too (`countersign audit` of its directory in closed/ of the \
                  boundary's, of a backup, or of what `log export \
-                 --from` wrote; a log of version 0.1.0 with that program), and hold it against the head in `follows` of the \
-                 summary (--json)",
+                 --from` wrote; a log of version 0.1.0 with that program), and compare its last head with the head in `follows` of the summary (--json)",
                 follows.id
             ));
         }
@@ -817,9 +822,8 @@ impl Auditor {
         let open: Vec<OpenRun> = self.runs.open().collect();
         if let Some(until) = self.runs.open_until() {
             warnings.push(format!(
-                "{} run(s) have no receipt yet: they ran when the log was read, or the end of the log was removed; \
-                 the last may go on until \
-                 {until}, because of the limits that the boundary sealed",
+                "{} run(s) have no receipt yet: the runs were active when the log was read, or the end of the log was \
+                 removed; the last run may continue until {until}, because of the limits that the boundary sealed",
                 open.len()
             ));
         }
@@ -827,8 +831,8 @@ impl Auditor {
         warnings.extend(self.back_dated.iter().cloned());
         if let Some(now) = self.expected.now.filter(|now| now.plus(LATE_S) < self.at) {
             warnings.push(format!(
-                "the log is dated until {}, and by the clock of this machine it is {now}: one of the two is wrong, or \
-                 something was run before its time",
+                "the last entry of the log is dated {}, but the clock of this machine shows {now}: one of the two \
+                 times is wrong, or a step was run before its time",
                 self.at
             ));
         }
@@ -911,7 +915,7 @@ const LATE_S: i64 = 600;
 
 /// Facts that a single copy of a log can't show.
 const NOT_SHOWN: [&str; 4] = [
-    "an end that was cut off: keep the state of each audit (--state), or have witnesses",
+    "a missing end of the log: keep the state of each audit (--state), or have witnesses",
     "another history that the boundary showed to others: compare with their copy (--against)",
     "runs outside the boundary, because its log does not contain them",
     "entries that the boundary never logged: only the approver who signed a withheld denial can notice",
@@ -938,7 +942,11 @@ fn verify_head(head: &str, boundary: &BoundaryRef, roster: &TrustedRoster) -> Re
 }
 
 fn of_log(head: Checkpoint, origin: &str) -> Result<Checkpoint, String> {
-    if head.origin == origin { Ok(head) } else { Err(format!("a head of the log {}, expected {origin}", head.origin)) }
+    if head.origin == origin {
+        Ok(head)
+    } else {
+        Err(format!("the head belongs to the log {}, not to the log {origin}", head.origin))
+    }
 }
 
 /// Returns the kind of finding for a document that this version refuses.

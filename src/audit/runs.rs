@@ -95,7 +95,7 @@ impl Runs {
         let other_seal = consumption.seal != in_force.digest;
         if other_seal {
             let message = format!(
-                "it names the seal {}, in force is number {} ({})",
+                "it names the seal {}, but the seal in force is number {} ({})",
                 consumption.seal, in_force.number, in_force.digest
             );
             findings.push(Finding::at(FindingKind::SealInForce, index, message));

@@ -195,7 +195,11 @@ impl Seals {
         if roster.policy() != seal.policy {
             flaw(
                 FindingKind::RosterChain,
-                format!("the roster was signed for the policy {}, sealed is {}", roster.policy(), seal.policy),
+                format!(
+                    "the roster was signed for the policy {}, but the sealed policy is {}",
+                    roster.policy(),
+                    seal.policy
+                ),
             );
         }
         let boundary = BoundaryRef {
@@ -218,8 +222,11 @@ impl Seals {
                 None
             }
             Err(Unread::Refused(messages)) => {
-                let advice =
-                    format!("; the seal was made by {:?}, an auditor of that version may read it", seal.engine);
+                let advice = format!(
+                    "; the program version {:?} made the seal, so an auditor with that version may be able \
+                    to read the seal",
+                    seal.engine
+                );
                 let advice = if seal.engine == ENGINE { "" } else { &advice };
                 flaws.extend(messages.into_iter().map(|message| SealFlaw {
                     what: FindingKind::SealedState,
@@ -360,7 +367,9 @@ impl Rosters {
         let known = self.chain.by_digest(&seal.roster).map(TrustedRoster::version);
         match (known, seal.rosters) {
             (Some(1), Some(_)) => {
-                return Ok(Err("the seal names signatures of version 1 of a roster, which has none".to_owned()));
+                return Ok(Err(
+                    "the seal names signatures of version 1 of a roster, but version 1 has no signatures".to_owned()
+                ));
             }
             (Some(_), None) => {}
             _ => {

@@ -37,7 +37,10 @@ impl Proposals {
         let statement = self.statement(id)?;
         let signed = &statement.predicate;
         if sealed.step(&signed.step.reference).is_none() {
-            let detail = format!("no step {} is registered any more: an operator may cancel", signed.step.reference);
+            let detail = format!(
+                "no step {} is registered any more: an operator may cancel the proposal",
+                signed.step.reference
+            );
             return Err(Refusal::new(Code::UnknownStep, detail).about(id).into());
         }
         let counted = who_denies(&document, signed, &sealed, now)?;
@@ -104,7 +107,7 @@ impl Proposals {
         let document = signed.verify(|keyid| sealed.roster.key(keyid))?;
         let authorization = denied(document.statement())?;
         if authorization != *digest {
-            let detail = format!("the denial is of {authorization}, this proposal is {digest}");
+            let detail = format!("the denial names the authorization {authorization}, but this proposal has {digest}");
             return Err(Refusal::new(Code::Malformed, detail).at("/payload", "another authorization").into());
         }
         check_here(&document.predicate().boundary, sealed)?;
@@ -163,7 +166,7 @@ fn who_denies(
         .or_else(|_| exclusion::judge(&signed.proposer, &signed.proposer, Tokens::Unknown, &sealed.roster))
         .map_err(|error| Refusal::new(error.code(), error.to_string()).about(&signed.proposal))?;
     let refuse = |why: &str| {
-        let detail = format!("only who could approve may deny: {why}");
+        let detail = format!("only a person who could approve may deny: {why}");
         Stopped::from(Refusal::new(Code::NotPermittedSigner, detail).about(&signed.proposal))
     };
     let Some((_, held)) = sealed.step(&signed.step.reference) else {
@@ -173,7 +176,7 @@ fn who_denies(
             let open = begun && approver.valid_before.is_none_or(|until| now < until);
             (open && !excluded.contains(&approver.name)).then(|| (approver.name.clone(), signature.keyid))
         });
-        return valid.ok_or_else(|| refuse("no signature is of an approver who is valid now"));
+        return valid.ok_or_else(|| refuse("no signature belongs to an approver who is valid now"));
     };
     let count = quorum::count(document.signatures(), &sealed.roster, &excluded, &held.rules, now);
     match count.counted().first() {

@@ -564,7 +564,7 @@ fn blob_text(ledger: &Ledger, digest: [u8; 32]) -> Result<String, Stopped> {
     let bytes = ledger.blob(&digest).map_err(|e| fault(&e))?;
     let bytes = bytes.ok_or_else(|| fault(&format!("the blob {digest} is missing")))?;
     if sha256(&bytes) != *digest.as_bytes() {
-        return Err(fault(&format!("the blob {digest} is not what its name says")));
+        return Err(fault(&format!("the content of the blob {digest} does not have this digest")));
     }
     String::from_utf8(bytes).map_err(|e| fault(&e))
 }

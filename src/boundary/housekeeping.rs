@@ -93,7 +93,7 @@ impl Housekeeping {
         if pruned.ahead_s > JUMP_S {
             tracing::warn!(
                 seconds = pruned.ahead_s,
-                "the clock is ahead of the low-water mark: pruning waits, nothing else does"
+                "the clock is ahead of the low-water mark: only the deletion of old data waits"
             );
         }
         self.retire().await

@@ -282,7 +282,8 @@ fn told_shortly(failed: &str) -> String {
 
 fn not_sealed(errors: &[RegistryError]) -> Refusal {
     let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
-    let detail = format!("the runbooks are not sealed, the old ones stay in force:\n{}", lines.join("\n"));
+    let detail =
+        format!("the changed runbooks are not sealed, and the old runbooks stay in force:\n{}", lines.join("\n"));
     Refusal::new(Code::Malformed, detail)
 }
 

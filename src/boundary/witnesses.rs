@@ -260,7 +260,7 @@ impl State {
         now: Timestamp,
     ) -> Result<(), String> {
         let odd = |why: String| {
-            format!("it answered with what is no cosignature of this checkpoint ({why}): don't count on it")
+            format!("it answered with an invalid cosignature of this checkpoint ({why}): ask its operator")
         };
         let lines = note::parse_signatures(text).map_err(|error| odd(error.to_string()))?;
         // "The client MUST ignore any cosignatures from unknown keys."
@@ -382,8 +382,8 @@ impl Witnessing {
             let why = match WitnessKey::parse(&witness.vkey) {
                 Ok(_) if named.len() == MOST_WITNESSES => format!("only {MOST_WITNESSES} are asked"),
                 Ok(_) if !witness.url.starts_with("http://") => {
-                    "its address is not http://, and this version speaks no TLS: put a proxy that does beside the boundary, and \
-                     its address into the next version of the roster"
+                    "its address is not http://, and this version does not support TLS: run a TLS proxy beside the \
+                     boundary, and put the address of the proxy into the next version of the roster"
                         .to_owned()
                 }
                 Ok(key) => {

@@ -73,12 +73,16 @@ impl Capacity {
     /// Returns `busy`, with the time after which the caller can try again, if no permit is free. No nonce is spent.
     pub fn permit(&self) -> Result<Permit, Stopped> {
         let permit = self.verifications.clone().try_acquire_owned();
-        permit.map(Permit).map_err(|_| busy("too many requests are under verification").into())
+        permit.map(Permit).map_err(|_| busy("too many requests are being verified").into())
     }
 
     /// Reserves a permit and the disk space for a run with its receipt, leaf and output.
     pub(super) fn reserve(&self, output_bytes: u64) -> Result<Room, Stopped> {
-        let permit = self.runs.clone().try_acquire_owned().map_err(|_| busy("as many steps run as may"))?;
+        let permit = self
+            .runs
+            .clone()
+            .try_acquire_owned()
+            .map_err(|_| busy("the maximum number of steps is already running"))?;
         // Output is written at most twice, first to a spool and then to a file or a row.
         let bytes = output_bytes.saturating_mul(2).saturating_add(RECEIPT_ROOM);
         let needed = self.reserved.fetch_add(bytes, Ordering::SeqCst).saturating_add(bytes);
@@ -88,7 +92,7 @@ impl Capacity {
             Ok(free) => {
                 let (free, needed) = (free >> 20, needed.div_ceil(1 << 20));
                 let why = format!("{free} MiB are free for the store and its outputs, {needed} MiB are needed");
-                Err(busy(&format!("{why}: make room on its disk")).into())
+                Err(busy(&format!("{why}: free space on the disk of the store")).into())
             }
             Err(error) => Err(fault(&error)),
         }
@@ -106,7 +110,7 @@ impl Capacity {
         (free < needed).then(|| {
             format!(
                 "the disk of the store is almost full: {} MiB are free and {} MiB are needed ({} MiB for the store, {} MiB \
-                 for runs that go on), so proposals are refused as busy: make room on it",
+                 for runs that go on), so proposals are refused as busy: free space on the disk",
                 free >> 20,
                 needed.div_ceil(1 << 20),
                 PROPOSAL_ROOM >> 20,
@@ -125,7 +129,7 @@ impl Capacity {
         if self.disk_trouble().is_none() {
             return Ok(());
         }
-        let detail = "the boundary's disk is almost full: have its operator make room, then try again";
+        let detail = "the boundary's disk is almost full: ask the operator to free space, then try again";
         Err(Refusal::new(Code::Busy, detail).retry_after(60).into())
     }
 

@@ -121,7 +121,7 @@ impl Crossing {
             }
             verdicts += 1;
             if verdicts == MOST_VERDICTS {
-                return Err(busy("what is in force changes too often just now").into());
+                return Err(busy("the state in force changes too often at this moment").into());
             }
             tokio::task::yield_now().await;
         };
@@ -325,7 +325,9 @@ impl Crossing {
                         &flag,
                     )
                 });
-                run.await.unwrap_or_else(|error| Report::lost(format!("the run was not seen to its end: {error}")))
+                run.await.unwrap_or_else(|error| {
+                    Report::lost(format!("the boundary could not watch the run until its end: {error}"))
+                })
             }
             Err(error) => Report::not_started(format!("no descriptor is left to watch a run: {error}")),
         };
@@ -485,7 +487,7 @@ impl Crossing {
             }
             tries += 1;
             if tries == OUTPUT_TRIES {
-                tracing::error!(%proposal, "its output is lost, its receipt is not: {error}");
+                tracing::error!(%proposal, "the output of the run is lost, but its receipt is stored: {error}");
                 return RecordedRows::default();
             }
             tokio::time::sleep(OUTPUT_PAUSE).await;
@@ -563,7 +565,7 @@ impl Patience {
 
     async fn wait(&mut self, proposal: &ProposalId) {
         if self.offers.is_multiple_of(LAST_OFFERS) {
-            tracing::error!(%proposal, "the disk has no room for a receipt: it waits until there is some");
+            tracing::error!(%proposal, "the disk has no space for a receipt: the receipt is written as soon as the disk has space");
         }
         self.offers += 1;
         tokio::time::sleep(RECEIPT_PAUSE).await;

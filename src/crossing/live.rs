@@ -406,7 +406,7 @@ impl State {
         self.buffer
             .get(start..start.saturating_add(length))
             .map(<[u8]>::to_vec)
-            .ok_or_else(|| io::Error::other("a piece lies outside of what was recorded"))
+            .ok_or_else(|| io::Error::other("a piece lies outside the recorded output"))
     }
 }
 

@@ -123,7 +123,9 @@ impl fmt::Display for Stopped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Refused(refusal) => refusal.fmt(f),
-            Self::Fault(fault) => write!(f, "something broke; the service's log tells more under {}", fault.id),
+            Self::Fault(fault) => {
+                write!(f, "the service had an internal error; its log has the details under {}", fault.id)
+            }
         }
     }
 }
@@ -143,7 +145,7 @@ impl From<StoreFault> for Stopped {
         match error {
             StoreFault::Full { .. } => {
                 tracing::error!("{error}");
-                let detail = "the boundary's disk is full: have its operator make room, then try again";
+                let detail = "the boundary's disk is full: ask the operator to free space, then try again";
                 Refusal::new(Code::Busy, detail).retry_after(60).into()
             }
             error => fault(&error),

@@ -115,7 +115,8 @@ fn in_directory(directory: &Path) -> Result<Option<FoundPolicy>, CommandFailure>
         if is_there(&file)? {
             return Err(refuse(
                 &file,
-                "it is code, which is not run to learn what may run: write its rules into .rundownrc.yaml beside it and remove it, or name a policy with --policy",
+                "the file is code, and this program runs no code to read a policy: write the rules into \
+                 .rundownrc.yaml beside the file and remove the file, or name a policy with --policy",
             ));
         }
     }

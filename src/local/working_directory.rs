@@ -62,7 +62,7 @@ impl WorkingDirectory {
             return Self::InPlace { directory, deny: Vec::new() };
         }
         if !rules.allows_path(ruling, PermissionKind::Read, &directory) {
-            return Self::Private(format!("policy does not let it read {directory}"));
+            return Self::Private(format!("policy does not let the step read {directory}"));
         }
         // Overlays and masks need the layer `namespaces`.
         if !held.contains(&Layer::Namespaces) {

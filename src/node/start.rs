@@ -181,7 +181,7 @@ pub fn has_store(config: &Config) -> Result<bool, FileProblem> {
     let restoring = places::workplace(config);
     if restoring.exists() {
         let message = "a restore into this boundary was interrupted: run `countersign store restore` again; or remove this \
-                       directory, and the log begins anew where there is no store";
+                       directory, and a new log begins if there is no store";
         return Err(FileProblem::whole(&restoring, message));
     }
     if config.database.exists() {
@@ -381,8 +381,9 @@ impl Start<'_> {
         if roster.tables().approver.is_empty() {
             return Err(FileProblem::whole(
                 &config.roster,
-                "nobody could ever approve: add an [[approver]] table for each before the log begins, because the first \
-                 start seals the roster (`countersign key generate` makes a key and prints its line)",
+                "the roster has no approver, so no run could be approved: add an [[approver]] table for each approver \
+                 before the log begins, because the first start seals the roster (`countersign key generate` makes a \
+                 key and prints its line)",
             )
             .into());
         }
@@ -452,9 +453,10 @@ impl Start<'_> {
         let config = self.config;
         let sealed = read_seal(config, self.ledger, last, None)?;
         if !self.is_key_of(&sealed.roster) {
-            return Err(
-                self.other_key("; where a later version of the roster names it, start the boundary, which takes that")
-            );
+            return Err(self.other_key(
+                "; if a later version of the roster names this key, start the boundary, which puts \
+                that version in force",
+            ));
         }
         let _settled = handover::check(config, self.ledger, &sealed.rosters, key)?;
         Ok(sealed)
@@ -468,7 +470,8 @@ impl Start<'_> {
         FileProblem::whole(
             &self.config.key,
             format!(
-                "this key is not in the sealed roster's [[boundary]] {}, nothing it signs would count: use the key that is{why}",
+                "this key is not in the sealed roster's [[boundary]] {}, so its signatures would not count: use the \
+                 key that is{why}",
                 self.config.name
             ),
         )
@@ -597,7 +600,7 @@ fn first_rosters(config: &Config, written: &DraftRoster, policy: &Policy) -> Res
     let last = chain.last();
     if !written.says_the_same_as(last) || last.policy() != policy.digest() {
         return Err(at_source(&format!(
-            "the roster or the policy is not what version {} states, which was signed: put those there",
+            "the roster or the policy differs from the signed version {}: restore the signed files",
             last.version()
         )));
     }

@@ -371,7 +371,7 @@ impl Client {
                 && challenge.len() <= 512
                 && challenge.bytes().all(|c| (0x20..0x7f).contains(&c));
             if !well_formed {
-                return Err(self.odd("its challenge is not one of version 1, so it was not signed"));
+                return Err(self.odd("its challenge does not have version 1, so nothing was signed"));
             }
             let signature = keys::sign(signer, SignaturePurpose::Read, CHALLENGE_TYPE, challenge.as_bytes())?;
             let body = serde_json::to_vec(&ChallengeAnswer { challenge, signature })

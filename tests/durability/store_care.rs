@@ -543,7 +543,7 @@ fn output_that_cannot_be_written_to_the_disk_is_dropped_but_the_receipt_is_writt
     std::fs::write(&directory, "in the way").unwrap();
     let again = world.run("big:go", json!({}), &[&alice()]);
     assert_eq!(again["outcome"]["status"], "succeeded");
-    assert!(world.service_log().contains("its output is lost, its receipt is not"));
+    assert!(world.service_log().contains("the output of the run is lost, but its receipt is stored"));
     world.assert_verified(&again);
     world.check_history();
     let (code, stores) = checked(&world, &[]);

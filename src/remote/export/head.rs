@@ -58,8 +58,9 @@ impl ExportHead {
         let (entry, seal) = last_seal(log, self.checkpoint.size)?;
         let versions = rosters_in(&LogEntry::of(entry), log).map_err(|error| odd(error.0))?;
         let versions = versions.ok_or_else(|| odd("the last seal there names no readable roster".to_owned()))?;
-        let mut chain = Chain::connect(&Pinned::Digest(known), &versions)
-            .map_err(|error| odd(format!("the roster there does not go on from the one that this log had: {error}")))?;
+        let mut chain = Chain::connect(&Pinned::Digest(known), &versions).map_err(|error| {
+            odd(format!("the roster at the source does not continue the roster that this log had: {error}"))
+        })?;
         // The user may trust rosters of several boundaries. At least one of these rosters must belong to this log,
         // and the newest of them is used.
         let connected = newest_of(trust, |trust| {
@@ -70,8 +71,8 @@ impl ExportHead {
             Err(refused) => {
                 if let Some((last, error)) = refused.last() {
                     return Err(odd(format!(
-                        "the roster there does not go on from {} (where that is another boundary's, give --roster with this \
-                         one's): {error}",
+                        "the roster at the source does not continue {} (if that roster belongs to another boundary, \
+                         give --roster with the roster of this boundary): {error}",
                         last.from
                     )));
                 }
@@ -93,7 +94,7 @@ impl ExportHead {
         for trust in trust {
             let Pinned::Roster(roster) = &trust.pinned else {
                 return Err(CommandFailure::usage(format!(
-                    "{}: without contents nothing leads to the roster of this digest; give the roster itself",
+                    "{}: a copy without contents does not contain the roster with this digest; give the roster itself",
                     trust.from
                 )));
             };
@@ -134,8 +135,8 @@ impl ExportHead {
             return Ok(());
         }
         Err(odd(format!(
-            "the head there is not signed for the log {origin} by a key that version {} of the roster gives boundary {name}: \
-             the copy keeps its own; whoever gave this is not the boundary\n{}",
+            "the head at the source is not signed for the log {origin} by a key that version {} of the roster gives \
+             boundary {name}: the copy keeps its old head; the source is not the boundary\n{}",
             roster.version(),
             self.note
         )))

@@ -103,17 +103,21 @@ pub fn export(
 fn check_follows(earlier: &ExportHead, head: &ExportHead, directory: &Path) -> Result<(), CommandFailure> {
     let shown = PrintableText::text(&directory.to_string_lossy());
     let (note, earlier, head) = (&head.note, &earlier.checkpoint, &head.checkpoint);
-    let refuse =
-        |why: String| Err(odd(format!("{}: {why}; nothing was written. The head there is:\n{note}", shown.as_str())));
+    let refuse = |why: String| {
+        Err(odd(format!("{}: {why}; nothing was written. The head at the source is:\n{note}", shown.as_str())))
+    };
     if earlier.origin != head.origin {
         return refuse(format!(
-            "holds the log {}, there is {}: export into another directory",
+            "contains the log {}, but the source is the log {}: export into another directory",
             earlier.origin, head.origin
         ));
     }
     if head.size < earlier.size {
         let why = "was the store restored from a backup, or is this an old mirror";
-        return refuse(format!("holds {} entries of this log, there are only {} now: {why}", earlier.size, head.size));
+        return refuse(format!(
+            "contains {} entries of this log, but the source has only {} now: {why}",
+            earlier.size, head.size
+        ));
     }
     if head.size == earlier.size && head.root != earlier.root {
         return refuse(format!("FORK: holds a signed head of {} entries with another root", head.size));
@@ -246,8 +250,9 @@ impl Growth<'_> {
             return Ok(tile);
         }
         Err(odd(format!(
-            "FORK: {path} there has other entries than this copy holds, so the log was forked, or whoever serves it changes \
-             it; nothing was written: keep the copy, and ask who runs the boundary. The head there is:\n{}",
+            "FORK: {path} there has other entries than this copy contains, so the log was forked, or the server of \
+             the log changed the entries; nothing was written: keep the copy, and ask who runs the boundary. The head \
+             there is:\n{}",
             self.head.note
         )))
     }
