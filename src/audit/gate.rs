@@ -213,7 +213,7 @@ fn waived(detail: impl Into<String>) -> Answer {
 
 /// Answers a requirement from verified facts only. Without verified facts, the requirement is not met.
 fn of<T>(verified: Option<T>, ask: impl FnOnce(T) -> Answer) -> Answer {
-    verified.map_or_else(|| unmet("not known, because its signatures were not verified"), ask)
+    verified.map_or_else(|| unmet("not known, because the signatures were not verified"), ask)
 }
 
 fn verified(report: &BundleReport) -> Answer {

@@ -166,7 +166,7 @@ impl Seals {
                     flaw(FindingKind::SealChain, message);
                 }
                 if seal.boundary.name != before.boundary.name {
-                    flaw(FindingKind::Boundary, format!("the seal is of boundary {}", seal.boundary.name));
+                    flaw(FindingKind::Boundary, format!("the seal belongs to boundary {}", seal.boundary.name));
                 }
                 if roster.version() < before.roster.version() {
                     let message = format!(
@@ -189,7 +189,7 @@ impl Seals {
         if seal.keys != keys {
             flaw(
                 FindingKind::SealedState,
-                "the keys in the seal are not those that the roster gives the boundary".to_owned(),
+                "the keys in the seal differ from the boundary's keys in the roster".to_owned(),
             );
         }
         if roster.policy() != seal.policy {

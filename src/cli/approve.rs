@@ -246,7 +246,7 @@ fn ask(
             let count = if more == 0 { "" } else { ", and the number of remarks above" };
             return Err(CommandFailure::new(
                 Exit::Refused,
-                format!("nothing was signed: that is not the end of the digest{count}"),
+                format!("nothing was signed: the typed text is not the end of the digest{count}"),
             ));
         }
     }

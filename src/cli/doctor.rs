@@ -250,7 +250,7 @@ fn overlay(sandbox: &LinuxSandbox) -> Option<Line> {
     Some(Line { holds: State::Note, what: "overlays".into(), says: format!("none for runs ({why}): {knob}") })
 }
 
-/// Reports which attempts of a real step to leave the sandbox succeeded.
+/// Reports each successful attempt of a real step to leave the sandbox.
 fn attempted(tried: &Result<Vec<Attempt>, String>, level: Level) -> Line {
     let what = "attempts to get out";
     let attempts = match tried {

@@ -39,7 +39,7 @@ use crate::trust::roster::TrustedRoster;
 Exit codes: 0 every bundle is verified; 1 a check failed; 2 there is no trusted roster to check with, or a file can't be \
 read. With several bundles, the highest code counts, and each bundle is reported.")]
 pub struct Args {
-    /// Bundles; - is the standard input
+    /// Files of bundles; - is the standard input
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
     /// Verify the bundles for this point in time, and refuse everything with a later date. Without this option, the
@@ -384,7 +384,7 @@ fn screen(basis: &VerdictInputs<'_>, other_roster: Option<&str>) -> Screen {
     }
     others(&mut screen, "");
     if open.is_empty() {
-        screen.say(LineTone::Plain, "no check that a bundle allows was left out");
+        screen.say(LineTone::Plain, "every check that is possible with a bundle was made");
     }
     if !report.warnings.is_empty() {
         screen.heading("Mind");

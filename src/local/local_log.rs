@@ -206,8 +206,9 @@ impl LocalLog {
                 CommandFailure::new(
                     Exit::Refused,
                     format!(
-                        "the last line of the local log {} is no local receipt ({why}), so nothing can follow it: look into \
-                         it with `countersign run --log`, then move the file away to begin a new one",
+                        "the last line of the local log {} is no local receipt ({why}), so no receipt can follow this \
+                         line: check the log with `countersign run --log`, then move the file away to begin a new \
+                         log",
                         self.shown()
                     ),
                 )

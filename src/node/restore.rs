@@ -309,8 +309,9 @@ fn last_known(
             let root = before.root_at(known.size).map_err(|fault| problem(fault.to_string()))?;
             if root != Some(known.root) {
                 return Err(problem(format!(
-                    "it is a checkpoint of {} entries of this log, and the backup's log is another one: nothing was \
-                     restored; take a backup that agrees with it, or move it away if it is false",
+                    "it is a checkpoint of {} entries of this log, but the log of the backup differs from this \
+                     checkpoint: nothing was restored; use a backup that agrees with the checkpoint, or move the \
+                     checkpoint away if the checkpoint is false",
                     known.size
                 )));
             }

@@ -112,7 +112,8 @@ pub fn gather(
     if let ReviewSubject::Proposal(view) = subject
         && view.id != signed.proposal
     {
-        let detail = format!("{} was asked for, and the boundary gave the statement of {}", view.id, signed.proposal);
+        let detail =
+            format!("the review asked for {}, but the boundary returned the statement of {}", view.id, signed.proposal);
         return Err(CommandFailure::new(Exit::Refused, format!("{detail}: nothing was signed")));
     }
     let mut missing = Vec::new();

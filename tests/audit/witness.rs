@@ -245,7 +245,7 @@ fn a_witness_with_invalid_cosignatures_is_reported_and_its_cosignatures_are_not_
     }
     let faults = [
         ("garbage", "an invalid cosignature of this checkpoint"),
-        ("other-key", "other keys than the one in the roster"),
+        ("other-key", "other keys than the key in the roster"),
         ("other-text", "an invalid cosignature of this checkpoint"),
         ("future", "one of the two clocks is wrong"),
         ("size", "this store is older than the cosigned log"),

@@ -97,7 +97,7 @@ fn an_approver_can_name_an_open_proposal_by_its_last_digits_even_if_closed_propo
     for short in [&ending[1..], "4f2a", "xyz123", "plan"] {
         let refused = as_approver(&world, &alice(), &here, "review", &[short]);
         assert_eq!(refused.status.code(), Some(2), "{}", said(&refused));
-        assert!(said(&refused).contains("at least 6 of its last digits"), "{}", said(&refused));
+        assert!(said(&refused).contains("the last digits of an id (at least 6)"), "{}", said(&refused));
     }
 }
 

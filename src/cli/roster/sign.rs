@@ -156,7 +156,7 @@ fn ask(proposed: &ProposedRoster, name: &Name, terminal: &Terminal) -> Result<Co
     if answer.eq_ignore_ascii_case(end) {
         Ok(Consent(()))
     } else {
-        Err(CommandFailure::new(Exit::Refused, "nothing was signed: that is not the end of the digest"))
+        Err(CommandFailure::new(Exit::Refused, "nothing was signed: the typed text is not the end of the digest"))
     }
 }
 
@@ -350,7 +350,7 @@ pub struct SignArgs {
     /// Do not ask; requires --expect
     #[arg(long, requires = "expect")]
     yes: bool,
-    /// The digest that the statement must have
+    /// The digest that the statement must have. If the statement has another digest, nothing is signed
     #[arg(long, value_name = "sha256:…")]
     expect: Option<RosterDigest>,
     #[command(flatten)]

@@ -127,7 +127,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
             let rest: Vec<&str> =
                 runbook.steps[at + 1..].iter().map(|later| later.step.definition.reference.step()).collect();
             if !rest.is_empty() {
-                terminal.say(&format!("not run, because the step before did not succeed: {}", rest.join(", ")));
+                terminal.say(&format!("not run, because the previous step did not succeed: {}", rest.join(", ")));
             }
             break;
         }

@@ -50,14 +50,14 @@ impl ExportHead {
         trust: &[ChosenTrust],
     ) -> Result<TrustedRoster, CommandFailure> {
         let first = log.entries(0, self.checkpoint.size)?.into_iter().next();
-        let (genesis, payload) = first
-            .as_deref()
-            .and_then(sealed)
-            .ok_or_else(|| odd("the first entry there is not a seal: this is not the log of a boundary".to_owned()))?;
+        let (genesis, payload) = first.as_deref().and_then(sealed).ok_or_else(|| {
+            odd("the first entry at the source is not a seal: this is not the log of a boundary".to_owned())
+        })?;
         let known = if before == 0 { genesis.roster } else { last_seal(log, before)?.1.roster };
         let (entry, seal) = last_seal(log, self.checkpoint.size)?;
         let versions = rosters_in(&LogEntry::of(entry), log).map_err(|error| odd(error.0))?;
-        let versions = versions.ok_or_else(|| odd("the last seal there names no readable roster".to_owned()))?;
+        let versions =
+            versions.ok_or_else(|| odd("the last seal at the source names no readable roster".to_owned()))?;
         let mut chain = Chain::connect(&Pinned::Digest(known), &versions).map_err(|error| {
             odd(format!("the roster at the source does not continue the roster that this log had: {error}"))
         })?;
@@ -80,7 +80,7 @@ impl ExportHead {
         }
         let roster = chain.by_digest(&seal.roster).filter(|roster| roster.digest() == chain.last().digest());
         let roster = roster.ok_or_else(|| {
-            odd("the entry of the last seal there contains another roster than the seal names".to_owned())
+            odd("the entry of the last seal at the source contains another roster than the seal names".to_owned())
         })?;
         let name = &genesis.boundary.name;
         self.check(&origin(name, &SealDigest::of(&payload)), name, roster)?;
