@@ -434,8 +434,8 @@ impl Evidence {
         let of = streams.iter().find(|(_, stream)| stream.blake3 == *digest);
         let (name, stream) = of.ok_or_else(|| fault(&format!("{id} does not name the output {digest}")))?;
         let detail = format!(
-            "the {name} of {id}, {} bytes, {digest}, {}, is no longer kept: outputs are deleted {} after their run; the \
-             receipt still proves what they were",
+            "the {name} of {id}, {} bytes, {digest}, {}, is no longer stored: outputs are deleted {} after their run; \
+             the receipt still proves what they were",
             stream.recorded,
             stream.sha256,
             span(self.retention.outputs_s)

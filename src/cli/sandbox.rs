@@ -320,7 +320,7 @@ fn real(paths: &[PathBuf]) -> Result<Vec<String>, CommandFailure> {
     let real = |path: &PathBuf| {
         let found = path
             .canonicalize()
-            .map_err(|error| CommandFailure::usage(format!("{}: {error}; name what is there", path.display())))?;
+            .map_err(|error| CommandFailure::usage(format!("{}: {error}; name an existing path", path.display())))?;
         let text = found.into_os_string().into_string();
         let text = text.map_err(|_| CommandFailure::usage(format!("{}: its name is no UTF-8", path.display())))?;
         if text.contains(',') {

@@ -198,7 +198,8 @@ impl HostSandbox {
         checked.map_err(|unavailable| {
             let advice = match (&unavailable, self.wanted) {
                 (Unavailable::Layer { .. } | Unavailable::Private { .. }, SandboxChoice::Strict) => {
-                    "; or run it with what this host holds (--sandbox), or with none (--no-sandbox)"
+                    "; or run the step with the layers that this host has (--sandbox), or without a sandbox \
+                     (--no-sandbox)"
                 }
                 _ => "",
             };

@@ -136,14 +136,15 @@ impl WorkingDirectory {
             Self::InPlace { directory, .. } => format!("works in {directory}"),
             Self::Overlay { directory, .. } => {
                 format!(
-                    "works in an overlay of {directory}: what it writes there is discarded (--allow-write . keeps it)"
+                    "works in an overlay of {directory}: the files that the step writes there are discarded \
+                     (--allow-write . keeps them)"
                 )
             }
-            Self::Private(why) => format!("works in an empty directory of its own: {why}"),
+            Self::Private(why) => format!("works in a separate empty directory: {why}"),
             Self::Given { directory, why } => {
                 format!("works in {directory} (--allow-write), not in the current directory: {why}")
             }
-            Self::Declared => "has of the host what it declares".to_owned(),
+            Self::Declared => "gets the paths of the host that the step declares".to_owned(),
         }
     }
 

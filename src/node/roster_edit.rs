@@ -122,7 +122,9 @@ pub fn remove(text: &str, table: Table, name: &str, key: Option<&KeyId>) -> Resu
     let at = keys.iter().find(|(_, line)| keyid(line).as_ref() == Some(key)).map(|(at, _)| *at);
     let at = at.ok_or_else(|| EditError(format!("{} {name} has no key {key}, nothing was changed", table.word())))?;
     if keys.len() == 1 {
-        return Err(EditError(format!("{key} is the only key of {name}: add another first, or remove {name} whole")));
+        return Err(EditError(format!(
+            "{key} is the only key of {name}: add another key first, or remove {name} completely"
+        )));
     }
     let array = entry.get_mut("keys").and_then(Item::as_array_mut).ok_or_else(|| by_hand("remove the key"))?;
     let removed = array.remove(at);

@@ -412,9 +412,10 @@ impl Client {
         // how to replace the token.
         if failure.has_code(Code::Unauthenticated) && self.keys.is_none() && self.bearer.borrow().is_some() {
             failure.message = format!(
-                "the boundary at {} does not take your token (unauthenticated): {}; the token is of --token, --token-file, \
-                 COUNTERSIGN_TOKEN, COUNTERSIGN_TOKEN_FILE or countersign/token in your configuration directory: give one of \
-                 this boundary, or the address of the token's boundary (--url, COUNTERSIGN_URL)",
+                "the boundary at {} does not accept your token (unauthenticated): {}; the token comes from --token, \
+                 --token-file, COUNTERSIGN_TOKEN, COUNTERSIGN_TOKEN_FILE or countersign/token in your configuration \
+                 directory: give a token of this boundary, or the address of the token's boundary (--url, \
+                 COUNTERSIGN_URL)",
                 self.address.base,
                 PrintableText::text(&problem.detail).as_str()
             );

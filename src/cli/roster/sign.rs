@@ -36,7 +36,10 @@ pub fn run(args: &SignArgs, terminal: &Terminal) -> Result<Exit, CommandFailure>
     let standing = SuccessionTallies::of(before, next, &proposed.envelope.signatures).map_err(|error| {
         CommandFailure::new(
             Exit::Refused,
-            format!("{error}; `countersign roster merge {}` leaves out what does not count", args.file.display()),
+            format!(
+                "{error}; `countersign roster merge {}` leaves out signatures that do not count",
+                args.file.display()
+            ),
         )
     })?;
     let mut screen = review(before, next, policy.as_deref());
@@ -48,7 +51,7 @@ pub fn run(args: &SignArgs, terminal: &Terminal) -> Result<Exit, CommandFailure>
         Err(_) => screen.field_in(
             LineTone::Bad,
             "trusted by",
-            &PrintableText::text("NOTHING: no roster that you trust leads to this one"),
+            &PrintableText::text("NOTHING: no roster that you trust leads to this roster"),
         ),
     }
     if !proposed.is_whole() {
