@@ -44,7 +44,7 @@ use crate::trust::chain::{Pinned, payload_of};
   countersign audit boundary/closed/0123456789abcdef         a log that a restore closed, or a backup
   countersign audit mirror/ --against /mnt/other/mirror      two copies of one log must be one history
   countersign audit mirror/ --no-differences                 count every difference as a failure
-  countersign audit mirror/ --since 7d --step 'service:*'      a table: what ran, on which parameters, who approved it
+  countersign audit mirror/ --since 7d --step 'service:*'      a table of steps, parameters and approvers
   countersign audit mirror/ --json | jq 'select(.type == \"decision\" and .outcome.status != \"succeeded\")'
 
 A directory of `log export` contains every signed head of earlier exports under checkpoints/. The audit compares \

@@ -37,8 +37,8 @@ use crate::terminal::streams::Terminal;
 
 The roster comes from --roster, COUNTERSIGN_TRUST or your configuration directory. A roster file in the current \
 directory, in a work tree or in the workspace of a CI runner is refused, unless --roster-digest pins it, because a \
-checkout could control it. If you trust several versions, the newest decides. If you trust several digests, select \
-one with --roster-digest.
+checkout could control that file. If you trust several versions, the newest version is used. If you trust several \
+digests, select one with --roster-digest.
 
 Exit codes: 0 every requirement is met; 1 a requirement is not met; 2 wrong usage, or no trusted roster to check \
 with.")]

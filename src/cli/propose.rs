@@ -28,7 +28,7 @@ use crate::terminal::streams::{Terminal, write_new};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   countersign propose nginx:restart -p host=web-3 --reason 'p99 is up' --wait
-  countersign propose deploy/web:roll -p count=3 -p 'zones=[\"a\",\"b\"]'     typed by the step's schema
+  countersign propose deploy/web:roll -p count=3 -p 'zones=[\"a\",\"b\"]'     the step's schema gives the types
   countersign propose nginx:restart --params params.json --wait --bundle run.bundle.json
   countersign propose nginx:restart --reason=\"$MESSAGE\" --reason-cut          a reason of any length
   countersign propose nginx:restart@sha256:… -p host=web-3                 only this definition

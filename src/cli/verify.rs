@@ -32,9 +32,9 @@ use crate::trust::roster::TrustedRoster;
 #[command(after_help = "Examples:
   countersign verify run.bundle.json --roster roster.json
   countersign verify run.bundle.json --roster sha256:…      the digest from the person who maintains the roster
-  countersign verify *.bundle.json --jsonone line for each, with the roster of your configuration directory
+  countersign verify *.bundle.json --json                   one line for each, with the roster of your configuration directory
   countersign verify - --at 2026-11-20T12:00:00Z < run.bundle.json
-  countersign verify run.bundle.json --witness 2            two witnesses of the roster must have seen the log
+  countersign verify run.bundle.json --witness 2            two witnesses of the roster must have cosigned
 
 Exit codes: 0 every bundle is verified; 1 a check failed; 2 there is no trusted roster to check with, or a file can't be \
 read. With several bundles, the highest code counts, and each bundle is reported.")]

@@ -31,12 +31,13 @@ use crate::terminal::streams::Terminal;
   countersign run checks.md --non-interactive              in a job: policy denies instead of asking
   countersign run --log                                    your own receipts, and a check of their chain
 
-Policy decides about every command of a step before it asks a question, and a denied command ends the whole run. A \
-step works in the current directory if policy lets the step write there. Otherwise the step works in an overlay of \
-that directory, whose changes are discarded, or in an empty directory. Policy selects the variables of your \
-environment that a step inherits. A step never inherits your ssh agent, your terminal as its input, or variables \
-such as LD_* and BASH_ENV, and the sandbox sets PATH and HOME. If root runs the command, a step has its own user id, \
-which can't change the files of other users, also not in an overlay. Ctrl-C ends the step and all its processes.
+Policy decides about every command of a step before the first question, and a denied command ends the whole run. A \
+step works in the current directory if policy lets the step write there. If policy does not let the step write \
+there, the step works in an overlay of that directory, whose changes are discarded, or in an empty directory. Policy \
+selects the variables of your environment that a step inherits. A step never inherits your ssh agent, your terminal \
+as its input, or variables such as LD_* and BASH_ENV, and the sandbox sets PATH and HOME. If root runs the command, \
+a step has its own user id, which can't change the files of other users, also not in an overlay. Ctrl-C ends the \
+step and all its processes.
 
 Your own key signs the receipt, and your own log keeps it. The receipt is no approval, so gate, verify and audit \
 never accept it.
