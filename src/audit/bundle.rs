@@ -69,8 +69,8 @@ pub struct VerifyOptions {
 pub struct Untrusted {
     /// Text that names the missing trust and the way to get it.
     pub message: String,
-    /// Digest of version 1 of the bundle's roster, if that version is readable. Compare it with the digest that the
-    /// operator gives you.
+    /// Digest of version 1 of the bundle's roster, if that version is readable. Compare this digest with the digest
+    /// that the operator gives you.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_roster: Option<RosterDigest>,
     /// Digest of the last roster version in the bundle.

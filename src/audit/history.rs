@@ -804,9 +804,10 @@ impl Auditor {
             );
             warnings.push(format!(
                 "this log continues the log of {} ({head}), which a restore or an upgrade closed and which this audit \
-                 does not cover: audit that log too (`countersign audit` of its directory in closed/ of the \
-                 boundary's, of a backup, or of what `log export \
-                 --from` wrote; a log of version 0.1.0 with that program), and compare its last head with the head in `follows` of the summary (--json)",
+                 does not cover: audit that log too. Use `countersign audit` with its directory in closed/ of the \
+                 boundary's private directory, with a backup, or with the directory that `log export --from` wrote; for \
+                 a log of version 0.1.0, use the program of that version. Compare the last head of that log with the \
+                 head in `follows` of the summary (--json)",
                 follows.id
             ));
         }

@@ -25,8 +25,8 @@ use crate::terminal::streams::Terminal;
 
 /// Let a job continue only with a receipt of exactly this step, with these parameters, from this boundary.
 ///
-/// By default every requirement applies, and a check that could not be made fails the gate. Each relaxation is an
-/// option of its own. A receipt is evidence of a run, and jobs can use the receipt again until --max-age. Therefore
+/// By default every requirement applies, and a check that could not be made fails the gate. Each relaxation is a
+/// separate option. A receipt is evidence of a run, and jobs can use the receipt again until --max-age. Therefore
 /// name the subject of the job (commit, build) in a parameter.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:

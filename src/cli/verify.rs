@@ -32,7 +32,7 @@ use crate::trust::roster::TrustedRoster;
 #[command(after_help = "Examples:
   countersign verify run.bundle.json --roster roster.json
   countersign verify run.bundle.json --roster sha256:…      the digest from the person who maintains the roster
-  countersign verify *.bundle.json --json                   one line for each, with the roster of your configuration directory
+  countersign verify *.bundle.json --json                   one line for each bundle
   countersign verify - --at 2026-11-20T12:00:00Z < run.bundle.json
   countersign verify run.bundle.json --witness 2            two witnesses of the roster must have cosigned
 

@@ -29,7 +29,7 @@ pub(crate) struct FrontMatter {
     pub(crate) title: Option<String>,
     pub(crate) params: DeclaredParams,
     pub(crate) approvals: Approvals,
-    /// Limits and sandbox permissions of every step, without those that only a step itself may declare.
+    /// Limits and sandbox permissions of every step. Permissions that only a single step may declare are not included.
     pub(crate) sandbox: DeclaredSandbox,
     pub(crate) interpreter: Option<String>,
 }

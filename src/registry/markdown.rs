@@ -1,8 +1,8 @@
 //! Reads Countersign Markdown: runbooks whose fenced blocks are steps.
 //!
-//! The front matter of a runbook contains `countersign: 1`. Each fenced block with an id is a step. Example of a
-//! fence: `bash {#restart timeout=60s}`. All other text is prose. This module only reads a runbook and runs nothing.
-//! This module does not check whether a block is valid shell, because this version has no parser for shell.
+//! The front matter of a runbook contains `countersign: 1`. Each fenced block with an id is a step. Example of a fence:
+//! `bash {#restart timeout=60s}`. All other text is prose. This module only reads a runbook and runs nothing. This
+//! module does not parse the script of a block.
 
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 

@@ -336,7 +336,7 @@ fn read_policy(path: &Path, next: &crate::trust::roster::TrustedRoster) -> Resul
 /// Options of `roster sign`.
 #[derive(Debug, clap::Args)]
 pub struct SignArgs {
-    /// The file of the new roster version. The command searches earlier versions in the same directory
+    /// The file of the new roster version. The command searches for earlier versions in the same directory
     file: PathBuf,
     /// Write the file with your signature to this new file, and do not change FILE
     #[arg(short, long, value_name = "FILE")]
