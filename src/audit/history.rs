@@ -800,7 +800,7 @@ impl Auditor {
         if let Some(follows) = &self.follows {
             let head = SeenHead::parse(&follows.checkpoint, "").map_or_else(
                 |why| format!("its last known head is not valid: {why}"),
-                |head| format!("its last known head is of {} entries", head.size),
+                |head| format!("its last known head has {} entries", head.size),
             );
             warnings.push(format!(
                 "this log continues the log of {} ({head}), which a restore or an upgrade closed and which this audit \

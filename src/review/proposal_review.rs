@@ -91,7 +91,7 @@ impl ProposalReview {
                 let why = PrintableText::text(&why.join("; "));
                 Err(CommandFailure::new(
                     Exit::Refused,
-                    format!("nothing was signed, this does not hold: {}", why.as_str()),
+                    format!("nothing was signed, because these checks failed: {}", why.as_str()),
                 ))
             }
         }

@@ -107,14 +107,16 @@ impl fmt::Display for ChainError {
                 "version 1 of a roster has no signatures, because readers pin its digest; remove the signatures",
             ),
             Self::NotTrusted { trusted, first } => {
-                write!(f, "no version of the roster is the trusted one ({trusted}); version 1 here is {first}")
+                write!(
+                    f,
+                    "no version of the roster has the trusted digest {trusted}; version 1 of this roster has \
+                the digest {first}"
+                )
             }
             Self::TooNew { trusted, newest } => write!(
                 f,
                 "the trusted roster is version {trusted} and the versions here end at {newest}; to connect the two, every \
-                 version from {} to {} is needed, and a roster file holds one; give version {newest} or an earlier one with \
-                 --roster (the boundary keeps each as roster.d/N.json), or run `countersign audit` on the log, whose later \
-                 seals bring them",
+                 version from {} to {} is needed, but a roster file contains only one version; give version {newest} or an earlier version with --roster (the boundary stores each version as roster.d/N.json), or run `countersign audit` on the log, because later seals contain the missing versions",
                 newest + 1,
                 trusted - 1
             ),
