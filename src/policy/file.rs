@@ -753,7 +753,7 @@ grants:
         };
         assert!(errors(&over(4)).is_empty());
         assert!(
-            errors(&over(5))[0].starts_with("1:1: it holds 5005 patterns or more, at most 4096"),
+            errors(&over(5))[0].starts_with("1:1: it has 5005 patterns or more, at most 4096"),
             "{:?}",
             errors(&over(5))
         );

@@ -269,7 +269,7 @@ mod tests {
     fn invalid_attributes_are_refused_with_their_place() {
         for (text, expected) in [
             ("bash {#a", "1:12: the braces"),
-            ("bash {#a} x", "1:13: something follows"),
+            ("bash {#a} x", "1:13: remove the text after the closing brace"),
             ("bash {#}", "1:"),
             ("bash {#a #b}", "1:14: a second id"),
             ("bash {#a timeout}", "1:13: \"timeout\" has no value"),

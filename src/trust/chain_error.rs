@@ -110,13 +110,15 @@ impl fmt::Display for ChainError {
                 write!(
                     f,
                     "no version of the roster has the trusted digest {trusted}; version 1 of this roster has \
-                the digest {first}"
+                     the digest {first}"
                 )
             }
             Self::TooNew { trusted, newest } => write!(
                 f,
                 "the trusted roster is version {trusted} and the versions here end at {newest}; to connect the two, every \
-                 version from {} to {} is needed, but a roster file contains only one version; give version {newest} or an earlier version with --roster (the boundary stores each version as roster.d/N.json), or run `countersign audit` on the log, because later seals contain the missing versions",
+                 version from {} to {} is needed, but a roster file contains only one version; give version \
+                 {newest} or an earlier version with --roster (the boundary stores each version as roster.d/N.json), or \
+                 run `countersign audit` on the log, because later seals contain the missing versions",
                 newest + 1,
                 trusted - 1
             ),
