@@ -235,7 +235,7 @@ fn left_open(report: &BundleReport, demands: &GateRequirements, name: CheckName,
     // No bundle can show whether another seal came before the run. A seal names the roster and the steps in force.
     // The roster names the policy. The gate compares the roster with the newest trusted roster, and the requirements
     // name the digest of the step. A seal of an earlier roster is refused, because the earlier policy may require
-    // less.
+    // fewer approvals.
     if name == CheckName::SealInForce
         && let (Some(facts), Some(newest)) = (facts, report.trust.newest.as_ref())
     {

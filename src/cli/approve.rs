@@ -91,7 +91,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     }
     let review = ProposalReview::make(&subject, &client, &args.trust, &keys, now())?;
     let screen = if args.full { review.full() } else { review.screen() };
-    // With `approve FILE -o -`, the standard output carries the envelope.
+    // With `approve FILE -o -`, the command writes the envelope to the standard output.
     if args.output.as_deref() == Some(std::path::Path::new("-")) {
         terminal.show_aside(&screen);
     } else if !terminal.json {

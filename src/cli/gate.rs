@@ -43,7 +43,7 @@ digests, select one with --roster-digest.
 Exit codes: 0 every requirement is met; 1 a requirement is not met; 2 wrong usage, or no trusted roster to check \
 with.")]
 pub struct Args {
-    /// The bundle; - is the standard input
+    /// The file of the bundle, or - for the standard input
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// The id of the boundary. The name is not enough, because another boundary can have the same name
@@ -61,8 +61,8 @@ pub struct Args {
     /// A parameter that must have been signed. Name all parameters, also those with default values
     #[arg(short, long = "param", value_name = "NAME=VALUE")]
     param: Vec<String>,
-    /// A JSON file with the parameters that must have been signed; - is the standard input. The option -p overrides a
-    /// value of the file
+    /// A JSON file with the parameters that must have been signed, or - for the standard input. The option -p overrides
+    /// a value of the file
     #[arg(long, value_name = "FILE")]
     params: Option<PathBuf>,
     /// Require that no parameters were signed

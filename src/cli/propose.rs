@@ -43,7 +43,8 @@ pub struct Args {
     /// A parameter. The schema gives its type: text, integer, boolean, or JSON for arrays and objects
     #[arg(short, long = "param", value_name = "NAME=VALUE")]
     param: Vec<String>,
-    /// A file with a JSON object of parameters; - is the standard input. The option -p overrides a value of the file
+    /// A file with a JSON object of parameters, or - for the standard input. The option -p overrides a value of the
+    /// file
     #[arg(long, value_name = "FILE")]
     params: Option<PathBuf>,
     /// The reason for the proposal, which the approvers read

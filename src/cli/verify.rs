@@ -39,7 +39,7 @@ use crate::trust::roster::TrustedRoster;
 Exit codes: 0 every bundle is verified; 1 a check failed; 2 there is no trusted roster to check with, or a file can't be \
 read. With several bundles, the highest code counts, and each bundle is reported.")]
 pub struct Args {
-    /// Files of bundles; - is the standard input
+    /// Files of bundles, or - for the standard input
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
     /// Verify the bundles for this point in time, and refuse everything with a later date. Without this option, the
