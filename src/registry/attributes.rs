@@ -195,7 +195,7 @@ pub(crate) const LIMITS: [(&str, Limit); 7] = [
     ("cpu", Limit::Cpu),
 ];
 
-/// All attributes of a step.
+/// Returns the names of all attributes of a step.
 fn known() -> Vec<&'static str> {
     let own = ["title", "params", "exclusive", "sandbox"].into_iter();
     own.chain(LIMITS.map(|(name, _)| name)).chain(SandboxPermission::ALL.map(SandboxPermission::attribute)).collect()

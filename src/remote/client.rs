@@ -320,8 +320,8 @@ impl Client {
         send: impl Fn() -> Result<Response<Body>, CommandFailure>,
     ) -> Result<Response<Body>, CommandFailure> {
         let response = send()?;
-        // Status 429 without a token means that a limit for all callers without a token at this address is reached. A
-        // client with a key has a limit of its own.
+        // If the client has no token, status 429 means that the callers without a token at this address have reached
+        // their common limit. A client with a key has a separate limit.
         let unknown = match response.status().as_u16() {
             401 => true,
             429 => self.bearer.borrow().is_none(),
