@@ -32,7 +32,7 @@ pub(super) fn with_masks_before(
             Err(error) => tracing::warn!(?error, "the receipt of the step's last run can't be read"),
         }
         if let Some(before) = fs.masked_before {
-            tracing::warn!(step = %step.reference, before, "deny patterns masked names in the last run, but no names in this run");
+            tracing::warn!(step = %step.reference, before, "deny patterns masked names in the last run, but not in this run");
         }
     }
     facts
