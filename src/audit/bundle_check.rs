@@ -56,8 +56,8 @@ pub enum RosterTrust {
 /// Options of a verification, besides the trusted roster.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct VerifyOptions {
-    /// Current time. Time of the verification. The verifier refuses a receipt of a later time and does not count a
-    /// later cosignature. Without this time, the verifier only compares the times of the documents with each other.
+    /// Time of the verification. The verifier refuses a receipt of a later time and does not count a later cosignature.
+    /// Without this time, the verifier only compares the times of the documents with each other.
     pub at: Option<Timestamp>,
     /// Number of distinct witnesses of the roster that must have cosigned the checkpoint.
     pub witnesses: u64,
@@ -69,8 +69,8 @@ pub struct VerifyOptions {
 pub struct Untrusted {
     /// Text that names the missing trust and the way to get it.
     pub message: String,
-    /// Digest of version 1 of the bundle's roster, if that version is readable. Compare it with the digest that the
-    /// operator gives you.
+    /// Digest of version 1 of the bundle's roster, if that version is readable. Compare this digest with the digest
+    /// that the operator gives you.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_roster: Option<RosterDigest>,
     /// Digest of the last roster version in the bundle.
@@ -98,7 +98,8 @@ pub fn verify(bundle: &[u8], trust: &RosterTrust, options: VerifyOptions) -> Res
     let parsed = Bundle::parse(bundle);
     let pinned = match trust {
         RosterTrust::Nothing => {
-            Err("no trusted roster: give one with --roster, the file or the digest that the operator tells you"
+            Err("there is no trusted roster: give --roster with the roster file, or with the digest that the \
+            operator gives you"
                 .to_owned())
         }
         RosterTrust::Digest(digest) => Ok(Pinned::Digest(*digest)),
@@ -107,7 +108,7 @@ pub fn verify(bundle: &[u8], trust: &RosterTrust, options: VerifyOptions) -> Res
             .map_err(|error| error.to_string())
             .and_then(|envelope| Pinned::from_envelope(&envelope).map_err(|error| error.to_string()))
             .map_err(|error| {
-                format!("the trusted roster can't be used: {error}; get it again from where you trust it")
+                format!("the trusted roster can't be used: {error}; get the roster again from a source that you trust")
             }),
     };
     let pinned = pinned.map_err(|message| {
@@ -127,12 +128,12 @@ pub fn verify(bundle: &[u8], trust: &RosterTrust, options: VerifyOptions) -> Res
     Ok(verify_parsed(ledger, &parsed, &pinned, options))
 }
 
-/// Changes the results that only the newest roster can establish to *not checked*. The roster `newer` is also
-/// trusted, but the bundle is not connected with `newer`.
+/// Sets each result that only the newest roster can establish to *not checked*. The roster `newer` is also trusted, but
+/// the bundle is not connected with this roster.
 pub fn leave_to(newer: &TrustedRoster, report: &mut BundleReport, options: VerifyOptions) {
     let why = format!(
-        "version {} of the roster ({}) is trusted too, and the versions here are not connected with it: name the one to decide \
-         with (--roster)",
+        "version {} of the roster ({}) is trusted too, but the roster versions in the bundle are not connected with \
+         this version: name the roster to use with --roster",
         newer.version(),
         newer.digest()
     );
@@ -152,7 +153,7 @@ pub fn leave_to(newer: &TrustedRoster, report: &mut BundleReport, options: Verif
     }
 }
 
-/// Checks that a verified bundle may leave *not checked*.
+/// Names of the checks that may be *not checked* in a verified bundle.
 pub(crate) const MAY_BE_OPEN: [CheckName; 5] = [
     CheckName::Permissions,
     CheckName::Sandbox,
@@ -396,7 +397,7 @@ fn verify_parsed(
     BundleReport { verified, checks, trust, facts, boundary_says: receipt_facts::boundary_says(&witnesses), warnings }
 }
 
-/// Returns the warning about a key in a roster if this version can't verify the key's type.
+/// Returns the warning about a roster key whose type this program version can't verify.
 pub(crate) fn warn_of_foreign((holder, key): &(KeyHolder, ForeignKey)) -> String {
     format!(
         "the key {} of {holder} has the type {}, which this version can't verify, so its signatures do not count",
@@ -792,7 +793,7 @@ mod tests {
             "{:?}",
             report.checks
         );
-        // If no list allows a command, the result does not depend on how the script is read.
+        // A policy without an allow list denies the step, whatever commands a program version finds in the script.
         let report = read_by_another_version()
             .edit(FixtureStage::Policy, |policy| {
                 *policy =

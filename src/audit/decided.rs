@@ -28,7 +28,7 @@ use crate::record::validity::Timestamp;
 use crate::trust::chain::Chain;
 use crate::trust::trusted_roster::TrustedRoster;
 
-/// Policy for the step: permissions and approval rules.
+/// Permissions and approval rules that policy gives for the step.
 pub(crate) struct StepInSeal {
     /// Permissions that policy requires for each run, or the reason why policy denies the step.
     pub(crate) asked: Result<Vec<Permission>, PolicyDenied>,
@@ -66,9 +66,11 @@ pub(crate) fn check_consumption(
 ) -> Result<((), String), CheckStop> {
     let named = &receipt.consumption;
     let leaf = LeafHash::from_bytes(leaf_of(&bundle.consumption)?);
-    ensure(named.leaf == leaf, || format!("the receipt names the leaf {}, the consumption's is {leaf}", named.leaf))?;
+    ensure(named.leaf == leaf, || {
+        format!("the receipt names the leaf {}, but the leaf of the consumption is {leaf}", named.leaf)
+    })?;
     ensure(named.index == log.consumption.index, || {
-        format!("the receipt names entry {}, the consumption is entry {}", named.index, log.consumption.index)
+        format!("the receipt names entry {}, but the consumption is entry {}", named.index, log.consumption.index)
     })?;
     let item = usize::try_from(named.item).ok().and_then(|item| consumption.spent.get(item));
     let item = item.ok_or_else(|| failed(format!("the consumption has no item {}", named.item)))?;
@@ -173,7 +175,8 @@ pub(crate) fn check_asked(rules: &StepInSeal, signed: &Authorization, seal: &Sea
         Ok(_covered) => {
             Ok(((), format!("policy lets the step run; all {asked} permissions that policy asks for are signed")))
         }
-        // The permissions follow from reading the script, and another program version may read the script differently.
+        // The program finds the permissions by parsing the script, and another program version may parse the script
+        // differently.
         Err(error) if seal.engine != ENGINE && error.rests_on_reading() => Err(CheckStop::NotChecked(format!(
             "{:?} made the decision; this version, {ENGINE}, decides otherwise: {error}",
             seal.engine
@@ -227,7 +230,7 @@ pub(crate) fn check_counted(receipt: &Receipt) -> Result<((), String), CheckStop
     for (name, stream) in [("stdout", &receipt.output.stdout), ("stderr", &receipt.output.stderr)] {
         let is_empty = stream.sha256 == nothing.sha256 && stream.blake3 == nothing.blake3;
         ensure((stream.recorded == 0) == is_empty, || {
-            format!("{name} has {} recorded bytes, but the digests are of other bytes", stream.recorded)
+            format!("{name} has {} recorded bytes, but the digests belong to other bytes", stream.recorded)
         })?;
     }
     let files = &receipt.files;

@@ -49,8 +49,8 @@ pub(crate) fn check_document<P: Predicate>(
     })
 }
 
-/// Explains the refusal of a document that version 0.1.x of the program made. A document of version 0.1.x names
-/// BLAKE3 digests in its subjects. The document stays refused.
+/// Explains the refusal of a document that version 0.1.x of the program made. Such a document names BLAKE3 digests in
+/// its subjects. Only the error message changes.
 fn before_frozen(envelope: CheckOutcome<&Envelope>, error: Malformed) -> Malformed {
     let payload = envelope.ok().and_then(|envelope| Base64::Strict.decode("", &envelope.payload).ok());
     let stated = payload.and_then(|payload| json::parse(&payload, MAX_OLD_BYTES).ok()).unwrap_or_default();
@@ -78,8 +78,8 @@ pub(crate) fn verify_seal(seal: Signed<Seal>, roster: &TrustedRoster) -> Result<
         _ => None,
     };
     let seal = seal.verify_raw(any_boundary).map_err(failed)?;
-    // The payload with the boundary's name may be read only after the verification of its signature. Check that the
-    // key belongs to the boundary with this name.
+    // The payload contains the boundary's name, so the name is read only after the signature is verified. The signing
+    // key must belong to the boundary with this name.
     let name = &seal.predicate().boundary.name;
     let of_that_name = seal.signatures().iter().all(|signature| roster.boundary_key(name, &signature.keyid).is_some());
     ensure(of_that_name, || format!("not signed by a key of boundary {name}"))?;
@@ -93,11 +93,11 @@ pub(crate) fn check_roster_in_seal<'a>(
 ) -> Result<(SealedRoster<'a>, String), CheckStop> {
     let (stated, roster) = (seal.predicate(), chain.last());
     ensure(stated.roster == roster.digest(), || {
-        format!("the seal names roster {}, the last one of the bundle is {}", stated.roster, roster.digest())
+        format!("the seal names roster {}, but the last roster in the bundle is {}", stated.roster, roster.digest())
     })?;
     if let Some(named) = stated.rosters {
         ensure(roster.version() > 1, || {
-            "the seal names signatures of version 1 of a roster, which has none".to_owned()
+            "the seal names signatures of version 1 of a roster, but version 1 has no signatures".to_owned()
         })?;
         let versions = chain.to_canonical().map_err(failed)?;
         ensure(BlobDigest::of(&versions) == named, || {
@@ -111,8 +111,8 @@ pub(crate) fn check_roster_in_seal<'a>(
         format!("the keys in the seal differ from the keys of boundary {} in the roster", stated.boundary.name)
     })?;
     let digest = SealDigest::from_bytes(seal.digest());
-    // The check of the document ensures that only seal number 0 has no id. Seal number 0 is the genesis seal, and its
-    // digest is the boundary's id.
+    // Only the genesis seal (number 0) contains no boundary id, as the check of the document ensures. The digest of the
+    // genesis seal is the boundary's id.
     let id = stated.boundary.id.unwrap_or(digest);
     let detail = format!("version {}, {} boundary key(s)", roster.version(), keys.len());
     Ok((SealedRoster { seal, digest, id, roster }, detail))
@@ -155,7 +155,7 @@ pub(crate) fn check_checkpoint(bundle: &Bundle, sealed: &SealedRoster<'_>) -> Re
     })?;
     let checkpoint = Checkpoint::parse(text).map_err(failed)?;
     ensure(checkpoint.origin == origin, || {
-        format!("a checkpoint of the log {}, expected {origin}", checkpoint.origin)
+        format!("the checkpoint belongs to the log {}, not to the log {origin}", checkpoint.origin)
     })?;
     let detail = format!("{origin}, {} entries", checkpoint.size);
     Ok((LogProofs { checkpoint, note: signed, receipt, consumption, seal }, detail))

@@ -14,8 +14,8 @@ pub trait EvidenceFiles {
     /// Returns an error if the source can't tell whether the blob exists. The audit then stops.
     fn blob(&self, digest: &BlobDigest) -> Result<Option<Vec<u8>>, Unreadable>;
 
-    /// Returns the stored tile at this path, or `None` if the tile does not exist. The audit compares the tile with
-    /// its own.
+    /// Returns the stored tile at this path, or `None` if the tile does not exist. The audit compares the tile with the
+    /// tile that the audit computed.
     ///
     /// # Errors
     /// Returns an error if the source can't tell whether the tile exists.

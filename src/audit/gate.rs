@@ -4,9 +4,8 @@
 //! recently, in a full sandbox. Every check of the verifier must be established. Each relaxation is a field or a
 //! variant in [`GateRequirements`]. A requirement is not met if the verifier could not make its check.
 //!
-//! A receipt is evidence of one run, so showing the receipt does not use it up. The gate accepts the same receipt any
-//! number of times up to the maximum age. To bind a receipt to one commit or one build, require the commit or the
-//! build as a parameter.
+//! A receipt is evidence of one run. The gate accepts the same receipt any number of times until the run is older than
+//! the maximum age. To bind a receipt to one commit or one build, require the commit or the build as a parameter.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,8 +27,7 @@ use crate::record::validity::Timestamp;
 /// Requirements for a receipt. Each weaker requirement has its own variant or field.
 #[derive(Debug, Clone)]
 pub struct GateRequirements {
-    /// Id of the boundary. Id of the boundary. The name of a boundary is not enough, because another boundary can
-    /// have the same name.
+    /// Id of the boundary. The name of a boundary is not enough, because another boundary can have the same name.
     pub boundary: SealDigest,
     /// Step that must have run.
     pub step: StepRef,
@@ -61,8 +59,8 @@ pub enum DigestRequirement {
 /// Parameters that the gate accepts.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ParamsRequirement {
-    /// Exactly this object. Exact value of all parameters. The signed parameters contain the defaults of the step, so
-    /// this object must contain the defaults too.
+    /// Exact values of all parameters. The signed parameters contain the defaults of the step, so this object must
+    /// contain the defaults too.
     Exactly(BTreeMap<String, GivenParameter>),
     /// Any signed parameters.
     Any,
@@ -215,7 +213,7 @@ fn waived(detail: impl Into<String>) -> Answer {
 
 /// Answers a requirement from verified facts only. Without verified facts, the requirement is not met.
 fn of<T>(verified: Option<T>, ask: impl FnOnce(T) -> Answer) -> Answer {
-    verified.map_or_else(|| unmet("not known, because its signatures were not verified"), ask)
+    verified.map_or_else(|| unmet("not known, because the signatures were not verified"), ask)
 }
 
 fn verified(report: &BundleReport) -> Answer {
@@ -237,20 +235,20 @@ fn left_open(report: &BundleReport, demands: &GateRequirements, name: CheckName,
     // No bundle can show whether another seal came before the run. A seal names the roster and the steps in force.
     // The roster names the policy. The gate compares the roster with the newest trusted roster, and the requirements
     // name the digest of the step. A seal of an earlier roster is refused, because the earlier policy may require
-    // less.
+    // fewer approvals.
     if name == CheckName::SealInForce
         && let (Some(facts), Some(newest)) = (facts, report.trust.newest.as_ref())
     {
         if facts.roster.digest == newest.digest {
             return met(format!(
-                "sealed under roster version {}, the newest that is known, and so under its policy; whether another seal \
-                 of the same roster and policy came between, `countersign audit` tells",
+                "sealed under roster version {}, the newest known version, and under its policy; only `countersign \
+                 audit` can show if another seal of the same roster and policy came between",
                 newest.version
             ));
         }
         return unmet(format!(
-            "sealed under roster version {}, and version {} is known: whether that came before this run, only the log can \
-             tell; run the step again, or --allow-unchecked {name}",
+            "sealed under roster version {}, but version {} is known: only the log can show if the later version came \
+             before this run; run the step again, or give --allow-unchecked {name}",
             facts.roster.version, newest.version
         ));
     }
@@ -259,12 +257,12 @@ fn left_open(report: &BundleReport, demands: &GateRequirements, name: CheckName,
         && let Some(approved) = facts.and_then(|facts| facts.approved.as_ref())
     {
         return unmet(format!(
-            "not checked: {why}; get the bundle again once one has: `countersign wait {} --witness 1 --bundle FILE`; if none \
-             ever will, --allow-unchecked {name}",
+            "not checked: {why}; get the bundle again after a witness has cosigned: `countersign wait {} --witness 1 \
+             --bundle FILE`; if no witness will cosign, give --allow-unchecked {name}",
             approved.receipt
         ));
     }
-    unmet(format!("not checked: {why}; to go on without it: --allow-unchecked {name}"))
+    unmet(format!("not checked: {why}; to continue without this check, give --allow-unchecked {name}"))
 }
 
 fn boundary(facts: &Facts, demands: &GateRequirements) -> Answer {
@@ -374,7 +372,7 @@ fn sandbox(facts: &Facts, demands: &GateRequirements) -> Answer {
                 met(format!("held: {}", words(held)))
             } else {
                 unmet(format!(
-                    "held: {}; demanded and not held: {}; to ask less: --min-sandbox",
+                    "enforced: {}; required but not enforced: {}; to require less, give --min-sandbox",
                     words(held),
                     words(&lacking)
                 ))
@@ -384,9 +382,11 @@ fn sandbox(facts: &Facts, demands: &GateRequirements) -> Answer {
             unmet("no layer was enforced; to accept this: --min-sandbox off")
         }
         SandboxRequirement::Something => {
-            waived(format!("held: {}; any will do by --min-sandbox best-effort", words(held)))
+            waived(format!("enforced: {}; --min-sandbox best-effort accepts any layer", words(held)))
         }
-        SandboxRequirement::Nothing => waived(format!("held: {}; none is needed by --min-sandbox off", words(held))),
+        SandboxRequirement::Nothing => {
+            waived(format!("enforced: {}; --min-sandbox off requires no layer", words(held)))
+        }
     }
 }
 
@@ -404,12 +404,13 @@ fn age(facts: &Facts, demands: &GateRequirements, now: Timestamp) -> Answer {
         format!("ended at {ended}, {ago}")
     } else {
         format!(
-            "ended at {ended} at the latest, {ago}, by the window and time limit that were signed (it says {stated})"
+            "ended at {ended} at the latest, {ago}, by the window and time limit that were signed (the receipt states \
+             {stated})"
         )
     };
     match demands.age {
         AgeLimit::Any => waived(format!("{words}; any age is accepted (--max-age any)")),
-        AgeLimit::Seconds(most) if seconds <= most => met(format!("{words}, by the boundary's word")),
+        AgeLimit::Seconds(most) if seconds <= most => met(format!("{words}, as the boundary states")),
         AgeLimit::Seconds(most) => {
             unmet(format!("{words}; the maximum age is {}: run the step again, or give --max-age", length(most)))
         }
@@ -440,8 +441,8 @@ fn roster(report: &BundleReport, facts: &Facts, demands: &GateRequirements) -> A
         waived(format!("{words}: this version needed no signature, but --allow-unguarded permits it"))
     } else {
         unmet(format!(
-            "{words} came after the trusted one without anybody's signature (threshold 0): trust the newest version itself, \
-             or --allow-unguarded"
+            "{words} follows the trusted version without any signature (threshold 0): trust the newest version \
+             itself, or give --allow-unguarded"
         ))
     }
 }

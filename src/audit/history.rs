@@ -69,8 +69,8 @@ pub struct SeenHead {
     pub note: String,
     /// Name of the source of the checkpoint, for messages.
     pub from: String,
-    /// True if the auditor verified the checkpoint in an earlier audit. If the end of the log is missing, the key of
-    /// the signature may now be unknown.
+    /// True if the auditor verified the checkpoint in an earlier audit. If the end of the log is missing, the verifier
+    /// may no longer find the key of the signature in the log.
     pub verified: bool,
     /// Time at which this checkpoint was the newest, by the clock of the machine that received the checkpoint.
     pub at: Option<Timestamp>,
@@ -133,8 +133,8 @@ pub struct Auditor {
     follows: Option<FollowedLog>,
     /// Message about a newer trusted roster, if the log is not connected with this roster.
     left: Option<LeftTo>,
-    /// First later entry that states a time, for each checkpoint from another source. Times in a log never decrease,
-    /// so no later entry is dated earlier.
+    /// Index and time of the first entry that follows the checkpoint and states a time, for each checkpoint from
+    /// another source. Times in a log never decrease, so no later entry has an earlier time.
     after: Vec<Option<(u64, Timestamp)>>,
     /// Warnings about entries with a date before a checkpoint that does not contain the entries.
     back_dated: Vec<String>,
@@ -143,7 +143,8 @@ pub struct Auditor {
 }
 
 /// Returns all roster versions from the entry of a seal, starting with version 1. The function does not verify the
-/// versions. With the versions in the last seal, a trusted roster can be newer than the roster of the first seal.
+/// versions. If a trusted roster is newer than the roster of the first seal, the versions in the last seal connect the
+/// two rosters.
 ///
 /// # Errors
 /// Returns an error if the source can't be read.
@@ -198,8 +199,9 @@ impl Auditor {
     /// the newest roster names the witnesses.
     pub fn leave_to(&mut self, newer: &TrustedRoster, from: &str) {
         self.left = Some(LeftTo(format!(
-            "version {} of the roster ({}, from {from}) is trusted too, and this log is not connected with it: the \
-             log is older than that version, or has another history; name the roster to decide with (--roster)",
+            "version {} of the roster ({}, from {from}) is trusted too, but this log is not connected with this \
+             version: the log is older than the version, or has another history; name the roster to use with \
+             --roster",
             newer.version(),
             newer.digest()
         )));
@@ -301,7 +303,7 @@ impl Auditor {
         Some(LongerCopy { boundary, roster: Arc::new(first.clone()), rosters: self.rosters.clone() })
     }
 
-    /// Returns the checkpoints from other sources whose signatures no key of the boundary at that log size verifies.
+    /// Returns the checkpoints from other sources whose signatures the boundary's keys could not verify.
     pub fn unsigned(&self) -> impl Iterator<Item = &SeenHead> {
         self.unsigned.iter()
     }
@@ -461,7 +463,7 @@ impl Auditor {
                     self.time(index, refusal.at);
                     let here = &in_force.boundary;
                     if refusal.boundary.as_ref().is_some_and(|there| there.id != here.id || there.name != here.name) {
-                        self.say(Finding::at(FindingKind::Boundary, index, "a refusal of another boundary"));
+                        self.say(Finding::at(FindingKind::Boundary, index, "the refusal belongs to another boundary"));
                     }
                 }
             }
@@ -511,7 +513,10 @@ impl Auditor {
                 && let (Some(expected), Some(in_force)) = (self.expected.boundary, &self.seals.current)
                 && expected != in_force.boundary.id
             {
-                let message = format!("this is the log of {}, expected {expected}", in_force.boundary.id);
+                let message = format!(
+                    "this is the log of boundary {}, but the expected boundary is {expected}",
+                    in_force.boundary.id
+                );
                 self.say(Finding::at(FindingKind::Boundary, index, message));
             }
         }
@@ -525,9 +530,9 @@ impl Auditor {
         }
     }
 
-    /// Reports that the runs under an unreadable seal are undecided. Perhaps only this program version can't read the
-    /// seal. A run under an unreadable seal is nevertheless a failure. Without this rule, the holder of the
-    /// boundary's key could seal unreadable data under another version's name and run anything.
+    /// Reports that the runs under an unreadable seal are undecided. The report is a failure, although another program
+    /// version may be able to read the seal. Without this rule, the holder of the boundary's key could seal unreadable
+    /// data under another version's name and run anything.
     fn undecided(&mut self, index: u64, in_force: &SealInForce) {
         if in_force.state.is_none() && self.undecided != Some(in_force.number) {
             self.undecided = Some(in_force.number);
@@ -679,7 +684,8 @@ impl Auditor {
             }
             Ok(head) if head.root != self.tree.root() => {
                 let message = format!(
-                    "the {} entries hash to {}, the signed head says {}: entries were changed, removed, added or moved",
+                    "the {} entries hash to {}, but the signed head states {}: entries were changed, removed, added \
+                     or moved",
                     head.size,
                     hex(&self.tree.root()),
                     hex(&head.root)
@@ -765,8 +771,9 @@ impl Auditor {
         let first = late.iter().map(|run| run.at).min().filter(|_| late.len() > known)?;
         let days = now.unix().saturating_sub(first.unix()) / 86_400;
         Some(format!(
-            "{} run(s) without a receipt must be over by the clock of this machine, the first was spent {days} day(s) ago: audit \
-             a newer copy; if there is none with their receipts, the boundary has withheld them",
+            "{} run(s) without a receipt must have ended by the clock of this machine, and the first nonce was spent \
+             {days} day(s) ago: audit a newer copy of the log; if no copy has the receipts, the boundary has withheld \
+             them",
             late.len()
         ))
     }
@@ -774,8 +781,8 @@ impl Auditor {
     fn summary(&self) -> Summary {
         let in_force = self.seals.current.as_deref();
         let mut warnings = Vec::new();
-        // The warning names the version in force, and each later version that needed no signatures of the version
-        // before.
+        // The warning names the version of the roster in force, if its successor needs no signatures. The warning also
+        // names each later version that needed no signatures.
         let unguarded: BTreeSet<u64> = (self.rosters().unguarded())
             .chain(in_force.map(|seal| &*seal.roster).filter(|roster| !roster.is_guarded()))
             .map(TrustedRoster::version)
@@ -793,14 +800,14 @@ impl Auditor {
         if let Some(follows) = &self.follows {
             let head = SeenHead::parse(&follows.checkpoint, "").map_or_else(
                 |why| format!("its last known head is not valid: {why}"),
-                |head| format!("its last known head is of {} entries", head.size),
+                |head| format!("its last known head has {} entries", head.size),
             );
             warnings.push(format!(
                 "this log continues the log of {} ({head}), which a restore or an upgrade closed and which this audit \
-                 does not cover: audit that log too (`countersign audit` of its directory in closed/ of the \
-                 boundary's, of a backup, or of what `log export \
-                 --from` wrote; a log of version 0.1.0 with that program), and hold it against the head in `follows` of the \
-                 summary (--json)",
+                 does not cover: audit that log too. Use `countersign audit` with its directory in closed/ of the \
+                 boundary's private directory, with a backup, or with the directory that `log export --from` wrote; for \
+                 a log of version 0.1.0, use the program of that version. Compare the last head of that log with the \
+                 head in `follows` of the summary (--json)",
                 follows.id
             ));
         }
@@ -816,9 +823,8 @@ impl Auditor {
         let open: Vec<OpenRun> = self.runs.open().collect();
         if let Some(until) = self.runs.open_until() {
             warnings.push(format!(
-                "{} run(s) have no receipt yet: they ran when the log was read, or the end of the log was removed; \
-                 the last may go on until \
-                 {until}, because of the limits that the boundary sealed",
+                "{} run(s) have no receipt yet: the runs were active when the log was read, or the end of the log was \
+                 removed; the last run may continue until {until}, because of the limits that the boundary sealed",
                 open.len()
             ));
         }
@@ -826,8 +832,8 @@ impl Auditor {
         warnings.extend(self.back_dated.iter().cloned());
         if let Some(now) = self.expected.now.filter(|now| now.plus(LATE_S) < self.at) {
             warnings.push(format!(
-                "the log is dated until {}, and by the clock of this machine it is {now}: one of the two is wrong, or \
-                 something was run before its time",
+                "the last entry of the log is dated {}, but the clock of this machine shows {now}: one of the two \
+                 times is wrong, or a step was run before its time",
                 self.at
             ));
         }
@@ -910,7 +916,7 @@ const LATE_S: i64 = 600;
 
 /// Facts that a single copy of a log can't show.
 const NOT_SHOWN: [&str; 4] = [
-    "an end that was cut off: keep the state of each audit (--state), or have witnesses",
+    "a missing end of the log: keep the state of each audit (--state), or have witnesses",
     "another history that the boundary showed to others: compare with their copy (--against)",
     "runs outside the boundary, because its log does not contain them",
     "entries that the boundary never logged: only the approver who signed a withheld denial can notice",
@@ -937,7 +943,11 @@ fn verify_head(head: &str, boundary: &BoundaryRef, roster: &TrustedRoster) -> Re
 }
 
 fn of_log(head: Checkpoint, origin: &str) -> Result<Checkpoint, String> {
-    if head.origin == origin { Ok(head) } else { Err(format!("a head of the log {}, expected {origin}", head.origin)) }
+    if head.origin == origin {
+        Ok(head)
+    } else {
+        Err(format!("the head belongs to the log {}, not to the log {origin}", head.origin))
+    }
 }
 
 /// Returns the kind of finding for a document that this version refuses.

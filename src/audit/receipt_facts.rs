@@ -82,7 +82,7 @@ pub(crate) fn boundary_says(witnesses: &[WitnessFacts]) -> Vec<String> {
     let times = match witnesses.iter().min_by_key(|witness| witness.at) {
         None => "the times: no witness outside the boundary confirms them".to_owned(),
         Some(first) => format!(
-            "the times, but that all of it was in the log by {}: that is the word of the witness {}",
+            "the times, except that everything was in the log by {}: the witness {} confirms this time",
             first.at, first.name
         ),
     };

@@ -68,8 +68,8 @@ struct Open {
 }
 
 impl Open {
-    /// Returns the latest time at which the run can end, if its step had the longest time limit of all steps. Returns
-    /// `None` if the state of the run's seal could not be read.
+    /// Returns the latest time at which the run can end. The calculation uses the longest time limit of all steps.
+    /// Returns `None` if the state of the run's seal could not be read.
     fn until(&self) -> Option<Timestamp> {
         let longest = self.in_force.state.as_ref()?.steps.longest_ms;
         Some(self.at.plus(i64::try_from(longest / 1000).unwrap_or(i64::MAX)))
@@ -95,7 +95,7 @@ impl Runs {
         let other_seal = consumption.seal != in_force.digest;
         if other_seal {
             let message = format!(
-                "it names the seal {}, in force is number {} ({})",
+                "it names the seal {}, but the seal in force is number {} ({})",
                 consumption.seal, in_force.number, in_force.digest
             );
             findings.push(Finding::at(FindingKind::SealInForce, index, message));
@@ -122,7 +122,10 @@ impl Runs {
                 );
             }
             if denials.contains(&spent.authorization) {
-                find(FindingKind::Denied, "an approver had denied it before".to_owned());
+                find(
+                    FindingKind::Denied,
+                    "an approver had denied the authorization before its nonce was spent".to_owned(),
+                );
             }
             // A record is dropped after the maximum window, even if the consumption states a later expiry.
             let end = spent.expires_at.min(at.plus(MAX_WINDOW_S + SKEW_S));

@@ -166,7 +166,7 @@ impl Seals {
                     flaw(FindingKind::SealChain, message);
                 }
                 if seal.boundary.name != before.boundary.name {
-                    flaw(FindingKind::Boundary, format!("the seal is of boundary {}", seal.boundary.name));
+                    flaw(FindingKind::Boundary, format!("the seal belongs to boundary {}", seal.boundary.name));
                 }
                 if roster.version() < before.roster.version() {
                     let message = format!(
@@ -189,13 +189,17 @@ impl Seals {
         if seal.keys != keys {
             flaw(
                 FindingKind::SealedState,
-                "the keys in the seal are not those that the roster gives the boundary".to_owned(),
+                "the keys in the seal differ from the boundary's keys in the roster".to_owned(),
             );
         }
         if roster.policy() != seal.policy {
             flaw(
                 FindingKind::RosterChain,
-                format!("the roster was signed for the policy {}, sealed is {}", roster.policy(), seal.policy),
+                format!(
+                    "the roster was signed for the policy {}, but the sealed policy is {}",
+                    roster.policy(),
+                    seal.policy
+                ),
             );
         }
         let boundary = BoundaryRef {
@@ -218,8 +222,11 @@ impl Seals {
                 None
             }
             Err(Unread::Refused(messages)) => {
-                let advice =
-                    format!("; the seal was made by {:?}, an auditor of that version may read it", seal.engine);
+                let advice = format!(
+                    "; the program version {:?} made the seal, so an auditor with that version may be able \
+                    to read the seal",
+                    seal.engine
+                );
                 let advice = if seal.engine == ENGINE { "" } else { &advice };
                 flaws.extend(messages.into_iter().map(|message| SealFlaw {
                     what: FindingKind::SealedState,
@@ -360,7 +367,9 @@ impl Rosters {
         let known = self.chain.by_digest(&seal.roster).map(TrustedRoster::version);
         match (known, seal.rosters) {
             (Some(1), Some(_)) => {
-                return Ok(Err("the seal names signatures of version 1 of a roster, which has none".to_owned()));
+                return Ok(Err(
+                    "the seal names signatures of version 1 of a roster, but version 1 has no signatures".to_owned()
+                ));
             }
             (Some(_), None) => {}
             _ => {
@@ -395,8 +404,8 @@ impl Rosters {
         Ok(Ok(found))
     }
 
-    /// Returns the trusted roster or chain that connects to the versions up to `known`. If the versions end before
-    /// the pinned version, the known chain connects them with the pinned version.
+    /// Returns the pinned roster or chain. If the roster versions end at version `known`, before the pinned version,
+    /// the function returns the chain of all known versions instead.
     fn trusted_for(&self, known: Option<u64>) -> Pinned {
         let trusted = self.chain.by_digest(&self.pinned.digest()).map(TrustedRoster::version);
         match (known, trusted) {
@@ -574,11 +583,11 @@ fn read(
     Ok(Ok(SealedState { policy: seal.policy, steps, tokens: tokens.into(), patterns }))
 }
 
-/// Returns the configuration of a seal whose sealed configuration has fewer fields than this version writes. Missing
-/// fields are no defect, because `docs/formats.md` requires only `limits` and `sandbox`. The layers of the sealed
-/// level are still required. If fields are missing, limits and further layers are not checked, and a run may last up
-/// to the default limit. A boundary gains nothing if it leaves fields out, because only the boundary decides what the
-/// sealed configuration contains.
+/// Reads a sealed configuration that has fewer fields than this program version writes. Missing fields are no defect,
+/// because `docs/formats.md` requires only `limits` and `sandbox`. The layers of the sealed level are still required.
+/// If fields are missing, limits and further layers are not checked, and a run may last up to the default limit. A
+/// boundary gains nothing if it leaves fields out, because only the boundary decides what the sealed configuration
+/// contains.
 fn in_part(value: &Value) -> Option<Configuration> {
     let whole = value.as_object().filter(|whole| whole.len() == 2)?;
     let (limits, sandbox) = (whole.get("limits")?.as_object()?, whole.get("sandbox")?.as_object()?);

@@ -4,8 +4,8 @@ use crate::audit::evidence_files::{EvidenceFiles, Unreadable};
 use crate::audit::finding::{Finding, FindingKind};
 use crate::crypto::merkle::{Hash, TILE_HEIGHT, TILE_WIDTH, TileKind, TilePath, root};
 
-/// Incomplete tiles at the right edge of the tree. Each level begins with the first tile that this audit reads from
-/// the tile's first hash.
+/// Incomplete tiles at the right edge of the tree. At each level, the audit compares only tiles whose hashes it has
+/// read from the first hash on.
 #[derive(Debug, Default)]
 pub(crate) struct Tiles {
     levels: Vec<Level>,

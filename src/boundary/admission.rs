@@ -223,7 +223,7 @@ impl Admission {
         let sealed = self.crossing.state();
         let keyid = signature.keyid;
         let not_open = || {
-            let detail = "this challenge is not open for this key: ask for a new one and answer within a minute";
+            let detail = "this challenge is not open for this key: ask for a new challenge and answer within a minute";
             Stopped::from(Refusal::new(Code::Unauthenticated, detail))
         };
         let made = self.admissions.made(&sealed.boundary.id, &keyid, challenge);
@@ -255,7 +255,7 @@ impl Admission {
         }
         open.make_room_for(&keyid);
         if open.admitted.len() >= MOST_OPEN || open.answered.len() >= MOST_OPEN {
-            return Err(Refusal::new(Code::Busy, "too many keys are admitted just now, try again")
+            return Err(Refusal::new(Code::Busy, "too many keys have read access at this moment: try again later")
                 .retry_after(5)
                 .into());
         }

@@ -37,7 +37,10 @@ impl Proposals {
         let statement = self.statement(id)?;
         let signed = &statement.predicate;
         if sealed.step(&signed.step.reference).is_none() {
-            let detail = format!("no step {} is registered any more: an operator may cancel", signed.step.reference);
+            let detail = format!(
+                "no step {} is registered any more: an operator may cancel the proposal",
+                signed.step.reference
+            );
             return Err(Refusal::new(Code::UnknownStep, detail).about(id).into());
         }
         let counted = who_denies(&document, signed, &sealed, now)?;

@@ -253,8 +253,8 @@ fn in_words(owners: &[Name], who_proposes: &str) -> String {
     }
     let owners: Vec<&str> = owners.iter().map(Name::as_str).collect();
     format!(
-        "{} can't approve what {who_proposes}, which they control: propose with a token of other owners, or add approvers \
-         to the roster",
+        "{} can't approve what {who_proposes}, because they control the proposer: propose with a token of other \
+         owners, or add approvers to the roster",
         owners.join(", ")
     )
 }

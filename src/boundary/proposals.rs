@@ -134,7 +134,8 @@ impl Proposals {
         };
         if let Some(insisted) = insisted.filter(|insisted| *insisted != step.digest) {
             let detail = format!(
-                "{reference} is sealed as {}, not as {insisted}: look at what changed and propose that",
+                "{reference} is sealed with the digest {}, not {insisted}: check what changed, then propose the \
+                 sealed definition",
                 step.digest
             );
             return Err(Refusal::new(Code::StepChanged, detail).at("/step", "another definition is sealed").into());

@@ -267,7 +267,7 @@ impl State {
         let own: Vec<_> = witness.key.lines(&lines).collect();
         if own.is_empty() {
             return Err(
-                "it answered with cosignatures of other keys than the one in the roster: compare the keys".to_owned()
+                "it answered with cosignatures of other keys than the key in the roster: compare the keys".to_owned()
             );
         }
         let checkpoint = Note::parse(&ask.note).map_err(|error| odd(error.to_string()))?;

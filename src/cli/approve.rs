@@ -48,13 +48,13 @@ pub struct Args {
     /// With a file: write the envelope with your signature to this new file
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Do not ask; requires --expect
+    /// Sign without a question; requires --expect
     #[arg(long, requires = "expect")]
     yes: bool,
-    /// The digest that the statement must have
+    /// The digest that the statement must have. If the statement has another digest, nothing is signed
     #[arg(long, value_name = "sha256:…")]
     expect: Option<AuthorizationDigest>,
-    /// Show every signed field above the decision
+    /// Show every signed field before the question
     #[arg(long)]
     full: bool,
     #[command(flatten)]
@@ -91,7 +91,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     }
     let review = ProposalReview::make(&subject, &client, &args.trust, &keys, now())?;
     let screen = if args.full { review.full() } else { review.screen() };
-    // With `approve FILE -o -`, the standard output carries the envelope.
+    // With `approve FILE -o -`, the command writes the envelope to the standard output.
     if args.output.as_deref() == Some(std::path::Path::new("-")) {
         terminal.show_aside(&screen);
     } else if !terminal.json {
@@ -246,7 +246,7 @@ fn ask(
             let count = if more == 0 { "" } else { ", and the number of remarks above" };
             return Err(CommandFailure::new(
                 Exit::Refused,
-                format!("nothing was signed: that is not the end of the digest{count}"),
+                format!("nothing was signed: the typed text is not the end of the digest{count}"),
             ));
         }
     }

@@ -44,7 +44,7 @@ use crate::trust::chain::{Pinned, payload_of};
   countersign audit boundary/closed/0123456789abcdef         a log that a restore closed, or a backup
   countersign audit mirror/ --against /mnt/other/mirror      two copies of one log must be one history
   countersign audit mirror/ --no-differences                 count every difference as a failure
-  countersign audit mirror/ --since 7d --step 'service:*'      a table: what ran, on which parameters, who approved it
+  countersign audit mirror/ --since 7d --step 'service:*'      a table of steps, parameters and approvers
   countersign audit mirror/ --json | jq 'select(.type == \"decision\" and .outcome.status != \"succeeded\")'
 
 A directory of `log export` contains every signed head of earlier exports under checkpoints/. The audit compares \
@@ -66,18 +66,18 @@ pub struct Args {
     /// the log was shortened or forked. The file is replaced only after a complete audit without failures
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
-    /// Read the log from its first entry again, even if there is a state
+    /// Read the log from its first entry again, even if the file of --state contains a state
     #[arg(long)]
     full: bool,
-    /// Another copy of the log. The shorter copy must be the beginning of the longer copy
+    /// Another copy of the log, to compare with this log. The shorter copy must be the beginning of the longer copy
     #[arg(long, value_name = "DIR|URL")]
     against: Option<String>,
     /// The number of distinct witnesses of the roster that must have cosigned the head. The command waits up to a
     /// minute for the cosignatures of a served log
     #[arg(long, value_name = "K", default_value_t = 0)]
     witness: u64,
-    /// Fail every decision that this version would make differently, even if the seal names another version of the
-    /// program
+    /// Count a decision as a failure if this version would decide differently, even if the seal names another version
+    /// of the program
     #[arg(long)]
     no_differences: bool,
     #[command(flatten)]
@@ -287,8 +287,8 @@ fn may_be_newer(deciding: &DecidingRoster<'_, Auditor>) -> bool {
     })
 }
 
-/// Restricts the auditor if a newer trusted roster is not connected with the log. The auditor then skips the checks
-/// that only the newer roster could answer.
+/// Restricts the auditor if a newer trusted roster is not connected with the log. The auditor then leaves each check
+/// that needs the newer roster *not checked*.
 fn left_to_newer(deciding: DecidingRoster<'_, Auditor>) -> Auditor {
     let DecidingRoster { found: mut auditor, unconnected, .. } = deciding;
     let newer = newest_unconnected(&unconnected, |roster| seem_same(roster, auditor.rosters().newest()));
@@ -657,8 +657,8 @@ fn screen(findings: &[Finding], summary: &Summary, held: Option<Timestamp>) -> S
     screen
 }
 
-/// Returns the sentence about the result for a log without failures. An earlier audit checked the entries before
-/// `summary.from`.
+/// Returns the sentence that states the result of an audit without failures. An earlier audit checked the entries
+/// before `summary.from`.
 fn verdict(summary: &Summary, held: Option<Timestamp>) -> String {
     let mut words = of_read(summary);
     if summary.from > 0 {

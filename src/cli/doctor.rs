@@ -83,8 +83,8 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
             Some(Err(found)) => return Err(problems(found)),
             None => {
                 return Err(CommandFailure::usage(
-                    "there is no boundary in this directory: name its directory, doctor \
-             --production DIR",
+                    "there is no boundary in this directory: name the directory of the boundary, doctor --production \
+                     DIR",
                 ));
             }
         };
@@ -95,7 +95,9 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         None => lines.push(Line {
             holds: State::Note,
             what: "configuration".into(),
-            says: "none in this directory: make one with `countersign init DIR`, or name its directory".into(),
+            says: "none in this directory: make a boundary with `countersign init DIR`, or name the directory of a \
+            boundary"
+                .into(),
         }),
         Some(Err(problems)) => {
             lines.extend(problems.list().iter().map(|problem| fix("configuration", problem.to_string())))
@@ -250,7 +252,7 @@ fn overlay(sandbox: &LinuxSandbox) -> Option<Line> {
     Some(Line { holds: State::Note, what: "overlays".into(), says: format!("none for runs ({why}): {knob}") })
 }
 
-/// Reports the attempts to leave the sandbox that succeeded in a real step.
+/// Reports each successful attempt of a real step to leave the sandbox.
 fn attempted(tried: &Result<Vec<Attempt>, String>, level: Level) -> Line {
     let what = "attempts to get out";
     let attempts = match tried {

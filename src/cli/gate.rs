@@ -25,8 +25,8 @@ use crate::terminal::streams::Terminal;
 
 /// Let a job continue only with a receipt of exactly this step, with these parameters, from this boundary.
 ///
-/// By default every requirement applies, and a check that could not be made fails the gate. Each relaxation is an
-/// option of its own. A receipt is evidence of a run, and jobs can use the receipt again until --max-age. Therefore
+/// By default every requirement applies, and a check that could not be made fails the gate. Each relaxation is a
+/// separate option. A receipt is evidence of a run, and jobs can use the receipt again until --max-age. Therefore
 /// name the subject of the job (commit, build) in a parameter.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
@@ -37,13 +37,13 @@ use crate::terminal::streams::Terminal;
 
 The roster comes from --roster, COUNTERSIGN_TRUST or your configuration directory. A roster file in the current \
 directory, in a work tree or in the workspace of a CI runner is refused, unless --roster-digest pins it, because a \
-checkout could control it. If you trust several versions, the newest decides. If you trust several digests, select \
-one with --roster-digest.
+checkout could control that file. If you trust several versions, the newest version is used. If you trust several \
+digests, select one with --roster-digest.
 
 Exit codes: 0 every requirement is met; 1 a requirement is not met; 2 wrong usage, or no trusted roster to check \
 with.")]
 pub struct Args {
-    /// The bundle; - is the standard input
+    /// The file of the bundle, or - for the standard input
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// The id of the boundary. The name is not enough, because another boundary can have the same name
@@ -55,14 +55,14 @@ pub struct Args {
     /// The digest of the step's definition, as `registry list` shows it
     #[arg(long, value_name = "sha256:…", required_unless_present_any = ["any_digest", "lock"], conflicts_with = "any_digest")]
     digest: Option<StepDigest>,
-    /// The lock file that names the step's definition: a feature of a later version
+    /// Not available in this version: a lock file with the digest of the step's definition
     #[arg(long, value_name = "FILE", hide = true)]
     lock: Option<PathBuf>,
     /// A parameter that must have been signed. Name all parameters, also those with default values
     #[arg(short, long = "param", value_name = "NAME=VALUE")]
     param: Vec<String>,
-    /// A JSON file with the parameters that must have been signed; - is the standard input. The option -p overrides a
-    /// value of the file
+    /// A JSON file with the parameters that must have been signed, or - for the standard input. The option -p overrides
+    /// a value of the file
     #[arg(long, value_name = "FILE")]
     params: Option<PathBuf>,
     /// Require that no parameters were signed
@@ -196,9 +196,9 @@ fn demands(args: &Args) -> Result<GateRequirements, CommandFailure> {
     })
 }
 
-/// Returns the trusted rosters for the decision. A file that a checkout could control is refused, unless its digest
-/// is pinned. The configuration directory is checked in the same way, because a job may put its home directory into
-/// the checkout.
+/// Returns the trusted rosters for the decision. A roster file inside a checkout is refused, unless its digest is
+/// pinned, because the author of a change could have written the file. The configuration directory is checked in the
+/// same way, because a job may put its home directory into the checkout.
 fn trusted(args: &Args) -> Result<Vec<ChosenTrust>, CommandFailure> {
     let mut trust = args.trust.find_unchecked()?;
     let Some(pinned) = args.roster_digest else {
@@ -224,7 +224,7 @@ fn trusted(args: &Args) -> Result<Vec<ChosenTrust>, CommandFailure> {
     Ok(trust)
 }
 
-/// Checks that no checkout controls this file, and that only this user and root can write the file.
+/// Checks that the file is outside every checkout, and that only this user and root can write the file.
 fn check_place(path: &Path) -> Result<PrivateFile, CommandFailure> {
     let place = PrintableText::text(&path.to_string_lossy());
     let refuse = |why: &str| {

@@ -22,7 +22,8 @@ pub struct GlobalOptions {
     /// The address of the boundary
     #[arg(long, global = true, env = "COUNTERSIGN_URL", default_value = DEFAULT_URL, value_name = "URL")]
     pub url: String,
-    /// A token. Other users of this machine can see it in the process list, so prefer the variable or a file
+    /// A token. Other users of this machine can see this option in the process list, so prefer COUNTERSIGN_TOKEN or a
+    /// file
     #[arg(long, global = true, env = "COUNTERSIGN_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     pub token: Option<Secret>,
     /// A file of mode 0600 with a token. The default for a boundary on this machine is countersign/token in your

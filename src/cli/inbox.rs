@@ -43,7 +43,7 @@ Examples:
   countersign inbox --all                                       also proposals that you can't advance"
 )]
 pub struct Args {
-    /// Continue to poll, and ring the bell for each new proposal
+    /// Look for new proposals every 2 seconds until Ctrl-C, and ring the bell of the terminal for each new proposal
     #[arg(long)]
     watch: bool,
     /// Run this command for each new proposal, with its id in COUNTERSIGN_PROPOSAL and its step in COUNTERSIGN_STEP

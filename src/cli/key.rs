@@ -56,7 +56,7 @@ security key; name such a key with --key:
         /// The file of the key
         #[arg(value_name = "FILE", required_unless_present = "key")]
         file: Option<PathBuf>,
-        /// The file of the key, as an option
+        /// The file of the key; the same as the argument FILE
         #[arg(long, value_name = "FILE", conflicts_with = "file")]
         key: Option<PathBuf>,
     },

@@ -28,10 +28,10 @@ Run the command again to fetch new entries. `countersign audit mirror/` reads th
 the copy as /log/.
 
 An export never changes entries that the copy contains, and keeps every signed head under checkpoints/. The head \
-must have the boundary's signature. The rosters of the log give the key: from the roster that you trust, or else \
-from the roster that the first export found. A later export also fetches later cosignatures. With --hashes, only \
---roster FILE gives a key. Without a key, an export only verifies that the log grows, and fetches no later \
-cosignatures.")]
+must have the boundary's signature. The key comes from the rosters of the log, beginning with the roster that you \
+trust, or else with the roster that the first export found. A later export also fetches later cosignatures. With \
+--hashes, only --roster FILE gives a key. Without a key, an export only verifies that the log grows, and fetches no \
+later cosignatures.")]
 pub struct Args {
     #[command(subcommand)]
     command: Command,

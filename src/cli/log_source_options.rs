@@ -33,8 +33,8 @@ pub fn open_log(
     }
     let shown = PrintableText::text(named);
     Err(CommandFailure::usage(format!(
-        "{} is no directory: name one that `countersign log export` or `store backup` wrote, a closed log, or a \
-         boundary's address http://…",
+        "{} is no directory: name a directory that `countersign log export` or `store backup` wrote, a closed log, or \
+         the address of a boundary (http://…)",
         shown.as_str()
     )))
 }

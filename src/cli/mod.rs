@@ -188,7 +188,7 @@ enum Command {
     Roster(roster::Args),
     /// List and show steps
     Registry(registry::Args),
-    /// Show how policy decides about a script, and show its rules
+    /// Show how policy decides about a script, and show the rules of policy
     Policy(policy::Args),
     /// Write or check the JSON Schemas and OpenAPI
     #[command(hide = true)]

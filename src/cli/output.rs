@@ -22,7 +22,7 @@ use crate::terminal::streams::Terminal;
 #[command(after_help = "Examples:
   countersign output 4f2a9c            the standard output and the standard error
   countersign output 4f2a9c -f         live, while it runs
-  countersign output 4f2a9c --stderr   only its standard error, on the standard error
+  countersign output 4f2a9c --stderr   only the standard error of the run, on the standard error
 
 This command does not check the signature of the receipt. Check it with `countersign verify` on the bundle.")]
 pub struct Args {

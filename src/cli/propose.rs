@@ -28,7 +28,7 @@ use crate::terminal::streams::{Terminal, write_new};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   countersign propose nginx:restart -p host=web-3 --reason 'p99 is up' --wait
-  countersign propose deploy/web:roll -p count=3 -p 'zones=[\"a\",\"b\"]'     typed by the step's schema
+  countersign propose deploy/web:roll -p count=3 -p 'zones=[\"a\",\"b\"]'     the step's schema gives the types
   countersign propose nginx:restart --params params.json --wait --bundle run.bundle.json
   countersign propose nginx:restart --reason=\"$MESSAGE\" --reason-cut          a reason of any length
   countersign propose nginx:restart@sha256:… -p host=web-3                 only this definition
@@ -43,7 +43,8 @@ pub struct Args {
     /// A parameter. The schema gives its type: text, integer, boolean, or JSON for arrays and objects
     #[arg(short, long = "param", value_name = "NAME=VALUE")]
     param: Vec<String>,
-    /// A file with a JSON object of parameters; - is the standard input. The option -p overrides a value of the file
+    /// A file with a JSON object of parameters, or - for the standard input. The option -p overrides a value of the
+    /// file
     #[arg(long, value_name = "FILE")]
     params: Option<PathBuf>,
     /// The reason for the proposal, which the approvers read
@@ -66,8 +67,8 @@ pub struct Args {
     /// The time in which people can sign and the run can start: 90s, 30m, 2h; at most 24h
     #[arg(long, value_name = "TIME", value_parser = parse_window)]
     expires: Option<i64>,
-    /// Your own nonce: 16 to 64 bytes in base64url without padding, such as `openssl rand -hex 16` prints. The same
-    /// proposal with the same nonce returns the existing proposal
+    /// Your own nonce: 16 to 64 bytes in base64url without padding, such as `openssl rand -hex 16` prints. If you
+    /// repeat a proposal with the same nonce, the boundary returns the existing proposal
     #[arg(long, value_name = "NONCE")]
     nonce: Option<Nonce>,
     /// Make another proposal even if the same step with the same parameters is pending. Without this option the pending
@@ -80,8 +81,8 @@ pub struct Args {
     /// With --offline: write the statement to this file
     #[arg(short, long, value_name = "FILE", requires = "offline")]
     output: Option<PathBuf>,
-    /// With --offline and a token: the name of the token, which becomes the name of the proposer. Not needed with a
-    /// key, because the boundary knows its name
+    /// With --offline and a token: the name of the token, which becomes the name of the proposer. With a key, this
+    /// option is not needed, because the boundary knows the owner of the key
     #[arg(long, value_name = "NAME", requires = "offline")]
     proposer: Option<Name>,
     #[command(flatten)]

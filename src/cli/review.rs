@@ -35,7 +35,7 @@ pub struct Args {
     /// *.json). The default is the only pending proposal
     #[arg(value_name = "ID|FILE")]
     proposal: Option<String>,
-    /// Show every signed field above the decision
+    /// Show every signed field, not only the decision screen
     #[arg(long)]
     full: bool,
     #[command(flatten)]

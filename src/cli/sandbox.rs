@@ -50,7 +50,7 @@ pub struct Args {
     /// all files
     #[arg(long)]
     workdir: Option<String>,
-    /// A pattern for paths in those directories that the command cannot access
+    /// A pattern: the command cannot access matching paths in the directories of --read and --write
     #[arg(long, value_name = "GLOB")]
     deny: Vec<String>,
     /// The network: none (the default), host, or name:port,…
@@ -59,7 +59,7 @@ pub struct Args {
     /// A Unix socket of the host that the command may use
     #[arg(long, value_name = "PATH")]
     socket: Vec<PathBuf>,
-    /// The user id of the command, as the name of a host user; only for root
+    /// The name of a host user whose user id the command gets; only root can use this option
     #[arg(long, value_name = "USER")]
     run_as: Option<String>,
     /// Show all of /proc with data about the whole host: memory, processors and kernel keys. Programs such as `free`,
@@ -192,7 +192,8 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     }
 }
 
-/// Returns hints about error messages of the command that the profile explains. Each hint names an option that helps.
+/// Returns hints about error messages of the command, if the profile explains these messages. Each hint names an option
+/// that helps.
 fn hints(profile: &Profile, foreign: Option<&str>, end: &End, complaints: &str) -> Vec<String> {
     let complains = |of: &[&str]| of.iter().any(|words| complaints.contains(words));
     let mut hints = Vec::new();
@@ -297,7 +298,7 @@ fn profile(args: &Args, held: &[Layer]) -> Result<Profile, CommandFailure> {
     Ok(profile)
 }
 
-/// The flag of a permission, and its values in the words of a fence.
+/// Option for a sandbox permission, with the values in the form that a fence uses.
 type Flag = (&'static str, SandboxPermission, Vec<String>);
 
 fn flags(args: &Args) -> Result<[Flag; 8], CommandFailure> {
@@ -319,7 +320,7 @@ fn real(paths: &[PathBuf]) -> Result<Vec<String>, CommandFailure> {
     let real = |path: &PathBuf| {
         let found = path
             .canonicalize()
-            .map_err(|error| CommandFailure::usage(format!("{}: {error}; name what is there", path.display())))?;
+            .map_err(|error| CommandFailure::usage(format!("{}: {error}; name an existing path", path.display())))?;
         let text = found.into_os_string().into_string();
         let text = text.map_err(|_| CommandFailure::usage(format!("{}: its name is no UTF-8", path.display())))?;
         if text.contains(',') {

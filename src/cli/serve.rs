@@ -20,7 +20,8 @@ use crate::terminal::streams::Terminal;
   countersign serve boundary-1
   countersign serve --config /etc/countersign/countersign.toml
   systemctl reload countersign        # SIGHUP: seal the runbooks as they are now
-  systemctl restart countersign       # also takes the next roster and policy, once enough have signed (roster --help)")]
+  systemctl restart countersign       # also takes the next roster and policy, once enough approvers have signed \
+  (roster --help)")]
 pub struct Args {
     /// The directory that `init` made; by default the working directory
     #[arg(conflicts_with = "config")]

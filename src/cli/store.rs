@@ -29,7 +29,9 @@ use crate::trust::signer::Signer as _;
   countersign store restore /backups/monday    # if the store is lost
   countersign store upgrade                    # if the store is of version 0.1.0
 
-`check` and `backup` also work while the boundary serves. `restore` and `upgrade` begin a new log that names the old one. Do not copy an old database back by hand: the boundary refuses it, because spent nonces could be spent again.")]
+`check` and `backup` also work while the boundary serves. `restore` and `upgrade` begin a new log that names the old \
+log. Do not copy an old database back by hand: the boundary refuses an old database, because spent nonces could be \
+spent again.")]
 pub struct Args {
     #[command(flatten)]
     config: ConfigArgs,

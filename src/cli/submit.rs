@@ -22,7 +22,7 @@ use crate::terminal::streams::{Terminal, write_new};
   countersign submit signed.json
   countersign submit signed.json --bundle run.bundle.json")]
 pub struct Args {
-    /// The envelope; - is the standard input
+    /// The file of the envelope, or - for the standard input
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// Write the bundle of the receipt to this file

@@ -245,7 +245,8 @@ fn notes_of(socket: &Path) -> Vec<String> {
     }
 }
 
-/// Prints the notes about proposals of a new token that nobody can approve.
+/// Prints the service's notes that name a new token. Such a note names a step of the token that no approver can
+/// approve.
 fn tell_of(token: &SealedToken, notes: &[String], terminal: &Terminal) {
     let ours = [" are refused", " and of "].map(|next| format!(" by {}{next}", token.name));
     for note in notes.iter().filter(|note| ours.iter().any(|ours| note.contains(ours))) {

@@ -32,14 +32,14 @@ use crate::trust::trusted_roster::TrustedRoster;
 #[command(after_help = "Examples:
   countersign verify run.bundle.json --roster roster.json
   countersign verify run.bundle.json --roster sha256:…      the digest from the person who maintains the roster
-  countersign verify *.bundle.json --jsonone line for each, with the roster of your configuration directory
+  countersign verify *.bundle.json --json                   one line for each bundle
   countersign verify - --at 2026-11-20T12:00:00Z < run.bundle.json
-  countersign verify run.bundle.json --witness 2            two witnesses of the roster must have seen the log
+  countersign verify run.bundle.json --witness 2            two witnesses of the roster must have cosigned
 
 Exit codes: 0 every bundle is verified; 1 a check failed; 2 there is no trusted roster to check with, or a file can't be \
 read. With several bundles, the highest code counts, and each bundle is reported.")]
 pub struct Args {
-    /// Bundles; - is the standard input
+    /// Files of bundles, or - for the standard input
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
     /// Verify the bundles for this point in time, and refuse everything with a later date. Without this option, the
@@ -83,8 +83,8 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
                 failure.exit
             }
         };
-        // Missing trust has a higher priority than a failed check, because the program then knows nothing about the
-        // bundle.
+        // If the trusted roster is missing, the program knows nothing about the bundle. This result therefore has a
+        // higher priority than a failed check.
         tally.worst(one);
     }
     if args.files.len() > 1 && !terminal.json {
@@ -384,7 +384,7 @@ fn screen(basis: &VerdictInputs<'_>, other_roster: Option<&str>) -> Screen {
     }
     others(&mut screen, "");
     if open.is_empty() {
-        screen.say(LineTone::Plain, "no check that a bundle allows was left out");
+        screen.say(LineTone::Plain, "every check that is possible with a bundle was made");
     }
     if !report.warnings.is_empty() {
         screen.heading("Mind");

@@ -74,7 +74,7 @@ impl Capacity {
     /// Returns `busy`, with the time after which the caller can try again, if no permit is free. No nonce is spent.
     pub fn permit(&self) -> Result<Permit, Stopped> {
         let permit = self.verifications.clone().try_acquire_owned();
-        permit.map(Permit).map_err(|_| busy("too many requests are under verification").into())
+        permit.map(Permit).map_err(|_| busy("too many requests are being verified").into())
     }
 
     /// Reserves a permit and the disk space for a run with its receipt, leaf and output.
@@ -90,7 +90,7 @@ impl Capacity {
             Ok(free) => {
                 let (free, needed) = (free >> 20, needed.div_ceil(1 << 20));
                 let why = format!("{free} MiB are free for the store and its outputs, {needed} MiB are needed");
-                Err(busy(&format!("{why}: make room on its disk")).into())
+                Err(busy(&format!("{why}: free space on the disk of the store")).into())
             }
             Err(error) => Err(fault(&error)),
         }
@@ -108,7 +108,7 @@ impl Capacity {
         (free < needed).then(|| {
             format!(
                 "the disk of the store is almost full: {} MiB are free and {} MiB are needed ({} MiB for the store, {} MiB \
-                 for runs that go on), so proposals are refused as busy: make room on it",
+                 for runs that go on), so proposals are refused as busy: free space on the disk",
                 free >> 20,
                 needed.div_ceil(1 << 20),
                 PROPOSAL_ROOM >> 20,
@@ -127,7 +127,7 @@ impl Capacity {
         if self.disk_trouble().is_none() {
             return Ok(());
         }
-        let detail = "the boundary's disk is almost full: have its operator make room, then try again";
+        let detail = "the boundary's disk is almost full: ask the operator to free space, then try again";
         Err(Refusal::new(Code::Busy, detail).retry_after(60).into())
     }
 

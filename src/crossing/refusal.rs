@@ -143,7 +143,7 @@ impl From<StoreFault> for Stopped {
         match error {
             StoreFault::Full { .. } => {
                 tracing::error!("{error}");
-                let detail = "the boundary's disk is full: have its operator make room, then try again";
+                let detail = "the boundary's disk is full: ask the operator to free space, then try again";
                 Refusal::new(Code::Busy, detail).retry_after(60).into()
             }
             error => fault(&error),

@@ -190,7 +190,7 @@ impl SealContent {
         check_can_be_asked(&self.registry, &steps)?;
         if roster.policy() != self.policy.digest() {
             return Err(one(format!(
-                "the roster names the policy {}, the policy is {}: a changed policy needs a signed roster",
+                "the roster names the policy {}, but the policy file has {}: a changed policy needs a signed roster",
                 roster.policy(),
                 self.policy.digest()
             )));

@@ -33,7 +33,7 @@ pub struct RuleArgs {
     policy: Option<PathBuf>,
     #[command(flatten)]
     grants: GrantArgs,
-    /// Deny each permission that needs a question, as without a terminal
+    /// Ask no questions: deny each permission that needs a question
     #[arg(long)]
     non_interactive: bool,
 }

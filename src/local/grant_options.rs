@@ -24,7 +24,7 @@ pub struct GrantArgs {
     /// Paths that may be written, including everything below them
     #[arg(long, value_name = "PATHS", value_delimiter = ',')]
     allow_write: Vec<String>,
-    /// Variables that may be inherited, or set before a command
+    /// Variables that a step may inherit, or set before a command
     #[arg(long, value_name = "NAMES")]
     allow_env: Vec<String>,
     /// Use no policy and no sandbox; the program prints a warning

@@ -116,8 +116,9 @@ impl HostSandbox {
                     "warning: because of the missing layer, the step may reach more of this host, including your own \
                      files",
                 );
-                // The sandbox gets no private files here, because it would refuse a run if it could not hide them.
-                // With the level `best-effort`, the person accepts the risk that the step can see them.
+                // This sandbox gets no list of private files, because a sandbox refuses a run if the sandbox cannot
+                // hide its private files. With the level `best-effort`, the person accepts the risk that the step can
+                // see these files.
                 return Self::new(wanted, Vec::new());
             }
         }
@@ -197,7 +198,8 @@ impl HostSandbox {
         checked.map_err(|unavailable| {
             let advice = match (&unavailable, self.wanted) {
                 (Unavailable::Layer { .. } | Unavailable::Private { .. }, SandboxChoice::Strict) => {
-                    "; or run it with what this host holds (--sandbox), or with none (--no-sandbox)"
+                    "; or run the step with the layers that this host has (--sandbox), or without a sandbox \
+                     (--no-sandbox)"
                 }
                 _ => "",
             };

@@ -1,5 +1,5 @@
-//! The local log: the person's own receipts. Each line is one envelope. Its receipt contains the digest of the
-//! previous receipt.
+//! The local log: the person's own receipts. Each line is one envelope. The receipt in an envelope contains the digest
+//! of the previous receipt.
 //!
 //! The log is the file `$XDG_STATE_HOME/countersign/local/receipts.ndjson` with mode 0600, in a directory with mode
 //! 0700. A writer locks the file, so concurrent runs keep one chain. This log is not the log of a boundary and proves
@@ -39,7 +39,7 @@ pub struct AppendedReceipt {
 /// One line of the log.
 #[derive(Debug)]
 pub enum LocalLogLine {
-    /// An envelope. An envelope, which may contain a local receipt.
+    /// An envelope, which may contain a local receipt.
     Envelope(Envelope),
     /// A line that is not an envelope, with the reason.
     Broken(String),
@@ -49,7 +49,7 @@ pub enum LocalLogLine {
 }
 
 const FILE: &str = "receipts.ndjson";
-/// Maximum length of a line: the largest payload in base64, its signature, and some reserve.
+/// Maximum length of a line, in bytes: the largest payload in base64, and 8 KiB for the signature and the field names.
 const MAX_LINE: usize = LocalReceipt::MAX_BYTES / 3 * 4 + (8 << 10);
 
 impl LocalLog {
@@ -61,7 +61,8 @@ impl LocalLog {
         Self::of(std::env::var_os("XDG_STATE_HOME"), std::env::var_os("HOME"))
     }
 
-    /// A relative path is ignored, as the XDG Base Directory Specification requires.
+    /// Returns the log below `state`, or below `home` if `state` is not usable. A relative path is ignored, as the XDG
+    /// Base Directory Specification requires.
     fn of(state: Option<OsString>, home: Option<OsString>) -> Result<Self, CommandFailure> {
         let absolute = |value: OsString| Some(PathBuf::from(value)).filter(|path| path.is_absolute());
         let state = state.and_then(absolute);
@@ -205,8 +206,9 @@ impl LocalLog {
                 CommandFailure::new(
                     Exit::Refused,
                     format!(
-                        "the last line of the local log {} is no local receipt ({why}), so nothing can follow it: look into \
-                         it with `countersign run --log`, then move the file away to begin a new one",
+                        "the last line of the local log {} is no local receipt ({why}), so no receipt can follow this \
+                         line: check the log with `countersign run --log`, then move the file away to begin a new \
+                         log",
                         self.shown()
                     ),
                 )

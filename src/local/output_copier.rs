@@ -1,7 +1,7 @@
 //! Copies the output of a step to the person and computes its digests.
 //!
-//! A separate thread writes the output. Therefore a slow reader or a paused terminal does not delay the time limit or
-//! Ctrl-C, until a bounded queue is full.
+//! A separate thread writes the output. Therefore a slow reader or a paused terminal delays the time limit or Ctrl-C
+//! only after the bounded queue is full.
 
 use std::io::Write as _;
 use std::sync::mpsc::{SyncSender, sync_channel};

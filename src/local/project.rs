@@ -1,6 +1,6 @@
 //! Context of a command at a terminal: the repository and the policy.
 //!
-//! The program searches the policy in the working directory and its parents, in the files that Rundown also reads.
+//! The program searches for the policy in the working directory and its parents, in the files that Rundown also reads.
 //! Only the commands `run` and `policy` search for a policy. A boundary does not search, but uses the policy file
 //! that its configuration names. If a policy file is unreadable, the command stops, and no other file is used
 //! instead.
@@ -22,8 +22,8 @@ use crate::terminal::screen::PrintableText;
 pub struct Project {
     /// Working directory, with symbolic links resolved.
     pub cwd: PathBuf,
-    /// Nearest directory with a `.git` entry, starting with the working directory. If there is no such directory, the
-    /// working directory itself. The placeholder `{repo}` means this directory.
+    /// Nearest directory with a `.git` entry, starting with the working directory. If no directory has a `.git` entry,
+    /// this field is the working directory. The placeholder `{repo}` means this field.
     pub repo: PathBuf,
     /// Directory for temporary files, with symbolic links resolved. The placeholder `{tmp}` means this directory.
     pub tmp: PathBuf,
@@ -115,7 +115,8 @@ fn in_directory(directory: &Path) -> Result<Option<FoundPolicy>, CommandFailure>
         if is_there(&file)? {
             return Err(refuse(
                 &file,
-                "it is code, which is not run to learn what may run: write its rules into .rundownrc.yaml beside it and remove it, or name a policy with --policy",
+                "the file is code, and this program runs no code to read a policy: write the rules into \
+                 .rundownrc.yaml beside the file and remove the file, or name a policy with --policy",
             ));
         }
     }
@@ -160,7 +161,7 @@ fn is_there(file: &Path) -> Result<bool, CommandFailure> {
     Ok(true)
 }
 
-/// Returns true if a `package.json` contains a policy. Invalid JSON contains none.
+/// Returns true if a `package.json` contains a policy. Invalid JSON counts as a file without a policy.
 fn has_member(file: &Path) -> bool {
     let text = read_bounded(file, MAX_FILE_BYTES * 4).unwrap_or_default();
     serde_json::from_slice::<serde_json::Value>(&text).is_ok_and(|package| package.get(MEMBER).is_some())

@@ -89,7 +89,8 @@ impl Runbook {
         })?;
         if steps.is_empty() {
             return Err(CommandFailure::usage(format!(
-                "{} holds no step: give it the front matter `countersign: 1` and a fenced block an id, bash {{#name}}",
+                "{} contains no step: add the front matter `countersign: 1`, and give a fenced block an id, bash \
+                 {{#name}}",
                 PrintableText::text(&shown).as_str()
             )));
         }

@@ -123,7 +123,7 @@ fn account() -> String {
     named.unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()))
 }
 
-/// The name comes from outside, so its length must be limited.
+/// Cuts the name to 64 characters, because the name comes from the environment and may be very long.
 fn cut(name: String) -> String {
     name.chars().take(64).collect()
 }

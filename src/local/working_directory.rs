@@ -2,8 +2,8 @@
 //!
 //! If the policy allows writes, the step works in the current directory. If the policy allows only reads, the step
 //! works in an overlay of the current directory, and the changes of the step are discarded. If the policy allows
-//! neither, the step gets an empty directory, or the first directory of `--allow-write`. Paths below the directory
-//! that the policy denies are masked.
+//! neither reads nor writes, the step gets an empty directory, or the first directory of `--allow-write`. If the policy
+//! denies paths below the directory, these paths are masked.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -62,7 +62,7 @@ impl WorkingDirectory {
             return Self::InPlace { directory, deny: Vec::new() };
         }
         if !rules.allows_path(ruling, PermissionKind::Read, &directory) {
-            return Self::Private(format!("policy does not let it read {directory}"));
+            return Self::Private(format!("policy does not let the step read {directory}"));
         }
         // Overlays and masks need the layer `namespaces`.
         if !held.contains(&Layer::Namespaces) {
@@ -102,7 +102,8 @@ impl WorkingDirectory {
             Self::InPlace { directory, deny } => (Workdir::InPlace, directory, deny),
             Self::Overlay { directory, deny } => (Workdir::Overlay, directory, deny),
             Self::Private(why) => {
-                // The directory must not be reported as private, because these writes change the host.
+                // Writes to the directories of `--allow-write` change the host, so the working directory must not be
+                // reported as private.
                 if let Some(first) = write.first() {
                     profile.workdir = Workdir::InPlace;
                     profile.write = write.iter().map(text).collect();
@@ -135,14 +136,15 @@ impl WorkingDirectory {
             Self::InPlace { directory, .. } => format!("works in {directory}"),
             Self::Overlay { directory, .. } => {
                 format!(
-                    "works in an overlay of {directory}: what it writes there is discarded (--allow-write . keeps it)"
+                    "works in an overlay of {directory}: the files that the step writes there are discarded \
+                     (--allow-write . keeps them)"
                 )
             }
-            Self::Private(why) => format!("works in an empty directory of its own: {why}"),
+            Self::Private(why) => format!("works in a separate empty directory: {why}"),
             Self::Given { directory, why } => {
                 format!("works in {directory} (--allow-write), not in the current directory: {why}")
             }
-            Self::Declared => "has of the host what it declares".to_owned(),
+            Self::Declared => "gets the paths of the host that the step declares".to_owned(),
         }
     }
 

@@ -432,7 +432,8 @@ impl Reader {
         let grants = grants.iter().filter_map(|item| self.grant(item)).collect();
         if self.count > MAX_PATTERNS {
             let message = format!(
-                "it holds {} patterns or more, at most {MAX_PATTERNS} are read, each way through braces counted",
+                "it has {} patterns or more, at most {MAX_PATTERNS} are read; each alternative in braces counts as \
+                 one pattern",
                 self.count
             );
             self.flaw(tree, &format!("{message}: remove some"));
@@ -752,7 +753,7 @@ grants:
         };
         assert!(errors(&over(4)).is_empty());
         assert!(
-            errors(&over(5))[0].starts_with("1:1: it holds 5005 patterns or more, at most 4096"),
+            errors(&over(5))[0].starts_with("1:1: it has 5005 patterns or more, at most 4096"),
             "{:?}",
             errors(&over(5))
         );
@@ -760,7 +761,7 @@ grants:
             let pattern = "\"{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}*\",".repeat(count);
             format!("version: 1\ndefault: {{run: {{deny: [{pattern}]}}}}\n")
         };
-        assert!(errors(&braces(100))[0].contains("each way through braces counted"));
+        assert!(errors(&braces(100))[0].contains("each alternative in braces counts as one pattern"));
         assert!(errors(&format!("version: 1\ndefault: {{run: {{deny: [{}]}}}}\n", "a".repeat(513)))[0].contains("512"));
     }
 

@@ -53,7 +53,9 @@ pub fn check_deny(text: &str) -> Result<(), String> {
     // pattern is refused if the pattern matches every sample name in one directory.
     let everything = if text.starts_with('/') { depths.all(|all| all) } else { depths.any(|all| all) };
     if everything {
-        return Err(format!("the deny pattern {text:?} matches everything: name what is to stay out of reach"));
+        return Err(format!(
+            "the deny pattern {text:?} matches everything: name the paths that the step must not reach"
+        ));
     }
     Ok(())
 }

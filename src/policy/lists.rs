@@ -83,7 +83,8 @@ impl ListedPattern {
             PermissionKind::Run if text.contains('/') && side == ListSide::Deny => {
                 // At a boundary, `{repo}` and `{tmp}` have no values, so this deny pattern would match nothing.
                 if let Some((_, rest)) = text.split_once("}/").filter(|(name, _)| ["{repo", "{tmp"].contains(name)) {
-                    let message = format!("a boundary has no such place, and would deny nothing: write **/{rest}");
+                    let message =
+                        format!("a boundary has no such directory, so the pattern would deny nothing: write **/{rest}");
                     return Err(PatternError::new(text, message));
                 }
                 Matcher::Path(PathPattern::parse_anywhere(text)?)

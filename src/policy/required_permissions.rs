@@ -314,10 +314,7 @@ mod tests {
             PermissionReason::BuiltInDeny => "built-in-deny",
             PermissionReason::Unknown => "unknown",
         };
-        Ok(permissions
-            .iter()
-            .map(|one| format!("{} {} {}", super::word(one.kind), one.what, word(one.why)))
-            .collect())
+        Ok(permissions.iter().map(|one| format!("{} {} {}", super::word(one.kind), one.what, word(one.why))).collect())
     }
 
     #[test]

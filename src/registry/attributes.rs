@@ -111,7 +111,7 @@ impl Reader<'_> {
                     if rest.trim().is_empty() {
                         return Ok(());
                     }
-                    return Err(self.flaw(begin + 1, "something follows the attributes' closing brace: remove it"));
+                    return Err(self.flaw(begin + 1, "remove the text after the closing brace of the attributes"));
                 }
                 Some('#') => {
                     self.index += 1;
@@ -195,7 +195,7 @@ pub(crate) const LIMITS: [(&str, Limit); 7] = [
     ("cpu", Limit::Cpu),
 ];
 
-/// All attributes of a step.
+/// Returns the names of all attributes of a step.
 fn known() -> Vec<&'static str> {
     let own = ["title", "params", "exclusive", "sandbox"].into_iter();
     own.chain(LIMITS.map(|(name, _)| name)).chain(SandboxPermission::ALL.map(SandboxPermission::attribute)).collect()
@@ -269,7 +269,7 @@ mod tests {
     fn invalid_attributes_are_refused_with_their_place() {
         for (text, expected) in [
             ("bash {#a", "1:12: the braces"),
-            ("bash {#a} x", "1:13: something follows"),
+            ("bash {#a} x", "1:13: remove the text after the closing brace"),
             ("bash {#}", "1:"),
             ("bash {#a #b}", "1:14: a second id"),
             ("bash {#a timeout}", "1:13: \"timeout\" has no value"),

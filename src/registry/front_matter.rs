@@ -29,7 +29,7 @@ pub(crate) struct FrontMatter {
     pub(crate) title: Option<String>,
     pub(crate) params: DeclaredParams,
     pub(crate) approvals: Approvals,
-    /// Sandbox needs of every step, without the needs that only a step itself may declare.
+    /// Limits and sandbox permissions of every step. Permissions that only a single step may declare are not included.
     pub(crate) sandbox: DeclaredSandbox,
     pub(crate) interpreter: Option<String>,
 }
@@ -127,7 +127,7 @@ fn defaults(node: &YamlNode, found: &mut FrontMatter, flaws: &mut Vec<YamlFlaw>)
     }
 }
 
-/// Adds a limit or a permission to a declaration. The caller has refused all other names.
+/// Adds a limit or a sandbox permission to a declaration. The caller has refused all other names.
 pub(crate) fn declare(sandbox: &mut DeclaredSandbox, name: &str, text: &str) -> Result<(), String> {
     if let Some((_, kind)) = LIMITS.iter().find(|(known, _)| *known == name) {
         return limit(*kind, text).map(|value| sandbox.limits.get_or_insert_default().declare(*kind, value));

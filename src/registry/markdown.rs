@@ -1,8 +1,8 @@
 //! Reads Countersign Markdown: runbooks whose fenced blocks are steps.
 //!
-//! The front matter of a runbook contains `countersign: 1`. Each fenced block with an id is a step. Example of a
-//! fence: `bash {#restart timeout=60s}`. All other text is prose. This module only reads a runbook and runs nothing.
-//! This module does not check whether a block is valid shell, because this version has no parser for shell.
+//! The front matter of a runbook contains `countersign: 1`. Each fenced block with an id is a step. Example of a fence:
+//! `bash {#restart timeout=60s}`. All other text is prose. This module only reads a runbook and runs nothing. This
+//! module does not parse the script of a block.
 
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 
@@ -212,7 +212,7 @@ fn exclusive_name(text: &str) -> Result<String, String> {
     Err(format!("{text:?} is not a valid name for exclusive runs: use 1 to 64 letters, digits and . _ -"))
 }
 
-/// Returns the declared parameters that the step uses. `params=""` takes none.
+/// Returns the declared parameters that the step uses. If the text is empty (`params=""`), the step uses no parameters.
 fn chosen(text: &str, known: &[&str]) -> Result<Vec<String>, String> {
     let mut names: Vec<String> = Vec::new();
     for name in text.split(',').map(str::trim).filter(|_| !text.is_empty()) {

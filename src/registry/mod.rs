@@ -704,7 +704,7 @@ mod tests {
         {
             mode(name, ordinary);
         }
-        // Other users may be able to write a file that is not a runbook.
+        // Other users may write this file, because the file is not a runbook.
         mode("deep/notes.txt", 0o666);
         assert_eq!(found(me), "");
         for (name, ordinary) in [("a.md", 0o644), ("deep", 0o755), ("deep/b.md", 0o644)] {

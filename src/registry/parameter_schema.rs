@@ -121,7 +121,7 @@ impl ParameterSchema {
     }
 }
 
-/// Checks that every default is valid by its own schema, after inner defaults were added.
+/// Checks that every default fits its own schema, after the defaults inside the value were added.
 fn check_defaults(schema: &Value, patterns: &ParameterPatterns, path: &mut Vec<String>, flaws: &mut Vec<SchemaFlaw>) {
     if let Some(default) = schema.get("default") {
         let mut value = default.clone();

@@ -313,14 +313,15 @@ impl Client {
         self.refuse_problem(self.answered(send)?)
     }
 
-    /// Does the same as the function above, but returns a response with an error status as a response.
+    /// Sends a request like [`Self::again_when_admission_ended`], but also returns a response with an error status as
+    /// `Ok`.
     fn answered(
         &self,
         send: impl Fn() -> Result<Response<Body>, CommandFailure>,
     ) -> Result<Response<Body>, CommandFailure> {
         let response = send()?;
-        // Status 429 without a token means that a limit for all callers without a token at this address is reached. A
-        // client with a key has a limit of its own.
+        // If the client has no token, status 429 means that the callers without a token at this address have reached
+        // their common limit. A client with a key has a separate limit.
         let unknown = match response.status().as_u16() {
             401 => true,
             429 => self.bearer.borrow().is_none(),
@@ -370,7 +371,7 @@ impl Client {
                 && challenge.len() <= 512
                 && challenge.bytes().all(|c| (0x20..0x7f).contains(&c));
             if !well_formed {
-                return Err(self.odd("its challenge is not one of version 1, so it was not signed"));
+                return Err(self.odd("its challenge does not have version 1, so nothing was signed"));
             }
             let signature = keys::sign(signer, SignaturePurpose::Read, CHALLENGE_TYPE, challenge.as_bytes())?;
             let body = serde_json::to_vec(&ChallengeAnswer { challenge, signature })
@@ -411,9 +412,10 @@ impl Client {
         // how to replace the token.
         if failure.has_code(Code::Unauthenticated) && self.keys.is_none() && self.bearer.borrow().is_some() {
             failure.message = format!(
-                "the boundary at {} does not take your token (unauthenticated): {}; the token is of --token, --token-file, \
-                 COUNTERSIGN_TOKEN, COUNTERSIGN_TOKEN_FILE or countersign/token in your configuration directory: give one of \
-                 this boundary, or the address of the token's boundary (--url, COUNTERSIGN_URL)",
+                "the boundary at {} does not accept your token (unauthenticated): {}; the token comes from --token, \
+                 --token-file, COUNTERSIGN_TOKEN, COUNTERSIGN_TOKEN_FILE or countersign/token in your configuration \
+                 directory: give a token of this boundary, or the address of the token's boundary (--url, \
+                 COUNTERSIGN_URL)",
                 self.address.base,
                 PrintableText::text(&problem.detail).as_str()
             );

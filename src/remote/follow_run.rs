@@ -25,12 +25,12 @@ const MAX_LINE_BYTES: u64 = 8 << 20;
 /// with each attempt.
 const TRIES: u32 = 6;
 const PAUSE: Duration = Duration::from_millis(250);
-/// Maximum pause between two attempts, as a power of two of [`PAUSE`].
+/// Number of times that the pause can double, from [`PAUSE`] to the longest pause between two attempts.
 const MOST_DOUBLED: u32 = 4;
-/// Duration of further attempts, if a boundary that has answered before cannot be reached. Such an outage may be a
-/// restart of the boundary.
+/// Maximum time for further attempts if a boundary cannot be reached but has answered before. The boundary may be
+/// restarting.
 const RESTART: Duration = Duration::from_secs(120);
-/// Duration of further attempts, if a boundary has never answered.
+/// Maximum time for further attempts if a boundary has never answered.
 const FIRST_ANSWER: Duration = Duration::from_secs(15);
 
 /// Waits until the status of a proposal is final.

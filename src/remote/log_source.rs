@@ -50,8 +50,8 @@ impl LogSource {
             .map_err(|_| CommandFailure::new(Exit::CheckSaidNo, "the log's checkpoint is not UTF-8"))
     }
 
-    /// Returns all signed checkpoints that exports stored in the copy, with their file names, sorted by name. Other
-    /// sources have none.
+    /// Returns all signed checkpoints that exports stored in the copy, with their file names, sorted by name. The
+    /// result is empty for a source that is not a copy.
     ///
     /// # Errors
     /// Returns an error if the checkpoints cannot be read.
@@ -109,7 +109,7 @@ impl LogSource {
         let tile = Self::tile_of(TileKind::Entries, index, size)?;
         let mut bytes = self.tile(&tile)?;
         if bytes.is_none() && tile.width() < TILE_WIDTH {
-            // If the log has grown since, the complete tile has replaced the incomplete tile.
+            // If the log has grown since then, the complete tile has replaced the incomplete tile.
             bytes = self.tile(&Self::tile_of(TileKind::Entries, index, u64::MAX)?)?;
         }
         let Some(bytes) = bytes else {

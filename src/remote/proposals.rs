@@ -52,7 +52,7 @@ pub fn find_proposal(client: &Client, named: Option<&str>, among: LookupRange) -
     }
     let Ok(ending) = name.to_lowercase().parse::<ProposalIdEnding>() else {
         return Err(none(format!(
-            "{} is no proposal's id, nor the ending of one (at least 6 of its last digits); a file is named with its \
+            "{} is neither the id of a proposal nor the last digits of an id (at least 6); name a file with its \
              directory, as ./NAME",
             PrintableText::text(name).as_str()
         )));
@@ -63,11 +63,11 @@ pub fn find_proposal(client: &Client, named: Option<&str>, among: LookupRange) -
     }
     let found = list(client, &query)?;
     match (found.as_slice(), among) {
-        // The result is checked, because the boundary made the search.
+        // The id is checked here again, because the boundary made the search and is not trusted.
         ([one], _) if ending.is_of(&one.id) => Ok(one.id.clone()),
         ([one], _) => Err(CommandFailure::new(
             Exit::Refused,
-            format!("{ending} was asked for, and the boundary gave {}: nothing was done", one.id),
+            format!("the command asked for {ending}, but the boundary returned {}: nothing was done", one.id),
         )),
         ([], LookupRange::Open) => {
             Err(none(format!("no open proposal ends with {ending}; name a finished proposal by its whole id")))
@@ -81,7 +81,7 @@ fn ambiguous(several: &[ProposalView]) -> CommandFailure {
     let lines: Vec<_> = several.iter().take(MOST_NAMED).map(|view| format!("  {} {}", view.id, view.step)).collect();
     let more = several.len().saturating_sub(MOST_NAMED);
     let more = if more > 0 { format!("\n  and {more} more") } else { String::new() };
-    let words = "proposals could be meant, so none was chosen; name one by its whole id";
+    let words = "proposals match, so no proposal was chosen; name one proposal by its whole id";
     CommandFailure::new(Exit::Usage, format!("{} {words}:\n{}{more}", several.len(), lines.join("\n")))
 }
 

@@ -89,8 +89,8 @@ fn without_source(definition: &Value) -> Value {
 fn lines_diff(old: &str, new: &str) -> Vec<LineDifference> {
     let lines = |text| str::split_inclusive(text, '\n').collect::<Vec<&str>>();
     let (old, new) = (lines(old), lines(new));
-    // Use only the Myers algorithm, because the text comparison of `similar` would link all its algorithms into the
-    // program.
+    // Call the Myers algorithm directly. The function of `similar` that compares texts would link all algorithms of the
+    // crate into the program.
     let mut found = Compact::new(Replace::new(Capture::new()), &old[..], &new[..]);
     let Ok(()) = myers::diff(&mut found, &old[..], 0..old.len(), &new[..], 0..new.len());
     let ops = found.into_inner().into_inner().into_ops();

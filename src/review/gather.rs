@@ -112,7 +112,8 @@ pub fn gather(
     if let ReviewSubject::Proposal(view) = subject
         && view.id != signed.proposal
     {
-        let detail = format!("{} was asked for, and the boundary gave the statement of {}", view.id, signed.proposal);
+        let detail =
+            format!("the review asked for {}, but the boundary returned the statement of {}", view.id, signed.proposal);
         return Err(CommandFailure::new(Exit::Refused, format!("{detail}: nothing was signed")));
     }
     let mut missing = Vec::new();
@@ -257,14 +258,14 @@ fn believe(
         Pinned::Roster(roster) => Some((trust, &**roster)),
         Pinned::Digest(_) | Pinned::Chain(_) => None,
     });
-    // A common key is not sufficient: two boundaries may have the same name, and versions between two rosters may be
-    // missing. The two rosters must therefore have the same name and a common key of the boundary.
+    // A trusted roster file must have a key of the boundary and the same name as the connected roster. The key alone is
+    // not sufficient, because two boundaries may have the same name.
     let name = connected.first().map(|(_, chain)| chain.last().tables().name.clone());
     let files = files.filter(|(_, roster)| {
         !roster.boundary_keys(boundary).is_empty() && name.as_ref().is_none_or(|name| roster.tables().name == *name)
     });
-    // A trusted version can follow a connected version although the boundary's chain does not contain it. The trusted
-    // version is then on another branch and is chosen, whatever its version number.
+    // A trusted version can follow a connected version although the boundary's chain does not contain the trusted
+    // version. The trusted version is then on another branch and is chosen, whatever its version number.
     let branch = files.clone().find(|(_, roster)| {
         let is_here = |digest: &RosterDigest| connected.iter().any(|(_, chain)| chain.by_digest(digest).is_some());
         roster.tables().previous.as_ref().is_some_and(is_here) && !is_here(&roster.digest())

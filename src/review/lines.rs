@@ -151,7 +151,7 @@ impl Lines {
         self.heading_shows.extend(["interpreter", "source", "title"].map(|path| format!("definition.{path}")));
     }
 
-    /// Formats a value for a line. If a value is long, the line shows it shortened, and the screen shows the full
+    /// Formats a value for a line. If a value is long, the line shows a shortened value, and the screen shows the full
     /// value above the script.
     fn value(&mut self, label: &PrintableText, value: &Value) -> PrintableText {
         let (shown, is_whole) = in_full(value);
@@ -232,7 +232,7 @@ impl Lines {
         self.push("reason", text, &["signed.predicate.reason"]);
     }
 
-    /// Adds the line about programs that are in no built-in list. Other programs are remarks.
+    /// Adds the line about programs that are in no built-in list. Remarks name all other programs.
     fn programs(&mut self, definition: Option<&StepDefinition>, signed: &Authorization) {
         let mut parts = Vec::new();
         let mut shows = Vec::new();
@@ -336,7 +336,7 @@ impl Lines {
         self.always.push(ReviewLine { shows, ..ReviewLine::always("limits", text, &[]) });
     }
 
-    /// Adds a line for each field of the definition that has no other line and no default value.
+    /// Adds a line for each field of the definition that differs from its default and has no other line.
     fn besides(&mut self, found: &Derived) {
         let (Some((_, definition)), Some(ground)) = (&found.definition, EqualValues::of(found)) else { return };
         let mut all = Vec::new();

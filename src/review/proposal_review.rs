@@ -18,7 +18,7 @@ use crate::terminal::screen::{PrintableText, Screen};
 /// Review of one proposal.
 #[derive(Debug)]
 pub struct ProposalReview {
-    /// Documents of the review. Documents of the review. The approver signs the bytes in `sources.payload`.
+    /// Documents of the review. The approver signs the bytes in `sources.payload`.
     pub sources: ReviewSources,
     /// Results of the checks.
     pub found: Derived,
@@ -91,7 +91,7 @@ impl ProposalReview {
                 let why = PrintableText::text(&why.join("; "));
                 Err(CommandFailure::new(
                     Exit::Refused,
-                    format!("nothing was signed, this does not hold: {}", why.as_str()),
+                    format!("nothing was signed, because these checks failed: {}", why.as_str()),
                 ))
             }
         }

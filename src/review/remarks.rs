@@ -15,7 +15,7 @@ use crate::review::sources::{ReviewSources, RosterSource};
 use crate::review::value_words::plain_or_quoted;
 use crate::terminal::screen::{PrintableText, leaves, path_key};
 
-/// Longest value, in bytes, without a remark about its length.
+/// Maximum size of a value, in bytes, that causes no remark about its length.
 const LONG: usize = 500;
 
 /// Returns the remarks that follow from the signed bytes alone. The `inbox` command shows these remarks too.

@@ -22,8 +22,8 @@ pub enum FieldReason {
     Equals(&'static str),
     /// The field has its built-in default.
     Default,
-    /// The field only restricts the parameters, so the screen need not show it. The screen shows the parameters, and
-    /// the parameters fit the schema.
+    /// The field only restricts the parameters, so the screen need not show the field. The screen shows the parameters,
+    /// and the parameters fit the schema.
     Schema,
     /// The field should equal this value, but the comparison did not pass. The failed check makes signing impossible.
     Open(&'static str),

@@ -96,19 +96,22 @@ fn find_user(name: &str, users: &str, maps: &Maps, service: HostId) -> Result<Ho
     check_user(name)?;
     let line = users.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|fields| fields[0] == name);
     let Some(fields) = line else {
-        return Err(format!("it is not in /etc/passwd; make it with `useradd --system {name}`, or name another"));
+        return Err(format!(
+            "it is not in /etc/passwd; make the user with `useradd --system {name}`, or name another user"
+        ));
     };
     let id = |at: usize| fields.get(at).and_then(|text| text.parse::<u32>().ok());
     let (Some(uid), Some(gid)) = (id(2), id(3)) else {
         return Err("its line in /etc/passwd has no ids".to_owned());
     };
     if uid == 0 || gid == 0 {
-        return Err(format!("its ids are root's ({uid}:{gid}); name another user"));
+        return Err(format!("the user has the ids of root ({uid}:{gid}); name another user"));
     }
     let user = HostId { uid, gid };
     if service.uid != 0 && user != service {
         return Err(format!(
-            "the service is user {}, and only root becomes another one; start the service as root, or as {name}",
+            "the service runs as user {}, and only root can become another user; start the service as root, or as \
+             {name}",
             service.uid
         ));
     }
@@ -186,14 +189,14 @@ mod tests {
         assert_eq!(find_user("web", users, &container, web), Ok(web), "itself");
         for (name, maps, service, why) in [
             ("root", &whole, root, "no step runs as root"),
-            ("toor", &whole, root, "its ids are root's (0:0)"),
-            ("operator", &whole, root, "its ids are root's (11:0)"),
+            ("toor", &whole, root, "the user has the ids of root (0:0)"),
+            ("operator", &whole, root, "the user has the ids of root (11:0)"),
             ("we", &whole, root, "not in /etc/passwd"),
             ("bad", &whole, root, "has no ids"),
             ("short", &whole, root, "has no ids"),
             ("web2", &container, root, "this container has no ids 70000:70000"),
-            ("web2", &whole, web, "only root becomes another one"),
-            ("web", &whole, HostId { uid: 33, gid: 33 }, "only root becomes another one"),
+            ("web2", &whole, web, "only root can become another user"),
+            ("web", &whole, HostId { uid: 33, gid: 33 }, "only root can become another user"),
         ] {
             let refused = find_user(name, users, maps, service).expect_err(name);
             assert!(refused.contains(why), "{name}: {refused}");

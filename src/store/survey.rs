@@ -54,8 +54,8 @@ pub const LOST: &str = "the digests in the receipt remain valid; copy the output
 pub const DISK: &str = "check the disk and its file system; then restore a backup: `countersign store restore BACKUP`";
 
 /// Advice for a low-water mark that is ahead of the clock.
-pub const MARK: &str = "correct the clock; if the clock is correct, somebody changed the mark by hand: restore a \
-                        backup with `countersign store restore BACKUP`";
+pub const MARK: &str = "correct the clock; if the clock is correct, somebody changed the low-water mark by hand: \
+                        restore a backup with `countersign store restore BACKUP`";
 
 /// The result of a survey.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -164,7 +164,7 @@ fn an_audit_state_stores_its_time_and_a_log_from_the_future_causes_a_warning() {
     assert_eq!(auditor.keep(&log.head()).expect("it holds").seen, now(700));
     let warned = |after: i64| {
         let (_, summary) = log.audit_with(Expected { now: now(after), ..Expected::default() });
-        summary.warnings.iter().any(|one| one.contains("one of the two is wrong"))
+        summary.warnings.iter().any(|one| one.contains("one of the two times is wrong"))
     };
     assert!(!warned(30 - 600) && warned(30 - 601));
 }
@@ -175,7 +175,7 @@ fn a_run_without_a_receipt_is_reported_with_its_latest_end_time() {
     let running = log.approved("nginx:restart", 40, &[ALICE]);
     log.consume(40, &[&running]);
     let (_, summary) = log.audit();
-    let until = format!("may go on until {}", t(40 + 300));
+    let until = format!("may continue until {}", t(40 + 300));
     assert!(summary.warnings.iter().any(|one| one.contains(&until)), "{:#?}", summary.warnings);
 }
 

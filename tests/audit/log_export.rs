@@ -244,7 +244,7 @@ fn a_copy_never_accepts_another_log_or_a_shorter_log_or_a_fork() {
         }
     }
     if world.try_start().is_ok() {
-        assert!(refused(&world, &copy, &[]).contains("there are only"));
+        assert!(refused(&world, &copy, &[]).contains("the source has only"));
         // It grows again, into another history.
         world.run("plain:true", json!({}), &[&bob()]);
         assert!(refused(&world, &copy, &[]).contains("FORK"));
@@ -564,7 +564,7 @@ fn a_copy_accepts_the_boundary_key_of_a_later_roster_and_refuses_the_key_of_an_o
     stranger.key = MALLORY;
     stranger.reseal(40, |_| {});
     let (_temp, copy) = lay(&old);
-    not_taken(&made(&stranger, MALLORY), &copy, &[], "does not go on");
+    not_taken(&made(&stranger, MALLORY), &copy, &[], "does not continue");
     // What the refused runs left is beyond the copy.
     taken(&sealed, &copy, &[]);
     // Who has the old key makes a seal under the roster of before, and a head.
@@ -576,7 +576,7 @@ fn a_copy_accepts_the_boundary_key_of_a_later_roster_and_refuses_the_key_of_an_o
         seal.as_object_mut().unwrap().remove("rosters");
     });
     let (_temp, copy) = lay(&sealed);
-    not_taken(&made(&back, BOUNDARY), &copy, &[], "does not go on");
+    not_taken(&made(&back, BOUNDARY), &copy, &[], "does not continue");
     log.run("nginx:restart", 60, &[ALICE]);
     let (fresh, later) = (made(&log, BOUNDARY_2), log.roster_digest(2).to_string());
     taken(&fresh, &copy, &[]);
@@ -586,7 +586,7 @@ fn a_copy_accepts_the_boundary_key_of_a_later_roster_and_refuses_the_key_of_an_o
         taken(&fresh, &copy, &["--roster", &trusted]);
     }
     let (_temp, copy) = lay(&Files::new());
-    not_taken(&old, &copy, &["--roster", &later], "does not go on");
+    not_taken(&old, &copy, &["--roster", &later], "does not continue");
 }
 
 /// The head of these files with the word of the witnesses of these seeds; `TEST-ONLY` keys, as all here.

@@ -244,9 +244,9 @@ fn a_witness_with_invalid_cosignatures_is_reported_and_its_cosignatures_are_not_
         return;
     }
     let faults = [
-        ("garbage", "no cosignature of this checkpoint"),
-        ("other-key", "other keys than the one in the roster"),
-        ("other-text", "no cosignature of this checkpoint"),
+        ("garbage", "an invalid cosignature of this checkpoint"),
+        ("other-key", "other keys than the key in the roster"),
+        ("other-text", "an invalid cosignature of this checkpoint"),
         ("future", "one of the two clocks is wrong"),
         ("size", "this store is older than the cosigned log"),
         ("restless", "names another size with each answer"),

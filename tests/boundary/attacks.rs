@@ -236,7 +236,7 @@ fn an_almost_full_disk_is_reported_by_ready_and_log_and_doctor() {
     world.wire.post("/v1/proposals", &world.agent, &World::wish("plain:true", json!({}))).problem("busy");
     let ready = world.wire.peek("/ready");
     let notes = ready.json()["notes"].to_string();
-    assert!(ready.status == 503 && notes.contains("16 MiB are needed") && notes.contains("make room"), "{notes}");
+    assert!(ready.status == 503 && notes.contains("16 MiB are needed") && notes.contains("free space"), "{notes}");
     let told = || world.service_log().matches("the disk of the store is almost full").count();
     wait_for("the log tells it", || told() == 1);
     let doctor = world.program(&["doctor"]).arg(world.path("b")).output().expect("doctor");
@@ -269,7 +269,7 @@ fn a_full_disk_loses_no_receipt_and_no_approval() {
     drop(fill);
     nonce().problem("busy");
     world.sign(&second, &[&alice()]).ok(200);
-    wait_for("the receipt waits", || world.service_log().contains("the disk has no room for a receipt"));
+    wait_for("the receipt waits", || world.service_log().contains("the disk has no space for a receipt"));
     assert_eq!(world.show(id_of(&first))["status"], "running");
     assert_eq!(world.show(id_of(&second))["status"], "approved");
     std::fs::remove_file(&filled).unwrap();
@@ -319,7 +319,7 @@ fn on_a_full_disk_every_write_is_refused_as_busy() {
         assert_eq!(answer.status, 503, "{what}: {}", answer.text());
         let problem = answer.problem("busy");
         let detail = problem["detail"].as_str().unwrap();
-        assert!(detail.contains("make room") && detail.contains("try again"), "{what}: {detail}");
+        assert!(detail.contains("free space") && detail.contains("try again"), "{what}: {detail}");
         assert!(!detail.contains("disk") || detail.matches("disk").count() == 1, "said once: {what}: {detail}");
     }
     for proposal in &waiting {
@@ -365,7 +365,7 @@ fn a_start_that_waits_for_disk_space_ends_at_sigterm_and_the_next_start_writes_t
     let mut service = command.spawn().unwrap();
     let told = || std::fs::read_to_string(world.path("small.log")).unwrap();
     wait_for("the receipt waits", || {
-        told().contains("the disk has no room for a receipt") || service.try_wait().unwrap().is_some()
+        told().contains("the disk has no space for a receipt") || service.try_wait().unwrap().is_some()
     });
     if told().contains("unshare: ") || told().contains("mount: ") {
         return not_run(test, &told());

@@ -124,7 +124,7 @@ fn the_policy_is_the_nearest_file_in_the_parent_directories() {
     for name in ["rundown.config.js", "rundown.config.cjs", "rundown.config.mjs"] {
         write(&format!("a/b/{name}"), "export default {}\n");
         let (code, said) = answer(&dir.path().join("a/b"), &["check", "x.sh"]);
-        assert!(code == 2 && said.contains("it is code") && said.contains(name), "{said}");
+        assert!(code == 2 && said.contains("the file is code") && said.contains(name), "{said}");
         std::fs::remove_file(dir.path().join(format!("a/b/{name}"))).expect("removed");
     }
 }

@@ -364,7 +364,7 @@ fn a_token_of_another_boundary_causes_an_error_that_names_the_other_boundary() {
         (
             format!("cst_{}", "x".repeat(43)),
             126,
-            "does not take your token (unauthenticated): this token does not exist",
+            "does not accept your token (unauthenticated): this token does not exist",
         ),
         ("cst_\u{2026}".to_owned(), 2, "the given text is no token"),
     ] {

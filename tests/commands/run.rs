@@ -363,7 +363,7 @@ fn a_step_can_use_the_current_directory_only_as_policy_allows() {
     fs::remove_file(&made).expect("removed");
     person.write("closed.yaml", &POLICY.replace("default:\n", "default:\n  read: {deny: ['{repo}', '{repo}/**']}\n"));
     let ran = person.run(&["a.md", "--policy", "closed.yaml"]).ended(0);
-    assert!(ran.out == " new" && !made.exists() && ran.err.contains("an empty directory"), "{ran:?}");
+    assert!(ran.out == " new" && !made.exists() && ran.err.contains("a separate empty directory"), "{ran:?}");
     // Without a sandbox nothing stays out of its reach.
     let ran = person.run_plain(&["a.md", "--policy", "policy.yaml", "--no-sandbox"]).ended(0);
     assert_eq!(ran.out, "oldsecret new");
@@ -433,7 +433,7 @@ fn no_step_can_see_the_keys_and_receipts_of_the_person() {
     let output = command.current_dir(person.path("home")).output().expect("started");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!((output.stdout.as_slice(), output.status.code()), (&b"unseen"[..], Some(0)), "{said}");
-    assert!(said.contains("an empty directory"), "{said}");
+    assert!(said.contains("a separate empty directory"), "{said}");
 }
 
 #[test]

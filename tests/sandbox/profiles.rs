@@ -384,7 +384,7 @@ fn the_sandbox_command_runs_a_command_with_a_profile() {
     for (arguments, word) in [
         (&["--"][..], "the command is missing"),
         (&["--profile", "paranoid", "--", "true"], "neither strict, best-effort or off"),
-        (&["--read", "/no/such", "--", "true"], "name what is there"),
+        (&["--read", "/no/such", "--", "true"], "name an existing path"),
         (&["--deny", "**", "--read", ".", "--", "true"], "matches everything"),
         (&["--net", "10.0.0.1:80", "--", "true"], "is not a name"),
         (&["--run-as", "root", "--", "true"], "no step runs as root"),

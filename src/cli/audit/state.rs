@@ -22,7 +22,7 @@ const MAX_STATE_BYTES: usize = 1 << 30;
 const TURN: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// A state file. Opening it has proved that this process can write in the directory.
+/// State file. The function `open` has tested that this process can write in the directory of the file.
 #[derive(Debug)]
 pub(super) struct StateFile {
     /// Path of the state file, with symbolic links resolved. Saving replaces the file itself, not a symbolic link to

@@ -76,8 +76,8 @@ fn with_one_statement(
     )
 }
 
-/// Edits a runbook. Changes a runbook. Before a reseal, the boundary still runs the sealed bytes. After a reseal, the
-/// boundary refuses the old approval.
+/// Changes a runbook. Before a reseal, the boundary still runs the sealed bytes. After a reseal, the boundary refuses
+/// the old approval.
 fn edited_runbook(
     world: &DemoSetup,
     tale: &mut DemoReport<'_>,

@@ -209,7 +209,7 @@ impl Drop for DemoSetup {
     }
 }
 
-/// Calls `look` repeatedly until it returns a value.
+/// Calls `look` repeatedly until `look` returns a value.
 pub(super) fn until<T>(
     what: &str,
     mut look: impl FnMut() -> Result<Option<T>, CommandFailure>,

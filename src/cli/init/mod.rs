@@ -32,7 +32,8 @@ pub struct Args {
     /// The directory to make
     #[arg(default_value = ".")]
     dir: PathBuf,
-    /// The name of the boundary, which every receipt contains. Without it, a terminal asks for the name
+    /// The name of the boundary, which every receipt contains. Without this option, the command asks for the name at a
+    /// terminal
     #[arg(long, value_name = "NAME")]
     name: Option<BoundaryName>,
     /// Do not ask. The name is the host name, unless --name is given
@@ -236,7 +237,7 @@ fn next(dir: &Path, name: &BoundaryName, made: &[String], approvers: &[(Name, Ss
     text
 }
 
-/// Returns an approver who need not sign under the policy of `init`.
+/// Returns an approver whose signature the policy of `init` does not require.
 fn spare(approvers: &[(Name, SshKey)]) -> Option<&Name> {
     let mut people: Vec<&Name> = approvers.iter().map(|(name, _)| name).collect();
     people.sort();

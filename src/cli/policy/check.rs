@@ -42,13 +42,13 @@ pub(super) struct Args {
     /// A script, a runbook (*.md), or - for the standard input
     #[arg(value_name = "FILE", required_unless_present_any = ["read", "write", "env"])]
     file: Option<PathBuf>,
-    /// A path to check for reading
+    /// A path: check if the step may read the path
     #[arg(long, value_name = "PATH")]
     read: Vec<PathBuf>,
-    /// A path to check for writing
+    /// A path: check if the step may write the path
     #[arg(long, value_name = "PATH")]
     write: Vec<PathBuf>,
-    /// A variable to check for inheritance
+    /// A variable: check if the step may inherit the variable
     #[arg(long, value_name = "NAME")]
     env: Vec<String>,
     #[command(flatten)]

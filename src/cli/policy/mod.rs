@@ -1,4 +1,4 @@
-//! The `policy` command shows how policy decides about a script, and shows its rules.
+//! The `policy` command shows how policy decides about a script, and shows the rules of policy.
 mod check;
 mod explain;
 mod show;
@@ -7,7 +7,7 @@ mod source;
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::streams::Terminal;
 
-/// Show how policy decides about a script, and show its rules.
+/// Show how policy decides about a script, and show the rules of policy.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -16,7 +16,7 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Decide by the exit code if a script or runbook would run
+    /// Check if a script or runbook would run; the exit code is the result
     Check(check::Args),
     /// Show every command of a script with its line, and the rule that decides about it
     Explain(explain::Args),

@@ -138,7 +138,8 @@ pub fn review(before: &TrustedRoster, next: &TrustedRoster, policy: Option<&str>
         Some(text) => screen.numbered(text),
         None if before.policy() != next.policy() => screen.say(
             LineTone::Bad,
-            "The policy itself is not shown: give its file with --policy FILE and read it. Signing puts it in force.",
+            "The policy itself is not shown: give the policy file with --policy FILE and read the policy. Signing \
+             this roster puts the policy in force.",
         ),
         None => {}
     }

@@ -203,7 +203,7 @@ fn names(standing: &SuccessionTallies) -> String {
     names.join(", ")
 }
 
-/// Parses the edited text again. If an edit has changed any other entry, the edit is refused.
+/// Parses the edited text again. If the edit has changed an entry that the command does not name, the edit is refused.
 fn meant(
     config: &Config,
     written: &DraftRoster,
@@ -248,24 +248,24 @@ pub struct DraftArgs {
 /// The entry to add.
 #[derive(Debug, clap::Args)]
 pub struct AddArgs {
-    /// The table of the entry
+    /// The roster table to which the entry is added
     #[arg(value_enum)]
     table: TableArg,
-    /// The name of the entry
+    /// The name of the new or existing entry
     name: String,
     /// A public key: an OpenSSH line, or a file with such a line
     #[arg(long = "key", value_name = "FILE|LINE", required = true)]
     keys: Vec<String>,
-    /// A group of an approver
+    /// For an approver: the name of a group that the approver joins; may be repeated
     #[arg(long = "group", value_name = "NAME")]
     groups: Vec<String>,
-    /// An owner of a proposer
+    /// For a proposer: the name of an owner, who cannot approve what the proposer proposes; may be repeated
     #[arg(long = "owner", value_name = "NAME")]
     owners: Vec<String>,
-    /// The start of an approver's validity, such as 2026-01-31T00:00:00Z
+    /// For an approver: the time from which signatures count, such as 2026-01-31T00:00:00Z
     #[arg(long, value_name = "TIME")]
     valid_after: Option<String>,
-    /// The end of an approver's validity
+    /// For an approver: the time from which signatures no longer count
     #[arg(long, value_name = "TIME")]
     valid_before: Option<String>,
     #[command(flatten)]
@@ -275,12 +275,12 @@ pub struct AddArgs {
 /// The entry to remove.
 #[derive(Debug, clap::Args)]
 pub struct RemoveArgs {
-    /// The table of the entry
+    /// The roster table that contains the entry
     #[arg(value_enum)]
     table: TableArg,
-    /// The name of the entry
+    /// The name of the entry to remove
     name: String,
-    /// Remove only this key of the entry
+    /// Remove only this key, and keep the entry
     #[arg(long, value_name = "SHA256:…")]
     key: Option<KeyId>,
     #[command(flatten)]
@@ -292,7 +292,7 @@ pub struct RemoveArgs {
 pub(super) enum TableArg {
     /// A person who may sign approvals and the next version of the roster
     Approver,
-    /// A person who may stop a run and revoke
+    /// A person who may read everything and cancel runs
     Operator,
     /// A person or program that may propose with a key
     Proposer,

@@ -138,7 +138,9 @@ pub fn text(roster: &TrustedRoster) -> String {
                 (Ok(key), _) => {
                     format!("{}{}", key.keyid(), if key.is_security_key() { " (security key)" } else { "" })
                 }
-                (_, Ok(key)) => format!("{} ({}: can't be verified, counts for nobody)", key.keyid(), key.kind()),
+                (_, Ok(key)) => {
+                    format!("{} ({}: can't be verified, so its signatures do not count)", key.keyid(), key.kind())
+                }
                 (Err(error), _) => error.to_string(),
             };
             let first = |text: &str| if at == 0 { text.to_owned() } else { String::new() };

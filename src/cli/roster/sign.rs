@@ -36,7 +36,10 @@ pub fn run(args: &SignArgs, terminal: &Terminal) -> Result<Exit, CommandFailure>
     let standing = SuccessionTallies::of(before, next, &proposed.envelope.signatures).map_err(|error| {
         CommandFailure::new(
             Exit::Refused,
-            format!("{error}; `countersign roster merge {}` leaves out what does not count", args.file.display()),
+            format!(
+                "{error}; `countersign roster merge {}` leaves out signatures that do not count",
+                args.file.display()
+            ),
         )
     })?;
     let mut screen = review(before, next, policy.as_deref());
@@ -48,7 +51,7 @@ pub fn run(args: &SignArgs, terminal: &Terminal) -> Result<Exit, CommandFailure>
         Err(_) => screen.field_in(
             LineTone::Bad,
             "trusted by",
-            &PrintableText::text("NOTHING: no roster that you trust leads to this one"),
+            &PrintableText::text("NOTHING: no roster that you trust leads to this roster"),
         ),
     }
     if !proposed.is_whole() {
@@ -156,7 +159,7 @@ fn ask(proposed: &ProposedRoster, name: &Name, terminal: &Terminal) -> Result<Co
     if answer.eq_ignore_ascii_case(end) {
         Ok(Consent(()))
     } else {
-        Err(CommandFailure::new(Exit::Refused, "nothing was signed: that is not the end of the digest"))
+        Err(CommandFailure::new(Exit::Refused, "nothing was signed: the typed text is not the end of the digest"))
     }
 }
 
@@ -333,7 +336,7 @@ fn read_policy(path: &Path, next: &crate::trust::trusted_roster::TrustedRoster) 
 /// Options of `roster sign`.
 #[derive(Debug, clap::Args)]
 pub struct SignArgs {
-    /// The file of the new roster version. The command searches earlier versions in the same directory
+    /// The file of the new roster version. The command searches for earlier versions in the same directory
     file: PathBuf,
     /// Write the file with your signature to this new file, and do not change FILE
     #[arg(short, long, value_name = "FILE")]
@@ -350,7 +353,7 @@ pub struct SignArgs {
     /// Do not ask; requires --expect
     #[arg(long, requires = "expect")]
     yes: bool,
-    /// The digest that the statement must have
+    /// The digest that the statement must have. If the statement has another digest, nothing is signed
     #[arg(long, value_name = "sha256:…")]
     expect: Option<RosterDigest>,
     #[command(flatten)]

@@ -93,7 +93,7 @@ fn known(keys: &Keys, more: &[PathBuf]) -> Result<BTreeMap<KeyId, SshKey>, Comma
     Ok(known)
 }
 
-/// State of the chain check after the lines that were read.
+/// State of the check of the receipt chain, after the lines that were read so far.
 #[derive(Debug, Default)]
 struct Chain {
     number: u64,

@@ -31,12 +31,13 @@ use crate::terminal::streams::Terminal;
   countersign run checks.md --non-interactive              in a job: policy denies instead of asking
   countersign run --log                                    your own receipts, and a check of their chain
 
-Policy decides about every command of a step before it asks a question, and a denied command ends the whole run. A \
-step works in the current directory if policy lets the step write there. Otherwise the step works in an overlay of \
-that directory, whose changes are discarded, or in an empty directory. Policy selects the variables of your \
-environment that a step inherits. A step never inherits your ssh agent, your terminal as its input, or variables \
-such as LD_* and BASH_ENV, and the sandbox sets PATH and HOME. If root runs the command, a step has its own user id, \
-which can't change the files of other users, also not in an overlay. Ctrl-C ends the step and all its processes.
+Policy decides about every command of a step before the first question, and a denied command ends the whole run. A \
+step works in the current directory if policy lets the step write there. If policy does not let the step write \
+there, the step works in an overlay of that directory, whose changes are discarded, or in an empty directory. Policy \
+selects the variables of your environment that a step inherits. A step never inherits your ssh agent, your terminal \
+as its input, or variables such as LD_* and BASH_ENV, and the sandbox sets PATH and HOME. If root runs the command, \
+a step has its own user id, which can't change the files of other users, also not in an overlay. Ctrl-C ends the \
+step and all its processes.
 
 Your own key signs the receipt, and your own log keeps it. The receipt is no approval, so gate, verify and audit \
 never accept it.
@@ -45,13 +46,14 @@ Exit codes: the code of the step; 124 timed out, 125 the step could not run or i
 denied or refused, \
 127 unknown step, 128+n ended by signal n (130: Ctrl-C).")]
 pub struct Args {
-    /// A runbook in Countersign Markdown, or one of its steps
+    /// A runbook in Countersign Markdown, or one step of the runbook
     #[arg(value_name = "FILE[:STEP]", required_unless_present = "log")]
     file: Option<String>,
     /// A parameter. The schema gives its type: text, integer, boolean, or JSON for arrays and objects
     #[arg(short, long = "param", value_name = "NAME=VALUE")]
     param: Vec<String>,
-    /// A file with a JSON object of parameters; - is the standard input. The option -p overrides a value of the file
+    /// A file with a JSON object of parameters, or - for the standard input. The option -p overrides a value of the
+    /// file
     #[arg(long, value_name = "FILE")]
     params: Option<PathBuf>,
     #[command(flatten)]
@@ -62,7 +64,7 @@ pub struct Args {
     /// Run without a sandbox: only the limits and a clean environment apply
     #[arg(long, conflicts_with = "sandbox_strict", help_heading = "Sandbox")]
     no_sandbox: bool,
-    /// Refuse to run if this host lacks a sandbox layer; the default
+    /// Refuse to run if this host lacks a sandbox layer. This is the default
     #[arg(long, help_heading = "Sandbox")]
     sandbox_strict: bool,
     /// Do not store a receipt of the run
@@ -127,7 +129,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
             let rest: Vec<&str> =
                 runbook.steps[at + 1..].iter().map(|later| later.step.definition.reference.step()).collect();
             if !rest.is_empty() {
-                terminal.say(&format!("not run, because the step before did not succeed: {}", rest.join(", ")));
+                terminal.say(&format!("not run, because the previous step did not succeed: {}", rest.join(", ")));
             }
             break;
         }

@@ -50,16 +50,17 @@ impl ExportHead {
         trust: &[ChosenTrust],
     ) -> Result<TrustedRoster, CommandFailure> {
         let first = log.entries(0, self.checkpoint.size)?.into_iter().next();
-        let (genesis, payload) = first
-            .as_deref()
-            .and_then(sealed)
-            .ok_or_else(|| odd("the first entry there is not a seal: this is not the log of a boundary".to_owned()))?;
+        let (genesis, payload) = first.as_deref().and_then(sealed).ok_or_else(|| {
+            odd("the first entry at the source is not a seal: this is not the log of a boundary".to_owned())
+        })?;
         let known = if before == 0 { genesis.roster } else { last_seal(log, before)?.1.roster };
         let (entry, seal) = last_seal(log, self.checkpoint.size)?;
         let versions = rosters_in(&LogEntry::of(entry), log).map_err(|error| odd(error.0))?;
-        let versions = versions.ok_or_else(|| odd("the last seal there names no readable roster".to_owned()))?;
-        let mut chain = Chain::connect(&Pinned::Digest(known), &versions)
-            .map_err(|error| odd(format!("the roster there does not go on from the one that this log had: {error}")))?;
+        let versions =
+            versions.ok_or_else(|| odd("the last seal at the source names no readable roster".to_owned()))?;
+        let mut chain = Chain::connect(&Pinned::Digest(known), &versions).map_err(|error| {
+            odd(format!("the roster at the source does not continue the roster that this log had: {error}"))
+        })?;
         // The user may trust rosters of several boundaries. At least one of these rosters must belong to this log,
         // and the newest of them is used.
         let connected = newest_of(trust, |trust| {
@@ -70,8 +71,8 @@ impl ExportHead {
             Err(refused) => {
                 if let Some((last, error)) = refused.last() {
                     return Err(odd(format!(
-                        "the roster there does not go on from {} (where that is another boundary's, give --roster with this \
-                         one's): {error}",
+                        "the roster at the source does not continue {} (if that roster belongs to another boundary, \
+                         give --roster with the roster of this boundary): {error}",
                         last.from
                     )));
                 }
@@ -79,21 +80,21 @@ impl ExportHead {
         }
         let roster = chain.by_digest(&seal.roster).filter(|roster| roster.digest() == chain.last().digest());
         let roster = roster.ok_or_else(|| {
-            odd("the entry of the last seal there contains another roster than the seal names".to_owned())
+            odd("the entry of the last seal at the source contains another roster than the seal names".to_owned())
         })?;
         let name = &genesis.boundary.name;
         self.check(&origin(name, &SealDigest::of(&payload)), name, roster)?;
         Ok(chain.newest().clone())
     }
 
-    /// Checks the signature with a roster that the user trusts, because a copy of hashes only contains no seals.
-    /// Returns that roster.
+    /// Checks the signature with a roster that the user trusts. A copy with hashes only contains no seals, so no seal
+    /// can name the roster. Returns the trusted roster.
     pub(super) fn check_by_roster(&self, trust: &[ChosenTrust]) -> Result<Option<TrustedRoster>, CommandFailure> {
         let mut refused = None;
         for trust in trust {
             let Pinned::Roster(roster) = &trust.pinned else {
                 return Err(CommandFailure::usage(format!(
-                    "{}: without contents nothing leads to the roster of this digest; give the roster itself",
+                    "{}: a copy without contents does not contain the roster with this digest; give the roster itself",
                     trust.from
                 )));
             };
@@ -134,8 +135,8 @@ impl ExportHead {
             return Ok(());
         }
         Err(odd(format!(
-            "the head there is not signed for the log {origin} by a key that version {} of the roster gives boundary {name}: \
-             the copy keeps its own; whoever gave this is not the boundary\n{}",
+            "the head at the source is not signed for the log {origin} by a key that version {} of the roster gives \
+             boundary {name}: the copy keeps its old head; the source is not the boundary\n{}",
             roster.version(),
             self.note
         )))

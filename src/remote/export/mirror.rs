@@ -81,7 +81,7 @@ impl<'a> LogMirror<'a> {
         let is = if has_contents { "holds contents" } else { "is a mirror of hashes only" };
         if has_contents == self.hashes_only {
             let shown = PrintableText::text(&self.directory.to_string_lossy());
-            return Err(odd(format!("{} {is}: give the other kind of copy a directory of its own", shown.as_str())));
+            return Err(odd(format!("{} {is}: use a separate directory for the other kind of copy", shown.as_str())));
         }
         Ok(())
     }
@@ -130,8 +130,8 @@ impl<'a> LogMirror<'a> {
         Ok(bytes.as_chunks::<32>().0.to_vec())
     }
 
-    /// Returns a complete tile behind the checkpoint, which an interrupted export wrote. If the tile is invalid, it
-    /// is ignored.
+    /// Returns a complete tile that an interrupted export wrote after the last checkpoint. Returns `None` if the tile
+    /// is missing or invalid.
     pub(super) fn leftover(&self, path: &TilePath) -> Option<ExportTile> {
         if path.width() < TILE_WIDTH {
             return None;
@@ -162,7 +162,8 @@ impl<'a> LogMirror<'a> {
         }
         let shown = PrintableText::text(&self.directory.to_string_lossy());
         Err(odd(format!(
-            "{}: FORK: {name} is another head than the one of this size now; keep both, and ask who runs the boundary\n\
+            "{}: FORK: {name} is another head than the present head of this size; keep both heads, and ask who runs \
+             the boundary\n\
              {kept}\n{}",
             shown.as_str(),
             head.note
@@ -190,7 +191,7 @@ impl<'a> LogMirror<'a> {
         rustix::fs::syncfs(&self.opened).map_err(|error| self.failed("", &error.into()))
     }
 
-    /// Writes a file atomically. Only the checkpoint, and files behind the checkpoint, may be replaced.
+    /// Writes a file atomically. Callers may replace only the checkpoint, and files that no checkpoint covers yet.
     pub(super) fn write(&self, name: &str, bytes: &[u8]) -> Result<(), CommandFailure> {
         let path = self.directory.join(name);
         let directory = path.parent().unwrap_or(self.directory);
@@ -235,7 +236,7 @@ impl<'a> LogMirror<'a> {
 
     fn damaged(&self, why: &str) -> CommandFailure {
         let shown = PrintableText::text(&self.directory.to_string_lossy());
-        odd(format!("{} is damaged: {why}; it was left as it is, export into another directory", shown.as_str()))
+        odd(format!("{} is damaged: {why}; the copy was not changed; export into another directory", shown.as_str()))
     }
 }
 

@@ -67,7 +67,7 @@ pub fn export(
     let note = place
         .head()?
         .ok_or_else(|| CommandFailure::new(Exit::Refused, "the log is empty: there is nothing to copy"))?;
-    let head = ExportHead::parse(note).map_err(|why| odd(format!("the signed head there: {why}")))?;
+    let head = ExportHead::parse(note).map_err(|why| odd(format!("the signed head at the source: {why}")))?;
     let earlier = mirror.earlier()?;
     mirror.check_kind(earlier.as_ref())?;
     let size = head.checkpoint.size;
@@ -92,9 +92,9 @@ pub fn export(
         }
     }
     Err(odd(format!(
-        "the entries there do not hash to the signed head of {size} entries{}: the copy was left as it was; keep it, and \
-         ask who runs the boundary\n{}",
-        if before > 0 { ", or not on top of those of this copy: the log may have been forked" } else { "" },
+        "the entries at the source do not hash to the signed head of {size} entries{}: the copy was not changed; keep \
+         the copy, and ask who runs the boundary\n{}",
+        if before > 0 { ", or do not continue the entries of this copy: the log may have been forked" } else { "" },
         head.note
     )))
 }
@@ -103,17 +103,21 @@ pub fn export(
 fn check_follows(earlier: &ExportHead, head: &ExportHead, directory: &Path) -> Result<(), CommandFailure> {
     let shown = PrintableText::text(&directory.to_string_lossy());
     let (note, earlier, head) = (&head.note, &earlier.checkpoint, &head.checkpoint);
-    let refuse =
-        |why: String| Err(odd(format!("{}: {why}; nothing was written. The head there is:\n{note}", shown.as_str())));
+    let refuse = |why: String| {
+        Err(odd(format!("{}: {why}; nothing was written. The head at the source is:\n{note}", shown.as_str())))
+    };
     if earlier.origin != head.origin {
         return refuse(format!(
-            "holds the log {}, there is {}: export into another directory",
+            "contains the log {}, but the source is the log {}: export into another directory",
             earlier.origin, head.origin
         ));
     }
     if head.size < earlier.size {
         let why = "was the store restored from a backup, or is this an old mirror";
-        return refuse(format!("holds {} entries of this log, there are only {} now: {why}", earlier.size, head.size));
+        return refuse(format!(
+            "contains {} entries of this log, but the source has only {} now: {why}",
+            earlier.size, head.size
+        ));
     }
     if head.size == earlier.size && head.root != earlier.root {
         return refuse(format!("FORK: holds a signed head of {} entries with another root", head.size));
@@ -143,7 +147,10 @@ fn refresh(
     let had = if signed { earlier.cosigned(&roster) } else { 0 };
     let more = head.cosigned(&roster).saturating_sub(had);
     if !signed {
-        terminal.say("The copy's head was not signed by the boundary; the boundary's own takes its place.");
+        terminal.say(
+            "The boundary did not sign the head of the copy; a head that the boundary signed replaces the head \
+             of the copy.",
+        );
     }
     if more > 0 || !signed {
         mirror.renew(head)?;
@@ -246,8 +253,9 @@ impl Growth<'_> {
             return Ok(tile);
         }
         Err(odd(format!(
-            "FORK: {path} there has other entries than this copy holds, so the log was forked, or whoever serves it changes \
-             it; nothing was written: keep the copy, and ask who runs the boundary. The head there is:\n{}",
+            "FORK: {path} at the source has other entries than this copy contains, so the log was forked, or the \
+             server of the log changed the entries; nothing was written: keep the copy, and ask who runs the \
+             boundary. The head at the source is:\n{}",
             self.head.note
         )))
     }
@@ -299,7 +307,9 @@ impl Growth<'_> {
         written += new;
         if registry.len() > MAX_REGISTRY_BYTES {
             let (digest, length) = (seal.registry, registry.len());
-            return Err(odd(format!("the registry {digest} there has {length} bytes, more than any boundary seals")));
+            return Err(odd(format!(
+                "the registry {digest} at the source has {length} bytes, more than any boundary seals"
+            )));
         }
         // An invalid registry is not an error here, because the command `audit` reports it.
         let steps: Vec<RegistryLeaf> = json::parse_as(&registry, MAX_REGISTRY_BYTES).unwrap_or_default();
@@ -314,9 +324,10 @@ impl Growth<'_> {
         if let Some(bytes) = self.mirror.blob(digest) {
             return Ok((bytes, 0));
         }
-        let bytes = self.place.blob(digest)?.ok_or_else(|| odd(format!("the blob {digest} is missing there")))?;
+        let bytes =
+            self.place.blob(digest)?.ok_or_else(|| odd(format!("the blob {digest} is missing at the source")))?;
         if BlobDigest::of(&bytes) != *digest {
-            return Err(odd(format!("the blob {digest} there has other content")));
+            return Err(odd(format!("the blob {digest} at the source has other content")));
         }
         self.mirror.write_blob(digest, &bytes)?;
         Ok((bytes, 1))

@@ -39,7 +39,7 @@ impl ExportTile {
             place.tile(path)?.ok_or_else(|| odd(format!("{path} is missing there")))?
         };
         let width = path.width();
-        Self::read(path, bytes).ok_or_else(|| odd(format!("{path} there is no tile of {width} leaves")))
+        Self::read(path, bytes).ok_or_else(|| odd(format!("{path} at the source is no tile of {width} leaves")))
     }
 
     /// Returns the bytes of the tile's file.

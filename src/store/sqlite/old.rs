@@ -108,7 +108,8 @@ pub fn settle(path: &Path) -> Result<(), StoreFault> {
     let sql = "PRAGMA wal_checkpoint(TRUNCATE)";
     let busy: bool = connection.query_row(sql, [], |row| row.get(0)).map_err(|error| unusable(path, &error))?;
     if busy {
-        let message = format!("another program reads {}: end that program, then run this again", path.display());
+        let message =
+            format!("another program reads {}: end that program, then run this command again", path.display());
         return Err(StoreFault::Unusable { message });
     }
     Ok(())
