@@ -560,7 +560,7 @@ mod tests {
         let (passed, detail) = with(5 * 60);
         assert!(passed && detail.contains("2026-11-20T09:55:00Z at the latest"), "{detail}");
         let (passed, detail) = with(5 * 60 - 1);
-        assert!(!passed && detail.contains("it says 2026-11-20T09:59:00Z"), "{detail}");
+        assert!(!passed && detail.contains("the receipt states 2026-11-20T09:59:00Z"), "{detail}");
     }
 
     #[test]

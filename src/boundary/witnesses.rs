@@ -261,7 +261,9 @@ impl State {
         text: &str,
         now: Timestamp,
     ) -> Result<(), String> {
-        let odd = |why: String| format!("its answer is no cosignature of this checkpoint ({why}): ask its operator");
+        let odd = |why: String| {
+            format!("it answered with an invalid cosignature of this checkpoint ({why}): ask its operator")
+        };
         let lines = note::parse_signatures(text).map_err(|error| odd(error.to_string()))?;
         // "The client MUST ignore any cosignatures from unknown keys."
         let own: Vec<_> = witness.key.lines(&lines).collect();

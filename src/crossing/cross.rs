@@ -565,7 +565,7 @@ impl Patience {
 
     async fn wait(&mut self, proposal: &ProposalId) {
         if self.offers.is_multiple_of(LAST_OFFERS) {
-            tracing::error!(%proposal, "the disk has no room for a receipt: the receipt waits for free disk space");
+            tracing::error!(%proposal, "the disk has no space for a receipt: the receipt waits for free space");
         }
         self.offers += 1;
         tokio::time::sleep(RECEIPT_PAUSE).await;

@@ -381,7 +381,7 @@ impl Start<'_> {
         if roster.tables().approver.is_empty() {
             return Err(FileProblem::whole(
                 &config.roster,
-                "nobody could ever approve: add an [[approver]] table for each approver before the log begins, because the first \
+                "the roster has no approver, so no run could be approved: add an [[approver]] table for each approver before the log begins, because the first \
                  start seals the roster (`countersign key generate` makes a key and prints its line)",
             )
             .into());

@@ -897,7 +897,7 @@ fn a_log_that_follows_another_log_names_that_log() {
     let (said, summary) = log.audit();
     assert!(summary.clean, "{said:#?}");
     assert!(
-        matches!(&summary.warnings[..], [one] if one.contains(&old.id) && one.contains("of 7 entries")),
+        matches!(&summary.warnings[..], [one] if one.contains(&old.id) && one.contains("has 7 entries")),
         "{summary:#?}"
     );
     assert_eq!(summary.follows.as_ref().map(|follows| &follows.checkpoint), Some(&old.head()));
