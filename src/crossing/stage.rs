@@ -17,9 +17,9 @@
 //! }
 //! ```
 //! ```compile_fail,E0451
-//! use countersign::crossing::stage::{Accepted, Verified};
-//! fn forge(accepted: Accepted) -> Verified {
-//!     Verified { accepted } // private fields, and more of them
+//! use countersign::crossing::stage::{Accepted, VerifiedRequest};
+//! fn forge(accepted: Accepted) -> VerifiedRequest {
+//!     VerifiedRequest { accepted } // private fields, and more of them
 //! }
 //! ```
 //! ```compile_fail,E0599

@@ -5,13 +5,13 @@
 //! returns a [`Verified`] document.
 //!
 //! ```compile_fail,E0616
-//! # use countersign::record::{envelope::Signed, authorization::Authorization};
+//! # use countersign::record::{authorization::Authorization, envelope::Signed};
 //! fn peek(signed: Signed<Authorization>) {
 //!     let _ = signed.payload; // private: unreadable until the signatures are verified
 //! }
 //! ```
 //! ```compile_fail,E0451
-//! # use countersign::record::{envelope::Verified, authorization::Authorization, document::Statement};
+//! # use countersign::record::{authorization::Authorization, document::Statement, envelope::Verified};
 //! fn forge(statement: Statement<Authorization>) -> Verified<Authorization> {
 //!     Verified { statement, payload: [].into(), signatures: Vec::new() } // no public constructor
 //! }

@@ -1,0 +1,54 @@
+//! The documentation examples that must not compile.
+//!
+//! The stable rustdoc accepts any compile error in such an example. If a type is renamed, the example still fails, but
+//! because of its import. Therefore the compiler checks the imports of these examples here.
+use std::path::Path;
+
+use crate::rust_source::rust_files;
+
+mod imports {
+    #![allow(unused_imports, reason = "only the existence of the names matters")]
+    mod skip {
+        use countersign::crossing::{cross::Crossing, stage::Accepted};
+    }
+    mod twice {
+        use countersign::crossing::{cross::Crossing, stage::Consumed};
+    }
+    mod forge {
+        use countersign::crossing::stage::{Accepted, VerifiedRequest};
+    }
+    mod copy {
+        use countersign::crossing::stage::Admitted;
+    }
+    mod peek {
+        use countersign::record::{authorization::Authorization, envelope::Signed};
+    }
+    mod forge_document {
+        use countersign::record::{authorization::Authorization, document::Statement, envelope::Verified};
+    }
+    mod forge_window {
+        use countersign::decision::window::WithinWindow;
+    }
+}
+
+#[test]
+fn every_example_that_must_not_compile_imports_existing_names() {
+    let here = include_str!("compile_fail.rs");
+    let mut examples = 0;
+    for (path, source) in rust_files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")) {
+        for example in source.split("```compile_fail").skip(1) {
+            examples += 1;
+            let example = example.split("```").next().unwrap_or_default();
+            let imports: Vec<&str> = example
+                .lines()
+                .map(|line| line.trim_start_matches(['/', '!', '#', ' ']))
+                .filter(|line| line.starts_with("use "))
+                .collect();
+            assert!(!imports.is_empty(), "{}: an example without an import", path.display());
+            for import in imports {
+                assert!(here.contains(import), "{}: add this line to a module of `imports`: {import}", path.display());
+            }
+        }
+    }
+    assert!(examples >= 8, "only {examples} examples found");
+}
