@@ -23,7 +23,7 @@ use crate::store::message::{AdvanceStop, ProposalQuery, ProposalStep, StoredStat
 /// Interval between two attempts to start a run while no capacity is free. If another run ends earlier, the next
 /// attempt begins at once.
 const RETRY: Duration = Duration::from_secs(2);
-/// Maximum interval between two attempts to start a run after faults.
+/// Maximum interval between two attempts to start a run. The interval grows up to this maximum if faults are repeated.
 const RAREST_RETRY: Duration = Duration::from_secs(60);
 
 impl Proposals {
@@ -56,8 +56,8 @@ impl Proposals {
         }
     }
 
-    /// Sends an approved proposal to the crossing. If the capacity or the sandbox is missing, the task waits until the
-    /// proposal expires.
+    /// Sends an approved proposal to the crossing. If no capacity is free or the sandbox is not available, the task
+    /// waits, but only until the proposal expires.
     async fn dispatch(self: Arc<Self>, id: ProposalId) {
         self.try_until_over(&id).await;
         self.held_up.forget(&id);

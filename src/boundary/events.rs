@@ -22,8 +22,8 @@ use crate::record::receipt::Receipt;
 use crate::record::stream_name::StreamName;
 use crate::store::message::{Proposal, StoredStatus};
 
-/// Interval between two checks of the state, in the time after the claim and before the recording begins. The checks
-/// are needed because a reader could miss a change in this time.
+/// Interval between two checks of the proposal's state, in the time after the nonce is spent and before the recording
+/// begins. The checks are needed because a reader could miss a change in this time.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// A reader of a proposal's events.
@@ -99,8 +99,8 @@ impl Events {
                 Ok(false) => {
                     let recording = self.proposals.live.find(&self.id);
                     match recording.map(|recording| recording.changes()) {
-                        // Wait for output. Check once more before the wait, because a piece may have arrived just
-                        // before the wait.
+                        // Check for output once more before the wait, because a piece may have arrived after the
+                        // previous check.
                         Some(mut output) => {
                             if self.advance().is_ok_and(|more| more) {
                                 continue;

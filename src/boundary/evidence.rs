@@ -37,7 +37,7 @@ const LOOK_BACK: usize = 50;
 /// Maximum number of runs with the same output in which the boundary searches for a run that the caller may see.
 const RUNS_OF_OUTPUT: usize = 100;
 
-/// The parts of an earlier seal that bundles under this seal need.
+/// The parts of an earlier seal that the bundles under the earlier seal need.
 struct Earlier {
     index: u64,
     keys: Vec<KeyId>,
@@ -50,7 +50,8 @@ struct Earlier {
 enum Within<'a> {
     /// The log of this boundary, which grows and has a signed checkpoint for each new size.
     Own(&'a Ledger),
-    /// A closed log, which this log continues. A restore closed this log, so its checkpoints do not change.
+    /// A closed log, which the boundary's own log continues. A restore closed the log, so the checkpoints of the closed
+    /// log do not change.
     Closed(&'a Ledger),
 }
 
@@ -67,8 +68,8 @@ impl<'a> Within<'a> {
 #[derive(Debug, Default)]
 pub struct CheckpointProofs(Mutex<(String, HashMap<u64, Arc<str>>)>);
 
-/// Maximum number of proofs in memory. A limit is needed because the checkpoint of a closed log never changes, so its
-/// proofs are never replaced.
+/// Maximum number of proofs in memory. A limit is needed because the checkpoint of a closed log never changes, so the
+/// proofs for a closed log are never replaced.
 const MOST_PROOFS: usize = 256;
 
 impl CheckpointProofs {
@@ -102,7 +103,7 @@ pub struct Evidence {
     crossing: Arc<Crossing>,
     proposals: Arc<Proposals>,
     ledger: Ledger,
-    /// The closed logs, which this log continues. Callers can still read the receipts of closed logs.
+    /// The closed logs, which the current log continues. Callers can still read the receipts of closed logs.
     closed: Vec<Ledger>,
     key: Arc<BoundaryKey>,
     witnesses: Arc<Witnessing>,
@@ -119,7 +120,7 @@ pub struct EvidenceParts {
     pub proposals: Arc<Proposals>,
     /// The store.
     pub ledger: Ledger,
-    /// The closed logs, which this log continues.
+    /// The closed logs, which the current log continues.
     pub closed: Vec<Ledger>,
     /// The boundary's key.
     pub key: Arc<BoundaryKey>,
@@ -296,7 +297,7 @@ impl Evidence {
         self.assemble(log, logged.index, &parts)
     }
 
-    /// Returns the bundle of a run that just ended, for the caller that sent its envelope.
+    /// Returns the bundle of a run that just ended, for the caller that sent the envelope of the run.
     ///
     /// # Errors
     /// Returns an error if the store can't be read.
@@ -448,7 +449,8 @@ impl Evidence {
     /// be too large for memory.
     ///
     /// # Errors
-    /// Returns the same refusals as [`Self::output_size`]. Returns a fault if the output has fewer bytes.
+    /// Returns the same refusals as [`Self::output_size`]. Returns a fault if the output ends before the end of
+    /// `range`.
     pub fn output(&self, caller: &Caller, digest: &Blake3Digest, range: Range<u64>) -> Result<Vec<u8>, Stopped> {
         let (ledger, _) = self.output_in(caller, digest)?;
         let wanted = range.end.saturating_sub(range.start);
@@ -507,7 +509,7 @@ impl Evidence {
     /// may read the proof.
     ///
     /// # Errors
-    /// Returns `not-found` if the log has fewer entries, or if `old` is larger than `new`.
+    /// Returns `not-found` if the log has fewer than `new` entries, or if `old` is larger than `new`.
     pub fn consistency_proof(&self, old: u64, new: u64) -> Result<Vec<merkle::Hash>, Stopped> {
         let detail = format!("the log has no sizes {old} and {new} in this order");
         let path = self.ledger.consistency(old, new).map_err(|e| fault(&e))?;

@@ -199,7 +199,7 @@ fn quorums_out_of_reach(sealed: &Sealed, now: Timestamp) -> Vec<String> {
             false
         }
     });
-    // Many proposers lack the same approvals because of the same cause. Report that reason once.
+    // Many proposers may lack approvals for the same reason. Report each reason once.
     let mut by_cause: Vec<Cause<'_>> = Vec::new();
     for proposer in proposers(sealed) {
         let tokens = Tokens::Sealed(&sealed.tokens, now);

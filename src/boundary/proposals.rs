@@ -103,8 +103,8 @@ impl Proposals {
         Self { crossing, ledger, live, changes, held_up, sandbox, refusals, retention, surroundings }
     }
 
-    /// Creates a statement for signatures, unless the same statement already exists. Returns the proposal, and true if
-    /// the statement is new.
+    /// Creates a statement that approvers can sign, unless the same statement already exists. Returns the proposal, and
+    /// true if the statement is new.
     ///
     /// # Errors
     /// Returns `unknown-step`, `step-changed`, `policy-denied`, `invalid-params`, `nonce-replayed` if the nonce was
@@ -140,7 +140,7 @@ impl Proposals {
             );
             return Err(Refusal::new(Code::StepChanged, detail).at("/step", "another definition is sealed").into());
         }
-        // A `deny` in the policy is final, so no signature can change the denial. Refuse the proposal before approvers
+        // A `deny` in the policy is final, so no signature can allow the run. Refuse the proposal before approvers
         // sign.
         let permissions =
             held.asked().clone().map_err(|denied| Refusal::new(Code::PolicyDenied, denied.to_string()))?;

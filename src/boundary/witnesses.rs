@@ -373,7 +373,8 @@ impl Witnessing {
         self.witnesses.notes()
     }
 
-    /// Returns the witnesses of the roster in force that the boundary can ask. `/ready` names the others.
+    /// Returns the witnesses of the roster in force that the boundary can ask. `/ready` names the witnesses that the
+    /// boundary can't ask.
     #[must_use]
     pub fn witnesses_named(&self) -> Vec<NamedWitness> {
         let sealed = self.crossing.state();
@@ -488,8 +489,8 @@ fn body(old: u64, path: &[Hash], checkpoint: &str) -> String {
     text
 }
 
-/// Maximum number of cosigned checkpoints in memory. The boundary stores several cosigned checkpoints, because the
-/// newest checkpoint may not have its cosignatures yet when a bundle needs them.
+/// Maximum number of cosigned checkpoints in memory. The boundary stores several cosigned checkpoints, because a bundle
+/// may need cosignatures before the newest checkpoint has cosignatures.
 const KEPT_HEADS: usize = 16;
 /// Maximum time that all witnesses wait for a slow witness before the boundary chooses the next target.
 const PATIENCE_S: i64 = 5;

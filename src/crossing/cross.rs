@@ -162,7 +162,7 @@ impl Crossing {
     /// # Errors
     /// Returns the refusal of the first check that fails, in the order of R1.
     pub fn admit(&self, verified: VerifiedRequest) -> Result<Admitted, Stopped> {
-        // If the clock is ahead, valid authorizations would look expired and would be refused forever.
+        // With a clock that is ahead of the log, valid authorizations would look expired and would be refused forever.
         let clock = self.demand_clock()?;
         let sealed = verified.sealed().clone();
         let signed = verified.document().predicate();

@@ -41,8 +41,9 @@ struct Runs {
     stopped_early: HashSet<ProposalId>,
 }
 
-/// A run in progress, with its recording. On drop, the run is removed from the list, because the store then has the
-/// output of the run. A reader with a handle to the recording can still read all of the output.
+/// A run in progress, with its recording. When the value is dropped, the run is removed from [`RunsInProgress`],
+/// because the store then has the output of the run. A reader with a handle to the recording can still read all of the
+/// output.
 #[derive(Debug)]
 pub struct RunInProgress {
     proposal: ProposalId,

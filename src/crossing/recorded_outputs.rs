@@ -16,8 +16,8 @@ use crate::store::message::{MAX_INLINE_BYTES, OutputRow};
 #[derive(Debug, Clone)]
 pub struct Outputs {
     directory: PathBuf,
-    /// Names of files that runs have claimed, because the store has no row with the names yet. Without an entry in this
-    /// list, a new file would look unused.
+    /// Names of files that runs have claimed, until the store has rows with these names. Without this map, a new file
+    /// without a row would look unused.
     kept: Arc<Mutex<BTreeMap<Blake3Digest, usize>>>,
 }
 

@@ -4,35 +4,26 @@
 //! parsed from bytes, and only the crossing creates a stage. So no check can be skipped, repeated or forged.
 //!
 //! ```compile_fail,E0308
-//! use countersign::crossing::{cross::Crossing, stage::Accepted};
-//! async fn skip(crossing: &Crossing, accepted: Accepted) {
-//!     let _ = crossing.consume(accepted).await; // expected `Admitted`: signatures and rules are unchecked
-//! }
+//! use countersign::crossing::{cross::Crossing, stage::Accepted}; async fn skip(crossing: &Crossing, accepted:
+//! Accepted) { let _ = crossing.consume(accepted).await; // `consume` needs an `Admitted`, because an `Accepted` is not
+//! verified yet }
 //! ```
 //! ```compile_fail,E0382
-//! use countersign::crossing::{cross::Crossing, stage::Consumed};
-//! async fn twice(crossing: &Crossing, consumed: Consumed) {
-//!     crossing.run(consumed).await;
-//!     crossing.run(consumed).await; // use of moved value: one consumption, one run
-//! }
+//! use countersign::crossing::{cross::Crossing, stage::Consumed}; async fn twice(crossing: &Crossing, consumed:
+//! Consumed) { crossing.run(consumed).await; crossing.run(consumed).await; // the first call has moved `consumed`, so
+//! one consumption causes one run }
 //! ```
 //! ```compile_fail,E0451
-//! use countersign::crossing::stage::{Accepted, Verified};
-//! fn forge(accepted: Accepted) -> Verified {
-//!     Verified { accepted } // private fields, and more of them
-//! }
+//! use countersign::crossing::stage::{Accepted, Verified}; fn forge(accepted: Accepted) -> Verified { Verified {
+//! accepted } // the fields are private }
 //! ```
 //! ```compile_fail,E0599
-//! use countersign::crossing::stage::Admitted;
-//! fn copy(admitted: &Admitted) -> Admitted {
-//!     admitted.clone() // a verdict is not cloned
-//! }
+//! use countersign::crossing::stage::Admitted; fn copy(admitted: &Admitted) -> Admitted { admitted.clone() // a verdict
+//! can't be cloned }
 //! ```
 //! ```compile_fail,E0277
-//! use countersign::crossing::stage::Admitted;
-//! fn from_bytes(bytes: &[u8]) -> Admitted {
-//!     serde_json::from_slice(bytes).unwrap() // a verdict is never at rest
-//! }
+//! use countersign::crossing::stage::Admitted; fn from_bytes(bytes: &[u8]) -> Admitted {
+//! serde_json::from_slice(bytes).unwrap() // a verdict can't be parsed from bytes }
 //! ```
 
 use std::sync::Arc;
@@ -261,7 +252,7 @@ impl Consumed {
 pub(super) struct Closing {
     pub(super) claim: message::SpentNonce,
     pub(super) basis: ReceiptBasis,
-    /// The capacity that was reserved before the nonce was spent, until the receipt is durable.
+    /// The capacity that was reserved before the nonce was spent. The capacity is released when the receipt is durable.
     pub(super) room: Option<Room>,
 }
 
