@@ -453,7 +453,7 @@ const BESIDE_BRACES: &str = "programs read ** in or beside braces differently: w
 /// compiled program is then much smaller. A match does not end inside of a character, because the next part of a
 /// pattern begins with the first byte of a character.
 const SEGMENT: &str = "(?-u:[^./])(?-u:[^/])*";
-/// Maximum length of a pattern in bytes, because a longer pattern is a mistake or an attack on the compiler.
+/// Maximum length of a pattern, in bytes. A longer pattern is probably a mistake, or an attack on the regex compiler.
 pub const MAX_PATTERN_BYTES: usize = 512;
 /// Maximum number of alternatives that nested braces may create.
 const MAX_ALTERNATIVES: usize = 64;
