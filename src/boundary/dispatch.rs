@@ -119,7 +119,8 @@ impl Proposals {
         stored.retain(|one| sealed.roster.key(&one.keyid).is_some());
         let bytes: usize = stored.iter().map(|one| one.sig.len()).sum();
         if stored.len() > MAX_SIGNATURES || bytes > MAX_SIGNATURE_BYTES {
-            // The proposal has more signatures than an envelope may have. Select enough of the signatures that count.
+            // The proposal has more signatures than an envelope may contain. Select as few signatures as the quorum
+            // needs.
             let most = if bytes > MAX_SIGNATURE_BYTES { 0 } else { MAX_SIGNATURES };
             let signed = Statement::<Authorization>::from_payload(&payload)?.predicate;
             let (held, excluded) = self.quorum_of(&sealed, &signed)?;

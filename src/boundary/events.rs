@@ -177,8 +177,8 @@ impl Events {
             *began = true;
             self.ready.push_back(Event::Status { status: ProposalStatus::Pending, code: None });
         }
-        // Signatures are accepted only while the proposal is pending, so the number of signatures is final after this
-        // status.
+        // Signatures are accepted only while the proposal is pending. After the status `pending`, the number of
+        // signatures is final.
         let stored = self.proposals.ledger.signatures(&self.id).map_err(|e| fault(&e))?;
         for signature in stored.iter().skip(*signatures) {
             self.ready.push_back(Event::Signature { approver: signature.person.clone() });

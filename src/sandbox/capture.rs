@@ -92,8 +92,8 @@ impl CapturedBytes {
 
 /// Maximum number of bytes of one stream in memory. Output beyond this maximum is written to a file.
 const IN_MEMORY: usize = 1 << 20;
-/// Maximum number of recorded segments, because a run may switch between the streams after each byte. Output after the
-/// last segment is recorded in its stream, but the order of the streams is not recorded.
+/// Maximum number of recorded segments. A limit is needed because a run may switch between the streams after each byte.
+/// Output after the last segment is recorded in its stream, but the order of the streams is not recorded.
 const MAX_SEGMENTS: usize = 1 << 16;
 
 pub(super) struct Recorder {

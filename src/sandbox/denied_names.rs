@@ -171,7 +171,8 @@ const PAUSE: Duration = Duration::from_millis(25);
 /// Maximum time between two changes that may have the same timestamp, in nanoseconds. Kernels before 6.13 update
 /// timestamps once per tick, at most every 10 ms.
 const TICK: i128 = 20_000_000;
-/// Time in nanoseconds. If a timestamp is at least this far in the future, the timestamp must come from another clock.
+/// Minimum distance of a timestamp into the future, in nanoseconds, at which the timestamp must come from another
+/// clock.
 const AHEAD: i128 = 1_000_000_000;
 
 /// Returns nanoseconds since the epoch.
@@ -229,7 +230,8 @@ impl Looked {
         changes
     }
 
-    /// Returns the denied names, and with `surely` also the files that have unseen names.
+    /// Returns the denied names. If `surely` is set, the result also contains the files that may have names which the
+    /// search did not see.
     fn denied(self, roots: &[(BorrowedFd<'_>, &Path)], surely: bool) -> Vec<DeniedNames> {
         let Self { found, known } = self;
         let mut out_of_reach = known.files.clone();

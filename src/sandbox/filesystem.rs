@@ -431,7 +431,7 @@ impl Source {
             if self.directory { fs::create_dir(target) } else { fs::File::create_new(target).map(drop) }
         };
         match with_parents(&self.target, make) {
-            // An existing path can be used, because the mount covers it.
+            // An existing path can be used as the mount point, because the mount covers the path.
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
             made => made,
         }
@@ -461,7 +461,7 @@ impl Host {
             } else if found.is_dir() && !ETC_FILES.contains(&path) {
                 host.directories.push(path);
             } else if found.is_file() && found.len() <= MAX_COPY {
-                // A run gets no file that other users may not read.
+                // A file that this process may not read is left out.
                 host.files.extend(fs::read(path).map(|bytes| (path, bytes)));
             }
         }

@@ -28,7 +28,8 @@ use crate::sandbox::syscalls::{self, Cloned, ForkSide};
 
 /// Maximum time to wait for a request of the service.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
-/// Maximum time for a run to end, because the kernel can't kill a process that is stuck in a system call.
+/// Maximum time to wait for the end of a run. A limit is needed because the kernel can't kill a process that is stuck
+/// in a system call.
 const KILL_DEADLINE: Duration = Duration::from_secs(30);
 /// Interval between two rounds in which orphans of a run on the host's root file system are reaped.
 const REAP_EVERY: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };

@@ -1,4 +1,5 @@
-//! The service's part of the sandbox, which probes the host and sends requests for runs to the helper.
+//! The part of the sandbox that runs in the service. The service probes the host and sends requests for runs to the
+//! helper.
 
 use std::fs::File;
 use std::io::{self, Read as _};

@@ -255,7 +255,7 @@ fn serve(mut client: TcpStream, number: usize, slot: &Arc<Slot>) {
     let shared = &slot.0;
     let _ = client.set_nonblocking(false);
     let _ = client.set_nodelay(true);
-    // Do not serve a connection that `Proxy::end` could not close.
+    // Without a clone of the socket, `Proxy::end` could not close this connection, so do not serve the connection.
     let Ok(clone) = client.try_clone() else { return };
     if !admit(shared, number, clone, None) {
         return;

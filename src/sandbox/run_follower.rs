@@ -29,7 +29,7 @@ use crate::sandbox::{End, Report, RunUsage};
 pub const GRACE: Duration = Duration::from_millis(750);
 /// Maximum time that a killed run may take to end. The kernel can't kill a process that is stuck in a system call.
 pub(super) const DEATH: Duration = Duration::from_secs(30);
-/// Maximum wall time, so that the computation of the deadline can't overflow.
+/// Maximum wall time. The maximum prevents an overflow in the computation of the deadline.
 const LONGEST: Duration = Duration::from_secs(366 * 86_400);
 /// Part of the CPU limit (in thousandths) that a run must have used. Below this part, a signal does not mean that the
 /// run exceeded the limit. The kernel enforces `RLIMIT_CPU` by sampled ticks but reports measured time. If the CPU is

@@ -297,8 +297,8 @@ pub(super) fn cover(
     Ok(gone)
 }
 
-/// Prevents that the step renames the directories between the live tree at `target` and its denied names. Call this
-/// before [`cover`].
+/// Prevents the step from renaming the directories between the live tree at `target` and the denied names of the tree.
+/// Callers must call this function before [`cover`].
 ///
 /// If the step renamed a directory between the live tree and a denied name, the mask would move with the directory.
 /// After the rename, the denied name would no longer match its pattern, and the next run could read the denied file.
