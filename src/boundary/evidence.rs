@@ -473,7 +473,7 @@ impl Evidence {
             .ok_or_else(|| Refusal::new(Code::NotFound, "the log is empty").into())
     }
 
-    /// Returns a hash tile of the log, which all callers may read.
+    /// Returns a hash tile of the log. All callers may read hash tiles.
     ///
     /// # Errors
     /// Returns `not-found` if the tile is beyond the end of the log.

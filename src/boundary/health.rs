@@ -1,4 +1,4 @@
-//! The health report for operators, which states whether the boundary accepts and runs proposals.
+//! The health report for operators. The report states if the boundary accepts and runs proposals.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -113,7 +113,8 @@ impl Health {
         self.notes.lock().beyond.clone()
     }
 
-    /// Returns the health report, which states if the boundary accepts and runs proposals, with notes for an operator.
+    /// Returns the health report. The report states if the boundary accepts and runs proposals, and contains notes for
+    /// an operator.
     #[must_use]
     pub fn ready(&self) -> Ready {
         let probe = self.sandbox.probe();

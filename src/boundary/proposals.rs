@@ -620,7 +620,7 @@ fn core_of(authorization: &Authorization, payload: &[u8]) -> Result<Authorizatio
     })
 }
 
-/// Encodes the detail of a status, which consists of a code and a text.
+/// Encodes the detail of a status. The detail consists of a code and a text.
 pub(super) fn detail(code: Code, words: &str) -> Result<Vec<u8>, Stopped> {
     canonical::canonical_of(&RefusalView::new(code, words)).map_err(|e| fault(&e))
 }

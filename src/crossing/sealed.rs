@@ -68,7 +68,7 @@ pub struct SealDraft {
     pub seal: Seal,
     /// The blobs that the seal names, by digest.
     pub blobs: Vec<(BlobDigest, Vec<u8>)>,
-    /// The sealed steps, which later reads of the seal can share.
+    /// The sealed steps. Later reads of the seal can share these steps in memory.
     pub registry: Registry,
 }
 
@@ -517,7 +517,7 @@ mod tests {
         material.draft(basis, Timestamp::from_unix(1_800_000_000))
     }
 
-    /// Returns a list with one token, which has `bytes` bytes.
+    /// Returns a list with one token of `bytes` bytes.
     fn tokens(bytes: usize) -> Vec<SealedToken> {
         let token = |patterns| SealedToken {
             name: "agent".parse().expect("a name"),

@@ -67,7 +67,7 @@ pub(super) enum RateKey<'a> {
 
 /// Cost of a failed authentication, as a number of calls.
 pub(super) const FAILED_AUTHENTICATION: u32 = 20;
-/// Maximum number of buckets, which need about 2 MB of memory.
+/// Maximum number of buckets. All buckets together need about 2 MB of memory.
 const MOST_BUCKETS: usize = 65_536;
 
 /// The table of buckets.

@@ -457,7 +457,7 @@ const SEGMENT: &str = "(?-u:[^./])(?-u:[^/])*";
 pub const MAX_PATTERN_BYTES: usize = 512;
 /// Maximum number of alternatives that nested braces may create.
 const MAX_ALTERNATIVES: usize = 64;
-/// Maximum depth of nested braces, which limits the recursion.
+/// Maximum depth of nested braces. The maximum limits the recursion of the parser.
 const MAX_BRACES_DEPTH: usize = 8;
 /// Maximum size of the compiled regex, in bytes.
 const MAX_COMPILED_BYTES: usize = 4 << 20;

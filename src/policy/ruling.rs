@@ -1,4 +1,4 @@
-//! The ruling for one step, which consists of all lists and rules that apply, each with its origin.
+//! The ruling for one step. A ruling consists of all lists and rules that apply to the step, each with its origin.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

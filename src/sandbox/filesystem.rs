@@ -34,7 +34,7 @@ const ETC_DIRECTORIES: [&str; 5] = [
     "/etc/pki/ca-trust/extracted",
     "/etc/crypto-policies",
 ];
-/// Directory of JDKs, which need their configuration in directories such as `/etc/java-17-openjdk` on Debian.
+/// Directory of JDKs. On Debian, each JDK needs its configuration in a directory such as `/etc/java-17-openjdk`.
 const JDKS: &str = "/usr/lib/jvm";
 /// Files of `/etc` that programs need. In its own root file system, a run has private files for users, groups and
 /// hosts.
@@ -400,7 +400,7 @@ impl Source {
         Self::copy(&Self::open_real(path)?, path, flags, SetupStage::ReadPath)
     }
 
-    /// Opens a path of the profile, which must still be the real path that was signed.
+    /// Opens a path of the profile. The path must still be the real path that was signed.
     fn open_real(path: &str) -> Result<OwnedFd, SetupFailure> {
         let flags = OFlags::PATH | OFlags::CLOEXEC;
         rustix::fs::openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS)

@@ -23,7 +23,8 @@ use rustix::event::{PollFd, PollFlags};
 use crate::sandbox::addresses::check_public;
 use crate::sandbox::request::{self, ProxyTarget, RequestHead};
 
-/// Maximum number of simultaneous connections of a run, which limits the threads and descriptors that the service uses.
+/// Maximum number of simultaneous connections of a run. The maximum limits the threads and descriptors that the service
+/// uses.
 const MOST_AT_ONCE: usize = 32;
 const MOST_CONNECTIONS: usize = 10_000;
 /// Maximum number of bytes that a run may transfer, in both directions together.

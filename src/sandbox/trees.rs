@@ -38,7 +38,8 @@ pub(super) struct Disk;
 impl Disk {
     const PLACE: &'static str = "run/step/disk";
 
-    /// Mounts the file system at a temporary place below the current directory, which is the new root of the run.
+    /// Mounts the file system at a temporary place below the current directory. The current directory is the new root
+    /// of the run.
     pub(super) fn mount(mount: impl FnOnce(&str) -> Result<(), SetupFailure>) -> Result<Self, SetupFailure> {
         directory(Self::PLACE, 0o700)?;
         mount(Self::PLACE)?;
@@ -352,7 +353,8 @@ pub(super) fn fix(
 /// Flags of move_mount(2) to mount one descriptor onto another descriptor.
 const ONTO: MoveMountFlags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH.union(MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH);
 
-/// A device and a directory without any access rights, which are mounted over denied names.
+/// A device and a directory, both without any access rights. The sandbox mounts the device or the directory over each
+/// denied name.
 pub(super) struct EmptyMountSources {
     /// An opened device on a mount with the flag nodev. No user can open this device.
     file: OwnedFd,

@@ -8,8 +8,8 @@ use crate::yaml::{YamlFlaw, YamlKind, YamlNode};
 /// Keys of newer versions.
 const LATER: [&str; 3] = ["level", "require", "off_reason"];
 
-/// Reads the rule. `of_all` is true for the default, which applies to all runbooks. The returned bool is true if the rule
-/// has keys that this version cannot evaluate. Only a sealed policy may have such keys.
+/// Reads the rule. `of_all` is true for the rule `default`, because this rule applies to all runbooks. The returned
+/// bool is true if the rule has keys that this version cannot evaluate. Only a sealed policy may have such keys.
 pub(super) fn read(node: &YamlNode, is_sealed: bool, of_all: bool, flaws: &mut Vec<YamlFlaw>) -> (SandboxRule, bool) {
     let own = [&["limits"][..], &SandboxPermission::ALL.map(SandboxPermission::rule_key)].concat();
     let own = if is_sealed { [&own[..], &LATER].concat() } else { own };
