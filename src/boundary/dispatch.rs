@@ -1,8 +1,8 @@
 //! Sends approved proposals to the crossing, and repeats failed attempts. The boundary repeats the attempt for each
 //! proposal, even after a restart, until the proposal has run or can no longer run.
 //!
-//! The queue contains bytes and signatures, but no verdicts (R4). If a person writes a row into the database by hand,
-//! the boundary verifies the row like any other envelope and refuses an invalid row.
+//! The queue contains bytes and signatures, but no verdicts (rule R4). If a person writes a row into the database by
+//! hand, the boundary verifies the row like any other envelope and refuses an invalid row.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -114,7 +114,7 @@ impl Proposals {
         let payload = self.payload(id)?;
         let mut stored = self.ledger.signatures(id).map_err(|e| fault(&e))?;
         // Remove the signatures of signers who are no longer in the roster. The remaining signatures may still meet the
-        // quorum (R2).
+        // quorum (rule R2).
         let sealed = self.crossing.state();
         stored.retain(|one| sealed.roster.key(&one.keyid).is_some());
         let bytes: usize = stored.iter().map(|one| one.sig.len()).sum();

@@ -141,8 +141,7 @@ impl Events {
                         self.ready.push_back(output(piece));
                         Ok(true)
                     }
-                    // The recording is dropped when the receipt is durable. The last events are sent after the drop of
-                    // the recording.
+                    // The recording is dropped when the receipt is durable. After this drop, the last events are sent.
                     NextPiece::NotYet | NextPiece::End => Ok(false),
                 }
             }

@@ -32,9 +32,10 @@ use crate::record::token::Scope;
 use crate::store::ledger::Ledger;
 use crate::store::message::{Proposal, ProposalQuery, Retention, StoredStatus};
 
-/// Maximum number of finished runs of a step in which the boundary searches for the last success.
+/// Maximum number of finished runs that the boundary reads to find the last success of a step.
 const LOOK_BACK: usize = 50;
-/// Maximum number of runs with the same output in which the boundary searches for a run that the caller may see.
+/// Maximum number of runs that the boundary checks if several runs recorded the same output. The check stops at the
+/// first run that the caller may see.
 const RUNS_OF_OUTPUT: usize = 100;
 
 /// The parts of an earlier seal that the bundles under the earlier seal need.
@@ -403,7 +404,7 @@ impl Evidence {
         Ok(self.output_in(caller, digest)?.1)
     }
 
-    /// Returns the log with the run that recorded an output, and the length of the output.
+    /// Returns the length of an output, and the log that contains the run that recorded the output.
     fn output_in(&self, caller: &Caller, digest: &Blake3Digest) -> Result<(&Ledger, u64), Stopped> {
         demand_somebody(caller)?;
         let mut gone = None;
@@ -427,7 +428,8 @@ impl Evidence {
         }
     }
 
-    /// Returns the refusal for an output that is no longer stored, with the facts that its receipt still states.
+    /// Returns the refusal for an output that is no longer stored. The refusal contains the facts about the output that
+    /// the receipt still states.
     fn gone_output(&self, ledger: &Ledger, row: &Proposal, digest: &Blake3Digest) -> Result<Refusal, Stopped> {
         let id = row.core.id.receipt();
         let index = row.receipt.ok_or_else(|| fault(&format!("the run of the output {digest} has no receipt")))?;

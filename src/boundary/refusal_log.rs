@@ -1,4 +1,4 @@
-//! Refusals in the log, up to a limit for each principal and hour (R10).
+//! Refusals in the log, up to a limit for each principal and hour (rule R10).
 //!
 //! A refusal must not use much disk space. The boundary logs a signed entry only for an authenticated caller or a
 //! signature of a key in the roster. The entry contains digests instead of text, and the number of entries in an hour

@@ -131,10 +131,9 @@ impl Witnesses {
         state.unable = unable;
     }
 
-    /// Returns the target checkpoint, or `None` if this witness has already cosigned the target. The function sets a
-    /// new target from `head` if the log has grown to `size` and no responding witness still needs time for the last
-    /// target. A witness needs time until the witness has cosigned the last target, for at most some seconds. So all
-    /// witnesses cosign the same checkpoints.
+    /// Returns the target checkpoint, or `None` if this witness has already cosigned the target. If the log has grown
+    /// to `size`, the function sets a new target from `head`. Before the new target is set, each responding witness
+    /// gets some seconds to cosign the last target. So all witnesses cosign the same checkpoints.
     ///
     /// # Errors
     /// Returns an error if the log can't be read.

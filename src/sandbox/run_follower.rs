@@ -64,7 +64,7 @@ enum Asked {
     ToDie(Instant),
 }
 
-/// Receives the listener that accepts all network connections of a run.
+/// A function that receives the listener for all network connections of a run.
 pub(super) type Egress = Box<dyn FnOnce(TcpListener) + Send>;
 
 pub(super) struct FollowedRun {
