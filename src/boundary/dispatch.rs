@@ -76,9 +76,9 @@ impl Proposals {
                 Err(Stopped::Fault(fault)) => {
                     self.held_up.forget(id);
                     tracing::error!(proposal = %id, fault = %fault.id, "the crossing broke");
-                    // Before the claim, the proposal is still approved. Repeat the attempt with growing pauses until
-                    // the proposal expires. After the claim, the proposal never runs again, and the next start writes
-                    // its receipt.
+                    // Until the nonce is spent, the proposal stays approved. Repeat the attempt with growing pauses
+                    // until the proposal expires. After the nonce is spent, the proposal never runs again, and the next
+                    // start writes its receipt.
                     if self.crossing.capacity().is_closed() {
                         return;
                     }

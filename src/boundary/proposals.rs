@@ -441,7 +441,8 @@ impl Proposals {
         self.view(&self.row(id)?)
     }
 
-    /// Asks a run to stop, even if the run is claimed and has not begun. Returns false if the run is already over.
+    /// Asks a run to stop, even if its nonce is spent and the run has not begun. Returns false if the run is already
+    /// over.
     pub(super) fn stop_run(&self, id: &ProposalId) -> Result<bool, Stopped> {
         self.live.stop(id);
         let running = self.row(id)?.status == StoredStatus::Running;

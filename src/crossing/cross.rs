@@ -116,7 +116,8 @@ impl Crossing {
             let admitted = self.admit(verified)?;
             match self.consume(admitted).await? {
                 Claim::Consumed(consumed) => break *consumed,
-                // A new seal, denial, cancellation or epoch was committed between the verdict and the claim (rule R3).
+                // A new seal, denial, cancellation or epoch was committed after the verdict and before the nonce was
+                // spent (rule R3).
                 Claim::Moved(again) => accepted = again,
             }
             verdicts += 1;
@@ -149,7 +150,7 @@ impl Crossing {
     /// # Errors
     /// Returns `unknown-signer` (before any signature is verified), `bad-signature` or `malformed`.
     pub fn verify(&self, accepted: Accepted) -> Result<VerifiedRequest, Stopped> {
-        // Read the version before the state, so that the claim detects every later change.
+        // Read the version before the state, so that the transaction which spends the nonce detects every later change.
         let version = self.ledger.state().version;
         let sealed = self.state();
         let document = accepted.signed().clone().verify(|keyid| sealed.roster.key(keyid))?;
@@ -189,9 +190,10 @@ impl Crossing {
             .map_err(|e| about(e.into()))?;
         let count = quorum::count(verified.document().signatures(), &sealed.roster, &excluded, &held.rules, now);
         let met = quorum::decide(&held.rules, &count).map_err(|e| about(e.into()))?;
-        // Check the window early. The claim checks the window again, with the clock of the store.
+        // Check the window early. The transaction that spends the nonce checks the window again, with the clock of the
+        // store.
         let within = check_window(signed, now, None).map_err(|e| about(e.into()))?;
-        // The claim checks for denials in its own transaction.
+        // The transaction that spends the nonce checks for denials.
         let counted: Vec<_> = met.approvers().iter().filter_map(|name| sealed.roster.approver(name)).collect();
         let window = Window {
             issued_at: signed.issued_at,

@@ -37,7 +37,7 @@ pub struct RunsInProgress {
 #[derive(Debug, Default)]
 struct Runs {
     living: HashMap<ProposalId, Arc<Recording>>,
-    /// Proposals whose runs were asked to stop after the claim and before the recording began.
+    /// Proposals whose runs were asked to stop after the nonce was spent and before the recording began.
     stopped_early: HashSet<ProposalId>,
 }
 
@@ -96,7 +96,7 @@ impl RunsInProgress {
         lock(&self.runs).living.get(proposal).cloned()
     }
 
-    /// Asks a claimed run to stop, even if the run has not begun yet.
+    /// Asks a run to stop, even if its nonce is spent and the run has not begun yet.
     pub fn stop(&self, proposal: &ProposalId) {
         let mut runs = lock(&self.runs);
         match runs.living.get(proposal) {

@@ -4,26 +4,35 @@
 //! parsed from bytes, and only the crossing creates a stage. So no check can be skipped, repeated or forged.
 //!
 //! ```compile_fail,E0308
-//! use countersign::crossing::{cross::Crossing, stage::Accepted}; async fn skip(crossing: &Crossing, accepted:
-//! Accepted) { let _ = crossing.consume(accepted).await; // `consume` needs an `Admitted`, because an `Accepted` is not
-//! verified yet }
+//! use countersign::crossing::{cross::Crossing, stage::Accepted};
+//! async fn skip(crossing: &Crossing, accepted: Accepted) {
+//!     let _ = crossing.consume(accepted).await; // `consume` needs the verdict `Admitted`, not an `Accepted`
+//! }
 //! ```
 //! ```compile_fail,E0382
-//! use countersign::crossing::{cross::Crossing, stage::Consumed}; async fn twice(crossing: &Crossing, consumed:
-//! Consumed) { crossing.run(consumed).await; crossing.run(consumed).await; // the first call has moved `consumed`, so
-//! one consumption causes one run }
+//! use countersign::crossing::{cross::Crossing, stage::Consumed};
+//! async fn twice(crossing: &Crossing, consumed: Consumed) {
+//!     crossing.run(consumed).await;
+//!     crossing.run(consumed).await; // the first call has moved `consumed`, so one consumption causes one run
+//! }
 //! ```
 //! ```compile_fail,E0451
-//! use countersign::crossing::stage::{Accepted, Verified}; fn forge(accepted: Accepted) -> Verified { Verified {
-//! accepted } // the fields are private }
+//! use countersign::crossing::stage::{Accepted, Verified};
+//! fn forge(accepted: Accepted) -> Verified {
+//!     Verified { accepted } // the fields are private
+//! }
 //! ```
 //! ```compile_fail,E0599
-//! use countersign::crossing::stage::Admitted; fn copy(admitted: &Admitted) -> Admitted { admitted.clone() // a verdict
-//! can't be cloned }
+//! use countersign::crossing::stage::Admitted;
+//! fn copy(admitted: &Admitted) -> Admitted {
+//!     admitted.clone() // a verdict can't be cloned
+//! }
 //! ```
 //! ```compile_fail,E0277
-//! use countersign::crossing::stage::Admitted; fn from_bytes(bytes: &[u8]) -> Admitted {
-//! serde_json::from_slice(bytes).unwrap() // a verdict can't be parsed from bytes }
+//! use countersign::crossing::stage::Admitted;
+//! fn from_bytes(bytes: &[u8]) -> Admitted {
+//!     serde_json::from_slice(bytes).unwrap() // a verdict can't be parsed from bytes
+//! }
 //! ```
 
 use std::sync::Arc;

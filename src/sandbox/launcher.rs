@@ -56,7 +56,8 @@ pub fn main() -> ExitCode {
 }
 
 fn service() -> Option<OwnedFd> {
-    // Close inherited descriptors before this process opens any, because the service may have leaked descriptors.
+    // Close inherited descriptors before this process opens its own descriptors, because the service may have leaked
+    // descriptors.
     syscalls::close_from(3).ok()?;
     let socket = std::io::stdin().as_fd().try_clone_to_owned().ok()?;
     let peer = rustix::net::sockopt::socket_peercred(&socket).ok()?;

@@ -304,7 +304,8 @@ impl FollowedRun {
     }
 
     /// Kills the run. If the run has a pid namespace, the death of the first process kills all other processes. On the
-    /// host's root file system, the first process must kill the other processes, because they would survive its death.
+    /// host's root file system, the first process must kill the other processes, because the other processes would
+    /// survive the death of the first process.
     fn kill(&self, control: &mut UnixStream) {
         let _ = control.write_all(&[KILL]);
         if self.form == RunForm::Namespaces

@@ -15,7 +15,7 @@ pub(super) fn read(node: &YamlNode, is_sealed: bool, of_all: bool, flaws: &mut V
     let own = if is_sealed { [&own[..], &LATER].concat() } else { own };
     node.closed_map("a sandbox rule", &own, if is_sealed { &[] } else { &LATER }, flaws);
     let says_more = node.entries().iter().any(|(key, _)| LATER.contains(&key.name.as_str()));
-    // A step declares its needs with the same keys, so the same parser reads both.
+    // A step declares its needs with the same keys, so the same parser reads the declarations and the rule.
     let (mut most, mut may_be_off) = (DeclaredSandbox::default(), None);
     for (key, value) in node.entries() {
         let known = SandboxPermission::ALL.into_iter().find(|permission| permission.rule_key() == key.name);
