@@ -23,7 +23,7 @@ use crate::store::message::{AdvanceStop, ProposalQuery, ProposalStep, StoredStat
 /// Interval between two attempts to start a run while no capacity is free. If another run ends earlier, the next
 /// attempt begins at once.
 const RETRY: Duration = Duration::from_secs(2);
-/// Maximum interval between two attempts to start a run. The interval grows up to this maximum if faults are repeated.
+/// Maximum interval between two attempts to start a run. After each fault, the interval grows up to this maximum.
 const RAREST_RETRY: Duration = Duration::from_secs(60);
 
 impl Proposals {

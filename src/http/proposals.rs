@@ -33,7 +33,7 @@ const MAX_PAGE: usize = 100;
 /// Members of a proposal that this version does not support yet.
 const LATER: [(&str, &str); 3] = [("session", "sessions"), ("artifacts", "artifacts"), ("grant", "grants")];
 
-/// Codes with which the boundary may refuse a signed statement.
+/// Codes of the refusals with which the boundary may answer a signed statement.
 pub(super) const JUDGED: &[Code] = &[
     Code::StepChanged,
     Code::InvalidParams,

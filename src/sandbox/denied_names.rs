@@ -171,8 +171,8 @@ const PAUSE: Duration = Duration::from_millis(25);
 /// Maximum time between two changes that may have the same timestamp, in nanoseconds. Kernels before 6.13 update
 /// timestamps once per tick, at most every 10 ms.
 const TICK: i128 = 20_000_000;
-/// Minimum distance of a timestamp into the future, in nanoseconds, at which the timestamp must come from another
-/// clock.
+/// Maximum distance of a timestamp into the future, in nanoseconds. If the distance is larger, the timestamp comes from
+/// another clock.
 const AHEAD: i128 = 1_000_000_000;
 
 /// Returns nanoseconds since the epoch.

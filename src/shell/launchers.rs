@@ -89,7 +89,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
             Some(mark) => options.rest.iter().map(|word| word.replaced(mark)).collect(),
             None => options.rest.to_vec(),
         };
-        // With `-n` and similar options, `xargs` either ignores the replacement string or these options. So the walk
+        // With `-n` and similar options, `xargs` ignores either the replacement string or these options. So the walk
         // reads the command for both cases.
         if mark.is_none() || options.has(&["n", "L", "l", "max-args", "max-lines"]) {
             words.push(Word::unknown(self.name.at));
