@@ -24,7 +24,7 @@ use crate::record::validity::Timestamp;
 use crate::store::ledger::Ledger;
 use crate::trust::trusted_roster::KeyHolder;
 
-/// The prefix of every bearer token, so that scanners find a leaked token.
+/// The prefix of every bearer token. The fixed prefix allows secret scanners to find a leaked token.
 const BEARER_PREFIX: &str = "cst_";
 /// The DSSE payload type of a challenge. Because of this payload type, a signature over a challenge is never valid for
 /// a statement.

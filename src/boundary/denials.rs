@@ -67,7 +67,8 @@ impl Proposals {
         let now = self.crossing.now();
         match &known {
             Some(row) if is_over(row.status) => return Err(wrong_state(row).into()),
-            // If the clock is ahead of the log, the boundary treats no window as over.
+            // If the clock is ahead of the log, the clock may be wrong. In this case, the boundary treats no window as
+            // over.
             None if now >= signed.expires_at && self.ledger.clock_ahead().is_none() => {
                 let detail = format!("the window ended at {}, so the statement can't run any more", signed.expires_at);
                 return Err(Refusal::new(Code::Expired, detail).into());
@@ -96,7 +97,7 @@ impl Proposals {
         Ok(DenialsView { digest: *digest, denials: denials.collect() })
     }
 
-    /// Returns the denial if keys of the roster signed the denial and its authorization is for this boundary.
+    /// Returns the denial if keys of the roster signed the denial and if the denied authorization is for this boundary.
     fn verify_denial(
         &self,
         envelope: &Envelope,

@@ -1,8 +1,8 @@
 //! Sends approved proposals to the crossing, and repeats failed attempts. The boundary repeats the attempt for each
 //! proposal, even after a restart, until the proposal has run or can no longer run.
 //!
-//! The queue contains bytes and signatures, but no verdicts (R4). If a person writes a row into the database by hand,
-//! the boundary verifies the row like any other envelope and refuses an invalid row.
+//! The queue contains bytes and signatures, but no verdicts (rule R4). If a person writes a row into the database by
+//! hand, the boundary verifies the row like any other envelope and refuses an invalid row.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,7 @@ use crate::store::message::{AdvanceStop, ProposalQuery, ProposalStep, StoredStat
 /// Interval between two attempts to start a run while no capacity is free. If another run ends earlier, the next
 /// attempt begins at once.
 const RETRY: Duration = Duration::from_secs(2);
-/// Maximum interval between two attempts to start a run after faults.
+/// Maximum interval between two attempts to start a run. After each fault, the interval grows up to this maximum.
 const RAREST_RETRY: Duration = Duration::from_secs(60);
 
 impl Proposals {
@@ -56,8 +56,8 @@ impl Proposals {
         }
     }
 
-    /// Sends an approved proposal to the crossing. If the capacity or the sandbox is missing, the task waits until the
-    /// proposal expires.
+    /// Sends an approved proposal to the crossing. If no capacity is free or the sandbox is not available, the task
+    /// waits, but only until the proposal expires.
     async fn dispatch(self: Arc<Self>, id: ProposalId) {
         self.try_until_over(&id).await;
         self.held_up.forget(&id);
@@ -76,9 +76,9 @@ impl Proposals {
                 Err(Stopped::Fault(fault)) => {
                     self.held_up.forget(id);
                     tracing::error!(proposal = %id, fault = %fault.id, "the crossing broke");
-                    // Before the claim, the proposal is still approved. Repeat the attempt with growing pauses until
-                    // the proposal expires. After the claim, the proposal never runs again, and the next start writes
-                    // its receipt.
+                    // Until the nonce is spent, the proposal stays approved. Repeat the attempt with growing pauses
+                    // until the proposal expires. After the nonce is spent, the proposal never runs again, and the next
+                    // start writes its receipt.
                     if self.crossing.capacity().is_closed() {
                         return;
                     }
@@ -114,12 +114,13 @@ impl Proposals {
         let payload = self.payload(id)?;
         let mut stored = self.ledger.signatures(id).map_err(|e| fault(&e))?;
         // Remove the signatures of signers who are no longer in the roster. The remaining signatures may still meet the
-        // quorum (R2).
+        // quorum (rule R2).
         let sealed = self.crossing.state();
         stored.retain(|one| sealed.roster.key(&one.keyid).is_some());
         let bytes: usize = stored.iter().map(|one| one.sig.len()).sum();
         if stored.len() > MAX_SIGNATURES || bytes > MAX_SIGNATURE_BYTES {
-            // The proposal has more signatures than an envelope may have. Select enough of the signatures that count.
+            // The proposal has more signatures than an envelope may contain. Select as few signatures as the quorum
+            // needs.
             let most = if bytes > MAX_SIGNATURE_BYTES { 0 } else { MAX_SIGNATURES };
             let signed = Statement::<Authorization>::from_payload(&payload)?.predicate;
             let (held, excluded) = self.quorum_of(&sealed, &signed)?;

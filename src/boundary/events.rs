@@ -22,8 +22,8 @@ use crate::record::receipt::Receipt;
 use crate::record::stream_name::StreamName;
 use crate::store::message::{Proposal, StoredStatus};
 
-/// Interval between two checks of the state, in the time after the claim and before the recording begins. The checks
-/// are needed because a reader could miss a change in this time.
+/// Interval between two checks of the proposal's state, in the time after the nonce is spent and before the recording
+/// begins. The checks are needed because a reader could miss a change in this time.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// A reader of a proposal's events.
@@ -99,8 +99,8 @@ impl Events {
                 Ok(false) => {
                     let recording = self.proposals.live.find(&self.id);
                     match recording.map(|recording| recording.changes()) {
-                        // Wait for output. Check once more before the wait, because a piece may have arrived just
-                        // before the wait.
+                        // Check for output once more before the wait, because a piece may have arrived after the
+                        // previous check.
                         Some(mut output) => {
                             if self.advance().is_ok_and(|more| more) {
                                 continue;
@@ -141,8 +141,7 @@ impl Events {
                         self.ready.push_back(output(piece));
                         Ok(true)
                     }
-                    // The recording is dropped when the receipt is durable. The last events are sent after the drop of
-                    // the recording.
+                    // The recording is dropped when the receipt is durable. After this drop, the last events are sent.
                     NextPiece::NotYet | NextPiece::End => Ok(false),
                 }
             }
@@ -177,8 +176,8 @@ impl Events {
             *began = true;
             self.ready.push_back(Event::Status { status: ProposalStatus::Pending, code: None });
         }
-        // Signatures are accepted only while the proposal is pending, so the number of signatures is final after this
-        // status.
+        // Signatures are accepted only while the proposal is pending. After the status `pending`, the number of
+        // signatures is final.
         let stored = self.proposals.ledger.signatures(&self.id).map_err(|e| fault(&e))?;
         for signature in stored.iter().skip(*signatures) {
             self.ready.push_back(Event::Signature { approver: signature.person.clone() });

@@ -32,12 +32,13 @@ use crate::record::token::Scope;
 use crate::store::ledger::Ledger;
 use crate::store::message::{Proposal, ProposalQuery, Retention, StoredStatus};
 
-/// Maximum number of finished runs of a step in which the boundary searches for the last success.
+/// Maximum number of finished runs that the boundary reads to find the last success of a step.
 const LOOK_BACK: usize = 50;
-/// Maximum number of runs with the same output in which the boundary searches for a run that the caller may see.
+/// Maximum number of runs that the boundary checks if several runs recorded the same output. The check stops at the
+/// first run that the caller may see.
 const RUNS_OF_OUTPUT: usize = 100;
 
-/// The parts of an earlier seal that bundles under this seal need.
+/// The parts of an earlier seal that the bundles under the earlier seal need.
 struct Earlier {
     index: u64,
     keys: Vec<KeyId>,
@@ -50,7 +51,8 @@ struct Earlier {
 enum Within<'a> {
     /// The log of this boundary, which grows and has a signed checkpoint for each new size.
     Own(&'a Ledger),
-    /// A closed log, which this log continues. A restore closed this log, so its checkpoints do not change.
+    /// A closed log, which the boundary's own log continues. A restore closed the log, so the checkpoints of the closed
+    /// log do not change.
     Closed(&'a Ledger),
 }
 
@@ -67,8 +69,8 @@ impl<'a> Within<'a> {
 #[derive(Debug, Default)]
 pub struct CheckpointProofs(Mutex<(String, HashMap<u64, Arc<str>>)>);
 
-/// Maximum number of proofs in memory. A limit is needed because the checkpoint of a closed log never changes, so its
-/// proofs are never replaced.
+/// Maximum number of proofs in memory. A limit is needed because the checkpoint of a closed log never changes, so the
+/// proofs for a closed log are never replaced.
 const MOST_PROOFS: usize = 256;
 
 impl CheckpointProofs {
@@ -102,7 +104,7 @@ pub struct Evidence {
     crossing: Arc<Crossing>,
     proposals: Arc<Proposals>,
     ledger: Ledger,
-    /// The closed logs, which this log continues. Callers can still read the receipts of closed logs.
+    /// The closed logs, which the current log continues. Callers can still read the receipts of closed logs.
     closed: Vec<Ledger>,
     key: Arc<BoundaryKey>,
     witnesses: Arc<Witnessing>,
@@ -119,7 +121,7 @@ pub struct EvidenceParts {
     pub proposals: Arc<Proposals>,
     /// The store.
     pub ledger: Ledger,
-    /// The closed logs, which this log continues.
+    /// The closed logs, which the current log continues.
     pub closed: Vec<Ledger>,
     /// The boundary's key.
     pub key: Arc<BoundaryKey>,
@@ -296,7 +298,7 @@ impl Evidence {
         self.assemble(log, logged.index, &parts)
     }
 
-    /// Returns the bundle of a run that just ended, for the caller that sent its envelope.
+    /// Returns the bundle of a run that just ended, for the caller that sent the envelope of the run.
     ///
     /// # Errors
     /// Returns an error if the store can't be read.
@@ -402,7 +404,7 @@ impl Evidence {
         Ok(self.output_in(caller, digest)?.1)
     }
 
-    /// Returns the log with the run that recorded an output, and the length of the output.
+    /// Returns the length of an output, and the log that contains the run that recorded the output.
     fn output_in(&self, caller: &Caller, digest: &Blake3Digest) -> Result<(&Ledger, u64), Stopped> {
         demand_somebody(caller)?;
         let mut gone = None;
@@ -426,7 +428,8 @@ impl Evidence {
         }
     }
 
-    /// Returns the refusal for an output that is no longer stored, with the facts that its receipt still states.
+    /// Returns the refusal for an output that is no longer stored. The refusal contains the facts about the output that
+    /// the receipt still states.
     fn gone_output(&self, ledger: &Ledger, row: &Proposal, digest: &Blake3Digest) -> Result<Refusal, Stopped> {
         let id = row.core.id.receipt();
         let index = row.receipt.ok_or_else(|| fault(&format!("the run of the output {digest} has no receipt")))?;
@@ -448,7 +451,8 @@ impl Evidence {
     /// be too large for memory.
     ///
     /// # Errors
-    /// Returns the same refusals as [`Self::output_size`]. Returns a fault if the output has fewer bytes.
+    /// Returns the same refusals as [`Self::output_size`]. Returns a fault if the output ends before the end of
+    /// `range`.
     pub fn output(&self, caller: &Caller, digest: &Blake3Digest, range: Range<u64>) -> Result<Vec<u8>, Stopped> {
         let (ledger, _) = self.output_in(caller, digest)?;
         let wanted = range.end.saturating_sub(range.start);
@@ -471,7 +475,7 @@ impl Evidence {
             .ok_or_else(|| Refusal::new(Code::NotFound, "the log is empty").into())
     }
 
-    /// Returns a hash tile of the log, which all callers may read.
+    /// Returns a hash tile of the log. All callers may read hash tiles.
     ///
     /// # Errors
     /// Returns `not-found` if the tile is beyond the end of the log.
@@ -507,7 +511,7 @@ impl Evidence {
     /// may read the proof.
     ///
     /// # Errors
-    /// Returns `not-found` if the log has fewer entries, or if `old` is larger than `new`.
+    /// Returns `not-found` if the log has fewer than `new` entries, or if `old` is larger than `new`.
     pub fn consistency_proof(&self, old: u64, new: u64) -> Result<Vec<merkle::Hash>, Stopped> {
         let detail = format!("the log has no sizes {old} and {new} in this order");
         let path = self.ledger.consistency(old, new).map_err(|e| fault(&e))?;

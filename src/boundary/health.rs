@@ -1,4 +1,4 @@
-//! The health report for operators, which states whether the boundary accepts and runs proposals.
+//! The health report for operators. The report states if the boundary accepts and runs proposals.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -113,7 +113,8 @@ impl Health {
         self.notes.lock().beyond.clone()
     }
 
-    /// Returns the health report, which states if the boundary accepts and runs proposals, with notes for an operator.
+    /// Returns the health report. The report states if the boundary accepts and runs proposals, and contains notes for
+    /// an operator.
     #[must_use]
     pub fn ready(&self) -> Ready {
         let probe = self.sandbox.probe();
@@ -199,7 +200,7 @@ fn quorums_out_of_reach(sealed: &Sealed, now: Timestamp) -> Vec<String> {
             false
         }
     });
-    // Many proposers lack the same approvals because of the same cause. Report that reason once.
+    // Many proposers may lack approvals for the same reason. Report each reason once.
     let mut by_cause: Vec<Cause<'_>> = Vec::new();
     for proposer in proposers(sealed) {
         let tokens = Tokens::Sealed(&sealed.tokens, now);

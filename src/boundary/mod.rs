@@ -78,7 +78,7 @@ pub struct BoundaryParts {
     pub limits: CapacityLimits,
     /// The times for which data that is not evidence is stored.
     pub retention: Retention,
-    /// The closed logs, which this log continues.
+    /// The closed logs, which the current log continues.
     pub closed: Vec<Ledger>,
     /// Time and randomness.
     pub surroundings: Surroundings,

@@ -103,8 +103,8 @@ impl Proposals {
         Self { crossing, ledger, live, changes, held_up, sandbox, refusals, retention, surroundings }
     }
 
-    /// Creates a statement for signatures, unless the same statement already exists. Returns the proposal, and true if
-    /// the statement is new.
+    /// Creates a statement that approvers can sign, unless the same statement already exists. Returns the proposal, and
+    /// true if the statement is new.
     ///
     /// # Errors
     /// Returns `unknown-step`, `step-changed`, `policy-denied`, `invalid-params`, `nonce-replayed` if the nonce was
@@ -140,7 +140,7 @@ impl Proposals {
             );
             return Err(Refusal::new(Code::StepChanged, detail).at("/step", "another definition is sealed").into());
         }
-        // A `deny` in the policy is final, so no signature can change the denial. Refuse the proposal before approvers
+        // A `deny` in the policy is final, so no signature can allow the run. Refuse the proposal before approvers
         // sign.
         let permissions =
             held.asked().clone().map_err(|denied| Refusal::new(Code::PolicyDenied, denied.to_string()))?;
@@ -441,7 +441,8 @@ impl Proposals {
         self.view(&self.row(id)?)
     }
 
-    /// Asks a run to stop, even if the run is claimed and has not begun. Returns false if the run is already over.
+    /// Asks a run to stop, even if its nonce is spent and the run has not begun. Returns false if the run is already
+    /// over.
     pub(super) fn stop_run(&self, id: &ProposalId) -> Result<bool, Stopped> {
         self.live.stop(id);
         let running = self.row(id)?.status == StoredStatus::Running;
@@ -620,7 +621,7 @@ fn core_of(authorization: &Authorization, payload: &[u8]) -> Result<Authorizatio
     })
 }
 
-/// Encodes the detail of a status, which consists of a code and a text.
+/// Encodes the detail of a status. The detail consists of a code and a text.
 pub(super) fn detail(code: Code, words: &str) -> Result<Vec<u8>, Stopped> {
     canonical::canonical_of(&RefusalView::new(code, words)).map_err(|e| fault(&e))
 }

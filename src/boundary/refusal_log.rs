@@ -1,4 +1,4 @@
-//! Refusals in the log, up to a limit for each principal and hour (R10).
+//! Refusals in the log, up to a limit for each principal and hour (rule R10).
 //!
 //! A refusal must not use much disk space. The boundary logs a signed entry only for an authenticated caller or a
 //! signature of a key in the roster. The entry contains digests instead of text, and the number of entries in an hour
@@ -34,7 +34,7 @@ const HOUR_S: i64 = 3600;
 /// Maximum number of log entries that the service reads at its start, to find the refusals of the current hour. The
 /// reading takes about a tenth of a second.
 const MOST_LOOKED_AT: usize = 100_000;
-/// Maximum number of attempts to log an entry with a new time, if other entries were logged first.
+/// Maximum number of attempts to log an entry. If another entry was logged first, the next attempt uses a new time.
 const MOST_TRIES: usize = 8;
 
 /// The refusals of the current hour.
@@ -123,7 +123,7 @@ impl Hour {
 }
 
 /// Returns the refusals of the current hour that the log contains. If the log can't be read, the returned value is
-/// empty, because the service can't work without the log.
+/// empty. An error is not needed here, because the service can't work without the log.
 pub(super) fn left(ledger: &Ledger) -> Refusals {
     let now = ledger.now();
     let began = Timestamp::from_unix(now.unix() / HOUR_S * HOUR_S);
@@ -177,7 +177,7 @@ impl RefusalLog {
         }
     }
 
-    /// Logs the summary of the previous hour, if no later refusal has caused the summary.
+    /// Logs the summary of the previous hour, unless the summary was already logged with a later refusal.
     pub async fn summarise_refusals(&self) {
         if let Some(counts) = self.refusals.due(self.crossing.now()) {
             self.log_summary(counts).await;

@@ -131,10 +131,9 @@ impl Witnesses {
         state.unable = unable;
     }
 
-    /// Returns the target checkpoint, or `None` if this witness has already cosigned the target. The function sets a
-    /// new target from `head` if the log has grown to `size` and no responding witness still needs time for the last
-    /// target. A witness needs time until the witness has cosigned the last target, for at most some seconds. So all
-    /// witnesses cosign the same checkpoints.
+    /// Returns the target checkpoint, or `None` if this witness has already cosigned the target. If the log has grown
+    /// to `size`, the function sets a new target from `head`. Before the new target is set, each responding witness
+    /// gets some seconds to cosign the last target. So all witnesses cosign the same checkpoints.
     ///
     /// # Errors
     /// Returns an error if the log can't be read.
@@ -375,7 +374,8 @@ impl Witnessing {
         self.witnesses.notes()
     }
 
-    /// Returns the witnesses of the roster in force that the boundary can ask. `/ready` names the others.
+    /// Returns the witnesses of the roster in force that the boundary can ask. `/ready` names the witnesses that the
+    /// boundary can't ask.
     #[must_use]
     pub fn witnesses_named(&self) -> Vec<NamedWitness> {
         let sealed = self.crossing.state();
@@ -490,8 +490,8 @@ fn body(old: u64, path: &[Hash], checkpoint: &str) -> String {
     text
 }
 
-/// Maximum number of cosigned checkpoints in memory. The boundary stores several cosigned checkpoints, because the
-/// newest checkpoint may not have its cosignatures yet when a bundle needs them.
+/// Maximum number of cosigned checkpoints in memory. The boundary stores several cosigned checkpoints, because a bundle
+/// may need cosignatures before the newest checkpoint has cosignatures.
 const KEPT_HEADS: usize = 16;
 /// Maximum time that all witnesses wait for a slow witness before the boundary chooses the next target.
 const PATIENCE_S: i64 = 5;

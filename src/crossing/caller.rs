@@ -25,8 +25,8 @@ impl Caller {
         Self { name: None, scopes: Vec::new(), patterns: Vec::new(), by_token: false }
     }
 
-    /// Returns a caller with these scopes, which apply to the steps that match the patterns. An empty list of patterns
-    /// means every step.
+    /// Returns a caller with these scopes. The scopes apply only to the steps that match the patterns. An empty list of
+    /// patterns means every step.
     #[must_use]
     pub fn new(name: Name, scopes: Vec<Scope>, patterns: &[String]) -> Self {
         // The patterns were checked when the token was created. If a later version stored a pattern that this version

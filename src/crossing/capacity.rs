@@ -37,7 +37,8 @@ pub struct Capacity {
     outputs: Outputs,
 }
 
-/// The capacity that is reserved for one run (a permit and disk space). The reserved capacity is released on drop.
+/// The capacity that is reserved for one run (a permit and disk space). The capacity is released when the value is
+/// dropped.
 #[derive(Debug)]
 pub struct Room {
     bytes: u64,

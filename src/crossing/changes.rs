@@ -48,7 +48,7 @@ impl Changes {
     }
 }
 
-/// If the list has more entries than this number, the entries without a waiting task are removed.
+/// Number of entries of [`Changes`] above which the entries without a waiting task are removed.
 const SWEEP_AT: usize = 1024;
 
 #[cfg(test)]

@@ -116,7 +116,8 @@ impl Crossing {
             let admitted = self.admit(verified)?;
             match self.consume(admitted).await? {
                 Claim::Consumed(consumed) => break *consumed,
-                // R3: A new seal, denial, cancellation or epoch was committed between the verdict and the claim.
+                // A new seal, denial, cancellation or epoch was committed after the verdict and before the nonce was
+                // spent (rule R3).
                 Claim::Moved(again) => accepted = again,
             }
             verdicts += 1;
@@ -149,20 +150,20 @@ impl Crossing {
     /// # Errors
     /// Returns `unknown-signer` (before any signature is verified), `bad-signature` or `malformed`.
     pub fn verify(&self, accepted: Accepted) -> Result<VerifiedRequest, Stopped> {
-        // Read the version before the state, so that the claim detects every later change.
+        // Read the version before the state, so that the transaction which spends the nonce detects every later change.
         let version = self.ledger.state().version;
         let sealed = self.state();
         let document = accepted.signed().clone().verify(|keyid| sealed.roster.key(keyid))?;
         Ok(VerifiedRequest::new(accepted, document, sealed, version))
     }
 
-    /// Checks the request against the state that is in force now (R2), not against the state at the time of the
+    /// Checks the request against the state that is in force now (rule R2), not against the state at the time of the
     /// proposal.
     ///
     /// # Errors
-    /// Returns the refusal of the first check that fails, in the order of R1.
+    /// Returns the refusal of the first check that fails, in the order of rule R1.
     pub fn admit(&self, verified: VerifiedRequest) -> Result<Admitted, Stopped> {
-        // If the clock is ahead, valid authorizations would look expired and would be refused forever.
+        // With a clock that is ahead of the log, valid authorizations would look expired and would be refused forever.
         let clock = self.demand_clock()?;
         let sealed = verified.sealed().clone();
         let signed = verified.document().predicate();
@@ -189,9 +190,10 @@ impl Crossing {
             .map_err(|e| about(e.into()))?;
         let count = quorum::count(verified.document().signatures(), &sealed.roster, &excluded, &held.rules, now);
         let met = quorum::decide(&held.rules, &count).map_err(|e| about(e.into()))?;
-        // Check the window early. The claim checks the window again, with the clock of the store.
+        // Check the window early. The transaction that spends the nonce checks the window again, with the clock of the
+        // store.
         let within = check_window(signed, now, None).map_err(|e| about(e.into()))?;
-        // The claim checks for denials in its own transaction.
+        // The transaction that spends the nonce checks for denials.
         let counted: Vec<_> = met.approvers().iter().filter_map(|name| sealed.roster.approver(name)).collect();
         let window = Window {
             issued_at: signed.issued_at,
@@ -234,9 +236,9 @@ impl Crossing {
     /// Spends the nonce at most once, in one durable commit that requires the same state as the verdict.
     ///
     /// # Errors
-    /// Returns `too-large` if the receipt could not be written, `nonce-replayed` with the earlier proposal (and its
-    /// receipt, if a receipt exists), `expired`, `denied`, `busy` and other refusals. If the function returns a
-    /// refusal, the store is unchanged.
+    /// Returns `too-large` if the receipt of the run could exceed its maximum size, `nonce-replayed` with the earlier
+    /// proposal (and its receipt, if a receipt exists), `expired`, `denied`, `busy` and other refusals. If the function
+    /// returns a refusal, the store is unchanged.
     pub async fn consume(&self, admitted: Admitted) -> Result<Claim, Stopped> {
         let document = admitted.document();
         let signed = document.predicate();
@@ -403,7 +405,7 @@ impl Crossing {
     }
 
     /// Makes the output and then the receipt durable. Readers can see the output and the receipt only after both are
-    /// durable (R5).
+    /// durable (rule R5).
     ///
     /// # Errors
     /// Returns only a fault, never a refusal. After a fault, the next start writes a receipt with outcome `unknown`.
@@ -452,7 +454,7 @@ impl Crossing {
 
     /// Returns the time that the crossing uses for every decision. The returned time is the time of the clock, but
     /// never earlier than the time of the last log entry. So a clock that was set back neither makes expired
-    /// authorizations valid nor stops new runs (R7).
+    /// authorizations valid nor stops new runs (rule R7).
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.ledger.now()

@@ -37,12 +37,13 @@ pub struct RunsInProgress {
 #[derive(Debug, Default)]
 struct Runs {
     living: HashMap<ProposalId, Arc<Recording>>,
-    /// Proposals whose runs were asked to stop after the claim and before the recording began.
+    /// Proposals whose runs were asked to stop after the nonce was spent and before the recording began.
     stopped_early: HashSet<ProposalId>,
 }
 
-/// A run in progress, with its recording. On drop, the run is removed from the list, because the store then has the
-/// output of the run. A reader with a handle to the recording can still read all of the output.
+/// A run in progress, with its recording. When the value is dropped, the run is removed from [`RunsInProgress`],
+/// because the store then has the output of the run. A reader with a handle to the recording can still read all of the
+/// output.
 #[derive(Debug)]
 pub struct RunInProgress {
     proposal: ProposalId,
@@ -95,7 +96,7 @@ impl RunsInProgress {
         lock(&self.runs).living.get(proposal).cloned()
     }
 
-    /// Asks a claimed run to stop, even if the run has not begun yet.
+    /// Asks a run to stop, even if its nonce is spent and the run has not begun yet.
     pub fn stop(&self, proposal: &ProposalId) {
         let mut runs = lock(&self.runs);
         match runs.living.get(proposal) {

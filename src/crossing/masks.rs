@@ -14,8 +14,8 @@ use crate::record::profile::Profile;
 use crate::store::ledger::Ledger;
 use crate::store::message::{ProposalQuery, StoredStatus};
 
-/// Number of earlier runs of the step whose receipts are read. Runs with another profile are skipped, so one receipt
-/// may not be enough.
+/// Maximum number of earlier receipts of the step that are read. One receipt may not be enough, because receipts of
+/// runs with another profile are skipped.
 const LOOKED_AT: usize = 8;
 
 /// Returns the enforcement facts of a run, with the number of names that the previous run masked. The number is added

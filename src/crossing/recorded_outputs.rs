@@ -16,8 +16,8 @@ use crate::store::message::{MAX_INLINE_BYTES, OutputRow};
 #[derive(Debug, Clone)]
 pub struct Outputs {
     directory: PathBuf,
-    /// Names of files that runs have claimed, because the store has no row with the names yet. Without an entry in this
-    /// list, a new file would look unused.
+    /// Names of new files of runs, until the store has rows with these names. Without this map, a new file without a
+    /// row would look unused.
     kept: Arc<Mutex<BTreeMap<Blake3Digest, usize>>>,
 }
 
@@ -95,7 +95,7 @@ impl Outputs {
                 })?;
                 Some(data)
             } else {
-                // First claim the name, so that no sweep removes an existing file after the following check.
+                // First add the name to the map, so that no sweep removes an existing file after the following check.
                 kept.claim(stream.blake3);
                 self.write(&path(&stream.blake3), name, recording)?;
                 None
@@ -105,7 +105,7 @@ impl Outputs {
         Ok(kept)
     }
 
-    /// Removes a file that no row names, unless a run has claimed the name.
+    /// Removes a file that no row names, unless the file belongs to a run whose rows are not stored yet.
     ///
     /// # Errors
     /// Returns an error if the file can't be removed or the store can't be read.

@@ -1,8 +1,8 @@
 //! Recovery after a crash. The recovery writes a receipt with outcome `unknown` for each consumption without a receipt.
 //! Nothing runs again.
 //!
-//! Only a service that has the lock of the store runs the recovery, before the service accepts requests. Processes of
-//! the previous service have ended before the recovery, because their pipe closed when that service ended.
+//! Only a service that has the lock of the store runs the recovery, before the service accepts requests. The processes
+//! of earlier runs have already ended, because their pipe closed when the previous service ended.
 
 use std::sync::Arc;
 

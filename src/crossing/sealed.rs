@@ -68,7 +68,7 @@ pub struct SealDraft {
     pub seal: Seal,
     /// The blobs that the seal names, by digest.
     pub blobs: Vec<(BlobDigest, Vec<u8>)>,
-    /// The sealed steps, which later reads of the seal can share.
+    /// The sealed steps. Later reads of the seal can share these steps in memory.
     pub registry: Registry,
 }
 
@@ -298,7 +298,7 @@ fn canonical_tokens(tokens: &[SealedToken]) -> Result<Vec<u8>, canonical::Canoni
 }
 
 impl SealDraft {
-    /// Returns true if this draft has the same content as `sealed`, except its number and time.
+    /// Returns true if this draft and `sealed` have the same content. The comparison ignores the numbers and the times.
     #[must_use]
     pub fn same_as(&self, sealed: &Seal) -> bool {
         let state = |seal: &Seal| {
@@ -448,7 +448,7 @@ fn rosters_of(
     find: impl FnOnce(&BlobDigest) -> Result<Vec<u8>, SealError>,
 ) -> Result<Chain, SealError> {
     let versions: Vec<Envelope> = match &seal.rosters {
-        // The roster has only version 1. The first version is unsigned, because people trust its digest.
+        // The roster has only version 1. Version 1 needs no signature, because verifiers pin its digest.
         None => vec![Envelope::new(payload, Vec::new())],
         Some(digest) => {
             let bytes = find(digest)?;
@@ -517,7 +517,7 @@ mod tests {
         material.draft(basis, Timestamp::from_unix(1_800_000_000))
     }
 
-    /// Returns a list with one token, which has `bytes` bytes.
+    /// Returns a list with one token of `bytes` bytes.
     fn tokens(bytes: usize) -> Vec<SealedToken> {
         let token = |patterns| SealedToken {
             name: "agent".parse().expect("a name"),

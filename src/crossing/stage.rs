@@ -6,32 +6,32 @@
 //! ```compile_fail,E0308
 //! use countersign::crossing::{cross::Crossing, stage::Accepted};
 //! async fn skip(crossing: &Crossing, accepted: Accepted) {
-//!     let _ = crossing.consume(accepted).await; // expected `Admitted`: signatures and rules are unchecked
+//!     let _ = crossing.consume(accepted).await; // `consume` needs the verdict `Admitted`, not an `Accepted`
 //! }
 //! ```
 //! ```compile_fail,E0382
 //! use countersign::crossing::{cross::Crossing, stage::Consumed};
 //! async fn twice(crossing: &Crossing, consumed: Consumed) {
 //!     crossing.run(consumed).await;
-//!     crossing.run(consumed).await; // use of moved value: one consumption, one run
+//!     crossing.run(consumed).await; // the first call has moved `consumed`, so one consumption causes one run
 //! }
 //! ```
 //! ```compile_fail,E0451
 //! use countersign::crossing::stage::{Accepted, VerifiedRequest};
 //! fn forge(accepted: Accepted) -> VerifiedRequest {
-//!     VerifiedRequest { accepted } // private fields, and more of them
+//!     VerifiedRequest { accepted } // the fields are private
 //! }
 //! ```
 //! ```compile_fail,E0599
 //! use countersign::crossing::stage::Admitted;
 //! fn copy(admitted: &Admitted) -> Admitted {
-//!     admitted.clone() // a verdict is not cloned
+//!     admitted.clone() // a verdict can't be cloned
 //! }
 //! ```
 //! ```compile_fail,E0277
 //! use countersign::crossing::stage::Admitted;
 //! fn from_bytes(bytes: &[u8]) -> Admitted {
-//!     serde_json::from_slice(bytes).unwrap() // a verdict is never at rest
+//!     serde_json::from_slice(bytes).unwrap() // a verdict can't be parsed from bytes
 //! }
 //! ```
 
@@ -261,7 +261,7 @@ impl Consumed {
 pub(super) struct Closing {
     pub(super) claim: message::SpentNonce,
     pub(super) basis: ReceiptBasis,
-    /// The capacity that was reserved before the nonce was spent, until the receipt is durable.
+    /// The capacity that was reserved before the nonce was spent. The capacity is released when the receipt is durable.
     pub(super) room: Option<Room>,
 }
 

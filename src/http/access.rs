@@ -1,8 +1,8 @@
 //! Checks of the bearer token and of the headers Host and Origin.
 //!
-//! A browser page can point its own host name to this address (DNS rebinding). A request from a page with a false host
-//! name has this name in `Host`, so this module refuses the request. The service sends no CORS headers and ignores
-//! proxy headers (`X-Forwarded-*`).
+//! A hostile website can point its own host name to the address of this service (DNS rebinding). A browser then sends
+//! the host name of the website in `Host`, so this module refuses the request. The service sends no CORS headers and
+//! ignores proxy headers (`X-Forwarded-*`).
 
 use std::net::{IpAddr, SocketAddr};
 

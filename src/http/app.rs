@@ -69,8 +69,8 @@ pub(super) struct App {
     work: Arc<Semaphore>,
 }
 
-/// Number of work permits, which is larger than the possible number of connections. The shutdown takes all permits to
-/// wait for the end of all calls.
+/// Number of work permits. This number is larger than the possible number of connections. The shutdown takes all
+/// permits to wait for the end of all calls.
 pub(super) const MOST_WORK: u32 = 1 << 20;
 
 impl App {

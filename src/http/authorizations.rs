@@ -1,4 +1,4 @@
-//! Routes for complete envelopes, which were signed elsewhere and cross immediately.
+//! Routes for complete envelopes. A complete envelope was signed elsewhere, and its crossing begins immediately.
 
 use std::time::Duration;
 

@@ -47,7 +47,8 @@ pub(super) struct RouteCall {
     limited: Option<Stopped>,
     params: RawPathParams,
     query: Vec<(&'static str, String)>,
-    /// The mutex is never locked by two threads. The mutex makes the type `Sync`, because a body is not `Sync`.
+    /// Body of the request. The mutex is needed because a `Body` is not `Sync`. Two threads never lock the mutex at the
+    /// same time.
     body: Mutex<Body>,
 }
 

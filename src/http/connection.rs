@@ -40,7 +40,7 @@ const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 4 << 20;
 /// Maximum number of refused connections that get the answer 503 before they are closed.
 const TURNED_AWAY: usize = 64;
-/// Pause after the operating system could not accept a connection, because descriptors or memory are missing.
+/// Pause after the operating system could not accept a connection because of a lack of descriptors or memory.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 
 /// Answer for a connection above the maximum number.
@@ -343,7 +343,7 @@ mod tests {
         let mut fresh = TcpStream::connect(running.address).await.expect("connected");
         let mut busy = TcpStream::connect(running.address).await.expect("connected");
         ask(&mut busy, "/slow").await;
-        // During the pause, the request arrives before the service is stopped.
+        // The pause gives the request enough time to arrive before the service is stopped.
         sleep(Duration::from_millis(50)).await;
         running.stop.send(()).expect("it runs");
         assert!(answer(&mut busy).await.starts_with("HTTP/1.1 200"));

@@ -16,7 +16,7 @@ use crate::record::ident::ProposalId;
 
 /// Maximum body size in bytes, enough for a signed denial of 8 KiB and a statement of 20 KiB, both in base64.
 const MAX_BYTES: usize = 64 << 10;
-/// Codes with which the boundary may refuse a denial.
+/// Codes of the refusals with which the boundary may answer a denial.
 const CODES: &[Code] = &[
     Code::WrongBoundary,
     Code::UnknownSigner,

@@ -284,7 +284,8 @@ fn simple(event: &Event) -> Option<serde_json::Value> {
     }
 }
 
-/// Returns the exit code of the step, or the code that shells and the program `timeout` use for the same end.
+/// Returns the exit code of the step. If the step has no exit code, the function returns the code that shells or the
+/// program `timeout` use for the same outcome.
 fn exit_code(outcome: &Outcome) -> u16 {
     if let Some(code) = outcome.exit_code {
         return code.into();

@@ -32,7 +32,7 @@ pub struct Rates {
     /// Limit for each address of callers without a token. All addresses of one IPv6 /64 network share one limit, and
     /// all loopback addresses share one limit.
     pub peer: RateLimit,
-    /// Limit for each key, charged for new and verified signatures.
+    /// Limit for each key that signs. The key is charged for each new signature after the signature was verified.
     pub key: RateLimit,
 }
 
@@ -67,7 +67,7 @@ pub(super) enum RateKey<'a> {
 
 /// Cost of a failed authentication, as a number of calls.
 pub(super) const FAILED_AUTHENTICATION: u32 = 20;
-/// Maximum number of buckets, which need about 2 MB of memory.
+/// Maximum number of buckets. All buckets together need about 2 MB of memory.
 const MOST_BUCKETS: usize = 65_536;
 
 /// The table of buckets.
@@ -96,8 +96,8 @@ impl RateLimiter {
         })
     }
 
-    /// Takes `cost` from the bucket, whose value is the time when the bucket is full again (generic cell rate algorithm
-    /// of ATM).
+    /// Takes `cost` from the bucket. The value of a bucket is the time when the bucket is full again (generic cell rate
+    /// algorithm of ATM).
     fn take(&self, rate: RateLimit, place: u64, cost: u32, now: Duration) -> Result<(), u64> {
         if rate.per_second == 0 {
             return Ok(());

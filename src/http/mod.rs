@@ -188,7 +188,7 @@ fn note(method: &axum::http::Method, response: &Response, took: Duration) {
     }
 }
 
-/// Runs the handler, and catches a panic, which becomes a fault with an id.
+/// Runs the handler. If the handler panics, the function returns a fault with an id.
 async fn caught(answer: impl Future<Output = Result<Response, Infallible>>) -> Response {
     let mut answer = pin!(answer);
     let outcome = poll_fn(|context| {

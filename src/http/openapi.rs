@@ -109,7 +109,8 @@ fn operation(route: &Route, schemas: &mut SchemaGenerator) -> Value {
         words.push("malformed: the body's `Content-Type` is not application/json");
     }
     for (status, words) in refusals {
-        // The route `/ready` returns its own document with status 503.
+        // The map may already have this status as a reply, because the route `/ready` returns its own document with
+        // status 503.
         let at = replies.entry(status).or_insert_with(|| json!({"content": {}}));
         at["description"] = words.join(", ").into();
         at["content"][MEDIA_TYPE] = json!({"schema": problem});

@@ -1,4 +1,4 @@
-//! Routes of recorded outputs, which support range requests.
+//! Routes of recorded outputs. The routes support range requests.
 
 use std::io;
 

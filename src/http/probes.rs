@@ -1,4 +1,4 @@
-//! Routes for probes, which return the health, the readiness, the version and the OpenAPI document.
+//! Routes that return the health, the readiness, the version and the OpenAPI document.
 
 use axum::http::StatusCode;
 use schemars::SchemaGenerator;

@@ -15,7 +15,7 @@ use crate::record::code::Code;
 pub const MEDIA_TYPE: &str = "application/problem+json";
 /// The `type` of problem documents for internal faults.
 pub const FAULT: &str = "/problems/fault";
-/// Value of `Retry-After` in seconds for a `busy` refusal without a time.
+/// Value of `Retry-After`, in seconds, for a `busy` refusal that states no time.
 const BUSY_RETRY_S: u64 = 1;
 
 /// Returns the HTTP status of a refusal code. No other function maps codes to status values.
@@ -63,7 +63,8 @@ pub fn problem(stopped: &Stopped) -> Problem {
         Stopped::Refused(refusal) => Problem {
             kind: format!("/problems/{}", refusal.code.word()),
             title: refusal.code.title().to_owned(),
-            // Use the status of the case, because a retry for deleted content is useless.
+            // If the refusal has a special case, the case decides the status. For example, the status 410 tells a
+            // client that a retry for deleted content is useless.
             status: match refusal.case {
                 Some(RefusalCase::Gone) => StatusCode::GONE,
                 Some(RefusalCase::MediaType) => StatusCode::UNSUPPORTED_MEDIA_TYPE,

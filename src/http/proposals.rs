@@ -33,7 +33,7 @@ const MAX_PAGE: usize = 100;
 /// Members of a proposal that this version does not support yet.
 const LATER: [(&str, &str); 3] = [("session", "sessions"), ("artifacts", "artifacts"), ("grant", "grants")];
 
-/// Codes with which the boundary may refuse a signed statement.
+/// Codes of the refusals with which the boundary may answer a signed statement.
 pub(super) const JUDGED: &[Code] = &[
     Code::StepChanged,
     Code::InvalidParams,
@@ -192,7 +192,8 @@ async fn propose(mut call: RouteCall) -> HandlerResult {
     answer(if created { StatusCode::CREATED } else { StatusCode::OK }, &view)
 }
 
-/// Parses a proposal, and refuses a member that only a later version supports with a specific refusal.
+/// Parses a proposal. If the proposal has a member that only a later version supports, the function returns a specific
+/// refusal.
 fn read_wish(body: &[u8]) -> Result<Propose, Stopped> {
     let value = json::parse(body, MAX_PROPOSAL_BYTES).map_err(|error| unreadable(error.into()))?;
     if let Value::Object(members) = &value {

@@ -37,7 +37,7 @@ pub struct Route {
     pub segments: &'static [Field],
     /// Callers that may use the route. The boundary decides which data a caller may see.
     pub access: RouteAccess,
-    /// Fields that the query may have, because the service refuses any other field.
+    /// Fields that the query may have. The service refuses any other field.
     pub query: &'static [Field],
     /// Headers that the operation uses.
     pub headers: &'static [Field],

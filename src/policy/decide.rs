@@ -40,7 +40,7 @@ pub struct Flags {
     /// True for `--deny-all`, which denies everything that no list of the policy allows. `--deny-all` takes precedence
     /// over `allow_all` and the mode.
     pub deny_all: bool,
-    /// Values of `{repo}` and `{tmp}`, or `None` if patterns with these names match nothing.
+    /// Values of `{repo}` and `{tmp}`. If the value is `None`, patterns with `{repo}` or `{tmp}` match nothing.
     pub places: Option<PathVariables>,
     /// Function that resolves the symbolic links in the absolute path of a program. The function returns `None` if the
     /// program does not exist.
@@ -131,7 +131,8 @@ pub enum AppliedRule {
     Unlisted {
         /// The mode with its origin.
         mode: WithOrigin<Mode>,
-        /// True if a list allows this base name, but the path is outside the program directories of the system.
+        /// True if a list allows the base name of the command, but the command's path is outside of the program
+        /// directories of the system.
         elsewhere: bool,
         /// Effect of `--deny-all`.
         then: AnswerChange,
@@ -428,7 +429,7 @@ impl Judge<'_> {
         (verdict, AppliedRule::Unlisted { mode, elsewhere: false, then })
     }
 
-    /// Returns the verdict that a person is asked, or a denial if `--deny-all` is set.
+    /// Returns the verdict [`PolicyVerdict::Ask`], or a denial if `--deny-all` is set.
     const fn asked(&self, why: PermissionReason) -> (PolicyVerdict, AnswerChange) {
         if self.flags.deny_all {
             (PolicyVerdict::Deny, AnswerChange::DenyAll)

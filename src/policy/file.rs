@@ -258,15 +258,15 @@ impl Policy {
         tree.value(name).map(|tree| Self::read(tree, &tree.to_json(), Reading::ToServe)).transpose()
     }
 
-    /// Returns the policy that applies if no policy file exists, which consists of the built-in lists and a question
-    /// for every other name.
+    /// Returns the policy that applies if no policy file exists. This policy has the built-in lists, and a person is
+    /// asked about every other name.
     #[must_use]
     pub fn untouched() -> Self {
         #[expect(clippy::expect_used, reason = "a constant that every test of this room reads")]
         Self::load("version: 1\n").expect("the empty policy")
     }
 
-    /// Parses a policy from a seal or a bundle, which a newer boundary may have written.
+    /// Parses a policy from a seal or a bundle. A newer boundary may have written the policy.
     ///
     /// # Errors
     /// Returns all problems in the policy as an error.

@@ -1,7 +1,8 @@
 //! Access of a step to the host: declared by the step and allowed by policy.
 //!
-//! A step declares its needs, and a matching policy override allows them with the same keys. A step gets access only if
-//! the step declares the access and policy allows the access. Deny patterns of the step and of policy accumulate.
+//! A step declares the access that the step needs. An override in the policy file allows this access with the same
+//! keys, if the override matches the runbook. A step gets access only if the step declares the access and policy allows
+//! the access. Deny patterns of the step and of policy accumulate.
 
 use crate::policy::patterns::Pattern;
 use crate::policy::profile_error::ProfileError;

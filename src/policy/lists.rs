@@ -81,7 +81,8 @@ impl ListedPattern {
                 return Err(PatternError::new(text, "no variable has a slash in its name: remove it"));
             }
             PermissionKind::Run if text.contains('/') && side == ListSide::Deny => {
-                // At a boundary, `{repo}` and `{tmp}` have no values, so this deny pattern would match nothing.
+                // At a boundary, `{repo}` and `{tmp}` have no values, so a deny pattern with `{repo}` or `{tmp}` would
+                // match nothing.
                 if let Some((_, rest)) = text.split_once("}/").filter(|(name, _)| ["{repo", "{tmp"].contains(name)) {
                     let message =
                         format!("a boundary has no such directory, so the pattern would deny nothing: write **/{rest}");

@@ -15,7 +15,7 @@ pub struct WithOrigin<T> {
 /// Origin of a value in a ruling: a rule or the program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RuleOrigin {
-    /// A value or list of the program, which the policy file does not replace.
+    /// A value or a list that is built into the program and that the policy file has not replaced.
     BuiltIn,
     /// The `default` rule.
     Default,

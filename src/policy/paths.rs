@@ -190,8 +190,8 @@ fn below<'p>(path: &'p str, directory: &str) -> Option<&'p str> {
     if rest.is_empty() { Some(rest) } else { rest.strip_prefix('/') }
 }
 
-/// The path of a runbook, which is compared with the patterns of overrides and grants. A pattern matches the path with
-/// or without the file ending.
+/// The path of a runbook, in a form for the comparison with the patterns of overrides and grants. A pattern matches the
+/// path with or without the file ending.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunbookPath {
     /// The path in several forms, with and without the file ending.
@@ -214,7 +214,7 @@ impl RunbookPath {
         Self { written, outside }
     }
 
-    /// Takes the path of a step reference, which has no file ending. A pattern may still contain the file ending.
+    /// Takes the path of a step reference. This path has no file ending. A pattern may still contain the file ending.
     #[must_use]
     pub fn of_ref(path: &str) -> Self {
         let endings = ENDINGS.iter().map(|ending| format!("{path}{ending}"));

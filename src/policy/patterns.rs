@@ -453,11 +453,11 @@ const BESIDE_BRACES: &str = "programs read ** in or beside braces differently: w
 /// compiled program is then much smaller. A match does not end inside of a character, because the next part of a
 /// pattern begins with the first byte of a character.
 const SEGMENT: &str = "(?-u:[^./])(?-u:[^/])*";
-/// Maximum length of a pattern in bytes, because a longer pattern is a mistake or an attack on the compiler.
+/// Maximum length of a pattern, in bytes. A longer pattern is probably a mistake, or an attack on the regex compiler.
 pub const MAX_PATTERN_BYTES: usize = 512;
 /// Maximum number of alternatives that nested braces may create.
 const MAX_ALTERNATIVES: usize = 64;
-/// Maximum depth of nested braces, which limits the recursion.
+/// Maximum depth of nested braces. The maximum limits the recursion of the parser.
 const MAX_BRACES_DEPTH: usize = 8;
 /// Maximum size of the compiled regex, in bytes.
 const MAX_COMPILED_BYTES: usize = 4 << 20;

@@ -32,7 +32,8 @@ pub enum ProfileError {
     },
     /// A step declares access to the host that policy does not allow.
     NotAllowed {
-        /// The declaration, and the text that a policy override needs to allow it.
+        /// The declaration, and the text that allows the declared access if the text is added to an override in the
+        /// policy file.
         why: String,
     },
     /// A step declares `proc=full`, but the policy sets `minimal`.

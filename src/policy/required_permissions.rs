@@ -115,8 +115,8 @@ impl std::error::Error for PolicyDenied {}
 /// like the arrays in documents, and contain no duplicates.
 ///
 /// For bash, sh and dash, the permissions are the commands of the script. For other interpreters, the only permission
-/// is the interpreter, because policy can't read their commands. Policy reads a zsh script as sh, so a step with zsh
-/// needs permissions for the commands and for the interpreter.
+/// is the interpreter, because the parser can't read their scripts. The parser reads a zsh script as an sh script, so a
+/// step with zsh needs permissions for the commands and for the interpreter.
 ///
 /// # Errors
 /// Returns an error if policy denies the step, or if the permissions do not fit into an authorization.
@@ -251,13 +251,13 @@ pub fn decide_source(
     decision
 }
 
-/// Returns true if policy can read the commands in a script for this interpreter.
+/// Returns true if the parser can read the commands in a script for this interpreter.
 #[must_use]
 pub fn is_read(interpreter: &str) -> bool {
     ["bash", "sh", "dash"].contains(&interpreter)
 }
 
-/// Returns the bytes by which documents sort arrays of permissions.
+/// Returns the bytes that decide the position of a permission in the sorted array of a document.
 fn order(permission: &Permission) -> Vec<u8> {
     // A permission has only text fields, so its canonical form always exists.
     canonical::canonical_of(permission).unwrap_or_default()

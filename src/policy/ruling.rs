@@ -1,4 +1,4 @@
-//! The ruling for one step, which consists of all lists and rules that apply, each with its origin.
+//! The ruling for one step. A ruling consists of all lists and rules that apply to the step, each with its origin.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -41,8 +41,8 @@ pub fn resolve(policy: &Policy, builtins: &Builtins, step: &StepRef) -> Ruling {
 /// Returns the ruling for all steps of a runbook. The rule `default` applies first, then each matching override in
 /// order, then each matching grant.
 ///
-/// A later rule replaces a single value of an earlier rule, but extends its lists. A denied command, path or variable
-/// stays denied, even if another list allows the same name.
+/// A later rule replaces the single values of an earlier rule, but extends the lists of the earlier rule. A denied
+/// command, path or variable stays denied, even if another list allows the same name.
 #[must_use]
 pub fn resolve_path(policy: &Policy, builtins: &Builtins, runbook: &RunbookPath) -> Ruling {
     let mut ruling = Ruling {

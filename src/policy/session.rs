@@ -73,7 +73,7 @@ pub enum AnswerGiven {
 /// Answers of a person that are valid for the whole session.
 #[derive(Debug, Default)]
 pub struct Session {
-    /// Allowed names, each with the key of its type.
+    /// Allowed names, each with the text of its permission kind.
     allowed: BTreeSet<(&'static str, String)>,
     all: BTreeSet<&'static str>,
     none: BTreeSet<&'static str>,

@@ -103,7 +103,7 @@ pub fn effective(ruling: &Ruling, declared: &DeclaredSandbox, given: &PolicyProf
 }
 
 /// Returns the deny patterns of the policy lists, for a step that gets host paths. Patterns that begin with `{repo}` or
-/// `{tmp}` are left out, because these are the run's own empty directories in a sandbox.
+/// `{tmp}` are left out, because `{repo}` and `{tmp}` are the run's own empty directories in a sandbox.
 fn listed_denies(ruling: &Ruling, writes: bool) -> impl Iterator<Item = String> {
     let kinds: &[PermissionKind] =
         if writes { &[PermissionKind::Read, PermissionKind::Write] } else { &[PermissionKind::Read] };

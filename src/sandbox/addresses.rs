@@ -1,9 +1,9 @@
 //! The addresses to which a run's proxy may connect.
 //!
-//! Only addresses of the public Internet are allowed (RFC 6890 and its registries). Addresses of this host, its network
-//! or its cloud's metadata service are refused. Addresses that embed another address (for example NAT64) are refused
-//! too. A run requests a host by its name. The proxy checks every address of the name, and connects to one of the
-//! checked addresses.
+//! Only addresses of the public Internet are allowed (RFC 6890 and its registries). Addresses of this host, of the
+//! network of this host, and of the metadata services of clouds are refused. Addresses that embed another address (for
+//! example NAT64) are refused too. A run requests a host by its name. The proxy checks every address of the name, and
+//! connects to one of the checked addresses.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

@@ -55,16 +55,17 @@ const AT_LEAST: u16 = 0x35;
 const BITS: u16 = 0x45;
 const RETURN: u16 = 0x06;
 
-/// Offset of the system call's number.
+/// Offset of the system call's number in `struct seccomp_data`.
 const NUMBER: u32 = 0;
-/// Offset of the architecture.
+/// Offset of the architecture in `struct seccomp_data`.
 const ARCH: u32 = 4;
-/// Offset of the lower half of the first argument. Both supported architectures (x86-64 and AArch64) are little-endian.
+/// Offset of the lower half of the first argument in `struct seccomp_data`. Both supported architectures (x86-64 and
+/// AArch64) are little-endian.
 const ARGUMENTS: u32 = 16;
 
 /// Returns the program for one architecture. `entries` are sorted by number, and each entry applies to all numbers
-/// below the number of the next entry. Numbers before the first entry are allowed. A call of another architecture kills
-/// the process.
+/// below the number of the next entry. Numbers below the number of the first entry are allowed. A call of another
+/// architecture kills the process.
 pub(super) fn program(arch: u32, entries: &[(u32, FilterEntry)]) -> Vec<Instruction> {
     let mut program = vec![
         instruction(LOAD, ARCH),

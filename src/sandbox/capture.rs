@@ -52,7 +52,7 @@ pub enum CapturedBytes {
     Memory(Vec<u8>),
     /// More than 1 MiB of bytes. The bytes are in a file that disappears on drop.
     Spooled {
-        /// The file with the bytes, which [`CapturedBytes::reader`] reads.
+        /// The file with the bytes. [`CapturedBytes::reader`] reads this file.
         file: File,
         /// Number of recorded bytes in the file.
         bytes: u64,
@@ -92,8 +92,8 @@ impl CapturedBytes {
 
 /// Maximum number of bytes of one stream in memory. Output beyond this maximum is written to a file.
 const IN_MEMORY: usize = 1 << 20;
-/// Maximum number of recorded segments, because a run may switch between the streams after each byte. Output after the
-/// last segment is recorded in its stream, but the order of the streams is not recorded.
+/// Maximum number of recorded segments. A limit is needed because a run may switch between the streams after each byte.
+/// Output after the last segment is recorded in its stream, but the order of the streams is not recorded.
 const MAX_SEGMENTS: usize = 1 << 16;
 
 pub(super) struct Recorder {
@@ -110,7 +110,7 @@ impl Recorder {
         Self { room: limit, spool: spool.to_owned(), stdout: empty(), stderr: empty(), order: Vec::new() }
     }
 
-    /// Records the bytes `arrived` and returns the recorded part of them.
+    /// Records the bytes `arrived` and returns the recorded part of these bytes.
     pub(super) fn take<'a>(&mut self, stream: OutputStream, arrived: &'a [u8]) -> Option<Chunk<'a>> {
         let capture = match stream {
             OutputStream::Stdout => &mut self.stdout,

@@ -67,7 +67,7 @@ pub(super) struct GroupEvents {
     pub(super) cpu_us: Option<u64>,
 }
 
-/// Maximum time in which processes of an earlier service must end.
+/// Maximum time to wait for the end of processes of an earlier service.
 const DEADLINE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(1);
 /// Period of the CPU quota, in microseconds.

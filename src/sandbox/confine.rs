@@ -252,10 +252,11 @@ fn text(bytes: &[u8], what: impl Fn() -> String) -> Result<CString, SetupFailure
 fn limit(request: &RunRequest) -> Result<(), SetupFailure> {
     let limits = &request.profile.limits;
     // In the run's user namespace, the kernel also counts the first process. On the host's root file system, the run's
-    // own id has only processes of the run. If the run shares its id with other processes, the kernel counts all of
-    // them, so only their total number can be limited.
+    // own id has only processes of the run. If the run shares its id with other processes, the kernel counts all
+    // processes with this id, so only the total number can be limited.
     let beside = || match (request.form, request.own_id) {
-        // Add one for the first process, because the helper is outside of the namespace.
+        // Add one, because the kernel counts the first process. The kernel does not count the helper, because the
+        // helper is outside of the namespace.
         (RunForm::Namespaces, _) => 1,
         (_, Some(_)) => 0,
         (_, None) => processes_of_this_user(),

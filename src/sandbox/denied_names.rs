@@ -65,7 +65,7 @@ impl DeniedNames {
 
 /// Maximum number of entries in one tree. The search of a larger tree would delay the start of a run for too long.
 const MAX_ENTRIES: u64 = 2_000_000;
-/// Maximum depth of the search, which limits the open descriptors. Deeper directories are denied.
+/// Maximum depth of the search. The maximum limits the number of open descriptors. Deeper directories are denied.
 pub(super) const MAX_DEPTH: usize = 128;
 /// Maximum length of a directory's path in bytes. Directories with longer paths are denied. The path of each name in
 /// the directory must also fit into `PATH_MAX` in the run's trees and in overlay layers.
@@ -171,7 +171,8 @@ const PAUSE: Duration = Duration::from_millis(25);
 /// Maximum time between two changes that may have the same timestamp, in nanoseconds. Kernels before 6.13 update
 /// timestamps once per tick, at most every 10 ms.
 const TICK: i128 = 20_000_000;
-/// Time in nanoseconds. If a timestamp is at least this far in the future, the timestamp must come from another clock.
+/// Maximum distance of a timestamp into the future, in nanoseconds. If the distance is larger, the timestamp comes from
+/// another clock.
 const AHEAD: i128 = 1_000_000_000;
 
 /// Returns nanoseconds since the epoch.
@@ -229,7 +230,8 @@ impl Looked {
         changes
     }
 
-    /// Returns the denied names, and with `surely` also the files that have unseen names.
+    /// Returns the denied names. If `surely` is set, the result also contains the files that may have names which the
+    /// search did not see.
     fn denied(self, roots: &[(BorrowedFd<'_>, &Path)], surely: bool) -> Vec<DeniedNames> {
         let Self { found, known } = self;
         let mut out_of_reach = known.files.clone();

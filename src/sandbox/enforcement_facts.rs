@@ -82,7 +82,7 @@ pub(super) fn enforced(
             } else {
                 held(confine::cpu_seconds(limits), LimitHolder::Rlimit)
             },
-            // Writes to a live tree fill the host's disk, and the sandbox does not limit their size.
+            // Writes to a live tree use the host's disk, and the sandbox does not limit the size of these writes.
             disk: if own_root && prepared.profile.workdir != Workdir::InPlace {
                 held(limits.disk_bytes, LimitHolder::Tmpfs)
             } else {

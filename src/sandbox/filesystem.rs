@@ -34,7 +34,7 @@ const ETC_DIRECTORIES: [&str; 5] = [
     "/etc/pki/ca-trust/extracted",
     "/etc/crypto-policies",
 ];
-/// Directory of JDKs, which need their configuration in directories such as `/etc/java-17-openjdk` on Debian.
+/// Directory of JDKs. On Debian, each JDK needs its configuration in a directory such as `/etc/java-17-openjdk`.
 const JDKS: &str = "/usr/lib/jvm";
 /// Files of `/etc` that programs need. In its own root file system, a run has private files for users, groups and
 /// hosts.
@@ -400,7 +400,7 @@ impl Source {
         Self::copy(&Self::open_real(path)?, path, flags, SetupStage::ReadPath)
     }
 
-    /// Opens a path of the profile, which must still be the real path that was signed.
+    /// Opens a path of the profile. The path must still be the real path that was signed.
     fn open_real(path: &str) -> Result<OwnedFd, SetupFailure> {
         let flags = OFlags::PATH | OFlags::CLOEXEC;
         rustix::fs::openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS)
@@ -431,7 +431,7 @@ impl Source {
             if self.directory { fs::create_dir(target) } else { fs::File::create_new(target).map(drop) }
         };
         match with_parents(&self.target, make) {
-            // An existing path can be used, because the mount covers it.
+            // An existing path can be used as the mount point, because the mount covers the path.
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
             made => made,
         }
@@ -461,7 +461,7 @@ impl Host {
             } else if found.is_dir() && !ETC_FILES.contains(&path) {
                 host.directories.push(path);
             } else if found.is_file() && found.len() <= MAX_COPY {
-                // A run gets no file that other users may not read.
+                // A file that this process may not read is left out.
                 host.files.extend(fs::read(path).map(|bytes| (path, bytes)));
             }
         }

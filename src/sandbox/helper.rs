@@ -120,7 +120,7 @@ impl Drop for Running {
 /// for a packet or a start. After this time, the service treats a silent helper as stopped or stuck.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Maximum time to wait for the end of a killed helper, in milliseconds. This time is usually enough.
+/// Maximum time to wait for the end of a killed helper, in milliseconds. Most killed helpers end within this time.
 const SOON: u32 = 200;
 
 /// Returns true if the error means that the helper receives no more packets. Other errors concern only one packet. An

@@ -84,7 +84,7 @@ impl Ids {
 /// Looks up a host user in `/etc/passwd` only, because a query to a directory server for each decision would be slow.
 ///
 /// # Errors
-/// Returns the reason as an error if a run can't use the id of this user, and how to fix the problem.
+/// Returns an error with the reason and a correction if a run can't use the id of this user.
 pub(super) fn of_user(name: &str) -> Result<HostId, String> {
     let users = std::fs::read_to_string("/etc/passwd").map_err(|error| format!("/etc/passwd: {error}"))?;
     let maps = Maps::of_this_process();

@@ -28,7 +28,8 @@ use crate::sandbox::syscalls::{self, Cloned, ForkSide};
 
 /// Maximum time to wait for a request of the service.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
-/// Maximum time for a run to end, because the kernel can't kill a process that is stuck in a system call.
+/// Maximum time to wait for the end of a run. A limit is needed because the kernel can't kill a process that is stuck
+/// in a system call.
 const KILL_DEADLINE: Duration = Duration::from_secs(30);
 /// Interval between two rounds in which orphans of a run on the host's root file system are reaped.
 const REAP_EVERY: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
@@ -55,7 +56,8 @@ pub fn main() -> ExitCode {
 }
 
 fn service() -> Option<OwnedFd> {
-    // Close inherited descriptors before this process opens any, because the service may have leaked descriptors.
+    // Close inherited descriptors before this process opens its own descriptors, because the service may have leaked
+    // descriptors.
     syscalls::close_from(3).ok()?;
     let socket = std::io::stdin().as_fd().try_clone_to_owned().ok()?;
     let peer = rustix::net::sockopt::socket_peercred(&socket).ok()?;

@@ -13,7 +13,8 @@ use rustix::process::{Pid, Signal};
 use crate::crypto::digest::{hex, sha256};
 use crate::sandbox::protocol::LAUNCH;
 
-/// Maximum time for leftover processes to end, because the kernel can't kill a process that is stuck in a system call.
+/// Maximum time to wait for the end of leftover processes. A limit is needed because the kernel can't kill a process
+/// that is stuck in a system call.
 const DEADLINE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(2);
 
@@ -23,8 +24,8 @@ pub(super) fn mark(scratch: &Path) -> String {
     hex(&sha256(scratch.as_os_str().as_encoded_bytes()))[..32].to_owned()
 }
 
-/// Ends all runs of an earlier service whose helpers have the text `mark` in their command line, and returns the number
-/// of these helpers.
+/// Ends all runs of an earlier service. The function finds the helpers of these runs by the text `mark` in their
+/// command line, and returns the number of these helpers.
 ///
 /// # Errors
 /// Fails if a process does not end. After an error, the service must not report the runs as ended.

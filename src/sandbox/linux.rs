@@ -1,4 +1,5 @@
-//! The service's part of the sandbox, which probes the host and sends requests for runs to the helper.
+//! The part of the sandbox that runs in the service. The service probes the host and sends requests for runs to the
+//! helper.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -37,7 +38,7 @@ const OWN_BINARY: &str = "/proc/self/exe";
 const REQUEST: Duration = Duration::from_secs(10);
 /// Maximum size of a run's environment, in bytes. The kernel's maximum for one string is 128 KiB.
 const MAX_ENV: usize = 100 << 10;
-/// Variables of every run, which a plan can't replace.
+/// Variables that every run has. A plan can't replace these variables.
 const OWN_ENV: [&str; 6] = ["PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "COUNTERSIGN_PARAMS"];
 
 /// Paths that the sandbox needs from the service.
@@ -53,7 +54,7 @@ pub struct Setup {
     pub spool: PathBuf,
     /// The private set, which no run may see (rule R9).
     pub private: Vec<PathBuf>,
-    /// Directories of runbooks, which no run may change on the host, with any profile (rule R9).
+    /// Directories of runbooks. No run may change these directories on the host, with any profile (rule R9).
     pub unwritable: Vec<PathBuf>,
 }
 

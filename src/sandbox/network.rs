@@ -23,7 +23,8 @@ use rustix::event::{PollFd, PollFlags};
 use crate::sandbox::addresses::check_public;
 use crate::sandbox::request::{self, ProxyTarget, RequestHead};
 
-/// Maximum number of simultaneous connections of a run, which limits the threads and descriptors that the service uses.
+/// Maximum number of simultaneous connections of a run. The maximum limits the threads and descriptors that the service
+/// uses.
 const MOST_AT_ONCE: usize = 32;
 const MOST_CONNECTIONS: usize = 10_000;
 /// Maximum number of bytes that a run may transfer, in both directions together.
@@ -255,7 +256,7 @@ fn serve(mut client: TcpStream, number: usize, slot: &Arc<Slot>) {
     let shared = &slot.0;
     let _ = client.set_nonblocking(false);
     let _ = client.set_nodelay(true);
-    // Do not serve a connection that `Proxy::end` could not close.
+    // Without a clone of the socket, `Proxy::end` could not close this connection, so do not serve the connection.
     let Ok(clone) = client.try_clone() else { return };
     if !admit(shared, number, clone, None) {
         return;

@@ -173,7 +173,8 @@ pub(super) struct HostSurroundings {
     unwritable: Vec<PathBuf>,
     /// Parent directory of the directories of runs on the host's root file system.
     pub(super) scratch: PathBuf,
-    /// A private path that every run would see, and the visible directory with which it overlaps. Computed once.
+    /// A private path that every run would see, and the visible directory with which the private path overlaps. The
+    /// value is computed once.
     exposed: Option<(PathBuf, PathBuf)>,
 }
 
@@ -237,8 +238,8 @@ fn user(profile: &Profile) -> Result<Option<HostId>, Unavailable> {
 }
 
 /// Smallest memory limit with which a script starts. Bash alone needs 384 KiB of data. In a control group, the stack of
-/// bash, the page tables and the run's first process count too. An empty script succeeds under any other limit, except
-/// a time limit of about a millisecond.
+/// bash, the page tables and the run's first process count too. No other limit needs such a minimum. Even with the
+/// smallest value of another limit, an empty script succeeds, except with a time limit of about a millisecond.
 const LEAST_MEMORY: u64 = 4 << 20;
 
 fn refuse_what_makes_no_sense(profile: &Profile) -> Result<(), Unavailable> {

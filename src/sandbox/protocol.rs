@@ -102,7 +102,7 @@ pub(super) struct HostId {
     pub(super) gid: u32,
 }
 
-/// The request for one run, sent to its first process.
+/// The request for one run. The service sends the request to the first process of the run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RunRequest {

@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags};
 use rustix::io::Errno;
 
-/// Maximum duration of a deletion, because a living process could create files without end.
+/// Maximum duration of a deletion. A limit is needed because a living process could create new files during the whole
+/// deletion.
 const LONGEST: Duration = Duration::from_secs(600);
 
 /// Deletes the directory `path` with its content, without following links.

@@ -132,8 +132,8 @@ fn authority(text: &str, default: Option<u16>) -> Result<(String, u16), &'static
         (None, Some(default)) => default,
         _ => return Err("the target's port is no number"),
     };
-    // Remove a trailing dot. A name with a dot at its end is the same name, but its text would not match the allow
-    // list.
+    // Remove a trailing dot. A name with a trailing dot means the same host, but the text with the dot would not match
+    // the allow list.
     let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
     crate::record::host_names::check_address(&format!("{name}:{port}"))
         .map_err(|_| "the target is no host name: numeric addresses are never reached")?;

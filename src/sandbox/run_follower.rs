@@ -29,7 +29,7 @@ use crate::sandbox::{End, Report, RunUsage};
 pub const GRACE: Duration = Duration::from_millis(750);
 /// Maximum time that a killed run may take to end. The kernel can't kill a process that is stuck in a system call.
 pub(super) const DEATH: Duration = Duration::from_secs(30);
-/// Maximum wall time, so that the computation of the deadline can't overflow.
+/// Maximum wall time. The maximum prevents an overflow in the computation of the deadline.
 const LONGEST: Duration = Duration::from_secs(366 * 86_400);
 /// Part of the CPU limit (in thousandths) that a run must have used. Below this part, a signal does not mean that the
 /// run exceeded the limit. The kernel enforces `RLIMIT_CPU` by sampled ticks but reports measured time. If the CPU is
@@ -64,7 +64,7 @@ enum Asked {
     ToDie(Instant),
 }
 
-/// Receives the listener that accepts all network connections of a run.
+/// A function that receives the listener for all network connections of a run.
 pub(super) type Egress = Box<dyn FnOnce(TcpListener) + Send>;
 
 pub(super) struct FollowedRun {
@@ -304,7 +304,8 @@ impl FollowedRun {
     }
 
     /// Kills the run. If the run has a pid namespace, the death of the first process kills all other processes. On the
-    /// host's root file system, the first process must kill the other processes, because they would survive its death.
+    /// host's root file system, the first process must kill the other processes, because the other processes would
+    /// survive the death of the first process.
     fn kill(&self, control: &mut UnixStream) {
         let _ = control.write_all(&[KILL]);
         if self.form == RunForm::Namespaces

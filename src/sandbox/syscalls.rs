@@ -347,7 +347,8 @@ pub(super) fn landlock_abi() -> io::Result<i32> {
     check(result).map(|abi| i32::try_from(abi).unwrap_or(i32::MAX))
 }
 
-/// Installs a seccomp filter for this process and all its future children, permanently. This requires `no_new_privs`.
+/// Installs a seccomp filter for this process and all its future children, permanently. The kernel requires that the
+/// process has set `no_new_privs` before this call.
 pub(super) fn set_seccomp_filter(program: &[Instruction]) -> io::Result<()> {
     let length = u16::try_from(program.len()).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
     let program = libc::sock_fprog { len: length, filter: program.as_ptr().cast_mut().cast() };

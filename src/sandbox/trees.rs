@@ -38,7 +38,8 @@ pub(super) struct Disk;
 impl Disk {
     const PLACE: &'static str = "run/step/disk";
 
-    /// Mounts the file system at a temporary place below the current directory, which is the new root of the run.
+    /// Mounts the file system at a temporary place below the current directory. The current directory is the new root
+    /// of the run.
     pub(super) fn mount(mount: impl FnOnce(&str) -> Result<(), SetupFailure>) -> Result<Self, SetupFailure> {
         directory(Self::PLACE, 0o700)?;
         mount(Self::PLACE)?;
@@ -297,8 +298,8 @@ pub(super) fn cover(
     Ok(gone)
 }
 
-/// Prevents that the step renames the directories between the live tree at `target` and its denied names. Call this
-/// before [`cover`].
+/// Prevents the step from renaming the directories between the live tree at `target` and the denied names of the tree.
+/// Callers must call this function before [`cover`].
 ///
 /// If the step renamed a directory between the live tree and a denied name, the mask would move with the directory.
 /// After the rename, the denied name would no longer match its pattern, and the next run could read the denied file.
@@ -352,7 +353,8 @@ pub(super) fn fix(
 /// Flags of move_mount(2) to mount one descriptor onto another descriptor.
 const ONTO: MoveMountFlags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH.union(MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH);
 
-/// A device and a directory without any access rights, which are mounted over denied names.
+/// A device and a directory, both without any access rights. The sandbox mounts the device or the directory over each
+/// denied name.
 pub(super) struct EmptyMountSources {
     /// An opened device on a mount with the flag nodev. No user can open this device.
     file: OwnedFd,

@@ -231,5 +231,6 @@ fn hides_brackets(expansion: &str) -> bool {
     odd(&text) || text.bytes().filter(|byte| *byte == b'(').count() != text.bytes().filter(|byte| *byte == b')').count()
 }
 
-/// Maximum size of an expansion in arithmetic whose brackets the parser checks, in bytes.
+/// Maximum size of an expansion in arithmetic, in bytes. The parser does not check the brackets of a larger expansion,
+/// and assumes that bash counts the brackets differently.
 const MAX_COMMAND: usize = 4096;

@@ -573,7 +573,7 @@ impl<'s> ScriptWalk<'s> {
         wrappers::run(self, base, first, arguments, inside, context)
     }
 
-    /// Reads the text of `word`, which `reader` runs with unknown words after the text.
+    /// Reads the text of `word`. At run time, `reader` runs this text with unknown words after the text.
     pub(super) fn text_and_more(
         &mut self,
         word: &Word,
@@ -591,7 +591,7 @@ impl<'s> ScriptWalk<'s> {
         self.text(&[&more], reader, context)
     }
 
-    /// Reads the text that `reader` runs, which is `words` joined by blanks.
+    /// Reads the text that `reader` runs. The text consists of `words`, joined by blanks.
     pub(super) fn text(&mut self, words: &[&Word], reader: TextReader, context: Context<'_>) -> Result<(), SyntaxFlaw> {
         let Some(first) = words.first() else { return Ok(()) };
         let joined;
@@ -760,10 +760,10 @@ fn raw(word: &Word, what: FoundKind, context: Context<'_>) -> RawFinding {
     RawFinding { at: word.at, what, via: context.via.to_vec(), source: source[..cut].to_owned() }
 }
 
-/// Maximum nesting of texts and wrappers, which limits the stack and the amount of copied data.
+/// Maximum nesting of texts and wrappers. The maximum limits the stack and the amount of copied data.
 const MAX_NESTED: usize = 12;
 
-/// Special builtins of POSIX shells, which a function cannot replace.
+/// Special builtins of POSIX shells. A function cannot replace a special builtin.
 const SPECIAL: &[&str] = &[
     ".", ":", "break", "continue", "eval", "exec", "exit", "export", "readonly", "return", "set", "shift", "source",
     "times", "trap", "unset",

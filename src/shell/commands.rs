@@ -37,7 +37,7 @@ pub fn find(script: &str, most: ReadLimit) -> Result<Vec<ScriptFinding>, NotUnde
     find_in(Shell::Sh, script, most)
 }
 
-/// Returns the same as [`find`], for a script that only `shell` runs.
+/// Returns the same kind of results as [`find`], but only for the given `shell`.
 ///
 /// # Errors
 /// Returns the same errors as [`find`].

@@ -338,7 +338,7 @@ impl Parser<'_> {
     }
 }
 
-/// Reason for an expansion with `@P`, which runs commands in the value of a variable.
+/// Reason for an expansion with `@P`. The expansion runs commands in the value of a variable.
 const PROMPT: &str = "`${...@P}` runs what is in the variable: leave `@P` out";
 
 fn without_tabs(text: &str) -> String {

@@ -16,7 +16,7 @@ pub(super) enum ListEnd {
     Words(&'static [&'static str]),
 }
 
-/// Reserved words, which name no command at the beginning of a command.
+/// Reserved words. At the beginning of a command, a reserved word is not the name of a program.
 pub(super) const RESERVED: &[&str] = &[
     "!", "{", "}", "if", "then", "else", "elif", "fi", "do", "done", "case", "esac", "while", "until", "for", "[[",
     "select", "function", "coproc", "time",

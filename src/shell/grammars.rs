@@ -1,4 +1,4 @@
-//! Option grammars of the programs in the table.
+//! Option grammars of the programs in the table of the module `wrappers`.
 
 use crate::shell::options::{OptionGrammar, OptionValue};
 

@@ -89,7 +89,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
             Some(mark) => options.rest.iter().map(|word| word.replaced(mark)).collect(),
             None => options.rest.to_vec(),
         };
-        // With `-n` and similar options, `xargs` either ignores the replacement string or these options. So the walk
+        // With `-n` and similar options, `xargs` ignores either the replacement string or these options. So the walk
         // reads the command for both cases.
         if mark.is_none() || options.has(&["n", "L", "l", "max-args", "max-lines"]) {
             words.push(Word::unknown(self.name.at));
@@ -280,7 +280,8 @@ impl<'a> WrapperCall<'_, '_, 'a> {
             }
             return Ok(());
         }
-        // With `-s` or `-i`, a shell reads the words of the command, in which all characters except `$` are quoted.
+        // With `-s` or `-i`, a shell parses the command's words again. All special characters of the words are quoted,
+        // except `$`.
         let shell = options.has(&["s", "i", "shell", "login"]);
         if let Some(word) = options.rest.iter().find(|word| shell && word.text.contains('$')) {
             self.unknown(word, "the other user's shell expands this again: leave `-s` and `-i` out");

@@ -1,9 +1,9 @@
 //! Parser of shell scripts, which finds the commands that a script would run.
 //!
 //! - [`commands`] is the public interface, which returns every command of a script with its place.
-//! - `finding` walks through the syntax tree.
+//! - `command_walk` walks through the syntax tree, and `script_walk` contains the state of the walk.
 //! - `wrappers` is the table of programs and builtins that run their arguments, with the parts `shells`, `launchers`,
-//!   `carriers`, `builtins` and `git`.
+//!   `carriers`, `shell_builtins` and `git`.
 //! - `options` parses the options of these programs with the grammars in `grammars`.
 //! - `reasons` contains the messages for unknown commands.
 //! - `settings` lists the variables that change later commands.

@@ -45,7 +45,7 @@ pub(super) struct GivenOption {
 pub(super) struct ReadOptions<'w> {
     /// Given options, in order.
     pub(super) given: Vec<GivenOption>,
-    /// Operands before `rest`, used if options may follow operands.
+    /// Operands before `rest`. The list is empty unless options may follow operands.
     pub(super) operands: Vec<&'w Word>,
     /// Words after the options.
     pub(super) rest: &'w [Word],

@@ -112,7 +112,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
     pub(super) fn lookup(&mut self) -> Done {
         let options = self.arguments.iter().map_while(|word| word.exactly().filter(|text| text.starts_with('-')));
         if options.take_while(|text| *text != "--").any(|text| text.contains(['v', 'V'])) {
-            // An `alias` call without `=` only describes a name and runs nothing.
+            // With `-v` or `-V`, `command` only describes a name and runs nothing.
             return Ok(());
         }
         let options = self.before_command(&OptionGrammar { flags: "p", ..OptionGrammar::NONE }, self.arguments, 0);

@@ -210,8 +210,8 @@ impl Word {
         self.exact.then_some(self.text.as_str())
     }
 
-    /// Returns the word with an unknown part in place of each occurrence of `mark`. The program later replaces `mark`
-    /// with a file name.
+    /// Returns the word with an unknown part in place of each occurrence of `mark`. At run time, a program such as
+    /// `xargs` replaces `mark`.
     pub(super) fn replaced(&self, mark: &str) -> Self {
         let mut word = self.clone();
         if !mark.is_empty() && word.text.contains(mark) {
@@ -250,7 +250,7 @@ pub(super) struct Parser<'t> {
     pub(super) functions: usize,
     /// Here-documents whose bodies begin at the next line.
     pub(super) pending: Vec<PendingHereDocument>,
-    /// Bodies that were read.
+    /// Bodies of the here-documents that the parser has read.
     pub(super) bodies: Vec<Word>,
     /// See [`Script::evaluates`].
     pub(super) evaluates: bool,
