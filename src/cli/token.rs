@@ -245,8 +245,8 @@ fn notes_of(socket: &Path) -> Vec<String> {
     }
 }
 
-/// Prints the service's notes that name a new token. Such a note names a step of the token that no approver can
-/// approve.
+/// Prints each note of the service that names the new token. Such a note reports steps whose proposals are refused,
+/// because no quorum is possible.
 fn tell_of(token: &SealedToken, notes: &[String], terminal: &Terminal) {
     let ours = [" are refused", " and of "].map(|next| format!(" by {}{next}", token.name));
     for note in notes.iter().filter(|note| ours.iter().any(|ours| note.contains(ours))) {

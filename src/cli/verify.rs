@@ -217,7 +217,8 @@ pub fn with_any<'t>(
     }
 }
 
-/// Returns true if a roster seems to belong to the bundle, because its name or the key of the boundary matches.
+/// Returns true if a roster seems to belong to the bundle. Such a roster has the name of the bundle's roster, or
+/// contains the boundary's key that signed the receipt.
 fn is_of(roster: &TrustedRoster, report: &BundleReport) -> bool {
     report.facts.as_ref().is_some_and(|facts| {
         roster.tables().name == facts.roster.name

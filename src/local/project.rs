@@ -67,8 +67,8 @@ impl Project {
         PathVariables::new(self.repo.to_str()?, self.tmp.to_str()?)
     }
 
-    /// Returns the path of a runbook in the form that overrides and grants use. If the runbook is in the repository,
-    /// the path is relative to the repository.
+    /// Returns the path of a runbook, as the `overrides` and grants of a policy write this path. If the runbook is in
+    /// the repository, the path is relative to the repository.
     #[must_use]
     pub fn runbook(&self, file: &Path) -> String {
         let real = real_path(&self.cwd.join(file));
@@ -79,7 +79,7 @@ impl Project {
     /// or the built-in policy.
     ///
     /// # Errors
-    /// Returns all errors in the policy file. If the policy is in a JavaScript file, this is also an error.
+    /// Returns all errors in the policy file. A policy in a JavaScript file is also an error.
     pub fn policy(&self, named: Option<&Path>) -> Result<FoundPolicy, CommandFailure> {
         if let Some(file) = named {
             let text = text(file)?;

@@ -99,7 +99,7 @@ impl Signals {
         self.lock().now = Now::Running(flag.clone());
     }
 
-    /// After this call, signals wait for [`Signals::all_is_written`].
+    /// After this call, a signal has no effect until the program calls [`Signals::all_is_written`].
     pub fn run_ended(&self) {
         self.lock().now = Now::Finishing;
     }

@@ -80,7 +80,7 @@ impl WorkingDirectory {
     /// change the profile.
     ///
     /// # Errors
-    /// Returns an error if a path from the command line is not possible with this working directory.
+    /// Returns an error if the step cannot get a path from the command line together with this working directory.
     pub fn put(&mut self, profile: &mut Profile, rules: &LocalRules) -> Result<(), CommandFailure> {
         if profile.workdir != Workdir::Private || !profile.read.is_empty() || !profile.write.is_empty() {
             *self = Self::Declared;

@@ -81,7 +81,7 @@ impl RegisteredStep {
     }
 }
 
-/// Proof that a step is in the registry, as a bundle contains it.
+/// Proof that a step is in the registry. A bundle contains such a proof.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RegistryProof {
     /// Index of the step among the leaves, from 0.
@@ -147,9 +147,9 @@ impl Registry {
         Self::seal(found, schemas, errors)
     }
 
-    /// Returns the steps of one runbook in file order, each with the place of its id. With these steps, a person can
-    /// run the file at a terminal. `name` is the path from which the step references are made, with the file
-    /// extension. `shown` is the name of the file in errors.
+    /// Returns the steps of one runbook in file order, each with the place of its id. The command `run` uses this
+    /// function. `name` is a path with the file extension, and the function makes the step references from this path.
+    /// `shown` is the name of the file in errors.
     ///
     /// # Errors
     /// Returns all errors of the file, sorted by place.

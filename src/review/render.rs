@@ -22,7 +22,7 @@ pub const DEFINITION: &str = "Definition, every field";
 /// Heading of the list of the payload's fields.
 pub const SIGNED: &str = "To be signed, every field";
 
-/// Explanation of the screen's escapes that most shells do not know.
+/// Explanation of escapes on the screen. Most shells do not know these escapes.
 const ESCAPES: &str = r"\s{n} is n spaces, \s{ntabs} n tabs, \u{hex} and \xhex the character of this number";
 
 /// Draws the decision screen.

@@ -109,8 +109,8 @@ impl StateFile {
         File::open(&self.directory).and_then(|directory| directory.sync_all())
     }
 
-    /// Waits for other audits with the same state file. The function locks the directory, because saving replaces the
-    /// file itself.
+    /// Waits for other audits with the same state file. The function locks the directory and not the file, because
+    /// saving replaces the file, and a lock on the replaced file has no effect.
     fn lock(&self) -> Result<File, CommandFailure> {
         let failed =
             |error: io::Error| CommandFailure::usage(format!("can't lock the directory of {}: {error}", self.shown()));
