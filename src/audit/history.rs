@@ -864,8 +864,8 @@ impl Auditor {
     }
 }
 
-/// Verifies the checkpoint of another copy with the boundary's keys, which follow from the seals of the copy. Entries
-/// that are not seals are not checked.
+/// Verifies the checkpoint of another copy. The seals of that copy give the keys of the boundary. Entries that are not
+/// seals are not checked.
 #[derive(Debug)]
 pub struct LongerCopy {
     boundary: BoundaryRef,

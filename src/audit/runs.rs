@@ -38,7 +38,7 @@ pub(crate) struct Runs {
     proposals: HashSet<ProposalId>,
     /// Expired proposals, each with the last open run whose receipt may still name the proposal.
     late: BTreeMap<Place, Vec<ProposalId>>,
-    /// Records of authorizations and proposals, sorted by the time at which each record may be dropped.
+    /// Records of authorizations and proposals, sorted by the time at which the audit may drop each record.
     ends: BTreeMap<Timestamp, Vec<Live>>,
     open: BTreeMap<Place, Open>,
     /// Index of the log entry with the last receipt, for each exclusive name.

@@ -169,7 +169,7 @@ impl SecretFile {
 impl Drop for SecretFile {
     fn drop(&mut self) {
         if !self.filled {
-            // The file is empty or incomplete. If the file cannot be deleted, it contains no usable token.
+            // A failure to delete the file is ignored, because the empty or incomplete file contains no usable token.
             let _ = std::fs::remove_file(&self.path);
         }
     }

@@ -202,7 +202,7 @@ impl LocalRules {
         upward(project) != self.found
     }
 
-    /// Returns the default answers to questions, which follow from the options and the terminal.
+    /// Returns the default answers to questions. The answers depend on the options and on the terminal.
     pub fn answers(&self) -> DefaultAnswers {
         let nobody = if self.args.non_interactive {
             Some("--non-interactive denies everything that needs a question")

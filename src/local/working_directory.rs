@@ -34,7 +34,8 @@ pub enum WorkingDirectory {
     },
     /// A new empty directory. The value is the reason for the empty directory.
     Private(String),
-    /// The first directory of `--allow-write`, because the step cannot get the current directory.
+    /// The first directory of `--allow-write`. The step gets this directory, because the step cannot get the current
+    /// directory.
     Given {
         /// Path of the directory.
         directory: String,

@@ -48,7 +48,7 @@ pub struct Registry {
 /// Sealed step.
 #[derive(Debug, Clone)]
 pub struct RegisteredStep {
-    /// Definition of the step, which decides everything that runs.
+    /// Definition of the step. The definition decides everything that runs.
     pub definition: Arc<StepDefinition>,
     /// Canonical JSON of the definition. The step digest is the digest of these bytes.
     pub canonical: Arc<[u8]>,
@@ -95,7 +95,7 @@ pub struct RegistryProof {
 /// Step for a registry that is built again from stored steps.
 #[derive(Debug)]
 pub enum StoredStep {
-    /// Step of another registry with the same definition. Both registries share the step in memory.
+    /// Step that another registry already contains with the same definition. Both registries share the step in memory.
     Known(RegisteredStep),
     /// Step that was read from the store.
     Read(Box<StepDefinition>),
@@ -394,7 +394,7 @@ mod tests {
         Dir::of(&[("a.md", text)]).errors()
     }
 
-    /// Returns a runbook with one block, which has this fence and script.
+    /// Returns a runbook with one block that has this fence and this script.
     fn fenced(info: &str, script: &str) -> String {
         format!("---\ncountersign: 1\nparams: {{a: {{type: string}}}}\n---\n```{info}\n{script}```\n")
     }

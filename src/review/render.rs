@@ -15,7 +15,7 @@ use crate::review::sources::ReviewSources;
 use crate::review::value_words::{bytes, duration_ms};
 use crate::terminal::screen::{LineTone, PrintableText, Screen};
 
-/// Heading of the script, which is printed only if other values are above the script.
+/// Heading of the script. The screen contains this heading only if other values are above the script.
 pub const SCRIPT: &str = "Script";
 /// Heading of the list of the definition's fields.
 pub const DEFINITION: &str = "Definition, every field";

@@ -68,8 +68,8 @@ impl StateFile {
     }
 
     /// Replaces the state atomically, or leaves it unchanged. `begun` is the state from which the audit continued. If
-    /// another audit has saved a different state since then, the file contains the longer state afterwards. `root_at`
-    /// returns the root hash of the audited log at an earlier size.
+    /// another audit has saved a different state in the meantime, the file contains the longer state afterwards.
+    /// `root_at` returns the root hash of the audited log at an earlier size.
     pub(super) fn keep(
         &self,
         state: &SavedAudit,

@@ -41,8 +41,8 @@ impl ExportHead {
     }
 
     /// Checks that the boundary signed this checkpoint. The key of the boundary comes from the roster of the last seal
-    /// in `log`. The roster must follow the roster in force after the first `before` entries, which an earlier export
-    /// verified. Returns the newest known roster.
+    /// in `log`. The roster must follow the roster in force after the first `before` entries. An earlier call of `log
+    /// export` verified these entries. Returns the newest known roster.
     pub(super) fn check_by_log(
         &self,
         log: &LogSource,

@@ -51,7 +51,7 @@ pub struct Export {
 ///
 /// For a copy with contents, the boundary must have signed the checkpoint. The roster of the boundary must follow the
 /// copy's known roster or a roster of `trust`. For a copy of hashes, `trust` may be empty. If `trust` is not empty, a
-/// boundary in one of its rosters must have signed the checkpoint.
+/// boundary in one of the trusted rosters must have signed the checkpoint.
 ///
 /// # Errors
 /// Returns an error if data cannot be fetched or written, or if another export uses the directory. Returns an error
