@@ -253,7 +253,8 @@ fn left_open(report: &BundleReport, demands: &GateRequirements, name: CheckName,
             facts.roster.version, newest.version
         ));
     }
-    // A witness may cosign a short time after the run. The message therefore advises to get the bundle again first.
+    // A witness may cosign a short time after the run. Therefore the message first advises the user to fetch the bundle
+    // again.
     if name == CheckName::Witnesses
         && let Some(approved) = facts.and_then(|facts| facts.approved.as_ref())
     {

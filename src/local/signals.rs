@@ -8,7 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::sandbox::cancel_flag::CancelFlag;
 use crate::terminal::exit::{CommandFailure, Exit};
 
-/// Effect that a signal has now.
+/// Current effect of a signal.
 #[derive(Debug, Default)]
 enum Now {
     /// No step runs, so a signal ends the program.

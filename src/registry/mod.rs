@@ -287,8 +287,8 @@ impl Registry {
     }
 }
 
-/// Returns the hashes of all complete subtrees over these leaves, one list for each height. With these hashes, the
-/// proof of a step is read without computing a hash.
+/// Returns the hashes of all complete subtrees over these leaves, one list for each height. The registry stores these
+/// hashes, so the program computes no hash when a caller needs the proof of a step.
 fn levels(leaves: Vec<merkle::Hash>) -> Vec<Vec<merkle::Hash>> {
     let mut levels = vec![leaves];
     while let Some(below) = levels.last().filter(|below| below.len() > 1) {

@@ -57,7 +57,7 @@ pub struct Derived {
     pub rules: Vec<(&'static str, Approvals)>,
     /// Sandbox profile that this program derived from the sealed documents.
     pub profile: Option<Profile>,
-    /// Approvers whose signatures over this payload this program verified.
+    /// Approvers who signed this payload. This program has verified their signatures.
     pub signers: Vec<(Name, KeyId)>,
     /// Errors about signatures that are not valid or do not belong to an approver.
     pub strangers: Vec<String>,
@@ -72,7 +72,7 @@ pub struct Derived {
 /// Name of the check that the sandbox follows from the sealed documents.
 pub const SANDBOX: &str = "the sandbox is what this program derives";
 
-/// Name of the check that the seal names the same boundary and the same epoch.
+/// Name of the check that the authorization and the seal name the same boundary and the same epoch.
 pub const SEALED: &str = "boundary and epoch are the seal's";
 
 /// Name of the check that the script has the signed digest.

@@ -161,7 +161,8 @@ impl Lines {
         shown
     }
 
-    /// Adds a value to the long values that the screen shows above the script. Each part of the value has its path.
+    /// Adds a value to the long values that the screen shows above the script. Each part of the value gets a line with
+    /// the path of the part.
     fn put_above(&mut self, label: &PrintableText, value: &Value) {
         let mut parts = Vec::new();
         leaves(value, String::new(), &mut parts);

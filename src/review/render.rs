@@ -227,11 +227,11 @@ pub fn profile_words(profile: &Profile) -> Vec<String> {
     permissions.filter(|line| !line.is_empty()).chain(others).collect()
 }
 
-/// Words after a limit that may apply to each process separately. Only the receipt shows whether a control group
-/// limited the run as a whole.
+/// Text after the description of a limit that may apply to each process separately. Only the receipt shows whether a
+/// control group limited the run as a whole.
 const UNGROUPED: &str = ", of each process alone where no control group holds the run";
 
-/// Words after the limit of processes. The kernel counts the processes of root, but never prevents root from starting
-/// another process.
+/// Text after the description of the limit of processes. The kernel counts the processes of root, but never prevents
+/// root from starting another process.
 const COUNTED: &str = ", not where it is the host's root and no control group holds the run";
 const COUNTED_WITHOUT_NAMESPACES: &str = ", without namespaces and a control group only where it has an id of its own";
