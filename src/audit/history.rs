@@ -125,7 +125,7 @@ pub struct Auditor {
     said: Vec<AuditEvent>,
     /// True if the log does not begin with a valid seal and the audit has already reported this defect.
     lost: bool,
-    /// Number of the last seal whose runs were reported as undecided.
+    /// Number of the last seal for which the audit reported the runs as undecided.
     undecided: Option<u64>,
     /// Program versions that explain why a difference is not a failure. The seals name these versions.
     engines: BTreeSet<String>,
@@ -136,8 +136,8 @@ pub struct Auditor {
     /// One element for each checkpoint from another source: index and time of the first entry after the checkpoint that
     /// states a time. Times in a log never decrease, so no later entry has an earlier time.
     after: Vec<Option<(u64, Timestamp)>>,
-    /// Warnings about back-dated entries. Such an entry is not covered by a checkpoint, but states an earlier time than
-    /// the time of the checkpoint.
+    /// Warnings about back-dated entries. A checkpoint from another source does not cover such an entry, but the entry
+    /// states an earlier time than the time of the checkpoint.
     back_dated: Vec<String>,
     /// Checkpoints from other sources whose signatures could not be verified.
     unsigned: Vec<SeenHead>,
@@ -698,10 +698,10 @@ impl Auditor {
         }
     }
 
-    /// Reports back-dated entries. Such an entry is not covered by a checkpoint, but states an earlier time than the
-    /// time of the checkpoint. Without this check, the holder of the boundary's key could spend an expired
-    /// authorization if the log has no entry after the expiry. The finding is a failure only if enough witnesses
-    /// confirm the time, because the checkpoint may come from an old copy.
+    /// Reports back-dated entries. A checkpoint from another source does not cover such an entry, but the entry states
+    /// an earlier time than the time of the checkpoint. Without this check, the holder of the boundary's key could
+    /// spend an expired authorization if the log has no entry after the expiry. The finding is a failure only if enough
+    /// witnesses confirm the time, because the checkpoint may come from an old copy.
     fn check_dates(&mut self) {
         let Some(in_force) = self.seals.current.clone() else { return };
         let origin = origin(&in_force.boundary.name, &in_force.boundary.id);

@@ -245,8 +245,8 @@ fn notes_of(socket: &Path) -> Vec<String> {
     }
 }
 
-/// Prints each note of the service that names the new token. Such a note reports steps whose proposals are refused,
-/// because no quorum is possible.
+/// Prints each note of the service that names the new token. Such a note names steps that cannot get a quorum, so the
+/// boundary refuses proposals of these steps.
 fn tell_of(token: &SealedToken, notes: &[String], terminal: &Terminal) {
     let ours = [" are refused", " and of "].map(|next| format!(" by {}{next}", token.name));
     for note in notes.iter().filter(|note| ours.iter().any(|ours| note.contains(ours))) {

@@ -116,9 +116,9 @@ impl HostSandbox {
                     "warning: because of the missing layer, the step may reach more of this host, including your own \
                      files",
                 );
-                // This sandbox gets no list of private files. With such a list, the sandbox would refuse every run,
-                // because this host cannot hide the files. With the level `best-effort`, the person accepts the risk
-                // that the step can see these files.
+                // This sandbox gets no list of private files. A sandbox with such a list refuses each run if this host
+                // cannot hide the files. With the level `best-effort`, the person accepts the risk that the step can
+                // see these files.
                 return Self::new(wanted, Vec::new());
             }
         }

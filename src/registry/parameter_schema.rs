@@ -108,7 +108,7 @@ impl ParameterSchema {
     /// Validates parameters that must already be complete, for example signed parameters.
     ///
     /// # Errors
-    /// Returns all errors of the parameters. If a parameter with a default is missing, this is an error too.
+    /// Returns all errors of the parameters. A missing parameter is an error even if the parameter has a default.
     pub fn check(&self, value: &Value) -> Result<Params, Vec<ParameterError>> {
         let params = self.complete(value.clone())?;
         if params.value == *value {
