@@ -84,7 +84,7 @@ pub fn decision(sources: &ReviewSources, found: &Derived) -> Screen {
     screen
 }
 
-/// Draws both complete lists of fields and all checks above the decision screen.
+/// Draws both complete lists of fields, then all checks, and then the decision screen.
 #[must_use]
 pub fn full(sources: &ReviewSources, found: &Derived) -> Screen {
     let mut screen = Screen::default();
