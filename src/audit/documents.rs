@@ -111,8 +111,8 @@ pub(crate) fn check_roster_in_seal<'a>(
         format!("the keys in the seal differ from the keys of boundary {} in the roster", stated.boundary.name)
     })?;
     let digest = SealDigest::from_bytes(seal.digest());
-    // Only the genesis seal (number 0) contains no boundary id, as the check of the document ensures. The digest of the
-    // genesis seal is the boundary's id.
+    // The check of the document ensures that only the genesis seal (number 0) contains no boundary id. The digest of
+    // the genesis seal is the boundary's id.
     let id = stated.boundary.id.unwrap_or(digest);
     let detail = format!("version {}, {} boundary key(s)", roster.version(), keys.len());
     Ok((SealedRoster { seal, digest, id, roster }, detail))

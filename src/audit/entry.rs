@@ -78,7 +78,7 @@ pub fn each<E>(
         let (out, from) = mpsc::sync_channel(1);
         let work = move || raw.into_iter().try_for_each(|batch| out.send(apart(batch)));
         if thread::Builder::new().name("entries".to_owned()).spawn_scoped(scope, work).is_err() {
-            // If the second thread can't be started, the work is the same but takes longer.
+            // If the second thread can't be started, this thread parses all entries, which takes longer.
             return batches.try_for_each(|batch| apart(batch?).iter().try_for_each(&mut take));
         }
         let (mut ahead, mut failed) = (0, None);

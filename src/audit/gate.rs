@@ -2,7 +2,8 @@
 //!
 //! The gate requires the exact boundary, step, definition and complete parameters. The run must have succeeded
 //! recently, in a full sandbox. Every check of the verifier must be established. Each relaxation is a field or a
-//! variant in [`GateRequirements`]. A requirement is not met if the verifier could not make its check.
+//! variant in [`GateRequirements`]. If the verifier could not make the check for a requirement, the requirement is not
+//! met.
 //!
 //! A receipt is evidence of one run. The gate accepts the same receipt any number of times until the run is older than
 //! the maximum age. To bind a receipt to one commit or one build, require the commit or the build as a parameter.
@@ -165,8 +166,8 @@ pub const fn may_be_unchecked() -> &'static [CheckName] {
     &MAY_BE_OPEN
 }
 
-/// Decides whether the gate opens. `report` must have been made with the same time `now`, so that the report refuses
-/// receipts of the future. `report` must also have been made with the demanded number of witnesses.
+/// Decides whether the gate opens. `report` must have been made with the same time `now`, so that the verification
+/// refuses a receipt with a later time. `report` must also have been made with the demanded number of witnesses.
 #[must_use]
 pub fn decide(report: &BundleReport, demands: &GateRequirements, now: Timestamp) -> GateReport {
     let mut found = Vec::new();
@@ -252,7 +253,8 @@ fn left_open(report: &BundleReport, demands: &GateRequirements, name: CheckName,
             facts.roster.version, newest.version
         ));
     }
-    // A witness may cosign a short time after the run. The message therefore advises to get the bundle again first.
+    // A witness may cosign a short time after the run. Therefore the message first advises the user to fetch the bundle
+    // again.
     if name == CheckName::Witnesses
         && let Some(approved) = facts.and_then(|facts| facts.approved.as_ref())
     {

@@ -125,26 +125,27 @@ pub struct Auditor {
     said: Vec<AuditEvent>,
     /// True if the log does not begin with a valid seal and the audit has already reported this defect.
     lost: bool,
-    /// Number of the last seal whose runs were reported as undecided.
+    /// Number of the last seal for which the audit reported the runs as undecided.
     undecided: Option<u64>,
-    /// Program versions from seals that explain why a difference is not a failure.
+    /// Program versions that explain why a difference is not a failure. The seals name these versions.
     engines: BTreeSet<String>,
     /// Previous log of the boundary, if this log continues another log.
     follows: Option<FollowedLog>,
     /// Message about a newer trusted roster, if the log is not connected with this roster.
     left: Option<LeftTo>,
-    /// Index and time of the first entry that follows the checkpoint and states a time, for each checkpoint from
-    /// another source. Times in a log never decrease, so no later entry has an earlier time.
+    /// One element for each checkpoint from another source: index and time of the first entry after the checkpoint that
+    /// states a time. Times in a log never decrease, so no later entry has an earlier time.
     after: Vec<Option<(u64, Timestamp)>>,
-    /// Warnings about entries with a date before a checkpoint that does not contain the entries.
+    /// Warnings about back-dated entries. A checkpoint from another source does not cover such an entry, but the entry
+    /// states an earlier time than the time of the checkpoint.
     back_dated: Vec<String>,
     /// Checkpoints from other sources whose signatures could not be verified.
     unsigned: Vec<SeenHead>,
 }
 
-/// Returns all roster versions from the entry of a seal, starting with version 1. The function does not verify the
-/// versions. If a trusted roster is newer than the roster of the first seal, the versions in the last seal connect the
-/// two rosters.
+/// Returns all roster versions, starting with version 1, that belong to the seal in this entry. The function does not
+/// verify the versions. If a trusted roster is newer than the roster of the first seal, the versions in the last seal
+/// connect the two rosters.
 ///
 /// # Errors
 /// Returns an error if the source can't be read.
@@ -160,8 +161,8 @@ pub fn rosters_in(entry: &LogEntry, beside: &dyn EvidenceFiles) -> Result<Option
 }
 
 impl Auditor {
-    /// Creates an auditor for a log from its first entry. The roster `versions`, starting with version 1, must be
-    /// connected with the trusted roster.
+    /// Creates an auditor that reads a log from its first entry. The roster `versions`, starting with version 1, must
+    /// be connected with the trusted roster.
     ///
     /// # Errors
     /// Returns an error if the versions are not connected with the trusted roster.
@@ -276,7 +277,8 @@ impl Auditor {
         self.tree.size()
     }
 
-    /// Verifies the checkpoint of another copy of this log with the boundary's keys at the end of this copy.
+    /// Verifies the checkpoint of another copy of this log. The function uses the keys that the boundary has at the end
+    /// of the audited copy.
     ///
     /// # Errors
     /// Returns the reason why the checkpoint is not valid.
@@ -530,9 +532,9 @@ impl Auditor {
         }
     }
 
-    /// Reports that the runs under an unreadable seal are undecided. The report is a failure, although another program
-    /// version may be able to read the seal. Without this rule, the holder of the boundary's key could seal unreadable
-    /// data under another version's name and run anything.
+    /// Reports that the runs under an unreadable seal are undecided. The report counts as a failure, although another
+    /// program version may be able to read the seal. Without this rule, the holder of the boundary's key could seal
+    /// unreadable data under another version's name and run anything.
     fn undecided(&mut self, index: u64, in_force: &SealInForce) {
         if in_force.state.is_none() && self.undecided != Some(in_force.number) {
             self.undecided = Some(in_force.number);
@@ -696,9 +698,10 @@ impl Auditor {
         }
     }
 
-    /// Reports entries with a date before a checkpoint that does not contain the entries. Without this check, the
-    /// holder of the boundary's key could spend an expired authorization if nothing was logged since. The finding is
-    /// a failure only if enough witnesses confirm the time, because the checkpoint may come from an old copy.
+    /// Reports back-dated entries. A checkpoint from another source does not cover such an entry, but the entry states
+    /// an earlier time than the time of the checkpoint. Without this check, the holder of the boundary's key could
+    /// spend an expired authorization if the log has no entry after the expiry. The finding is a failure only if enough
+    /// witnesses confirm the time, because the checkpoint may come from an old copy.
     fn check_dates(&mut self) {
         let Some(in_force) = self.seals.current.clone() else { return };
         let origin = origin(&in_force.boundary.name, &in_force.boundary.id);
@@ -781,8 +784,8 @@ impl Auditor {
     fn summary(&self) -> Summary {
         let in_force = self.seals.current.as_deref();
         let mut warnings = Vec::new();
-        // The warning names the version of the roster in force, if its successor needs no signatures. The warning also
-        // names each later version that needed no signatures.
+        // A warning names each known roster version whose successor needs no signatures. The list includes the version
+        // in force.
         let unguarded: BTreeSet<u64> = (self.rosters().unguarded())
             .chain(in_force.map(|seal| &*seal.roster).filter(|roster| !roster.is_guarded()))
             .map(TrustedRoster::version)
@@ -861,8 +864,8 @@ impl Auditor {
     }
 }
 
-/// Verifies the checkpoint of another copy with the boundary's keys, which follow from the seals of the copy. Entries
-/// that are not seals are not checked.
+/// Verifies the checkpoint of another copy. The seals of that copy give the keys of the boundary. Entries that are not
+/// seals are not checked.
 #[derive(Debug)]
 pub struct LongerCopy {
     boundary: BoundaryRef,
@@ -891,7 +894,7 @@ impl LongerCopy {
         Ok(())
     }
 
-    /// Verifies the checkpoint of the copy with the boundary's key at the end of the copy.
+    /// Verifies the checkpoint of the copy. The function uses the keys that the boundary has at the end of the copy.
     ///
     /// # Errors
     /// Returns the reason why the checkpoint is not valid.
@@ -910,8 +913,8 @@ const RESTS_ON: [&str; 4] = [
     "the boundary's word: times, who handed an approval in, what a step did and printed, how its sandbox was held",
 ];
 
-/// Tolerance in seconds for comparing the date of an entry with the clock of a witness or of this machine. A
-/// tolerance is needed because clocks differ and a witness answers a short time later.
+/// Tolerance in seconds for comparing the date of an entry with the clock of a witness or of this machine. A tolerance
+/// is needed, because clocks differ, and because a witness cosigns a short time after the entry.
 const LATE_S: i64 = 600;
 
 /// Facts that a single copy of a log can't show.

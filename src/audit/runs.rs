@@ -38,10 +38,10 @@ pub(crate) struct Runs {
     proposals: HashSet<ProposalId>,
     /// Expired proposals, each with the last open run whose receipt may still name the proposal.
     late: BTreeMap<Place, Vec<ProposalId>>,
-    /// Records of authorizations and proposals, sorted by the time at which each record may be dropped.
+    /// Records of authorizations and proposals, sorted by the time at which the audit may drop each record.
     ends: BTreeMap<Timestamp, Vec<Live>>,
     open: BTreeMap<Place, Open>,
-    /// Log entry of the last receipt, for each exclusive name.
+    /// Index of the log entry with the last receipt, for each exclusive name.
     exclusive: HashMap<String, u64>,
     /// Questions that could not be decided, with the number of decisions for each question.
     unchecked: BTreeMap<FindingKind, UncheckedQuestion>,
@@ -127,7 +127,8 @@ impl Runs {
                     "an approver had denied the authorization before its nonce was spent".to_owned(),
                 );
             }
-            // A record is dropped after the maximum window, even if the consumption states a later expiry.
+            // The audit drops the record of a spent nonce after the maximum window, even if the consumption states a
+            // later expiry.
             let end = spent.expires_at.min(at.plus(MAX_WINDOW_S + SKEW_S));
             self.nonces.entry(spent.nonce.clone()).or_insert(place);
             self.authorizations.entry(spent.authorization).or_insert(place);
@@ -446,8 +447,8 @@ impl Again {
         self.open.push((what, why.to_owned()));
     }
 
-    /// Adds a finding about the content of scripts or policies. If another program version decided, the finding is a
-    /// difference, not a failure.
+    /// Adds a finding that depends on how a program version parses scripts and policies. If another program version
+    /// decided, the finding is a difference, not a failure.
     fn read_otherwise(&mut self, what: FindingKind, why: impl Into<String>) {
         let ours = self.ours;
         self.find(what, why);

@@ -133,7 +133,8 @@ enum Unread {
 }
 
 impl Seals {
-    /// Checks a seal, which is entry `index` of the log. Returns the seal if the boundary signed it, and all defects.
+    /// Checks a seal, which is entry `index` of the log. Returns all defects, and also the seal if the boundary signed
+    /// the seal.
     pub(crate) fn follow(
         &mut self,
         index: u64,
@@ -453,8 +454,8 @@ pub(crate) fn verify(
         let message = format!("{} signatures, expected only the signature of the boundary", signed.signature_count());
         return Ok(Err((FindingKind::Signature, message)));
     }
-    // Only the named roster can verify the signature, so the name is read before the verification. This order is
-    // safe, because the roster must be connected with the trusted roster.
+    // Only the roster that the seal names can verify the signature. Therefore the program reads the name of the roster
+    // before the verification. This order is safe, because the roster must be connected with the trusted roster.
     let claimed = match Statement::<Seal>::from_payload(payload) {
         Ok(statement) => statement.predicate,
         Err(malformed) => return Ok(Err((FindingKind::Entry, malformed.to_string()))),

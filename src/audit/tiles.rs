@@ -4,8 +4,8 @@ use crate::audit::evidence_files::{EvidenceFiles, Unreadable};
 use crate::audit::finding::{Finding, FindingKind};
 use crate::crypto::merkle::{Hash, TILE_HEIGHT, TILE_WIDTH, TileKind, TilePath, root};
 
-/// Incomplete tiles at the right edge of the tree. At each level, the audit compares only tiles whose hashes it has
-/// read from the first hash on.
+/// Incomplete tiles at the right edge of the tree. The audit compares a tile only if the audit knows all hashes of this
+/// tile.
 #[derive(Debug, Default)]
 pub(crate) struct Tiles {
     levels: Vec<Level>,

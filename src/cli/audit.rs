@@ -437,8 +437,8 @@ fn compare(
     })
 }
 
-/// Verifies the head of a longer copy of the log, even if the boundary has a new key since then. The later seals of
-/// that copy name the new key.
+/// Verifies the head of a longer copy of the log, even if the boundary got a new key after the end of the audited log.
+/// The later seals of the longer copy name the new key.
 fn later_head(
     auditor: &Auditor,
     other: &LogSource,

@@ -1,4 +1,5 @@
-//! The `--config` option of the commands for operators, which selects a boundary by its `countersign.toml`.
+//! The `--config` option, which selects a boundary by its `countersign.toml`. The commands for operators have this
+//! option.
 
 use std::path::{Path, PathBuf};
 

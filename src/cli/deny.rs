@@ -95,8 +95,8 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     Ok(Exit::Done)
 }
 
-/// Signs a denial of the reviewed statement. A denial needs no trusted roster, because it can only prevent a run. The
-/// name of the boundary in the statement must be readable.
+/// Signs a denial of the reviewed statement. A denial needs no trusted roster, because a denial can only prevent or end
+/// a run. The name of the boundary in the statement must be readable.
 ///
 /// # Errors
 /// Returns an error if the payload is no authorization, the reason is too long, or the key did not sign.

@@ -271,7 +271,7 @@ fn attempted(tried: &Result<Vec<Attempt>, String>, level: Level) -> Line {
     }
     match (got.is_empty(), not_made.is_empty()) {
         (true, true) => ok(what, says),
-        // With fewer layers, the sandbox does not promise to stop every attempt.
+        // Only the level `strict` promises to stop every attempt.
         (false, _) if level == Level::Strict => fix(what, says),
         _ => Line { holds: State::Note, what: what.into(), says },
     }

@@ -110,7 +110,7 @@ impl GlobalOptions {
 fn read_token(path: &Path) -> Result<Secret, CommandFailure> {
     let bytes = read_bounded(path, 4096)?;
     let shown = format!("{path:?}");
-    // The mode of a pipe or of the standard input is not checked, because other users cannot open them.
+    // The mode of a pipe or of the standard input is not checked, because other users cannot open such an input.
     if let Ok(about) = path.metadata()
         && about.is_file()
         && about.mode() & 0o077 != 0

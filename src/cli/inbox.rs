@@ -103,7 +103,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
             terminal.object(&json!({ "proposals": waiting }))?;
         }
         let table = Table::of(&waiting, terminal.width());
-        // The newest proposal is printed last, because the cursor is at the end of the output.
+        // The newest proposal is printed last, because a person first sees the end of the output.
         for view in waiting.iter().rev().filter(|view| seen.insert(view.id.clone())) {
             if terminal.json {
                 if args.watch {

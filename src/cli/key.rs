@@ -65,7 +65,7 @@ security key; name such a key with --key:
 /// Creates a key or shows the public part of a key.
 ///
 /// # Errors
-/// Returns an error if a new file exists already, or if a file cannot be read or written.
+/// Returns an error if a file that the command must create exists already, or if a file cannot be read or written.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     match &args.command {
         Command::Generate { out, comment } => {
@@ -114,7 +114,7 @@ pub fn generate(path: &Path, comment: &str) -> Result<SshKey, CommandFailure> {
     Ok(key)
 }
 
-/// `key.pem` → `key.pub`; `key` → `key.pub`.
+/// Returns the path of the public key file, for example `key.pub` for the private key file `key.pem` or `key`.
 fn public_path(path: &Path) -> PathBuf {
     path.with_extension("pub")
 }

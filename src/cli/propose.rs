@@ -121,7 +121,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         Some(path) => read_params(path)?,
         None => Map::new(),
     };
-    // The schema of the step is requested only in these cases, because no other case needs the schema.
+    // The command requests the step only if `--offline` or `-p` needs the definition of the step.
     if args.offline || !args.param.is_empty() {
         let step: StepView = client.get(&format!("/v1/steps/{reference}")).map_err(unknown_step)?;
         for given in &args.param {
@@ -181,7 +181,7 @@ fn needs(view: &ProposalView) -> String {
     )
 }
 
-/// Reports an unknown step if the boundary does not show the step.
+/// Changes the exit code to [`Exit::UnknownStep`] if the boundary answers `not-found`.
 fn unknown_step(failure: CommandFailure) -> CommandFailure {
     let not_found = failure
         .problem

@@ -18,7 +18,7 @@ use crate::terminal::screen::PrintableText;
 /// gives no name, the subject is the only pending proposal.
 ///
 /// # Errors
-/// Returns an error if there is no such subject or more than one, or if the boundary returns another proposal.
+/// Returns an error if no subject or more than one subject matches, or if the boundary returns another proposal.
 pub fn find_subject(named: Option<&str>, client: &Client) -> Result<ReviewSubject, CommandFailure> {
     if let Some(name) = named.filter(|name| is_file(name)) {
         return read_envelope(Path::new(name)).map(ReviewSubject::File);

@@ -37,7 +37,7 @@ pub struct Args {
 /// Sends the envelope and waits for the end of the run.
 ///
 /// # Errors
-/// Returns the refusal of the boundary, or an error if the connection ended before the run.
+/// Returns the refusal of the boundary, or an error if the connection ended before the end of the run.
 pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let client = global.client(&args.key)?;
     let envelope = read_envelope(&args.file)?;

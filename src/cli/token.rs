@@ -169,7 +169,7 @@ impl SecretFile {
 impl Drop for SecretFile {
     fn drop(&mut self) {
         if !self.filled {
-            // The file is empty or incomplete. If the file cannot be deleted, it contains no usable token.
+            // A failure to delete the file is ignored, because the empty or incomplete file contains no usable token.
             let _ = std::fs::remove_file(&self.path);
         }
     }
@@ -245,8 +245,8 @@ fn notes_of(socket: &Path) -> Vec<String> {
     }
 }
 
-/// Prints the service's notes that name a new token. Such a note names a step of the token that no approver can
-/// approve.
+/// Prints each note of the service that names the new token. Such a note names steps that cannot get a quorum, so the
+/// boundary refuses proposals of these steps.
 fn tell_of(token: &SealedToken, notes: &[String], terminal: &Terminal) {
     let ours = [" are refused", " and of "].map(|next| format!(" by {}{next}", token.name));
     for note in notes.iter().filter(|note| ours.iter().any(|ours| note.contains(ours))) {

@@ -64,8 +64,8 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         return Err(CommandFailure::usage("the standard input can contain only one bundle: name - once"));
     }
     let trust = args.trust.find()?;
-    // The clock of this machine may be wrong, which is no defect of the receipt. Therefore the verification only uses
-    // a time that the user gives.
+    // The clock of this machine may be wrong, and a wrong clock is no defect of the receipt. Therefore the verification
+    // only uses a time that the user gives.
     let options = VerifyOptions { at: args.at, witnesses: args.witness };
     let mut tally = Tally::default();
     for path in &args.files {
@@ -217,7 +217,8 @@ pub fn with_any<'t>(
     }
 }
 
-/// Returns true if a roster seems to belong to the bundle, because its name or the key of the boundary matches.
+/// Returns true if a roster seems to belong to the bundle. Such a roster has the name of the bundle's roster, or
+/// contains the boundary's key that signed the receipt.
 fn is_of(roster: &TrustedRoster, report: &BundleReport) -> bool {
     report.facts.as_ref().is_some_and(|facts| {
         roster.tables().name == facts.roster.name

@@ -202,7 +202,7 @@ impl LocalRules {
         upward(project) != self.found
     }
 
-    /// Returns the way in which questions are answered.
+    /// Returns the default answers to questions. The answers depend on the options and on the terminal.
     pub fn answers(&self) -> DefaultAnswers {
         let nobody = if self.args.non_interactive {
             Some("--non-interactive denies everything that needs a question")
@@ -214,7 +214,7 @@ impl LocalRules {
         DefaultAnswers { yes: self.args.grants.yes, nobody }
     }
 
-    /// Returns the options that answer questions in advance, in the form of a receipt.
+    /// Returns the options that answer questions in advance. A receipt contains this list.
     pub fn given_beforehand(&self) -> Vec<QuestionAnswer> {
         let mut given = Vec::new();
         if self.args.grants.allows_all() {

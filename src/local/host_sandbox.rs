@@ -116,8 +116,8 @@ impl HostSandbox {
                     "warning: because of the missing layer, the step may reach more of this host, including your own \
                      files",
                 );
-                // This sandbox gets no list of private files, because a sandbox refuses a run if the sandbox cannot
-                // hide its private files. With the level `best-effort`, the person accepts the risk that the step can
+                // This sandbox gets no list of private files. A sandbox with such a list refuses each run if this host
+                // cannot hide the files. With the level `best-effort`, the person accepts the risk that the step can
                 // see these files.
                 return Self::new(wanted, Vec::new());
             }
@@ -171,8 +171,8 @@ impl HostSandbox {
     }
 
     /// Creates and checks the profile of a step. If the step cannot get the current directory, the step gets an empty
-    /// directory. One possible reason is that the person's keys are in the current directory. After the call, `work`
-    /// contains the reason for an empty directory.
+    /// directory. For example, a step cannot get a directory that contains the person's keys. If the step got an empty
+    /// directory, `work` contains the reason after the call.
     ///
     /// # Errors
     /// Returns an error if the step or this host cannot use the profile. If there is an error, no process was

@@ -27,7 +27,7 @@ pub struct LocalLog {
     directory: PathBuf,
 }
 
-/// Result of a durable append.
+/// Result of appending a receipt to the log.
 #[derive(Debug)]
 pub struct AppendedReceipt {
     /// Digest of the receipt's payload. The next receipt in the log contains this digest.
@@ -113,10 +113,11 @@ impl LocalLog {
         line.push(b'\n');
         let mended = tail.torn.map(|torn| self.set_aside(&torn)).transpose()?;
         let failed = |error: io::Error| self.failed("write", &error);
-        // If a crash happens here, the incomplete line is in its own file, and the log contains no new line.
+        // If a crash happens here, a separate file already contains the incomplete line, and the log does not yet
+        // contain the new receipt.
         file.set_len(tail.whole).map_err(failed)?;
         let written = file.seek(SeekFrom::Start(tail.whole)).and_then(|_| file.write_all(&line));
-        // A crash during this write can leave an incomplete line in the log. The next run moves the line to its own
+        // A crash during this write can leave an incomplete line in the log. The next run moves this line to a separate
         // file.
         if let Err(error) = written.and_then(|()| file.sync_all()) {
             let _ = file.set_len(tail.whole);
@@ -213,7 +214,7 @@ impl LocalLog {
                     ),
                 )
             })?),
-            // The read bytes contain no line end, although they are more than the longest valid line.
+            // The read bytes contain no line end, although a valid line is shorter than these bytes.
             None if start > 0 => {
                 return Err(self.broken("its last line is longer than any receipt"));
             }

@@ -1,8 +1,8 @@
 //! Context of a command at a terminal: the repository and the policy.
 //!
-//! The program searches for the policy in the working directory and its parents, in the files that Rundown also reads.
-//! Only the commands `run` and `policy` search for a policy. A boundary does not search, but uses the policy file
-//! that its configuration names. If a policy file is unreadable, the command stops, and no other file is used
+//! The program searches for the policy in the working directory and its parents, in the same files as the program
+//! Rundown. Only the commands `run` and `policy` search for a policy. A boundary does not search, but uses the policy
+//! file that its configuration names. If a policy file is unreadable, the command stops, and no other file is used
 //! instead.
 
 use std::io;
@@ -67,8 +67,8 @@ impl Project {
         PathVariables::new(self.repo.to_str()?, self.tmp.to_str()?)
     }
 
-    /// Returns the path of a runbook in the form that overrides and grants use. If the runbook is in the repository,
-    /// the path is relative to the repository.
+    /// Returns the path of a runbook, as the `overrides` and grants of a policy write this path. If the runbook is in
+    /// the repository, the path is relative to the repository.
     #[must_use]
     pub fn runbook(&self, file: &Path) -> String {
         let real = real_path(&self.cwd.join(file));
@@ -79,7 +79,7 @@ impl Project {
     /// or the built-in policy.
     ///
     /// # Errors
-    /// Returns all errors in the policy file. If the policy is in a JavaScript file, this is also an error.
+    /// Returns all errors in the policy file. A policy in a JavaScript file is also an error.
     pub fn policy(&self, named: Option<&Path>) -> Result<FoundPolicy, CommandFailure> {
         if let Some(file) = named {
             let text = text(file)?;

@@ -111,7 +111,7 @@ impl Question {
         }
     }
 
-    /// Returns the option that would allow the permission, or `None` if no option would.
+    /// Returns the option that would allow the permission, or `None` if no option would allow the permission.
     pub fn flag(&self) -> Option<String> {
         let flag = match self.asked.kind {
             PermissionKind::Run => "--allow-run",

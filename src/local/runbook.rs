@@ -22,7 +22,7 @@ use crate::yaml::TextPlace;
 pub struct Runbook {
     /// Path of the file as the person typed it.
     pub shown: String,
-    /// Path of the runbook in the form that overrides in the policy use.
+    /// Path of the runbook. The `overrides` and grants of a policy name a runbook by this path.
     pub name: String,
     /// Chosen steps with complete parameters.
     pub steps: Vec<ChosenStep>,

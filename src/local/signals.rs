@@ -8,7 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::sandbox::cancel_flag::CancelFlag;
 use crate::terminal::exit::{CommandFailure, Exit};
 
-/// Effect that a signal has now.
+/// Current effect of a signal.
 #[derive(Debug, Default)]
 enum Now {
     /// No step runs, so a signal ends the program.
@@ -99,7 +99,7 @@ impl Signals {
         self.lock().now = Now::Running(flag.clone());
     }
 
-    /// After this call, signals wait for [`Signals::all_is_written`].
+    /// After this call, a signal has no effect until the program calls [`Signals::all_is_written`].
     pub fn run_ended(&self) {
         self.lock().now = Now::Finishing;
     }

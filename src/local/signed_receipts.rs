@@ -41,7 +41,8 @@ pub struct StepAfter {
     pub(super) sandbox: Enforcement,
 }
 
-/// Bytes of canonical JSON that a receipt reserves for content that is known only after the run.
+/// Size of the content that is known only after the run, in bytes of canonical JSON. A receipt reserves this size
+/// before the run.
 const ROOM: usize = 6 << 10;
 
 impl Receipts {

@@ -30,10 +30,10 @@ use crate::terminal::streams::Terminal;
 
 /// Variables that the sandbox sets.
 const OWN: [&str; 6] = ["PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "COUNTERSIGN_PARAMS"];
-/// Number of attempts to get a valid answer. After the last attempt, the answer is no.
+/// Number of attempts to get a valid answer. If the last attempt is also invalid, the permission is denied.
 const TRIES: usize = 3;
 
-/// State that is shared by the steps of a runbook, which run one after the other.
+/// State that the steps of a runbook share. The steps run one after the other.
 pub struct RunbookWalk<'a> {
     project: &'a Project,
     runbook: &'a Runbook,

@@ -34,7 +34,8 @@ pub enum WorkingDirectory {
     },
     /// A new empty directory. The value is the reason for the empty directory.
     Private(String),
-    /// The first directory of `--allow-write`, because the step cannot get the current directory.
+    /// The first directory of `--allow-write`. The step gets this directory, because the step cannot get the current
+    /// directory.
     Given {
         /// Path of the directory.
         directory: String,
@@ -80,7 +81,7 @@ impl WorkingDirectory {
     /// change the profile.
     ///
     /// # Errors
-    /// Returns an error if a path from the command line is not possible with this working directory.
+    /// Returns an error if the step cannot get a path from the command line together with this working directory.
     pub fn put(&mut self, profile: &mut Profile, rules: &LocalRules) -> Result<(), CommandFailure> {
         if profile.workdir != Workdir::Private || !profile.read.is_empty() || !profile.write.is_empty() {
             *self = Self::Declared;

@@ -201,8 +201,8 @@ fn known() -> Vec<&'static str> {
     own.chain(LIMITS.map(|(name, _)| name)).chain(SandboxPermission::ALL.map(SandboxPermission::attribute)).collect()
 }
 
-/// Attributes of a later version. This version refuses such attributes by name, because an author could believe that
-/// they have an effect.
+/// Attributes that are reserved for a later version of the program. This version refuses these attributes with a
+/// separate message, because an author could believe that these attributes have an effect.
 pub(crate) const LATER: [&str; 6] = ["session", "secrets", "outputs", "files", "template", "plan"];
 
 /// Parses the value of a limit.

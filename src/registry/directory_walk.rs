@@ -83,7 +83,8 @@ impl RunbookDirectoryWalk {
                 .refuse(relative, "it is a link that leaves the runbook directory: copy what it points to".to_owned());
         }
         if real.is_dir() || is_runbook {
-            // A symbolic link may lead through directories that the walk does not visit.
+            // A symbolic link may lead through directories that the walk does not visit. Therefore these directories
+            // are checked too.
             let way = if is_link { real.ancestors().count() - self.root.ancestors().count() } else { 1 };
             for on_the_way in real.ancestors().take(way.max(1)) {
                 self.check_writers(on_the_way, relative);

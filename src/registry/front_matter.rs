@@ -29,7 +29,8 @@ pub(crate) struct FrontMatter {
     pub(crate) title: Option<String>,
     pub(crate) params: DeclaredParams,
     pub(crate) approvals: Approvals,
-    /// Limits and sandbox permissions of every step. Permissions that only a single step may declare are not included.
+    /// Limits and sandbox permissions of every step. Sandbox permissions that only a single step may declare are not
+    /// included.
     pub(crate) sandbox: DeclaredSandbox,
     pub(crate) interpreter: Option<String>,
 }
@@ -161,7 +162,8 @@ fn params(node: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> DeclaredParams {
         ));
         return DeclaredParams::default();
     }
-    // If a parameter is named `type`, its value is a map. If `type` is a text, the map is a complete schema.
+    // If the value of `type` is a text, `params` is a complete schema. If the value of `type` is a map, `type` is the
+    // name of a parameter.
     let whole = matches!(node.value("type"), Some(YamlNode { kind: YamlKind::Text(_), .. }));
     let given = node.to_json();
     let schema = if whole { given } else { json!({"type": "object", "properties": given}) };

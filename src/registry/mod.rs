@@ -48,7 +48,7 @@ pub struct Registry {
 /// Sealed step.
 #[derive(Debug, Clone)]
 pub struct RegisteredStep {
-    /// Definition of the step, which decides everything that runs.
+    /// Definition of the step. The definition decides everything that runs.
     pub definition: Arc<StepDefinition>,
     /// Canonical JSON of the definition. The step digest is the digest of these bytes.
     pub canonical: Arc<[u8]>,
@@ -81,7 +81,7 @@ impl RegisteredStep {
     }
 }
 
-/// Proof that a step is in the registry, as a bundle contains it.
+/// Proof that a step is in the registry. A bundle contains such a proof.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RegistryProof {
     /// Index of the step among the leaves, from 0.
@@ -95,7 +95,7 @@ pub struct RegistryProof {
 /// Step for a registry that is built again from stored steps.
 #[derive(Debug)]
 pub enum StoredStep {
-    /// Step of another registry with the same definition. Both registries share the step in memory.
+    /// Step that another registry already contains with the same definition. Both registries share the step in memory.
     Known(RegisteredStep),
     /// Step that was read from the store.
     Read(Box<StepDefinition>),
@@ -147,9 +147,9 @@ impl Registry {
         Self::seal(found, schemas, errors)
     }
 
-    /// Returns the steps of one runbook in file order, each with the place of its id. With these steps, a person can
-    /// run the file at a terminal. `name` is the path from which the step references are made, with the file
-    /// extension. `shown` is the name of the file in errors.
+    /// Returns the steps of one runbook in file order, each with the place of its id. The command `run` uses this
+    /// function. `name` is a path with the file extension, and the function makes the step references from this path.
+    /// `shown` is the name of the file in errors.
     ///
     /// # Errors
     /// Returns all errors of the file, sorted by place.
@@ -287,8 +287,8 @@ impl Registry {
     }
 }
 
-/// Returns the hashes of all complete subtrees over these leaves, one list for each height. With these hashes, the
-/// proof of a step is read without computing a hash.
+/// Returns the hashes of all complete subtrees over these leaves, one list for each height. The registry stores these
+/// hashes, so the program computes no hash when a caller needs the proof of a step.
 fn levels(leaves: Vec<merkle::Hash>) -> Vec<Vec<merkle::Hash>> {
     let mut levels = vec![leaves];
     while let Some(below) = levels.last().filter(|below| below.len() > 1) {
@@ -394,7 +394,7 @@ mod tests {
         Dir::of(&[("a.md", text)]).errors()
     }
 
-    /// Returns a runbook with one block, which has this fence and script.
+    /// Returns a runbook with one block that has this fence and this script.
     fn fenced(info: &str, script: &str) -> String {
         format!("---\ncountersign: 1\nparams: {{a: {{type: string}}}}\n---\n```{info}\n{script}```\n")
     }

@@ -117,8 +117,8 @@ fn check_text(pattern: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Compiles the pattern with the meaning of ECMA-262. The unchanged pattern is compiled first, to check its size
-/// limit.
+/// Compiles the pattern with the meaning of ECMA-262. The function also compiles the unchanged pattern, so that the
+/// size limit applies to both forms of the pattern.
 fn compile(pattern: &str) -> Result<Regex, String> {
     let build = |text: &str| {
         RegexBuilder::new(text).size_limit(MAX_COMPILED_BYTES).build().map_err(|error| {
@@ -169,5 +169,5 @@ const NO_SPACE: &str = r"[^\t-\r \x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}
 const MAX_PATTERN_BYTES: usize = 512;
 /// Maximum memory, in bytes, of a compiled pattern. A verifier also compiles patterns from unknown authors.
 const MAX_COMPILED_BYTES: usize = 1 << 20;
-/// Maximum number of stored patterns. Each takes about 50 KB.
+/// Maximum number of stored patterns. Each pattern needs about 50 KB of memory.
 const MAX_COMPILED: usize = 64;

@@ -15,7 +15,7 @@ use crate::registry::parameter_error::ParameterError;
 use crate::registry::parameter_pattern::ParameterPatterns;
 use crate::registry::schema_keywords::{self, MAX_INTEGER, SchemaFlaw, pointer, variable};
 
-/// Schema within the closed subset.
+/// Schema within the closed subset of JSON Schema.
 #[derive(Debug, Clone)]
 pub struct ParameterSchema {
     schema: Arc<Value>,
@@ -108,7 +108,7 @@ impl ParameterSchema {
     /// Validates parameters that must already be complete, for example signed parameters.
     ///
     /// # Errors
-    /// Returns all errors of the parameters. If a parameter with a default is missing, this is an error too.
+    /// Returns all errors of the parameters. A missing parameter is an error even if the parameter has a default.
     pub fn check(&self, value: &Value) -> Result<Params, Vec<ParameterError>> {
         let params = self.complete(value.clone())?;
         if params.value == *value {
@@ -121,7 +121,8 @@ impl ParameterSchema {
     }
 }
 
-/// Checks that every default fits its own schema, after the defaults inside the value were added.
+/// Checks that every default fits its own schema. If a default is an object or a list, the function first adds the
+/// missing defaults inside it.
 fn check_defaults(schema: &Value, patterns: &ParameterPatterns, path: &mut Vec<String>, flaws: &mut Vec<SchemaFlaw>) {
     if let Some(default) = schema.get("default") {
         let mut value = default.clone();
@@ -230,7 +231,8 @@ fn check_plain(value: &Value, path: &mut Vec<String>, errors: &mut Vec<Parameter
     }
 }
 
-/// Promise 6: refuses text that begins with `-`, because such text could become an option of a command.
+/// Refuses text that begins with `-`, because such text could become an option of a command (promise 6 in
+/// `docs/security-claims.md`).
 fn check_dashes(schema: &Value, value: &Value, path: &mut Vec<String>, errors: &mut Vec<ParameterError>) {
     match value {
         Value::String(text) if text.starts_with('-') && schema.get("x-leading-dash") != Some(&Value::Bool(true)) => {

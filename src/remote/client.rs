@@ -123,7 +123,8 @@ pub struct Client {
     address: Address,
     agent: Agent,
     keys: Option<KeyArgs>,
-    /// True if the address is not the boundary itself but a mirror. In this case, the client sends no credentials.
+    /// True if the address belongs to a mirror and not to the boundary itself. The client sends no credentials to a
+    /// mirror.
     stranger: bool,
     bearer: RefCell<Option<Secret>>,
     name: RefCell<Option<Name>>,
@@ -476,7 +477,7 @@ fn refusal(problem: &Problem, whole: Option<Value>) -> CommandFailure {
         Some(code) => Exit::of_code(code),
         None => Exit::Unreachable,
     };
-    // The text of a problem document is not trusted, because it may quote other people's text.
+    // The text of a problem document is not trusted, because the document may quote other people's text.
     let mut message = if problem.detail.starts_with(&problem.title) {
         format!("{} ({word})", problem.detail)
     } else {

@@ -119,8 +119,8 @@ fn read_events(
         match next_line(&mut lines) {
             Ok(None) => return Ok(None),
             Ok(Some(value)) => {
-                // If a later version has sent an unknown event, the event is skipped. The program stores the id of
-                // the event and does not request the event again.
+                // A boundary of a later version may send an event that this program does not know. Such an event is
+                // skipped. The program stores the id of the event and does not request the event again.
                 if let Ok(event) = serde_json::from_value::<Event>(value.clone()) {
                     sink.event(&event, &value)?;
                 }

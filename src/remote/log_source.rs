@@ -32,8 +32,8 @@ pub enum LogSource {
 /// Maximum size of a file in bytes: a tile with entries of the maximum size. Blobs are smaller.
 pub const MAX_RESOURCE_BYTES: usize = TILE_WIDTH as usize * (MAX_ENTRY_BYTES + 2);
 
-/// Name of the directory in which a copy stores every signed checkpoint that it has accepted. The name of each file
-/// is the size of the checkpoint.
+/// Name of a directory inside a copy. The directory contains every signed checkpoint that `log export` has accepted.
+/// The name of each file is the size of the checkpoint.
 pub const KEPT_HEADS: &str = "checkpoints";
 /// Prefix of the names of temporary files in a copy.
 pub const UNFINISHED: &str = ".new-";
@@ -50,7 +50,7 @@ impl LogSource {
             .map_err(|_| CommandFailure::new(Exit::CheckSaidNo, "the log's checkpoint is not UTF-8"))
     }
 
-    /// Returns all signed checkpoints that exports stored in the copy, with their file names, sorted by name. The
+    /// Returns all signed checkpoints that `log export` stored in the copy, with their file names, sorted by name. The
     /// result is empty for a source that is not a copy.
     ///
     /// # Errors
@@ -109,7 +109,7 @@ impl LogSource {
         let tile = Self::tile_of(TileKind::Entries, index, size)?;
         let mut bytes = self.tile(&tile)?;
         if bytes.is_none() && tile.width() < TILE_WIDTH {
-            // If the log has grown since then, the complete tile has replaced the incomplete tile.
+            // If the log now has more than `size` entries, a complete tile may have replaced the incomplete tile.
             bytes = self.tile(&Self::tile_of(TileKind::Entries, index, u64::MAX)?)?;
         }
         let Some(bytes) = bytes else {
@@ -195,8 +195,9 @@ impl EvidenceFiles for LogSource {
         Self::blob(self, digest).map_err(|failure| Unreadable(failure.message))
     }
 
-    /// Hash tiles are compared for every kind of source, because a server may also publish a copy of unknown origin.
-    /// The comparison takes less than 1 % of the time that reading the entries takes.
+    /// The audit compares the hash tiles of every kind of source with computed tiles, because a server may also publish
+    /// a copy of unknown origin. The comparison takes less than 1 % of the time that the audit needs to read the
+    /// entries.
     fn tile(&self, path: &TilePath) -> Result<Option<Vec<u8>>, Unreadable> {
         Self::tile(self, path).map_err(|failure| Unreadable(failure.message))
     }

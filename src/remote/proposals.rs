@@ -6,8 +6,8 @@ use crate::remote::client::Client;
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::screen::PrintableText;
 
-/// Maximum number of pages of a proposal list that are requested. One page contains a hundred proposals, or the
-/// matches in ten thousand proposals.
+/// Maximum number of pages that a search requests. A page ends after a hundred matching proposals, or after ten
+/// thousand examined proposals.
 const MAX_PAGES: usize = 1000;
 
 /// Maximum number of proposals in an error message about an ambiguous name.

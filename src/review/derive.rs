@@ -282,8 +282,8 @@ impl Derived {
         };
         let ruling = ruling::resolve(&policy, &lists, &signed.step.reference);
         let asked = required_permissions::questions(&ruling, &definition);
-        // No approver checks the sealed lists, because only the boundary seals them. Therefore the approvers must
-        // also sign the permissions that this program's own lists require.
+        // The boundary seals its lists without the signature of an approver. Therefore the approvers must also sign the
+        // permissions that this program's own lists require.
         let own = if lists == *Builtins::current() {
             asked.clone()
         } else {

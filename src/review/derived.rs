@@ -31,7 +31,7 @@ pub enum ReviewFinding {
     NotChecked(String),
 }
 
-/// Result of all checks, which decides whether the approver may sign.
+/// Result of all checks. The result decides whether the approver may sign.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StatementVerdict {
     /// All checks passed.
@@ -57,7 +57,7 @@ pub struct Derived {
     pub rules: Vec<(&'static str, Approvals)>,
     /// Sandbox profile that this program derived from the sealed documents.
     pub profile: Option<Profile>,
-    /// Approvers whose signatures over this payload this program verified.
+    /// Approvers who signed this payload. This program has verified their signatures.
     pub signers: Vec<(Name, KeyId)>,
     /// Errors about signatures that are not valid or do not belong to an approver.
     pub strangers: Vec<String>,
@@ -69,17 +69,17 @@ pub struct Derived {
     pub lines: Lines,
 }
 
-/// Name of the check of the sandbox, which must follow from the sealed documents.
+/// Name of the check that the sandbox follows from the sealed documents.
 pub const SANDBOX: &str = "the sandbox is what this program derives";
 
-/// Name of the check of the boundary and the epoch, which must be those of the seal.
+/// Name of the check that the authorization and the seal name the same boundary and the same epoch.
 pub const SEALED: &str = "boundary and epoch are the seal's";
 
-/// Name of the check of the script, whose digest must be the signed digest.
+/// Name of the check that the script has the signed digest.
 pub const SCRIPT_DIGEST: &str = "the script to run has the signed digest";
 
-/// Name of the check of the screen, which must leave out no signed field.
+/// Name of the check that the screen leaves out no signed field.
 pub const COVERED: &str = "every signed field is shown, or equals what is shown or a built-in default";
 
-/// Name of the check of the roster in force, which the approver must trust.
+/// Name of the check that the approver trusts the roster in force.
 pub const TRUSTED: &str = "the roster in force is the one you trust";

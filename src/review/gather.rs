@@ -83,7 +83,7 @@ impl ReviewSubject {
     }
 }
 
-/// Collects the documents about `subject`. `Sources::missing` names each document that can't be read.
+/// Collects the documents about `subject`. `ReviewSources::missing` names each document that can't be read.
 ///
 /// # Errors
 /// Returns an error if the payload can't be read or belongs to another proposal.
@@ -253,13 +253,14 @@ fn believe(
             Err(error) => broken.push(format!("{}: {error}", trust.from)),
         }
     }
-    // The candidates are the connected versions and each trusted roster file that has a key of this boundary.
+    // The candidates are the connected versions, and each trusted roster file that contains a boundary with this name.
     let files = trust.iter().filter_map(|trust| match &trust.pinned {
         Pinned::Roster(roster) => Some((trust, &**roster)),
         Pinned::Digest(_) | Pinned::Chain(_) => None,
     });
-    // A trusted roster file must have a key of the boundary and the same name as the connected roster. The key alone is
-    // not sufficient, because two boundaries may have the same name.
+    // A trusted roster file must contain a boundary with this name. If a roster is connected, the file must also have
+    // the name of that roster. The name of the boundary alone is not sufficient, because two boundaries may have the
+    // same name.
     let name = connected.first().map(|(_, chain)| chain.last().tables().name.clone());
     let files = files.filter(|(_, roster)| {
         !roster.boundary_keys(boundary).is_empty() && name.as_ref().is_none_or(|name| roster.tables().name == *name)

@@ -129,7 +129,8 @@ pub struct Lines {
     pub parameters: Vec<PrintableText>,
     /// Remarks, heaviest first.
     pub remarks: Vec<ReviewLine>,
-    /// Signed fields, each with the place that shows it or the reason why it need not be shown.
+    /// Signed fields. Each field has the name of the line that shows the field, or the reason why no line shows the
+    /// field.
     pub fields: Vec<SignedField>,
 }
 

@@ -26,12 +26,12 @@ use crate::terminal::screen::{LineTone, PrintableText, leaves, lines_of, path_ke
 
 /// Longest value, in bytes, that the decision screen shows in full: three lines of 80 columns.
 const WHOLE: usize = 180;
-/// Number of characters at each end of a long value that the screen shows.
+/// Number of characters that the screen shows at each end of a long value.
 const END: usize = 60;
 /// Number of rows of 80 columns for parameters. If the parameters need more rows, each parameter gets one row.
 const PARAMETER_ROWS: usize = 15;
-/// Longest value, in bytes, that a row shows in full. `END_IN_ROW` is the number of characters at each end of a
-/// longer value that the row shows.
+/// Longest value, in bytes, that a row shows in full. `END_IN_ROW` is the number of characters that the row shows at
+/// each end of a longer value.
 const WHOLE_IN_ROW: usize = 40;
 const END_IN_ROW: usize = 14;
 
@@ -161,7 +161,8 @@ impl Lines {
         shown
     }
 
-    /// Adds a value to the long values that the screen shows above the script. Each part of the value has its path.
+    /// Adds a value to the long values that the screen shows above the script. Each part of the value gets a line with
+    /// the path of the part.
     fn put_above(&mut self, label: &PrintableText, value: &Value) {
         let mut parts = Vec::new();
         leaves(value, String::new(), &mut parts);

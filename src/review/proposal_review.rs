@@ -53,7 +53,7 @@ impl ProposalReview {
         decision(&self.sources, &self.found)
     }
 
-    /// Draws the screen with a list of all signed fields above the decision screen.
+    /// Draws the list of all signed fields, and the decision screen below the list.
     #[must_use]
     pub fn full(&self) -> Screen {
         full(&self.sources, &self.found)

@@ -172,8 +172,8 @@ fn hidden_texts(texts: &[(String, String)]) -> Option<ReviewLine> {
     Some(ReviewLine::remark(RemarkSeverity::HiddenText, text, Vec::new()))
 }
 
-/// Maximum number of findings that the remark names for one field. `MOST_PLACES` is the maximum number of fields that
-/// the remark names.
+/// Maximum number of findings for one field in the remark about hidden text. `MOST_PLACES` is the maximum number of
+/// fields in this remark.
 const MOST_KINDS: usize = 3;
 const MOST_PLACES: usize = 4;
 

@@ -15,14 +15,14 @@ use crate::review::sources::ReviewSources;
 use crate::review::value_words::{bytes, duration_ms};
 use crate::terminal::screen::{LineTone, PrintableText, Screen};
 
-/// Heading of the script, which is printed only if other values are above the script.
+/// Heading of the script. The screen contains this heading only if other values are above the script.
 pub const SCRIPT: &str = "Script";
 /// Heading of the list of the definition's fields.
 pub const DEFINITION: &str = "Definition, every field";
 /// Heading of the list of the payload's fields.
 pub const SIGNED: &str = "To be signed, every field";
 
-/// Explanation of the screen's escapes that most shells do not know.
+/// Explanation of escapes on the screen. Most shells do not know these escapes.
 const ESCAPES: &str = r"\s{n} is n spaces, \s{ntabs} n tabs, \u{hex} and \xhex the character of this number";
 
 /// Draws the decision screen.
@@ -84,7 +84,7 @@ pub fn decision(sources: &ReviewSources, found: &Derived) -> Screen {
     screen
 }
 
-/// Draws both complete lists of fields and all checks above the decision screen.
+/// Draws both complete lists of fields, then all checks, and then the decision screen.
 #[must_use]
 pub fn full(sources: &ReviewSources, found: &Derived) -> Screen {
     let mut screen = Screen::default();
@@ -227,11 +227,11 @@ pub fn profile_words(profile: &Profile) -> Vec<String> {
     permissions.filter(|line| !line.is_empty()).chain(others).collect()
 }
 
-/// Words after a limit that may apply to each process separately. Only the receipt shows whether a control group
-/// limited the run as a whole.
+/// Text after the description of a limit that may apply to each process separately. Only the receipt shows whether a
+/// control group limited the run as a whole.
 const UNGROUPED: &str = ", of each process alone where no control group holds the run";
 
-/// Words after the limit of processes. The kernel counts the processes of root, but never prevents root from starting
-/// another process.
+/// Text after the description of the limit of processes. The kernel counts the processes of root, but never prevents
+/// root from starting another process.
 const COUNTED: &str = ", not where it is the host's root and no control group holds the run";
 const COUNTED_WITHOUT_NAMESPACES: &str = ", without namespaces and a control group only where it has an id of its own";

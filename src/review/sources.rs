@@ -111,7 +111,7 @@ pub struct LastRun {
     pub permissions: Option<Vec<Permission>>,
     /// Number of denied file names that the run masked, if the receipt states the number.
     pub masked: Option<u64>,
-    /// Number of file names that the previous run masked. This field is set only if the receipt warns that its own run
-    /// masked no names.
+    /// Number of file names that an earlier run with the same profile masked. This field is set only if the last run
+    /// masked no names and its receipt contains a warning about this.
     pub masked_before: Option<u64>,
 }

@@ -954,7 +954,7 @@ fn cases() -> Vec<ReviewCase> {
     vec![case(), limits, asks, host, poor, window]
 }
 
-/// Returns copies of the document, each with its changed path. In each copy, one leaf is changed, removed or
+/// Returns copies of the document, each with the path of its change. In each copy, one leaf is changed, removed or
 /// extended.
 fn spoilt(document: &Value) -> Vec<(String, Value)> {
     fn walk(value: &Value, path: String, whole: &Value, pointer: &str, found: &mut Vec<(String, Value)>) {
@@ -1058,7 +1058,7 @@ fn promise_4_a_change_of_any_signed_field_is_visible() {
     assert!(stopped > 150 && seen > 10, "{stopped} stopped, {seen} seen");
 }
 
-/// Returns the name `reason` for the text `.predicate.reason changed`.
+/// Returns the name of the field in a path, for example `reason` for `.predicate.reason changed`.
 fn field_of(path: &str) -> &str {
     path.split(['.', ' ', '[']).nth(2).unwrap_or_default()
 }

@@ -68,8 +68,8 @@ impl StateFile {
     }
 
     /// Replaces the state atomically, or leaves it unchanged. `begun` is the state from which the audit continued. If
-    /// another audit has saved a different state since then, the file contains the longer state afterwards. `root_at`
-    /// returns the root hash of the audited log at an earlier size.
+    /// another audit has saved a different state in the meantime, the file contains the longer state afterwards.
+    /// `root_at` returns the root hash of the audited log at an earlier size.
     pub(super) fn keep(
         &self,
         state: &SavedAudit,
@@ -109,8 +109,8 @@ impl StateFile {
         File::open(&self.directory).and_then(|directory| directory.sync_all())
     }
 
-    /// Waits for other audits with the same state file. The function locks the directory, because saving replaces the
-    /// file itself.
+    /// Waits for other audits with the same state file. The function locks the directory and not the file, because
+    /// saving replaces the file, and a lock on the replaced file has no effect.
     fn lock(&self) -> Result<File, CommandFailure> {
         let failed =
             |error: io::Error| CommandFailure::usage(format!("can't lock the directory of {}: {error}", self.shown()));

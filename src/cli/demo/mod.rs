@@ -39,7 +39,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let mut world = DemoSetup::make(args.keep.as_deref())?;
     let told = story::tell(&mut world, &mut tale).and_then(|signed| attacks::try_all(&mut world, &mut tale, &signed));
     if let Err(failure) = told {
-        // If the rest of the demo was not run, the demo counts as failed.
+        // The demo stopped before its end, so the demo counts as failed.
         tale.line(DemoResult::Failed, "the demo stopped here", &failure.message)?;
         tale.note(&format!("the boundary's own log:\n{}", world.log_tail()))?;
     }

@@ -52,7 +52,8 @@ fn approver(text: &str) -> Result<(Name, PathBuf), String> {
 /// Makes the directory.
 ///
 /// # Errors
-/// Returns an error if a file exists already, an approver's key cannot be used, or the directory cannot be written.
+/// Returns an error if a file that the command must create exists already, an approver's key cannot be used, or the
+/// directory cannot be written.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let approvers = args.approvers.iter().map(|(name, path)| Ok((name.clone(), public_key(path)?)));
     let approvers = approvers.collect::<Result<Vec<(Name, SshKey)>, CommandFailure>>()?;

@@ -314,7 +314,7 @@ pub fn told(proposed: &ProposedRoster, standing: &SuccessionTallies) -> serde_js
     })
 }
 
-/// Reads a policy file and checks that this version of the roster names its digest.
+/// Reads a policy file and checks that this version of the roster names the digest of the policy.
 fn read_policy(path: &Path, next: &crate::trust::trusted_roster::TrustedRoster) -> Result<String, CommandFailure> {
     let place = PrintableText::text(&path.to_string_lossy()).as_str().to_owned();
     let bytes = read_bounded(path, file::MAX_FILE_BYTES)?;

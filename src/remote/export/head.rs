@@ -40,9 +40,9 @@ impl ExportHead {
         Ok(Self { note, checkpoint })
     }
 
-    /// Checks that the boundary signed this checkpoint, with the roster of the last seal in `log`. The roster must
-    /// follow the roster in force after the first `before` entries, which an earlier export verified. Returns the
-    /// newest known roster.
+    /// Checks that the boundary signed this checkpoint. The key of the boundary comes from the roster of the last seal
+    /// in `log`. The roster must follow the roster in force after the first `before` entries. An earlier call of `log
+    /// export` verified these entries. Returns the newest known roster.
     pub(super) fn check_by_log(
         &self,
         log: &LogSource,
@@ -61,8 +61,8 @@ impl ExportHead {
         let mut chain = Chain::connect(&Pinned::Digest(known), &versions).map_err(|error| {
             odd(format!("the roster at the source does not continue the roster that this log had: {error}"))
         })?;
-        // The user may trust rosters of several boundaries. At least one of these rosters must belong to this log,
-        // and the newest of them is used.
+        // The user may trust rosters of several boundaries. At least one of these rosters must belong to this log. If
+        // several rosters belong to this log, the newest of these rosters is used.
         let connected = newest_of(trust, |trust| {
             Chain::connect(&trust.pinned, &versions).map(|chain| (NewestRoster::of(&chain), chain))
         });

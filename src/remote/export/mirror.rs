@@ -140,7 +140,8 @@ impl<'a> LogMirror<'a> {
         ExportTile::read(path, bytes)
     }
 
-    /// Returns the blob with this digest, if its file exists and has this digest.
+    /// Returns the blob with this digest. Returns `None` if the file is missing, or if the bytes of the file have
+    /// another digest.
     pub(super) fn blob(&self, digest: &BlobDigest) -> Option<Vec<u8>> {
         let bytes = read_file(&self.directory.join(blob_name(digest)), MAX_RESOURCE_BYTES).ok().flatten()?;
         (BlobDigest::of(&bytes) == *digest).then_some(bytes)
@@ -170,7 +171,7 @@ impl<'a> LogMirror<'a> {
         )))
     }
 
-    /// Replaces the copy's note by another note of the same checkpoint, which has other signatures.
+    /// Replaces the note of the copy by a note that has other signatures for the same checkpoint.
     pub(super) fn renew(&self, head: &ExportHead) -> Result<(), CommandFailure> {
         self.keep(head)?;
         // If a crash happens between the two writes, the copy still has the old note. The next export repeats both

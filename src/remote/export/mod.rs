@@ -1,11 +1,11 @@
 //! Export of a log: an incremental copy in the file format of C2SP tlog-tiles.
 //!
-//! An export fetches only new data. Each file is written under a temporary name and then renamed. The checkpoint is
-//! written last, after all data that it covers is on disk. If an export is interrupted, the copy stays as before,
-//! except for additional files. The next export uses the valid ones of these files. Hash tiles are computed from the
-//! fetched entries, and the root of these tiles must match the signed checkpoint. Existing leaves must not change, so
-//! a tile that has grown must begin with its old leaves. The directory `checkpoints/` keeps each checkpoint that the
-//! export accepted.
+//! The command `log export` fetches only new data. Each file is written under a temporary name and then renamed. The
+//! checkpoint is written last, after all data that it covers is on disk. If the command is interrupted, the copy stays
+//! as before, except for additional files. The next call of the command uses each additional file that is valid. Hash
+//! tiles are computed from the fetched entries, and the root of these tiles must match the signed checkpoint. Existing
+//! leaves must not change, so a tile that has grown must begin with its old leaves. The directory `checkpoints/`
+//! contains each checkpoint that the command accepted.
 
 mod head;
 mod mirror;
@@ -51,7 +51,7 @@ pub struct Export {
 ///
 /// For a copy with contents, the boundary must have signed the checkpoint. The roster of the boundary must follow the
 /// copy's known roster or a roster of `trust`. For a copy of hashes, `trust` may be empty. If `trust` is not empty, a
-/// boundary in one of its rosters must have signed the checkpoint.
+/// boundary in one of the trusted rosters must have signed the checkpoint.
 ///
 /// # Errors
 /// Returns an error if data cannot be fetched or written, or if another export uses the directory. Returns an error
@@ -196,7 +196,8 @@ impl Growth<'_> {
         let mut shown = Instant::now();
         for index in from / WIDTH..size.div_ceil(WIDTH) {
             let path = LogSource::tile_of(mirror.kind(), index, size)?;
-            // Leaves of this tile that the copy already has. The copy has some leaves if its last tile is incomplete.
+            // Leaves of this tile that the copy already has. The list is empty unless this tile is the incomplete last
+            // tile of the copy.
             let held = levels.first().cloned().unwrap_or_default();
             let left = if leftovers { mirror.leftover(&path) } else { None };
             let left = left.filter(|tile| tile.leaves().starts_with(&held));
@@ -287,8 +288,8 @@ impl Growth<'_> {
         Ok(written)
     }
 
-    /// Fetches all blobs that a seal names, and all steps that its registry names. Returns the number of blobs that
-    /// the function wrote.
+    /// Fetches all blobs that a seal names, and all steps that the sealed registry names. Returns the number of blobs
+    /// that the function wrote.
     fn named_by(&self, entry: &[u8]) -> Result<u64, CommandFailure> {
         let Some((seal, _)) = sealed(entry) else { return Ok(0) };
         let mut written = 0;
