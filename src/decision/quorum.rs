@@ -43,7 +43,7 @@ impl QuorumMet {
     }
 
     /// Returns true if the receipt embeds the signature of this key. The receipt embeds one signature for each person
-    /// who counted.
+    /// who counted towards the quorum.
     #[must_use]
     pub fn keeps(&self, keyid: &KeyId) -> bool {
         self.keys.contains(keyid)

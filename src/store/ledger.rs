@@ -155,7 +155,7 @@ impl Ledger {
         self.ask(|answer| WriterMessage::Seal(Box::new(seal), answer)).await
     }
 
-    /// Spends a nonce. If the result is `Ok`, the nonce is spent and the consumption is in the log, both durably.
+    /// Spends a nonce. If the result is `Ok`, the database has durably stored the spent nonce and the consumption.
     ///
     /// # Errors
     /// Returns the reason why the nonce was not spent. After a [`StoreFault`], the nonce may be spent or not, so the
@@ -192,7 +192,8 @@ impl Ledger {
     /// authorization at the time of the denial.
     ///
     /// # Errors
-    /// Returns an error if the denial is too large, if a limit is reached, or if the log has no seal.
+    /// Returns an error if the denial is too large, if too many denials of unknown authorizations arrived, or if the
+    /// log has no seal.
     pub async fn deny(&self, denial: DenialWrite) -> Result<DenialResult, WriteStop> {
         self.ask(|answer| WriterMessage::Deny(Box::new(denial), answer)).await
     }

@@ -214,8 +214,8 @@ impl Chain {
         canonical::canonical_of(&self.envelopes).map_err(|error| Malformed::at("", error.to_string()))
     }
 
-    /// Returns each version, from the pinned version to the last version, whose successor needs no signature. Anyone
-    /// who supplied these versions could have replaced the successor.
+    /// Returns each version, from the pinned version to the last version, whose successor needs no signature. A person
+    /// who supplied the chain could have replaced the successor of such a version.
     pub fn unguarded(&self) -> impl Iterator<Item = &TrustedRoster> {
         let from = self.anchor.min(self.versions.len() - 1);
         self.versions[from..].iter().filter(|roster| !roster.is_guarded())

@@ -325,7 +325,8 @@ pub(super) fn read_only(path: &Path) -> Result<Connection, StoreFault> {
     }
     let connection = connect(path).map_err(|error| unusable(path, &error))?;
     let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
-    // If only the database header is readable, the store is damaged, so the message must not report a wrong file name.
+    // If only the database header is readable, the store is damaged, so the message must not say that the file is not a
+    // store.
     let unreadable = |error: rusqlite::Error| match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::SystemIoFailure) => fault("opening the store")(error),
         _ => unusable(path, &error),
