@@ -40,7 +40,7 @@ pub struct TrustArgs {
 pub struct ChosenTrust {
     /// Trusted roster, or its digest.
     pub pinned: Pinned,
-    /// The same roster in the form for the verifier of bundles, which parses the file again.
+    /// The same roster in the form that the verifier of bundles requires. The verifier parses the file again.
     pub audit: audit::RosterTrust,
     /// Source of the roster, as text for messages.
     pub from: String,
@@ -61,8 +61,8 @@ pub struct DecidingRoster<'t, T> {
 }
 
 /// Chooses one of the trusted rosters. The function passes each roster to `connect` and chooses the roster that leads
-/// to the newest version. If two rosters lead to the same newest version, the function prefers the newest version
-/// itself. With an older roster, the result would not show that a key was withdrawn later.
+/// to the newest version. If two rosters lead to the same newest version, the function prefers the roster that is this
+/// newest version. With an older roster, the result would not show that a key was withdrawn later.
 ///
 /// # Errors
 /// If every call of `connect` failed, returns each roster with its reason. The returned list is empty if the user

@@ -72,8 +72,9 @@ pub async fn keep_witnessed(boundary: Boundary) {
 }
 
 impl Turn {
-    /// Shortens a long pause if the log has grown. Without this reset, the boundary could wait for minutes after the
-    /// witness works again. The pause is never shorter than the minimum, so that a busy log does not flood the witness.
+    /// Shortens a long pause if the log has grown. Without the shorter pause, the boundary could wait for minutes after
+    /// the witness works again. The pause is never shorter than the minimum, so that a busy log does not flood the
+    /// witness.
     fn notice(&mut self, size: u64) {
         if !self.asking && size > self.size {
             self.size = size;

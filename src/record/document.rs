@@ -23,8 +23,8 @@ pub trait Predicate: Serialize + DeserializeOwned + JsonSchema {
     const KIND: &'static str;
     /// Maximum size of a payload of this kind, in bytes of canonical JSON.
     const MAX_BYTES: usize;
-    /// Parts of the format that are reserved for later versions. The reader reads these parts strictly and refuses them
-    /// with their place, instead of ignoring them.
+    /// Parts of the format that are reserved for later versions. The reader parses these parts strictly. If a document
+    /// has such a part, the reader refuses the document and names the place of the part.
     const RESERVED: &'static [Reserved] = &[];
 
     /// Checks rules that types cannot express: the subjects equal the values of the predicate, arrays are sorted, and
@@ -56,7 +56,7 @@ pub trait Predicate: Serialize + DeserializeOwned + JsonSchema {
         None
     }
 
-    /// Checks the size of the whole payload against the size of its parts.
+    /// Checks the sizes of the parts of a payload that has `payload_bytes` bytes.
     ///
     /// # Errors
     /// Returns an error for the part that is too large.
@@ -71,7 +71,7 @@ pub fn predicate_type(kind: &str) -> String {
     format!("{PREDICATE_BASE}{kind}/v1")
 }
 
-/// Returns the kind of a predicate type, or `None` if the type is not one of this project.
+/// Returns the kind of a predicate type, or `None` if the predicate type is not a type of this project.
 fn predicate_kind(predicate_type: &str) -> Option<&str> {
     predicate_type.strip_prefix(PREDICATE_BASE)?.strip_suffix("/v1")
 }

@@ -150,7 +150,8 @@ impl OpenWindow {
 /// shorter limit.
 ///
 /// # Errors
-/// Returns an error for the first broken rule. The function first checks the rules that waiting cannot satisfy.
+/// Returns an error for the first broken rule. The function first checks the rules that cannot become satisfied at a
+/// later time.
 pub fn judge(
     issued_at: Timestamp,
     not_before: Timestamp,

@@ -241,7 +241,8 @@ impl Chain {
     }
 }
 
-/// Reads versions from version 1 on, each of which names the version before it. Signatures are not checked.
+/// Reads versions from version 1 on. The field `previous` of each version must be the digest of the version before.
+/// Signatures are not checked.
 fn read(versions: &[Envelope]) -> Result<Vec<TrustedRoster>, ChainError> {
     if versions.is_empty() || versions.len() > MAX_VERSIONS {
         return Err(ChainError::Count { found: versions.len() });

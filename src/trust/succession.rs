@@ -156,7 +156,8 @@ fn adds(counted: &[Counted<'_>], at: usize) -> bool {
     })
 }
 
-/// Returns the index of a signature that adds nothing to the other signatures, in any order.
+/// Returns the index of a signature that adds nothing to the other signatures. The order of the signatures does not
+/// matter.
 fn needless(counted: &[Counted<'_>]) -> Option<usize> {
     (0..counted.len()).find(|at| !adds(counted, *at))
 }
