@@ -268,7 +268,7 @@ pub fn consistency_path<E>(
     Ok(Some(path))
 }
 
-/// Returns the largest power of two below `leaves`, which must be at least 2 (RFC 6962: k < n <= 2k).
+/// Returns the largest power of two below `leaves` (RFC 6962: k < n <= 2k). The number `leaves` must be at least 2.
 const fn left_leaves(leaves: u64) -> u64 {
     1 << (leaves - 1).ilog2()
 }

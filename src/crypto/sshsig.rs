@@ -235,8 +235,8 @@ impl SshKey {
         self.0.application.is_some()
     }
 
-    /// Returns the comment of the line, which is often a person's address. The comment is empty if the line has no
-    /// comment.
+    /// Returns the comment of the line. The comment is often a person's address. The comment is empty if the line has
+    /// no comment.
     #[must_use]
     pub fn comment(&self) -> &str {
         &self.0.line[self.0.comment_at..]

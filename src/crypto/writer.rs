@@ -422,7 +422,7 @@ impl Object<'_> {
         Ok(())
     }
 
-    /// Writes the name of a struct's field, which is a constant of the program. All names of documents are plain
+    /// Writes the name of a struct's field. The name is a constant of the program. All names of documents are plain
     /// identifiers, so this path is faster than `key`.
     fn name(&mut self, name: &'static str) -> Written {
         debug_assert!(name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-$:".contains(&byte)), "{name}");

@@ -14,7 +14,7 @@ use crate::record::reserved::{self, Reserved, ReservedForm, below, each, find_wo
 
 /// The type of every statement (in-toto attestation framework, Statement v1).
 pub const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
-/// The common prefix of predicate types, which `<kind>/v1` follows.
+/// The common prefix of predicate types. In each predicate type, `<kind>/v1` follows this prefix.
 pub const PREDICATE_BASE: &str = "https://countersign.dev/";
 
 /// One kind of document, identified by the predicate of its statement.
@@ -132,7 +132,7 @@ pub fn check_subjects(given: &[Subject], expected: &[Subject]) -> Result<(), Mal
     Ok(())
 }
 
-/// Returns the digest of the only subject, which must have the given name.
+/// Returns the digest of the only subject. This subject must have the given name.
 ///
 /// # Errors
 /// Returns an error with the expected subject if the number of subjects, the name or the digest is wrong.

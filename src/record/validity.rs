@@ -202,7 +202,7 @@ pub enum WindowError {
         /// The judged moment.
         at: Timestamp,
     },
-    /// The issue time is later than the judged moment by more than 60 s, which is the tolerance for clock differences.
+    /// The issue time is more than 60 s later than the judged moment. The tolerance for clock differences is 60 s.
     IssuedLater {
         /// The time of issue.
         issued: Timestamp,

@@ -39,7 +39,7 @@ const QUEUE: usize = 1024;
 /// farther behind the log.
 const MOST_BEHIND_S: i64 = 60;
 
-/// A handle to the store, which can be cloned.
+/// A handle to the store. The handle can be cloned.
 ///
 /// Every method returns a [`StoreFault`] if the store cannot be read or written.
 #[derive(Clone)]

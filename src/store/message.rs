@@ -267,7 +267,7 @@ pub struct Consume {
     pub decision: Arc<[u8]>,
     /// Times of the authorization and of its signers, which decide when the run can start.
     pub window: Window,
-    /// Name of the exclusive lock, which only one run can hold at a time.
+    /// Name of the exclusive lock. Only one run at a time can hold this lock.
     pub exclusive: Option<Arc<str>>,
 }
 

@@ -17,7 +17,7 @@ use crate::store::{CheckpointRow, StoreHead, StoreReads};
 /// The configuration of a ledger.
 #[derive(Clone)]
 pub struct LedgerConfig {
-    /// Name of the boundary, which is the first part of the log's origin.
+    /// Name of the boundary. The log's origin begins with this name.
     pub name: BoundaryName,
     /// Key of the boundary.
     pub signer: LogSigner,
@@ -124,9 +124,9 @@ impl SharedState {
         (seconds > MOST_AHEAD_S).then_some(seconds)
     }
 
-    /// Returns the time for all decisions and dates, which is normally the time of the system clock. If the clock is
-    /// behind the log or the low-water mark, the returned time starts at the later of these two times and increases
-    /// with the time since boot. Therefore the returned time never decreases and never stops.
+    /// Returns the time for all decisions and dates. The returned time is normally the time of the system clock. If the
+    /// clock is behind the log or the low-water mark, the returned time starts at the later of these two times and
+    /// increases with the time since boot. Therefore the returned time never decreases and never stops.
     pub(crate) fn now(&self) -> Timestamp {
         (self.config.clock)().max(self.earliest())
     }

@@ -19,7 +19,7 @@ use crate::store::tree::{Subtrees, TileCache, TreeEdge};
 /// The inputs of a survey that are not in the store.
 #[derive(Debug, Clone)]
 pub struct StoreScope {
-    /// Name of the boundary, which is the first part of the log's origin.
+    /// Name of the boundary. The log's origin begins with this name.
     pub name: BoundaryName,
     /// Directory of the outputs that are files.
     pub outputs: PathBuf,

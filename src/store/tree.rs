@@ -57,7 +57,7 @@ impl TreeTile {
     }
 }
 
-/// The right edge of the tree, which consists of its incomplete tiles.
+/// The right edge of the tree. The edge consists of the tree's incomplete tiles.
 #[derive(Debug, Clone, Default)]
 pub struct TreeEdge {
     size: u64,

@@ -70,7 +70,7 @@ pub(crate) struct Hashed<T> {
     pub(crate) hash: Hash,
 }
 
-/// The state of the writer, which the program can rebuild from the store.
+/// The state of the writer. The program can rebuild this state from the store.
 pub(crate) struct Writer {
     store: Box<dyn Store>,
     shared: Arc<SharedState>,

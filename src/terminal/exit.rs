@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::record::code::Code;
 use crate::record::receipt::{Outcome, Status};
 
-/// Result of a command, from which the exit code follows.
+/// Result of a command. The result decides the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
     /// The command succeeded.

@@ -28,7 +28,7 @@ fn t(seconds: i64) -> Timestamp {
     Timestamp::from_unix(T0 + seconds)
 }
 
-/// A directory, a clock and a key for one store, which a test can open several times.
+/// A directory, a clock and a key for one store. A test can open the store several times.
 struct World {
     directory: tempfile::TempDir,
     clock: Arc<AtomicI64>,
