@@ -8,8 +8,8 @@
 //!
 //! `{"b": [1, "é"], "a": null}` gives `{"a":null,"b":[1,"\u00e9"]}`.
 //!
-//! This project has its own writer because the crate is much slower. The crate formats each string with a regular
-//! expression. A property test compares this writer with `canonical_json`.
+//! This project has its own writer because the crate `canonical_json` is much slower. The crate formats each string
+//! with a regular expression. A property test compares this writer with `canonical_json`.
 
 use std::fmt;
 

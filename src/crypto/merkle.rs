@@ -368,7 +368,7 @@ pub const TILE_WIDTH: u16 = 256;
 /// Number of tree levels in one tile.
 pub const TILE_HEIGHT: u8 = 8;
 
-/// Maximum size of an entry in bytes, because the tile stores the length of an entry in 16 bits.
+/// Maximum size of an entry, in bytes. A tile stores the length of each entry in 16 bits.
 pub const MAX_ENTRY_BYTES: usize = u16::MAX as usize;
 
 /// The content of a tile.

@@ -354,7 +354,7 @@ impl fmt::Display for TlogProof {
 const PROOF_HEADER: &str = "c2sp.org/tlog-proof@v1";
 const LINE_START: &str = "— ";
 
-/// Maximum length of an inclusion path, because C2SP tlog-proof limits the tree size to 63 bits.
+/// Maximum number of hashes in an inclusion path. C2SP tlog-proof limits the tree size to 63 bits.
 const MAX_PATH: usize = 63;
 
 fn check_text(text: &str) -> Result<(), NoteError> {

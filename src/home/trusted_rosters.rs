@@ -1,5 +1,5 @@
-//! Finds the rosters that the user trusts in options, the environment or the configuration directory, but never in a
-//! checkout.
+//! Finds the rosters that the user trusts. The program searches the options, the environment and the configuration
+//! directory, but never a checkout.
 //!
 //! The first source is `--roster` (a file or a digest), and the second is `COUNTERSIGN_TRUST` (an absolute path or a
 //! digest). The third source is the configuration directory with `roster.json`, `rosters/*.json` and `trust` (one

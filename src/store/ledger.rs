@@ -350,8 +350,8 @@ impl Ledger {
 
     /// Returns the smallest recorded checkpoint that covers the entry `index`.
     ///
-    /// The key that signed this checkpoint was the boundary's key when the entry was written, because the boundary
-    /// records a checkpoint over all entries before a change of the key.
+    /// The boundary's key at the time of the entry signed this checkpoint. Before each change of the key, the boundary
+    /// records a checkpoint over all entries.
     pub fn checkpoint_over(&self, index: u64) -> Result<Option<CheckpointRow>, StoreFault> {
         self.shared.reads.checkpoint_over(index)
     }

@@ -705,7 +705,7 @@ pub struct ProposalPage {
 /// payload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PayloadSource {
-    /// The payload alone, because the proposal did not run.
+    /// The payload alone, for a proposal that did not run.
     Payload(Vec<u8>),
     /// The envelope of a running proposal.
     Envelope(Vec<u8>),

@@ -130,7 +130,7 @@ pub struct CommandFailure {
     pub message: String,
     /// Problem document from the boundary, or `None` if the boundary sent no problem document.
     pub problem: Option<Value>,
-    /// True if nothing is printed, because the reader of the output has closed the pipe.
+    /// True if the program prints no message. In this case, the reader of the output has closed the pipe.
     pub quiet: bool,
 }
 

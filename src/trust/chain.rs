@@ -27,8 +27,8 @@ pub enum Pinned {
 }
 
 impl Pinned {
-    /// Pins a roster file that the user names. The file is an envelope. The user trusts the payload of the envelope,
-    /// because the user names the file.
+    /// Pins a roster file that the user names. The file is an envelope. The program trusts the payload of the envelope,
+    /// because the user chose the file.
     ///
     /// # Errors
     /// Returns an error if the file is not a roster, or breaks a rule of rosters.

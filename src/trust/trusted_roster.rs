@@ -126,7 +126,7 @@ impl TrustedRoster {
         self.index.keys.get(keyid).map(|(holder, key)| (holder, key))
     }
 
-    /// Returns the key with this id, for any holder.
+    /// Returns the key with this id. The role of the key's holder does not matter.
     #[must_use]
     pub fn key(&self, keyid: &KeyId) -> Option<&SshKey> {
         self.signer(keyid).map(|(_, key)| key)
