@@ -30,7 +30,7 @@ pub fn key_hash(name: &str, key: &PublicKey) -> [u8; 4] {
     key_hash_of(ED25519, name, key)
 }
 
-/// Returns the id of a note key with another algorithm.
+/// Returns the id of a note key with this algorithm byte.
 pub(crate) fn key_hash_of(algorithm: u8, name: &str, key: &PublicKey) -> [u8; 4] {
     let mut hash = Sha256Stream::default();
     hash.update(name.as_bytes());

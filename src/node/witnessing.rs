@@ -86,8 +86,8 @@ impl Turn {
         self.asking = false;
         self.troubles = match next {
             WitnessNext::Cosigned => 0,
-            // This branch does not reset the error count. A witness may always answer with another size, and even then
-            // the pauses must grow.
+            // This branch does not reset the error count. A faulty witness could answer each request with a different
+            // size. Even in this case, the pauses must grow.
             WitnessNext::Again => self.troubles,
             WitnessNext::Trouble(_) => self.troubles.saturating_add(1),
         };

@@ -99,10 +99,10 @@ impl Ledger {
         Ok(ledger)
     }
 
-    /// Opens a store without a writer, such as a backup or a closed log. Every write returns [`StoreFault::Closed`].
+    /// Opens a store that has no writer, such as a backup or a closed log. Every write returns [`StoreFault::Closed`].
     ///
     /// The argument `note` is the checkpoint that was signed when the log was closed. If `note` is `None`, the ledger
-    /// signs a checkpoint when a caller asks for it.
+    /// signs a checkpoint when a caller asks for a checkpoint.
     ///
     /// # Errors
     /// Returns a fault if the log cannot be read or does not match the checkpoint.

@@ -145,7 +145,7 @@ impl TreeEdge {
     }
 }
 
-/// A cache of complete tiles that removes its oldest tile first.
+/// A cache of complete tiles. The cache removes its oldest tile first.
 #[derive(Debug, Default)]
 pub(crate) struct TileCache(Mutex<Kept>);
 

@@ -105,9 +105,9 @@ impl Writer {
         head: StoreHead,
         edge: TreeEdge,
     ) -> Self {
-        // The low-water mark can start at the time of the last leaf. No later leaf has an earlier date, so the boundary
-        // refuses an authorization that expired before the last leaf anyway. After the start, the low-water mark rises
-        // no faster than the time since boot.
+        // The low-water mark can start at the time of the last leaf. No later leaf has an earlier date. Therefore, even
+        // without a low-water mark, the boundary would refuse an authorization that expired before the last leaf. After
+        // the start, the low-water mark rises no faster than the time since boot.
         let anchor = (head.mark.max(head.last_at), (config.boottime)());
         let mut writer = Self {
             store,

@@ -40,7 +40,7 @@ pub struct SqliteReads {
     returned: Condvar,
 }
 
-/// Opens a store without a writer, such as a backup, and returns its state. No file is changed.
+/// Opens a store that has no writer, such as a backup, and returns the state of the store. No file is changed.
 ///
 /// # Errors
 /// Returns a fault if the file is no store, or if a newer program wrote the store.
