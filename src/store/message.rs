@@ -265,7 +265,7 @@ pub struct Consume {
     pub envelope: Arc<[u8]>,
     /// The approval decision for the receipt. After a crash, recovery needs the bytes of this decision.
     pub decision: Arc<[u8]>,
-    /// Times of the authorization and of its signers, which decide when the run can start.
+    /// Times of the authorization and of its signers. The run can start only within these times.
     pub window: Window,
     /// Name of the exclusive lock. Only one run at a time can hold this lock.
     pub exclusive: Option<Arc<str>>,

@@ -100,8 +100,8 @@ pub(crate) struct SharedState {
     pub(super) config: LedgerConfig,
     /// The system clock and the time since boot at the moment when the store was opened.
     pub(super) opened: (Timestamp, Duration),
-    /// The log's last time or the low-water mark, if the low-water mark is later. The `Duration` is the time since boot
-    /// when the ledger recorded this time.
+    /// The log's last time, or the low-water mark if this mark is later. The `Duration` is the time since boot when the
+    /// ledger recorded this time.
     pub(super) reached: Mutex<(Timestamp, Duration)>,
     pub(super) published: RwLock<Arc<PublishedState>>,
     /// Checkpoints that were signed after the last batch, and that the next batch will record.
