@@ -22,7 +22,7 @@ pub(super) fn write<T: Serialize + ?Sized>(document: &T) -> Result<Vec<u8>, Box<
     Ok(writer.out)
 }
 
-/// Returns the canonical bytes of a value, without the rules of the strict reader.
+/// Returns the canonical bytes of a value. The function does not check the rules of the strict reader.
 pub(super) fn write_unchecked(value: &Value) -> Vec<u8> {
     let mut writer = Writer::new(false);
     #[expect(
