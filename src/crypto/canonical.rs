@@ -1,15 +1,15 @@
 //! Canonical JSON: the only form of a document that the program hashes.
 //!
-//! Keys are sorted by their UTF-8 bytes, and the text contains no spaces. Characters outside of U+0020 to U+007E are
-//! escaped: as a short escape of JSON if one exists for the character, else as `\uXXXX` in lower case. Characters
-//! beyond U+FFFF become surrogate pairs. The crate `canonical_json` writes the same bytes. For values of the strict
-//! reader, Python's `json.dumps(v, sort_keys=True, separators=(",",":"), ensure_ascii=True)` also writes the same
-//! bytes:
+//! Keys are sorted by their UTF-8 bytes, and the text contains no spaces. Quotes, backslashes and all characters
+//! outside of U+0020 to U+007E are escaped. The escape is a short JSON escape such as `\n` if JSON defines a short
+//! escape for the character. All other escapes have the form `\uXXXX` in lower case. Characters beyond U+FFFF become
+//! surrogate pairs. The crate `canonical_json` writes the same bytes. For values of the strict reader, Python's
+//! `json.dumps(v, sort_keys=True, separators=(",",":"), ensure_ascii=True)` also writes the same bytes:
 //!
 //! `{"b": [1, "é"], "a": null}` gives `{"a":null,"b":[1,"\u00e9"]}`.
 //!
-//! This project has its own writer because the crate formats each string with a regular expression, which is much
-//! slower. A property test compares this writer with `canonical_json`.
+//! This project has its own writer because the crate `canonical_json` is much slower. The crate formats each string
+//! with a regular expression. A property test compares this writer with `canonical_json`.
 
 use std::fmt;
 
@@ -44,7 +44,7 @@ pub fn canonical_of<T: Serialize + ?Sized>(document: &T) -> Result<Vec<u8>, Cano
 /// Reads a value and checks that its bytes are in canonical form.
 ///
 /// # Errors
-/// As [`json::parse`], and [`Reason::NotCanonical`].
+/// Returns the errors of [`json::parse`]. Also returns [`Reason::NotCanonical`] if the bytes are not in canonical form.
 pub fn parse_canonical(bytes: &[u8], max_bytes: usize) -> Result<Value, JsonError> {
     let value = json::parse(bytes, max_bytes)?;
     let canonical = to_canonical(&value);
@@ -59,7 +59,7 @@ pub fn parse_canonical(bytes: &[u8], max_bytes: usize) -> Result<Value, JsonErro
 /// Reads one document of type `T` like [`json::parse_as`]. Bytes in canonical form take a faster path.
 ///
 /// # Errors
-/// As [`json::parse_as`].
+/// Returns the errors of [`json::parse_as`].
 pub fn read_as<T: Serialize + DeserializeOwned>(bytes: &[u8], max_bytes: usize) -> Result<T, ReadError> {
     if bytes.len() <= max_bytes
         && let Some(document) = read_exact(bytes)
@@ -69,7 +69,8 @@ pub fn read_as<T: Serialize + DeserializeOwned>(bytes: &[u8], max_bytes: usize) 
     json::parse_as(bytes, max_bytes)
 }
 
-/// Reads a document whose bytes are in canonical form. Returns `None` if the bytes may not be canonical.
+/// Reads a document whose bytes are in canonical form. Returns `None` if the bytes are not canonical or do not fit the
+/// type `T`.
 ///
 /// The reader of Serde is lenient, because it accepts duplicate keys, spaces, and arrays instead of structs. Therefore
 /// the function writes the result again and compares the bytes with the input. The two byte strings are equal only if

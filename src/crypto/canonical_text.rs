@@ -1,4 +1,4 @@
-//! Text in canonical JSON: its escapes.
+//! Escapes of texts in canonical JSON.
 
 /// Writes a text with its escapes, but without the quotes.
 pub(super) fn write_escaped(out: &mut Vec<u8>, text: &str) {

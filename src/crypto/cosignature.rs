@@ -89,7 +89,7 @@ impl WitnessKey {
         Ok(earliest)
     }
 
-    /// Returns the signature lines of this key, which are not verified.
+    /// Returns the signature lines of this key. The function does not verify these lines.
     pub fn lines<'a>(&self, lines: &'a [NoteSignature]) -> impl Iterator<Item = &'a NoteSignature> + use<'a> {
         let (name, id) = (self.name.clone(), key_hash_of(COSIGNATURE, &self.name, &self.key));
         lines.iter().filter(move |line| line.of(&name, id).is_some())

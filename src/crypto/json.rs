@@ -184,7 +184,8 @@ fn describe(error: &serde_json::Error, broken: Option<(Reason, String)>) -> Json
     JsonError { reason, line: error.line(), column: error.column(), detail }
 }
 
-/// Builds one value. On an error the visitor stores the broken rule in `broken`, because serde's errors carry only text.
+/// Builds one value. On an error the visitor stores the broken rule in `broken`, because an error of serde contains
+/// only text.
 #[derive(Clone, Copy)]
 struct Walk<'a> {
     depth: usize,

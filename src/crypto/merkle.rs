@@ -268,7 +268,7 @@ pub fn consistency_path<E>(
     Ok(Some(path))
 }
 
-/// Returns the largest power of two below `leaves`, which must be at least 2 (RFC 6962: k < n <= 2k).
+/// Returns the largest power of two below `leaves` (RFC 6962: k < n <= 2k). The number `leaves` must be at least 2.
 const fn left_leaves(leaves: u64) -> u64 {
     1 << (leaves - 1).ilog2()
 }
@@ -368,7 +368,7 @@ pub const TILE_WIDTH: u16 = 256;
 /// Number of tree levels in one tile.
 pub const TILE_HEIGHT: u8 = 8;
 
-/// Maximum size of an entry in bytes, because the tile stores the length of an entry in 16 bits.
+/// Maximum size of an entry, in bytes. A tile stores the length of each entry in 16 bits.
 pub const MAX_ENTRY_BYTES: usize = u16::MAX as usize;
 
 /// The content of a tile.

@@ -24,13 +24,13 @@ pub const MAX_SIGNATURES: usize = 64;
 /// The algorithm byte of Ed25519 in key ids and vkeys.
 const ED25519: u8 = 1;
 
-/// Returns the id of a note key, which is the first 4 bytes of SHA-256(name ‖ 0x0A ‖ 0x01 ‖ key).
+/// Returns the id of a note key. The id is the first 4 bytes of SHA-256(name ‖ 0x0A ‖ 0x01 ‖ key).
 #[must_use]
 pub fn key_hash(name: &str, key: &PublicKey) -> [u8; 4] {
     key_hash_of(ED25519, name, key)
 }
 
-/// Returns the id of a note key with another algorithm.
+/// Returns the id of a note key with this algorithm byte.
 pub(crate) fn key_hash_of(algorithm: u8, name: &str, key: &PublicKey) -> [u8; 4] {
     let mut hash = Sha256Stream::default();
     hash.update(name.as_bytes());
@@ -40,7 +40,7 @@ pub(crate) fn key_hash_of(algorithm: u8, name: &str, key: &PublicKey) -> [u8; 4]
     [digest[0], digest[1], digest[2], digest[3]]
 }
 
-/// Returns the key as a vkey, which other programs read: `<name>+<8 hex of its id>+<base64(0x01 ‖ key)>`.
+/// Returns the key as a vkey, the text form that other programs read: `<name>+<8 hex of its id>+<base64(0x01 ‖ key)>`.
 #[must_use]
 pub fn vkey(name: &str, key: &PublicKey) -> String {
     vkey_of(ED25519, name, key)
@@ -304,7 +304,7 @@ pub struct TlogProof {
     pub index: u64,
     /// The inclusion path, lowest hash first.
     pub hashes: Vec<Hash>,
-    /// The whole signed note of the checkpoint as received bytes, which are not parsed.
+    /// The whole signed note of the checkpoint. The text of the note is not parsed yet.
     pub checkpoint: String,
 }
 
@@ -354,7 +354,7 @@ impl fmt::Display for TlogProof {
 const PROOF_HEADER: &str = "c2sp.org/tlog-proof@v1";
 const LINE_START: &str = "— ";
 
-/// Maximum length of an inclusion path, because C2SP tlog-proof limits the tree size to 63 bits.
+/// Maximum number of hashes in an inclusion path. C2SP tlog-proof limits the tree size to 63 bits.
 const MAX_PATH: usize = 63;
 
 fn check_text(text: &str) -> Result<(), NoteError> {

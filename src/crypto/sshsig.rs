@@ -1,8 +1,8 @@
 //! OpenSSH public keys, and signatures that standard tools make.
 //!
 //! A key is a line of the form `ssh-ed25519 BASE64 [comment]` or `sk-ssh-ed25519@openssh.com BASE64 [comment]` (FIDO).
-//! A signature is either raw Ed25519 (64 bytes) or an SSHSIG blob (OpenSSH's PROTOCOL.sshsig). This file starts no
-//! program, because only `trust::ssh` starts programs.
+//! A signature is either raw Ed25519 (64 bytes) or an SSHSIG blob (OpenSSH's PROTOCOL.sshsig). This module starts no
+//! program. The module `trust::ssh` starts `ssh-keygen`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -95,7 +95,7 @@ pub struct KeyProof {
 }
 
 impl KeyProof {
-    /// Returns the signature's statement about a touch of the authenticator by a person.
+    /// Returns the statement of the signature about the presence of a person.
     #[must_use]
     pub const fn presence(&self) -> Presence {
         self.presence
@@ -235,8 +235,8 @@ impl SshKey {
         self.0.application.is_some()
     }
 
-    /// Returns the comment of the line, which is often a person's address. The comment is empty if the line has no
-    /// comment.
+    /// Returns the comment of the line. The comment is often a person's address. The comment is empty if the line has
+    /// no comment.
     #[must_use]
     pub fn comment(&self) -> &str {
         &self.0.line[self.0.comment_at..]

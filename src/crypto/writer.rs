@@ -22,7 +22,7 @@ pub(super) fn write<T: Serialize + ?Sized>(document: &T) -> Result<Vec<u8>, Box<
     Ok(writer.out)
 }
 
-/// Returns the canonical bytes of a value, without the rules of the strict reader.
+/// Returns the canonical bytes of a value. The function does not check the rules of the strict reader.
 pub(super) fn write_unchecked(value: &Value) -> Vec<u8> {
     let mut writer = Writer::new(false);
     #[expect(
@@ -40,7 +40,7 @@ pub(super) struct Flaw {
     pub(super) rule: Option<Reason>,
     /// The part that cannot be written, if no rule is broken.
     pub(super) message: String,
-    /// RFC 6901 pointer to the place.
+    /// RFC 6901 pointer to the value that has the flaw.
     pub(super) pointer: String,
 }
 
@@ -66,7 +66,7 @@ impl fmt::Display for Flaw {
 
 impl std::error::Error for Flaw {}
 
-// The box keeps the results small, because every part of a document returns one.
+// The writer returns a result for every part of a document. The box keeps these results small.
 impl ser::Error for Box<Flaw> {
     fn custom<T: fmt::Display>(message: T) -> Self {
         Self::new(Flaw { rule: None, message: message.to_string(), pointer: String::new() })
@@ -75,12 +75,13 @@ impl ser::Error for Box<Flaw> {
 
 struct Writer {
     out: Vec<u8>,
-    /// The fields of the open objects, innermost object last: the place of each key with its quotes.
+    /// The fields of all objects that the writer has not closed yet. The fields of the innermost object are last. Each
+    /// range is the place of a key, including the quotes of the key.
     fields: Vec<Range<usize>>,
-    /// A buffer for sorting the fields of an object.
+    /// A buffer in which the writer sorts the fields of an object.
     scratch: Vec<u8>,
     depth: usize,
-    /// Whether the rules of the strict reader are checked.
+    /// True if the writer checks the rules of the strict reader.
     strict: bool,
 }
 
@@ -88,7 +89,7 @@ type Written = Result<(), Box<Flaw>>;
 
 impl Writer {
     fn new(strict: bool) -> Self {
-        // Most documents fit, so the buffers rarely grow.
+        // Most documents fit into these capacities, so the buffers rarely grow.
         Self { out: Vec::with_capacity(8192), fields: Vec::with_capacity(32), scratch: Vec::new(), depth: 0, strict }
     }
 
@@ -163,7 +164,7 @@ impl Writer {
     }
 }
 
-/// The text of a key that this writer wrote, without its quotes and escapes.
+/// Returns the text of a key that this writer wrote, without the quotes and the escapes.
 fn key_text(quoted: &[u8]) -> Cow<'_, [u8]> {
     let plain = &quoted[1..quoted.len() - 1];
     if !plain.contains(&b'\\') {
@@ -230,7 +231,7 @@ impl<'a> Serializer for &'a mut Writer {
         if self.strict {
             return Err(Flaw::broken(Reason::Number));
         }
-        // Writing into a Vec can't fail. A value holds no infinity and no NaN.
+        // A write into a `Vec` never fails. A JSON value contains neither an infinity nor a NaN.
         drop(Number::from_f64(value).map(|number| write!(self.out, "{number}")));
         Ok(())
     }
@@ -349,7 +350,7 @@ fn unsupported(part: &str) -> Box<Flaw> {
 /// An open array.
 struct Items<'a> {
     writer: &'a mut Writer,
-    /// The number of elements so far.
+    /// Number of elements that the writer has already written.
     count: usize,
 }
 
@@ -388,10 +389,11 @@ impl ser::SerializeTuple for Items<'_> {
 /// An open object of a struct or a map. If its keys do not arrive in order, its fields are sorted at the end.
 struct Object<'a> {
     writer: &'a mut Writer,
-    /// The index of the object's first field.
+    /// Index of the object's first field in [`Writer::fields`].
     first: usize,
     begin: usize,
-    /// Whether all keys so far are in order and have no escapes. Without escapes, the bytes of the keys sort like their texts.
+    /// True if all keys that the writer has already written are in order and have no escapes. Without escapes, the
+    /// bytes of the keys sort like their texts.
     sorted: bool,
 }
 
@@ -420,7 +422,7 @@ impl Object<'_> {
         Ok(())
     }
 
-    /// Writes the name of a struct's field, which is a constant of the program. All names of documents are plain
+    /// Writes the name of a struct's field. The name is a constant of the program. All names of documents are plain
     /// identifiers, so this path is faster than `key`.
     fn name(&mut self, name: &'static str) -> Written {
         debug_assert!(name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-$:".contains(&byte)), "{name}");
@@ -548,7 +550,7 @@ mod tests {
 
     #[test]
     fn keys_are_sorted_by_their_text_and_not_by_their_escapes() {
-        // U+00E9 sorts after `z`, and its escape sorts before.
+        // U+00E9 sorts after `z`, but the escape of U+00E9 sorts before `z`.
         let texts = ["z", "\u{e9}", "\"", "\\", "a\n", "a", "ab", "", "\u{1f600}", "\u{ffff}"];
         let keys: HashMap<&str, u8> = texts.into_iter().zip(0..).collect();
         let tree: BTreeMap<&str, u8> = texts.into_iter().zip(0..).collect();

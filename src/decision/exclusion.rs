@@ -20,8 +20,8 @@ pub enum Tokens<'a> {
     /// The whole list of tokens from the seal, and the time of the decision. A name that is neither in the list nor in
     /// the roster does not exist, and a token that has ended does not exist either.
     Sealed(&'a [SealedToken], Timestamp),
-    /// No list of tokens, because a bundle does not contain the list. Without the list, only the boundary states who
-    /// owns a token.
+    /// The caller has no list of tokens. For example, a bundle does not contain the list. Without the list, only the
+    /// boundary states who owns a token.
     Unknown,
 }
 

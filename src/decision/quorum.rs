@@ -43,7 +43,7 @@ impl QuorumMet {
     }
 
     /// Returns true if the receipt embeds the signature of this key. The receipt embeds one signature for each person
-    /// who counted.
+    /// who counted towards the quorum.
     #[must_use]
     pub fn keeps(&self, keyid: &KeyId) -> bool {
         self.keys.contains(keyid)
@@ -729,7 +729,7 @@ pub(crate) mod tests {
             let (missing, from) = rules.0[0].shortfall(&groups_of(&counted));
             prop_assert_eq!(missing == 0, fills(&places, &people, 0));
             prop_assert_eq!(missing == 0, from.is_empty());
-            // If the missing number of people joins all the missing groups, the quorum must be met.
+            // The test adds the missing number of people, each of them in all groups. Then the quorum must be met.
             let mut helped = people.clone();
             helped.extend(std::iter::repeat_n(15, missing as usize));
             prop_assert!(fills(&places, &helped, 0));

@@ -74,7 +74,8 @@ impl HashedStep {
 }
 
 /// Returns the first error in the parameter schema of a step that has parts of a later version. The check ignores every
-/// `x-secret`. If a step has no parts of a later version, the check of its parameters also checks the schema.
+/// `x-secret`. A step without parts of a later version does not need this function, because the check of the parameters
+/// also checks the schema.
 fn broken_schema(definition: &StepDefinition) -> Option<Malformed> {
     let mut schema = Value::clone(&definition.params);
     without_secrets(&mut schema);

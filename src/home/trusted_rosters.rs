@@ -1,5 +1,5 @@
-//! Finds the rosters that the user trusts in options, the environment or the configuration directory, but never in a
-//! checkout.
+//! Finds the rosters that the user trusts. The program searches the options, the environment and the configuration
+//! directory, but never a checkout.
 //!
 //! The first source is `--roster` (a file or a digest), and the second is `COUNTERSIGN_TRUST` (an absolute path or a
 //! digest). The third source is the configuration directory with `roster.json`, `rosters/*.json` and `trust` (one
@@ -40,7 +40,7 @@ pub struct TrustArgs {
 pub struct ChosenTrust {
     /// Trusted roster, or its digest.
     pub pinned: Pinned,
-    /// The same roster in the form for the verifier of bundles, which parses the file again.
+    /// The same roster in the form that the verifier of bundles requires. The verifier parses the file again.
     pub audit: audit::RosterTrust,
     /// Source of the roster, as text for messages.
     pub from: String,
@@ -61,8 +61,8 @@ pub struct DecidingRoster<'t, T> {
 }
 
 /// Chooses one of the trusted rosters. The function passes each roster to `connect` and chooses the roster that leads
-/// to the newest version. If two rosters lead to the same newest version, the function prefers the newest version
-/// itself. With an older roster, the result would not show that a key was withdrawn later.
+/// to the newest version. If two rosters lead to the same newest version, the function prefers the roster that is this
+/// newest version. With an older roster, the result would not show that a key was withdrawn later.
 ///
 /// # Errors
 /// If every call of `connect` failed, returns each roster with its reason. The returned list is empty if the user

@@ -3,8 +3,8 @@
 //! The store's lock file lies in the store's directory, so a copied directory has its own lock file. Therefore this
 //! module takes a second lock, which is an abstract Unix socket with the boundary's id in its name. The kernel allows
 //! one socket with this name in each network namespace and frees the name when the process ends. The host lock does not
-//! detect a copy in another network namespace or on another host. A checkpoint that is stored on another host detects
-//! such a copy.
+//! detect a copy in another network namespace or on another host. A comparison with a checkpoint that is stored on
+//! another host detects such a copy.
 
 use std::io::{self, Read as _};
 use std::os::linux::net::SocketAddrExt as _;

@@ -35,7 +35,7 @@ pub const FILE: &str = "checkpoint";
 /// Compares the log with every known checkpoint. Returns notes for the operator.
 ///
 /// # Errors
-/// Returns an error for each checkpoint that the log does not contain. In this case the store is an older copy, or the
+/// Returns an error for each checkpoint that the log does not contain. In this case, the store is an old copy, or the
 /// store of another boundary.
 pub fn check(config: &Config, ledger: &Ledger, key: &SshKey) -> Result<Vec<String>, Problems> {
     let mut problems = Vec::new();

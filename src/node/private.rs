@@ -115,7 +115,7 @@ fn real(path: &Path) -> PathBuf {
     }
 }
 
-/// Host directories that every run sees, because interpreters need them.
+/// Host directories that every run sees. Interpreters need these directories.
 const SEEN: [&str; 9] =
     ["/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc/ssl", "/etc/pki", "/etc/alternatives", "/etc/crypto-policies"];
 

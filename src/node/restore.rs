@@ -288,8 +288,8 @@ fn build(config: &Config, key: &FileSigner, from: &Path, work: &Path, old: &Path
     Ok(RestoredLog { id, follows, entries, checkpoint, lost, tokens: count, closed: place, notes })
 }
 
-/// Returns the newest known checkpoint of the old log as text, and its size. The checkpoint must not contradict the
-/// backup.
+/// Returns the newest known checkpoint of the old log as text, and the log size that the checkpoint states. The
+/// checkpoint must not contradict the backup.
 fn last_known(
     config: &Config,
     from: &Path,

@@ -160,7 +160,8 @@ fn read(text: &str) -> Result<DocumentMut, EditError> {
     text.parse().map_err(|_| by_hand("change it"))
 }
 
-/// Returns the document as text. The line ends are those of `before`, because `toml_edit` always writes a line feed.
+/// Returns the document as text. The function restores the line ends of `before`, because `toml_edit` always writes a
+/// line feed.
 fn written(document: &DocumentMut, before: &str) -> String {
     let text = document.to_string();
     if before.contains("\r\n") { text.replace('\n', "\r\n") } else { text }

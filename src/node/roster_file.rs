@@ -35,7 +35,7 @@ impl DraftRoster {
         self.0.version
     }
 
-    /// Returns true if the statement has the same content, apart from `previous` and `policy`.
+    /// Returns true if this draft and the signed `roster` have the same content, apart from `previous` and `policy`.
     #[must_use]
     pub fn says_the_same_as(&self, roster: &TrustedRoster) -> bool {
         let stated = roster.tables();

@@ -62,7 +62,7 @@ pub struct Started {
     pub seal: u64,
     /// Number of steps.
     pub steps: usize,
-    /// Digest of the roster, which auditors pin.
+    /// Digest of the roster. Auditors pin this digest.
     pub roster: RosterDigest,
     /// Sandbox level that this host supports.
     pub sandbox: String,

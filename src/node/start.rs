@@ -343,8 +343,8 @@ fn closed_ledgers(
     Ok(closed)
 }
 
-/// Copies the private key, because two objects need their own copy. `SecretKey` does not implement `Clone`, so that no
-/// code copies a key by accident.
+/// Copies the private key. The ledger and the boundary each need their own copy. `SecretKey` does not implement
+/// `Clone`, so that no code copies a key by accident.
 pub(super) fn copy_of(config: &Config, key: &FileSigner) -> Result<SecretKey, Problems> {
     SecretKey::from_pkcs8_pem(&key.secret().to_pkcs8_v1_pem())
         .map_err(|error| FileProblem::whole(&config.key, error.to_string()).into())

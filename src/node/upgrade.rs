@@ -108,8 +108,8 @@ pub fn upgrade(config: &Config, open_runs: OpenRuns) -> Result<Upgraded, Problem
             config.key.display()
         ));
     }
-    // The program builds the new log under a temporary name. If the process crashes before the next comment in this
-    // function, the old store is unchanged.
+    // The program builds the new log under a temporary name. If the process crashes before the function creates the
+    // directory `kept`, the old store is unchanged.
     let clear = || places::clear(&config.database).map_err(|error| at(&places::beside(&config.database, ""), &error));
     clear()?;
     let begun = begin(config, &store, &head);

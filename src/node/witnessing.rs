@@ -72,8 +72,9 @@ pub async fn keep_witnessed(boundary: Boundary) {
 }
 
 impl Turn {
-    /// Shortens a long pause if the log has grown. Without this reset, the boundary could wait for minutes after the
-    /// witness works again. The pause is never shorter than the minimum, so that a busy log does not flood the witness.
+    /// Shortens a long pause if the log has grown. Without the shorter pause, the boundary could wait for minutes after
+    /// the witness works again. The pause is never shorter than the minimum, so that a busy log does not flood the
+    /// witness.
     fn notice(&mut self, size: u64) {
         if !self.asking && size > self.size {
             self.size = size;
@@ -85,8 +86,8 @@ impl Turn {
         self.asking = false;
         self.troubles = match next {
             WitnessNext::Cosigned => 0,
-            // This branch does not reset the error count. A witness may always answer with another size, and even then
-            // the pauses must grow.
+            // This branch does not reset the error count. A faulty witness could answer each request with a different
+            // size. Even in this case, the pauses must grow.
             WitnessNext::Again => self.troubles,
             WitnessNext::Trouble(_) => self.troubles.saturating_add(1),
         };

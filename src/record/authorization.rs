@@ -274,7 +274,7 @@ pub(super) fn check_permissions(pointer: &str, permissions: &[Permission]) -> Re
     check_sorted(pointer, permissions)
 }
 
-/// Returns the digest of an authorization's payload, which names the authorization.
+/// Returns the digest of an authorization's payload. This digest names the authorization.
 #[must_use]
 pub fn authorization_digest(payload: &[u8]) -> AuthorizationDigest {
     AuthorizationDigest::of(payload)

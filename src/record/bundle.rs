@@ -18,7 +18,7 @@ use crate::record::reserved::{ReservedPart as _, below};
 use crate::record::run_report::RunReport;
 use crate::record::step_definition::MAX_DEFINITION_BYTES;
 
-/// The media type of a bundle, which names the format and its version.
+/// The media type of a bundle. The media type names the format and the version of the format.
 pub const MEDIA_TYPE: &str = "application/vnd.countersign.bundle.v1+json";
 /// Maximum size of a bundle in bytes.
 pub const MAX_BUNDLE_BYTES: usize = 4 << 20;

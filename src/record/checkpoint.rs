@@ -78,7 +78,7 @@ pub enum CheckpointError {
     Origin,
     /// The second line is not a size.
     Size,
-    /// The third line is not a root hash for a tree of the size in the second line.
+    /// The third line is not a valid root hash for the tree size in the second line.
     Root,
 }
 

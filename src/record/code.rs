@@ -23,7 +23,7 @@ macro_rules! codes {
                 match self { $(Self::$name => $word),* }
             }
 
-            /// Returns one sentence for people, which is the same for every occurrence of the code.
+            /// Returns one sentence for people. The sentence is the same for every occurrence of the code.
             #[must_use]
             pub const fn title(self) -> &'static str {
                 match self { $(Self::$name => $title),* }

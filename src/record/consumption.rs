@@ -12,8 +12,8 @@ use crate::record::malformed::Malformed;
 use crate::record::reserved::Reserved;
 use crate::record::validity::Timestamp;
 
-/// Maximum number of items in one consumption. Each bundle contains the whole consumption, so more items would make up
-/// most of a bundle.
+/// Maximum number of items in one consumption. Each bundle contains the whole consumption, so a larger limit would make
+/// many bundles much larger.
 pub const MAX_ITEMS: usize = 16;
 
 /// What was spent together, in one commit: all of it, or a part.

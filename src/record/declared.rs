@@ -246,7 +246,7 @@ impl Limit {
         }
     }
 
-    /// Returns the field of this limit in a profile, so that the caller can change its value.
+    /// Returns the field of this limit in a profile, so that the caller can change the limit.
     pub const fn of(self, limits: &mut Limits) -> &mut u64 {
         match self {
             Self::Wall => &mut limits.wall_ms,

@@ -14,7 +14,7 @@ use crate::record::reserved::{self, Reserved, ReservedForm, below, each, find_wo
 
 /// The type of every statement (in-toto attestation framework, Statement v1).
 pub const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
-/// The common prefix of predicate types, which `<kind>/v1` follows.
+/// The common prefix of predicate types. In each predicate type, `<kind>/v1` follows this prefix.
 pub const PREDICATE_BASE: &str = "https://countersign.dev/";
 
 /// One kind of document, identified by the predicate of its statement.
@@ -23,8 +23,8 @@ pub trait Predicate: Serialize + DeserializeOwned + JsonSchema {
     const KIND: &'static str;
     /// Maximum size of a payload of this kind, in bytes of canonical JSON.
     const MAX_BYTES: usize;
-    /// Parts of the format that are reserved for later versions. The reader reads these parts strictly and refuses them
-    /// with their place, instead of ignoring them.
+    /// Parts of the format that are reserved for later versions. The reader parses these parts strictly. If a document
+    /// has such a part, the reader refuses the document and names the place of the part.
     const RESERVED: &'static [Reserved] = &[];
 
     /// Checks rules that types cannot express: the subjects equal the values of the predicate, arrays are sorted, and
@@ -56,7 +56,7 @@ pub trait Predicate: Serialize + DeserializeOwned + JsonSchema {
         None
     }
 
-    /// Checks the size of the whole payload against the size of its parts.
+    /// Checks the sizes of the parts of a payload that has `payload_bytes` bytes.
     ///
     /// # Errors
     /// Returns an error for the part that is too large.
@@ -71,7 +71,7 @@ pub fn predicate_type(kind: &str) -> String {
     format!("{PREDICATE_BASE}{kind}/v1")
 }
 
-/// Returns the kind of a predicate type, or `None` if the type is not one of this project.
+/// Returns the kind of a predicate type, or `None` if the predicate type is not a type of this project.
 fn predicate_kind(predicate_type: &str) -> Option<&str> {
     predicate_type.strip_prefix(PREDICATE_BASE)?.strip_suffix("/v1")
 }
@@ -132,7 +132,7 @@ pub fn check_subjects(given: &[Subject], expected: &[Subject]) -> Result<(), Mal
     Ok(())
 }
 
-/// Returns the digest of the only subject, which must have the given name.
+/// Returns the digest of the only subject. This subject must have the given name.
 ///
 /// # Errors
 /// Returns an error with the expected subject if the number of subjects, the name or the digest is wrong.

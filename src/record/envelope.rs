@@ -110,7 +110,7 @@ impl Envelope {
         Self { payload: STANDARD.encode(payload), payload_type: PAYLOAD_TYPE.to_owned(), signatures }
     }
 
-    /// Returns the envelope as canonical JSON, which the log stores.
+    /// Returns the envelope as canonical JSON. The log stores the envelope in this form.
     ///
     /// # Errors
     /// Never returns an error in practice, because an envelope consists of texts.
@@ -165,7 +165,7 @@ impl<P: Predicate> Signed<P> {
         Ok(Self { payload: payload.into(), signatures, kind: PhantomData })
     }
 
-    /// Returns the SHA-256 digest of the payload, which identifies this document.
+    /// Returns the SHA-256 digest of the payload. The digest identifies this document.
     #[must_use]
     pub fn digest(&self) -> [u8; 32] {
         digest::sha256(&self.payload)
@@ -189,13 +189,13 @@ impl<P: Predicate> Signed<P> {
         })
     }
 
-    /// Returns the number of signatures, which are not verified yet.
+    /// Returns the number of signatures. The signatures are not verified yet.
     #[must_use]
     pub fn signature_count(&self) -> usize {
         self.signatures.len()
     }
 
-    /// Returns the key ids that the signatures name, which are not verified yet.
+    /// Returns the key ids that the signatures name. The signatures are not verified yet.
     pub fn claimed(&self) -> impl Iterator<Item = &KeyId> {
         self.signatures.iter().map(|(keyid, _)| keyid)
     }

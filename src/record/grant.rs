@@ -1,5 +1,5 @@
-//! Grant: a signed authorization for several runs, with limits. This version only reads grants strictly, and a later
-//! version will use grants.
+//! Grant: a signed authorization for several runs, with limits. This version parses grants strictly, but does not use
+//! grants. A later version will use grants.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -115,7 +115,8 @@ pub fn split_patterns(text: &str) -> Vec<String> {
     patterns.iter().map(|pattern| pattern.trim().to_owned()).collect()
 }
 
-/// Checks an address that a step may contact, which is a lower-case name and a port such as `api.example.com:443`.
+/// Checks an address that a step may contact. An address is a lower-case name and a port, for example
+/// `api.example.com:443`.
 ///
 /// # Errors
 /// Returns a message with the error and the text to write instead.

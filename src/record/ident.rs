@@ -205,9 +205,9 @@ text_type!(
     |text| is_uuid7(text, "prp_")
 );
 text_type!(
-    /// The last characters of a proposal's id, which a person types. An ending has at least 6 hex digits, with the
-    /// dashes between the digits. Six digits give 16.7 million endings, so one proposer cannot easily make a proposal
-    /// whose id has the same ending as another proposal's id.
+    /// The last characters of a proposal's id. A person can type this ending instead of the whole id. An ending has at
+    /// least 6 hex digits, with the dashes between the digits. Six digits give 16.7 million endings, so one proposer
+    /// cannot easily make a proposal whose id has the same ending as another proposal's id.
     ProposalIdEnding,
     "^-?(?:[0-9a-f]-?){6,32}$",
     6..=36,
@@ -223,7 +223,7 @@ text_type!(
     |text| is_uuid7(text, "rcp_")
 );
 text_type!(
-    /// A nonce, which one run spends: 16 to 64 bytes as base64url without padding.
+    /// A nonce: 16 to 64 bytes as base64url without padding. One run spends the nonce.
     Nonce,
     "^(?:[A-Za-z0-9_-]{4})*(?:[A-Za-z0-9_-][AQgw]|[A-Za-z0-9_-]{2}[AEIMQUYcgkosw048])?$",
     22..=86,
@@ -310,7 +310,7 @@ impl Nonce {
         Self(Self::encode(&bytes).into())
     }
 
-    /// Returns the raw bytes of the nonce, which are the key in the store.
+    /// Returns the raw bytes of the nonce. These bytes are the key of the nonce in the store.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         use base64::Engine as _;

@@ -78,7 +78,7 @@ text_type!(
     |text| is_word(text, 64, is_letter, b"") && !text.starts_with("PARAM_") && !text.starts_with("COUNTERSIGN_")
 );
 text_type!(
-    /// Name of an output of a step, which follows the rule for names of parameters.
+    /// Name of an output of a step. The rule for this name is the same as for the name of a parameter.
     OutputName,
     "^[A-Za-z_][A-Za-z0-9_-]{0,63}$",
     1..=64,

@@ -410,7 +410,7 @@ impl Predicate for Receipt {
     }
 
     fn later_value(&self) -> Option<&'static str> {
-        // Contradictory numbers of files are an error, even though the feature belongs to a later version.
+        // Contradictory numbers of files are an error, even though only a later version supports files in receipts.
         let left = self.files.count > 0 && self.files.manifest != Files::none().manifest;
         left.then_some("/predicate/files/count")
     }
@@ -571,7 +571,7 @@ mod tests {
         }
     }
 
-    /// Returns the largest list of programs of a receipt, whose paths use all allowed bytes.
+    /// Returns the largest list of programs of a receipt. The paths in the list use all allowed bytes.
     fn largest_programs() -> Value {
         let fill = |bytes: usize| {
             let path = |at: usize| json!({"path": format!("/{at:02}{}", "p".repeat(bytes)), "count": MAX_INTEGER});

@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::crypto::{canonical, json};
 use crate::record::malformed::Malformed;
 
-/// A reserved part of a document, which is a type with its own rules.
+/// The type of a reserved part of a document. The type has its own rules.
 pub trait ReservedPart: Serialize + DeserializeOwned + JsonSchema {
     /// Checks the rules that the types of the fields cannot express.
     ///

@@ -1,4 +1,4 @@
-//! Roster: the signed list of people, boundaries and their keys, which is the root of trust.
+//! Roster: the signed list of people, boundaries and their keys. The roster is the root of trust.
 //!
 //! This module defines the tables of a roster in their signed form. The module `trust::roster` parses the keys and
 //! checks that names are unique. The module `trust::chain` connects the versions of a roster.

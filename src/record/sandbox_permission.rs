@@ -331,8 +331,8 @@ impl SandboxPermission {
                 list(words, "write", &profile.write)
             }
             Self::Deny if profile.deny.is_empty() => plain("cannot access paths that match: no pattern"),
-            // A deny pattern gives the run no access, so the line is not a remark. The decision screen lists the
-            // patterns on a separate line.
+            // A deny pattern gives the run no access, so `is_remark` is false for this line. The decision screen lists
+            // the patterns on a separate line.
             Self::Deny => {
                 PermissionLine { is_remark: false, ..list("cannot access paths that match: ", "deny", &profile.deny) }
             }

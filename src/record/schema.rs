@@ -16,7 +16,8 @@ pub fn settings() -> SchemaSettings {
     SchemaSettings::draft2020_12().with_transform(RecursiveTransform(as_read))
 }
 
-/// Base64 in the standard alphabet with padding and without stray bits at the end, which is the only form in documents.
+/// Pattern of base64 in the standard alphabet, with padding and without stray bits at the end. Documents contain base64
+/// only in this form.
 pub const BASE64: &str = "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/][AQgw]==|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=)?$";
 
 fn as_read(schema: &mut Schema) {

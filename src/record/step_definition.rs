@@ -397,5 +397,6 @@ pub const MAX_SOURCE_BYTES: usize = 64 << 10;
 /// Maximum size of a step's definition, in bytes of canonical JSON. A bundle has enough space for a definition of this
 /// size.
 pub const MAX_DEFINITION_BYTES: usize = 1 << 20;
-/// Maximum number of groups that `each` may name, because the check examines every subset of the groups.
+/// Maximum number of groups that `each` may name. The limit bounds the time of the check, because the check examines
+/// every subset of the groups.
 pub const MAX_EACH_GROUPS: u64 = 8;

@@ -150,7 +150,8 @@ impl OpenWindow {
 /// shorter limit.
 ///
 /// # Errors
-/// Returns an error for the first broken rule. The function first checks the rules that waiting cannot satisfy.
+/// Returns an error for the first broken rule. The function first checks the rules that cannot become satisfied at a
+/// later time.
 pub fn judge(
     issued_at: Timestamp,
     not_before: Timestamp,
@@ -201,7 +202,7 @@ pub enum WindowError {
         /// The judged moment.
         at: Timestamp,
     },
-    /// The issue time is later than the judged moment by more than 60 s, which is the tolerance for clock differences.
+    /// The issue time is more than 60 s later than the judged moment. The tolerance for clock differences is 60 s.
     IssuedLater {
         /// The time of issue.
         issued: Timestamp,

@@ -3,8 +3,9 @@
 use crate::record::validity::{OpenWindow, SKEW_S, Timestamp, WindowError, judge};
 use crate::store::message::{ConsumeStop, Window};
 
-/// Maximum number of seconds by which a credible low-water mark is ahead of the log and of the clock. Somebody probably
-/// changed a low-water mark beyond this limit by hand, and a leaf with a wrong date stays in the log for ever.
+/// Maximum number of seconds by which a credible low-water mark is ahead of the log and of the clock. The boundary does
+/// not use a low-water mark beyond this limit as the time of new leaves. Such a mark was probably changed by hand, and
+/// a leaf with a wrong date stays in the log for ever.
 pub(crate) const MOST_MARK_AHEAD_S: i64 = 86_400;
 
 impl Window {

@@ -39,7 +39,7 @@ const QUEUE: usize = 1024;
 /// farther behind the log.
 const MOST_BEHIND_S: i64 = 60;
 
-/// A handle to the store, which can be cloned.
+/// A handle to the store. The handle can be cloned.
 ///
 /// Every method returns a [`StoreFault`] if the store cannot be read or written.
 #[derive(Clone)]
@@ -99,10 +99,10 @@ impl Ledger {
         Ok(ledger)
     }
 
-    /// Opens a store without a writer, such as a backup or a closed log. Every write returns [`StoreFault::Closed`].
+    /// Opens a store that has no writer, such as a backup or a closed log. Every write returns [`StoreFault::Closed`].
     ///
     /// The argument `note` is the checkpoint that was signed when the log was closed. If `note` is `None`, the ledger
-    /// signs a checkpoint when a caller asks for it.
+    /// signs a checkpoint when a caller asks for a checkpoint.
     ///
     /// # Errors
     /// Returns a fault if the log cannot be read or does not match the checkpoint.
@@ -155,7 +155,7 @@ impl Ledger {
         self.ask(|answer| WriterMessage::Seal(Box::new(seal), answer)).await
     }
 
-    /// Spends a nonce. If the result is `Ok`, the nonce is spent and the consumption is in the log, both durably.
+    /// Spends a nonce. If the result is `Ok`, the database has durably stored the spent nonce and the consumption.
     ///
     /// # Errors
     /// Returns the reason why the nonce was not spent. After a [`StoreFault`], the nonce may be spent or not, so the
@@ -192,7 +192,8 @@ impl Ledger {
     /// authorization at the time of the denial.
     ///
     /// # Errors
-    /// Returns an error if the denial is too large, if a limit is reached, or if the log has no seal.
+    /// Returns an error if the denial is too large, if too many denials of unknown authorizations arrived, or if the
+    /// log has no seal.
     pub async fn deny(&self, denial: DenialWrite) -> Result<DenialResult, WriteStop> {
         self.ask(|answer| WriterMessage::Deny(Box::new(denial), answer)).await
     }
@@ -349,8 +350,8 @@ impl Ledger {
 
     /// Returns the smallest recorded checkpoint that covers the entry `index`.
     ///
-    /// The key that signed this checkpoint was the boundary's key when the entry was written, because the boundary
-    /// records a checkpoint over all entries before a change of the key.
+    /// The boundary's key at the time of the entry signed this checkpoint. Before each change of the key, the boundary
+    /// records a checkpoint over all entries.
     pub fn checkpoint_over(&self, index: u64) -> Result<Option<CheckpointRow>, StoreFault> {
         self.shared.reads.checkpoint_over(index)
     }

@@ -78,7 +78,7 @@ fn lock(file: &File) -> rustix::io::Result<()> {
 const TRIES: usize = 20;
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Returns the path of the lock file, which is in the directory of the database.
+/// Returns the path of the lock file. The lock file is in the directory of the database.
 #[must_use]
 pub fn lock_path(database: &Path) -> PathBuf {
     let mut name = database.file_name().unwrap_or_default().to_owned();

@@ -120,7 +120,7 @@ pub enum LeafKind {
 }
 
 impl LeafKind {
-    /// Returns the name of the kind in predicate types.
+    /// Returns the name that the predicate type of a statement contains for this kind.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -178,7 +178,7 @@ pub struct NewProposal {
     pub core: AuthorizationCore,
     /// Payload that the approvers sign.
     pub payload: Arc<[u8]>,
-    /// Digest of the HTTP request body, by which the store recognizes a repeated request.
+    /// Digest of the HTTP request body. The store recognizes a repeated request by this digest.
     pub request: [u8; 32],
     /// True if the caller chose the nonce. A chosen nonce identifies a repeated request. Without a chosen nonce, the
     /// step, the parameters and the proposer identify a repeated request.
@@ -265,13 +265,13 @@ pub struct Consume {
     pub envelope: Arc<[u8]>,
     /// The approval decision for the receipt. After a crash, recovery needs the bytes of this decision.
     pub decision: Arc<[u8]>,
-    /// Times between which the run can start.
+    /// Times of the authorization and of its signers. The run can start only within these times.
     pub window: Window,
-    /// Name of the exclusive lock, which only one run can hold at a time.
+    /// Name of the exclusive lock. Only one run at a time can hold this lock.
     pub exclusive: Option<Arc<str>>,
 }
 
-/// The proof that a nonce is spent, with which the run can start.
+/// The proof that a nonce is spent. A run can start only with this proof.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SpentNonce {
     /// Leaf index of the consumption.
@@ -299,7 +299,7 @@ pub struct NonceUse {
     pub proposal: ProposalId,
 }
 
-/// The reasons why a nonce is not consumed. Nothing is stored.
+/// The reasons why a nonce is not consumed. In each of these cases, the ledger stores nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ConsumeStop {
     /// The seal or the state version changed after the verification of the authorization. The caller must verify the
@@ -307,7 +307,7 @@ pub enum ConsumeStop {
     Moved,
     /// The log has no seal yet.
     NoSeal,
-    /// The order `issued_at` ≤ `not_before` < `expires_at` is broken.
+    /// The times of the authorization are not in the order `issued_at` ≤ `not_before` < `expires_at`.
     BadWindow,
     /// The window is longer than the policy allows.
     WindowTooLong {
@@ -328,7 +328,7 @@ pub enum ConsumeStop {
         /// End of the window.
         expires_at: Timestamp,
     },
-    /// The validity of a counted signer does not include the time of the consumption. The caller must count the
+    /// The time of the consumption is outside the validity period of a counted signer. The caller must count the
     /// signatures again.
     SignerOutside {
         /// Time at which the writer checked the window.
@@ -367,7 +367,7 @@ pub struct Finish {
     pub at: Timestamp,
     /// Summary of the outcome.
     pub detail: StatusDetail,
-    /// Recorded outputs that contain at least one byte. An output of at most [`MAX_INLINE_BYTES`] carries its data. A
+    /// Recorded outputs that are not empty. If an output has at most [`MAX_INLINE_BYTES`], its row contains the data. A
     /// larger output must already be a durable file.
     pub outputs: Vec<OutputRow>,
     /// The order in which the run wrote to stdout and stderr.
@@ -382,7 +382,7 @@ pub const MAX_INLINE_BYTES: usize = 64 << 10;
 /// A recorded output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutputRow {
-    /// BLAKE3 digest of the output, which is its name.
+    /// BLAKE3 digest of the output. This digest is the name of the output.
     pub name: Blake3Digest,
     /// Number of bytes.
     pub bytes: u64,
@@ -447,7 +447,7 @@ pub struct SealStored {
 /// The reasons why a document is not appended to the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WriteStop {
-    /// The `previous` digest of this seal names another seal than the seal in force. The caller must make the seal
+    /// The `previous` digest of the new seal is not the digest of the seal in force. The caller must make the new seal
     /// again with the digest of the seal in force.
     Moved,
     /// The log has no seal yet.
@@ -573,7 +573,7 @@ pub struct Token {
     pub owners: Vec<Name>,
     /// Actions that the token allows.
     pub scopes: Vec<Scope>,
-    /// Steps to which the token is limited.
+    /// Patterns of the steps to which the token is limited.
     pub patterns: Vec<String>,
     /// Time at which the token was created.
     pub created_at: Timestamp,
@@ -658,7 +658,7 @@ pub struct Unfinished {
 pub struct Leaf {
     /// Kind of the leaf.
     pub kind: LeafKind,
-    /// The latest time among the leaves up to this leaf.
+    /// The latest time that this leaf or an earlier leaf states.
     pub at: Timestamp,
     /// RFC 6962 hash of the leaf.
     pub hash: Hash,
@@ -705,7 +705,7 @@ pub struct ProposalPage {
 /// payload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PayloadSource {
-    /// The payload alone, because the proposal did not run.
+    /// The payload alone, for a proposal that did not run.
     Payload(Vec<u8>),
     /// The envelope of a running proposal.
     Envelope(Vec<u8>),

@@ -112,7 +112,8 @@ pub trait Store: Send {
     /// of this change's token.
     fn change_tokens(&mut self, changes: &[TokenChange]) -> Result<Option<Name>, StoreFault>;
 
-    /// Returns the existing proposals that affect a new proposal, and the counts of pending proposals.
+    /// Returns the existing proposals that have the id, the nonce or the content of a new proposal. Also returns the
+    /// numbers of pending and unsigned proposals.
     fn precedent(&mut self, new: &NewProposal) -> Result<ProposalPrecedent, StoreFault>;
 
     /// Stores a new proposal with the status pending.
@@ -136,7 +137,8 @@ pub trait Store: Send {
         ahead: bool,
     ) -> Result<(), StoreFault>;
 
-    /// Counts the denials after `since` whose authorization the boundary did not know when the denial arrived.
+    /// Counts the denials that arrived after `since`, if the boundary did not know the denied authorization at that
+    /// time.
     fn denials_ahead(&mut self, approver: &Name, since: Timestamp) -> Result<DenialsAhead, StoreFault>;
 
     /// Returns the proposal of this authorization, unless the proposal is finished.
@@ -169,7 +171,8 @@ pub trait Store: Send {
     /// Returns an error if the undo fails. The whole batch is lost after such an error.
     fn undo(&mut self) -> Result<(), StoreFault>;
 
-    /// Examines `limit` outputs and `limit` proposals from `walk` on, and deletes the rows that ended before `cut`.
+    /// Examines `limit` outputs and `limit` proposals from `walk` on, and deletes the rows whose retention has ended
+    /// according to `cut`.
     ///
     /// Rows of finished proposals stay, because these rows lead to receipts. The rows that connect runs with outputs
     /// also stay.
@@ -282,7 +285,7 @@ pub struct ProposalState {
 pub struct LeafRow {
     /// Kind of the leaf.
     pub kind: LeafKind,
-    /// The latest time among the leaves up to this leaf.
+    /// The latest time that this leaf or an earlier leaf states.
     pub at: Timestamp,
     /// RFC 6962 hash of the leaf.
     pub hash: Hash,
@@ -345,7 +348,7 @@ pub struct FinishRow<'a> {
     pub blobs: &'a [(BlobDigest, Vec<u8>)],
 }
 
-/// Existing proposals that affect a new proposal.
+/// Existing proposals that can be the reason not to store a new proposal.
 #[derive(Debug)]
 pub struct ProposalPrecedent {
     /// The proposal with the same id. If the caller chose the nonce, this field can also contain the proposal with the

@@ -17,7 +17,7 @@ use crate::store::{CheckpointRow, StoreHead, StoreReads};
 /// The configuration of a ledger.
 #[derive(Clone)]
 pub struct LedgerConfig {
-    /// Name of the boundary, which is the first part of the log's origin.
+    /// Name of the boundary. The log's origin begins with this name.
     pub name: BoundaryName,
     /// Key of the boundary.
     pub signer: LogSigner,
@@ -100,7 +100,8 @@ pub(crate) struct SharedState {
     pub(super) config: LedgerConfig,
     /// The system clock and the time since boot at the moment when the store was opened.
     pub(super) opened: (Timestamp, Duration),
-    /// The later of the log's last time and the low-water mark, with the time since boot at that moment.
+    /// The log's last time, or the low-water mark if this mark is later. The `Duration` is the time since boot when the
+    /// ledger recorded this time.
     pub(super) reached: Mutex<(Timestamp, Duration)>,
     pub(super) published: RwLock<Arc<PublishedState>>,
     /// Checkpoints that were signed after the last batch, and that the next batch will record.
@@ -123,9 +124,9 @@ impl SharedState {
         (seconds > MOST_AHEAD_S).then_some(seconds)
     }
 
-    /// Returns the time for all decisions and dates, which is normally the time of the system clock. If the clock is
-    /// behind the log or the low-water mark, the returned time starts at the later of these two times and increases
-    /// with the time since boot. Therefore the returned time never decreases and never stops.
+    /// Returns the time for all decisions and dates. The returned time is normally the time of the system clock. If the
+    /// clock is behind the log or the low-water mark, the returned time starts at the later of these two times and
+    /// increases with the time since boot. Therefore the returned time never decreases and never stops.
     pub(crate) fn now(&self) -> Timestamp {
         (self.config.clock)().max(self.earliest())
     }
@@ -142,7 +143,8 @@ impl SharedState {
         head.mark.unix().saturating_sub(head.last_at.max(self.now()).unix()) <= MOST_MARK_AHEAD_S
     }
 
-    /// Records the time that the log and the low-water mark have reached.
+    /// Records the later time of the low-water mark and the last leaf. The function ignores a low-water mark that is
+    /// too far in the future.
     pub(super) fn reach(&self, head: &StoreHead) {
         let reached = if self.is_credible(head) { head.mark.max(head.last_at) } else { head.last_at };
         if reached > self.earliest() {

@@ -97,8 +97,9 @@ impl SqliteStore {
     /// Returns a fault if a nonce has no row although the nonce has not expired. Without the row, a second run could
     /// spend the nonce again.
     ///
-    /// The function reads the spent nonces from the log, because the stored count may have been changed together with
-    /// the rows. The function does not restore missing rows, because other rows may have been changed too.
+    /// The function reads the spent nonces from the log, because the stored count of nonces may have been changed
+    /// together with the rows. The function does not restore missing rows, because other rows may have been changed
+    /// too.
     fn check_nonces(&self, path: &Path) -> Result<(), StoreFault> {
         const DURING: &str = "counting nonces";
         let count = |sql: &str| self.one(DURING, sql, [], |row| row.get::<_, i64>(0)).map(Option::unwrap_or_default);
@@ -190,8 +191,8 @@ impl Store for SqliteStore {
     }
 
     fn settle(&mut self) -> Result<(), StoreFault> {
-        // The connections of readers stay open longer, so closing this connection would not remove the write-ahead log.
-        // A copy of only the database file would then lack the newest commits.
+        // The connections of readers stay open longer than this connection, so the close of this connection would not
+        // remove the write-ahead log. A copy of only the database file would then lack the newest commits.
         let sql = "PRAGMA wal_checkpoint(TRUNCATE)";
         self.connection.query_row(sql, [], |_| Ok(())).map_err(fault("moving the write-ahead log into the database"))
     }
@@ -618,7 +619,7 @@ impl Store for SqliteStore {
                 .collect::<rusqlite::Result<_>>()?;
             for (rowid, name, at, is_file) in &seen {
                 if *at <= cut.outputs.unix() {
-                    // The rows of `output_of` stay, because these rows show who can ask for the deleted output.
+                    // The rows of `output_of` stay, because they show which runs recorded the deleted output.
                     done.deleted +=
                         connection.prepare_cached("DELETE FROM output WHERE rowid = ?1")?.execute([rowid])?;
                     if *is_file {

@@ -19,7 +19,7 @@ use crate::store::tree::{Subtrees, TileCache, TreeEdge};
 /// The inputs of a survey that are not in the store.
 #[derive(Debug, Clone)]
 pub struct StoreScope {
-    /// Name of the boundary, which is the first part of the log's origin.
+    /// Name of the boundary. The log's origin begins with this name.
     pub name: BoundaryName,
     /// Directory of the outputs that are files.
     pub outputs: PathBuf,
@@ -46,7 +46,7 @@ impl fmt::Display for StoreDefect {
     }
 }
 
-/// Advice for a defect that contradicts the log. Nobody can repair rows that contradict the log by hand.
+/// Advice for rows that contradict the log. A person cannot repair such rows by hand.
 pub const RESTORE: &str = "stop the service; restore an undamaged backup: `countersign store restore BACKUP`";
 /// Advice for a defect that only hides data from readers.
 pub const LOST: &str = "the digests in the receipt remain valid; copy the output from a backup, or ignore this defect";

@@ -57,7 +57,7 @@ impl TreeTile {
     }
 }
 
-/// The right edge of the tree, which consists of its incomplete tiles.
+/// The right edge of the tree. The edge consists of the tree's incomplete tiles.
 #[derive(Debug, Clone, Default)]
 pub struct TreeEdge {
     size: u64,
@@ -145,7 +145,7 @@ impl TreeEdge {
     }
 }
 
-/// A cache of complete tiles that removes its oldest tile first.
+/// A cache of complete tiles. The cache removes its oldest tile first.
 #[derive(Debug, Default)]
 pub(crate) struct TileCache(Mutex<Kept>);
 

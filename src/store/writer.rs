@@ -70,7 +70,7 @@ pub(crate) struct Hashed<T> {
     pub(crate) hash: Hash,
 }
 
-/// The state of the writer, which the program can rebuild from the store.
+/// The state of the writer. The program can rebuild this state from the store.
 pub(crate) struct Writer {
     store: Box<dyn Store>,
     shared: Arc<SharedState>,
@@ -105,9 +105,9 @@ impl Writer {
         head: StoreHead,
         edge: TreeEdge,
     ) -> Self {
-        // The low-water mark can start at the time of the last leaf. No later leaf has an earlier date, so the boundary
-        // refuses an authorization that expired before the last leaf anyway. After the start, the low-water mark rises
-        // no faster than the time since boot.
+        // The low-water mark can start at the time of the last leaf. No later leaf has an earlier date. Therefore, even
+        // without a low-water mark, the boundary would refuse an authorization that expired before the last leaf. After
+        // the start, the low-water mark rises no faster than the time since boot.
         let anchor = (head.mark.max(head.last_at), (config.boottime)());
         let mut writer = Self {
             store,
@@ -750,8 +750,8 @@ impl Writer {
         // The low-water mark uses the boundary's own time, which can be ahead of the clock. If the mark used only the
         // clock, an expired authorization could become valid after a restart.
         self.head.mark = self.head.mark.max(self.shared.now().min(ceiling));
-        // A low-water mark that is ahead of the clock deletes nothing, because somebody may have changed the mark by
-        // hand.
+        // If the low-water mark is ahead of the clock, pruning uses the clock, because somebody may have changed the
+        // mark by hand.
         let swept = self.store.prune(self.head.mark.min(clock), &self.pruned, limit.max(1))?;
         let done = swept.last.is_none();
         self.pruned = swept.last.unwrap_or_default();

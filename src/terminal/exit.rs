@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::record::code::Code;
 use crate::record::receipt::{Outcome, Status};
 
-/// Result of a command, from which the exit code follows.
+/// Result of a command. The result decides the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
     /// The command succeeded.
@@ -130,7 +130,7 @@ pub struct CommandFailure {
     pub message: String,
     /// Problem document from the boundary, or `None` if the boundary sent no problem document.
     pub problem: Option<Value>,
-    /// True if nothing is printed, because the reader of the output has closed the pipe.
+    /// True if the program prints no message. In this case, the reader of the output has closed the pipe.
     pub quiet: bool,
 }
 

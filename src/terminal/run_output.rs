@@ -78,7 +78,8 @@ fn raw(bytes: &[u8], out: &mut String) {
 pub struct CommandGuard {
     out: LineSoFar,
     err: LineSoFar,
-    /// Both streams together. A CI log may merge both streams, so a marker may be split between the streams.
+    /// The current line of both streams together. A CI log may merge both streams, so a marker may be split between the
+    /// streams.
     both: LineSoFar,
 }
 

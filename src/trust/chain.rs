@@ -27,8 +27,8 @@ pub enum Pinned {
 }
 
 impl Pinned {
-    /// Pins a roster file that the user names. The file is an envelope. The user trusts the payload of the envelope,
-    /// because the user names the file.
+    /// Pins a roster file that the user names. The file is an envelope. The program trusts the payload of the envelope,
+    /// because the user chose the file.
     ///
     /// # Errors
     /// Returns an error if the file is not a roster, or breaks a rule of rosters.
@@ -214,8 +214,8 @@ impl Chain {
         canonical::canonical_of(&self.envelopes).map_err(|error| Malformed::at("", error.to_string()))
     }
 
-    /// Returns each version, from the pinned version to the last version, whose successor needs no signature. Anyone
-    /// who supplied these versions could have replaced the successor.
+    /// Returns each version, from the pinned version to the last version, whose successor needs no signature. A person
+    /// who supplied the chain could have replaced the successor of such a version.
     pub fn unguarded(&self) -> impl Iterator<Item = &TrustedRoster> {
         let from = self.anchor.min(self.versions.len() - 1);
         self.versions[from..].iter().filter(|roster| !roster.is_guarded())
@@ -241,7 +241,8 @@ impl Chain {
     }
 }
 
-/// Reads versions from version 1 on, each of which names the version before it. Signatures are not checked.
+/// Reads versions from version 1 on. The field `previous` of each version must be the digest of the version before.
+/// Signatures are not checked.
 fn read(versions: &[Envelope]) -> Result<Vec<TrustedRoster>, ChainError> {
     if versions.is_empty() || versions.len() > MAX_VERSIONS {
         return Err(ChainError::Count { found: versions.len() });

@@ -12,7 +12,7 @@ use crate::trust::ssh::SshKeygenSigner;
 /// public key whose private half is in an agent or a hardware token.
 ///
 /// # Errors
-/// Returns an error if the file cannot be opened, has another kind, or breaks a rule for private keys.
+/// Returns an error if the file cannot be opened, is of an unsupported kind, or breaks a rule for private keys.
 pub fn open_signer(path: &Path) -> Result<Box<dyn Signer>, SignerError> {
     // The function follows symbolic links, because SSH keys are often symbolic links. For a PKCS#8 file, the function
     // opens the file again and does not follow links.

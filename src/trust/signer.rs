@@ -77,7 +77,8 @@ impl FileSigner {
         Self { secret, key }
     }
 
-    /// Returns the private key, for raw signatures of checkpoints, which are not in envelopes.
+    /// Returns the private key. A checkpoint is not in an envelope, so the boundary signs a checkpoint directly with
+    /// this key.
     #[must_use]
     pub const fn secret(&self) -> &SecretKey {
         &self.secret

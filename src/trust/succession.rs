@@ -61,9 +61,9 @@ impl SuccessionTallies {
         }
     }
 
-    /// Adds a signature to `signatures`, which [`SuccessionTallies::of`] has accepted. The function removes and returns
-    /// a signature that adds nothing beside the new signature, for example the signature of a person's new key if the
-    /// old key counts for both versions.
+    /// Adds the signature `one` to the list `signatures`. [`SuccessionTallies::of`] must have accepted the list before.
+    /// The function removes and returns a signature that adds nothing beside the new signature, for example the
+    /// signature of a person's new key if the old key counts for both versions.
     ///
     /// # Errors
     /// Returns an error if the new signature is not valid or adds nothing to the other signatures. In this case
@@ -156,7 +156,8 @@ fn adds(counted: &[Counted<'_>], at: usize) -> bool {
     })
 }
 
-/// Returns the index of a signature that adds nothing to the other signatures, in any order.
+/// Returns the index of a signature that adds nothing to the other signatures. The order of the signatures does not
+/// matter.
 fn needless(counted: &[Counted<'_>]) -> Option<usize> {
     (0..counted.len()).find(|at| !adds(counted, *at))
 }

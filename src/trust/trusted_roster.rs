@@ -126,7 +126,7 @@ impl TrustedRoster {
         self.index.keys.get(keyid).map(|(holder, key)| (holder, key))
     }
 
-    /// Returns the key with this id, for any holder.
+    /// Returns the key with this id. The role of the key's holder does not matter.
     #[must_use]
     pub fn key(&self, keyid: &KeyId) -> Option<&SshKey> {
         self.signer(keyid).map(|(_, key)| key)
@@ -172,7 +172,7 @@ impl TrustedRoster {
         self.index.groups.contains_key(group)
     }
 
-    /// Returns the presence rule of this group, which states what the group requires of a signature's key.
+    /// Returns the presence rule of this group. The rule states which signatures count for the group.
     #[must_use]
     pub fn presence_rule(&self, group: &GroupName) -> Option<PresenceRule> {
         self.index.groups.get(group).copied().flatten()

@@ -226,7 +226,7 @@ impl Tree {
 }
 
 /// Reads a plain scalar by the core schema of YAML 1.2. Returns an error if YAML 1.1 interprets the scalar as another
-/// type, because the file must quote such a scalar.
+/// type. The author of the file must quote such a scalar.
 fn plain(text: &str) -> Result<YamlKind, String> {
     match text {
         "" | "null" => return Ok(YamlKind::Null),

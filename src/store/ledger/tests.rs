@@ -28,7 +28,7 @@ fn t(seconds: i64) -> Timestamp {
     Timestamp::from_unix(T0 + seconds)
 }
 
-/// A directory, a clock and a key for one store, which a test can open several times.
+/// A directory, a clock and a key for one store. A test can open the store several times.
 struct World {
     directory: tempfile::TempDir,
     clock: Arc<AtomicI64>,
@@ -1099,7 +1099,7 @@ async fn a_failed_commit_stores_nothing_and_all_requests_of_its_batch_fail() {
     assert_eq!((two.err(), three.is_err()), (one.err(), true));
     assert_eq!((ledger.state().size, ledger.spent(&core(1).nonce)), (2, Ok(None)));
     assert_eq!(status(&ledger, 1), None);
-    // The state in memory matches the database, because the lock is free and the tree grows.
+    // The free lock and the growing tree show that the state in memory matches the database.
     let consume = Consume { exclusive: Some("x".into()), ..consume_of(&ledger, core(1)) };
     ledger.consume(consume).await.expect("the request succeeds after the disk has space");
     check_laws(&ledger);

@@ -99,7 +99,8 @@ pub fn read(path: &Path) -> Result<OldStore, StoreFault> {
     Ok(found)
 }
 
-/// Moves the write-ahead log of the store at `path` into the database file, which a program can then rename alone.
+/// Moves the write-ahead log of the store at `path` into the database file. After the move, the database file alone
+/// contains the whole store.
 ///
 /// # Errors
 /// Returns a fault if the file cannot be written, or if another program reads the store.

@@ -44,7 +44,7 @@ pub(super) fn prune(
         }
         if spent < 0 {
             // An earlier log spent this nonce, and this store does not contain the earlier log. When the low-water mark
-            // reaches the time below, all nonces of the earlier log have expired.
+            // reaches `until`, all nonces of the earlier log have expired.
             if taken_over_until(connection)?.is_some_and(|until| until <= mark.unix()) {
                 deleted += forget.execute(params![nonce, expires_at, spent])?;
             }

@@ -40,7 +40,7 @@ pub struct SqliteReads {
     returned: Condvar,
 }
 
-/// Opens a store without a writer, such as a backup, and returns its state. No file is changed.
+/// Opens a store that has no writer, such as a backup, and returns the state of the store. No file is changed.
 ///
 /// # Errors
 /// Returns a fault if the file is no store, or if a newer program wrote the store.
@@ -325,7 +325,8 @@ pub(super) fn read_only(path: &Path) -> Result<Connection, StoreFault> {
     }
     let connection = connect(path).map_err(|error| unusable(path, &error))?;
     let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
-    // If only the database header is readable, the store is damaged, so the message must not report a wrong file name.
+    // If only the database header is readable, the store is damaged, so the message must not say that the file is not a
+    // store.
     let unreadable = |error: rusqlite::Error| match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::SystemIoFailure) => fault("opening the store")(error),
         _ => unusable(path, &error),

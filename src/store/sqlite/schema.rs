@@ -127,8 +127,8 @@ pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), St
     if version == MIGRATIONS.len() {
         return Ok(());
     }
-    // All migrations run in one transaction. After a crash between two migrations, a new store would have the schema
-    // number of an old store.
+    // All migrations run in one transaction. Without this transaction, a crash between two migrations would leave a new
+    // store with the schema number of an old store.
     let transaction = connection.transaction().map_err(fault(DURING))?;
     for migration in MIGRATIONS.iter().skip(version) {
         transaction.execute_batch(migration).map_err(fault(DURING))?;

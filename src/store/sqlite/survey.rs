@@ -105,7 +105,7 @@ struct Look<'a> {
     stated: Option<Timestamp>,
     /// Digest of the last seal that the survey has read.
     previous: Option<SealDigest>,
-    /// Digest of the first seal, which is the id of the boundary.
+    /// Digest of the first seal. This digest is the id of the boundary.
     first: Option<SealDigest>,
     origin: Option<String>,
     /// Keys of the boundary in all rosters of the log.
@@ -401,7 +401,7 @@ impl Look<'_> {
         }
     }
 
-    /// Checks the time of a leaf row, which must be the latest time among the entries up to this entry.
+    /// Checks the time of a leaf row. The time must be the latest time that this entry or an earlier entry states.
     fn time(&mut self, entry: &str, at: i64) {
         let signed = self.stated.take().map_or(self.last_at, Timestamp::unix);
         if signed < self.last_at {
