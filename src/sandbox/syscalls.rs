@@ -530,12 +530,11 @@ mod tests {
     fn a_process_continues_after_its_file_pages_are_released() {
         let here = || {
             let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
-            (maps.lines().count(), LINES.iter().copied().sum::<u64>())
+            // The heap can grow while the file is read, so only mappings of files count.
+            (maps.lines().filter(|line| line.contains('/')).count(), LINES.iter().copied().sum::<u64>())
         };
         static LINES: [u64; 4] = [1, 20, 300, 4000];
         let ForkSide::Parent(process) = fork().expect("forks") else {
-            // The first call can add a mapping of the heap.
-            here();
             let before = here();
             forget_files();
             end(if here() == before { 7 } else { 8 });
