@@ -12,7 +12,7 @@ pub enum RunComparison {
     First,
     /// The boundary reports a successful run.
     Since {
-        /// Time of the last successful run, and number of successful runs.
+        /// Text with the time of the last successful run and the number of successful runs.
         last: String,
         /// Parts of the run that were compared.
         compared: &'static str,

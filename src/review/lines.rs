@@ -28,7 +28,8 @@ use crate::terminal::screen::{LineTone, PrintableText, leaves, lines_of, path_ke
 const WHOLE: usize = 180;
 /// Number of characters that the screen shows at each end of a long value.
 const END: usize = 60;
-/// Number of rows of 80 columns for parameters. If the parameters need more rows, each parameter gets one row.
+/// Maximum number of rows (of 80 columns) for all parameters together. If the parameters need more rows, each
+/// parameter gets one row.
 const PARAMETER_ROWS: usize = 15;
 /// Longest value, in bytes, that a row shows in full. `END_IN_ROW` is the number of characters that the row shows at
 /// each end of a longer value.

@@ -65,7 +65,7 @@ impl DeniedNames {
 
 /// Maximum number of entries in one tree. The search of a larger tree would delay the start of a run for too long.
 const MAX_ENTRIES: u64 = 2_000_000;
-/// Maximum depth of the search. The maximum limits the number of open descriptors. Deeper directories are denied.
+/// Maximum depth of the search. This maximum keeps the number of open descriptors small. Deeper directories are denied.
 pub(super) const MAX_DEPTH: usize = 128;
 /// Maximum length of a directory's path in bytes. Directories with longer paths are denied. The path of each name in
 /// the directory must also fit into `PATH_MAX` in the run's trees and in overlay layers.

@@ -177,7 +177,7 @@ impl Screen {
         self.push(LineTone::Strong, format!("== {title} =="), PrintableText::default());
     }
 
-    /// Adds a sentence of the program. The sentence may contain external text.
+    /// Adds a sentence that the program itself wrote. The sentence may contain external text.
     pub fn say(&mut self, tone: LineTone, sentence: &str) {
         self.push(tone, "  ".to_owned(), PrintableText::text(sentence));
     }
