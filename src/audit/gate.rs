@@ -592,14 +592,14 @@ mod tests {
                 let demands = GateRequirements { params: ParamsRequirement::Exactly(params), ..good.clone() };
                 assert_eq!(unmet_of(&report, &demands), ["parameters"], "{name}");
             }
-            let mut spelt = all.clone();
+            let mut as_text = all.clone();
             let text = match &all[name] {
                 GivenParameter::Value(Value::String(text)) => text.clone(),
                 GivenParameter::Value(value) => value.to_string(),
                 GivenParameter::Text(_) => panic!("values"),
             };
-            spelt.insert(name.clone(), GivenParameter::Text(text));
-            let demands = GateRequirements { params: ParamsRequirement::Exactly(spelt), ..good.clone() };
+            as_text.insert(name.clone(), GivenParameter::Text(text));
+            let demands = GateRequirements { params: ParamsRequirement::Exactly(as_text), ..good.clone() };
             assert_eq!(unmet_of(&report, &demands), [""; 0], "{name} as text");
         }
         assert!(!GivenParameter::Value(json!("3")).is(&json!(3)) && !GivenParameter::Value(json!(3)).is(&json!("3")));

@@ -195,8 +195,8 @@ impl Auditor {
         })
     }
 
-    /// Changes the results that only the newest roster can establish, as [`crate::audit::bundle_check::leave_to`] does. A
-    /// newer trusted roster, found in `from`, is not connected with the log. In this case no witness counts, because
+    /// Changes the results that only the newest roster can establish, as [`crate::audit::bundle_check::leave_to`] does.
+    /// A newer trusted roster, found in `from`, is not connected with the log. In this case no witness counts, because
     /// the newest roster names the witnesses.
     pub fn leave_to(&mut self, newer: &TrustedRoster, from: &str) {
         self.left = Some(LeftTo(format!(

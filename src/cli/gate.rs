@@ -170,13 +170,13 @@ fn demands(args: &Args) -> Result<GateRequirements, CommandFailure> {
         if let Some(path) = &args.params {
             demanded.extend(read_params(path)?.into_iter().map(|(name, value)| (name, GivenParameter::Value(value))));
         }
-        let mut spelt = std::collections::BTreeSet::new();
+        let mut as_text = std::collections::BTreeSet::new();
         for given in &args.param {
             let shown = PrintableText::text(given);
             let (name, text) = given
                 .split_once('=')
                 .ok_or_else(|| CommandFailure::usage(format!("-p {}: expected name=value", shown.as_str())))?;
-            if !spelt.insert(name) {
+            if !as_text.insert(name) {
                 return Err(CommandFailure::usage(format!("-p {}: this parameter is named twice", shown.as_str())));
             }
             demanded.insert(name.to_owned(), GivenParameter::Text(text.to_owned()));

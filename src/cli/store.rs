@@ -227,7 +227,7 @@ fn behind(config: &Config, database: &Path) -> Result<Vec<StoreDefect>, CommandF
         if let Err(what) =
             kept_checkpoint::look(&path, found, &ledger, key.key(), &kept_checkpoint::earlier(config, &ledger))
         {
-            defects.push(StoreDefect { place: path.display().to_string(), what, mend: RESTORE });
+            defects.push(StoreDefect { place: path.display().to_string(), what, fix: RESTORE });
         }
     }
     Ok(defects)
@@ -239,7 +239,7 @@ fn tell(database: &Path, survey: &StoreSurvey, terminal: &Terminal) -> Result<()
         let defects: Vec<_> = survey
             .defects
             .iter()
-            .map(|defect| json!({"place": defect.place, "what": defect.what, "mend": defect.mend}))
+            .map(|defect| json!({"place": defect.place, "what": defect.what, "mend": defect.fix}))
             .collect();
         let counts: serde_json::Map<String, serde_json::Value> =
             survey.counts.iter().map(|(what, count)| ((*what).to_owned(), json!(count))).collect();
@@ -265,7 +265,7 @@ fn tell(database: &Path, survey: &StoreSurvey, terminal: &Terminal) -> Result<()
             "  DEFECT    {}\n",
             PrintableText::text(&format!("{}: {}", defect.place, defect.what)).as_str()
         ));
-        text.push_str(&format!("            {}\n", defect.mend));
+        text.push_str(&format!("            {}\n", defect.fix));
     }
     match survey.defects.len() {
         0 => text.push_str("  no defect\n"),

@@ -7,7 +7,7 @@
 //! key id (4) ‖ seconds since 1970 (8, big-endian) ‖ Ed25519 signature (64)
 //! ```
 //! The signature covers `cosignature/v1\ntime <seconds>\n` and the text of the note. The key id contains the algorithm
-//! byte 0x04, so nobody can use a witness's key as the key of a log. In contrast to the specification, the program does
+//! byte 0x04, so a witness's key cannot be used as the key of a log. In contrast to the specification, the program does
 //! not read ML-DSA cosignatures (0x06), and treats their lines as lines of unknown keys.
 
 use std::fmt;

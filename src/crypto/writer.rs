@@ -1,7 +1,7 @@
 //! The writer of canonical JSON: a serde serializer, for typed documents and for JSON trees.
 //!
-//! The writer supports the parts of documents: texts, integers, lists and objects. The writer refuses tuple structs, variants with
-//! several fields, bytes, and keys that are not texts.
+//! The writer supports the parts of documents: texts, integers, lists and objects. The writer refuses tuple structs,
+//! variants with several fields, bytes, and keys that are not texts.
 
 use std::borrow::Cow;
 use std::fmt;

@@ -33,7 +33,7 @@ pub struct AppendedReceipt {
     /// Digest of the receipt's payload. The next receipt in the log contains this digest.
     pub digest: ContentDigest,
     /// File that now contains the bytes of an incomplete last line, if the log had such a line.
-    pub mended: Option<PathBuf>,
+    pub repaired: Option<PathBuf>,
 }
 
 /// One line of the log.
@@ -111,7 +111,7 @@ impl LocalLog {
         let payload = Base64::Strict.decode("/payload", &envelope.payload).map_err(|error| self.broken(error))?;
         let mut line = envelope.to_canonical().map_err(|error| self.broken(error))?;
         line.push(b'\n');
-        let mended = tail.torn.map(|torn| self.set_aside(&torn)).transpose()?;
+        let repaired = tail.torn.map(|torn| self.set_aside(&torn)).transpose()?;
         let failed = |error: io::Error| self.failed("write", &error);
         // If a crash happens here, a separate file already contains the incomplete line, and the log does not yet
         // contain the new receipt.
@@ -124,7 +124,7 @@ impl LocalLog {
             return Err(failed(error));
         }
         File::open(&self.directory).and_then(|directory| directory.sync_all()).map_err(failed)?;
-        Ok(AppendedReceipt { digest: ContentDigest::of(&payload), mended })
+        Ok(AppendedReceipt { digest: ContentDigest::of(&payload), repaired })
     }
 
     /// Reads the log from its first line. Returns `None` if the log does not exist.
@@ -353,11 +353,11 @@ mod tests {
         let torn = &text[..text.len() / 2];
         OpenOptions::new().append(true).open(log.file()).and_then(|mut file| file.write_all(torn)).expect("torn");
         assert_eq!(lines(&log), ["envelope", "torn"]);
-        log.check_writable().expect("it can be mended");
+        log.check_writable().expect("it can be repaired");
         assert_eq!(lines(&log), ["envelope", "torn"], "and was not yet");
         let (named, appended) = append(&log, "two");
         assert_eq!(named, Some(first.digest));
-        assert_eq!(std::fs::read(appended.mended.expect("set aside")).expect("there"), torn);
+        assert_eq!(std::fs::read(appended.repaired.expect("set aside")).expect("there"), torn);
         assert_eq!(lines(&log), ["envelope"; 2]);
     }
 

@@ -257,7 +257,7 @@ impl RunbookWalk<'_> {
         if cut {
             self.terminal.say("the recorded output is incomplete: the step wrote more than the limit output_bytes");
         }
-        if let Some(path) = appended.and_then(|appended| appended.mended.as_ref()) {
+        if let Some(path) = appended.and_then(|appended| appended.repaired.as_ref()) {
             self.terminal.say(&format!(
                 "the last line of the local log was incomplete, as after a crash: it was set aside in {}",
                 path.display()

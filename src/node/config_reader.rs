@@ -17,7 +17,7 @@ use crate::yaml::{YamlFlaw, YamlKind, YamlNode, not_yet, unknown};
 
 impl Config {
     /// Reads the configuration file. The function checks the owner and the mode of the open file descriptor, so that
-    /// nobody can exchange the file after the check.
+    /// no other process can exchange the file after the check.
     ///
     /// # Errors
     /// Returns all errors of the file.

@@ -201,7 +201,7 @@ fn build(config: &Config, key: &FileSigner, from: &Path, work: &Path, old: &Path
         look_through(config, &database, &old.join(OUTPUTS), &mut |_, _| {}).map_err(|fault| at(&source, &fault))?;
     // A missing output does not stop the restore, because all other data is intact.
     let (lost, broken): (Vec<&StoreDefect>, Vec<&StoreDefect>) =
-        found.defects.iter().partition(|defect| defect.mend == crate::store::survey::LOST);
+        found.defects.iter().partition(|defect| defect.fix == crate::store::survey::LOST);
     if let Some(first) = broken.first() {
         let message = format!(
             "the backup has {} defects, the first: {}: {}; nothing was restored. Use an older backup; `countersign store check BACKUP` lists all defects",

@@ -45,12 +45,12 @@ pub fn read(config: &Config, version: u64) -> Result<Option<Envelope>, FileProbl
     }
     let text = read_owned(&path)?;
     json::parse_as(text.as_bytes(), MAX_FILE_BYTES).map(Some).map_err(|error| {
-        FileProblem::whole(&path, format!("it is no envelope of a roster ({error}): move it away; {ANEW}"))
+        FileProblem::whole(&path, format!("it is no envelope of a roster ({error}): move it away; {DRAFT_AGAIN}"))
     })
 }
 
 /// Advice that names the commands that write a missing version file. The program never overwrites an unreadable file.
-const ANEW: &str = "`countersign roster draft` writes the next version again, and a start of the service writes the \
+const DRAFT_AGAIN: &str = "`countersign roster draft` writes the next version again, and a start of the service writes the \
     sealed versions again";
 
 /// Returns the sorted numbers of the versions that have a file.
@@ -91,7 +91,7 @@ pub fn chain(config: &Config) -> Result<Option<Chain>, FileProblem> {
 /// Returns an error if the payload of the envelope is not a roster.
 pub fn stated(path: &Path, envelope: &Envelope) -> Result<TrustedRoster, FileProblem> {
     let odd = |error: &dyn std::fmt::Display| {
-        FileProblem::whole(path, format!("it is no roster ({error}): move it away; {ANEW}"))
+        FileProblem::whole(path, format!("it is no roster ({error}): move it away; {DRAFT_AGAIN}"))
     };
     let payload = payload_of(envelope, Base64::Strict).map_err(|error| odd(&error))?;
     TrustedRoster::from_payload(&payload).map_err(|error| odd(&error))

@@ -415,8 +415,8 @@ impl Start<'_> {
             tokens: tokens.clone(),
             configuration: configuration.clone(),
         };
-        // The loop takes the newest version of the roster that this start can use. An unusable version must not block an
-        // earlier version.
+        // The loop takes the newest version of the roster that this start can use. An unusable version must not block
+        // an earlier version.
         let known = self.ledger.tokens().map_err(|fault| FileProblem::whole(&config.database, fault.to_string()))?;
         let names: Vec<Name> = known.into_iter().map(|token| token.name).collect();
         let next = candidates.into_iter().rev().find_map(|(version, policy)| {

@@ -1,7 +1,8 @@
 //! Parameters: validation, defaults and the variables of a step.
 //!
-//! [`crate::registry::schema_keywords`] checks schemas, and `crate::registry::evaluate` checks values. A string that begins
-//! with `-` could become an option of a command. Such a string is refused unless its schema has `x-leading-dash: true`.
+//! [`crate::registry::schema_keywords`] checks schemas, and `crate::registry::evaluate` checks values. A string that
+//! begins with `-` could become an option of a command. Such a string is refused unless its schema has `x-leading-dash:
+//! true`.
 
 use std::sync::Arc;
 

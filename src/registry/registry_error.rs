@@ -5,8 +5,8 @@ use std::fmt;
 /// Error in a runbook, with the place of the error and a solution.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RegistryError {
-    /// File, relative to its runbook directory. If there are several runbook directories, the name of the directory comes
-    /// first.
+    /// File, relative to its runbook directory. If there are several runbook directories, the name of the directory
+    /// comes first.
     pub file: String,
     /// Line number, from 1. The number is 0 if the error has no place in the file.
     pub line: usize,

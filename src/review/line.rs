@@ -96,15 +96,15 @@ impl ReviewLine {
 
     /// Creates a remark.
     #[must_use]
-    pub fn remark(heaviness: RemarkSeverity, text: PrintableText, shows: Vec<String>) -> Self {
-        let tone = if heaviness.is_red() { LineTone::Bad } else { LineTone::Plain };
-        Self { weight: LineWeight::Remark(heaviness), name: "remarks", tone, text, shows }
+    pub fn remark(severity: RemarkSeverity, text: PrintableText, shows: Vec<String>) -> Self {
+        let tone = if severity.is_red() { LineTone::Bad } else { LineTone::Plain };
+        Self { weight: LineWeight::Remark(severity), name: "remarks", tone, text, shows }
     }
 
     pub(super) fn to_json(&self) -> Value {
         let weight = match self.weight {
             LineWeight::Always => "always",
-            LineWeight::Remark(heaviness) => heaviness.word(),
+            LineWeight::Remark(severity) => severity.word(),
         };
         json!({"weight": weight, "name": self.name, "text": self.text.as_str(), "shows": self.shows})
     }

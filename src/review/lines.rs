@@ -70,7 +70,7 @@ impl Lines {
     pub fn conclude(&mut self, sources: &ReviewSources, found: &Derived, fields: Vec<SignedField>) {
         self.remarks.extend(remarks::of_checks(sources, found));
         self.remarks.sort_by_key(|line| match line.weight {
-            LineWeight::Remark(heaviness) => Some(heaviness),
+            LineWeight::Remark(severity) => Some(severity),
             LineWeight::Always => None,
         });
         self.trust(sources, found);

@@ -44,7 +44,7 @@ fn host_needs(profile: &Profile) -> Vec<ReviewLine> {
     }
     for permission in SandboxPermission::ALL {
         let line = permission.line(profile);
-        let heaviness = match permission {
+        let severity = match permission {
             SandboxPermission::Off => RemarkSeverity::SandboxOff,
             SandboxPermission::RunAs => RemarkSeverity::HostIdentity,
             SandboxPermission::Write if profile.workdir == Workdir::InPlace => RemarkSeverity::LiveTree,
@@ -54,7 +54,7 @@ fn host_needs(profile: &Profile) -> Vec<ReviewLine> {
         if line.is_remark {
             let values = PrintableText::joined(line.values.iter().map(|value| PrintableText::quoted(value)), ", ");
             let shows = line.shows.iter().map(|field| format!("signed.predicate.sandbox.{field}")).collect();
-            remarks.push(ReviewLine::remark(heaviness, PrintableText::words(line.words).then(&values), shows));
+            remarks.push(ReviewLine::remark(severity, PrintableText::words(line.words).then(&values), shows));
         }
     }
     remarks
@@ -64,7 +64,7 @@ fn host_needs(profile: &Profile) -> Vec<ReviewLine> {
 /// unknown before the run. Another line shows the permissions that are in no built-in list.
 fn of_permissions(signed: &Authorization) -> Vec<ReviewLine> {
     let mut remarks = Vec::new();
-    for (why, heaviness) in [
+    for (why, severity) in [
         (PermissionReason::Unknown, RemarkSeverity::Unknowable),
         (PermissionReason::BuiltInDeny, RemarkSeverity::BuiltInDenied),
     ] {
@@ -81,7 +81,7 @@ fn of_permissions(signed: &Authorization) -> Vec<ReviewLine> {
                 }
             });
             let shows = asked.iter().flat_map(|(at, _)| permission_paths(*at)).collect();
-            remarks.push(ReviewLine::remark(heaviness, text, shows));
+            remarks.push(ReviewLine::remark(severity, text, shows));
         }
     }
     remarks
@@ -241,7 +241,7 @@ pub fn of_comparison(sources: &ReviewSources, signed: &Authorization, comparison
 fn masked(sources: &ReviewSources, signed: &Authorization) -> Option<ReviewLine> {
     let last = sources.last.as_ref()?;
     let names = |count: u64| format!("{count} denied {}", if count == 1 { "name" } else { "names" });
-    let (heaviness, text) = match (last.masked.unwrap_or(0), last.masked_before) {
+    let (severity, text) = match (last.masked.unwrap_or(0), last.masked_before) {
         (_, Some(before)) => {
             let text = format!(
                 "the last run masked none of the {} of the run before it: they were moved or removed, and a run may read them",
@@ -258,7 +258,7 @@ fn masked(sources: &ReviewSources, signed: &Authorization) -> Option<ReviewLine>
             (RemarkSeverity::HostNeed, text)
         }
     };
-    Some(ReviewLine::remark(heaviness, PrintableText::text(&text), Vec::new()))
+    Some(ReviewLine::remark(severity, PrintableText::text(&text), Vec::new()))
 }
 
 /// Returns remarks about failed checks, missing documents and signatures that do not count.

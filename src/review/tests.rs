@@ -237,11 +237,11 @@ fn decided(sources: &ReviewSources) -> String {
 
 fn remarks(sources: &ReviewSources) -> Vec<(RemarkSeverity, String)> {
     let lines = judged(sources).lines.remarks;
-    let heaviness = |weight| match weight {
-        LineWeight::Remark(heaviness) => heaviness,
+    let severity = |weight| match weight {
+        LineWeight::Remark(severity) => severity,
         LineWeight::Always => panic!("a remark without weight"),
     };
-    lines.into_iter().map(|line| (heaviness(line.weight), line.text.as_str().to_owned())).collect()
+    lines.into_iter().map(|line| (severity(line.weight), line.text.as_str().to_owned())).collect()
 }
 
 /// Returns the failed checks as one text.

@@ -1,10 +1,10 @@
 //! The sandbox, which isolates each run of a step.
 //!
 //! The service starts its own binary once as a helper ([`launcher`]). The helper clones the first process of each run
-//! into new namespaces. The first process builds the root file system (`filesystem`, `trees`, `denied_names`), drops its
-//! privileges (`confine`, `seccomp`, `grants`) and executes the step. The service ([`linux`], [`run_follower`], `helper`,
-//! `cgroup`) never calls fork. The service sends requests to the helper, reads the output pipes and enforces the
-//! deadline. The checks before a run are in [`probe`] and [`profile_check`]. The report after a run is built in
+//! into new namespaces. The first process builds the root file system (`filesystem`, `trees`, `denied_names`), drops
+//! its privileges (`confine`, `seccomp`, `grants`) and executes the step. The service ([`linux`], [`run_follower`],
+//! `helper`, `cgroup`) never calls fork. The service sends requests to the helper, reads the output pipes and enforces
+//! the deadline. The checks before a run are in [`probe`] and [`profile_check`]. The report after a run is built in
 //! `enforcement_facts`.
 
 pub mod addresses;

@@ -37,12 +37,12 @@ pub struct StoreDefect {
     /// Description of the defect.
     pub what: String,
     /// Advice for the operator.
-    pub mend: &'static str,
+    pub fix: &'static str,
 }
 
 impl fmt::Display for StoreDefect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}; {}", self.place, self.what, self.mend)
+        write!(f, "{}: {}; {}", self.place, self.what, self.fix)
     }
 }
 
@@ -82,7 +82,7 @@ impl StoreSurvey {
             boundary: None,
             size: 0,
             root: merkle::EMPTY_ROOT,
-            defects: vec![StoreDefect { place: "the database".to_owned(), what: message, mend: DISK }],
+            defects: vec![StoreDefect { place: "the database".to_owned(), what: message, fix: DISK }],
             notes: Vec::new(),
             counts: Vec::new(),
         }

@@ -750,7 +750,7 @@ impl Writer {
         // The low-water mark uses the boundary's own time, which can be ahead of the clock. If the mark used only the
         // clock, an expired authorization could become valid after a restart.
         self.head.mark = self.head.mark.max(self.shared.now().min(ceiling));
-        // If the low-water mark is ahead of the clock, pruning uses the clock, because somebody may have changed the
+        // If the low-water mark is ahead of the clock, pruning uses the clock, because a person may have changed the
         // mark by hand.
         let swept = self.store.prune(self.head.mark.min(clock), &self.pruned, limit.max(1))?;
         let done = swept.last.is_none();

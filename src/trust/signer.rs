@@ -48,7 +48,7 @@ pub struct FileSigner {
 impl FileSigner {
     /// Opens a private key in a PKCS#8 v1 PEM file. The file must be a regular file of at most 16 KiB that belongs to
     /// this user or root. The file must not be a symbolic link, and other users must have no access. The checks use the
-    /// open file descriptor, so nobody can replace the file between the check and the use.
+    /// open file descriptor, so no other process can replace the file between the check and the use.
     ///
     /// # Errors
     /// Returns an error with the rule that the file breaks and the correction.

@@ -99,6 +99,30 @@ fn every_promise_and_rule_has_a_test_with_its_number_in_the_name() {
     assert!(missing.is_empty(), "no test has a name that begins with: {}", missing.join(", "));
 }
 
+/// The programs of tests end successfully if a filter matches no test. After a rename, a script would then test nothing.
+#[test]
+fn every_test_filter_of_a_script_matches_a_test() {
+    let tests = all_tests();
+    let mut filters = 0;
+    let mut unknown = Vec::new();
+    for script in ["scripts/second-kernel", "scripts/shell-truth", "scripts/torture"] {
+        let text = read(script);
+        let lines = text.lines().filter(|line| line.contains("--nocapture") || line.starts_with("limits=("));
+        for word in lines.flat_map(|line| line.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))) {
+            // The names of variables in the scripts are short or in capital letters.
+            if word.matches('_').count() < 2 || word.chars().any(|c| c.is_ascii_uppercase()) {
+                continue;
+            }
+            filters += 1;
+            if !tests.iter().any(|name| name.contains(word)) {
+                unknown.push(format!("{script}: no test has a name that contains {word}"));
+            }
+        }
+    }
+    assert!(unknown.is_empty(), "\n{}\n", unknown.join("\n"));
+    assert!(filters >= 10, "only {filters} filters found: the test looks in the wrong place");
+}
+
 #[derive(Debug, PartialEq, Eq)]
 enum Reference {
     Test(String),

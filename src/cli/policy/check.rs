@@ -23,7 +23,7 @@ use crate::terminal::table::aligned;
 /// Decide if a script or runbook would run, a path could be read or written, or a variable could be inherited. The exit
 /// code is the result.
 ///
-/// A question counts as a denial, because nobody is there to answer. The options -y, --allow-* and --deny-all answer
+/// A question counts as a denial, because no person is there to answer. The options -y, --allow-* and --deny-all answer
 /// questions in advance, as for `run`. With --boundary a question counts as allowed, because the approvers will be
 /// asked.
 #[derive(Debug, clap::Args)]

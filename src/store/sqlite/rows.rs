@@ -15,7 +15,7 @@ pub(super) const COLUMNS: &str = "p.id, p.digest, p.nonce, p.request IS NOT NULL
                                   p.params_digest, p.proposer, p.expires_at, p.status, p.created_at, p.approved_at, \
                                   p.started_at, p.ended_at, p.spent, p.detail";
 
-/// The row of a proposal, with values that nobody has verified yet.
+/// The row of a proposal, with values that are not verified yet.
 pub(super) struct ProposalRow {
     pub(super) id: Vec<u8>,
     pub(super) digest: Vec<u8>,

@@ -19,7 +19,7 @@ pub(super) const FIRST: usize = 3;
 ///
 /// # Errors
 /// Returns a fault if the schema and its number are those of version 0.1.0, or if the schema cannot be read. If
-/// somebody changed the schema number by hand, [`check`] finds the difference.
+/// the schema number was changed by hand, [`check`] finds the difference.
 pub(super) fn refuse_old(connection: &Connection, version: usize, path: &Path) -> Result<(), StoreFault> {
     // A new database has the schema number 0.
     if version == 0 || version >= FIRST {

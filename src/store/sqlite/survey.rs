@@ -133,9 +133,9 @@ impl Look<'_> {
         }
     }
 
-    fn defect(&mut self, place: impl Into<String>, what: impl Into<String>, mend: &'static str) {
+    fn defect(&mut self, place: impl Into<String>, what: impl Into<String>, fix: &'static str) {
         if self.defects.len() < MAX_DEFECTS {
-            self.defects.push(StoreDefect { place: place.into(), what: what.into(), mend });
+            self.defects.push(StoreDefect { place: place.into(), what: what.into(), fix });
         }
     }
 
@@ -166,13 +166,13 @@ impl Look<'_> {
     }
 
     /// Reports each row of a query as a defect. The first column of the query must be an id.
-    fn odd(&mut self, table: &str, what: &str, mend: &'static str, sql: &str) -> rusqlite::Result<()> {
+    fn odd(&mut self, table: &str, what: &str, fix: &'static str, sql: &str) -> rusqlite::Result<()> {
         let limit = MAX_DEFECTS - self.defects.len().min(MAX_DEFECTS);
         let found = self.all(&format!("SELECT hex(id) FROM ({sql}) LIMIT ?1"), [limit], |row| {
             row.get::<_, String>(0).map(|id| id.to_lowercase())
         })?;
         for id in found {
-            self.defect(format!("table {table}, row {id}"), what, mend);
+            self.defect(format!("table {table}, row {id}"), what, fix);
         }
         Ok(())
     }

@@ -252,7 +252,7 @@ impl Look<'_> {
         now.prepare("SELECT 1 FROM output WHERE name = ?1")?.exists([name.as_bytes()])
     }
 
-    /// Compares the tokens with the last seal. The comparison detects a scope that somebody extended by hand.
+    /// Compares the tokens with the last seal. The comparison detects a scope that was extended by hand.
     pub(super) fn tokens(&mut self) -> rusqlite::Result<()> {
         let sql = "SELECT data FROM leaf JOIN seal ON seal.idx = leaf.idx ORDER BY leaf.idx DESC LIMIT 1";
         let Some(data) = self.one(sql, [], |row| row.get::<_, Vec<u8>>(0))? else { return Ok(()) };
