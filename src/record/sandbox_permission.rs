@@ -258,7 +258,10 @@ impl SandboxPermission {
         }
     }
 
-    /// Copies the declared value of a step into the step's profile, if policy has no part in the value.
+    /// Copies the declared value of a step into the step's profile.
+    ///
+    /// At the seal, policy then replaces `deny` and `proc` with values that include its own. The command
+    /// `countersign sandbox` has no policy, so the declared values stay.
     pub fn give(self, declared: &DeclaredSandbox, profile: &mut Profile) {
         let sorted = |items: &Option<Vec<String>>| {
             let mut items = items.clone().unwrap_or_default();
@@ -269,6 +272,7 @@ impl SandboxPermission {
         match self {
             Self::Read => profile.read = sorted(&declared.read),
             Self::Write => profile.write = sorted(&declared.write),
+            Self::Deny => profile.deny = sorted(&declared.deny),
             Self::Workdir => profile.workdir = declared.workdir.unwrap_or(Workdir::Private),
             Self::Network => {
                 let (mode, hosts) = match &declared.network {
@@ -283,8 +287,7 @@ impl SandboxPermission {
                 profile.network = Network { mode, hosts };
             }
             Self::Sockets => profile.sockets = sorted(&declared.sockets),
-            // The module `policy` combines these two with the values of policy.
-            Self::Deny | Self::Proc => {}
+            Self::Proc => profile.proc = declared.proc.unwrap_or(Proc::Minimal),
             Self::RunAs => profile.run_as = declared.run_as.clone().unwrap_or_else(|| ISOLATED.to_owned()),
             Self::Off => {
                 profile.off_reason.clone_from(&declared.off_reason);
