@@ -19,7 +19,7 @@ pub(super) struct SharedSchemas {
 
 impl SharedSchemas {
     /// Replaces the schema of a step with an equal schema that is already stored. If the schema has flaws, the
-    /// function `seal` reports them.
+    /// function `register` reports them.
     pub(super) fn share(&mut self, step: &mut StepDefinition) {
         if let Ok(schema) = self.get(&step.params) {
             step.params = Arc::clone(schema.schema());
