@@ -24,8 +24,9 @@ use crate::record::seal::{ENGINE, Genesis, MAX_BLOB_BYTES, Seal, SealedBoundary}
 use crate::record::step_definition::RegistryLeaf;
 use crate::record::token::SealedToken;
 use crate::record::validity::Timestamp;
+use crate::registry::Registry;
+use crate::registry::registered_step::{RegisteredStep, StoredStep};
 use crate::registry::registry_error::RegistryError;
-use crate::registry::{RegisteredStep, Registry, StoredStep};
 use crate::trust::chain::Chain;
 use crate::trust::trusted_roster::TrustedRoster;
 

@@ -176,7 +176,7 @@ fn text(file: &Path) -> Result<String, CommandFailure> {
     String::from_utf8(bytes).map_err(|_| refuse(file, "it is not UTF-8: save it as UTF-8"))
 }
 
-fn wrong(file: &Path, errors: Vec<crate::policy::file::PolicyError>) -> CommandFailure {
+fn wrong(file: &Path, errors: Vec<crate::policy::policy_error::PolicyError>) -> CommandFailure {
     let list = errors.into_iter().map(|error| FileProblem {
         file: file.display().to_string(),
         line: error.line,

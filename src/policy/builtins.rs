@@ -8,9 +8,10 @@ use std::sync::{Arc, LazyLock};
 
 use serde_json::Value;
 
-use crate::policy::file::{PolicyError, read_lists};
 use crate::policy::lists::AllPermissionLists;
 use crate::policy::origin::RuleOrigin;
+use crate::policy::policy_error::PolicyError;
+use crate::policy::policy_reader::read_lists;
 
 /// Built-in lists in canonical JSON.
 pub const CANONICAL: &[u8] = include_bytes!("builtins.json");

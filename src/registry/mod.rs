@@ -11,28 +11,24 @@ pub mod markdown;
 pub mod parameter_error;
 pub(crate) mod parameter_pattern;
 pub mod parameter_schema;
+pub mod registered_step;
 pub mod registry_error;
 pub mod schema_keywords;
+mod shared_schemas;
 
-use std::collections::{BTreeMap, HashMap};
-use std::fmt;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde_json::Value;
-
 use crate::crypto::canonical::canonical_of;
-use crate::crypto::digest::{RegistryRoot, StepDigest};
+use crate::crypto::digest::RegistryRoot;
 use crate::crypto::merkle;
 use crate::record::ident::StepRef;
-use crate::record::step_definition::{
-    GroupSource, MAX_DEFINITION_BYTES, MAX_SOURCE_BYTES, RegistryLeaf, StepDefinition,
-};
+use crate::record::step_definition::{RegistryLeaf, StepDefinition};
 use crate::registry::directory_walk::{RunbookDirectoryWalk, read_file};
-use crate::registry::parameter_pattern::ParameterPatterns;
-use crate::registry::parameter_schema::ParameterSchema;
+use crate::registry::registered_step::{RegisteredStep, StoredStep, register};
 use crate::registry::registry_error::{RegistryError, whole};
-use crate::registry::schema_keywords::SchemaFlaw;
+use crate::registry::shared_schemas::SharedSchemas;
 use crate::yaml::{TextPlace, YamlFlaw};
 
 /// Sealed set of steps.
@@ -43,42 +39,6 @@ pub struct Registry {
     /// Hashes of all complete subtrees, one list for each height. The first list contains the leaf hashes in the
     /// order of `steps`.
     tree: Vec<Vec<merkle::Hash>>,
-}
-
-/// Sealed step.
-#[derive(Debug, Clone)]
-pub struct RegisteredStep {
-    /// Definition of the step. The definition decides everything that runs.
-    pub definition: Arc<StepDefinition>,
-    /// Canonical JSON of the definition. The step digest is the digest of these bytes.
-    pub canonical: Arc<[u8]>,
-    /// Step digest.
-    pub digest: StepDigest,
-    /// Parameter schema, ready to validate values.
-    pub schema: ParameterSchema,
-    /// File and place of the step, or `None` if the step was read from a store.
-    pub place: Option<(Arc<str>, TextPlace)>,
-}
-
-impl RegisteredStep {
-    /// Returns the step without its place in a file, as if the step was read from a store.
-    #[must_use]
-    pub fn stored(&self) -> Self {
-        Self { place: None, ..self.clone() }
-    }
-
-    /// Returns an error about the step, with the ref and the place.
-    #[must_use]
-    pub fn flaw(&self, what: &impl fmt::Display) -> RegistryError {
-        let reference = &self.definition.reference;
-        match &self.place {
-            Some((file, at)) => {
-                let message = format!("{reference}: {what}");
-                RegistryError { file: file.to_string(), line: at.line, column: at.column, message }
-            }
-            None => whole(reference.as_str(), what.to_string()),
-        }
-    }
 }
 
 /// Proof that a step is in the registry. A bundle contains such a proof.
@@ -92,24 +52,6 @@ pub struct RegistryProof {
     pub hashes: Vec<merkle::Hash>,
 }
 
-/// Step for a registry that is built again from stored steps.
-#[derive(Debug)]
-pub enum StoredStep {
-    /// Step that another registry already contains with the same definition. Both registries share the step in memory.
-    Known(RegisteredStep),
-    /// Step that was read from the store.
-    Read(Box<StepDefinition>),
-}
-
-impl StoredStep {
-    fn reference(&self) -> &StepRef {
-        match self {
-            Self::Known(step) => &step.definition.reference,
-            Self::Read(definition) => &definition.reference,
-        }
-    }
-}
-
 impl Registry {
     /// Reads every runbook below `dirs`. The order of files and directories does not matter. Names that begin with a
     /// dot are skipped. A symbolic link that leads out of its runbook directory is an error. If `owner` is given, the
@@ -120,7 +62,7 @@ impl Registry {
     pub fn load(dirs: &[PathBuf], owner: Option<u32>) -> Result<Self, Vec<RegistryError>> {
         let mut errors = Vec::new();
         let mut found: Vec<(Arc<str>, TextPlace, StepDefinition)> = Vec::new();
-        let mut schemas = Schemas::default();
+        let mut schemas = SharedSchemas::default();
         for dir in dirs {
             let prefix = if dirs.len() > 1 { format!("{}/", dir.display()) } else { String::new() };
             let mut walk = RunbookDirectoryWalk::through(dir, prefix, owner);
@@ -169,7 +111,7 @@ impl Registry {
         let places: Vec<(TextPlace, StepRef)> = found.iter().map(|(at, step)| (*at, step.reference.clone())).collect();
         let file: Arc<str> = shown.into();
         let named = found.into_iter().map(|(place, step)| (Arc::clone(&file), place, StoredStep::Read(Box::new(step))));
-        let registry = Self::seal(named, Schemas::default(), Vec::new())?;
+        let registry = Self::seal(named, SharedSchemas::default(), Vec::new())?;
         Ok(places.into_iter().filter_map(|(at, step)| Some((at, registry.get(&step)?.clone()))).collect())
     }
 
@@ -188,12 +130,12 @@ impl Registry {
     /// Returns the same errors as [`Self::from_definitions`].
     pub fn from_stored(steps: impl IntoIterator<Item = StoredStep>) -> Result<Self, Vec<RegistryError>> {
         let named = steps.into_iter().map(|step| (Arc::from(step.reference().as_str()), TextPlace::default(), step));
-        Self::seal(named, Schemas::default(), Vec::new())
+        Self::seal(named, SharedSchemas::default(), Vec::new())
     }
 
     fn seal(
         found: impl IntoIterator<Item = (Arc<str>, TextPlace, StoredStep)>,
-        mut schemas: Schemas,
+        mut schemas: SharedSchemas,
         mut errors: Vec<RegistryError>,
     ) -> Result<Self, Vec<RegistryError>> {
         let mut steps: BTreeMap<StepRef, Arc<RegisteredStep>> = BTreeMap::new();
@@ -299,502 +241,5 @@ fn levels(leaves: Vec<merkle::Hash>) -> Vec<Vec<merkle::Hash>> {
     levels
 }
 
-/// Parameter schemas of a registry. Several steps with equal schemas share one checked schema.
-#[derive(Default)]
-struct Schemas {
-    patterns: Arc<ParameterPatterns>,
-    known: HashMap<Arc<Value>, ParameterSchema>,
-}
-
-impl Schemas {
-    /// Replaces the schema of a step with an equal schema that is already stored. If the schema has flaws, the
-    /// function `seal` reports them.
-    fn share(&mut self, step: &mut StepDefinition) {
-        if let Ok(schema) = self.get(&step.params) {
-            step.params = Arc::clone(schema.schema());
-        }
-    }
-
-    fn get(&mut self, schema: &Arc<Value>) -> Result<ParameterSchema, Vec<SchemaFlaw>> {
-        if let Some(known) = self.known.get(schema) {
-            return Ok(known.clone());
-        }
-        let checked = ParameterSchema::shared(Arc::clone(schema), Arc::clone(&self.patterns))?;
-        self.known.insert(Arc::clone(schema), checked.clone());
-        Ok(checked)
-    }
-}
-
-/// Seals one step, or returns the reason why this version can't seal the step.
-fn register(
-    mut definition: StepDefinition,
-    place: Option<(Arc<str>, TextPlace)>,
-    schemas: &mut Schemas,
-) -> Result<RegisteredStep, String> {
-    definition.check_reserved().map_err(|error| error.to_string())?;
-    if definition.source.len() > MAX_SOURCE_BYTES {
-        return Err(format!("the script is larger than {MAX_SOURCE_BYTES} bytes: move a part of it to another step"));
-    }
-    if let Some(fault) = definition.approvals.fault(GroupSource::OrWhomPolicyNames) {
-        return Err(fault);
-    }
-    let schema = schemas
-        .get(&definition.params)
-        .map_err(|flaws| flaws.first().map_or_else(String::new, |flaw| format!("params: {flaw}")))?;
-    definition.params = Arc::clone(schema.schema());
-    let canonical = canonical_of(&definition).map_err(|error| error.to_string())?;
-    if canonical.len() > MAX_DEFINITION_BYTES {
-        return Err(format!("the step's definition is larger than {MAX_DEFINITION_BYTES} bytes: make it smaller"));
-    }
-    let digest = StepDigest::of(&canonical);
-    Ok(RegisteredStep { digest, canonical: canonical.into(), schema, definition: definition.into(), place })
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::registry::directory_walk::MAX_FILE_BYTES;
-    use std::fs;
-    use std::os::unix::fs::symlink;
-
-    const NGINX: &str = "---\ncountersign: 1\ntitle: Nginx\nparams:\n  host: {type: string, pattern: \"^[a-z0-9-]{1,32}$\"}\n  drain: {type: boolean, default: true}\napprovals: {required: 1, from: [ops]}\n---\n# Restart nginx\n\nProse.\n\n```bash {#restart}\nprintf 'restarting nginx on %s\\n' \"$PARAM_HOST\"\n```\n";
-    const WEB: &str = "---\ncountersign: 1\ntitle: Status\napprovals: {from: [ops]}\n---\n```bash {#status}\nsystemctl status web\n```\n";
-
-    struct Dir(tempfile::TempDir);
-
-    impl Dir {
-        fn of(files: &[(&str, &str)]) -> Self {
-            let dir = Self(tempfile::tempdir().expect("a directory"));
-            for (name, text) in files {
-                dir.write(name, text.as_bytes());
-            }
-            dir
-        }
-
-        fn write(&self, name: &str, bytes: &[u8]) {
-            let path = self.0.path().join(name);
-            fs::create_dir_all(path.parent().expect("a parent")).expect("directories");
-            fs::write(path, bytes).expect("a file");
-        }
-
-        fn path(&self) -> PathBuf {
-            self.0.path().to_owned()
-        }
-
-        fn load(&self) -> Result<Registry, Vec<RegistryError>> {
-            Registry::load(&[self.path()], None)
-        }
-
-        fn errors(&self) -> Vec<String> {
-            self.load().map_or_else(|errors| errors.iter().map(ToString::to_string).collect(), |_| Vec::new())
-        }
-    }
-
-    fn errors(text: &str) -> Vec<String> {
-        Dir::of(&[("a.md", text)]).errors()
-    }
-
-    /// Returns a runbook with one block that has this fence and this script.
-    fn fenced(info: &str, script: &str) -> String {
-        format!("---\ncountersign: 1\nparams: {{a: {{type: string}}}}\n---\n```{info}\n{script}```\n")
-    }
-
-    #[test]
-    fn the_golden_registry_is_built_from_its_runbooks() {
-        let dir =
-            Dir::of(&[("nginx.md", NGINX), ("deploy/web.md", WEB), ("README.md", "# Read me\n"), ("x.sh", "rm -rf /")]);
-        let registry = dir.load().expect("a registry");
-        let nginx: StepRef = "nginx:restart".parse().expect("a ref");
-        let step = registry.get(&nginx).expect("registered");
-        assert_eq!(step.digest.to_string(), "sha256:d9844140b87990c47a741552a7548bc6271554a2a9f71f567b9695d57330d335");
-        assert_eq!(
-            registry.root().to_string(),
-            "sha256:2fe5507201fa7effa940ae021b49a561a38d2d1cbd1d955f3937323b2b41af49"
-        );
-        assert_eq!(
-            crate::crypto::digest::BlobDigest::of(&registry.manifest()).to_string(),
-            "sha256:bec4a3eeb9361bb0e7242abdb615d1b78f57ac3e3b6a0b89aafc235552a21d49"
-        );
-        let proof = registry.proof(&nginx).expect("a proof");
-        assert_eq!((proof.index, proof.size), (1, 2));
-        assert_eq!(
-            proof.hashes.iter().map(|hash| crate::crypto::digest::hex(hash)).collect::<Vec<_>>(),
-            ["99b74b957a5a17a7c6a4b956da9d2f526921b3c6c7bc1612a6f8c972937ab761"]
-        );
-        let refs: Vec<&str> = registry.steps().map(|step| step.definition.reference.as_str()).collect();
-        assert_eq!(refs, ["deploy/web:status", "nginx:restart"]);
-        assert_eq!(registry.proof(&"nginx:stop".parse().expect("a ref")), None);
-    }
-
-    #[test]
-    fn host_resources_that_a_step_declares_are_read_with_their_places() {
-        let front = |defaults: &str, fence: &str| {
-            errors(&format!("---\ncountersign: 1\ndefaults: {{{defaults}}}\n---\n```bash {{#a {fence}}}\ntrue\n```\n"))
-        };
-        for (defaults, fence) in [
-            ("read: [/srv/a, /srv/b], network: {allow: [\"a.example:443\"]}", ""),
-            ("", "read=/srv/a,/srv/b deny=**/.env network=a.example:443,b.example:80 sockets=/run/x run-as=web"),
-            ("", "write=/srv/a workdir=in-place"),
-            ("write: [/srv/a], workdir: overlay", "network=host"),
-            ("", "sandbox=off reason=\"needs the host's packages\""),
-        ] {
-            assert_eq!(front(defaults, fence), [""; 0], "{defaults} {fence}");
-        }
-        let stars = format!("deny=**/{}", "*".repeat(1000));
-        for (defaults, fence, expected) in [
-            ("", "read=srv", "a.md:5:18: the path \"srv\" is relative"),
-            ("", "read=/srv/../etc", "a.md:5:18: the path \"/srv/../etc\" contains"),
-            ("", "read=/srv,/srv", "a.md:5:18: \"/srv\" is listed twice"),
-            ("", "write=/srv", "a.md:5:19: `write` names a tree of the host, but `workdir` is missing"),
-            ("", "workdir=copy", "a.md:5:21: `workdir` needs a tree"),
-            ("", "workdir=live", "a.md:5:21: unknown value of workdir: \"live\""),
-            ("", "deny=**", "a.md:5:18: the deny pattern \"**\" matches everything"),
-            ("", &stars, "a.md:5:18: the deny pattern"),
-            ("", "network=10.0.0.1:80", "a.md:5:21: the address"),
-            ("", "network=a.example", "a.md:5:21: the address \"a.example\" has no port"),
-            ("", "run-as=root", "a.md:5:20: no step runs as root"),
-            ("", "sandbox=off", "a.md:5:21: sandbox=off needs its reason"),
-            ("", "sandbox=strict", "a.md:5:21: unknown value of sandbox"),
-            ("", "reason=x", "a.md:5:20: a reason is given for sandbox=off only"),
-            ("", "sandbox=off reason=x network=host", "a.md:5:21: with sandbox=off nothing enforces `network`"),
-            ("read: [\"/srv/a\\nb\"]", "", "a.md:3:19: the path \"/srv/a\\nb\" contains a line break"),
-            ("network: all", "", "a.md:3:21: unknown value of `network`: \"all\""),
-            ("run-as: web", "", "a.md:3:12: unknown key in defaults: \"run-as\""),
-        ] {
-            let found = front(defaults, fence);
-            assert!(found.iter().any(|one| one.starts_with(expected)), "{expected}\n{found:?}");
-            assert!(found.iter().all(|one| one.len() < 500), "{found:?}");
-        }
-    }
-
-    #[test]
-    fn the_steps_of_a_file_are_returned_in_file_order_with_their_places() {
-        let text = "---\ncountersign: 1\n---\n```{#z}\ntrue\n```\n\n```{#a}\ntrue\n```\n";
-        let dir = Dir::of(&[("x.md", text), ("bad.md", &text.replace("{#a}", "{#z}")), ("prose.md", "# Prose\n")]);
-        let read = |name: &str| Registry::of_file(&dir.path().join(name), &format!("deploy/{name}"), name);
-        let steps = read("x.md").expect("steps");
-        let found: Vec<_> = steps.iter().map(|(at, step)| (at.line, step.definition.reference.as_str())).collect();
-        assert_eq!(found, [(4, "deploy/x:z"), (8, "deploy/x:a")]);
-        let errors = read("bad.md").expect_err("twice");
-        assert!(errors[0].to_string().starts_with("bad.md:8:6: the step deploy/bad:z exists already"), "{errors:?}");
-        assert_eq!(read("prose.md").expect("no step").len(), 0);
-        assert!(read("none.md").is_err());
-    }
-
-    #[test]
-    fn a_sealed_registry_does_not_change_if_files_change_later() {
-        let dir = Dir::of(&[("nginx.md", NGINX), ("deploy/web.md", WEB)]);
-        let registry = dir.load().expect("a registry");
-        let mut stored: Vec<StepDefinition> = registry
-            .steps()
-            .map(|step| serde_json::from_slice(&step.canonical).expect("a stored definition reads back"))
-            .collect();
-        stored.reverse();
-        dir.write("nginx.md", b"changed");
-        let again = Registry::from_definitions(stored.clone()).expect("a registry");
-        assert_eq!((again.root(), again.manifest()), (registry.root(), registry.manifest()));
-        stored.push(stored[0].clone());
-        let error = Registry::from_definitions(stored.clone()).expect_err("twice");
-        assert!(error[0].message.contains("exists already"), "{error:?}");
-        stored.truncate(1);
-        stored[0].session = crate::record::step_definition::SessionUse::Write;
-        let error = Registry::from_definitions(stored).expect_err("a later feature");
-        assert_eq!(
-            error[0].to_string(),
-            "nginx:restart: later-feature /step/session: this belongs to a feature that this version does not have: use a newer one"
-        );
-    }
-
-    #[test]
-    fn the_proof_of_every_step_verifies() {
-        for count in 1..12_usize {
-            let text: String = (0..count).map(|n| format!("```{{#s{n}}}\ntrue\n```\n")).collect();
-            let registry =
-                Dir::of(&[("a.md", &format!("---\ncountersign: 1\n---\n{text}"))]).load().expect("a registry");
-            for (index, step) in registry.steps().enumerate() {
-                let proof = registry.proof(&step.definition.reference).expect("a proof");
-                assert_eq!((proof.index, proof.size), (index as u64, count as u64));
-                let leaf = RegistryLeaf { digest: step.digest, reference: step.definition.reference.clone() };
-                let leaf = merkle::leaf_hash(&canonical_of(&leaf).expect("canonical"));
-                assert!(
-                    merkle::verify_inclusion(&leaf, proof.index, proof.size, &proof.hashes, registry.root().as_bytes())
-                        .is_ok()
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn errors_of_all_files_are_reported_together_and_in_order() {
-        let dir = Dir::of(&[
-            ("b.md", "---\ncountersign: 1\ntitel: x\n---\n```basch {#a}\ntrue\n```\n"),
-            ("a.md", "---\ncountersign: 2\n---\n```bash {#a timeout=0s}\ntrue\n```\n"),
-            ("old.mdx", "<Command/>"),
-            ("x.runbook.md", "# x"),
-            ("notes.md", "# Notes\n\n```runnable python\nprint()\n```\n"),
-            ("jekyll.md", "---\nlayout: {{ x }}\n---\nprose\n"),
-            ("e f.md", "---\ncountersign: 1\n---\n```bash {#a}\ntrue\n```\n"),
-            ("same.md", "---\ncountersign: 1\n---\n```bash {#a}\ntrue\n```\n\n```bash {#a}\nfalse\n```\n"),
-        ]);
-        dir.write("latin.md", b"---\ncountersign: 1\n---\nab\xe9\n");
-        dir.write("large.md", &vec![b'x'; (MAX_FILE_BYTES + 1) as usize]);
-        assert_eq!(
-            dir.errors(),
-            [
-                "a.md:2:14: this version reads `countersign: 1` only: write countersign: 1",
-                "a.md:4:21: \"0s\" is zero, under which nothing can run: write 90s, 5m or 1h",
-                "b.md:3:1: unknown key in the front matter: \"titel\"; did you mean \"title\"?",
-                "b.md:5:4: unknown interpreter: \"basch\"; did you mean \"bash\"?",
-                "e f.md:1:1: \"e f\" can't be part of a ref: rename it to letters, digits and . _ -, at most 255 bytes",
-                "large.md:1:1: the file is larger than 262144 bytes: split it",
-                "latin.md:4:3: the file is not UTF-8: save it as UTF-8",
-                "notes.md:3:1: a ```runnable block is not supported by this version: remove it, or keep the file outside the runbook directories",
-                "old.mdx:1:1: gruntwork runbooks are not read by this version: remove the file, or keep it outside the runbook directories",
-                "same.md:8:11: the step same:a exists already at same.md:4:11: give one of the two another id",
-                "x.runbook.md:1:1: rundown runbooks are not read by this version: remove the file, or keep it outside the runbook directories",
-            ]
-        );
-    }
-
-    #[test]
-    fn every_error_of_a_file_has_its_place() {
-        let large = "x".repeat(MAX_SOURCE_BYTES);
-        for (text, expected) in [
-            ("---\ncountersign: 1\n---\nprose\n".to_owned(), "a.md:1:1: the file has no step"),
-            ("---\ncountersign: 1\n```bash {#a}\ntrue\n```\n".to_owned(), "a.md:1:1: the front matter is never closed"),
-            (
-                "\u{feff}---\ncountersign: 1\n---\n```{#a}\ntrue\n```\n".to_owned(),
-                "a.md:1:1: the file begins with a byte order mark",
-            ),
-            ("---\r\ncountersign: 1\r\n---\r\n".to_owned(), "a.md:1:4: the file has Windows line endings"),
-            (fenced("bash {#a}", "true\rfalse\n"), "a.md:6:5: the file has Windows line endings"),
-            (fenced("bash {#a}", "true\0\n"), "a.md:6:5: the file contains a NUL"),
-            ("---\ncountersign: 1\nparams: &x {}\n---\n".to_owned(), "a.md:3:12: anchors"),
-            ("---\ncountersign: 1\ntitle: [a\n---\n".to_owned(), "a.md:"),
-            (
-                "---\ncountersign: 1\ntitle: a\ntitle: b\n---\n".to_owned(),
-                "a.md:4:1: the key \"title\" is already at 3:1",
-            ),
-            ("---\ncountersign: 1.0\n---\n".to_owned(), "a.md:2:14: \"1.0\" is not a whole number"),
-            (
-                "---\ncountersign: 1\nsecrets: [a]\n---\n".to_owned(),
-                "a.md:3:1: `secrets` in the front matter is not supported by this version",
-            ),
-            (
-                "---\ncountersign: 1\ndefaults: {timout: 1s}\n---\n".to_owned(),
-                "a.md:3:12: unknown key in defaults: \"timout\"; did you mean \"timeout\"?",
-            ),
-            (
-                "---\ncountersign: 1\ndefaults: {timeout: 60}\n---\n".to_owned(),
-                "a.md:3:21: \"60\" can't be read: write 90s, 5m or 1h",
-            ),
-            ("---\ncountersign: 1\ndefaults: {cpu: 0.5}\n---\n".to_owned(), "a.md:3:17: \"0.5\" is not a whole number"),
-            (
-                "---\ncountersign: 1\ndefaults: {interpreter: fish}\n---\n".to_owned(),
-                "a.md:3:25: unknown interpreter: \"fish\"",
-            ),
-            ("---\ncountersign: 1\napprovals: {required: 0}\n---\n".to_owned(), "a.md:3:23: `required: 0`"),
-            ("---\ncountersign: 1\napprovals: {each: true}\n---\n".to_owned(), "a.md:3:12: `from` names no group"),
-            ("---\ncountersign: 1\nparams: [a]\n---\n".to_owned(), "a.md:3:9: `params` must be a map"),
-            (
-                "---\ncountersign: 1\nparams:\n  host: {type: string, patern: x}\n---\n".to_owned(),
-                "a.md:4:24: unknown keyword: \"patern\"; did you mean \"pattern\"?",
-            ),
-            (
-                "---\ncountersign: 1\nparams:\n  host: {type: string, pattern: x}\n---\n".to_owned(),
-                "a.md:4:33: the pattern must begin with ^",
-            ),
-            (
-                "---\ncountersign: 1\nparams:\n  host: {type: string, x-secret: true}\n---\n".to_owned(),
-                "a.md:4:24: `x-secret` is not supported",
-            ),
-            (
-                "---\ncountersign: 1\nparams:\n  host: {type: integer, default: x}\n---\n".to_owned(),
-                "a.md:4:34: the default is not valid",
-            ),
-            (
-                "---\ncountersign: 1\nparams:\n  a-b: {type: string}\n  a_b: {type: string}\n---\n".to_owned(),
-                "a.md:5:3: \"a_b\" and \"a-b\" both become PARAM_A_B",
-            ),
-            (
-                "---\ncountersign: 1\nparams:\n  type: object\n  properties:\n    a: {type: strin}\n---\n".to_owned(),
-                "a.md:6:15: unknown type",
-            ),
-            (
-                "---\ncountersign: 1\nparams:\n  type: object\n  properties: {}\n  required: [b]\n---\n".to_owned(),
-                "a.md:6:14: unknown parameter in `required`",
-            ),
-            (fenced("bash {#a!}", "true\n"), "a.md:5:11: \"a!\" is not a valid step id"),
-            (fenced("bash {#-a}", "true\n"), "a.md:5:11: \"-a\" is not a valid step id"),
-            (fenced("bash {#a memory=1GB}", "true\n"), "a.md:5:20: \"1GB\" can't be read: write 64KiB"),
-            (fenced("bash {#a params=b}", "true\n"), "a.md:5:20: unknown parameter: \"b\""),
-            (fenced("bash {#a params=a,a}", "true\n"), "a.md:5:20: \"a\" occurs twice"),
-            (
-                fenced("bash {#a exclusive=\"a b\"}", "true\n"),
-                "a.md:5:23: \"a b\" is not a valid name for exclusive runs",
-            ),
-            (fenced("bash {#a proc=all}", "true\n"), "a.md:5:18: unknown value of proc: \"all\""),
-            (fenced("bash {#a title=\"\"}", "true\n"), "a.md:5:19: the title is empty"),
-            (
-                fenced("bash {#a secrets=x}", "true\n"),
-                "a.md:5:13: `secrets=` is not supported by this version: remove it",
-            ),
-            (fenced("bash {#a}", ""), "a.md:5:1: the block is empty"),
-            (fenced("bash {#a}", " \n\n"), "a.md:5:1: the block is empty"),
-            (fenced("bash {#a}", &format!("{large}\n")), "a.md:5:1: the script is larger than 65536 bytes"),
-            (fenced("bash {#a}", "#!/usr/bin/env fish\ntrue\n"), "a.md:6:1: unknown interpreter: \"fish\""),
-            (fenced("bash {#a}", "#!/bin/bash -e\ntrue\n"), "a.md:6:1: options in a shebang"),
-            (fenced("bash {#a}", "#!/opt/bash\ntrue\n"), "a.md:6:1: \"/opt/bash\" in the shebang"),
-            (fenced("bash {#a}", "true\n").trim_end_matches("```\n").to_owned(), "a.md:5:1: the block is never closed"),
-            (
-                fenced("bash {#a}", "true\n    ```\n").replace("    ```\n```\n", "    ```\n"),
-                "a.md:5:1: the block is never closed",
-            ),
-            (fenced("runnable python", "true\n"), "a.md:5:1: a ```runnable block"),
-            (
-                "---\ncountersign: 1\n---\nä\n\n> 1. x\n>\n>    ~~~~bash {#a tilte=x}\n>    true\n>    ~~~~\n"
-                    .to_owned(),
-                "a.md:8:19: unknown attribute: \"tilte\"; did you mean \"title\"?",
-            ),
-        ] {
-            let found = errors(&text);
-            assert!(
-                found.iter().any(|error| error.starts_with(expected)),
-                "{text:?}\n  expected {expected}\n  found {found:#?}"
-            );
-        }
-    }
-
-    #[test]
-    fn links_that_lead_out_of_the_runbook_directory_are_refused() {
-        let outside = Dir::of(&[("secret.md", NGINX)]);
-        let dir = Dir::of(&[("nginx.md", NGINX), (".hidden/bad.md", "---\ncountersign: 9\n---\n")]);
-        symlink(outside.path().join("secret.md"), dir.path().join("out.md")).expect("a link");
-        symlink(outside.path(), dir.path().join("there")).expect("a link");
-        symlink("missing.md", dir.path().join("broken.md")).expect("a link");
-        symlink(".", dir.path().join("loop")).expect("a link");
-        fs::create_dir(dir.path().join("dir.md")).expect("a directory");
-        let found = dir.errors();
-        assert_eq!(found.len(), 4, "{found:#?}");
-        assert!(found[0].starts_with("broken.md:1:1: it can't be read"), "{found:?}");
-        assert!(found[1].starts_with("loop:1:1: it is a link to a directory above"), "{found:?}");
-        assert!(found[2].starts_with("out.md:1:1: it is a link that leaves"), "{found:?}");
-        assert!(found[3].starts_with("there:1:1: it is a link that leaves"), "{found:?}");
-        let inside = Dir::of(&[("nginx.md", NGINX)]);
-        symlink("nginx.md", inside.path().join("alias.md")).expect("a link");
-        assert_eq!(inside.load().expect("a registry").steps().len(), 2, "a link within is followed");
-        let missing = Registry::load(&[inside.path().join("none")], None).expect_err("no directory");
-        assert!(missing[0].message.contains("runbook directory can't be read"), "{missing:?}");
-    }
-
-    #[test]
-    fn a_runbook_or_directory_that_other_users_can_write_is_refused() {
-        use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-        let dir = Dir::of(&[("a.md", NGINX), ("deep/b.md", NGINX), (".hidden/c.md", NGINX), ("deep/notes.txt", "")]);
-        let me = dir.path().metadata().expect("there").uid();
-        let mode = |name: &str, mode| {
-            fs::set_permissions(dir.path().join(name), fs::Permissions::from_mode(mode)).expect("mode");
-        };
-        let found = |owner| match Registry::load(&[dir.path()], Some(owner)) {
-            Ok(_) => String::new(),
-            Err(errors) => errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"),
-        };
-        for (name, ordinary) in
-            [("a.md", 0o644), ("deep", 0o755), ("deep/b.md", 0o644), (".hidden", 0o755), ("", 0o700)]
-        {
-            mode(name, ordinary);
-        }
-        // Other users may write this file, because the file is not a runbook.
-        mode("deep/notes.txt", 0o666);
-        assert_eq!(found(me), "");
-        for (name, ordinary) in [("a.md", 0o644), ("deep", 0o755), ("deep/b.md", 0o644)] {
-            for open in [0o020, 0o002] {
-                mode(name, ordinary | open);
-                let says = found(me);
-                assert!(says.starts_with(&format!("{name}:1:1: others can write it")), "{says}");
-                assert!(dir.load().is_ok(), "nobody asked");
-            }
-            mode(name, ordinary);
-        }
-        mode("", 0o777);
-        assert!(found(me).contains("others can write it (mode 0777)"), "{}", found(me));
-        mode("", 0o700);
-        symlink(".hidden/c.md", dir.path().join("link.md")).expect("a link");
-        assert_eq!(found(me), "");
-        mode(".hidden", 0o777);
-        assert!(found(me).starts_with("link.md:1:1: others can write it"), "{}", found(me));
-        mode(".hidden", 0o755);
-        if me == 0 {
-            std::os::unix::fs::chown(dir.path().join("deep/b.md"), Some(4242), None).expect("given away");
-            assert!(found(0).starts_with("deep/b.md:1:1: it belongs to user 4242"), "{}", found(0));
-            assert_eq!(found(4242), "", "what is root's is trusted");
-        }
-    }
-
-    #[test]
-    fn the_same_ref_in_two_directories_is_refused() {
-        let (a, b) = (Dir::of(&[("nginx.md", NGINX)]), Dir::of(&[("nginx.md", NGINX)]));
-        let both = [a.path(), b.path()];
-        let reversed = [b.path(), a.path()];
-        let found = Registry::load(&both, None).expect_err("one ref twice");
-        assert_eq!(found.len(), 1);
-        assert!(found[0].message.contains("exists already at"), "{found:?}");
-        assert_eq!(Registry::load(&reversed, None).expect_err("one ref twice"), found, "the order does not matter");
-    }
-
-    #[test]
-    fn a_step_gets_its_fields_from_its_fence_and_the_front_matter() {
-        let text = "---\ncountersign: 1\ntitle: T\nparams: {host: {type: string}, user: {type: string, default: x}}\ndefaults: {timeout: 1m, interpreter: sh, cpu: 2}\n---\n```{#plain}\na\n```\n\n## The *second* `one`\n\n- item\n\n  ```python {#py params=user timeout=5s proc=full exclusive=e}\n  if x:\n      y\n  ```\n\n```bash {#env params=\"\" title=\"Own\"}\n#!/usr/bin/env zsh\nb\n```\n\n```bash\nprose\n```\n\n<!--\n```bash {#hidden}\nno\n```\n-->\n";
-        let registry = Dir::of(&[("a.md", text)]).load().expect("a registry");
-        let step = |id: &str| &registry.get(&format!("a:{id}").parse().expect("a ref")).expect(id).definition;
-        assert_eq!(registry.steps().len(), 3);
-        let (plain, py, env) = (step("plain"), step("py"), step("env"));
-        assert_eq!((plain.title.as_str(), plain.interpreter.as_str(), plain.source.as_str()), ("T", "sh", "a\n"));
-        assert_eq!(plain.params["required"], serde_json::json!(["host"]));
-        let limits = plain.sandbox.limits.as_ref().expect("limits");
-        assert_eq!((limits.wall_ms, limits.cpu_milli, limits.memory_bytes), (Some(60_000), Some(2000), None));
-        assert_eq!((py.title.as_str(), py.interpreter.as_str()), ("The second one", "python"));
-        assert_eq!(py.source, "if x:\n    y\n");
-        assert_eq!(py.params["properties"].as_object().map(serde_json::Map::len), Some(1));
-        assert_eq!(py.sandbox.limits.as_ref().and_then(|limits| limits.wall_ms), Some(5000));
-        assert_eq!(py.sandbox.proc, Some(crate::record::profile::Proc::Full));
-        assert_eq!(py.exclusive.as_deref(), Some("e"));
-        assert_eq!((env.title.as_str(), env.interpreter.as_str()), ("Own", "zsh"));
-        assert_eq!(*env.params, serde_json::json!({"type": "object", "properties": {}, "required": []}));
-    }
-
-    #[test]
-    fn runbooks_with_template_syntax_are_refused_by_name() {
-        let found = errors(&fenced("bash {#a template=gruntwork}", "true\n"));
-        assert_eq!(found, ["a.md:5:13: `template=` is not supported by this version: remove it"]);
-        let registry = Dir::of(&[("nginx.md", NGINX)]).load().expect("a registry");
-        let mut stored: Vec<StepDefinition> =
-            registry.steps().map(|step| StepDefinition::clone(&step.definition)).collect();
-        stored[0].template = crate::record::step_definition::Template::Gruntwork;
-        let error = Registry::from_definitions(stored).expect_err("a later feature");
-        assert!(error[0].to_string().starts_with("nginx:restart: later-feature /step/template: "), "{error:?}");
-    }
-
-    #[test]
-    fn the_sample_runbooks_are_valid() {
-        let registry = Registry::load(&[PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("runbooks")], None)
-            .unwrap_or_else(|errors| panic!("{errors:#?}"));
-        let refs: Vec<&str> = registry.steps().map(|step| step.definition.reference.as_str()).collect();
-        assert_eq!(refs, ["escape:try", "failing:check", "host:report", "long:count", "service:restart"]);
-        for step in registry.steps() {
-            assert!(step.schema.complete(serde_json::json!({})).is_ok(), "every parameter has a default");
-        }
-    }
-
-    proptest::proptest! {
-        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(300))]
-        #[test]
-        fn no_file_causes_a_panic(
-            front in "(---\n(countersign: 1\n)?[a-z:&*\\[\\]{}\"' \n-]{0,30}\n---\n)?",
-            body in "[`~#{}=\"\\\\ a-zä\n>*-]{0,80}",
-        ) {
-            let _ = markdown::read(&format!("{front}{body}"), "a");
-            let _ = markdown::read(&format!("---\ncountersign: 1\n---\n```bash {{#a {body}\n```\n"), "a");
-        }
-    }
-}
+mod tests;

@@ -1,55 +1,19 @@
 //! Walk through a script's syntax tree. The walk records the commands.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use crate::shell::found::{FoundKind, ScriptFinding, ScriptPlace, Shell};
 use crate::shell::known::is_known;
-use crate::shell::reasons::{NO_NAME, NO_TEXT, NOT_NAMED, OF_THE_KERNEL, TRAP};
-use crate::shell::script_walk::{ArgumentText, Context, FunctionCalls, RawFinding, ScriptWalk, TextReader};
+use crate::shell::nested_text::check_nesting;
+use crate::shell::positional_parameters::MOVES;
+use crate::shell::reasons::{NO_NAME, OF_THE_KERNEL, TRAP};
+use crate::shell::script_walk::{ArgumentText, Context, NOT_FOUND, ScriptWalk, budget, raw};
 use crate::shell::syntax::{
-    self, ByteOrigin, CommandList, CompoundCommand, Dialect, HOLE, MAX_DEPTH, Pipeline, Redirect, ShellNode,
-    SimpleCommand, SyntaxFlaw, Word, WordPart, is_name,
+    self, ByteOrigin, CommandList, CompoundCommand, Dialect, HOLE, Pipeline, Redirect, ShellNode, SimpleCommand,
+    SyntaxFlaw, Word, WordPart, is_name,
 };
 use crate::shell::traps::{is_trap, is_whole_trap, opens_index};
 use crate::shell::{settings, wrappers};
 
-impl<'s> ScriptWalk<'s> {
-    pub(super) fn new(script: &'s str, shell: Shell) -> Self {
-        Self {
-            script,
-            shell,
-            found: Vec::new(),
-            depth: 0,
-            budget: budget(script),
-            certain: BTreeMap::new(),
-            functions: BTreeSet::new(),
-            calls: Vec::new(),
-            first_call: None,
-            statement: 0,
-            unset: false,
-            undefined: BTreeSet::new(),
-            passing: BTreeSet::new(),
-            given: FunctionCalls::new(),
-            giving: FunctionCalls::new(),
-            moved: BTreeSet::new(),
-            moves: false,
-            shifted: 0,
-            fields: Vec::new(),
-            exported: false,
-            evaluates: false,
-            differs: false,
-            traps: Vec::new(),
-            loose: Vec::new(),
-            // Shell variables such as `$_` contain words of other commands.
-            redirected: ["$_", "${_", "BASH_"].iter().any(|name| script.contains(name)),
-            integers: false,
-            sums: Vec::new(),
-            arrays: BTreeSet::new(),
-            any_array: false,
-            elements: Vec::new(),
-        }
-    }
-
+impl ScriptWalk<'_> {
     pub(super) fn whole(&mut self) -> Result<(), SyntaxFlaw> {
         self.pass(Dialect::Bash)?;
         if self.shell == Shell::Sh && self.differs {
@@ -69,19 +33,6 @@ impl<'s> ScriptWalk<'s> {
         let elements = std::mem::take(&mut self.elements).into_iter();
         self.found.extend(elements.filter(|(name, _)| of_an_array(name)).map(|(_, raw)| raw));
         Ok(())
-    }
-
-    /// Records that the variable `name` is an array. `None` means any variable.
-    pub(super) fn makes_array(&mut self, name: Option<&str>) {
-        match name {
-            Some(name) => drop(self.arrays.insert(name.to_owned())),
-            None => self.any_array = true,
-        }
-    }
-
-    /// Records a value that would run commands if the variable `name` were an array.
-    pub(super) fn elements(&mut self, name: &str, word: &Word, context: Context<'_>) {
-        self.elements.push((name.to_owned(), raw(word, FoundKind::Unknown(ELEMENTS), context)));
     }
 
     /// Walks through the script in one dialect (bash or dash). If functions pass `"$@"` to other commands, the walk is
@@ -200,7 +151,7 @@ impl<'s> ScriptWalk<'s> {
         found
     }
 
-    fn list(&mut self, list: &CommandList, context: Context<'_>) -> Result<(), SyntaxFlaw> {
+    pub(super) fn list(&mut self, list: &CommandList, context: Context<'_>) -> Result<(), SyntaxFlaw> {
         let mut failed = false;
         for item in list {
             if context.top {
@@ -333,73 +284,6 @@ impl<'s> ScriptWalk<'s> {
         !context.captured && context.nested == 0 && !keeps && !called && !writes_a_file(&simple.redirects)
     }
 
-    /// Returns `words` for each call of the function that contains the command, with the call's arguments in place of
-    /// `"$@"`. Returns `None` if the calls of the function are not known.
-    fn passed_on(&mut self, words: &[Word], context: Context<'_>) -> Option<Vec<Vec<Word>>> {
-        let name = context.named.filter(|_| context.here && context.nested == 0)?;
-        let at = words.iter().position(is_parameters)?;
-        let first = &words[0];
-        let runs = |first: &str| is_known(first.rsplit('/').next().unwrap_or(first)) || self.passing.contains(first);
-        if at > 0 && !first.exactly().is_some_and(runs) {
-            return None;
-        }
-        self.passing.insert(name.to_owned());
-        if self.moves || self.exported || name == NOT_FOUND || self.moved.contains(name) {
-            return None;
-        }
-        let calls = self.given.get(name)?;
-        // Each call costs a part of the budget, because functions that call each other often would cause too much work.
-        let Some(left) = self.budget.checked_sub(calls.len() * CALL) else {
-            self.moved.insert(name.to_owned());
-            return None;
-        };
-        self.budget = left;
-        calls
-            .values()
-            .map(|call| {
-                // A `shift` beyond the last parameter fails and removes no parameter.
-                let (away, left) = call.split_at_checked(self.shifted)?;
-                away.iter().all(|word| word.one).then(|| {
-                    let place = |word: &Word| if is_parameters(word) { left.to_vec() } else { vec![word.clone()] };
-                    words.iter().flat_map(place).collect()
-                })
-            })
-            .collect()
-    }
-
-    /// Records a call that may give parameters to a function, or that runs a builtin which changes parameters.
-    fn parameters(&mut self, name: &str, arguments: &[Word], context: Context<'_>) {
-        if context.here && self.passing.contains(name) {
-            let spelling = arguments.iter().map(|word| (word.text.clone(), word.one)).collect();
-            let calls = self.giving.entry(name.to_owned()).or_default();
-            calls.entry(spelling).or_insert_with(|| arguments.to_vec());
-            if calls.len() > MAX_CALLS {
-                self.moved.insert(name.to_owned());
-            }
-        }
-        if !MOVES.contains(&name) || name == "set" && !sets_parameters(arguments) {
-            return;
-        }
-        let count = match (name, arguments) {
-            ("shift", []) => Some(1),
-            ("shift", [count]) => count.exactly().and_then(|count| count.parse::<usize>().ok()),
-            _ => None,
-        };
-        match (context.named, count) {
-            // A builtin inside another builtin, or in a text that runs later, may change the parameters of any
-            // function.
-            _ if context.nested > 0 => self.moves = true,
-            (Some(_), Some(count)) if context.body && count <= MAX_CALLS => self.shifted += count,
-            (Some(function), _) => drop(self.moved.insert(function.to_owned())),
-            (None, _) => {}
-        }
-    }
-
-    /// Records that names may get another meaning, for example by an alias.
-    pub(super) fn renames(&mut self) {
-        self.moves = true;
-    }
-
     /// Records the effects of a word's expansion, and the word itself if its evaluation may run a command.
     fn word(&mut self, word: &Word, context: Context<'_>) -> Result<(), SyntaxFlaw> {
         if is_trap(&word.text) || opens_index(word) {
@@ -441,45 +325,6 @@ impl<'s> ScriptWalk<'s> {
         Ok(())
     }
 
-    /// Records the variables that `value` sets if a shell evaluates `value` as arithmetic.
-    fn sums(&mut self, word: &Word, value: &str, context: Context<'_>) {
-        for name in settings::named_in(value) {
-            self.sums.push(raw(word, FoundKind::Setting(name.to_owned()), context));
-        }
-    }
-
-    /// Records an assignment to the variable `name`. The name is unknown if `name` is `None`.
-    pub(super) fn sets(&mut self, word: &Word, name: Option<&str>, context: Context<'_>) {
-        if name.is_some_and(settings::is_integer) {
-            (self.evaluates, self.integers) = (true, true);
-        }
-        match name {
-            Some(name) if settings::changes(name) => {
-                self.found.push(raw(word, FoundKind::Setting(name.to_owned()), context));
-                let value = word.text.split_once('=').map(|(_, value)| value);
-                let evaluated =
-                    |value: &str| value.contains([HOLE, '`']) || value.contains("$(") || value.contains("@P}");
-                if settings::names_a_file(name) && value != Some("")
-                    || settings::is_expanded(name) && value.is_none_or(evaluated)
-                {
-                    self.unknown(word, "the value of this variable runs, or names a program that runs: leave the variable out, or give it a value without `$` and backticks", context);
-                }
-            }
-            Some(_) => {}
-            None => self.unknown(word, NOT_NAMED, context),
-        }
-    }
-
-    /// Records an argument that sets a variable, for example `name`, `name=value`, `name+=value` or `name[i]=value`.
-    pub(super) fn declares(&mut self, word: &Word, context: Context<'_>) {
-        let end = word.text.find(['=', '[', '+', HOLE]).unwrap_or(word.text.len());
-        let whole = !word.text[end..].starts_with(HOLE);
-        self.sets(word, whole.then_some(&word.text[..end]), context);
-        if let Some((_, value)) = word.text.split_once('=') {
-            self.sums(word, value, context);
-        }
-    }
-
     /// Records that the command in `word` is unknown.
     pub(super) fn unknown(&mut self, word: &Word, why: &'static str, context: Context<'_>) {
         if context.function.is_none() {
@@ -488,7 +333,7 @@ impl<'s> ScriptWalk<'s> {
         self.found.push(raw(word, FoundKind::Unknown(why), context));
     }
 
-    fn may_call(&mut self) {
+    pub(super) fn may_call(&mut self) {
         self.first_call.get_or_insert(self.statement);
     }
 
@@ -560,127 +405,12 @@ impl<'s> ScriptWalk<'s> {
         if !known {
             return Ok(());
         }
-        if context.nested >= MAX_NESTED {
-            return Err(SyntaxFlaw {
-                at: first.at,
-                message: "commands in commands are nested deeper than 12 levels: reduce the nesting",
-                guard: true,
-            });
-        }
+        check_nesting(first, context)?;
         let mut via = context.via.to_vec();
         via.push(base.to_owned());
         let inside = Context { via: &via, here: false, top: false, nested: context.nested + 1, ..context };
         wrappers::run(self, base, first, arguments, inside, context)
     }
-
-    /// Reads the text of `word`. At run time, `reader` runs this text with unknown words after the text.
-    pub(super) fn text_and_more(
-        &mut self,
-        word: &Word,
-        reader: TextReader,
-        context: Context<'_>,
-    ) -> Result<(), SyntaxFlaw> {
-        let program = word.text.split_ascii_whitespace().next().unwrap_or_default();
-        let plain = |c: char| c.is_ascii_alphanumeric() || " _./:,+@%-=~".contains(c);
-        // The words that ssh adds are a host, which the callers check, and a command that runs on that host.
-        let ssh = program.rsplit('/').next() == Some("ssh") && word.text.chars().all(plain);
-        if !word.exact || ssh {
-            return self.text(&[word], reader, context);
-        }
-        let more = Word { text: format!("{} {HOLE}", word.text), raw: Some(word.source().into()), ..word.clone() };
-        self.text(&[&more], reader, context)
-    }
-
-    /// Reads the text that `reader` runs. The text consists of `words`, joined by blanks.
-    pub(super) fn text(&mut self, words: &[&Word], reader: TextReader, context: Context<'_>) -> Result<(), SyntaxFlaw> {
-        let Some(first) = words.first() else { return Ok(()) };
-        let joined;
-        let (text, origin) = if let [word] = words {
-            let source = word.source();
-            let origin = match source.find(word.text.as_str()) {
-                Some(inside) if self.script[word.at..].starts_with(source) => ByteOrigin::Shift(word.at + inside),
-                _ => ByteOrigin::Fixed(word.at),
-            };
-            (word.text.as_str(), origin)
-        } else {
-            joined = words.iter().map(|word| word.text.as_str()).collect::<Vec<_>>().join(" ");
-            (joined.as_str(), ByteOrigin::Fixed(first.at))
-        };
-        let hidden = words.iter().find(|word| !(word.exact || word.one && !word.text.contains(HOLE)));
-        if let Some(hidden) = hidden {
-            self.unknown(hidden, NO_TEXT, context);
-        } else if reader == TextReader::Here && context.function.is_none() {
-            // The text may call a function of the surrounding script.
-            self.may_call();
-        }
-        if text.len() > self.budget {
-            return Err(SyntaxFlaw {
-                at: first.at,
-                message: "too much text runs as scripts in the script: reduce the nesting",
-                guard: true,
-            });
-        }
-        if context.nested >= MAX_NESTED {
-            return Err(SyntaxFlaw {
-                at: first.at,
-                message: "commands in commands are nested deeper than 12 levels: reduce the nesting",
-                guard: true,
-            });
-        }
-        self.budget -= text.len();
-        let dialects: &[Dialect] = match reader {
-            TextReader::Here if context.dialect == Dialect::Bash => &[Dialect::Bash],
-            TextReader::Here => &[Dialect::Dash],
-            TextReader::Bash => &[Dialect::Bash],
-            TextReader::Dash => &[Dialect::Dash],
-            TextReader::Sh => &[Dialect::Bash, Dialect::Dash],
-        };
-        let outer = std::mem::take(&mut self.differs);
-        for dialect in dialects {
-            if dialects.len() > 1 && *dialect == Dialect::Dash && !self.differs {
-                break;
-            }
-            let read = syntax::parse(text, *dialect, origin, (self.depth + context.nested).min(MAX_DEPTH));
-            let (depth, before) = (self.depth, self.found.len());
-            let last = dialects.len() == 1 || *dialect == Dialect::Bash;
-            match read.flaw {
-                // An error in a partly unknown text is ignored, because the walk already recorded the unknown part.
-                Some(_) if hidden.is_some() => {}
-                Some(flaw) if flaw.guard || last && !(reader == TextReader::Here && *dialect == Dialect::Dash) => {
-                    return Err(flaw);
-                }
-                _ => {}
-            }
-            self.evaluates |= read.evaluates;
-            self.differs |= read.differs;
-            let inside = Context {
-                bodies: &read.bodies,
-                dialect: *dialect,
-                here: context.here && reader == TextReader::Here,
-                top: false,
-                input: None,
-                nested: context.nested + 1,
-                ..context
-            };
-            let walked = self.list(&read.list, inside);
-            self.depth = depth;
-            if hidden.is_none() {
-                walked?;
-            } else {
-                let seen = self.found.split_off(before);
-                self.found.extend(seen.into_iter().filter(|raw| !matches!(raw.what, FoundKind::Unknown(_))));
-                // The list `calls` is sorted by index.
-                self.calls.truncate(self.calls.partition_point(|(index, _)| *index < before));
-            }
-        }
-        self.differs = outer || self.differs && reader == TextReader::Here;
-        Ok(())
-    }
-}
-
-/// Returns the maximum number of bytes of all nested texts of a script.
-fn budget(script: &str) -> usize {
-    4 * script.len() + 4096
 }
 
 /// Returns true if a redirection writes to a file, because the script may run that file later.
@@ -692,26 +422,6 @@ fn writes_a_file(redirects: &[Redirect]) -> bool {
         let output = matches!(redirect.operator, ">" | ">>" | ">|" | "<>" | "&>" | ">&");
         output && !nowhere(&redirect.target) && !(redirect.operator == ">&" && descriptor(&redirect.target))
     })
-}
-
-/// Returns true for `"$@"`.
-fn is_parameters(word: &Word) -> bool {
-    matches!(word.source(), "\"$@\"" | "\"${@}\"")
-}
-
-/// Returns true if `set` with these arguments changes the parameters.
-fn sets_parameters(arguments: &[Word]) -> bool {
-    let mut words = arguments.iter();
-    while let Some(word) = words.next() {
-        match word.exactly() {
-            Some("-" | "--") | None => return true,
-            Some(text) if !text.starts_with(['-', '+']) => return true,
-            // `-o` consumes the next word.
-            Some(text) if text.ends_with('o') => drop(words.next()),
-            Some(_) => {}
-        }
-    }
-    false
 }
 
 /// Returns true for a command below `/proc` or `/dev`. A path below `/proc` or `/dev` may be a link to the running
@@ -754,15 +464,6 @@ fn assigns_for_bash(word: &Word) -> bool {
     is_name(&source[..end]) && (element || source[end..].starts_with("+="))
 }
 
-fn raw(word: &Word, what: FoundKind, context: Context<'_>) -> RawFinding {
-    let source = word.source();
-    let cut = source.char_indices().nth(200).map_or(source.len(), |(at, _)| at);
-    RawFinding { at: word.at, what, via: context.via.to_vec(), source: source[..cut].to_owned() }
-}
-
-/// Maximum nesting of texts and wrappers. The maximum limits the stack and the amount of copied data.
-const MAX_NESTED: usize = 12;
-
 /// Special builtins of POSIX shells. A function cannot replace a special builtin.
 const SPECIAL: &[&str] = &[
     ".", ":", "break", "continue", "eval", "exec", "exit", "export", "readonly", "return", "set", "shift", "source",
@@ -772,16 +473,5 @@ const SPECIAL: &[&str] = &[
 /// Reserved words of bash that dash reads as program names.
 const KEYWORDS: &[&str] = &["[[", "select", "function", "coproc"];
 
-/// Builtins that change the parameters `$1`, `$2` and so on.
-const MOVES: &[&str] = &["set", "shift"];
-
 /// Maximum number of walks through the script.
 const MAX_ROUNDS: usize = 6;
-const MAX_CALLS: usize = 256;
-const CALL: usize = 64;
-
-/// Name of the function that bash calls if a command does not exist.
-const NOT_FOUND: &str = "command_not_found_handle";
-
-const ELEMENTS: &str =
-    "a value that is read as elements of an array, and may run a command: write `name=(...)` without `declare`";

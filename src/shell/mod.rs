@@ -2,6 +2,7 @@
 //!
 //! - [`commands`] is the public interface, which returns every command of a script with its place.
 //! - `command_walk` walks through the syntax tree, and `script_walk` contains the state of the walk.
+//!   `assignments`, `positional_parameters` and `nested_text` are the other parts of the walk.
 //! - `wrappers` is the table of programs and builtins that run their arguments, with the parts `shells`, `launchers`,
 //!   `carriers`, `shell_builtins` and `git`.
 //! - `options` parses the options of these programs with the grammars in `grammars`.
@@ -14,6 +15,7 @@
 //! The parser is small and conservative. The parser refuses a script that bash or dash might read in another way.
 //! docs/design.md explains why no library is used, and which constructs the parser does not read.
 mod arithmetic;
+mod assignments;
 mod carriers;
 mod command_walk;
 pub mod commands;
@@ -25,7 +27,9 @@ mod grammar;
 mod grammars;
 mod known;
 mod launchers;
+mod nested_text;
 mod options;
+mod positional_parameters;
 mod quotes;
 mod reasons;
 mod redirects;

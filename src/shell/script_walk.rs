@@ -140,3 +140,55 @@ pub(super) struct ScriptWalk<'s> {
 /// Calls of each function. The keys are the function's name and the text of the arguments.
 pub(super) type FunctionCalls = BTreeMap<String, BTreeMap<ArgumentText, Vec<Word>>>;
 pub(super) type ArgumentText = Vec<(String, bool)>;
+
+impl<'s> ScriptWalk<'s> {
+    pub(super) fn new(script: &'s str, shell: Shell) -> Self {
+        Self {
+            script,
+            shell,
+            found: Vec::new(),
+            depth: 0,
+            budget: budget(script),
+            certain: BTreeMap::new(),
+            functions: BTreeSet::new(),
+            calls: Vec::new(),
+            first_call: None,
+            statement: 0,
+            unset: false,
+            undefined: BTreeSet::new(),
+            passing: BTreeSet::new(),
+            given: FunctionCalls::new(),
+            giving: FunctionCalls::new(),
+            moved: BTreeSet::new(),
+            moves: false,
+            shifted: 0,
+            fields: Vec::new(),
+            exported: false,
+            evaluates: false,
+            differs: false,
+            traps: Vec::new(),
+            loose: Vec::new(),
+            // Shell variables such as `$_` contain words of other commands.
+            redirected: ["$_", "${_", "BASH_"].iter().any(|name| script.contains(name)),
+            integers: false,
+            sums: Vec::new(),
+            arrays: BTreeSet::new(),
+            any_array: false,
+            elements: Vec::new(),
+        }
+    }
+}
+
+pub(super) fn raw(word: &Word, what: FoundKind, context: Context<'_>) -> RawFinding {
+    let source = word.source();
+    let cut = source.char_indices().nth(200).map_or(source.len(), |(at, _)| at);
+    RawFinding { at: word.at, what, via: context.via.to_vec(), source: source[..cut].to_owned() }
+}
+
+/// Returns the maximum number of bytes of all nested texts of a script.
+pub(super) fn budget(script: &str) -> usize {
+    4 * script.len() + 4096
+}
+
+/// Name of the function that bash calls if a command does not exist.
+pub(super) const NOT_FOUND: &str = "command_not_found_handle";

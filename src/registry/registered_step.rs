@@ -1,0 +1,92 @@
+//! Step of a registry, and the checks before a registry contains the step.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::crypto::canonical::canonical_of;
+use crate::crypto::digest::StepDigest;
+use crate::record::ident::StepRef;
+use crate::record::step_definition::{GroupSource, MAX_DEFINITION_BYTES, MAX_SOURCE_BYTES, StepDefinition};
+use crate::registry::parameter_schema::ParameterSchema;
+use crate::registry::registry_error::{RegistryError, whole};
+use crate::registry::shared_schemas::SharedSchemas;
+use crate::yaml::TextPlace;
+
+/// Sealed step.
+#[derive(Debug, Clone)]
+pub struct RegisteredStep {
+    /// Definition of the step. The definition decides everything that runs.
+    pub definition: Arc<StepDefinition>,
+    /// Canonical JSON of the definition. The step digest is the digest of these bytes.
+    pub canonical: Arc<[u8]>,
+    /// Step digest.
+    pub digest: StepDigest,
+    /// Parameter schema, ready to validate values.
+    pub schema: ParameterSchema,
+    /// File and place of the step, or `None` if the step was read from a store.
+    pub place: Option<(Arc<str>, TextPlace)>,
+}
+
+impl RegisteredStep {
+    /// Returns the step without its place in a file, as if the step was read from a store.
+    #[must_use]
+    pub fn stored(&self) -> Self {
+        Self { place: None, ..self.clone() }
+    }
+
+    /// Returns an error about the step, with the ref and the place.
+    #[must_use]
+    pub fn flaw(&self, what: &impl fmt::Display) -> RegistryError {
+        let reference = &self.definition.reference;
+        match &self.place {
+            Some((file, at)) => {
+                let message = format!("{reference}: {what}");
+                RegistryError { file: file.to_string(), line: at.line, column: at.column, message }
+            }
+            None => whole(reference.as_str(), what.to_string()),
+        }
+    }
+}
+
+/// Step for a registry that is built again from stored steps.
+#[derive(Debug)]
+pub enum StoredStep {
+    /// Step that another registry already contains with the same definition. Both registries share the step in memory.
+    Known(RegisteredStep),
+    /// Step that was read from the store.
+    Read(Box<StepDefinition>),
+}
+
+impl StoredStep {
+    pub(super) fn reference(&self) -> &StepRef {
+        match self {
+            Self::Known(step) => &step.definition.reference,
+            Self::Read(definition) => &definition.reference,
+        }
+    }
+}
+
+/// Seals one step, or returns the reason why this version can't seal the step.
+pub(super) fn register(
+    mut definition: StepDefinition,
+    place: Option<(Arc<str>, TextPlace)>,
+    schemas: &mut SharedSchemas,
+) -> Result<RegisteredStep, String> {
+    definition.check_reserved().map_err(|error| error.to_string())?;
+    if definition.source.len() > MAX_SOURCE_BYTES {
+        return Err(format!("the script is larger than {MAX_SOURCE_BYTES} bytes: move a part of it to another step"));
+    }
+    if let Some(fault) = definition.approvals.fault(GroupSource::OrWhomPolicyNames) {
+        return Err(fault);
+    }
+    let schema = schemas
+        .get(&definition.params)
+        .map_err(|flaws| flaws.first().map_or_else(String::new, |flaw| format!("params: {flaw}")))?;
+    definition.params = Arc::clone(schema.schema());
+    let canonical = canonical_of(&definition).map_err(|error| error.to_string())?;
+    if canonical.len() > MAX_DEFINITION_BYTES {
+        return Err(format!("the step's definition is larger than {MAX_DEFINITION_BYTES} bytes: make it smaller"));
+    }
+    let digest = StepDigest::of(&canonical);
+    Ok(RegisteredStep { digest, canonical: canonical.into(), schema, definition: definition.into(), place })
+}

@@ -1,0 +1,37 @@
+//! Parameter schemas that several steps of a registry share.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::record::step_definition::StepDefinition;
+use crate::registry::parameter_pattern::ParameterPatterns;
+use crate::registry::parameter_schema::ParameterSchema;
+use crate::registry::schema_keywords::SchemaFlaw;
+
+/// Parameter schemas of a registry. Several steps with equal schemas share one checked schema.
+#[derive(Default)]
+pub(super) struct SharedSchemas {
+    patterns: Arc<ParameterPatterns>,
+    known: HashMap<Arc<Value>, ParameterSchema>,
+}
+
+impl SharedSchemas {
+    /// Replaces the schema of a step with an equal schema that is already stored. If the schema has flaws, the
+    /// function `register` reports them.
+    pub(super) fn share(&mut self, step: &mut StepDefinition) {
+        if let Ok(schema) = self.get(&step.params) {
+            step.params = Arc::clone(schema.schema());
+        }
+    }
+
+    pub(super) fn get(&mut self, schema: &Arc<Value>) -> Result<ParameterSchema, Vec<SchemaFlaw>> {
+        if let Some(known) = self.known.get(schema) {
+            return Ok(known.clone());
+        }
+        let checked = ParameterSchema::shared(Arc::clone(schema), Arc::clone(&self.patterns))?;
+        self.known.insert(Arc::clone(schema), checked.clone());
+        Ok(checked)
+    }
+}

@@ -1,0 +1,121 @@
+//! Texts inside a script that run as scripts, for example the argument of `bash -c` or `eval`.
+
+use crate::shell::found::FoundKind;
+use crate::shell::reasons::NO_TEXT;
+use crate::shell::script_walk::{Context, ScriptWalk, TextReader};
+use crate::shell::syntax::{self, ByteOrigin, Dialect, HOLE, MAX_DEPTH, SyntaxFlaw, Word};
+
+impl ScriptWalk<'_> {
+    /// Reads the text of `word`. At run time, `reader` runs this text with unknown words after the text.
+    pub(super) fn text_and_more(
+        &mut self,
+        word: &Word,
+        reader: TextReader,
+        context: Context<'_>,
+    ) -> Result<(), SyntaxFlaw> {
+        let program = word.text.split_ascii_whitespace().next().unwrap_or_default();
+        let plain = |c: char| c.is_ascii_alphanumeric() || " _./:,+@%-=~".contains(c);
+        // The words that ssh adds are a host, which the callers check, and a command that runs on that host.
+        let ssh = program.rsplit('/').next() == Some("ssh") && word.text.chars().all(plain);
+        if !word.exact || ssh {
+            return self.text(&[word], reader, context);
+        }
+        let more = Word { text: format!("{} {HOLE}", word.text), raw: Some(word.source().into()), ..word.clone() };
+        self.text(&[&more], reader, context)
+    }
+
+    /// Reads the text that `reader` runs. The text consists of `words`, joined by blanks.
+    pub(super) fn text(&mut self, words: &[&Word], reader: TextReader, context: Context<'_>) -> Result<(), SyntaxFlaw> {
+        let Some(first) = words.first() else { return Ok(()) };
+        let joined;
+        let (text, origin) = if let [word] = words {
+            let source = word.source();
+            let origin = match source.find(word.text.as_str()) {
+                Some(inside) if self.script[word.at..].starts_with(source) => ByteOrigin::Shift(word.at + inside),
+                _ => ByteOrigin::Fixed(word.at),
+            };
+            (word.text.as_str(), origin)
+        } else {
+            joined = words.iter().map(|word| word.text.as_str()).collect::<Vec<_>>().join(" ");
+            (joined.as_str(), ByteOrigin::Fixed(first.at))
+        };
+        let hidden = words.iter().find(|word| !(word.exact || word.one && !word.text.contains(HOLE)));
+        if let Some(hidden) = hidden {
+            self.unknown(hidden, NO_TEXT, context);
+        } else if reader == TextReader::Here && context.function.is_none() {
+            // The text may call a function of the surrounding script.
+            self.may_call();
+        }
+        if text.len() > self.budget {
+            return Err(SyntaxFlaw {
+                at: first.at,
+                message: "too much text runs as scripts in the script: reduce the nesting",
+                guard: true,
+            });
+        }
+        check_nesting(first, context)?;
+        self.budget -= text.len();
+        let dialects: &[Dialect] = match reader {
+            TextReader::Here if context.dialect == Dialect::Bash => &[Dialect::Bash],
+            TextReader::Here => &[Dialect::Dash],
+            TextReader::Bash => &[Dialect::Bash],
+            TextReader::Dash => &[Dialect::Dash],
+            TextReader::Sh => &[Dialect::Bash, Dialect::Dash],
+        };
+        let outer = std::mem::take(&mut self.differs);
+        for dialect in dialects {
+            if dialects.len() > 1 && *dialect == Dialect::Dash && !self.differs {
+                break;
+            }
+            let read = syntax::parse(text, *dialect, origin, (self.depth + context.nested).min(MAX_DEPTH));
+            let (depth, before) = (self.depth, self.found.len());
+            let last = dialects.len() == 1 || *dialect == Dialect::Bash;
+            match read.flaw {
+                // An error in a partly unknown text is ignored, because the walk already recorded the unknown part.
+                Some(_) if hidden.is_some() => {}
+                Some(flaw) if flaw.guard || last && !(reader == TextReader::Here && *dialect == Dialect::Dash) => {
+                    return Err(flaw);
+                }
+                _ => {}
+            }
+            self.evaluates |= read.evaluates;
+            self.differs |= read.differs;
+            let inside = Context {
+                bodies: &read.bodies,
+                dialect: *dialect,
+                here: context.here && reader == TextReader::Here,
+                top: false,
+                input: None,
+                nested: context.nested + 1,
+                ..context
+            };
+            let walked = self.list(&read.list, inside);
+            self.depth = depth;
+            if hidden.is_none() {
+                walked?;
+            } else {
+                let seen = self.found.split_off(before);
+                self.found.extend(seen.into_iter().filter(|raw| !matches!(raw.what, FoundKind::Unknown(_))));
+                // The list `calls` is sorted by index.
+                self.calls.truncate(self.calls.partition_point(|(index, _)| *index < before));
+            }
+        }
+        self.differs = outer || self.differs && reader == TextReader::Here;
+        Ok(())
+    }
+}
+
+/// Checks that the command in `word` is not nested too deep.
+pub(super) fn check_nesting(word: &Word, context: Context<'_>) -> Result<(), SyntaxFlaw> {
+    if context.nested < MAX_NESTED {
+        return Ok(());
+    }
+    Err(SyntaxFlaw {
+        at: word.at,
+        message: "commands in commands are nested deeper than 12 levels: reduce the nesting",
+        guard: true,
+    })
+}
+
+/// Maximum nesting of texts and wrappers. The maximum limits the stack and the amount of copied data.
+const MAX_NESTED: usize = 12;
