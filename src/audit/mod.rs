@@ -9,6 +9,7 @@ pub mod finding;
 #[cfg(test)]
 mod fixture;
 pub mod gate;
+pub mod gate_requirements;
 pub mod history;
 mod receipt_facts;
 pub mod report;
