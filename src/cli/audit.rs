@@ -11,8 +11,9 @@ use serde_json::json;
 
 use crate::audit::entry::{self, LogEntry};
 use crate::audit::finding::{AuditEvent, Finding, FindingKind, Summary};
-use crate::audit::history::{Auditor, Expected, SeenHead, rosters_in};
+use crate::audit::history::{Auditor, Expected, rosters_in};
 use crate::audit::saved_audit::SavedAudit;
+use crate::audit::seen_head::SeenHead;
 use crate::cli::audit::decisions::{DecisionFilter, Row, table};
 use crate::cli::audit::state::{StateChange, StateFile};
 use crate::cli::clock::now;
