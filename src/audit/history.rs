@@ -4,26 +4,26 @@
 //! The audit remembers only the data that can still affect a decision: the state in force, denials, nonces until they
 //! expire, and runs until their receipts. The caller stores the state between two audits.
 
+mod heads;
+mod resume;
+mod summary;
+
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
-use crate::audit::bundle_check::warn_of_foreign;
-use crate::audit::check_ledger::CheckStop;
 use crate::audit::entry::{EntryParts, LogEntry};
 use crate::audit::evidence_files::{EvidenceFiles, Unreadable};
-use crate::audit::finding::{AuditCounts, AuditEvent, Finding, FindingKind, OpenRun, Summary};
+use crate::audit::finding::{AuditCounts, AuditEvent, Finding, FindingKind, Summary};
+use crate::audit::longer_copy::LongerCopy;
 use crate::audit::report::WitnessFacts;
 use crate::audit::runs::Runs;
-use crate::audit::saved_audit::{SavedAudit, SavedSeal};
-use crate::audit::seal_in_force::{Rosters, SealFlaw, SealInForce, Seals, verify as verify_seal, versions_of};
+use crate::audit::seal_in_force::{Rosters, SealFlaw, SealInForce, Seals, versions_of};
+use crate::audit::seen_head::{SeenHead, verify_head};
 use crate::audit::tiles::Tiles;
-use crate::audit::witness_check::check_witnesses;
-use crate::crypto::digest::{AuthorizationDigest, SealDigest, hex};
+use crate::crypto::digest::{AuthorizationDigest, SealDigest};
 use crate::crypto::merkle::Frontier;
-use crate::crypto::note::{self, Note};
 use crate::decision::place::check_place;
-use crate::record::authorization::BoundaryRef;
-use crate::record::checkpoint::{Checkpoint, origin};
+use crate::record::checkpoint::Checkpoint;
 use crate::record::consumption::Consumption;
 use crate::record::denial::{Denial, denied};
 use crate::record::document::{Predicate, Statement};
@@ -59,48 +59,6 @@ pub struct Expected {
 /// Message about a newer trusted roster with which the log is not connected.
 #[derive(Debug, Clone)]
 struct LeftTo(String);
-
-/// Signed checkpoint of a log that was seen elsewhere or earlier.
-#[derive(Debug, Clone)]
-pub struct SeenHead {
-    /// Size that the checkpoint states.
-    pub size: u64,
-    /// Signed note of the checkpoint.
-    pub note: String,
-    /// Name of the source of the checkpoint, for messages.
-    pub from: String,
-    /// True if the auditor verified the checkpoint in an earlier audit. If the end of the log is missing, the verifier
-    /// may no longer find the key of the signature in the log.
-    pub verified: bool,
-    /// Time at which this checkpoint was the newest, by the clock of the machine that received the checkpoint.
-    pub at: Option<Timestamp>,
-}
-
-impl SeenHead {
-    /// Parses a note that claims to be a checkpoint. The audit compares the checkpoint with the log later, when the log
-    /// has the same size.
-    ///
-    /// # Errors
-    /// Returns an error if the note is not a checkpoint or its size is 0.
-    pub fn parse(note: &str, from: impl Into<String>) -> Result<Self, String> {
-        let read = Note::parse(note).map_err(|error| error.to_string())?;
-        let head = Checkpoint::parse(read.unverified_text()).map_err(|error| error.to_string())?;
-        // Every log agrees with a checkpoint of size 0, so such a checkpoint proves nothing.
-        if head.size == 0 {
-            return Err("a head of 0 entries proves nothing about a log".to_owned());
-        }
-        Ok(Self { size: head.size, note: note.to_owned(), from: from.into(), verified: false, at: None })
-    }
-
-    fn verify(&self, in_force: &SealInForce) -> Result<Checkpoint, String> {
-        if !self.verified {
-            return verify_head(&self.note, &in_force.boundary, &in_force.roster);
-        }
-        let note = Note::parse(&self.note).map_err(|error| error.to_string())?;
-        let head = Checkpoint::parse(note.unverified_text()).map_err(|error| error.to_string())?;
-        of_log(head, &origin(&in_force.boundary.name, &in_force.boundary.id))
-    }
-}
 
 /// Audits a log and reports the findings.
 pub struct Auditor {
@@ -208,69 +166,6 @@ impl Auditor {
         )));
     }
 
-    /// Resumes an audit from its stored state. The root at the end shows whether the log still begins with the same
-    /// entries, because the root is computed from the stored tree and the new entries.
-    ///
-    /// # Errors
-    /// Returns the outer error if the source can't be read. Returns the inner error if the stored state can't be
-    /// used. The log must then be read from its first entry.
-    pub fn resume(
-        trusted: Pinned,
-        versions: &[Envelope],
-        expected: Expected,
-        kept: &SavedAudit,
-        beside: &dyn EvidenceFiles,
-    ) -> Result<Result<Self, String>, Unreadable> {
-        let mut auditor = match Self::new(trusted, versions, expected) {
-            Ok(auditor) => auditor,
-            Err(error) => return Ok(Err(error.to_string())),
-        };
-        let Some(tree) = kept.frontier() else { return Ok(Err("its tree does not fit its size".to_owned())) };
-        let mut sealed: Vec<Arc<SealInForce>> = Vec::with_capacity(kept.seals.len());
-        for SavedSeal { index, entry } in &kept.seals {
-            let entry = LogEntry::of(entry.clone().into_bytes());
-            let Ok(EntryParts { signatures, payload }) = entry.parts() else {
-                return Ok(Err(format!("its seal of entry {index} can't be read")));
-            };
-            let signed = match signed::<Seal>(payload, signatures) {
-                Ok(signed) => signed,
-                Err(message) => return Ok(Err(message)),
-            };
-            let again = Seals::again(
-                *index,
-                entry.data(),
-                (payload, signed),
-                (kept.boundary, auditor.expected.no_differences),
-                &mut auditor.rosters,
-                beside,
-            )?;
-            match again {
-                Ok(in_force) => sealed.push(Arc::new(in_force)),
-                Err(message) => return Ok(Err(message)),
-            }
-        }
-        auditor.runs = match Runs::resume(kept, &sealed) {
-            Ok(runs) => runs,
-            Err(message) => return Ok(Err(message)),
-        };
-        auditor.seals = Seals {
-            current: sealed.last().cloned(),
-            last: sealed.last().and_then(|seal| seal.state.clone()),
-            no_differences: auditor.expected.no_differences,
-            past_epochs: kept.past_epochs.iter().cloned().collect(),
-            gone_tokens: kept.gone_tokens.iter().cloned().collect(),
-        };
-        auditor.from = tree.size();
-        auditor.tiles = Tiles::after(tree.size());
-        auditor.tree = tree;
-        auditor.at = kept.at;
-        auditor.denials = kept.denials.iter().copied().collect();
-        auditor.counts = kept.counts.clone();
-        auditor.engines = kept.engines.iter().cloned().collect();
-        auditor.follows.clone_from(&kept.follows);
-        Ok(Ok(auditor))
-    }
-
     /// Returns the number of entries that this audit and earlier audits read.
     #[must_use]
     pub const fn size(&self) -> u64 {
@@ -370,42 +265,6 @@ impl Auditor {
         }
         let summary = self.summary();
         Ok((std::mem::take(&mut self.said), summary))
-    }
-
-    /// Returns the state from which a later audit can resume. Returns `None` if the audit found a failure or could
-    /// not read the state of a seal.
-    #[must_use]
-    pub fn keep(&self, head: &str) -> Option<SavedAudit> {
-        let in_force = self.seals.current.as_ref()?;
-        let sealed = self.runs.seals(in_force);
-        // A later audit can't resume if the state of the last seal could not be read.
-        if self.failures > 0 || sealed.iter().any(|seal| seal.state.is_none()) {
-            return None;
-        }
-        let seals = sealed
-            .iter()
-            .map(|seal| Some(SavedSeal { index: seal.index, entry: String::from_utf8(seal.entry.to_vec()).ok()? }))
-            .collect::<Option<Vec<_>>>()?;
-        let mut denials: Vec<_> = self.denials.iter().copied().collect();
-        denials.sort_by_key(|digest| *digest.as_bytes());
-        Some(SavedAudit {
-            version: SavedAudit::VERSION,
-            program: SavedAudit::PROGRAM.to_owned(),
-            boundary: in_force.boundary.id,
-            seen: self.expected.now,
-            checkpoint: head.to_owned(),
-            size: self.tree.size(),
-            tree: self.tree.parts().iter().map(|part| hex(part)).collect(),
-            at: self.at,
-            seals,
-            past_epochs: self.seals.past_epochs.iter().cloned().collect(),
-            gone_tokens: self.seals.gone_tokens.iter().cloned().collect(),
-            denials,
-            counts: self.counts.clone(),
-            engines: self.engines.iter().cloned().collect(),
-            follows: self.follows.clone(),
-            runs: self.runs.keep(),
-        })
     }
 
     fn document(
@@ -643,118 +502,6 @@ impl Auditor {
         }
     }
 
-    /// Compares the root of the log with each checkpoint from another source that has the current size.
-    fn compare_heads(&mut self) {
-        let size = self.size();
-        let Some(in_force) = self.seals.current.clone() else { return };
-        let seen: Vec<_> = self.expected.heads.iter().filter(|seen| seen.size == size).cloned().collect();
-        for seen in seen {
-            let (root, from) = (self.tree.root(), &seen.from);
-            match seen.verify(&in_force) {
-                Err(why) => {
-                    self.say(Finding::whole(FindingKind::Checkpoint, format!("{from}: {why}")));
-                    self.unsigned.push(seen);
-                }
-                Ok(head) if head.root != root => {
-                    let message = format!(
-                        "its first {size} entries hash to {}, {from} is a head of that size with {}: the boundary showed two \
-                         histories, or one of the two copies was changed; keep both heads",
-                        hex(&root),
-                        hex(&head.root)
-                    );
-                    self.say(Finding::whole(FindingKind::Fork, message));
-                }
-                Ok(_) => {}
-            }
-        }
-    }
-
-    fn check_head(&mut self, head: &str) {
-        let Some(in_force) = self.seals.current.clone() else {
-            self.say(Finding::whole(
-                FindingKind::Checkpoint,
-                "the log has no seal, so the signed head can't be verified",
-            ));
-            return;
-        };
-        match verify_head(head, &in_force.boundary, &in_force.roster) {
-            Err(why) => self.say(Finding::whole(FindingKind::Checkpoint, why)),
-            Ok(head) if head.size != self.size() => {
-                let message =
-                    format!("the signed head has {} entries, but {} entries were read", head.size, self.size());
-                self.say(Finding::whole(FindingKind::Root, message));
-            }
-            Ok(head) if head.root != self.tree.root() => {
-                let message = format!(
-                    "the {} entries hash to {}, but the signed head states {}: entries were changed, removed, added \
-                     or moved",
-                    head.size,
-                    hex(&self.tree.root()),
-                    hex(&head.root)
-                );
-                self.say(Finding::whole(FindingKind::Root, message));
-            }
-            Ok(_) => self.check_witnesses(head, &in_force),
-        }
-    }
-
-    /// Reports back-dated entries. A checkpoint from another source does not cover such an entry, but the entry states
-    /// an earlier time than the time of the checkpoint. Without this check, the holder of the boundary's key could
-    /// spend an expired authorization if the log has no entry after the expiry. The finding is a failure only if enough
-    /// witnesses confirm the time, because the checkpoint may come from an old copy.
-    fn check_dates(&mut self) {
-        let Some(in_force) = self.seals.current.clone() else { return };
-        let origin = origin(&in_force.boundary.name, &in_force.boundary.id);
-        let demanded = usize::try_from(self.expected.witnesses).unwrap_or(usize::MAX);
-        for (seen, after) in self.expected.heads.clone().into_iter().zip(self.after.clone()) {
-            let Some((entry, at)) = after else { continue };
-            let early = |when: Timestamp| at.plus(LATE_S) < when;
-            let what = format!("entry {entry} is dated {at}");
-            if let Some(when) = seen.at.filter(|when| early(*when)) {
-                self.back_dated.push(format!(
-                    "{what}, and {} of {when} has no such entry: either an old copy was read then, or the entry has a \
-                     false date",
-                    seen.from
-                ));
-            }
-            let witnesses = Note::parse(&seen.note)
-                .ok()
-                .filter(|note| Checkpoint::parse(note.unverified_text()).is_ok_and(|head| head.origin == origin));
-            let witnesses = witnesses
-                .filter(|_| self.left.is_none())
-                .and_then(|note| check_witnesses(&note, self.rosters(), &in_force.boundary.name, 0, None).ok())
-                .map_or_else(Vec::new, |(seen, _)| seen);
-            let words: Vec<_> = witnesses
-                .iter()
-                .filter(|witness| early(witness.at))
-                .map(|witness| format!("{} at {}", witness.name, witness.at))
-                .collect();
-            let said = format!("{what}, and was not there when witnesses saw {}: {}", seen.from, words.join(", "));
-            if demanded > 0 && words.len() >= demanded {
-                self.say(Finding::at(FindingKind::Time, entry, said));
-            } else if !words.is_empty() {
-                self.back_dated.push(said);
-            }
-        }
-    }
-
-    /// Checks the cosignatures with the witnesses of the newest known roster.
-    fn check_witnesses(&mut self, head: &str, in_force: &SealInForce) {
-        if let Some(LeftTo(why)) = self.left.clone() {
-            if self.expected.witnesses > 0 {
-                self.say(Finding::whole(FindingKind::Witnesses, why));
-            }
-            return;
-        }
-        let Ok(note) = Note::parse(head) else { return };
-        let (name, demanded) = (&in_force.boundary.name, self.expected.witnesses);
-        match check_witnesses(&note, self.rosters(), name, demanded, None) {
-            Ok((seen, _)) => self.witnesses = seen,
-            Err(CheckStop::Failed(why)) => self.say(Finding::whole(FindingKind::Witnesses, why)),
-            Err(CheckStop::NotChecked(_) | CheckStop::Because(_)) => {}
-        }
-    }
-
     fn say(&mut self, finding: Finding) {
         if finding.differs {
             self.differences += 1;
@@ -763,195 +510,13 @@ impl Auditor {
         }
         self.said.push(AuditEvent::Finding(Box::new(finding)));
     }
-
-    /// Warns about runs that must be over by the auditor's clock but have no receipt. A missing receipt is only a
-    /// warning, because the copy of the log may be old. A boundary can also withhold a receipt if the boundary shows
-    /// no newer log.
-    fn late_by_the_clock(&self) -> Option<String> {
-        let now = self.expected.now?;
-        let known = self.runs.overdue(self.at).len();
-        let late = self.runs.overdue(now);
-        let first = late.iter().map(|run| run.at).min().filter(|_| late.len() > known)?;
-        let days = now.unix().saturating_sub(first.unix()) / 86_400;
-        Some(format!(
-            "{} run(s) without a receipt must have ended by the clock of this machine, and the first nonce was spent \
-             {days} day(s) ago: audit a newer copy of the log; if no copy has the receipts, the boundary has withheld \
-             them",
-            late.len()
-        ))
-    }
-
-    fn summary(&self) -> Summary {
-        let in_force = self.seals.current.as_deref();
-        let mut warnings = Vec::new();
-        // A warning names each known roster version whose successor needs no signatures. The list includes the version
-        // in force.
-        let unguarded: BTreeSet<u64> = (self.rosters().unguarded())
-            .chain(in_force.map(|seal| &*seal.roster).filter(|roster| !roster.is_guarded()))
-            .map(TrustedRoster::version)
-            .collect();
-        for version in unguarded {
-            warnings.push(format!(
-                "version {version} of the roster is unguarded (threshold 0): the operator of the boundary can replace \
-                 it"
-            ));
-        }
-        let foreign: BTreeSet<String> =
-            self.rosters().versions().iter().flat_map(TrustedRoster::foreign_keys).map(warn_of_foreign).collect();
-        warnings.extend(foreign);
-        warnings.extend(self.left.iter().map(|LeftTo(why)| why.clone()));
-        if let Some(follows) = &self.follows {
-            let head = SeenHead::parse(&follows.checkpoint, "").map_or_else(
-                |why| format!("its last known head is not valid: {why}"),
-                |head| format!("its last known head has {} entries", head.size),
-            );
-            warnings.push(format!(
-                "this log continues the log of {} ({head}), which a restore or an upgrade closed and which this audit \
-                 does not cover: audit that log too. Use `countersign audit` with its directory in closed/ of the \
-                 boundary's private directory, with a backup, or with the directory that `log export --from` wrote; for \
-                 a log of version 0.1.0, use the program of that version. Compare the last head of that log with the \
-                 head in `follows` of the summary (--json)",
-                follows.id
-            ));
-        }
-        if !self.engines.is_empty() {
-            let engines: Vec<_> = self.engines.iter().map(|engine| format!("{engine:?}")).collect();
-            warnings.push(format!(
-                "the differences are no failures, because the boundary states that {} made the decisions: audit with \
-                 that version \
-                 too, or with --no-differences",
-                engines.join(", ")
-            ));
-        }
-        let open: Vec<OpenRun> = self.runs.open().collect();
-        if let Some(until) = self.runs.open_until() {
-            warnings.push(format!(
-                "{} run(s) have no receipt yet: the runs were active when the log was read, or the end of the log was \
-                 removed; the last run may continue until {until}, because of the limits that the boundary sealed",
-                open.len()
-            ));
-        }
-        warnings.extend(self.late_by_the_clock());
-        warnings.extend(self.back_dated.iter().cloned());
-        if let Some(now) = self.expected.now.filter(|now| now.plus(LATE_S) < self.at) {
-            warnings.push(format!(
-                "the last entry of the log is dated {}, but the clock of this machine shows {now}: one of the two \
-                 times is wrong, or a step was run before its time",
-                self.at
-            ));
-        }
-        Summary {
-            clean: self.failures == 0,
-            name: in_force.map(|seal| seal.boundary.name.clone()),
-            boundary: in_force.map(|seal| seal.boundary.id),
-            entries: self.size(),
-            from: self.from,
-            until: self.at,
-            roster: in_force.map(|seal| seal.roster.version()),
-            trusted: self.rosters.trusted(),
-            witnesses: self.witnesses.clone(),
-            counts: self.counts.clone(),
-            open,
-            failures: self.failures,
-            differences: self.differences,
-            not_checked: self.runs.unchecked(),
-            engines: self.engines.iter().cloned().collect(),
-            follows: self.follows.clone(),
-            rests_on: RESTS_ON.map(str::to_owned).to_vec(),
-            not_shown: NOT_SHOWN.map(str::to_owned).to_vec(),
-            warnings,
-        }
-    }
-}
-
-/// Verifies the checkpoint of another copy. The seals of that copy give the keys of the boundary. Entries that are not
-/// seals are not checked.
-#[derive(Debug)]
-pub struct LongerCopy {
-    boundary: BoundaryRef,
-    roster: Arc<TrustedRoster>,
-    rosters: Rosters,
-}
-
-impl LongerCopy {
-    /// Reads the next entry of the other copy.
-    ///
-    /// # Errors
-    /// Returns an error if a file that the entry names can't be read.
-    pub fn entry(&mut self, entry: &LogEntry, beside: &dyn EvidenceFiles) -> Result<(), Unreadable> {
-        let Ok(EntryParts { signatures, payload }) = entry.parts() else { return Ok(()) };
-        if entry.kind() != Some(Seal::KIND) {
-            return Ok(());
-        }
-        let Ok(signed) = signed::<Seal>(payload, signatures) else { return Ok(()) };
-        if let Ok((seal, roster)) = verify_seal(payload, signed, &mut self.rosters, beside)?
-            && seal.predicate().boundary.id == Some(self.boundary.id)
-            && seal.predicate().boundary.name == self.boundary.name
-            && roster.version() >= self.roster.version()
-        {
-            self.roster = roster;
-        }
-        Ok(())
-    }
-
-    /// Verifies the checkpoint of the copy. The function uses the keys that the boundary has at the end of the copy.
-    ///
-    /// # Errors
-    /// Returns the reason why the checkpoint is not valid.
-    pub fn verify_head(&self, note: &str) -> Result<Checkpoint, String> {
-        verify_head(note, &self.boundary, &self.roster)
-    }
 }
 
 const NO_SEAL: &str = "the log has no seal";
 
-/// Evidence on which an audit without failures depends.
-const RESTS_ON: [&str; 4] = [
-    "the roster that you trust: who may approve, and which keys are the boundary's",
-    "the approvers' signatures: that each run was approved as it was run, at most once, by people who may approve it",
-    "the hashes: that these entries, in this order, are the log of the signed head",
-    "the boundary's word: times, who handed an approval in, what a step did and printed, how its sandbox was held",
-];
-
 /// Tolerance in seconds for comparing the date of an entry with the clock of a witness or of this machine. A tolerance
 /// is needed, because clocks differ, and because a witness cosigns a short time after the entry.
 const LATE_S: i64 = 600;
-
-/// Facts that a single copy of a log can't show.
-const NOT_SHOWN: [&str; 4] = [
-    "a missing end of the log: keep the state of each audit (--state), or have witnesses",
-    "another history that the boundary showed to others: compare with their copy (--against)",
-    "runs outside the boundary, because its log does not contain them",
-    "entries that the boundary never logged: only the approver who signed a withheld denial can notice",
-];
-
-/// Verifies a signed checkpoint of this boundary's log with a key of the roster in force.
-fn verify_head(head: &str, boundary: &BoundaryRef, roster: &TrustedRoster) -> Result<Checkpoint, String> {
-    let note = Note::parse(head).map_err(|error| error.to_string())?;
-    let name = &boundary.name;
-    let origin = origin(name, &boundary.id);
-    let mut text = None;
-    for key in roster.boundary_keys(name) {
-        match note::verify_note(&note, &origin, key.public()) {
-            Ok(verified) => text = Some(verified.as_str()),
-            Err(note::NoteError::NotSignedBy(_)) => {}
-            Err(error) => return Err(error.to_string()),
-        }
-    }
-    let version = roster.version();
-    let text = text.ok_or_else(|| {
-        format!("the head is not signed for the log {origin} by a key that version {version} of the roster gives boundary {name}")
-    })?;
-    of_log(Checkpoint::parse(text).map_err(|error| error.to_string())?, &origin)
-}
-
-fn of_log(head: Checkpoint, origin: &str) -> Result<Checkpoint, String> {
-    if head.origin == origin {
-        Ok(head)
-    } else {
-        Err(format!("the head belongs to the log {}, not to the log {origin}", head.origin))
-    }
-}
 
 /// Returns the kind of finding for a document that this version refuses.
 const fn of_malformed(malformed: &Malformed) -> FindingKind {

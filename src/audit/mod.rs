@@ -9,11 +9,14 @@ pub mod finding;
 #[cfg(test)]
 mod fixture;
 pub mod gate;
+pub mod gate_requirements;
 pub mod history;
+pub mod longer_copy;
 mod receipt_facts;
 pub mod report;
 mod runs;
 pub mod saved_audit;
 mod seal_in_force;
+pub mod seen_head;
 mod tiles;
 mod witness_check;

@@ -279,7 +279,7 @@ mod tests {
     use super::*;
     use crate::crypto::canonical::to_canonical;
     use crate::review::render::{SIGNED, full};
-    use crate::review::tests::{case, judged, key, section, signature};
+    use crate::review::review_case::{case, judged, key, section, signature};
     use crate::terminal::screen::backwards;
     use crate::trust::signer::{FileSigner, write_secret_key};
 

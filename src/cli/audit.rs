@@ -1,38 +1,42 @@
 //! The `audit` command reads a whole log and repeats every decision of the boundary.
 
+mod audit_output;
 mod decisions;
+mod log_entries;
+mod other_copy;
 mod state;
 
-use std::io::{self, Write as _};
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::json;
 
-use crate::audit::entry::{self, LogEntry};
-use crate::audit::finding::{AuditEvent, Finding, FindingKind, Summary};
-use crate::audit::history::{Auditor, Expected, SeenHead, rosters_in};
+use crate::audit::entry::LogEntry;
+use crate::audit::finding::{AuditEvent, Finding, FindingKind};
+use crate::audit::history::{Auditor, Expected, rosters_in};
 use crate::audit::saved_audit::SavedAudit;
-use crate::cli::audit::decisions::{DecisionFilter, Row, table};
+use crate::audit::seen_head::SeenHead;
+use crate::cli::audit::audit_output::AuditOutput;
+use crate::cli::audit::decisions::DecisionFilter;
+use crate::cli::audit::log_entries::{each_entry, root_at};
+use crate::cli::audit::other_copy::{another_history, by_its_own_seals, compare};
 use crate::cli::audit::state::{StateChange, StateFile};
 use crate::cli::clock::now;
 use crate::cli::global::GlobalOptions;
 use crate::cli::log_source_options::open_log;
 use crate::crypto::cosignature::lines_of_others;
-use crate::crypto::digest::{RosterDigest, SealDigest, hex};
-use crate::crypto::merkle::{self, Frontier, TILE_WIDTH, TileKind};
+use crate::crypto::digest::{RosterDigest, SealDigest};
+use crate::crypto::merkle::Frontier;
 use crate::home::directories::Home;
 use crate::home::keys::KeyArgs;
 use crate::home::trusted_rosters::{
     ChosenTrust, DecidingRoster, NewestRoster, TrustArgs, newest_of, newest_unconnected, seem_same, trust_advice,
 };
-use crate::record::checkpoint::Checkpoint;
 use crate::record::envelope::{Base64, Envelope};
-use crate::record::validity::Timestamp;
 use crate::remote::follow_run::{COSIGNED, COSIGNED_PAUSE};
 use crate::remote::log_source::LogSource;
 use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::screen::{LineTone, PrintableText, Screen};
+use crate::terminal::screen::PrintableText;
 use crate::terminal::streams::Terminal;
 use crate::trust::chain::{Pinned, payload_of};
 
@@ -144,7 +148,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         }
         None => None,
     };
-    let mut out = Out::new(terminal, size, args.filter.clone());
+    let mut out = AuditOutput::new(terminal, size, args.filter.clone());
     // A comparison needs root hashes of earlier sizes, so the log must be read from its first entry.
     let goes_on = kept
         .as_ref()
@@ -367,328 +371,18 @@ fn root_line(tree: &Frontier) -> String {
     format!("\n{}\n{}\n", tree.size(), base64::engine::general_purpose::STANDARD.encode(tree.root()))
 }
 
-fn read_on(auditor: &mut Auditor, place: &LogSource, size: u64, out: &mut Out<'_>) -> Result<(), CommandFailure> {
+fn read_on(
+    auditor: &mut Auditor,
+    place: &LogSource,
+    size: u64,
+    out: &mut AuditOutput<'_>,
+) -> Result<(), CommandFailure> {
     each_entry(place, auditor.size(), size, |entry| {
         let said = auditor.entry(entry, place).map_err(|error| place.unreadable(error))?;
         out.say(said)?;
         out.progress(auditor.size());
         Ok(())
     })
-}
-
-/// Computes the root hash over the first `earlier` entries of a log of `size` entries.
-fn root_at(place: &LogSource, size: u64, earlier: u64) -> Result<merkle::Hash, CommandFailure> {
-    let mut tree = Frontier::default();
-    for tile in 0..earlier.div_ceil(u64::from(TILE_WIDTH)) {
-        let left = usize::try_from(earlier - tree.size()).unwrap_or(usize::MAX);
-        for entry in place.entries(tile, size)?.iter().take(left) {
-            tree.append(merkle::leaf_hash(entry));
-        }
-    }
-    Ok(tree.root())
-}
-
-/// Passes the entries from `from` to `size` to `take`, in order.
-fn each_entry(
-    place: &LogSource,
-    from: u64,
-    size: u64,
-    take: impl FnMut(&LogEntry) -> Result<(), CommandFailure>,
-) -> Result<(), CommandFailure> {
-    let width = u64::from(TILE_WIDTH);
-    let tiles = (from / width..size.div_ceil(width)).map(|tile| {
-        let skip = usize::try_from(from.saturating_sub(tile * width)).unwrap_or(usize::MAX);
-        place.entries(tile, size).map(|mut entries| entries.split_off(skip.min(entries.len())))
-    });
-    entry::each(tiles, take)
-}
-
-/// Checks with the tiles of a longer copy that the copy begins with the audited log.
-fn compare(
-    auditor: &Auditor,
-    head: &str,
-    other: &LogSource,
-    seen: &SeenHead,
-) -> Result<Option<Finding>, CommandFailure> {
-    let there = match auditor.verify_head(&seen.note) {
-        Ok(there) => Ok(there),
-        Err(why) => later_head(auditor, other, seen)?.or_else(|_| by_its_own_seals(auditor, other, seen).ok_or(why)),
-    };
-    let (here, there) = match auditor.verify_head(head).and_then(|here| Ok((here, there?))) {
-        Ok(heads) => heads,
-        Err(why) => return Ok(Some(Finding::whole(FindingKind::Checkpoint, format!("{}: {why}", seen.from)))),
-    };
-    let path =
-        merkle::consistency_path(here.size, there.size, |level, index| subtree(other, level, index, there.size))?;
-    let path = path.unwrap_or_default();
-    Ok(match merkle::verify_consistency(here.size, &here.root, there.size, &there.root, &path) {
-        Ok(_) => None,
-        Err(error) => {
-            let message = format!(
-                "{} has a head of {} entries, and they do not begin with the {} entries of this log ({error}): the \
-                 boundary showed two histories, or one of the two copies was changed; keep both heads (here {})",
-                seen.from,
-                there.size,
-                here.size,
-                hex(&here.root)
-            );
-            Some(Finding::whole(FindingKind::Fork, message))
-        }
-    })
-}
-
-/// Verifies the head of a longer copy of the log, even if the boundary got a new key after the end of the audited log.
-/// The later seals of the longer copy name the new key.
-fn later_head(
-    auditor: &Auditor,
-    other: &LogSource,
-    seen: &SeenHead,
-) -> Result<Result<Checkpoint, String>, CommandFailure> {
-    let Some(mut later) = auditor.later() else { return Ok(Err("the log has no seal".to_owned())) };
-    each_entry(other, auditor.size(), seen.size, |entry| {
-        later.entry(entry, other).map_err(|error| other.unreadable(error))
-    })?;
-    Ok(later.verify_head(&seen.note))
-}
-
-/// Verifies the head of another copy. If no key of the audited log signed the head, the seals of that copy give the
-/// keys. Returns `None` if the copy is empty or cannot be read.
-fn by_its_own_seals(auditor: &Auditor, other: &LogSource, seen: &SeenHead) -> Option<Checkpoint> {
-    let mut later = auditor.other()?;
-    let mut tree = Frontier::default();
-    let read = each_entry(other, 0, seen.size, |entry| {
-        tree.append(entry.hash());
-        later.entry(entry, other).map_err(|error| other.unreadable(error))
-    });
-    let head = read.ok().and_then(|()| later.verify_head(&seen.note).ok())?;
-    (head.root == tree.root()).then_some(head)
-}
-
-fn another_history(seen: &SeenHead) -> Finding {
-    let message = format!(
-        "{} has a head of {} entries with a valid signature, and the entries differ from this log: the boundary \
-         showed two histories, or one of the two copies was changed; keep both",
-        seen.from, seen.size
-    );
-    Finding::whole(FindingKind::Fork, message)
-}
-
-/// Computes the hash of a complete subtree from the tiles of the other copy.
-fn subtree(place: &LogSource, level: u8, index: u64, size: u64) -> Result<merkle::Hash, CommandFailure> {
-    let (tile_level, within) = (level / merkle::TILE_HEIGHT, level % merkle::TILE_HEIGHT);
-    let first = index << within;
-    let tile = LogSource::tile_of(TileKind::Hashes(tile_level), first / u64::from(TILE_WIDTH), size)?;
-    let missing = || said_no(format!("{tile} is missing or cut: the other copy is incomplete"));
-    let bytes = place.tile(&tile)?.ok_or_else(missing)?;
-    let (hashes, rest) = bytes.as_chunks::<32>();
-    let start = usize::try_from(first % u64::from(TILE_WIDTH)).unwrap_or(usize::MAX);
-    let part = hashes.get(start..start.saturating_add(1 << within)).filter(|_| rest.is_empty());
-    part.map(merkle::root).ok_or_else(missing)
-}
-
-// ---- output
-
-/// Maximum number of findings that are printed for a person. All findings are counted.
-const MOST_SHOWN: usize = 200;
-
-struct Out<'a> {
-    terminal: &'a Terminal,
-    buffer: Vec<u8>,
-    findings: Vec<Finding>,
-    filter: DecisionFilter,
-    rows: Vec<Row>,
-    bar: Option<(Instant, u64)>,
-}
-
-impl<'a> Out<'a> {
-    fn new(terminal: &'a Terminal, size: u64, filter: DecisionFilter) -> Self {
-        let bar = terminal.err_is_terminal().then(|| (Instant::now(), size));
-        Self { terminal, buffer: Vec::new(), findings: Vec::new(), filter, rows: Vec::new(), bar }
-    }
-
-    fn say(&mut self, said: Vec<AuditEvent>) -> Result<(), CommandFailure> {
-        for one in said {
-            match one {
-                AuditEvent::Decision(line) if !self.filter.takes(&line) => {}
-                one if self.terminal.json => self.line(&one)?,
-                AuditEvent::Decision(line) if self.filter.table() => self.rows.push(Row::of(&line)),
-                AuditEvent::Finding(finding) if self.findings.len() < MOST_SHOWN => self.findings.push(*finding),
-                AuditEvent::Decision(_) | AuditEvent::Finding(_) => {}
-            }
-        }
-        Ok(())
-    }
-
-    fn line(&mut self, value: &impl serde::Serialize) -> Result<(), CommandFailure> {
-        serde_json::to_writer(&mut self.buffer, value)
-            .map_err(|error| CommandFailure::new(Exit::Unreachable, error.to_string()))?;
-        self.buffer.push(b'\n');
-        if self.buffer.len() > 1 << 16 {
-            self.terminal.put(&std::mem::take(&mut self.buffer))?;
-        }
-        Ok(())
-    }
-
-    fn progress(&mut self, read: u64) {
-        const EVERY: Duration = Duration::from_millis(200);
-        let Some((last, size)) = &mut self.bar else { return };
-        if read.is_multiple_of(64) && last.elapsed() >= EVERY {
-            *last = Instant::now();
-            let percent = read.saturating_mul(100) / (*size).max(1);
-            let filled = usize::try_from(percent / 4).unwrap_or(0).min(25);
-            let _ = write!(io::stderr(), "\r[{:<25}] {read} of {size} entries, {percent} % ", "#".repeat(filled));
-        }
-    }
-
-    fn end(&mut self, summary: &Summary, held: Option<Timestamp>) -> Result<(), CommandFailure> {
-        if self.bar.is_some() {
-            let _ = write!(io::stderr(), "\r{:70}\r", "");
-        }
-        if self.terminal.json {
-            self.line(&Last { kind: "summary", summary })?;
-            return self.terminal.put(&std::mem::take(&mut self.buffer));
-        }
-        if self.filter.table() {
-            self.terminal.put(format!("{}\n", table(&self.rows)).as_bytes())?;
-        }
-        self.terminal.show(&screen(&self.findings, summary, held))
-    }
-}
-
-#[derive(serde::Serialize)]
-struct Last<'a> {
-    #[serde(rename = "type")]
-    kind: &'static str,
-    #[serde(flatten)]
-    summary: &'a Summary,
-}
-
-fn screen(findings: &[Finding], summary: &Summary, held: Option<Timestamp>) -> Screen {
-    let mut screen = Screen::default();
-    if !findings.is_empty() {
-        screen.heading("Findings");
-    }
-    for finding in findings {
-        let tone = if finding.differs { LineTone::Plain } else { LineTone::Bad };
-        let place = finding.entry.map_or_else(|| "the log".to_owned(), |entry| format!("entry {entry}"));
-        let word = if finding.differs { format!("{} (differs)", finding.what) } else { finding.what.to_string() };
-        let id = finding.id.as_ref().map(|id| format!(" [{id}]")).unwrap_or_default();
-        let prefix = format!("  {place:<14} {word:<20} ");
-        screen.push(
-            tone,
-            prefix,
-            PrintableText::text(&format!("{}{id} - shown by {}", finding.detail, finding.rests_on.words())),
-        );
-    }
-    let all = summary.failures + summary.differences;
-    if all > findings.len() as u64 {
-        screen.say(LineTone::Bad, &format!("and {} more: --json prints all", all - findings.len() as u64));
-    }
-    screen.heading("The log");
-    if let (Some(name), Some(id)) = (&summary.name, &summary.boundary) {
-        screen.field("boundary", &PrintableText::text(&format!("{name} {id}")));
-    }
-    let read = if summary.from > 0 { format!(", read from entry {} on", summary.from) } else { String::new() };
-    screen.field("entries", &PrintableText::text(&format!("{}, until {}{read}", summary.entries, summary.until)));
-    let counts = &summary.counts;
-    screen.field(
-        "of these",
-        &PrintableText::text(&format!(
-            "{} seals, {} consumptions of {} nonces, {} receipts, {} denials, {} refusals",
-            counts.seals, counts.consumptions, counts.spent, counts.receipts, counts.denials, counts.refusals
-        )),
-    );
-    screen.field(
-        "decisions",
-        &PrintableText::text(&format!(
-            "{} stand, {} fail, {} differ, {} undecided, {} open",
-            counts.stand,
-            counts.fail,
-            counts.differ,
-            counts.undecided,
-            summary.open.len()
-        )),
-    );
-    if let Some(version) = summary.roster {
-        screen.field(
-            "roster",
-            &PrintableText::text(&format!("version {version}, connected with the trusted {}", summary.trusted)),
-        );
-    }
-    for witness in &summary.witnesses {
-        screen.field(
-            "cosigned by",
-            &PrintableText::text(&format!("{} at {}, by its own clock", witness.name, witness.at)),
-        );
-    }
-    if !summary.not_checked.is_empty() {
-        screen.heading("Not checked");
-    }
-    for one in &summary.not_checked {
-        let words = format!("{} of {} decision(s): {}", one.what, one.decisions, one.why);
-        screen.push(LineTone::Bad, "  ".to_owned(), PrintableText::text(&words));
-    }
-    screen.heading("What this rests on");
-    for line in &summary.rests_on {
-        screen.say(LineTone::Plain, line);
-    }
-    screen.heading("What it can't show");
-    for line in &summary.not_shown {
-        screen.say(LineTone::Faint, line);
-    }
-    if !summary.warnings.is_empty() {
-        screen.heading("Mind");
-        for line in &summary.warnings {
-            screen.say(LineTone::Bad, line);
-        }
-    }
-    screen.heading("Verdict");
-    if summary.clean {
-        let whole = summary.engines.is_empty() && summary.not_checked.is_empty();
-        let tone = if whole { LineTone::Good } else { LineTone::Plain };
-        screen.field_in(tone, "verdict", &PrintableText::text(&verdict(summary, held)));
-    } else {
-        screen.field_in(
-            LineTone::Bad,
-            "verdict",
-            &PrintableText::text(&format!("DOES NOT HOLD, {} findings", summary.failures)),
-        );
-    }
-    screen
-}
-
-/// Returns the sentence that states the result of an audit without failures. An earlier audit checked the entries
-/// before `summary.from`.
-fn verdict(summary: &Summary, held: Option<Timestamp>) -> String {
-    let mut words = of_read(summary);
-    if summary.from > 0 {
-        let when = held.map_or_else(|| "at the last audit".to_owned(), |at| format!("at {at}"));
-        words.push_str(&format!("; the entries before {} passed {when}, and --full reads them again", summary.from));
-    }
-    let open: Vec<_> = summary.not_checked.iter().map(|one| one.what.word()).collect();
-    if !open.is_empty() {
-        words.push_str(&format!("; not checked of some decisions: {}", open.join(", ")));
-    }
-    words
-}
-
-fn of_read(summary: &Summary) -> String {
-    if summary.engines.is_empty() {
-        let which =
-            if summary.from > 0 { format!("every entry from {} on", summary.from) } else { "every entry".to_owned() };
-        return format!("{which} is correct, and every decision is confirmed");
-    }
-    let differ = match summary.counts.differ {
-        0 => "a seal that no run used can't be read".to_owned(),
-        1 => "1 decision differs".to_owned(),
-        more => format!("{more} decisions differ"),
-    };
-    let engines: Vec<_> = summary.engines.iter().map(|engine| format!("{engine:?}")).collect();
-    format!(
-        "nothing failed, and {differ}: this version decides differently, and only the boundary states that {} made \
-         the decision",
-        engines.join(", ")
-    )
 }
 
 /// Reason why an audit could not begin.

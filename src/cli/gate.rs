@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::audit::bundle_check::VerifyOptions;
-use crate::audit::gate::{
-    AgeLimit, DigestRequirement, GateReport, GateRequirements, GivenParameter, OutcomeRequirement, ParamsRequirement,
-    RequirementResult, SandboxRequirement, decide, may_be_unchecked,
+use crate::audit::gate::{GateReport, RequirementResult, decide, may_be_unchecked};
+use crate::audit::gate_requirements::{
+    AgeLimit, DigestRequirement, GateRequirements, GivenParameter, OutcomeRequirement, ParamsRequirement,
+    SandboxRequirement,
 };
 use crate::audit::report::CheckName;
 use crate::cli::clock::now;

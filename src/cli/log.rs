@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use crate::audit::history::SeenHead;
+use crate::audit::seen_head::SeenHead;
 use crate::cli::global::GlobalOptions;
 use crate::cli::log_source_options::stored_log;
 use crate::home::keys::KeyArgs;

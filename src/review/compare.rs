@@ -125,3 +125,57 @@ fn fields_diff(old: &Value, new: &Value) -> Vec<LineDifference> {
     let come = new.iter().filter(|leaf| !old.contains(leaf)).map(change(false));
     gone.chain(come).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::crypto::canonical::to_canonical;
+    use crate::crypto::digest::StepDigest;
+    use crate::record::profile::{Limits, Profile, STRICT};
+    use crate::review::review_case::{case, kubectl, painted};
+    use crate::review::sources::LastRun;
+
+    #[test]
+    fn differences_from_the_last_run_are_shown() {
+        let mut sources = case().sources();
+        let mut before = case();
+        before.definition["source"] = "set -eu\nsystemctl reload nginx\n".into();
+        before.definition["interpreter"] = "sh".into();
+        let definition = to_canonical(&before.definition);
+        let limits = Limits { processes: 7, ..Limits::default() };
+        sources.last = Some(LastRun {
+            receipt: "rcp_019aa0b0-5c00-7000-8000-000000000000".into(),
+            finished_at: "2026-11-19T09:00:00Z".into(),
+            digest: StepDigest::of(&definition),
+            definition: Some(definition),
+            params: json!({"host": "web-2", "gone": 1}),
+            runs: 2,
+            profile: Some(Profile::nothing(STRICT.to_vec(), limits)),
+            permissions: Some(vec![kubectl()]),
+            masked: None,
+            masked_before: None,
+        });
+        let screen = painted(&sources, 400, false);
+        for expected in [
+            "CHANGED since the last success (the boundary says: 2026-11-19T09:00:00Z, 2 successes so far): script, definition, sandbox, programs\n",
+            "  was     2 | systemctl reload nginx",
+            "  now     2 | systemctl restart \"nginx@$PARAM_HOST\"",
+            "  was       | interpreter = \"sh\"",
+            "  now       | interpreter = \"bash\"",
+            "  was       | sandbox.limits.processes = 7",
+            "  now       | sandbox.limits.processes = 100",
+            "  was       | programs[0] = \"kubectl\"",
+            "  parameters  host = \"web-3\"  (last success: \"web-2\")",
+            "gone = nothing  (last success: 1)",
+            "  remarks     1. changed since the last success: script, definition, sandbox, programs; ",
+        ] {
+            assert!(screen.contains(expected), "{expected}\n{screen}");
+        }
+        // If the boundary reports another digest for a definition, the definition is not compared.
+        if let Some(last) = &mut sources.last {
+            last.definition = Some(b"{}".to_vec());
+        }
+        assert!(painted(&sources, 400, false).contains("the earlier definition could not be read"));
+    }
+}

@@ -130,3 +130,6 @@ impl<'f> EqualValues<'f> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -456,3 +456,6 @@ fn differences(derived: &Profile, signed: &Profile) -> String {
 fn join<T: ToString>(errors: &[T]) -> String {
     errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
+
+#[cfg(test)]
+mod tests;

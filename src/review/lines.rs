@@ -571,3 +571,6 @@ const MOST_PLACES: usize = 3;
 fn is_default(rule: &Approvals) -> bool {
     rule.required == 1 && rule.from.is_empty() && rule.each.is_none()
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,8 +16,8 @@ pub mod comparison;
 pub mod derived;
 pub mod line;
 pub mod proposal_review;
+#[cfg(test)]
+pub(crate) mod review_case;
 pub mod signed_field;
 pub mod sources;
-#[cfg(test)]
-pub(crate) mod tests;
 pub mod value_words;

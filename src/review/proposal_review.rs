@@ -175,3 +175,40 @@ pub fn check_open(view: &ProposalView, takes: bool) -> Result<OpenProposal, Comm
 /// Proof that a proposal can still be signed. Only [`check_open`] creates this proof.
 #[derive(Debug)]
 pub struct OpenProposal(());
+
+#[cfg(test)]
+mod tests {
+    use crate::review::proposal_review::ProposalReview;
+    use crate::review::review_case::{case, judged};
+
+    #[test]
+    fn the_review_is_available_as_json() {
+        let sources = case().sources();
+        let review = ProposalReview { found: judged(&sources), sources };
+        let said = review.to_json();
+        let names: Vec<_> = said["lines"]
+            .as_array()
+            .expect("lines")
+            .iter()
+            .map(|line| line["name"].as_str().expect("a name"))
+            .collect();
+        for name in [
+            "heading",
+            "script",
+            "proposal",
+            "parameters",
+            "reason",
+            "programs",
+            "sandbox",
+            "limits",
+            "signatures",
+            "until",
+            "trust",
+        ] {
+            assert!(names.contains(&name), "{name}: {names:?}");
+        }
+        let fields = said["fields"].as_array().expect("fields");
+        assert!(fields.len() > 50 && fields.iter().all(|field| field["why"] != "NOT SHOWN"), "{fields:#?}");
+        assert_eq!(said["standing"], "sound");
+    }
+}

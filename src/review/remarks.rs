@@ -306,3 +306,6 @@ pub fn of_checks(sources: &ReviewSources, found: &Derived) -> Vec<ReviewLine> {
     }
     remarks
 }
+
+#[cfg(test)]
+mod tests;

@@ -235,3 +235,6 @@ const UNGROUPED: &str = ", of each process alone where no control group holds th
 /// root from starting another process.
 const COUNTED: &str = ", not where it is the host's root and no control group holds the run";
 const COUNTED_WITHOUT_NAMESPACES: &str = ", without namespaces and a control group only where it has an id of its own";
+
+#[cfg(test)]
+mod tests;

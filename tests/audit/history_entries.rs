@@ -7,8 +7,9 @@ use crate::history::{self, ALICE, BOB, BOUNDARY, BOUNDARY_2, CAROL, Log, MALLORY
 use base64::Engine as _;
 use countersign::audit::entry::LogEntry;
 use countersign::audit::finding::{AuditEvent, EntryVerdict, FindingKind};
-use countersign::audit::history::{Auditor, Expected, SeenHead, rosters_in};
+use countersign::audit::history::{Auditor, Expected, rosters_in};
 use countersign::audit::saved_audit::SavedAudit;
+use countersign::audit::seen_head::SeenHead;
 use countersign::crypto::canonical::canonical_of;
 use countersign::crypto::cosignature::WitnessKey;
 use countersign::crypto::digest::sha256;

@@ -1,0 +1,126 @@
+//! The summary at the end of an audit, with its warnings.
+
+use std::collections::BTreeSet;
+
+use crate::audit::bundle_check::warn_of_foreign;
+use crate::audit::finding::{OpenRun, Summary};
+use crate::audit::history::{Auditor, LATE_S, LeftTo};
+use crate::audit::seen_head::SeenHead;
+use crate::trust::trusted_roster::TrustedRoster;
+
+impl Auditor {
+    pub(super) fn summary(&self) -> Summary {
+        let in_force = self.seals.current.as_deref();
+        let mut warnings = Vec::new();
+        // A warning names each known roster version whose successor needs no signatures. The list includes the version
+        // in force.
+        let unguarded: BTreeSet<u64> = (self.rosters().unguarded())
+            .chain(in_force.map(|seal| &*seal.roster).filter(|roster| !roster.is_guarded()))
+            .map(TrustedRoster::version)
+            .collect();
+        for version in unguarded {
+            warnings.push(format!(
+                "version {version} of the roster is unguarded (threshold 0): the operator of the boundary can replace \
+                 it"
+            ));
+        }
+        let foreign: BTreeSet<String> =
+            self.rosters().versions().iter().flat_map(TrustedRoster::foreign_keys).map(warn_of_foreign).collect();
+        warnings.extend(foreign);
+        warnings.extend(self.left.iter().map(|LeftTo(why)| why.clone()));
+        if let Some(follows) = &self.follows {
+            let head = SeenHead::parse(&follows.checkpoint, "").map_or_else(
+                |why| format!("its last known head is not valid: {why}"),
+                |head| format!("its last known head has {} entries", head.size),
+            );
+            warnings.push(format!(
+                "this log continues the log of {} ({head}), which a restore or an upgrade closed and which this audit \
+                 does not cover: audit that log too. Use `countersign audit` with its directory in closed/ of the \
+                 boundary's private directory, with a backup, or with the directory that `log export --from` wrote; for \
+                 a log of version 0.1.0, use the program of that version. Compare the last head of that log with the \
+                 head in `follows` of the summary (--json)",
+                follows.id
+            ));
+        }
+        if !self.engines.is_empty() {
+            let engines: Vec<_> = self.engines.iter().map(|engine| format!("{engine:?}")).collect();
+            warnings.push(format!(
+                "the differences are no failures, because the boundary states that {} made the decisions: audit with \
+                 that version \
+                 too, or with --no-differences",
+                engines.join(", ")
+            ));
+        }
+        let open: Vec<OpenRun> = self.runs.open().collect();
+        if let Some(until) = self.runs.open_until() {
+            warnings.push(format!(
+                "{} run(s) have no receipt yet: the runs were active when the log was read, or the end of the log was \
+                 removed; the last run may continue until {until}, because of the limits that the boundary sealed",
+                open.len()
+            ));
+        }
+        warnings.extend(self.late_by_the_clock());
+        warnings.extend(self.back_dated.iter().cloned());
+        if let Some(now) = self.expected.now.filter(|now| now.plus(LATE_S) < self.at) {
+            warnings.push(format!(
+                "the last entry of the log is dated {}, but the clock of this machine shows {now}: one of the two \
+                 times is wrong, or a step was run before its time",
+                self.at
+            ));
+        }
+        Summary {
+            clean: self.failures == 0,
+            name: in_force.map(|seal| seal.boundary.name.clone()),
+            boundary: in_force.map(|seal| seal.boundary.id),
+            entries: self.size(),
+            from: self.from,
+            until: self.at,
+            roster: in_force.map(|seal| seal.roster.version()),
+            trusted: self.rosters.trusted(),
+            witnesses: self.witnesses.clone(),
+            counts: self.counts.clone(),
+            open,
+            failures: self.failures,
+            differences: self.differences,
+            not_checked: self.runs.unchecked(),
+            engines: self.engines.iter().cloned().collect(),
+            follows: self.follows.clone(),
+            rests_on: RESTS_ON.map(str::to_owned).to_vec(),
+            not_shown: NOT_SHOWN.map(str::to_owned).to_vec(),
+            warnings,
+        }
+    }
+
+    /// Warns about runs that must be over by the auditor's clock but have no receipt. A missing receipt is only a
+    /// warning, because the copy of the log may be old. A boundary can also withhold a receipt if the boundary shows
+    /// no newer log.
+    fn late_by_the_clock(&self) -> Option<String> {
+        let now = self.expected.now?;
+        let known = self.runs.overdue(self.at).len();
+        let late = self.runs.overdue(now);
+        let first = late.iter().map(|run| run.at).min().filter(|_| late.len() > known)?;
+        let days = now.unix().saturating_sub(first.unix()) / 86_400;
+        Some(format!(
+            "{} run(s) without a receipt must have ended by the clock of this machine, and the first nonce was spent \
+             {days} day(s) ago: audit a newer copy of the log; if no copy has the receipts, the boundary has withheld \
+             them",
+            late.len()
+        ))
+    }
+}
+
+/// Evidence on which an audit without failures depends.
+const RESTS_ON: [&str; 4] = [
+    "the roster that you trust: who may approve, and which keys are the boundary's",
+    "the approvers' signatures: that each run was approved as it was run, at most once, by people who may approve it",
+    "the hashes: that these entries, in this order, are the log of the signed head",
+    "the boundary's word: times, who handed an approval in, what a step did and printed, how its sandbox was held",
+];
+
+/// Facts that a single copy of a log can't show.
+const NOT_SHOWN: [&str; 4] = [
+    "a missing end of the log: keep the state of each audit (--state), or have witnesses",
+    "another history that the boundary showed to others: compare with their copy (--against)",
+    "runs outside the boundary, because its log does not contain them",
+    "entries that the boundary never logged: only the approver who signed a withheld denial can notice",
+];

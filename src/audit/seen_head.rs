@@ -1,0 +1,78 @@
+//! Signed heads of a log that were seen elsewhere or earlier, and the check of a head's signature.
+
+use crate::audit::seal_in_force::SealInForce;
+use crate::crypto::note::{self, Note};
+use crate::record::authorization::BoundaryRef;
+use crate::record::checkpoint::{Checkpoint, origin};
+use crate::record::validity::Timestamp;
+use crate::trust::trusted_roster::TrustedRoster;
+
+/// Signed checkpoint of a log that was seen elsewhere or earlier.
+#[derive(Debug, Clone)]
+pub struct SeenHead {
+    /// Size that the checkpoint states.
+    pub size: u64,
+    /// Signed note of the checkpoint.
+    pub note: String,
+    /// Name of the source of the checkpoint, for messages.
+    pub from: String,
+    /// True if the auditor verified the checkpoint in an earlier audit. If the end of the log is missing, the verifier
+    /// may no longer find the key of the signature in the log.
+    pub verified: bool,
+    /// Time at which this checkpoint was the newest, by the clock of the machine that received the checkpoint.
+    pub at: Option<Timestamp>,
+}
+
+impl SeenHead {
+    /// Parses a note that claims to be a checkpoint. The audit compares the checkpoint with the log later, when the log
+    /// has the same size.
+    ///
+    /// # Errors
+    /// Returns an error if the note is not a checkpoint or its size is 0.
+    pub fn parse(note: &str, from: impl Into<String>) -> Result<Self, String> {
+        let read = Note::parse(note).map_err(|error| error.to_string())?;
+        let head = Checkpoint::parse(read.unverified_text()).map_err(|error| error.to_string())?;
+        // Every log agrees with a checkpoint of size 0, so such a checkpoint proves nothing.
+        if head.size == 0 {
+            return Err("a head of 0 entries proves nothing about a log".to_owned());
+        }
+        Ok(Self { size: head.size, note: note.to_owned(), from: from.into(), verified: false, at: None })
+    }
+
+    pub(super) fn verify(&self, in_force: &SealInForce) -> Result<Checkpoint, String> {
+        if !self.verified {
+            return verify_head(&self.note, &in_force.boundary, &in_force.roster);
+        }
+        let note = Note::parse(&self.note).map_err(|error| error.to_string())?;
+        let head = Checkpoint::parse(note.unverified_text()).map_err(|error| error.to_string())?;
+        of_log(head, &origin(&in_force.boundary.name, &in_force.boundary.id))
+    }
+}
+
+/// Verifies a signed checkpoint of this boundary's log with a key of the roster in force.
+pub(super) fn verify_head(head: &str, boundary: &BoundaryRef, roster: &TrustedRoster) -> Result<Checkpoint, String> {
+    let note = Note::parse(head).map_err(|error| error.to_string())?;
+    let name = &boundary.name;
+    let origin = origin(name, &boundary.id);
+    let mut text = None;
+    for key in roster.boundary_keys(name) {
+        match note::verify_note(&note, &origin, key.public()) {
+            Ok(verified) => text = Some(verified.as_str()),
+            Err(note::NoteError::NotSignedBy(_)) => {}
+            Err(error) => return Err(error.to_string()),
+        }
+    }
+    let version = roster.version();
+    let text = text.ok_or_else(|| {
+        format!("the head is not signed for the log {origin} by a key that version {version} of the roster gives boundary {name}")
+    })?;
+    of_log(Checkpoint::parse(text).map_err(|error| error.to_string())?, &origin)
+}
+
+fn of_log(head: Checkpoint, origin: &str) -> Result<Checkpoint, String> {
+    if head.origin == origin {
+        Ok(head)
+    } else {
+        Err(format!("the head belongs to the log {}, not to the log {origin}", head.origin))
+    }
+}

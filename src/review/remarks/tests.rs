@@ -1,0 +1,153 @@
+//! Tests of the remarks: their reasons, their order, and how many the screen shows.
+
+use serde_json::json;
+
+use crate::review::derived::StatementVerdict;
+use crate::review::line::{MOST_REMARKS, RemarkSeverity};
+use crate::review::review_case::{case, fails, judged, painted, remarks};
+use crate::review::sources::ReviewSources;
+
+#[test]
+fn access_to_the_host_causes_a_red_remark() {
+    let mut case = case();
+    case.definition["sandbox"] = json!({"proc": "full"});
+    let sources = case.sources();
+    assert_eq!(judged(&sources).standing, StatementVerdict::Sound, "{}", fails(&judged(&sources)));
+    let screen = painted(&sources, 100, true);
+    assert!(screen.contains("\x1b[1;31m  remarks     1. sees the whole of /proc"), "{screen}");
+    assert!(!screen.contains("\x1b[32m"), "nothing is green beside a red remark: {screen}");
+}
+
+#[test]
+fn remarks_are_sorted_by_importance_and_at_most_five_are_above_the_question() {
+    let mut case = case();
+    case.policy = json!({"version": 1, "default": {
+        "mode": "prompted", "run": {"allow": ["set"]}, "approvals": {"required": 1, "from": ["ops"]},
+    }, "overrides": [{"runbook": "nginx", "sandbox": {"read": ["/srv"], "write": ["/srv"], "workdir": "in-place",
+        "network": {"allow": ["a.example:443"]}}}]});
+    case.definition["sandbox"] =
+        json!({"write": ["/srv/app"], "workdir": "in-place", "network": {"allow": ["a.example:443"]}, "proc": "full"});
+    case.definition["source"] = "rm -f x\n\"$A\"\n".into();
+    case.params = json!({"host": "x".repeat(501)});
+    case.reason = "\u{202e}".to_owned();
+    let mut sources = case.sources();
+    sources.last = None;
+    assert_eq!(judged(&sources).standing, StatementVerdict::Sound, "{}", fails(&judged(&sources)));
+    let found = remarks(&sources);
+    let weights: Vec<_> = found.iter().map(|(weight, _)| *weight).collect();
+    use RemarkSeverity::{BuiltInDenied, FirstRun, HiddenText, HostNeed, LiveTree, LongValue, Network, Unknowable};
+    assert_eq!(
+        weights,
+        [LiveTree, Network, HostNeed, Unknowable, BuiltInDenied, HiddenText, LongValue, FirstRun],
+        "{found:#?}"
+    );
+    let screen = painted(&sources, 80, false);
+    let question = screen.lines().rev().take(20).collect::<Vec<_>>();
+    for at in 1..=MOST_REMARKS {
+        assert!(
+            question.iter().any(|line| line.get(14..).is_some_and(|text| text.starts_with(&format!("{at}. ")))),
+            "{screen}"
+        );
+    }
+    assert!(screen.contains("and 3 more above\n"), "{screen}");
+    let (above, _) = screen.split_once("== Script ==").expect("a script");
+    for number in
+        ["6. hidden text: the reason has", "7. the parameter host has 501 bytes: read it whole", "8. first run"]
+    {
+        assert!(above.contains(number), "{number}: {screen}");
+    }
+}
+
+#[test]
+fn documents_that_are_missing_for_the_same_reason_cause_one_remark() {
+    let mut sources = case().sources();
+    sources.seal = None;
+    sources.policy = None;
+    sources.missing = vec!["the seal: not allowed".to_owned(), "the policy: not allowed".to_owned()];
+    let found = remarks(&sources);
+    assert_eq!(found[0].1, "could not be fetched: the seal, the policy: not allowed");
+    assert!(found[1].1.starts_with("not checked: the seal is signed"), "{found:#?}");
+    assert_eq!(found.len(), 2, "{found:#?}");
+    assert!(painted(&sources, 80, false).contains("COULD NOT BE PROVED"), "{found:#?}");
+}
+
+#[test]
+fn the_screen_of_an_ordinary_run_states_that_there_are_no_remarks() {
+    let sources = case().sources();
+    assert_eq!(remarks(&sources), []);
+    assert!(painted(&sources, 80, false).contains("  remarks     none\n"));
+}
+
+#[test]
+fn programs_that_are_in_no_list_get_one_line_and_no_remark() {
+    let mut case = case();
+    case.policy = json!({"version": 1, "default": {"mode": "prompted", "approvals": {"required": 1, "from": ["ops"]}}, "extends": "none"});
+    case.definition["source"] = "aa1 x\nbb2\ncc3\nrm -f y\n".into();
+    let sources = case.sources();
+    assert_eq!(judged(&sources).standing, StatementVerdict::Sound, "{}", fails(&judged(&sources)));
+    let screen = painted(&sources, 100, false);
+    assert!(screen.contains("  programs    aa1, bb2, cc3"), "{screen}");
+}
+
+#[test]
+fn hidden_text_causes_one_remark_that_names_the_field() {
+    let mut case = case();
+    case.params = json!({"host": "w\u{435}b-3"});
+    case.reason = "all \u{200b}good\x1b[2J".to_owned();
+    case.definition["source"] = "echo \u{202e}\n".into();
+    let found = remarks(&case.sources());
+    let hidden: Vec<_> = found.iter().filter(|(weight, _)| *weight == RemarkSeverity::HiddenText).collect();
+    let [(_, text)] = hidden.as_slice() else { panic!("{found:#?}") };
+    for expected in [
+        r"the parameter host has w\u{435}b (letters of Latin and Cyrillic)",
+        r"the reason has \u{200b} (invisible), \x1b (a control character)",
+        r"the script has \u{202e} (changes the reading direction)",
+    ] {
+        assert!(text.contains(expected), "{expected}: {text}");
+    }
+    // The screen contains an explanation of escapes only if the screen contains escapes.
+    case.params = json!({"host": "web     3"});
+    case.reason = "fine".to_owned();
+    case.definition["source"] = "echo\n".into();
+    let screen = painted(&case.sources(), 80, false);
+    assert!(screen.contains(r"web\s{5}3") && screen.contains(r"  escapes     \s{n} is n spaces"), "{screen}");
+    case.params = json!({"host": "web3"});
+    assert!(!painted(&case.sources(), 80, false).contains("escapes"));
+}
+
+#[test]
+fn denied_names_that_are_no_longer_masked_cause_a_remark() {
+    let mut sources = case().sources();
+    if let Some(last) = &mut sources.last {
+        last.masked = Some(3);
+    }
+    let found = remarks(&sources);
+    assert_eq!(found[0].1, "the last run masked 3 denied names, this profile masks none now");
+    if let Some(last) = &mut sources.last {
+        last.masked = Some(0);
+    }
+    assert_eq!(remarks(&sources), []);
+}
+
+#[test]
+fn denied_names_in_the_last_receipt_cause_one_remark() {
+    let mut case = case();
+    case.spoil = |signed| signed.sandbox.deny = vec!["**/.env".to_owned()];
+    let mut sources = case.sources();
+    let masked = |sources: &ReviewSources| {
+        let mut found = remarks(sources);
+        found.retain(|(_, text)| text.contains("the last run masked"));
+        found
+    };
+    assert_eq!(masked(&sources), []);
+    if let Some(last) = &mut sources.last {
+        last.masked = Some(3);
+    }
+    let text = "the last run masked 3 denied names; this run's mask is decided at its start";
+    assert_eq!(masked(&sources), [(RemarkSeverity::HostNeed, text.to_owned())]);
+    if let Some(last) = &mut sources.last {
+        (last.masked, last.masked_before) = (Some(0), Some(2));
+    }
+    let text = "the last run masked none of the 2 denied names of the run before it: they were moved or removed, and a run may read them";
+    assert_eq!(masked(&sources), [(RemarkSeverity::LiveTree, text.to_owned())]);
+}
