@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use countersign::crypto::signature::SecretKey;
-use countersign::crypto::sshsig::SshKey;
+use countersign::crypto::ssh_key::SshKey;
 use countersign::node::config::Config;
 use countersign::node::serve::Node;
 use countersign::record::enforcement::Enforcement;

@@ -15,7 +15,7 @@ use clap::Args;
 use crate::audit::bundle_check as audit;
 use crate::crypto::digest::RosterDigest;
 use crate::crypto::json;
-use crate::crypto::sshsig::SshKey;
+use crate::crypto::ssh_key::SshKey;
 use crate::home::directories::Home;
 use crate::home::named_file::read_bounded;
 use crate::record::envelope::Envelope;

@@ -103,7 +103,7 @@ mod tests {
     use crate::crypto::canonical;
     use crate::crypto::merkle::MAX_ENTRY_BYTES;
     use crate::crypto::signature::SecretKey;
-    use crate::crypto::sshsig::SshKey;
+    use crate::crypto::ssh_key::SshKey;
     use crate::record::envelope::{Envelope, EnvelopeSignature};
 
     fn of(items: usize) -> Consumption {

@@ -15,7 +15,7 @@ use countersign::crypto::digest::{BlobDigest, RosterDigest, hex, sha256};
 use countersign::crypto::merkle::{self, TilePath};
 use countersign::crypto::note::sign_note;
 use countersign::crypto::signature::{PAYLOAD_TYPE, SecretKey, pae};
-use countersign::crypto::sshsig::SshKey;
+use countersign::crypto::ssh_key::SshKey;
 use countersign::decision::in_force::steps_in_force;
 use countersign::policy::builtins::Builtins;
 use countersign::policy::file::Policy;

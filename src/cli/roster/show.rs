@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::cli::configured::ConfigArgs;
 use crate::crypto::digest::RosterDigest;
 use crate::crypto::json as strict;
-use crate::crypto::sshsig::{ForeignKey, SshKey};
+use crate::crypto::ssh_key::{ForeignKey, SshKey};
 use crate::home::named_file::read_bounded;
 use crate::local::problems::problems;
 use crate::node::control::{self, ControlReply, ControlRequest};

@@ -8,7 +8,7 @@ use crate::cli::roster::change::{changes, review};
 use crate::cli::roster::proposed::{ProposedRoster, read_envelope};
 use crate::crypto::digest::RosterDigest;
 use crate::crypto::signature::PAYLOAD_TYPE;
-use crate::crypto::sshsig::SshKey;
+use crate::crypto::ssh_key::SshKey;
 use crate::home::keys::{self, KeyArgs, SignaturePurpose};
 use crate::home::named_file::read_bounded;
 use crate::home::trusted_rosters::TrustArgs;
