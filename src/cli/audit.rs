@@ -20,7 +20,8 @@ use crate::cli::global::GlobalOptions;
 use crate::cli::log_source_options::open_log;
 use crate::crypto::cosignature::lines_of_others;
 use crate::crypto::digest::{RosterDigest, SealDigest, hex};
-use crate::crypto::merkle::{self, Frontier, TILE_WIDTH, TileKind};
+use crate::crypto::merkle::{self, Frontier};
+use crate::crypto::tlog_tiles::{TILE_HEIGHT, TILE_WIDTH, TileKind};
 use crate::home::directories::Home;
 use crate::home::keys::KeyArgs;
 use crate::home::trusted_rosters::{
@@ -475,7 +476,7 @@ fn another_history(seen: &SeenHead) -> Finding {
 
 /// Computes the hash of a complete subtree from the tiles of the other copy.
 fn subtree(place: &LogSource, level: u8, index: u64, size: u64) -> Result<merkle::Hash, CommandFailure> {
-    let (tile_level, within) = (level / merkle::TILE_HEIGHT, level % merkle::TILE_HEIGHT);
+    let (tile_level, within) = (level / TILE_HEIGHT, level % TILE_HEIGHT);
     let first = index << within;
     let tile = LogSource::tile_of(TileKind::Hashes(tile_level), first / u64::from(TILE_WIDTH), size)?;
     let missing = || said_no(format!("{tile} is missing or cut: the other copy is incomplete"));

@@ -12,4 +12,5 @@ pub mod signature;
 pub mod ssh_key;
 pub(crate) mod ssh_wire;
 pub mod sshsig;
+pub mod tlog_tiles;
 mod writer;

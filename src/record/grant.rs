@@ -177,9 +177,9 @@ impl Predicate for Grant {
 mod tests {
     use super::*;
     use crate::crypto::canonical;
-    use crate::crypto::merkle::MAX_ENTRY_BYTES;
     use crate::crypto::signature::SecretKey;
     use crate::crypto::ssh_key::SshKey;
+    use crate::crypto::tlog_tiles::MAX_ENTRY_BYTES;
     use crate::record::envelope::{Envelope, EnvelopeSignature, MAX_SIGNATURES};
 
     fn keyid(seed: usize) -> KeyId {

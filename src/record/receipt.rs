@@ -452,8 +452,8 @@ mod tests {
 
     use super::*;
     use crate::crypto::json::MAX_INTEGER;
-    use crate::crypto::merkle::MAX_ENTRY_BYTES;
     use crate::crypto::sshsig::MAX_SIGNATURE_BYTES;
+    use crate::crypto::tlog_tiles::MAX_ENTRY_BYTES;
     use crate::record::authorization::MAX_AUTHORIZATION_BYTES;
     use crate::record::enforcement::{
         Capabilities, FilesystemFacts, HeldLimit, LandlockFacts, LandlockStatus, Level, LimitFacts, LimitHolder, Masks,

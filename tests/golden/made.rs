@@ -14,6 +14,7 @@ use countersign::crypto::note::{self, TlogProof};
 use countersign::crypto::signature::{PAYLOAD_TYPE, SecretKey, pae};
 use countersign::crypto::ssh_key::SshKey;
 use countersign::crypto::sshsig;
+use countersign::crypto::tlog_tiles::push_entry;
 use countersign::record::checkpoint::Checkpoint;
 use countersign::record::envelope::{Envelope, EnvelopeSignature};
 use countersign::trust::trusted_roster::TrustedRoster;
@@ -550,7 +551,7 @@ fn valid(files: &mut Files) {
     put("log/tile/0/000.p/5", golden.leaves.concat());
     let mut entries = Vec::new();
     for kind in Story::default().order {
-        merkle::push_entry(&mut entries, &leaf_data(&golden.envelopes[kind])).expect("small");
+        push_entry(&mut entries, &leaf_data(&golden.envelopes[kind])).expect("small");
     }
     put("log/tile/entries/000.p/5", entries);
     for (kind, proof) in &golden.proofs {

@@ -8,8 +8,9 @@ use std::path::Path;
 use rustix::fs::FlockOperation;
 
 use crate::crypto::digest::BlobDigest;
-use crate::crypto::merkle::{Hash, TILE_HEIGHT, TILE_WIDTH, TileKind, TilePath, root, root_of};
+use crate::crypto::merkle::{Hash, root, root_of};
 use crate::crypto::note::MAX_NOTE_BYTES;
+use crate::crypto::tlog_tiles::{TILE_HEIGHT, TILE_WIDTH, TileKind, TilePath};
 use crate::record::checkpoint::Checkpoint;
 use crate::remote::export::head::ExportHead;
 use crate::remote::export::tile::ExportTile;

@@ -19,7 +19,8 @@ use serde::Serialize;
 
 use crate::crypto::digest::BlobDigest;
 use crate::crypto::json;
-use crate::crypto::merkle::{Hash, TILE_HEIGHT, TILE_WIDTH, TileKind, TilePath, root};
+use crate::crypto::merkle::{Hash, root};
+use crate::crypto::tlog_tiles::{TILE_HEIGHT, TILE_WIDTH, TileKind, TilePath};
 use crate::home::trusted_rosters::ChosenTrust;
 use crate::record::step_definition::RegistryLeaf;
 use crate::remote::export::head::{ExportHead, sealed};
