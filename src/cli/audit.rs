@@ -33,7 +33,8 @@ use crate::record::validity::Timestamp;
 use crate::remote::follow_run::{COSIGNED, COSIGNED_PAUSE};
 use crate::remote::log_source::LogSource;
 use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::screen::{LineTone, PrintableText, Screen};
+use crate::terminal::printable_text::PrintableText;
+use crate::terminal::screen::{LineTone, Screen};
 use crate::terminal::streams::Terminal;
 use crate::trust::chain::{Pinned, payload_of};
 

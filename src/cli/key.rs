@@ -11,7 +11,7 @@ use crate::crypto::signature::SecretKey;
 use crate::crypto::ssh_key::SshKey;
 use crate::home::directories::Home;
 use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::screen::PrintableText;
+use crate::terminal::printable_text::PrintableText;
 use crate::terminal::streams::Terminal;
 use crate::trust::open_signer::open_signer;
 use crate::trust::signer::{write_public_key, write_secret_key};

@@ -22,7 +22,7 @@ use crate::record::envelope::Envelope;
 use crate::record::ident::BoundaryName;
 use crate::record::roster::MAX_ROSTER_BYTES;
 use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::screen::PrintableText;
+use crate::terminal::printable_text::PrintableText;
 use crate::trust::chain::{Chain, Pinned};
 use crate::trust::trusted_roster::TrustedRoster;
 

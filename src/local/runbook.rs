@@ -14,7 +14,7 @@ use crate::node::file_problem::{FileProblem, Problems};
 use crate::registry::parameter_schema::Params;
 use crate::registry::{RegisteredStep, Registry};
 use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::screen::PrintableText;
+use crate::terminal::printable_text::PrintableText;
 use crate::yaml::TextPlace;
 
 /// Chosen steps of a runbook, in the order of the file.

@@ -16,7 +16,7 @@ use crate::crypto::tlog_tiles::{MAX_ENTRY_BYTES, TILE_WIDTH, TileKind, TilePath,
 use crate::remote::client::Client;
 use crate::store::stored_log::StoredLog;
 use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::screen::PrintableText;
+use crate::terminal::printable_text::PrintableText;
 
 /// A source of a log.
 #[derive(Debug)]

@@ -29,7 +29,8 @@ use crate::review::proposal_review::ProposalReview;
 use crate::review::render::{DEFINITION, SIGNED, brief, decision, full, profile_words};
 use crate::review::signed_field::FieldReason;
 use crate::review::sources::{LastRun, ReportedState, ReviewSources, RosterSource};
-use crate::terminal::screen::{backwards, lines_of};
+use crate::terminal::screen::lines_of;
+use crate::terminal::screen_decoder;
 use crate::trust::trusted_roster::TrustedRoster;
 
 const NOW: i64 = 1_795_167_600;
@@ -518,7 +519,8 @@ fn a_long_value_is_shortened_in_its_line_and_shown_completely_above_the_script()
     assert_eq!(judged(&sources).standing, StatementVerdict::Sound, "{}", fails(&judged(&sources)));
     let screen = painted(&sources, 80, false);
     let (above, below) = screen.split_once("== Script ==").expect("both");
-    let joined = |text: &str| backwards::logical(text).into_iter().map(|(_, line)| line).collect::<Vec<_>>().join("\n");
+    let joined =
+        |text: &str| screen_decoder::logical(text).into_iter().map(|(_, line)| line).collect::<Vec<_>>().join("\n");
     assert!(joined(above).contains(&format!("host = \"{value}\"")), "{screen}");
     let below = joined(below);
     let digest = crate::crypto::digest::ContentDigest::of(value.as_bytes());
@@ -549,7 +551,7 @@ fn with_params(params: Value) -> ReviewCase {
 
 /// Returns the lines of a screen below the script, with wrapped lines joined.
 fn below_the_script(screen: &str) -> Vec<String> {
-    let lines: Vec<String> = backwards::logical(screen).into_iter().map(|(_, line)| line).collect();
+    let lines: Vec<String> = screen_decoder::logical(screen).into_iter().map(|(_, line)| line).collect();
     let script = lines.iter().rposition(|line| is_script(line)).expect("a script");
     lines[script + 1..].to_vec()
 }
@@ -877,14 +879,14 @@ proptest! {
         let found = judged(&sources);
         let screen = full(&sources, &found).paint(width, false);
         prop_assert!(screen.bytes().all(|c| c == b'\n' || (0x20..0x7f).contains(&c)));
-        let lines = backwards::logical(&screen);
+        let lines = screen_decoder::logical(&screen);
         let script: Vec<&str> = lines.iter().map(|(_, line)| line.as_str()).filter(|line| is_script(line)).collect();
         let (expected, ends) = lines_of(&source);
-        prop_assert_eq!(backwards::numbered(&script), expected.join("\n"));
+        prop_assert_eq!(screen_decoder::numbered(&script), expected.join("\n"));
         prop_assert_eq!(found.lines.foot.as_str().contains(&format!(" {} bytes, no newline at the end", source.len())), !ends);
-        let definition = backwards::document(&section(&lines, DEFINITION), &[(".source", source.into())]);
+        let definition = screen_decoder::document(&section(&lines, DEFINITION), &[(".source", source.into())]);
         prop_assert_eq!(to_canonical(&definition), sources.definition.clone().expect("definition"));
-        let payload = backwards::document(&section(&lines, SIGNED), &[]);
+        let payload = screen_decoder::document(&section(&lines, SIGNED), &[]);
         prop_assert_eq!(to_canonical(&payload), sources.payload.clone());
         // The screen has exactly one digest, at the end.
         prop_assert_eq!(screen.lines().filter(|line| line.starts_with("  digest ")).count(), 1);

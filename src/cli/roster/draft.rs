@@ -20,7 +20,7 @@ use crate::node::roster_file::{self, DraftRoster};
 use crate::node::rosters;
 use crate::record::envelope::Envelope;
 use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::screen::PrintableText;
+use crate::terminal::printable_text::PrintableText;
 use crate::terminal::streams::Terminal;
 use crate::trust::succession::SuccessionTallies;
 

@@ -15,7 +15,7 @@ use crate::node::{roster_succession, rosters};
 use crate::record::envelope::{Base64, Envelope};
 use crate::record::roster::MAX_ROSTER_BYTES;
 use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::screen::PrintableText;
+use crate::terminal::printable_text::PrintableText;
 use crate::terminal::streams::Terminal;
 use crate::terminal::table::aligned;
 use crate::trust::trusted_roster::TrustedRoster;

@@ -16,7 +16,7 @@ use crate::remote::export::head::ExportHead;
 use crate::remote::export::tile::ExportTile;
 use crate::remote::log_source::{KEPT_HEADS, LogSource, MAX_RESOURCE_BYTES, UNFINISHED, read_file};
 use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::screen::PrintableText;
+use crate::terminal::printable_text::PrintableText;
 
 /// Number of entries in a complete tile, as `u64`.
 pub(super) const WIDTH: u64 = TILE_WIDTH as u64;

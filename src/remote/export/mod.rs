@@ -28,7 +28,7 @@ use crate::remote::export::mirror::{LogMirror, WIDTH};
 use crate::remote::export::tile::ExportTile;
 use crate::remote::log_source::LogSource;
 use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::screen::PrintableText;
+use crate::terminal::printable_text::PrintableText;
 use crate::terminal::streams::Terminal;
 
 /// Result of an export.
