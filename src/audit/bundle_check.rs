@@ -22,7 +22,7 @@ use crate::audit::report::{BundleReport, CheckFinding, CheckName, TrustBasis, Tr
 use crate::audit::witness_check::check_witnesses;
 use crate::crypto::digest::RosterDigest;
 use crate::crypto::json;
-use crate::crypto::sshsig::ForeignKey;
+use crate::crypto::ssh_key::ForeignKey;
 use crate::decision::parameters::{ParametersError, check_parameters};
 use crate::decision::place::check_place;
 use crate::decision::quorum::{self, NotCounted};

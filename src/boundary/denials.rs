@@ -6,7 +6,7 @@ use crate::crossing::caller::Caller;
 use crate::crossing::refusal::{Refusal, Stopped, fault};
 use crate::crossing::sealed::Sealed;
 use crate::crypto::digest::AuthorizationDigest;
-use crate::crypto::sshsig::KeyId;
+use crate::crypto::key_id::KeyId;
 use crate::decision::exclusion::{self, Tokens};
 use crate::decision::place::check_place;
 use crate::decision::quorum;

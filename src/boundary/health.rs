@@ -15,7 +15,7 @@ use crate::record::ident::{Name, StepRef};
 use crate::record::token::Scope;
 use crate::record::validity::Timestamp;
 use crate::sandbox::Sandbox;
-use crate::sandbox::profile_check::Unavailable;
+use crate::sandbox::unavailable::Unavailable;
 use crate::store::ledger::Ledger;
 
 /// The differences between the files and the state in force.

@@ -18,7 +18,7 @@ use crate::crossing::stage::{CrossingRequest, Receipted};
 use crate::crossing::surroundings::Surroundings;
 use crate::crypto::canonical;
 use crate::crypto::digest::{AuthorizationDigest, InputDigest, StepDigest, sha256};
-use crate::crypto::sshsig::KeyId;
+use crate::crypto::key_id::KeyId;
 use crate::decision::exclusion::{self, ExcludedSigners, Tokens};
 use crate::decision::in_force::StepInForce;
 use crate::decision::place::check_place;

@@ -289,7 +289,7 @@ mod tests {
     use super::*;
     use crate::crypto::digest::SealDigest;
     use crate::crypto::signature::SecretKey;
-    use crate::crypto::sshsig::SshKey;
+    use crate::crypto::ssh_key::SshKey;
     use crate::store::message::SealWrite;
     use crate::store::shared::{LedgerConfig, LedgerLimits, LogSigner};
     use crate::store::sqlite;

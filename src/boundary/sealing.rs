@@ -22,7 +22,7 @@ use crate::record::validity::Timestamp;
 use crate::registry::Registry;
 use crate::registry::registry_error::RegistryError;
 use crate::sandbox::Sandbox;
-use crate::sandbox::profile_check::Unavailable;
+use crate::sandbox::unavailable::Unavailable;
 use crate::store::ledger::Ledger;
 use crate::store::message::{SealWrite, TokenChange, WriteStop};
 

@@ -10,7 +10,8 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::crypto::sshsig::{KeyId, Presence};
+use crate::crypto::key_id::KeyId;
+use crate::crypto::sshsig::Presence;
 use crate::decision::exclusion::ExcludedSigners;
 use crate::record::code::Code;
 use crate::record::envelope::VerifiedSignature;
@@ -562,7 +563,7 @@ pub(crate) mod tests {
     fn signatures_that_the_quorum_does_not_need_are_dropped() {
         let person = |n: u8, group: &str| {
             let key = crate::crypto::signature::SecretKey::from_seed([n; 32]).public();
-            let key = crate::crypto::sshsig::SshKey::from_public(key, "").expect("a key");
+            let key = crate::crypto::ssh_key::SshKey::from_public(key, "").expect("a key");
             CountedSigner {
                 name: name(&format!("p{n}")),
                 keyid: key.keyid(),

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use crate::crypto::sshsig::SshKey;
+use crate::crypto::ssh_key::SshKey;
 use crate::decision::quorum::QuorumRules;
 use crate::record::ident::{GroupName, Name};
 use crate::record::validity::Timestamp;

@@ -13,8 +13,9 @@ use base64::engine::general_purpose::STANDARD;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::crypto::digest::{AuthorizationDigest, Blake3Digest, BlobDigest};
-use crate::crypto::merkle::{self, Hash, TilePath};
+use crate::crypto::merkle::{self, Hash};
 use crate::crypto::note;
+use crate::crypto::tlog_tiles::TilePath;
 use crate::record::checkpoint::{Checkpoint, origin};
 use crate::record::envelope::Envelope;
 use crate::record::ident::{Nonce, ProposalId};

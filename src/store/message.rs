@@ -6,8 +6,9 @@ use std::sync::Arc;
 use crate::crypto::digest::{
     AuthorizationDigest, Blake3Digest, BlobDigest, LeafHash, ParamsDigest, SealDigest, StepDigest,
 };
+use crate::crypto::key_id::KeyId;
 use crate::crypto::merkle::Hash;
-use crate::crypto::sshsig::{KeyId, Presence};
+use crate::crypto::sshsig::Presence;
 use crate::record::ident::{Name, Nonce, ProposalId, ProposalIdEnding, StepRef};
 use crate::record::token::Scope;
 use crate::record::validity::Timestamp;

@@ -11,8 +11,9 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::crypto::digest::LeafHash;
-use crate::crypto::merkle::{self, Hash, MAX_ENTRY_BYTES};
+use crate::crypto::merkle::{self, Hash};
 use crate::crypto::signature::{PAYLOAD_TYPE, pae};
+use crate::crypto::tlog_tiles::MAX_ENTRY_BYTES;
 use crate::record::consumption::{Consumption, MAX_ITEMS, Spent as SpentItem};
 use crate::record::envelope::{Envelope, EnvelopeSignature};
 use crate::record::ident::{Name, ProposalId};

@@ -9,7 +9,9 @@ use proptest::prelude::*;
 use super::*;
 use crate::crypto::digest::{BlobDigest, ParamsDigest, SealDigest, StepDigest};
 use crate::crypto::signature::SecretKey;
-use crate::crypto::sshsig::{Presence, SshKey};
+use crate::crypto::ssh_key::SshKey;
+use crate::crypto::sshsig::Presence;
+use crate::crypto::tlog_tiles::split_entries;
 use crate::record::consumption::Consumption;
 use crate::record::document::Statement;
 use crate::record::envelope::{Base64, Signed};
@@ -925,7 +927,7 @@ async fn every_proof_verifies_at_every_size_and_after_a_restart() {
         assert_eq!(tile(&ledger, "tile/1/000.p/2").as_deref(), Some(above.as_flattened()));
         assert_eq!(tile(&ledger, "tile/1/000"), None);
         let entries = tile(&ledger, "tile/entries/002.p/88").expect("entries");
-        let entries = merkle::split_entries(&entries).expect("whole");
+        let entries = split_entries(&entries).expect("whole");
         assert!(entries.iter().map(|entry| merkle::leaf_hash(entry)).eq(hashes[512..].iter().copied()));
     }
     let ledger = world.open_after_close().await;

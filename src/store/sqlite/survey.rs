@@ -11,10 +11,11 @@ use std::path::Path;
 use rusqlite::{Connection, OptionalExtension as _, Params, Row, params};
 
 use crate::crypto::digest::{AuthorizationDigest, LeafHash, SealDigest, hex, sha256};
+use crate::crypto::key_id::KeyId;
 use crate::crypto::merkle::{self, Frontier, Hash};
 use crate::crypto::note::{self, Note};
 use crate::crypto::signature::PublicKey;
-use crate::crypto::sshsig::{KeyId, SshKey};
+use crate::crypto::ssh_key::SshKey;
 use crate::crypto::{canonical, json};
 use crate::record::checkpoint::{Checkpoint, origin};
 use crate::record::consumption::Consumption;
