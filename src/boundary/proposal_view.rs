@@ -11,7 +11,8 @@ use crate::crossing::sealed::Sealed;
 use crate::crossing::stored_documents::receipt_of;
 use crate::crypto::json;
 use crate::decision::exclusion::ExcludedSigners;
-use crate::decision::quorum::{self, SignatureCount};
+use crate::decision::quorum;
+use crate::decision::signature_count::{self, SignatureCount};
 use crate::record::authorization::Authorization;
 use crate::record::code::Code;
 use crate::record::document::Statement;
@@ -131,6 +132,6 @@ impl Proposals {
     ) -> Result<SignatureCount, Stopped> {
         let stored = self.ledger.signatures(id).map_err(|e| fault(&e))?;
         let signatures: Vec<_> = stored.iter().map(verified_of).collect();
-        Ok(quorum::count(&signatures, &sealed.roster, excluded, &held.rules, self.crossing.now()))
+        Ok(signature_count::count(&signatures, &sealed.roster, excluded, &held.rules, self.crossing.now()))
     }
 }

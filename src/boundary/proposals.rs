@@ -22,8 +22,9 @@ use crate::crypto::sshsig::KeyId;
 use crate::decision::exclusion::{self, ExcludedSigners, Tokens};
 use crate::decision::in_force::StepInForce;
 use crate::decision::place::check_place;
-use crate::decision::quorum::{self, NotCounted};
+use crate::decision::quorum;
 use crate::decision::reach::EligibleApprovers;
+use crate::decision::signature_count::{self, NotCounted};
 use crate::record::authorization::{Authorization, StepReference};
 use crate::record::code::Code;
 use crate::record::document::Statement;
@@ -372,7 +373,7 @@ impl Proposals {
         let (held, excluded) = self.quorum_of(sealed, authorization)?;
         let stored = self.ledger.signatures(id).map_err(|e| fault(&e))?;
         let all: Vec<_> = stored.iter().map(verified_of).chain(new.iter().cloned()).collect();
-        let count = quorum::count(&all, &sealed.roster, &excluded, &held.rules, now);
+        let count = signature_count::count(&all, &sealed.roster, &excluded, &held.rules, now);
         let known = |signature: &VerifiedSignature| stored.iter().any(|stored| stored.keyid == signature.keyid);
         if let Some(uncounted) =
             count.uncounted().iter().find(|one| new.iter().any(|new| new.keyid == one.keyid && !known(new)))

@@ -27,7 +27,7 @@ use crate::decision::permissions::{check_permissions, check_profile};
 use crate::decision::place::check_place;
 use crate::decision::step::check_step;
 use crate::decision::window::check_window;
-use crate::decision::{Objection, quorum};
+use crate::decision::{Objection, quorum, signature_count};
 use crate::record::code::Code;
 use crate::record::envelope::{Base64, Signed};
 use crate::record::ident::ProposalId;
@@ -188,7 +188,8 @@ impl Crossing {
         let tokens = Tokens::Sealed(&sealed.tokens, now);
         let excluded = exclusion::judge(&signed.proposer, verified.handed_in_by(), tokens, &sealed.roster)
             .map_err(|e| about(e.into()))?;
-        let count = quorum::count(verified.document().signatures(), &sealed.roster, &excluded, &held.rules, now);
+        let count =
+            signature_count::count(verified.document().signatures(), &sealed.roster, &excluded, &held.rules, now);
         let met = quorum::decide(&held.rules, &count).map_err(|e| about(e.into()))?;
         // Check the window early. The transaction that spends the nonce checks the window again, with the clock of the
         // store.

@@ -10,7 +10,9 @@ use countersign::crypto::merkle::{MAX_ENTRY_BYTES, push_entry};
 use countersign::crypto::signature::{PAYLOAD_TYPE, SecretKey, pae};
 use countersign::crypto::sshsig::{KeyId, MAX_SIGNATURE_BYTES, Presence, SshKey};
 use countersign::decision::exclusion::{self, Tokens};
-use countersign::decision::quorum::{QuorumRules, count, decide};
+use countersign::decision::quorum::decide;
+use countersign::decision::quorum_rules::QuorumRules;
+use countersign::decision::signature_count::count;
 use countersign::record::authorization::{
     Authorization, MAX_AUTHORIZATION_BYTES, MAX_PARAMS_BYTES, MAX_REASON_BYTES, Permission, PermissionKind,
     PermissionReason,
