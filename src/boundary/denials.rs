@@ -18,7 +18,8 @@ use crate::record::envelope::{Base64, Envelope, Signed, Verified};
 use crate::record::ident::{Name, ProposalId};
 use crate::record::token::Scope;
 use crate::record::validity::Timestamp;
-use crate::store::message::{DenialResult, DenialWrite, WriteStop};
+use crate::store::stored_denial::{DenialResult, DenialWrite};
+use crate::store::stored_leaf::WriteStop;
 
 impl Proposals {
     /// Accepts a denial of a proposal. If the step is already running, the denial ends the run.

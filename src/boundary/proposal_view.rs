@@ -18,7 +18,8 @@ use crate::record::code::Code;
 use crate::record::document::Statement;
 use crate::record::ident::ProposalId;
 use crate::record::receipt::Outcome;
-use crate::store::message::{Proposal, StoredStatus};
+use crate::store::stored_proposal::Proposal;
+use crate::store::stored_status::StoredStatus;
 
 impl Proposals {
     /// Builds the view of a proposal for a caller. The calling function must already have checked that the caller may

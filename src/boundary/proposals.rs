@@ -34,10 +34,11 @@ use crate::record::token::Scope;
 use crate::record::validity::{DEFAULT_WINDOW_S, MAX_WINDOW_S, Timestamp};
 use crate::sandbox::Sandbox;
 use crate::store::ledger::Ledger;
-use crate::store::message::{
-    AdvanceStop, AuthorizationCore, NewProposal, Proposal, ProposalStep, ProposeResult, Retention, Signature,
-    StoredStatus, UNSIGNED_KEPT_S,
+use crate::store::retention::{Retention, UNSIGNED_KEPT_S};
+use crate::store::stored_proposal::{
+    AdvanceStop, AuthorizationCore, NewProposal, Proposal, ProposalStep, ProposeResult, Signature,
 };
+use crate::store::stored_status::StoredStatus;
 use crate::yaml::nearest;
 
 /// Maximum time that one call waits.
@@ -310,7 +311,7 @@ impl Proposals {
             return Ok(ProposalList { proposals: Vec::new(), cursor: None });
         }
         let limit = if filter.limit == 0 { MOST_LISTED } else { filter.limit.min(MOST_LISTED) };
-        let rows = crate::store::message::ProposalQuery {
+        let rows = crate::store::stored_proposal::ProposalQuery {
             statuses: filter.statuses.iter().copied().map(status_of).collect(),
             ending: filter.ending.clone(),
             step: filter.step.clone(),

@@ -41,7 +41,8 @@ use crate::sandbox::cancel_flag::CancelFlag;
 use crate::sandbox::enforcement_facts::nothing_enforced;
 use crate::sandbox::{End, Plan, Report, Sandbox, capture};
 use crate::store::ledger::Ledger;
-use crate::store::message::{AuthorizationCore, Consume, ConsumeStop, Finish, FinishStop, Window};
+use crate::store::stored_proposal::AuthorizationCore;
+use crate::store::stored_run::{Consume, ConsumeStop, Finish, FinishStop, Window};
 
 /// The crossing, with the sealed state, the store and the sandbox.
 pub struct Crossing {
@@ -539,7 +540,7 @@ impl Crossing {
         if code == Code::Busy { refusal.retry_after(1) } else { refusal }.into()
     }
 
-    fn replayed(&self, spent: &crate::store::message::NonceUse) -> Stopped {
+    fn replayed(&self, spent: &crate::store::stored_run::NonceUse) -> Stopped {
         // The links in the refusal name the earlier run, and are removed for callers who may not see that run.
         let refusal =
             Refusal::new(Code::NonceReplayed, "the nonce is spent: one nonce, one run").about(&spent.proposal);

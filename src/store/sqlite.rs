@@ -27,9 +27,7 @@ use crate::record::ident::{Name, ProposalId};
 use crate::record::validity::Timestamp;
 use crate::store::fault::StoreFault;
 use crate::store::lock::StoreLock;
-use crate::store::message::{
-    AuthorizationCore, NewProposal, Signature, StatusDetail, StoredDenial, StoredStatus, TokenChange, UNSIGNED_KEPT_S,
-};
+use crate::store::retention::UNSIGNED_KEPT_S;
 use crate::store::sqlite::columns::{
     PROPOSAL, SPENT, all, id_bytes, json, one, place, presence_number, proposal, proposal_id, read_head,
     read_signatures, read_tile, spent, standing, status, tile_id,
@@ -37,6 +35,10 @@ use crate::store::sqlite::columns::{
 use crate::store::sqlite::errors::{fault, unusable};
 use crate::store::sqlite::reads::SqliteReads;
 use crate::store::sqlite::schema::migrate;
+use crate::store::stored_denial::StoredDenial;
+use crate::store::stored_proposal::{AuthorizationCore, NewProposal, Signature};
+use crate::store::stored_status::{StatusDetail, StoredStatus};
+use crate::store::stored_token::TokenChange;
 use crate::store::{
     Candidate, CheckpointRow, DenialsAhead, FinishRow, LeafRow, ProposalPrecedent, ProposalState, RetentionCut,
     RetentionWalk, Retired, RunRow, Store, StoreHead, SweepResult, TileRow,

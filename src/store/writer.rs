@@ -19,12 +19,14 @@ use crate::record::ident::{Name, ProposalId};
 use crate::record::validity::Timestamp;
 use crate::store::crash_points::{WriteKind, WriteKinds};
 use crate::store::fault::StoreFault;
-use crate::store::message::{
-    AdvanceStop, Consume, ConsumeStop, DenialResult, DenialWrite, Finish, FinishStop, LeafKind, LeafRef, NewProposal,
-    NonceUse, ProposalStep, ProposeResult, PruneResult, Retention, SealStored, SealWrite, Signature, SpentNonce,
-    StoredDenial, StoredStatus, UNSIGNED_KEPT_S, WriteStop,
-};
+use crate::store::retention::{PruneResult, Retention, UNSIGNED_KEPT_S};
 use crate::store::shared::{LedgerConfig, PublishedState, SharedState};
+use crate::store::stored_denial::{DenialResult, DenialWrite, StoredDenial};
+use crate::store::stored_leaf::{LeafKind, LeafRef, WriteStop};
+use crate::store::stored_proposal::{AdvanceStop, NewProposal, ProposalStep, ProposeResult, Signature};
+use crate::store::stored_run::{Consume, ConsumeStop, Finish, FinishStop, NonceUse, SpentNonce};
+use crate::store::stored_seal::{SealStored, SealWrite};
+use crate::store::stored_status::StoredStatus;
 use crate::store::tree::TreeEdge;
 use crate::store::{
     Candidate, FinishRow, LeafRow, RetentionCut, RetentionWalk, Retired, RunRow, Store, StoreHead, TileRow,

@@ -15,8 +15,12 @@ use crate::record::document::Statement;
 use crate::record::envelope::{Base64, Signed};
 use crate::record::ident::Name;
 use crate::record::token::Scope;
-use crate::store::message::{AuthorizationCore, LeafKind, OutputRow, Retention, TokenChange, UNSIGNED_KEPT_S, Window};
+use crate::store::retention::{Retention, UNSIGNED_KEPT_S};
 use crate::store::shared::{LedgerLimits, LogSigner};
+use crate::store::stored_leaf::LeafKind;
+use crate::store::stored_proposal::AuthorizationCore;
+use crate::store::stored_run::{OutputRow, Window};
+use crate::store::stored_token::TokenChange;
 use crate::store::{
     Candidate, DenialsAhead, FinishRow, LeafRow, ProposalPrecedent, ProposalState, RetentionCut, RetentionWalk, RunRow,
     SweepResult, TileRow, sqlite,

@@ -10,8 +10,11 @@ use crate::record::ident::ProposalId;
 use crate::record::token::Scope;
 use crate::record::validity::Timestamp;
 use crate::store::fault::StoreFault;
-use crate::store::message::{AuthorizationCore, NonceUse, Proposal, Signature, StoredStatus, Token};
 use crate::store::sqlite::errors::fault;
+use crate::store::stored_proposal::{AuthorizationCore, Proposal, Signature};
+use crate::store::stored_run::NonceUse;
+use crate::store::stored_status::StoredStatus;
+use crate::store::stored_token::Token;
 use crate::store::{ProposalState, StoreHead};
 
 pub(super) const SPENT: &str = "SELECT spent, proposal FROM nonce WHERE nonce = ?1";
