@@ -24,6 +24,15 @@ pub(super) const PROPOSAL: &str = "id, digest, nonce, request, step, step_digest
 
 pub(super) const TOKEN: &str = "name, secret, owners, scopes, patterns, created_at, expires_at, revoked_at";
 
+pub(super) fn run(
+    connection: &Connection,
+    during: &'static str,
+    sql: &str,
+    params: impl rusqlite::Params,
+) -> Result<usize, StoreFault> {
+    connection.prepare_cached(sql).and_then(|mut s| s.execute(params)).map_err(fault(during))
+}
+
 pub(super) fn one<T>(
     connection: &Connection,
     during: &'static str,
