@@ -1,4 +1,4 @@
-//! The approval rules of policy and of the step, and the number of people that a rule still misses.
+//! The approval rules of policy and of the step, and the number of missing people for each rule.
 
 use std::collections::BTreeSet;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! The signatures of a statement that count, at most one for each person, and the reasons why the others do not count.
+//! The signatures that count, at most one for each person, and the reasons why other signatures do not count.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

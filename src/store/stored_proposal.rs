@@ -1,4 +1,4 @@
-//! Proposals and their signatures: requests to store them, queries, and what the store returns.
+//! Proposals and their signatures: requests, queries and results.
 
 use std::fmt;
 use std::sync::Arc;

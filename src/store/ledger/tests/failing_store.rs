@@ -1,4 +1,4 @@
-//! A store that delays its commits, lets them fail, or returns wrong hashes.
+//! A test store that can delay a commit, let a commit fail, or return wrong hashes.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};

@@ -55,7 +55,11 @@ async fn a_process_that_is_killed_at_any_commit_leaves_a_consistent_store() {
         let world = World::new();
         let me = std::env::current_exe().expect("this test");
         let status = std::process::Command::new(me)
-            .args(["--exact", "store::ledger::tests::killed_process::a_process_that_is_killed_at_any_commit_leaves_a_consistent_store"])
+            .arg("--exact")
+            .arg(concat!(
+                "store::ledger::tests::killed_process::",
+                "a_process_that_is_killed_at_any_commit_leaves_a_consistent_store"
+            ))
             .env(HOME, world.directory.path())
             .env("COUNTERSIGN_FAULT", point)
             .stdout(std::process::Stdio::null())

@@ -1,4 +1,4 @@
-//! Random sequences of requests, after which the rules of the store must hold.
+//! Random sequences of requests. The rules of the store must hold after each sequence.
 
 use std::sync::atomic::Ordering::SeqCst;
 

@@ -1,4 +1,4 @@
-//! Stores that are not opened: in use, open to other users, of another program, or without the row of a nonce.
+//! Stores that the program refuses to open: stores in use, with unsafe files, or without the row of a nonce.
 
 use std::path::Path;
 
