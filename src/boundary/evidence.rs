@@ -31,7 +31,9 @@ use crate::record::seal::Seal;
 use crate::record::step_definition::RegistryLeaf;
 use crate::record::token::Scope;
 use crate::store::ledger::Ledger;
-use crate::store::message::{Proposal, ProposalQuery, Retention, StoredStatus};
+use crate::store::retention::Retention;
+use crate::store::stored_proposal::{Proposal, ProposalQuery};
+use crate::store::stored_status::StoredStatus;
 
 /// Maximum number of finished runs that the boundary reads to find the last success of a step.
 const LOOK_BACK: usize = 50;

@@ -8,7 +8,7 @@ use crate::boundary::witnesses::Witnessing;
 use crate::crossing::cross::Crossing;
 use crate::crossing::sealed::Sealed;
 use crate::decision::exclusion::{self, ExcludedSigners, Tokens};
-use crate::decision::quorum::QuorumRules;
+use crate::decision::quorum_rules::QuorumRules;
 use crate::decision::reach::EligibleApprovers;
 use crate::policy::patterns::Pattern;
 use crate::record::ident::{Name, StepRef};

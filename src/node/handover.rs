@@ -16,7 +16,7 @@ use crate::record::envelope::{Base64, Envelope};
 use crate::record::receipt::Receipt;
 use crate::record::seal::Seal;
 use crate::store::ledger::Ledger;
-use crate::store::message::LeafKind;
+use crate::store::stored_leaf::LeafKind;
 use crate::trust::chain::Chain;
 use crate::trust::signer::{FileSigner, Signer as _};
 

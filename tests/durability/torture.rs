@@ -27,8 +27,9 @@ use countersign::node::config::Config;
 use countersign::node::restore;
 use countersign::store::StoreReads as _;
 use countersign::store::crash_points::POINTS;
-use countersign::store::message::{LeafKind, StoredStatus};
 use countersign::store::sqlite::reads::{SqliteReads, at_rest};
+use countersign::store::stored_leaf::LeafKind;
+use countersign::store::stored_status::StoredStatus;
 use countersign::trust::chain::Pinned;
 use serde_json::{Value, json};
 

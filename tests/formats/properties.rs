@@ -12,7 +12,9 @@ use countersign::crypto::ssh_key::SshKey;
 use countersign::crypto::sshsig::{MAX_SIGNATURE_BYTES, Presence};
 use countersign::crypto::tlog_tiles::{MAX_ENTRY_BYTES, push_entry};
 use countersign::decision::exclusion::{self, Tokens};
-use countersign::decision::quorum::{QuorumRules, count, decide};
+use countersign::decision::quorum::decide;
+use countersign::decision::quorum_rules::QuorumRules;
+use countersign::decision::signature_count::count;
 use countersign::record::authorization::{
     Authorization, MAX_AUTHORIZATION_BYTES, MAX_PARAMS_BYTES, MAX_REASON_BYTES, Permission, PermissionKind,
     PermissionReason,

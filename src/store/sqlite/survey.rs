@@ -32,13 +32,13 @@ use crate::record::step_definition::RegistryLeaf;
 use crate::record::validity::Timestamp;
 use crate::store::consume_window::MOST_MARK_AHEAD_S;
 use crate::store::fault::StoreFault;
-use crate::store::message::LeafKind;
 use crate::store::sqlite::columns::{place, tile_id, unplace};
 use crate::store::sqlite::errors::fault;
 use crate::store::sqlite::reads::read_only;
 use crate::store::sqlite::rows::{COLUMNS, ProposalRow};
 use crate::store::sqlite::schema;
 use crate::store::sqlite::schema::MIGRATIONS;
+use crate::store::stored_leaf::LeafKind;
 use crate::store::survey::{DISK, LOST, MARK, MAX_DEFECTS, RESTORE, StoreDefect, StoreScope, StoreSurvey};
 use crate::store::tree::TreeEdge;
 
