@@ -217,7 +217,8 @@ fn trusted(args: &Args) -> Result<Vec<ChosenTrust>, CommandFailure> {
         return Err(CommandFailure::new(
             Exit::NoTrust,
             format!(
-                "{}: not the roster that --roster-digest pins; get the pinned roster from the person who maintains it",
+                "{} is not the roster that --roster-digest pins: get the pinned roster from the person who \
+                 maintains it",
                 PrintableText::text(&others.join(", ")).as_str()
             ),
         ));

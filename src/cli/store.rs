@@ -120,7 +120,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
             }
             terminal.put(
                 format!(
-                    "boundary  {}\nfollows   {}, {} entries, kept in {}\ntokens    {}\n",
+                    "boundary  {}\nold log   {}, {} entries, now in {}\ntokens    {}\n",
                     restored.id,
                     restored.follows,
                     restored.entries,
@@ -149,7 +149,7 @@ fn upgrade(config: &Config, open_runs: OpenRuns, terminal: &Terminal) -> Result<
     }
     terminal.put(
         format!(
-            "boundary  {}\nfollows   {}, {} entries, kept in {}\n",
+            "boundary  {}\nold log   {}, {} entries, now in {}\n",
             upgraded.id,
             upgraded.follows,
             upgraded.entries,

@@ -61,7 +61,7 @@ pub struct Args {
 pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let from_input = args.files.iter().filter(|path| *path == Path::new("-")).count();
     if from_input > 1 {
-        return Err(CommandFailure::usage("the standard input can contain only one bundle: name - once"));
+        return Err(CommandFailure::usage("the standard input can contain only one bundle: give `-` only once"));
     }
     let trust = args.trust.find()?;
     // The clock of this machine may be wrong, and a wrong clock is no defect of the receipt. Therefore the verification
@@ -236,7 +236,10 @@ fn other_roster(bundle: &[u8], trusted: &ChosenTrust, report: &BundleReport) -> 
     let Ok(Pinned::Roster(own)) = Pinned::from_envelope(bundle.roster.first()?) else { return None };
     let (given, own) = (&given.tables().name, &own.tables().name);
     Some(if given == own {
-        format!("the trusted roster and the bundle's are both named {own}, and neither is a later version of the other")
+        format!(
+            "the trusted roster and the roster of the bundle are both named {own}, and neither is a later \
+             version of the other"
+        )
     } else {
         format!(
             "the trusted roster belongs to {given}, but the bundle belongs to {own}: verify the bundle with the \
@@ -552,7 +555,10 @@ mod tests {
         let Pinned::Roster(roster) = &right.pinned else { panic!("a file") };
         for (name, says) in [
             ("b2", format!("the trusted roster belongs to b2, but the bundle belongs to {}", roster.tables().name)),
-            (roster.tables().name.as_str(), "the trusted roster and the bundle's are both named".to_owned()),
+            (
+                roster.tables().name.as_str(),
+                "the trusted roster and the roster of the bundle are both named".to_owned(),
+            ),
         ] {
             let mut tables = roster.tables().clone();
             tables.name = name.to_owned();

@@ -79,7 +79,7 @@ pub fn add(text: &str, entry: &RosterEntry) -> Result<String, EditError> {
         ["valid_after", "valid_before"].iter().zip(&entry.valid).find_map(|(what, set)| set.as_ref().map(|_| what))
     {
         return Err(EditError(format!(
-            "{} {} is there already: change its `{what}` in the file, then run `countersign roster draft`",
+            "{} {} exists already: change its `{what}` in the file, then run `countersign roster draft`",
             entry.table.word(),
             entry.name
         )));

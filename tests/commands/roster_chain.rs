@@ -223,7 +223,7 @@ fn an_added_approver_counts_only_after_enough_signatures_and_a_restart() {
     let signed = world.sign_version(2, &bob(), &pinned);
     assert!(said(&signed).contains("signatures are complete"), "{}", said(&signed));
     assert!(world.must(&["show"]).contains("version 2 is signed: the next start of the boundary seals it"));
-    let waits = "version 2 of the roster is signed by enough people and waits for a start: restart the boundary";
+    let waits = "version 2 of the roster has enough signatures: restart the boundary";
     support::wait_for("ready tells what waits", || world.notes().contains(waits));
     assert!(!world.notes().contains("1 more of"), "nobody's signature is missing any more: {}", world.notes());
     let doctor = said(&world.program(&["doctor", &home]).output().expect("started"));
@@ -457,7 +457,7 @@ fn receipts_of_an_old_and_a_new_boundary_key_verify_with_both_rosters() {
     set_key(&world, "key.pem");
     world.start();
     assert_eq!(world.in_force(), 1);
-    assert!(world.notes().contains("name one of them under `key`"), "{}", world.notes());
+    assert!(world.notes().contains("under `key`, name the file of a key of the roster"), "{}", world.notes());
     let between = world.run("plain:true", json!({}), &[&alice()]);
     world.stop();
 
@@ -590,7 +590,7 @@ fn an_edited_policy_is_in_force_only_after_a_signed_roster_names_it() {
     world.write("b/boundary/policy.yaml", &policy.replace("execute", "prompted"));
     world.start();
     assert_eq!(world.in_force(), 1);
-    assert!(world.notes().contains("is signed and not in force: it names the policy"), "{}", world.notes());
+    assert!(world.notes().contains("is signed and not in force: the version names the policy"), "{}", world.notes());
     world.stop();
     world.write("b/boundary/policy.yaml", &policy);
     world.start();
@@ -738,7 +738,7 @@ fn forged_or_replaced_roster_versions_leave_the_sealed_roster_in_force() {
     world.restart();
     assert_eq!((world.in_force(), &world.started["roster"]), (2, &sealed));
     assert!(
-        world.notes().contains("sealed as version 2 is") && world.notes().contains("sealed as version 1 is"),
+        world.notes().contains("but the sealed version 2 is") && world.notes().contains("but the sealed version 1 is"),
         "{}",
         world.notes()
     );
@@ -930,7 +930,8 @@ fn versions_that_would_not_fit_into_a_bundle_are_not_accepted() {
     let last = versions.len() as u64 + 1;
     assert_eq!(world.in_force(), last - 1, "{}", world.notes());
     let notes = world.notes();
-    let refused = format!("version {last} of the roster is signed and not in force: a bundle holds 4194304 bytes");
+    let refused =
+        format!("version {last} of the roster is signed and not in force: a bundle has at most 4194304 bytes");
     assert!(notes.contains(&refused), "{notes}");
     let finished = world.run("plain:true", json!({}), &[&alice()]);
     let bundle = world.bundle(&finished);

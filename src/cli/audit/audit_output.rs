@@ -187,7 +187,7 @@ fn verdict(summary: &Summary, held: Option<Timestamp>) -> String {
     }
     let open: Vec<_> = summary.not_checked.iter().map(|one| one.what.word()).collect();
     if !open.is_empty() {
-        words.push_str(&format!("; not checked of some decisions: {}", open.join(", ")));
+        words.push_str(&format!("; these checks were not possible for some decisions: {}", open.join(", ")));
     }
     words
 }

@@ -32,8 +32,9 @@ pub(super) fn compare(
         Ok(_) => None,
         Err(error) => {
             let message = format!(
-                "{} has a head of {} entries, and they do not begin with the {} entries of this log ({error}): the \
-                 boundary showed two histories, or one of the two copies was changed; keep both heads (here {})",
+                "{} has a head of {} entries, and these entries do not begin with the {} entries of this log \
+                 ({error}): the boundary showed two histories, or one of the two copies was changed; keep both \
+                 heads (here {})",
                 seen.from,
                 there.size,
                 here.size,

@@ -39,7 +39,7 @@ pub fn add(config: &ConfigArgs, args: &AddArgs, terminal: &Terminal) -> Result<E
     let of = |table, what: &str, given: bool| {
         if given && entry.table != table {
             return Err(CommandFailure::usage(format!(
-                "{what} is for {}s, not for {}s",
+                "the option {what} is for {}s, not for {}s",
                 table.word(),
                 entry.table.word()
             )));
@@ -233,7 +233,7 @@ fn put(config: &Config, before: &str, text: &str) -> Result<(), CommandFailure> 
         return Ok(());
     }
     rosters::replace(&config.roster, text.as_bytes(), 0o600).map(drop).map_err(|error| {
-        CommandFailure::usage(format!("{} can't be written: {error}, nothing was changed", config.roster.display()))
+        CommandFailure::usage(format!("{} can't be written ({error}): nothing was changed", config.roster.display()))
     })
 }
 
