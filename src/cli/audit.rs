@@ -206,8 +206,9 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
                 StateChange::Forked(entries) => {
                     return Err(said_no(format!(
                         "FORK: another audit has saved a head of {entries} entries in the meantime, and the first \
-                         {entries} entries of this log have another root hash: the boundary showed two histories, or \
-                         one of the two copies was changed; the state was not changed, keep the state and this log"
+                         {entries} entries of this log have another root hash: the boundary showed two histories, \
+                         or one of the two copies was changed; the state was not changed: keep the state and this \
+                         log"
                     )));
                 }
             },

@@ -95,8 +95,8 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         None => lines.push(Line {
             holds: State::Note,
             what: "configuration".into(),
-            says: "none in this directory: make a boundary with `countersign init DIR`, or name the directory of a \
-            boundary"
+            says: "no boundary in this directory: make a boundary with `countersign init DIR`, or name the \
+                 directory of a boundary"
                 .into(),
         }),
         Some(Err(problems)) => {
@@ -254,7 +254,14 @@ const SHARED_ID: &str = "runs have the user id of the service: the other layers 
 fn overlay(sandbox: &LinuxSandbox) -> Option<Line> {
     let has_root = sandbox.probe().held().contains(&Layer::Filesystem);
     let Missing { why, knob } = sandbox.overlay().filter(|_| has_root)?;
-    Some(Line { holds: State::Note, what: "overlays".into(), says: format!("none for runs ({why}): {knob}") })
+    Some(Line {
+        holds: State::Note,
+        what: "overlays".into(),
+        says: format!(
+            "runs can't have an overlay ({why}): \
+         {knob}"
+        ),
+    })
 }
 
 /// Reports each successful attempt of a real step to leave the sandbox.

@@ -113,7 +113,8 @@ pub fn list(config: &Config, held: Level) -> Vec<HardeningPoint> {
                             format!("{people} approvers")
                         } else {
                             format!(
-                                "{people}: no run can be approved if an approver is absent or loses the key; add an approver"
+                                "only {people}: if an approver is absent or loses the key, no run can be approved; add \
+                                 an approver"
                             )
                         },
                     );
@@ -222,10 +223,10 @@ fn machine() -> (PointResult, String) {
         return (PointResult::Pass, "a container".into());
     }
     if read("/proc/cpuinfo").lines().any(|line| line.starts_with("flags") && line.contains(" hypervisor")) {
-        return (PointResult::Pass, "a virtual machine; run no other services on it".into());
+        return (PointResult::Pass, "a virtual machine: run no other services on this machine".into());
     }
-    let says = "none was found: give the boundary a separate machine, VM or container, so that an exploit of the \
-     kernel reaches nothing else";
+    let says = "no container and no VM was found: give the boundary a separate machine, VM or container, so that an \
+         exploit of the kernel reaches nothing else";
     (PointResult::Yours, says.into())
 }
 

@@ -111,8 +111,8 @@ pub fn read_bundle(path: &Path) -> Result<Vec<u8>, CommandFailure> {
         return Err(CommandFailure::new(
             Exit::CheckSaidNo,
             format!(
-                "{} is a local receipt: a person signed it for their own run, without approvals. It is no evidence \
-                 for other people; its owner checks it with `countersign run --log`",
+                "{} is a local receipt: a person signed it for their own run, without approvals. A local receipt is \
+                 no evidence for other people; the owner checks it with `countersign run --log`",
                 PrintableText::text(&path.to_string_lossy()).as_str()
             ),
         ));
@@ -292,8 +292,13 @@ impl Tally {
             screen.push(tone, format!("  {verdict:<12} "), words.clone());
         }
         for (receipt, times) in self.receipts.iter().filter(|(_, times)| **times > 1) {
-            screen
-                .say(LineTone::Bad, &format!("{times} of them belong to the same run {receipt}: count this run once."));
+            screen.say(
+                LineTone::Bad,
+                &format!(
+                    "{times} of the bundles belong to the same run {receipt}: count this \
+                     run once."
+                ),
+            );
         }
         let verified = self.lines.iter().filter(|(verdict, _)| *verdict == "verified").count();
         screen.say(LineTone::Plain, &format!("{verified} of {} verified", self.lines.len()));

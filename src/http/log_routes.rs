@@ -28,7 +28,8 @@ const OPEN: Route = Route {
     path: "/log/checkpoint",
     name: "checkpoint",
     summary: "The log's signed head (C2SP tlog-checkpoint)",
-    about: "Size and root of the log, signed by the boundary and by the witnesses that cosigned it so far.",
+    about: "Size and root of the log, signed by the boundary and by the witnesses that have already cosigned the \
+         head.",
     segments: &[],
     access: RouteAccess::Open,
     query: &[],

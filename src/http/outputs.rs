@@ -31,7 +31,7 @@ pub(super) static ROUTES: &[Route] = &[Route {
     path: "/v1/outputs/{digest}",
     name: "output",
     summary: "Recorded output, by the `blake3:` digest that its receipt names",
-    about: "A receipt names the output of each stream by two digests; this path takes the one in `blake3`. The \
+    about: "A receipt names the output of each stream by two digests; this path takes the digest in `blake3`. The \
          bytes are exactly the bytes that the step wrote, and may contain control characters.",
     segments: &[Field { name: "digest", about: "`blake3:` and 64 hexadecimal digits, from the receipt" }],
     access: RouteAccess::Known,

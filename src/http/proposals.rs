@@ -184,7 +184,8 @@ pub(super) static ROUTES: &[Route] = &[
         path: "/v1/proposals/{id}/cancellation",
         name: "cancel",
         summary: "Cancel a proposal: the boundary stops waiting for signatures, or kills the run",
-        about: "For the proposer itself, and for callers with the scope `operate`. A run that has ended is not changed.",
+        about: "Only the proposer and callers with the scope `operate` can cancel. A run that has ended is not \
+             changed.",
         segments: &[PROPOSAL_ID],
         access: RouteAccess::Known,
         query: &[],

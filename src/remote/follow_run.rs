@@ -100,7 +100,7 @@ impl Outage {
             return Err(failure);
         }
         if self.tries == 0 {
-            terminal.say(&format!("{failure}; trying again for up to {} s", self.most.as_secs()));
+            terminal.say(&format!("{failure}; the command tries again for up to {} s", self.most.as_secs()));
         }
         std::thread::sleep(PAUSE * 2_u32.pow(self.tries.min(MOST_DOUBLED)));
         self.tries += 1;

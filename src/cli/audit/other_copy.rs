@@ -75,7 +75,7 @@ pub(super) fn by_its_own_seals(auditor: &Auditor, other: &LogSource, seen: &Seen
 pub(super) fn another_history(seen: &SeenHead) -> Finding {
     let message = format!(
         "{} has a head of {} entries with a valid signature, and the entries differ from this log: the boundary \
-         showed two histories, or one of the two copies was changed; keep both",
+         showed two histories, or one of the two copies was changed; keep both heads",
         seen.from, seen.size
     );
     Finding::whole(FindingKind::Fork, message)

@@ -160,7 +160,7 @@ fn prying_step(world: &DemoSetup, tale: &mut DemoReport<'_>, agent: &Client) -> 
     let found = if held {
         "refused by the sandbox: the step could not open the file"
     } else {
-        "NOT held: read the output above"
+        "NOT refused: read the output above"
     };
     tale.check(held, WHAT, found)
 }

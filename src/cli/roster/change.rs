@@ -30,7 +30,10 @@ pub fn changes(before: &Roster, next: &Roster) -> Vec<Change> {
     if before.threshold != next.threshold {
         note(
             "changed",
-            format!("how many approvers must sign the next version: {} to {}", before.threshold, next.threshold),
+            format!(
+                "the number of approvers who must sign the next version: {} to {}",
+                before.threshold, next.threshold
+            ),
         );
     }
     let json = |roster: &Roster| serde_json::to_value(roster).unwrap_or_default();

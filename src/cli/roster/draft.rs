@@ -117,8 +117,8 @@ fn draft(
     let Some(chain) = rosters::chain(config).map_err(one)? else {
         if config.database.exists() {
             return Err(CommandFailure::usage(format!(
-                "the boundary's log has begun, and {} lacks version 1 of its roster: start the boundary once, \
-                 because the start writes the sealed versions to that directory",
+                "the boundary's log has begun, and {} does not contain version 1 of its roster: start the boundary \
+                 once, because the start writes the sealed versions to that directory",
                 rosters::directory(config).display()
             )));
         }

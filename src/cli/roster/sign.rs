@@ -121,7 +121,7 @@ pub fn run(args: &SignArgs, terminal: &Terminal) -> Result<Exit, CommandFailure>
                 return Err(CommandFailure::new(
                     Exit::Refused,
                     format!(
-                        "nothing was written: {} now contains another version, so review it again",
+                        "nothing was written: {} now contains another version, so review the file again",
                         args.file.display()
                     ),
                 ));
