@@ -357,7 +357,11 @@ mod tests {
     fn a_secret_in_a_query_is_refused_and_not_repeated_in_the_answer() {
         for bad in ["token=abc123", "access_token=abc123", "wait=cst_abc123", "Bearer=abc123"] {
             let document = problem(&parse_query(bad, FIELDS).expect_err(bad));
-            assert!(document.detail.contains("revoked") && !document.detail.contains("abc123"), "{}", document.detail);
+            assert!(
+                document.detail.contains("revoke the token") && !document.detail.contains("abc123"),
+                "{}",
+                document.detail
+            );
         }
     }
 

@@ -725,7 +725,7 @@ fn forged_or_replaced_roster_versions_leave_the_sealed_roster_in_force() {
     fs::set_permissions(world.version(2), mode).expect("set");
     world.restart();
     assert_eq!(world.in_force(), 1);
-    assert!(world.notes().contains("others can write it"), "{}", world.notes());
+    assert!(world.notes().contains("other users can write this path"), "{}", world.notes());
     // Two version 2, both signed by enough: the one that was sealed stands.
     world.put_version(2, &envelope(&v2, &[&alice(), &bob()]));
     fs::set_permissions(world.version(2), std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("set");
@@ -1215,7 +1215,9 @@ fn a_roster_version_that_is_not_accepted_does_not_block_earlier_versions() {
     world.restart();
     assert_eq!(world.in_force(), 2, "{}", world.notes());
     let notes = world.notes();
-    assert!(notes.contains("version 3 of the roster is signed and not in force: it gives the boundary prod other"));
+    assert!(
+        notes.contains("version 3 of the roster is signed and not in force: the roster gives the boundary prod other")
+    );
     assert!(!notes.contains("version 2 of the roster"), "{notes}");
     let offered = world.propose("two:go", json!({}));
     world.unchanged(|| world.sign(&offered, &[&dora()])).problem("unknown-signer");
@@ -1370,7 +1372,7 @@ fn a_file_that_is_no_roster_version_is_moved_away_and_drafted_again() {
     let world = World::new();
     world.write("b/boundary/roster.d/2.json", "{\"payload\":");
     let refused = world.tool(&["remove", "approver", "dora"]);
-    assert!(!refused.status.success() && said(&refused).contains("move it away"), "{}", said(&refused));
+    assert!(!refused.status.success() && said(&refused).contains("move the file away"), "{}", said(&refused));
     assert!(fs::read_to_string(world.path("b/boundary/roster.toml")).expect("read").contains("dora"));
     fs::rename(world.version(2), world.path("2.json")).expect("moved");
     world.must(&["remove", "approver", "dora"]);

@@ -237,7 +237,7 @@ fn a_store_older_than_an_external_checkpoint_is_not_served() {
         assert!(refused.contains("this boundary signed a checkpoint") && refused.contains("older copy"), "{refused}");
     }
     let refused = serve(world.path("torn").to_str().unwrap());
-    assert!(refused.contains("it is no checkpoint"), "{refused}");
+    assert!(refused.contains("the file is no checkpoint"), "{refused}");
     let refused = serve(world.path("nowhere").to_str().unwrap());
     assert!(refused.contains("the checkpoint can't be read"), "{refused}");
     let config = std::fs::read_to_string(world.path("b/countersign.toml")).unwrap();

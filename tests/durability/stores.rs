@@ -268,9 +268,9 @@ fn an_impossible_upgrade_changes_nothing() {
     set(&database, &checkpoint.replacen("\n4\n", "\n5\n", 1));
     refused("the file is a checkpoint of 5 entries, but the old store has only 4");
     set(&database, &checkpoint.replace("2f6bf6d0e9dcca9b", "00112233445566ff"));
-    refused("it is a checkpoint of the log prod/00112233445566ff");
+    refused("the file is a checkpoint of the log prod/00112233445566ff");
     set(&database, "no head");
-    refused("it is no checkpoint");
+    refused("the file is no checkpoint");
     // The text of one head under the signature of another.
     let (of_4, of_2) = (head_of_0_1_0(4, &boundary_key()), head_of_0_1_0(2, &boundary_key()));
     let forged = format!("{}\n\n{}", of_4.split_once("\n\n").unwrap().0, of_2.split_once("\n\n").unwrap().1);

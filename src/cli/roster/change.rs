@@ -202,7 +202,7 @@ mod tests {
         assert!(tried > 8, "{tried}");
         assert_eq!(
             told(|tables| tables.threshold = 0),
-            ["changed how many approvers must sign the next version: 2 to 0"]
+            ["changed the number of approvers who must sign the next version: 2 to 0"]
         );
         let moved = told(|tables| tables.approver.swap(0, 1));
         assert_eq!(moved, ["changed the order of the approver entries"]);
