@@ -329,7 +329,7 @@ fn signing_a_roster_shows_every_change_and_refuses_a_version_without_a_trusted_p
     let shown = world.must(&["sign", &file, "--review", "--roster", &pinned, "--policy", &policy]);
     for words in [
         "removed       approver bob; groups: security; keys:",
-        "changed       how many approvers must sign the next version: 2 to 0",
+        "changed       the number of approvers who must sign the next version: 2 to 0",
         "== UNGUARDED ==",
         "CHANGED to    sha256:",
         "| version: 1",
@@ -617,7 +617,7 @@ fn several_roster_versions_are_accepted_together_if_the_chain_is_complete() {
     assert_eq!(world.in_force(), 2);
     assert!(
         world.notes().contains("version 4 of the roster is not in force")
-            && world.notes().contains("3.json is missing"),
+            && world.notes().contains("3.json of an earlier version is missing"),
         "{}",
         world.notes()
     );
@@ -950,7 +950,11 @@ fn a_person_cannot_have_the_name_of_a_token() {
         world.put_version(2, &envelope(&v2, &[&alice(), &bob()]));
         world.restart();
         assert_eq!(world.in_force(), 1);
-        assert!(world.notes().contains(&format!("the same name as its approver {name}")), "{}", world.notes());
+        assert!(
+            world.notes().contains(&format!("the same name as the approver {name} of the roster")),
+            "{}",
+            world.notes()
+        );
         // Nor one that has ended: what it proposed stays in the log under its name.
         world.control(&json!({"do": "token-revoke", "name": "reader"})).ok();
     }
