@@ -568,7 +568,9 @@ impl Proposals {
             StoredStatus::Expired => {
                 Err(Refusal::new(Code::Expired, "it has expired: propose it again").about(&row.core.id).into())
             }
-            StoredStatus::Denied => Err(Refusal::new(Code::Denied, "an approver denied it").about(&row.core.id).into()),
+            StoredStatus::Denied => {
+                Err(Refusal::new(Code::Denied, "an approver denied the run").about(&row.core.id).into())
+            }
             _ => Err(wrong_state(row).into()),
         }
     }

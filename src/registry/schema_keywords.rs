@@ -73,7 +73,13 @@ struct Checker<'p> {
 impl Checker<'_> {
     fn check_root(&mut self, schema: &Value) {
         if schema.get("type") != Some(&json!("object")) {
-            self.flaw(&[], false, "parameters are an object: write type: object with properties".to_owned());
+            self.flaw(
+                &[],
+                false,
+                "the schema of the parameters must be an object: write `type: object` and \
+                `properties`"
+                    .to_owned(),
+            );
             return;
         }
         self.check(schema, &mut Vec::new());
@@ -81,7 +87,10 @@ impl Checker<'_> {
         for name in schema["properties"].as_object().into_iter().flatten().map(|(name, _)| name) {
             let mapped = variable(name);
             if let Some((_, first)) = variables.iter().find(|(other, _)| *other == mapped) {
-                let message = format!("{name:?} and {first:?} both become {mapped}: rename one");
+                let message = format!(
+                    "{name:?} and {first:?} both become the variable {mapped}: rename one of the \
+                    two parameters"
+                );
                 self.flaw(&["properties", name], true, message);
             }
             variables.push((mapped, name));
@@ -90,7 +99,7 @@ impl Checker<'_> {
             self.flaw(
                 &["default"],
                 true,
-                "the parameters as a whole can't have a default: give each parameter its own".to_owned(),
+                "the parameters as a whole can't have a default: write a default for each parameter".to_owned(),
             );
         }
     }
@@ -104,7 +113,7 @@ impl Checker<'_> {
             return;
         }
         if path.len() > MAX_SCHEMA_DEPTH {
-            self.at(path, &[], false, "nested too deep: flatten it".to_owned());
+            self.at(path, &[], false, "the schema is nested too deep: reduce the nesting".to_owned());
             return;
         }
         let Value::Object(map) = schema else {
@@ -118,7 +127,9 @@ impl Checker<'_> {
                     path,
                     &["type"],
                     false,
-                    "a fraction is text here: write type: string with a pattern, or integer".to_owned(),
+                    "`type: number` is not supported: write `type: integer`, or `type: string` with a pattern for a \
+                     fraction"
+                        .to_owned(),
                 );
                 return;
             }
@@ -151,7 +162,15 @@ impl Checker<'_> {
             if let (Some(a), Some(b)) = (map.get(low).and_then(Value::as_i64), map.get(high).and_then(Value::as_i64))
                 && a > b
             {
-                self.at(path, &[high], false, format!("`{high}` is below `{low}`: no value fits"));
+                self.at(
+                    path,
+                    &[high],
+                    false,
+                    format!(
+                        "`{high}` is below `{low}`, so no value fits: correct one of \
+                    the two"
+                    ),
+                );
             }
         }
     }
@@ -171,7 +190,7 @@ impl Checker<'_> {
                 return;
             }
             "$ref" => {
-                self.at(path, &[keyword], true, "`$ref` is not read: write the schema out".to_owned());
+                self.at(path, &[keyword], true, "`$ref` is not supported: write the schema itself".to_owned());
                 return;
             }
             "enum" => return self.check_enum(value, kind, map, path),
@@ -193,7 +212,7 @@ impl Checker<'_> {
                 path,
                 &[keyword],
                 true,
-                format!("`{keyword}` has no effect on {kind}: it is for {of_kind}, remove it"),
+                format!("`{keyword}` is only for {of_kind} and has no effect on {kind}: remove `{keyword}`"),
             );
             return;
         }
@@ -221,7 +240,7 @@ impl Checker<'_> {
                     path,
                     &[keyword],
                     false,
-                    "`additionalProperties` is always false here: leave it out".to_owned(),
+                    "`additionalProperties` is always false: remove `additionalProperties`".to_owned(),
                 );
             }
             "items" => {
@@ -271,7 +290,7 @@ impl Checker<'_> {
                     self.at(path, &place, false, yaml::unknown("parameter in `required`", name, &known));
                 }
                 Some(_) if names[..index].contains(name) => {
-                    self.at(path, &place, false, format!("{name} occurs twice: name each once"));
+                    self.at(path, &place, false, format!("{name} occurs twice: name each parameter once"));
                 }
                 Some(_) => {}
             }
@@ -302,12 +321,20 @@ impl Checker<'_> {
             _ => value.is_object(),
         };
         if !fits {
-            self.at(path, place, false, format!("this value is not of type {kind}: quote it or change it"));
+            self.at(
+                path,
+                place,
+                false,
+                format!(
+                    "this value does not have the type {kind}: put the value in quotes, \
+                or correct the value"
+                ),
+            );
         }
         let dash = value.as_str().is_some_and(|text| text.starts_with('-'));
         if dash && map.get("x-leading-dash") != Some(&Value::Bool(true)) {
-            let message =
-                "this value begins with `-` and would be refused: add `x-leading-dash: true` if the script can take it";
+            let message = "this value begins with `-` and would be refused: add `x-leading-dash: true` if the script can \
+                 handle such a value";
             self.at(path, place, false, message.to_owned());
         }
     }

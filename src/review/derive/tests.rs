@@ -82,7 +82,7 @@ fn an_authorization_with_a_contradiction_fails_the_review_and_the_check_is_named
         (
             // The sealed lists can't remove a permission that the approvers must sign, because only the boundary
             // seals these lists.
-            "the boundary's built-in lists are not those of this program",
+            "the built-in lists of the boundary differ from the lists of this program",
             ReviewCase {
                 policy: json!({"version": 1, "default": {"run": {"allow": ["set"]}, "approvals": {"required": 1, "from": ["ops"]}}}),
                 builtins: br#"{"run":{"allow":["systemctl"]},"version":1}"#.to_vec(),

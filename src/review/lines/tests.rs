@@ -121,7 +121,7 @@ fn many_parameters_get_one_row_each_and_a_remark_names_the_parameters_without_a_
     let screen = painted(&sources, 80, false);
     assert_eq!(rows(&screen), 12, "{screen}");
     assert!(
-        below_the_script(&screen).iter().any(|line| line.trim() == "and 2 more, whole above the script"),
+        below_the_script(&screen).iter().any(|line| line.trim() == "and 2 more, in full above the script"),
         "{screen}"
     );
     let [(RemarkSeverity::LongValue, remark)] = &remarks(&sources)[..] else { panic!("{:?}", remarks(&sources)) };

@@ -16,18 +16,18 @@ fn a_profile_is_described_by_its_weakest_possible_effect() {
     let said = words(&strict);
     assert!(
         said.contains("/proc: only its own processes\n")
-            && said.contains("of disk in all: 1 GiB; 64 MiB more in /dev/shm\n"),
+            && said.contains("for all files: 1 GiB; 64 MiB more in /dev/shm\n"),
         "{said}"
     );
     let live = Profile { workdir: Workdir::InPlace, write: vec!["/srv/app".into()], ..strict.clone() };
     let said = words(&live);
-    assert!(said.contains("of disk in all: what the host has: nothing bounds a live tree"), "{said}");
+    assert!(said.contains("for all files: as much as the host has, because nothing limits a live tree"), "{said}");
     let poor = Profile { require: vec![Layer::Landlock], ..strict.clone() };
     let said = words(&poor);
     for weaker in [
-        "1 GiB, without namespaces what the host has",
+        "1 GiB, but without namespaces as much as the host has",
         "without namespaces and Landlock all processes of the host",
-        "processes: 100, without namespaces and a control group only where it has an id of its own",
+        "processes: 100, and if the run has no namespaces and no control group, only if the run has its own user id",
     ] {
         assert!(said.contains(weaker), "{weaker}: {said}");
     }
