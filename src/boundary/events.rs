@@ -20,7 +20,8 @@ use crate::record::code::Code;
 use crate::record::ident::ProposalId;
 use crate::record::receipt::Receipt;
 use crate::record::stream_name::StreamName;
-use crate::store::message::{Proposal, StoredStatus};
+use crate::store::stored_proposal::Proposal;
+use crate::store::stored_status::StoredStatus;
 
 /// Interval between two checks of the proposal's state, in the time after the nonce is spent and before the recording
 /// begins. The checks are needed because a reader could miss a change in this time.

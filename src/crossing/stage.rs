@@ -58,7 +58,7 @@ use crate::record::token::Scope;
 use crate::record::validity::Timestamp;
 use crate::sandbox::profile_check::Prepared;
 use crate::sandbox::{Plan, Report};
-use crate::store::message;
+use crate::store::stored_run::{SpentNonce, Window};
 
 /// The input of a crossing, which is an envelope and the name of its sender.
 #[derive(Debug, Clone)]
@@ -164,15 +164,11 @@ pub(super) struct CheckResults {
 pub struct Admitted {
     verified: VerifiedRequest,
     answers: CheckResults,
-    window: crate::store::message::Window,
+    window: Window,
 }
 
 impl Admitted {
-    pub(super) const fn new(
-        verified: VerifiedRequest,
-        answers: CheckResults,
-        window: crate::store::message::Window,
-    ) -> Self {
+    pub(super) const fn new(verified: VerifiedRequest, answers: CheckResults, window: Window) -> Self {
         Self { verified, answers, window }
     }
 
@@ -188,7 +184,7 @@ impl Admitted {
         self.verified.version
     }
 
-    pub(super) const fn window(&self) -> crate::store::message::Window {
+    pub(super) const fn window(&self) -> Window {
         self.window
     }
 
@@ -222,7 +218,7 @@ impl Admitted {
 #[must_use]
 pub struct Consumed {
     admitted: Admitted,
-    claim: message::SpentNonce,
+    claim: SpentNonce,
     basis: ReceiptBasis,
     room: Room,
 }
@@ -238,7 +234,7 @@ pub(super) struct ReceiptBasis {
 }
 
 impl Consumed {
-    pub(super) const fn new(admitted: Admitted, claim: message::SpentNonce, basis: ReceiptBasis, room: Room) -> Self {
+    pub(super) const fn new(admitted: Admitted, claim: SpentNonce, basis: ReceiptBasis, room: Room) -> Self {
         Self { admitted, claim, basis, room }
     }
 
@@ -246,7 +242,7 @@ impl Consumed {
         &self.admitted
     }
 
-    pub(super) const fn claim(&self) -> &message::SpentNonce {
+    pub(super) const fn claim(&self) -> &SpentNonce {
         &self.claim
     }
 
@@ -259,7 +255,7 @@ impl Consumed {
 
 /// The input of a receipt for a run that ended or that recovery found.
 pub(super) struct Closing {
-    pub(super) claim: message::SpentNonce,
+    pub(super) claim: SpentNonce,
     pub(super) basis: ReceiptBasis,
     /// The capacity that was reserved before the nonce was spent. The capacity is released when the receipt is durable.
     pub(super) room: Option<Room>,

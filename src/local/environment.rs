@@ -7,7 +7,7 @@
 use std::ffi::OsString;
 
 use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::screen::PrintableText;
+use crate::terminal::printable_text::PrintableText;
 
 /// Variables that are never inherited, even if the policy allows them. These variables make programs load or run
 /// other code, or this program sets them. In this list, a `*` at the end matches any text.

@@ -4,7 +4,8 @@
 use crate::policy::lists::word;
 use crate::policy::session::{AnswerChoice, plural};
 use crate::record::authorization::{Permission, PermissionKind, PermissionReason};
-use crate::terminal::screen::{LineTone, PrintableText, Screen};
+use crate::terminal::printable_text::PrintableText;
+use crate::terminal::screen::{LineTone, Screen};
 
 /// One question of the policy, with all places in the script that cause it.
 #[derive(Debug, Clone, PartialEq, Eq)]

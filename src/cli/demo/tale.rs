@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::terminal::exit::CommandFailure;
-use crate::terminal::screen::PrintableText;
+use crate::terminal::printable_text::PrintableText;
 use crate::terminal::streams::Terminal;
 
 /// The result of one line of the demo.
