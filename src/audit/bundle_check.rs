@@ -225,8 +225,8 @@ fn verify_parsed(
         let (seal_at, consumption_at, receipt_at) = (seal_at?, consumption_at?, receipt_at?);
         ensure(seal_at < consumption_at && consumption_at < receipt_at, || {
             format!(
-                "expected the order seal, consumption, receipt, but the seal is entry {seal_at}, the consumption \
-                entry {consumption_at} and the receipt entry {receipt_at}"
+                "expected the order seal, consumption, receipt, but the seal is entry {seal_at}, the consumption entry \
+                 {consumption_at} and the receipt entry {receipt_at}"
             )
         })?;
         let seal = sealed?.seal.predicate();
@@ -240,8 +240,7 @@ fn verify_parsed(
         Ok((
             (),
             format!(
-                "the seal is entry {seal_at}, the consumption entry {consumption_at}, the receipt entry \
-            {receipt_at}"
+                "the seal is entry {seal_at}, the consumption entry {consumption_at}, the receipt entry {receipt_at}"
             ),
         ))
     });

@@ -81,18 +81,10 @@ pub(crate) fn check_consumption(
         format!("item {} of the consumption does not spend the authorization in the receipt", named.item)
     })?;
     ensure(item.nonce == signed.nonce, || {
-        format!(
-            "item {} of the consumption does not spend the nonce of the \
-    authorization",
-            named.item
-        )
+        format!("item {} of the consumption does not spend the nonce of the authorization", named.item)
     })?;
     ensure(item.expires_at == signed.expires_at, || {
-        format!(
-            "item {} of the consumption has another end of validity \
-    than the authorization",
-            named.item
-        )
+        format!("item {} of the consumption has another end of validity than the authorization", named.item)
     })?;
     Ok(((), format!("item {} of entry {}, nonce {}", named.item, named.index, item.nonce)))
 }
@@ -245,8 +237,7 @@ pub(crate) fn check_counted(receipt: &Receipt) -> Result<((), String), CheckStop
         let is_empty = stream.sha256 == nothing.sha256 && stream.blake3 == nothing.blake3;
         ensure((stream.recorded == 0) == is_empty, || {
             format!(
-                "the receipt counts {} recorded bytes of {name}, but the digests of {name} contradict this \
-                number",
+                "the receipt counts {} recorded bytes of {name}, but the digests of {name} contradict this number",
                 stream.recorded
             )
         })?;
@@ -294,8 +285,8 @@ pub(crate) fn check_still_rostered(
         Ok(((), format!("all keys are in roster version {}, the newest known version", newest.version())))
     } else {
         Err(CheckStop::NotChecked(format!(
-            "roster version {} no longer has these keys: {}. Only the log can show whether the removal was before \
-             this run: run `countersign audit`",
+            "roster version {} no longer has these keys: {}. Only the log can show whether the removal was before this \
+             run: run `countersign audit`",
             newest.version(),
             gone.join(", ")
         )))

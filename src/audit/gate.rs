@@ -168,8 +168,8 @@ fn left_open(report: &BundleReport, demands: &GateRequirements, name: CheckName,
             ));
         }
         return unmet(format!(
-            "the seal of the run names roster version {}, but version {} is known, and only the log can show which \
-             of the two was in force at the run: run the step again, or give --allow-unchecked {name}",
+            "the seal of the run names roster version {}, but version {} is known, and only the log can show which of \
+             the two was in force at the run: run the step again, or give --allow-unchecked {name}",
             facts.roster.version, newest.version
         ));
     }
@@ -179,8 +179,8 @@ fn left_open(report: &BundleReport, demands: &GateRequirements, name: CheckName,
         && let Some(approved) = facts.and_then(|facts| facts.approved.as_ref())
     {
         return unmet(format!(
-            "not checked: {why}. To wait for a witness and get the bundle again, run `countersign wait {} --witness \
-             1 --bundle FILE`. If no witness will cosign, give --allow-unchecked {name}",
+            "not checked: {why}. To wait for a witness and get the bundle again, run `countersign wait {} --witness 1 \
+             --bundle FILE`. If no witness will cosign, give --allow-unchecked {name}",
             approved.receipt
         ));
     }
@@ -250,10 +250,9 @@ fn outcome(outcome: &Outcome, demands: &GateRequirements) -> Answer {
     let words = format!("{}{code}", outcome.status);
     match (outcome.status, demands.outcome) {
         (Status::Succeeded, _) => met(words),
-        (Status::Warned, OutcomeRequirement::SucceededOrWarned) => waived(format!(
-            "{words}: accepted by \
-        --allow-warned"
-        )),
+        (Status::Warned, OutcomeRequirement::SucceededOrWarned) => {
+            waived(format!("{words}: accepted by --allow-warned"))
+        }
         (Status::Warned, OutcomeRequirement::Succeeded) => {
             unmet(format!("{words}: the run succeeded with a warning; to accept this, give --allow-warned"))
         }
@@ -306,8 +305,8 @@ fn age(facts: &Facts, demands: &GateRequirements, now: Timestamp) -> Answer {
         format!("the run ended at {ended} ({ago})")
     } else {
         format!(
-            "the run ended at {ended} at the latest ({ago}), because of the signed window and time limit; the \
-             receipt states {stated}"
+            "the run ended at {ended} at the latest ({ago}), because of the signed window and time limit; the receipt \
+             states {stated}"
         )
     };
     match demands.age {

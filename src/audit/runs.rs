@@ -221,8 +221,7 @@ impl Runs {
             again.find(
                 FindingKind::SealInForce,
                 format!(
-                    "the receipt names the seal {}, but the run has the seal \
-            {}",
+                    "the receipt names the seal {}, but the run has the seal {}",
                     receipt.seal, open.in_force.digest
                 ),
             );
@@ -259,8 +258,7 @@ impl Runs {
         {
             again.find(
                 FindingKind::ReceiptSubjects,
-                "the subject of the receipt is not the authorization that the \
-            receipt contains",
+                "the subject of the receipt is not the authorization that the receipt contains",
             );
         }
         if !self.proposals.insert(signed.proposal.clone()) {
@@ -487,10 +485,7 @@ impl Again {
             if !same {
                 self.find(
                     FindingKind::Consumption,
-                    format!(
-                        "the {what} in the consumption differs from the \
-                authorization in the receipt"
-                    ),
+                    format!("the {what} in the consumption differs from the authorization in the receipt"),
                 );
             }
         }

@@ -187,11 +187,7 @@ impl Seals {
         if self.past_epochs.contains(&seal.epoch) {
             flaw(
                 FindingKind::Epoch,
-                format!(
-                    "the epoch {} was replaced earlier, but the seal puts this epoch into \
-                force again",
-                    seal.epoch
-                ),
+                format!("the epoch {} was replaced earlier, but the seal puts this epoch into force again", seal.epoch),
             );
         }
         let mut keys: Vec<_> = roster.boundary_keys(&seal.boundary.name).iter().map(SshKey::keyid).collect();
@@ -391,8 +387,7 @@ impl Rosters {
                     Err(error) => return Ok(Err(error.to_string())),
                     Ok(chain) if chain.last().digest() != seal.roster => {
                         return Ok(Err(format!(
-                            "the roster versions that the seal names do not end with the roster \
-                            {}",
+                            "the roster versions that the seal names do not end with the roster {}",
                             seal.roster
                         )));
                     }
@@ -552,10 +547,8 @@ fn read(
                 }
                 Err(error) => match in_part(&configuration) {
                     Some(part) => {
-                        let why = format!(
-                            "this version can't derive every profile from the sealed configuration \
-                            ({error})"
-                        );
+                        let why =
+                            format!("this version can't derive every profile from the sealed configuration ({error})");
                         (part, Some(why))
                     }
                     None => return Ok(Err(Unread::Refused(vec![format!("the sealed configuration: {error}")]))),

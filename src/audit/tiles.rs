@@ -96,10 +96,7 @@ fn compare(
         say(Finding::at(
             FindingKind::Tile,
             first,
-            format!(
-                "the hashes in the tile {path} differ from the hashes of \
-        the log's entries"
-            ),
+            format!("the hashes in the tile {path} differ from the hashes of the log's entries"),
         ));
     }
     Ok(())

@@ -85,8 +85,8 @@ impl ListedPattern {
                 // match nothing.
                 if let Some((_, rest)) = text.split_once("}/").filter(|(name, _)| ["{repo", "{tmp"].contains(name)) {
                     let message = format!(
-                        "a boundary has no directory {{repo}} or {{tmp}}, so the pattern would deny nothing: \
-                            write **/{rest}"
+                        "a boundary has no directory {{repo}} or {{tmp}}, so the pattern would deny nothing: write \
+                         **/{rest}"
                     );
                     return Err(PatternError::new(text, message));
                 }
@@ -96,8 +96,8 @@ impl ListedPattern {
                 if error.message.starts_with("the pattern is relative") {
                     PatternError::new(
                         text,
-                        "a relative path names a different program in each directory: write a path that begins with \
-                         / or {repo}/",
+                        "a relative path names a different program in each directory: write a path that begins with / \
+                         or {repo}/",
                     )
                 } else {
                     error

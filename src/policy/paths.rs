@@ -96,13 +96,9 @@ impl PathPattern {
             return match rest.strip_prefix('/') {
                 None if rest.is_empty() => Ok(Self { base, rest: None }),
                 None => Err(PatternError::new(text, format!("the slash after {name} is missing: write {name}/{rest}"))),
-                Some("") => Err(PatternError::new(
-                    text,
-                    format!(
-                        "the pattern ends with a slash: write {name} or \
-                    {name}/**"
-                    ),
-                )),
+                Some("") => {
+                    Err(PatternError::new(text, format!("the pattern ends with a slash: write {name} or {name}/**")))
+                }
                 Some(rest) => Self::below(text, base, rest),
             };
         }

@@ -168,9 +168,9 @@ fn translate(text: &str, dots: LeadingDots) -> Result<(Translated, usize), Strin
         return Err(format!("the pattern is longer than {MAX_PATTERN_BYTES} bytes: shorten the pattern"));
     }
     if text.starts_with('!') {
-        return Err("negation (a leading !) is not supported: use an allow list, a deny list or a later \
-            override"
-            .to_owned());
+        return Err(
+            "negation (a leading !) is not supported: use an allow list, a deny list or a later override".to_owned()
+        );
     }
     let chars: Vec<char> = text.chars().collect();
     let alternatives = expand(&chars)?;
@@ -251,8 +251,7 @@ fn sequence(chars: &[char], mut at: usize, depth: usize) -> Result<(Vec<Vec<Toke
                     .collect();
                 if ways.len() > MAX_ALTERNATIVES {
                     return Err(format!(
-                        "the braces make more than {MAX_ALTERNATIVES} alternatives: write several \
-                        patterns"
+                        "the braces make more than {MAX_ALTERNATIVES} alternatives: write several patterns"
                     ));
                 }
                 at = used;
@@ -288,9 +287,9 @@ fn braces(chars: &[char], at: usize, depth: usize) -> Result<(Vec<Vec<Token>>, u
         match chars.get(end) {
             Some(',') => begin = end + 1,
             Some(_) if alternatives == 1 => {
-                return Err("braces with one alternative are not supported: remove the braces, or write \\{ and \
-                    \\}"
-                .to_owned());
+                return Err(
+                    "braces with one alternative are not supported: remove the braces, or write \\{ and \\}".to_owned()
+                );
             }
             Some(_) => return Ok((inner, end + 1)),
             None => return Err("a `{` is not closed: write } or \\{".to_owned()),
@@ -319,9 +318,7 @@ fn class(chars: &[char], at: usize) -> Result<(Token, usize), String> {
                 return Err("POSIX classes ([:alpha:]) are not supported: write the range, for example a-z".to_owned());
             }
             Some('/') => {
-                return Err("a class can't match the slash between segments: remove the / from the \
-                class"
-                    .to_owned());
+                return Err("a class can't match the slash between segments: remove the / from the class".to_owned());
             }
             Some('\\') => {
                 let escaped = *chars.get(inside + 1).ok_or("the pattern ends with a single backslash: write \\\\")?;
@@ -373,9 +370,9 @@ fn path_regex(tokens: &[Token], dots: LeadingDots) -> Result<String, String> {
     let last = segments.len() - 1;
     for (index, segment) in segments.iter().enumerate() {
         if segment.is_empty() {
-            return Err("the pattern has an empty segment (a leading, trailing or double slash): remove the \
-                slash"
-                .to_owned());
+            return Err(
+                "the pattern has an empty segment (a leading, trailing or double slash): remove the slash".to_owned()
+            );
         }
         if [&[Token::Literal('.')][..], &[Token::Literal('.'), Token::Literal('.')][..]].contains(segment) {
             return Err("the pattern has a segment `.` or `..`: write the path without this segment".to_owned());
@@ -462,7 +459,7 @@ fn class_regex(set: &str, negated: bool, without_dot: bool) -> String {
 }
 
 const BESIDE_BRACES: &str = "programs disagree about the meaning of ** in or next to braces: write one pattern for \
-    each alternative";
+                             each alternative";
 /// Regex for a segment that does not begin with a dot. The regex matches bytes instead of characters, because the
 /// compiled program is then much smaller. A match does not end inside of a character, because the next part of a
 /// pattern begins with the first byte of a character.

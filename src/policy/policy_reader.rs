@@ -146,11 +146,9 @@ impl Reader {
         tree.closed_map("a policy", &["version", "extends", "default", "overrides", "grants"], &[], &mut self.flaws);
         match tree.value("version") {
             Some(YamlNode { kind: YamlKind::Integer(1), .. }) => {}
-            Some(other) => self.flaw(
-                other,
-                "this program version supports only policies with `version: 1`: write \
-                version: 1",
-            ),
+            Some(other) => {
+                self.flaw(other, "this program version supports only policies with `version: 1`: write version: 1")
+            }
             None if matches!(tree.kind, YamlKind::Map(_)) => {
                 self.flaw(tree, "the version is missing: write version: 1")
             }
@@ -190,11 +188,7 @@ impl Reader {
         if items.len() > most {
             self.flaw(
                 node,
-                &format!(
-                    "`{name}` has {} entries, but at most {most} are allowed: combine some \
-                entries",
-                    items.len()
-                ),
+                &format!("`{name}` has {} entries, but at most {most} are allowed: combine some entries", items.len()),
             );
             return None;
         }
@@ -213,15 +207,13 @@ impl Reader {
             }
             None => self.flaw(
                 node,
-                "the override has no `runbook`: name the runbooks of the override, for example \
-                \"deploy/**\"",
+                "the override has no `runbook`: name the runbooks of the override, for example \"deploy/**\"",
             ),
         }
         if rule == PolicyRule::default() && node.entries().len() == 1 && !runbook.is_empty() {
             self.flaw(
                 node,
-                "this override has no effect: add `mode`, `run`, `approvals` or another rule, or remove \
-                the override",
+                "this override has no effect: add `mode`, `run`, `approvals` or another rule, or remove the override",
             );
         }
         let PolicyRule { mode, run, read, write, env, approvals, sandbox } = rule;
@@ -254,8 +246,8 @@ impl Reader {
             Some((at, "session")) => {
                 self.flaw(
                     at,
-                    "a grant for one session can't be in a file, because such a grant is only in memory: write \
-                     scope: permanent, or remove the grant",
+                    "a grant for one session can't be in a file, because such a grant is only in memory: write scope: \
+                     permanent, or remove the grant",
                 );
             }
             Some((at, other)) => self.flaw(at, &yaml::unknown("scope", other, &["permanent"])),
@@ -265,8 +257,7 @@ impl Reader {
             if !is_time(text) {
                 self.flaw(
                     at,
-                    "`grantedAt` is not a time: write a time such as 2026-01-31T12:00:00Z, or remove \
-                    `grantedAt`",
+                    "`grantedAt` is not a time: write a time such as 2026-01-31T12:00:00Z, or remove `grantedAt`",
                 );
             }
             Some(text.to_owned())

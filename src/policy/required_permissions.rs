@@ -89,8 +89,8 @@ impl fmt::Display for PolicyDenied {
             ),
             Self::NothingAllowed { mode } => write!(
                 f,
-                "policy denies every step here, and no signature can allow one: the mode is deny ({mode}), and no \
-                 list or grant allows a command; in the policy, allow the commands of the step"
+                "policy denies every step here, and no signature can allow one: the mode is deny ({mode}), and no list \
+                 or grant allows a command; in the policy, allow the commands of the step"
             ),
             Self::TooMany { questions } => write!(
                 f,
@@ -266,8 +266,8 @@ fn order(permission: &Permission) -> Vec<u8> {
     canonical::canonical_of(permission).unwrap_or_default()
 }
 
-const SHEBANG: &str = "the first line of the script (`#!`) names another program than the step's interpreter: name the interpreter \
-     there, or remove the line";
+const SHEBANG: &str = "the first line of the script (`#!`) names another program than the step's interpreter: name the \
+                       interpreter there, or remove the line";
 /// Maximum number of denied commands, paths and variables in a message.
 pub const MAX_SHOWN: usize = 8;
 

@@ -73,7 +73,7 @@ codes! {
     PolicyDenied = "policy-denied", "policy denies this step";
     /// Policy asks more than was signed.
     ContextChanged = "context-changed", "the current requirements of policy and sandbox differ from the signed \
-        requirements";
+                                         requirements";
     /// The session moved on.
     SessionStale = "session-stale", "the session has changed since the statement was made";
     /// The grant is used up.

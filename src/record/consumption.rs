@@ -76,8 +76,7 @@ impl Predicate for Consumption {
             if self.spent[..at].iter().any(|before| before.nonce == spent.nonce) {
                 return Err(Malformed::at(
                     format!("/predicate/spent/{at}/nonce"),
-                    "this value is spent twice in one \
-                    consumption",
+                    "this value is spent twice in one consumption",
                 ));
             }
             if self.spent[..at].iter().any(|before| before.authorization == spent.authorization) {
@@ -92,10 +91,8 @@ impl Predicate for Consumption {
         for (at, item) in statement["predicate"]["spent"].as_array().into_iter().flatten().enumerate() {
             for (one, other) in [("grant", "use"), ("use", "grant")] {
                 if item.get(one).is_some() && item.get(other).is_none() {
-                    let message = format!(
-                        "the item has `{one}` without `{other}`: give both fields, or leave both \
-                        out"
-                    );
+                    let message =
+                        format!("the item has `{one}` without `{other}`: give both fields, or leave both out");
                     return Err(Malformed::at(format!("/predicate/spent/{at}/{one}"), message));
                 }
             }

@@ -38,8 +38,7 @@ pub(super) fn network(node: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> Option<Decl
         if matches!(node.kind, YamlKind::Map(_)) {
             flaws.push(YamlFlaw::new(
                 node.place,
-                "`network` names no host: write `none`, `host`, or `allow` with a \
-                list of name:port",
+                "`network` names no host: write `none`, `host`, or `allow` with a list of name:port",
             ));
         }
         return None;

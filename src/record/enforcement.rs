@@ -275,11 +275,9 @@ impl LimitFacts {
                 && !text.starts_with('-')
         };
         match kinds.iter().position(|kind| !is_kind(kind)) {
-            Some(at) => Err(Malformed::at(
-                format!("{AT}/{at}"),
-                "each kind must have 1 to 32 lower-case letters and \
-                hyphens",
-            )),
+            Some(at) => {
+                Err(Malformed::at(format!("{AT}/{at}"), "each kind must have 1 to 32 lower-case letters and hyphens"))
+            }
             None => Ok(()),
         }
     }

@@ -159,8 +159,7 @@ impl Predicate for Grant {
         if self.issued_at > self.not_before || self.not_before >= self.expires_at {
             return Err(Malformed::at(
                 "/predicate/expires_at",
-                "the times must be in the order issued_at, not_before, \
-                expires_at",
+                "the times must be in the order issued_at, not_before, expires_at",
             ));
         }
         if self.expires_at.unix().abs_diff(self.issued_at.unix()) > MAX_GRANT_S {

@@ -51,8 +51,7 @@ pub fn check_path(text: &str) -> Result<(), String> {
     }
     if let Some(own) = OWN.into_iter().find(|own| text != "/tmp" && is_at_or_below(own, text)) {
         return refuse(format!(
-            "would cover {own}, and each run has its own {own}: name only the paths that the step \
-            needs"
+            "would cover {own}, and each run has its own {own}: name only the paths that the step needs"
         ));
     }
     if is_at_or_below(text, "/var/tmp") {
@@ -60,8 +59,7 @@ pub fn check_path(text: &str) -> Result<(), String> {
     }
     if ["/tmp", "/etc"].contains(&text) {
         return refuse(
-            "can't be given as a whole, because each run gets its own: name the paths below that the step \
-            needs"
+            "can't be given as a whole, because each run gets its own: name the paths below that the step needs"
                 .to_owned(),
         );
     }
@@ -168,7 +166,7 @@ pub fn check_user(text: &str) -> Result<(), String> {
         && text.bytes().next().is_some_and(first)
         && text.bytes().all(|c| first(c) || c.is_ascii_digit() || c == b'-' || c == b'.');
     if text == "root" {
-        Err("no step can run as root: name another user".to_owned())
+        Err("no step runs as root: name another user".to_owned())
     } else if text == ISOLATED || !ok {
         Err(format!("{:?} is not the name of a user: use lower-case letters, digits and _ - .", shortened(text)))
     } else {

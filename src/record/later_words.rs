@@ -90,8 +90,8 @@ text_type!(
     RelativePath,
     "^(?!\\.{1,2}(?:/|$))(?!.*/\\.{1,2}(?:/|$))[^/\\u0000-\\u001f\\u007f-\\u009f]+(?:/[^/\\u0000-\\u001f\\u007f-\\u009f]+)*$",
     1..=1024,
-    "a relative path of at most 1,024 bytes without control characters: each segment has 1 to 255 bytes and is not \
-     `.` or `..`",
+    "a relative path of at most 1,024 bytes without control characters: each segment has 1 to 255 bytes and is not `.` \
+     or `..`",
     is_relative
 );
 text_type!(
@@ -99,8 +99,8 @@ text_type!(
     HostPath,
     "^(?!.*/\\.{1,2}(?:/|$))(?:/[^/\\u0000-\\u001f\\u007f-\\u009f]+)+$",
     2..=1024,
-    "a path of the host that begins with /: at most 1,024 bytes, without control characters and without a segment \
-     `.` or `..`",
+    "a path of the host that begins with /: at most 1,024 bytes, without control characters and without a segment `.` \
+     or `..`",
     |text| text.len() <= 1024 && text.strip_prefix('/').is_some_and(is_relative)
 );
 text_type!(

@@ -421,8 +421,7 @@ impl Predicate for Receipt {
             return Err(Malformed::too_large(
                 "/predicate",
                 format!(
-                    "the receipt has {rest} bytes besides the authorization, but at most {MAX_REST_BYTES} are \
-                    allowed"
+                    "the receipt has {rest} bytes besides the authorization, but at most {MAX_REST_BYTES} are allowed"
                 ),
             ));
         }

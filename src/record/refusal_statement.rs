@@ -100,8 +100,7 @@ impl Predicate for RefusalStatement {
                 if counts.values().any(|count| *count == 0) {
                     Err(Malformed::at(
                         "/predicate/counts",
-                        "a count must be above 0: leave out the codes that did \
-                        not occur",
+                        "a count must be above 0: leave out the codes that did not occur",
                     ))
                 } else if counts_digest(counts)?.as_bytes() == &input {
                     Ok(())

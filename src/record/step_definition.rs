@@ -150,8 +150,7 @@ impl StepDefinition {
             if self.sandbox.off_reason.is_some() {
                 return Err(Malformed::at(
                     "/step/programs",
-                    "`programs` has no effect with sandbox=off: remove one of \
-                    the two",
+                    "`programs` has no effect with sandbox=off: remove one of the two",
                 ));
             }
         }
@@ -171,7 +170,7 @@ fn secrets_in(schema: &Value, pointer: &str, above: bool, found: &mut Vec<String
         let pointer = format!("{pointer}/x-secret");
         if *secret != Value::Bool(true) || schema["type"] != "string" || given || schema.get("pattern").is_some() {
             let message = "`x-secret` must be true. Only a string without `pattern` can be secret, and neither its \
-                schema nor an enclosing schema may have `const`, `default` or `enum`";
+                           schema nor an enclosing schema may have `const`, `default` or `enum`";
             return Err(Malformed::at(pointer, message));
         }
         found.push(pointer);
@@ -371,8 +370,8 @@ impl Approvals {
             Some(format!("`each` asks for {named} groups: name at most {MAX_EACH_GROUPS}"))
         } else if places > MAX_SIGNATURES as u64 {
             Some(format!(
-                "the rule requires {places} signatures, but an authorization can have at most \
-                {MAX_SIGNATURES}: require fewer"
+                "the rule requires {places} signatures, but an authorization can have at most {MAX_SIGNATURES}: \
+                 require fewer"
             ))
         } else {
             None

@@ -239,27 +239,23 @@ impl fmt::Display for WindowError {
                 let by = if *by_policy { "policy allows" } else { "the maximum is" };
                 write!(
                     f,
-                    "the authorization is valid for {seconds} seconds, but {by} {allowed}; propose again with \
-                    a shorter window"
+                    "the authorization is valid for {seconds} seconds, but {by} {allowed}; propose again with a \
+                     shorter window"
                 )
             }
-            Self::Expired { until, at } => write!(
-                f,
-                "the authorization expired at {until}, and the time now is \
-            {at}; propose again"
-            ),
+            Self::Expired { until, at } => {
+                write!(f, "the authorization expired at {until}, and the time now is {at}; propose again")
+            }
             Self::IssuedLater { issued, at } => {
                 write!(
                     f,
-                    "the authorization was issued at {issued}, but the clock of this machine shows {at}; \
-                    correct the clocks"
+                    "the authorization was issued at {issued}, but the clock of this machine shows {at}; correct the \
+                     clocks"
                 )
             }
-            Self::NotYet { from, at } => write!(
-                f,
-                "the authorization is not valid before {from}, and the time now \
-                is {at}; wait until {from}"
-            ),
+            Self::NotYet { from, at } => {
+                write!(f, "the authorization is not valid before {from}, and the time now is {at}; wait until {from}")
+            }
         }
     }
 }

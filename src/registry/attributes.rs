@@ -85,8 +85,7 @@ pub(crate) fn read(info: &str, place: TextPlace, flaws: &mut Vec<YamlFlaw>) -> O
     if id.is_none() {
         flaws.push(YamlFlaw::new(
             at(open),
-            "the block has attributes of a step but no id: add #name, or remove the \
-            attributes",
+            "the block has attributes of a step but no id: add #name, or remove the attributes",
         ));
     }
     Some(FenceInfo { language, id: id?, attributes })
@@ -278,7 +277,7 @@ mod tests {
             ("bash {#a", "1:12: the braces"),
             ("bash {#a} x", "1:13: remove the text after the closing brace"),
             ("bash {#}", "1:"),
-            ("bash {#a #b}", "1:14: a second id"),
+            ("bash {#a #b}", "1:14: the step has a second id"),
             ("bash {#a timeout}", "1:13: \"timeout\" has no value"),
             ("bash {#a =x}", "1:13: an attribute is missing"),
             ("bash {#a title=\"x}", "1:19: the quote"),

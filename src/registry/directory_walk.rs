@@ -49,10 +49,7 @@ impl RunbookDirectoryWalk {
             Err(error) => {
                 return self.refuse(
                     relative,
-                    format!(
-                        "the directory can't be read ({error}): repair or remove the \
-                    directory"
-                    ),
+                    format!("the directory can't be read ({error}): repair or remove the directory"),
                 );
             }
         };
@@ -62,10 +59,7 @@ impl RunbookDirectoryWalk {
                 Err(error) => {
                     self.refuse(
                         relative,
-                        format!(
-                            "the directory can't be read ({error}): repair or remove the \
-                        directory"
-                        ),
+                        format!("the directory can't be read ({error}): repair or remove the directory"),
                     );
                     continue;
                 }
@@ -87,10 +81,7 @@ impl RunbookDirectoryWalk {
                 if is_runbook || is_link {
                     self.refuse(
                         relative,
-                        format!(
-                            "the path can't be read ({error}): repair or remove the file or \
-                        link"
-                        ),
+                        format!("the path can't be read ({error}): repair or remove the file or link"),
                     );
                 }
                 return;
@@ -99,8 +90,7 @@ impl RunbookDirectoryWalk {
         if !real.starts_with(&self.root) {
             return self.refuse(
                 relative,
-                "the link points out of the runbook directory: copy the file or directory to this \
-                    place instead"
+                "the link points out of the runbook directory: copy the file or directory to this place instead"
                     .to_owned(),
             );
         }
@@ -119,10 +109,7 @@ impl RunbookDirectoryWalk {
             if above.len() >= MAX_DEPTH {
                 return self.refuse(
                     relative,
-                    format!(
-                        "directories are nested deeper than {MAX_DEPTH} levels: reduce \
-                    the nesting"
-                    ),
+                    format!("directories are nested deeper than {MAX_DEPTH} levels: reduce the nesting"),
                 );
             }
             above.push(real.clone());
@@ -166,17 +153,13 @@ pub(super) fn read_file(relative: &str, path: &Path) -> Result<Vec<(TextPlace, S
     if relative.ends_with(".mdx") || relative.ends_with(".runbook.md") {
         let format = if relative.ends_with(".mdx") { "gruntwork" } else { "rundown" };
         return Err(flaw(format!(
-            "{format} runbooks are not supported by this version: remove the file, or move the file out of the \
-             runbook directories"
+            "{format} runbooks are not supported by this version: remove the file, or move the file out of the runbook \
+             directories"
         )));
     }
     let too_large = || flaw(format!("the file is larger than {MAX_FILE_BYTES} bytes: split the file"));
-    let unreadable = |error: std::io::Error| {
-        flaw(format!(
-            "the file can't be read ({error}): repair or remove the \
-    file"
-        ))
-    };
+    let unreadable =
+        |error: std::io::Error| flaw(format!("the file can't be read ({error}): repair or remove the file"));
     if fs::metadata(path).map_err(unreadable)?.len() > MAX_FILE_BYTES {
         return Err(too_large());
     }

@@ -79,8 +79,7 @@ pub(crate) fn read(tree: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> FrontMatter {
             "countersign" if value.kind != YamlKind::Integer(1) => {
                 flaws.push(YamlFlaw::new(
                     value.place,
-                    "this program version supports only `countersign: 1`: write \
-                        countersign: 1",
+                    "this program version supports only `countersign: 1`: write countersign: 1",
                 ));
             }
             "title" => {
@@ -145,8 +144,8 @@ pub(crate) fn title(text: &str) -> Result<String, String> {
         Err("the title is empty: write a title, or remove `title`".to_owned())
     } else if text.len() > MAX_TITLE_BYTES || text.chars().any(char::is_control) {
         Err(format!(
-            "the title must be one line of at most {MAX_TITLE_BYTES} bytes without control characters: \
-            shorten the title"
+            "the title must be one line of at most {MAX_TITLE_BYTES} bytes without control characters: shorten the \
+             title"
         ))
     } else {
         Ok(text.trim().to_owned())

@@ -52,8 +52,8 @@ pub fn read(text: &str, path: &str) -> Result<Option<Vec<FoundStep>>, Vec<YamlFl
     };
     if format!("{path}:x").parse::<StepRef>().is_err() {
         let message = format!(
-            "{path:?} can't be part of a step reference: rename the file; use letters, digits and . _ -, at \
-                most 255 bytes"
+            "{path:?} can't be part of a step reference: rename the file; use letters, digits and . _ -, at most 255 \
+             bytes"
         );
         flaws.push(YamlFlaw::new(TextPlace { line: 1, column: 1 }, message));
         return Err(flaws);
@@ -71,7 +71,7 @@ pub fn read(text: &str, path: &str) -> Result<Option<Vec<FoundStep>>, Vec<YamlFl
     }
     if !has_step && flaws.is_empty() {
         let message = "the file has no step: add an id to a fenced block, for example ```bash {#name}, or remove the \
-            front matter";
+                       front matter";
         flaws.push(YamlFlaw::new(TextPlace { line: 1, column: 1 }, message));
     }
     if flaws.is_empty() { Ok(Some(found)) } else { Err(flaws) }
@@ -222,8 +222,8 @@ fn chosen(text: &str, known: &[&str]) -> Result<Vec<String>, String> {
         if !known.contains(&name) {
             return Err(if known.is_empty() {
                 format!(
-                    "the front matter declares no `params`, so the step can't use {name:?}: declare the \
-                    parameter in the front matter"
+                    "the front matter declares no `params`, so the step can't use {name:?}: declare the parameter in \
+                     the front matter"
                 )
             } else {
                 unknown("parameter", name, known)
@@ -354,8 +354,7 @@ fn front_matter<'a>(text: &'a str, flaws: &mut Vec<YamlFlaw>) -> Option<(&'a str
     if end.is_none() {
         flaws.push(YamlFlaw::new(
             start,
-            "the front matter is not closed: write --- on a separate line below the \
-            front matter",
+            "the front matter is not closed: write --- on a separate line below the front matter",
         ));
     }
     Some((yaml, end.map_or(text.len(), |(_, body)| offset + body)))

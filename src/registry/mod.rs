@@ -148,8 +148,7 @@ impl Registry {
             if let Some((file, at)) = places.get(&reference) {
                 let first = format!("{file}:{}:{}", at.line, at.column);
                 refuse(format!(
-                    "the step {reference} already exists at {first}: change the id of one of the two \
-                    steps"
+                    "the step {reference} already exists at {first}: change the id of one of the two steps"
                 ));
                 continue;
             }

@@ -66,7 +66,7 @@ fn check_text(pattern: &str) -> Result<(), String> {
             '\\' => {
                 if chars.get(at + 1).is_some_and(|c| c.is_ascii_digit() || *c == 'k') && !in_class {
                     return Err("the linear-time engine does not support back-references: write the pattern without \
-                         back-references"
+                                back-references"
                         .to_owned());
                 }
                 if chars.get(at + 1) == Some(&'a') && !in_class {
@@ -77,9 +77,7 @@ fn check_text(pattern: &str) -> Result<(), String> {
             // Regex engines disagree about nested classes, POSIX classes and set operations, so these characters are
             // refused inside brackets.
             '[' if in_class => {
-                return Err("engines disagree about the meaning of [ inside brackets: write \
-                \\["
-                .to_owned());
+                return Err("engines disagree about the meaning of [ inside brackets: write \\[".to_owned());
             }
             c @ ('&' | '-' | '~') if in_class && chars.get(at + 1) == Some(&c) => {
                 return Err(format!("engines disagree about the meaning of {c}{c} inside brackets: write \\{c}"));
@@ -97,14 +95,16 @@ fn check_text(pattern: &str) -> Result<(), String> {
                     match (chars.get(at + 2), chars.get(at + 3)) {
                         (Some(':'), _) => {}
                         (Some('=' | '!'), _) | (Some('<'), Some('=' | '!')) => {
-                            return Err("the linear-time engine does not support look-around: write the pattern \
-                                without look-around"
-                                .to_owned());
+                            return Err(
+                                "the linear-time engine does not support look-around: write the pattern without \
+                                        look-around"
+                                    .to_owned(),
+                            );
                         }
                         _ => {
-                            return Err("only plain groups, ( and (?:, are supported: remove flags and \
-                            names"
-                                .to_owned());
+                            return Err(
+                                "only plain groups, ( and (?:, are supported: remove flags and names".to_owned()
+                            );
                         }
                     }
                 }

@@ -210,8 +210,7 @@ fn check_plain(value: &Value, path: &mut Vec<String>, errors: &mut Vec<Parameter
         Value::String(text) if text.contains('\0') => {
             refuse(
                 path,
-                "the text contains a NUL character, which an environment variable can't contain: remove the \
-                character",
+                "the text contains a NUL character, which an environment variable can't contain: remove the character",
             );
         }
         Value::Number(number) if number.as_i64().is_none_or(|number| number.unsigned_abs() > MAX_INTEGER) => {
@@ -244,8 +243,8 @@ fn check_dashes(schema: &Value, value: &Value, path: &mut Vec<String>, errors: &
         Value::String(text) if text.starts_with('-') && schema.get("x-leading-dash") != Some(&Value::Bool(true)) => {
             errors.push(ParameterError {
                 pointer: pointer(path),
-                message: "the text begins with `-`, so a program could use the text as an option: remove the dash, \
-                    or write `x-leading-dash: true` in the runbook"
+                message: "the text begins with `-`, so a program could use the text as an option: remove the dash, or \
+                          write `x-leading-dash: true` in the runbook"
                     .to_owned(),
             });
         }

@@ -254,7 +254,7 @@ fn every_error_of_a_file_has_its_place() {
         ),
         (
             "---\ncountersign: 1\nparams:\n  host: {type: integer, default: x}\n---\n".to_owned(),
-            "a.md:4:34: the default is not valid",
+            "a.md:4:34: the default does not fit",
         ),
         (
             "---\ncountersign: 1\nparams:\n  a-b: {type: string}\n  a_b: {type: string}\n---\n".to_owned(),

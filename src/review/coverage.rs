@@ -79,18 +79,15 @@ impl<'f> EqualValues<'f> {
         let signed = &self.found.statement.as_ref()?.predicate;
         let Some(inner) = path.strip_prefix(".predicate.") else {
             let follows = self.expected.get(path) == Some(value);
-            return follows.then_some(FieldReason::Equals(
-                "the value that follows from the other fields and the \
-            format",
-            ));
+            return follows
+                .then_some(FieldReason::Equals("the value that follows from the other fields and the format"));
         };
         let rests_on =
             |holds: bool, what| Some(if holds { FieldReason::Equals(what) } else { FieldReason::Open(what) });
         match inner {
             "boundary.id" | "boundary.epoch" => rests_on(
                 self.found.holds(SEALED),
-                "the value in the seal, which a key of the boundary in the roster \
-                    signed",
+                "the value in the seal, which a key of the boundary in the roster signed",
             ),
             "step.digest" => rests_on(self.found.definition.is_some(), "the digest of the definition"),
             "rendered" => rests_on(self.found.holds(SCRIPT_DIGEST), "the digest of the script"),

@@ -135,10 +135,7 @@ impl Derived {
             Err(error) => {
                 self.note(
                     IS_SIGNED,
-                    ReviewFinding::Fails(format!(
-                        "the boundary gave no valid step definition: \
-                {error}"
-                    )),
+                    ReviewFinding::Fails(format!("the boundary gave no valid step definition: {error}")),
                 );
                 return;
             }
@@ -212,8 +209,7 @@ impl Derived {
             ReviewFinding::Fails(format!("the seal belongs to boundary {} {id}", seal.boundary.name))
         } else if seal.epoch != signed.boundary.epoch {
             ReviewFinding::Fails(
-                "the epoch of the seal in force is not the epoch of this authorization, so this \
-                authorization is void"
+                "the epoch of the seal in force is not the epoch of this authorization, so this authorization is void"
                     .to_owned(),
             )
         } else {
@@ -240,8 +236,7 @@ impl Derived {
                 )),
                 (Some(_), None) => unknown("there is no seal to compare with the roster"),
                 (None, _) => unknown(
-                    "you trust no roster for this boundary, so all results below depend on \
-                    statements of the boundary",
+                    "you trust no roster for this boundary, so all results below depend on statements of the boundary",
                 ),
             },
         );
@@ -279,8 +274,7 @@ impl Derived {
                 .and_then(|value| Builtins::from_sealed(&value).map_err(|errors| join(&errors)))
                 .map_err(|error| {
                     unknown(&format!(
-                        "the built-in lists can't be used: {error}; review with the \
-                    program version of the boundary"
+                        "the built-in lists can't be used: {error}; review with the program version of the boundary"
                     ))
                 }),
             (Some(bytes), Some(seal)) => {
@@ -298,19 +292,13 @@ impl Derived {
             (lists, _) => {
                 self.note(
                     PERMISSIONS,
-                    lists.err().unwrap_or_else(|| {
-                        unknown(
-                            "there is no definition, so the permissions can't be \
-                        derived",
-                        )
-                    }),
+                    lists
+                        .err()
+                        .unwrap_or_else(|| unknown("there is no definition, so the permissions can't be derived")),
                 );
                 self.note(
                     SANDBOX,
-                    unknown(
-                        "the definition or the built-in lists are missing, so the sandbox can't \
-                    be derived",
-                    ),
+                    unknown("the definition or the built-in lists are missing, so the sandbox can't be derived"),
                 );
                 return;
             }
@@ -330,7 +318,7 @@ impl Derived {
         self.rules = rules(ruling.approvals.as_ref().map(|rule| &rule.value), &definition.approvals);
         if policy.has_sandbox_rules() {
             let why = "this program version can't derive the sandbox from such a policy: review with the program \
-                version of the boundary";
+                       version of the boundary";
             self.note(SANDBOX, unknown(why));
             return;
         }
@@ -408,10 +396,9 @@ impl Derived {
                         ))
                     }
                 }
-                Err(denied) => ReviewFinding::Fails(format!(
-                    "the built-in lists of this program deny the step: \
-                {denied}"
-                )),
+                Err(denied) => {
+                    ReviewFinding::Fails(format!("the built-in lists of this program deny the step: {denied}"))
+                }
             }
         };
         self.note(PERMISSIONS, finding);

@@ -409,8 +409,7 @@ impl Lines {
             };
             parts.push(match name {
                 None => bad(format!(
-                    "your key {mine} belongs to no approver in this roster, so its signature does not \
-                        count"
+                    "your key {mine} belongs to no approver in this roster, so its signature does not count"
                 )),
                 Some(name) if told.is_some_and(|told| told.excluded.contains(name)) => {
                     bad(format!("you are {name}, WHO CAN'T COUNT for this run"))

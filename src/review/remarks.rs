@@ -245,8 +245,8 @@ fn masked(sources: &ReviewSources, signed: &Authorization) -> Option<ReviewLine>
     let (severity, text) = match (last.masked.unwrap_or(0), last.masked_before) {
         (_, Some(before)) => {
             let text = format!(
-                "the last run hid none of the {} that the run before hid: these names were moved or removed, and a \
-                 run may read the files",
+                "the last run hid none of the {} that the run before hid: these names were moved or removed, and a run \
+                 may read the files",
                 names(before)
             );
             (RemarkSeverity::LiveTree, text)
@@ -279,8 +279,10 @@ pub fn of_checks(sources: &ReviewSources, found: &Derived) -> Vec<ReviewLine> {
         }
     }
     if no_trust {
-        add("You trust no roster for this boundary. Only the boundary itself states who may approve, who the \
-             boundary is and which policy is in force. You can't sign anything like this.");
+        add(
+            "You trust no roster for this boundary. Only the boundary itself states who may approve, who the boundary \
+             is and which policy is in force. You can't sign anything like this.",
+        );
     }
     // If several documents are missing for the same reason, one remark names all these documents.
     let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();

@@ -57,8 +57,7 @@ pub fn decision(sources: &ReviewSources, found: &Derived) -> Screen {
         (None, None) => screen.source(&raw()),
         (None, Some(_)) => screen.say(
             LineTone::Bad,
-            "The definition is not shown, because this program has no definition with the signed \
-                digest.",
+            "The definition is not shown, because this program has no definition with the signed digest.",
         ),
     }
     if !lines.foot.as_str().is_empty() {
@@ -241,8 +240,8 @@ const UNGROUPED: &str = ", for each process separately if the run has no control
 /// Text after the description of the limit of processes. The kernel counts the processes of root, but never prevents
 /// root from starting another process.
 const COUNTED: &str = ", but no limit if the run is the root user of the host and has no control group";
-const COUNTED_WITHOUT_NAMESPACES: &str = ", and if the run has no namespaces and no control group, only if the run \
-has its own user id";
+const COUNTED_WITHOUT_NAMESPACES: &str = ", and if the run has no namespaces and no control group, only if the run has \
+                                          its own user id";
 
 #[cfg(test)]
 mod tests;

@@ -78,8 +78,8 @@ impl Parser<'_> {
                     let expansion = &self.text[start..self.pos];
                     if hides_brackets(expansion) {
                         return self.guard(
-                            "arithmetic contains a command with brackets: first store the output of the \
-                                command in a variable",
+                            "arithmetic contains a command with brackets: first store the output of the command in a \
+                             variable",
                         );
                     }
                     let at = self.origin.place(start);

@@ -179,8 +179,8 @@ impl<'a> WrapperCall<'_, '_, 'a> {
             {
                 self.unknown(
                     word,
-                    "this argument can start another program: leave the argument out, or write the \
-                    other program as a separate command",
+                    "this argument can start another program: leave the argument out, or write the other program as a \
+                     separate command",
                 );
             } else if let Some(long) = text.strip_prefix("--") {
                 let (name, value) = long.split_once('=').map_or((long, None), |(name, value)| (name, Some(value)));
@@ -211,8 +211,8 @@ impl<'a> WrapperCall<'_, '_, 'a> {
             Value::Unknown => {
                 self.unknown(
                     &value,
-                    "this option can start another program: leave the option out, or write the \
-                    other program as a separate command",
+                    "this option can start another program: leave the option out, or write the other program as a \
+                     separate command",
                 );
                 Ok(())
             }
@@ -223,8 +223,8 @@ impl<'a> WrapperCall<'_, '_, 'a> {
     pub(super) fn not_read(&mut self) -> Done {
         self.unknown(
             self.name,
-            "this program starts another program, but its options can't be parsed: start the \
-            other program directly, or with `env`, `timeout` or `nice`",
+            "this program starts another program, but its options can't be parsed: start the other program directly, \
+             or with `env`, `timeout` or `nice`",
         );
         let options = self.before_command(&OptionGrammar::NONE, self.arguments, 0);
         self.command(options.rest, 0)
@@ -253,8 +253,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         let Some((_, program)) = program else {
             self.unknown(
                 first,
-                "the program name after `coreutils` is not literal text: call that program by its \
-                name",
+                "the program name after `coreutils` is not literal text: call that program by its name",
             );
             return Ok(());
         };

@@ -194,8 +194,7 @@ impl Parser<'_> {
         self.evaluates |= evaluated;
         if assigns && indirect {
             w.word.parts.push(WordPart::Unknown(
-                "this expansion sets a variable whose name is in another variable: \
-                name the variable directly",
+                "this expansion sets a variable whose name is in another variable: name the variable directly",
                 start,
             ));
         } else if assigns {
@@ -334,8 +333,7 @@ impl Parser<'_> {
         // Bash removes the tabs before the evaluation of expansions, but dash removes the tabs after the expansions.
         if tabs && !word.parts.is_empty() && raw.contains("\n\t") && raw.contains("<<") {
             return self.guard(
-                "a here-document with `<<-` contains another here-document: write `<<` for the outer \
-                here-document",
+                "a here-document with `<<-` contains another here-document: write `<<` for the outer here-document",
             );
         }
         if tabs {

@@ -34,8 +34,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         if let Some(at) = strategy(command, &literal) {
             self.unknown(
                 &arguments[at],
-                "git runs this strategy as a program: use a built-in strategy, for example \
-                `ort`",
+                "git runs this strategy as a program: use a built-in strategy, for example `ort`",
             );
         }
         match (command, literal.first().copied()) {

@@ -80,8 +80,7 @@ impl Parser<'_> {
                 Some(_) if self.keyword()?.is_some() && ends_itself(list) => {}
                 Some(_) => {
                     return self.syntax(
-                        "the command can't continue with this text: put an operator such as \
-                    `;` before the text",
+                        "the command can't continue with this text: put an operator such as `;` before the text",
                     );
                 }
             }

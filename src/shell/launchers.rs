@@ -341,8 +341,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         if self.arguments.iter().any(|word| word.exactly() == Some("--")) {
             self.unknown(
                 self.name,
-                "another program named `parallel` runs each word after `--`: leave `--` out, or \
-                use `xargs`",
+                "another program named `parallel` runs each word after `--`: leave `--` out, or use `xargs`",
             );
         }
         let separator = |word: &Word| word.exactly().is_some_and(|text| text.starts_with(":::"));

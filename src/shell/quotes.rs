@@ -111,10 +111,8 @@ impl Parser<'_> {
                     self.number(w, 8, 3)
                 }
                 b'c' => {
-                    return self.guard(
-                        "`$'...'` contains `\\c`: write the number of the character, for example \
-                    `\\x07`",
-                    );
+                    return self
+                        .guard("`$'...'` contains `\\c`: write the number of the character, for example `\\x07`");
                 }
                 _ => {
                     self.pos -= 1;

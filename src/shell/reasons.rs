@@ -15,8 +15,8 @@ pub(super) const NO_TEXT: &str = "the text that the shell runs is not literal: p
 pub(super) const READING: &str = "this setting changes how the shell parses the script: leave the setting out";
 
 /// Reason for a word that may change how the shell parses the script.
-pub(super) const MAY_BE_READING: &str = "this word may be a setting that changes how the shell parses the script: write a literal setting, or `set -- \
-     \"$x\"` for parameters";
+pub(super) const MAY_BE_READING: &str = "this word may be a setting that changes how the shell parses the script: \
+                                         write a literal setting, or `set -- \"$x\"` for parameters";
 
 /// Reason for an assignment to a variable whose name is the result of an expansion.
 pub(super) const NOT_NAMED: &str = "the name of the variable is not literal text: write the name itself";
@@ -46,8 +46,8 @@ pub(super) const FIND_ACTION: &str =
     "this word may become an action of `find`: put paths first, as \"./$x\", and write literal tests and actions";
 
 /// Reason for an ssh option that names another source of commands.
-pub(super) const SSH_ELSEWHERE: &str = "with this option, ssh reads commands from another file and runs them: leave the option out, or set single \
-     options with `-o`";
+pub(super) const SSH_ELSEWHERE: &str = "with this option, ssh reads commands from another file and runs them: leave \
+                                        the option out, or set single options with `-o`";
 
 /// Reason for a word that may be an option and is followed by the option's value.
 pub(super) const MAY_BE_OPTION: &str = "this word may be an option: write `--` before the word";

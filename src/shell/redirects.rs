@@ -137,8 +137,8 @@ impl Parser<'_> {
                 && stripped.strip_prefix(pending.delimiter.as_str()).is_some_and(|rest| rest.contains(')'))
             {
                 return self.guard(
-                    "the delimiter of a here-document is on the line of a bracket: put the delimiter on a \
-                        separate line",
+                    "the delimiter of a here-document is on the line of a bracket: put the delimiter on a separate \
+                     line",
                 );
             }
             goes_on = !pending.quoted && line.bytes().rev().take_while(|byte| *byte == b'\\').count() % 2 == 1;

@@ -96,8 +96,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
             if !simple {
                 self.unknown(
                     word,
-                    "an alias contains more than a command and its arguments: define a function \
-                    instead",
+                    "an alias contains more than a command and its arguments: define a function instead",
                 );
             }
             let value = Word { raw: word.raw.clone(), ..Word::literal(value, word.at) };
@@ -450,8 +449,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
             Some(at) => {
                 self.unknown(
                     &self.arguments[at],
-                    "this word may become an option that runs a command: write a \
-                    literal option",
+                    "this word may become an option that runs a command: write a literal option",
                 );
                 Ok(())
             }

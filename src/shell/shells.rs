@@ -16,8 +16,8 @@ impl<'a> WrapperCall<'_, '_, 'a> {
                 if body.text.trim_end_matches('\n').contains('\n') && !self.read_as_a_whole(body, reader, before) {
                     self.unknown(
                         self.name,
-                        "a command may read a part of the script from standard input: use `-c \
-                        '...'`, or give the command `</dev/null`",
+                        "a command may read a part of the script from standard input: use `-c '...'`, or give the \
+                         command `</dev/null`",
                     );
                 }
                 Ok(())
@@ -25,8 +25,8 @@ impl<'a> WrapperCall<'_, '_, 'a> {
             None => {
                 self.unknown(
                     self.name,
-                    "a shell runs commands from its standard input, which are not in the script: \
-                    write the commands after `-c`, or in a here-document",
+                    "a shell runs commands from its standard input, which are not in the script: write the commands \
+                     after `-c`, or in a here-document",
                 );
                 Ok(())
             }
@@ -140,8 +140,8 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         } else if let Some(file) = rest.first().filter(|_| !input) {
             self.unknown(
                 file,
-                "a shell runs a file that is not in the script: put its commands into this script, or \
-                make the file executable and call it by its path",
+                "a shell runs a file that is not in the script: put its commands into this script, or make the file \
+                 executable and call it by its path",
             );
             return Ok(());
         }

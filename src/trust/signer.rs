@@ -205,8 +205,8 @@ impl fmt::Display for SignerError {
             Self::Io { action, path, error } => write!(f, "could not {action} {path:?}: {error}"),
             Self::Link { path } => write!(
                 f,
-                "the private key {path:?} is a symbolic link, but a private key must be a regular file; give the \
-                 path of the file itself"
+                "the private key {path:?} is a symbolic link, but a private key must be a regular file; give the path \
+                 of the file itself"
             ),
             Self::NotAFile { path } => write!(f, "{path:?} is not a regular file; give the path of a key file"),
             Self::Owner { path, owner, expected } => write!(

@@ -133,11 +133,7 @@ fn count<'a>(
         let refuse = |why: String| ChainError::Signature { version: next.version(), keyid, why };
         let found = [before.approver_of(&keyid), next.approver_of(&keyid)];
         let (_, key) = found.iter().flatten().next().ok_or_else(|| {
-            refuse(
-                "the key belongs to no approver of this version or of the version \
-                before"
-                    .to_owned(),
-            )
+            refuse("the key belongs to no approver of this version or of the version before".to_owned())
         })?;
         if counted.iter().any(|known| known.keyid == keyid) {
             return Err(refuse("the signature is listed twice".to_owned()));

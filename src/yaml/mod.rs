@@ -164,10 +164,7 @@ impl Tree {
                 if self.open.len() >= MAX_DEPTH {
                     return Err(YamlFlaw::new(
                         place,
-                        format!(
-                            "the values are nested deeper than {MAX_DEPTH} levels: \
-                    reduce the nesting"
-                        ),
+                        format!("the values are nested deeper than {MAX_DEPTH} levels: reduce the nesting"),
                     ));
                 }
                 self.open.push(match event {

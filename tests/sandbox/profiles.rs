@@ -115,7 +115,7 @@ fn all_steps_that_cannot_be_sealed_are_reported_in_one_message_with_their_places
         "host.md:11:11: host:nested: the profile's path",
         "host.md:15:11: host:huge: the step asks for memory_bytes",
         "host.md:19:11: host:tiny: the profile can't be enforced: the limit memory_bytes is 1024, which is too small for any \
-         interpreter; give it at least 4 MiB",
+         interpreter; use at least 4 MiB",
     ];
     let check = |text: &str| {
         for words in all {
@@ -145,7 +145,7 @@ fn a_directory_that_no_run_can_get_is_an_error_at_the_seal() {
     if rustix::process::geteuid().is_root() {
         for (path, how) in [(closed.clone(), "look into"), (format!("{closed}/in"), "enter")] {
             let text = refused(&format!("read={path}"), &format!("read: [\"{path}\"]"));
-            assert!(text.contains(&format!("out of reach: a run's id of its own can't {how} {closed}")), "{text}");
+            assert!(text.contains(&format!("can't be used: the user id of the run can't {how} {closed}")), "{text}");
         }
     } else {
         not_run("a_directory_that_no_run_can_get_is_an_error_at_the_seal", "ids of its own need root");
@@ -387,7 +387,7 @@ fn the_sandbox_command_runs_a_command_with_a_profile() {
         (&["--read", "/no/such", "--", "true"], "name an existing path"),
         (&["--deny", "**", "--read", ".", "--", "true"], "matches everything"),
         (&["--net", "10.0.0.1:80", "--", "true"], "is not a name"),
-        (&["--run-as", "root", "--", "true"], "no step can run as root"),
+        (&["--run-as", "root", "--", "true"], "no step runs as root"),
     ] {
         let output = run(arguments);
         assert!(output.status.code() == Some(2) && said(&output).contains(word), "{arguments:?}: {}", said(&output));

@@ -56,8 +56,7 @@ impl Auditor {
             Ok(head) if head.root != self.tree.root() => {
                 let message = format!(
                     "the {} entries have the root hash {}, but the signed head states {}: entries were changed, \
-                     removed, added \
-                     or moved",
+                     removed, added or moved",
                     head.size,
                     hex(&self.tree.root()),
                     hex(&head.root)

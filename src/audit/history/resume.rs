@@ -33,9 +33,7 @@ impl Auditor {
             Err(error) => return Ok(Err(error.to_string())),
         };
         let Some(tree) = kept.frontier() else {
-            return Ok(Err("the saved tree does not fit the saved \
-        size"
-                .to_owned()));
+            return Ok(Err("the saved tree does not fit the saved size".to_owned()));
         };
         let mut sealed: Vec<Arc<SealInForce>> = Vec::with_capacity(kept.seals.len());
         for SavedSeal { index, entry } in &kept.seals {

@@ -45,8 +45,8 @@ impl Auditor {
         if !self.engines.is_empty() {
             let engines: Vec<_> = self.engines.iter().map(|engine| format!("{engine:?}")).collect();
             warnings.push(format!(
-                "the differences are not failures, because the boundary states that {} made the decisions: audit \
-                 with that version too, or give --no-differences",
+                "the differences are not failures, because the boundary states that {} made the decisions: audit with \
+                 that version too, or give --no-differences",
                 engines.join(", ")
             ));
         }
