@@ -287,7 +287,7 @@ mod tests {
             ("bash {#a run_as=web}", "1:13: unknown attribute: \"run_as\"; did you mean \"run-as\"?"),
             ("bash {#a cpu=1 cpu=2}", "1:19: cpu occurs twice"),
             ("bash {timeout=1s}", "1:9: the block has attributes of a step but no id"),
-            ("bash foo {#a}", "1:4: \"bash foo\" is more than a language"),
+            ("bash foo {#a}", "1:4: \"bash foo\" is more than one word"),
         ] {
             let (_, flaws) = info(text);
             // The braces `{#}` contain no attribute of a step, so the fence is prose.

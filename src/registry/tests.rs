@@ -258,7 +258,7 @@ fn every_error_of_a_file_has_its_place() {
         ),
         (
             "---\ncountersign: 1\nparams:\n  a-b: {type: string}\n  a_b: {type: string}\n---\n".to_owned(),
-            "a.md:5:3: \"a_b\" and \"a-b\" both become PARAM_A_B",
+            "a.md:5:3: \"a_b\" and \"a-b\" both become the variable PARAM_A_B",
         ),
         (
             "---\ncountersign: 1\nparams:\n  type: object\n  properties:\n    a: {type: strin}\n---\n".to_owned(),

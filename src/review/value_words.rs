@@ -33,7 +33,7 @@ pub fn rule_words(rule: &Approvals) -> String {
     let people = if rule.required == 1 { "1 person".to_owned() } else { format!("{} people", rule.required) };
     match (rule.each, groups.as_slice()) {
         (_, []) => format!("{people} of the groups in the policy"),
-        (Some(true), _) => format!("{people} of each of {}, and nobody counts for two groups", groups.join(", ")),
+        (Some(true), _) => format!("{people} of each of {} (nobody counts for two groups)", groups.join(", ")),
         (_, [one]) => format!("{people} of {one}"),
         _ => format!("{people} of {} (any of them)", groups.join(", ")),
     }

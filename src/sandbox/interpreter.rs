@@ -125,7 +125,7 @@ mod tests {
     #[test]
     fn a_missing_interpreter_is_named_in_the_error() {
         let failure = program(b"1", "no-such-interpreter").expect_err("missing");
-        assert!(failure.to_string().contains("no interpreter no-such-interpreter in"), "{failure}");
+        assert!(failure.to_string().contains("no interpreter no-such-interpreter is in"), "{failure}");
         assert_eq!(program(b"1", "sh").expect("every host has one").arguments, Vec::<String>::new());
     }
 }

@@ -578,7 +578,7 @@ mod tests {
         let most = request::MOST_HEAD;
         assert!(ask(port, &format!("{}x", request(most))).starts_with("HTTP/1.1 200"));
         for length in [most + 1, most + 4000] {
-            assert!(ask(port, &request(length)).contains("head is larger than 16384 bytes"), "{length}");
+            assert!(ask(port, &request(length)).contains("head of the request is larger than 16384 bytes"), "{length}");
         }
     }
 

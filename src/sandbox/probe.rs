@@ -258,8 +258,8 @@ mod tests {
             (failure(SetupStage::Proc, libc::EPERM), Facts::default(), "systempaths=unconfined"),
             (failure(SetupStage::Landlock, libc::EOPNOTSUPP), lsm, "lsm=landlock,lockdown,yama"),
             (failure(SetupStage::Landlock, libc::ENOSYS), Facts::default(), "CONFIG_SECURITY_LANDLOCK"),
-            (failure(SetupStage::Landlock, libc::ENOENT), Facts::default(), "not there"),
-            (failure(SetupStage::Mounts, libc::ENOENT), Facts::default(), "not there"),
+            (failure(SetupStage::Landlock, libc::ENOENT), Facts::default(), "add this path"),
+            (failure(SetupStage::Mounts, libc::ENOENT), Facts::default(), "add this path"),
             (failure(SetupStage::Seccomp, libc::EINVAL), Facts::default(), "CONFIG_SECCOMP_FILTER"),
             (failure(SetupStage::Processes, libc::EMFILE), Facts::default(), "LimitNOFILE="),
             (failure(SetupStage::Processes, libc::EAGAIN), Facts::default(), "ulimit -u"),
@@ -289,8 +289,11 @@ mod tests {
         let user = HostProbe::conclude(&no, false);
         assert_eq!((user.held(), user.level()), (vec![Layer::Landlock, Layer::Seccomp], Level::BestEffort));
         let capabilities = user.missing(Layer::Capabilities).expect("missing");
-        assert!(capabilities.why.contains("the limit") && capabilities.knob.starts_with("sysctl"), "{capabilities:?}");
-        assert!(user.missing(Layer::Namespaces).is_some_and(|missing| missing.why.contains("the limit")));
+        assert!(
+            capabilities.why.contains("the maximum number") && capabilities.knob.starts_with("sysctl"),
+            "{capabilities:?}"
+        );
+        assert!(user.missing(Layer::Namespaces).is_some_and(|missing| missing.why.contains("the maximum number")));
         assert_eq!(HostProbe::conclude(&ProbeFailures::default(), false).level(), Level::Strict);
     }
 }

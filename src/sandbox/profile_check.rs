@@ -375,7 +375,7 @@ mod tests {
         assert!(refusal(|p| p.limits.wall_ms = 0).contains("wall_ms is 0"));
         assert!(refusal(|p| p.limits.output_bytes = 0).contains("output_bytes is 0"));
         assert!(refusal(|p| p.limits.memory_bytes = LEAST_MEMORY - 1).contains("at least 4 MiB"));
-        assert!(refusal(|p| p.off_reason = Some("because".into())).contains("choose one"));
+        assert!(refusal(|p| p.off_reason = Some("because".into())).contains("remove one"));
         assert!(refusal(|p| (p.require, p.off_reason) = (vec![], Some(" ".into()))).contains("off_reason is empty"));
     }
 

@@ -44,8 +44,8 @@ fn the_decision_screen_matches_its_snapshot() {
           1 | set -eu
           2 | systemctl restart "nginx@$PARAM_HOST"
             bash, 2 lines, 46 bytes, "Restart nginx"; script unchanged since the
-          +  last success (the boundary says: 2026-11-19T09:00:00Z, 4 successes so
-          +  far)
+          +  last successful run (the boundary says: 2026-11-19T09:00:00Z, 4
+          +  successes so far)
 
       proposal    prp_019aa0b0-5c00-7000-8000-000000000001, nonce
                 +  AZqgsFwAQkJCQkJCQkJCQkJCQkJCQg
@@ -55,13 +55,13 @@ fn the_decision_screen_matches_its_snapshot() {
       sandbox     strict, own empty directory, no network, no files of the host
       limits      5 min, 512 MiB, 100 processes, 1 CPU
       signatures  1 of 2 so far, the boundary says (bob); policy asks 1 person of
-                +  each of ops, security, nobody filling two places; yours is
+                +  each of ops, security (nobody counts for two groups); yours is
                 +  number 2; carol can't count
       until       2026-11-20T10:39:00Z (59 min 0 s left)
       trust       roster example version 1, from --roster roster.json; all 13
-                +  checks of this program hold
-                  33 further signed fields equal what is shown here or a built-in
-                +  default; 4 only say what parameters may be
+                +  checks of this program passed
+                  33 further signed fields equal a value shown here or a built-in
+                +  default; 4 only restrict the parameters
       remarks     none
       digest sha256:f64967690004b4b87bd94b39b789d8c5afce5a15c0572d44539f51bfc221d17e
     "#);
