@@ -684,7 +684,7 @@ fn forged_or_replaced_roster_versions_leave_the_sealed_roster_in_force() {
             envelope(&v2, &[&carol(), &support::people::carol_too()]).to_string(),
             "already signed with another key",
         ),
-        ("one signature twice", twice.to_string(), "out of order or listed twice"),
+        ("one signature twice", twice.to_string(), "out of order, or a key signed twice"),
         ("a signature of something else", flipped.to_string(), "does not count"),
         ("another payload below the signatures", other_bytes.to_string(), "does not count"),
         (
@@ -1369,7 +1369,7 @@ fn a_file_that_is_no_roster_version_is_moved_away_and_drafted_again() {
     let world = World::new();
     world.write("b/boundary/roster.d/2.json", "{\"payload\":");
     let refused = world.tool(&["remove", "approver", "dora"]);
-    assert!(!refused.status.success() && said(&refused).contains("move the file away"), "{}", said(&refused));
+    assert!(!refused.status.success() && said(&refused).contains("move it away"), "{}", said(&refused));
     assert!(fs::read_to_string(world.path("b/boundary/roster.toml")).expect("read").contains("dora"));
     fs::rename(world.version(2), world.path("2.json")).expect("moved");
     world.must(&["remove", "approver", "dora"]);

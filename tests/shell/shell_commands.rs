@@ -1600,8 +1600,8 @@ fn texts_that_may_be_joined_and_evaluated_are_reported_as_unknown() {
 #[test]
 fn every_unknown_command_is_reported_with_a_correction() {
     for (script, says, instead) in [
-        ("ssh \"$HOST\" ls", "write `--` before it", "ssh -- \"$HOST\" ls"),
-        ("timeout \"$T\" ls", "write `--` before it", "timeout -- \"$T\" ls"),
+        ("ssh \"$HOST\" ls", "write `--` before the word", "ssh -- \"$HOST\" ls"),
+        ("timeout \"$T\" ls", "write `--` before the word", "timeout -- \"$T\" ls"),
         ("ssh -- $HOST ls", "put the word in double quotes", "ssh -- \"$HOST\" ls"),
         ("env \"$X\" ls", "literal name of the command", "env A=\"$X\" ls"),
         ("\"$CMD\" x", "choose a literal name with `case`", "case $CMD in ls) ls ;; esac"),
