@@ -122,7 +122,7 @@ pub fn verify(bundle: &[u8], trust: &RosterTrust, options: VerifyOptions) -> Res
     })?;
     let mut ledger = CheckLedger::default();
     let parsed = ledger.check(CheckName::Bundle, || match parsed {
-        Ok(bundle) => Ok((bundle, "strict JSON, all fields known".to_owned())),
+        Ok(bundle) => Ok((bundle, "the bundle is strict JSON, and all its fields are known".to_owned())),
         Err(error) => Err(failed(error)),
     });
     Ok(verify_parsed(ledger, &parsed, &pinned, options))
@@ -174,7 +174,7 @@ fn verify_parsed(
     let chain = ledger.check(C::RosterChain, || {
         let chain = Chain::connect(pinned, &bundle?.roster).map_err(failed)?;
         let detail = format!(
-            "version {} ({}) is connected with the trusted {}",
+            "roster version {} ({}) is connected with the trusted roster {}",
             chain.last().version(),
             chain.last().digest(),
             pinned.digest()
@@ -224,7 +224,10 @@ fn verify_parsed(
     let _order = ledger.check(C::LogOrder, || {
         let (seal_at, consumption_at, receipt_at) = (seal_at?, consumption_at?, receipt_at?);
         ensure(seal_at < consumption_at && consumption_at < receipt_at, || {
-            format!("seal {seal_at}, consumption {consumption_at}, receipt {receipt_at}: expected them in this order")
+            format!(
+                "expected the order seal, consumption, receipt, but the seal is entry {seal_at}, the consumption entry \
+                 {consumption_at} and the receipt entry {receipt_at}"
+            )
         })?;
         let seal = sealed?.seal.predicate();
         ensure((seal.number == 0) == (seal_at == 0), || {
@@ -234,7 +237,12 @@ fn verify_parsed(
             )
         })?;
         ensure(seal.at <= consumption?.predicate().at, || "the consumption is older than its seal".to_owned())?;
-        Ok(((), format!("seal {seal_at}, consumption {consumption_at}, receipt {receipt_at}")))
+        Ok((
+            (),
+            format!(
+                "the seal is entry {seal_at}, the consumption entry {consumption_at}, the receipt entry {receipt_at}"
+            ),
+        ))
     });
 
     // The authorization becomes readable only after all its signatures verify.
@@ -255,7 +263,7 @@ fn verify_parsed(
             .map_err(failed)?;
         let said = &receipt?.predicate().boundary;
         ensure(said.name == seal.boundary.name && said.id == sealed.id, || {
-            format!("the receipt is of {} ({})", said.name, said.id)
+            format!("the receipt belongs to boundary {} ({})", said.name, said.id)
         })?;
         Ok(((), format!("{} ({}), epoch {}", seal.boundary.name, sealed.id, seal.epoch)))
     });
@@ -325,7 +333,13 @@ fn verify_parsed(
                 format!("the receipt is dated {last}, but the time now is {now}; set the clocks right")
             })?;
         }
-        Ok(((), format!("spent at {at}, valid from {} until {}", signed.not_before, signed.expires_at)))
+        Ok((
+            (),
+            format!(
+                "the nonce was spent at {at}; the authorization is valid from {} until {}",
+                signed.not_before, signed.expires_at
+            ),
+        ))
     });
     let _permissions =
         ledger.check(C::Permissions, || check_asked(rules?, authorization?.predicate(), sealed?.seal.predicate()));
@@ -351,7 +365,7 @@ fn verify_parsed(
         // counts.
         let (boundary, chain) = (&sealed?.seal.predicate().boundary.name, chain?);
         if chain.newest().tables().witness.is_empty() && options.witnesses == 0 {
-            return Ok((Vec::new(), "the roster names none".to_owned()));
+            return Ok((Vec::new(), "the roster names no witness".to_owned()));
         }
         check_witnesses(&log?.note, chain, boundary, options.witnesses, options.at)
     });

@@ -49,10 +49,10 @@ pub(crate) fn check_seal(
     for (same, what) in [
         (seal.policy == policy, "the policy in the bundle differs from the sealed policy"),
         (seal.builtins == builtins, "the built-in lists in the bundle differ from the sealed lists"),
-        (sealed.roster.policy() == policy, "the roster was made for another policy"),
-        (receipt.decision.policy == policy, "the receipt names another policy"),
-        (consumption.seal == sealed.digest, "the consumption names another seal"),
-        (receipt.seal == sealed.digest, "the receipt names another seal"),
+        (sealed.roster.policy() == policy, "the roster names another policy than the seal"),
+        (receipt.decision.policy == policy, "the receipt names another policy than the seal"),
+        (consumption.seal == sealed.digest, "the consumption names another seal than the seal in the bundle"),
+        (receipt.seal == sealed.digest, "the receipt names another seal than the seal in the bundle"),
     ] {
         ensure(same, || what.to_owned())?;
     }
@@ -78,16 +78,20 @@ pub(crate) fn check_consumption(
     let item = item.ok_or_else(|| failed(format!("the consumption has no item {}", named.item)))?;
     let signed = authorization.predicate();
     ensure(item.authorization == authorization_digest(authorization.payload()), || {
-        format!("item {} spends another authorization", named.item)
+        format!("item {} of the consumption does not spend the authorization in the receipt", named.item)
     })?;
-    ensure(item.nonce == signed.nonce, || format!("item {} spends another nonce", named.item))?;
-    ensure(item.expires_at == signed.expires_at, || format!("item {} gives another end of validity", named.item))?;
+    ensure(item.nonce == signed.nonce, || {
+        format!("item {} of the consumption does not spend the nonce of the authorization", named.item)
+    })?;
+    ensure(item.expires_at == signed.expires_at, || {
+        format!("item {} of the consumption has another end of validity than the authorization", named.item)
+    })?;
     Ok(((), format!("item {} of entry {}, nonce {}", named.item, named.index, item.nonce)))
 }
 
 pub(crate) fn check_registered(bundle: &Bundle, seal: &Seal) -> Result<((), String), CheckStop> {
     let reference = bundle.step.get("ref").and_then(Value::as_str).and_then(|text| text.parse::<StepRef>().ok());
-    let reference = reference.ok_or_else(|| failed("the step has no ref"))?;
+    let reference = reference.ok_or_else(|| failed("the step in the bundle has no valid `ref`"))?;
     let leaf = RegistryLeaf { digest: StepDigest::of(&canonical::to_canonical(&bundle.step)), reference };
     let leaf = merkle::leaf_hash(&canonical::canonical_of(&leaf).map_err(failed)?);
     let proof = &bundle.step_proof;
@@ -180,7 +184,7 @@ pub(crate) fn check_asked(rules: &StepInSeal, signed: &Authorization, seal: &Sea
         // The program finds the permissions by parsing the script, and another program version may parse the script
         // differently.
         Err(error) if seal.engine != ENGINE && error.rests_on_reading() => Err(CheckStop::NotChecked(format!(
-            "{:?} made the decision; this version, {ENGINE}, decides otherwise: {error}",
+            "{:?} made the decision, but this program ({ENGINE}) decides differently: {error}",
             seal.engine
         ))),
         Err(error) => Err(failed(error)),
@@ -194,7 +198,7 @@ pub(crate) fn check_sandbox(signed: &Authorization, receipt: &Receipt) -> Result
     }
     let words = |layers: Vec<&Layer>| layers.iter().map(|layer| layer.word()).collect::<Vec<_>>().join(", ");
     let lacking: Vec<_> = signed.sandbox.require.iter().filter(|layer| !held.layers.contains(layer)).collect();
-    ensure(lacking.is_empty(), || format!("required and not held: {}", words(lacking)))?;
+    ensure(lacking.is_empty(), || format!("required but not enforced: {}", words(lacking)))?;
     let both: Vec<_> = held.missing.iter().filter(|layer| held.layers.contains(layer)).collect();
     ensure(both.is_empty(), || {
         format!("the receipt lists the same layers as enforced and as missing: {}", words(both))
@@ -202,15 +206,15 @@ pub(crate) fn check_sandbox(signed: &Authorization, receipt: &Receipt) -> Result
     if signed.sandbox.require.is_empty() {
         return Ok(((), "no layer was required".to_owned()));
     }
-    Ok(((), format!("held: {}", words(signed.sandbox.require.iter().collect()))))
+    Ok(((), format!("enforced: {}", words(signed.sandbox.require.iter().collect()))))
 }
 
 pub(crate) fn check_outcome(receipt: &Receipt, consumed_at: Timestamp) -> Result<((), String), CheckStop> {
     receipt.outcome.check().map_err(failed)?;
     ensure(consumed_at <= receipt.started_at, || {
-        format!("started at {}, before its nonce was spent at {consumed_at}", receipt.started_at)
+        format!("the run started at {}, before its nonce was spent at {consumed_at}", receipt.started_at)
     })?;
-    ensure(receipt.started_at <= receipt.finished_at, || "finished before it started".to_owned())?;
+    ensure(receipt.started_at <= receipt.finished_at, || "the run finished before its start".to_owned())?;
     let unknown = receipt.outcome.status == Status::Unknown;
     ensure(!unknown || receipt.started_at == receipt.finished_at, || {
         "an unknown run must start and end at the same time, the time of recovery".to_owned()
@@ -232,12 +236,15 @@ pub(crate) fn check_counted(receipt: &Receipt) -> Result<((), String), CheckStop
     for (name, stream) in [("stdout", &receipt.output.stdout), ("stderr", &receipt.output.stderr)] {
         let is_empty = stream.sha256 == nothing.sha256 && stream.blake3 == nothing.blake3;
         ensure((stream.recorded == 0) == is_empty, || {
-            format!("{name} has {} recorded bytes, but the digests belong to other bytes", stream.recorded)
+            format!(
+                "the receipt counts {} recorded bytes of {name}, but the digests of {name} contradict this number",
+                stream.recorded
+            )
         })?;
     }
     let files = &receipt.files;
     ensure((files.count == 0) == (files.manifest == none.manifest), || {
-        "the manifest does not agree with the number of files".to_owned()
+        format!("the receipt counts {} files, but the digest of the `manifest` belongs to another number", files.count)
     })?;
     ensure(files.count > 0 || files.bytes == 0, || "the receipt counts bytes of files but no files".to_owned())?;
     Ok((
@@ -275,10 +282,11 @@ pub(crate) fn check_still_rostered(
     );
     gone.dedup();
     if gone.is_empty() {
-        Ok(((), format!("in version {}, the newest known", newest.version())))
+        Ok(((), format!("all keys are in roster version {}, the newest known version", newest.version())))
     } else {
         Err(CheckStop::NotChecked(format!(
-            "no longer in version {}: {}; only the log can tell whether the removal was before this run",
+            "roster version {} no longer has these keys: {}. Only the log can show whether the removal was before this \
+             run: run `countersign audit`",
             newest.version(),
             gone.join(", ")
         )))

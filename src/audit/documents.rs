@@ -60,8 +60,8 @@ fn before_frozen(envelope: CheckOutcome<&Envelope>, error: Malformed) -> Malform
         return error;
     }
     let message = format!(
-        "made by 0.1.0, before the formats were frozen: verify it with countersign 0.1.0, or let a boundary of 0.2.0 or later \
-         run it ({error})"
+        "countersign 0.1.0 made this document, before the formats were frozen: verify the document with countersign \
+         0.1.0, or run the step again with a boundary of version 0.2.0 or later ({error})"
     );
     Malformed { message, pointer: String::new(), ..error }
 }
@@ -71,7 +71,7 @@ const MAX_OLD_BYTES: usize = 48_000;
 
 pub(crate) fn verify_seal(seal: Signed<Seal>, roster: &TrustedRoster) -> Result<(Verified<Seal>, String), CheckStop> {
     ensure(seal.signature_count() == 1, || {
-        format!("{} signatures, expected only the signature of the boundary", seal.signature_count())
+        format!("found {} signatures, expected only the signature of the boundary", seal.signature_count())
     })?;
     let any_boundary = |keyid: &_| match roster.signer(keyid) {
         Some((KeyHolder::Boundary(_), key)) => Some(key),
@@ -82,7 +82,7 @@ pub(crate) fn verify_seal(seal: Signed<Seal>, roster: &TrustedRoster) -> Result<
     // key must belong to the boundary with this name.
     let name = &seal.predicate().boundary.name;
     let of_that_name = seal.signatures().iter().all(|signature| roster.boundary_key(name, &signature.keyid).is_some());
-    ensure(of_that_name, || format!("not signed by a key of boundary {name}"))?;
+    ensure(of_that_name, || format!("the seal is not signed by a key of boundary {name}"))?;
     let detail = format!("by boundary {name}");
     Ok((seal, detail))
 }
@@ -123,7 +123,7 @@ pub(crate) fn verify_by_boundary<P: Predicate>(
     sealed: &SealedRoster<'_>,
 ) -> Result<(Verified<P>, String), CheckStop> {
     ensure(signed.signature_count() == 1, || {
-        format!("{} signatures, expected only the signature of the boundary", signed.signature_count())
+        format!("found {} signatures, expected only the signature of the boundary", signed.signature_count())
     })?;
     let name = &sealed.seal.predicate().boundary.name;
     let verified = signed.verify_raw(|keyid| sealed.roster.boundary_key(name, keyid)).map_err(failed)?;
@@ -151,7 +151,7 @@ pub(crate) fn check_checkpoint(bundle: &Bundle, sealed: &SealedRoster<'_>) -> Re
         }
     }
     let text = text.ok_or_else(|| {
-        failed(format!("the checkpoint is not signed for the log {origin} by a key of boundary {name}"))
+        failed(format!("the checkpoint of the log {origin} has no signature by a key of boundary {name}"))
     })?;
     let checkpoint = Checkpoint::parse(text).map_err(failed)?;
     ensure(checkpoint.origin == origin, || {

@@ -109,7 +109,7 @@ impl EntryParts {
     /// this program. Canonical JSON has only one spelling of a field, so a plain text search finds the field. In
     /// strict base64, each payload has only one encoding too.
     fn read(data: &[u8]) -> Result<Self, String> {
-        let other = || "not the canonical form of an envelope".to_owned();
+        let other = || "the entry is not an envelope in canonical form".to_owned();
         let rest = data.strip_prefix(BEFORE_PAYLOAD.as_bytes()).ok_or_else(other)?;
         // Search from the end, because the payload is long. The decoder checks the characters of the payload later.
         let after = AFTER_PAYLOAD.as_bytes();

@@ -129,7 +129,7 @@ fn waived(detail: impl Into<String>) -> Answer {
 
 /// Answers a requirement from verified facts only. Without verified facts, the requirement is not met.
 fn of<T>(verified: Option<T>, ask: impl FnOnce(T) -> Answer) -> Answer {
-    verified.map_or_else(|| unmet("not known, because the signatures were not verified"), ask)
+    verified.map_or_else(|| unmet("the answer is unknown, because the signatures were not verified"), ask)
 }
 
 fn verified(report: &BundleReport) -> Answer {
@@ -138,14 +138,18 @@ fn verified(report: &BundleReport) -> Answer {
         return met(format!("{established} of {} checks established", report.checks.len()));
     }
     let failed: Vec<_> = report.failed().map(|check| format!("{}: {}", check.name, check.detail)).collect();
-    if failed.is_empty() { unmet("a needed check could not be made") } else { unmet(failed.join("; ")) }
+    if failed.is_empty() {
+        unmet("a check that the verification requires could not be made")
+    } else {
+        unmet(failed.join("; "))
+    }
 }
 
 /// Answers the requirement for a check that the verifier left open. For `seal-in-force` the gate compares the rosters
 /// itself.
 fn left_open(report: &BundleReport, demands: &GateRequirements, name: CheckName, why: &str) -> Answer {
     if demands.unchecked.contains(&name) {
-        return waived(format!("not checked: {why}; left open by --allow-unchecked {name}"));
+        return waived(format!("not checked: {why}; --allow-unchecked {name} accepts this"));
     }
     let facts = report.facts.as_deref();
     // No bundle can show whether another seal came before the run. A seal names the roster and the steps in force.
@@ -157,14 +161,15 @@ fn left_open(report: &BundleReport, demands: &GateRequirements, name: CheckName,
     {
         if facts.roster.digest == newest.digest {
             return met(format!(
-                "sealed under roster version {}, the newest known version, and under its policy; only `countersign \
-                 audit` can show if another seal of the same roster and policy came between",
+                "the seal of the run names roster version {}, the newest known version, and the policy of this \
+                 version; run `countersign audit` to see whether a later seal with the same roster and policy was in \
+                 force at the run",
                 newest.version
             ));
         }
         return unmet(format!(
-            "sealed under roster version {}, but version {} is known: only the log can show if the later version came \
-             before this run; run the step again, or give --allow-unchecked {name}",
+            "the seal of the run names roster version {}, but version {} is known, and only the log can show which of \
+             the two was in force at the run: run the step again, or give --allow-unchecked {name}",
             facts.roster.version, newest.version
         ));
     }
@@ -174,8 +179,8 @@ fn left_open(report: &BundleReport, demands: &GateRequirements, name: CheckName,
         && let Some(approved) = facts.and_then(|facts| facts.approved.as_ref())
     {
         return unmet(format!(
-            "not checked: {why}; get the bundle again after a witness has cosigned: `countersign wait {} --witness 1 \
-             --bundle FILE`; if no witness will cosign, give --allow-unchecked {name}",
+            "not checked: {why}. To wait for a witness and get the bundle again, run `countersign wait {} --witness 1 \
+             --bundle FILE`. If no witness will cosign, give --allow-unchecked {name}",
             approved.receipt
         ));
     }
@@ -205,11 +210,12 @@ fn step(approved: &ApprovedFacts, demands: &GateRequirements) -> Answer {
 fn digest(approved: &ApprovedFacts, demands: &GateRequirements) -> Answer {
     match &demands.digest {
         DigestRequirement::Any => {
-            waived(format!("any definition is accepted (--any-digest); it was {}", approved.digest))
+            waived(format!("--any-digest accepts any definition; the definition of the run was {}", approved.digest))
         }
         DigestRequirement::Exactly(digest) if *digest == approved.digest => met(digest.to_string()),
         DigestRequirement::Exactly(digest) => unmet(format!(
-            "the definition {} ran, but {digest} is required: the runbook was changed before or after",
+            "the definition {} ran, but {digest} is required, so the runbook has changed: check which definition you \
+             want, then correct --digest or run the step again",
             approved.digest
         )),
     }
@@ -217,7 +223,10 @@ fn digest(approved: &ApprovedFacts, demands: &GateRequirements) -> Answer {
 
 fn parameters(approved: &ApprovedFacts, demands: &GateRequirements) -> Answer {
     let ParamsRequirement::Exactly(demanded) = &demands.params else {
-        return waived(format!("any parameters are accepted (--any-params); they were {}", written(&approved.params)));
+        return waived(format!(
+            "--any-params accepts any parameters; the parameters of the run were {}",
+            written(&approved.params)
+        ));
     };
     let none = Map::new();
     let signed = approved.params.as_object().unwrap_or(&none);
@@ -230,7 +239,8 @@ fn parameters(approved: &ApprovedFacts, demands: &GateRequirements) -> Answer {
         }
     }
     for (name, value) in signed.iter().filter(|(name, _)| !demanded.contains_key(*name)) {
-        other.push(format!("{name} was {}, but no value is required: name this parameter too", written(value)));
+        other
+            .push(format!("{name} was {}, but you gave no value for {name}: also give this parameter", written(value)));
     }
     if other.is_empty() { met(written(&approved.params)) } else { unmet(other.join("; ")) }
 }
@@ -240,9 +250,11 @@ fn outcome(outcome: &Outcome, demands: &GateRequirements) -> Answer {
     let words = format!("{}{code}", outcome.status);
     match (outcome.status, demands.outcome) {
         (Status::Succeeded, _) => met(words),
-        (Status::Warned, OutcomeRequirement::SucceededOrWarned) => waived(format!("{words}: taken by --allow-warned")),
+        (Status::Warned, OutcomeRequirement::SucceededOrWarned) => {
+            waived(format!("{words}: accepted by --allow-warned"))
+        }
         (Status::Warned, OutcomeRequirement::Succeeded) => {
-            unmet(format!("{words}: success with a warning; to accept this: --allow-warned"))
+            unmet(format!("{words}: the run succeeded with a warning; to accept this, give --allow-warned"))
         }
         _ => unmet(format!("the run did not succeed: {words}")),
     }
@@ -258,7 +270,7 @@ fn sandbox(facts: &Facts, demands: &GateRequirements) -> Answer {
         SandboxRequirement::Layers(layers) => {
             let lacking: Vec<_> = layers.iter().filter(|layer| !held.contains(layer)).copied().collect();
             if lacking.is_empty() {
-                met(format!("held: {}", words(held)))
+                met(format!("enforced: {}", words(held)))
             } else {
                 unmet(format!(
                     "enforced: {}; required but not enforced: {}; to require less, give --min-sandbox",
@@ -268,7 +280,7 @@ fn sandbox(facts: &Facts, demands: &GateRequirements) -> Answer {
             }
         }
         SandboxRequirement::Something if held.is_empty() => {
-            unmet("no layer was enforced; to accept this: --min-sandbox off")
+            unmet("no layer was enforced; to accept this, give --min-sandbox off")
         }
         SandboxRequirement::Something => {
             waived(format!("enforced: {}; --min-sandbox best-effort accepts any layer", words(held)))
@@ -290,16 +302,16 @@ fn age(facts: &Facts, demands: &GateRequirements, now: Timestamp) -> Answer {
     let seconds = now.unix().saturating_sub(ended.unix());
     let ago = if seconds < 0 { "just now".to_owned() } else { format!("{} ago", length(seconds)) };
     let words = if ended == stated {
-        format!("ended at {ended}, {ago}")
+        format!("the run ended at {ended} ({ago})")
     } else {
         format!(
-            "ended at {ended} at the latest, {ago}, by the window and time limit that were signed (the receipt states \
-             {stated})"
+            "the run ended at {ended} at the latest ({ago}), because of the signed window and time limit; the receipt \
+             states {stated}"
         )
     };
     match demands.age {
-        AgeLimit::Any => waived(format!("{words}; any age is accepted (--max-age any)")),
-        AgeLimit::Seconds(most) if seconds <= most => met(format!("{words}, as the boundary states")),
+        AgeLimit::Any => waived(format!("{words}; --max-age any accepts any age")),
+        AgeLimit::Seconds(most) if seconds <= most => met(format!("{words}; the boundary states this time")),
         AgeLimit::Seconds(most) => {
             unmet(format!("{words}; the maximum age is {}: run the step again, or give --max-age", length(most)))
         }
@@ -327,7 +339,7 @@ fn roster(report: &BundleReport, facts: &Facts, demands: &GateRequirements) -> A
     if report.trust.guarded {
         met(words)
     } else if demands.unguarded {
-        waived(format!("{words}: this version needed no signature, but --allow-unguarded permits it"))
+        waived(format!("{words}: this version needed no signature; --allow-unguarded accepts such a version"))
     } else {
         unmet(format!(
             "{words} follows the trusted version without any signature (threshold 0): trust the newest version \

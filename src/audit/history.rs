@@ -258,7 +258,7 @@ impl Auditor {
         self.check_dates();
         for run in self.runs.overdue(self.at) {
             let message = format!(
-                "item {} was spent at {}, and has no receipt although the log continues until {}",
+                "item {} of the consumption was spent at {} and has no receipt, although the log continues until {}",
                 run.item, run.at, self.at
             );
             self.say(Finding::at(FindingKind::NoReceipt, run.consumption, message).about(run.authorization));
@@ -286,7 +286,7 @@ impl Auditor {
         }
         let Some(in_force) = self.seals.current.clone() else {
             if !self.lost {
-                let message = "the log does not begin with a valid seal: the entries after it can't be checked";
+                let message = "the log does not begin with a valid seal, so no entry can be checked";
                 self.say(Finding::at(FindingKind::SealChain, index, message));
                 self.lost = true;
             }
@@ -425,7 +425,7 @@ impl Auditor {
             self.say(Finding::at(
                 FindingKind::Denial,
                 index,
-                "expected exactly one signature, by the approver who denies",
+                "the denial must have exactly one signature, by the approver who denies",
             ));
         }
         let here = &in_force.boundary;
@@ -459,8 +459,10 @@ impl Auditor {
     ) -> Option<Verified<P>> {
         let verified = signed::<P>(payload, signatures).map_err(|why| (FindingKind::Entry, why)).and_then(|signed| {
             if signed.signature_count() != 1 {
-                let message =
-                    format!("{} signatures, expected only the signature of the boundary", signed.signature_count());
+                let message = format!(
+                    "found {} signatures, expected only the signature of the boundary",
+                    signed.signature_count()
+                );
                 return Err((FindingKind::Signature, message));
             }
             let name = &in_force.boundary.name;
@@ -469,7 +471,7 @@ impl Auditor {
                 VerifyError::UnknownSigner { keyid } => {
                     let version = in_force.roster.version();
                     let message = format!(
-                        "signed by {keyid}, which is no key of boundary {name} in version {version} of the roster"
+                        "the signing key {keyid} is no key of boundary {name} in version {version} of the roster"
                     );
                     (FindingKind::Signature, message)
                 }
@@ -491,7 +493,7 @@ impl Auditor {
             self.say(Finding::at(
                 FindingKind::Time,
                 index,
-                format!("dated {at}, but an earlier entry is dated {}", self.at),
+                format!("the entry is dated {at}, but an earlier entry is dated {}", self.at),
             ));
         }
         self.at = self.at.max(at);

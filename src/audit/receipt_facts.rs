@@ -80,17 +80,18 @@ fn approved(signed: &Authorization) -> ApprovedFacts {
 /// Lists the facts that only the boundary states, because verification can't check them.
 pub(crate) fn boundary_says(witnesses: &[WitnessFacts]) -> Vec<String> {
     let times = match witnesses.iter().min_by_key(|witness| witness.at) {
-        None => "the times: no witness outside the boundary confirms them".to_owned(),
+        None => "the times: no witness outside the boundary confirms these times".to_owned(),
         Some(first) => format!(
             "the times, except that everything was in the log by {}: the witness {} confirms this time",
             first.at, first.name
         ),
     };
     let mut says: Vec<String> = [
-        "who is excluded because they own the proposer's token, and who handed the approval in",
-        "what the step did, printed and left behind: the boundary signed the digests of what it recorded",
+        "which people are excluded as owners of the proposer's token, and who handed in the approval",
+        "what the step did, printed and left behind: the boundary recorded this, and signed only the digests of its \
+         records",
         "what the run used of CPU and memory",
-        "how the sandbox held its layers, beyond their names",
+        "how the sandbox enforced its layers",
     ]
     .map(str::to_owned)
     .to_vec();

@@ -96,7 +96,7 @@ impl Runs {
         let other_seal = consumption.seal != in_force.digest;
         if other_seal {
             let message = format!(
-                "it names the seal {}, but the seal in force is number {} ({})",
+                "the consumption names the seal {}, but the seal in force is number {} ({})",
                 consumption.seal, in_force.number, in_force.digest
             );
             findings.push(Finding::at(FindingKind::SealInForce, index, message));
@@ -111,7 +111,7 @@ impl Runs {
             if let Some((entry, item)) = self.nonces.get(&spent.nonce) {
                 find(
                     FindingKind::DoubleUse,
-                    format!("the nonce {} was spent by item {item} of entry {entry}", spent.nonce),
+                    format!("the nonce {} was already spent by item {item} of entry {entry}", spent.nonce),
                 );
             } else if self.authorizations.contains_key(&spent.authorization) {
                 find(FindingKind::DoubleUse, "the same authorization was spent before with another nonce".to_owned());
@@ -119,7 +119,10 @@ impl Runs {
             if spent.expires_at <= at || spent.expires_at > at.plus(MAX_WINDOW_S + SKEW_S) {
                 find(
                     FindingKind::Window,
-                    format!("spent at {at}, outside its validity, which ends at {}", spent.expires_at),
+                    format!(
+                        "the authorization was spent at {at}, outside its validity, which ends at {}",
+                        spent.expires_at
+                    ),
                 );
             }
             if denials.contains(&spent.authorization) {
@@ -195,9 +198,9 @@ impl Runs {
                 .is_ok_and(|payload| self.authorizations.get(&AuthorizationDigest::of(&payload)) == Some(&place));
             let message = format!("item {} of entry {} ", place.1, place.0);
             if spent {
-                again.find(FindingKind::SecondReceipt, message + "has its receipt already");
+                again.find(FindingKind::SecondReceipt, message + "already has its receipt");
             } else {
-                again.find(FindingKind::NoConsumption, message + "is not a consumption without a receipt");
+                again.find(FindingKind::NoConsumption, message + "is not a consumption that still needs a receipt");
             }
             return (None, again.findings, None);
         };
@@ -206,7 +209,7 @@ impl Runs {
         again.ours = open.in_force.ours;
         let said = &receipt.boundary;
         if (&said.name, &said.id) != (&here.name, &here.id) {
-            again.find(FindingKind::Boundary, format!("the receipt is of {} ({})", said.name, said.id));
+            again.find(FindingKind::Boundary, format!("the receipt belongs to boundary {} ({})", said.name, said.id));
         }
         if document.signatures().iter().any(|signature| signature.keyid != said.keyid) {
             again.find(
@@ -215,10 +218,19 @@ impl Runs {
             );
         }
         if receipt.seal != open.in_force.digest {
-            again.find(FindingKind::SealInForce, format!("the receipt names the seal {}", receipt.seal));
+            again.find(
+                FindingKind::SealInForce,
+                format!(
+                    "the receipt names the seal {}, but the run has the seal {}",
+                    receipt.seal, open.in_force.digest
+                ),
+            );
         }
         if receipt.consumption.leaf != LeafHash::from_bytes(open.leaf) {
-            again.find(FindingKind::Consumption, format!("the receipt names the leaf {}", receipt.consumption.leaf));
+            let leaf = LeafHash::from_bytes(open.leaf);
+            let message =
+                format!("the receipt names the leaf {}, but the consumption has {leaf}", receipt.consumption.leaf);
+            again.find(FindingKind::Consumption, message);
         }
         let signed = Signed::<Authorization>::from_envelope(&receipt.authorization, Base64::Strict)
             .map_err(|error| error.to_string())
@@ -244,12 +256,15 @@ impl Runs {
         if document.statement().subject.first().and_then(crate::record::document::Subject::sha256)
             != Some(*digest.as_bytes())
         {
-            again.find(FindingKind::ReceiptSubjects, "its subject is another authorization than the embedded one");
+            again.find(
+                FindingKind::ReceiptSubjects,
+                "the subject of the receipt is not the authorization that the receipt contains",
+            );
         }
         if !self.proposals.insert(signed.proposal.clone()) {
             again.find(
                 FindingKind::DoubleUse,
-                format!("{} has a receipt already, for another authorization", signed.proposal),
+                format!("the proposal {} already has a receipt, for another authorization", signed.proposal),
             );
         } else if signed.expires_at <= now {
             self.outlive(signed.proposal.clone());
@@ -317,7 +332,8 @@ impl Runs {
             Some(last) => {
                 if place.0 < *last {
                     let message = format!(
-                        "the run began before entry {last}, the receipt of another run with the same exclusive name"
+                        "the run began before the end of another run with the same exclusive name (receipt: entry \
+                         {last})"
                     );
                     again.find(FindingKind::Exclusive, message);
                 }
@@ -415,7 +431,7 @@ impl Runs {
         }
         for run in open {
             let in_force = seals.iter().find(|seal| seal.index == run.seal);
-            let in_force = in_force.ok_or("one of its runs names a seal that is missing in the state")?.clone();
+            let in_force = in_force.ok_or("a saved run names a seal that is missing in the saved state")?.clone();
             let open =
                 Open { leaf: *run.leaf.as_bytes(), at: run.at, spent: run.spent.clone(), in_force, found: Vec::new() };
             runs.open.insert(run.place, open);
@@ -467,7 +483,10 @@ impl Again {
             (spent.expires_at == signed.expires_at, "end of validity"),
         ] {
             if !same {
-                self.find(FindingKind::Consumption, format!("its consumption states another {what}"));
+                self.find(
+                    FindingKind::Consumption,
+                    format!("the {what} in the consumption differs from the authorization in the receipt"),
+                );
             }
         }
     }
@@ -581,7 +600,7 @@ impl Again {
             if !same {
                 self.find(
                     FindingKind::Decision,
-                    format!("the receipt states other {what} than follow from the sealed state"),
+                    format!("the receipt has wrong {what}: other values follow from the sealed state"),
                 );
             }
         }

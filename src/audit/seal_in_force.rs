@@ -153,15 +153,17 @@ impl Seals {
         let before = self.current.clone();
         let mut flaw = |what: FindingKind, why: String| flaws.push(SealFlaw { what, why, differs: false });
         match &before {
-            None if seal.number != 0 => {
-                flaw(FindingKind::SealChain, format!("the log begins with seal number {}", seal.number))
-            }
+            None if seal.number != 0 => flaw(
+                FindingKind::SealChain,
+                format!("the first seal of the log has the number {}, expected 0", seal.number),
+            ),
             None => {}
             Some(before) => {
                 let expected = (before.number + 1, Some(before.digest), Some(before.boundary.id));
                 if (seal.number, seal.previous, seal.boundary.id) != expected {
                     let message = format!(
-                        "number {} does not follow number {} ({}): a seal is missing, occurs twice, or was inserted",
+                        "seal number {} does not follow seal number {} ({}): a seal is missing, occurs twice, or was \
+                         inserted",
                         seal.number, before.number, before.digest
                     );
                     flaw(FindingKind::SealChain, message);
@@ -171,7 +173,7 @@ impl Seals {
                 }
                 if roster.version() < before.roster.version() {
                     let message = format!(
-                        "version {} of the roster comes into force after version {}",
+                        "version {} of the roster comes into force after the later version {}",
                         roster.version(),
                         before.roster.version()
                     );
@@ -183,7 +185,10 @@ impl Seals {
             }
         }
         if self.past_epochs.contains(&seal.epoch) {
-            flaw(FindingKind::Epoch, format!("the epoch {} was replaced, and is in force again", seal.epoch));
+            flaw(
+                FindingKind::Epoch,
+                format!("the epoch {} was replaced earlier, but the seal puts this epoch into force again", seal.epoch),
+            );
         }
         let mut keys: Vec<_> = roster.boundary_keys(&seal.boundary.name).iter().map(SshKey::keyid).collect();
         keys.sort();
@@ -270,7 +275,7 @@ impl Seals {
                 Some(other) if other != token => {
                     flaw(
                         FindingKind::Tokens,
-                        format!("the token {name} was changed: its owners, scopes and end may never change"),
+                        format!("the token {name} was changed, but the owners, scopes and end of a token never change"),
                     );
                 }
                 None if self.gone_tokens.contains(name) => {
@@ -381,7 +386,10 @@ impl Rosters {
                 match Chain::connect(&self.trusted_for(known), &versions) {
                     Err(error) => return Ok(Err(error.to_string())),
                     Ok(chain) if chain.last().digest() != seal.roster => {
-                        return Ok(Err(format!("the versions that the seal names do not end at {}", seal.roster)));
+                        return Ok(Err(format!(
+                            "the roster versions that the seal names do not end with the roster {}",
+                            seal.roster
+                        )));
                     }
                     Ok(_) if known.is_some() => {}
                     Ok(longer) if longer.by_digest(&self.chain.last().digest()).is_none() => {
@@ -417,7 +425,7 @@ impl Rosters {
 }
 
 fn not_beside(digest: &BlobDigest) -> String {
-    format!("the roster that the seal names ({digest}) is not beside the log")
+    format!("the roster that the seal names ({digest}) is not stored with the log")
 }
 
 /// Returns all roster versions in a seal, from version 1 to the version that the seal names. The function does not
@@ -451,7 +459,8 @@ pub(crate) fn verify(
     beside: &dyn EvidenceFiles,
 ) -> Result<Result<UnderRoster, (FindingKind, String)>, Unreadable> {
     if signed.signature_count() != 1 {
-        let message = format!("{} signatures, expected only the signature of the boundary", signed.signature_count());
+        let message =
+            format!("found {} signatures, expected only the signature of the boundary", signed.signature_count());
         return Ok(Err((FindingKind::Signature, message)));
     }
     // Only the roster that the seal names can verify the signature. Therefore the program reads the name of the roster
@@ -471,7 +480,7 @@ pub(crate) fn verify(
             let version = roster.version();
             Err((
                 FindingKind::Signature,
-                format!("signed by {keyid}, which is no key of boundary {name} in version {version} of the roster"),
+                format!("the signing key {keyid} is no key of boundary {name} in version {version} of the roster"),
             ))
         }
         Err(error) => Err((FindingKind::Signature, error.to_string())),
@@ -489,8 +498,8 @@ fn read(
         let digest = BlobDigest::from_bytes(digest);
         Ok(match beside.blob(&digest)? {
             Some(bytes) if sha256(&bytes) == *digest.as_bytes() => Ok(bytes),
-            Some(_) => Err(Unread::Gone(format!("the {what} beside the log does not have the digest {digest}"))),
-            None => Err(Unread::Gone(format!("the {what} ({digest}) is not beside the log"))),
+            Some(_) => Err(Unread::Gone(format!("the {what} stored with the log does not have the digest {digest}"))),
+            None => Err(Unread::Gone(format!("the {what} ({digest}) is not stored with the log"))),
         })
     };
     // The outer error means that the source can't be read. The inner error means that a document is not usable.
@@ -538,7 +547,8 @@ fn read(
                 }
                 Err(error) => match in_part(&configuration) {
                     Some(part) => {
-                        let why = format!("the sealed configuration does not give every profile ({error})");
+                        let why =
+                            format!("this version can't derive every profile from the sealed configuration ({error})");
                         (part, Some(why))
                     }
                     None => return Ok(Err(Unread::Refused(vec![format!("the sealed configuration: {error}")]))),
@@ -566,7 +576,7 @@ fn read(
                     };
                     if registry.root() != seal.registry_root || registry.manifest() != manifest {
                         return Ok(Err(Unread::Gone(
-                            "the hash of the sealed steps differs from the sealed root".to_owned(),
+                            "the root hash of the sealed steps differs from the root in the seal".to_owned(),
                         )));
                     }
                     Arc::new(registry)

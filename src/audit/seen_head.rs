@@ -34,7 +34,10 @@ impl SeenHead {
         let head = Checkpoint::parse(read.unverified_text()).map_err(|error| error.to_string())?;
         // Every log agrees with a checkpoint of size 0, so such a checkpoint proves nothing.
         if head.size == 0 {
-            return Err("a head of 0 entries proves nothing about a log".to_owned());
+            return Err(
+                "the head has 0 entries, so every log agrees with this head: give a head with at least 1 entry"
+                    .to_owned(),
+            );
         }
         Ok(Self { size: head.size, note: note.to_owned(), from: from.into(), verified: false, at: None })
     }
@@ -64,7 +67,10 @@ pub(super) fn verify_head(head: &str, boundary: &BoundaryRef, roster: &TrustedRo
     }
     let version = roster.version();
     let text = text.ok_or_else(|| {
-        format!("the head is not signed for the log {origin} by a key that version {version} of the roster gives boundary {name}")
+        format!(
+            "the head of the log {origin} has no signature by a key of boundary {name} in version {version} of the \
+             roster"
+        )
     })?;
     of_log(Checkpoint::parse(text).map_err(|error| error.to_string())?, &origin)
 }

@@ -93,7 +93,11 @@ fn compare(
         && stored != hashes.as_flattened()
     {
         let first = index << (u32::from(level + 1) * u32::from(TILE_HEIGHT));
-        say(Finding::at(FindingKind::Tile, first, format!("{path} does not contain the hashes of its entries")));
+        say(Finding::at(
+            FindingKind::Tile,
+            first,
+            format!("the hashes in the tile {path} differ from the hashes of the log's entries"),
+        ));
     }
     Ok(())
 }

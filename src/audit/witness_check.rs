@@ -55,13 +55,13 @@ pub(crate) fn check_witnesses(
     let found = seen.len() as u64;
     ensure(found >= demanded, || {
         format!(
-            "{found} of the {} witnesses in the roster cosigned this checkpoint, {demanded} demanded{left_out}; get \
-             the bundle or export the log again after the witnesses have cosigned",
+            "{found} of the {} witnesses in the roster cosigned this checkpoint, but {demanded} are \
+             required{left_out}. After the witnesses have cosigned, get the bundle or export the log again",
             named.len()
         )
     })?;
     if named.is_empty() {
-        return Ok((seen, "the roster names none".to_owned()));
+        return Ok((seen, "the roster names no witness".to_owned()));
     }
     if seen.is_empty() {
         return Err(CheckStop::NotChecked(format!(

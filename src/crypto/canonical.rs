@@ -52,7 +52,8 @@ pub fn parse_canonical(bytes: &[u8], max_bytes: usize) -> Result<Value, JsonErro
         return Ok(value);
     }
     let at = bytes.iter().zip(&canonical).take_while(|(a, b)| a == b).count();
-    let detail = format!("the bytes differ from their canonical form at byte {at}; write the canonical form");
+    let detail =
+        format!("the document is not in canonical form (first difference at byte {at}); write the canonical form");
     Err(JsonError { reason: Reason::NotCanonical, line: 0, column: 0, detail })
 }
 

@@ -16,7 +16,7 @@ pub struct DigestFormatError {
 
 impl fmt::Display for DigestFormatError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a digest must be written {}:<64 lower-case hex digits>", self.expected)
+        write!(f, "a digest must have the form {}:<64 lower-case hex digits>", self.expected)
     }
 }
 

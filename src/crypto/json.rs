@@ -165,10 +165,11 @@ fn text(bytes: &[u8]) -> Result<&str, JsonError> {
         }
     };
     if bytes.starts_with(b"\xef\xbb\xbf") {
-        return Err(broken(0, "the document begins with a byte order mark; save it without one"));
+        return Err(broken(0, "the document begins with a byte order mark; save the document without this mark"));
     }
-    std::str::from_utf8(bytes)
-        .map_err(|error| broken(error.valid_up_to(), "not UTF-8: damaged, changed, or saved in another encoding"))
+    std::str::from_utf8(bytes).map_err(|error| {
+        broken(error.valid_up_to(), "the document is not UTF-8: it is damaged, or was saved in another encoding")
+    })
 }
 
 fn describe(error: &serde_json::Error, broken: Option<(Reason, String)>) -> JsonError {
@@ -200,7 +201,8 @@ impl Walk<'_> {
 
     fn deeper<E: serde::de::Error>(self) -> Result<Self, E> {
         if self.depth == MAX_DEPTH {
-            return Err(self.refuse(Reason::Depth, format!("nested deeper than {MAX_DEPTH} arrays and objects")));
+            return Err(self
+                .refuse(Reason::Depth, format!("the document is nested deeper than {MAX_DEPTH} arrays and objects")));
         }
         Ok(Self { depth: self.depth + 1, ..self })
     }
@@ -230,20 +232,25 @@ impl<'de> Visitor<'de> for Walk<'_> {
 
     fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<Value, E> {
         if value > MAX_INTEGER {
-            return Err(self.refuse(Reason::Number, "the integer is larger than 2^53-1; write it as a string".into()));
+            return Err(
+                self.refuse(Reason::Number, "the integer is larger than 2^53-1; write the integer as a string".into())
+            );
         }
         Ok(Value::from(value))
     }
 
     fn visit_i64<E: serde::de::Error>(self, value: i64) -> Result<Value, E> {
         if value.unsigned_abs() > MAX_INTEGER {
-            return Err(self.refuse(Reason::Number, "the integer is beyond ±(2^53-1); write it as a string".into()));
+            return Err(
+                self.refuse(Reason::Number, "the integer is beyond ±(2^53-1); write the integer as a string".into())
+            );
         }
         Ok(Value::from(value))
     }
 
     fn visit_f64<E: serde::de::Error>(self, _: f64) -> Result<Value, E> {
-        let detail = "only integers within ±(2^53-1) are read, without fraction, exponent or -0; write it as a string";
+        let detail = "the number is not an integer within ±(2^53-1), or has a fraction, an exponent or -0; write the \
+                      number as a string";
         Err(self.refuse(Reason::Number, detail.into()))
     }
 
@@ -269,7 +276,9 @@ impl<'de> Visitor<'de> for Walk<'_> {
         let mut map = Map::new();
         while let Some(key) = entries.next_key::<String>()? {
             if key.starts_with(RESERVED_PREFIX) {
-                return Err(self.refuse(Reason::ReservedKey, format!("keys beginning {RESERVED_PREFIX} are reserved")));
+                return Err(
+                    self.refuse(Reason::ReservedKey, format!("keys that begin with {RESERVED_PREFIX} are reserved"))
+                );
             }
             match map.entry(key) {
                 Entry::Vacant(place) => {

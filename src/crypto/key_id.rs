@@ -49,7 +49,7 @@ pub struct KeyIdError;
 
 impl fmt::Display for KeyIdError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key id must be written SHA256:<43 characters of base64>, as `ssh-keygen -lf` prints it")
+        f.write_str("a key id must have the form SHA256:<43 characters of base64>, as `ssh-keygen -lf` prints the id")
     }
 }
 

@@ -83,7 +83,7 @@ impl fmt::Display for ProofError {
             Self::SizesReversed { old, new } => {
                 write!(f, "a log of {old} entries cannot be an earlier state of a log of {new} entries")
             }
-            Self::WrongLength => f.write_str("the proof does not have the number of hashes that its position needs"),
+            Self::WrongLength => f.write_str("the proof has the wrong number of hashes for its position"),
             Self::OtherRoot => f.write_str("the proof gives another root hash; the log or the proof was changed"),
         }
     }

@@ -269,7 +269,9 @@ impl fmt::Display for NoteError {
                 f.write_str("a signature of the known key over the note is not valid; the note was changed")
             }
             Self::NotSignedBy(name) => write!(f, "the note is not signed by the known key of {name:?}"),
-            Self::Vkey => f.write_str("not a verifier key `<name>+<8 hex>+<base64>` of an Ed25519 key"),
+            Self::Vkey => f.write_str(
+                "the verifier key must have the form `<name>+<8 hex digits>+<base64>` and contain an Ed25519 key",
+            ),
             Self::Proof(expected) => write!(f, "the tlog-proof is malformed: expected {expected}"),
         }
     }

@@ -242,9 +242,9 @@ impl fmt::Display for PemError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotPem => {
-                f.write_str("not a PEM private key; expected one block `-----BEGIN PRIVATE KEY-----` and nothing else")
+                f.write_str("the file is not a PEM private key; expected only one block `-----BEGIN PRIVATE KEY-----`")
             }
-            Self::OpenSsh => f.write_str("this is an OpenSSH private key; sign with it through ssh-keygen"),
+            Self::OpenSsh => f.write_str("this is an OpenSSH private key; sign with `ssh-keygen` and this key"),
             Self::Encrypted => f.write_str(
                 "the private key is encrypted; use an ssh key with a passphrase, or decrypt it with `openssl pkey`",
             ),
@@ -253,7 +253,8 @@ impl fmt::Display for PemError {
                 "the private key is PKCS#8 version 2, which OpenSSL 3.0 and Python can't read; this program reads only version 1: make a key with `openssl genpkey -algorithm ed25519`",
             ),
             Self::NotEd25519 => f.write_str(
-                "not an Ed25519 private key of PKCS#8 version 1; make one with `openssl genpkey -algorithm ed25519`",
+                "the key is not an Ed25519 private key of PKCS#8 version 1; make such a key with `openssl genpkey \
+                 -algorithm ed25519`",
             ),
         }
     }

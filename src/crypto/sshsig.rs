@@ -42,7 +42,7 @@ pub fn verify(key: &SshKey, message: &[u8], signature: &[u8]) -> Result<KeyProof
         return Ok(KeyProof { presence: Presence::Unknown, _proof: proof });
     }
     if !signature.starts_with(MAGIC) {
-        return Err(SignatureError::Form("it is neither a raw signature nor SSHSIG"));
+        return Err(SignatureError::Form("the bytes are neither a raw signature nor SSHSIG"));
     }
     let blob = Blob::parse(signature)?;
     if blob.key != key.blob() {
@@ -76,7 +76,7 @@ pub fn verify(key: &SshKey, message: &[u8], signature: &[u8]) -> Result<KeyProof
             };
             Ok(KeyProof { presence, _proof: proof })
         }
-        _ => Err(SignatureError::Form("the signature's type is not that of the key")),
+        _ => Err(SignatureError::Form("the type of the signature differs from the type of the key")),
     }
 }
 
@@ -162,12 +162,13 @@ pub fn armour(blob: &[u8]) -> String {
 /// Returns an error if the text is not exactly one armoured block of at most [`MAX_SIGNATURE_BYTES`] bytes.
 pub fn dearmour(file: &str) -> Result<Vec<u8>, SignatureError> {
     let body = file.trim().strip_prefix(ARMOUR_BEGIN).and_then(|rest| rest.strip_suffix(ARMOUR_END));
-    let body = body.ok_or(SignatureError::Form("it is not one block `-----BEGIN SSH SIGNATURE-----`"))?;
+    let body = body.ok_or(SignatureError::Form("the text is not exactly one block `-----BEGIN SSH SIGNATURE-----`"))?;
     let encoded: String = body.lines().collect();
     if encoded.len() > MAX_SIGNATURE_BYTES.div_ceil(3) * 4 {
         return Err(SignatureError::TooLong { bytes: encoded.len() / 4 * 3 });
     }
-    let blob = STANDARD.decode(encoded).map_err(|_| SignatureError::Form("its armour is not standard base64"))?;
+    let blob =
+        STANDARD.decode(encoded).map_err(|_| SignatureError::Form("the armoured text is not standard base64"))?;
     if blob.len() > MAX_SIGNATURE_BYTES {
         return Err(SignatureError::TooLong { bytes: blob.len() });
     }
@@ -201,31 +202,31 @@ impl<'a> Blob<'a> {
         let cut = || form("the SSHSIG ends too early");
         let mut wire = WireReader(bytes.strip_prefix(MAGIC).ok_or(form("it is not SSHSIG"))?);
         if wire.u32().ok_or_else(cut)? != 1 {
-            return Err(form("its SSHSIG version is not 1"));
+            return Err(form("the SSHSIG version is not 1"));
         }
         let key = wire.string().ok_or_else(cut)?;
         let namespace = wire.string().ok_or_else(cut)?;
         if !wire.string().ok_or_else(cut)?.is_empty() {
-            return Err(form("its reserved field is not empty"));
+            return Err(form("the reserved field is not empty"));
         }
         let hash = match wire.string().ok_or_else(cut)? {
             b"sha256" => HashName::Sha256,
             b"sha512" => HashName::Sha512,
-            _ => return Err(form("its hash is neither sha512 nor sha256")),
+            _ => return Err(form("the hash is neither sha512 nor sha256")),
         };
         let mut inner = WireReader(wire.string().ok_or_else(cut)?);
         let kind = inner.string().ok_or_else(cut)?;
         let signature = inner.string().ok_or_else(cut)?;
-        let signature = signature.try_into().map_err(|_| form("its inner signature does not have 64 bytes"))?;
+        let signature = signature.try_into().map_err(|_| form("the inner signature does not have 64 bytes"))?;
         let counter = match kind {
             kind if kind == PLAIN.as_bytes() => None,
             kind if kind == SECURITY_KEY.as_bytes() => {
                 Some((inner.u8().ok_or_else(cut)?, inner.u32().ok_or_else(cut)?))
             }
-            _ => return Err(form("its signature type is not accepted")),
+            _ => return Err(form("the signature type is not supported")),
         };
         if !wire.0.is_empty() || !inner.0.is_empty() {
-            return Err(form("it has bytes after the end of the SSHSIG"));
+            return Err(form("bytes follow the end of the SSHSIG"));
         }
         Ok(Self { key, namespace, hash, signature, counter })
     }

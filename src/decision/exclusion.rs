@@ -117,7 +117,8 @@ impl fmt::Display for ExclusionError {
             Self::Ended { name, at } => {
                 write!(
                     f,
-                    "the token {name} ended at {at}, so its proposals no longer run; propose again with another token"
+                    "the token {name} ended at {at}, so its proposals can no longer run; propose again with another \
+                     token"
                 )
             }
             Self::UnknownProposer { name } => {

@@ -106,7 +106,7 @@ pub fn each_in_force(
         };
         for group in rules.groups() {
             if !roster.has_group(group) {
-                refuse(&format!("the roster has no group {group}: add it to the roster, or name another group"));
+                refuse(&format!("the roster has no group {group}: add the group to the roster, or name another group"));
             }
         }
         match (effective(&ruling, &definition.sandbox, &given), HashedStep::of(definition.clone())) {

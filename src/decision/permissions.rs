@@ -94,7 +94,7 @@ impl fmt::Display for PermissionsError {
             Self::Denied(denied) => denied.fmt(f),
             Self::NotSigned { missing } => {
                 let names: Vec<_> = missing.iter().map(|permission| permission.what.as_str()).collect();
-                write!(f, "policy now requires {}, which nobody signed; propose again", names.join(", "))
+                write!(f, "policy now requires {}, but no approver signed this; propose again", names.join(", "))
             }
             Self::OtherSandbox { fields } => {
                 write!(f, "the current sandbox differs from the signed sandbox in {}; propose again", fields.join(", "))

@@ -75,7 +75,11 @@ impl fmt::Display for PlaceError {
                 )
             }
             Self::OtherEpoch { signed, here } => {
-                write!(f, "signed in epoch {signed}, whose authorizations are all void (now {here}); propose again")
+                write!(
+                    f,
+                    "the statement was signed in epoch {signed}, but the epoch in force is {here}, so the statement is \
+                     void; propose again"
+                )
             }
         }
     }

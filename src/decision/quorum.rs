@@ -150,7 +150,7 @@ impl fmt::Display for QuorumError {
         let progress = &self.progress;
         write!(
             f,
-            "{} of {} approvals count, {} more needed from {}",
+            "{} of {} required approvals count; {} more needed from {}",
             progress.have,
             progress.required,
             progress.missing,

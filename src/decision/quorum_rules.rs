@@ -166,10 +166,16 @@ impl fmt::Display for RuleError {
             Self::AsksNobody { of } => {
                 write!(f, "the approvals rule of {of} requires no person (required: 0); require at least one person")
             }
-            Self::NoGroups { of } => write!(f, "the approvals rule of {of} names no group; name one in policy"),
-            Self::GroupTwice { of } => write!(f, "the approvals rule of {of} names a group twice; name each once"),
+            Self::NoGroups { of } => write!(f, "the approvals rule of {of} names no group; name a group in the policy"),
+            Self::GroupTwice { of } => {
+                write!(f, "the approvals rule of {of} names a group twice; name each group once")
+            }
             Self::TooManyGroups { of, found } => {
-                write!(f, "the approvals rule of {of} asks each of {found} groups; name at most {MAX_EACH_GROUPS}")
+                write!(
+                    f,
+                    "the approvals rule of {of} requires approvals from each of {found} groups; name at most \
+                     {MAX_EACH_GROUPS} groups"
+                )
             }
         }
     }

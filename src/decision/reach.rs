@@ -106,7 +106,7 @@ impl fmt::Display for OutOfReach {
         let (approvals, needed) = if self.needed == 1 { ("approval", "is") } else { ("approvals", "are") };
         write!(
             f,
-            "{} {approvals} of {groups} {needed} needed, and at most {} can come",
+            "{} {approvals} of {groups} {needed} needed, but at most {} can approve",
             self.needed,
             self.people.len()
         )?;

@@ -69,16 +69,16 @@ impl fmt::Display for UncountedSignature {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({}) does not count: ", self.holder, self.keyid)?;
         match &self.why {
-            NotCounted::NoApprover => f.write_str("no approver"),
-            NotCounted::Excluded => f.write_str("is the proposer or controls the proposer"),
-            NotCounted::NotYetValid(from) => write!(f, "valid only from {from}"),
-            NotCounted::NoLongerValid(until) => write!(f, "no longer valid since {until}"),
-            NotCounted::InNoNamedGroup => f.write_str("in no group that the rule names"),
+            NotCounted::NoApprover => f.write_str("the signer is not an approver"),
+            NotCounted::Excluded => f.write_str("the signer is the proposer or controls the proposer"),
+            NotCounted::NotYetValid(from) => write!(f, "the approver is valid only from {from}"),
+            NotCounted::NoLongerValid(until) => write!(f, "the approver is no longer valid since {until}"),
+            NotCounted::InNoNamedGroup => f.write_str("the approver is in no group that the rule names"),
             NotCounted::NotTouched => f.write_str("the group requires a security key with touch"),
             NotCounted::NotVerified => f.write_str(
-                "the group requires a security key that verified the person (PIN or fingerprint); sign with one",
+                "the group requires a security key that verified the person (PIN or fingerprint); sign with such a key",
             ),
-            NotCounted::SecondKey(first) => write!(f, "the same person signed with {first}"),
+            NotCounted::SecondKey(first) => write!(f, "the same person also signed with {first}"),
         }
     }
 }

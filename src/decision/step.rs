@@ -170,10 +170,10 @@ impl fmt::Display for StepError {
                 )
             }
             Self::OtherScript { signed, sealed } => {
-                write!(f, "the signed script is {signed}, but the definition gives {sealed}; propose again")
+                write!(f, "the signed script is {signed}, but the script in the definition is {sealed}; propose again")
             }
             Self::Malformed(malformed) if malformed.later => malformed.fmt(f),
-            Self::Malformed(malformed) => write!(f, "not a step's definition: {malformed}"),
+            Self::Malformed(malformed) => write!(f, "the document is not the definition of a step: {malformed}"),
         }
     }
 }

@@ -44,7 +44,7 @@ const TURNED_AWAY: usize = 64;
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 
 /// Answer for a connection above the maximum number.
-const NO_ROOM: &str = "{\"type\":\"/problems/busy\",\"title\":\"no room for it now\",\"status\":503,\
+const NO_ROOM: &str = "{\"type\":\"/problems/busy\",\"title\":\"the boundary has no room for this request now\",\"status\":503,\
                        \"detail\":\"too many connections: try again\"}";
 
 /// Accepts connections until the future `shutdown` completes, then asks all connections to end. The returned future

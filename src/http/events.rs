@@ -360,7 +360,7 @@ mod tests {
             Some("{\"exitCode\":124,\"type\":\"exit\"}\n")
         );
         let denied = Event::Status { status: ProposalStatus::Denied, code: Some(Code::Denied) };
-        let expected = "{\"message\":\"denied: an approver denied it\",\"type\":\"error\"}\n";
+        let expected = "{\"message\":\"denied: an approver denied the run\",\"type\":\"error\"}\n";
         assert_eq!(of(&denied).as_deref(), Some(expected));
         assert_eq!(of(&Event::Status { status: ProposalStatus::Running, code: None }), None);
     }

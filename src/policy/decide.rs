@@ -372,7 +372,8 @@ impl Judge<'_> {
             return (PolicyVerdict::Allow, listed(kind, ListSide::Allow, entry.clone(), AnswerChange::Stands));
         }
         self.unknown(
-            "it changes later commands: call programs by their paths instead, or grant the variable (type: env)",
+            "the variable changes later commands: call programs by their paths instead, or grant the variable (type: \
+             env)",
         )
     }
 

@@ -172,7 +172,7 @@ mod tests {
                    may_be_off: maybe\n      sockets: []\n      level: strict\n";
         let flaws: Vec<String> = Policy::load(bad).expect_err("flaws").iter().map(ToString::to_string).collect();
         for expected in [
-            "2:21: `may_be_off` needs a named runbook",
+            "2:21: `may_be_off` is allowed only for named runbooks",
             "6:14: the path \"srv\" is relative",
             "7:14: the deny pattern \"**\" matches everything",
             "8:25: the address \"10.0.0.1:80\" is not a name",

@@ -78,23 +78,26 @@ impl ListedPattern {
         let matcher = match kind {
             PermissionKind::Read | PermissionKind::Write => Matcher::Path(PathPattern::parse(text)?),
             PermissionKind::Env if text.contains('/') => {
-                return Err(PatternError::new(text, "no variable has a slash in its name: remove it"));
+                return Err(PatternError::new(text, "the name of a variable has no slash: remove the slash"));
             }
             PermissionKind::Run if text.contains('/') && side == ListSide::Deny => {
                 // At a boundary, `{repo}` and `{tmp}` have no values, so a deny pattern with `{repo}` or `{tmp}` would
                 // match nothing.
                 if let Some((_, rest)) = text.split_once("}/").filter(|(name, _)| ["{repo", "{tmp"].contains(name)) {
-                    let message =
-                        format!("a boundary has no such directory, so the pattern would deny nothing: write **/{rest}");
+                    let message = format!(
+                        "a boundary has no directory {{repo}} or {{tmp}}, so the pattern would deny nothing: write \
+                         **/{rest}"
+                    );
                     return Err(PatternError::new(text, message));
                 }
                 Matcher::Path(PathPattern::parse_anywhere(text)?)
             }
             PermissionKind::Run if text.contains('/') => Matcher::Path(PathPattern::parse(text).map_err(|error| {
-                if error.message.starts_with("it is relative") {
+                if error.message.starts_with("the pattern is relative") {
                     PatternError::new(
                         text,
-                        "a relative path is another program in each directory: write a path from / or {repo}/",
+                        "a relative path names a different program in each directory: write a path that begins with / \
+                         or {repo}/",
                     )
                 } else {
                     error

@@ -95,15 +95,17 @@ impl PathPattern {
             let Some(rest) = text.strip_prefix(name) else { continue };
             return match rest.strip_prefix('/') {
                 None if rest.is_empty() => Ok(Self { base, rest: None }),
-                None => Err(PatternError::new(text, format!("after {name} comes a slash: write {name}/{rest}"))),
-                Some("") => Err(PatternError::new(text, format!("it ends in a slash: write {name} or {name}/**"))),
+                None => Err(PatternError::new(text, format!("the slash after {name} is missing: write {name}/{rest}"))),
+                Some("") => {
+                    Err(PatternError::new(text, format!("the pattern ends with a slash: write {name} or {name}/**")))
+                }
                 Some(rest) => Self::below(text, base, rest),
             };
         }
         if placed.iter().any(|(name, _)| text.contains(name)) {
             return Err(PatternError::new(
                 text,
-                "{repo} and {tmp} may appear at the beginning only: write the path out",
+                "{repo} and {tmp} may appear only at the beginning: write the whole path",
             ));
         }
         if text == "/" {
@@ -116,13 +118,14 @@ impl PathPattern {
             return Self::below(text, PatternBase::Anywhere, text);
         }
         if text.starts_with('~') {
-            return Err(PatternError::new(text, "`~` is not expanded here: write the path out"));
+            return Err(PatternError::new(text, "`~` is not expanded in a pattern: write the whole path"));
         }
         let rest = text.strip_prefix("./").unwrap_or(text);
         Err(PatternError::new(
             text,
             format!(
-                "it is relative and never matches a whole path: write {{repo}}/{rest}, **/{rest}, or a path from /"
+                "the pattern is relative and never matches a whole path: write {{repo}}/{rest}, **/{rest}, or a path \
+                 that begins with /"
             ),
         ))
     }
@@ -284,13 +287,13 @@ mod tests {
             ("src/**", "{repo}/src/**"),
             ("./x", "{repo}/x"),
             ("*.pem", "**/*.pem"),
-            ("~/.ssh/**", "write the path out"),
-            ("{repo}x", "comes a slash"),
-            ("{repo}/", "ends in a slash"),
-            ("/a/{repo}/b", "beginning only"),
+            ("~/.ssh/**", "write the whole path"),
+            ("{repo}x", "is missing"),
+            ("{repo}/", "ends with a slash"),
+            ("/a/{repo}/b", "only at the beginning"),
             ("**x/y", "relative"),
             ("/a//b", "empty segment"),
-            ("/a/../b", "segment . or .."),
+            ("/a/../b", "segment `.` or `..`"),
         ] {
             let error = PathPattern::parse(text).expect_err(text);
             assert!(error.message.contains(word), "{text}: {error}");

@@ -91,7 +91,7 @@ impl Pattern {
                 .case_insensitive(case == CaseSensitivity::Any)
                 .build()
                 .map(Matcher::Glob)
-                .map_err(|_| PatternError::new(text, "it is too large when compiled: split it"))?,
+                .map_err(|_| PatternError::new(text, "the compiled pattern is too large: write several patterns"))?,
         };
         Ok(Self { text: text.to_owned(), matcher, ways })
     }
@@ -162,13 +162,15 @@ enum Translated {
 /// Translates a pattern, and returns the number of alternatives that its braces create.
 fn translate(text: &str, dots: LeadingDots) -> Result<(Translated, usize), String> {
     if text.is_empty() {
-        return Err("it is empty: write ** to match everything".to_owned());
+        return Err("the pattern is empty: write ** to match everything".to_owned());
     }
     if text.len() > MAX_PATTERN_BYTES {
-        return Err(format!("it is longer than {MAX_PATTERN_BYTES} bytes: shorten it"));
+        return Err(format!("the pattern is longer than {MAX_PATTERN_BYTES} bytes: shorten the pattern"));
     }
     if text.starts_with('!') {
-        return Err("negation (a leading !) is not read: use an allow list, a deny list or a later override".to_owned());
+        return Err(
+            "negation (a leading !) is not supported: use an allow list, a deny list or a later override".to_owned()
+        );
     }
     let chars: Vec<char> = text.chars().collect();
     let alternatives = expand(&chars)?;
@@ -201,7 +203,7 @@ fn literal(tokens: &[Token]) -> Option<String> {
 fn expand(chars: &[char]) -> Result<Vec<Vec<Token>>, String> {
     let (ways, used) = sequence(chars, 0, 0)?;
     if used < chars.len() {
-        return Err(format!("a `{}` without its opening brace: write \\{}", chars[used], chars[used]));
+        return Err(format!("a `{}` has no opening brace: write \\{}", chars[used], chars[used]));
     }
     Ok(ways)
 }
@@ -213,7 +215,7 @@ fn sequence(chars: &[char], mut at: usize, depth: usize) -> Result<(Vec<Vec<Toke
         let next = chars.get(at + 1).copied();
         let token = match chars[at] {
             '\\' => {
-                let escaped = next.ok_or("it ends in a lone backslash: write \\\\")?;
+                let escaped = next.ok_or("the pattern ends with a single backslash: write \\\\")?;
                 if escaped == '/' {
                     return Err(ESCAPED_SLASH.to_owned());
                 }
@@ -222,12 +224,12 @@ fn sequence(chars: &[char], mut at: usize, depth: usize) -> Result<(Vec<Vec<Toke
             }
             '?' | '*' | '+' | '@' | '!' if next == Some('(') => {
                 return Err(format!(
-                    "extended globs ({}(…)) are not read: use {{a,b}} or several overrides",
+                    "extended globs ({}(…)) are not supported: use {{a,b}} or several overrides",
                     chars[at]
                 ));
             }
             '(' | ')' | '|' => {
-                return Err(format!("groups with ( | ) are not read: use {{a,b}}, or write \\{}", chars[at]));
+                return Err(format!("groups with ( | ) are not supported: use {{a,b}}, or write \\{}", chars[at]));
             }
             '*' if next == Some('*') && (depth > 0 || (at > 0 && chars[at - 1] == '}')) => {
                 return Err(BESIDE_BRACES.to_owned());
@@ -248,7 +250,9 @@ fn sequence(chars: &[char], mut at: usize, depth: usize) -> Result<(Vec<Vec<Toke
                     .flat_map(|way| inner.iter().map(move |tail| [way.as_slice(), tail.as_slice()].concat()))
                     .collect();
                 if ways.len() > MAX_ALTERNATIVES {
-                    return Err(format!("its braces make more than {MAX_ALTERNATIVES} alternatives: split it"));
+                    return Err(format!(
+                        "the braces make more than {MAX_ALTERNATIVES} alternatives: write several patterns"
+                    ));
                 }
                 at = used;
                 continue;
@@ -268,7 +272,7 @@ fn sequence(chars: &[char], mut at: usize, depth: usize) -> Result<(Vec<Vec<Toke
 /// Reads the brace list at the index `at`, and returns the alternatives and the index after the closing brace.
 fn braces(chars: &[char], at: usize, depth: usize) -> Result<(Vec<Vec<Token>>, usize), String> {
     if depth >= MAX_BRACES_DEPTH {
-        return Err(format!("braces are nested deeper than {MAX_BRACES_DEPTH}: split it"));
+        return Err(format!("braces are nested deeper than {MAX_BRACES_DEPTH} levels: write several patterns"));
     }
     let mut inner = Vec::new();
     let mut alternatives = 0;
@@ -276,20 +280,22 @@ fn braces(chars: &[char], at: usize, depth: usize) -> Result<(Vec<Vec<Token>>, u
     loop {
         let (ways, end) = sequence(chars, begin, depth + 1)?;
         if chars[begin..end].windows(2).any(|pair| pair == ['.', '.']) {
-            return Err("ranges ({1..3}) are not read: write the alternatives out, or [1-3]".to_owned());
+            return Err("ranges ({1..3}) are not supported: write {1,2,3} or [1-3]".to_owned());
         }
         inner.extend(ways);
         alternatives += 1;
         match chars.get(end) {
             Some(',') => begin = end + 1,
             Some(_) if alternatives == 1 => {
-                return Err("braces with one alternative are not read: leave them out, or write \\{ and \\}".to_owned());
+                return Err(
+                    "braces with one alternative are not supported: remove the braces, or write \\{ and \\}".to_owned()
+                );
             }
             Some(_) => return Ok((inner, end + 1)),
-            None => return Err("a `{` is never closed: write } or \\{".to_owned()),
+            None => return Err("a `{` is not closed: write } or \\{".to_owned()),
         }
         if inner.len() > MAX_ALTERNATIVES {
-            return Err(format!("its braces make more than {MAX_ALTERNATIVES} alternatives: split it"));
+            return Err(format!("the braces make more than {MAX_ALTERNATIVES} alternatives: write several patterns"));
         }
     }
 }
@@ -299,21 +305,23 @@ fn class(chars: &[char], at: usize) -> Result<(Token, usize), String> {
     let mut inside = at + 1;
     let negated = chars.get(inside) == Some(&'^');
     if chars.get(inside) == Some(&'!') {
-        return Err("shells and picomatch read [!…] differently: write [^…], or [\\!…]".to_owned());
+        return Err("shells and picomatch disagree about the meaning of [!…]: write [^…], or [\\!…]".to_owned());
     }
     inside += usize::from(negated);
     let mut members: Vec<(char, bool)> = Vec::new();
     let first = inside;
     let end = loop {
         match chars.get(inside) {
-            None => return Err("a `[` is never closed: write ] or \\[".to_owned()),
+            None => return Err("a `[` is not closed: write ] or \\[".to_owned()),
             Some(']') if inside > first => break inside,
             Some('[') if matches!(chars.get(inside + 1), Some(':' | '.' | '=')) => {
-                return Err("POSIX classes ([:alpha:]) are not read: write the range, such as a-z".to_owned());
+                return Err("POSIX classes ([:alpha:]) are not supported: write the range, for example a-z".to_owned());
             }
-            Some('/') => return Err("a class can't match the slash between segments: leave / out".to_owned()),
+            Some('/') => {
+                return Err("a class can't match the slash between segments: remove the / from the class".to_owned());
+            }
             Some('\\') => {
-                let escaped = *chars.get(inside + 1).ok_or("it ends in a lone backslash: write \\\\")?;
+                let escaped = *chars.get(inside + 1).ok_or("the pattern ends with a single backslash: write \\\\")?;
                 if escaped == '/' {
                     return Err(ESCAPED_SLASH.to_owned());
                 }
@@ -362,10 +370,12 @@ fn path_regex(tokens: &[Token], dots: LeadingDots) -> Result<String, String> {
     let last = segments.len() - 1;
     for (index, segment) in segments.iter().enumerate() {
         if segment.is_empty() {
-            return Err("it has an empty segment (a leading, trailing or double slash): remove the slash".to_owned());
+            return Err(
+                "the pattern has an empty segment (a leading, trailing or double slash): remove the slash".to_owned()
+            );
         }
         if [&[Token::Literal('.')][..], &[Token::Literal('.'), Token::Literal('.')][..]].contains(segment) {
-            return Err("it has a segment . or ..: write the path without them".to_owned());
+            return Err("the pattern has a segment `.` or `..`: write the path without this segment".to_owned());
         }
         match (globstar(segment), index == last) {
             (true, true) if index == 0 => regex.push_str(&format!("{segment_class}(?:/{segment_class})*")),
@@ -448,7 +458,8 @@ fn class_regex(set: &str, negated: bool, without_dot: bool) -> String {
     format!("[[{}{set}]&&[^/{}]]", if negated { "^" } else { "" }, if without_dot { "." } else { "" })
 }
 
-const BESIDE_BRACES: &str = "programs read ** in or beside braces differently: write one pattern for each alternative";
+const BESIDE_BRACES: &str = "programs disagree about the meaning of ** in or next to braces: write one pattern for \
+                             each alternative";
 /// Regex for a segment that does not begin with a dot. The regex matches bytes instead of characters, because the
 /// compiled program is then much smaller. A match does not end inside of a character, because the next part of a
 /// pattern begins with the first byte of a character.
@@ -546,23 +557,23 @@ mod tests {
             ("a\\/b", "without a backslash"),
             ("[\\/]", "without a backslash"),
             ("[[:alpha:]]", "POSIX"),
-            ("[a", "never closed"),
-            ("[]", "never closed"),
+            ("[a", "not closed"),
+            ("[]", "not closed"),
             ("[z-a]", "empty"),
             ("[a/b]", "slash"),
-            ("{a", "never closed"),
+            ("{a", "not closed"),
             ("a}", "opening"),
             ("{a}", "one alternative"),
             ("{1..3}", "ranges"),
-            ("{**,x}/c", "beside braces"),
-            ("**{b,c}", "beside braces"),
-            ("{b,c}**", "beside braces"),
+            ("{**,x}/c", "next to braces"),
+            ("**{b,c}", "next to braces"),
+            ("{b,c}**", "next to braces"),
             ("a\\", "backslash"),
             ("a//b", "empty segment"),
             ("/a", "empty segment"),
             ("a/", "empty segment"),
-            ("a/../b", "segment . or .."),
-            (".", "segment . or .."),
+            ("a/../b", "segment `.` or `..`"),
+            (".", "segment `.` or `..`"),
             (&"a".repeat(513), "longer"),
             (&"{a,b}".repeat(7), "alternatives"),
             (&format!("{}a,b{}", "{".repeat(9), "}".repeat(9)), "nested"),

@@ -84,7 +84,7 @@ pub(super) fn read_lists(value: &Value) -> Result<Vec<CompiledPattern>, Vec<Poli
     let mut reader = Reader::new(Reading::Sealed);
     tree.closed_map("the built-in lists", &["version", "run", "read", "write", "env"], &[], &mut reader.flaws);
     if !matches!(tree.value("version"), Some(YamlNode { kind: YamlKind::Integer(1), .. })) {
-        reader.flaw(&tree, "this version reads built-in lists of version 1 only");
+        reader.flaw(&tree, "this program version supports only built-in lists of version 1");
     }
     let mut written = Vec::new();
     for kind in KINDS {
@@ -108,7 +108,7 @@ fn parse(text: &str) -> Result<YamlNode, Vec<PolicyError>> {
         return Err(vec![PolicyError {
             line: 1,
             column: 1,
-            message: format!("the policy is larger than {MAX_FILE_BYTES} bytes: shorten it"),
+            message: format!("the policy is larger than {MAX_FILE_BYTES} bytes: shorten the policy"),
         }]);
     }
     yaml::parse(text, 1).map_err(|flaw| vec![flaw.into()])
@@ -146,7 +146,9 @@ impl Reader {
         tree.closed_map("a policy", &["version", "extends", "default", "overrides", "grants"], &[], &mut self.flaws);
         match tree.value("version") {
             Some(YamlNode { kind: YamlKind::Integer(1), .. }) => {}
-            Some(other) => self.flaw(other, "this version reads policies of `version: 1` only: write version: 1"),
+            Some(other) => {
+                self.flaw(other, "this program version supports only policies with `version: 1`: write version: 1")
+            }
             None if matches!(tree.kind, YamlKind::Map(_)) => {
                 self.flaw(tree, "the version is missing: write version: 1")
             }
@@ -155,7 +157,7 @@ impl Reader {
         let extends = tree.value("extends").and_then(|node| match node.text("`extends`", &mut self.flaws) {
             Some("none") => Some(BasePolicy::None),
             Some(_) => {
-                self.flaw(node, "`extends` may be `none` only: leave it out to build on the built-in lists");
+                self.flaw(node, "`extends` can only be `none`: remove `extends` to build on the built-in lists");
                 None
             }
             None => None,
@@ -171,8 +173,8 @@ impl Reader {
         let grants = grants.iter().filter_map(|item| self.grant(item)).collect();
         if self.count > MAX_PATTERNS {
             let message = format!(
-                "it has {} patterns or more, at most {MAX_PATTERNS} are read; each alternative in braces counts as \
-                 one pattern",
+                "the policy has {} patterns or more, but at most {MAX_PATTERNS} are allowed; each alternative in \
+                 braces counts as one pattern",
                 self.count
             );
             self.flaw(tree, &format!("{message}: remove some"));
@@ -184,7 +186,10 @@ impl Reader {
         let node = tree.value(name)?;
         let items = node.list(&format!("`{name}`"), &mut self.flaws)?;
         if items.len() > most {
-            self.flaw(node, &format!("`{name}` has {} entries, at most {most} are read: join some", items.len()));
+            self.flaw(
+                node,
+                &format!("`{name}` has {} entries, but at most {most} are allowed: combine some entries", items.len()),
+            );
             return None;
         }
         Some(items)
@@ -200,10 +205,16 @@ impl Reader {
                     self.compiled.overrides.push((pattern, written));
                 }
             }
-            None => self.flaw(node, "an override needs `runbook`: name the runbooks it is for, \"deploy/**\" for one"),
+            None => self.flaw(
+                node,
+                "the override has no `runbook`: name the runbooks of the override, for example \"deploy/**\"",
+            ),
         }
         if rule == PolicyRule::default() && node.entries().len() == 1 && !runbook.is_empty() {
-            self.flaw(node, "this override has no effect: give it mode, run, approvals or another rule, or remove it");
+            self.flaw(
+                node,
+                "this override has no effect: add `mode`, `run`, `approvals` or another rule, or remove the override",
+            );
         }
         let PolicyRule { mode, run, read, write, env, approvals, sandbox } = rule;
         Override { runbook, mode, run, read, write, env, approvals, sandbox }
@@ -221,21 +232,22 @@ impl Reader {
     fn grant(&mut self, node: &YamlNode) -> Option<PolicyGrant> {
         let before = self.flaws.len();
         node.closed_map("a grant", &["type", "pattern", "runbook", "scope", "grantedAt"], &[], &mut self.flaws);
-        let kind = self.required(node, "type", "what is granted, `type: run` for one").and_then(|(at, text)| {
+        let kind = self.required(node, "type", "what is granted, for example `type: run`").and_then(|(at, text)| {
             let kind = KINDS.into_iter().find(|kind| word(*kind) == text);
             if kind.is_none() {
                 self.flaw(at, &yaml::unknown("type", text, &KINDS.map(word)));
             }
             kind
         });
-        let pattern = self.required(node, "pattern", "what is granted, `pattern: curl` for one");
+        let pattern = self.required(node, "pattern", "what is granted, for example `pattern: curl`");
         let runbook = node.value("runbook").and_then(|glob| self.runbook(glob));
-        match self.required(node, "scope", "how long it lasts, `scope: permanent`") {
+        match self.required(node, "scope", "how long the grant lasts, `scope: permanent`") {
             Some((_, "permanent")) | None => {}
             Some((at, "session")) => {
                 self.flaw(
                     at,
-                    "grants for a session live in memory, never in a file: write scope: permanent, or remove the grant",
+                    "a grant for one session can't be in a file, because such a grant is only in memory: write scope: \
+                     permanent, or remove the grant",
                 );
             }
             Some((at, other)) => self.flaw(at, &yaml::unknown("scope", other, &["permanent"])),
@@ -243,7 +255,10 @@ impl Reader {
         let granted_at = node.value("grantedAt").and_then(|at| {
             let text = at.text("`grantedAt`", &mut self.flaws)?;
             if !is_time(text) {
-                self.flaw(at, "`grantedAt` is no time: write it as 2026-01-31T12:00:00Z, or leave it out");
+                self.flaw(
+                    at,
+                    "`grantedAt` is not a time: write a time such as 2026-01-31T12:00:00Z, or remove `grantedAt`",
+                );
             }
             Some(text.to_owned())
         });
@@ -262,7 +277,7 @@ impl Reader {
             Some(value) => value.text(&format!("`{name}`"), &mut self.flaws).map(|text| (value, text)),
             None => {
                 if matches!(node.kind, YamlKind::Map(_)) {
-                    self.flaw(node, &format!("a grant needs `{name}`: say {what}"));
+                    self.flaw(node, &format!("the grant has no `{name}`: write {what}"));
                 }
                 None
             }
@@ -412,40 +427,42 @@ grants:
         assert_eq!(
             errors(text),
             [
-                "1:10: this version reads policies of `version: 1` only: write version: 1",
+                "1:10: this program version supports only policies with `version: 1`: write version: 1",
                 "2:1: unknown key in a policy: \"defualt\"; did you mean \"default\"?",
-                "3:10: `extends` may be `none` only: leave it out to build on the built-in lists",
+                "3:10: `extends` can only be `none`: remove `extends` to build on the built-in lists",
                 "5:9: unknown mode: \"promted\"; did you mean \"prompted\"?",
                 "6:22: a pattern of `allow` must be text, not a number",
-                "6:25: pattern \"[a\": a `[` is never closed: write ] or \\[",
+                "6:25: pattern \"[a\": a `[` is not closed: write ] or \\[",
                 "6:32: unknown key in `run`: \"denny\"; did you mean \"deny\"?",
-                "7:17: pattern \"*.pem\": it is relative and never matches a whole path: write {repo}/*.pem, **/*.pem, or a path from /",
+                "7:17: pattern \"*.pem\": the pattern is relative and never matches a whole path: write {repo}/*.pem, **/*.pem, or a path that begins with /",
                 "8:8: `env` must be a map, not a list",
                 "9:3: `grants` belongs at the top of the file, not in default: move it there",
                 "10:25: `required: 0` would let a step run without a signature: write 1 or more",
-                "11:13: `network` needs a named runbook: write it into an override",
-                "11:54: `wall_ms` must be above 0: zero is no limit",
+                "11:13: `network` is allowed only for named runbooks: move the key into an override",
+                "11:54: `wall_ms` must be above 0: 0 is not a valid limit",
                 "11:57: unknown key in limits: \"memory\"; did you mean \"memory_bytes\"?",
-                "13:15: pattern \"a/[!b]\": shells and picomatch read [!…] differently: write [^…], or [\\!…]",
-                "14:5: an override needs `runbook`: name the runbooks it is for, \"deploy/**\" for one",
-                "15:5: this override has no effect: give it mode, run, approvals or another rule, or remove it",
-                "17:23: `from` names no group: name at least one whose members may approve",
+                "13:15: pattern \"a/[!b]\": shells and picomatch disagree about the meaning of [!…]: write [^…], or [\\!…]",
+                "14:5: the override has no `runbook`: name the runbooks of the override, for example \"deploy/**\"",
+                "15:5: this override has no effect: add `mode`, `run`, `approvals` or another rule, or remove the \
+                 override",
+                "17:23: `from` names no group: name at least one group whose members may approve",
                 "19:35: `each` asks for 9 groups: name at most 8",
                 "20:56: ops is listed twice: list each group once",
                 "20:61: \"Ops\" is not a group's name: [a-z0-9][a-z0-9._@-]*, at most 64 bytes",
-                "20:67: unknown key in approvals: \"count\"; it may be one of required, from, each",
-                "22:39: grants for a session live in memory, never in a file: write scope: permanent, or remove the grant",
+                "20:67: unknown key in approvals: \"count\"; write one of required, from, each",
+                "22:39: a grant for one session can't be in a file, because such a grant is only in memory: write \
+                 scope: permanent, or remove the grant",
                 "23:12: unknown type: \"rum\"; did you mean \"run\"?",
                 "23:49: unknown key in a grant: \"runbok\"; did you mean \"runbook\"?",
-                "24:5: a grant needs `scope`: say how long it lasts, `scope: permanent`",
-                "24:26: pattern \"./x\": a relative path is another program in each directory: write a path from / or {repo}/",
+                "24:5: the grant has no `scope`: write how long the grant lasts, `scope: permanent`",
+                "24:26: pattern \"./x\": a relative path names a different program in each directory: write a path that begins with / or {repo}/",
                 "25:5: a grant must be a map, not text",
             ]
         );
         assert_eq!(errors("[]"), ["1:1: a policy must be a map, not a list"]);
         assert_eq!(
             errors("version: 1\ndefault: {mode: &a deny}\n")[0],
-            "2:20: anchors (&name) are not read: write the value out"
+            "2:20: anchors (&name) are not supported: write the value itself"
         );
         assert!(errors("version: 1.0\ndefault: {}\n")[0].starts_with("1:10: \"1.0\" is not a whole number"));
         assert!(errors("version: 1\ndefault: {}\ndefault: {}\n")[0].starts_with("3:1: the key \"default\" is already"));
@@ -473,7 +490,7 @@ grants:
         };
         assert!(errors(&over(4)).is_empty());
         assert!(
-            errors(&over(5))[0].starts_with("1:1: it has 5005 patterns or more, at most 4096"),
+            errors(&over(5))[0].starts_with("1:1: the policy has 5005 patterns or more, but at most 4096"),
             "{:?}",
             errors(&over(5))
         );
@@ -488,7 +505,7 @@ grants:
     #[test]
     fn a_yaml_file_with_an_alias_bomb_is_refused_at_its_first_anchor() {
         let bomb = "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\nversion: 1\n";
-        assert_eq!(errors(bomb), ["1:7: anchors (&name) are not read: write the value out"]);
+        assert_eq!(errors(bomb), ["1:7: anchors (&name) are not supported: write the value itself"]);
     }
 
     #[test]

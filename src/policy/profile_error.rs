@@ -49,19 +49,21 @@ impl fmt::Display for ProfileError {
             Self::ZeroLimit { limit, by } => {
                 write!(
                     f,
-                    "{by} sets the limit {} to 0, under which nothing can run: raise it or leave it out",
+                    "{by} sets the limit {} to 0, so nothing can run: raise the limit or remove it",
                     limit.field()
                 )
             }
             Self::AboveMaximum { limit, declared, maximum, by } => write!(
                 f,
-                "the step asks for {} {declared}, and {by} allows {maximum}: lower it in the runbook, or allow more in a policy override",
+                "the step asks for {} {declared}, but {by} allows at most {maximum}: lower the value in the runbook, \
+                 or allow more in a policy override",
                 limit.field()
             ),
             Self::Declared { why } | Self::NotAllowed { why } => f.write_str(why),
             Self::ProcRefused { by } => write!(
                 f,
-                "the step declares proc=full, and policy ({by}) says minimal: remove it from the runbook, or allow it in a policy override"
+                "the step declares proc=full, but policy ({by}) allows only minimal: remove proc=full from the \
+                 runbook, or allow `full` in a policy override"
             ),
         }
     }

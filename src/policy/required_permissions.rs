@@ -68,7 +68,7 @@ impl fmt::Display for PolicyDenied {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Denied { things, more } => {
-                f.write_str("policy denies what this step does, no signature allows it: ")?;
+                f.write_str("policy denies what this step does, and no signature can allow it: ")?;
                 for (at, thing) in things.iter().enumerate() {
                     let DeniedPermission { kind, what, place, rule } = thing;
                     write!(f, "{}{} {what:?}", if at > 0 { "; " } else { "" }, word(*kind))?;
@@ -80,20 +80,22 @@ impl fmt::Display for PolicyDenied {
                 if *more > 0 {
                     write!(f, "; and {more} more")?;
                 }
-                f.write_str("; take it out of the step, or change the policy")
+                f.write_str("; remove this from the step, or change the policy")
             }
             Self::NotUnderstood(NotUnderstood { place, message }) => write!(
                 f,
-                "policy denies a script that it does not understand, no signature allows it: {place}: {message}"
+                "policy denies this script, because the program can't parse it, and no signature can allow it: \
+                 {place}: {message}"
             ),
             Self::NothingAllowed { mode } => write!(
                 f,
-                "policy denies every step here, no signature allows it: the mode is deny ({mode}) and no list or grant \
-                 allows a command; allow what the step runs in the policy"
+                "policy denies every step here, and no signature can allow one: the mode is deny ({mode}), and no list \
+                 or grant allows a command; in the policy, allow the commands of the step"
             ),
             Self::TooMany { questions } => write!(
                 f,
-                "policy would ask for {questions} permissions, and at most {MAX_PERMISSIONS} can be signed: allow what the step runs in the policy, or split the step"
+                "policy would ask for {questions} permissions, but at most {MAX_PERMISSIONS} can be signed: allow \
+                 commands of the step in the policy, or split the step"
             ),
             Self::TooLong { name, place } => {
                 write!(f, "the name {name:?}… ")?;
@@ -102,7 +104,8 @@ impl fmt::Display for PolicyDenied {
                 }
                 write!(
                     f,
-                    "is longer than the {MAX_PERMISSION_BYTES} bytes of a permission: use a shorter path, or allow it in the policy"
+                    "is longer than the {MAX_PERMISSION_BYTES} bytes of a permission: use a shorter path, or allow \
+                     this name in the policy"
                 )
             }
         }
@@ -263,8 +266,8 @@ fn order(permission: &Permission) -> Vec<u8> {
     canonical::canonical_of(permission).unwrap_or_default()
 }
 
-const SHEBANG: &str =
-    "the first line names another program than the step's interpreter: write the interpreter's own first line, or none";
+const SHEBANG: &str = "the first line of the script (`#!`) names another program than the step's interpreter: name the \
+                       interpreter there, or remove the line";
 /// Maximum number of denied commands, paths and variables in a message.
 pub const MAX_SHOWN: usize = 8;
 
@@ -351,7 +354,7 @@ mod tests {
             assert!(
                 things.iter().any(|thing| thing.what == "/bin/rm" && thing.place.is_some_and(|place| place.line == 2))
             );
-            assert!(error.to_string().contains("no signature allows it"), "{error}");
+            assert!(error.to_string().contains("no signature can allow"), "{error}");
         }
     }
 

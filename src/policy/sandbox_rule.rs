@@ -21,7 +21,8 @@ pub(super) fn read(node: &YamlNode, is_sealed: bool, of_all: bool, flaws: &mut V
         let known = SandboxPermission::ALL.into_iter().find(|permission| permission.rule_key() == key.name);
         match known {
             Some(permission) if of_all && !permission.is_for_all() => {
-                let message = format!("`{}` needs a named runbook: write it into an override", key.name);
+                let message =
+                    format!("`{}` is allowed only for named runbooks: move the key into an override", key.name);
                 flaws.push(YamlFlaw::new(key.place, message));
             }
             Some(SandboxPermission::Deny) => most.deny = list(value, "`deny`", check_deny, flaws),
@@ -46,7 +47,7 @@ fn limits(node: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> DeclaredLimits {
                 limits.declare(limit, number.unsigned_abs());
                 continue;
             }
-            YamlKind::Integer(_) => format!("`{}` must be above 0: zero is no limit", key.name),
+            YamlKind::Integer(_) => format!("`{}` must be above 0: 0 is not a valid limit", key.name),
             _ => format!("`{}` must be a whole number, not {}", key.name, value.word()),
         };
         flaws.push(YamlFlaw::new(value.place, message));

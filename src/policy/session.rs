@@ -116,10 +116,10 @@ impl Session {
             AnswerChoice::Session | AnswerChoice::AllOfType => {
                 return AnswerGiven::Allowed(AnswerChoice::Once.recorded());
             }
-            AnswerChoice::Deny => return AnswerGiven::Denied("you denied it"),
+            AnswerChoice::Deny => return AnswerGiven::Denied("you denied this"),
             AnswerChoice::DenyAll => {
                 self.none.insert(kind);
-                return AnswerGiven::Denied("you denied it, with all of its type");
+                return AnswerGiven::Denied("you denied this, and everything of this type");
             }
         }
         AnswerGiven::Allowed(choice.recorded())
@@ -173,11 +173,15 @@ mod tests {
         );
         assert_eq!(answer(&mut session, &unlisted("curl"), AnswerChoice::Deny), (true, false), "for the session");
         assert_eq!(answer(&mut session, &unlisted("wget"), AnswerChoice::AllOfType), (true, true), "only that one");
-        assert_eq!(answer(&mut session, &unlisted("ssh"), AnswerChoice::Deny), (true, false), "all of its type");
+        assert_eq!(
+            answer(&mut session, &unlisted("ssh"), AnswerChoice::Deny),
+            (true, false),
+            "everything of this type"
+        );
         let path = Permission { kind: PermissionKind::Env, ..unlisted("PATH") };
         assert_eq!(answer(&mut session, &path, AnswerChoice::DenyAll), (false, true), "another type");
         let ifs = Permission { kind: PermissionKind::Env, ..unlisted("IFS") };
-        assert_eq!(answer(&mut session, &ifs, AnswerChoice::Once), (false, false), "all of its type");
+        assert_eq!(answer(&mut session, &ifs, AnswerChoice::Once), (false, false), "everything of this type");
         assert_eq!(answer(&mut session, &unlisted("scp"), AnswerChoice::Deny), (true, false));
     }
 
@@ -204,7 +208,7 @@ mod tests {
             asked = true;
             AnswerChoice::Deny
         });
-        assert_eq!((given, asked), (AnswerGiven::Denied("you denied it"), true), "-y leaves it to the person");
+        assert_eq!((given, asked), (AnswerGiven::Denied("you denied this"), true), "-y leaves it to the person");
         let nobody = DefaultAnswers { yes: true, nobody: Some("no terminal") };
         assert_eq!(session.answer(&unknown, nobody, || panic!("not asked")), AnswerGiven::Denied("no terminal"));
     }

@@ -191,7 +191,7 @@ impl Predicate for Authorization {
         }
         Err(Malformed::at(
             "/signatures",
-            format!("{signatures} signatures, expected one: only the grantee signs a use of a grant"),
+            format!("found {signatures} signatures, expected one: only the grantee signs the use of a grant"),
         ))
     }
 
@@ -214,7 +214,9 @@ impl Predicate for Authorization {
         });
         let given = given.collect::<Result<Vec<_>, _>>()?;
         check_subjects(&given, &expected).map_err(|error| match error.pointer.as_str() {
-            "/subject" => Malformed::at("/subject", "expected the ref, params and one subject for each artifact"),
+            "/subject" => {
+                Malformed::at("/subject", "expected the subjects `ref` and `params`, and one subject for each artifact")
+            }
             pointer => {
                 // The index counts from the first artifact subject, because the caller has removed the two subjects
                 // before the artifacts.

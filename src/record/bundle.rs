@@ -127,11 +127,11 @@ impl Bundle {
     fn check_reserved(&self, value: &Value) -> Result<(), Malformed> {
         for field in ["grant", "manifest", "plan", "report"] {
             if value[field].is_null() && value.get(field).is_some() {
-                return Err(Malformed::at(format!("/{field}"), "an optional field is null; leave the field out"));
+                return Err(Malformed::at(format!("/{field}"), "this optional field is null: leave the field out"));
             }
         }
         if value["proofs"].get("grant").is_some_and(Value::is_null) {
-            return Err(Malformed::at("/proofs/grant", "an optional field is null; leave the field out"));
+            return Err(Malformed::at("/proofs/grant", "this optional field is null: leave the field out"));
         }
         match (&self.grant, &self.proofs.grant) {
             (Some(_), None) => return Err(Malformed::at("/grant", "the bundle has a grant without its proof")),
@@ -149,7 +149,7 @@ impl Bundle {
             if !same {
                 return Err(Malformed::at(
                     "/proofs/grant",
-                    "its checkpoint differs from the checkpoint of the other proofs",
+                    "the checkpoint of this proof differs from the checkpoint of the other proofs",
                 ));
             }
             used.push("/proofs/grant");
@@ -170,7 +170,7 @@ impl Bundle {
         if let Some(report) = &self.report {
             check_envelope::<RunReport>(report).map_err(|error| below("/report", error))?;
             if report.signatures.len() != 1 {
-                return Err(Malformed::at("/report/signatures", "expected one signature, the runner's"));
+                return Err(Malformed::at("/report/signatures", "expected one signature, by the runner"));
             }
             used.push("/report");
         }

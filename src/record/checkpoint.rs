@@ -86,9 +86,9 @@ impl fmt::Display for CheckpointError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Lines => "a checkpoint has exactly three lines: origin, size, root",
-            Self::Origin => "line 1 of the checkpoint is not an origin without spaces",
-            Self::Size => "line 2 of the checkpoint is not a size in plain decimal digits",
-            Self::Root => "line 3 of the checkpoint is not a root hash in standard base64",
+            Self::Origin => "line 1 of the checkpoint must be an origin, without spaces",
+            Self::Size => "line 2 of the checkpoint must be a size in plain decimal digits",
+            Self::Root => "line 3 of the checkpoint must be a root hash in standard base64",
         })
     }
 }

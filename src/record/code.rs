@@ -40,7 +40,7 @@ codes! {
     /// Well formed, and of a later version.
     LaterFeature = "later-feature", "the document uses a feature that this version does not have";
     /// No such step is registered.
-    UnknownStep = "unknown-step", "no such step is registered";
+    UnknownStep = "unknown-step", "this step is not registered";
     /// Another definition is sealed now.
     StepChanged = "step-changed", "the sealed definition of the step has changed";
     /// Against the step's schema.
@@ -50,11 +50,11 @@ codes! {
     /// For another boundary.
     WrongBoundary = "wrong-boundary", "the statement is for another boundary";
     /// A key that nobody enrolled.
-    UnknownSigner = "unknown-signer", "a signature is of a key that is not in the roster";
+    UnknownSigner = "unknown-signer", "the key of a signature is not in the roster";
     /// A signature that does not verify.
     BadSignature = "bad-signature", "a signature does not verify";
     /// A known key that may not sign this.
-    NotPermittedSigner = "not-permitted-signer", "the signer may not sign this";
+    NotPermittedSigner = "not-permitted-signer", "the signer is not permitted to sign this statement";
     /// The proposer or its owner signed.
     SelfApproval = "self-approval", "the proposer, and people who control the proposer, cannot approve the run";
     /// Too few.
@@ -66,31 +66,32 @@ codes! {
     /// The epoch was replaced.
     Revoked = "revoked", "the statement was revoked";
     /// An approver said no.
-    Denied = "denied", "an approver denied it";
+    Denied = "denied", "an approver denied the run";
     /// Spent before.
     NonceReplayed = "nonce-replayed", "the nonce was spent before";
     /// A rule says no.
     PolicyDenied = "policy-denied", "policy denies this step";
     /// Policy asks more than was signed.
-    ContextChanged = "context-changed", "what policy and sandbox require now differs from what was signed";
+    ContextChanged = "context-changed", "the current requirements of policy and sandbox differ from the signed \
+                                         requirements";
     /// The session moved on.
     SessionStale = "session-stale", "the session has changed since the statement was made";
     /// The grant is used up.
     GrantExhausted = "grant-exhausted", "the grant is used up";
     /// The grant does not cover it.
-    NotGranted = "not-granted", "the grant does not cover this";
+    NotGranted = "not-granted", "the grant does not cover this run";
     /// This host can't hold the sandbox.
-    SandboxUnavailable = "sandbox-unavailable", "this host cannot hold a required sandbox layer";
+    SandboxUnavailable = "sandbox-unavailable", "this host cannot enforce a required sandbox layer";
     /// No room now.
-    Busy = "busy", "no room for it now";
+    Busy = "busy", "the boundary has no room for this request now";
     /// Nobody known calls.
     Unauthenticated = "unauthenticated", "a token is needed";
     /// Somebody known may not.
-    Forbidden = "forbidden", "the token does not allow this";
+    Forbidden = "forbidden", "the token does not permit this request";
     /// No such thing, or not for this caller.
-    NotFound = "not-found", "no such thing exists, or this token may not see it";
+    NotFound = "not-found", "the resource does not exist, or this token does not permit access to it";
     /// Too late or too early in its life.
-    WrongState = "wrong-state", "the current state does not allow this";
+    WrongState = "wrong-state", "the current state does not permit this request";
     /// Too many calls.
     RateLimited = "rate-limited", "too many calls";
 }

@@ -70,15 +70,18 @@ impl Predicate for Consumption {
         }
         for (at, spent) in self.spent.iter().enumerate() {
             if self.spent[..at].iter().any(|before| before.authorization == spent.authorization) {
-                let message = "spent twice in one consumption";
+                let message = "this value is spent twice in one consumption";
                 return Err(Malformed::at(format!("/predicate/spent/{at}/authorization"), message));
             }
             if self.spent[..at].iter().any(|before| before.nonce == spent.nonce) {
-                return Err(Malformed::at(format!("/predicate/spent/{at}/nonce"), "spent twice in one consumption"));
+                return Err(Malformed::at(
+                    format!("/predicate/spent/{at}/nonce"),
+                    "this value is spent twice in one consumption",
+                ));
             }
             if self.spent[..at].iter().any(|before| before.authorization == spent.authorization) {
                 let pointer = format!("/predicate/spent/{at}/authorization");
-                return Err(Malformed::at(pointer, "spent twice in one consumption"));
+                return Err(Malformed::at(pointer, "this value is spent twice in one consumption"));
             }
         }
         check_subjects(subjects, &self.subjects())
@@ -88,7 +91,8 @@ impl Predicate for Consumption {
         for (at, item) in statement["predicate"]["spent"].as_array().into_iter().flatten().enumerate() {
             for (one, other) in [("grant", "use"), ("use", "grant")] {
                 if item.get(one).is_some() && item.get(other).is_none() {
-                    let message = format!("the item has {one} without {other}: give both or none");
+                    let message =
+                        format!("the item has `{one}` without `{other}`: give both fields, or leave both out");
                     return Err(Malformed::at(format!("/predicate/spent/{at}/{one}"), message));
                 }
             }

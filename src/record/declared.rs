@@ -36,7 +36,10 @@ pub(super) fn network(node: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> Option<Decl
     node.closed_map("network", &["allow"], &[], flaws);
     let Some(allow) = node.value("allow") else {
         if matches!(node.kind, YamlKind::Map(_)) {
-            flaws.push(YamlFlaw::new(node.place, "`network` names no host: write none, host, or allow with name:port"));
+            flaws.push(YamlFlaw::new(
+                node.place,
+                "`network` names no host: write `none`, `host`, or `allow` with a list of name:port",
+            ));
         }
         return None;
     };
@@ -64,7 +67,7 @@ pub fn list(
     }
     found.sort();
     if found.is_empty() && flaws.len() == before {
-        flaws.push(YamlFlaw::new(node.place, format!("{what} is empty: add an element, or remove it")));
+        flaws.push(YamlFlaw::new(node.place, format!("{what} is empty: add an element, or remove {what}")));
     }
     (flaws.len() == before).then_some(found)
 }

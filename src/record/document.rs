@@ -141,7 +141,7 @@ pub fn only_subject(given: &[Subject], name: &str) -> Result<[u8; 32], Malformed
         [one] if one.name == name => {
             one.sha256().ok_or_else(|| Malformed::at("/subject/0/digest/sha256", "expected 64 lower-case hex digits"))
         }
-        _ => Err(Malformed::at("/subject", format!("expected one subject, {name:?}, by sha256"))),
+        _ => Err(Malformed::at("/subject", format!("expected exactly one subject, {name:?}, with a sha256 digest"))),
     }
 }
 
@@ -159,7 +159,7 @@ pub fn check_sorted<T: Serialize>(pointer: &str, items: &[T]) -> Result<(), Malf
         if before.as_ref().is_some_and(|before| *before >= bytes) {
             return Err(Malformed::at(
                 format!("{pointer}/{at}"),
-                "out of order or listed twice: sort this array and list each element once",
+                "an element is out of order or listed twice: sort this array, and list each element once",
             ));
         }
         before = Some(bytes);
@@ -199,7 +199,7 @@ impl<P: Predicate> Statement<P> {
         if bytes.len() > P::MAX_BYTES {
             return Err(Malformed::too_large(
                 "",
-                format!("the {} would be {} bytes, at most {} are allowed", P::KIND, bytes.len(), P::MAX_BYTES),
+                format!("the {} would have {} bytes, but at most {} are allowed", P::KIND, bytes.len(), P::MAX_BYTES),
             ));
         }
         self.predicate.check_size(bytes.len())?;
@@ -227,7 +227,7 @@ impl<P: Predicate> Statement<P> {
             if given != Some(expected) {
                 return Err(Malformed::at(
                     format!("/{field}"),
-                    format!("expected {expected:?}, a document of kind {}", P::KIND),
+                    format!("expected {expected:?}, because this must be a document of kind {}", P::KIND),
                 ));
             }
         }

@@ -80,8 +80,8 @@ impl Enforcement {
     pub fn warning(&self) -> Option<String> {
         let before = self.fs.as_ref()?.masked_before?;
         Some(format!(
-            "deny patterns hid {before} names in the run before and none in this one: the names were moved or removed in between, and \
-             this run may have read them"
+            "deny patterns hid {before} names in the previous run, but no name in this run: the names were moved or \
+             removed between the two runs, and this run may have read the files"
         ))
     }
 
@@ -101,19 +101,19 @@ impl Enforcement {
         if let Some(FilesystemFacts { masked, masked_before: Some(before), .. }) = &self.fs
             && (*masked != Some(0) || *before == 0)
         {
-            let message = "allowed only if `masked` is 0, and only with a value above 0";
+            let message = "`masked_before` is allowed only if `masked` is 0, and must be above 0";
             return Err(Malformed::at("/predicate/sandbox/fs/masked_before", message));
         }
         for (name, words) in [("ns", &self.ns), ("kill", &self.kill)] {
             if let Some(at) = words.iter().flatten().position(|word| !is_word(word)) {
-                let message = "a word has 1 to 32 lower-case letters, digits and dots";
+                let message = "each word must have 1 to 32 lower-case letters, digits and dots";
                 return Err(Malformed::at(format!("/predicate/sandbox/{name}/{at}"), message));
             }
         }
         let hex = |text: &str| text.len() == 64 && text.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'));
         match &self.seccomp {
             Some(facts) if !hex(&facts.sha256) => {
-                let message = "a SHA-256 is 64 lower-case hex digits";
+                let message = "a SHA-256 digest must have 64 lower-case hex digits";
                 Err(Malformed::at("/predicate/sandbox/seccomp/sha256", message))
             }
             _ => Ok(()),
@@ -275,7 +275,9 @@ impl LimitFacts {
                 && !text.starts_with('-')
         };
         match kinds.iter().position(|kind| !is_kind(kind)) {
-            Some(at) => Err(Malformed::at(format!("{AT}/{at}"), "a kind has 1 to 32 lower-case letters and hyphens")),
+            Some(at) => {
+                Err(Malformed::at(format!("{AT}/{at}"), "each kind must have 1 to 32 lower-case letters and hyphens"))
+            }
             None => Ok(()),
         }
     }

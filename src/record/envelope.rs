@@ -100,7 +100,7 @@ impl Base64 {
                 .ok(),
         };
         decoded.ok_or_else(|| {
-            Malformed::at(pointer, "not base64 in the standard alphabet, padded, without stray trailing bits")
+            Malformed::at(pointer, "the text is not valid base64 (standard alphabet, with padding, unused bits 0)")
         })
     }
 }
@@ -239,7 +239,8 @@ impl<P: Predicate> Signed<P> {
     /// Returns the errors of [`Signed::verify`]. Also returns an error for a signature of another length.
     pub fn verify_raw<'k>(self, key: impl Fn(&KeyId) -> Option<&'k SshKey>) -> Result<Verified<P>, VerifyError> {
         if let Some((keyid, sig)) = self.signatures.iter().find(|(_, sig)| sig.len() != SIGNATURE_BYTES) {
-            let reason = format!("a boundary's signature has {SIGNATURE_BYTES} raw bytes, found {}", sig.len());
+            let reason =
+                format!("the signature of a boundary must have {SIGNATURE_BYTES} raw bytes, found {}", sig.len());
             return Err(VerifyError::BadSignature { keyid: *keyid, reason });
         }
         self.verify(key)

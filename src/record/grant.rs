@@ -157,10 +157,13 @@ impl Predicate for Grant {
         check_by("/predicate/artifacts", &self.artifacts, |artifact| artifact.name.as_str())?;
         check_reason("/predicate/reason", &self.reason)?;
         if self.issued_at > self.not_before || self.not_before >= self.expires_at {
-            return Err(Malformed::at("/predicate/expires_at", "expected the order issued_at, not_before, expires_at"));
+            return Err(Malformed::at(
+                "/predicate/expires_at",
+                "the times must be in the order issued_at, not_before, expires_at",
+            ));
         }
         if self.expires_at.unix().abs_diff(self.issued_at.unix()) > MAX_GRANT_S {
-            return Err(Malformed::at("/predicate/expires_at", "a grant lasts at most 30 days"));
+            return Err(Malformed::at("/predicate/expires_at", "a grant may last at most 30 days"));
         }
         check_subjects(subjects, &self.subjects())
     }

@@ -24,39 +24,44 @@ const OWN: [&str; 5] = ["/proc", "/dev", "/sys", "/run/step", "/tmp/work"];
 pub fn check_path(text: &str) -> Result<(), String> {
     let refuse = |why: String| Err(format!("the path {:?} {why}", shortened(text)));
     if text.len() > MAX_PATH_BYTES {
-        return refuse(format!("is longer than {MAX_PATH_BYTES} bytes: name a directory above it"));
+        return refuse(format!("is longer than {MAX_PATH_BYTES} bytes: name a directory above this path"));
     }
     if text.chars().any(char::is_control) {
         return refuse("contains a line break or another control character: rename the file".to_owned());
     }
     if !text.starts_with('/') {
-        return refuse("is relative: write it from /".to_owned());
+        return refuse("is relative: write a path that begins with /".to_owned());
     }
     if text.contains(['*', '?', '[', '{']) {
         return refuse("looks like a pattern: name the directory itself".to_owned());
     }
     let plain: Vec<&str> = text.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
     if plain.contains(&"..") {
-        return refuse("contains `..`: write the path without it".to_owned());
+        return refuse("contains `..`: write the path without `..`".to_owned());
     }
     if plain.is_empty() {
-        return refuse("is the whole host: name what the step needs".to_owned());
+        return refuse("is the whole host: name only the paths that the step needs".to_owned());
     }
     let plain = format!("/{}", plain.join("/"));
     if plain != text {
         return refuse(format!("is not in its plain form: write {plain}"));
     }
     if let Some(own) = OWN.into_iter().find(|own| is_at_or_below(text, own)) {
-        return refuse(format!("is below {own}, which each run has of its own: remove it"));
+        return refuse(format!("is below {own}, and each run has its own {own}: remove the path"));
     }
     if let Some(own) = OWN.into_iter().find(|own| text != "/tmp" && is_at_or_below(own, text)) {
-        return refuse(format!("would cover {own}, which each run has of its own: name what the step needs in it"));
+        return refuse(format!(
+            "would cover {own}, and each run has its own {own}: name only the paths that the step needs"
+        ));
     }
     if is_at_or_below(text, "/var/tmp") {
-        return refuse("is below /var/tmp, which each run has of its own: remove it".to_owned());
+        return refuse("is below /var/tmp, and each run has its own /var/tmp: remove the path".to_owned());
     }
     if ["/tmp", "/etc"].contains(&text) {
-        return refuse("is made for each run: name what the step needs in it".to_owned());
+        return refuse(
+            "can't be given as a whole, because each run gets its own: name the paths below that the step needs"
+                .to_owned(),
+        );
     }
     Ok(())
 }
@@ -75,19 +80,19 @@ pub fn is_at_or_below(path: &str, directory: &str) -> bool {
 pub fn check_pattern(text: &str) -> Result<(), String> {
     let refuse = |why: String| Err(format!("the deny pattern {:?} {why}", shortened(text)));
     if text.len() > MAX_PATTERN_BYTES {
-        return refuse(format!("is longer than {MAX_PATTERN_BYTES} bytes: write several"));
+        return refuse(format!("is longer than {MAX_PATTERN_BYTES} bytes: write several patterns"));
     }
     if text.chars().any(char::is_control) {
-        return refuse("contains a line break or another control character: remove it".to_owned());
+        return refuse("contains a line break or another control character: remove the character".to_owned());
     }
     if text.matches('*').count() > MAX_STARS {
-        return refuse(format!("has more than {MAX_STARS} stars: write several"));
+        return refuse(format!("has more than {MAX_STARS} stars: write several patterns"));
     }
     if text.chars().all(|c| "*?/.".contains(c)) {
         return refuse("matches everything: name the files to hide, for example \"**/.env\"".to_owned());
     }
     if !text.starts_with('/') && !text.starts_with("**/") {
-        return refuse(format!("has no beginning: write **/{} or a path from /", shortened(text)));
+        return refuse(format!("must begin with / or **/: write for example **/{}", shortened(text)));
     }
     Ok(())
 }
@@ -140,7 +145,7 @@ pub fn check_address(text: &str) -> Result<(), String> {
         return refuse("is a pattern: list each host by its full name");
     }
     if name.contains(':') || name.split('.').all(|part| part.bytes().all(|c| c.is_ascii_digit())) {
-        return refuse("is not a name: numeric addresses are never contacted, so write the host's name");
+        return refuse("is not a name, and a run can't contact numeric addresses: write the name of the host");
     }
     // Some resolvers read a name that ends in a number as an IP address (0x7f.1).
     let last = name.rsplit('.').next().unwrap_or_default();
@@ -175,10 +180,10 @@ pub fn check_user(text: &str) -> Result<(), String> {
 /// Returns a message with the error and the text to write instead.
 pub fn check_reason(text: &str) -> Result<(), String> {
     if text.trim().is_empty() {
-        return Err("the reason is empty: say why the step cannot run in the sandbox".to_owned());
+        return Err("the reason is empty: write why the step cannot run in the sandbox".to_owned());
     }
     if text.len() > MAX_REASON_BYTES || text.chars().any(char::is_control) {
-        return Err(format!("a reason is one line of at most {MAX_REASON_BYTES} bytes: shorten it"));
+        return Err(format!("the reason must be one line of at most {MAX_REASON_BYTES} bytes: shorten the reason"));
     }
     Ok(())
 }

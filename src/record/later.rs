@@ -26,7 +26,7 @@ pub fn of_kind(kind: &str, payload: &[u8], signatures: usize) -> Option<Malforme
     Some(match read {
         Err(error) if !error.later => error,
         _ if !(1..=most).contains(&signatures) => {
-            Malformed::at("/signatures", format!("{signatures} signatures, expected 1 to {most}"))
+            Malformed::at("/signatures", format!("found {signatures} signatures, expected 1 to {most}"))
         }
         _ => Malformed::later("/predicateType"),
     })

@@ -58,7 +58,7 @@ pub(super) fn check_count(pointer: &str, found: usize, least: usize, most: usize
     if (least..=most).contains(&found) {
         Ok(())
     } else {
-        Err(Malformed::at(pointer, format!("{found} elements, expected {least} to {most}")))
+        Err(Malformed::at(pointer, format!("found {found} elements, expected {least} to {most}")))
     }
 }
 
@@ -71,7 +71,7 @@ pub(super) fn check_by<T, K: Ord + ?Sized>(pointer: &str, items: &[T], key: fn(&
         None => Ok(()),
         Some(before) => Err(Malformed::at(
             format!("{pointer}/{}", before + 1),
-            "out of order or listed twice: sort this array and list each element once",
+            "an element is out of order or listed twice: sort this array, and list each element once",
         )),
     }
 }
@@ -85,7 +85,7 @@ pub(super) fn check_bytes<T: Serialize>(pointer: &str, part: &T, most: usize) ->
     if bytes <= most {
         Ok(())
     } else {
-        Err(Malformed::too_large(pointer, format!("{bytes} bytes, at most {most} are allowed")))
+        Err(Malformed::too_large(pointer, format!("found {bytes} bytes, but at most {most} are allowed")))
     }
 }
 
@@ -95,7 +95,7 @@ pub struct Emergency(#[schemars(extend("const" = true))] bool);
 
 impl ReservedPart for Emergency {
     fn check(&self) -> Result<(), Malformed> {
-        if self.0 { Ok(()) } else { Err(Malformed::at("", "expected true; leave the field out for false")) }
+        if self.0 { Ok(()) } else { Err(Malformed::at("", "expected true: to say false, leave the field out")) }
     }
 }
 
@@ -132,7 +132,7 @@ pub struct RunTarget {
 impl ReservedPart for RunTarget {
     fn check(&self) -> Result<(), Malformed> {
         if self.runner.is_some() == self.labels.is_some() {
-            return Err(Malformed::at("", "expected exactly one of runner and labels"));
+            return Err(Malformed::at("", "expected exactly one of `runner` and `labels`"));
         }
         self.labels.as_deref().map_or(Ok(()), |labels| check_labels("/labels", labels, 1))
     }
@@ -252,7 +252,7 @@ impl ReservedPart for ProgramList {
             if (one.name.as_str() == OWN_PROGRAMS) != (one.path.as_str() == OWN_PROGRAMS) {
                 return Err(Malformed::at(
                     format!("/list/{at}"),
-                    "write {work}/** as both name and path, or as neither",
+                    "write {work}/** in both `name` and `path`, or in neither of the two",
                 ));
             }
         }

@@ -90,7 +90,8 @@ text_type!(
     RelativePath,
     "^(?!\\.{1,2}(?:/|$))(?!.*/\\.{1,2}(?:/|$))[^/\\u0000-\\u001f\\u007f-\\u009f]+(?:/[^/\\u0000-\\u001f\\u007f-\\u009f]+)*$",
     1..=1024,
-    "a relative path: segments of 1 to 255 bytes, none . or .., no control character, at most 1,024 bytes",
+    "a relative path of at most 1,024 bytes without control characters: each segment has 1 to 255 bytes and is not `.` \
+     or `..`",
     is_relative
 );
 text_type!(
@@ -98,7 +99,8 @@ text_type!(
     HostPath,
     "^(?!.*/\\.{1,2}(?:/|$))(?:/[^/\\u0000-\\u001f\\u007f-\\u009f]+)+$",
     2..=1024,
-    "a path of the host: from /, no segment . or .., no control character, at most 1,024 bytes",
+    "a path of the host that begins with /: at most 1,024 bytes, without control characters and without a segment `.` \
+     or `..`",
     |text| text.len() <= 1024 && text.strip_prefix('/').is_some_and(is_relative)
 );
 text_type!(
@@ -114,7 +116,7 @@ text_type!(
     ProgramPath,
     "^(?:\\{work\\}/\\*\\*|(?!.*/\\.{1,2}(?:/|$))(?:/[^/\\u0000-\\u001f\\u007f-\\u009f]+)+)$",
     2..=1024,
-    "where a program lies: {work}/** or a path of the host in its plain form",
+    "the path of a program: {work}/** or a path of the host in its plain form",
     |text| text == OWN_PROGRAMS
         || text.len() <= 1024 && text.strip_prefix('/').is_some_and(is_relative)
 );

@@ -34,7 +34,8 @@ impl Malformed {
     /// Makes an error for a valid document that uses a feature of a later version.
     #[must_use]
     pub fn later(pointer: impl Into<String>) -> Self {
-        let message = "this belongs to a feature that this version does not have: use a newer one".to_owned();
+        let message =
+            "this belongs to a feature that this program version does not have: use a newer version".to_owned();
         Self { pointer: pointer.into(), message, too_large: false, later: true }
     }
 }

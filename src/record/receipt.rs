@@ -100,7 +100,7 @@ impl Decision {
             return Ok(RoomInReceipt(()));
         }
         let message = format!(
-            "{} approvers, {} groups and {} excluded people take {bytes} bytes of a receipt, at most \
+            "{} approvers, {} groups and {} excluded people take {bytes} bytes of a receipt, but at most \
              {MAX_DECISION_BYTES} are allowed: name fewer groups in the rule, or fewer owners",
             self.approvers.len(),
             self.groups.len(),
@@ -224,7 +224,7 @@ impl Outcome {
         } else {
             Err(Malformed::at(
                 "/predicate/outcome",
-                format!("status {} contradicts its exit code, signal or limit", self.status),
+                format!("the status {} contradicts the exit code, the signal or the limit", self.status),
             ))
         }
     }
@@ -361,7 +361,7 @@ impl Receipt {
         if subjects.first() == Some(&Subject::new("authorization", digest.as_bytes())) {
             Ok(digest)
         } else {
-            Err(Malformed::at("/subject/0/digest", "not the digest of the embedded authorization"))
+            Err(Malformed::at("/subject/0/digest", "this is not the digest of the authorization in the receipt"))
         }
     }
 
@@ -420,7 +420,9 @@ impl Predicate for Receipt {
         if rest > MAX_REST_BYTES {
             return Err(Malformed::too_large(
                 "/predicate",
-                format!("{rest} bytes besides the authorization, at most {MAX_REST_BYTES} are allowed"),
+                format!(
+                    "the receipt has {rest} bytes besides the authorization, but at most {MAX_REST_BYTES} are allowed"
+                ),
             ));
         }
         Ok(())
@@ -439,7 +441,7 @@ pub(super) fn check_output(output: &Output) -> Result<(), Malformed> {
         if stream.redactions == 0 && (stream.recorded > stream.bytes || stream.truncated == whole) {
             return Err(Malformed::at(
                 format!("/predicate/output/{name}"),
-                "bytes, recorded and truncated contradict each other",
+                "the fields `bytes`, `recorded` and `truncated` contradict each other",
             ));
         }
     }

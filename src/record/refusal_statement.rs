@@ -98,14 +98,17 @@ impl Predicate for RefusalStatement {
             (Some(_), Some(_), None) => Ok(()),
             (None, None, Some(counts)) if self.pointer.is_none() && !counts.is_empty() => {
                 if counts.values().any(|count| *count == 0) {
-                    Err(Malformed::at("/predicate/counts", "only codes that are counted are allowed here"))
+                    Err(Malformed::at(
+                        "/predicate/counts",
+                        "a count must be above 0: leave out the codes that did not occur",
+                    ))
                 } else if counts_digest(counts)?.as_bytes() == &input {
                     Ok(())
                 } else {
-                    Err(Malformed::at("/subject/0/digest", "not the digest of the counts"))
+                    Err(Malformed::at("/subject/0/digest", "the digest of the subject is not the digest of the counts"))
                 }
             }
-            _ => Err(Malformed::at("/predicate", "expected code and principal, or counts alone")),
+            _ => Err(Malformed::at("/predicate", "expected `code` and `principal`, or only `counts`")),
         }
     }
 }

@@ -83,7 +83,7 @@ pub fn check_no_null(value: &Value, read: &impl Serialize) -> Result<(), Malform
     let again = serde_json::to_value(read).map_err(|error| Malformed::at("", error.to_string()))?;
     match differing(value, &again, "") {
         None => Ok(()),
-        Some(pointer) => Err(Malformed::at(pointer, "an optional field is null; leave the field out")),
+        Some(pointer) => Err(Malformed::at(pointer, "this optional field is null: leave the field out")),
     }
 }
 
@@ -144,7 +144,7 @@ pub(super) fn find_word(value: &Value, word: &str, pointer: &str) -> Result<Opti
         None => Ok(Some(at)),
         Some(before) => Err(Malformed::at(
             format!("{pointer}/{}", before + 1),
-            "out of order or listed twice: sort this array and list each element once",
+            "an element is out of order or listed twice: sort this array, and list each element once",
         )),
     }
 }

@@ -35,14 +35,14 @@ impl Predicate for Revocation {
 
     fn check(&self, subjects: &[Subject]) -> Result<(), Malformed> {
         let [one] = subjects else {
-            return Err(Malformed::at("/subject", "expected one subject: epoch, grant, key or token"));
+            return Err(Malformed::at("/subject", "expected exactly one subject: epoch, grant, key or token"));
         };
         if !SUBJECTS.contains(&&*one.name) {
             return Err(Malformed::at("/subject/0/name", "expected epoch, grant, key or token"));
         }
         let digest = one.sha256().ok_or_else(|| Malformed::at("/subject/0/digest/sha256", "expected 64 hex digits"))?;
         if one.name == "epoch" && digest != sha256(self.boundary.epoch.as_str().as_bytes()) {
-            return Err(Malformed::at("/subject/0/digest", "not the digest of the boundary's epoch"));
+            return Err(Malformed::at("/subject/0/digest", "this is not the digest of the boundary's epoch"));
         }
         Ok(())
     }

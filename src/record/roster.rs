@@ -169,7 +169,7 @@ impl Predicate for Roster {
         if self.version == 0 || (self.version == 1) != self.previous.is_none() {
             return Err(Malformed::at(
                 "/predicate/version",
-                "expected no previous in version 1, and previous in every later version",
+                "`previous` must be absent in version 1 and present in every later version",
             ));
         }
         check_subjects(subjects, &self.subjects()?)
@@ -191,7 +191,7 @@ impl Predicate for Roster {
         for (at, runner) in entries("runner").enumerate() {
             let named = ["approver", "proposer", "operator"].into_iter().flat_map(entries);
             if named.into_iter().any(|person| person["name"] == runner["name"]) {
-                return Err(Malformed::at(format!("/predicate/runner/{at}/name"), "a person has this name"));
+                return Err(Malformed::at(format!("/predicate/runner/{at}/name"), "a person already has this name"));
             }
             for (place, line) in runner["keys"].as_array().into_iter().flatten().enumerate() {
                 let pointer = format!("/predicate/runner/{at}/keys/{place}");

@@ -398,14 +398,15 @@ impl DeclaredSandbox {
             && hosts.iter().map(|host| host.len() + 3).sum::<usize>() > MOST_HOSTS_BYTES
         {
             return Err(format!(
-                "the network's hosts take more than {MOST_HOSTS_BYTES} bytes, and each receipt names the contacted hosts: \
-                 name fewer hosts, or split the step"
+                "the hosts of `network` take more than {MOST_HOSTS_BYTES} bytes, and each receipt names the contacted \
+                 hosts: name fewer hosts, or split the step"
             ));
         }
         let named = [&self.read, &self.write, &self.deny, &self.sockets].into_iter().flatten().flatten();
         if named.map(|text| text.len() + 3).sum::<usize>() > MOST_BYTES {
             return Err(format!(
-                "the paths and patterns take more than {MOST_BYTES} bytes of the signed profile: name fewer, for example parent directories"
+                "the paths and patterns take more than {MOST_BYTES} bytes of the signed profile: name fewer paths, for \
+                 example parent directories"
             ));
         }
         let written = serde_json::to_value(self).unwrap_or_default();

@@ -118,11 +118,12 @@ impl Predicate for Seal {
         if self.genesis.is_some() != first || self.previous.is_none() != first || self.boundary.id.is_none() != first {
             return Err(Malformed::at(
                 "/predicate/number",
-                "expected genesis without previous and boundary id in seal 0, and previous and boundary id without genesis in every later seal",
+                "seal 0 must have `genesis`, but no `previous` and no boundary id; every later seal must have \
+                 `previous` and a boundary id, but no `genesis`",
             ));
         }
         if self.keys.is_empty() {
-            return Err(Malformed::at("/predicate/keys", "expected the boundary's key ids"));
+            return Err(Malformed::at("/predicate/keys", "the list is empty, expected the ids of the boundary's keys"));
         }
         check_sorted("/predicate/keys", &self.keys)?;
         check_subjects(subjects, &self.subjects())

@@ -119,7 +119,7 @@ impl StepDefinition {
         for (at, secret) in self.secrets.iter().enumerate() {
             let pointer = format!("/step/secrets/{at}/variable");
             if secret.given == SecretAs::Env && secret.variable.is_none() {
-                return Err(Malformed::at(pointer, "a secret in the environment needs a variable"));
+                return Err(Malformed::at(pointer, "the secret is given in the environment, but has no `variable`"));
             }
             if secret.variable.is_some() && self.secrets[..at].iter().any(|one| one.variable == secret.variable) {
                 return Err(Malformed::at(pointer, "this variable is listed twice"));
@@ -148,7 +148,10 @@ impl StepDefinition {
             check_sorted("/step/programs", programs)?;
             check_bytes("/step/programs", programs, MAX_PROGRAMS_BYTES)?;
             if self.sandbox.off_reason.is_some() {
-                return Err(Malformed::at("/step/programs", "with sandbox=off nothing enforces a list of programs"));
+                return Err(Malformed::at(
+                    "/step/programs",
+                    "`programs` has no effect with sandbox=off: remove one of the two",
+                ));
             }
         }
         Ok(())
@@ -166,7 +169,8 @@ fn secrets_in(schema: &Value, pointer: &str, above: bool, found: &mut Vec<String
     if let Some(secret) = schema.get("x-secret") {
         let pointer = format!("{pointer}/x-secret");
         if *secret != Value::Bool(true) || schema["type"] != "string" || given || schema.get("pattern").is_some() {
-            let message = "expected true, in a string without pattern, and no const, default or enum here or above";
+            let message = "`x-secret` must be true. Only a string without `pattern` can be secret, and neither its \
+                           schema nor an enclosing schema may have `const`, `default` or `enum`";
             return Err(Malformed::at(pointer, message));
         }
         found.push(pointer);
@@ -361,11 +365,14 @@ impl Approvals {
         if self.required == 0 {
             Some("`required: 0` would let a step run without a signature: write 1 or more".to_owned())
         } else if named == 0 && (groups == GroupSource::Named || self.each == Some(true)) {
-            Some("`from` names no group: name at least one whose members may approve".to_owned())
+            Some("`from` names no group: name at least one group whose members may approve".to_owned())
         } else if self.each == Some(true) && named > MAX_EACH_GROUPS {
             Some(format!("`each` asks for {named} groups: name at most {MAX_EACH_GROUPS}"))
         } else if places > MAX_SIGNATURES as u64 {
-            Some(format!("the rule requires {places} signatures: an authorization has at most {MAX_SIGNATURES}"))
+            Some(format!(
+                "the rule requires {places} signatures, but an authorization can have at most {MAX_SIGNATURES}: \
+                 require fewer"
+            ))
         } else {
             None
         }

@@ -76,7 +76,7 @@ pub struct TimestampFormatError;
 
 impl fmt::Display for TimestampFormatError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a time must be written YYYY-MM-DDTHH:MM:SSZ, from 1970 on")
+        f.write_str("a time must have the form YYYY-MM-DDTHH:MM:SSZ, and the year must be 1970 or later")
     }
 }
 
@@ -236,14 +236,26 @@ impl fmt::Display for WindowError {
         match self {
             Self::Reversed => f.write_str("the times must be in order: issued_at, not_before, then expires_at"),
             Self::TooLong { seconds, allowed, by_policy } => {
-                let by = if *by_policy { "policy allows" } else { "at most" };
-                write!(f, "valid for {seconds} seconds, {by} {allowed}; propose again with a shorter window")
+                let by = if *by_policy { "policy allows" } else { "the maximum is" };
+                write!(
+                    f,
+                    "the authorization is valid for {seconds} seconds, but {by} {allowed}; propose again with a \
+                     shorter window"
+                )
             }
-            Self::Expired { until, at } => write!(f, "expired at {until}, now is {at}; propose again"),
+            Self::Expired { until, at } => {
+                write!(f, "the authorization expired at {until}, and the time now is {at}; propose again")
+            }
             Self::IssuedLater { issued, at } => {
-                write!(f, "issued at {issued}, but now is {at} here; correct the clocks")
+                write!(
+                    f,
+                    "the authorization was issued at {issued}, but the clock of this machine shows {at}; correct the \
+                     clocks"
+                )
             }
-            Self::NotYet { from, at } => write!(f, "not valid before {from}, now is {at}; wait until then"),
+            Self::NotYet { from, at } => {
+                write!(f, "the authorization is not valid before {from}, and the time now is {at}; wait until {from}")
+            }
         }
     }
 }

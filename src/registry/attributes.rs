@@ -52,7 +52,7 @@ pub(crate) fn read(info: &str, place: TextPlace, flaws: &mut Vec<YamlFlaw>) -> O
         if word.contains(char::is_whitespace) {
             flaws.push(YamlFlaw::new(
                 at(begin),
-                format!("{word:?} is more than a language: write one word before the braces"),
+                format!("{word:?} is more than one word: write only the language before the braces"),
             ));
         }
         (!word.is_empty()).then(|| PlacedText { place: at(begin), text: word.to_owned() })
@@ -62,7 +62,10 @@ pub(crate) fn read(info: &str, place: TextPlace, flaws: &mut Vec<YamlFlaw>) -> O
     for token in found {
         match token {
             Token::Id(text) if id.is_some() => {
-                flaws.push(YamlFlaw::new(text.place, format!("a second id, {:?}: a step has one", text.text)));
+                flaws.push(YamlFlaw::new(
+                    text.place,
+                    format!("the step has a second id, {:?}: keep only one id", text.text),
+                ));
             }
             Token::Id(text) => id = Some(text),
             Token::Pair(key, value) => {
@@ -80,7 +83,10 @@ pub(crate) fn read(info: &str, place: TextPlace, flaws: &mut Vec<YamlFlaw>) -> O
         }
     }
     if id.is_none() {
-        flaws.push(YamlFlaw::new(at(open), "the block has attributes of a step but no id: add #name, or remove them"));
+        flaws.push(YamlFlaw::new(
+            at(open),
+            "the block has attributes of a step but no id: add #name, or remove the attributes",
+        ));
     }
     Some(FenceInfo { language, id: id?, attributes })
 }
@@ -105,7 +111,7 @@ impl Reader<'_> {
             }
             let begin = self.index;
             match self.peek() {
-                None => return Err(self.flaw(begin, "the braces of the attributes are never closed: write }")),
+                None => return Err(self.flaw(begin, "the braces of the attributes are not closed: write }")),
                 Some('}') => {
                     let rest: String = self.chars[begin + 1..].iter().collect();
                     if rest.trim().is_empty() {
@@ -157,7 +163,7 @@ impl Reader<'_> {
         let mut text = String::new();
         loop {
             match self.peek() {
-                None => return Err(self.flaw(begin, "the quote is never closed: write \"")),
+                None => return Err(self.flaw(begin, "the quote is not closed: write \"")),
                 Some('"') => {
                     self.index += 1;
                     return Ok(text);
@@ -227,9 +233,9 @@ pub(crate) fn limit(limit: Limit, text: &str) -> Result<u64, String> {
         .and_then(|(number, (_, factor))| number.checked_mul(*factor))
         .filter(|value| *value < 1 << 53);
     match value {
-        Some(0) => Err(format!("{text:?} is zero, under which nothing can run: write {example}")),
+        Some(0) => Err(format!("{text:?} is zero, so nothing can run: write for example {example}")),
         Some(value) => Ok(value),
-        None => Err(format!("{text:?} can't be read: write {example}")),
+        None => Err(format!("{text:?} is not valid: write for example {example}")),
     }
 }
 
@@ -271,7 +277,7 @@ mod tests {
             ("bash {#a", "1:12: the braces"),
             ("bash {#a} x", "1:13: remove the text after the closing brace"),
             ("bash {#}", "1:"),
-            ("bash {#a #b}", "1:14: a second id"),
+            ("bash {#a #b}", "1:14: the step has a second id"),
             ("bash {#a timeout}", "1:13: \"timeout\" has no value"),
             ("bash {#a =x}", "1:13: an attribute is missing"),
             ("bash {#a title=\"x}", "1:19: the quote"),
@@ -281,7 +287,7 @@ mod tests {
             ("bash {#a run_as=web}", "1:13: unknown attribute: \"run_as\"; did you mean \"run-as\"?"),
             ("bash {#a cpu=1 cpu=2}", "1:19: cpu occurs twice"),
             ("bash {timeout=1s}", "1:9: the block has attributes of a step but no id"),
-            ("bash foo {#a}", "1:4: \"bash foo\" is more than a language"),
+            ("bash foo {#a}", "1:4: \"bash foo\" is more than one word"),
         ] {
             let (_, flaws) = info(text);
             // The braces `{#}` contain no attribute of a step, so the fence is prose.

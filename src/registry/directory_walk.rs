@@ -47,14 +47,20 @@ impl RunbookDirectoryWalk {
         let entries = match fs::read_dir(real) {
             Ok(entries) => entries,
             Err(error) => {
-                return self.refuse(relative, format!("the directory can't be read ({error}): fix it or remove it"));
+                return self.refuse(
+                    relative,
+                    format!("the directory can't be read ({error}): repair or remove the directory"),
+                );
             }
         };
         for entry in entries {
             let entry = match entry {
                 Ok(entry) => entry,
                 Err(error) => {
-                    self.refuse(relative, format!("the directory can't be read ({error}): fix it or remove it"));
+                    self.refuse(
+                        relative,
+                        format!("the directory can't be read ({error}): repair or remove the directory"),
+                    );
                     continue;
                 }
             };
@@ -73,14 +79,20 @@ impl RunbookDirectoryWalk {
             Ok(real) => real,
             Err(error) => {
                 if is_runbook || is_link {
-                    self.refuse(relative, format!("it can't be read ({error}): fix it or remove it"));
+                    self.refuse(
+                        relative,
+                        format!("the path can't be read ({error}): repair or remove the file or link"),
+                    );
                 }
                 return;
             }
         };
         if !real.starts_with(&self.root) {
-            return self
-                .refuse(relative, "it is a link that leaves the runbook directory: copy what it points to".to_owned());
+            return self.refuse(
+                relative,
+                "the link points out of the runbook directory: copy the file or directory to this place instead"
+                    .to_owned(),
+            );
         }
         if real.is_dir() || is_runbook {
             // A symbolic link may lead through directories that the walk does not visit. Therefore these directories
@@ -92,10 +104,13 @@ impl RunbookDirectoryWalk {
         }
         if real.is_dir() {
             if above.contains(&real) {
-                return self.refuse(relative, "it is a link to a directory above it: remove it".to_owned());
+                return self.refuse(relative, "the link points to a directory above: remove the link".to_owned());
             }
             if above.len() >= MAX_DEPTH {
-                return self.refuse(relative, format!("directories are nested deeper than {MAX_DEPTH}: flatten them"));
+                return self.refuse(
+                    relative,
+                    format!("directories are nested deeper than {MAX_DEPTH} levels: reduce the nesting"),
+                );
             }
             above.push(real.clone());
             self.directory(&real, relative, above);
@@ -103,7 +118,7 @@ impl RunbookDirectoryWalk {
         } else if is_runbook && real.is_file() {
             self.files.push((relative.to_owned(), real));
         } else if is_runbook {
-            self.refuse(relative, "it is not a regular file: remove it".to_owned());
+            self.refuse(relative, "this is not a regular file: remove the entry".to_owned());
         }
     }
 
@@ -113,12 +128,14 @@ impl RunbookDirectoryWalk {
         let (Some(owner), Ok(found)) = (self.owner, real.metadata()) else { return };
         let path = real.display();
         if found.uid() != owner && found.uid() != 0 {
-            let message =
-                format!("it belongs to user {}, who could change it: run `chown {owner} {path}`", found.uid());
+            let message = format!(
+                "the path belongs to user {}, who could change the runbooks: run `chown {owner} {path}`",
+                found.uid()
+            );
             self.refuse(relative, message);
         } else if found.mode() & 0o022 != 0 {
             let mode = found.mode() & 0o7777;
-            self.refuse(relative, format!("others can write it (mode {mode:04o}): run `chmod go-w {path}`"));
+            self.refuse(relative, format!("other users can write the path (mode {mode:04o}): run `chmod go-w {path}`"));
         }
     }
 
@@ -136,11 +153,13 @@ pub(super) fn read_file(relative: &str, path: &Path) -> Result<Vec<(TextPlace, S
     if relative.ends_with(".mdx") || relative.ends_with(".runbook.md") {
         let format = if relative.ends_with(".mdx") { "gruntwork" } else { "rundown" };
         return Err(flaw(format!(
-            "{format} runbooks are not read by this version: remove the file, or keep it outside the runbook directories"
+            "{format} runbooks are not supported by this version: remove the file, or move the file out of the runbook \
+             directories"
         )));
     }
-    let too_large = || flaw(format!("the file is larger than {MAX_FILE_BYTES} bytes: split it"));
-    let unreadable = |error: std::io::Error| flaw(format!("the file can't be read ({error}): fix it or remove it"));
+    let too_large = || flaw(format!("the file is larger than {MAX_FILE_BYTES} bytes: split the file"));
+    let unreadable =
+        |error: std::io::Error| flaw(format!("the file can't be read ({error}): repair or remove the file"));
     if fs::metadata(path).map_err(unreadable)?.len() > MAX_FILE_BYTES {
         return Err(too_large());
     }
@@ -155,7 +174,7 @@ pub(super) fn read_file(relative: &str, path: &Path) -> Result<Vec<(TextPlace, S
             line: good.iter().filter(|byte| **byte == b'\n').count() + 1,
             column: String::from_utf8_lossy(&good[line_start..]).chars().count() + 1,
         };
-        vec![YamlFlaw::new(place, "the file is not UTF-8: save it as UTF-8")]
+        vec![YamlFlaw::new(place, "the file is not UTF-8: save the file as UTF-8")]
     })?;
     let steps = markdown::read(&text, relative.strip_suffix(".md").unwrap_or(relative))?;
     Ok(steps.unwrap_or_default().into_iter().map(|found| (found.place, found.definition)).collect())

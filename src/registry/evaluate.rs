@@ -112,7 +112,7 @@ impl Evaluation<'_> {
         let Some(Value::Object(properties)) = keywords.get("properties") else { return };
         for name in keywords.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
             if !entries.contains_key(name) {
-                self.refuse_at(name, format!("{name:?} is missing: give it a value"));
+                self.refuse_at(name, format!("{name:?} is missing: add a value for this parameter"));
             }
         }
         let mut unknown = None;
@@ -219,7 +219,7 @@ mod tests {
                     }
                     ValidationErrorKind::Required { property } => {
                         let name = property.as_str().expect("a name");
-                        format!("{pointer}/{}: {name:?} is missing: give it a value", escape(name))
+                        format!("{pointer}/{}: {name:?} is missing: add a value for this parameter", escape(name))
                     }
                     ValidationErrorKind::Pattern { pattern } => {
                         format!("{pointer}: {} does not match {pattern}", cut(&error.instance().to_string()))

@@ -77,8 +77,10 @@ pub(crate) fn read(tree: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> FrontMatter {
     for (key, value) in tree.closed_map("the front matter", &known, &LATER, flaws) {
         match key.name.as_str() {
             "countersign" if value.kind != YamlKind::Integer(1) => {
-                flaws
-                    .push(YamlFlaw::new(value.place, "this version reads `countersign: 1` only: write countersign: 1"));
+                flaws.push(YamlFlaw::new(
+                    value.place,
+                    "this program version supports only `countersign: 1`: write countersign: 1",
+                ));
             }
             "title" => {
                 if let Some(text) = value.text("`title`", flaws) {
@@ -139,9 +141,12 @@ pub(crate) fn declare(sandbox: &mut DeclaredSandbox, name: &str, text: &str) -> 
 /// Checks a title: one line that fits on a screen.
 pub(crate) fn title(text: &str) -> Result<String, String> {
     if text.trim().is_empty() {
-        Err("the title is empty: write one, or leave it out".to_owned())
+        Err("the title is empty: write a title, or remove `title`".to_owned())
     } else if text.len() > MAX_TITLE_BYTES || text.chars().any(char::is_control) {
-        Err(format!("a title is one line of at most {MAX_TITLE_BYTES} bytes without control characters: shorten it"))
+        Err(format!(
+            "the title must be one line of at most {MAX_TITLE_BYTES} bytes without control characters: shorten the \
+             title"
+        ))
     } else {
         Ok(text.trim().to_owned())
     }

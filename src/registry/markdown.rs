@@ -35,8 +35,8 @@ pub fn read(text: &str, path: &str) -> Result<Option<Vec<FoundStep>>, Vec<YamlFl
         return if flaws.is_empty() { Ok(None) } else { Err(flaws) };
     };
     for (bad, message) in [
-        ('\r', "the file has Windows line endings, which a script would take for text: save it with LF"),
-        ('\0', "the file contains a NUL character: remove it"),
+        ('\r', "the file has Windows line endings, which break scripts: save the file with LF line endings"),
+        ('\0', "the file contains a NUL character: remove the character"),
     ] {
         if let Some(at) = text.find(bad) {
             flaws.push(YamlFlaw::new(lines.place(at), message));
@@ -51,8 +51,10 @@ pub fn read(text: &str, path: &str) -> Result<Option<Vec<FoundStep>>, Vec<YamlFl
         Err(flaw) => return Err(vec![flaw]),
     };
     if format!("{path}:x").parse::<StepRef>().is_err() {
-        let message =
-            format!("{path:?} can't be part of a ref: rename it to letters, digits and . _ -, at most 255 bytes");
+        let message = format!(
+            "{path:?} can't be part of a step reference: rename the file; use letters, digits and . _ -, at most 255 \
+             bytes"
+        );
         flaws.push(YamlFlaw::new(TextPlace { line: 1, column: 1 }, message));
         return Err(flaws);
     }
@@ -68,7 +70,8 @@ pub fn read(text: &str, path: &str) -> Result<Option<Vec<FoundStep>>, Vec<YamlFl
         }
     }
     if !has_step && flaws.is_empty() {
-        let message = "the file has no step: give a fenced block an id, bash {#name} behind its fence, or remove the front matter";
+        let message = "the file has no step: add an id to a fenced block, for example ```bash {#name}, or remove the \
+                       front matter";
         flaws.push(YamlFlaw::new(TextPlace { line: 1, column: 1 }, message));
     }
     if flaws.is_empty() { Ok(Some(found)) } else { Err(flaws) }
@@ -87,7 +90,8 @@ fn step(
         Ok(reference) => Some(reference),
         Err(_) => {
             let message = format!(
-                "{:?} is not a valid step id: use letters, digits and . _ -, beginning with a letter, digit or _, at most 64 bytes (255 with the path)",
+                "{:?} is not a valid step id: use letters, digits and . _ -, begin with a letter, a digit or _, and \
+                 use at most 64 bytes (255 with the path)",
                 info.id.text
             );
             flaws.push(YamlFlaw::new(info.id.place, message));
@@ -98,13 +102,11 @@ fn step(
     let (mut title, mut exclusive, mut params) = (None, None, None);
     let at = |name: &str| info.attributes.iter().find(|(key, _)| key.text == name).map(|(_, value)| value.place);
     if let (Some(off), None) = (at("sandbox"), at("reason")) {
-        flaws.push(YamlFlaw::new(
-            off,
-            "sandbox=off needs its reason: add reason=\"…\", which every approver reads first",
-        ));
+        flaws
+            .push(YamlFlaw::new(off, "sandbox=off needs a reason: add reason=\"…\", which every approver reads first"));
     }
     if let (None, Some(reason)) = (at("sandbox"), at("reason")) {
-        flaws.push(YamlFlaw::new(reason, "a reason is given for sandbox=off only: remove it, or add sandbox=off"));
+        flaws.push(YamlFlaw::new(reason, "`reason` is only for sandbox=off: remove `reason`, or add sandbox=off"));
     }
     for (key, value) in &info.attributes {
         let read = match key.text.as_str() {
@@ -126,7 +128,7 @@ fn step(
         flaws.push(YamlFlaw::new(named.unwrap_or(info.id.place), message));
     }
     if !block.closed {
-        flaws.push(YamlFlaw::new(block.fence, "the block is never closed: end it with the same fence"));
+        flaws.push(YamlFlaw::new(block.fence, "the block is not closed: end the block with the same fence"));
     }
     if block.source.trim().is_empty() {
         flaws.push(YamlFlaw::new(block.fence, "the block is empty: write the script, or remove the id"));
@@ -185,12 +187,13 @@ fn interpreter(front: &FrontMatter, block: &Block, info: &FenceInfo) -> Result<S
         }
         if !["/bin", "/usr/bin", "/usr/local/bin"].contains(&directory) {
             return Err(refuse(format!(
-                "{program:?} in the shebang is no usual place: write #!/usr/bin/env and the name"
+                "{program:?} in the shebang is not a standard path: write #!/usr/bin/env and the name of the program"
             )));
         }
         if name.starts_with('-') || words.next().is_some() {
             return Err(refuse(
-                "options in a shebang are not used: remove them, and write `set -e` or another set command below it"
+                "options in a shebang have no effect: remove the options, and write `set -e` or another set command \
+                 below the shebang"
                     .to_owned(),
             ));
         }
@@ -218,13 +221,16 @@ fn chosen(text: &str, known: &[&str]) -> Result<Vec<String>, String> {
     for name in text.split(',').map(str::trim).filter(|_| !text.is_empty()) {
         if !known.contains(&name) {
             return Err(if known.is_empty() {
-                format!("the front matter declares no params, so {name:?} can't be taken: declare it there")
+                format!(
+                    "the front matter declares no `params`, so the step can't use {name:?}: declare the parameter in \
+                     the front matter"
+                )
             } else {
                 unknown("parameter", name, known)
             });
         }
         if names.iter().any(|other| other == name) {
-            return Err(format!("{name:?} occurs twice: name it once"));
+            return Err(format!("{name:?} occurs twice: name the parameter once"));
         }
         names.push(name.to_owned());
     }
@@ -249,7 +255,7 @@ impl Block {
     fn runnable(&self) -> Option<YamlFlaw> {
         (self.info.text.split_whitespace().next() == Some("runnable")).then(|| {
             let what = "a ```runnable block";
-            YamlFlaw::new(self.fence, format!("{}, or keep the file outside the runbook directories", not_yet(what)))
+            YamlFlaw::new(self.fence, format!("{}, or move the file out of the runbook directories", not_yet(what)))
         })
     }
 }
@@ -343,10 +349,13 @@ fn front_matter<'a>(text: &'a str, flaws: &mut Vec<YamlFlaw>) -> Option<(&'a str
         return None;
     }
     if marked.len() != text.len() {
-        flaws.push(YamlFlaw::new(start, "the file begins with a byte order mark: save it without"));
+        flaws.push(YamlFlaw::new(start, "the file begins with a byte order mark: save the file without this mark"));
     }
     if end.is_none() {
-        flaws.push(YamlFlaw::new(start, "the front matter is never closed: write --- on a line of its own below it"));
+        flaws.push(YamlFlaw::new(
+            start,
+            "the front matter is not closed: write --- on a separate line below the front matter",
+        ));
     }
     Some((yaml, end.map_or(text.len(), |(_, body)| offset + body)))
 }

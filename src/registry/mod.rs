@@ -147,7 +147,9 @@ impl Registry {
             let reference = stored.reference().clone();
             if let Some((file, at)) = places.get(&reference) {
                 let first = format!("{file}:{}:{}", at.line, at.column);
-                refuse(format!("the step {reference} exists already at {first}: give one of the two another id"));
+                refuse(format!(
+                    "the step {reference} already exists at {first}: change the id of one of the two steps"
+                ));
                 continue;
             }
             places.insert(reference.clone(), (Arc::clone(&file), place));

@@ -50,37 +50,41 @@ impl fmt::Debug for ParameterPatterns {
 /// `^a|b$` is anchored on one side only.
 fn check_text(pattern: &str) -> Result<(), String> {
     if pattern.len() > MAX_PATTERN_BYTES {
-        return Err(format!("the pattern is longer than {MAX_PATTERN_BYTES} bytes: shorten it"));
+        return Err(format!("the pattern is longer than {MAX_PATTERN_BYTES} bytes: shorten the pattern"));
     }
     let inner = pattern
         .strip_prefix('^')
         .and_then(|rest| rest.strip_suffix('$'))
         .filter(|inner| inner.chars().rev().take_while(|c| *c == '\\').count() % 2 == 0)
-        .ok_or("the pattern must begin with ^ and end with $, so that the whole value is matched: write ^…$")?;
+        .ok_or(
+            "the pattern must begin with ^ and end with $, so that the pattern matches the whole value: write ^…$",
+        )?;
     let chars: Vec<char> = inner.chars().collect();
     let (mut depth, mut in_class, mut at) = (0_usize, false, 0);
     while at < chars.len() {
         match chars[at] {
             '\\' => {
                 if chars.get(at + 1).is_some_and(|c| c.is_ascii_digit() || *c == 'k') && !in_class {
-                    return Err(
-                        "back-references are not read by the linear-time engine: write the pattern out".to_owned()
-                    );
+                    return Err("the linear-time engine does not support back-references: write the pattern without \
+                                back-references"
+                        .to_owned());
                 }
                 if chars.get(at + 1) == Some(&'a') && !in_class {
-                    return Err("\\a is no escape that every engine reads: write \\x07".to_owned());
+                    return Err("not every engine supports the escape \\a: write \\x07".to_owned());
                 }
                 at += 1;
             }
             // Regex engines disagree about nested classes, POSIX classes and set operations, so these characters are
             // refused inside brackets.
-            '[' if in_class => return Err("a [ inside brackets is read differently by engines: write \\[".to_owned()),
+            '[' if in_class => {
+                return Err("engines disagree about the meaning of [ inside brackets: write \\[".to_owned());
+            }
             c @ ('&' | '-' | '~') if in_class && chars.get(at + 1) == Some(&c) => {
-                return Err(format!("{c}{c} inside brackets is read differently by engines: write \\{c}"));
+                return Err(format!("engines disagree about the meaning of {c}{c} inside brackets: write \\{c}"));
             }
             // In ECMA-262, `[]` is an empty class, but other engines read `]` as the first member of the class.
             '[' if chars.get(at + 1 + usize::from(chars.get(at + 1) == Some(&'^'))) == Some(&']') => {
-                return Err("a ] right after [ or [^ is read differently by engines: write \\]".to_owned());
+                return Err("engines disagree about the meaning of ] directly after [ or [^: write \\]".to_owned());
             }
             '[' => in_class = true,
             ']' if in_class => in_class = false,
@@ -91,17 +95,24 @@ fn check_text(pattern: &str) -> Result<(), String> {
                     match (chars.get(at + 2), chars.get(at + 3)) {
                         (Some(':'), _) => {}
                         (Some('=' | '!'), _) | (Some('<'), Some('=' | '!')) => {
-                            return Err("look-around is not read by the linear-time engine: write the pattern without"
-                                .to_owned());
+                            return Err(
+                                "the linear-time engine does not support look-around: write the pattern without \
+                                        look-around"
+                                    .to_owned(),
+                            );
                         }
-                        _ => return Err("only plain groups, ( and (?:, are read: leave flags and names out".to_owned()),
+                        _ => {
+                            return Err(
+                                "only plain groups, ( and (?:, are supported: remove flags and names".to_owned()
+                            );
+                        }
                     }
                 }
             }
             ')' => depth = depth.saturating_sub(1),
             '|' if depth == 0 => {
                 return Err(
-                    "an alternative outside parentheses is anchored on one side only: write ^(?:a|b)$".to_owned()
+                    "an alternative outside parentheses is anchored only at one end: write ^(?:a|b)$".to_owned()
                 );
             }
             '^' | '$' if depth == 0 || chars[at] == '^' => {

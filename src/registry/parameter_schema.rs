@@ -99,7 +99,8 @@ impl ParameterSchema {
         let canonical = canonical_of(&value).map_err(|error| whole(error.to_string()))?;
         if canonical.len() > MAX_PARAMS_BYTES {
             return Err(whole(format!(
-                "the parameters are {} bytes of canonical JSON, and at most {MAX_PARAMS_BYTES} are allowed: pass large data in another way",
+                "the parameters have {} bytes as canonical JSON, but at most {MAX_PARAMS_BYTES} are allowed: pass \
+                 large data in another way",
                 canonical.len()
             )));
         }
@@ -117,7 +118,7 @@ impl ParameterSchema {
         }
         Err(vec![ParameterError {
             pointer: missing_default(value, &params.value, &mut Vec::new()),
-            message: "a default is missing: signed parameters must be complete".to_owned(),
+            message: "a value is missing and has no default, but signed parameters must be complete".to_owned(),
         }])
     }
 }
@@ -136,7 +137,7 @@ fn check_defaults(schema: &Value, patterns: &ParameterPatterns, path: &mut Vec<S
             flaws.push(SchemaFlaw {
                 path: [path.as_slice(), &["default".to_owned()]].concat(),
                 of_key: false,
-                message: format!("the default is not valid by its own schema: {error}"),
+                message: format!("the default does not fit the schema of the parameter: {error}"),
             });
         }
     }
@@ -207,12 +208,15 @@ fn check_plain(value: &Value, path: &mut Vec<String>, errors: &mut Vec<Parameter
     };
     match value {
         Value::String(text) if text.contains('\0') => {
-            refuse(path, "the text contains a NUL, which an environment variable can't contain: remove it");
+            refuse(
+                path,
+                "the text contains a NUL character, which an environment variable can't contain: remove the character",
+            );
         }
         Value::Number(number) if number.as_i64().is_none_or(|number| number.unsigned_abs() > MAX_INTEGER) => {
             refuse(path, "only whole numbers within ±(2^53-1) are allowed: give a fraction as text");
         }
-        Value::Null => refuse(path, "null is no value: leave the parameter out"),
+        Value::Null => refuse(path, "null is not a value: leave out the parameter"),
         Value::Array(items) if path.len() < MAX_VALUE_DEPTH => {
             for (index, item) in items.iter().enumerate() {
                 path.push(index.to_string());
@@ -227,7 +231,7 @@ fn check_plain(value: &Value, path: &mut Vec<String>, errors: &mut Vec<Parameter
                 path.pop();
             }
         }
-        Value::Array(_) | Value::Object(_) => refuse(path, "nested too deep: flatten it"),
+        Value::Array(_) | Value::Object(_) => refuse(path, "the value is nested too deep: reduce the nesting"),
         _ => {}
     }
 }
@@ -239,7 +243,9 @@ fn check_dashes(schema: &Value, value: &Value, path: &mut Vec<String>, errors: &
         Value::String(text) if text.starts_with('-') && schema.get("x-leading-dash") != Some(&Value::Bool(true)) => {
             errors.push(ParameterError {
                 pointer: pointer(path),
-                message: "the text begins with `-` and could be taken for an option: leave the dash out, or let the runbook say `x-leading-dash: true`".to_owned(),
+                message: "the text begins with `-`, so a program could use the text as an option: remove the dash, or \
+                          write `x-leading-dash: true` in the runbook"
+                    .to_owned(),
             });
         }
         Value::Array(items) => {
@@ -349,7 +355,7 @@ mod tests {
             &["host"],
         );
         for (value, expected) in [
-            (json!({}), "/host: \"host\" is missing: give it a value"),
+            (json!({}), "/host: \"host\" is missing: add a value for this parameter"),
             (json!({"hots": "a", "host": "b"}), "/hots: unknown parameter: \"hots\"; did you mean \"host\"?"),
             (json!({"host": "-rf"}), "/host: the text begins with `-`"),
             (json!({"host": "a", "list": ["b", "-c"]}), "/list/1: the text begins with `-`"),

@@ -73,7 +73,11 @@ struct Checker<'p> {
 impl Checker<'_> {
     fn check_root(&mut self, schema: &Value) {
         if schema.get("type") != Some(&json!("object")) {
-            self.flaw(&[], false, "parameters are an object: write type: object with properties".to_owned());
+            self.flaw(
+                &[],
+                false,
+                "the schema of the parameters must be an object: write `type: object` and `properties`".to_owned(),
+            );
             return;
         }
         self.check(schema, &mut Vec::new());
@@ -81,7 +85,9 @@ impl Checker<'_> {
         for name in schema["properties"].as_object().into_iter().flatten().map(|(name, _)| name) {
             let mapped = variable(name);
             if let Some((_, first)) = variables.iter().find(|(other, _)| *other == mapped) {
-                let message = format!("{name:?} and {first:?} both become {mapped}: rename one");
+                let message = format!(
+                    "{name:?} and {first:?} both become the variable {mapped}: rename one of the two parameters"
+                );
                 self.flaw(&["properties", name], true, message);
             }
             variables.push((mapped, name));
@@ -90,7 +96,7 @@ impl Checker<'_> {
             self.flaw(
                 &["default"],
                 true,
-                "the parameters as a whole can't have a default: give each parameter its own".to_owned(),
+                "the parameters as a whole can't have a default: write a default for each parameter".to_owned(),
             );
         }
     }
@@ -104,7 +110,7 @@ impl Checker<'_> {
             return;
         }
         if path.len() > MAX_SCHEMA_DEPTH {
-            self.at(path, &[], false, "nested too deep: flatten it".to_owned());
+            self.at(path, &[], false, "the schema is nested too deep: reduce the nesting".to_owned());
             return;
         }
         let Value::Object(map) = schema else {
@@ -118,7 +124,9 @@ impl Checker<'_> {
                     path,
                     &["type"],
                     false,
-                    "a fraction is text here: write type: string with a pattern, or integer".to_owned(),
+                    "`type: number` is not supported: write `type: integer`, or `type: string` with a pattern for a \
+                     fraction"
+                        .to_owned(),
                 );
                 return;
             }
@@ -151,7 +159,12 @@ impl Checker<'_> {
             if let (Some(a), Some(b)) = (map.get(low).and_then(Value::as_i64), map.get(high).and_then(Value::as_i64))
                 && a > b
             {
-                self.at(path, &[high], false, format!("`{high}` is below `{low}`: no value fits"));
+                self.at(
+                    path,
+                    &[high],
+                    false,
+                    format!("`{high}` is below `{low}`, so no value fits: correct one of the two"),
+                );
             }
         }
     }
@@ -171,7 +184,7 @@ impl Checker<'_> {
                 return;
             }
             "$ref" => {
-                self.at(path, &[keyword], true, "`$ref` is not read: write the schema out".to_owned());
+                self.at(path, &[keyword], true, "`$ref` is not supported: write the schema itself".to_owned());
                 return;
             }
             "enum" => return self.check_enum(value, kind, map, path),
@@ -193,7 +206,7 @@ impl Checker<'_> {
                 path,
                 &[keyword],
                 true,
-                format!("`{keyword}` has no effect on {kind}: it is for {of_kind}, remove it"),
+                format!("`{keyword}` is only for {of_kind} and has no effect on {kind}: remove `{keyword}`"),
             );
             return;
         }
@@ -221,7 +234,7 @@ impl Checker<'_> {
                     path,
                     &[keyword],
                     false,
-                    "`additionalProperties` is always false here: leave it out".to_owned(),
+                    "`additionalProperties` is always false: remove `additionalProperties`".to_owned(),
                 );
             }
             "items" => {
@@ -271,7 +284,7 @@ impl Checker<'_> {
                     self.at(path, &place, false, yaml::unknown("parameter in `required`", name, &known));
                 }
                 Some(_) if names[..index].contains(name) => {
-                    self.at(path, &place, false, format!("{name} occurs twice: name each once"));
+                    self.at(path, &place, false, format!("{name} occurs twice: name each parameter once"));
                 }
                 Some(_) => {}
             }
@@ -302,12 +315,17 @@ impl Checker<'_> {
             _ => value.is_object(),
         };
         if !fits {
-            self.at(path, place, false, format!("this value is not of type {kind}: quote it or change it"));
+            self.at(
+                path,
+                place,
+                false,
+                format!("this value does not have the type {kind}: put the value in quotes, or correct the value"),
+            );
         }
         let dash = value.as_str().is_some_and(|text| text.starts_with('-'));
         if dash && map.get("x-leading-dash") != Some(&Value::Bool(true)) {
-            let message =
-                "this value begins with `-` and would be refused: add `x-leading-dash: true` if the script can take it";
+            let message = "this value begins with `-` and would be refused: add `x-leading-dash: true` if the script \
+                           can handle such a value";
             self.at(path, place, false, message.to_owned());
         }
     }
@@ -375,7 +393,7 @@ mod tests {
         let property = |schema: Value| json!({"type": "object", "properties": {"a": schema}, "required": []});
         for (schema, expected) in [
             (json!({"type": "strnig"}), "/properties/a/type: unknown type: \"strnig\"; did you mean \"string\"?"),
-            (json!({"type": "number"}), "/properties/a/type: a fraction is text here"),
+            (json!({"type": "number"}), "/properties/a/type: `type: number` is not supported"),
             (json!({"type": ["string"]}), "/properties/a/type: `type` must be one of"),
             (json!({}), "/properties/a: `type` is missing"),
             (json!("string"), "/properties/a: a schema must be a map"),
@@ -384,31 +402,49 @@ mod tests {
                 "/properties/a/patern: unknown keyword: \"patern\"; did you mean \"pattern\"?",
             ),
             (json!({"type": "string", "format": "ipv4"}), "/properties/a/format: unknown keyword"),
-            (json!({"type": "string", "$ref": "#"}), "/properties/a/$ref: `$ref` is not read"),
+            (json!({"type": "string", "$ref": "#"}), "/properties/a/$ref: `$ref` is not supported"),
             (
                 json!({"type": "string", "x-secret": true}),
                 "/properties/a/x-secret: `x-secret` is not supported by this version",
             ),
-            (
-                json!({"type": "integer", "minLength": 1}),
-                "/properties/a/minLength: `minLength` has no effect on integer",
-            ),
+            (json!({"type": "integer", "minLength": 1}), "/properties/a/minLength: `minLength` is only for"),
             (json!({"type": "string", "pattern": "a$"}), "/properties/a/pattern: the pattern must begin with ^"),
             (json!({"type": "string", "pattern": "^a"}), "/properties/a/pattern: the pattern must begin with ^"),
             (json!({"type": "string", "pattern": "^a\\$"}), "/properties/a/pattern: the pattern must begin with ^"),
             (json!({"type": "string", "pattern": "^a|b$"}), "/properties/a/pattern: an alternative outside"),
-            (json!({"type": "string", "pattern": "^[]a]$"}), "/properties/a/pattern: a ] right after ["),
-            (json!({"type": "string", "pattern": "^[^]a]$"}), "/properties/a/pattern: a ] right after ["),
-            (json!({"type": "string", "pattern": "^(?=a).*$"}), "/properties/a/pattern: look-around"),
-            (json!({"type": "string", "pattern": "^(?<!a)b$"}), "/properties/a/pattern: look-around"),
+            (
+                json!({"type": "string", "pattern": "^[]a]$"}),
+                "/properties/a/pattern: engines disagree about the meaning of ]",
+            ),
+            (
+                json!({"type": "string", "pattern": "^[^]a]$"}),
+                "/properties/a/pattern: engines disagree about the meaning of ]",
+            ),
+            (
+                json!({"type": "string", "pattern": "^(?=a).*$"}),
+                "/properties/a/pattern: the linear-time engine does not support look-around",
+            ),
+            (
+                json!({"type": "string", "pattern": "^(?<!a)b$"}),
+                "/properties/a/pattern: the linear-time engine does not support look-around",
+            ),
             (json!({"type": "string", "pattern": "^(?m)a$"}), "/properties/a/pattern: only plain groups"),
-            (json!({"type": "string", "pattern": "^(a)\\1$"}), "/properties/a/pattern: back-references"),
+            (
+                json!({"type": "string", "pattern": "^(a)\\1$"}),
+                "/properties/a/pattern: the linear-time engine does not support back-references",
+            ),
             (
                 json!({"type": "string", "pattern": "^(a$"}),
                 "/properties/a/pattern: the pattern can't be compiled: unclosed group",
             ),
-            (json!({"type": "string", "pattern": "^[a[b]|c]$"}), "/properties/a/pattern: a [ inside brackets"),
-            (json!({"type": "string", "pattern": "^[a-z&&b]$"}), "/properties/a/pattern: && inside brackets"),
+            (
+                json!({"type": "string", "pattern": "^[a[b]|c]$"}),
+                "/properties/a/pattern: engines disagree about the meaning of [ inside",
+            ),
+            (
+                json!({"type": "string", "pattern": "^[a-z&&b]$"}),
+                "/properties/a/pattern: engines disagree about the meaning of && inside",
+            ),
             (json!({"type": "string", "pattern": "^a$|^b$"}), "/properties/a/pattern: ^ and $ are allowed"),
             (
                 json!({"type": "string", "pattern": format!("^{}$", "a".repeat(511))}),
@@ -426,15 +462,18 @@ mod tests {
             ),
             (json!({"type": "integer", "minimum": 1.5}), "/properties/a/minimum: "),
             (json!({"type": "integer", "enum": []}), "/properties/a/enum: "),
-            (json!({"type": "integer", "enum": [1, "2"]}), "/properties/a/enum/1: this value is not of type integer"),
+            (
+                json!({"type": "integer", "enum": [1, "2"]}),
+                "/properties/a/enum/1: this value does not have the type integer",
+            ),
             (json!({"type": "integer", "enum": [1, 1]}), "/properties/a/enum/1: this value occurs twice"),
             (json!({"type": "string", "enum": ["-a"]}), "/properties/a/enum/0: this value begins with `-`"),
             (json!({"type": "string", "const": 1}), "/properties/a/const: "),
-            (json!({"type": "string", "default": "-a"}), "/properties/a/default: the default is not valid"),
-            (json!({"type": "string", "default": 1}), "/properties/a/default: the default is not valid"),
+            (json!({"type": "string", "default": "-a"}), "/properties/a/default: the default does not fit"),
+            (json!({"type": "string", "default": 1}), "/properties/a/default: the default does not fit"),
             (
                 json!({"type": "string", "pattern": "^a$", "default": "b"}),
-                "/properties/a/default: the default is not valid",
+                "/properties/a/default: the default does not fit",
             ),
             (json!({"type": "array"}), "/properties/a: an array needs `items`"),
             (json!({"type": "array", "items": {"type": "x"}}), "/properties/a/items/type: unknown type"),
@@ -456,14 +495,14 @@ mod tests {
             assert!(found.iter().any(|flaw| flaw.starts_with(expected)), "{schema}: {found:?}");
         }
         for (schema, expected) in [
-            (json!({"type": "string"}), ": parameters are an object"),
+            (json!({"type": "string"}), ": the schema of the parameters must be an object"),
             (
                 json!({"type": "object", "properties": {"1a": {"type": "string"}}}),
                 "/properties/1a: \"1a\" is not a valid parameter name",
             ),
             (
                 json!({"type": "object", "properties": {"a-b": {"type": "string"}, "A_b": {"type": "string"}}}),
-                "/properties/a-b: \"a-b\" and \"A_b\" both become PARAM_A_B: rename one",
+                "/properties/a-b: \"a-b\" and \"A_b\" both become the variable PARAM_A_B: rename one",
             ),
             (
                 json!({"type": "object", "properties": {}, "default": {}}),

@@ -101,9 +101,9 @@ fn host_resources_that_a_step_declares_are_read_with_their_places() {
         ("", "network=10.0.0.1:80", "a.md:5:21: the address"),
         ("", "network=a.example", "a.md:5:21: the address \"a.example\" has no port"),
         ("", "run-as=root", "a.md:5:20: no step runs as root"),
-        ("", "sandbox=off", "a.md:5:21: sandbox=off needs its reason"),
+        ("", "sandbox=off", "a.md:5:21: sandbox=off needs a reason"),
         ("", "sandbox=strict", "a.md:5:21: unknown value of sandbox"),
-        ("", "reason=x", "a.md:5:20: a reason is given for sandbox=off only"),
+        ("", "reason=x", "a.md:5:20: `reason` is only for sandbox=off"),
         ("", "sandbox=off reason=x network=host", "a.md:5:21: with sandbox=off nothing enforces `network`"),
         ("read: [\"/srv/a\\nb\"]", "", "a.md:3:19: the path \"/srv/a\\nb\" contains a line break"),
         ("network: all", "", "a.md:3:21: unknown value of `network`: \"all\""),
@@ -124,7 +124,7 @@ fn the_steps_of_a_file_are_returned_in_file_order_with_their_places() {
     let found: Vec<_> = steps.iter().map(|(at, step)| (at.line, step.definition.reference.as_str())).collect();
     assert_eq!(found, [(4, "deploy/x:z"), (8, "deploy/x:a")]);
     let errors = read("bad.md").expect_err("twice");
-    assert!(errors[0].to_string().starts_with("bad.md:8:6: the step deploy/bad:z exists already"), "{errors:?}");
+    assert!(errors[0].to_string().starts_with("bad.md:8:6: the step deploy/bad:z already exists"), "{errors:?}");
     assert_eq!(read("prose.md").expect("no step").len(), 0);
     assert!(read("none.md").is_err());
 }
@@ -143,13 +143,13 @@ fn a_sealed_registry_does_not_change_if_files_change_later() {
     assert_eq!((again.root(), again.manifest()), (registry.root(), registry.manifest()));
     stored.push(stored[0].clone());
     let error = Registry::from_definitions(stored.clone()).expect_err("twice");
-    assert!(error[0].message.contains("exists already"), "{error:?}");
+    assert!(error[0].message.contains("already exists"), "{error:?}");
     stored.truncate(1);
     stored[0].session = crate::record::step_definition::SessionUse::Write;
     let error = Registry::from_definitions(stored).expect_err("a later feature");
     assert_eq!(
         error[0].to_string(),
-        "nginx:restart: later-feature /step/session: this belongs to a feature that this version does not have: use a newer one"
+        "nginx:restart: later-feature /step/session: this belongs to a feature that this program version does not have: use a newer version"
     );
 }
 
@@ -188,17 +188,17 @@ fn errors_of_all_files_are_reported_together_and_in_order() {
     assert_eq!(
         dir.errors(),
         [
-            "a.md:2:14: this version reads `countersign: 1` only: write countersign: 1",
-            "a.md:4:21: \"0s\" is zero, under which nothing can run: write 90s, 5m or 1h",
+            "a.md:2:14: this program version supports only `countersign: 1`: write countersign: 1",
+            "a.md:4:21: \"0s\" is zero, so nothing can run: write for example 90s, 5m or 1h",
             "b.md:3:1: unknown key in the front matter: \"titel\"; did you mean \"title\"?",
             "b.md:5:4: unknown interpreter: \"basch\"; did you mean \"bash\"?",
-            "e f.md:1:1: \"e f\" can't be part of a ref: rename it to letters, digits and . _ -, at most 255 bytes",
-            "large.md:1:1: the file is larger than 262144 bytes: split it",
-            "latin.md:4:3: the file is not UTF-8: save it as UTF-8",
-            "notes.md:3:1: a ```runnable block is not supported by this version: remove it, or keep the file outside the runbook directories",
-            "old.mdx:1:1: gruntwork runbooks are not read by this version: remove the file, or keep it outside the runbook directories",
-            "same.md:8:11: the step same:a exists already at same.md:4:11: give one of the two another id",
-            "x.runbook.md:1:1: rundown runbooks are not read by this version: remove the file, or keep it outside the runbook directories",
+            "e f.md:1:1: \"e f\" can't be part of a step reference: rename the file; use letters, digits and . _ -, at most 255 bytes",
+            "large.md:1:1: the file is larger than 262144 bytes: split the file",
+            "latin.md:4:3: the file is not UTF-8: save the file as UTF-8",
+            "notes.md:3:1: a ```runnable block is not supported by this version: remove it, or move the file out of the runbook directories",
+            "old.mdx:1:1: gruntwork runbooks are not supported by this version: remove the file, or move the file out of the runbook directories",
+            "same.md:8:11: the step same:a already exists at same.md:4:11: change the id of one of the two steps",
+            "x.runbook.md:1:1: rundown runbooks are not supported by this version: remove the file, or move the file out of the runbook directories",
         ]
     );
 }
@@ -208,7 +208,7 @@ fn every_error_of_a_file_has_its_place() {
     let large = "x".repeat(MAX_SOURCE_BYTES);
     for (text, expected) in [
         ("---\ncountersign: 1\n---\nprose\n".to_owned(), "a.md:1:1: the file has no step"),
-        ("---\ncountersign: 1\n```bash {#a}\ntrue\n```\n".to_owned(), "a.md:1:1: the front matter is never closed"),
+        ("---\ncountersign: 1\n```bash {#a}\ntrue\n```\n".to_owned(), "a.md:1:1: the front matter is not closed"),
         (
             "\u{feff}---\ncountersign: 1\n---\n```{#a}\ntrue\n```\n".to_owned(),
             "a.md:1:1: the file begins with a byte order mark",
@@ -230,7 +230,7 @@ fn every_error_of_a_file_has_its_place() {
         ),
         (
             "---\ncountersign: 1\ndefaults: {timeout: 60}\n---\n".to_owned(),
-            "a.md:3:21: \"60\" can't be read: write 90s, 5m or 1h",
+            "a.md:3:21: \"60\" is not valid: write for example 90s, 5m or 1h",
         ),
         ("---\ncountersign: 1\ndefaults: {cpu: 0.5}\n---\n".to_owned(), "a.md:3:17: \"0.5\" is not a whole number"),
         (
@@ -254,11 +254,11 @@ fn every_error_of_a_file_has_its_place() {
         ),
         (
             "---\ncountersign: 1\nparams:\n  host: {type: integer, default: x}\n---\n".to_owned(),
-            "a.md:4:34: the default is not valid",
+            "a.md:4:34: the default does not fit",
         ),
         (
             "---\ncountersign: 1\nparams:\n  a-b: {type: string}\n  a_b: {type: string}\n---\n".to_owned(),
-            "a.md:5:3: \"a_b\" and \"a-b\" both become PARAM_A_B",
+            "a.md:5:3: \"a_b\" and \"a-b\" both become the variable PARAM_A_B",
         ),
         (
             "---\ncountersign: 1\nparams:\n  type: object\n  properties:\n    a: {type: strin}\n---\n".to_owned(),
@@ -270,7 +270,7 @@ fn every_error_of_a_file_has_its_place() {
         ),
         (fenced("bash {#a!}", "true\n"), "a.md:5:11: \"a!\" is not a valid step id"),
         (fenced("bash {#-a}", "true\n"), "a.md:5:11: \"-a\" is not a valid step id"),
-        (fenced("bash {#a memory=1GB}", "true\n"), "a.md:5:20: \"1GB\" can't be read: write 64KiB"),
+        (fenced("bash {#a memory=1GB}", "true\n"), "a.md:5:20: \"1GB\" is not valid: write for example 64KiB"),
         (fenced("bash {#a params=b}", "true\n"), "a.md:5:20: unknown parameter: \"b\""),
         (fenced("bash {#a params=a,a}", "true\n"), "a.md:5:20: \"a\" occurs twice"),
         (fenced("bash {#a exclusive=\"a b\"}", "true\n"), "a.md:5:23: \"a b\" is not a valid name for exclusive runs"),
@@ -283,10 +283,10 @@ fn every_error_of_a_file_has_its_place() {
         (fenced("bash {#a}", "#!/usr/bin/env fish\ntrue\n"), "a.md:6:1: unknown interpreter: \"fish\""),
         (fenced("bash {#a}", "#!/bin/bash -e\ntrue\n"), "a.md:6:1: options in a shebang"),
         (fenced("bash {#a}", "#!/opt/bash\ntrue\n"), "a.md:6:1: \"/opt/bash\" in the shebang"),
-        (fenced("bash {#a}", "true\n").trim_end_matches("```\n").to_owned(), "a.md:5:1: the block is never closed"),
+        (fenced("bash {#a}", "true\n").trim_end_matches("```\n").to_owned(), "a.md:5:1: the block is not closed"),
         (
             fenced("bash {#a}", "true\n    ```\n").replace("    ```\n```\n", "    ```\n"),
-            "a.md:5:1: the block is never closed",
+            "a.md:5:1: the block is not closed",
         ),
         (fenced("runnable python", "true\n"), "a.md:5:1: a ```runnable block"),
         (
@@ -313,10 +313,10 @@ fn links_that_lead_out_of_the_runbook_directory_are_refused() {
     fs::create_dir(dir.path().join("dir.md")).expect("a directory");
     let found = dir.errors();
     assert_eq!(found.len(), 4, "{found:#?}");
-    assert!(found[0].starts_with("broken.md:1:1: it can't be read"), "{found:?}");
-    assert!(found[1].starts_with("loop:1:1: it is a link to a directory above"), "{found:?}");
-    assert!(found[2].starts_with("out.md:1:1: it is a link that leaves"), "{found:?}");
-    assert!(found[3].starts_with("there:1:1: it is a link that leaves"), "{found:?}");
+    assert!(found[0].starts_with("broken.md:1:1: the path can't be read"), "{found:?}");
+    assert!(found[1].starts_with("loop:1:1: the link points to a directory above"), "{found:?}");
+    assert!(found[2].starts_with("out.md:1:1: the link points out of"), "{found:?}");
+    assert!(found[3].starts_with("there:1:1: the link points out of"), "{found:?}");
     let inside = Dir::of(&[("nginx.md", NGINX)]);
     symlink("nginx.md", inside.path().join("alias.md")).expect("a link");
     assert_eq!(inside.load().expect("a registry").steps().len(), 2, "a link within is followed");
@@ -346,22 +346,22 @@ fn a_runbook_or_directory_that_other_users_can_write_is_refused() {
         for open in [0o020, 0o002] {
             mode(name, ordinary | open);
             let says = found(me);
-            assert!(says.starts_with(&format!("{name}:1:1: others can write it")), "{says}");
+            assert!(says.starts_with(&format!("{name}:1:1: other users can write the path")), "{says}");
             assert!(dir.load().is_ok(), "nobody asked");
         }
         mode(name, ordinary);
     }
     mode("", 0o777);
-    assert!(found(me).contains("others can write it (mode 0777)"), "{}", found(me));
+    assert!(found(me).contains("other users can write the path (mode 0777)"), "{}", found(me));
     mode("", 0o700);
     symlink(".hidden/c.md", dir.path().join("link.md")).expect("a link");
     assert_eq!(found(me), "");
     mode(".hidden", 0o777);
-    assert!(found(me).starts_with("link.md:1:1: others can write it"), "{}", found(me));
+    assert!(found(me).starts_with("link.md:1:1: other users can write the path"), "{}", found(me));
     mode(".hidden", 0o755);
     if me == 0 {
         std::os::unix::fs::chown(dir.path().join("deep/b.md"), Some(4242), None).expect("given away");
-        assert!(found(0).starts_with("deep/b.md:1:1: it belongs to user 4242"), "{}", found(0));
+        assert!(found(0).starts_with("deep/b.md:1:1: the path belongs to user 4242"), "{}", found(0));
         assert_eq!(found(4242), "", "what is root's is trusted");
     }
 }
@@ -373,7 +373,7 @@ fn the_same_ref_in_two_directories_is_refused() {
     let reversed = [b.path(), a.path()];
     let found = Registry::load(&both, None).expect_err("one ref twice");
     assert_eq!(found.len(), 1);
-    assert!(found[0].message.contains("exists already at"), "{found:?}");
+    assert!(found[0].message.contains("already exists at"), "{found:?}");
     assert_eq!(Registry::load(&reversed, None).expect_err("one ref twice"), found, "the order does not matter");
 }
 

@@ -159,7 +159,7 @@ mod tests {
         });
         let screen = painted(&sources, 400, false);
         for expected in [
-            "CHANGED since the last success (the boundary says: 2026-11-19T09:00:00Z, 2 successes so far): script, definition, sandbox, programs\n",
+            "CHANGED since the last successful run (the boundary says: 2026-11-19T09:00:00Z, 2 successes so far): script, definition, sandbox, programs\n",
             "  was     2 | systemctl reload nginx",
             "  now     2 | systemctl restart \"nginx@$PARAM_HOST\"",
             "  was       | interpreter = \"sh\"",

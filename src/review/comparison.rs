@@ -42,14 +42,14 @@ impl RunComparison {
     pub fn words(&self) -> Option<PrintableText> {
         match self {
             Self::Unknown => None,
-            Self::First => Some(PrintableText::words("no success of this step is known")),
+            Self::First => Some(PrintableText::words("no successful run of this step is known")),
             Self::Since { last, compared, changed, .. } if changed.is_empty() => Some(
                 PrintableText::words(compared)
-                    .and(" unchanged since the last success ")
+                    .and(" unchanged since the last successful run ")
                     .then(&PrintableText::text(&format!("({last})"))),
             ),
             Self::Since { last, changed, .. } => Some(
-                PrintableText::words("CHANGED since the last success ")
+                PrintableText::words("CHANGED since the last successful run ")
                     .then(&PrintableText::text(&format!("({last}): {}", changed.join(", ")))),
             ),
         }

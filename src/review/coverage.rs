@@ -79,14 +79,16 @@ impl<'f> EqualValues<'f> {
         let signed = &self.found.statement.as_ref()?.predicate;
         let Some(inner) = path.strip_prefix(".predicate.") else {
             let follows = self.expected.get(path) == Some(value);
-            return follows.then_some(FieldReason::Equals("what follows from the other fields and the format"));
+            return follows
+                .then_some(FieldReason::Equals("the value that follows from the other fields and the format"));
         };
         let rests_on =
             |holds: bool, what| Some(if holds { FieldReason::Equals(what) } else { FieldReason::Open(what) });
         match inner {
-            "boundary.id" | "boundary.epoch" => {
-                rests_on(self.found.holds(SEALED), "the seal's, which a rostered key of the boundary signed")
-            }
+            "boundary.id" | "boundary.epoch" => rests_on(
+                self.found.holds(SEALED),
+                "the value in the seal, which a key of the boundary in the roster signed",
+            ),
             "step.digest" => rests_on(self.found.definition.is_some(), "the digest of the definition"),
             "rendered" => rests_on(self.found.holds(SCRIPT_DIGEST), "the digest of the script"),
             "issued_at" => {
@@ -123,7 +125,7 @@ impl<'f> EqualValues<'f> {
             ".approvals.required" => is(1.into()),
             _ if path == ".params" || path.starts_with(".params.") => Some(FieldReason::Schema),
             _ if path == ".sandbox" || path.starts_with(".sandbox.") => {
-                let what = "the sandbox, which is derived from it";
+                let what = "the sandbox, which this program derives from the field";
                 Some(if self.found.holds(SANDBOX) { FieldReason::Equals(what) } else { FieldReason::Open(what) })
             }
             _ => None,

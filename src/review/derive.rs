@@ -82,7 +82,7 @@ pub fn derive(sources: &ReviewSources, now: Timestamp) -> Derived {
 }
 
 const RUNS: &str = "policy lets this step run";
-const PERMISSIONS: &str = "permissions are what this program derives";
+const PERMISSIONS: &str = "the permissions are those that this program derives";
 
 impl Derived {
     /// Returns true if the check with this name was made and passed.
@@ -102,7 +102,7 @@ impl Derived {
                 nowhere.join(", ")
             ))
         } else if open {
-            ReviewFinding::NotChecked("it rests on the other checks".to_owned())
+            ReviewFinding::NotChecked("the result depends on the other checks".to_owned())
         } else {
             ReviewFinding::Holds
         };
@@ -133,42 +133,51 @@ impl Derived {
         let (definition, value) = match read {
             Ok(read) => read,
             Err(error) => {
-                self.note(IS_SIGNED, ReviewFinding::Fails(format!("what was given is no step definition: {error}")));
+                self.note(
+                    IS_SIGNED,
+                    ReviewFinding::Fails(format!("the boundary gave no valid step definition: {error}")),
+                );
                 return;
             }
         };
         let digest = StepDigest::of(bytes);
         if digest != signed.step.digest || definition.reference != signed.step.reference {
-            self.note(IS_SIGNED, ReviewFinding::Fails(format!("what was given is {} {digest}", definition.reference)));
+            self.note(
+                IS_SIGNED,
+                ReviewFinding::Fails(format!(
+                    "the boundary gave another definition: {} {digest}",
+                    definition.reference
+                )),
+            );
             return;
         }
         self.note(IS_SIGNED, ReviewFinding::Holds);
-        self.note("the parameters fit its schema and are complete", parameters(&definition, signed));
+        self.note("the parameters are complete and fit the schema of the step", parameters(&definition, signed));
         self.note(SCRIPT_DIGEST, rendered(&definition, signed));
         self.definition = Some((definition, value));
     }
 
     fn window(&mut self, signed: &Authorization, now: Timestamp) {
         let contradiction = if signed.issued_at > signed.not_before || signed.not_before >= signed.expires_at {
-            Some("issued, not before and expires are out of order".to_owned())
+            Some("the times must be in the order issued_at, not_before, expires_at".to_owned())
         } else if signed.expires_at.unix() - signed.issued_at.unix() > MAX_WINDOW_S {
-            Some(format!("it would be valid for more than {} h", MAX_WINDOW_S / 3600))
+            Some(format!("the authorization would be valid for more than {} h", MAX_WINDOW_S / 3600))
         } else if signed.issued_at > now.plus(SKEW_S) {
-            Some("it was issued in the future: compare the clocks".to_owned())
+            Some("the authorization was issued in the future: compare the clocks".to_owned())
         } else if now >= signed.expires_at {
-            Some("it has expired, propose it again".to_owned())
+            Some("the authorization has expired: propose the run again".to_owned())
         } else {
             None
         };
         self.note(
-            "it can still run: window of validity",
+            "the window of validity still allows the run",
             contradiction.map_or(ReviewFinding::Holds, ReviewFinding::Fails),
         );
     }
 
     /// Returns the seal if a key of the boundary in the roster signed the seal.
     fn seal(&mut self, sources: &ReviewSources, signed: &Authorization) -> Option<Seal> {
-        const SIGNED: &str = "the seal is signed by a rostered key of this boundary";
+        const SIGNED: &str = "the seal is signed by a key of this boundary in the roster";
         let name = &signed.boundary.name;
         let Some(roster) = sources.roster.roster() else {
             self.note(SIGNED, ReviewFinding::NotChecked("there is no roster".to_owned()));
@@ -182,7 +191,7 @@ impl Derived {
             .map_err(|error| error.to_string())
             .and_then(|seal| {
                 if seal.signature_count() == 0 {
-                    return Err("it has no signature".to_owned());
+                    return Err("the seal has no signature".to_owned());
                 }
                 seal.verify_raw(|keyid| roster.boundary_key(name, keyid)).map_err(|error| error.to_string())
             });
@@ -197,9 +206,12 @@ impl Derived {
         let seal = verified.predicate().clone();
         let id = seal.boundary.id.unwrap_or_else(|| SealDigest::from_bytes(verified.digest()));
         let finding = if seal.boundary.name != *name || id != signed.boundary.id {
-            ReviewFinding::Fails(format!("the seal is of {} {id}", seal.boundary.name))
+            ReviewFinding::Fails(format!("the seal belongs to boundary {} {id}", seal.boundary.name))
         } else if seal.epoch != signed.boundary.epoch {
-            ReviewFinding::Fails("the seal is of another epoch: everything signed for this one is void".to_owned())
+            ReviewFinding::Fails(
+                "the epoch of the seal in force is not the epoch of this authorization, so this authorization is void"
+                    .to_owned(),
+            )
         } else {
             ReviewFinding::Holds
         };
@@ -209,7 +221,7 @@ impl Derived {
 
     /// Checks the roster, the policy, the permissions and the sandbox against the seal.
     fn context(&mut self, sources: &ReviewSources, signed: &Authorization, seal: Option<&Seal>) {
-        const POLICY: &str = "the policy in force is the one that this roster names";
+        const POLICY: &str = "the policy in force is the policy that this roster names";
         let unknown = |why: &str| ReviewFinding::NotChecked(why.to_owned());
         let roster = sources.roster.roster();
         self.note(
@@ -217,13 +229,15 @@ impl Derived {
             match (sources.roster.trusted(), seal) {
                 (Some(trusted), Some(seal)) if trusted.digest() == seal.roster => ReviewFinding::Holds,
                 (Some(trusted), Some(seal)) => ReviewFinding::Fails(format!(
-                    "the seal names {}, you trust {} (version {})",
+                    "the seal names the roster {}, but you trust the roster {} (version {})",
                     seal.roster,
                     trusted.digest(),
                     trusted.version()
                 )),
-                (Some(_), None) => unknown("there is no seal to compare with"),
-                (None, _) => unknown("you trust no roster for this boundary: all below rests on the boundary's word"),
+                (Some(_), None) => unknown("there is no seal to compare with the roster"),
+                (None, _) => unknown(
+                    "you trust no roster for this boundary, so all results below depend on statements of the boundary",
+                ),
             },
         );
         let policy = match (&sources.policy, roster, seal) {
@@ -231,7 +245,7 @@ impl Derived {
                 let digest = PolicyDigest::of(bytes);
                 if digest != seal.policy || digest != roster.policy() {
                     Err(ReviewFinding::Fails(format!(
-                        "given {digest}, sealed {}, rostered {}",
+                        "the boundary gave the policy {digest}, but the seal names {} and the roster {}",
                         seal.policy,
                         roster.policy()
                     )))
@@ -248,8 +262,8 @@ impl Derived {
             Ok(policy) => policy,
             Err(finding) => {
                 self.note(POLICY, finding);
-                self.note(PERMISSIONS, unknown("there is no policy to derive them from"));
-                self.note(SANDBOX, unknown("there is no policy to derive it from"));
+                self.note(PERMISSIONS, unknown("there is no policy, so the permissions can't be derived"));
+                self.note(SANDBOX, unknown("there is no policy, so the sandbox can't be derived"));
                 return;
             }
         };
@@ -258,11 +272,15 @@ impl Derived {
             (Some(bytes), Some(seal)) if BlobDigest::of(bytes) == seal.builtins => json::parse(bytes, bytes.len())
                 .map_err(|error| error.to_string())
                 .and_then(|value| Builtins::from_sealed(&value).map_err(|errors| join(&errors)))
-                .map_err(|error| unknown(&format!("the built-in lists: {error}; review with the boundary's version"))),
+                .map_err(|error| {
+                    unknown(&format!(
+                        "the built-in lists can't be used: {error}; review with the program version of the boundary"
+                    ))
+                }),
             (Some(bytes), Some(seal)) => {
                 let digest = BlobDigest::of(bytes);
                 Err(ReviewFinding::Fails(format!(
-                    "the built-in lists given are {digest}, sealed are {}",
+                    "the boundary gave the built-in lists {digest}, but the seal names {}",
                     seal.builtins
                 )))
             }
@@ -274,9 +292,14 @@ impl Derived {
             (lists, _) => {
                 self.note(
                     PERMISSIONS,
-                    lists.err().unwrap_or_else(|| unknown("there is no definition to derive them from")),
+                    lists
+                        .err()
+                        .unwrap_or_else(|| unknown("there is no definition, so the permissions can't be derived")),
                 );
-                self.note(SANDBOX, unknown("there is nothing to derive it from"));
+                self.note(
+                    SANDBOX,
+                    unknown("the definition or the built-in lists are missing, so the sandbox can't be derived"),
+                );
                 return;
             }
         };
@@ -294,15 +317,18 @@ impl Derived {
         let definition = &definition;
         self.rules = rules(ruling.approvals.as_ref().map(|rule| &rule.value), &definition.approvals);
         if policy.has_sandbox_rules() {
-            let why = "this version can't derive what such a policy gives: review with the boundary's version";
+            let why = "this program version can't derive the sandbox from such a policy: review with the program \
+                       version of the boundary";
             self.note(SANDBOX, unknown(why));
             return;
         }
         let given = match (&sources.configuration, seal) {
             (Some(bytes), Some(seal)) if BlobDigest::of(bytes) == seal.configuration => configured(bytes),
-            (Some(bytes), Some(seal)) => {
-                Err(format!("the configuration given is {}, sealed is {}", BlobDigest::of(bytes), seal.configuration))
-            }
+            (Some(bytes), Some(seal)) => Err(format!(
+                "the boundary gave the configuration {}, but the seal names {}",
+                BlobDigest::of(bytes),
+                seal.configuration
+            )),
             _ => Err("the configuration could not be fetched".to_owned()),
         };
         let derived =
@@ -312,7 +338,10 @@ impl Derived {
                 let finding = if profile == signed.sandbox {
                     ReviewFinding::Holds
                 } else {
-                    ReviewFinding::Fails(format!("they differ: {}", differences(&profile, &signed.sandbox)))
+                    ReviewFinding::Fails(format!(
+                        "the signed sandbox differs from the derived sandbox: {}",
+                        differences(&profile, &signed.sandbox)
+                    ))
                 };
                 self.profile = Some(profile);
                 finding
@@ -344,9 +373,15 @@ impl Derived {
         let lacking: Vec<_> = asked.iter().filter(|one| !signed.permissions.contains(one)).collect();
         let surplus: Vec<_> = signed.permissions.iter().filter(|one| !asked.contains(one)).collect();
         let finding = if !lacking.is_empty() {
-            ReviewFinding::Fails(format!("policy asks for {} too, which would not be signed", named(&lacking)))
+            ReviewFinding::Fails(format!(
+                "policy also asks for {}, but this authorization does not contain this permission",
+                named(&lacking)
+            ))
         } else if !surplus.is_empty() {
-            ReviewFinding::Fails(format!("policy does not ask for {}, which would be signed", named(&surplus)))
+            ReviewFinding::Fails(format!(
+                "this authorization contains {}, but policy does not ask for this permission",
+                named(&surplus)
+            ))
         } else {
             match own {
                 Ok(own) => {
@@ -355,13 +390,15 @@ impl Derived {
                         ReviewFinding::Holds
                     } else {
                         ReviewFinding::Fails(format!(
-                            "the boundary's built-in lists are not those of this program, which would ask for {} too: use \
-                             one version of countersign on both sides",
+                            "the built-in lists of the boundary differ from the lists of this program, which would \
+                             also ask for {}: use the same version of countersign on both sides",
                             named(&more)
                         ))
                     }
                 }
-                Err(denied) => ReviewFinding::Fails(format!("by the built-in lists of this program: {denied}")),
+                Err(denied) => {
+                    ReviewFinding::Fails(format!("the built-in lists of this program deny the step: {denied}"))
+                }
             }
         };
         self.note(PERMISSIONS, finding);
@@ -400,7 +437,7 @@ fn rendered(definition: &StepDefinition, signed: &Authorization) -> ReviewFindin
     if RenderedDigest::of(definition.source.as_bytes()) == signed.rendered {
         ReviewFinding::Holds
     } else {
-        ReviewFinding::Fails("the signed script is not the one shown".to_owned())
+        ReviewFinding::Fails("the signed script differs from the shown script".to_owned())
     }
 }
 
@@ -447,7 +484,7 @@ fn differences(derived: &Profile, signed: &Profile) -> String {
         .map(|name| {
             let side =
                 |map: &serde_json::Map<String, Value>| map.get(*name).map_or("nothing".to_owned(), Value::to_string);
-            format!("{name} derived {}, to be signed {}", side(&derived), side(&signed))
+            format!("the derived {name} is {}, the signed {name} is {}", side(&derived), side(&signed))
         })
         .collect::<Vec<_>>()
         .join("; ")

@@ -70,16 +70,16 @@ pub struct Derived {
 }
 
 /// Name of the check that the sandbox follows from the sealed documents.
-pub const SANDBOX: &str = "the sandbox is what this program derives";
+pub const SANDBOX: &str = "the sandbox is the one that this program derives";
 
 /// Name of the check that the authorization and the seal name the same boundary and the same epoch.
-pub const SEALED: &str = "boundary and epoch are the seal's";
+pub const SEALED: &str = "boundary and epoch are those of the seal";
 
 /// Name of the check that the script has the signed digest.
 pub const SCRIPT_DIGEST: &str = "the script to run has the signed digest";
 
 /// Name of the check that the screen leaves out no signed field.
-pub const COVERED: &str = "every signed field is shown, or equals what is shown or a built-in default";
+pub const COVERED: &str = "every signed field is shown, or equals a shown value or a built-in default";
 
 /// Name of the check that the approver trusts the roster in force.
-pub const TRUSTED: &str = "the roster in force is the one you trust";
+pub const TRUSTED: &str = "the roster in force is the roster that you trust";

@@ -67,7 +67,7 @@ impl ReviewSubject {
             }
             Self::Proposal(view) => {
                 if view.payload.len() / 4 * 3 > MAX_AUTHORIZATION_BYTES + 3 {
-                    return Err(refuse(format!("it is larger than {MAX_AUTHORIZATION_BYTES} bytes")));
+                    return Err(refuse(format!("the payload is larger than {MAX_AUTHORIZATION_BYTES} bytes")));
                 }
                 let payload =
                     Base64::Strict.decode("/payload", &view.payload).map_err(|error| refuse(error.to_string()))?;
@@ -194,18 +194,18 @@ fn seal_entry(client: &impl BoundaryReader, index: u64) -> Result<Vec<u8>, Comma
         .ok()
         .and_then(|text| text.lines().nth(1))
         .and_then(|line| line.parse().ok())
-        .ok_or_else(|| odd("its checkpoint has no size"))?;
+        .ok_or_else(|| odd("the checkpoint has no size"))?;
     let (tile, place) = (index / u64::from(TILE_WIDTH), index % u64::from(TILE_WIDTH));
     let width = size.saturating_sub(tile * u64::from(TILE_WIDTH)).min(u64::from(TILE_WIDTH));
     let path = u16::try_from(width)
         .ok()
         .filter(|_| place < width)
         .and_then(|width| TilePath::new(TileKind::Entries, tile, width))
-        .ok_or_else(|| odd("it does not hold the seal that the boundary names"))?;
+        .ok_or_else(|| odd("the log does not contain the seal that the boundary names"))?;
     let bytes = client.bytes(&format!("/log/{}", entries_path(&path)))?;
-    let entries = split_entries(&bytes).ok_or_else(|| odd("its entries are cut off"))?;
+    let entries = split_entries(&bytes).ok_or_else(|| odd("the entries are truncated"))?;
     let entry = usize::try_from(place).ok().and_then(|place| entries.get(place).copied());
-    entry.map(<[u8]>::to_vec).ok_or_else(|| odd("it does not hold the seal that the boundary names"))
+    entry.map(<[u8]>::to_vec).ok_or_else(|| odd("the log does not contain the seal that the boundary names"))
 }
 
 fn entries_path(path: &TilePath) -> String {
@@ -300,7 +300,7 @@ fn believe(
         Some(roster) => {
             if !trust.is_empty() {
                 missing.push(format!(
-                    "a roster that you trust: in force is {}, and you pinned another ({})",
+                    "a roster that you trust: the roster in force is {}, but you pinned another roster ({})",
                     roster.digest(),
                     broken.join("; ")
                 ));

@@ -32,7 +32,7 @@ pub fn hidden(text: &str) -> Vec<PrintableText> {
     }
     for word in text.split(|c: char| !c.is_alphanumeric() && !is_mark(c)) {
         if word.contains(looks_like_ascii) {
-            add(PrintableText::text(word).cut(MOST).and(" (looks like ASCII and is not)"));
+            add(PrintableText::text(word).cut(MOST).and(" (looks like ASCII but is not ASCII)"));
         }
     }
     found
@@ -148,10 +148,10 @@ mod tests {
 
     #[test]
     fn a_word_with_letters_that_look_like_ascii_is_reported() {
-        let word = r"\u{ff21}\u{ff22}\u{ff23}\u{ff11} (looks like ASCII and is not)";
+        let word = r"\u{ff21}\u{ff22}\u{ff23}\u{ff11} (looks like ASCII but is not ASCII)";
         assert_eq!(told("x \u{ff21}\u{ff22}\u{ff23}\u{ff11}, ok"), [word]);
-        assert_eq!(told("\u{ff41}dmin"), [r"\u{ff41}dmin (looks like ASCII and is not)"]);
-        assert_eq!(told("\u{1d42b}\u{1d426}"), [r"\u{1d42b}\u{1d426} (looks like ASCII and is not)"]);
+        assert_eq!(told("\u{ff41}dmin"), [r"\u{ff41}dmin (looks like ASCII but is not ASCII)"]);
+        assert_eq!(told("\u{1d42b}\u{1d426}"), [r"\u{1d42b}\u{1d426} (looks like ASCII but is not ASCII)"]);
         // Chinese and Japanese punctuation is full-width.
         assert_eq!(told("\u{65e5}\u{672c}\u{ff0c}\u{8a9e}\u{ff01}"), [""; 0]);
     }

@@ -80,13 +80,13 @@ impl Lines {
             let count = |fits: fn(&FieldReason) -> bool| fields.iter().filter(|field| fits(&field.why)).count();
             let same = count(|why| matches!(why, FieldReason::Equals(_) | FieldReason::Default));
             let schema = count(|why| matches!(why, FieldReason::Schema));
-            let mut words = format!("{same} further signed fields equal what is shown here or a built-in default");
+            let mut words = format!("{same} further signed fields equal a value shown here or a built-in default");
             let open = count(|why| matches!(why, FieldReason::Open(_)));
             if open > 0 {
-                words.push_str(&format!("; {open} COULD NOT BE PROVED TO"));
+                words.push_str(&format!("; for {open}, THIS COULD NOT BE PROVED"));
             }
             if schema > 0 {
-                words.push_str(&format!("; {schema} only say what parameters may be"));
+                words.push_str(&format!("; {schema} only restrict the parameters"));
             }
             self.always.push(ReviewLine::always("", PrintableText::text(&words), &[]));
         }
@@ -213,7 +213,7 @@ impl Lines {
             name = "";
         }
         if !only_above.is_empty() {
-            let text = format!("and {} more, whole above the script", params.len() - MOST_PARAMETERS);
+            let text = format!("and {} more, in full above the script", params.len() - MOST_PARAMETERS);
             self.always
                 .push(ReviewLine { shows: only_above, ..ReviewLine::always("", PrintableText::text(&text), &[]) });
         }
@@ -251,15 +251,15 @@ impl Lines {
         let readable = definition
             .is_none_or(|definition| ["bash", "sh", "dash", "zsh"].contains(&definition.interpreter.as_str()));
         let text = if !parts.is_empty() {
-            PrintableText::joined(parts, "; ").and(": no list names these, your signature allows them once")
+            PrintableText::joined(parts, "; ").and(": no list names these; your signature allows these once")
         } else if readable {
             PrintableText::words(if signed.permissions.is_empty() {
                 "policy asks about nothing that the script names"
             } else {
-                "policy asks only about what the remarks name"
+                "policy asks only about the programs in the remarks"
             })
         } else {
-            PrintableText::words("not known: only scripts of shells are read, so this one may start any program")
+            PrintableText::words("unknown: this is not a shell script, so the script may start any program")
         };
         self.always.push(ReviewLine { shows, ..ReviewLine::always("programs", text, &[]) });
     }
@@ -282,7 +282,7 @@ impl Lines {
         }));
         parts.push(PrintableText::words(match profile.network.mode {
             NetworkMode::None => "no network",
-            NetworkMode::Allow => "network by a list of hosts",
+            NetworkMode::Allow => "network only to listed hosts",
             NetworkMode::Host => "the host's network",
         }));
         let files = profile.read.len() + profile.write.len() + profile.sockets.len();
@@ -334,7 +334,7 @@ impl Lines {
         }
         let mut text = PrintableText::text(&parts.join(", "));
         if let Some(name) = definition.and_then(|definition| definition.exclusive.as_ref()) {
-            text = text.and(", one run at a time of ").then(&plain_or_quoted(name));
+            text = text.and(", only one run at a time of ").then(&plain_or_quoted(name));
             shows.push("definition.exclusive".to_owned());
         }
         self.always.push(ReviewLine { shows, ..ReviewLine::always("limits", text, &[]) });
@@ -408,11 +408,11 @@ impl Lines {
                 words
             };
             parts.push(match name {
-                None => {
-                    bad(format!("your key {mine} is no approver's in this roster, its signature counts for nothing"))
-                }
+                None => bad(format!(
+                    "your key {mine} belongs to no approver in this roster, so its signature does not count"
+                )),
                 Some(name) if told.is_some_and(|told| told.excluded.contains(name)) => {
-                    bad(format!("you are {name}, WHO CAN'T COUNT for this one"))
+                    bad(format!("you are {name}, WHO CAN'T COUNT for this run"))
                 }
                 Some(name) if signed(name) => bad(format!("you, {name}, signed already")),
                 Some(_) => match told {
@@ -465,15 +465,15 @@ impl Lines {
                 format!("roster {} version {}{unguarded}, from {from}", roster.tables().name, roster.version())
             }
             RosterSource::BoundarysWord(roster) => {
-                format!("none: roster {} is the boundary's word", roster.digest())
+                format!("none: only the boundary states the roster {}", roster.digest())
             }
         };
         let all = found.checks.len();
         let holding = found.checks.iter().filter(|check| check.finding == ReviewFinding::Holds).count();
         let checks = if holding == all {
-            format!("all {all} checks of this program hold")
+            format!("all {all} checks of this program passed")
         } else {
-            format!("{} of {all} checks of this program DO NOT HOLD", all - holding)
+            format!("{} of {all} checks of this program FAILED OR WERE NOT MADE", all - holding)
         };
         let tone = match found.standing {
             StatementVerdict::Sound if self.remarks.is_empty() => LineTone::Good,
@@ -539,7 +539,7 @@ fn in_row(value: &Value) -> (PrintableText, bool) {
 
 /// Describes the change of a parameter since the last successful run. Returns `None` if the parameter is the same.
 fn changed(was: Option<&Value>, now: &Value) -> Option<PrintableText> {
-    let Some(was) = was else { return Some(PrintableText::words("not there at the last success")) };
+    let Some(was) = was else { return Some(PrintableText::words("absent at the last success")) };
     if was == now {
         return None;
     }

@@ -40,7 +40,7 @@ fn host_needs(profile: &Profile) -> Vec<ReviewLine> {
     let missing = STRICT.iter().filter(|layer| !profile.require.contains(layer)).map(|layer| layer.word());
     let missing: Vec<_> = missing.collect();
     if profile.off_reason.is_none() && !missing.is_empty() {
-        let text = format!("runs even if the sandbox lacks: {}", missing.join(", "));
+        let text = format!("the step runs even if the sandbox lacks these layers: {}", missing.join(", "));
         remarks.push(ReviewLine::remark(RemarkSeverity::HostNeed, PrintableText::text(&text), Vec::new()));
     }
     for permission in SandboxPermission::ALL {
@@ -76,7 +76,7 @@ fn of_permissions(signed: &Authorization) -> Vec<ReviewLine> {
             }
             let names = PrintableText::joined(asked.iter().map(|(_, what)| plain_or_quoted(what)), ", ");
             let text = PrintableText::words(verb(kind)).then(&names).and(match why {
-                PermissionReason::Unknown => ": not known before it runs; your signature allows whatever it is, once",
+                PermissionReason::Unknown => ": unknown before the run; your signature allows whatever this is, once",
                 PermissionReason::BuiltInDeny | PermissionReason::Unlisted => {
                     ": denied by a built-in list; your signature allows it once"
                 }
@@ -212,7 +212,7 @@ fn only_above(params: &Value) -> Option<ReviewLine> {
         return None;
     }
     let (are, them) = if more == 1 { ("parameter is", "it") } else { ("parameters are", "them") };
-    let text = format!("{more} {are} only above the script, under \"Values in full\": read {them} there");
+    let text = format!("{more} {are} shown only above the script, under \"Values in full\": read {them} there");
     Some(ReviewLine::remark(RemarkSeverity::LongValue, PrintableText::text(&text), Vec::new()))
 }
 
@@ -223,7 +223,7 @@ pub fn of_comparison(sources: &ReviewSources, signed: &Authorization, comparison
     match comparison {
         RunComparison::Unknown => {}
         RunComparison::First => {
-            let text = PrintableText::words("first run of this step: the boundary knows of no success");
+            let text = PrintableText::words("first run of this step: the boundary knows no successful run");
             remarks.push(ReviewLine::remark(RemarkSeverity::FirstRun, text, Vec::new()));
         }
         RunComparison::Since { changed, .. } if changed.is_empty() => {}
@@ -245,17 +245,21 @@ fn masked(sources: &ReviewSources, signed: &Authorization) -> Option<ReviewLine>
     let (severity, text) = match (last.masked.unwrap_or(0), last.masked_before) {
         (_, Some(before)) => {
             let text = format!(
-                "the last run masked none of the {} of the run before it: they were moved or removed, and a run may read them",
+                "the last run hid none of the {} that the run before hid: these names were moved or removed, and a run \
+                 may read the files",
                 names(before)
             );
             (RemarkSeverity::LiveTree, text)
         }
         (0, None) => return None,
         (now, None) if signed.sandbox.deny.is_empty() => {
-            (RemarkSeverity::LiveTree, format!("the last run masked {}, this profile masks none now", names(now)))
+            (RemarkSeverity::LiveTree, format!("the last run hid {}, but this profile hides no name", names(now)))
         }
         (now, None) => {
-            let text = format!("the last run masked {}; this run's mask is decided at its start", names(now));
+            let text = format!(
+                "the last run hid {}; which names this run can't see is decided when the run starts",
+                names(now)
+            );
             (RemarkSeverity::HostNeed, text)
         }
     };
@@ -276,8 +280,8 @@ pub fn of_checks(sources: &ReviewSources, found: &Derived) -> Vec<ReviewLine> {
     }
     if no_trust {
         add(
-            "You trust no roster for this boundary. Who may approve, who the boundary is and which policy holds is the \
-             boundary's own word. Nothing is signed like this.",
+            "You trust no roster for this boundary. Only the boundary itself states who may approve, who the boundary \
+             is and which policy is in force. You can't sign anything like this.",
         );
     }
     // If several documents are missing for the same reason, one remark names all these documents.
@@ -290,7 +294,7 @@ pub fn of_checks(sources: &ReviewSources, found: &Derived) -> Vec<ReviewLine> {
         }
     }
     for (why, things) in reasons {
-        add(&format!("could not be fetched: {}: {why}", things.join(", ")));
+        add(&format!("these documents could not be fetched: {}: {why}", things.join(", ")));
     }
     let open = found.checks.iter().filter_map(|check| match &check.finding {
         ReviewFinding::NotChecked(why) if check.what != COVERED && !(no_trust && check.what == TRUSTED) => {

@@ -55,8 +55,10 @@ pub fn decision(sources: &ReviewSources, found: &Derived) -> Screen {
     match (source, &found.statement) {
         (Some(source), _) => screen.source(&source),
         (None, None) => screen.source(&raw()),
-        (None, Some(_)) => screen
-            .say(LineTone::Bad, "The definition is not shown: this program does not have one with the signed digest."),
+        (None, Some(_)) => screen.say(
+            LineTone::Bad,
+            "The definition is not shown, because this program has no definition with the signed digest.",
+        ),
     }
     if !lines.foot.as_str().is_empty() {
         screen.push(LineTone::Faint, " ".repeat(8), lines.foot.clone());
@@ -206,9 +208,9 @@ pub fn profile_words(profile: &Profile) -> Vec<String> {
     let own_root = profile.require.contains(&Layer::Namespaces);
     let limits = &profile.limits;
     let disk = match (profile.workdir, own_root) {
-        (Workdir::InPlace, _) => "what the host has: nothing bounds a live tree".to_owned(),
+        (Workdir::InPlace, _) => "as much as the host has, because nothing limits a live tree".to_owned(),
         (_, true) => bytes(limits.disk_bytes),
-        (_, false) => format!("{}, without namespaces what the host has", bytes(limits.disk_bytes)),
+        (_, false) => format!("{}, but without namespaces as much as the host has", bytes(limits.disk_bytes)),
     };
     let shared = bytes(limits.shared_memory_bytes());
     let counted = if own_root { COUNTED } else { COUNTED_WITHOUT_NAMESPACES };
@@ -219,10 +221,13 @@ pub fn profile_words(profile: &Profile) -> Vec<String> {
     let others = [
         format!("required layers: {}", if layers.is_empty() { "NONE".to_owned() } else { layers.join(", ") }),
         format!("at most time: {}", duration_ms(limits.wall_ms)),
-        format!("at most CPU: {}.{:03} of one{UNGROUPED}", limits.cpu_milli / 1000, limits.cpu_milli % 1000),
-        format!("at most memory: {}{UNGROUPED}; then nothing bounds {UNBOUNDED_WORDS}", bytes(limits.memory_bytes)),
+        format!("at most CPU: {}.{:03} CPUs{UNGROUPED}", limits.cpu_milli / 1000, limits.cpu_milli % 1000),
+        format!(
+            "at most memory: {}{UNGROUPED}; in that case nothing limits {UNBOUNDED_WORDS}",
+            bytes(limits.memory_bytes)
+        ),
         format!("at most processes: {}{counted}", limits.processes),
-        format!("at most a file: {}, of disk in all: {disk}; {shared} more in /dev/shm", bytes(limits.file_bytes)),
+        format!("at most for one file: {}, for all files: {disk}; {shared} more in /dev/shm", bytes(limits.file_bytes)),
         format!("at most recorded output: {}", bytes(limits.output_bytes)),
     ];
     permissions.filter(|line| !line.is_empty()).chain(others).collect()
@@ -230,12 +235,13 @@ pub fn profile_words(profile: &Profile) -> Vec<String> {
 
 /// Text after the description of a limit that may apply to each process separately. Only the receipt shows whether a
 /// control group limited the run as a whole.
-const UNGROUPED: &str = ", of each process alone where no control group holds the run";
+const UNGROUPED: &str = ", for each process separately if the run has no control group";
 
 /// Text after the description of the limit of processes. The kernel counts the processes of root, but never prevents
 /// root from starting another process.
-const COUNTED: &str = ", not where it is the host's root and no control group holds the run";
-const COUNTED_WITHOUT_NAMESPACES: &str = ", without namespaces and a control group only where it has an id of its own";
+const COUNTED: &str = ", but no limit if the run is the root user of the host and has no control group";
+const COUNTED_WITHOUT_NAMESPACES: &str = ", and if the run has no namespaces and no control group, only if the run has \
+                                          its own user id";
 
 #[cfg(test)]
 mod tests;

@@ -39,7 +39,7 @@ impl FieldReason {
             Self::Shown(name) => format!("shown: {name}"),
             Self::Equals(what) => format!("equals {what}"),
             Self::Default => "a built-in default".to_owned(),
-            Self::Schema => "says what parameters may be".to_owned(),
+            Self::Schema => "only restricts the parameters".to_owned(),
             Self::Open(what) => format!("NOT PROVED to equal {what}"),
             Self::Nowhere => "NOT SHOWN".to_owned(),
         }

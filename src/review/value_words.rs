@@ -32,8 +32,8 @@ pub fn rule_words(rule: &Approvals) -> String {
     let groups: Vec<_> = rule.from.iter().map(|group| group.as_str()).collect();
     let people = if rule.required == 1 { "1 person".to_owned() } else { format!("{} people", rule.required) };
     match (rule.each, groups.as_slice()) {
-        (_, []) => format!("{people} of whom policy names"),
-        (Some(true), _) => format!("{people} of each of {}, nobody filling two places", groups.join(", ")),
+        (_, []) => format!("{people} of the groups in the policy"),
+        (Some(true), _) => format!("{people} of each of {} (nobody counts for two groups)", groups.join(", ")),
         (_, [one]) => format!("{people} of {one}"),
         _ => format!("{people} of {} (any of them)", groups.join(", ")),
     }

@@ -72,7 +72,7 @@ fn check_v6(address: Ipv6Addr) -> Result<(), &'static str> {
 const V6: [([u16; 8], u32, &str); 4] = [
     ([0x2001, 0, 0, 0, 0, 0, 0, 0], 23, "of a protocol (Teredo and others)"),
     ([0x2001, 0xdb8, 0, 0, 0, 0, 0, 0], 32, "for documentation"),
-    ([0x2002, 0, 0, 0, 0, 0, 0, 0], 16, "an IPv4 address in disguise (6to4)"),
+    ([0x2002, 0, 0, 0, 0, 0, 0, 0], 16, "an embedded IPv4 address (6to4)"),
     ([0x3fff, 0, 0, 0, 0, 0, 0, 0], 20, "for documentation"),
 ];
 

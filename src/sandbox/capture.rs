@@ -126,7 +126,8 @@ impl Recorder {
             Ok(()) => kept,
             Err(error) => {
                 // Log the reason, because the receipt states only that the output was truncated.
-                tracing::warn!(%error, spool = %self.spool.display(), "the rest of a run's output can't be recorded");
+                tracing::warn!(%error, spool = %self.spool.display(), "the rest of the output of a run can't be \
+                                                                       recorded");
                 &[]
             }
         };

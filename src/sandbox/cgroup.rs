@@ -83,9 +83,12 @@ impl GroupParent {
     /// Returns the reason as an error if no control groups can be used.
     pub(super) fn find(mark: &str) -> Result<Self, String> {
         let mounts = fs::read_to_string("/proc/self/mountinfo").map_err(|error| format!("read the mounts: {error}"))?;
-        let (root, mount) = mount_of(&mounts).ok_or("cgroup v2 is not mounted here")?;
+        let (root, mount) = mount_of(&mounts).ok_or("cgroup v2 is not mounted on this host")?;
         let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-        let own = own.lines().find_map(|line| line.strip_prefix("0::")).ok_or("this process is in no cgroup of v2")?;
+        let own = own
+            .lines()
+            .find_map(|line| line.strip_prefix("0::"))
+            .ok_or("this process is not in a cgroup of version 2")?;
         let below = own.strip_prefix(root.as_str()).unwrap_or(own).trim_start_matches('/');
         let base = mount.join(below);
         let parent = base.join(format!("countersign-{mark}"));
@@ -93,7 +96,7 @@ impl GroupParent {
         match fs::create_dir(&parent) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
                 return Err(format!(
-                    "make the cgroup {}: {error}; delegate one (systemd: Delegate=yes)",
+                    "make the cgroup {}: {error}; delegate a cgroup to the service (systemd: Delegate=yes)",
                     parent.display()
                 ));
             }

@@ -142,8 +142,8 @@ impl NamePatterns {
                 _ => std::thread::sleep(PAUSE),
             }
         }
-        let what =
-            "the host moves directories of the profile faster than they can be searched for denied names; try again";
+        let what = "the host moves directories of the profile faster than this program can search them for denied \
+                    names; try again";
         Err(SetupFailure::new(SetupStage::Deny, what))
     }
 
@@ -376,14 +376,14 @@ pub(super) const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).uni
 /// Translates a glob pattern to a regular expression over bytes.
 fn translate(glob: &str) -> Result<String, String> {
     if glob.is_empty() || glob.ends_with('/') || glob.contains('\0') || glob.contains("//") {
-        return Err("is no path: write segments with single slashes between them".into());
+        return Err("is not a path: write segments with single slashes between the segments".into());
     }
     let mut regex = String::from("(?s)^");
     let segments: Vec<&str> = glob.split('/').collect();
     for (at, segment) in segments.iter().enumerate() {
         let (first, last) = (at == 0, at + 1 == segments.len());
         match *segment {
-            "." | ".." => return Err("contains . or ..: write the path without them".into()),
+            "." | ".." => return Err("contains `.` or `..`: write the path without such segments".into()),
             // A denied directory is denied with its whole content, so a `**` at the end matches every path below the
             // directory. `a/**` also matches `a`.
             "**" if last => regex.push_str(if first { ".*" } else { "(?:/.*)?" }),
@@ -429,7 +429,7 @@ fn segment_of(segment: &str, regex: &mut String) -> Result<(), String> {
                 }
                 let mut any = false;
                 loop {
-                    match characters.next().ok_or("has a character set that does not end")? {
+                    match characters.next().ok_or("has a character set that is not closed: add ]")? {
                         ']' if any => break,
                         '-' if any && characters.peek() != Some(&']') => set.push('-'),
                         c if c.is_ascii() => set.push_str(&format!("\\x{:02x}", c as u32)),
@@ -448,7 +448,7 @@ fn segment_of(segment: &str, regex: &mut String) -> Result<(), String> {
             c => literal(regex, c),
         }
     }
-    if alternatives > 0 { Err("has a brace that is not closed".into()) } else { Ok(()) }
+    if alternatives > 0 { Err("has a brace that is not closed: add }".into()) } else { Ok(()) }
 }
 
 #[cfg(test)]

@@ -73,7 +73,7 @@ pub(super) fn confine(grants: &[PathGrant], ports: bool) -> Result<(u64, u64), S
     }
     let status = created.restrict_self().map_err(failure)?;
     if status.ruleset != RulesetStatus::FullyEnforced || !status.no_new_privs {
-        return Err(SetupFailure::new(SetupStage::Landlock, "Landlock did not enforce every right that was asked for"));
+        return Err(SetupFailure::new(SetupStage::Landlock, "Landlock did not enforce every requested right"));
     }
     Ok((u64::from(version.unsigned_abs()), grants.len() as u64))
 }

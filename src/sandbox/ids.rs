@@ -97,12 +97,15 @@ fn find_user(name: &str, users: &str, maps: &Maps, service: HostId) -> Result<Ho
     let line = users.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|fields| fields[0] == name);
     let Some(fields) = line else {
         return Err(format!(
-            "it is not in /etc/passwd; make the user with `useradd --system {name}`, or name another user"
+            "/etc/passwd does not contain this user; create the user with `useradd --system {name}`, or name another \
+             user"
         ));
     };
     let id = |at: usize| fields.get(at).and_then(|text| text.parse::<u32>().ok());
     let (Some(uid), Some(gid)) = (id(2), id(3)) else {
-        return Err("its line in /etc/passwd has no ids".to_owned());
+        return Err(
+            "the line of this user in /etc/passwd has no valid ids; correct the line, or name another user".to_owned()
+        );
     };
     if uid == 0 || gid == 0 {
         return Err(format!("the user has the ids of root ({uid}:{gid}); name another user"));
@@ -191,9 +194,9 @@ mod tests {
             ("root", &whole, root, "no step runs as root"),
             ("toor", &whole, root, "the user has the ids of root (0:0)"),
             ("operator", &whole, root, "the user has the ids of root (11:0)"),
-            ("we", &whole, root, "not in /etc/passwd"),
-            ("bad", &whole, root, "has no ids"),
-            ("short", &whole, root, "has no ids"),
+            ("we", &whole, root, "/etc/passwd does not contain this user"),
+            ("bad", &whole, root, "has no valid ids"),
+            ("short", &whole, root, "has no valid ids"),
             ("web2", &container, root, "this container has no ids 70000:70000"),
             ("web2", &whole, web, "only root can become another user"),
             ("web", &whole, HostId { uid: 33, gid: 33 }, "only root can become another user"),

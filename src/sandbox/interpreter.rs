@@ -57,7 +57,7 @@ fn shebang(source: &[u8]) -> Result<Option<Program>, SetupFailure> {
     let line = line.trim_matches([' ', '\t']);
     let (path, argument) = line.split_once([' ', '\t']).unwrap_or((line, ""));
     if !path.starts_with('/') || path.contains(['\0', '\r']) {
-        return wrong("does not name its interpreter by an absolute path");
+        return wrong("does not name the interpreter by an absolute path");
     }
     let argument = argument.trim_start_matches([' ', '\t']);
     let arguments = if argument.is_empty() { vec![] } else { vec![argument.to_owned()] };
@@ -78,7 +78,8 @@ fn by_name(interpreter: &str) -> Result<Program, SetupFailure> {
         SetupFailure::new(
             SetupStage::Exec,
             format!(
-                "no interpreter {interpreter} in {PATH}; install it there, because a step sees no other directories"
+                "no interpreter {interpreter} is in {PATH}; install the interpreter there, because a step sees no \
+                 other directories"
             ),
         )
     })?;
@@ -124,7 +125,7 @@ mod tests {
     #[test]
     fn a_missing_interpreter_is_named_in_the_error() {
         let failure = program(b"1", "no-such-interpreter").expect_err("missing");
-        assert!(failure.to_string().contains("no interpreter no-such-interpreter in"), "{failure}");
+        assert!(failure.to_string().contains("no interpreter no-such-interpreter is in"), "{failure}");
         assert_eq!(program(b"1", "sh").expect("every host has one").arguments, Vec::<String>::new());
     }
 }

@@ -368,7 +368,7 @@ fn read_request(control: &mut UnixStream, start: &Start) -> Result<(RunRequest, 
     if asked.form != start.form || !same {
         return Err(SetupFailure::new(
             SetupStage::Request,
-            "the request does not match the process that was cloned for it",
+            "the request does not match the process that was cloned for the run",
         ));
     }
     Ok(read)

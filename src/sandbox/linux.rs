@@ -89,7 +89,7 @@ impl LinuxSandbox {
         // Each run needs five descriptors, so the usual soft limit of 1024 would allow only two hundred runs.
         let files = rustix::process::getrlimit(Resource::Nofile);
         let _ = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files });
-        let usable = "make it a directory that the service can use";
+        let usable = "make this path a directory that the service can use";
         let scratch = setup.scratch.canonicalize().map_err(|error| at(&setup.scratch, &error, usable))?;
         let mark = leftovers::mark(&scratch);
         let _ = leftovers::end(&mark)?;
@@ -180,7 +180,7 @@ impl LinuxSandbox {
     fn trial_without_groups(&mut self, lacking: &ProbeFailures) -> Result<(), SetupFailure> {
         let groups = std::mem::replace(
             &mut self.groups,
-            Err("no process can be created in a control group on this host".into()),
+            Err("this host can't create a process directly in a control group".into()),
         );
         self.trial(lacking).inspect_err(|_| self.groups = groups)
     }
@@ -315,7 +315,7 @@ impl LinuxSandbox {
         };
         let id = if prepared.user.is_none() { self.ids.take() } else { None };
         if id.is_none() && prepared.user.is_none() && self.ids.available() {
-            let why = "give the run an id of its own: too many runs are active; try again later";
+            let why = "give the run its own user id: too many runs are active; try again later";
             run.failure = Some(SetupFailure::new(SetupStage::Request, why));
             return;
         }
@@ -455,7 +455,7 @@ impl LinuxSandbox {
                     return Ok(spent.left);
                 }
             }
-            Err(io::Error::other("the helper did not report whether a process is left"))
+            Err(io::Error::other("the helper did not report whether a process of the run is left"))
         });
         swept.unwrap_or_else(|error| {
             tracing::error!(%error, "the processes of a run whose first process was killed could not be ended");
@@ -515,7 +515,7 @@ fn invalid(plan: &Plan) -> Option<String> {
             return Some(format!("{name:?} is not the name of an environment variable"));
         }
         if OWN_ENV.contains(&name.as_str()) {
-            return Some(format!("the environment variable {name} is the sandbox's own"));
+            return Some(format!("the environment variable {name} is reserved for the sandbox"));
         }
         // A process that reaches the ssh agent can sign with the operator's keys (rule R9 of docs/design.md).
         if name == "SSH_AUTH_SOCK" {
@@ -548,7 +548,7 @@ mod tests {
             (env("", "x"), "not the name"),
             (env("A=B", "x"), "not the name"),
             (env("1A", "x"), "not the name"),
-            (env("PATH", "/tmp"), "sandbox's own"),
+            (env("PATH", "/tmp"), "reserved for the sandbox"),
             (env("A", "x\0y"), "NUL"),
             (env("SSH_AUTH_SOCK", "/run/agent"), "never passed on"),
             (env("A", &"x".repeat(MAX_ENV)), "100 KiB"),

@@ -271,7 +271,7 @@ fn serve(mut client: TcpStream, number: usize, slot: &Arc<Slot>) {
     };
     let target = asked.target();
     if !shared.allowed.contains(&target) {
-        let why = format!("{target} is not in the allow list that was approved");
+        let why = format!("{target} is not in the approved allow list");
         return turn_away(client, shared, 403, &why);
     }
     let server = match connect(&asked, slot) {
@@ -311,20 +311,20 @@ fn connect(asked: &ProxyTarget, slot: &Arc<Slot>) -> Result<TcpStream, (u16, Str
         drop(held);
     });
     if resolving.is_err() {
-        return Err((503, "no thread can be started to resolve its name".into()));
+        return Err((503, "no thread can be started to resolve the host name".into()));
     }
     let addresses = match from.recv_timeout(RESOLVE) {
-        Ok(Ok(addresses)) if addresses.is_empty() => return Err((502, "its name has no address".into())),
+        Ok(Ok(addresses)) if addresses.is_empty() => return Err((502, "the host name has no address".into())),
         Ok(Ok(addresses)) if addresses.len() > MOST_ADDRESSES => {
-            return Err((502, "its name has too many addresses".into()));
+            return Err((502, "the host name has too many addresses".into()));
         }
         Ok(Ok(addresses)) => addresses,
-        Ok(Err(error)) => return Err((502, format!("its name can't be resolved: {error}"))),
-        Err(_) => return Err((504, "its name was not resolved in time".into())),
+        Ok(Err(error)) => return Err((502, format!("the host name can't be resolved: {error}"))),
+        Err(_) => return Err((504, "the host name was not resolved in time".into())),
     };
     for address in &addresses {
         (shared.resolve.check)(*address)
-            .map_err(|what| (403, format!("its name resolves to {}, which is {what}", address.ip())))?;
+            .map_err(|what| (403, format!("the host name resolves to {}, which is {what}", address.ip())))?;
     }
     let mut last = String::new();
     for address in addresses {
@@ -427,7 +427,7 @@ fn read_head(client: &mut TcpStream) -> Result<Arrived, String> {
             _ => {}
         }
         if bytes.len() > request::MOST_HEAD {
-            return Err(format!("the request's head is larger than {} bytes", request::MOST_HEAD));
+            return Err(format!("the head of the request is larger than {} bytes", request::MOST_HEAD));
         }
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() || client.set_read_timeout(Some(left)).is_err() {
@@ -578,7 +578,7 @@ mod tests {
         let most = request::MOST_HEAD;
         assert!(ask(port, &format!("{}x", request(most))).starts_with("HTTP/1.1 200"));
         for length in [most + 1, most + 4000] {
-            assert!(ask(port, &request(length)).contains("head is larger than 16384 bytes"), "{length}");
+            assert!(ask(port, &request(length)).contains("head of the request is larger than 16384 bytes"), "{length}");
         }
     }
 
@@ -589,15 +589,15 @@ mod tests {
         let (proxy, port) = proxy(&allowed.map(str::to_owned));
         let direct = name.replace(".test:80", "").replace('p', "127.0.0.1:");
         for (target, code, word) in [
-            (name.as_str(), "403", "not in the allow list"),
-            ("private.test:81", "403", "not in the allow list"),
+            (name.as_str(), "403", "not in the approved allow list"),
+            ("private.test:81", "403", "not in the approved allow list"),
             ("private.test:80", "403", "10.0.0.1, which is private"),
             ("mixed.test:80", "403", "metadata"),
             ("empty.test:80", "502", "no address"),
             ("gone.test:80", "502", "can't be resolved"),
-            ("10.0.0.1:80", "400", "never reached"),
-            (&direct, "400", "never reached"),
-            ("localhost:80", "403", "not in the allow list"),
+            ("10.0.0.1:80", "400", "not allowed"),
+            (&direct, "400", "not allowed"),
+            ("localhost:80", "403", "not in the approved allow list"),
         ] {
             let answer = ask(port, &format!("CONNECT {target} HTTP/1.1\r\n\r\n"));
             assert!(answer.starts_with(&format!("HTTP/1.1 {code} ")) && answer.contains(word), "{target}: {answer}");

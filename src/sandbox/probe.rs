@@ -95,7 +95,7 @@ impl HostProbe {
                 "a step would run under the service's own user id, because there are no namespaces: {}",
                 missing.why
             ),
-            knob: format!("{}; or run the service as root, which then gives each run an id of its own", missing.knob),
+            knob: format!("{}; or run the service as root, so that each run gets its own user id", missing.knob),
         });
         Self {
             layers: vec![
@@ -170,7 +170,7 @@ fn missing(failure: &SetupFailure, host: &Facts) -> Missing {
             limit,
         ) => match limit {
             Some(limit) => format!("{}: the limit {limit} is 0", failure.what),
-            None => format!("{}: the limit of namespaces is reached", failure.what),
+            None => format!("{}: the maximum number of namespaces is reached", failure.what),
         },
         _ => failure.to_string(),
     };
@@ -190,7 +190,7 @@ fn knob(failure: &SetupFailure, host: &Facts) -> String {
             "raise the limit of processes: ulimit -u in a shell, LimitNPROC= and TasksMax= in a unit of systemd, pids.max of a container".into()
         }
         (SetupStage::Landlock | SetupStage::Mounts, Some(libc::ENOENT)) => {
-            "add this path to the container or chroot of the service: every run needs the path, but it is not there".into()
+            "add this path to the container or chroot of the service, because every run needs the path".into()
         }
         (SetupStage::Landlock, Some(libc::EOPNOTSUPP)) => match &host.lsm {
             Some(list) => format!("boot the kernel with lsm=landlock,{list}"),
@@ -214,9 +214,11 @@ fn knob(failure: &SetupFailure, host: &Facts) -> String {
             "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0, or an AppArmor profile for countersign with the rule \"userns,\"".into()
         }
         (SetupStage::Workdir, _) => {
-            "give the directory for runs and those above it mode 0711: runs have a user id of their own".into()
+            "set the mode of the directory for runs, and of all directories above, to 0711: runs have their own user \
+             id".into()
         }
-        (SetupStage::Proc, _) => "this container's /proc is partly masked: start it with --security-opt systempaths=unconfined (Kubernetes: procMount: Unmasked)".into(),
+        (SetupStage::Proc, _) => "the /proc of this container is partly masked: start the container with \
+                                  --security-opt systempaths=unconfined (Kubernetes: procMount: Unmasked)".into(),
         (SetupStage::UserNamespace | SetupStage::Namespaces | SetupStage::NetworkNamespace | SetupStage::Mounts, _) if host.seccomp => {
             "this container's seccomp profile refuses this call: use a profile that allows unshare, mount and pivot_root (or --security-opt seccomp=unconfined, which allows all calls)".into()
         }
@@ -227,8 +229,10 @@ fn knob(failure: &SetupFailure, host: &Facts) -> String {
             "the service must not run in a chroot: the kernel makes no user namespace there; a container must allow unshare, mount and pivot_root".into()
         }
         (SetupStage::UserNamespace, Some(libc::EINVAL | libc::ENOSYS)) => "use a kernel built with CONFIG_USER_NS".into(),
-        (SetupStage::Mounts, Some(libc::EINVAL)) => "the service must not run on an initramfs or in a chroot: pivot_root(2) refuses those".into(),
-        _ => "run countersign doctor outside of containers and other sandboxes, to see if one of them refuses the call".into(),
+        (SetupStage::Mounts, Some(libc::EINVAL)) => "the service must not run on an initramfs or in a chroot: \
+                                                     pivot_root(2) does not work there".into(),
+        _ => "run countersign doctor outside of containers and other sandboxes, to see whether a container refuses the \
+              call".into(),
     }
 }
 
@@ -254,8 +258,8 @@ mod tests {
             (failure(SetupStage::Proc, libc::EPERM), Facts::default(), "systempaths=unconfined"),
             (failure(SetupStage::Landlock, libc::EOPNOTSUPP), lsm, "lsm=landlock,lockdown,yama"),
             (failure(SetupStage::Landlock, libc::ENOSYS), Facts::default(), "CONFIG_SECURITY_LANDLOCK"),
-            (failure(SetupStage::Landlock, libc::ENOENT), Facts::default(), "not there"),
-            (failure(SetupStage::Mounts, libc::ENOENT), Facts::default(), "not there"),
+            (failure(SetupStage::Landlock, libc::ENOENT), Facts::default(), "add this path"),
+            (failure(SetupStage::Mounts, libc::ENOENT), Facts::default(), "add this path"),
             (failure(SetupStage::Seccomp, libc::EINVAL), Facts::default(), "CONFIG_SECCOMP_FILTER"),
             (failure(SetupStage::Processes, libc::EMFILE), Facts::default(), "LimitNOFILE="),
             (failure(SetupStage::Processes, libc::EAGAIN), Facts::default(), "ulimit -u"),
@@ -285,8 +289,11 @@ mod tests {
         let user = HostProbe::conclude(&no, false);
         assert_eq!((user.held(), user.level()), (vec![Layer::Landlock, Layer::Seccomp], Level::BestEffort));
         let capabilities = user.missing(Layer::Capabilities).expect("missing");
-        assert!(capabilities.why.contains("the limit") && capabilities.knob.starts_with("sysctl"), "{capabilities:?}");
-        assert!(user.missing(Layer::Namespaces).is_some_and(|missing| missing.why.contains("the limit")));
+        assert!(
+            capabilities.why.contains("the maximum number") && capabilities.knob.starts_with("sysctl"),
+            "{capabilities:?}"
+        );
+        assert!(user.missing(Layer::Namespaces).is_some_and(|missing| missing.why.contains("the maximum number")));
         assert_eq!(HostProbe::conclude(&ProbeFailures::default(), false).level(), Level::Strict);
     }
 }

@@ -138,22 +138,29 @@ fn refuse_what_makes_no_sense(profile: &Profile) -> Result<(), Unavailable> {
     let trees = filesystem::host_paths(&profile.write).count();
     if profile.workdir != Workdir::Private && trees == 0 {
         return invalid(
-            "its work directory is a tree of the host, but write names none; add a tree to write, or use \"private\"",
+            "the work directory is a tree of the host, but `write` names no tree; add a tree to `write`, or use \
+             \"private\"",
         );
     }
     if profile.workdir == Workdir::Private && trees > 0 {
         return invalid(
-            "its work directory is private, but write names a tree of the host; use \"copy\", \"overlay\" or \"in-place\"",
+            "the work directory is private, but `write` names a tree of the host; use \"copy\", \"overlay\" or \
+             \"in-place\"",
         );
     }
     if profile.network.mode != NetworkMode::Allow && !profile.network.hosts.is_empty() {
-        return invalid("it names network hosts, but its network is no allow list; choose one of the two");
+        return invalid(
+            "the profile names network hosts, but the network mode is not \"allow\"; use \"allow\", or remove the \
+             hosts",
+        );
     }
     if profile.network.mode == NetworkMode::Allow && profile.network.hosts.is_empty() {
-        return invalid("its network is an allow list without a host; add a host, or use \"none\"");
+        return invalid("the network mode is \"allow\", but the profile names no host; add a host, or use \"none\"");
     }
     if profile.network.mode == NetworkMode::Host && profile.require.contains(&Layer::Network) {
-        return invalid("it requires the layer network, but has the network of the host; choose one of the two");
+        return invalid(
+            "the profile requires the layer network, but uses the network of the host; remove one of the two",
+        );
     }
     let limits = &profile.limits;
     for (name, value) in [
@@ -166,20 +173,20 @@ fn refuse_what_makes_no_sense(profile: &Profile) -> Result<(), Unavailable> {
         ("output_bytes", limits.output_bytes),
     ] {
         if value == 0 {
-            return invalid(&format!("the limit {name} is 0; give it a value"));
+            return invalid(&format!("the limit {name} is 0; use a larger value"));
         }
     }
     if limits.memory_bytes < LEAST_MEMORY {
         return invalid(&format!(
-            "the limit memory_bytes is {}, which is too small for any interpreter; give it at least {} MiB",
+            "the limit memory_bytes is {}, which is too small for any interpreter; use at least {} MiB",
             limits.memory_bytes,
             LEAST_MEMORY >> 20
         ));
     }
     match &profile.off_reason {
-        Some(reason) if reason.trim().is_empty() => invalid("off_reason is empty; say why the sandbox is off"),
+        Some(reason) if reason.trim().is_empty() => invalid("off_reason is empty; write why the sandbox is off"),
         Some(_) if !profile.require.is_empty() => {
-            invalid("it requires layers, but the sandbox is off; choose one of the two")
+            invalid("the profile requires layers, but the sandbox is off; remove one of the two")
         }
         _ => Ok(()),
     }
@@ -200,7 +207,7 @@ fn check_host_form(profile: &Profile, probe: &HostProbe, around: &HostSurroundin
         if asks {
             return Err(match probe.missing(Layer::Namespaces) {
                 Some(missing) => Unavailable::Layer { layer: Layer::Namespaces, missing: missing.clone() },
-                None => Unavailable::Invalid { why: format!("{what} needs the sandbox, which is off") },
+                None => Unavailable::Invalid { why: format!("{what} needs the sandbox, but the sandbox is off") },
             });
         }
     }
@@ -227,24 +234,32 @@ fn keep_private(
     // `check_paths` has checked that the paths of a profile are real paths.
     let named: Vec<PathBuf> = filesystem::named_paths(profile).map(PathBuf::from).collect();
     if let Some((private, through)) = &around.exposed {
-        return Err(Unavailable::Private { private: private.clone(), through: through.display().to_string() });
+        return Err(Unavailable::Private { private: private.clone(), through: moved_from(through) });
     }
     for private in &around.private {
         let reached = |through: String| Err(Unavailable::Private { private: private.clone(), through });
         if let Some(path) = overlap(mounts, private, &named) {
-            return reached(path.display().to_string());
+            return reached(moved_from(path));
         }
         if form == RunForm::Host && around.scratch.starts_with(private) {
-            return reached(format!("the directory for runs {}", around.scratch.display()));
+            return reached(format!("the directory for runs {}; move one of the two", around.scratch.display()));
         }
         let hidden = form == RunForm::Namespaces || landlock || (probe.own_id && closed_to_others(private));
         if !hidden {
-            let who =
-                if probe.own_id { "its mode, which gives access to other users" } else { "the service's own user id" };
+            let who = if probe.own_id {
+                "its mode, which gives access to other users; remove the access with chmod"
+            } else {
+                "the user id of the service; require namespaces or Landlock, or run the service as root"
+            };
             return reached(who.into());
         }
     }
     Ok(())
+}
+
+/// Names a path of the profile that overlaps a private path, with the correction.
+fn moved_from(path: &Path) -> String {
+    format!("{}; move the private path, or remove {} from the profile", path.display(), path.display())
 }
 
 /// Refuses a run that could change a runbook, because the next seal would make the changed steps executable.
@@ -322,25 +337,28 @@ mod tests {
         let text = refusal(|profile| profile.run_as = "root".into());
         assert!(text.contains("can't run as root: no step runs as root"), "{text}");
         let text = refusal(|profile| profile.run_as = "no-such-user".into());
-        assert!(text.contains("no-such-user: it is not in /etc/passwd"), "{text}");
+        assert!(text.contains("no-such-user: /etc/passwd does not contain this user"), "{text}");
     }
 
     #[test]
     fn profiles_that_contradict_themselves_are_refused() {
         for (text, why) in [
-            (refusal(|p| p.workdir = Workdir::Copy), "write names none"),
-            (refusal(|p| p.workdir = Workdir::InPlace), "write names none"),
-            (refusal(|p| p.write.push("/srv".into())), "its work directory is private"),
-            (refusal(|p| p.deny.push("[a".into())), "does not end"),
-            (refusal(|p| p.network.mode = NetworkMode::Host), "choose one"),
-            (refusal(|p| p.network.hosts.push("a:1".into())), "no allow list"),
-            (refusal(|p| p.network.mode = NetworkMode::Allow), "without a host"),
+            (refusal(|p| p.workdir = Workdir::Copy), "names no tree"),
+            (refusal(|p| p.workdir = Workdir::InPlace), "names no tree"),
+            (refusal(|p| p.write.push("/srv".into())), "the work directory is private"),
+            (refusal(|p| p.deny.push("[a".into())), "is not closed"),
+            (refusal(|p| p.network.mode = NetworkMode::Host), "remove one"),
+            (refusal(|p| p.network.hosts.push("a:1".into())), "is not \"allow\""),
+            (refusal(|p| p.network.mode = NetworkMode::Allow), "names no host"),
             (refusal(|p| p.sockets.push("/usr".into())), "is no socket"),
-            (refusal(|p| (p.write, p.workdir) = (vec!["/usr/local".into()], Workdir::Copy)), "is the system's"),
+            (
+                refusal(|p| (p.write, p.workdir) = (vec!["/usr/local".into()], Workdir::Copy)),
+                "belongs to the operating system",
+            ),
             (refusal(|p| (p.write, p.workdir) = (vec!["/no/such\nplace".into()], Workdir::Copy)), "can't be read"),
             (refusal(|p| (p.read, p.deny) = (vec!["/usr".into()], vec!["/usr".into()])), "denied by a pattern"),
-            (refusal(|p| (p.read, p.deny) = (vec!["/usr/lib".into()], vec!["/usr".into()])), "lies in /usr, which"),
-            (refusal(|p| (p.read, p.deny) = (vec!["/usr/lib".into()], vec!["**/usr".into()])), "lies in /usr, which"),
+            (refusal(|p| (p.read, p.deny) = (vec!["/usr/lib".into()], vec!["/usr".into()])), "is in /usr, which"),
+            (refusal(|p| (p.read, p.deny) = (vec!["/usr/lib".into()], vec!["**/usr".into()])), "is in /usr, which"),
         ] {
             assert!(text.contains(why), "{text}");
         }
@@ -357,7 +375,7 @@ mod tests {
         assert!(refusal(|p| p.limits.wall_ms = 0).contains("wall_ms is 0"));
         assert!(refusal(|p| p.limits.output_bytes = 0).contains("output_bytes is 0"));
         assert!(refusal(|p| p.limits.memory_bytes = LEAST_MEMORY - 1).contains("at least 4 MiB"));
-        assert!(refusal(|p| p.off_reason = Some("because".into())).contains("choose one"));
+        assert!(refusal(|p| p.off_reason = Some("because".into())).contains("remove one"));
         assert!(refusal(|p| (p.require, p.off_reason) = (vec![], Some(" ".into()))).contains("off_reason is empty"));
     }
 

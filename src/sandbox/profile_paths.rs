@@ -27,25 +27,28 @@ pub(super) fn check_paths(paths: &[String]) -> Result<(), Unavailable> {
             return wrong("is the whole host; name only the paths that the step needs".into());
         }
         if path == Path::new("/tmp") {
-            return wrong("is private to each run; name only the paths in it that the step needs".into());
+            return wrong("is private to each run; name only the paths below that the step needs".into());
         }
         if path == Path::new("/etc") {
             return wrong("is created for each run; name the files that the step needs".into());
         }
         if let Some(own) = OWN.into_iter().find(|own| path.starts_with(own)) {
-            return wrong(format!("is below {own}, which is private to each run"));
+            return wrong(format!("is below {own}, which is private to each run; remove the path from the profile"));
         }
         if let Some(own) = OWN.into_iter().find(|own| Path::new(own).starts_with(path)) {
             return wrong(format!(
-                "would cover {own}, which is private to each run; name only the paths in it that the step needs"
+                "would cover {own}, which is private to each run; name only the paths below that the step needs"
             ));
         }
         // In a run, /var/tmp is a symbolic link to /tmp, and paths of a profile must not pass through links.
         if path.starts_with("/var/tmp") {
-            return wrong("is below /var/tmp, which is private to each run".into());
+            return wrong("is below /var/tmp, which is private to each run; remove the path from the profile".into());
         }
         if filesystem::is_made_for_each_run(path) {
-            return wrong("is created for each run; the host's file can't be given".into());
+            return wrong(
+                "is created for each run, so the file of the host can't be used; remove the path from the profile"
+                    .into(),
+            );
         }
     }
     Ok(())
@@ -58,10 +61,10 @@ pub(super) fn check_trees(profile: &Profile) -> Result<(), Unavailable> {
         let wrong = |why: &str| Err(Unavailable::Path { path: path.clone(), why: why.into() });
         let real = Path::new(path);
         if filesystem::always_visible().any(|system| real.starts_with(system) || system.starts_with(real)) {
-            return wrong("is the system's, which no run may write");
+            return wrong("belongs to the operating system, and no run can write there; remove the path from `write`");
         }
         if profile.workdir != Workdir::Private && !real.is_dir() {
-            return wrong("is no directory, but a work directory must be one");
+            return wrong("is not a directory, but a work directory must be a directory");
         }
         let others = trees.iter().skip(at + 1).chain(&profile.read);
         if others.into_iter().any(|other| real.starts_with(other) || Path::new(other).starts_with(real)) {
@@ -84,8 +87,8 @@ pub(super) fn check_sockets(profile: &Profile) -> Result<(), Unavailable> {
         let tree = filesystem::host_paths(&profile.write).find(|tree| Path::new(path).starts_with(tree));
         if let Some(tree) = tree.filter(|_| copied) {
             return wrong(format!(
-                "lies in {tree}, which the run gets as a copy or an overlay, so no process listens there; use \"in-place\", or \
-                 move the socket to another directory"
+                "is in {tree}, but the run gets a copy or an overlay of {tree}, where no process listens; use \
+                 \"in-place\", or move the socket to another directory"
             ));
         }
     }
@@ -101,8 +104,12 @@ pub(super) fn check_denied(profile: &Profile) -> Result<(), Unavailable> {
         let denied = Path::new(path).ancestors().filter_map(Path::to_str).find(|above| patterns.deny_named(above));
         let why = match denied {
             None => continue,
-            Some(itself) if itself == path => "is denied by a pattern of the same profile".to_owned(),
-            Some(above) => format!("lies in {above}, which a pattern of the same profile denies"),
+            Some(itself) if itself == path => "is denied by a pattern of the same profile; remove the path or the \
+                                               pattern"
+                .to_owned(),
+            Some(above) => {
+                format!("is in {above}, which a pattern of the same profile denies; remove the path or the pattern")
+            }
         };
         return Err(Unavailable::Path { path: path.to_owned(), why });
     }
@@ -127,8 +134,8 @@ pub(super) fn check_overlays(profile: &Profile, mounts: &Mounts) -> Result<(), U
     for path in filesystem::host_paths(&profile.write) {
         if let Some(inner) = mounts.below(Path::new(path)) {
             let why = format!(
-                "contains another file system at {}, which an overlay can't cover; let the step work on a copy, or name a tree \
-                 without one",
+                "contains another file system at {}, which an overlay can't cover; let the step work on a copy, or \
+                 name a tree without another file system",
                 inner.display()
             );
             return Err(Unavailable::Path { path: path.to_owned(), why });
@@ -153,9 +160,11 @@ pub(super) fn check_reached(profile: &Profile, probe: &HostProbe) -> Result<(), 
             .find(|(directory, bits)| !is_open(directory, *bits, probe.own_id));
         if let Some((directory, bits)) = closed {
             let (rights, whose) = if bits == 0o5 { ("r and x", "look into") } else { ("x", "enter") };
-            let id = if probe.own_id { "a run's id of its own can't" } else { "the service's user can't" };
-            let why =
-                format!("is out of reach: {id} {whose} {}; give {rights} there, or name another", directory.display());
+            let id = if probe.own_id { "the user id of the run can't" } else { "the user of the service can't" };
+            let why = format!(
+                "can't be used: {id} {whose} {}; add the rights {rights} to this directory, or name another path",
+                directory.display()
+            );
             return Err(Unavailable::Path { path: path.to_owned(), why });
         }
     }

@@ -265,7 +265,7 @@ pub(super) fn read_request(from: &mut impl Read) -> io::Result<(RunRequest, Vec<
     let request: RunRequest = read_body(from, u32::from_be_bytes(length), MAX_REQUEST)?;
     let mut text = |bytes: u64| {
         if bytes > MAX_TEXT {
-            return Err(invalid("a text is too large"));
+            return Err(invalid("the script or the parameters of the request are too large"));
         }
         let mut text = Vec::new();
         from.by_ref().take(bytes).read_to_end(&mut text)?;
@@ -411,7 +411,7 @@ pub(super) fn take_message(received: &mut Vec<u8>) -> io::Result<Option<HelperMe
     let Some(length) = received.first_chunk::<4>() else { return Ok(None) };
     let length = u32::from_be_bytes(*length);
     if length > MAX_MESSAGE {
-        return Err(invalid("a message is too large"));
+        return Err(invalid("a message of the helper is too large"));
     }
     let end = 4 + length as usize;
     if received.len() < end {
@@ -449,7 +449,7 @@ fn write_frame(to: &mut impl Write, value: &impl Serialize, limit: u32) -> io::R
     let mut frame = vec![0; 4];
     serde_json::to_writer(&mut frame, value)?;
     let length = u32::try_from(frame.len() - 4).ok().filter(|length| *length <= limit);
-    frame[..4].copy_from_slice(&length.ok_or_else(|| invalid("a request is too large"))?.to_be_bytes());
+    frame[..4].copy_from_slice(&length.ok_or_else(|| invalid("the request for a run is too large"))?.to_be_bytes());
     to.write_all(&frame)
 }
 

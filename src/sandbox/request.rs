@@ -63,7 +63,7 @@ pub(super) fn parse(head: &[u8]) -> Result<ProxyTarget, &'static str> {
     }
     let scheme_less = target
         .strip_prefix("http://")
-        .ok_or("the target is not absolute: this is a proxy, which takes CONNECT name:port and http://name/path")?;
+        .ok_or("the target is not absolute: this proxy accepts CONNECT name:port and http://name/path")?;
     let at = scheme_less.find(['/', '?', '#']).unwrap_or(scheme_less.len());
     let (host, path) = scheme_less.split_at(at);
     let (name, port) = authority(host, Some(80))?;
@@ -98,7 +98,7 @@ fn kept(headers: &[&str]) -> Result<(String, u64), &'static str> {
                 let value = value.trim_matches([' ', '\t']);
                 let digits = !value.is_empty() && value.len() <= 15 && value.bytes().all(|c| c.is_ascii_digit());
                 if body.is_some() || !digits {
-                    return Err("Content-Length is given twice, or is no number");
+                    return Err("Content-Length is given twice, or is not a number");
                 }
                 body = value.parse::<u64>().ok();
                 kept.push_str(line);
@@ -130,13 +130,13 @@ fn authority(text: &str, default: Option<u16>) -> Result<(String, u16), &'static
             .filter(|port| *port > 0)
             .ok_or("the target's port is not in the range 1 to 65535")?,
         (None, Some(default)) => default,
-        _ => return Err("the target's port is no number"),
+        _ => return Err("the port of the target is not a number"),
     };
     // Remove a trailing dot. A name with a trailing dot means the same host, but the text with the dot would not match
     // the allow list.
     let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
     crate::record::host_names::check_address(&format!("{name}:{port}"))
-        .map_err(|_| "the target is no host name: numeric addresses are never reached")?;
+        .map_err(|_| "the target is not a host name, and numeric addresses are not allowed")?;
     Ok((name, port))
 }
 

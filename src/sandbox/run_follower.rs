@@ -203,7 +203,8 @@ impl FollowedRun {
         }
         if self.process.is_none() && self.failure.is_none() {
             let seconds = PATIENCE.as_secs();
-            let why = format!("the helper sent no message for {seconds} s and is replaced; try again");
+            let why =
+                format!("the helper sent no message for {seconds} s, so the service replaces the helper; try again");
             self.failure = Some(SetupFailure::new(SetupStage::Helper, why));
         }
     }

@@ -23,7 +23,7 @@ pub(super) fn close_from(first: u32) -> io::Result<()> {
 }
 
 fn close_range(first: u32, flags: libc::c_uint) -> io::Result<()> {
-    #[expect(unsafe_code, reason = "no safe wrapper of close_range")]
+    #[expect(unsafe_code, reason = "there is no safe wrapper of close_range")]
     // SAFETY: The call takes three integers. Callers close descriptors only before any value owns a descriptor. Other
     // callers only set the close-on-exec flag.
     let result = unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, flags) };
@@ -40,7 +40,7 @@ pub(super) enum ForkSide {
 
 /// Calls fork(2). Only the helper and its child processes may use this function.
 pub(super) fn fork() -> io::Result<ForkSide> {
-    #[expect(unsafe_code, reason = "no safe wrapper of fork")]
+    #[expect(unsafe_code, reason = "there is no safe wrapper of fork")]
     #[expect(clippy::disallowed_methods, reason = "the helper is small and has one thread")]
     // SAFETY: The helper and its child processes never start a thread, so no other thread can hold a lock in the
     // child.
@@ -75,7 +75,7 @@ pub(super) fn clone_process(namespaces: libc::c_int, cgroup: Option<BorrowedFd<'
         arguments.cgroup = u64::from(cgroup.as_raw_fd().cast_unsigned());
     }
     let _ = (&raw mut pidfd).expose_provenance();
-    #[expect(unsafe_code, reason = "no safe wrapper of clone3")]
+    #[expect(unsafe_code, reason = "there is no safe wrapper of clone3")]
     // SAFETY: Without `CLONE_VM`, the child has its own copy of the memory and continues on its own stack, as after
     // fork. The helper has one thread, so no other thread holds a lock in the child. The C library caches the thread id
     // of the parent, but only abort() and raise() use this cached id. In the child, these functions signal no process,
@@ -111,7 +111,7 @@ pub(super) fn spawn(mut work: &mut dyn FnMut()) -> io::Result<rustix::process::P
     }
     let stack = Stack::new()?;
     let work: *mut &mut dyn FnMut() = &raw mut work;
-    #[expect(unsafe_code, reason = "no safe wrapper of clone")]
+    #[expect(unsafe_code, reason = "there is no safe wrapper of clone")]
     // SAFETY: The child has its own stack, which is mapped, aligned to a page, and alive until this function returns.
     // With `CLONE_VFORK` the kernel suspends this process until the child calls exec or exits. So the two processes
     // never use the shared memory at the same time. From the view of this memory, the child is like a function that
@@ -174,7 +174,7 @@ pub(super) fn execute(program: &CStr, arguments: &[CString], environment: &[CStr
         texts.iter().map(|text| text.as_ptr()).chain([ptr::null()]).collect()
     };
     let (arguments, environment) = (pointers(arguments), pointers(environment));
-    #[expect(unsafe_code, reason = "no safe wrapper of execvpe")]
+    #[expect(unsafe_code, reason = "there is no safe wrapper of execvpe")]
     // SAFETY: The path is NUL-terminated. Both arrays (`arguments` and `environment`) contain pointers to
     // NUL-terminated strings and end with a null pointer. The path and the arrays live until the call returns. If the
     // call succeeds, the kernel replaces this memory.
@@ -269,7 +269,7 @@ pub(super) fn reap_any() -> Option<ReapedChild> {
     #[expect(unsafe_code, reason = "a zeroed structure that the kernel fills")]
     // SAFETY: `rusage` consists of integers, for which all zeroes are valid.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
-    #[expect(unsafe_code, reason = "no safe wrapper of wait4")]
+    #[expect(unsafe_code, reason = "there is no safe wrapper of wait4")]
     // SAFETY: Both pointers refer to live locals of the correct types.
     let pid = unsafe { libc::wait4(-1, &raw mut status, libc::WNOHANG, &raw mut usage) };
     let process = if pid > 0 { rustix::process::Pid::from_raw(pid)? } else { return None };
@@ -281,7 +281,7 @@ pub(super) fn reap_any() -> Option<ReapedChild> {
 /// Creates a descriptor that is readable while a blocked signal is pending.
 pub(super) fn signal_descriptor() -> io::Result<OwnedFd> {
     let set = full_set()?;
-    #[expect(unsafe_code, reason = "no safe wrapper of signalfd")]
+    #[expect(unsafe_code, reason = "there is no safe wrapper of signalfd")]
     // SAFETY: The set is alive, and -1 requests a new descriptor.
     let descriptor = unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };
     check(descriptor.into())?;
@@ -320,7 +320,7 @@ pub(super) fn unshare(flags: libc::c_int) -> io::Result<()> {
 pub(super) fn set_mount_flags(mount: BorrowedFd<'_>, flags: u64, recursive: bool) -> io::Result<()> {
     let attributes = libc::mount_attr { attr_set: flags, attr_clr: 0, propagation: 0, userns_fd: 0 };
     let at = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
-    #[expect(unsafe_code, reason = "no safe wrapper of mount_setattr")]
+    #[expect(unsafe_code, reason = "there is no safe wrapper of mount_setattr")]
     // SAFETY: The path is a NUL-terminated literal. The kernel reads exactly the given size of the structure, which
     // lives until the call returns.
     let result = unsafe {
@@ -353,7 +353,7 @@ pub(super) fn set_seccomp_filter(program: &[Instruction]) -> io::Result<()> {
     let length = u16::try_from(program.len()).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
     let program = libc::sock_fprog { len: length, filter: program.as_ptr().cast_mut().cast() };
     const FLAGS: libc::c_uint = 0;
-    #[expect(unsafe_code, reason = "no safe wrapper of seccomp")]
+    #[expect(unsafe_code, reason = "there is no safe wrapper of seccomp")]
     // SAFETY: An `Instruction` has the layout of a `sock_filter` (`repr(C)`, the same four fields, checked by a test).
     // The kernel reads `len` instructions, which live in the slice until the call returns. The kernel only reads the
     // instructions.
@@ -370,7 +370,7 @@ pub(super) fn bring_loopback_up() -> io::Result<()> {
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     request.ifr_name[..2].copy_from_slice(&[b'l' as libc::c_char, b'o' as libc::c_char]);
     request.ifr_ifru.ifru_flags = libc::IFF_UP as libc::c_short;
-    #[expect(unsafe_code, reason = "no safe wrapper of this ioctl")]
+    #[expect(unsafe_code, reason = "there is no safe wrapper of this ioctl")]
     // SAFETY: `SIOCSIFFLAGS` reads an `ifreq`, which lives until the call returns.
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
     check(result.into()).map(drop)
@@ -379,7 +379,7 @@ pub(super) fn bring_loopback_up() -> io::Result<()> {
 /// Joins a new session keyring, so that this process can't use the keyring of the service.
 pub(super) fn join_new_session_keyring() -> io::Result<()> {
     const JOIN_SESSION_KEYRING: libc::c_int = 1;
-    #[expect(unsafe_code, reason = "no safe wrapper of keyctl")]
+    #[expect(unsafe_code, reason = "there is no safe wrapper of keyctl")]
     // SAFETY: A null name requests an anonymous keyring, and the kernel reads no memory.
     let result = unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, ptr::null::<u8>()) };
     check(result).map(drop)
@@ -393,7 +393,7 @@ pub(super) fn block_signals() -> io::Result<()> {
 /// Resets all signal handlers to their defaults. Child processes inherit the default handlers.
 pub(super) fn reset_signals() {
     for signal in 1..=64 {
-        #[expect(unsafe_code, reason = "no safe wrapper of signal")]
+        #[expect(unsafe_code, reason = "there is no safe wrapper of signal")]
         // SAFETY: The default handler of a signal runs no code of this program. For a signal that can't be changed, the
         // call returns an error, and the signal already has its default handler.
         unsafe {
@@ -413,7 +413,7 @@ pub(super) fn usage_of_children() -> io::Result<(u64, u64)> {
     #[expect(unsafe_code, reason = "a zeroed structure that the kernel fills")]
     // SAFETY: `rusage` consists of integers, for which all zeroes are valid.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
-    #[expect(unsafe_code, reason = "no safe wrapper of getrusage")]
+    #[expect(unsafe_code, reason = "there is no safe wrapper of getrusage")]
     // SAFETY: The pointer refers to a live local of the correct type.
     let result = unsafe { libc::getrusage(libc::RUSAGE_CHILDREN, &raw mut usage) };
     check(result.into())?;
@@ -432,7 +432,7 @@ fn full_set() -> io::Result<libc::sigset_t> {
     #[expect(unsafe_code, reason = "a zeroed structure that libc fills")]
     // SAFETY: `sigset_t` consists of integers, for which all zeroes are valid.
     let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
-    #[expect(unsafe_code, reason = "no safe wrapper of sigfillset")]
+    #[expect(unsafe_code, reason = "there is no safe wrapper of sigfillset")]
     // SAFETY: The pointer refers to a live local of the correct type.
     let result = unsafe { libc::sigfillset(&raw mut set) };
     check(result.into())?;
@@ -440,7 +440,7 @@ fn full_set() -> io::Result<libc::sigset_t> {
 }
 
 fn change_mask(how: libc::c_int, set: &libc::sigset_t) -> io::Result<()> {
-    #[expect(unsafe_code, reason = "no safe wrapper of sigprocmask")]
+    #[expect(unsafe_code, reason = "there is no safe wrapper of sigprocmask")]
     // SAFETY: The set is alive, and a null pointer for the old mask is allowed.
     let result = unsafe { libc::sigprocmask(how, ptr::from_ref(set), ptr::null_mut()) };
     check(result.into()).map(drop)

@@ -247,7 +247,10 @@ pub(super) fn settle(mut turn: impl FnMut(usize) -> Result<RemovedTree, SetupFai
             return Ok(());
         }
     }
-    Err(SetupFailure::new(SetupStage::Deny, "the host moves denied names faster than they can be masked; try again"))
+    Err(SetupFailure::new(
+        SetupStage::Deny,
+        "the host moves denied names faster than this program can hide the names; try again",
+    ))
 }
 
 /// Result of one round of masking, with the value `Something` if a denied name disappeared after the search.
@@ -369,7 +372,7 @@ pub(super) struct EmptyMountSources {
 impl EmptyMountSources {
     /// Takes an opened device of the host's `/dev` and creates the empty directory.
     pub(super) fn new(device: OwnedFd) -> Result<Self, SetupFailure> {
-        let what = "make an empty directory for masks";
+        let what = "make an empty directory to hide denied names";
         const PLACE: &str = "run/step/nothing";
         directory(PLACE, 0o700)?;
         let made = rustix::fs::open(PLACE, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).at(SetupStage::Deny, what)?;

@@ -92,15 +92,14 @@ impl fmt::Display for Unavailable {
             Self::Invalid { why } => write!(f, "the profile can't be enforced: {why}"),
             Self::User { name, why } => write!(f, "the step can't run as {name}: {why}"),
             Self::Path { path, why } => write!(f, "the profile's path {path} {why}"),
-            Self::Private { private, through } => write!(
-                f,
-                "a step could reach {} through {through}; move the private path, or remove the other from the profile",
-                private.display()
-            ),
+            Self::Private { private, through } => {
+                write!(f, "a step could reach the private path {} through {through}", private.display())
+            }
             Self::Unwritable { path, fixed } => write!(
                 f,
-                "a step could write {} through {}; remove the second path from the profile, or let the step work on a copy",
+                "a step could change {} through {}; remove {} from the profile, or let the step work on a copy",
                 fixed.display(),
+                path.display(),
                 path.display()
             ),
             Self::Broken { missing } => {
@@ -108,7 +107,8 @@ impl fmt::Display for Unavailable {
             }
             Self::Scratch { closed } => write!(
                 f,
-                "runs have a user id of their own that can't enter {}; give it mode 0711, or move the directory for runs",
+                "each run has its own user id, which can't enter {}; set the mode of this directory to 0711, or move \
+                 the directory for runs",
                 closed.display()
             ),
         }

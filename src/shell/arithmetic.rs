@@ -14,7 +14,7 @@ impl Parser<'_> {
         let mut w = WordBuilder::new(self.place());
         if !self.arithmetic(&mut w, true)? {
             if self.retries == 0 {
-                return self.guard("`((` too often for subshells: put a blank between the two brackets");
+                return self.guard("too many subshells begin with `((`: put a space between the two brackets");
             }
             self.retries -= 1;
             (self.pos, self.depth) = (start, depth);
@@ -22,7 +22,7 @@ impl Parser<'_> {
             return Ok(None);
         }
         if !self.pending.is_empty() && self.text[start..self.pos].contains('\n') {
-            return self.guard("`((` goes on in the next line behind `<<`: give the here-document a line of its own");
+            return self.guard("`((` continues on the next line after `<<`: put the here-document on a separate line");
         }
         w.hole(true);
         Ok(Some(finished(w, &self.text[start..self.pos])))
@@ -55,17 +55,17 @@ impl Parser<'_> {
                         if command {
                             return Ok(false);
                         }
-                        return self.guard("`((` that does not end with `))`: put a space between the two brackets");
+                        return self.guard("a `((` does not end with `))`: put a space between the two brackets");
                     }
                     self.take_two();
                     self.close();
                     if quotes {
-                        return self.guard("a quote in arithmetic: leave it out");
+                        return self.guard("arithmetic contains a quote: remove the quote");
                     }
                     return Ok(true);
                 }
                 b'$' if matches!(self.peek_second(), Some(b'\'' | b'"')) => {
-                    return self.guard("a quote in arithmetic: leave it out");
+                    return self.guard("arithmetic contains a quote: remove the quote");
                 }
                 b'$' | b'`' => {
                     self.evaluates = true;
@@ -77,8 +77,10 @@ impl Parser<'_> {
                     }
                     let expansion = &self.text[start..self.pos];
                     if hides_brackets(expansion) {
-                        return self
-                            .guard("a command with brackets of its own in arithmetic: give a variable its output");
+                        return self.guard(
+                            "arithmetic contains a command with brackets: first store the output of the command in a \
+                             variable",
+                        );
                     }
                     let at = self.origin.place(start);
                     let names = without_names(expansion);
@@ -102,9 +104,9 @@ impl Parser<'_> {
                     self.pos += 1;
                     self.character(&mut WordBuilder::new(0))?;
                 }
-                b'\'' | b'"' | b'\\' => return self.guard("a quote in arithmetic: leave it out"),
+                b'\'' | b'"' | b'\\' => return self.guard("arithmetic contains a quote: remove the quote"),
                 b'<' | b'>' if self.peek_second() == Some(b'(') => {
-                    return self.guard("`<(` or `>(` in arithmetic: put a space before the bracket");
+                    return self.guard("arithmetic contains `<(` or `>(`: put a space before the bracket");
                 }
                 b'a'..=b'z' | b'A'..=b'Z' | b'_' => {
                     self.evaluates = true;
@@ -129,7 +131,7 @@ impl Parser<'_> {
         let mut depth = 0usize;
         loop {
             let Some(byte) = self.peek() else {
-                return self.syntax("a bracket is not closed: close it");
+                return self.syntax("a bracket is not closed: add the closing bracket");
             };
             match byte {
                 b'(' => {
@@ -145,7 +147,7 @@ impl Parser<'_> {
                 }
                 b'\n' => return self.guard("a pattern in brackets continues on the next line: write it on one line"),
                 b'<' | b'>' if self.peek_second() == Some(b'(') => {
-                    return self.guard("`<(` or `>(` inside a pattern: use a variable for that part");
+                    return self.guard("a pattern contains `<(` or `>(`: use a variable for this part");
                 }
                 b'\\' => {
                     self.pos += 1;

@@ -60,5 +60,5 @@ impl ScriptWalk<'_> {
     }
 }
 
-const ELEMENTS: &str =
-    "a value that is read as elements of an array, and may run a command: write `name=(...)` without `declare`";
+const ELEMENTS: &str = "the shell reads this value as elements of an array, so the value may run a command: write \
+                        `name=(...)` without `declare`";

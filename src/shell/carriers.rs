@@ -168,7 +168,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
             && let Some(first) = self.arguments.first().filter(|word| !word.known().starts_with('-'))
             && (first.known().contains(['I', 'F']) || !first.exact)
         {
-            self.unknown(first, "options of tar in the old form: write them with a dash, `tar -x -f ...`");
+            self.unknown(first, "the options of tar have no dash: write each option with a dash, `tar -x -f ...`");
         }
         for (at, word) in self.arguments.iter().enumerate() {
             let text = word.text.as_str();
@@ -177,7 +177,11 @@ impl<'a> WrapperCall<'_, '_, 'a> {
                 || same == "make" && (text.contains("$(") || text.contains("${") || text.contains("!="))
                 || same == "zip" && text.starts_with('-') && text.contains("TT")
             {
-                self.unknown(word, "an argument that can make this program run others: leave it out, or run that program as a command of its own");
+                self.unknown(
+                    word,
+                    "this argument can start another program: leave the argument out, or write the other program as a \
+                     separate command",
+                );
             } else if let Some(long) = text.strip_prefix("--") {
                 let (name, value) = long.split_once('=').map_or((long, None), |(name, value)| (name, Some(value)));
                 let option = carrier.long.iter().find(|(known, _)| !name.is_empty() && known.starts_with(name));
@@ -205,7 +209,11 @@ impl<'a> WrapperCall<'_, '_, 'a> {
             Value::Runs => self.finding.text_and_more(&value, TextReader::Sh, self.inside),
             Value::Ssh => self.ssh_option(&value),
             Value::Unknown => {
-                self.unknown(&value, "an option that can make this program run others: leave it out, or run that program as a command of its own");
+                self.unknown(
+                    &value,
+                    "this option can start another program: leave the option out, or write the other program as a \
+                     separate command",
+                );
                 Ok(())
             }
         }
@@ -213,7 +221,11 @@ impl<'a> WrapperCall<'_, '_, 'a> {
 
     /// Reads a program that runs its arguments, but whose option grammar is not in the table.
     pub(super) fn not_read(&mut self) -> Done {
-        self.unknown(self.name, "a program that starts others, whose options are not read here: start the other one directly, or with `env`, `timeout` or `nice`");
+        self.unknown(
+            self.name,
+            "this program starts another program, but its options can't be parsed: start the other program directly, \
+             or with `env`, `timeout` or `nice`",
+        );
         let options = self.before_command(&OptionGrammar::NONE, self.arguments, 0);
         self.command(options.rest, 0)
     }
@@ -222,7 +234,11 @@ impl<'a> WrapperCall<'_, '_, 'a> {
     pub(super) fn loader(&mut self) -> Done {
         let options = self.before_command(&LOADER, self.arguments, 0);
         for value in options.values(&["preload", "audit", "library-path"]) {
-            self.finding.unknown(value, "the loader takes code from this path: run the program itself", self.inside);
+            self.finding.unknown(
+                value,
+                "the loader loads code from this path: run the program without the loader",
+                self.inside,
+            );
         }
         self.command(options.rest, 0)
     }
@@ -235,7 +251,10 @@ impl<'a> WrapperCall<'_, '_, 'a> {
             .and_then(|text| text.strip_prefix("--coreutils-prog"))
             .and_then(|text| text.split_once('='));
         let Some((_, program)) = program else {
-            self.unknown(first, "the program of `coreutils` is not written out: call that program by its name");
+            self.unknown(
+                first,
+                "the program name after `coreutils` is not literal text: call that program by its name",
+            );
             return Ok(());
         };
         let mut words = vec![Word { raw: Some(first.source().into()), ..Word::literal(program, first.at) }];

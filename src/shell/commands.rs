@@ -44,7 +44,7 @@ pub fn find(script: &str, most: ReadLimit) -> Result<Vec<ScriptFinding>, NotUnde
 pub fn find_in(shell: Shell, script: &str, most: ReadLimit) -> Result<Vec<ScriptFinding>, NotUnderstood> {
     let fail = |at: usize, message: &str| NotUnderstood { place: place(script, at), message: message.to_owned() };
     if script.len() > most.bytes() {
-        return Err(fail(0, "the script is too long: at most 64 KiB in a step, 1 MB in a file; split it"));
+        return Err(fail(0, "the script is too long (maximum: 64 KiB in a step, 1 MB in a file): split the script"));
     }
     if script.trim_ascii().is_empty() {
         return Err(fail(0, "the script is empty: write a command"));
@@ -53,7 +53,7 @@ pub fn find_in(shell: Shell, script: &str, most: ReadLimit) -> Result<Vec<Script
     if let Some(at) = script.bytes().position(odd).or_else(|| script.find(HOLE)) {
         return Err(fail(
             at,
-            "a control character, which shells read differently: take it away (`\\r`: save with Unix line ends)",
+            "shells disagree about this control character: remove the character (`\\r`: save with Unix line ends)",
         ));
     }
     let mut finding = ScriptWalk::new(script, shell);

@@ -23,7 +23,7 @@ impl Parser<'_> {
         loop {
             let mut list = CommandList::new();
             self.list(&mut list, ListEnd::Words(&["then"]))?;
-            self.expect("then", "an `if` has no `then`: write it")?;
+            self.expect("then", "an `if` has no `then`: add `then`")?;
             lists.push(list);
             let mut list = CommandList::new();
             self.list(&mut list, ListEnd::Words(&["elif", "else", "fi"]))?;
@@ -40,7 +40,7 @@ impl Parser<'_> {
                 _ => break,
             }
         }
-        self.expect("fi", "an `if` is not closed: write its `fi`")?;
+        self.expect("fi", "an `if` is not closed: add `fi`")?;
         self.compound(CompoundCommand { lists, ..CompoundCommand::default() })
     }
 
@@ -84,7 +84,7 @@ impl Parser<'_> {
                 self.pos = end;
                 self.block("}")?
             }
-            _ => return self.syntax("a loop has no `do`: write it"),
+            _ => return self.syntax("a loop has no `do`: add `do`"),
         };
         compound.lists.push(list);
         self.compound(compound)
@@ -112,7 +112,7 @@ impl Parser<'_> {
         compound.words.push(self.word(WordPosition::Argument)?);
         self.lines()?;
         if !self.lower_word("in") {
-            return self.syntax("a `case` has no `in`: write it");
+            return self.syntax("a `case` has no `in`: add `in`");
         }
         loop {
             self.lines()?;
@@ -143,7 +143,7 @@ impl Parser<'_> {
                     self.take(b'&');
                 }
             } else {
-                self.expect("esac", "a `case` is not closed: write its `esac`")?;
+                self.expect("esac", "a `case` is not closed: add `esac`")?;
                 break;
             }
         }
@@ -180,10 +180,10 @@ impl Parser<'_> {
                 }
                 Some(b'<' | b'>') if self.peek_second() != Some(b'(') => self.pos += 1,
                 Some(b';' | b'&' | b')') => {
-                    return self.syntax("an operator that `[[ ]]` does not know: close it with `]]` before");
+                    return self.syntax("`[[ ]]` does not have this operator: write `]]` before the operator");
                 }
                 Some(b'|') if kind != WordPosition::Regex => {
-                    return self.syntax("an operator that `[[ ]]` does not know: close it with `]]` before");
+                    return self.syntax("`[[ ]]` does not have this operator: write `]]` before the operator");
                 }
                 Some(_) => {
                     let word = self.word(kind)?;
@@ -219,7 +219,7 @@ impl Parser<'_> {
             match parser.keyword()? {
                 None => Ok(parser.peek() == Some(b'(')),
                 Some(("{" | "if" | "while" | "until" | "for" | "case" | "select" | "[[", _)) => Ok(true),
-                Some(_) => parser.guard("a reserved word that begins no compound command behind `coproc`: quote it"),
+                Some(_) => parser.guard("the reserved word after `coproc` begins no compound command: quote the word"),
             }
         };
         if !begins(self)? {
@@ -257,14 +257,14 @@ impl Parser<'_> {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.:+@/".contains(&byte);
         // In bash, a quoted name defines no function, but the script continues.
         if !name.exact || name.quoted || name.raw.is_some() || !name.text.bytes().all(plain) {
-            return self.guard("a function whose name is not written out: write it out, without quotes");
+            return self.guard("the name of the function is not literal text: write the name itself, without quotes");
         }
         self.lines()?;
         self.functions += 1;
         let body = self.command(true)?;
         self.functions -= 1;
         if !matches!(body, ShellNode::Compound(_)) && self.bash() {
-            return self.syntax("a function's body has to be a group: put it in `{ }`");
+            return self.syntax("the body of a function must be a group: put the body in `{ }`");
         }
         Ok(ShellNode::Function { name, body: Box::new(body) })
     }
@@ -274,7 +274,7 @@ impl Parser<'_> {
         let mut list = CommandList::new();
         let until: &'static [&'static str] = if end == "}" { &["}"] } else { &["done"] };
         self.list(&mut list, ListEnd::Words(until))?;
-        self.expect(end, "a group or a loop is not closed: write its `}` or `done`")?;
+        self.expect(end, "a group or a loop is not closed: add `}` or `done`")?;
         Ok(list)
     }
 }

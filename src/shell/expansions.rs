@@ -51,7 +51,7 @@ impl Parser<'_> {
                     w.word.text.push('$');
                 }
             }
-            b'[' if self.bash() => return self.guard("`$[` is arithmetic in an old form: write `$((...))`"),
+            b'[' if self.bash() => return self.guard("`$[` is the old form of arithmetic: write `$((...))`"),
             b'a'..=b'z' | b'A'..=b'Z' | b'_' => {
                 self.name();
                 w.hole(quoted);
@@ -98,15 +98,15 @@ impl Parser<'_> {
         let mut escapes = false;
         loop {
             match bytes.get(at) {
-                None => return self.syntax("a backtick is not closed: close it"),
+                None => return self.syntax("a backtick is not closed: add the closing backtick"),
                 Some(b'`') => break,
                 Some(b'\\') => {
                     match bytes.get(at + 1) {
                         Some(b'\n') => {
-                            return self.guard("a line goes on by a backslash inside backticks: write `$(...)`");
+                            return self.guard("a line inside backticks ends with a backslash: write `$(...)`");
                         }
                         Some(b'"') if quote != QuoteKind::None => {
-                            return self.guard("an escaped quote in backticks in quotes: write `$(...)`");
+                            return self.guard("backticks inside quotes contain an escaped quote: write `$(...)`");
                         }
                         Some(b'$' | b'`' | b'\\') => escapes = true,
                         _ => {}
@@ -168,7 +168,7 @@ impl Parser<'_> {
             }
             Some(b'*' | b'@' | b'#' | b'?' | b'-' | b'$' | b'!') => self.pos += 1,
             None => return self.syntax("`${` is not closed: close it with `}`"),
-            Some(_) => return self.guard("`${` without a name behind it: quote it, or name a variable"),
+            Some(_) => return self.guard("`${` has no name after it: quote `${`, or name a variable"),
         }
         self.evaluates |= indirect;
         // An offset or an index after the variable's name is arithmetic.
@@ -193,7 +193,10 @@ impl Parser<'_> {
         };
         self.evaluates |= evaluated;
         if assigns && indirect {
-            w.word.parts.push(WordPart::Unknown("sets a variable whose name is in another variable", start));
+            w.word.parts.push(WordPart::Unknown(
+                "this expansion sets a variable whose name is in another variable: name the variable directly",
+                start,
+            ));
         } else if assigns {
             w.word.parts.push(WordPart::Sets(name.clone(), start));
         }
@@ -222,7 +225,7 @@ impl Parser<'_> {
                 b'\\' => {
                     self.pos += 1;
                     let Some(character) = self.text[self.pos..].chars().next() else {
-                        return self.guard("the script ends with a backslash: take it away");
+                        return self.guard("the script ends with a backslash: remove the backslash");
                     };
                     text.push(character);
                     self.pos += character.len_utf8();
@@ -245,7 +248,7 @@ impl Parser<'_> {
                     w.word.parts.append(&mut scratch.word.parts);
                     text.push_str(&scratch.word.text);
                     if quoted && self.text[from..self.pos - 1].contains(['\'', '}', '`', '"']) {
-                        return self.guard("quotes in `${...}` in quotes: use a variable for that part");
+                        return self.guard("`${...}` inside quotes contains quotes: use a variable for this part");
                     }
                 }
                 b'$' => {
@@ -260,7 +263,7 @@ impl Parser<'_> {
                     w.word.parts.append(&mut scratch.word.parts);
                 }
                 b'<' | b'>' if self.peek_second() == Some(b'(') => {
-                    return self.guard("`<(` or `>(` inside `${...}`: use a variable for that part");
+                    return self.guard("`${...}` contains `<(` or `>(`: use a variable for this part");
                 }
                 _ => {
                     let from = self.pos;
@@ -281,7 +284,7 @@ impl Parser<'_> {
         let from = self.pos + 1;
         let inside = self.text[from..].split_once('\'').map(|(inside, _)| inside);
         let Some(inside) = inside.filter(|inside| !inside.contains(['`', '"', '\\', '{', '}', '\n', '#'])) else {
-            return self.guard("a single quote in `${...}` in double quotes: use a variable for that part");
+            return self.guard("`${...}` inside double quotes contains a single quote: use a variable for this part");
         };
         let end = from + inside.len();
         self.pos = from;
@@ -295,7 +298,7 @@ impl Parser<'_> {
             }
         }
         if self.pos != end {
-            return self.guard("a single quote in `${...}` in double quotes: use a variable for that part");
+            return self.guard("`${...}` inside double quotes contains a single quote: use a variable for this part");
         }
         self.pos += 1;
         Ok(())
@@ -329,7 +332,9 @@ impl Parser<'_> {
         let mut word = finished(w, raw);
         // Bash removes the tabs before the evaluation of expansions, but dash removes the tabs after the expansions.
         if tabs && !word.parts.is_empty() && raw.contains("\n\t") && raw.contains("<<") {
-            return self.guard("a here-document in one whose tabs don't count: write the outer one with `<<`");
+            return self.guard(
+                "a here-document with `<<-` contains another here-document: write `<<` for the outer here-document",
+            );
         }
         if tabs {
             word.text = without_tabs(&word.text);
@@ -339,7 +344,7 @@ impl Parser<'_> {
 }
 
 /// Reason for an expansion with `@P`. The expansion runs commands in the value of a variable.
-const PROMPT: &str = "`${...@P}` runs what is in the variable: leave `@P` out";
+const PROMPT: &str = "`${...@P}` runs the commands in the variable: leave `@P` out";
 
 fn without_tabs(text: &str) -> String {
     text.split_inclusive('\n').map(|line| line.trim_start_matches('\t')).collect()

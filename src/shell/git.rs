@@ -17,13 +17,13 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         for value in options.values(&["config-env", "exec-path"]) {
             self.finding.unknown(
                 value,
-                "git takes programs to run from another place: set them with `git -c name=value`",
+                "with this option, git runs programs that the script does not name: use `git -c name=value` instead",
                 self.inside,
             );
         }
         let Some((command, arguments)) = options.rest.split_first() else { return Ok(()) };
         let Some(command) = command.exactly() else {
-            self.unknown(command, "the command of git is not written out: write the command after `git`");
+            self.unknown(command, "the command after `git` is not literal text: write the command itself");
             return Ok(());
         };
         let literal: Vec<&str> = arguments.iter().map(|word| word.exactly().unwrap_or_default()).collect();
@@ -32,7 +32,10 @@ impl<'a> WrapperCall<'_, '_, 'a> {
             self.unknown(&arguments[at], "git runs a program that the address names: use a path, https or ssh");
         }
         if let Some(at) = strategy(command, &literal) {
-            self.unknown(&arguments[at], "a strategy is a program that git runs: use one of git's own, `ort` for one");
+            self.unknown(
+                &arguments[at],
+                "git runs this strategy as a program: use a built-in strategy, for example `ort`",
+            );
         }
         match (command, literal.first().copied()) {
             ("bisect", Some("run")) => self.finding.resolve(&arguments[1..], self.inside)?,
@@ -45,7 +48,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
                 self.finding.text(&words, TextReader::Sh, self.inside)?;
             }
             ("remote-ext" | "remote-fd" | "shell" | "for-each-repo" | "hook" | "p4", _) => {
-                self.unknown(self.name, "a git command that runs other commands: run those commands separately");
+                self.unknown(self.name, "this git command runs other commands: run these commands separately");
             }
             ("filter-branch", _) => self
                 .unknown(self.name, "`git filter-branch` runs filters: use `git rebase`, or edit the files and commit"),
@@ -142,7 +145,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
             Does::Runs | Does::Glued => self.finding.text_and_more(&value, TextReader::Sh, self.inside),
             Does::Sets => self.git_setting(&value),
             Does::Unknown => {
-                self.unknown(&value, "an option of git that may name a program: leave it out");
+                self.unknown(&value, "this option of git may name a program: leave the option out");
                 Ok(())
             }
         }
@@ -179,7 +182,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
                     let mut words = value.split_ascii_whitespace();
                     let harmless = words.next().is_some_and(|first| RUNS_NOTHING.contains(&first));
                     if !harmless || !word.exact {
-                        self.unknown(word, "an alias of git that is not read here: call the command itself");
+                        self.unknown(word, "this git alias may run another program: call the command itself");
                     }
                     Ok(())
                 }
@@ -201,7 +204,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
             return Ok(());
         }
         if matches!(last, "hookspath" | "path" | "templatedir" | "template" | "attributesfile" | "vcs") {
-            self.unknown(word, "git takes programs to run from this place: leave the setting out");
+            self.unknown(word, "with this setting, git runs programs from another directory: leave the setting out");
             return Ok(());
         }
         match value.strip_prefix('!').unwrap_or(value) {

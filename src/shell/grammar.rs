@@ -36,8 +36,8 @@ impl Parser<'_> {
         self.list(list, ListEnd::End)?;
         match self.peek() {
             None if self.pending.is_empty() => Ok(()),
-            None => self.guard("a here-document has no body: give it one, with its end"),
-            Some(_) => self.syntax("`)` has no opening bracket: take it away"),
+            None => self.guard("a here-document has no body: add the body and the delimiter"),
+            Some(_) => self.syntax("`)` has no opening bracket: remove `)`"),
         }
     }
 
@@ -68,7 +68,7 @@ impl Parser<'_> {
                     if until == ListEnd::Clause {
                         return Ok(());
                     }
-                    return self.syntax("`;;` outside of `case`: take one away");
+                    return self.syntax("`;;` is allowed only in `case`: write `;`");
                 }
                 Some(b';') => self.pos += 1,
                 Some(b'&') => {
@@ -78,7 +78,11 @@ impl Parser<'_> {
                 None | Some(b'\n' | b')') => {}
                 // A reserved word may directly follow a compound command, for example in `if (a) then` or `{ (a) }`.
                 Some(_) if self.keyword()?.is_some() && ends_itself(list) => {}
-                Some(_) => return self.syntax("a command can't go on like this: put an operator between the two"),
+                Some(_) => {
+                    return self.syntax(
+                        "the command can't continue with this text: put an operator such as `;` before the text",
+                    );
+                }
             }
             first &= matches!(&list[from..], [item] if item.certain && matches!(item.nodes[..], [ShellNode::Function { .. }]));
         }
@@ -158,10 +162,10 @@ impl Parser<'_> {
         if known.is_some() {
             let next = self.peek();
             if matches!(next, Some(b'<' | b'>')) && self.peek_second() == Some(b'(') {
-                return self.guard("a reserved word goes on with `<(`: put a blank between");
+                return self.guard("`<(` directly after a reserved word is ambiguous: put a space before `<(`");
             }
             if known == Some("!") && next == Some(b'(') {
-                return self.guard("`!(` is a pattern for some shells: put a blank between");
+                return self.guard("`!(` is a pattern for some shells: put a space after `!`");
             }
         }
         self.pos = start;
@@ -285,7 +289,7 @@ impl Parser<'_> {
             "while" | "until" => {
                 let mut lists = vec![CommandList::new()];
                 self.list(&mut lists[0], ListEnd::Words(&["do"]))?;
-                self.expect("do", "a loop has no `do`: write it")?;
+                self.expect("do", "a loop has no `do`: add `do`")?;
                 lists.push(self.block("done")?);
                 self.compound(CompoundCommand { lists, ..CompoundCommand::default() })
             }
@@ -299,13 +303,13 @@ impl Parser<'_> {
                 if self.take(b'(') {
                     self.blanks();
                     if !self.take(b')') {
-                        return self.syntax("`()` is expected behind a function's name");
+                        return self.syntax("`()` is missing after the name of the function: add `()`");
                     }
                 }
                 self.function(name)
             }
             "coproc" => self.coproc(),
-            _ => self.syntax("a reserved word is at the beginning of a command: write the command, or quote the word"),
+            _ => self.syntax("a command begins with a reserved word: write the command, or quote the word"),
         }
     }
 
@@ -324,12 +328,12 @@ impl Parser<'_> {
                 Some(b'(') => {
                     let name = simple.words.len() == 1 && simple.assigns.is_empty() && simple.redirects.is_empty();
                     if !name {
-                        return self.syntax("`(` in the middle of a command: quote it");
+                        return self.syntax("`(` is in the middle of a command: quote `(`");
                     }
                     self.pos += 1;
                     self.blanks();
                     if !self.take(b')') {
-                        return self.syntax("`(` behind a command's name: quote it");
+                        return self.syntax("`(` follows the name of a command: quote `(`");
                     }
                     let name = simple.words.remove(0);
                     return self.function(name);
@@ -339,7 +343,7 @@ impl Parser<'_> {
                     // follow the word, so bash then parses the word as a reserved word.
                     let bare = simple.words.is_empty() && simple.assigns.is_empty();
                     if bare && !simple.redirects.is_empty() && self.keyword()?.is_some() {
-                        return self.guard("a reserved word as a command's name: quote it");
+                        return self.guard("the name of a command is a reserved word: quote the word");
                     }
                     let word =
                         self.word(if simple.words.is_empty() { WordPosition::First } else { WordPosition::Argument })?;
@@ -352,7 +356,7 @@ impl Parser<'_> {
             }
         }
         if self.pos == start {
-            return self.syntax("a command is missing here: write it, or take the operator away");
+            return self.syntax("a command is missing here: write the command, or remove the operator");
         }
         Ok(ShellNode::Simple(simple))
     }

@@ -40,7 +40,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
             }
             split.extend(options.rest.iter().cloned());
             if depth > 8 {
-                self.unknown(self.name, "`env -S` in `env -S`: use one");
+                self.unknown(self.name, "`env -S` contains another `env -S`: use only one");
                 return Ok(());
             }
             return self.env_with(&split, depth + 1);
@@ -83,7 +83,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         });
         let mut words: Vec<Word> = match &mark {
             Some(mark) if mark.contains(HOLE) || mark.is_empty() => {
-                self.unknown(self.name, "the replacement mark of `xargs` is not written out: write `-I{}`");
+                self.unknown(self.name, "the replacement mark of `xargs` is not literal text: write `-I{}`");
                 return Ok(());
             }
             Some(mark) => options.rest.iter().map(|word| word.replaced(mark)).collect(),
@@ -139,7 +139,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
             });
             let Some(end) = end else {
                 if command.iter().any(|word| !word.exact) {
-                    self.unknown(word, "an action of `find` whose end is not written out: end it with `\\;` or `{} +`");
+                    self.unknown(word, "the end of the `find` action is not literal text: write `\\;` or `{} +`");
                 }
                 let replaced: Vec<Word> = command.iter().map(|word| word.replaced("{}")).collect();
                 self.finding.resolve(&replaced, self.inside)?;
@@ -217,7 +217,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
             None if value.exact => {}
             _ => self.unknown(
                 value,
-                "the name of the ssh option is not written out: write `-o Name=` with only the value in a variable",
+                "the name of the ssh option is not literal text: write `-o Name=`, with only the value in a variable",
             ),
         }
         Ok(())
@@ -284,7 +284,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         // except `$`.
         let shell = options.has(&["s", "i", "shell", "login"]);
         if let Some(word) = options.rest.iter().find(|word| shell && word.text.contains('$')) {
-            self.unknown(word, "the other user's shell expands this again: leave `-s` and `-i` out");
+            self.unknown(word, "the shell of the other user expands this text again: leave `-s` and `-i` out");
         }
         self.assignments(options.rest)
     }
@@ -336,10 +336,13 @@ impl<'a> WrapperCall<'_, '_, 'a> {
     pub(super) fn parallel(&mut self) -> Done {
         let Some(options) = self.options(&PARALLEL) else { return Ok(()) };
         if options.has(&["I", "i", "replace"]) {
-            self.unknown(self.name, "the replacement mark of `parallel` is not read here: use `{}`, or `xargs`");
+            self.unknown(self.name, "this replacement mark of `parallel` is not supported: use `{}`, or `xargs`");
         }
         if self.arguments.iter().any(|word| word.exactly() == Some("--")) {
-            self.unknown(self.name, "another `parallel` runs each word behind `--`: leave it out, or use `xargs`");
+            self.unknown(
+                self.name,
+                "another program named `parallel` runs each word after `--`: leave `--` out, or use `xargs`",
+            );
         }
         let separator = |word: &Word| word.exactly().is_some_and(|text| text.starts_with(":::"));
         let end = options.rest.iter().position(separator).unwrap_or(options.rest.len());
@@ -386,7 +389,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
             if value.known().is_empty() || value.known().starts_with("Exec") || value.known().starts_with("Env") {
                 self.finding.unknown(
                     value,
-                    "a property of a unit that may run a command: run it as a command of its own",
+                    "this property of a unit may run a command: write the command separately",
                     self.inside,
                 );
             }
@@ -404,7 +407,11 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         }
         for value in options.values(&["o", "output"]) {
             if value.known().is_empty() || value.known().starts_with(['|', '!']) {
-                self.finding.unknown(value, "strace may write to a command: write the file's name out", self.inside);
+                self.finding.unknown(
+                    value,
+                    "strace may start a command for its output: write a literal file name",
+                    self.inside,
+                );
             }
         }
         self.finding.resolve(options.rest, self.inside)

@@ -188,7 +188,7 @@ fn following<'w>(option: &'w Word, next: Option<&'w Word>) -> Result<Word, Unrea
     match next {
         Some(next) if next.one => Ok(next.clone()),
         Some(next) => Err((next, SEVERAL_WORDS)),
-        None => Err((option, "is an option without its value")),
+        None => Err((option, "this option has no value: add the value")),
     }
 }
 

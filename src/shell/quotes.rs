@@ -8,7 +8,7 @@ impl Parser<'_> {
     pub(super) fn single(&mut self, w: &mut WordBuilder) -> Read<()> {
         let start = self.pos + 1;
         let Some(length) = self.text.as_bytes()[start..].iter().position(|byte| *byte == b'\'') else {
-            return self.syntax("a single quote is not closed: close it");
+            return self.syntax("a single quote is not closed: add the closing quote");
         };
         w.word.text.push_str(&self.text[start..start + length]);
         self.pos = start + length + 1;
@@ -22,7 +22,7 @@ impl Parser<'_> {
                 if quote == QuoteKind::Body {
                     return Ok(());
                 }
-                return self.syntax("a double quote is not closed: close it");
+                return self.syntax("a double quote is not closed: add the closing quote");
             };
             match byte {
                 b'"' if quote == QuoteKind::Double => {
@@ -39,7 +39,7 @@ impl Parser<'_> {
                         self.literal(w, 1);
                     }
                     Some(_) => self.literal(w, 1),
-                    None => return self.guard("the script ends with a backslash: take it away"),
+                    None => return self.guard("the script ends with a backslash: remove the backslash"),
                 },
                 b'$' => self.dollar(w, quote)?,
                 b'`' => self.backtick(w, quote)?,
@@ -61,7 +61,7 @@ impl Parser<'_> {
     /// Reads the character after a backslash.
     pub(super) fn character(&mut self, w: &mut WordBuilder) -> Read<()> {
         let Some(character) = self.text[self.pos..].chars().next() else {
-            return self.guard("the script ends with a backslash: take it away");
+            return self.guard("the script ends with a backslash: remove the backslash");
         };
         w.word.text.push(character);
         w.word.quoted = true;
@@ -75,7 +75,7 @@ impl Parser<'_> {
         let bytes = self.text.as_bytes();
         loop {
             let Some(byte) = bytes.get(self.pos) else {
-                return self.syntax("a single quote is not closed: close it");
+                return self.syntax("a single quote is not closed: add the closing quote");
             };
             self.pos += 1;
             if *byte == b'\'' {
@@ -90,7 +90,7 @@ impl Parser<'_> {
                 continue;
             }
             let Some(escape) = bytes.get(self.pos).copied() else {
-                return self.syntax("a single quote is not closed: close it");
+                return self.syntax("a single quote is not closed: add the closing quote");
             };
             self.pos += 1;
             let simple = match escape {
@@ -110,7 +110,10 @@ impl Parser<'_> {
                     self.pos -= 1;
                     self.number(w, 8, 3)
                 }
-                b'c' => return self.guard("`\\c` in `$'...'`: write the character by its number"),
+                b'c' => {
+                    return self
+                        .guard("`$'...'` contains `\\c`: write the number of the character, for example `\\x07`");
+                }
                 _ => {
                     self.pos -= 1;
                     w.word.text.push('\\');
@@ -122,7 +125,7 @@ impl Parser<'_> {
             }
             if !matches!(escape, b'x' | b'u' | b'U' | b'0'..=b'7') && simple == 0 {
                 let Some(character) = self.text[self.pos..].chars().next() else {
-                    return self.syntax("a single quote is not closed: close it");
+                    return self.syntax("a single quote is not closed: add the closing quote");
                 };
                 w.word.text.push(character);
                 self.pos += character.len_utf8();

@@ -36,7 +36,7 @@ impl Parser<'_> {
                     && self.bash()
                 {
                     if self.peek_second() == Some(b'(') {
-                        return self.guard("`<(` behind a bracket: put a blank between");
+                        return self.guard("`<(` directly after `}` is ambiguous: put a space before `<(`");
                     }
                     self.evaluates |= name.contains('[');
                     sets.push(Word { name: Some(name.len()), ..Word::literal(name, at) });
@@ -93,13 +93,13 @@ impl Parser<'_> {
             self.pos += 1;
         }
         if self.peek() == Some(b'#') {
-            return self.guard("`#` behind a redirection: quote it");
+            return self.guard("`#` follows a redirection: quote `#`");
         }
         let target = self.word(WordPosition::Argument)?;
         let mut body = None;
         if matches!(operator, "<<" | "<<-") {
             if !target.exact || !target.parts.is_empty() || target.source().contains(['$', '`', '\n']) {
-                return self.guard("a here-document whose delimiter is no plain word: write a plain one");
+                return self.guard("the delimiter of a here-document is not a plain word: write a plain word");
             }
             body = Some(self.bodies.len());
             self.pending.push(PendingHereDocument {
@@ -122,28 +122,30 @@ impl Parser<'_> {
         let mut goes_on = false;
         loop {
             if self.pos >= self.text.len() {
-                return self.guard("a here-document has no end: write its delimiter on a line of its own");
+                return self.guard("a here-document has no end: write its delimiter on a separate line");
             }
             let rest = &self.text[self.pos..];
             let line = rest.split_once('\n').map_or(rest, |(line, _)| line);
             let stripped = if pending.tabs { line.trim_start_matches('\t') } else { line };
             if stripped == pending.delimiter {
                 if goes_on {
-                    return self.guard("a here-document ends behind a backslash: take the backslash away");
+                    return self.guard("the last line of a here-document ends with a backslash: remove the backslash");
                 }
                 break;
             }
             if self.substitutions > 0
                 && stripped.strip_prefix(pending.delimiter.as_str()).is_some_and(|rest| rest.contains(')'))
             {
-                return self
-                    .guard("a here-document ends on the line of a bracket: give its delimiter a line of its own");
+                return self.guard(
+                    "the delimiter of a here-document is on the line of a bracket: put the delimiter on a separate \
+                     line",
+                );
             }
             goes_on = !pending.quoted && line.bytes().rev().take_while(|byte| *byte == b'\\').count() % 2 == 1;
             if goes_on {
                 let begun = stripped.strip_suffix('\\').unwrap_or(stripped);
                 if pending.delimiter.starts_with(begun) {
-                    return self.guard("a here-document's line goes on by a backslash: take the backslash away");
+                    return self.guard("a line of a here-document ends with a backslash: remove the backslash");
                 }
             }
             self.pos = (self.pos + line.len() + 1).min(self.text.len());

@@ -36,7 +36,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
     pub(super) fn source(&mut self) -> Done {
         self.unknown(
             self.arguments.first().unwrap_or(self.name),
-            "the commands of another file run: put these commands into this script",
+            "this command runs the commands of another file: put these commands into this script",
         );
         self.finding.undefines(None);
         Ok(())
@@ -74,7 +74,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
                 continue;
             }
             let Some((_, value)) = word.exactly().and_then(|text| text.split_once('=')) else {
-                self.unknown(word, "an alias is not written out: define a function");
+                self.unknown(word, "an alias is not literal text: define a function instead");
                 self.finding.undefines(None);
                 continue;
             };
@@ -94,7 +94,10 @@ impl<'a> WrapperCall<'_, '_, 'a> {
                 && !RESERVED.contains(&first)
                 && !matches!(first, "" | "in");
             if !simple {
-                self.unknown(word, "an alias that is more than a command and its arguments: define a function");
+                self.unknown(
+                    word,
+                    "an alias contains more than a command and its arguments: define a function instead",
+                );
             }
             let value = Word { raw: word.raw.clone(), ..Word::literal(value, word.at) };
             let context = self.shell_context(true);
@@ -153,7 +156,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
             if !whole && word.known().contains('=') {
                 self.finding.unknown(
                     word,
-                    "may become several words, which set other variables: put it in double quotes",
+                    "this word may become several words, which set other variables: put the word in double quotes",
                     context,
                 );
             }
@@ -210,7 +213,8 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         if array {
             self.finding.unknown(
                 word,
-                "a value that is read as elements of an array is not written out: write `name=(...)` without `declare`",
+                "the shell reads this value as elements of an array, but the value is not literal text: write \
+                 `name=(...)` without `declare`",
                 context,
             );
         } else {
@@ -325,7 +329,8 @@ impl<'a> WrapperCall<'_, '_, 'a> {
                 if !first.one && !first.glob {
                     self.finding.unknown(
                         first,
-                        "may become an option that sets a variable: write the format first, `printf '%s' ...`",
+                        "this word may become an option that sets a variable: write the format first, `printf '%s' \
+                         ...`",
                         self.outside,
                     );
                 }
@@ -374,7 +379,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
                 None if !functions && "PATH".starts_with(word.known()) => {
                     self.unknown(
                         word,
-                        "the name of the unset variable is not written out and may be PATH: write the name",
+                        "the name after `unset` is not literal text and may be PATH: write the name itself",
                     );
                 }
                 _ => {}
@@ -419,7 +424,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
             for name in options.rest {
                 self.finding.unknown(
                     name,
-                    "runs another program under this name: call that program by its path",
+                    "`hash` can make this name run another program: call that program by its path",
                     self.inside,
                 );
             }
@@ -431,7 +436,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         self.finding.renames();
         for word in self.arguments {
             if word.exactly().is_none_or(|text| text.starts_with('-') && text.contains('f')) {
-                self.unknown(word, "loads code into the shell: leave it out");
+                self.unknown(word, "this option loads code into the shell: leave the option out");
             }
         }
         Ok(())
@@ -442,7 +447,10 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         match self.arguments.iter().position(runs) {
             Some(at) if self.arguments[at].exact => self.resolve(&self.arguments[at + 1..], 0, true),
             Some(at) => {
-                self.unknown(&self.arguments[at], "may become an option that runs a command: write the option out");
+                self.unknown(
+                    &self.arguments[at],
+                    "this word may become an option that runs a command: write a literal option",
+                );
                 Ok(())
             }
             None => Ok(()),

@@ -14,12 +14,20 @@ impl<'a> WrapperCall<'_, '_, 'a> {
                 let before = self.finding.count();
                 self.finding.text(&[body], reader, self.inside)?;
                 if body.text.trim_end_matches('\n').contains('\n') && !self.read_as_a_whole(body, reader, before) {
-                    self.unknown(self.name, "a command may read a part of the script on standard input: use `-c '...'`, or give the command `</dev/null`");
+                    self.unknown(
+                        self.name,
+                        "a command may read a part of the script from standard input: use `-c '...'`, or give the \
+                         command `</dev/null`",
+                    );
                 }
                 Ok(())
             }
             None => {
-                self.unknown(self.name, "a shell runs its standard input, which is not in the script: write the commands after `-c`, or in a here-document");
+                self.unknown(
+                    self.name,
+                    "a shell runs commands from its standard input, which are not in the script: write the commands \
+                     after `-c`, or in a here-document",
+                );
                 Ok(())
             }
         }
@@ -130,7 +138,11 @@ impl<'a> WrapperCall<'_, '_, 'a> {
                 }
             }
         } else if let Some(file) = rest.first().filter(|_| !input) {
-            self.unknown(file, "a shell runs a file that is not in the script: put its commands into this script, or make it a program and call it by its path");
+            self.unknown(
+                file,
+                "a shell runs a file that is not in the script: put its commands into this script, or make the file \
+                 executable and call it by its path",
+            );
             return Ok(());
         }
         if !command || input {

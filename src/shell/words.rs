@@ -95,7 +95,8 @@ impl Parser<'_> {
             return self.syntax("a word is missing here: complete the command");
         }
         if !self.pending.is_empty() && raw.contains('\n') {
-            return self.guard("a word goes on in the next line behind `<<`: give the here-document a line of its own");
+            return self
+                .guard("a word continues on the next line after `<<`: put the here-document on a separate line");
         }
         Ok(finished(w, raw))
     }
@@ -118,7 +119,7 @@ impl Parser<'_> {
                         self.parentheses(w)?;
                     } else if extended && kind == WordPosition::First {
                         if w.word.text.len() > 1 || w.word.text != "!" {
-                            return self.guard("`(` behind a pattern character in a command's name: quote it");
+                            return self.guard("`(` follows a pattern character in the name of a command: quote `(`");
                         }
                         return Ok(());
                     } else if extended
@@ -288,7 +289,7 @@ impl Parser<'_> {
                     }
                 }
                 b' ' | b'\t' | b'\n' | b';' | b'&' | b'|' | b'(' | b')' | b'<' | b'>' => {
-                    return self.guard("an index with blanks or operators: use a variable for it");
+                    return self.guard("an index contains spaces or operators: use a variable for the index");
                 }
                 b'\\' => {
                     self.pos += 1;
@@ -359,7 +360,7 @@ impl Parser<'_> {
 }
 
 /// Reason for an array index with an unknown part.
-pub(super) const INDEX: &str = "an index that is not written out may run a command: check it with `case`, then write `name=(...)` or use several variables";
+pub(super) const INDEX: &str = "an index that is not literal text may run a command: check the index with `case`, then write `name=(...)` or use several variables";
 
 pub(super) fn finished(mut w: WordBuilder, raw: &str) -> Word {
     let holes = w.word.text.contains(HOLE);

@@ -119,7 +119,7 @@ pub(super) fn run(
         "enable" => call.enable(),
         "jobs" => call.jobs(),
         "fc" => {
-            call.unknown(name, "runs commands of the history: write the command");
+            call.unknown(name, "`fc` runs commands of the history: write the command itself");
             Ok(())
         }
         "bind" | "complete" | "compgen" => call.complete(),

@@ -98,10 +98,9 @@ impl Ledger {
             return Err(StoreFault::Unusable { message });
         }
         let writer = Writer::new(store, shared, config, head, edge);
-        std::thread::Builder::new()
-            .name("store-writer".to_owned())
-            .spawn(move || writer.work(outbox))
-            .map_err(|error| StoreFault::Unusable { message: format!("can't start the store's writer: {error}") })?;
+        std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || writer.work(outbox)).map_err(
+            |error| StoreFault::Unusable { message: format!("can't start the writer thread of the store: {error}") },
+        )?;
         Ok(ledger)
     }
 
@@ -135,7 +134,7 @@ impl Ledger {
         match note {
             Some(note) if ledger.root_at(note.size)? != Some(note.root) => Err(StoreFault::Unusable {
                 message: format!(
-                    "the log does not match the checkpoint of {} entries in the file beside the store",
+                    "the log does not match the checkpoint of {} entries that is stored next to the database",
                     note.size
                 ),
             }),

@@ -110,8 +110,8 @@ impl SqliteStore {
         let lost = prune::nonces_without_rows(&self.connection)?;
         if let Some(nonce) = lost.first() {
             let message = format!(
-                "{} spent nonces in {} have no row although they have not expired (for example {nonce}), so their \
-                 authorizations could run again; the store is not opened; see `countersign store check`, then run \
+                "{} spent nonces in {} have no row, although these nonces have not expired (for example {nonce}), so \
+                 their authorizations could run again. The store stays closed: run `countersign store check`, then \
                  `countersign store restore BACKUP`",
                 lost.len(),
                 path.display()

@@ -121,12 +121,14 @@ impl From<StoreFault> for WriteStop {
 impl fmt::Display for WriteStop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Moved => f.write_str("another seal is now in force; make this seal again after that seal"),
+            Self::Moved => {
+                f.write_str("another seal is now in force; make this seal again, so that it follows the seal in force")
+            }
             Self::NoSeal => f.write_str("the log has no seal; seal a registry first"),
             Self::ClockAhead { seconds } => write!(
                 f,
-                "the clock leapt {seconds} s ahead while the service ran, so the service dates no entry; correct the \
-                 clock, or restart the service if the clock is right now"
+                "the clock jumped {seconds} s ahead while the service ran, so the service writes no log entry; correct \
+                 the clock, or restart the service if the clock is right now"
             ),
             Self::BackDated { last } => write!(f, "the last log entry is dated {last}; use that time or a later time"),
             Self::Token(name) => write!(
@@ -134,7 +136,7 @@ impl fmt::Display for WriteStop {
                 "the token {name} cannot be added because the name is taken, or cannot be revoked because the token \
                  does not exist"
             ),
-            Self::TooLarge { bytes } => write!(f, "{bytes} bytes do not fit into a log entry"),
+            Self::TooLarge { bytes } => write!(f, "the entry has {bytes} bytes, which is too large for the log"),
             Self::TooManyAhead { most, of_approver, wait_s } => {
                 let whose = if *of_approver { "from you " } else { "" };
                 write!(

@@ -149,7 +149,9 @@ impl fmt::Display for AdvanceStop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unknown => f.write_str("the proposal does not exist"),
-            Self::WrongState(status) => write!(f, "the proposal is {status}, and a status only moves forward"),
+            Self::WrongState(status) => {
+                write!(f, "the proposal is {status}, and a proposal can't return to an earlier status")
+            }
             Self::Fault(fault) => fault.fmt(f),
         }
     }

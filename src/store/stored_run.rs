@@ -142,25 +142,35 @@ impl From<StoreFault> for ConsumeStop {
 impl fmt::Display for ConsumeStop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Moved => f.write_str("the seal or the state changed after the verification; verify again"),
+            Self::Moved => f.write_str(
+                "the seal or the state of the boundary changed after the verification; send the request again",
+            ),
             Self::NoSeal => f.write_str("the log has no seal; seal a registry first"),
             Self::BadWindow => f.write_str("issued_at, not_before and expires_at are not in this order"),
-            Self::WindowTooLong { most_s } => write!(f, "the window is too long; at most {most_s} seconds are allowed"),
+            Self::WindowTooLong { most_s } => {
+                write!(f, "the window of the authorization is too long; at most {most_s} seconds are allowed")
+            }
             Self::NotYetValid { at, from } => {
                 write!(f, "the window has not begun at {at}; the window begins at {from}")
             }
             Self::Expired { at, expires_at } => {
-                write!(f, "the authorization expired at {expires_at}, and the time is {at}; propose it again")
+                write!(f, "the authorization expired at {expires_at}, and the time now is {at}; propose the run again")
             }
-            Self::SignerOutside { at } => write!(f, "a signer is not valid at {at}; count the signatures again"),
+            Self::SignerOutside { at } => {
+                write!(f, "a signer is no longer an approver at {at}; send the request again")
+            }
             Self::Denied => f.write_str("an approver denied this authorization; make a new proposal"),
             Self::WrongState(status) => write!(f, "the proposal is {status}, so the proposal cannot run"),
             Self::OtherAuthorization => {
                 f.write_str("another authorization has the id of this proposal; make a proposal with a new id")
             }
             Self::ClockAhead { seconds } => WriteStop::ClockAhead { seconds: *seconds }.fmt(f),
-            Self::ExclusiveBusy { holder } => write!(f, "{holder} has the exclusive lock; wait until that run ends"),
-            Self::Replayed(spent) => write!(f, "the nonce was spent by {}; see its receipt", spent.proposal),
+            Self::ExclusiveBusy { holder } => {
+                write!(f, "the run {holder} has the same exclusive name; wait until that run ends")
+            }
+            Self::Replayed(spent) => {
+                write!(f, "{} has already spent the nonce; see the receipt of that run", spent.proposal)
+            }
             Self::Fault(fault) => fault.fmt(f),
         }
     }

@@ -222,7 +222,8 @@ impl Writer {
         self.store.append(before.size, &self.leaves, &self.tiles)?;
         self.tiles.clear();
         if let Some(size) = self.store.put_checkpoints(notes)? {
-            let message = format!("the log already has another root hash at size {size}, so the log would fork");
+            let message =
+                format!("the log already has another root hash at size {size}, so this batch would fork the log");
             return Err(StoreFault::broken("keeping checkpoints", message));
         }
         let state = |head: &StoreHead| (head.boundary, head.seal, head.version, head.mark);

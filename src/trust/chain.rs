@@ -282,7 +282,8 @@ pub fn payload_of(envelope: &Envelope, base64: Base64) -> Result<Vec<u8>, Malfor
     if base64 == Base64::Strict && !envelope.signatures.is_sorted_by(|one, next| one.keyid < next.keyid) {
         return Err(Malformed::at(
             "/signatures",
-            "out of order or listed twice: sort the signatures by keyid, each key once",
+            "the signatures are out of order, or a key signed twice: sort the signatures by keyid, and list each key \
+             once",
         ));
     }
     base64.decode("/payload", &envelope.payload)

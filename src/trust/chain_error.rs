@@ -94,7 +94,7 @@ pub enum ChainError {
 impl fmt::Display for ChainError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Count { found } => write!(f, "{found} versions of the roster, expected 1 to {MAX_VERSIONS}"),
+            Self::Count { found } => write!(f, "found {found} versions of the roster, expected 1 to {MAX_VERSIONS}"),
             Self::Malformed { version, error } => write!(f, "version {version} of the roster: {error}"),
             Self::Roster { version, error } => write!(f, "version {version} of the roster: {error}"),
             Self::OutOfOrder { expected, found } => {
@@ -104,7 +104,8 @@ impl fmt::Display for ChainError {
                 write!(f, "version {version} of the roster does not follow the version before it")
             }
             Self::FirstIsSigned => f.write_str(
-                "version 1 of a roster has no signatures, because readers pin its digest; remove the signatures",
+                "version 1 of a roster must have no signatures, because verifiers pin its digest: remove the \
+                 signatures",
             ),
             Self::NotTrusted { trusted, first } => {
                 write!(
@@ -126,11 +127,13 @@ impl fmt::Display for ChainError {
             }
             Self::TooFewSignatures { version, of, found, required } => write!(
                 f,
-                "version {version} of the roster is signed by {found} approvers of version {of}, whose threshold is {required}"
+                "{found} approvers of version {of} of the roster signed version {version}, but the threshold of \
+                 version {of} is {required}"
             ),
             Self::KeyReturned { version, gone_after, holder } => write!(
                 f,
-                "version {version} of the roster gives {holder} a key that was removed after version {gone_after}; a removed key never returns, so use a new key"
+                "version {version} of the roster gives {holder} a key that was removed after version {gone_after}; a \
+                 removed key can't return, so use a new key"
             ),
         }
     }

@@ -205,7 +205,8 @@ impl fmt::Display for SignerError {
             Self::Io { action, path, error } => write!(f, "could not {action} {path:?}: {error}"),
             Self::Link { path } => write!(
                 f,
-                "{path:?} is a symbolic link, which is not followed for a private key; give the path of the file itself"
+                "the private key {path:?} is a symbolic link, but a private key must be a regular file; give the path \
+                 of the file itself"
             ),
             Self::NotAFile { path } => write!(f, "{path:?} is not a regular file; give the path of a key file"),
             Self::Owner { path, owner, expected } => write!(
@@ -224,7 +225,7 @@ impl fmt::Display for SignerError {
             Self::PrivateKey { path, error } => write!(f, "{path:?}: {error}"),
             Self::PublicKey { path, error } => write!(f, "{path:?}: {error}"),
             Self::Exists { path } => {
-                write!(f, "{path:?} exists and is not replaced; move it away or choose another name")
+                write!(f, "{path:?} already exists and is not replaced; move the file away or choose another name")
             }
             Self::NoSshKeygen(error) => {
                 write!(f, "could not start ssh-keygen: {error}; install the OpenSSH client, or use a PKCS#8 key file")
@@ -233,7 +234,8 @@ impl fmt::Display for SignerError {
             Self::Signature(error) => {
                 write!(
                     f,
-                    "ssh-keygen gave a signature that cannot be used: {error}; check that the key's files belong together"
+                    "ssh-keygen made an invalid signature: {error}; check that the private key and the public key \
+                     belong together"
                 )
             }
         }

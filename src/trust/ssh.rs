@@ -174,7 +174,7 @@ fn wait(child: &mut Child) -> String {
                 }
                 drop(child.kill());
                 drop(child.wait());
-                return format!("stopped after {} s without an answer", DEADLINE.as_secs());
+                return format!("ssh-keygen was stopped, because it did not finish within {} s", DEADLINE.as_secs());
             }
             Err(error) => {
                 drop(child.kill());

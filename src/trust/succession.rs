@@ -115,7 +115,7 @@ struct Counted<'a> {
 impl Counted<'_> {
     fn refuse(&self, next: &TrustedRoster) -> ChainError {
         let who = self.names.iter().flatten().next().map_or("somebody", |name| name.as_str());
-        let why = format!("{who} already signed with another key, so this signature adds nothing");
+        let why = format!("{who} already signed with another key, so this signature does not count");
         ChainError::Signature { version: next.version(), keyid: self.keyid, why }
     }
 }
@@ -132,11 +132,9 @@ fn count<'a>(
         let keyid = signature.keyid;
         let refuse = |why: String| ChainError::Signature { version: next.version(), keyid, why };
         let found = [before.approver_of(&keyid), next.approver_of(&keyid)];
-        let (_, key) = found
-            .iter()
-            .flatten()
-            .next()
-            .ok_or_else(|| refuse("not the key of an approver of this version or the one before".to_owned()))?;
+        let (_, key) = found.iter().flatten().next().ok_or_else(|| {
+            refuse("the key belongs to no approver of this version or of the version before".to_owned())
+        })?;
         if counted.iter().any(|known| known.keyid == keyid) {
             return Err(refuse("the signature is listed twice".to_owned()));
         }

@@ -332,7 +332,7 @@ fn check(roster: &Roster) -> Result<Index, Vec<RosterFault>> {
         {
             reader.fault(
                 format!("/approver/{at}/valid_before"),
-                "valid_before is not after valid_after, so the approver would never count; correct one of them"
+                "valid_before is not after valid_after, so the approver would never count; correct one of the two times"
                     .to_owned(),
             );
         }
@@ -359,7 +359,7 @@ fn check(roster: &Roster) -> Result<Index, Vec<RosterFault>> {
         if !is_vkey_of(&witness.vkey, &witness.name) {
             reader.fault(
                 format!("/witness/{at}/vkey"),
-                format!("expected the verifier key of {:?}: <name>+<8 hex>+<base64>", witness.name),
+                format!("expected the verifier key of {:?} in the form <name>+<8 hex digits>+<base64>", witness.name),
             );
         }
         if !(witness.url.starts_with("https://") || witness.url.starts_with("http://")) {

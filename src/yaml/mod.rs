@@ -127,10 +127,10 @@ impl Tree {
             _ => (0, false),
         };
         if anchor != 0 {
-            return Err(YamlFlaw::new(place, "anchors (&name) are not read: write the value out"));
+            return Err(YamlFlaw::new(place, "anchors (&name) are not supported: write the value itself"));
         }
         if tag {
-            return Err(YamlFlaw::new(place, "tags (!type) are not read: leave the tag out"));
+            return Err(YamlFlaw::new(place, "tags (!type) are not supported: remove the tag"));
         }
         match event {
             Event::DocumentStart(..) => {
@@ -144,7 +144,7 @@ impl Tree {
                 Ok(())
             }
             Event::Alias(..) | Event::UnresolvedAlias(..) => {
-                Err(YamlFlaw::new(place, "aliases (*name) are not read: write the value out"))
+                Err(YamlFlaw::new(place, "aliases (*name) are not supported: write the value itself"))
             }
             Event::Scalar(text, style, ..) => {
                 if self.awaits_key() {
@@ -162,7 +162,10 @@ impl Tree {
                     return Err(YamlFlaw::new(place, "a key must be text"));
                 }
                 if self.open.len() >= MAX_DEPTH {
-                    return Err(YamlFlaw::new(place, format!("nested deeper than {MAX_DEPTH}: flatten it")));
+                    return Err(YamlFlaw::new(
+                        place,
+                        format!("the values are nested deeper than {MAX_DEPTH} levels: reduce the nesting"),
+                    ));
                 }
                 self.open.push(match event {
                     Event::SequenceStart(..) => Open::List(place, Vec::new()),
@@ -193,10 +196,10 @@ impl Tree {
         let Some(Open::Map(_, entries, waiting)) = self.open.last_mut() else { return Ok(()) };
         if style == ScalarStyle::Plain {
             if text == "<<" {
-                return Err(YamlFlaw::new(place, "merge keys (<<) are not read: write the values out"));
+                return Err(YamlFlaw::new(place, "merge keys (<<) are not supported: write the values themselves"));
             }
             if !matches!(plain(text), Ok(YamlKind::Text(_))) {
-                return Err(YamlFlaw::new(place, format!("a key must be text: write {text:?} with its quotes")));
+                return Err(YamlFlaw::new(place, format!("a key must be text: write {text:?} in quotes")));
             }
         }
         if let Some((first, _)) = entries.iter().find(|(key, _)| key.name == text) {
@@ -238,11 +241,12 @@ fn plain(text: &str) -> Result<YamlKind, String> {
         || ["true", "false", "yes", "no", "on", "off"].iter().any(|word| text.eq_ignore_ascii_case(word))
     {
         return Err(format!(
-            "some YAML readers read {text:?} as text and others as another type: write it with quotes, or write true or false"
+            "some YAML parsers read {text:?} as text and others as another type: put the value in quotes, or write \
+             true or false"
         ));
     }
     if TIMESTAMP.is_match(text) {
-        return Err(format!("{text:?} could be a timestamp: write it with quotes"));
+        return Err(format!("{text:?} could be a timestamp: put the value in quotes"));
     }
     if INTEGER.is_match(text) {
         return text
@@ -250,10 +254,10 @@ fn plain(text: &str) -> Result<YamlKind, String> {
             .ok()
             .filter(|number| number.unsigned_abs() <= MAX_INTEGER)
             .map(YamlKind::Integer)
-            .ok_or_else(|| format!("{text} is beyond ±(2^53-1): write it with quotes, as text"));
+            .ok_or_else(|| format!("{text} is beyond ±(2^53-1): put the number in quotes, as text"));
     }
     if NUMBER_TO_SOME.is_match(text) {
-        return Err(format!("{text:?} is not a whole number in plain digits: write a fraction as text, with quotes"));
+        return Err(format!("{text:?} is not a whole number in plain digits: write a fraction as text, in quotes"));
     }
     Ok(YamlKind::Text(text.to_owned()))
 }
@@ -407,7 +411,7 @@ pub fn not_yet(what: &str) -> String {
 pub fn unknown(what: &str, name: &str, known: &[&str]) -> String {
     match nearest(name, known) {
         Some(near) => format!("unknown {what}: {name:?}; did you mean {near:?}?"),
-        None => format!("unknown {what}: {name:?}; it may be one of {}", known.join(", ")),
+        None => format!("unknown {what}: {name:?}; write one of {}", known.join(", ")),
     }
 }
 

@@ -281,7 +281,7 @@ fn a_checkpoint_of_size_zero_is_refused_for_comparison() {
     for (place, more) in [(copy.path(), &against[..]), (empty.path(), &[])] {
         let done = audit_log(&log, place, more).output().unwrap();
         let said = String::from_utf8_lossy(&done.stderr).into_owned();
-        assert!(done.status.code() == Some(1) && said.contains("of 0 entries"), "{said}");
+        assert!(done.status.code() == Some(1) && said.contains("has 0 entries"), "{said}");
     }
 }
 

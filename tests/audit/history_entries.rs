@@ -408,7 +408,7 @@ fn an_audit_repeats_each_decision_with_the_state_before_the_decision() {
             receipt["sandbox"]["level"] = json!("best-effort");
         }),
         ["sandbox"],
-        "required and not held"
+        "required but not enforced"
     );
     assert_eq!(decided(&|receipt| receipt["output"]["stdout"]["bytes"] = json!(4)), ["entry"], "contradicts itself");
     assert_eq!(decided(&|receipt| receipt["files"]["count"] = json!(4)), ["receipt-subjects"]);
@@ -530,7 +530,11 @@ fn a_chain_of_seals_with_a_gap_or_a_fork_or_a_repeated_seal_is_reported() {
     assert_eq!(sealed(&|seal| seal["boundary"]["id"] = json!(reference(b"other"))), ["seal-chain"]);
     assert_eq!(sealed(&|seal| seal["boundary"]["name"] = json!("other")), ["signature"], "a name without keys");
     assert_eq!(sealed(&|seal| seal["keys"] = json!([key(MALLORY).keyid()])), ["sealed-state"]);
-    assert_eq!(sealed(&|seal| seal["tokens"] = json!(reference(b"other"))), ["sealed-state"], "not beside the log");
+    assert_eq!(
+        sealed(&|seal| seal["tokens"] = json!(reference(b"other"))),
+        ["sealed-state"],
+        "not stored with the log"
+    );
     assert_eq!(sealed(&|seal| seal["registry_root"] = json!(reference(b"other"))), ["sealed-state"]);
     assert_eq!(sealed(&|seal| seal["roster"] = json!(reference(b"other"))), ["roster-chain"]);
     assert_eq!(sealed(&|seal| seal["policy"] = seal["builtins"].clone()), ["roster-chain", "sealed-state"]);
@@ -837,7 +841,7 @@ fn the_roster_chain_of_a_seal_must_be_present_and_end_with_its_roster() {
     for log in [usual(), second()] {
         let mut nothing = log.clone();
         nothing.reseal(50, |seal| seal["rosters"] = json!(reference(b"nothing")));
-        assert_eq!(found(&nothing), ["roster-chain"], "not beside the log");
+        assert_eq!(found(&nothing), ["roster-chain"], "not stored with the log");
         let mut garbage = log.clone();
         let name = put(&mut garbage, b"[]".to_vec());
         garbage.reseal(50, |seal| seal["rosters"] = json!(name));

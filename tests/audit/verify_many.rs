@@ -202,7 +202,11 @@ fn a_bundle_of_0_1_0_is_refused_with_its_version() {
     let [bundle, roster] = ["run.bundle.json", "roster.json"].map(|file| format!("{old}{file}"));
     let output = verify(&[&bundle, "--roster", &roster], None);
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
-    assert!(said(&output).contains("made by 0.1.0, before the formats were frozen"), "{}", said(&output));
+    assert!(
+        said(&output).contains("countersign 0.1.0 made this document, before the formats were frozen"),
+        "{}",
+        said(&output)
+    );
     // Whoever claims to be old is no better off, and a document of today that is broken is told as what it is.
     let broken = "refused/receipt-subject-with-blake3.json";
     let output = verify(&[&ROSTER[..], &[broken]].concat(), None);

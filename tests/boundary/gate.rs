@@ -158,7 +158,7 @@ fn gate_accepts_only_the_required_run_and_prints_one_line_for_each_reason() {
     assert!(why.contains(COMMIT) && why.contains("ffff"), "{why}");
     let fewer: Vec<_> = good[..good.len() - 2].to_vec();
     let line = at.shut(&at.bundle, &fewer, &["parameters"]);
-    assert!(detail(&line, "parameters").contains("count was 3, but no value is required"), "{line:#}");
+    assert!(detail(&line, "parameters").contains("count was 3, but you gave no value for count"), "{line:#}");
     at.shut(&at.bundle, &[&good[..], &["-p".to_owned(), "more=1".to_owned()]].concat(), &["parameters"]);
     // A value of a file has just its type.
     let params = at.world.path("expected.json");

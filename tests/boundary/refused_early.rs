@@ -23,7 +23,7 @@ fn an_impossible_quorum_is_reported_at_the_seal_and_refused_at_the_proposal() {
         let front = format!("approvals: {{required: 2, from: [finance]}}\n{SMALL}");
         setup.runbook("pay.md", runbook(&front, &[("go", ":")]));
     });
-    let why = "2 approvals of finance are needed, and at most 1 can come (frank)";
+    let why = "2 approvals of finance are needed, but at most 1 can approve (frank)";
     let told = format!("proposals of pay:go are refused, because nobody can get them approved: {why}");
     assert!(notes(&world).contains(&told), "{}", notes(&world));
     assert!(world.started["notes"].to_string().contains(&told), "serve says it");
@@ -44,7 +44,8 @@ fn a_new_token_whose_owners_are_needed_for_a_quorum_is_reported() {
     let made = make.output().unwrap();
     let token = String::from_utf8_lossy(&made.stdout).trim().to_owned();
     let said = String::from_utf8_lossy(&made.stderr).into_owned();
-    let why = "2 approvals of ops, security are needed, and at most 1 can come (carol); alice, bob, dora can't approve";
+    let why =
+        "2 approvals of ops, security are needed, but at most 1 can approve (carol); alice, bob, dora can't approve";
     assert!(made.status.success() && said.contains("proposals of each:go, two:go by crowd are refused"), "{said}");
     assert!(said.contains(why), "{said}");
     assert!(notes(&world).contains(why) && world.service_log().contains(why), "{}", world.service_log());

@@ -111,7 +111,7 @@ fn the_review_of_an_unchanged_script_shows_its_last_successful_run_and_the_numbe
     let review = said(&world.as_alice(&["review", id_of(&proposal)]).output().expect("it starts"));
     let review = review.replace("\n      +  ", " ");
     assert!(
-        review.contains("script, sandbox and programs unchanged since the last success (the boundary says: 20")
+        review.contains("script, sandbox and programs unchanged since the last successful run (the boundary says: 20")
             && review.contains("2 successes so far"),
         "{review}"
     );

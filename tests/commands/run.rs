@@ -117,7 +117,7 @@ fn each_answer_is_valid_for_its_stated_scope() {
     terminal.wait_for("a.md:7:1").answers("o").wait_for("one").answers("d");
     let (code, text) = terminal.end();
     assert_eq!(code, Some(126), "{text}");
-    assert!(text.contains("no list of the policy contains this item") && text.contains("you denied it"), "{text}");
+    assert!(text.contains("no list of the policy contains this item") && text.contains("you denied this"), "{text}");
     assert_eq!(person.receipts().len(), 1, "what was denied did not run");
 
     let mut terminal = person.at_terminal(&run);

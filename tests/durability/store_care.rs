@@ -92,12 +92,12 @@ fn store_check_finds_manual_changes() {
         ("UPDATE seal SET digest = zeroblob(32) WHERE idx = 1", "is not the seal"),
         ("DELETE FROM blob WHERE rowid = 2", "is missing"),
         ("UPDATE blob SET data = x'7b7d' WHERE rowid = 1", "do not match its name"),
-        ("DELETE FROM denial", "is denied and could run"),
+        ("DELETE FROM denial", "could run although the authorization is denied"),
         ("DELETE FROM proposal WHERE status = 1", "no row of a proposal names this consumption"),
         ("UPDATE proposal SET status = 1 WHERE status = 4", "finished without a consumption"),
-        ("UPDATE proposal SET digest = zeroblob(32) WHERE status = 1", "has another authorization"),
+        ("UPDATE proposal SET digest = zeroblob(32) WHERE status = 1", "differs from the consumption in the log"),
         ("UPDATE proposal SET receipt = receipt - 1 WHERE status = 1", "receipt"),
-        ("UPDATE proposal SET status = 0, receipt = NULL WHERE status = 1", "the row that recovery needs is missing"),
+        ("UPDATE proposal SET status = 0, receipt = NULL WHERE status = 1", "which recovery needs, is missing"),
         ("DELETE FROM payload", "the payload that approvers sign is missing"),
         ("UPDATE payload SET data = x'00'", "does not match the digest of its proposal"),
         ("UPDATE output SET data = x'00' WHERE data IS NOT NULL", "do not match its name"),
@@ -485,7 +485,7 @@ fn a_damaged_or_foreign_backup_is_refused_without_leftover_files() {
     std::fs::write(&database, &sound[..sound.len() / 3]).unwrap();
     refused("");
     std::fs::write(&database, b"no database").unwrap();
-    refused("can be opened");
+    refused("can't be opened");
     std::fs::remove_file(&database).unwrap();
     refused("can't be copied");
     std::fs::write(&database, &sound).unwrap();

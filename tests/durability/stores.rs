@@ -111,7 +111,7 @@ fn a_store_of_version_0_1_0_is_refused_until_it_is_upgraded_to_a_new_log() {
     copy_tree(&world, &fixture("0.1.0/backup"), "old");
     let refused = world.try_start().expect_err("a store of 0.1.0");
     let told = |said: &str| {
-        said.contains("is a store of version 0.1.0, before the formats were frozen")
+        said.contains("is a store of version 0.1.0, which this version can't use")
             && said.contains("Run `countersign store upgrade`")
             && !said.contains("malformed")
     };
@@ -170,7 +170,11 @@ fn a_store_of_version_0_1_0_is_refused_until_it_is_upgraded_to_a_new_log() {
     world.stop();
     let again = upgrade(&world, &[]);
     assert_eq!(again.status.code(), Some(2), "{}", said(&again));
-    assert!(said(&again).contains("is no store of version 0.1.0: there is nothing to upgrade"), "{}", said(&again));
+    assert!(
+        said(&again).contains("is not a store of version 0.1.0, so there is nothing to upgrade"),
+        "{}",
+        said(&again)
+    );
     sound(&world, &[]);
     // A store that was lost afterwards is restored from a backup, and no second log begins after the old one.
     fs::rename(world.database(), world.path("lost")).unwrap();
@@ -247,21 +251,21 @@ fn an_impossible_upgrade_changes_nothing() {
     };
     // Broken databases.
     set(b"no database", &checkpoint);
-    refused("is no store that can be opened");
+    refused("can't be opened");
     set(&database[..database.len() / 3], &checkpoint);
     refused("database disk image is malformed");
     set(b"", &checkpoint);
-    refused("is no store of this program");
+    refused("is not a store of this program");
     sql("PRAGMA user_version = 3");
-    refused("is no store of version 0.1.0: there is nothing to upgrade");
+    refused("is not a store of version 0.1.0, so there is nothing to upgrade");
     sql("CREATE TABLE more (one INTEGER)");
-    refused("its schema was changed by hand (table more was added by hand)");
+    refused("the schema was changed by hand (table more was added by hand)");
     sql("DELETE FROM leaf WHERE idx = 2");
     refused("the log entry 2 is missing");
     sql("UPDATE state SET boundary = zeroblob(32)");
-    refused("its first entry is not the seal whose digest is the boundary's id");
+    refused("the first log entry is not the seal whose digest is the boundary's id");
     sql("DELETE FROM state");
-    refused("its first entry is not the seal whose digest is the boundary's id");
+    refused("the first log entry is not the seal whose digest is the boundary's id");
     sql("UPDATE leaf SET data = CAST(data || ' ' AS BLOB) WHERE idx = 3");
     refused("of another log than the log in the old store");
     // Heads that are not those of the store.

@@ -61,7 +61,7 @@ fn a_missing_or_private_path_is_an_error_at_the_seal_with_its_place() {
         (
             "run-as=no-such-user".to_owned(),
             "run_as: no-such-user".to_owned(),
-            "can't run as no-such-user: it is not in /etc/passwd",
+            "can't run as no-such-user: /etc/passwd does not contain this user",
         ),
     ] {
         let text = refused(&declares, &allows);
@@ -115,7 +115,7 @@ fn all_steps_that_cannot_be_sealed_are_reported_in_one_message_with_their_places
         "host.md:11:11: host:nested: the profile's path",
         "host.md:15:11: host:huge: the step asks for memory_bytes",
         "host.md:19:11: host:tiny: the profile can't be enforced: the limit memory_bytes is 1024, which is too small for any \
-         interpreter; give it at least 4 MiB",
+         interpreter; use at least 4 MiB",
     ];
     let check = |text: &str| {
         for words in all {
@@ -145,7 +145,7 @@ fn a_directory_that_no_run_can_get_is_an_error_at_the_seal() {
     if rustix::process::geteuid().is_root() {
         for (path, how) in [(closed.clone(), "look into"), (format!("{closed}/in"), "enter")] {
             let text = refused(&format!("read={path}"), &format!("read: [\"{path}\"]"));
-            assert!(text.contains(&format!("out of reach: a run's id of its own can't {how} {closed}")), "{text}");
+            assert!(text.contains(&format!("can't be used: the user id of the run can't {how} {closed}")), "{text}");
         }
     } else {
         not_run("a_directory_that_no_run_can_get_is_an_error_at_the_seal", "ids of its own need root");
@@ -189,7 +189,7 @@ fn a_declared_socket_is_reachable_in_every_kind_of_working_directory_or_refused_
         assert_eq!((output.status.code(), said(&output).as_str()), (Some(0), "b'hello'\n"), "{arguments:?}");
     }
     for workdir in ["copy", "overlay"] {
-        let says = format!("{path} lies in {tree}, which the run gets as a copy or an overlay");
+        let says = format!("{path} is in {tree}, but the run gets a copy or an overlay");
         let output = tried(&["--write", &tree, "--workdir", workdir]);
         assert!(!output.status.success() && said(&output).contains(&says), "{workdir}: {}", said(&output));
         let allows = format!("sockets: [\"{path}\"], write: [\"{tree}\"], workdir: in-place");
@@ -258,7 +258,7 @@ fn a_receipt_reports_that_only_the_run_before_masked_names() {
         let roster = world.started["roster"].as_str().expect("a digest");
         let bundle = world.path("bundle.json").display().to_string();
         let shown = world.program(&["verify", "--roster", roster, &bundle]).output().expect("runs");
-        let warned = said(&shown).contains("deny patterns hid 1 names in the run before and none in this one");
+        let warned = said(&shown).contains("deny patterns hid 1 names in the previous run, but no name in this run");
         (fs["masked"].clone(), fs["masked_before"].clone(), warned)
     };
     assert_eq!(fs(), (json!(1), Value::Null, false));
@@ -302,7 +302,7 @@ fn a_runbook_that_others_can_write_is_neither_served_nor_sealed() {
     {
         mode(&world, name, open);
         let says = world.try_start().expect_err("it does not serve");
-        assert!(says.contains(&format!("others can write it (mode {open:04o})")), "{says}");
+        assert!(says.contains(&format!("other users can write the path (mode {open:04o})")), "{says}");
         assert!(says.contains("1 thing to fix"), "said once: {says}");
         let doctor = world.program(&["doctor", "--production"]).arg(world.path("b")).output().expect("doctor");
         assert!(said(&doctor).contains("FAIL   files"), "{}", said(&doctor));
@@ -313,7 +313,7 @@ fn a_runbook_that_others_can_write_is_neither_served_nor_sealed() {
     world.write("b/runbooks/new.md", &runbook(SMALL, &[("go", "true")]));
     mode(&world, "b/runbooks/new.md", 0o662);
     let says = world.control(&json!({"do": "reseal"})).expect_err("it is not sealed");
-    assert!(says.contains("new.md:1:1: others can write it"), "{says}");
+    assert!(says.contains("new.md:1:1: other users can write the path"), "{says}");
     assert_eq!(world.seal(), before);
     mode(&world, "b/runbooks/new.md", 0o644);
     world.reseal(before + 1);
@@ -338,7 +338,7 @@ fn the_sandbox_command_runs_a_command_with_a_profile() {
     std::fs::create_dir(dir.path().join("pub")).expect("a directory");
     for denied in [tree.clone(), format!("**/{}", Path::new(&tree).file_name().expect("a name").display())] {
         let below = run(&["--read", "pub", "--deny", &denied, "--", "ls", &format!("{tree}/pub")]);
-        let says = format!("lies in {tree}, which a pattern of the same profile denies");
+        let says = format!("is in {tree}, which a pattern of the same profile denies");
         assert!(!below.status.success() && said(&below).contains(&says), "{}", said(&below));
     }
     let written = run(&["--write", ".", "--", "sh", "-c", &format!("echo x > {tree}/new && ls {tree}")]);
@@ -472,7 +472,7 @@ fn a_list_of_deny_patterns_is_split_only_at_commas_outside_of_braces() {
     assert_eq!(tried(&["**/{a,q}/key,**/.env"]), "of z\nplain text\n");
     assert_eq!(tried(&["**/a/key", "**/.env"]), "of q\nof z\nplain text\n");
     let text = refused(&format!("read={tree} deny=\"**/{{a,q\""), &format!("read: [\"{tree}\"]"));
-    assert!(text.contains("never closed"), "{text}");
+    assert!(text.contains("not closed"), "{text}");
 }
 
 /// What a step could write to the terminal of whoever tries it would look like this program's words.

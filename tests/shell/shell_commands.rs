@@ -339,7 +339,7 @@ fn a_construct_that_bash_and_dash_parse_differently_is_refused_with_its_place() 
         is_refused(script);
     }
     let why = find("git a\ngit b )\n", ReadLimit::Step).unwrap_err();
-    assert_eq!(why.to_string(), "2:7: `)` has no opening bracket: take it away");
+    assert_eq!(why.to_string(), "2:7: `)` has no opening bracket: remove `)`");
     assert!(
         find(&"x\n".repeat(40_000), ReadLimit::Step).is_err() && find(&"x\n".repeat(40_000), ReadLimit::File).is_ok()
     );
@@ -1600,11 +1600,11 @@ fn texts_that_may_be_joined_and_evaluated_are_reported_as_unknown() {
 #[test]
 fn every_unknown_command_is_reported_with_a_correction() {
     for (script, says, instead) in [
-        ("ssh \"$HOST\" ls", "write `--` before it", "ssh -- \"$HOST\" ls"),
-        ("timeout \"$T\" ls", "write `--` before it", "timeout -- \"$T\" ls"),
-        ("ssh -- $HOST ls", "put it in double quotes", "ssh -- \"$HOST\" ls"),
-        ("env \"$X\" ls", "write the command's name", "env A=\"$X\" ls"),
-        ("\"$CMD\" x", "choose among written ones with `case`", "case $CMD in ls) ls ;; esac"),
+        ("ssh \"$HOST\" ls", "write `--` before the word", "ssh -- \"$HOST\" ls"),
+        ("timeout \"$T\" ls", "write `--` before the word", "timeout -- \"$T\" ls"),
+        ("ssh -- $HOST ls", "put the word in double quotes", "ssh -- \"$HOST\" ls"),
+        ("env \"$X\" ls", "literal name of the command", "env A=\"$X\" ls"),
+        ("\"$CMD\" x", "choose a literal name with `case`", "case $CMD in ls) ls ;; esac"),
         ("sh -c \"ls $x\"", "as arguments", "sh -c 'ls -- \"$1\"' _ \"$x\""),
         ("trap \"ls $x\" EXIT", "single quotes", "trap 'ls \"$x\"' EXIT"),
         ("find . $x", "\"./$x\"", "find . \"./$x\""),
@@ -1614,7 +1614,7 @@ fn every_unknown_command_is_reported_with_a_correction() {
         ("alias a='b; c'", "define a function", "a() { b; c; }\na"),
         ("unset \"$x\"", "write the name", "unset y"),
         ("set $x", "`set -- \"$x\"`", "set -- \"$x\""),
-        ("make SHELL=x", "as a command of its own", "make all"),
+        ("make SHELL=x", "as a separate command", "make all"),
         ("tar cIf x y z", "with a dash", "tar -c -f y z"),
         ("/proc/self/exe x", "by its name", "bash --version"),
     ] {

@@ -305,7 +305,7 @@ fn a_receipt_with_a_signature_that_does_not_count_is_refused() {
     let report = HistoryCase::new()
         .edit(FixtureStage::Receipt, |receipt| receipt["predicate"]["authorization"]["signatures"] = json!([]))
         .report(VerifyOptions::default());
-    assert_eq!(failed_checks(&report), ["quorum"], "nobody signed");
+    assert_eq!(failed_checks(&report), ["quorum"], "no approver signed");
 }
 
 #[test]

@@ -26,8 +26,8 @@ impl Auditor {
                 }
                 Ok(head) if head.root != root => {
                     let message = format!(
-                        "its first {size} entries hash to {}, {from} is a head of that size with {}: the boundary showed two \
-                         histories, or one of the two copies was changed; keep both heads",
+                        "the first {size} entries have the root hash {}, but {from} is a head of the same size with \
+                         {}: the boundary showed two histories, or one of the two copies was changed; keep both heads",
                         hex(&root),
                         hex(&head.root)
                     );
@@ -55,8 +55,8 @@ impl Auditor {
             }
             Ok(head) if head.root != self.tree.root() => {
                 let message = format!(
-                    "the {} entries hash to {}, but the signed head states {}: entries were changed, removed, added \
-                     or moved",
+                    "the {} entries have the root hash {}, but the signed head states {}: entries were changed, \
+                     removed, added or moved",
                     head.size,
                     hex(&self.tree.root()),
                     hex(&head.root)
@@ -81,8 +81,8 @@ impl Auditor {
             let what = format!("entry {entry} is dated {at}");
             if let Some(when) = seen.at.filter(|when| early(*when)) {
                 self.back_dated.push(format!(
-                    "{what}, and {} of {when} has no such entry: either an old copy was read then, or the entry has a \
-                     false date",
+                    "{what}, but {} of {when} does not contain the entry: either this head came from an old copy, or \
+                     the entry has a false date",
                     seen.from
                 ));
             }
@@ -98,7 +98,11 @@ impl Auditor {
                 .filter(|witness| early(witness.at))
                 .map(|witness| format!("{} at {}", witness.name, witness.at))
                 .collect();
-            let said = format!("{what}, and was not there when witnesses saw {}: {}", seen.from, words.join(", "));
+            let said = format!(
+                "{what}, but the log did not contain the entry when witnesses saw {}: {}",
+                seen.from,
+                words.join(", ")
+            );
             if demanded > 0 && words.len() >= demanded {
                 self.say(Finding::at(FindingKind::Time, entry, said));
             } else if !words.is_empty() {

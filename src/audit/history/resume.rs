@@ -32,12 +32,14 @@ impl Auditor {
             Ok(auditor) => auditor,
             Err(error) => return Ok(Err(error.to_string())),
         };
-        let Some(tree) = kept.frontier() else { return Ok(Err("its tree does not fit its size".to_owned())) };
+        let Some(tree) = kept.frontier() else {
+            return Ok(Err("the saved tree does not fit the saved size".to_owned()));
+        };
         let mut sealed: Vec<Arc<SealInForce>> = Vec::with_capacity(kept.seals.len());
         for SavedSeal { index, entry } in &kept.seals {
             let entry = LogEntry::of(entry.clone().into_bytes());
             let Ok(EntryParts { signatures, payload }) = entry.parts() else {
-                return Ok(Err(format!("its seal of entry {index} can't be read")));
+                return Ok(Err(format!("the saved seal of entry {index} can't be read")));
             };
             let signed = match signed::<Seal>(payload, signatures) {
                 Ok(signed) => signed,

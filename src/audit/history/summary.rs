@@ -30,8 +30,8 @@ impl Auditor {
         warnings.extend(self.left.iter().map(|LeftTo(why)| why.clone()));
         if let Some(follows) = &self.follows {
             let head = SeenHead::parse(&follows.checkpoint, "").map_or_else(
-                |why| format!("its last known head is not valid: {why}"),
-                |head| format!("its last known head has {} entries", head.size),
+                |why| format!("the last known head is not valid: {why}"),
+                |head| format!("the last known head has {} entries", head.size),
             );
             warnings.push(format!(
                 "this log continues the log of {} ({head}), which a restore or an upgrade closed and which this audit \
@@ -45,9 +45,8 @@ impl Auditor {
         if !self.engines.is_empty() {
             let engines: Vec<_> = self.engines.iter().map(|engine| format!("{engine:?}")).collect();
             warnings.push(format!(
-                "the differences are no failures, because the boundary states that {} made the decisions: audit with \
-                 that version \
-                 too, or with --no-differences",
+                "the differences are not failures, because the boundary states that {} made the decisions: audit with \
+                 that version too, or give --no-differences",
                 engines.join(", ")
             ));
         }
@@ -55,7 +54,7 @@ impl Auditor {
         if let Some(until) = self.runs.open_until() {
             warnings.push(format!(
                 "{} run(s) have no receipt yet: the runs were active when the log was read, or the end of the log was \
-                 removed; the last run may continue until {until}, because of the limits that the boundary sealed",
+                 removed. The last run may continue until {until}, because of the limits that the boundary sealed",
                 open.len()
             ));
         }
@@ -114,13 +113,15 @@ const RESTS_ON: [&str; 4] = [
     "the roster that you trust: who may approve, and which keys are the boundary's",
     "the approvers' signatures: that each run was approved as it was run, at most once, by people who may approve it",
     "the hashes: that these entries, in this order, are the log of the signed head",
-    "the boundary's word: times, who handed an approval in, what a step did and printed, how its sandbox was held",
+    "the boundary's statements: times, who handed in an approval, what a step did and printed, how the sandbox was \
+     enforced",
 ];
 
 /// Facts that a single copy of a log can't show.
 const NOT_SHOWN: [&str; 4] = [
-    "a missing end of the log: keep the state of each audit (--state), or have witnesses",
-    "another history that the boundary showed to others: compare with their copy (--against)",
+    "a missing end of the log: keep the state of each audit (--state), or use witnesses",
+    "another history that the boundary showed to others: compare this log with their copy (--against)",
     "runs outside the boundary, because its log does not contain them",
-    "entries that the boundary never logged: only the approver who signed a withheld denial can notice",
+    "entries that the boundary never logged: if the boundary withholds a denial, only the approver who signed the \
+     denial can notice this",
 ];

@@ -37,8 +37,8 @@ fn an_authorization_with_a_contradiction_fails_the_review_and_the_check_is_named
             }),
         ),
         ("the script to run", spoil(|signed| signed.rendered = RenderedDigest::of(b"other"))),
-        ("the parameters fit", spoil(|signed| signed.params = json!({"host": 3}))),
-        ("the parameters fit", spoil(|signed| signed.params = json!({"host": "a", "more": 1}))),
+        ("the parameters are complete", spoil(|signed| signed.params = json!({"host": 3}))),
+        ("the parameters are complete", spoil(|signed| signed.params = json!({"host": "a", "more": 1}))),
         ("the definition shown", spoil(|signed| signed.step.digest = StepDigest::of(b"other"))),
         ("the definition shown", spoil(|signed| signed.step.reference = "nginx:stop".parse().expect("ref"))),
         ("boundary and epoch", spoil(|signed| signed.boundary.id = SealDigest::of(b"other"))),
@@ -82,7 +82,7 @@ fn an_authorization_with_a_contradiction_fails_the_review_and_the_check_is_named
         (
             // The sealed lists can't remove a permission that the approvers must sign, because only the boundary
             // seals these lists.
-            "the boundary's built-in lists are not those of this program",
+            "the built-in lists of the boundary differ from the lists of this program",
             ReviewCase {
                 policy: json!({"version": 1, "default": {"run": {"allow": ["set"]}, "approvals": {"required": 1, "from": ["ops"]}}}),
                 builtins: br#"{"run":{"allow":["systemctl"]},"version":1}"#.to_vec(),

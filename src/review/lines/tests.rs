@@ -122,11 +122,11 @@ fn many_parameters_get_one_row_each_and_a_remark_names_the_parameters_without_a_
     let screen = painted(&sources, 80, false);
     assert_eq!(rows(&screen), 12, "{screen}");
     assert!(
-        below_the_script(&screen).iter().any(|line| line.trim() == "and 2 more, whole above the script"),
+        below_the_script(&screen).iter().any(|line| line.trim() == "and 2 more, in full above the script"),
         "{screen}"
     );
     let [(RemarkSeverity::LongValue, remark)] = &remarks(&sources)[..] else { panic!("{:?}", remarks(&sources)) };
-    assert!(remark.starts_with("2 parameters are only above the script"), "{remark}");
+    assert!(remark.starts_with("2 parameters are shown only above the script"), "{remark}");
     // A denial shows at most nine parameters.
     for (count, shown, more) in [(1, 1, None), (3, 3, None), (4, 4, None), (9, 9, None), (14, 8, Some("and 6 more"))] {
         let screen = brief(&judged(&with_params(params(count)).sources())).paint(80, false);

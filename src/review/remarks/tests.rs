@@ -65,7 +65,7 @@ fn documents_that_are_missing_for_the_same_reason_cause_one_remark() {
     sources.policy = None;
     sources.missing = vec!["the seal: not allowed".to_owned(), "the policy: not allowed".to_owned()];
     let found = remarks(&sources);
-    assert_eq!(found[0].1, "could not be fetched: the seal, the policy: not allowed");
+    assert_eq!(found[0].1, "these documents could not be fetched: the seal, the policy: not allowed");
     assert!(found[1].1.starts_with("not checked: the seal is signed"), "{found:#?}");
     assert_eq!(found.len(), 2, "{found:#?}");
     assert!(painted(&sources, 80, false).contains("COULD NOT BE PROVED"), "{found:#?}");
@@ -122,7 +122,7 @@ fn denied_names_that_are_no_longer_masked_cause_a_remark() {
         last.masked = Some(3);
     }
     let found = remarks(&sources);
-    assert_eq!(found[0].1, "the last run masked 3 denied names, this profile masks none now");
+    assert_eq!(found[0].1, "the last run hid 3 denied names, but this profile hides no name");
     if let Some(last) = &mut sources.last {
         last.masked = Some(0);
     }
@@ -136,18 +136,18 @@ fn denied_names_in_the_last_receipt_cause_one_remark() {
     let mut sources = case.sources();
     let masked = |sources: &ReviewSources| {
         let mut found = remarks(sources);
-        found.retain(|(_, text)| text.contains("the last run masked"));
+        found.retain(|(_, text)| text.contains("the last run hid"));
         found
     };
     assert_eq!(masked(&sources), []);
     if let Some(last) = &mut sources.last {
         last.masked = Some(3);
     }
-    let text = "the last run masked 3 denied names; this run's mask is decided at its start";
+    let text = "the last run hid 3 denied names; which names this run can't see is decided when the run starts";
     assert_eq!(masked(&sources), [(RemarkSeverity::HostNeed, text.to_owned())]);
     if let Some(last) = &mut sources.last {
         (last.masked, last.masked_before) = (Some(0), Some(2));
     }
-    let text = "the last run masked none of the 2 denied names of the run before it: they were moved or removed, and a run may read them";
+    let text = "the last run hid none of the 2 denied names that the run before hid: these names were moved or removed, and a run may read the files";
     assert_eq!(masked(&sources), [(RemarkSeverity::LiveTree, text.to_owned())]);
 }

@@ -17,18 +17,18 @@ fn a_profile_is_described_by_its_weakest_possible_effect() {
     let said = words(&strict);
     assert!(
         said.contains("/proc: only its own processes\n")
-            && said.contains("of disk in all: 1 GiB; 64 MiB more in /dev/shm\n"),
+            && said.contains("for all files: 1 GiB; 64 MiB more in /dev/shm\n"),
         "{said}"
     );
     let live = Profile { workdir: Workdir::InPlace, write: vec!["/srv/app".into()], ..strict.clone() };
     let said = words(&live);
-    assert!(said.contains("of disk in all: what the host has: nothing bounds a live tree"), "{said}");
+    assert!(said.contains("for all files: as much as the host has, because nothing limits a live tree"), "{said}");
     let poor = Profile { require: vec![Layer::Landlock], ..strict.clone() };
     let said = words(&poor);
     for weaker in [
-        "1 GiB, without namespaces what the host has",
+        "1 GiB, but without namespaces as much as the host has",
         "without namespaces and Landlock all processes of the host",
-        "processes: 100, without namespaces and a control group only where it has an id of its own",
+        "processes: 100, and if the run has no namespaces and no control group, only if the run has its own user id",
     ] {
         assert!(said.contains(weaker), "{weaker}: {said}");
     }
@@ -44,8 +44,8 @@ fn the_decision_screen_matches_its_snapshot() {
           1 | set -eu
           2 | systemctl restart "nginx@$PARAM_HOST"
             bash, 2 lines, 46 bytes, "Restart nginx"; script unchanged since the
-          +  last success (the boundary says: 2026-11-19T09:00:00Z, 4 successes so
-          +  far)
+          +  last successful run (the boundary says: 2026-11-19T09:00:00Z, 4
+          +  successes so far)
 
       proposal    prp_019aa0b0-5c00-7000-8000-000000000001, nonce
                 +  AZqgsFwAQkJCQkJCQkJCQkJCQkJCQg
@@ -55,13 +55,13 @@ fn the_decision_screen_matches_its_snapshot() {
       sandbox     strict, own empty directory, no network, no files of the host
       limits      5 min, 512 MiB, 100 processes, 1 CPU
       signatures  1 of 2 so far, the boundary says (bob); policy asks 1 person of
-                +  each of ops, security, nobody filling two places; yours is
+                +  each of ops, security (nobody counts for two groups); yours is
                 +  number 2; carol can't count
       until       2026-11-20T10:39:00Z (59 min 0 s left)
       trust       roster example version 1, from --roster roster.json; all 13
-                +  checks of this program hold
-                  33 further signed fields equal what is shown here or a built-in
-                +  default; 4 only say what parameters may be
+                +  checks of this program passed
+                  33 further signed fields equal a value shown here or a built-in
+                +  default; 4 only restrict the parameters
       remarks     none
       digest sha256:f64967690004b4b87bd94b39b789d8c5afce5a15c0572d44539f51bfc221d17e
     "#);

@@ -74,7 +74,7 @@ pub(super) fn read_head(connection: &Connection) -> Result<StoreHead, StoreFault
             exclusive: Vec::new(),
         })
     })?;
-    let mut head = head.ok_or_else(|| StoreFault::broken(DURING, "the row of the table state is missing"))?;
+    let mut head = head.ok_or_else(|| StoreFault::broken(DURING, "the table `state` has no row"))?;
     let sql = "SELECT exclusive, proposal FROM crossing WHERE exclusive IS NOT NULL";
     head.exclusive = all(connection, DURING, sql, [], |row| Ok((row.get(0)?, proposal_id(row, 1)?)))?;
     Ok(head)

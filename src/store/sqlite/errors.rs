@@ -23,6 +23,6 @@ pub(super) fn fault(during: &'static str) -> impl FnOnce(rusqlite::Error) -> Sto
 
 pub(super) fn unusable(path: &Path, error: &rusqlite::Error) -> StoreFault {
     let message =
-        format!("{} is no store that can be opened: {error}; restore a backup, or name another file", path.display());
+        format!("the store {} can't be opened: {error}; restore a backup, or name another file", path.display());
     StoreFault::Unusable { message }
 }

@@ -50,7 +50,7 @@ pub fn read(path: &Path) -> Result<OldStore, StoreFault> {
     check_version(&connection, path)?;
     let differences = differences(&connection, schema_number(&connection).map_err(failed)?).map_err(failed)?;
     if let Some(first) = differences.first() {
-        return Err(damaged(&format!("its schema was changed by hand ({first})")));
+        return Err(damaged(&format!("the schema was changed by hand ({first})")));
     }
     let mut found = OldStore {
         id: SealDigest::from_bytes([0; 32]),
@@ -85,12 +85,12 @@ pub fn read(path: &Path) -> Result<OldStore, StoreFault> {
         (Some(id), false) if first == Some(id) => id,
         (None, true) => {
             let message = format!(
-                "the log of {} is empty, so there is nothing to follow: move the file away and start the boundary",
+                "the log of {} is empty, so an upgrade is not needed: move the file away and start the boundary",
                 path.display()
             );
             return Err(StoreFault::Unusable { message });
         }
-        _ => return Err(damaged(&"its first entry is not the seal whose digest is the boundary's id")),
+        _ => return Err(damaged(&"the first log entry is not the seal whose digest is the boundary's id")),
     };
     let sql = "SELECT note FROM checkpoint ORDER BY size DESC LIMIT 1";
     found.checkpoint = connection.query_row(sql, [], |row| row.get(0)).optional().map_err(failed)?;
@@ -122,9 +122,9 @@ fn check_version(connection: &Connection, path: &Path) -> Result<(), StoreFault>
         .map_err(|error| unusable(path, &error))?;
     let version = schema_number(connection).map_err(|error| unusable(path, &error))?;
     let what = match version {
-        _ if application != APPLICATION_ID => "is no store of this program: name another file",
+        _ if application != APPLICATION_ID => "is not a store of this program: name another file",
         1..FIRST => return Ok(()),
-        _ => "is no store of version 0.1.0: there is nothing to upgrade",
+        _ => "is not a store of version 0.1.0, so there is nothing to upgrade",
     };
     Err(StoreFault::Unusable { message: format!("{} {what}", path.display()) })
 }

@@ -337,7 +337,7 @@ pub(super) fn read_only(path: &Path) -> Result<Connection, StoreFault> {
     let application = number("application_id").map_err(unreadable)?;
     let version = number("user_version").map_err(unreadable)?;
     if application != APPLICATION_ID {
-        return Err(refused("is no store of this program: name another file".to_owned()));
+        return Err(refused("is not a store of this program: name another file".to_owned()));
     }
     let schema_number = usize::try_from(version).unwrap_or(usize::MAX);
     if schema_number > MIGRATIONS.len() {

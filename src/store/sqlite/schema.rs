@@ -29,9 +29,9 @@ pub(super) fn refuse_old(connection: &Connection, version: usize, path: &Path) -
         return Ok(());
     }
     let message = format!(
-        "{} is a store of version 0.1.0, before the formats were frozen: this version neither serves nor reads it. Run \
-         `countersign store upgrade`: the command keeps the old store in the directory `0.1.0` beside it, and begins a new log that \
-         follows the old one, under a new id. Audit the old log with the program of 0.1.0",
+        "{} is a store of version 0.1.0, which this version can't use. Run `countersign store upgrade`: the command \
+         moves the old store into the directory `0.1.0` next to it, and begins a new log with a new id, whose first \
+         seal names the old log. Audit the old log with the program of version 0.1.0",
         path.display()
     );
     Err(StoreFault::Unusable { message })
@@ -74,8 +74,8 @@ pub(super) fn check(connection: &Connection, version: usize, path: &Path) -> Res
     let found = differences(connection, version).map_err(|error| unusable(path, &error))?;
     let Some(first) = found.first() else { return Ok(()) };
     let message = format!(
-        "{} has the schema number {version}, but its schema differs ({first}), so the store is not opened; see \
-         `countersign store check`, then run `countersign store restore BACKUP`",
+        "{} has the schema number {version}, but its schema differs ({first}), so the store stays closed; run \
+         `countersign store check`, then `countersign store restore BACKUP`",
         path.display()
     );
     Err(StoreFault::Unusable { message })
@@ -115,7 +115,8 @@ pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), St
     }
     if version > MIGRATIONS.len() {
         let message = format!(
-            "the store {} has schema {version}, this program knows schemas up to {}; use the newer program that wrote it",
+            "the store {} has schema {version}, but this program supports schemas up to {}; use the newer program that \
+             wrote the store",
             path.display(),
             MIGRATIONS.len()
         );

@@ -460,7 +460,7 @@ impl Look<'_> {
         }
         self.previous = Some(digest);
         if self.one("SELECT 1 FROM seal WHERE idx = ?1", [index], |_| Ok(()))?.is_none() {
-            self.defect(&entry, "the table seal has no row of this entry", RESTORE);
+            self.defect(&entry, "the table seal has no row for this entry", RESTORE);
         }
         let named = [
             ("registry", *seal.registry.as_bytes()),
@@ -486,7 +486,11 @@ impl Look<'_> {
 
     fn blob_of(&mut self, entry: &str, what: &str, digest: [u8; 32]) -> rusqlite::Result<()> {
         if self.one("SELECT 1 FROM blob WHERE digest = ?1", [digest], |_| Ok(()))?.is_none() {
-            self.defect(entry, format!("the blob of its {what}, sha256:{}, is missing", hex(&digest)), RESTORE);
+            self.defect(
+                entry,
+                format!("the blob of the {what} of this seal, sha256:{}, is missing", hex(&digest)),
+                RESTORE,
+            );
         }
         Ok(())
     }
@@ -507,7 +511,10 @@ impl Look<'_> {
                         let id = hex(&run.id);
                         self.defect(
                             &entry,
-                            format!("the proposal {id} has another authorization or another nonce"),
+                            format!(
+                                "the authorization or the nonce of the proposal {id} differs from the consumption in \
+                                 the log"
+                            ),
                             RESTORE,
                         );
                     }
@@ -517,7 +524,8 @@ impl Look<'_> {
                     })?;
                     if run.runs() != crossing.is_some() {
                         let what = if run.runs() {
-                            "the proposal is running, but the row that recovery needs is missing"
+                            "the proposal is running, but its row in the table crossing, which recovery needs, is \
+                             missing"
                         } else {
                             "the run has ended, but is still listed as running"
                         };
@@ -525,7 +533,11 @@ impl Look<'_> {
                     }
                     if let Some((envelope, seal)) = crossing {
                         if seal != consumption.seal.as_bytes() {
-                            self.defect(&entry, "the row that recovery needs names another seal", RESTORE);
+                            self.defect(
+                                &entry,
+                                "the row in the table crossing names another seal than the consumption",
+                                RESTORE,
+                            );
                         }
                         let payload = json::parse_as::<Envelope>(&envelope, envelope.len())
                             .map_err(Malformed::from)
@@ -542,9 +554,11 @@ impl Look<'_> {
             let kept =
                 self.one(sql, [spent.nonce.to_bytes()], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))?;
             let why = match kept {
-                Some((place, _)) if place != at => "its row names another run",
-                Some((_, expires_at)) if expires_at != spent.expires_at.unix() => "its row has another expiry",
-                None if spent.expires_at.unix() > self.mark => "its row is missing",
+                Some((place, _)) if place != at => "the row of the nonce names another run",
+                Some((_, expires_at)) if expires_at != spent.expires_at.unix() => {
+                    "the row of the nonce has another expiry"
+                }
+                None if spent.expires_at.unix() > self.mark => "the row of the nonce is missing",
                 _ => continue,
             };
             let what = format!(
@@ -643,7 +657,10 @@ impl Look<'_> {
         let sql = "SELECT approver FROM denial WHERE authorization = ?1 AND leaf = ?2";
         let approver = self.one(sql, params![authorization.as_bytes(), index], |row| row.get::<_, String>(0))?;
         let what = match approver {
-            None => format!("the table denial has no row of this entry: {authorization} is denied and could run"),
+            None => format!(
+                "the table denial has no row for this entry, so {authorization} could run although the authorization \
+                 is denied"
+            ),
             Some(approver) if !signers.iter().any(|signer| self.is_key_of(signer, &approver)) => {
                 format!("the table denial names {approver:?}, but no key of that approver signed the denial")
             }

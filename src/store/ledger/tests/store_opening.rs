@@ -50,7 +50,7 @@ fn a_store_is_refused_if_other_users_can_access_its_files_or_another_program_wro
     assert!(message(&foreign).contains("another program"));
     drop(sqlite::open(&garbage.path()).expect("store"));
     std::fs::write(garbage.path(), [7; 9000]).expect("garbage");
-    assert!(message(&garbage).contains("no store"));
+    assert!(message(&garbage).contains("can't be opened"));
 }
 
 #[tokio::test]

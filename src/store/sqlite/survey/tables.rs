@@ -23,7 +23,7 @@ impl Look<'_> {
     pub(super) fn runs(&mut self) -> rusqlite::Result<()> {
         self.odd(
             "proposal",
-            "the proposal is running, but the row that recovery needs is missing",
+            "the proposal is running, but its row in the table crossing, which recovery needs, is missing",
             RESTORE,
             "SELECT id FROM proposal WHERE status = 0 AND (spent IS NULL OR NOT EXISTS \
              (SELECT 1 FROM crossing c WHERE c.id = proposal.spent AND c.proposal = proposal.id))",
@@ -82,7 +82,7 @@ impl Look<'_> {
         let until = taken_over_until(&self.connection)?.unwrap_or(i64::MIN);
         self.odd(
             "nonce",
-            "no earlier log can have spent a nonce with this expiry",
+            "the row says that an earlier log spent this nonce, but this is impossible with this expiry",
             RESTORE,
             &format!("SELECT nonce AS id FROM nonce WHERE spent < 0 AND expires_at > {until}"),
         )?;
@@ -145,7 +145,7 @@ impl Look<'_> {
             let what = match keyid.parse::<KeyId>() {
                 _ if !known => "the proposal of this row does not exist",
                 Ok(key) if self.is_key_of(&key, &person) => continue,
-                _ => "no roster of the log gives this key to that person",
+                _ => "in no roster of the log does this key belong to this person",
             };
             let place = format!("table signature, {:?} for {}", person, hex(&proposal));
             self.defect(place, what, RESTORE);
@@ -272,9 +272,11 @@ impl Look<'_> {
                 None if !ended => {
                     self.defect(place, "the last seal does not name this token: the row was changed by hand", RESTORE)
                 }
-                Some(_) if row.revoked_at.is_some() => {
-                    self.defect(place, "the token is revoked, but valid in the last seal", RESTORE)
-                }
+                Some(_) if row.revoked_at.is_some() => self.defect(
+                    place,
+                    "the row says that the token is revoked, but the token is valid in the last seal",
+                    RESTORE,
+                ),
                 Some(said) => {
                     let sorted = |mut texts: Vec<String>| {
                         texts.sort();
