@@ -11,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use countersign::crypto::signature::SecretKey;
-use countersign::crypto::sshsig::SshKey;
+use countersign::crypto::ssh_key::SshKey;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_countersign");
 const FILES: usize = 100;

@@ -14,9 +14,11 @@ use countersign::record::envelope::Envelope;
 use countersign::record::ident::{Nonce, ProposalId};
 use countersign::record::validity::Timestamp;
 use countersign::store::ledger::Ledger;
-use countersign::store::message::Window;
-use countersign::store::message::{AuthorizationCore, Consume, Finish, SealWrite};
 use countersign::store::sqlite;
+use countersign::store::stored_proposal::AuthorizationCore;
+use countersign::store::stored_run::Window;
+use countersign::store::stored_run::{Consume, Finish};
+use countersign::store::stored_seal::SealWrite;
 
 const CLIENTS: u64 = 64;
 const EACH: u64 = 50;

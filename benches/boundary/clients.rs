@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use countersign::crypto::canonical::canonical_of;
 use countersign::crypto::digest::RenderedDigest;
+use countersign::crypto::key_id::KeyId;
 use countersign::crypto::signature::{PAYLOAD_TYPE, SecretKey, pae};
-use countersign::crypto::sshsig::{KeyId, SshKey};
+use countersign::crypto::ssh_key::SshKey;
 use countersign::record::authorization::{Authorization, BoundaryRef, StepReference};
 use countersign::record::envelope::{Envelope, EnvelopeSignature};
 use countersign::record::ident::{Nonce, ProposalId};

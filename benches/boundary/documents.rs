@@ -4,9 +4,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use countersign::crypto::canonical;
+use countersign::crypto::key_id::KeyId;
 use countersign::crypto::merkle::leaf_hash;
 use countersign::crypto::signature::{PAYLOAD_TYPE, SecretKey, pae};
-use countersign::crypto::sshsig::{KeyId, SshKey};
+use countersign::crypto::ssh_key::SshKey;
 use countersign::record::authorization::Authorization;
 use countersign::record::bundle::{Bundle, MAX_BUNDLE_BYTES};
 use countersign::record::document::Statement;

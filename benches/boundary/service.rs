@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use countersign::crypto::signature::SecretKey;
-use countersign::crypto::sshsig::SshKey;
+use countersign::crypto::ssh_key::SshKey;
 use countersign::node::config::Config;
 use countersign::node::serve::Node;
 use countersign::record::enforcement::Enforcement;
@@ -17,7 +17,8 @@ use countersign::sandbox::cancel_flag::CancelFlag;
 use countersign::sandbox::capture::Chunk;
 use countersign::sandbox::linux::LinuxSandbox;
 use countersign::sandbox::probe::HostProbe;
-use countersign::sandbox::profile_check::{Prepared, Unavailable};
+use countersign::sandbox::profile_check::Prepared;
+use countersign::sandbox::unavailable::Unavailable;
 use countersign::sandbox::{End, Plan, Report, Sandbox};
 use countersign::terminal::exit::{CommandFailure, Exit};
 use serde_json::Value;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use countersign::crypto::signature::SecretKey;
-use countersign::crypto::sshsig::SshKey;
+use countersign::crypto::ssh_key::SshKey;
 use countersign::record::validity::Timestamp;
 use countersign::store::ledger::Ledger;
 use countersign::store::shared::{LedgerConfig, LedgerLimits, LogSigner};

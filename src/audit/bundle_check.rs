@@ -22,10 +22,10 @@ use crate::audit::report::{BundleReport, CheckFinding, CheckName, TrustBasis, Tr
 use crate::audit::witness_check::check_witnesses;
 use crate::crypto::digest::RosterDigest;
 use crate::crypto::json;
-use crate::crypto::sshsig::ForeignKey;
+use crate::crypto::ssh_key::ForeignKey;
 use crate::decision::parameters::{ParametersError, check_parameters};
 use crate::decision::place::check_place;
-use crate::decision::quorum::{self, NotCounted};
+use crate::decision::signature_count::{self, NotCounted};
 use crate::decision::step::{HashedStep, check_step};
 use crate::decision::window::check_window;
 use crate::record::authorization::Authorization;
@@ -290,7 +290,7 @@ fn verify_parsed(
         ledger.check(C::Excluded, || check_excluded(authorization?.predicate(), receipt?.predicate(), sealed?.roster));
     let excluded = by_ref(&excluded);
     let count = ledger.check(C::AuthorizationSignatures, || {
-        let count = quorum::count(
+        let count = signature_count::count(
             authorization?.signatures(),
             sealed?.roster,
             excluded?,

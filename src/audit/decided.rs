@@ -9,7 +9,9 @@ use crate::crypto::digest::{BlobDigest, LeafHash, PolicyDigest, StepDigest, unhe
 use crate::crypto::merkle::{self, Hash};
 use crate::decision::exclusion::{self, ExcludedSigners, Tokens};
 use crate::decision::permissions::check_permissions;
-use crate::decision::quorum::{self, NotCounted, QuorumMet, QuorumRules, SignatureCount};
+use crate::decision::quorum::{self, QuorumMet};
+use crate::decision::quorum_rules::QuorumRules;
+use crate::decision::signature_count::{NotCounted, SignatureCount};
 use crate::decision::step::HashedStep;
 use crate::policy::builtins::Builtins;
 use crate::policy::file::Policy;

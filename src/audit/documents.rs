@@ -7,7 +7,7 @@ use crate::audit::report::CheckName;
 use crate::crypto::digest::{BlobDigest, SealDigest};
 use crate::crypto::merkle::{self, Hash};
 use crate::crypto::note::{self, Note, TlogProof};
-use crate::crypto::sshsig::SshKey;
+use crate::crypto::ssh_key::SshKey;
 use crate::crypto::{canonical, json};
 use crate::record::authorization::Authorization;
 use crate::record::bundle::Bundle;

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::crypto::digest::BlobDigest;
-use crate::crypto::merkle::TilePath;
+use crate::crypto::tlog_tiles::TilePath;
 
 /// Source of the blobs and tiles of a log.
 pub trait EvidenceFiles {

@@ -12,7 +12,7 @@ use crate::crypto::digest::{hex, sha256};
 use crate::crypto::merkle::{Hash, leaf_hash, node_hash};
 use crate::crypto::note::{TlogProof, sign_note};
 use crate::crypto::signature::{PAYLOAD_TYPE, SecretKey, pae};
-use crate::crypto::sshsig::SshKey;
+use crate::crypto::ssh_key::SshKey;
 use crate::record::envelope::{Envelope, EnvelopeSignature};
 
 /// Document that a test edits. The edit function receives the whole statement, and the fixture then computes the

@@ -1,7 +1,7 @@
 //! Collects the facts of a verified receipt for the report.
 
 use crate::audit::report::{ApprovedFacts, ApproverFacts, BoundaryFacts, Facts, RosterFacts, WitnessFacts};
-use crate::decision::quorum::SignatureCount;
+use crate::decision::signature_count::SignatureCount;
 use crate::record::authorization::Authorization;
 use crate::record::consumption::Consumption;
 use crate::record::envelope::Verified;

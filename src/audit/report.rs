@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::crypto::digest::{LeafHash, PolicyDigest, RenderedDigest, RosterDigest, SealDigest, StepDigest};
-use crate::crypto::sshsig::KeyId;
+use crate::crypto::key_id::KeyId;
 use crate::record::enforcement::Enforcement;
 use crate::record::ident::{BoundaryName, GroupName, Name, Nonce, ReceiptId, StepRef};
 use crate::record::receipt::{Files, Outcome, Output, Usage};

@@ -20,7 +20,8 @@ use crate::decision::exclusion::{self, ExcludedSigners, Tokens};
 use crate::decision::parameters::check_parameters;
 use crate::decision::permissions::{check_permissions, check_profile};
 use crate::decision::place::check_place;
-use crate::decision::quorum::{self, NotCounted};
+use crate::decision::quorum;
+use crate::decision::signature_count::{self, NotCounted};
 use crate::decision::step::check_step;
 use crate::decision::window::check_window;
 use crate::record::authorization::{Authorization, BoundaryRef};
@@ -549,7 +550,7 @@ impl Again {
     ) {
         let Some((step, _)) = state.step(&authorization.predicate().step.reference) else { return };
         let roster = &*open.in_force.roster;
-        let count = quorum::count(authorization.signatures(), roster, excluded, &step.rules, open.at);
+        let count = signature_count::count(authorization.signatures(), roster, excluded, &step.rules, open.at);
         for signature in count.uncounted().iter().filter(|signature| signature.why == NotCounted::Excluded) {
             self.find(FindingKind::Excluded, signature.to_string());
         }

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use crate::audit::evidence_files::{EvidenceFiles, Unreadable};
 use crate::audit::finding::FindingKind;
 use crate::crypto::digest::{BlobDigest, PolicyDigest, RegistryRoot, RosterDigest, SealDigest, sha256};
-use crate::crypto::sshsig::SshKey;
+use crate::crypto::ssh_key::SshKey;
 use crate::crypto::{canonical, json};
 use crate::decision::in_force::{StepInForce, steps_in_force};
 use crate::policy::builtins::Builtins;

@@ -2,7 +2,8 @@
 
 use crate::audit::evidence_files::{EvidenceFiles, Unreadable};
 use crate::audit::finding::{Finding, FindingKind};
-use crate::crypto::merkle::{Hash, TILE_HEIGHT, TILE_WIDTH, TileKind, TilePath, root};
+use crate::crypto::merkle::{Hash, root};
+use crate::crypto::tlog_tiles::{TILE_HEIGHT, TILE_WIDTH, TileKind, TilePath};
 
 /// Incomplete tiles at the right edge of the tree. The audit compares a tile only if the audit knows all hashes of this
 /// tile.

@@ -85,7 +85,7 @@ mod tests {
     use crate::audit::report::{CheckFinding, CheckName, TrustBasis};
     use crate::crypto::note::TlogProof;
     use crate::crypto::signature::SecretKey;
-    use crate::crypto::sshsig::SshKey;
+    use crate::crypto::ssh_key::SshKey;
 
     const AT: &str = "2026-11-20T10:00:00Z";
 

@@ -6,10 +6,10 @@ use crate::crossing::caller::Caller;
 use crate::crossing::refusal::{Refusal, Stopped, fault};
 use crate::crossing::sealed::Sealed;
 use crate::crypto::digest::AuthorizationDigest;
-use crate::crypto::sshsig::KeyId;
+use crate::crypto::key_id::KeyId;
 use crate::decision::exclusion::{self, Tokens};
 use crate::decision::place::check_place;
-use crate::decision::quorum;
+use crate::decision::signature_count;
 use crate::record::authorization::{Authorization, BoundaryRef};
 use crate::record::code::Code;
 use crate::record::denial::{Denial, denied};
@@ -18,7 +18,8 @@ use crate::record::envelope::{Base64, Envelope, Signed, Verified};
 use crate::record::ident::{Name, ProposalId};
 use crate::record::token::Scope;
 use crate::record::validity::Timestamp;
-use crate::store::message::{DenialResult, DenialWrite, WriteStop};
+use crate::store::stored_denial::{DenialResult, DenialWrite};
+use crate::store::stored_leaf::WriteStop;
 
 impl Proposals {
     /// Accepts a denial of a proposal. If the step is already running, the denial ends the run.
@@ -180,7 +181,7 @@ fn who_denies(
         });
         return valid.ok_or_else(|| refuse("no signature is from an approver who is valid now"));
     };
-    let count = quorum::count(document.signatures(), &sealed.roster, &excluded, &held.rules, now);
+    let count = signature_count::count(document.signatures(), &sealed.roster, &excluded, &held.rules, now);
     match count.counted().first() {
         Some(counted) => Ok((counted.name.clone(), counted.keyid)),
         None => {

@@ -18,7 +18,8 @@ use crate::record::code::Code;
 use crate::record::document::Statement;
 use crate::record::envelope::{Envelope, EnvelopeSignature, MAX_SIGNATURES};
 use crate::record::ident::ProposalId;
-use crate::store::message::{AdvanceStop, ProposalQuery, ProposalStep, StoredStatus};
+use crate::store::stored_proposal::{AdvanceStop, ProposalQuery, ProposalStep};
+use crate::store::stored_status::StoredStatus;
 
 /// Interval between two attempts to start a run while no capacity is free. If another run ends earlier, the next
 /// attempt begins at once.

@@ -20,7 +20,8 @@ use crate::record::code::Code;
 use crate::record::ident::ProposalId;
 use crate::record::receipt::Receipt;
 use crate::record::stream_name::StreamName;
-use crate::store::message::{Proposal, StoredStatus};
+use crate::store::stored_proposal::Proposal;
+use crate::store::stored_status::StoredStatus;
 
 /// Interval between two checks of the proposal's state, after the nonce is spent and before the recording begins. A
 /// reader could miss a change during this time.

@@ -15,9 +15,10 @@ use crate::crossing::refusal::{Refusal, Stopped, fault};
 use crate::crossing::sealed::{BundleShare, Sealed};
 use crate::crossing::stage::{BundleParts, Receipted};
 use crate::crypto::digest::{Blake3Digest, BlobDigest, SealDigest, hex, sha256};
-use crate::crypto::merkle::{self, TilePath};
+use crate::crypto::key_id::KeyId;
+use crate::crypto::merkle;
 use crate::crypto::note::TlogProof;
-use crate::crypto::sshsig::KeyId;
+use crate::crypto::tlog_tiles::TilePath;
 use crate::crypto::{canonical, json};
 use crate::record::authorization::Authorization;
 use crate::record::bundle::{MEDIA_TYPE, StepProof};
@@ -30,7 +31,9 @@ use crate::record::seal::Seal;
 use crate::record::step_definition::RegistryLeaf;
 use crate::record::token::Scope;
 use crate::store::ledger::Ledger;
-use crate::store::message::{Proposal, ProposalQuery, Retention, StoredStatus};
+use crate::store::retention::Retention;
+use crate::store::stored_proposal::{Proposal, ProposalQuery};
+use crate::store::stored_status::StoredStatus;
 
 /// Maximum number of finished runs that the boundary reads to find the last successful run of a step.
 const LOOK_BACK: usize = 50;

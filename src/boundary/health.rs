@@ -8,14 +8,14 @@ use crate::boundary::witnesses::Witnessing;
 use crate::crossing::cross::Crossing;
 use crate::crossing::sealed::Sealed;
 use crate::decision::exclusion::{self, ExcludedSigners, Tokens};
-use crate::decision::quorum::QuorumRules;
+use crate::decision::quorum_rules::QuorumRules;
 use crate::decision::reach::EligibleApprovers;
 use crate::policy::patterns::Pattern;
 use crate::record::ident::{Name, StepRef};
 use crate::record::token::Scope;
 use crate::record::validity::Timestamp;
 use crate::sandbox::Sandbox;
-use crate::sandbox::profile_check::Unavailable;
+use crate::sandbox::unavailable::Unavailable;
 use crate::store::ledger::Ledger;
 
 /// The differences between the files and the state in force.

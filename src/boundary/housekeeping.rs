@@ -11,7 +11,7 @@ use crate::crossing::live::RunsInProgress;
 use crate::crossing::recorded_outputs::Outputs;
 use crate::crypto::digest::Blake3Digest;
 use crate::store::ledger::Ledger;
-use crate::store::message::Retention;
+use crate::store::retention::Retention;
 
 /// Interval between two rounds of housekeeping.
 const HOUSEKEEPING: Duration = Duration::from_secs(20);

@@ -38,7 +38,7 @@ use crate::crossing::sealed::Sealed;
 use crate::crossing::surroundings::Surroundings;
 use crate::sandbox::Sandbox;
 use crate::store::ledger::Ledger;
-use crate::store::message::Retention;
+use crate::store::retention::Retention;
 
 /// A boundary, with all its parts.
 #[derive(Clone)]

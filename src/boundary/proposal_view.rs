@@ -11,13 +11,15 @@ use crate::crossing::sealed::Sealed;
 use crate::crossing::stored_documents::receipt_of;
 use crate::crypto::json;
 use crate::decision::exclusion::ExcludedSigners;
-use crate::decision::quorum::{self, SignatureCount};
+use crate::decision::quorum;
+use crate::decision::signature_count::{self, SignatureCount};
 use crate::record::authorization::Authorization;
 use crate::record::code::Code;
 use crate::record::document::Statement;
 use crate::record::ident::ProposalId;
 use crate::record::receipt::Outcome;
-use crate::store::message::{Proposal, StoredStatus};
+use crate::store::stored_proposal::Proposal;
+use crate::store::stored_status::StoredStatus;
 
 impl Proposals {
     /// Builds the view of a proposal for a caller. The calling function must already have checked that the caller may
@@ -132,6 +134,6 @@ impl Proposals {
     ) -> Result<SignatureCount, Stopped> {
         let stored = self.ledger.signatures(id).map_err(|e| fault(&e))?;
         let signatures: Vec<_> = stored.iter().map(verified_of).collect();
-        Ok(quorum::count(&signatures, &sealed.roster, excluded, &held.rules, self.crossing.now()))
+        Ok(signature_count::count(&signatures, &sealed.roster, excluded, &held.rules, self.crossing.now()))
     }
 }

@@ -18,12 +18,13 @@ use crate::crossing::stage::{CrossingRequest, Receipted};
 use crate::crossing::surroundings::Surroundings;
 use crate::crypto::canonical;
 use crate::crypto::digest::{AuthorizationDigest, InputDigest, StepDigest, sha256};
-use crate::crypto::sshsig::KeyId;
+use crate::crypto::key_id::KeyId;
 use crate::decision::exclusion::{self, ExcludedSigners, Tokens};
 use crate::decision::in_force::StepInForce;
 use crate::decision::place::check_place;
-use crate::decision::quorum::{self, NotCounted};
+use crate::decision::quorum;
 use crate::decision::reach::EligibleApprovers;
+use crate::decision::signature_count::{self, NotCounted};
 use crate::record::authorization::{Authorization, StepReference};
 use crate::record::code::Code;
 use crate::record::document::Statement;
@@ -33,10 +34,11 @@ use crate::record::token::Scope;
 use crate::record::validity::{DEFAULT_WINDOW_S, MAX_WINDOW_S, Timestamp};
 use crate::sandbox::Sandbox;
 use crate::store::ledger::Ledger;
-use crate::store::message::{
-    AdvanceStop, AuthorizationCore, NewProposal, Proposal, ProposalStep, ProposeResult, Retention, Signature,
-    StoredStatus, UNSIGNED_KEPT_S,
+use crate::store::retention::{Retention, UNSIGNED_KEPT_S};
+use crate::store::stored_proposal::{
+    AdvanceStop, AuthorizationCore, NewProposal, Proposal, ProposalStep, ProposeResult, Signature,
 };
+use crate::store::stored_status::StoredStatus;
 use crate::yaml::nearest;
 
 /// Maximum time that one call waits.
@@ -309,7 +311,7 @@ impl Proposals {
             return Ok(ProposalList { proposals: Vec::new(), cursor: None });
         }
         let limit = if filter.limit == 0 { MOST_LISTED } else { filter.limit.min(MOST_LISTED) };
-        let rows = crate::store::message::ProposalQuery {
+        let rows = crate::store::stored_proposal::ProposalQuery {
             statuses: filter.statuses.iter().copied().map(status_of).collect(),
             ending: filter.ending.clone(),
             step: filter.step.clone(),
@@ -373,7 +375,7 @@ impl Proposals {
         let (held, excluded) = self.quorum_of(sealed, authorization)?;
         let stored = self.ledger.signatures(id).map_err(|e| fault(&e))?;
         let all: Vec<_> = stored.iter().map(verified_of).chain(new.iter().cloned()).collect();
-        let count = quorum::count(&all, &sealed.roster, &excluded, &held.rules, now);
+        let count = signature_count::count(&all, &sealed.roster, &excluded, &held.rules, now);
         let known = |signature: &VerifiedSignature| stored.iter().any(|stored| stored.keyid == signature.keyid);
         if let Some(uncounted) =
             count.uncounted().iter().find(|one| new.iter().any(|new| new.keyid == one.keyid && !known(new)))

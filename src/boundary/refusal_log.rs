@@ -24,7 +24,7 @@ use crate::record::refusal_statement::{self, RefusingBoundary};
 use crate::record::schema::settings;
 use crate::record::validity::Timestamp;
 use crate::store::ledger::Ledger;
-use crate::store::message::WriteStop;
+use crate::store::stored_leaf::WriteStop;
 
 /// Maximum number of log entries that one principal can cause in an hour, so that the holder of one token can't fill
 /// the disk.
@@ -289,10 +289,10 @@ mod tests {
     use super::*;
     use crate::crypto::digest::SealDigest;
     use crate::crypto::signature::SecretKey;
-    use crate::crypto::sshsig::SshKey;
-    use crate::store::message::SealWrite;
+    use crate::crypto::ssh_key::SshKey;
     use crate::store::shared::{LedgerConfig, LedgerLimits, LogSigner};
     use crate::store::sqlite;
+    use crate::store::stored_seal::SealWrite;
 
     const fn at(seconds: i64) -> Timestamp {
         Timestamp::from_unix(1_800_000_000 + seconds)

@@ -22,9 +22,11 @@ use crate::record::validity::Timestamp;
 use crate::registry::Registry;
 use crate::registry::registry_error::RegistryError;
 use crate::sandbox::Sandbox;
-use crate::sandbox::profile_check::Unavailable;
+use crate::sandbox::unavailable::Unavailable;
 use crate::store::ledger::Ledger;
-use crate::store::message::{SealWrite, TokenChange, WriteStop};
+use crate::store::stored_leaf::WriteStop;
+use crate::store::stored_seal::SealWrite;
+use crate::store::stored_token::TokenChange;
 
 /// Maximum number of errors in a note about a failed reseal.
 const MOST_TOLD: usize = 4;
@@ -298,7 +300,7 @@ pub fn material_of(sealed: &Sealed) -> SealContent {
 
 /// Returns the tokens that are valid at the time `now`, for the next seal.
 #[must_use]
-pub fn tokens_in_force(tokens: &[crate::store::message::Token], now: Timestamp) -> Vec<SealedToken> {
+pub fn tokens_in_force(tokens: &[crate::store::stored_token::Token], now: Timestamp) -> Vec<SealedToken> {
     tokens
         .iter()
         .filter(|token| token.revoked_at.is_none() && token.expires_at.is_none_or(|end| now < end))

@@ -11,7 +11,7 @@ use crate::record::code::Code;
 use crate::record::ident::Name;
 use crate::record::token::SealedToken;
 use crate::record::validity::Timestamp;
-use crate::store::message::{Token, TokenChange};
+use crate::store::stored_token::{Token, TokenChange};
 
 impl Sealing {
     /// Returns all tokens, including expired and revoked tokens, sorted by name.

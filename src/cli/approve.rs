@@ -278,7 +278,7 @@ mod tests {
     use crate::crypto::canonical::to_canonical;
     use crate::review::render::{SIGNED, full};
     use crate::review::review_case::{case, judged, key, section, signature};
-    use crate::terminal::screen::backwards;
+    use crate::terminal::screen_decoder;
     use crate::trust::signer::{FileSigner, write_secret_key};
 
     #[test]
@@ -312,7 +312,7 @@ mod tests {
         write_secret_key(&file, &key(1)).expect("written");
         let signer = FileSigner::open(&file).expect("a key");
         let signed = sign(&review, Consent(review.check_sound().expect("sound")), &signer).expect("signed");
-        let read = to_canonical(&backwards::document(&section(&backwards::logical(&shown), SIGNED), &[]));
+        let read = to_canonical(&screen_decoder::document(&section(&screen_decoder::logical(&shown), SIGNED), &[]));
         assert_eq!(signed, signature(1, &read));
     }
 }

@@ -36,7 +36,7 @@ use crate::record::envelope::{Base64, Envelope};
 use crate::remote::follow_run::{COSIGNED, COSIGNED_PAUSE};
 use crate::remote::log_source::LogSource;
 use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::screen::PrintableText;
+use crate::terminal::printable_text::PrintableText;
 use crate::terminal::streams::Terminal;
 use crate::trust::chain::{Pinned, payload_of};
 

@@ -21,7 +21,8 @@ use crate::home::trusted_rosters::{ChosenTrust, PrivateFile, TrustArgs, check_ow
 use crate::record::ident::StepRef;
 use crate::record::profile::{Layer, STRICT};
 use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::screen::{LineTone, PrintableText, Screen};
+use crate::terminal::printable_text::PrintableText;
+use crate::terminal::screen::{LineTone, Screen};
 use crate::terminal::streams::Terminal;
 
 /// Let a job continue only with a receipt of exactly this step, with these parameters, from this boundary.

@@ -8,10 +8,10 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use crate::crypto::signature::SecretKey;
-use crate::crypto::sshsig::SshKey;
+use crate::crypto::ssh_key::SshKey;
 use crate::home::directories::Home;
 use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::screen::PrintableText;
+use crate::terminal::printable_text::PrintableText;
 use crate::terminal::streams::Terminal;
 use crate::trust::open_signer::open_signer;
 use crate::trust::signer::{write_public_key, write_secret_key};

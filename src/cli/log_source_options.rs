@@ -7,7 +7,7 @@ use crate::home::keys::KeyArgs;
 use crate::node::{log_at_rest, places};
 use crate::remote::log_source::LogSource;
 use crate::terminal::exit::CommandFailure;
-use crate::terminal::screen::PrintableText;
+use crate::terminal::printable_text::PrintableText;
 use crate::terminal::streams::Terminal;
 
 /// Opens the log that the user named. A text that begins with `http://` is the address of a boundary or a mirror. Any

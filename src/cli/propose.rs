@@ -21,7 +21,7 @@ use crate::remote::client::Client;
 use crate::remote::follow_run::{WantedBundle, conclude, follow, stop_waiting_on_interrupt};
 use crate::remote::run_printer::{OutputForm, RunPrinter};
 use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::screen::PrintableText;
+use crate::terminal::printable_text::PrintableText;
 use crate::terminal::streams::{Terminal, write_new};
 
 /// Propose to run one step once.

@@ -16,7 +16,7 @@ use crate::review::derived::StatementVerdict;
 use crate::review::gather::ReviewSubject;
 use crate::review::proposal_review::{ProposalReview, check_open};
 use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::screen::PrintableText;
+use crate::terminal::printable_text::PrintableText;
 use crate::terminal::streams::Terminal;
 
 /// Show what a signature would cover; never signs.

@@ -12,7 +12,7 @@ use crate::remote::client::Client;
 use crate::remote::proposals::{LookupRange, find_proposal};
 use crate::review::gather::{BoundaryReader, ReviewSubject};
 use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::screen::PrintableText;
+use crate::terminal::printable_text::PrintableText;
 
 /// Finds the subject that the user named: a file, an id, or the last digits of an open proposal's id. If the user
 /// gives no name, the subject is the only pending proposal.

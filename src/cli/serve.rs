@@ -11,7 +11,7 @@ use crate::local::problems::problems;
 use crate::node::config::Config;
 use crate::node::serve::{Node, Started};
 use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::screen::PrintableText;
+use crate::terminal::printable_text::PrintableText;
 use crate::terminal::streams::Terminal;
 
 /// Serve a boundary until SIGTERM; SIGHUP seals the runbooks again.

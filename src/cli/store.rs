@@ -16,7 +16,7 @@ use crate::store::lock::StoreLock;
 use crate::store::sqlite;
 use crate::store::survey::{RESTORE, StoreDefect, StoreSurvey};
 use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::screen::PrintableText;
+use crate::terminal::printable_text::PrintableText;
 use crate::terminal::streams::Terminal;
 use crate::trust::signer::Signer as _;
 

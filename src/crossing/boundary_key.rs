@@ -1,7 +1,7 @@
 //! The key with which the boundary signs its statements and checkpoints.
 
+use crate::crypto::key_id::KeyId;
 use crate::crypto::signature::{PAYLOAD_TYPE, SecretKey, pae};
-use crate::crypto::sshsig::KeyId;
 use crate::record::document::{Predicate, Statement};
 use crate::record::envelope::{Envelope, EnvelopeSignature};
 use crate::record::malformed::Malformed;

@@ -27,7 +27,7 @@ use crate::decision::permissions::{check_permissions, check_profile};
 use crate::decision::place::check_place;
 use crate::decision::step::check_step;
 use crate::decision::window::check_window;
-use crate::decision::{Objection, quorum};
+use crate::decision::{Objection, quorum, signature_count};
 use crate::record::code::Code;
 use crate::record::envelope::{Base64, Signed};
 use crate::record::ident::ProposalId;
@@ -41,7 +41,8 @@ use crate::sandbox::cancel_flag::CancelFlag;
 use crate::sandbox::enforcement_facts::nothing_enforced;
 use crate::sandbox::{End, Plan, Report, Sandbox, capture};
 use crate::store::ledger::Ledger;
-use crate::store::message::{AuthorizationCore, Consume, ConsumeStop, Finish, FinishStop, Window};
+use crate::store::stored_proposal::AuthorizationCore;
+use crate::store::stored_run::{Consume, ConsumeStop, Finish, FinishStop, Window};
 
 /// The crossing, with the sealed state, the store and the sandbox.
 pub struct Crossing {
@@ -187,7 +188,8 @@ impl Crossing {
         let tokens = Tokens::Sealed(&sealed.tokens, now);
         let excluded = exclusion::judge(&signed.proposer, verified.handed_in_by(), tokens, &sealed.roster)
             .map_err(|e| about(e.into()))?;
-        let count = quorum::count(verified.document().signatures(), &sealed.roster, &excluded, &held.rules, now);
+        let count =
+            signature_count::count(verified.document().signatures(), &sealed.roster, &excluded, &held.rules, now);
         let met = quorum::decide(&held.rules, &count).map_err(|e| about(e.into()))?;
         // An early check of the window. The transaction that spends the nonce repeats the check with the clock of the
         // store.
@@ -535,7 +537,7 @@ impl Crossing {
         if code == Code::Busy { refusal.retry_after(1) } else { refusal }.into()
     }
 
-    fn replayed(&self, spent: &crate::store::message::NonceUse) -> Stopped {
+    fn replayed(&self, spent: &crate::store::stored_run::NonceUse) -> Stopped {
         // The links in the refusal name the earlier run. They are removed for callers who may not see that run.
         let refusal =
             Refusal::new(Code::NonceReplayed, "the nonce is spent: one nonce, one run").about(&spent.proposal);

@@ -12,7 +12,8 @@ use crate::record::enforcement::Enforcement;
 use crate::record::envelope::{Base64, Envelope};
 use crate::record::profile::Profile;
 use crate::store::ledger::Ledger;
-use crate::store::message::{ProposalQuery, StoredStatus};
+use crate::store::stored_proposal::ProposalQuery;
+use crate::store::stored_status::StoredStatus;
 
 /// Maximum number of earlier receipts of the step that are read. More than one may be needed, because receipts of runs
 /// with another profile are skipped.

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::crossing::live::{RecordedOutput, Recording};
 use crate::crypto::digest::Blake3Digest;
 use crate::record::stream_name::StreamName;
-use crate::store::message::{MAX_INLINE_BYTES, OutputRow};
+use crate::store::stored_run::{MAX_INLINE_BYTES, OutputRow};
 
 /// The directory of large outputs and of temporary files.
 #[derive(Debug, Clone)]

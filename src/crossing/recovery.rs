@@ -16,7 +16,7 @@ use crate::record::document::Statement;
 use crate::record::envelope::{Base64, Envelope};
 use crate::record::malformed::Malformed;
 use crate::record::receipt::Decision;
-use crate::store::message::{SpentNonce, Unfinished};
+use crate::store::stored_run::{SpentNonce, Unfinished};
 
 impl Crossing {
     /// Writes the receipts that are missing after a crash, in the order of the consumptions. Returns their number.

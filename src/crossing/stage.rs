@@ -59,7 +59,7 @@ use crate::record::token::Scope;
 use crate::record::validity::Timestamp;
 use crate::sandbox::profile_check::Prepared;
 use crate::sandbox::{Plan, Report};
-use crate::store::message;
+use crate::store::stored_run::{SpentNonce, Window};
 
 /// Input of a crossing: an envelope and the name of its sender.
 #[derive(Debug, Clone)]
@@ -163,15 +163,11 @@ pub(super) struct CheckResults {
 pub struct Admitted {
     verified: VerifiedRequest,
     answers: CheckResults,
-    window: crate::store::message::Window,
+    window: Window,
 }
 
 impl Admitted {
-    pub(super) const fn new(
-        verified: VerifiedRequest,
-        answers: CheckResults,
-        window: crate::store::message::Window,
-    ) -> Self {
+    pub(super) const fn new(verified: VerifiedRequest, answers: CheckResults, window: Window) -> Self {
         Self { verified, answers, window }
     }
 
@@ -187,7 +183,7 @@ impl Admitted {
         self.verified.version
     }
 
-    pub(super) const fn window(&self) -> crate::store::message::Window {
+    pub(super) const fn window(&self) -> Window {
         self.window
     }
 
@@ -221,7 +217,7 @@ impl Admitted {
 #[must_use]
 pub struct Consumed {
     admitted: Admitted,
-    claim: message::SpentNonce,
+    claim: SpentNonce,
     basis: ReceiptBasis,
     room: Room,
 }
@@ -237,7 +233,7 @@ pub(super) struct ReceiptBasis {
 }
 
 impl Consumed {
-    pub(super) const fn new(admitted: Admitted, claim: message::SpentNonce, basis: ReceiptBasis, room: Room) -> Self {
+    pub(super) const fn new(admitted: Admitted, claim: SpentNonce, basis: ReceiptBasis, room: Room) -> Self {
         Self { admitted, claim, basis, room }
     }
 
@@ -245,7 +241,7 @@ impl Consumed {
         &self.admitted
     }
 
-    pub(super) const fn claim(&self) -> &message::SpentNonce {
+    pub(super) const fn claim(&self) -> &SpentNonce {
         &self.claim
     }
 
@@ -258,7 +254,7 @@ impl Consumed {
 
 /// Input of a receipt, for a run that ended or that recovery found.
 pub(super) struct Closing {
-    pub(super) claim: message::SpentNonce,
+    pub(super) claim: SpentNonce,
     pub(super) basis: ReceiptBasis,
     /// Capacity that was reserved before the nonce was spent. It is released when the receipt is durable.
     pub(super) room: Option<Room>,

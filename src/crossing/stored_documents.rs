@@ -6,7 +6,7 @@ use crate::record::document::Statement;
 use crate::record::envelope::{Base64, Envelope};
 use crate::record::receipt::Receipt;
 use crate::store::ledger::Ledger;
-use crate::store::message::Proposal;
+use crate::store::stored_proposal::Proposal;
 
 /// Returns the receipt of a proposal's run, or `None` if the run has no receipt yet.
 ///

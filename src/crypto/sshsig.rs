@@ -1,19 +1,18 @@
-//! OpenSSH public keys, and signatures that standard tools make.
+//! Signatures that standard tools make with OpenSSH keys.
 //!
-//! A key is a line of the form `ssh-ed25519 BASE64 [comment]` or `sk-ssh-ed25519@openssh.com BASE64 [comment]` (FIDO).
 //! A signature is either raw Ed25519 (64 bytes) or an SSHSIG blob (OpenSSH's PROTOCOL.sshsig). This module starts no
 //! program. The module `trust::ssh` starts `ssh-keygen`.
 
 use std::fmt;
-use std::str::FromStr;
-use std::sync::Arc;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
+use base64::engine::general_purpose::STANDARD;
 use sha2::Digest as _;
 
 use crate::crypto::digest::sha256;
-use crate::crypto::signature::{KeyError, PublicKey, SignatureProof};
+use crate::crypto::signature::SignatureProof;
+use crate::crypto::ssh_key::{PLAIN, SECURITY_KEY, SshKey};
+use crate::crypto::ssh_wire::{WireReader, put, text};
 
 /// The SSHSIG namespace of all signatures of this program, as in `ssh-keygen -Y sign -n countersign`. A signature that
 /// a person made for git or for a file has another namespace, so it never counts as an approval.
@@ -24,11 +23,6 @@ pub const NAMESPACE: &str = "countersign";
 /// limit.
 pub const MAX_SIGNATURE_BYTES: usize = 8 << 10;
 
-/// Maximum length of a public key line, in bytes. The limit bounds the size of a roster entry.
-pub const MAX_LINE_BYTES: usize = 1024;
-
-const PLAIN: &str = "ssh-ed25519";
-const SECURITY_KEY: &str = "sk-ssh-ed25519@openssh.com";
 const MAGIC: &[u8] = b"SSHSIG";
 
 /// Verifies one signature of `key` over `message`.
@@ -51,7 +45,7 @@ pub fn verify(key: &SshKey, message: &[u8], signature: &[u8]) -> Result<KeyProof
         return Err(SignatureError::Form("it is neither a raw signature nor SSHSIG"));
     }
     let blob = Blob::parse(signature)?;
-    if blob.key != key.0.blob {
+    if blob.key != key.blob() {
         return Err(SignatureError::OtherKey);
     }
     if blob.namespace != NAMESPACE.as_bytes() {
@@ -60,7 +54,7 @@ pub fn verify(key: &SshKey, message: &[u8], signature: &[u8]) -> Result<KeyProof
         ));
     }
     let signed = signed_data(blob.hash, message);
-    match (&key.0.application, blob.counter) {
+    match (key.application(), blob.counter) {
         (None, None) => {
             let proof = key.public().verify(&signed, blob.signature).map_err(|_| SignatureError::Bad)?;
             Ok(KeyProof { presence: Presence::Unknown, _proof: proof })
@@ -151,332 +145,6 @@ impl fmt::Display for SignatureError {
 
 impl std::error::Error for SignatureError {}
 
-/// A public key in the form that OpenSSH writes. Clones are cheap. Two keys are equal if their lines are equal.
-#[derive(Clone)]
-pub struct SshKey(Arc<Inner>);
-
-struct Inner {
-    public: PublicKey,
-    /// The application (relying party) of a security key, usually `ssh:`. The signature also covers this text.
-    application: Option<String>,
-    /// The encoded key. SSHSIG signatures contain this blob, and the key id is the hash of this blob.
-    blob: Vec<u8>,
-    keyid: KeyId,
-    line: String,
-    comment_at: usize,
-}
-
-impl SshKey {
-    /// Reads one line of an `authorized_keys` or `.pub` file, without options and without a line end.
-    ///
-    /// # Errors
-    /// Returns an error if the line is not exactly `TYPE BASE64 [COMMENT]` with a strong Ed25519 key.
-    pub fn parse(line: &str) -> Result<Self, SshKeyError> {
-        if line.len() > MAX_LINE_BYTES {
-            return Err(SshKeyError::TooLong);
-        }
-        if line.chars().any(char::is_control) {
-            return Err(SshKeyError::Control);
-        }
-        let (kind, rest) = line.split_once(' ').unwrap_or((line, ""));
-        if kind != PLAIN && kind != SECURITY_KEY {
-            return Err(SshKeyError::OtherType(kind.chars().take(60).collect()));
-        }
-        let encoded = rest.split(' ').next().unwrap_or_default();
-        let blob = STANDARD.decode(encoded).map_err(|_| SshKeyError::Base64)?;
-        let (public, application) = parse_blob(kind, &blob)?;
-        let comment_at = line.len().min(kind.len() + 1 + encoded.len() + 1);
-        let keyid = KeyId::of_blob(&blob);
-        Ok(Self(Arc::new(Inner { public, application, blob, keyid, line: line.to_owned(), comment_at })))
-    }
-
-    /// Makes the line of an `ssh-ed25519` key.
-    ///
-    /// # Errors
-    /// Returns an error if the comment contains control characters or is too long.
-    pub fn from_public(public: PublicKey, comment: &str) -> Result<Self, SshKeyError> {
-        let mut blob = Vec::with_capacity(51);
-        put(&mut blob, PLAIN.as_bytes());
-        put(&mut blob, public.as_bytes());
-        Self::from_blob(&blob, comment)
-    }
-
-    /// Reads the key from a blob, as in private key files and in agents.
-    ///
-    /// # Errors
-    /// Returns the errors of [`Self::parse`].
-    pub fn from_blob(blob: &[u8], comment: &str) -> Result<Self, SshKeyError> {
-        let kind = WireReader(blob).string().and_then(text).ok_or(SshKeyError::Blob)?;
-        let space = if comment.is_empty() { "" } else { " " };
-        Self::parse(&format!("{kind} {}{space}{comment}", STANDARD.encode(blob)))
-    }
-
-    /// Returns the OpenSSH fingerprint, as `ssh-keygen -lf` prints it.
-    #[must_use]
-    pub fn keyid(&self) -> KeyId {
-        self.0.keyid
-    }
-
-    /// Returns the 32 bytes of the public key. A plain key and a security key with the same bytes give the same result.
-    #[must_use]
-    pub fn material(&self) -> &[u8; 32] {
-        self.0.public.as_bytes()
-    }
-
-    /// Returns the Ed25519 key.
-    #[must_use]
-    pub fn public(&self) -> &PublicKey {
-        &self.0.public
-    }
-
-    /// Returns true if the key is in a FIDO authenticator.
-    #[must_use]
-    pub fn is_security_key(&self) -> bool {
-        self.0.application.is_some()
-    }
-
-    /// Returns the comment of the line. The comment is often a person's address. The comment is empty if the line has
-    /// no comment.
-    #[must_use]
-    pub fn comment(&self) -> &str {
-        &self.0.line[self.0.comment_at..]
-    }
-
-    /// Returns the line as it was read.
-    #[must_use]
-    pub fn line(&self) -> &str {
-        &self.0.line
-    }
-}
-
-impl PartialEq for SshKey {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.line == other.0.line
-    }
-}
-
-impl Eq for SshKey {}
-
-impl fmt::Debug for SshKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SshKey({:?})", self.0.line)
-    }
-}
-
-impl FromStr for SshKey {
-    type Err = SshKeyError;
-    fn from_str(line: &str) -> Result<Self, SshKeyError> {
-        Self::parse(line)
-    }
-}
-
-impl serde::Serialize for SshKey {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.0.line)
-    }
-}
-
-impl<'de> serde::Deserialize<'de> for SshKey {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let line = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        line.parse().map_err(serde::de::Error::custom)
-    }
-}
-
-impl schemars::JsonSchema for SshKey {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "SshKey".into()
-    }
-    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({
-            "type": "string",
-            "maxLength": MAX_LINE_BYTES,
-            "pattern": "^(ssh-ed25519|sk-ssh-ed25519@openssh\\.com) [A-Za-z0-9+/]+=*( [^\\u0000-\\u001f\\u007f-\\u009f]*)?$"
-        })
-    }
-}
-
-/// A public key of a type that this version cannot verify. A roster may contain such a key, but the key's signatures
-/// never count.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ForeignKey {
-    kind: String,
-    blob: Vec<u8>,
-    keyid: KeyId,
-}
-
-impl ForeignKey {
-    /// Reads a line `TYPE BASE64 [COMMENT]` whose type [`SshKey::parse`] does not accept.
-    ///
-    /// # Errors
-    /// Returns an error if the line has another form, or if its blob does not begin with its type.
-    pub fn parse(line: &str) -> Result<Self, SshKeyError> {
-        if line.len() > MAX_LINE_BYTES {
-            return Err(SshKeyError::TooLong);
-        }
-        if line.chars().any(char::is_control) {
-            return Err(SshKeyError::Control);
-        }
-        let (kind, rest) = line.split_once(' ').unwrap_or((line, ""));
-        let plain = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit();
-        let is_type = kind.len() <= MAX_TYPE_BYTES
-            && kind.bytes().next().is_some_and(plain)
-            && kind.bytes().all(|c| plain(c) || b"@.-".contains(&c));
-        if !is_type || kind == PLAIN || kind == SECURITY_KEY {
-            return Err(SshKeyError::OtherType(kind.chars().take(60).collect()));
-        }
-        let encoded = rest.split(' ').next().unwrap_or_default();
-        let blob = STANDARD.decode(encoded).map_err(|_| SshKeyError::Base64)?;
-        let mut wire = WireReader(&blob);
-        if wire.string() != Some(kind.as_bytes()) || wire.0.is_empty() {
-            return Err(SshKeyError::Blob);
-        }
-        let keyid = KeyId::of_blob(&blob);
-        Ok(Self { kind: kind.to_owned(), blob, keyid })
-    }
-
-    /// Returns the type, which is the first word of the line.
-    #[must_use]
-    pub fn kind(&self) -> &str {
-        &self.kind
-    }
-
-    /// Returns the OpenSSH fingerprint, as `ssh-keygen -lf` prints it.
-    #[must_use]
-    pub const fn keyid(&self) -> KeyId {
-        self.keyid
-    }
-
-    /// Returns the digest that represents the key in comparisons: SHA-256 of the whole blob.
-    #[must_use]
-    pub fn material(&self) -> [u8; 32] {
-        sha256(&self.blob)
-    }
-}
-
-/// Maximum length of a key type's name, in bytes.
-const MAX_TYPE_BYTES: usize = 64;
-
-/// The reason why the program does not accept a line as a public key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SshKeyError {
-    /// The line is longer than [`MAX_LINE_BYTES`].
-    TooLong,
-    /// The line contains a control character, such as a line feed or an escape.
-    Control,
-    /// The type is not one of the two accepted types. The value is the type in the line.
-    OtherType(String),
-    /// The second word of the line is not standard base64 with padding.
-    Base64,
-    /// The blob does not match the type at the start of the line.
-    Blob,
-    /// The program does not accept the 32 bytes as a public key.
-    Key(KeyError),
-}
-
-impl fmt::Display for SshKeyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TooLong => write!(f, "the public key line is longer than {MAX_LINE_BYTES} bytes"),
-            Self::Control => {
-                f.write_str("the public key line contains a control character; give one line without its line feed")
-            }
-            Self::OtherType(found) => write!(
-                f,
-                "the key type {found:?} is not accepted; use {PLAIN} or {SECURITY_KEY} (`ssh-keygen -t ed25519`)"
-            ),
-            Self::Base64 => f.write_str("the public key is not standard base64; copy the whole line of the .pub file"),
-            Self::Blob => {
-                f.write_str("the public key's data does not fit its type; copy the whole line of the .pub file")
-            }
-            Self::Key(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for SshKeyError {}
-
-/// Id of a key: `SHA256:` and 43 characters of base64 without padding, as `ssh-keygen -lf` prints it.
-///
-/// Key ids are sorted by this text, not by the hashed bytes.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct KeyId([u8; 50]);
-
-impl KeyId {
-    /// Returns the text as it is written in documents.
-    #[must_use]
-    #[expect(clippy::expect_used, reason = "both constructors take ASCII only")]
-    pub fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.0).expect("a key id is ASCII")
-    }
-
-    fn of_blob(blob: &[u8]) -> Self {
-        let mut id = *b"SHA256:-------------------------------------------";
-        for (place, c) in id[7..].iter_mut().zip(STANDARD_NO_PAD.encode(sha256(blob)).bytes()) {
-            *place = c;
-        }
-        Self(id)
-    }
-}
-
-impl fmt::Display for KeyId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl fmt::Debug for KeyId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// The error for a text that is not a key id.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct KeyIdError;
-
-impl fmt::Display for KeyIdError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key id must be written SHA256:<43 characters of base64>, as `ssh-keygen -lf` prints it")
-    }
-}
-
-impl std::error::Error for KeyIdError {}
-
-impl FromStr for KeyId {
-    type Err = KeyIdError;
-    fn from_str(id: &str) -> Result<Self, KeyIdError> {
-        // The decoder refuses other characters and stray bits at the end, so each hash has only one text.
-        let hash = id.strip_prefix("SHA256:").and_then(|hash| STANDARD_NO_PAD.decode(hash).ok());
-        match (hash, id.as_bytes().try_into()) {
-            (Some(hash), Ok(bytes)) if hash.len() == 32 => Ok(Self(bytes)),
-            _ => Err(KeyIdError),
-        }
-    }
-}
-
-impl serde::Serialize for KeyId {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.as_str())
-    }
-}
-
-impl<'de> serde::Deserialize<'de> for KeyId {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let id = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        id.parse().map_err(serde::de::Error::custom)
-    }
-}
-
-impl schemars::JsonSchema for KeyId {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "KeyId".into()
-    }
-    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({"type": "string", "pattern": "^SHA256:[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]$"})
-    }
-}
-
 /// Returns the armoured text of an SSHSIG blob, as `ssh-keygen -Y sign` writes it.
 #[must_use]
 pub fn armour(blob: &[u8]) -> String {
@@ -508,25 +176,6 @@ pub fn dearmour(file: &str) -> Result<Vec<u8>, SignatureError> {
 
 const ARMOUR_BEGIN: &str = "-----BEGIN SSH SIGNATURE-----";
 const ARMOUR_END: &str = "-----END SSH SIGNATURE-----";
-
-fn parse_blob(kind: &str, blob: &[u8]) -> Result<(PublicKey, Option<String>), SshKeyError> {
-    let mut wire = WireReader(blob);
-    let kind_inside = wire.string().ok_or(SshKeyError::Blob)?;
-    let key = wire.string().and_then(|key| <&[u8; 32]>::try_from(key).ok()).ok_or(SshKeyError::Blob)?;
-    let application = if kind == SECURITY_KEY {
-        let application = wire.string().and_then(text).ok_or(SshKeyError::Blob)?;
-        if application.is_empty() || application.chars().any(char::is_control) {
-            return Err(SshKeyError::Blob);
-        }
-        Some(application.to_owned())
-    } else {
-        None
-    };
-    if kind_inside != kind.as_bytes() || !wire.0.is_empty() {
-        return Err(SshKeyError::Blob);
-    }
-    Ok((PublicKey::from_bytes(key).map_err(SshKeyError::Key)?, application))
-}
 
 #[derive(Clone, Copy)]
 enum HashName {
@@ -600,41 +249,6 @@ fn signed_data(hash: HashName, message: &[u8]) -> Vec<u8> {
     data
 }
 
-/// Reads SSH's wire format (RFC 4251, section 5) from the start of a byte slice.
-pub(crate) struct WireReader<'a>(pub(crate) &'a [u8]);
-
-impl<'a> WireReader<'a> {
-    pub(crate) fn u8(&mut self) -> Option<u8> {
-        let (first, rest) = self.0.split_first()?;
-        self.0 = rest;
-        Some(*first)
-    }
-
-    pub(crate) fn u32(&mut self) -> Option<u32> {
-        let (bytes, rest) = self.0.split_first_chunk::<4>()?;
-        self.0 = rest;
-        Some(u32::from_be_bytes(*bytes))
-    }
-
-    pub(crate) fn string(&mut self) -> Option<&'a [u8]> {
-        let length = usize::try_from(self.u32()?).ok()?;
-        let (bytes, rest) = self.0.split_at_checked(length)?;
-        self.0 = rest;
-        Some(bytes)
-    }
-}
-
-fn text(bytes: &[u8]) -> Option<&str> {
-    std::str::from_utf8(bytes).ok()
-}
-
-fn put(out: &mut Vec<u8>, bytes: &[u8]) {
-    // All values are short, because each value is a namespace, a hash or a key.
-    let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-    out.extend_from_slice(&length.to_be_bytes());
-    out.extend_from_slice(bytes);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -668,7 +282,7 @@ mod tests {
         Made {
             magic: MAGIC,
             version: 1,
-            key: bob().0.blob.clone(),
+            key: bob().blob().to_vec(),
             namespace: b"countersign",
             reserved: b"",
             hash: b"sha512",
@@ -688,7 +302,7 @@ mod tests {
     }
 
     fn touched() -> Made<'static> {
-        Made { key: sk_key("ssh:").0.blob.clone(), kind: SECURITY_KEY.as_bytes(), flags: Some(1), ..plain() }
+        Made { key: sk_key("ssh:").blob().to_vec(), kind: SECURITY_KEY.as_bytes(), flags: Some(1), ..plain() }
     }
 
     impl Made<'_> {
@@ -732,24 +346,6 @@ mod tests {
     }
 
     #[test]
-    fn golden_keys_have_their_key_ids() {
-        let facts: Value =
-            serde_json::from_str(include_str!("../../tests/conformance/golden/valid/facts.json")).expect("facts");
-        for (line, name) in [
-            (include_str!("../../tests/conformance/golden/valid/keys/alice.pub"), "alice"),
-            (BOB, "bob"),
-            (include_str!("../../tests/conformance/golden/valid/keys/boundary.pub"), "boundary"),
-        ] {
-            let line = line.trim_end();
-            let key = SshKey::parse(line).expect(name);
-            assert_eq!(key.keyid().as_str(), facts["keyids"][name]);
-            assert_eq!((key.comment(), key.line(), key.is_security_key()), (name, line, false));
-            assert_eq!(SshKey::from_public(*key.public(), name).as_ref(), Ok(&key));
-            assert_eq!(serde_json::from_value::<SshKey>(serde_json::to_value(&key).expect("json")).expect("json"), key);
-        }
-    }
-
-    #[test]
     fn golden_sshsig_is_read_verified_and_written_again() {
         let blob = dearmour(BOB_FILE).expect("armour");
         assert_eq!(armour(&blob), BOB_FILE);
@@ -789,7 +385,7 @@ mod tests {
         claimed[flags_at] = 1;
         assert_eq!(presence(&key, &claimed), Err(SignatureError::Bad), "the flag is signed");
         // The application in the blob differs from the application of the key.
-        let elsewhere = Made { key: sk_key("ssh:b").0.blob.clone(), ..touched() }.blob();
+        let elsewhere = Made { key: sk_key("ssh:b").blob().to_vec(), ..touched() }.blob();
         assert_eq!(presence(&sk_key("ssh:b"), &elsewhere), Err(SignatureError::Bad));
     }
 
@@ -797,9 +393,9 @@ mod tests {
     fn a_security_key_signs_only_in_the_sshsig_format() {
         let raw = SecretKey::from_seed([2; 32]).sign(MESSAGE);
         assert!(matches!(presence(&sk_key("ssh:"), &raw), Err(SignatureError::Form(_))));
-        let as_plain = Made { key: sk_key("ssh:").0.blob.clone(), ..plain() }.blob();
+        let as_plain = Made { key: sk_key("ssh:").blob().to_vec(), ..plain() }.blob();
         assert!(matches!(presence(&sk_key("ssh:"), &as_plain), Err(SignatureError::Form(_))));
-        let as_sk = Made { key: bob().0.blob.clone(), ..touched() }.blob();
+        let as_sk = Made { key: bob().blob().to_vec(), ..touched() }.blob();
         assert!(matches!(presence(&bob(), &as_sk), Err(SignatureError::Form(_))));
     }
 
@@ -809,7 +405,7 @@ mod tests {
         assert_eq!(presence(&bob(), &Made { hash: b"sha256", ..plain() }.blob()), Ok(Presence::Unknown));
         assert_eq!(refused(Made { namespace: b"git", ..plain() }), SignatureError::OtherNamespace("git".into()));
         let alice = SshKey::from_public(SecretKey::from_seed([1; 32]).public(), "").expect("key");
-        assert_eq!(refused(Made { key: alice.0.blob.clone(), ..plain() }), SignatureError::OtherKey);
+        assert_eq!(refused(Made { key: alice.blob().to_vec(), ..plain() }), SignatureError::OtherKey);
         assert_eq!(presence(&alice, &plain().blob()), Err(SignatureError::OtherKey));
         for made in [
             Made { magic: b"SSHSIh", ..plain() },
@@ -844,48 +440,6 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_does_not_contain_exactly_one_key_is_refused() {
-        let line = BOB.trim_end();
-        let (kind, rest) = line.split_once(' ').expect("line");
-        let (encoded, _) = rest.split_once(' ').expect("line");
-        let refused = |line: &str| SshKey::parse(line).expect_err(line);
-        assert_eq!(refused(&format!("{line}\n")), SshKeyError::Control);
-        assert_eq!(refused(&format!("{line}\u{1b}[1m")), SshKeyError::Control);
-        assert_eq!(refused(&format!("{line}\u{9b}1m")), SshKeyError::Control);
-        assert_eq!(refused("ssh-rsa AAAA x"), SshKeyError::OtherType("ssh-rsa".into()));
-        assert_eq!(refused("ecdsa-sha2-nistp256 AAAA"), SshKeyError::OtherType("ecdsa-sha2-nistp256".into()));
-        assert_eq!(refused(&format!("restrict {line}")), SshKeyError::OtherType("restrict".into()));
-        assert_eq!(refused(&format!(" {line}")), SshKeyError::OtherType(String::new()));
-        assert_eq!(refused(&format!("{kind}  {encoded}")), SshKeyError::Blob, "empty");
-        assert_eq!(refused(&format!("{kind} {encoded}=")), SshKeyError::Base64);
-        assert_eq!(refused(&format!("{kind} {}", &encoded[..encoded.len() - 4])), SshKeyError::Blob);
-        assert_eq!(refused(&format!("{kind} {encoded}AAAA")), SshKeyError::Blob, "trailing bytes");
-        assert_eq!(refused(&format!("{SECURITY_KEY} {encoded}")), SshKeyError::Blob, "another type inside");
-        assert_eq!(refused(&format!("{line} {}", "x".repeat(1024))), SshKeyError::TooLong);
-        let mut weak = Vec::new();
-        put(&mut weak, PLAIN.as_bytes());
-        put(&mut weak, &[0; 32]);
-        assert_eq!(SshKey::from_blob(&weak, "").expect_err("weak"), SshKeyError::Key(KeyError::Weak));
-        assert_eq!(SshKey::parse(&format!("{kind} {encoded}")).expect("no comment").comment(), "");
-        assert_eq!(SshKey::parse(&format!("{kind} {encoded} a b ")).expect("words").comment(), "a b ");
-    }
-
-    #[test]
-    fn a_key_id_has_only_one_accepted_form() {
-        let id = bob().keyid();
-        assert_eq!(id.as_str().parse(), Ok(id));
-        let text = id.as_str().to_owned();
-        // The last of the 43 characters carries only 4 bits, and the next letter of the alphabet sets a bit beyond
-        // these 4 bits.
-        let stray = format!("{}5", &text[..49]);
-        for bad in
-            ["", "SHA256:", &text[..49], &text.replace("SHA256", "sha256"), &format!("{text}="), &stray, &text[7..]]
-        {
-            assert!(bad.parse::<KeyId>().is_err(), "{bad}");
-        }
-    }
-
-    #[test]
     fn an_sshsig_armor_around_other_data_is_refused() {
         for bad in [
             "",
@@ -906,8 +460,6 @@ mod tests {
         fn random_bytes_cause_no_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200), line in ".{0,80}") {
             prop_assert!(presence(&bob(), &bytes).is_err());
             prop_assert!(presence(&bob(), &[MAGIC, &bytes].concat()).is_err());
-            drop(SshKey::parse(&line));
-            drop(SshKey::parse(&format!("{PLAIN} {}", STANDARD.encode(&bytes))));
             drop(dearmour(&line));
         }
     }

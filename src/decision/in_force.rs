@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use crate::crypto::digest::hex;
-use crate::decision::quorum::QuorumRules;
+use crate::decision::quorum_rules::QuorumRules;
 use crate::decision::step::HashedStep;
 use crate::policy::builtins::Builtins;
 use crate::policy::file::Policy;

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use crate::crypto::sshsig::SshKey;
-use crate::decision::quorum::QuorumRules;
+use crate::crypto::ssh_key::SshKey;
+use crate::decision::quorum_rules::QuorumRules;
 use crate::record::ident::{GroupName, Name};
 use crate::record::validity::Timestamp;
 use crate::trust::trusted_roster::TrustedRoster;

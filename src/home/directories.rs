@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use crate::terminal::screen::PrintableText;
+use crate::terminal::printable_text::PrintableText;
 
 /// Home and configuration directories of the user.
 #[derive(Debug, Clone, Default)]

@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use crate::crypto::key_id::KeyId;
 use crate::crypto::signature::pae;
-use crate::crypto::sshsig::{KeyId, SshKey};
+use crate::crypto::ssh_key::SshKey;
 use crate::home::directories::Home;
 use crate::record::envelope::EnvelopeSignature;
 use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::screen::PrintableText;
+use crate::terminal::printable_text::PrintableText;
 use crate::trust::open_signer::open_signer;
 use crate::trust::signer::Signer;
 

@@ -8,7 +8,7 @@ use crate::crypto::json as strict;
 use crate::home::named_file::read_bounded;
 use crate::record::authorization::MAX_PARAMS_BYTES;
 use crate::terminal::exit::CommandFailure;
-use crate::terminal::screen::PrintableText;
+use crate::terminal::printable_text::PrintableText;
 
 /// Reads an object of parameters from a file. The path `-` means the standard input.
 ///

@@ -16,14 +16,14 @@ use clap::Args;
 use crate::audit::bundle_check as audit;
 use crate::crypto::digest::RosterDigest;
 use crate::crypto::json;
-use crate::crypto::sshsig::SshKey;
+use crate::crypto::ssh_key::SshKey;
 use crate::home::directories::Home;
 use crate::home::named_file::read_bounded;
 use crate::record::envelope::Envelope;
 use crate::record::ident::BoundaryName;
 use crate::record::roster::MAX_ROSTER_BYTES;
 use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::screen::PrintableText;
+use crate::terminal::printable_text::PrintableText;
 use crate::trust::chain::{Chain, Pinned};
 use crate::trust::trusted_roster::TrustedRoster;
 

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::crypto::sshsig::KeyId;
+use crate::crypto::key_id::KeyId;
 use crate::record::envelope::{Envelope, EnvelopeSignature};
 use crate::record::ident::{Name, ProposalId, ReceiptId};
 use crate::record::validity::Timestamp;

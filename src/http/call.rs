@@ -21,7 +21,7 @@ use crate::boundary::Boundary;
 use crate::crossing::caller::Caller;
 use crate::crossing::refusal::{Refusal, RefusalCase, Stopped, fault};
 use crate::crypto::canonical;
-use crate::crypto::sshsig::KeyId;
+use crate::crypto::key_id::KeyId;
 use crate::http::access::{bearer, looks_secret, only};
 use crate::http::app::{App, PeerAddress};
 use crate::http::limit::{FAILED_AUTHENTICATION, RateKey};

@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::crossing::refusal::{Refusal, Stopped};
-use crate::crypto::sshsig::KeyId;
+use crate::crypto::key_id::KeyId;
 use crate::record::code::Code;
 use crate::record::ident::Name;
 

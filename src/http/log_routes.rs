@@ -7,7 +7,7 @@ use schemars::SchemaGenerator;
 
 use crate::crossing::refusal::Stopped;
 use crate::crypto::digest::{BlobDigest, hex, unhex32};
-use crate::crypto::merkle::{TileKind, TilePath};
+use crate::crypto::tlog_tiles::{TileKind, TilePath};
 use crate::http::api::ConsistencyProof;
 use crate::http::call::{RouteCall, answer, bytes};
 use crate::http::operation::{BodyShape, Field, Reply, RouteAccess, Verb, ok};

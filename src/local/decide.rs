@@ -20,7 +20,7 @@ use crate::policy::session::DefaultAnswers;
 use crate::record::authorization::{MAX_PERMISSIONS, Permission, PermissionKind};
 use crate::record::local_receipt::QuestionAnswer;
 use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::screen::PrintableText;
+use crate::terminal::printable_text::PrintableText;
 use crate::terminal::streams::Terminal;
 
 /// Options that choose the policy and grant permissions.

@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 
 use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::screen::PrintableText;
+use crate::terminal::printable_text::PrintableText;
 
 /// Variables that are never inherited, even if the policy allows them. They make programs load or run other code, or
 /// this program sets them. A `*` at the end matches any text.

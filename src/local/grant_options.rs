@@ -9,7 +9,7 @@ use crate::policy::decide::{Flags, Granted};
 use crate::record::authorization::PermissionKind;
 use crate::record::host_names::split_patterns;
 use crate::terminal::exit::CommandFailure;
-use crate::terminal::screen::PrintableText;
+use crate::terminal::printable_text::PrintableText;
 
 /// Permissions that the command line grants or denies.
 #[derive(Debug, Clone, Default, Args)]

@@ -19,7 +19,7 @@ use crate::record::document::Predicate as _;
 use crate::record::envelope::{Base64, Envelope, Signed};
 use crate::record::local_receipt::LocalReceipt;
 use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::screen::PrintableText;
+use crate::terminal::printable_text::PrintableText;
 
 /// Path of the local log.
 #[derive(Debug, Clone)]

@@ -14,7 +14,7 @@ use crate::node::file_problem::{FileProblem, Problems};
 use crate::policy::file::{MAX_FILE_BYTES, Policy};
 use crate::policy::paths::PathVariables;
 use crate::terminal::exit::CommandFailure;
-use crate::terminal::screen::PrintableText;
+use crate::terminal::printable_text::PrintableText;
 
 /// Directories for the rules of a policy.
 #[derive(Debug, Clone)]

@@ -3,7 +3,8 @@
 use crate::policy::lists::word;
 use crate::policy::session::{AnswerChoice, plural};
 use crate::record::authorization::{Permission, PermissionKind, PermissionReason};
-use crate::terminal::screen::{LineTone, PrintableText, Screen};
+use crate::terminal::printable_text::PrintableText;
+use crate::terminal::screen::{LineTone, Screen};
 
 /// One question of the policy, with all places in the script that need the permission.
 #[derive(Debug, Clone, PartialEq, Eq)]

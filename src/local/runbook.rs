@@ -13,7 +13,7 @@ use crate::registry::Registry;
 use crate::registry::parameter_schema::Params;
 use crate::registry::registered_step::RegisteredStep;
 use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::screen::PrintableText;
+use crate::terminal::printable_text::PrintableText;
 use crate::yaml::TextPlace;
 
 /// Chosen steps of a runbook, in the order of the file.

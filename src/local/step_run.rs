@@ -25,7 +25,7 @@ use crate::sandbox::profile_check::Prepared;
 use crate::sandbox::{End, Plan};
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::outcome_words::outcome_words;
-use crate::terminal::screen::PrintableText;
+use crate::terminal::printable_text::PrintableText;
 use crate::terminal::streams::Terminal;
 
 /// Variables that the sandbox sets.

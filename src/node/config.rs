@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::record::enforcement::Level;
 use crate::record::ident::BoundaryName;
 use crate::record::profile::Limits;
-use crate::store::message::Retention;
+use crate::store::retention::Retention;
 
 /// Name of the configuration file.
 pub const FILE: &str = "countersign.toml";

@@ -11,7 +11,7 @@ use crate::record::declared::Limit;
 use crate::record::enforcement::Level;
 use crate::record::ident::BoundaryName;
 use crate::record::profile::Limits;
-use crate::store::message::Retention;
+use crate::store::retention::Retention;
 use crate::yaml::{YamlFlaw, YamlKind, YamlNode, not_yet, unknown};
 
 impl Config {

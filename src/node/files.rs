@@ -1,6 +1,6 @@
 //! Loader of the operator's files: runbooks, policy, roster and boundary key.
 
-use crate::crypto::sshsig::SshKey;
+use crate::crypto::ssh_key::SshKey;
 use crate::node::config::Config;
 use crate::node::file_problem::{FileProblem, Problems};
 use crate::node::owned::read_owned;

@@ -16,7 +16,7 @@ use crate::record::envelope::{Base64, Envelope};
 use crate::record::receipt::Receipt;
 use crate::record::seal::Seal;
 use crate::store::ledger::Ledger;
-use crate::store::message::LeafKind;
+use crate::store::stored_leaf::LeafKind;
 use crate::trust::chain::Chain;
 use crate::trust::signer::{FileSigner, Signer as _};
 
@@ -79,11 +79,11 @@ pub(super) fn check(
 /// Cache of the boundary's keys in the roster of each seal.
 struct Seals<'a> {
     ledger: &'a Ledger,
-    known: HashMap<SealDigest, Vec<crate::crypto::sshsig::KeyId>>,
+    known: HashMap<SealDigest, Vec<crate::crypto::key_id::KeyId>>,
 }
 
 impl Seals<'_> {
-    fn keys(&mut self, digest: SealDigest) -> Result<&[crate::crypto::sshsig::KeyId], String> {
+    fn keys(&mut self, digest: SealDigest) -> Result<&[crate::crypto::key_id::KeyId], String> {
         if !self.known.contains_key(&digest) {
             let seals = self.ledger.seals().map_err(|error| error.to_string())?;
             let entry = seals.iter().find(|entry| entry.digest == digest);

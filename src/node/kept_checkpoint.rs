@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::crypto::json;
 use crate::crypto::note::{self, Note};
-use crate::crypto::sshsig::SshKey;
+use crate::crypto::ssh_key::SshKey;
 use crate::node::config::Config;
 use crate::node::file_problem::{FileProblem, Problems};
 use crate::node::places;

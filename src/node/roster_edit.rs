@@ -7,7 +7,8 @@ use std::fmt;
 
 use toml_edit::{Array, ArrayOfTables, Decor, DocumentMut, Item, RawString, Value};
 
-use crate::crypto::sshsig::{ForeignKey, KeyId, SshKey};
+use crate::crypto::key_id::KeyId;
+use crate::crypto::ssh_key::{ForeignKey, SshKey};
 
 /// A table of `roster.toml`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -38,7 +38,7 @@ use crate::sandbox::linux::{LinuxSandbox, Setup};
 use crate::sandbox::probe::HostProbe;
 use crate::store::fault::StoreFault;
 use crate::store::ledger::Ledger;
-use crate::store::message::WriteStop;
+use crate::store::stored_leaf::WriteStop;
 use crate::store::{shared, sqlite};
 use crate::trust::chain::Chain;
 use crate::trust::signer::{FileSigner, Signer as _};

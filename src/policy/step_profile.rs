@@ -121,7 +121,7 @@ mod tests {
     use crate::policy::builtins::Builtins;
     use crate::policy::file::Policy;
     use crate::policy::ruling::resolve;
-    use crate::record::declared::DeclaredLimits;
+    use crate::record::declared::{DeclaredLimits, DeclaredNetwork};
     use crate::record::profile::Workdir;
 
     fn given() -> PolicyProfile {
@@ -207,6 +207,22 @@ mod tests {
         assert_eq!(proc("{}", &full), Ok(Proc::Full));
         assert_eq!(proc("{proc: full}", &DeclaredSandbox::default()), Ok(Proc::Full));
         assert!(matches!(proc("{proc: minimal}", &full), Err(ProfileError::ProcRefused { .. })));
+    }
+
+    #[test]
+    fn a_profile_requires_no_layer_that_its_permissions_switch_off() {
+        let required = |rule: &str, declared: &DeclaredSandbox| {
+            let text = format!("version: 1\noverrides: [{{runbook: a, sandbox: {rule}}}]\n");
+            let policy = Policy::load(&text).expect("a policy");
+            let ruling = resolve(&policy, Builtins::current(), &"a:b".parse().expect("a ref"));
+            effective(&ruling, declared, &given()).map(|profile| profile.require)
+        };
+        let network = DeclaredSandbox { network: Some(DeclaredNetwork::Host), ..DeclaredSandbox::default() };
+        let mut others: Vec<Layer> = STRICT.into_iter().filter(|layer| *layer != Layer::Network).collect();
+        others.sort_unstable();
+        assert_eq!(required("{network: host}", &network), Ok(others));
+        let off = DeclaredSandbox { off_reason: Some("needs docker".into()), ..DeclaredSandbox::default() };
+        assert_eq!(required("{may_be_off: true}", &off), Ok(Vec::new()));
     }
 
     #[test]

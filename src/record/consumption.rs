@@ -101,9 +101,9 @@ impl Predicate for Consumption {
 mod tests {
     use super::*;
     use crate::crypto::canonical;
-    use crate::crypto::merkle::MAX_ENTRY_BYTES;
     use crate::crypto::signature::SecretKey;
-    use crate::crypto::sshsig::SshKey;
+    use crate::crypto::ssh_key::SshKey;
+    use crate::crypto::tlog_tiles::MAX_ENTRY_BYTES;
     use crate::record::envelope::{Envelope, EnvelopeSignature};
 
     fn of(items: usize) -> Consumption {

@@ -26,8 +26,10 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_S
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::crypto::key_id::KeyId;
 use crate::crypto::signature::{PAYLOAD_TYPE, SIGNATURE_BYTES, pae};
-use crate::crypto::sshsig::{self, KeyId, MAX_SIGNATURE_BYTES, Presence, SshKey};
+use crate::crypto::ssh_key::SshKey;
+use crate::crypto::sshsig::{self, MAX_SIGNATURE_BYTES, Presence};
 use crate::crypto::{canonical, digest, json};
 use crate::record::document::{Predicate, Statement};
 use crate::record::malformed::Malformed;

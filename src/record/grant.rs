@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::crypto::digest::StepDigest;
-use crate::crypto::sshsig::KeyId;
+use crate::crypto::key_id::KeyId;
 use crate::record::authorization::{BoundaryRef, MAX_REASON_BYTES, Permission, check_permissions, check_reason};
 use crate::record::document::{Predicate, Statement, Subject, check_subjects};
 use crate::record::ident::{Name, StepRef};
@@ -177,9 +177,9 @@ impl Predicate for Grant {
 mod tests {
     use super::*;
     use crate::crypto::canonical;
-    use crate::crypto::merkle::MAX_ENTRY_BYTES;
     use crate::crypto::signature::SecretKey;
-    use crate::crypto::sshsig::SshKey;
+    use crate::crypto::ssh_key::SshKey;
+    use crate::crypto::tlog_tiles::MAX_ENTRY_BYTES;
     use crate::record::envelope::{Envelope, EnvelopeSignature, MAX_SIGNATURES};
 
     fn keyid(seed: usize) -> KeyId {

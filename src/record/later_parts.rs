@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::crypto::canonical;
 use crate::crypto::digest::{Blake3Digest, ContentDigest};
-use crate::crypto::sshsig::KeyId;
+use crate::crypto::key_id::KeyId;
 use crate::record::document::{Subject, check_sorted};
 use crate::record::ident::Name;
 use crate::record::later_words::{

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::crypto::canonical;
 use crate::crypto::digest::{AuthorizationDigest, Blake3Digest, ContentDigest, LeafHash, PolicyDigest, SealDigest};
-use crate::crypto::sshsig::KeyId;
+use crate::crypto::key_id::KeyId;
 use crate::record::declared::Limit;
 use crate::record::document::{Predicate, Statement, Subject, check_sorted, check_subjects};
 use crate::record::enforcement::Enforcement;
@@ -452,8 +452,8 @@ mod tests {
 
     use super::*;
     use crate::crypto::json::MAX_INTEGER;
-    use crate::crypto::merkle::MAX_ENTRY_BYTES;
     use crate::crypto::sshsig::MAX_SIGNATURE_BYTES;
+    use crate::crypto::tlog_tiles::MAX_ENTRY_BYTES;
     use crate::record::authorization::MAX_AUTHORIZATION_BYTES;
     use crate::record::enforcement::{
         Capabilities, FilesystemFacts, HeldLimit, LandlockFacts, LandlockStatus, Level, LimitFacts, LimitHolder, Masks,
@@ -494,7 +494,7 @@ mod tests {
         let most = MAX_INTEGER;
         let key = |n: u8| {
             let key = crate::crypto::signature::SecretKey::from_seed([n; 32]).public();
-            crate::crypto::sshsig::SshKey::from_public(key, "").expect("a key").keyid()
+            crate::crypto::ssh_key::SshKey::from_public(key, "").expect("a key").keyid()
         };
         // The base64 of these sizes has the most padding.
         let (size, last) = (511, MAX_SIGNATURE_BYTES - 511 * (MAX_SIGNATURES - 1));

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::crypto::canonical;
 use crate::crypto::digest::{PolicyDigest, RosterDigest, sha256};
-use crate::crypto::sshsig::{ForeignKey, SshKey, SshKeyError};
+use crate::crypto::ssh_key::{ForeignKey, SshKey, SshKeyError};
 use crate::record::document::{Predicate, Statement, Subject, check_subjects};
 use crate::record::ident::{BoundaryName, GroupName, Name};
 use crate::record::later_parts::Runners;

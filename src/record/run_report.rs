@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::crypto::digest::AuthorizationDigest;
-use crate::crypto::sshsig::KeyId;
+use crate::crypto::key_id::KeyId;
 use crate::record::document::{Predicate, Statement, Subject, check_subjects};
 use crate::record::enforcement::Enforcement;
 use crate::record::ident::Name;

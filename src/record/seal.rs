@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::crypto::digest::{BlobDigest, PolicyDigest, RegistryRoot, RosterDigest, SealDigest};
-use crate::crypto::sshsig::KeyId;
+use crate::crypto::key_id::KeyId;
 use crate::record::bundle::MAX_BUNDLE_BYTES;
 use crate::record::document::{Predicate, Statement, Subject, check_sorted, check_subjects};
 use crate::record::ident::{BoundaryName, Epoch, GenesisSalt};

@@ -22,7 +22,7 @@ use crate::record::bundle::MAX_BUNDLE_BYTES;
 use crate::record::code::Code;
 use crate::record::ident::Name;
 use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::screen::PrintableText;
+use crate::terminal::printable_text::PrintableText;
 
 /// Payload type of the DSSE message that a key signs to get read access.
 pub const CHALLENGE_TYPE: &str = "application/vnd.countersign.challenge.v1";

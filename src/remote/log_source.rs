@@ -11,12 +11,12 @@ use std::path::{Path, PathBuf};
 
 use crate::audit::evidence_files::{EvidenceFiles, Unreadable};
 use crate::crypto::digest::BlobDigest;
-use crate::crypto::merkle::{MAX_ENTRY_BYTES, TILE_WIDTH, TileKind, TilePath, split_entries};
 use crate::crypto::note::MAX_NOTE_BYTES;
+use crate::crypto::tlog_tiles::{MAX_ENTRY_BYTES, TILE_WIDTH, TileKind, TilePath, split_entries};
 use crate::remote::client::Client;
 use crate::store::stored_log::StoredLog;
 use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::screen::PrintableText;
+use crate::terminal::printable_text::PrintableText;
 
 /// A source of a log.
 #[derive(Debug)]

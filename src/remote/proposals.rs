@@ -4,7 +4,7 @@ use crate::boundary::view::{ProposalList, ProposalStatus, ProposalView};
 use crate::record::ident::{ProposalId, ProposalIdEnding, ReceiptId};
 use crate::remote::client::Client;
 use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::screen::PrintableText;
+use crate::terminal::printable_text::PrintableText;
 
 /// Maximum number of pages that a search requests. A page ends after a hundred matching proposals, or after ten
 /// thousand examined proposals.

@@ -13,7 +13,8 @@ use crate::review::comparison::{LineDifference, RunComparison};
 use crate::review::derived::Derived;
 use crate::review::sources::{LastRun, ReviewSources};
 use crate::review::value_words::counted;
-use crate::terminal::screen::{PrintableText, leaves};
+use crate::terminal::field_paths::leaves;
+use crate::terminal::printable_text::PrintableText;
 
 /// Compares the run that approvers sign with the last successful run of the step.
 #[must_use]

@@ -1,6 +1,6 @@
 //! Result of comparing a proposed run with the last successful run of the step.
 
-use crate::terminal::screen::PrintableText;
+use crate::terminal::printable_text::PrintableText;
 
 /// Result of comparing a proposed run with the last successful run of the step.
 #[derive(Debug, Clone, Default)]

@@ -12,7 +12,7 @@ use crate::record::validity::DEFAULT_WINDOW_S;
 use crate::review::derived::{Derived, SANDBOX, SCRIPT_DIGEST, SEALED};
 use crate::review::line::Lines;
 use crate::review::signed_field::{FieldReason, SignedField};
-use crate::terminal::screen::leaves;
+use crate::terminal::field_paths::leaves;
 
 /// Lists every signed field, and every field of the definition whose digest is signed.
 #[must_use]

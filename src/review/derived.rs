@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::crypto::digest::AuthorizationDigest;
-use crate::crypto::sshsig::KeyId;
+use crate::crypto::key_id::KeyId;
 use crate::record::authorization::Authorization;
 use crate::record::document::Statement;
 use crate::record::ident::Name;

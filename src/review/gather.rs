@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::boundary::view::{ProposalView, ReceiptView, RegistryView, SealView, StepView};
 use crate::crypto::digest::{AuthorizationDigest, RosterDigest};
-use crate::crypto::merkle::{TILE_WIDTH, TileKind, TilePath, split_entries};
+use crate::crypto::tlog_tiles::{TILE_WIDTH, TileKind, TilePath, split_entries};
 use crate::crypto::{canonical, json};
 use crate::home::trusted_rosters::ChosenTrust;
 use crate::record::authorization::{Authorization, MAX_AUTHORIZATION_BYTES};

@@ -7,7 +7,7 @@
 use unicode_general_category::{GeneralCategory, get_general_category};
 use unicode_script::{Script, UnicodeScript as _};
 
-use crate::terminal::screen::PrintableText;
+use crate::terminal::printable_text::PrintableText;
 
 /// Lists the characters and words that a reader could misread, each finding once. An ordinary text gives an empty list.
 #[must_use]

@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use crate::review::comparison::RunComparison;
 use crate::review::signed_field::SignedField;
-use crate::terminal::screen::{LineTone, PrintableText};
+use crate::terminal::printable_text::PrintableText;
+use crate::terminal::screen::LineTone;
 
 /// Weight of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -22,7 +22,9 @@ use crate::review::remarks;
 use crate::review::signed_field::{FieldReason, SignedField};
 use crate::review::sources::{ReviewSources, RosterSource};
 use crate::review::value_words::{bytes, counted, duration_ms, listed, paths, plain_or_quoted, rule_words, span};
-use crate::terminal::screen::{LineTone, PrintableText, leaves, lines_of, path_key};
+use crate::terminal::field_paths::{leaves, path_key};
+use crate::terminal::printable_text::PrintableText;
+use crate::terminal::screen::{LineTone, lines_of};
 
 /// Longest value, in bytes, that the decision screen shows in full: three lines of 80 columns.
 const WHOLE: usize = 180;

@@ -13,7 +13,8 @@ use crate::review::gather::{BoundaryReader, ReviewSubject, gather};
 use crate::review::render::{decision, full};
 use crate::review::sources::ReviewSources;
 use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::screen::{PrintableText, Screen};
+use crate::terminal::printable_text::PrintableText;
+use crate::terminal::screen::Screen;
 
 /// Review of one proposal.
 #[derive(Debug)]

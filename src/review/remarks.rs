@@ -13,7 +13,8 @@ use crate::review::line::MOST_PARAMETERS;
 use crate::review::line::{RemarkSeverity, ReviewLine};
 use crate::review::sources::{ReviewSources, RosterSource};
 use crate::review::value_words::plain_or_quoted;
-use crate::terminal::screen::{PrintableText, leaves, path_key};
+use crate::terminal::field_paths::{leaves, path_key};
+use crate::terminal::printable_text::PrintableText;
 
 /// Maximum size of a value, in bytes, that causes no remark about its length.
 const LONG: usize = 500;

@@ -13,7 +13,8 @@ use crate::review::line::{MOST_REMARKS, ROW};
 use crate::review::signed_field::FieldReason;
 use crate::review::sources::ReviewSources;
 use crate::review::value_words::{bytes, duration_ms};
-use crate::terminal::screen::{LineTone, PrintableText, Screen};
+use crate::terminal::printable_text::PrintableText;
+use crate::terminal::screen::{LineTone, Screen};
 
 /// Heading of the script. The screen contains this heading only if other values are above the script.
 pub const SCRIPT: &str = "Script";

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::crypto::canonical::to_canonical;
 use crate::crypto::digest::{BlobDigest, PolicyDigest, RegistryRoot, RenderedDigest, SealDigest, StepDigest};
 use crate::crypto::signature::{PAYLOAD_TYPE, SecretKey, pae};
-use crate::crypto::sshsig::SshKey;
+use crate::crypto::ssh_key::SshKey;
 use crate::policy::builtins::{Builtins, CANONICAL};
 use crate::policy::file::Policy;
 use crate::policy::required_permissions;

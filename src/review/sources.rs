@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::crypto::digest::StepDigest;
-use crate::crypto::sshsig::KeyId;
+use crate::crypto::key_id::KeyId;
 use crate::record::authorization::Permission;
 use crate::record::envelope::{Envelope, EnvelopeSignature};
 use crate::record::ident::Name;

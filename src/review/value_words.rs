@@ -2,7 +2,7 @@
 
 use crate::record::ident::Name;
 use crate::record::step_definition::Approvals;
-use crate::terminal::screen::PrintableText;
+use crate::terminal::printable_text::PrintableText;
 
 /// Formats a duration exactly. A larger unit is used only if the duration is a multiple of that unit.
 #[must_use]

@@ -23,13 +23,15 @@ use crate::sandbox::interpreter;
 use crate::sandbox::leftovers;
 use crate::sandbox::network::{Proxy, Resolve};
 use crate::sandbox::probe::{HostProbe, Missing, ProbeFailures};
-use crate::sandbox::profile_check::{self, HostSurroundings, Prepared, Unavailable};
+use crate::sandbox::profile_check::{self, HostSurroundings, Prepared};
+use crate::sandbox::profile_paths;
 use crate::sandbox::protocol::{
     self, AtStage as _, Descriptors, HelperMessage, HostId, MAX_TEXT, RunForm, RunRequest, SetupFailure, SetupStage,
     Start, StepEnd, SyscallFilter,
 };
 use crate::sandbox::remove;
 use crate::sandbox::run_follower::{DEATH, FollowedRun, LaunchedRun};
+use crate::sandbox::unavailable::Unavailable;
 use crate::sandbox::{Plan, Report, Sandbox};
 
 /// Path of this program. The path stays valid if the file on disk is replaced.
@@ -278,7 +280,7 @@ impl Sandbox for LinuxSandbox {
             && profile.workdir == Workdir::Overlay
             && let Some(missing) = self.overlay()
         {
-            profile_check::without_overlays(profile, missing)?;
+            profile_paths::without_overlays(profile, missing)?;
         }
         Ok(prepared)
     }

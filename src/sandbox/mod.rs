@@ -4,8 +4,8 @@
 //! into new namespaces. The first process builds the root file system (`filesystem`, `trees`, `denied_names`), drops
 //! its privileges (`confine`, `seccomp`, `grants`) and executes the step. The service ([`linux`], [`run_follower`],
 //! `helper`, `cgroup`) never calls fork. The service sends requests to the helper, reads the output pipes and enforces
-//! the deadline. The checks before a run are in [`probe`] and [`profile_check`]. The report after a run is built in
-//! `enforcement_facts`.
+//! the deadline. The checks before a run are in [`probe`], [`profile_check`] and `profile_paths`. The report after a run
+//! is built in `enforcement_facts`.
 
 pub mod addresses;
 pub mod attempts;
@@ -28,6 +28,7 @@ mod mounts;
 pub mod network;
 pub mod probe;
 pub mod profile_check;
+mod profile_paths;
 pub mod protocol;
 mod remove;
 mod request;
@@ -35,13 +36,15 @@ pub mod run_follower;
 mod seccomp;
 mod syscalls;
 mod trees;
+pub mod unavailable;
 
 use crate::record::enforcement::Enforcement;
 use crate::record::profile::Profile;
 use crate::sandbox::cancel_flag::CancelFlag;
 use crate::sandbox::capture::{Capture, Chunk, Segment};
 use crate::sandbox::probe::HostProbe;
-use crate::sandbox::profile_check::{Prepared, Unavailable};
+use crate::sandbox::profile_check::Prepared;
+use crate::sandbox::unavailable::Unavailable;
 
 /// Runs steps. After [`Sandbox::run`] returns, no process of that run exists, except the processes that
 /// [`Enforcement::left`] counts. Several threads may call [`Sandbox::run`] at the same time.

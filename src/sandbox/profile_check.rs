@@ -1,16 +1,17 @@
 //! Checks if this host can enforce a profile, before the boundary consumes the nonce.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
-
-use rustix::fs::{Access, AtFlags};
 
 use crate::record::enforcement::Level;
 use crate::record::profile::{ISOLATED, Layer, NetworkMode, Proc, Profile, STRICT, Workdir};
 use crate::sandbox::denied_names::NamePatterns;
 use crate::sandbox::mounts::Mounts;
-use crate::sandbox::probe::{HostProbe, Missing, level};
+use crate::sandbox::probe::{HostProbe, level};
+use crate::sandbox::profile_paths::{
+    check_denied, check_overlays, check_paths, check_reached, check_sockets, check_trees,
+};
 use crate::sandbox::protocol::{HostId, RunForm, SyscallFilter};
+use crate::sandbox::unavailable::Unavailable;
 use crate::sandbox::{filesystem, ids};
 
 /// A profile that was checked, and the mechanisms that will enforce it.
@@ -52,117 +53,6 @@ impl Prepared {
         STRICT.into_iter().filter(|layer| !self.layers.contains(layer)).collect()
     }
 }
-
-/// The reason why this host can't enforce a profile.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Unavailable {
-    /// A required layer is missing on this host.
-    Layer {
-        /// The missing layer.
-        layer: Layer,
-        /// The failed attempt, and the setting to change.
-        missing: Missing,
-    },
-    /// The profile contradicts itself or has a useless value.
-    Invalid {
-        /// The contradiction or the useless value.
-        why: String,
-    },
-    /// The run can't become the host user that the profile names.
-    User {
-        /// Name of the user in the profile.
-        name: String,
-        /// The reason, and how to fix the problem.
-        why: String,
-    },
-    /// A run can't get this path of the profile.
-    Path {
-        /// The path in the profile.
-        path: String,
-        /// The reason.
-        why: String,
-    },
-    /// The run could reach a path of the private set.
-    Private {
-        /// The path of the private set.
-        private: PathBuf,
-        /// The path of the profile or the property of the host through which the run could reach the private path.
-        through: String,
-    },
-    /// The run could write to a directory that no run may change.
-    Unwritable {
-        /// The path of the profile.
-        path: PathBuf,
-        /// The directory that no run may change.
-        fixed: PathBuf,
-    },
-    /// This host can't run any step.
-    Broken {
-        /// The failed attempt, and the setting to change.
-        missing: Missing,
-    },
-    /// The run's own user id can't enter the directory for runs.
-    Scratch {
-        /// The directory that denies access, at or above the directory for runs.
-        closed: PathBuf,
-    },
-}
-
-impl Unavailable {
-    /// Returns true if the reason remains until the host is changed and the service is restarted, because layers are
-    /// probed only at the start. All other reasons (a path, a user, a directory's mode) may no longer exist at the next
-    /// attempt.
-    #[must_use]
-    pub const fn is_of_the_host(&self) -> bool {
-        match self {
-            Self::Layer { .. } | Self::Broken { .. } => true,
-            Self::Invalid { .. }
-            | Self::User { .. }
-            | Self::Path { .. }
-            | Self::Private { .. }
-            | Self::Unwritable { .. }
-            | Self::Scratch { .. } => false,
-        }
-    }
-}
-
-impl fmt::Display for Unavailable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Layer { layer, missing } => write!(
-                f,
-                "this host can't enforce the required layer {}: {}; fix it with: {}",
-                layer.word(),
-                missing.why,
-                missing.knob
-            ),
-            Self::Invalid { why } => write!(f, "the profile can't be enforced: {why}"),
-            Self::User { name, why } => write!(f, "the step can't run as {name}: {why}"),
-            Self::Path { path, why } => write!(f, "the profile's path {path} {why}"),
-            Self::Private { private, through } => write!(
-                f,
-                "a step could reach {} through {through}; move the private path, or remove the other from the profile",
-                private.display()
-            ),
-            Self::Unwritable { path, fixed } => write!(
-                f,
-                "a step could write {} through {}; remove the second path from the profile, or let the step work on a copy",
-                fixed.display(),
-                path.display()
-            ),
-            Self::Broken { missing } => {
-                write!(f, "no step can be run on this host: {}; fix it with: {}", missing.why, missing.knob)
-            }
-            Self::Scratch { closed } => write!(
-                f,
-                "runs have a user id of their own that can't enter {}; give it mode 0711, or move the directory for runs",
-                closed.display()
-            ),
-        }
-    }
-}
-
-impl std::error::Error for Unavailable {}
 
 /// Facts about the service that the checks need.
 #[derive(Debug)]
@@ -293,171 +183,6 @@ fn refuse_what_makes_no_sense(profile: &Profile) -> Result<(), Unavailable> {
         }
         _ => Ok(()),
     }
-}
-
-/// Directories that the sandbox creates in each run. No path of the host can be mounted in these directories.
-const OWN: [&str; 5] = ["/proc", "/dev", "/sys", "/run/step", "/tmp/work"];
-
-fn check_paths(paths: &[String]) -> Result<(), Unavailable> {
-    for written in paths {
-        let wrong = |why: String| Err(Unavailable::Path { path: written.clone(), why });
-        let path = Path::new(written);
-        match path.canonicalize() {
-            Ok(real) if real.as_os_str() == path.as_os_str() => {}
-            Ok(real) => return wrong(format!("leads to {}; write the real path", real.display())),
-            Err(error) => return wrong(format!("can't be read: {error}")),
-        }
-        if path == Path::new("/") {
-            return wrong("is the whole host; name only the paths that the step needs".into());
-        }
-        if path == Path::new("/tmp") {
-            return wrong("is private to each run; name only the paths in it that the step needs".into());
-        }
-        if path == Path::new("/etc") {
-            return wrong("is created for each run; name the files that the step needs".into());
-        }
-        if let Some(own) = OWN.into_iter().find(|own| path.starts_with(own)) {
-            return wrong(format!("is below {own}, which is private to each run"));
-        }
-        if let Some(own) = OWN.into_iter().find(|own| Path::new(own).starts_with(path)) {
-            return wrong(format!(
-                "would cover {own}, which is private to each run; name only the paths in it that the step needs"
-            ));
-        }
-        // In a run, /var/tmp is a symbolic link to /tmp, and paths of a profile must not pass through links.
-        if path.starts_with("/var/tmp") {
-            return wrong("is below /var/tmp, which is private to each run".into());
-        }
-        if filesystem::is_made_for_each_run(path) {
-            return wrong("is created for each run; the host's file can't be given".into());
-        }
-    }
-    Ok(())
-}
-
-fn check_trees(profile: &Profile) -> Result<(), Unavailable> {
-    let trees: Vec<String> = filesystem::host_paths(&profile.write).map(str::to_owned).collect();
-    check_paths(&trees)?;
-    for (at, path) in trees.iter().enumerate() {
-        let wrong = |why: &str| Err(Unavailable::Path { path: path.clone(), why: why.into() });
-        let real = Path::new(path);
-        if filesystem::always_visible().any(|system| real.starts_with(system) || system.starts_with(real)) {
-            return wrong("is the system's, which no run may write");
-        }
-        if profile.workdir != Workdir::Private && !real.is_dir() {
-            return wrong("is no directory, but a work directory must be one");
-        }
-        let others = trees.iter().skip(at + 1).chain(&profile.read);
-        if others.into_iter().any(|other| real.starts_with(other) || Path::new(other).starts_with(real)) {
-            return wrong("overlaps another path of the profile; name only the outer path");
-        }
-    }
-    Ok(())
-}
-
-fn check_sockets(profile: &Profile) -> Result<(), Unavailable> {
-    use std::os::unix::fs::FileTypeExt as _;
-    check_paths(&profile.sockets)?;
-    let copied = matches!(profile.workdir, Workdir::Copy | Workdir::Overlay);
-    for path in &profile.sockets {
-        let wrong = |why: String| Err(Unavailable::Path { path: path.clone(), why });
-        if !Path::new(path).metadata().is_ok_and(|it| it.file_type().is_socket()) {
-            return wrong("is no socket".into());
-        }
-        // No process listens on a copied socket.
-        let tree = filesystem::host_paths(&profile.write).find(|tree| Path::new(path).starts_with(tree));
-        if let Some(tree) = tree.filter(|_| copied) {
-            return wrong(format!(
-                "lies in {tree}, which the run gets as a copy or an overlay, so no process listens there; use \"in-place\", or \
-                 move the socket to another directory"
-            ));
-        }
-    }
-    Ok(())
-}
-
-/// Refuses a path that the profile both names and denies. Without this check, the mistake would appear only during the
-/// run.
-fn check_denied(profile: &Profile) -> Result<(), Unavailable> {
-    let Ok(patterns) = NamePatterns::new(&profile.deny) else { return Ok(()) };
-    for path in filesystem::named_paths(profile) {
-        // A path in a denied directory is denied too.
-        let denied = Path::new(path).ancestors().filter_map(Path::to_str).find(|above| patterns.deny_named(above));
-        let why = match denied {
-            None => continue,
-            Some(itself) if itself == path => "is denied by a pattern of the same profile".to_owned(),
-            Some(above) => format!("lies in {above}, which a pattern of the same profile denies"),
-        };
-        return Err(Unavailable::Path { path: path.to_owned(), why });
-    }
-    Ok(())
-}
-
-/// Refuses a profile with an overlay if the kernel can't mount overlays.
-pub(super) fn without_overlays(profile: &Profile, missing: &Missing) -> Result<(), Unavailable> {
-    let Missing { why, knob } = missing;
-    let why = format!("can have no overlay on this host ({why}): {knob}");
-    match filesystem::host_paths(&profile.write).next() {
-        Some(path) if profile.workdir == Workdir::Overlay => Err(Unavailable::Path { path: path.to_owned(), why }),
-        _ => Ok(()),
-    }
-}
-
-/// Refuses an overlay over a tree that contains another mount, because an overlay covers one file system only.
-fn check_overlays(profile: &Profile, mounts: &Mounts) -> Result<(), Unavailable> {
-    if profile.workdir != Workdir::Overlay {
-        return Ok(());
-    }
-    for path in filesystem::host_paths(&profile.write) {
-        if let Some(inner) = mounts.below(Path::new(path)) {
-            let why = format!(
-                "contains another file system at {}, which an overlay can't cover; let the step work on a copy, or name a tree \
-                 without one",
-                inner.display()
-            );
-            return Err(Unavailable::Path { path: path.to_owned(), why });
-        }
-    }
-    Ok(())
-}
-
-/// Checks that the run's first process can enter the directories of the profile. The process may have no special rights
-/// on the host, so without this check, the run would fail at a closed directory after the nonce is consumed. A host
-/// user in `run_as` is not checked, because ACLs may give more rights than the mode bits.
-fn check_reached(profile: &Profile, probe: &HostProbe) -> Result<(), Unavailable> {
-    if profile.run_as != ISOLATED {
-        return Ok(());
-    }
-    for path in filesystem::named_paths(profile) {
-        let real = Path::new(path);
-        let looked_into = real.is_dir().then_some((real, 0o5));
-        let closed = looked_into
-            .into_iter()
-            .chain(real.ancestors().skip(1).map(|above| (above, 0o1)))
-            .find(|(directory, bits)| !is_open(directory, *bits, probe.own_id));
-        if let Some((directory, bits)) = closed {
-            let (rights, whose) = if bits == 0o5 { ("r and x", "look into") } else { ("x", "enter") };
-            let id = if probe.own_id { "a run's id of its own can't" } else { "the service's user can't" };
-            let why =
-                format!("is out of reach: {id} {whose} {}; give {rights} there, or name another", directory.display());
-            return Err(Unavailable::Path { path: path.to_owned(), why });
-        }
-    }
-    Ok(())
-}
-
-/// Returns true if the run's id has these rights to a directory (r is 4, x is 1). For a run with its own id, the mode
-/// bits of "others" apply.
-fn is_open(directory: &Path, bits: u32, own_id: bool) -> bool {
-    use std::os::unix::fs::MetadataExt as _;
-    let Ok(found) = directory.metadata() else { return false };
-    if own_id {
-        return found.mode() & bits == bits;
-    }
-    // The run's first process can access every directory that the service's user owns.
-    let rights = if bits == 0o5 { Access::READ_OK | Access::EXEC_OK } else { Access::EXEC_OK };
-    found.uid() == rustix::process::geteuid().as_raw()
-        || rustix::fs::accessat(rustix::fs::CWD, directory, rights, AtFlags::EACCESS).is_ok()
 }
 
 fn check_host_form(profile: &Profile, probe: &HostProbe, around: &HostSurroundings) -> Result<(), Unavailable> {
@@ -601,21 +326,6 @@ mod tests {
     }
 
     #[test]
-    fn an_overlay_is_refused_if_the_kernel_mounts_no_overlays() {
-        let failure = SetupFailure { stage: SetupStage::Workdir, what: "mount it".into(), errno: Some(libc::ENODEV) };
-        let missing = Missing::overlay(&failure);
-        let mut wanted = profile();
-        (wanted.write, wanted.workdir) = (vec!["/srv/tree".into()], Workdir::Overlay);
-        let text = without_overlays(&wanted, &missing).expect_err("refused").to_string();
-        assert!(
-            text.contains("/srv/tree can have no overlay on this host") && text.contains("modprobe overlay"),
-            "{text}"
-        );
-        wanted.workdir = Workdir::Copy;
-        assert!(without_overlays(&wanted, &missing).is_ok(), "what needs none goes on");
-    }
-
-    #[test]
     fn profiles_that_contradict_themselves_are_refused() {
         for (text, why) in [
             (refusal(|p| p.workdir = Workdir::Copy), "write names none"),
@@ -680,22 +390,6 @@ mod tests {
         assert!(check(&weak, &strong(), &around).is_ok(), "a root of its own needs no directory");
         let full = Profile { proc: Proc::Full, ..weak };
         assert!(matches!(check(&full, &poor(false), &around), Err(Unavailable::Layer { .. })));
-    }
-
-    #[test]
-    fn a_profile_contains_only_paths_without_symbolic_links() {
-        let home = tempfile::tempdir().expect("a directory");
-        let base = home.path().canonicalize().expect("real");
-        let link = base.join("link");
-        std::os::unix::fs::symlink("/usr", &link).expect("a link");
-        let written = |path: &Path| path.display().to_string();
-        for bad in [written(&link), written(&base.join("absent")), format!("{}/.", base.display()), "/".into()] {
-            assert!(matches!(check_paths(std::slice::from_ref(&bad)), Err(Unavailable::Path { .. })), "{bad}");
-        }
-        for bad in ["/proc", "/proc/self", "/tmp", "/etc", "/etc/passwd", "/dev/null", "/run", "/var/tmp", "relative"] {
-            assert!(check_paths(&[bad.to_owned()]).is_err(), "{bad}");
-        }
-        assert_eq!(check_paths(&[written(&base), "/etc/services".into()]), Ok(()));
     }
 
     #[test]

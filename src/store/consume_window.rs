@@ -1,7 +1,7 @@
 //! Checks whether an authorization can be consumed at a given time.
 
 use crate::record::validity::{OpenWindow, SKEW_S, Timestamp, WindowError, judge};
-use crate::store::message::{ConsumeStop, Window};
+use crate::store::stored_run::{ConsumeStop, Window};
 
 /// Maximum number of seconds by which a credible low-water mark is ahead of the log and of the clock. The boundary does
 /// not use a low-water mark beyond this limit as the time of new leaves. Such a mark was probably changed by hand, and

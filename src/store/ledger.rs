@@ -13,21 +13,27 @@ use base64::engine::general_purpose::STANDARD;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::crypto::digest::{AuthorizationDigest, Blake3Digest, BlobDigest};
-use crate::crypto::merkle::{self, Hash, TilePath};
+use crate::crypto::merkle::{self, Hash};
 use crate::crypto::note;
+use crate::crypto::tlog_tiles::TilePath;
 use crate::record::checkpoint::{Checkpoint, origin};
 use crate::record::envelope::Envelope;
 use crate::record::ident::{Nonce, ProposalId};
 use crate::record::validity::Timestamp;
 use crate::store::fault::StoreFault;
-use crate::store::message::{
-    AdvanceStop, Consume, ConsumeStop, DenialResult, DenialWrite, Finish, FinishStop, Leaf, LeafRef, NewProposal,
-    NonceUse, PayloadSource, Proposal, ProposalPage, ProposalQuery, ProposalStep, ProposeResult, PruneResult,
-    Retention, SealEntry, SealStored, SealWrite, Signature, SpentNonce, StoredDenial, StoredStatus, Token, Unfinished,
-    WriteStop,
-};
+use crate::store::retention::{PruneResult, Retention};
 use crate::store::shared::{LedgerConfig, LedgerState, PublishedState, SharedState};
+use crate::store::stored_denial::{DenialResult, DenialWrite, StoredDenial};
+use crate::store::stored_leaf::{Leaf, LeafRef, WriteStop};
 use crate::store::stored_log::tile;
+use crate::store::stored_proposal::{
+    AdvanceStop, NewProposal, PayloadSource, Proposal, ProposalPage, ProposalQuery, ProposalStep, ProposeResult,
+    Signature,
+};
+use crate::store::stored_run::{Consume, ConsumeStop, Finish, FinishStop, NonceUse, SpentNonce, Unfinished};
+use crate::store::stored_seal::{SealEntry, SealStored, SealWrite};
+use crate::store::stored_status::StoredStatus;
+use crate::store::stored_token::Token;
 use crate::store::tree::{Subtrees, TileCache, TreeEdge};
 use crate::store::writer::{Hashed, ReplySender, Writer, WriterMessage};
 use crate::store::{CheckpointRow, Retired, Store, StoreHead, StoreReads, lock};

@@ -13,20 +13,32 @@ use crate::crypto::merkle::Hash;
 use crate::record::ident::{Name, Nonce, ProposalId};
 use crate::record::validity::Timestamp;
 use crate::store::fault::StoreFault;
-use crate::store::message::{
-    AuthorizationCore, Leaf, LeafKind, NewProposal, NonceUse, OutputRow, PayloadSource, Proposal, ProposalPage,
-    ProposalQuery, SealEntry, Signature, StatusDetail, StoredDenial, StoredStatus, Token, TokenChange, Unfinished,
+use crate::store::stored_denial::StoredDenial;
+use crate::store::stored_leaf::{Leaf, LeafKind};
+use crate::store::stored_proposal::{
+    AuthorizationCore, NewProposal, PayloadSource, Proposal, ProposalPage, ProposalQuery, Signature,
 };
+use crate::store::stored_run::{NonceUse, OutputRow, Unfinished};
+use crate::store::stored_seal::SealEntry;
+use crate::store::stored_status::{StatusDetail, StoredStatus};
+use crate::store::stored_token::{Token, TokenChange};
 
 pub mod consume_window;
 pub mod crash_points;
 pub mod fault;
 pub mod ledger;
 pub mod lock;
-pub mod message;
+pub mod retention;
 pub mod shared;
 pub mod sqlite;
+pub mod stored_denial;
+pub mod stored_leaf;
 pub mod stored_log;
+pub mod stored_proposal;
+pub mod stored_run;
+pub mod stored_seal;
+pub mod stored_status;
+pub mod stored_token;
 pub mod survey;
 pub mod tree;
 mod writer;

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use crate::crypto::digest::SealDigest;
+use crate::crypto::key_id::KeyId;
 use crate::crypto::signature::PublicKey;
-use crate::crypto::sshsig::KeyId;
 use crate::record::ident::BoundaryName;
 use crate::record::validity::Timestamp;
 use crate::store::consume_window::MOST_MARK_AHEAD_S;

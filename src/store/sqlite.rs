@@ -8,35 +8,39 @@ pub mod backup;
 mod columns;
 mod errors;
 pub mod old;
+mod precedents;
 mod prune;
 pub mod reads;
+mod retired_rows;
 mod rows;
+mod run_rows;
 mod schema;
 pub mod survey;
+mod token_rows;
 
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, ToSql, params};
+use rusqlite::{Connection, OpenFlags, Row, ToSql, params};
 
-use crate::crypto::digest::{AuthorizationDigest, Blake3Digest, BlobDigest, SealDigest};
+use crate::crypto::digest::{AuthorizationDigest, BlobDigest, SealDigest};
 use crate::crypto::merkle::Hash;
 use crate::record::ident::{Name, ProposalId};
 use crate::record::validity::Timestamp;
 use crate::store::fault::StoreFault;
 use crate::store::lock::StoreLock;
-use crate::store::message::{
-    AuthorizationCore, NewProposal, Signature, StatusDetail, StoredDenial, StoredStatus, TokenChange, UNSIGNED_KEPT_S,
-};
 use crate::store::sqlite::columns::{
-    PROPOSAL, SPENT, all, id_bytes, json, one, place, presence_number, proposal, proposal_id, read_head,
-    read_signatures, read_tile, spent, standing, status, tile_id,
+    all, id_bytes, one, presence_number, proposal_id, read_head, read_signatures, read_tile, run, standing, tile_id,
 };
 use crate::store::sqlite::errors::{fault, unusable};
 use crate::store::sqlite::reads::SqliteReads;
 use crate::store::sqlite::schema::migrate;
+use crate::store::stored_denial::StoredDenial;
+use crate::store::stored_proposal::{AuthorizationCore, NewProposal, Signature};
+use crate::store::stored_status::{StatusDetail, StoredStatus};
+use crate::store::stored_token::TokenChange;
 use crate::store::{
     Candidate, CheckpointRow, DenialsAhead, FinishRow, LeafRow, ProposalPrecedent, ProposalState, RetentionCut,
     RetentionWalk, Retired, RunRow, Store, StoreHead, SweepResult, TileRow,
@@ -123,7 +127,7 @@ impl SqliteStore {
     }
 
     fn run(&self, during: &'static str, sql: &str, params: impl rusqlite::Params) -> Result<usize, StoreFault> {
-        self.connection.prepare_cached(sql).and_then(|mut s| s.execute(params)).map_err(fault(during))
+        run(&self.connection, during, sql, params)
     }
 
     fn one<T>(
@@ -233,26 +237,7 @@ impl Store for SqliteStore {
     }
 
     fn candidates(&mut self, requests: &[&AuthorizationCore]) -> Result<Vec<Candidate>, StoreFault> {
-        const DURING: &str = "judging what may run";
-        let connection = &self.connection;
-        let read = || -> rusqlite::Result<Vec<Candidate>> {
-            let mut nonce = connection.prepare_cached(SPENT)?;
-            let mut denial = connection.prepare_cached("SELECT 1 FROM denial WHERE authorization = ?1 LIMIT 1")?;
-            let mut proposal = connection.prepare_cached("SELECT digest, status FROM proposal WHERE id = ?1")?;
-            let one = |core: &&AuthorizationCore| {
-                Ok(Candidate {
-                    spent: nonce.query_row([core.nonce.to_bytes()], spent).optional()?,
-                    denied: denial.exists([core.digest.as_bytes()])?,
-                    proposal: proposal
-                        .query_row([id_bytes(&core.id)], |row| {
-                            Ok((AuthorizationDigest::from_bytes(row.get(0)?), status(row, 1)?))
-                        })
-                        .optional()?,
-                })
-            };
-            requests.iter().map(one).collect()
-        };
-        read().map_err(fault(DURING))
+        run_rows::candidates(&self.connection, requests).map_err(fault("judging what may run"))
     }
 
     fn standings(&mut self, proposals: &[&ProposalId]) -> Result<Vec<Option<ProposalState>>, StoreFault> {
@@ -280,92 +265,15 @@ impl Store for SqliteStore {
     }
 
     fn start(&mut self, runs: &[RunRow<'_>]) -> Result<(), StoreFault> {
-        let connection = &self.connection;
-        let write = || -> rusqlite::Result<()> {
-            // The statement has no `OR IGNORE`, because the writer has already searched for the nonce. A second row for
-            // the same nonce is therefore a fault that undoes the batch.
-            let mut claim = connection
-                .prepare_cached("INSERT INTO nonce (nonce, expires_at, spent, proposal) VALUES (?1, ?2, ?3, ?4)")?;
-            let mut add = connection.prepare_cached(
-                "INSERT INTO proposal (id, digest, nonce, step, step_digest, params_digest, proposer, expires_at, \
-                 status, created_at, approved_at, started_at, spent) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0, ?9, ?9, ?9, ?10)",
-            )?;
-            let mut cross = connection.prepare_cached(
-                "INSERT INTO crossing (id, proposal, seal, exclusive, envelope, decision) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-            )?;
-            for run in runs {
-                let (core, id, at) = (run.core, id_bytes(&run.core.id), run.at.unix());
-                let place = place(run.index, run.item);
-                let nonce = core.nonce.to_bytes();
-                claim.execute(params![nonce, core.expires_at.unix(), place, id])?;
-                if run.known {
-                    connection
-                        .prepare_cached(
-                            "UPDATE proposal SET status = 0, approved_at = coalesce(approved_at, ?2), started_at = ?2, \
-                             spent = ?3 WHERE id = ?1",
-                        )?
-                        .execute(params![id, at, place])?;
-                    connection.prepare_cached("DELETE FROM payload WHERE proposal = ?1")?.execute([id])?;
-                } else {
-                    add.execute(params![
-                        id,
-                        core.digest.as_bytes(),
-                        nonce,
-                        core.step.as_str(),
-                        core.step_digest.as_bytes(),
-                        core.params_digest.as_bytes(),
-                        core.proposer.as_str(),
-                        core.expires_at.unix(),
-                        at,
-                        place
-                    ])?;
-                }
-                cross.execute(params![place, id, run.seal.as_bytes(), run.exclusive, run.envelope, run.decision])?;
-            }
-            connection.prepare_cached("UPDATE state SET nonces = nonces + ?1")?.execute([runs.len()])?;
-            Ok(())
-        };
-        write().map_err(fault("claiming nonces"))
+        run_rows::start(&self.connection, runs).map_err(fault("claiming nonces"))
     }
 
     fn finish(&mut self, runs: &[FinishRow<'_>]) -> Result<(), StoreFault> {
-        let connection = &self.connection;
-        let write = || -> rusqlite::Result<()> {
-            let mut close = connection.prepare_cached(
-                "UPDATE proposal SET status = 1, ended_at = ?2, receipt = ?3, detail = ?4 WHERE id = ?1",
-            )?;
-            let mut clear = connection.prepare_cached("DELETE FROM crossing WHERE id = ?1")?;
-            for run in runs {
-                let (id, at) = (id_bytes(run.proposal), run.at.unix());
-                close.execute(params![id, at, run.receipt, run.detail])?;
-                // The row of the run can be deleted, because the receipt contains the envelope and the decision.
-                clear.execute([place(run.consumption.0, run.consumption.1)])?;
-                for output in run.outputs {
-                    connection
-                        .prepare_cached(
-                            "INSERT INTO output (name, bytes, at, data) VALUES (?1, ?2, ?3, ?4) \
-                             ON CONFLICT (name) DO UPDATE SET at = max(at, excluded.at)",
-                        )?
-                        .execute(params![output.name.as_bytes(), output.bytes, at, output.data])?;
-                    connection
-                        .prepare_cached("INSERT OR IGNORE INTO output_of (name, proposal) VALUES (?1, ?2)")?
-                        .execute(params![output.name.as_bytes(), id])?;
-                }
-                if let Some(order) = run.order {
-                    connection
-                        .prepare_cached("INSERT INTO output_order (proposal, data) VALUES (?1, ?2)")?
-                        .execute(params![id, order])?;
-                }
-                insert_blobs(connection, run.blobs)?;
-            }
-            Ok(())
-        };
-        write().map_err(fault("closing runs"))
+        run_rows::finish(&self.connection, runs).map_err(fault("closing runs"))
     }
 
     fn put_blobs(&mut self, blobs: &[(BlobDigest, Vec<u8>)]) -> Result<(), StoreFault> {
-        insert_blobs(&self.connection, blobs).map_err(fault("keeping blobs"))
+        run_rows::insert_blobs(&self.connection, blobs).map_err(fault("keeping blobs"))
     }
 
     fn put_seal(&mut self, index: u64, digest: &SealDigest) -> Result<(), StoreFault> {
@@ -374,96 +282,11 @@ impl Store for SqliteStore {
     }
 
     fn change_tokens(&mut self, changes: &[TokenChange]) -> Result<Option<Name>, StoreFault> {
-        const DURING: &str = "changing tokens";
-        let mut added: Vec<&Name> = Vec::new();
-        for change in changes {
-            let (name, adds) = match change {
-                TokenChange::Add(token) => (&token.name, true),
-                TokenChange::Revoke { name, .. } => (name, false),
-            };
-            let sql = "SELECT 1 FROM token WHERE name = ?1";
-            let there = added.contains(&name) || self.one(DURING, sql, [name.as_str()], |_| Ok(()))?.is_some();
-            if there == adds {
-                return Ok(Some(name.clone()));
-            }
-            added.push(name);
-        }
-        for change in changes {
-            match change {
-                TokenChange::Add(token) => self.run(
-                    DURING,
-                    "INSERT INTO token (name, secret, owners, scopes, patterns, created_at, expires_at, revoked_at) \
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-                    params![
-                        token.name.as_str(),
-                        token.secret,
-                        json(&token.owners)?,
-                        json(&token.scopes)?,
-                        json(&token.patterns)?,
-                        token.created_at.unix(),
-                        token.expires_at.map(Timestamp::unix),
-                        token.revoked_at.map(Timestamp::unix)
-                    ],
-                )?,
-                TokenChange::Revoke { name, at } => {
-                    let sql = "UPDATE token SET revoked_at = coalesce(revoked_at, ?2) WHERE name = ?1";
-                    self.run(DURING, sql, params![name.as_str(), at.unix()])?
-                }
-            };
-        }
-        Ok(None)
+        token_rows::change(&self.connection, changes)
     }
 
     fn precedent(&mut self, new: &NewProposal) -> Result<ProposalPrecedent, StoreFault> {
-        const DURING: &str = "looking for an earlier proposal";
-        let core = &new.core;
-        let by = |condition: &str, params: &[&dyn ToSql]| {
-            self.one(DURING, &format!("SELECT {PROPOSAL} FROM proposal WHERE {condition}"), params, proposal)
-        };
-        let now = new.created_at.unix();
-        let mut taken = by("id = ?1", &[&id_bytes(&core.id)])?;
-        if taken.is_none() && new.chosen_nonce {
-            let nonce = core.nonce.to_bytes();
-            taken = by("nonce = ?1 AND status >= 2", &[&nonce])?;
-            if taken.is_none()
-                && let Some(spent) = self.one(DURING, SPENT, [nonce], spent)?
-            {
-                taken = by("id = ?1", &[&id_bytes(&spent.proposal)])?;
-            }
-        }
-        let identical = if new.chosen_nonce {
-            None
-        } else {
-            by(
-                "proposer = ?1 AND step_digest = ?2 AND params_digest = ?3 AND status = 2 AND expires_at > ?4 \
-                 AND status BETWEEN 2 AND 3 ORDER BY id DESC LIMIT 1",
-                &[&core.proposer.as_str(), core.step_digest.as_bytes(), core.params_digest.as_bytes(), &now],
-            )?
-        };
-        let counts = self.one(
-            DURING,
-            "SELECT count(*), count(*) FILTER (WHERE proposer = ?1) FROM proposal INDEXED BY proposal_open \
-             WHERE status BETWEEN 2 AND 3 AND status = 2 AND expires_at > ?2",
-            params![core.proposer.as_str(), now],
-            |row| Ok((row.get(0)?, row.get(1)?)),
-        )?;
-        let (of_all, of_proposer) = counts.unwrap_or((0, 0));
-        // Overdue proposals count as expired, even if their stored status has not changed yet.
-        let (unsigned, unsigned_first): (u64, Option<i64>) = self
-            .one(
-                DURING,
-                "SELECT count(*), min(expires_at) FROM (\
-                 SELECT id, expires_at FROM proposal INDEXED BY proposal_over \
-                 WHERE status BETWEEN 5 AND 6 AND proposer = ?1 AND expires_at > ?3 UNION ALL \
-                 SELECT id, expires_at FROM proposal INDEXED BY proposal_open \
-                 WHERE status BETWEEN 2 AND 3 AND proposer = ?1 AND expires_at <= ?2) AS p \
-                 WHERE NOT EXISTS (SELECT 1 FROM signature WHERE signature.proposal = p.id)",
-                params![core.proposer.as_str(), now, now.saturating_sub(UNSIGNED_KEPT_S)],
-                |row| Ok((row.get(0)?, row.get(1)?)),
-            )?
-            .unwrap_or_default();
-        let unsigned_first = unsigned_first.map(Timestamp::from_unix);
-        Ok(ProposalPrecedent { taken, identical, of_proposer, of_all, unsigned, unsigned_first })
+        precedents::precedent(&self.connection, new)
     }
 
     fn put_proposal(&mut self, new: &NewProposal) -> Result<(), StoreFault> {
@@ -605,76 +428,7 @@ impl Store for SqliteStore {
     }
 
     fn retire(&mut self, cut: RetentionCut, walk: RetentionWalk, limit: usize) -> Result<Retired, StoreFault> {
-        const DURING: &str = "deleting rows after their retention";
-        let connection = &self.connection;
-        let write = || -> rusqlite::Result<Retired> {
-            let mut done = Retired::default();
-            // The query reads rows in the order of recording (rowid). The query does not read the bytes of outputs.
-            let sql = "SELECT rowid, name, at, data IS NULL FROM output WHERE rowid > ?1 ORDER BY rowid LIMIT ?2";
-            let seen: Vec<(u64, [u8; 32], i64, bool)> = connection
-                .prepare_cached(sql)?
-                .query_map(params![walk.outputs.unwrap_or(0), limit], |row| {
-                    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
-                })?
-                .collect::<rusqlite::Result<_>>()?;
-            for (rowid, name, at, is_file) in &seen {
-                if *at <= cut.outputs.unix() {
-                    // The rows of `output_of` stay, because they show which runs recorded the deleted output.
-                    done.deleted +=
-                        connection.prepare_cached("DELETE FROM output WHERE rowid = ?1")?.execute([rowid])?;
-                    if *is_file {
-                        done.files.push(Blake3Digest::from_bytes(*name));
-                    }
-                }
-            }
-            let delete = |table: &str, id: &[u8; 16]| {
-                connection.prepare_cached(&format!("DELETE FROM {table} WHERE proposal = ?1"))?.execute([id])
-            };
-            // Retention deletes unsigned proposals soon after their window. The log has no entry about unsigned
-            // proposals.
-            let sql = "SELECT id FROM proposal INDEXED BY proposal_over WHERE status BETWEEN 5 AND 6 AND expires_at <= ?1 \
-                       AND NOT EXISTS (SELECT 1 FROM signature WHERE signature.proposal = proposal.id) LIMIT ?2";
-            let unsigned: Vec<[u8; 16]> = connection
-                .prepare_cached(sql)?
-                .query_map(params![cut.unsigned.unix(), limit], |row| row.get(0))?
-                .collect::<rusqlite::Result<_>>()?;
-            for id in &unsigned {
-                delete("payload", id)?;
-                done.deleted += connection.prepare_cached("DELETE FROM proposal WHERE id = ?1")?.execute([id])?;
-            }
-            done.walk.outputs = if seen.len() == limit { seen.last().map(|last| last.0) } else { None };
-            let sql = "SELECT id, status, ended_at, expires_at FROM proposal WHERE id > ?1 ORDER BY id LIMIT ?2";
-            let seen: Vec<([u8; 16], u8, Option<i64>, i64)> = connection
-                .prepare_cached(sql)?
-                .query_map(params![walk.proposals.unwrap_or_default(), limit], |row| {
-                    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
-                })?
-                .collect::<rusqlite::Result<_>>()?;
-            for (id, status, ended_at, expires_at) in &seen {
-                let Some(ended_at) = *ended_at else { continue };
-                let finished = *status == StoredStatus::Finished.number();
-                if finished && ended_at <= cut.outputs.unix() {
-                    done.deleted += delete("output_order", id)?;
-                }
-                if ended_at > cut.proposals.unix() {
-                    continue;
-                }
-                if finished {
-                    // The proposal's row stays, because the row leads to the receipt. The receipt also contains the
-                    // signatures.
-                    done.deleted += delete("signature", id)?;
-                } else if *expires_at <= cut.mark.unix() {
-                    // Retention deletes the proposal's row only after the window has ended. During the window of the
-                    // proposal, only this row prevents a run.
-                    delete("signature", id)?;
-                    delete("payload", id)?;
-                    done.deleted += connection.prepare_cached("DELETE FROM proposal WHERE id = ?1")?.execute([id])?;
-                }
-            }
-            done.walk.proposals = if seen.len() == limit { seen.last().map(|last| last.0) } else { None };
-            Ok(done)
-        };
-        write().map_err(fault(DURING))
+        retired_rows::retire(&self.connection, cut, walk, limit).map_err(fault("deleting rows after their retention"))
     }
 
     fn prune(&mut self, mark: Timestamp, after: &[u8], limit: usize) -> Result<SweepResult, StoreFault> {
@@ -697,13 +451,4 @@ impl Store for SqliteStore {
         }
         Ok(None)
     }
-}
-
-fn insert_blobs(connection: &Connection, blobs: &[(BlobDigest, Vec<u8>)]) -> rusqlite::Result<()> {
-    for (digest, data) in blobs {
-        connection
-            .prepare_cached("INSERT OR IGNORE INTO blob (digest, data) VALUES (?1, ?2)")?
-            .execute(params![digest.as_bytes(), data])?;
-    }
-    Ok(())
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::crypto::digest::{BlobDigest, unhex32};
-use crate::crypto::merkle::{self, TILE_WIDTH, TileKind, TilePath};
+use crate::crypto::tlog_tiles::{TILE_WIDTH, TileKind, TilePath, push_entry};
 use crate::store::fault::StoreFault;
 use crate::store::tree::{Subtrees, TileCache, TreeEdge};
 use crate::store::{StoreHead, StoreReads};
@@ -72,8 +72,7 @@ pub(crate) fn tile(
         TileKind::Entries => {
             let mut bytes = Vec::new();
             for entry in reads.leaves(subtrees)? {
-                merkle::push_entry(&mut bytes, &entry)
-                    .map_err(|error| StoreFault::broken(DURING, error.to_string()))?;
+                push_entry(&mut bytes, &entry).map_err(|error| StoreFault::broken(DURING, error.to_string()))?;
             }
             Ok(Some(bytes))
         }

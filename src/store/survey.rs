@@ -13,7 +13,7 @@ use crate::record::ident::BoundaryName;
 use crate::record::validity::Timestamp;
 use crate::store::StoreReads;
 use crate::store::fault::StoreFault;
-use crate::store::message::Retention;
+use crate::store::retention::Retention;
 use crate::store::tree::{Subtrees, TileCache, TreeEdge};
 
 /// The inputs of a survey that are not in the store.

@@ -8,7 +8,8 @@ use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::crypto::merkle::{Hash, TILE_HEIGHT, TILE_WIDTH, leaf_hash, node_hash};
+use crate::crypto::merkle::{Hash, leaf_hash, node_hash};
+use crate::crypto::tlog_tiles::{TILE_HEIGHT, TILE_WIDTH};
 use crate::store::fault::StoreFault;
 use crate::store::{Store, StoreReads, TileRow};
 

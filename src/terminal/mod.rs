@@ -1,7 +1,11 @@
 //! Output of commands: text that is safe for a terminal, the standard streams, and exit codes.
 pub mod exit;
+pub mod field_paths;
 pub mod outcome_words;
+pub mod printable_text;
 pub mod run_output;
 pub mod screen;
+#[cfg(test)]
+pub(crate) mod screen_decoder;
 pub mod streams;
 pub mod table;

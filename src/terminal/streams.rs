@@ -10,7 +10,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::screen::{PrintableText, Screen};
+use crate::terminal::printable_text::PrintableText;
+use crate::terminal::screen::Screen;
 
 /// The standard streams of this process and their settings.
 #[derive(Debug, Clone)]

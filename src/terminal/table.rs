@@ -1,6 +1,6 @@
 //! Tables with aligned columns.
 
-use crate::terminal::screen::PrintableText;
+use crate::terminal::printable_text::PrintableText;
 
 /// Formats rows as lines. Each column is as wide as its widest cell, and every cell is escaped because it may contain
 /// external text.

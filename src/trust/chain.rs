@@ -308,7 +308,7 @@ fn check_link(before: &TrustedRoster, next: &TrustedRoster, envelope: &Envelope)
 mod tests {
     use super::*;
     use crate::crypto::signature::{PAYLOAD_TYPE, SecretKey, pae};
-    use crate::crypto::sshsig::SshKey;
+    use crate::crypto::ssh_key::SshKey;
     use crate::record::envelope::EnvelopeSignature;
 
     const ALICE: u8 = 1;

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::crypto::digest::RosterDigest;
-use crate::crypto::sshsig;
+use crate::crypto::key_id::KeyId;
 use crate::record::malformed::Malformed;
 use crate::trust::trusted_roster::RosterError;
 
@@ -65,7 +65,7 @@ pub enum ChainError {
         /// The version.
         version: u64,
         /// The key id of the invalid signature.
-        keyid: sshsig::KeyId,
+        keyid: KeyId,
         /// The reason.
         why: String,
     },

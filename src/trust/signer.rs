@@ -13,7 +13,8 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags};
 use zeroize::Zeroizing;
 
 use crate::crypto::signature::{PemError, SecretKey};
-use crate::crypto::sshsig::{SignatureError, SshKey, SshKeyError};
+use crate::crypto::ssh_key::{SshKey, SshKeyError};
+use crate::crypto::sshsig::SignatureError;
 
 /// A signer, which signs with one key.
 ///

@@ -14,7 +14,9 @@ use base64::Engine as _;
 use rustix::fs::OFlags;
 use zeroize::Zeroizing;
 
-use crate::crypto::sshsig::{self, NAMESPACE, SignatureError, SshKey, SshKeyError, WireReader};
+use crate::crypto::ssh_key::{SshKey, SshKeyError};
+use crate::crypto::ssh_wire::WireReader;
+use crate::crypto::sshsig::{self, NAMESPACE, SignatureError};
 use crate::trust::signer::{Signer, SignerError, open, read_bounded};
 
 /// Maximum time for a person to type a passphrase and to touch a key. After this time the program stops ssh-keygen.

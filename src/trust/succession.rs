@@ -7,8 +7,9 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use crate::crypto::key_id::KeyId;
 use crate::crypto::signature::{PAYLOAD_TYPE, pae};
-use crate::crypto::sshsig::{self, KeyId};
+use crate::crypto::sshsig;
 use crate::record::envelope::{Base64, EnvelopeSignature};
 use crate::record::ident::Name;
 use crate::trust::chain_error::ChainError;
@@ -217,7 +218,7 @@ impl fmt::Display for SuccessionTallies {
 mod tests {
     use super::*;
     use crate::crypto::signature::SecretKey;
-    use crate::crypto::sshsig::SshKey;
+    use crate::crypto::ssh_key::SshKey;
     use crate::record::roster::Roster;
 
     const ALICE: u8 = 1;

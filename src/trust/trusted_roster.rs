@@ -12,7 +12,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::crypto::digest::{PolicyDigest, RosterDigest};
-use crate::crypto::sshsig::{ForeignKey, KeyId, SshKey, SshKeyError};
+use crate::crypto::key_id::KeyId;
+use crate::crypto::ssh_key::{ForeignKey, SshKey, SshKeyError};
 use crate::record::document::Statement;
 use crate::record::envelope::MAX_SIGNATURES;
 use crate::record::ident::{BoundaryName, GroupName, Name};

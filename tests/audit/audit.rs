@@ -8,7 +8,8 @@ use crate::history::{self, ALICE, BOB, BOUNDARY, CAROL, Log, MALLORY, t};
 use crate::support::people::{alice, bob, dora};
 use crate::support::{self, SMALL, World, bytes_of, runbook};
 use countersign::crypto::digest::hex;
-use countersign::crypto::merkle::{self, TileKind, TilePath};
+use countersign::crypto::merkle;
+use countersign::crypto::tlog_tiles::{TileKind, TilePath, push_entry, split_entries};
 use countersign::record::envelope::Envelope;
 use serde_json::{Value, json};
 
@@ -302,7 +303,7 @@ impl Rewritten {
             let width = u16::try_from((size - index * 256).min(256)).unwrap();
             let path = TilePath::new(TileKind::Entries, index, width).unwrap();
             let tile = fs::read(directory.join(path.to_string())).unwrap();
-            entries.extend(merkle::split_entries(&tile).unwrap().into_iter().map(<[u8]>::to_vec));
+            entries.extend(split_entries(&tile).unwrap().into_iter().map(<[u8]>::to_vec));
         }
         Self { directory: directory.to_owned(), origin, entries }
     }
@@ -330,7 +331,7 @@ fn write_tiles(directory: &Path, entries: &[Vec<u8>]) {
     let width = u16::try_from(entries.len()).unwrap();
     let hashes: Vec<_> = entries.iter().map(|entry| merkle::leaf_hash(entry)).collect();
     let mut tile = Vec::new();
-    entries.iter().for_each(|entry| merkle::push_entry(&mut tile, entry).unwrap());
+    entries.iter().for_each(|entry| push_entry(&mut tile, entry).unwrap());
     for (kind, bytes) in [(TileKind::Entries, &tile[..]), (TileKind::Hashes(0), hashes.as_flattened())] {
         let path = directory.join(TilePath::new(kind, 0, width).unwrap().to_string());
         fs::create_dir_all(path.parent().unwrap()).unwrap();

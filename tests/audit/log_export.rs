@@ -17,9 +17,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use countersign::crypto::cosignature::WitnessKey;
 use countersign::crypto::digest::hex;
-use countersign::crypto::merkle::{self, TileKind, TilePath};
+use countersign::crypto::merkle;
 use countersign::crypto::note::{Note, sign_note};
 use countersign::crypto::signature::SecretKey;
+use countersign::crypto::tlog_tiles::{TileKind, TilePath, push_entry, split_entries};
 use serde_json::{Value, json};
 
 fn export(world: &World, directory: &Path, more: &[&str]) -> Output {
@@ -110,7 +111,7 @@ fn check(directory: &Path, contents: bool) -> u64 {
         let mut entries = Vec::new();
         for index in 0..size.div_ceil(256) {
             let tile = &files[&name("entries", index, (size - index * 256).min(256))];
-            entries.extend(merkle::split_entries(tile).unwrap().iter().map(|entry| merkle::leaf_hash(entry)));
+            entries.extend(split_entries(tile).unwrap().iter().map(|entry| merkle::leaf_hash(entry)));
         }
         assert_eq!(entries, hashes);
     } else {
@@ -379,12 +380,12 @@ fn not_taken(files_there: &Files, copy: &Path, more: &[&str], why: &str) {
 /// A tile of entries, one of them with another byte.
 fn other_entry(tile: &[u8], at: usize) -> Vec<u8> {
     let mut other = Vec::new();
-    for (index, entry) in merkle::split_entries(tile).unwrap().into_iter().enumerate() {
+    for (index, entry) in split_entries(tile).unwrap().into_iter().enumerate() {
         let mut entry = entry.to_vec();
         if index == at {
             entry[100] ^= 1;
         }
-        merkle::push_entry(&mut other, &entry).unwrap();
+        push_entry(&mut other, &entry).unwrap();
     }
     other
 }
@@ -431,7 +432,7 @@ fn an_invalid_file_of_an_interrupted_export_is_fetched_again() {
     {
         let good = &there[name];
         let short = match more {
-            [] => good.len() - 2 - merkle::split_entries(good).unwrap()[255].len(),
+            [] => good.len() - 2 - split_entries(good).unwrap()[255].len(),
             _ => 255 * 32,
         };
         for bad in [vec![], good[..good.len() - 7].to_vec(), good[..short].to_vec(), vec![7; good.len()]] {
@@ -500,7 +501,7 @@ fn a_head_without_a_boundary_signature_is_refused_and_every_head_is_stored() {
         }
     }
     // Nobody but the trusted roster's boundary, where a roster is given.
-    let genesis: Value = serde_json::from_slice(merkle::split_entries(&new["tile/entries/000"]).unwrap()[0]).unwrap();
+    let genesis: Value = serde_json::from_slice(split_entries(&new["tile/entries/000"]).unwrap()[0]).unwrap();
     let seal: Value = serde_json::from_slice(&STANDARD.decode(genesis["payload"].as_str().unwrap()).unwrap()).unwrap();
     let roster = seal["predicate"]["roster"].as_str().unwrap();
     let (_temp, copy) = lay(&Files::new());
@@ -538,7 +539,7 @@ fn a_head_without_a_boundary_signature_is_refused_and_every_head_is_stored() {
 fn made(log: &Log, signer: u8) -> Files {
     let hashes: Vec<_> = log.entries.iter().map(|entry| merkle::leaf_hash(entry)).collect();
     let mut tile = Vec::new();
-    log.entries.iter().for_each(|entry| merkle::push_entry(&mut tile, entry).unwrap());
+    log.entries.iter().for_each(|entry| push_entry(&mut tile, entry).unwrap());
     let path = |kind| TilePath::new(kind, 0, u16::try_from(hashes.len()).unwrap()).unwrap().to_string();
     let blobs = log.blobs.iter().map(|(name, bytes)| (format!("blob/sha256/{}", hex(name)), bytes.clone()));
     let tiles = [(path(TileKind::Entries), tile), (path(TileKind::Hashes(0)), hashes.as_flattened().to_vec())];

@@ -904,7 +904,7 @@ fn versions_that_would_not_fit_into_a_bundle_are_not_accepted() {
             let mut seed = [200; 32];
             seed[..4].copy_from_slice(&at.to_be_bytes());
             let public = countersign::crypto::signature::SecretKey::from_seed(seed).public();
-            let key = countersign::crypto::sshsig::SshKey::from_public(public, "").expect("a key");
+            let key = countersign::crypto::ssh_key::SshKey::from_public(public, "").expect("a key");
             json!({"name": format!("p{at}"), "groups": [], "keys": [key.line()]})
         })
         .collect();

@@ -21,13 +21,15 @@ use countersign::audit::evidence_files::{EvidenceFiles, Unreadable};
 use countersign::audit::finding::AuditEvent;
 use countersign::audit::history::{Auditor, Expected, rosters_in};
 use countersign::crypto::digest::BlobDigest;
-use countersign::crypto::merkle::{self, TilePath};
+use countersign::crypto::merkle;
+use countersign::crypto::tlog_tiles::TilePath;
 use countersign::node::config::Config;
 use countersign::node::restore;
 use countersign::store::StoreReads as _;
 use countersign::store::crash_points::POINTS;
-use countersign::store::message::{LeafKind, StoredStatus};
 use countersign::store::sqlite::reads::{SqliteReads, at_rest};
+use countersign::store::stored_leaf::LeafKind;
+use countersign::store::stored_status::StoredStatus;
 use countersign::trust::chain::Pinned;
 use serde_json::{Value, json};
 

@@ -19,7 +19,8 @@ use std::time::{Duration, Instant};
 use countersign::record::profile::{Layer, Limits, Profile, STRICT, Workdir};
 use countersign::sandbox::cancel_flag::CancelFlag;
 use countersign::sandbox::linux::{LinuxSandbox, Setup};
-use countersign::sandbox::profile_check::{Prepared, Unavailable};
+use countersign::sandbox::profile_check::Prepared;
+use countersign::sandbox::unavailable::Unavailable;
 use countersign::sandbox::{End, Plan, Report, Sandbox as _};
 use serde::{Deserialize, Serialize};
 

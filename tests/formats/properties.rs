@@ -6,11 +6,15 @@ use countersign::audit::bundle_check::{RosterTrust, VerifyOptions, verify};
 use countersign::crypto::canonical::{canonical_of, parse_canonical, to_canonical};
 use countersign::crypto::digest::{AuthorizationDigest, sha256};
 use countersign::crypto::json::{self, Reason};
-use countersign::crypto::merkle::{MAX_ENTRY_BYTES, push_entry};
+use countersign::crypto::key_id::KeyId;
 use countersign::crypto::signature::{PAYLOAD_TYPE, SecretKey, pae};
-use countersign::crypto::sshsig::{KeyId, MAX_SIGNATURE_BYTES, Presence, SshKey};
+use countersign::crypto::ssh_key::SshKey;
+use countersign::crypto::sshsig::{MAX_SIGNATURE_BYTES, Presence};
+use countersign::crypto::tlog_tiles::{MAX_ENTRY_BYTES, push_entry};
 use countersign::decision::exclusion::{self, Tokens};
-use countersign::decision::quorum::{QuorumRules, count, decide};
+use countersign::decision::quorum::decide;
+use countersign::decision::quorum_rules::QuorumRules;
+use countersign::decision::signature_count::count;
 use countersign::record::authorization::{
     Authorization, MAX_AUTHORIZATION_BYTES, MAX_PARAMS_BYTES, MAX_REASON_BYTES, Permission, PermissionKind,
     PermissionReason,

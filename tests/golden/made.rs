@@ -8,10 +8,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use countersign::crypto::canonical::to_canonical;
 use countersign::crypto::digest::{Blake3Digest, hex, sha256};
+use countersign::crypto::key_id::KeyId;
 use countersign::crypto::merkle::{self, Hash};
 use countersign::crypto::note::{self, TlogProof};
 use countersign::crypto::signature::{PAYLOAD_TYPE, SecretKey, pae};
-use countersign::crypto::sshsig::{self, KeyId, SshKey};
+use countersign::crypto::ssh_key::SshKey;
+use countersign::crypto::sshsig;
+use countersign::crypto::tlog_tiles::push_entry;
 use countersign::record::checkpoint::Checkpoint;
 use countersign::record::envelope::{Envelope, EnvelopeSignature};
 use countersign::trust::trusted_roster::TrustedRoster;
@@ -548,7 +551,7 @@ fn valid(files: &mut Files) {
     put("log/tile/0/000.p/5", golden.leaves.concat());
     let mut entries = Vec::new();
     for kind in Story::default().order {
-        merkle::push_entry(&mut entries, &leaf_data(&golden.envelopes[kind])).expect("small");
+        push_entry(&mut entries, &leaf_data(&golden.envelopes[kind])).expect("small");
     }
     put("log/tile/entries/000.p/5", entries);
     for (kind, proof) in &golden.proofs {

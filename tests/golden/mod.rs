@@ -11,7 +11,7 @@ use countersign::crypto::digest::{hex, sha256};
 use countersign::crypto::merkle::{self, Hash};
 use countersign::crypto::note::sign_note;
 use countersign::crypto::signature::{PAYLOAD_TYPE, SecretKey, pae};
-use countersign::crypto::sshsig::SshKey;
+use countersign::crypto::ssh_key::SshKey;
 use countersign::record::checkpoint::Checkpoint;
 use countersign::record::envelope::{Envelope, EnvelopeSignature};
 use serde_json::{Value, json};

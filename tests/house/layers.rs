@@ -70,7 +70,7 @@ const GUARANTEES: &[(&str, &str)] =
 
 /// The types without which nobody spends a nonce or starts a run, with the files besides their own room that may name them.
 const ONLY_BY: &[(&str, &str, &[&str])] = &[
-    ("store::message::Consume", "src/store/", &["src/crossing/cross.rs"]),
+    ("store::stored_run::Consume", "src/store/", &["src/crossing/cross.rs"]),
     (
         "sandbox::Plan",
         "src/sandbox/",

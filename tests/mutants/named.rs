@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use countersign::crypto::canonical::to_canonical;
 use countersign::crypto::signature::SecretKey;
-use countersign::crypto::sshsig::SshKey;
+use countersign::crypto::ssh_key::SshKey;
 use countersign::record::envelope::EnvelopeSignature;
 use serde_json::{Value, json};
 

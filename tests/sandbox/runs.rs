@@ -19,7 +19,7 @@ use countersign::sandbox::attempts::{self, Attempt, AttemptResult};
 use countersign::sandbox::cancel_flag::CancelFlag;
 use countersign::sandbox::capture::{Chunk, OutputStream};
 use countersign::sandbox::linux::{LinuxSandbox, Setup};
-use countersign::sandbox::profile_check::Unavailable;
+use countersign::sandbox::unavailable::Unavailable;
 use countersign::sandbox::{End, Plan, Report, Sandbox as _};
 
 struct Bench {

@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use countersign::crypto::merkle;
+use countersign::crypto::tlog_tiles::split_entries;
 use serde_json::{Value, json};
 
 use people::{Key, alice, bob, boundary_key, carol, carol_too, dora, erin, frank, now, oscar, robot, stamp};
@@ -587,7 +588,7 @@ impl World {
             let path = format!("/log/tile/entries/{index:03}{partial}");
             let reply = self.wire.get(&path, &self.reader);
             assert_eq!(reply.status, 200, "{path}: {}", reply.text());
-            let tile = merkle::split_entries(&reply.body).expect("an entries tile");
+            let tile = split_entries(&reply.body).expect("an entries tile");
             entries.extend(tile.into_iter().map(<[u8]>::to_vec));
         }
         entries

@@ -9,7 +9,9 @@ use countersign::crypto::digest::{hex, sha256};
 use countersign::crypto::merkle::{self, Hash};
 use countersign::crypto::note::{Note, TlogProof, verify_note, vkey};
 use countersign::crypto::signature::{PAYLOAD_TYPE, SecretKey, pae};
-use countersign::crypto::sshsig::{self, SshKey};
+use countersign::crypto::ssh_key::SshKey;
+use countersign::crypto::sshsig;
+use countersign::crypto::tlog_tiles::{push_entry, split_entries};
 use countersign::record::authorization::Authorization;
 use countersign::record::checkpoint::{Checkpoint, origin};
 use countersign::record::consumption::Consumption;
@@ -205,14 +207,14 @@ impl Golden {
     fn log(&self) -> Checked {
         let hashes = self.read("valid/log/tile/0/000.p/5")?;
         let entries = self.read("valid/log/tile/entries/000.p/5")?;
-        let entries = merkle::split_entries(&entries).ok_or("the entry tile can't be split")?;
+        let entries = split_entries(&entries).ok_or("the entry tile can't be split")?;
         let leaves: Vec<Hash> = entries.iter().map(|entry| merkle::leaf_hash(entry)).collect();
         same("hash tile", leaves.concat(), hashes)?;
         let mut tile = Vec::new();
         for (at, entry) in entries.iter().enumerate() {
             let stated = self.fact(&format!("/leaf_hashes/{at}"))?;
             same("leaf hash", format!("sha256:{}", hex(&leaves[at])), stated)?;
-            merkle::push_entry(&mut tile, entry).map_err(|error| error.to_string())?;
+            push_entry(&mut tile, entry).map_err(|error| error.to_string())?;
         }
         same("entry tile", tile, self.read("valid/log/tile/entries/000.p/5")?)?;
         let root = merkle::root(&leaves);
@@ -273,7 +275,7 @@ impl Golden {
 
     fn log_holds_the_envelopes(&self) -> Checked {
         let tile = self.read("valid/log/tile/entries/000.p/5")?;
-        let entries = merkle::split_entries(&tile).ok_or("the entry tile can't be split")?;
+        let entries = split_entries(&tile).ok_or("the entry tile can't be split")?;
         for (at, kind) in ["seal", "consumption", "refusal", "receipt", "denial"].iter().enumerate() {
             let envelope = self.read(&format!("valid/envelope/{kind}.json"))?;
             same(kind, entries.get(at).copied(), Some(&*envelope))?;

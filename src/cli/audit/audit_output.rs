@@ -7,7 +7,8 @@ use crate::audit::finding::{AuditEvent, Finding, Summary};
 use crate::cli::audit::decisions::{DecisionFilter, Row, table};
 use crate::record::validity::Timestamp;
 use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::screen::{LineTone, PrintableText, Screen};
+use crate::terminal::printable_text::PrintableText;
+use crate::terminal::screen::{LineTone, Screen};
 use crate::terminal::streams::Terminal;
 
 pub(super) struct AuditOutput<'a> {

@@ -1,7 +1,8 @@
 //! Reads the entries of a log in order.
 
 use crate::audit::entry::{self, LogEntry};
-use crate::crypto::merkle::{self, Frontier, TILE_WIDTH};
+use crate::crypto::merkle::{self, Frontier};
+use crate::crypto::tlog_tiles::TILE_WIDTH;
 use crate::remote::log_source::LogSource;
 use crate::terminal::exit::CommandFailure;
 

@@ -5,7 +5,8 @@ use crate::audit::history::Auditor;
 use crate::audit::seen_head::SeenHead;
 use crate::cli::audit::log_entries::each_entry;
 use crate::crypto::digest::hex;
-use crate::crypto::merkle::{self, Frontier, TILE_WIDTH, TileKind};
+use crate::crypto::merkle::{self, Frontier};
+use crate::crypto::tlog_tiles::{TILE_HEIGHT, TILE_WIDTH, TileKind};
 use crate::record::checkpoint::Checkpoint;
 use crate::remote::log_source::LogSource;
 use crate::terminal::exit::{CommandFailure, Exit};
@@ -81,7 +82,7 @@ pub(super) fn another_history(seen: &SeenHead) -> Finding {
 }
 
 fn subtree(place: &LogSource, level: u8, index: u64, size: u64) -> Result<merkle::Hash, CommandFailure> {
-    let (tile_level, within) = (level / merkle::TILE_HEIGHT, level % merkle::TILE_HEIGHT);
+    let (tile_level, within) = (level / TILE_HEIGHT, level % TILE_HEIGHT);
     let first = index << within;
     let tile = LogSource::tile_of(TileKind::Hashes(tile_level), first / u64::from(TILE_WIDTH), size)?;
     let missing =

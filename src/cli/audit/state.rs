@@ -12,7 +12,7 @@ use crate::crypto::json;
 use crate::crypto::merkle::Hash;
 use crate::remote::log_source::read_file;
 use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::screen::PrintableText;
+use crate::terminal::printable_text::PrintableText;
 
 /// Maximum size of a state file, in bytes. The limit is large, because the state of a busy boundary contains the
 /// nonces of a whole day.

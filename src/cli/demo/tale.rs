@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::terminal::exit::CommandFailure;
-use crate::terminal::screen::PrintableText;
+use crate::terminal::printable_text::PrintableText;
 use crate::terminal::streams::Terminal;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

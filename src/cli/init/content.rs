@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::crypto::sshsig::SshKey;
+use crate::crypto::ssh_key::SshKey;
 use crate::record::ident::{BoundaryName, Name};
 
 /// The sample runbooks.

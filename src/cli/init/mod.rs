@@ -11,7 +11,7 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use crate::crypto::signature::SecretKey;
-use crate::crypto::sshsig::SshKey;
+use crate::crypto::ssh_key::SshKey;
 use crate::home::directories::Home;
 use crate::home::named_file::read_bounded;
 use crate::node::config::FILE;

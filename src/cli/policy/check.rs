@@ -16,7 +16,7 @@ use crate::policy::lists::{KINDS, word};
 use crate::policy::origin::RuleOrigin;
 use crate::record::authorization::{PermissionKind, PermissionReason};
 use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::screen::PrintableText;
+use crate::terminal::printable_text::PrintableText;
 use crate::terminal::streams::Terminal;
 use crate::terminal::table::aligned;
 

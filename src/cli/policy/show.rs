@@ -7,7 +7,8 @@ use crate::policy::lists::{KINDS, ListEntry, ListSide, word};
 use crate::policy::paths::TRUSTED;
 use crate::sandbox::always_readable;
 use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::screen::{LineTone, PrintableText, Screen};
+use crate::terminal::printable_text::PrintableText;
+use crate::terminal::screen::{LineTone, Screen};
 use crate::terminal::streams::Terminal;
 use crate::terminal::table::aligned;
 

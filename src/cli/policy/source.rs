@@ -19,7 +19,7 @@ use crate::record::authorization::{PermissionKind, PermissionReason};
 use crate::registry::markdown;
 use crate::shell::commands::ReadLimit;
 use crate::terminal::exit::CommandFailure;
-use crate::terminal::screen::PrintableText;
+use crate::terminal::printable_text::PrintableText;
 
 /// Options that choose the policy for a script or runbook, and the place of the run: a boundary or a terminal.
 #[derive(Debug, clap::Args)]

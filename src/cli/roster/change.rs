@@ -2,9 +2,10 @@
 
 use serde_json::Value;
 
-use crate::crypto::sshsig::SshKey;
+use crate::crypto::ssh_key::SshKey;
 use crate::record::roster::Roster;
-use crate::terminal::screen::{LineTone, PrintableText, Screen};
+use crate::terminal::printable_text::PrintableText;
+use crate::terminal::screen::{LineTone, Screen};
 use crate::trust::trusted_roster::TrustedRoster;
 
 /// One change.

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use crate::cli::configured::ConfigArgs;
 use crate::cli::roster::change::changes;
 use crate::cli::roster::sign::say_standing;
-use crate::crypto::sshsig::{ForeignKey, KeyId, SshKey};
+use crate::crypto::key_id::KeyId;
+use crate::crypto::ssh_key::{ForeignKey, SshKey};
 use crate::home::named_file::read_bounded;
 use crate::local::problems::problems;
 use crate::node::config::Config;
@@ -19,7 +20,7 @@ use crate::node::roster_file::{self, DraftRoster};
 use crate::node::rosters;
 use crate::record::envelope::Envelope;
 use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::screen::PrintableText;
+use crate::terminal::printable_text::PrintableText;
 use crate::terminal::streams::Terminal;
 use crate::trust::succession::SuccessionTallies;
 

@@ -12,7 +12,7 @@ use crate::home::trusted_rosters::{
 use crate::node::rosters::MAX_FILE_BYTES;
 use crate::record::envelope::{Base64, Envelope};
 use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::screen::PrintableText;
+use crate::terminal::printable_text::PrintableText;
 use crate::trust::chain::{Chain, Pinned, payload_of};
 use crate::trust::trusted_roster::TrustedRoster;
 

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use crate::crypto::digest::ContentDigest;
-use crate::crypto::sshsig::{KeyId, SshKey};
+use crate::crypto::key_id::KeyId;
+use crate::crypto::ssh_key::SshKey;
 use crate::home::keys::{KeyArgs, Keys};
 use crate::local::local_log::{LocalLog, LocalLogLine};
 use crate::record::envelope::{Base64, Envelope, Signed};

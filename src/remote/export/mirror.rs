@@ -8,14 +8,15 @@ use std::path::Path;
 use rustix::fs::FlockOperation;
 
 use crate::crypto::digest::BlobDigest;
-use crate::crypto::merkle::{Hash, TILE_HEIGHT, TILE_WIDTH, TileKind, TilePath, root, root_of};
+use crate::crypto::merkle::{Hash, root, root_of};
 use crate::crypto::note::MAX_NOTE_BYTES;
+use crate::crypto::tlog_tiles::{TILE_HEIGHT, TILE_WIDTH, TileKind, TilePath};
 use crate::record::checkpoint::Checkpoint;
 use crate::remote::export::head::ExportHead;
 use crate::remote::export::tile::ExportTile;
 use crate::remote::log_source::{KEPT_HEADS, LogSource, MAX_RESOURCE_BYTES, UNFINISHED, read_file};
 use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::screen::PrintableText;
+use crate::terminal::printable_text::PrintableText;
 
 /// Number of entries in a complete tile, as `u64`.
 pub(super) const WIDTH: u64 = TILE_WIDTH as u64;

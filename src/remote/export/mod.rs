@@ -19,7 +19,8 @@ use serde::Serialize;
 
 use crate::crypto::digest::BlobDigest;
 use crate::crypto::json;
-use crate::crypto::merkle::{Hash, TILE_HEIGHT, TILE_WIDTH, TileKind, TilePath, root};
+use crate::crypto::merkle::{Hash, root};
+use crate::crypto::tlog_tiles::{TILE_HEIGHT, TILE_WIDTH, TileKind, TilePath};
 use crate::home::trusted_rosters::ChosenTrust;
 use crate::record::step_definition::RegistryLeaf;
 use crate::remote::export::head::{ExportHead, sealed};
@@ -27,7 +28,7 @@ use crate::remote::export::mirror::{LogMirror, WIDTH};
 use crate::remote::export::tile::ExportTile;
 use crate::remote::log_source::LogSource;
 use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::screen::PrintableText;
+use crate::terminal::printable_text::PrintableText;
 use crate::terminal::streams::Terminal;
 
 /// Result of an export.

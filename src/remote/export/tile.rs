@@ -1,6 +1,7 @@
 //! One tile of leaves: either with complete entries, or only with the hashes of the entries.
 
-use crate::crypto::merkle::{Hash, TileKind, TilePath, leaf_hash, push_entry, split_entries};
+use crate::crypto::merkle::{Hash, leaf_hash};
+use crate::crypto::tlog_tiles::{TileKind, TilePath, push_entry, split_entries};
 use crate::remote::log_source::LogSource;
 use crate::terminal::exit::{CommandFailure, Exit};
 

@@ -9,7 +9,7 @@ use crate::review::line::RemarkSeverity;
 use crate::review::render::brief;
 use crate::review::review_case::{ReviewCase, case, fails, is_script, judged, painted, remarks};
 use crate::review::sources::RosterSource;
-use crate::terminal::screen::backwards;
+use crate::terminal::screen_decoder;
 use crate::trust::trusted_roster::TrustedRoster;
 
 #[test]
@@ -21,7 +21,8 @@ fn a_long_value_is_shortened_in_its_line_and_shown_completely_above_the_script()
     assert_eq!(judged(&sources).standing, StatementVerdict::Sound, "{}", fails(&judged(&sources)));
     let screen = painted(&sources, 80, false);
     let (above, below) = screen.split_once("== Script ==").expect("both");
-    let joined = |text: &str| backwards::logical(text).into_iter().map(|(_, line)| line).collect::<Vec<_>>().join("\n");
+    let joined =
+        |text: &str| screen_decoder::logical(text).into_iter().map(|(_, line)| line).collect::<Vec<_>>().join("\n");
     assert!(joined(above).contains(&format!("host = \"{value}\"")), "{screen}");
     let below = joined(below);
     let digest = crate::crypto::digest::ContentDigest::of(value.as_bytes());
@@ -52,7 +53,7 @@ fn with_params(params: Value) -> ReviewCase {
 
 /// Returns the lines of a screen below the script, with wrapped lines joined.
 fn below_the_script(screen: &str) -> Vec<String> {
-    let lines: Vec<String> = backwards::logical(screen).into_iter().map(|(_, line)| line).collect();
+    let lines: Vec<String> = screen_decoder::logical(screen).into_iter().map(|(_, line)| line).collect();
     let script = lines.iter().rposition(|line| is_script(line)).expect("a script");
     lines[script + 1..].to_vec()
 }

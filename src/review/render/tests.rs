@@ -7,7 +7,8 @@ use crate::crypto::canonical::to_canonical;
 use crate::record::profile::{Layer, Limits, Proc, Profile, STRICT, Workdir};
 use crate::review::render::{DEFINITION, SIGNED, brief, full, profile_words};
 use crate::review::review_case::{case, decided, is_script, judged, painted, section};
-use crate::terminal::screen::{backwards, lines_of};
+use crate::terminal::screen::lines_of;
+use crate::terminal::screen_decoder;
 
 #[test]
 fn a_profile_is_described_by_its_weakest_possible_effect() {
@@ -136,14 +137,14 @@ proptest! {
         let found = judged(&sources);
         let screen = full(&sources, &found).paint(width, false);
         prop_assert!(screen.bytes().all(|c| c == b'\n' || (0x20..0x7f).contains(&c)));
-        let lines = backwards::logical(&screen);
+        let lines = screen_decoder::logical(&screen);
         let script: Vec<&str> = lines.iter().map(|(_, line)| line.as_str()).filter(|line| is_script(line)).collect();
         let (expected, ends) = lines_of(&source);
-        prop_assert_eq!(backwards::numbered(&script), expected.join("\n"));
+        prop_assert_eq!(screen_decoder::numbered(&script), expected.join("\n"));
         prop_assert_eq!(found.lines.foot.as_str().contains(&format!(" {} bytes, no newline at the end", source.len())), !ends);
-        let definition = backwards::document(&section(&lines, DEFINITION), &[(".source", source.into())]);
+        let definition = screen_decoder::document(&section(&lines, DEFINITION), &[(".source", source.into())]);
         prop_assert_eq!(to_canonical(&definition), sources.definition.clone().expect("definition"));
-        let payload = backwards::document(&section(&lines, SIGNED), &[]);
+        let payload = screen_decoder::document(&section(&lines, SIGNED), &[]);
         prop_assert_eq!(to_canonical(&payload), sources.payload.clone());
         // The screen has exactly one digest, at the end.
         prop_assert_eq!(screen.lines().filter(|line| line.starts_with("  digest ")).count(), 1);

@@ -10,8 +10,11 @@ use crate::record::ident::ProposalId;
 use crate::record::token::Scope;
 use crate::record::validity::Timestamp;
 use crate::store::fault::StoreFault;
-use crate::store::message::{AuthorizationCore, NonceUse, Proposal, Signature, StoredStatus, Token};
 use crate::store::sqlite::errors::fault;
+use crate::store::stored_proposal::{AuthorizationCore, Proposal, Signature};
+use crate::store::stored_run::NonceUse;
+use crate::store::stored_status::StoredStatus;
+use crate::store::stored_token::Token;
 use crate::store::{ProposalState, StoreHead};
 
 pub(super) const SPENT: &str = "SELECT spent, proposal FROM nonce WHERE nonce = ?1";
@@ -20,6 +23,15 @@ pub(super) const PROPOSAL: &str = "id, digest, nonce, request, step, step_digest
                         created_at, approved_at, started_at, ended_at, spent, receipt, detail";
 
 pub(super) const TOKEN: &str = "name, secret, owners, scopes, patterns, created_at, expires_at, revoked_at";
+
+pub(super) fn run(
+    connection: &Connection,
+    during: &'static str,
+    sql: &str,
+    params: impl rusqlite::Params,
+) -> Result<usize, StoreFault> {
+    connection.prepare_cached(sql).and_then(|mut s| s.execute(params)).map_err(fault(during))
+}
 
 pub(super) fn one<T>(
     connection: &Connection,

@@ -12,10 +12,6 @@ use crate::crypto::merkle::Hash;
 use crate::record::ident::{Nonce, ProposalId};
 use crate::record::validity::Timestamp;
 use crate::store::fault::StoreFault;
-use crate::store::message::{
-    Leaf, LeafKind, NonceUse, OutputRow, PayloadSource, Proposal, ProposalPage, ProposalQuery, SealEntry, Signature,
-    StoredDenial, StoredStatus, Token, Unfinished,
-};
 use crate::store::sqlite::columns::{
     PROPOSAL, SPENT, TOKEN, all, id_bytes, odd, one, proposal, proposal_id, read_head, read_signatures, read_tile,
     spent, text, time, token, unplace,
@@ -23,6 +19,13 @@ use crate::store::sqlite::columns::{
 use crate::store::sqlite::errors::{fault, unusable};
 use crate::store::sqlite::schema;
 use crate::store::sqlite::schema::{APPLICATION_ID, MIGRATIONS};
+use crate::store::stored_denial::StoredDenial;
+use crate::store::stored_leaf::{Leaf, LeafKind};
+use crate::store::stored_proposal::{PayloadSource, Proposal, ProposalPage, ProposalQuery, Signature};
+use crate::store::stored_run::{NonceUse, OutputRow, Unfinished};
+use crate::store::stored_seal::SealEntry;
+use crate::store::stored_status::StoredStatus;
+use crate::store::stored_token::Token;
 use crate::store::{CheckpointRow, StoreHead, StoreReads};
 
 /// Maximum number of connections that read. A read from the page cache takes microseconds, so more connections would

@@ -7,8 +7,8 @@ use crate::record::authorization::Authorization;
 use crate::record::document::Statement;
 use crate::record::malformed::Malformed;
 use crate::record::validity::Timestamp;
-use crate::store::message::StoredStatus;
 use crate::store::sqlite::columns::id_bytes;
+use crate::store::stored_status::StoredStatus;
 
 /// The columns that [`ProposalRow::read`] expects.
 pub(super) const COLUMNS: &str = "p.id, p.digest, p.nonce, p.request IS NOT NULL, p.step, p.step_digest, \

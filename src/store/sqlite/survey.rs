@@ -11,10 +11,11 @@ use std::path::Path;
 use rusqlite::{Connection, OptionalExtension as _, Params, Row, params};
 
 use crate::crypto::digest::{AuthorizationDigest, LeafHash, SealDigest, hex, sha256};
+use crate::crypto::key_id::KeyId;
 use crate::crypto::merkle::{self, Frontier, Hash};
 use crate::crypto::note::{self, Note};
 use crate::crypto::signature::PublicKey;
-use crate::crypto::sshsig::{KeyId, SshKey};
+use crate::crypto::ssh_key::SshKey;
 use crate::crypto::{canonical, json};
 use crate::record::checkpoint::{Checkpoint, origin};
 use crate::record::consumption::Consumption;
@@ -31,13 +32,13 @@ use crate::record::step_definition::RegistryLeaf;
 use crate::record::validity::Timestamp;
 use crate::store::consume_window::MOST_MARK_AHEAD_S;
 use crate::store::fault::StoreFault;
-use crate::store::message::LeafKind;
 use crate::store::sqlite::columns::{place, tile_id, unplace};
 use crate::store::sqlite::errors::fault;
 use crate::store::sqlite::reads::read_only;
 use crate::store::sqlite::rows::{COLUMNS, ProposalRow};
 use crate::store::sqlite::schema;
 use crate::store::sqlite::schema::MIGRATIONS;
+use crate::store::stored_leaf::LeafKind;
 use crate::store::survey::{DISK, LOST, MARK, MAX_DEFECTS, RESTORE, StoreDefect, StoreScope, StoreSurvey};
 use crate::store::tree::TreeEdge;
 

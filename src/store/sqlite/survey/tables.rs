@@ -9,7 +9,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::crypto::digest::{Blake3Digest, Blake3Stream, hex, sha256};
 use crate::crypto::json;
-use crate::crypto::sshsig::KeyId;
+use crate::crypto::key_id::KeyId;
 use crate::record::seal::Seal;
 use crate::record::token::SealedToken;
 use crate::store::sqlite::columns::{TOKEN, token};

@@ -1,0 +1,113 @@
+//! The id of an OpenSSH public key, which is the key's fingerprint.
+
+use std::fmt;
+use std::str::FromStr;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+
+use crate::crypto::digest::sha256;
+
+/// Id of a key: `SHA256:` and 43 characters of base64 without padding, as `ssh-keygen -lf` prints it.
+///
+/// Key ids are sorted by this text, not by the hashed bytes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyId([u8; 50]);
+
+impl KeyId {
+    /// Returns the text as it is written in documents.
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "both constructors take ASCII only")]
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).expect("a key id is ASCII")
+    }
+
+    pub(super) fn of_blob(blob: &[u8]) -> Self {
+        let mut id = *b"SHA256:-------------------------------------------";
+        for (place, c) in id[7..].iter_mut().zip(STANDARD_NO_PAD.encode(sha256(blob)).bytes()) {
+            *place = c;
+        }
+        Self(id)
+    }
+}
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The error for a text that is not a key id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyIdError;
+
+impl fmt::Display for KeyIdError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key id must be written SHA256:<43 characters of base64>, as `ssh-keygen -lf` prints it")
+    }
+}
+
+impl std::error::Error for KeyIdError {}
+
+impl FromStr for KeyId {
+    type Err = KeyIdError;
+    fn from_str(id: &str) -> Result<Self, KeyIdError> {
+        // The decoder refuses other characters and stray bits at the end, so each hash has only one text.
+        let hash = id.strip_prefix("SHA256:").and_then(|hash| STANDARD_NO_PAD.decode(hash).ok());
+        match (hash, id.as_bytes().try_into()) {
+            (Some(hash), Ok(bytes)) if hash.len() == 32 => Ok(Self(bytes)),
+            _ => Err(KeyIdError),
+        }
+    }
+}
+
+impl serde::Serialize for KeyId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for KeyId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let id = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        id.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl schemars::JsonSchema for KeyId {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "KeyId".into()
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({"type": "string", "pattern": "^SHA256:[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]$"})
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::ssh_key::SshKey;
+
+    const BOB: &str = include_str!("../../tests/conformance/golden/valid/keys/bob.pub");
+
+    #[test]
+    fn a_key_id_has_only_one_accepted_form() {
+        let id = SshKey::parse(BOB.trim_end()).expect("bob's key").keyid();
+        assert_eq!(id.as_str().parse(), Ok(id));
+        let text = id.as_str().to_owned();
+        // The last of the 43 characters carries only 4 bits, and the next letter of the alphabet sets a bit beyond
+        // these 4 bits.
+        let stray = format!("{}5", &text[..49]);
+        for bad in
+            ["", "SHA256:", &text[..49], &text.replace("SHA256", "sha256"), &format!("{text}="), &stray, &text[7..]]
+        {
+            assert!(bad.parse::<KeyId>().is_err(), "{bad}");
+        }
+    }
+}

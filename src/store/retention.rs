@@ -1,0 +1,37 @@
+//! The times after which the store deletes rows, and the result of a deletion of nonces.
+
+use crate::record::validity::Timestamp;
+
+/// The result of one pruning call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PruneResult {
+    /// The low-water mark after the call.
+    pub mark: Timestamp,
+    /// Number of deleted nonces.
+    pub deleted: usize,
+    /// Number of seconds by which the clock is ahead of the highest possible value of the low-water mark. The number is
+    /// large after a leap of the clock or after a pause of the service.
+    pub ahead_s: i64,
+    /// True if this call examined the last nonce of the table.
+    pub done: bool,
+}
+
+/// Retention time of an unsigned proposal that was cancelled or expired: one hour after its window, in seconds.
+///
+/// The short retention limits the number of rows that one token can leave in the store.
+pub const UNSIGNED_KEPT_S: i64 = 3600;
+
+/// Retention times in seconds. Receipts, seals and the log are kept for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// Retention time of recorded outputs in seconds, counted from the end of the last run that wrote the output.
+    pub outputs_s: i64,
+    /// Retention time of ended proposals and of signature rows, in seconds. Receipts contain their own copy of the
+    /// signatures.
+    pub proposals_s: i64,
+}
+
+impl Retention {
+    /// Retention of 90 days for outputs and for proposals.
+    pub const DEFAULT: Self = Self { outputs_s: 90 * 86_400, proposals_s: 90 * 86_400 };
+}

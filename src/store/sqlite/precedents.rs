@@ -1,0 +1,65 @@
+//! Searches for the existing proposals that can be the reason not to store a new proposal.
+
+use rusqlite::{Connection, ToSql, params};
+
+use crate::record::validity::Timestamp;
+use crate::store::ProposalPrecedent;
+use crate::store::fault::StoreFault;
+use crate::store::retention::UNSIGNED_KEPT_S;
+use crate::store::sqlite::columns::{PROPOSAL, SPENT, id_bytes, one, proposal, spent};
+use crate::store::stored_proposal::NewProposal;
+
+/// Returns the existing proposals that have the id, the nonce or the content of a new proposal. Also returns the numbers
+/// of pending and unsigned proposals.
+pub(super) fn precedent(connection: &Connection, new: &NewProposal) -> Result<ProposalPrecedent, StoreFault> {
+    const DURING: &str = "looking for an earlier proposal";
+    let core = &new.core;
+    let by = |condition: &str, params: &[&dyn ToSql]| {
+        one(connection, DURING, &format!("SELECT {PROPOSAL} FROM proposal WHERE {condition}"), params, proposal)
+    };
+    let now = new.created_at.unix();
+    let mut taken = by("id = ?1", &[&id_bytes(&core.id)])?;
+    if taken.is_none() && new.chosen_nonce {
+        let nonce = core.nonce.to_bytes();
+        taken = by("nonce = ?1 AND status >= 2", &[&nonce])?;
+        if taken.is_none()
+            && let Some(spent) = one(connection, DURING, SPENT, [nonce], spent)?
+        {
+            taken = by("id = ?1", &[&id_bytes(&spent.proposal)])?;
+        }
+    }
+    let identical = if new.chosen_nonce {
+        None
+    } else {
+        by(
+            "proposer = ?1 AND step_digest = ?2 AND params_digest = ?3 AND status = 2 AND expires_at > ?4 \
+             AND status BETWEEN 2 AND 3 ORDER BY id DESC LIMIT 1",
+            &[&core.proposer.as_str(), core.step_digest.as_bytes(), core.params_digest.as_bytes(), &now],
+        )?
+    };
+    let counts = one(
+        connection,
+        DURING,
+        "SELECT count(*), count(*) FILTER (WHERE proposer = ?1) FROM proposal INDEXED BY proposal_open \
+         WHERE status BETWEEN 2 AND 3 AND status = 2 AND expires_at > ?2",
+        params![core.proposer.as_str(), now],
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )?;
+    let (of_all, of_proposer) = counts.unwrap_or((0, 0));
+    // Overdue proposals count as expired, even if their stored status has not changed yet.
+    let (unsigned, unsigned_first): (u64, Option<i64>) = one(
+        connection,
+        DURING,
+        "SELECT count(*), min(expires_at) FROM (\
+         SELECT id, expires_at FROM proposal INDEXED BY proposal_over \
+         WHERE status BETWEEN 5 AND 6 AND proposer = ?1 AND expires_at > ?3 UNION ALL \
+         SELECT id, expires_at FROM proposal INDEXED BY proposal_open \
+         WHERE status BETWEEN 2 AND 3 AND proposer = ?1 AND expires_at <= ?2) AS p \
+         WHERE NOT EXISTS (SELECT 1 FROM signature WHERE signature.proposal = p.id)",
+        params![core.proposer.as_str(), now, now.saturating_sub(UNSIGNED_KEPT_S)],
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )?
+    .unwrap_or_default();
+    let unsigned_first = unsigned_first.map(Timestamp::from_unix);
+    Ok(ProposalPrecedent { taken, identical, of_proposer, of_all, unsigned, unsigned_first })
+}

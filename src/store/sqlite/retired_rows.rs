@@ -1,0 +1,81 @@
+//! Deletes the rows of outputs and of proposals whose retention has ended.
+
+use rusqlite::{Connection, params};
+
+use crate::crypto::digest::Blake3Digest;
+use crate::store::stored_status::StoredStatus;
+use crate::store::{RetentionCut, RetentionWalk, Retired};
+
+/// Examines `limit` outputs and `limit` proposals from `walk` on, and deletes the rows whose retention has ended
+/// according to `cut`.
+pub(super) fn retire(
+    connection: &Connection,
+    cut: RetentionCut,
+    walk: RetentionWalk,
+    limit: usize,
+) -> rusqlite::Result<Retired> {
+    let mut done = Retired::default();
+    // The query reads rows in the order of recording (rowid). The query does not read the bytes of outputs.
+    let sql = "SELECT rowid, name, at, data IS NULL FROM output WHERE rowid > ?1 ORDER BY rowid LIMIT ?2";
+    let seen: Vec<(u64, [u8; 32], i64, bool)> = connection
+        .prepare_cached(sql)?
+        .query_map(params![walk.outputs.unwrap_or(0), limit], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+        })?
+        .collect::<rusqlite::Result<_>>()?;
+    for (rowid, name, at, is_file) in &seen {
+        if *at <= cut.outputs.unix() {
+            // The rows of `output_of` stay, because they show which runs recorded the deleted output.
+            done.deleted += connection.prepare_cached("DELETE FROM output WHERE rowid = ?1")?.execute([rowid])?;
+            if *is_file {
+                done.files.push(Blake3Digest::from_bytes(*name));
+            }
+        }
+    }
+    let delete = |table: &str, id: &[u8; 16]| {
+        connection.prepare_cached(&format!("DELETE FROM {table} WHERE proposal = ?1"))?.execute([id])
+    };
+    // Retention deletes unsigned proposals soon after their window. The log has no entry about unsigned
+    // proposals.
+    let sql = "SELECT id FROM proposal INDEXED BY proposal_over WHERE status BETWEEN 5 AND 6 AND expires_at <= ?1 \
+               AND NOT EXISTS (SELECT 1 FROM signature WHERE signature.proposal = proposal.id) LIMIT ?2";
+    let unsigned: Vec<[u8; 16]> = connection
+        .prepare_cached(sql)?
+        .query_map(params![cut.unsigned.unix(), limit], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    for id in &unsigned {
+        delete("payload", id)?;
+        done.deleted += connection.prepare_cached("DELETE FROM proposal WHERE id = ?1")?.execute([id])?;
+    }
+    done.walk.outputs = if seen.len() == limit { seen.last().map(|last| last.0) } else { None };
+    let sql = "SELECT id, status, ended_at, expires_at FROM proposal WHERE id > ?1 ORDER BY id LIMIT ?2";
+    let seen: Vec<([u8; 16], u8, Option<i64>, i64)> = connection
+        .prepare_cached(sql)?
+        .query_map(params![walk.proposals.unwrap_or_default(), limit], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+        })?
+        .collect::<rusqlite::Result<_>>()?;
+    for (id, status, ended_at, expires_at) in &seen {
+        let Some(ended_at) = *ended_at else { continue };
+        let finished = *status == StoredStatus::Finished.number();
+        if finished && ended_at <= cut.outputs.unix() {
+            done.deleted += delete("output_order", id)?;
+        }
+        if ended_at > cut.proposals.unix() {
+            continue;
+        }
+        if finished {
+            // The proposal's row stays, because the row leads to the receipt. The receipt also contains the
+            // signatures.
+            done.deleted += delete("signature", id)?;
+        } else if *expires_at <= cut.mark.unix() {
+            // Retention deletes the proposal's row only after the window has ended. During the window of the
+            // proposal, only this row prevents a run.
+            delete("signature", id)?;
+            delete("payload", id)?;
+            done.deleted += connection.prepare_cached("DELETE FROM proposal WHERE id = ?1")?.execute([id])?;
+        }
+    }
+    done.walk.proposals = if seen.len() == limit { seen.last().map(|last| last.0) } else { None };
+    Ok(done)
+}

@@ -1,0 +1,53 @@
+//! Adds and revokes tokens.
+
+use rusqlite::{Connection, params};
+
+use crate::record::ident::Name;
+use crate::record::validity::Timestamp;
+use crate::store::fault::StoreFault;
+use crate::store::sqlite::columns::{json, one, run};
+use crate::store::stored_token::TokenChange;
+
+/// Adds and revokes tokens. If one change is impossible, the function changes no token at all and returns the name of
+/// this change's token.
+pub(super) fn change(connection: &Connection, changes: &[TokenChange]) -> Result<Option<Name>, StoreFault> {
+    const DURING: &str = "changing tokens";
+    let mut added: Vec<&Name> = Vec::new();
+    for change in changes {
+        let (name, adds) = match change {
+            TokenChange::Add(token) => (&token.name, true),
+            TokenChange::Revoke { name, .. } => (name, false),
+        };
+        let sql = "SELECT 1 FROM token WHERE name = ?1";
+        let there = added.contains(&name) || one(connection, DURING, sql, [name.as_str()], |_| Ok(()))?.is_some();
+        if there == adds {
+            return Ok(Some(name.clone()));
+        }
+        added.push(name);
+    }
+    for change in changes {
+        match change {
+            TokenChange::Add(token) => run(
+                connection,
+                DURING,
+                "INSERT INTO token (name, secret, owners, scopes, patterns, created_at, expires_at, revoked_at) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                params![
+                    token.name.as_str(),
+                    token.secret,
+                    json(&token.owners)?,
+                    json(&token.scopes)?,
+                    json(&token.patterns)?,
+                    token.created_at.unix(),
+                    token.expires_at.map(Timestamp::unix),
+                    token.revoked_at.map(Timestamp::unix)
+                ],
+            )?,
+            TokenChange::Revoke { name, at } => {
+                let sql = "UPDATE token SET revoked_at = coalesce(revoked_at, ?2) WHERE name = ?1";
+                run(connection, DURING, sql, params![name.as_str(), at.unix()])?
+            }
+        };
+    }
+    Ok(None)
+}

@@ -1,0 +1,44 @@
+//! Denials: the request to store a denial, and the denials in the store.
+
+use crate::crypto::digest::AuthorizationDigest;
+use crate::record::ident::{Name, ProposalId};
+use crate::record::validity::Timestamp;
+
+/// A verified denial.
+#[derive(Debug, Clone)]
+pub struct DenialWrite {
+    /// Digest of the denied authorization. The boundary may not know the denied authorization.
+    pub authorization: AuthorizationDigest,
+    /// Name of the approver.
+    pub approver: Name,
+    /// Envelope of the denial, as canonical JSON.
+    pub envelope: Vec<u8>,
+    /// Time at which the denial arrived at the boundary.
+    pub at: Timestamp,
+    /// True if the boundary did not know the authorization when it verified the denial. The number of denials of
+    /// unknown authorizations is limited.
+    pub ahead: bool,
+}
+
+/// A stored denial.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredDenial {
+    /// Name of the approver.
+    pub approver: Name,
+    /// Leaf index of the denial.
+    pub leaf: u64,
+    /// Time at which the denial arrived at the boundary.
+    pub at: Timestamp,
+}
+
+/// The result of the attempt to store a denial.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DenialResult {
+    /// Leaf index of the denial. If the approver denied the authorization before, this field has the index of the
+    /// earlier denial.
+    pub leaf: u64,
+    /// The waiting proposal that the denial ended.
+    pub denied: Option<ProposalId>,
+    /// The running proposal of the denied authorization. The caller must kill the process of this run.
+    pub running: Option<ProposalId>,
+}

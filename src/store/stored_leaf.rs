@@ -1,0 +1,151 @@
+//! Leaves of the log, and the reasons why a document does not become a leaf.
+
+use std::fmt;
+
+use crate::crypto::digest::LeafHash;
+use crate::crypto::merkle::Hash;
+use crate::record::ident::Name;
+use crate::record::validity::Timestamp;
+use crate::store::fault::StoreFault;
+
+/// The kind of a log leaf. The database stores the number of each variant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum LeafKind {
+    /// Seal: the registry, the policy and the roster in force.
+    Seal = 1,
+    /// Consumption: the spent nonces.
+    Consumption = 2,
+    /// Receipt of a run.
+    Receipt = 3,
+    /// Denial of an approver.
+    Denial = 4,
+    /// Refusal of the boundary.
+    Refusal = 5,
+}
+
+impl LeafKind {
+    /// Returns the name that the predicate type of a statement contains for this kind.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Seal => "seal",
+            Self::Consumption => "consumption",
+            Self::Receipt => "receipt",
+            Self::Denial => "denial",
+            Self::Refusal => "refusal",
+        }
+    }
+
+    /// Returns the kind of leaf with this number in the database.
+    #[must_use]
+    pub const fn of_number(number: u8) -> Option<Self> {
+        Some(match number {
+            1 => Self::Seal,
+            2 => Self::Consumption,
+            3 => Self::Receipt,
+            4 => Self::Denial,
+            5 => Self::Refusal,
+            _ => return None,
+        })
+    }
+}
+
+/// The index and the hash of a log leaf.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeafRef {
+    /// Index of the leaf.
+    pub index: u64,
+    /// RFC 6962 hash of the leaf.
+    pub hash: LeafHash,
+}
+
+/// A leaf of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leaf {
+    /// Kind of the leaf.
+    pub kind: LeafKind,
+    /// The latest time that this leaf or an earlier leaf states.
+    pub at: Timestamp,
+    /// RFC 6962 hash of the leaf.
+    pub hash: Hash,
+    /// Bytes of the leaf.
+    pub data: Vec<u8>,
+}
+
+/// The reasons why a document is not appended to the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WriteStop {
+    /// The `previous` digest of the new seal is not the digest of the seal in force. The caller must make the new seal
+    /// again with the digest of the seal in force.
+    Moved,
+    /// The log has no seal yet.
+    NoSeal,
+    /// The date of the document is earlier than the date of the last leaf. The caller must make the document again,
+    /// with a date that is not earlier than the last leaf's date.
+    BackDated {
+        /// Time of the last leaf.
+        last: Timestamp,
+    },
+    /// The clock leapt ahead. The ledger refuses all entries now, because a wrong date stays in the log for ever.
+    ClockAhead {
+        /// Number of seconds by which the clock leapt ahead.
+        seconds: i64,
+    },
+    /// The name of a new token is taken, or the token to revoke does not exist. A token name is never used twice.
+    Token(Name),
+    /// The document is too large for the log.
+    TooLarge {
+        /// Size of the document in bytes.
+        bytes: usize,
+    },
+    /// Too many denials arrived for authorizations that the boundary does not know.
+    TooManyAhead {
+        /// Maximum number of denials of unknown authorizations in one day.
+        most: u64,
+        /// True if the limit is for one approver, false if the limit is for all approvers.
+        of_approver: bool,
+        /// Seconds until the boundary accepts another denial of an unknown authorization.
+        wait_s: u64,
+    },
+    /// The store failed.
+    Fault(StoreFault),
+}
+
+impl From<StoreFault> for WriteStop {
+    fn from(fault: StoreFault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl fmt::Display for WriteStop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Moved => f.write_str("another seal is now in force; make this seal again after that seal"),
+            Self::NoSeal => f.write_str("the log has no seal; seal a registry first"),
+            Self::ClockAhead { seconds } => write!(
+                f,
+                "the clock leapt {seconds} s ahead while the service ran, so the service dates no entry; correct the \
+                 clock, or restart the service if the clock is right now"
+            ),
+            Self::BackDated { last } => write!(f, "the last log entry is dated {last}; use that time or a later time"),
+            Self::Token(name) => write!(
+                f,
+                "the token {name} cannot be added because the name is taken, or cannot be revoked because the token \
+                 does not exist"
+            ),
+            Self::TooLarge { bytes } => write!(f, "{bytes} bytes do not fit into a log entry"),
+            Self::TooManyAhead { most, of_approver, wait_s } => {
+                let whose = if *of_approver { "from you " } else { "" };
+                write!(
+                    f,
+                    "{most} denials of unknown authorizations arrived {whose}within a day, which is the limit; try \
+                     again in {wait_s} s; until then an operator can revoke the proposer's token"
+                )
+            }
+            Self::Fault(fault) => fault.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for WriteStop {}

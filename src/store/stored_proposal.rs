@@ -1,0 +1,196 @@
+//! Proposals and their signatures: requests, queries and results.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::crypto::digest::{AuthorizationDigest, ParamsDigest, StepDigest};
+use crate::crypto::key_id::KeyId;
+use crate::crypto::sshsig::Presence;
+use crate::record::ident::{Name, Nonce, ProposalId, ProposalIdEnding, StepRef};
+use crate::record::validity::Timestamp;
+use crate::store::fault::StoreFault;
+use crate::store::stored_status::{StatusDetail, StoredStatus};
+
+/// The fields of an authorization that are columns in the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuthorizationCore {
+    /// Id of the proposal.
+    pub id: ProposalId,
+    /// Digest of the payload.
+    pub digest: AuthorizationDigest,
+    /// Nonce that the run spends.
+    pub nonce: Nonce,
+    /// Reference of the step.
+    pub step: StepRef,
+    /// Digest of the step.
+    pub step_digest: StepDigest,
+    /// Digest of the parameters.
+    pub params_digest: ParamsDigest,
+    /// Name of the proposer.
+    pub proposer: Name,
+    /// End of the window.
+    pub expires_at: Timestamp,
+}
+
+/// A proposal to store.
+#[derive(Debug, Clone)]
+pub struct NewProposal {
+    /// Fields of the authorization.
+    pub core: AuthorizationCore,
+    /// Payload that the approvers sign.
+    pub payload: Arc<[u8]>,
+    /// Digest of the HTTP request body. The store recognizes a repeated request by this digest.
+    pub request: [u8; 32],
+    /// True if the caller chose the nonce. A chosen nonce identifies a repeated request. Without a chosen nonce, the
+    /// step, the parameters and the proposer identify a repeated request.
+    pub chosen_nonce: bool,
+    /// Time of the proposal.
+    pub created_at: Timestamp,
+}
+
+/// The result of the attempt to store a new proposal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProposeResult {
+    /// The proposal is stored.
+    New,
+    /// The same proposal was already stored, and the function returns the stored proposal.
+    Same(Box<Proposal>),
+    /// A different proposal already has this nonce or id.
+    Conflict(Box<Proposal>),
+    /// This proposer has too many stored proposals that have no signature and were cancelled or have expired.
+    TooManyKept {
+        /// Maximum number of unsigned proposals of one proposer.
+        most: u64,
+        /// Time at which the first of the unsigned proposals can be deleted.
+        until: Timestamp,
+    },
+    /// Too many proposals are pending.
+    TooMany {
+        /// Maximum number of pending proposals.
+        most: u64,
+        /// True if the limit is for one proposer, false if the limit is for all proposers.
+        of_proposer: bool,
+    },
+}
+
+/// A stored proposal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proposal {
+    /// Fields of the authorization.
+    pub core: AuthorizationCore,
+    /// Digest of the HTTP request body. The digest is `None` if the caller sent a complete envelope.
+    pub request: Option<[u8; 32]>,
+    /// Status of the proposal.
+    pub status: StoredStatus,
+    /// Time at which the proposal arrived.
+    pub created_at: Timestamp,
+    /// Time at which the quorum was met.
+    pub approved_at: Option<Timestamp>,
+    /// Time of the consumption.
+    pub started_at: Option<Timestamp>,
+    /// Time at which the proposal reached its final status.
+    pub ended_at: Option<Timestamp>,
+    /// Leaf index and item number of the consumption.
+    pub consumption: Option<(u64, u32)>,
+    /// Leaf index of the receipt.
+    pub receipt: Option<u64>,
+    /// Details of the status.
+    pub detail: Option<StatusDetail>,
+}
+
+/// A verified signature over the payload of a proposal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signature {
+    /// Id of the key.
+    pub keyid: KeyId,
+    /// Name of the person who has the key.
+    pub person: Name,
+    /// Statement of a security key about the presence of a person (touch, PIN).
+    pub presence: Presence,
+    /// Signature bytes, raw or in the SSHSIG format.
+    pub sig: Vec<u8>,
+    /// Time at which the signature arrived at the boundary.
+    pub at: Timestamp,
+}
+
+/// A change of a proposal's status, other than the start and the end of a run.
+#[derive(Debug, Clone)]
+pub struct ProposalStep {
+    /// Id of the proposal.
+    pub proposal: ProposalId,
+    /// Statuses from which the store allows the change. An empty list allows every status from which `to` is reachable.
+    pub from: Vec<StoredStatus>,
+    /// New status: approved, denied, expired, cancelled or refused.
+    pub to: StoredStatus,
+    /// Time of the change.
+    pub at: Timestamp,
+    /// Details of the proposal's new status.
+    pub detail: StatusDetail,
+}
+
+/// The reasons why a proposal keeps its status.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AdvanceStop {
+    /// The proposal does not exist.
+    Unknown,
+    /// The current status of the proposal does not allow the change.
+    WrongState(StoredStatus),
+    /// The store failed.
+    Fault(StoreFault),
+}
+
+impl From<StoreFault> for AdvanceStop {
+    fn from(fault: StoreFault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl fmt::Display for AdvanceStop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown => f.write_str("the proposal does not exist"),
+            Self::WrongState(status) => write!(f, "the proposal is {status}, and a status only moves forward"),
+            Self::Fault(fault) => fault.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for AdvanceStop {}
+
+/// Conditions for a list of proposals.
+#[derive(Debug, Clone, Default)]
+pub struct ProposalQuery {
+    /// Statuses of the proposals. An empty list of statuses means all statuses.
+    pub statuses: Vec<StoredStatus>,
+    /// Last characters of the id of the proposal.
+    pub ending: Option<ProposalIdEnding>,
+    /// Reference of the step.
+    pub step: Option<StepRef>,
+    /// Name of the proposer.
+    pub proposer: Option<Name>,
+    /// If this field has a value, the list contains only proposals that are older than this proposal.
+    pub before: Option<ProposalId>,
+    /// Maximum number of proposals.
+    pub limit: usize,
+}
+
+/// A page of proposals, the newest first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProposalPage {
+    /// Matching proposals. The page can have fewer proposals than the limit although more proposals exist.
+    pub proposals: Vec<Proposal>,
+    /// Position at which the next page begins, or `None` after the last page.
+    pub next: Option<ProposalId>,
+}
+
+/// The document that contains the payload of a proposal. The proposal's status decides which document contains the
+/// payload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PayloadSource {
+    /// The payload alone, for a proposal that did not run.
+    Payload(Vec<u8>),
+    /// The envelope of a running proposal.
+    Envelope(Vec<u8>),
+    /// The receipt of a finished proposal.
+    Receipt(Vec<u8>),
+}

@@ -1,0 +1,265 @@
+//! Runs: the request to spend a nonce, the request to store the receipt of a run, and the answers of the ledger.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::crypto::digest::{Blake3Digest, BlobDigest, LeafHash, SealDigest};
+use crate::record::ident::ProposalId;
+use crate::record::validity::Timestamp;
+use crate::store::fault::StoreFault;
+use crate::store::stored_leaf::WriteStop;
+use crate::store::stored_proposal::AuthorizationCore;
+use crate::store::stored_status::{StatusDetail, StoredStatus};
+
+/// A request to spend a nonce. The boundary has already verified the authorization.
+#[derive(Debug, Clone)]
+pub struct Consume {
+    /// State version under which the authorization was verified.
+    pub version: u64,
+    /// Seal under which the authorization was verified.
+    pub seal: SealDigest,
+    /// Fields of the authorization.
+    pub core: AuthorizationCore,
+    /// Envelope with the signatures that count, as canonical JSON.
+    pub envelope: Arc<[u8]>,
+    /// The approval decision for the receipt. After a crash, recovery needs the bytes of this decision.
+    pub decision: Arc<[u8]>,
+    /// Times of the authorization and of its signers. The run can start only within these times.
+    pub window: Window,
+    /// Name of the exclusive lock. Only one run at a time can hold this lock.
+    pub exclusive: Option<Arc<str>>,
+}
+
+/// The times of an authorization and of the people who signed it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    /// Time at which the authorization was issued.
+    pub issued_at: Timestamp,
+    /// Start of the window.
+    pub not_before: Timestamp,
+    /// End of the window. No run can start at or after this time.
+    pub expires_at: Timestamp,
+    /// Maximum number of seconds between issue and expiry, according to the policy. The limit is never longer than 24
+    /// hours.
+    pub max_s: Option<i64>,
+    /// The latest `valid_after` of the signers who count.
+    pub valid_after: Option<Timestamp>,
+    /// The earliest `valid_before` of the signers who count.
+    pub valid_before: Option<Timestamp>,
+}
+
+/// The proof that a nonce is spent. A run can start only with this proof.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpentNonce {
+    /// Leaf index of the consumption.
+    pub index: u64,
+    /// Item number in the consumption.
+    pub item: u32,
+    /// Hash of the consumption's leaf.
+    pub leaf: LeafHash,
+    /// Bytes of the leaf. All runs in the same consumption share the bytes of the leaf.
+    pub data: Arc<[u8]>,
+    /// Time at which the writer checked the window.
+    pub at: Timestamp,
+    /// The seal in force.
+    pub seal: SealDigest,
+}
+
+/// The place in the log at which a nonce was spent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NonceUse {
+    /// Leaf index of the consumption.
+    pub index: u64,
+    /// Item number in the consumption.
+    pub item: u32,
+    /// Proposal that spent the nonce.
+    pub proposal: ProposalId,
+}
+
+/// The reasons why a nonce is not consumed. In each of these cases, the ledger stores nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ConsumeStop {
+    /// The seal or the state version changed after the verification of the authorization. The caller must verify the
+    /// authorization again.
+    Moved,
+    /// The log has no seal yet.
+    NoSeal,
+    /// The times of the authorization are not in the order `issued_at` ≤ `not_before` < `expires_at`.
+    BadWindow,
+    /// The window is longer than the policy allows.
+    WindowTooLong {
+        /// Maximum length in seconds.
+        most_s: i64,
+    },
+    /// The window of the authorization has not begun.
+    NotYetValid {
+        /// Time at which the writer checked the window.
+        at: Timestamp,
+        /// Start of the window.
+        from: Timestamp,
+    },
+    /// The window has ended.
+    Expired {
+        /// Time at which the writer checked the window.
+        at: Timestamp,
+        /// End of the window.
+        expires_at: Timestamp,
+    },
+    /// The time of the consumption is outside the validity period of a counted signer. The caller must count the
+    /// signatures again.
+    SignerOutside {
+        /// Time at which the writer checked the window.
+        at: Timestamp,
+    },
+    /// The authorization is denied.
+    Denied,
+    /// The proposal has a status from which no run can start.
+    WrongState(StoredStatus),
+    /// The id of the proposal belongs to another authorization.
+    OtherAuthorization,
+    /// The clock leapt ahead. The ledger refuses all entries now, because a wrong date stays in the log for ever.
+    ClockAhead {
+        /// Number of seconds by which the clock leapt ahead.
+        seconds: i64,
+    },
+    /// Another run holds the exclusive lock.
+    ExclusiveBusy {
+        /// Proposal of the other run.
+        holder: ProposalId,
+    },
+    /// The nonce is already spent by an earlier run.
+    Replayed(NonceUse),
+    /// The store failed.
+    Fault(StoreFault),
+}
+
+impl From<StoreFault> for ConsumeStop {
+    fn from(fault: StoreFault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl fmt::Display for ConsumeStop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Moved => f.write_str("the seal or the state changed after the verification; verify again"),
+            Self::NoSeal => f.write_str("the log has no seal; seal a registry first"),
+            Self::BadWindow => f.write_str("issued_at, not_before and expires_at are not in this order"),
+            Self::WindowTooLong { most_s } => write!(f, "the window is too long; at most {most_s} seconds are allowed"),
+            Self::NotYetValid { at, from } => {
+                write!(f, "the window has not begun at {at}; the window begins at {from}")
+            }
+            Self::Expired { at, expires_at } => {
+                write!(f, "the authorization expired at {expires_at}, and the time is {at}; propose it again")
+            }
+            Self::SignerOutside { at } => write!(f, "a signer is not valid at {at}; count the signatures again"),
+            Self::Denied => f.write_str("an approver denied this authorization; make a new proposal"),
+            Self::WrongState(status) => write!(f, "the proposal is {status}, so the proposal cannot run"),
+            Self::OtherAuthorization => {
+                f.write_str("another authorization has the id of this proposal; make a proposal with a new id")
+            }
+            Self::ClockAhead { seconds } => WriteStop::ClockAhead { seconds: *seconds }.fmt(f),
+            Self::ExclusiveBusy { holder } => write!(f, "{holder} has the exclusive lock; wait until that run ends"),
+            Self::Replayed(spent) => write!(f, "the nonce was spent by {}; see its receipt", spent.proposal),
+            Self::Fault(fault) => fault.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for ConsumeStop {}
+
+/// A run that ended.
+#[derive(Debug, Clone)]
+pub struct Finish {
+    /// Id of the proposal.
+    pub proposal: ProposalId,
+    /// Envelope of the receipt, as canonical JSON.
+    pub receipt: Arc<[u8]>,
+    /// Time at which the run ended.
+    pub at: Timestamp,
+    /// Summary of the outcome.
+    pub detail: StatusDetail,
+    /// Recorded outputs that are not empty. If an output has at most [`MAX_INLINE_BYTES`], its row contains the data. A
+    /// larger output must already be a durable file.
+    pub outputs: Vec<OutputRow>,
+    /// The order in which the run wrote to stdout and stderr.
+    pub order: Option<Vec<u8>>,
+    /// Blobs that the receipt names.
+    pub blobs: Vec<(BlobDigest, Vec<u8>)>,
+}
+
+/// Maximum size of an output in the database: 64 KiB. Larger outputs are files.
+pub const MAX_INLINE_BYTES: usize = 64 << 10;
+
+/// A recorded output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutputRow {
+    /// BLAKE3 digest of the output. This digest is the name of the output.
+    pub name: Blake3Digest,
+    /// Number of bytes.
+    pub bytes: u64,
+    /// Bytes of the output, or `None` if the output is a file.
+    pub data: Option<Vec<u8>>,
+}
+
+/// The reasons why a receipt is not stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FinishStop {
+    /// The proposal does not exist or does not run.
+    NotRunning(Option<StoredStatus>),
+    /// The proposal already has a receipt.
+    Finished {
+        /// Leaf index of the existing receipt.
+        receipt: u64,
+    },
+    /// The receipt is too large for the log.
+    TooLarge {
+        /// Size of the receipt in bytes.
+        bytes: usize,
+    },
+    /// The store failed.
+    Fault(StoreFault),
+}
+
+impl From<StoreFault> for FinishStop {
+    fn from(fault: StoreFault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl fmt::Display for FinishStop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotRunning(Some(status)) => {
+                write!(f, "the proposal is {status}, so the proposal has no run to close")
+            }
+            Self::NotRunning(None) => f.write_str("the proposal does not exist"),
+            Self::Finished { receipt } => write!(f, "the proposal already has a receipt, log entry {receipt}"),
+            Self::TooLarge { bytes } => write!(f, "the receipt of {bytes} bytes does not fit into a log entry"),
+            Self::Fault(fault) => fault.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for FinishStop {}
+
+/// A run that has a consumption and no receipt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unfinished {
+    /// Id of the proposal.
+    pub proposal: ProposalId,
+    /// Leaf index of the consumption.
+    pub index: u64,
+    /// Item number in the consumption.
+    pub item: u32,
+    /// Hash of the consumption's leaf.
+    pub leaf: LeafHash,
+    /// Time at which the writer checked the window.
+    pub at: Timestamp,
+    /// Seal in force at the consumption.
+    pub seal: SealDigest,
+    /// Envelope with the counted signatures.
+    pub envelope: Vec<u8>,
+    /// The approval decision for the receipt.
+    pub decision: Vec<u8>,
+}

@@ -1,0 +1,41 @@
+//! Seals: the request to append a seal to the log, and the seals of the log.
+
+use crate::crypto::digest::{BlobDigest, SealDigest};
+use crate::record::validity::Timestamp;
+use crate::store::stored_leaf::LeafRef;
+use crate::store::stored_token::TokenChange;
+
+/// A seal to append to the log.
+#[derive(Debug, Clone)]
+pub struct SealWrite {
+    /// Envelope of the seal, as canonical JSON.
+    pub envelope: Vec<u8>,
+    /// Digest of the payload of the seal. The digest of the first seal becomes the id of the boundary.
+    pub digest: SealDigest,
+    /// Digest of the previous seal, or `None` for the first seal.
+    pub previous: Option<SealDigest>,
+    /// Time that the seal states.
+    pub at: Timestamp,
+    /// Blobs that the seal names by digest.
+    pub blobs: Vec<(BlobDigest, Vec<u8>)>,
+    /// Changes of the tokens. After these changes, the stored tokens match the seal.
+    pub tokens: Vec<TokenChange>,
+}
+
+/// A seal that is now in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SealStored {
+    /// Leaf of the seal.
+    pub leaf: LeafRef,
+    /// State version that begins with this seal.
+    pub version: u64,
+}
+
+/// A seal of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SealEntry {
+    /// Leaf index of the seal.
+    pub index: u64,
+    /// Digest of the seal's payload.
+    pub digest: SealDigest,
+}

@@ -1,0 +1,57 @@
+//! Tokens without their secrets, and the changes of tokens that a seal brings.
+
+use std::fmt;
+
+use crate::record::ident::Name;
+use crate::record::token::Scope;
+use crate::record::validity::Timestamp;
+
+/// A change of the tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TokenChange {
+    /// A new token, whose name was never used before.
+    Add(Token),
+    /// The revocation of a token.
+    Revoke {
+        /// Name of the token.
+        name: Name,
+        /// Time of the revocation.
+        at: Timestamp,
+    },
+}
+
+/// A token, without its secret.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token {
+    /// Name of the token.
+    pub name: Name,
+    /// SHA-256 digest of the secret.
+    pub secret: [u8; 32],
+    /// Names of the owners.
+    pub owners: Vec<Name>,
+    /// Actions that the token allows.
+    pub scopes: Vec<Scope>,
+    /// Patterns of the steps to which the token is limited.
+    pub patterns: Vec<String>,
+    /// Time at which the token was created.
+    pub created_at: Timestamp,
+    /// Time at which the token expires.
+    pub expires_at: Option<Timestamp>,
+    /// Time at which the token was revoked.
+    pub revoked_at: Option<Timestamp>,
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Token")
+            .field("name", &self.name)
+            .field("secret", &"[redacted]")
+            .field("owners", &self.owners)
+            .field("scopes", &self.scopes)
+            .field("patterns", &self.patterns)
+            .field("created_at", &self.created_at)
+            .field("expires_at", &self.expires_at)
+            .field("revoked_at", &self.revoked_at)
+            .finish()
+    }
+}

@@ -1,0 +1,80 @@
+//! Appends leaves to the log: seals, refusals, and the leaves that the other writes make.
+
+use std::sync::Arc;
+
+use crate::crypto::digest::LeafHash;
+use crate::crypto::merkle::{self, Hash};
+use crate::crypto::tlog_tiles::MAX_ENTRY_BYTES;
+use crate::record::validity::Timestamp;
+use crate::store::LeafRow;
+use crate::store::fault::StoreFault;
+use crate::store::stored_leaf::{LeafKind, LeafRef, WriteStop};
+use crate::store::stored_seal::{SealStored, SealWrite};
+use crate::store::writer::Writer;
+
+impl Writer {
+    pub(super) fn seal(&mut self, write: SealWrite) -> Result<Result<SealStored, WriteStop>, StoreFault> {
+        if write.previous != self.head.seal {
+            return Ok(Err(WriteStop::Moved));
+        }
+        if let Err(stop) = self.check_leaf(&write.envelope, Some(write.at)) {
+            return Ok(Err(stop));
+        }
+        if let Some(name) = self.store.change_tokens(&write.tokens)? {
+            return Ok(Err(WriteStop::Token(name)));
+        }
+        self.head.last_at = write.at;
+        let leaf = self.append(LeafKind::Seal, write.envelope);
+        self.store.put_seal(leaf.index, &write.digest)?;
+        self.store.put_blobs(&write.blobs)?;
+        if self.head.boundary.is_none() {
+            // The first seal creates the boundary, and the digest of this seal becomes the boundary's id. The low-water
+            // mark starts at the time of the first seal.
+            self.head.boundary = Some(write.digest);
+            self.anchor = (self.head.mark.max(write.at), (self.config.boottime)());
+        }
+        self.head.seal = Some(write.digest);
+        self.head.version += 1;
+        Ok(Ok(SealStored { leaf, version: self.head.version }))
+    }
+
+    pub(super) fn refuse(&mut self, data: Vec<u8>, at: Timestamp) -> Result<Result<LeafRef, WriteStop>, StoreFault> {
+        if self.head.seal.is_none() {
+            return Ok(Err(WriteStop::NoSeal));
+        }
+        if let Err(stop) = self.check_leaf(&data, Some(at)) {
+            return Ok(Err(stop));
+        }
+        self.head.last_at = at;
+        Ok(Ok(self.append(LeafKind::Refusal, data)))
+    }
+
+    /// Checks a leaf that a caller made: its size and its date. The function also refuses the leaf if the clock leapt
+    /// ahead.
+    pub(super) fn check_leaf(&self, data: &[u8], at: Option<Timestamp>) -> Result<(), WriteStop> {
+        if data.len() > MAX_ENTRY_BYTES {
+            return Err(WriteStop::TooLarge { bytes: data.len() });
+        }
+        if at.is_some_and(|at| at < self.head.last_at) {
+            return Err(WriteStop::BackDated { last: self.head.last_at });
+        }
+        if let Some(seconds) = at.filter(|at| *at > self.head.last_at).and_then(|at| self.shared.clock_ahead(at)) {
+            return Err(WriteStop::ClockAhead { seconds });
+        }
+        Ok(())
+    }
+
+    pub(super) fn append(&mut self, kind: LeafKind, data: impl Into<Arc<[u8]>>) -> LeafRef {
+        let data = data.into();
+        let hash = merkle::leaf_hash(&data);
+        self.append_hashed(kind, data, hash)
+    }
+
+    pub(super) fn append_hashed(&mut self, kind: LeafKind, data: Arc<[u8]>, hash: Hash) -> LeafRef {
+        self.edge.append(hash, &mut self.tiles);
+        let index = self.head.size;
+        self.head.size += 1;
+        self.leaves.push(LeafRow { kind, at: self.head.last_at, hash, data });
+        LeafRef { index, hash: LeafHash::from_bytes(hash) }
+    }
+}

@@ -1,0 +1,44 @@
+//! Deletions: nonces that have expired, and rows whose retention has ended.
+
+use crate::store::fault::StoreFault;
+use crate::store::retention::{PruneResult, Retention, UNSIGNED_KEPT_S};
+use crate::store::writer::Writer;
+use crate::store::{RetentionCut, Retired};
+
+impl Writer {
+    /// Raises the low-water mark, and in the same commit deletes some nonces that expired at or before the mark.
+    pub(super) fn prune(&mut self, limit: usize) -> Result<PruneResult, StoreFault> {
+        let clock = (self.config.clock)();
+        let elapsed = (self.config.boottime)().saturating_sub(self.anchor.1);
+        let ceiling = self.anchor.0.plus(i64::try_from(elapsed.as_secs()).unwrap_or(i64::MAX));
+        // The low-water mark uses the boundary's own time, which can be ahead of the clock. If the mark used only the
+        // clock, an expired authorization could become valid after a restart.
+        self.head.mark = self.head.mark.max(self.shared.now().min(ceiling));
+        // If the low-water mark is ahead of the clock, pruning uses the clock, because a person may have changed the
+        // mark by hand.
+        let swept = self.store.prune(self.head.mark.min(clock), &self.pruned, limit.max(1))?;
+        let done = swept.last.is_none();
+        self.pruned = swept.last.unwrap_or_default();
+        Ok(PruneResult {
+            mark: self.head.mark,
+            deleted: swept.deleted,
+            ahead_s: (clock.unix() - ceiling.unix()).max(0),
+            done,
+        })
+    }
+
+    /// Deletes some rows whose retention has ended. The low-water mark determines the age of a row, unless the mark is
+    /// ahead of the clock. Therefore a wrong clock alone, or a wrong mark alone, deletes no rows.
+    pub(super) fn retire(&mut self, retention: Retention, limit: usize) -> Result<Retired, StoreFault> {
+        let mark = self.head.mark.min((self.config.clock)());
+        let cut = RetentionCut {
+            outputs: mark.plus(-retention.outputs_s),
+            proposals: mark.plus(-retention.proposals_s),
+            unsigned: mark.plus(-UNSIGNED_KEPT_S),
+            mark,
+        };
+        let retired = self.store.retire(cut, self.retired, limit.max(1))?;
+        self.retired = retired.walk;
+        Ok(retired)
+    }
+}

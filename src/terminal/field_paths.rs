@@ -1,0 +1,40 @@
+//! The paths of a JSON document's fields.
+
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+/// Collects the leaves of a document with their paths. A path has the form `.key` for a field and `[n]` for an array
+/// element. In a path, all characters of a key except letters, digits, `_` and `-` are escaped. An empty key is `\e`.
+pub fn leaves<'v>(value: &'v Value, path: String, found: &mut Vec<(String, &'v Value)>) {
+    match value {
+        Value::Object(fields) if !fields.is_empty() => {
+            for (key, value) in fields {
+                leaves(value, format!("{path}.{}", path_key(key)), found);
+            }
+        }
+        Value::Array(items) if !items.is_empty() => {
+            for (at, value) in items.iter().enumerate() {
+                leaves(value, format!("{path}[{at}]"), found);
+            }
+        }
+        _ => found.push((path, value)),
+    }
+}
+
+/// Returns a key in the form that the key has in a path.
+#[must_use]
+pub fn path_key(key: &str) -> String {
+    if key.is_empty() {
+        return "\\e".to_owned();
+    }
+    let mut out = String::new();
+    for c in key.chars() {
+        if c.is_ascii_alphanumeric() || c == '_' || c == '-' {
+            out.push(c);
+        } else {
+            let _ = write!(out, "\\u{{{:x}}}", u32::from(c));
+        }
+    }
+    out
+}

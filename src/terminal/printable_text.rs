@@ -1,0 +1,256 @@
+//! External text for a terminal, in printable ASCII.
+//!
+//! External text reaches a terminal only as [`PrintableText`]. A `PrintableText` contains only printable ASCII.
+//! Backslashes and all characters outside printable ASCII are written as visible escapes. A reader can decode the
+//! original text from the escapes, so two different texts always look different. The escapes are `\\`, `\n`, `\t`,
+//! `\r`, `\xNN` for characters below U+0080, `\u{hex}` for all others, and `\s{n}` for n blanks in a row.
+//!
+//! A line of a script ([`PrintableText::source`]) shows backslashes without change. In a line of a script, every
+//! escape has braces: `\u{hex}`, `\s{n}` for blanks and `\s{ntabs}` for tabs. In such a line, a backslash is escaped
+//! only before `u{` or `s{`.
+
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+/// Text of printable ASCII (0x20 to 0x7E), from which the original text can be decoded.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PrintableText(String);
+
+impl PrintableText {
+    /// Escapes external text.
+    #[must_use]
+    pub fn text(text: &str) -> Self {
+        Self(escape(text, false))
+    }
+
+    /// Escapes external text and encloses it in double quotes.
+    #[must_use]
+    pub fn quoted(text: &str) -> Self {
+        Self(format!("\"{}\"", escape(text, true)))
+    }
+
+    /// Escapes a line of a script, but does not escape its backslashes.
+    #[must_use]
+    pub fn source(line: &str) -> Self {
+        Self(escape_source(line))
+    }
+
+    /// Creates a text from a string of the program, without escapes. No escapes are needed, because a `&'static str`
+    /// cannot come from outside.
+    #[must_use]
+    pub fn words(words: &'static str) -> Self {
+        debug_assert!(words.bytes().all(|c| (0x20..0x7f).contains(&c)));
+        Self(words.to_owned())
+    }
+
+    /// Appends a string of the program.
+    #[must_use]
+    pub fn and(self, words: &'static str) -> Self {
+        self.then(&Self::words(words))
+    }
+
+    /// Joins the parts and inserts `between` between two parts.
+    #[must_use]
+    pub fn joined(parts: impl IntoIterator<Item = Self>, between: &'static str) -> Self {
+        let mut all = Self::default();
+        for (at, part) in parts.into_iter().enumerate() {
+            all = if at == 0 { part } else { all.and(between).then(&part) };
+        }
+        all
+    }
+
+    /// Returns the beginning and the end of the text, each at most `most` characters long, with dots between them. No
+    /// escape is split.
+    #[must_use]
+    pub fn ends(&self, most: usize) -> Self {
+        let tokens = || {
+            std::iter::successors(first_token(&self.0).map(|first| (0, first)), |(at, token)| {
+                let at = at + token.len();
+                first_token(&self.0[at..]).map(|next| (at, next))
+            })
+        };
+        let head = tokens().map(|(at, token)| at + token.len()).take_while(|end| *end <= most).last().unwrap_or(0);
+        let tail = tokens().map(|(at, _)| at).find(|at| self.0.len() - at <= most).unwrap_or(self.0.len());
+        if head >= tail {
+            return self.clone();
+        }
+        Self(format!("{}...{}", &self.0[..head], &self.0[tail..]))
+    }
+
+    /// Returns the text cut to at most `most` characters, with dots at the cut. No escape is split.
+    #[must_use]
+    pub fn cut(&self, most: usize) -> Self {
+        if self.0.len() <= most {
+            return self.clone();
+        }
+        let mut end = 0;
+        while let Some(token) = first_token(&self.0[end..]).filter(|token| end + token.len() + 3 <= most) {
+            end += token.len();
+        }
+        Self(format!("{}...", &self.0[..end]))
+    }
+
+    /// Formats a JSON value that has no members: a quoted string, a number, `true`, `null`, `[]` or `{}`.
+    #[must_use]
+    pub fn value(value: &Value) -> Self {
+        match value {
+            Value::String(text) => Self::quoted(text),
+            Value::Array(_) => Self("[]".to_owned()),
+            Value::Object(_) => Self("{}".to_owned()),
+            Value::Null | Value::Bool(_) | Value::Number(_) => Self(value.to_string()),
+        }
+    }
+
+    /// Formats a path of fields as [`Self::path`] does, but without ` = `.
+    pub(super) fn bare_path(path: &str) -> Self {
+        let safe = path.bytes().all(|c| (0x21..0x7f).contains(&c));
+        Self(if safe { path.to_owned() } else { escape(path, false) })
+    }
+
+    /// Formats a path of fields, followed by ` = `. The path consists of names in the form of
+    /// [`path_key`](crate::terminal::field_paths::path_key) and of array indexes.
+    #[must_use]
+    pub fn path(path: &str) -> Self {
+        Self::bare_path(path).and(" = ")
+    }
+
+    /// Escapes a plus sign at the beginning of the text, which would look like a continuation line.
+    pub(super) fn without_leading_plus(self) -> Self {
+        match self.0.strip_prefix('+') {
+            Some(rest) => Self(format!("\\x2b{rest}")),
+            None => self,
+        }
+    }
+
+    /// Appends `more` to this text.
+    #[must_use]
+    pub fn then(mut self, more: &Self) -> Self {
+        self.0.push_str(&more.0);
+        self
+    }
+
+    /// Returns the escaped text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Maximum number of blanks at the beginning of a line that are printed without an escape (indentation).
+const INDENT: usize = 16;
+
+/// Returns the first character of a text. If the text begins with an escape, returns the whole escape.
+pub(super) fn first_token(text: &str) -> Option<&str> {
+    let bytes = text.as_bytes();
+    let length = match bytes {
+        [] => return None,
+        [b'\\', b'u' | b's', b'{', ..] => text.find('}').map_or(text.len(), |at| at + 1),
+        [b'\\', b'x', ..] => 4,
+        [b'\\', _, ..] => 2,
+        _ => 1,
+    };
+    Some(text.get(..length).unwrap_or(text))
+}
+
+fn escape(text: &str, quoted: bool) -> String {
+    let mut out = String::with_capacity(text.len() + 8);
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        if c == ' ' {
+            let run = rest.len() - rest.trim_start_matches(' ').len();
+            let (begins, ends) = (rest.len() == text.len(), run == rest.len());
+            if !ends && (run <= 2 || (begins && run <= INDENT)) {
+                out.push_str(&rest[..run]);
+            } else {
+                let _ = write!(out, "\\s{{{run}}}");
+            }
+            rest = &rest[run..];
+            continue;
+        }
+        match c {
+            '\\' => out.push_str("\\\\"),
+            '"' if quoted => out.push_str("\\\""),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\x21'..='\x7e' => out.push(c),
+            _ if u32::from(c) < 0x80 => {
+                let _ = write!(out, "\\x{:02x}", u32::from(c));
+            }
+            _ => {
+                let _ = write!(out, "\\u{{{:x}}}", u32::from(c));
+            }
+        }
+        rest = &rest[c.len_utf8()..];
+    }
+    out
+}
+
+fn escape_source(line: &str) -> String {
+    let mut out = String::with_capacity(line.len() + 8);
+    let mut rest = line;
+    while let Some(c) = rest.chars().next() {
+        let run = rest.len() - rest.trim_start_matches(c).len();
+        match c {
+            ' ' => {
+                let (begins, ends) = (rest.len() == line.len(), run == rest.len());
+                if !ends && (run <= 2 || (begins && run <= INDENT)) {
+                    out.push_str(&rest[..run]);
+                } else {
+                    let _ = write!(out, "\\s{{{run}}}");
+                }
+                rest = &rest[run..];
+                continue;
+            }
+            '\t' => {
+                let _ = write!(out, "\\s{{{run}tab{}}}", if run == 1 { "" } else { "s" });
+                rest = &rest[run..];
+                continue;
+            }
+            '\\' if !["u{", "s{"].iter().any(|form| rest[1..].starts_with(form)) => out.push(c),
+            '\x21'..='\x7e' if c != '\\' => out.push(c),
+            _ => {
+                let _ = write!(out, "\\u{{{:x}}}", u32::from(c));
+            }
+        }
+        rest = &rest[c.len_utf8()..];
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_and_invisible_characters_are_shown_as_escapes() {
+        assert_eq!(PrintableText::text("a\u{202e}b\x1b[2K\\\t\u{200b}").as_str(), r"a\u{202e}b\x1b[2K\\\t\u{200b}");
+        assert_eq!(PrintableText::text("rm  -rf x     # y ").as_str(), r"rm  -rf x\s{5}# y\s{1}");
+        assert_eq!(PrintableText::text("    indented").as_str(), "    indented");
+        assert_eq!(PrintableText::text(&format!("{}hidden", " ".repeat(200))).as_str(), r"\s{200}hidden");
+        assert_eq!(PrintableText::text("    ").as_str(), r"\s{4}");
+        assert_eq!(PrintableText::quoted("say \"x\"\n").as_str(), r#""say \"x\"\n""#);
+        assert_eq!(PrintableText::text("\u{e9}\u{85}\x7f").as_str(), r"\u{e9}\u{85}\x7f");
+    }
+
+    #[test]
+    fn a_backslash_in_a_script_line_is_shown_unchanged() {
+        for same in [r"printf '%s\n' x", r"sed 's/\t/\\/'", r"echo \\", "  indented"] {
+            assert_eq!(PrintableText::source(same).as_str(), same);
+        }
+        assert_eq!(PrintableText::source("\t\tx\ty").as_str(), r"\s{2tabs}x\s{1tab}y");
+        assert_eq!(PrintableText::source(r"grep '\s{2}'").as_str(), r"grep '\u{5c}s{2}'");
+        assert_eq!(PrintableText::source("a\r\x1b\u{202e} ").as_str(), r"a\u{d}\u{1b}\u{202e}\s{1}");
+    }
+
+    #[test]
+    fn a_long_text_is_cut_between_escapes() {
+        let text = PrintableText::text(&"\u{202e}".repeat(20));
+        assert_eq!(text.cut(20).as_str(), r"\u{202e}\u{202e}...");
+        assert_eq!(text.ends(10).as_str(), r"\u{202e}...\u{202e}");
+        assert_eq!(PrintableText::text("a long text").ends(3).as_str(), "a l...ext");
+        assert_eq!(PrintableText::text("short").ends(5).as_str(), "short");
+        assert_eq!(PrintableText::text("short").cut(5).as_str(), "short");
+    }
+}
