@@ -80,8 +80,7 @@ fn an_authorization_with_a_contradiction_fails_the_review_and_the_check_is_named
         ("permissions are", spoil(|signed| signed.permissions.push(kubectl()))),
         ("permissions are", seal(|seal| seal.builtins = BlobDigest::of(b"other"))),
         (
-            // The sealed lists can't remove a permission that the approvers must sign, because only the boundary
-            // seals these lists.
+            // Only the boundary seals these lists, so they can't remove a permission that the approvers must sign.
             "the boundary's built-in lists are not those of this program",
             ReviewCase {
                 policy: json!({"version": 1, "default": {"run": {"allow": ["set"]}, "approvals": {"required": 1, "from": ["ops"]}}}),
