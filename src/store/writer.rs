@@ -1,8 +1,7 @@
-//! The writer thread: checks requests, commits the requests in batches, and answers.
+//! The writer thread: checks requests, commits them in batches, and answers.
 //!
-//! The writer takes all queued requests into one transaction, and answers them after the commit. Within a batch, the
-//! writer checks new runs last and receipts second to last. Therefore a seal or a denial in the same batch can stop a
-//! new run.
+//! All queued requests form one transaction and are answered after the commit. Within a batch, new runs are checked
+//! last and receipts second to last, so that a seal or a denial in the same batch can stop a new run.
 
 mod denial_writes;
 mod leaf_writes;
@@ -32,8 +31,8 @@ use crate::store::stored_status::StoredStatus;
 use crate::store::tree::TreeEdge;
 use crate::store::{CheckpointRow, LeafRow, RetentionWalk, Retired, Store, StoreHead, TileRow};
 
-/// Maximum number of messages in one batch. The limit bounds the effect of a failed commit and the waiting time of the
-/// first message.
+/// Maximum number of messages in one batch, because a failed commit affects all of them, and the first message waits
+/// for the commit.
 const MAX_BATCH: usize = 256;
 
 /// Maximum number of proposals that one call marks as expired, so that runs do not wait for long.
@@ -58,14 +57,14 @@ pub(crate) enum WriterMessage {
     Close(ReplySender<(), StoreFault>),
 }
 
-/// A message with the hash of its leaf. The sender computes the hash of the leaf, because many senders run in parallel
-/// and the writer is one thread.
+/// Message with the hash of its leaf. The sender computes the hash, because senders run in parallel and the writer is
+/// one thread.
 pub(crate) struct Hashed<T> {
     pub(crate) message: T,
     pub(crate) hash: Hash,
 }
 
-/// The state of the writer. The program can rebuild this state from the store.
+/// State of the writer, which can be rebuilt from the store.
 pub(crate) struct Writer {
     store: Box<dyn Store>,
     shared: Arc<SharedState>,
@@ -73,12 +72,11 @@ pub(crate) struct Writer {
     head: StoreHead,
     edge: TreeEdge,
     exclusive: HashMap<String, ProposalId>,
-    /// Start value of the low-water mark, and the time since boot at the start. The low-water mark rises from the start
-    /// value with the time since boot.
+    /// Low-water mark and time since boot when the store was opened. The mark rises with the time since boot.
     anchor: (Timestamp, Duration),
-    /// The last nonce that pruning has examined.
+    /// Last nonce that pruning has examined.
     pruned: Vec<u8>,
-    /// The position that retention has reached in the store.
+    /// Position of the retention in the store.
     retired: RetentionWalk,
     // The fields below belong to the current batch.
     /// Size of the log before the current batch.
@@ -100,9 +98,9 @@ impl Writer {
         head: StoreHead,
         edge: TreeEdge,
     ) -> Self {
-        // The low-water mark can start at the time of the last leaf. No later leaf has an earlier date. Therefore, even
-        // without a low-water mark, the boundary would refuse an authorization that expired before the last leaf. After
-        // the start, the low-water mark rises no faster than the time since boot.
+        // The low-water mark can start at the time of the last leaf, because no later leaf has an earlier date, so an
+        // authorization that expired before the last leaf is refused in any case. Then the mark rises no faster than
+        // the time since boot.
         let anchor = (head.mark.max(head.last_at), (config.boottime)());
         let mut writer = Self {
             store,
@@ -145,8 +143,7 @@ impl Writer {
             if (!batch.is_empty() || last_note)
                 && let Err(fault) = self.batch(&mut batch)
             {
-                // The writer calls `on_fatal` before it answers, because no caller may act on an answer after a fatal
-                // error.
+                // Call `on_fatal` before answering, because no caller may act on an answer after a fatal error.
                 (self.config.on_fatal)(&fault);
                 for reply in self.replies.drain(..) {
                     reply.send(Some(&fault));
@@ -156,8 +153,7 @@ impl Writer {
             if let Some(answer) = closing {
                 inbox.close();
                 let settled = self.store.settle();
-                // The writer drops the connection and the lock before it answers, so that the caller can open the store
-                // again.
+                // Drop the connection and the lock before answering, so that the caller can open the store again.
                 drop(self);
                 let _ = answer.send(settled);
                 return;
@@ -165,7 +161,7 @@ impl Writer {
         }
     }
 
-    /// Runs one transaction. Every error that this function returns is fatal.
+    /// Runs one transaction. Every returned error is fatal.
     fn batch(&mut self, messages: &mut Vec<WriterMessage>) -> Result<(), StoreFault> {
         let before = self.head.clone();
         self.first = before.size;
@@ -208,7 +204,7 @@ impl Writer {
         }
     }
 
-    /// Reloads the state from the store after a batch was undone.
+    /// Reloads the state after a batch was undone.
     fn reload(&mut self) -> Result<(), StoreFault> {
         let as_fatal =
             |fault: StoreFault| StoreFault::broken("reading the store after an undone batch", fault.to_string());
@@ -230,13 +226,13 @@ impl Writer {
             self.store.set_head(&self.head)?;
         }
         self.kinds.pass(false);
-        // If the process dies before the commit, the database contains nothing of the batch. If the process dies after
-        // the commit, the database contains the whole batch. A caller that got no answer repeats the request and gets
-        // the stored result. Recovery closes the runs that have no receipt.
+        // After a crash before the commit, the database contains nothing of the batch, and after the commit, the whole
+        // batch. A caller without an answer repeats the request and gets the stored result. Recovery closes the runs
+        // that have no receipt.
         self.store.commit()
     }
 
-    /// Compares the stored leaf hashes with the new tree, and then publishes the tree to readers.
+    /// Compares the stored leaf hashes with the new tree, then publishes the tree to readers.
     fn publish(&mut self, before: &StoreHead) -> Result<(), StoreFault> {
         if self.head.size > before.size {
             let stored = self.store.leaf_hashes(before.size..self.head.size)?;
@@ -279,7 +275,7 @@ impl Writer {
                     self.step(WriteKind::Refusal, answer, |w| w.refuse(data, at))
                 }
                 WriterMessage::Expire(now, answer) => {
-                    // If the clock leapt ahead, the call only expires proposals up to the time of the last leaf.
+                    // If the clock leapt ahead, only expire proposals up to the time of the last leaf.
                     let by = if self.shared.clock_ahead(now).is_some() { self.head.last_at } else { now };
                     self.step(WriteKind::Advance, answer, |w| w.store.expire(by, MAX_EXPIRED).map(Ok));
                 }
@@ -287,7 +283,7 @@ impl Writer {
                 WriterMessage::Retire(retention, limit, answer) => {
                     self.step(WriteKind::Retire, answer, |w| w.retire(retention, limit).map(Ok));
                 }
-                // The function `work` has already removed close messages from the batch.
+                // `work` has already removed close messages.
                 WriterMessage::Close(_) => {}
             }
         }
