@@ -309,9 +309,8 @@ impl Writer {
         self.replies.push(Box::new(Ready { answer, result }));
     }
 
-    /// Handles one message, or a group of messages that are checked together, inside a savepoint. If the database
-    /// rejects the writes, the writer undoes only these writes, and the rest of the batch stays. If this undo fails,
-    /// the whole batch fails.
+    /// Handles one message, or a group of messages that are checked together, inside a savepoint. Writes that the
+    /// database rejects are undone without the rest of the batch. If this undo fails, the whole batch fails.
     fn alone<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, StoreFault>) -> Result<T, StoreFault> {
         if let Some(fault) = &self.broken {
             return Err(fault.clone());
@@ -343,7 +342,7 @@ impl Writer {
         self.head = head;
         self.leaves.truncate(leaves);
         self.tiles.clear();
-        // The leaves of this batch are written at its end, so this loop appends the remaining leaves to the edge again.
+        // The leaves of this batch are written only at its end, so append the remaining ones to the edge again.
         self.edge = TreeEdge::load(&mut *self.store, self.first)?;
         for leaf in &self.leaves {
             self.edge.append(leaf.hash, &mut self.tiles);
@@ -364,7 +363,7 @@ impl Writer {
         let (mut items, answers): (Vec<_>, Vec<_>) = group.into_iter().unzip();
         let results = match self.alone(|writer| work(writer, &mut items)) {
             Ok(results) => results,
-            // A single request of the group caused the failure, so the writer handles each request alone.
+            // One request of the group caused the failure, so handle each request alone.
             Err(_) if self.broken.is_none() && items.len() > 1 => {
                 let one = |item: &mut Box<M>| {
                     let done = self.alone(|writer| work(writer, std::slice::from_mut(item)));
@@ -384,8 +383,8 @@ impl Writer {
     }
 }
 
-/// Collects more messages while other tasks are about to send messages, because every commit has a fixed cost. If the
-/// batch has only one message, the function returns immediately. The function only yields the CPU and never sleeps.
+/// Collects more messages while other tasks are about to send messages, because every commit has a fixed cost. A batch
+/// of one message is not delayed. The function only yields the CPU and never sleeps.
 fn gather<M>(inbox: &mut mpsc::Receiver<M>, batch: &mut Vec<M>) {
     let mut before = 1;
     while batch.len() > before && batch.len() < MAX_BATCH {
@@ -399,7 +398,6 @@ fn gather<M>(inbox: &mut mpsc::Receiver<M>, batch: &mut Vec<M>) {
     }
 }
 
-/// An answer that is sent after the commit.
 trait Reply: Send {
     /// Sends the result, or the fault that undid the batch.
     fn send(self: Box<Self>, fault: Option<&StoreFault>);
@@ -416,7 +414,7 @@ impl<T: Send, E: From<StoreFault> + Send> Reply for Ready<T, E> {
             Some(fault) => Err(fault.clone().into()),
             None => self.result,
         };
-        // The receiver of the answer may be gone. The store has the result, so a later call can read it.
+        // The receiver may be gone. A later call can read the result from the store.
         let _ = self.answer.send(result);
     }
 }

@@ -229,8 +229,8 @@ impl TrustedRoster {
         text
     }
 
-    /// Returns all keys of the roster as arrays of 32 bytes. A key that one roster version removed must not be in any
-    /// later version.
+    /// Returns all keys of the roster as arrays of 32 bytes. A key that a version removed must not be in a later
+    /// version.
     pub(crate) fn material(&self) -> impl Iterator<Item = ([u8; 32], &KeyHolder)> {
         let known = self.index.keys.values().map(|(holder, key)| (*key.material(), holder));
         known.chain(self.index.foreign.iter().map(|(holder, key)| (key.material(), holder)))
@@ -241,7 +241,7 @@ impl TrustedRoster {
 #[derive(Debug)]
 pub struct FreeName(());
 
-/// The error for a name that the roster already uses.
+/// Error for a name that the roster already uses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NameTaken {
     /// The name.
@@ -258,7 +258,7 @@ impl fmt::Display for NameTaken {
 
 impl std::error::Error for NameTaken {}
 
-/// The reason why a document is not a valid roster.
+/// Reason why a document is not a valid roster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RosterError {
     /// The document is not a roster statement.
@@ -286,7 +286,7 @@ impl fmt::Display for RosterError {
 
 impl std::error::Error for RosterError {}
 
-/// A rule of rosters that the document breaks.
+/// A broken rule of rosters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RosterFault {
     /// RFC 6901 pointer to the table entry that breaks the rule.
@@ -380,8 +380,8 @@ fn check(roster: &Roster) -> Result<Index, Vec<RosterFault>> {
     if reader.faults.is_empty() { Ok(reader.index) } else { Err(reader.faults) }
 }
 
-/// Checks the form of a verifier key for notes (C2SP signed-note). The function does not check the algorithm, because
-/// witnesses may use other algorithms than boundaries.
+/// Checks the form of a verifier key for notes (C2SP signed-note). The algorithm is not checked, because witnesses may
+/// use other algorithms than boundaries.
 fn is_vkey_of(vkey: &str, name: &str) -> bool {
     let mut parts = vkey.splitn(3, '+');
     let hex = |text: &str| text.len() == 8 && text.bytes().all(|c| c.is_ascii_digit() || (b'a'..=b'f').contains(&c));
@@ -435,8 +435,8 @@ impl Reader {
         keys
     }
 
-    /// Returns true if no entry of the roster has this key yet. The function compares the 32 bytes of the keys, because
-    /// a plain key and a security key with the same bytes would be two keys with one secret.
+    /// Returns true if no entry of the roster has this key yet. The 32 bytes are compared, because a plain key and a
+    /// security key with the same bytes would have the same secret.
     fn is_new(&mut self, pointer: &str, material: [u8; 32], holder: &KeyHolder) -> bool {
         let before = self.material.insert(material, holder.clone());
         if let Some(before) = &before {
@@ -554,7 +554,7 @@ mod tests {
             &P256.replacen("ecdsa", "-cdsa", 1),
             &P256.replacen(" AAAA", "  AAAA", 1),
             &format!("{P256} {}", "x".repeat(1024)),
-            // This line has a known type, but the key in the line is damaged.
+            // A key of a known type that is damaged.
             "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIqI4910",
             "sk-ssh-ed25519@openssh.com AAAAGnNrLXNzaC1lZDI1NTE5QG9wZW5zc2guY29tAAAA",
         ] {
