@@ -46,6 +46,7 @@ enum Phase {
     Running { cursor: Cursor },
     /// The run is over, and its output is read from the store.
     Replaying { cursor: Cursor, order: VecDeque<(StreamName, u32)>, receipt: Box<Receipt> },
+    /// All events were sent.
     Over,
 }
 
