@@ -464,7 +464,7 @@ const MAX_COMPILED_BYTES: usize = 4 << 20;
 mod tests {
     use super::*;
 
-    /// Paths, and for each pattern the paths that picomatch 4 matches by default.
+    /// Paths and patterns, and for each pattern the paths that picomatch 4 matches by default.
     const PATHS: &str = include_str!("../../tests/conformance/globs.json");
 
     #[test]

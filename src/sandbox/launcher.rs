@@ -605,8 +605,8 @@ fn watch(
         }
         let [ended, spoke, deserted] = [0, 1, 2].map(|at: usize| !fds[at].revents().is_empty());
         if !ended && deserted {
-            // The run does not end in the normal way, and no other process can report an exit status. So close the
-            // control socket without a report.
+            // The run does not end in the normal way, and no other process can report an exit status, so close
+            // the control socket without a report.
             let _ = control.shutdown(std::net::Shutdown::Both);
             obey(KILL);
             return None;

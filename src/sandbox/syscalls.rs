@@ -24,8 +24,8 @@ pub(super) fn close_from(first: u32) -> io::Result<()> {
 
 fn close_range(first: u32, flags: libc::c_uint) -> io::Result<()> {
     #[expect(unsafe_code, reason = "no safe wrapper of close_range")]
-    // SAFETY: The call takes three integers. Callers close descriptors only before any value owns a descriptor. Other
-    // callers only set the close-on-exec flag.
+    // SAFETY: The call takes three integers. A caller closes descriptors only while no value owns one of these
+    // descriptors. All other callers only set the close-on-exec flag.
     let result = unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, flags) };
     check(result).map(drop)
 }
