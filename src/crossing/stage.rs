@@ -141,7 +141,7 @@ pub struct ClockTrusted(pub(super) ());
 #[must_use]
 pub struct ScopeHeld(());
 
-#[expect(dead_code, reason = "some answers carry nothing but that they were given")]
+#[expect(dead_code, reason = "some results have no content: their existence is the proof")]
 pub(super) struct CheckResults {
     pub(super) clock: ClockTrusted,
     pub(super) place: AtThisBoundary,
