@@ -53,7 +53,7 @@ pub enum RosterTrust {
     Chain(Box<Chain>),
 }
 
-/// Options of a verification, besides the trusted roster.
+/// Options of a verification. The trusted roster is not an option.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct VerifyOptions {
     /// Time of the verification. The verifier refuses a receipt of a later time and does not count a later cosignature.
@@ -63,14 +63,14 @@ pub struct VerifyOptions {
     pub witnesses: u64,
 }
 
-/// Error of a verification without a trusted roster: exit code 2. The error names the digests of the bundle's
+/// Error for a verification without a trusted roster (exit code 2). The error names the digests of the bundle's
 /// rosters.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Untrusted {
-    /// Text that names the missing trust and the way to get it.
+    /// Message that states which trust is missing and how the user gets it.
     pub message: String,
-    /// Digest of version 1 of the bundle's roster, if that version is readable. Compare this digest with the digest
-    /// that the operator gives you.
+    /// Digest of version 1 of the bundle's roster, if that version is readable. The user compares this digest with the
+    /// digest that the operator gives.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_roster: Option<RosterDigest>,
     /// Digest of the last roster version in the bundle.
@@ -128,8 +128,8 @@ pub fn verify(bundle: &[u8], trust: &RosterTrust, options: VerifyOptions) -> Res
     Ok(verify_parsed(ledger, &parsed, &pinned, options))
 }
 
-/// Sets each result that only the newest roster can establish to *not checked*. The roster `newer` is also trusted, but
-/// the bundle is not connected with this roster.
+/// Sets each result that only the newest roster can establish to *not checked*. The roster `newer` is trusted, but the
+/// rosters of the bundle are not connected with `newer`.
 pub fn leave_to(newer: &TrustedRoster, report: &mut BundleReport, options: VerifyOptions) {
     let why = format!(
         "version {} of the roster ({}) is trusted too, but the roster versions in the bundle are not connected with \
@@ -153,7 +153,7 @@ pub fn leave_to(newer: &TrustedRoster, report: &mut BundleReport, options: Verif
     }
 }
 
-/// Names of the checks that may be *not checked* in a verified bundle.
+/// Checks that may be *not checked* in a verified bundle.
 pub(crate) const MAY_BE_OPEN: [CheckName; 5] = [
     CheckName::Permissions,
     CheckName::Sandbox,
@@ -183,7 +183,7 @@ fn verify_parsed(
     });
     let chain = by_ref(&chain);
 
-    // The last roster of the bundle gives the boundary's keys. The check `roster-in-seal` then establishes that the
+    // The last roster of the bundle contains the boundary's keys. The check `roster-in-seal` then establishes that the
     // seal names this roster.
     let receipt = check_document::<Receipt>(&mut ledger, C::ReceiptDocument, bundle.map(|bundle| &bundle.receipt));
     let consumption =
@@ -397,7 +397,7 @@ fn verify_parsed(
     };
     let mut checks = ledger.into_checks();
     if witnesses.is_empty() {
-        // If no witness counts, the result depends only on the list of witnesses in the roster.
+        // If no witness counts, the result depends only on the roster, because the roster lists the witnesses.
         checks
             .iter_mut()
             .filter(|check| check.name == C::Witnesses)
@@ -411,7 +411,6 @@ fn verify_parsed(
     BundleReport { verified, checks, trust, facts, boundary_says: receipt_facts::boundary_says(&witnesses), warnings }
 }
 
-/// Returns the warning about a roster key whose type this program version can't verify.
 pub(crate) fn warn_of_foreign((holder, key): &(KeyHolder, ForeignKey)) -> String {
     format!(
         "the key {} of {holder} has the type {}, which this version can't verify, so its signatures do not count",

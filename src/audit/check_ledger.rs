@@ -31,7 +31,6 @@ impl From<&CheckName> for CheckStop {
     }
 }
 
-/// Converts an error into a failed check, for `map_err`.
 pub(crate) fn failed(why: impl fmt::Display) -> CheckStop {
     CheckStop::Failed(why.to_string())
 }
@@ -41,7 +40,7 @@ pub(crate) fn ensure(holds: bool, why: impl FnOnce() -> String) -> Result<(), Ch
     if holds { Ok(()) } else { Err(CheckStop::Failed(why())) }
 }
 
-/// Results so far, at most one for each check.
+/// Results of the checks that were made, at most one result for each check.
 #[derive(Debug, Default)]
 pub(crate) struct CheckLedger(BTreeMap<CheckName, (CheckFinding, String)>);
 
@@ -58,7 +57,7 @@ impl CheckLedger {
             Err(CheckStop::NotChecked(why)) => (Err(name), CheckFinding::NotChecked, why),
             Err(CheckStop::Because(cause)) => (Err(cause), CheckFinding::NotChecked, self.because(cause)),
         };
-        // A failed check stays failed.
+        // A later result never replaces a failure.
         match self.0.get_mut(&name) {
             Some((CheckFinding::Failed, _)) => {}
             Some(before) => *before = (finding, detail),

@@ -1,4 +1,4 @@
-//! Makes the boundary's decision again and checks how the run ended.
+//! Repeats the boundary's decision and checks how the run ended.
 
 use serde_json::Value;
 
@@ -132,8 +132,8 @@ pub(crate) fn check_excluded(
 ) -> Result<(ExcludedSigners, String), CheckStop> {
     let decision = &receipt.decision;
     let known = exclusion::judge(&signed.proposer, &decision.handed_in_by, Tokens::Unknown, roster).map_err(failed)?;
-    // The bundle does not show the owners of tokens, so the owners come from the receipt's list of excluded people.
-    // The receipt must exclude each person whom the documents in the bundle exclude.
+    // The bundle does not show the owners of tokens, so the owners come from the receipt's list of excluded people. The
+    // list must contain each person whom the documents in the bundle exclude.
     let left_out: Vec<_> =
         known.names().iter().filter(|name| !decision.excluded.contains(name)).map(ToString::to_string).collect();
     ensure(left_out.is_empty(), || format!("the receipt does not exclude {}", left_out.join(", ")))?;
@@ -222,8 +222,8 @@ pub(crate) fn check_outcome(receipt: &Receipt, consumed_at: Timestamp) -> Result
     Ok(((), receipt.outcome.status.to_string()))
 }
 
-/// Checks the subject of the authorization, and the digests and counts of the output. The check of the document
-/// compares the other subjects with the receipt's fields.
+/// Checks the authorization that the receipt's subjects name, and the digests and counts of the output. The parser of
+/// the receipt has already compared the other subjects with the receipt's fields.
 pub(crate) fn check_subjects(receipt: &Verified<Receipt>) -> Result<((), String), CheckStop> {
     let subjects = &receipt.statement().subject;
     let _named = receipt.predicate().check_authorization_subject(subjects).map_err(failed)?;
@@ -256,8 +256,8 @@ pub(crate) fn check_counted(receipt: &Receipt) -> Result<((), String), CheckStop
     ))
 }
 
-/// Checks that the newest roster still has all keys that signed. The result for a removed key is *not checked*,
-/// because only the log can show whether the key was removed before this run.
+/// Checks that the newest roster still has all keys that signed. If the roster no longer has a key, the result is *not
+/// checked*, because only the log can show whether the key was removed before this run.
 pub(crate) fn check_still_rostered(
     chain: &Chain,
     sealed: &SealedRoster<'_>,

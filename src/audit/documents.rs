@@ -27,7 +27,7 @@ pub(crate) struct SealedRoster<'a> {
     pub(crate) roster: &'a TrustedRoster,
 }
 
-/// Three inclusion proofs with their common checkpoint.
+/// Inclusion proofs of the receipt, the consumption and the seal in one checkpoint.
 pub(crate) struct LogProofs {
     pub(crate) checkpoint: Checkpoint,
     /// Signed note of the checkpoint, with all its signatures.
@@ -49,8 +49,8 @@ pub(crate) fn check_document<P: Predicate>(
     })
 }
 
-/// Explains the refusal of a document that version 0.1.x of the program made. Such a document names BLAKE3 digests in
-/// its subjects. Only the error message changes.
+/// Adds an explanation to the error for a document of program version 0.1.x. Such a document names BLAKE3 digests in
+/// its subjects. The document is still refused.
 fn before_frozen(envelope: CheckOutcome<&Envelope>, error: Malformed) -> Malformed {
     let payload = envelope.ok().and_then(|envelope| Base64::Strict.decode("", &envelope.payload).ok());
     let stated = payload.and_then(|payload| json::parse(&payload, MAX_OLD_BYTES).ok()).unwrap_or_default();
@@ -111,8 +111,8 @@ pub(crate) fn check_roster_in_seal<'a>(
         format!("the keys in the seal differ from the keys of boundary {} in the roster", stated.boundary.name)
     })?;
     let digest = SealDigest::from_bytes(seal.digest());
-    // The check of the document ensures that only the genesis seal (number 0) contains no boundary id. The digest of
-    // the genesis seal is the boundary's id.
+    // The parser of the seal ensures that only the genesis seal (number 0) contains no boundary id. The digest of the
+    // genesis seal is the boundary's id.
     let id = stated.boundary.id.unwrap_or(digest);
     let detail = format!("version {}, {} boundary key(s)", roster.version(), keys.len());
     Ok((SealedRoster { seal, digest, id, roster }, detail))
@@ -141,7 +141,7 @@ pub(crate) fn check_checkpoint(bundle: &Bundle, sealed: &SealedRoster<'_>) -> Re
     let signed = Note::parse(&receipt.checkpoint).map_err(failed)?;
     let name = &sealed.seal.predicate().boundary.name;
     let origin = checkpoint::origin(name, &sealed.id);
-    // Each signature by a known key must be valid. At least one signature by a known key must be present.
+    // Each signature by a known key must be valid, and at least one such signature must exist.
     let mut text = None;
     for key in sealed.roster.boundary_keys(name) {
         match note::verify_note(&signed, &origin, key.public()) {

@@ -1,6 +1,6 @@
-//! Reads one entry of a log without verification: its leaf hash, its envelope and its claimed kind.
+//! Reads one entry of a log without verification: leaf hash, envelope, and the kind that the entry claims.
 //!
-//! The reader needs no other entry, so a second thread can read entries ahead of the audit ([`each`]).
+//! The reader needs no other entry, so a second thread can parse entries before the audit needs them ([`each`]).
 
 use std::sync::mpsc;
 use std::thread;
@@ -18,7 +18,6 @@ pub struct LogEntry {
     parts: Result<EntryParts, String>,
 }
 
-/// Signatures and payload of an entry's envelope.
 #[derive(Debug)]
 pub(super) struct EntryParts {
     pub(super) signatures: Vec<EnvelopeSignature>,
@@ -32,13 +31,13 @@ impl LogEntry {
         Self { hash: merkle::leaf_hash(&data), parts: EntryParts::read(&data), data }
     }
 
-    /// Returns the bytes of the entry.
+    /// Returns the bytes that were hashed.
     #[must_use]
     pub fn data(&self) -> &[u8] {
         &self.data
     }
 
-    /// Returns the leaf hash of the entry (RFC 6962, section 2.1).
+    /// Returns the leaf hash (RFC 6962, section 2.1).
     #[must_use]
     pub const fn hash(&self) -> Hash {
         self.hash
@@ -49,8 +48,8 @@ impl LogEntry {
         self.parts.as_ref()
     }
 
-    /// Returns the kind of statement that the payload claims to be. The claim only selects a reader, and this reader
-    /// checks the type.
+    /// Returns the kind of statement that the payload claims to be. The claim only selects a parser, and the parser
+    /// then checks the type of the statement.
     pub(super) fn kind(&self) -> Option<&str> {
         const KEY: &[u8] = b"\"predicateType\":\"";
         let payload = &self.parts.as_ref().ok()?.payload;
@@ -65,8 +64,7 @@ impl LogEntry {
 /// Passes each entry of `batches` to `take`, in order. A second thread parses the next batch at the same time.
 ///
 /// # Errors
-/// Returns the first error of a batch or of `take`. If there is an error, all earlier entries were already passed to
-/// `take`.
+/// Returns the first error of a batch or of `take`. All entries before the error were already passed to `take`.
 pub fn each<E>(
     batches: impl IntoIterator<Item = Result<Vec<Vec<u8>>, E>>,
     mut take: impl FnMut(&LogEntry) -> Result<(), E>,
@@ -106,12 +104,13 @@ pub fn each<E>(
 
 impl EntryParts {
     /// Reads the envelope of an entry and decodes the payload. The entry must be the canonical form of an envelope of
-    /// this program. Canonical JSON has only one spelling of a field, so a plain text search finds the field. In
-    /// strict base64, each payload has only one encoding too.
+    /// this program. In canonical JSON a field has only one spelling, so a plain text search finds the field. In strict
+    /// base64 a payload has only one encoding.
     fn read(data: &[u8]) -> Result<Self, String> {
         let other = || "the entry is not an envelope in canonical form".to_owned();
         let rest = data.strip_prefix(BEFORE_PAYLOAD.as_bytes()).ok_or_else(other)?;
-        // Search from the end, because the payload is long. The decoder checks the characters of the payload later.
+        // Search from the end, because the payload is long. The base64 decoder later rejects invalid characters in the
+        // payload.
         let after = AFTER_PAYLOAD.as_bytes();
         let end = rest.windows(after.len()).rposition(|window| window == after).ok_or_else(other)?;
         let (payload, rest) = rest.split_at(end);

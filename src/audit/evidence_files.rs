@@ -1,11 +1,11 @@
-//! Source of the files that an audit reads besides the log entries.
+//! Source of the blobs and tiles that an audit reads.
 
 use std::fmt;
 
 use crate::crypto::digest::BlobDigest;
 use crate::crypto::tlog_tiles::TilePath;
 
-/// Source of the blobs and tiles that are stored with the entries of a log.
+/// Source of the blobs and tiles of a log.
 pub trait EvidenceFiles {
     /// Returns the blob with this digest, or `None` if the blob does not exist. The caller must check that the bytes
     /// have this digest.
@@ -14,8 +14,8 @@ pub trait EvidenceFiles {
     /// Returns an error if the source can't tell whether the blob exists. The audit then stops.
     fn blob(&self, digest: &BlobDigest) -> Result<Option<Vec<u8>>, Unreadable>;
 
-    /// Returns the stored tile at this path, or `None` if the tile does not exist. The audit compares the tile with the
-    /// tile that the audit computed.
+    /// Returns the stored tile at this path, or `None` if the tile does not exist. The audit compares the stored tile
+    /// with a tile that the audit computes from the entries.
     ///
     /// # Errors
     /// Returns an error if the source can't tell whether the tile exists.

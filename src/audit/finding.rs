@@ -1,4 +1,4 @@
-//! Types of an audit's result: findings, decisions and the summary.
+//! Result of an audit: findings, decisions and the summary.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ use crate::record::validity::Timestamp;
 
 macro_rules! whats {
     ($($(#[$doc:meta])* $name:ident = $word:literal, $rests_on:ident;)*) => {
-        /// What does not hold. The words are stable.
+        /// Kind of defect in a log. The names of the kinds are stable.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
         pub enum FindingKind {
             $($(#[$doc])* #[serde(rename = $word)] $name,)*
@@ -45,19 +45,20 @@ whats! {
     Entry = "entry", Hashes;
     /// An entry has a kind that this version does not know.
     UnknownKind = "unknown-kind", Hashes;
-    /// A well-formed entry uses a feature of a later version. The audit names the entry and decides nothing about it.
+    /// A well-formed entry uses a feature of a later version. The audit reports the entry but does not judge it.
     LaterFeature = "later-feature", Hashes;
     /// No key of the boundary in the roster in force signed the entry.
     Signature = "signature", Roster;
     /// The time of an entry is earlier than the time of an earlier entry.
     Time = "time", Boundary;
-    /// A seal does not name the previous seal correctly.
+    /// A seal does not contain the correct digest of the previous seal.
     SealChain = "seal-chain", Boundary;
-    /// A seal names a roster that is not connected with the trusted roster, or an older roster than before.
+    /// A seal names a roster that is not connected with the trusted roster, or an older roster than the previous seal
+    /// names.
     RosterChain = "roster-chain", Roster;
     /// A document that a seal names is missing, has another digest, or contradicts itself.
     SealedState = "sealed-state", Hashes;
-    /// A removed token is used again, a token was changed, or a token has a person's name.
+    /// A token has a removed token's name or a person's name, or a token was changed.
     Tokens = "tokens", Boundary;
     /// An old epoch is in force again.
     Epoch = "epoch", Boundary;
@@ -88,7 +89,7 @@ whats! {
     Proposer = "proposer", Boundary;
     /// Too few people signed.
     Quorum = "quorum", Approvers;
-    /// The decision in a receipt differs from the decision that follows from the earlier state.
+    /// The decision in a receipt differs from the decision that the audit makes from the log before the receipt.
     Decision = "decision", Boundary;
     /// The signed step differs from the sealed step.
     Step = "step", Approvers;
@@ -112,7 +113,7 @@ whats! {
     Witnesses = "witnesses", Roster;
     /// The Merkle root of the entries differs from the root in the signed head.
     Root = "root", Hashes;
-    /// The log is shorter than a checkpoint that was seen before.
+    /// The log is shorter than a checkpoint of this log that the auditor received before.
     Cut = "cut", Kept;
     /// Two signed heads of one log contradict each other.
     Fork = "fork", Kept;
@@ -130,13 +131,13 @@ impl fmt::Display for FindingKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RestsOn {
-    /// The bytes themselves prove the finding.
+    /// The stored bytes prove the finding, without a signature.
     Hashes,
     /// The boundary signed the documents that prove the finding.
     Boundary,
     /// The signatures of the approvers, or missing signatures, prove the finding.
     Approvers,
-    /// The roster that the auditor trusts.
+    /// The roster that the auditor trusts proves the finding.
     Roster,
     /// A stored checkpoint proves the finding, because the boundary signed both heads.
     Kept,
@@ -159,7 +160,7 @@ impl RestsOn {
 /// Defect that an audit found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Finding {
-    /// What it is.
+    /// Kind of the defect.
     pub what: FindingKind,
     /// Index of the log entry, from 0. The field is absent if the finding is about the whole log.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -167,12 +168,12 @@ pub struct Finding {
     /// Receipt, authorization or other document that the finding is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
-    /// What was found. The detail may contain text of the log, so escape the detail before you show it.
+    /// Description of the defect. The text may contain text of the log, so escape the text before you show it.
     pub detail: String,
     /// Evidence on which this finding depends.
     pub rests_on: RestsOn,
-    /// True if the finding is a difference between program versions, not a failure. The boundary states that another
-    /// version decided.
+    /// True if another program version may accept what this version refuses, so that the finding is not a failure. Only
+    /// the boundary states that another version decided.
     pub differs: bool,
 }
 
@@ -197,7 +198,7 @@ impl Finding {
     }
 }
 
-/// Result of making a decision again.
+/// Result of repeating a decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[schemars(rename = "Verdict")]
@@ -206,7 +207,7 @@ pub enum EntryVerdict {
     Stands,
     /// Another program version made the decision, and this version would decide differently.
     Differs,
-    /// It does not follow.
+    /// The decision does not follow from the state before the decision.
     Fails,
     /// The state before the decision could not be read, so the result is unknown.
     Undecided,
@@ -219,7 +220,7 @@ pub struct DecisionLine {
     pub at: Timestamp,
     /// Who proposed it.
     pub proposer: Name,
-    /// Who handed it in.
+    /// Name of the submitter.
     pub handed_in_by: Name,
     /// Which step.
     pub step: StepRef,
@@ -229,32 +230,32 @@ pub struct DecisionLine {
     pub params: Value,
     /// The digest of the parameters.
     pub params_digest: ParamsDigest,
-    /// Reason from the proposer, which was not checked.
+    /// Reason that the proposer gave. No check confirms the reason.
     pub reason: String,
-    /// Approvers whose signatures count, as the receipt states.
+    /// Approvers whose signatures count, according to the receipt.
     pub approvers: Vec<Name>,
-    /// Groups for which the approvers count.
+    /// Groups that the counted approvers represent.
     pub groups: Vec<GroupName>,
     /// How it ended.
     pub outcome: Outcome,
     /// The receipt.
     pub receipt: ReceiptId,
-    /// What was signed.
+    /// Digest of the authorization that the approvers signed.
     pub authorization: AuthorizationDigest,
     /// Number of the seal in force.
     pub seal: u64,
     /// Index of the log entry with the consumption.
     pub consumption: u64,
-    /// The item of it.
+    /// Position of this nonce in the consumption, from 0.
     pub item: u64,
     /// Index of the log entry with the receipt.
     pub entry: u64,
-    /// Result of making the decision again.
+    /// Result of repeating the decision.
     pub verdict: EntryVerdict,
     /// Kinds of the findings about this decision.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<FindingKind>,
-    /// Questions that this version can't answer from the sealed state. The verdict covers all other questions.
+    /// Questions that this program version can't answer from the sealed state. The verdict ignores these questions.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unchecked: Vec<FindingKind>,
 }
@@ -275,40 +276,40 @@ pub enum AuditEvent {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Counts")]
 pub struct AuditCounts {
-    /// Seals.
+    /// Number of seals.
     pub seals: u64,
-    /// Entries that spend nonces.
+    /// Number of consumptions (log entries that spend nonces).
     pub consumptions: u64,
-    /// Nonces that they spend.
+    /// Number of nonces in these consumptions.
     pub spent: u64,
-    /// Receipts that have a valid signature and a consumption.
+    /// Number of receipts with a valid signature and a consumption.
     pub receipts: u64,
-    /// Denials.
+    /// Number of denials.
     pub denials: u64,
-    /// Refusals and hourly summaries of refusals.
+    /// Number of log entries with a refusal or an hourly summary of refusals.
     pub refusals: u64,
-    /// Decisions that stand.
+    /// Number of decisions that follow from the state before them.
     pub stand: u64,
-    /// Decisions that another version made and this version would make differently.
+    /// Number of decisions that another program version made and this version would make differently.
     pub differ: u64,
-    /// Decisions that do not follow from the state before them.
+    /// Number of decisions that do not follow from the state before them.
     pub fail: u64,
-    /// Decisions under a state that could not be read.
+    /// Number of decisions under a state that could not be read.
     pub undecided: u64,
-    /// Signatures that were checked.
+    /// Number of checked signatures.
     pub signatures: u64,
 }
 
-/// Question that the sealed state does not answer, with the number of affected decisions.
+/// Question that the audit can't answer from the sealed state, with the number of affected decisions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Unchecked")]
 pub struct UncheckedQuestion {
-    /// What is not checked.
+    /// Kind of finding that the audit would report.
     pub what: FindingKind,
-    /// How many decisions.
+    /// Number of affected decisions.
     pub decisions: u64,
-    /// Reason, for the first affected decision.
+    /// Reason for the missing answer, from the first affected decision.
     pub why: String,
 }
 
@@ -317,9 +318,9 @@ pub struct UncheckedQuestion {
 pub struct OpenRun {
     /// Index of the log entry with the consumption.
     pub consumption: u64,
-    /// The item of it.
+    /// Position of this nonce in the consumption, from 0.
     pub item: u64,
-    /// What was signed.
+    /// Digest of the authorization that the approvers signed.
     pub authorization: AuthorizationDigest,
     /// Time at which the nonce was spent.
     pub at: Timestamp,
@@ -333,10 +334,10 @@ pub struct Summary {
     /// The boundary's name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<BoundaryName>,
-    /// The boundary's id.
+    /// Id of the boundary.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub boundary: Option<SealDigest>,
-    /// Entries in the log.
+    /// Number of entries in the log.
     pub entries: u64,
     /// Index of the first entry that this audit read. An earlier audit read the entries before this index.
     pub from: u64,
@@ -349,19 +350,20 @@ pub struct Summary {
     pub trusted: RosterDigest,
     /// Witnesses that cosigned the head. The newest known roster names the witnesses.
     pub witnesses: Vec<WitnessFacts>,
-    /// How much there was.
+    /// Numbers of the audited entries and of the results.
     pub counts: AuditCounts,
     /// Runs without a receipt. The receipts may follow later.
     pub open: Vec<OpenRun>,
     /// Number of findings that are failures.
     pub failures: u64,
-    /// Number of decisions and documents that another version accepted and this version would not accept.
+    /// Number of decisions and documents that another program version accepted and this version would not accept.
     pub differences: u64,
-    /// Questions that could not be decided, each with the number of decisions.
+    /// Questions that the audit could not answer, each with the number of affected decisions.
     pub not_checked: Vec<UncheckedQuestion>,
     /// Program versions that made the differing decisions, as the boundary states them.
     pub engines: Vec<String>,
-    /// Previous log of this boundary, with its last known head. This audit does not cover the previous log.
+    /// Previous log of this boundary, with its last known head, if this log continues a previous log. This audit does
+    /// not cover the previous log.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub follows: Option<FollowedLog>,
     /// Descriptions of the evidence on which the results depend.

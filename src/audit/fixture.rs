@@ -1,7 +1,7 @@
 //! Test fixture: a crossing in which a test can edit one document.
 //!
-//! After an edit, the fixture makes all later documents again and signs them with the right keys. Only the check that
-//! the edit concerns can then refuse the bundle. The keys are the test seeds of the golden documents.
+//! After an edit, the fixture builds all later documents again and signs them with the correct keys. Only the check
+//! that the edit concerns can then refuse the bundle. The keys are the test seeds of the golden documents.
 
 use serde_json::{Value, json};
 
@@ -15,7 +15,8 @@ use crate::crypto::signature::{PAYLOAD_TYPE, SecretKey, pae};
 use crate::crypto::ssh_key::SshKey;
 use crate::record::envelope::{Envelope, EnvelopeSignature};
 
-/// Document that an edit changes. An edit gets the whole statement, and the fixture then computes the subjects again.
+/// Document that a test edits. The edit function receives the whole statement, and the fixture then computes the
+/// subjects again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FixtureStage {
     Policy,
@@ -24,14 +25,13 @@ pub(crate) enum FixtureStage {
     Authorization,
     Consumption,
     Receipt,
-    /// Receipt after its subjects were computed.
+    /// The receipt, edited after its subjects were computed.
     ReceiptSubjects,
     Bundle,
 }
 
 type Edit = Box<dyn Fn(&mut Value)>;
 
-/// Crossing with its edits.
 pub(crate) struct HistoryCase {
     edits: Vec<(FixtureStage, Edit)>,
 }
@@ -57,7 +57,7 @@ impl HistoryCase {
         self
     }
 
-    /// Verifies the bundle of the crossing and pins the crossing's own roster.
+    /// Verifies the bundle of the crossing. The pinned roster is the roster of the crossing.
     pub(crate) fn report(&self, options: VerifyOptions) -> BundleReport {
         let pinned = crate::crypto::digest::RosterDigest::of(&self.roster());
         self.report_with(&RosterTrust::Digest(pinned), options)
@@ -67,7 +67,7 @@ impl HistoryCase {
         verify(&self.bundle(), trust, options).expect("a trusted roster")
     }
 
-    /// Returns version 2 of the roster, signed, as the bytes of a roster file.
+    /// Returns the file of version 2 of the roster, with the signatures that version 1 requires.
     pub(crate) fn next_roster(&self, edit: impl Fn(&mut Value)) -> Vec<u8> {
         let first = self.roster();
         let mut next: Value = serde_json::from_slice(&first).expect("roster");

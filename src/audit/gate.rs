@@ -1,9 +1,8 @@
-//! Gate: decides whether a CI job may continue because of a receipt.
+//! Gate: decides from a receipt whether a CI job may continue.
 //!
 //! The gate requires the exact boundary, step, definition and complete parameters. The run must have succeeded
 //! recently, in a full sandbox. Every check of the verifier must be established. Each relaxation is a field or a
-//! variant in [`GateRequirements`]. If the verifier could not make the check for a requirement, the requirement is not
-//! met.
+//! variant in [`GateRequirements`]. A requirement whose check could not be made is not met.
 //!
 //! A receipt is evidence of one run. The gate accepts the same receipt any number of times until the run is older than
 //! the maximum age. To bind a receipt to one commit or one build, require the commit or the build as a parameter.
@@ -21,7 +20,7 @@ use crate::record::profile::Layer;
 use crate::record::receipt::{Outcome, Status};
 use crate::record::validity::Timestamp;
 
-/// What the gate says.
+/// Result of the gate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct GateReport {
     /// True if all requirements are met, so the gate opens.
@@ -45,20 +44,20 @@ pub struct Requirement {
     pub name: String,
     /// How it ended.
     pub finding: RequirementResult,
-    /// Why, in words. The detail may contain text of the documents, so escape the detail before you show it.
+    /// Reason for the result. The detail may contain text of the documents, so escape the detail before you show it.
     pub detail: String,
 }
 
-/// How a requirement ended.
+/// Result of one requirement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[schemars(rename = "Met")]
 pub enum RequirementResult {
-    /// It is met.
+    /// The requirement is met.
     Yes,
     /// The requirement is not met, so the gate stays closed.
     No,
-    /// The user left this requirement out by its name.
+    /// The user waived this requirement with an option that names it.
     Waived,
 }
 
@@ -74,7 +73,7 @@ impl RequirementResult {
     }
 }
 
-/// Returns the checks that a user may leave open by name. A bundle alone may not contain enough data for these
+/// Returns the checks that a user may allow to be *not checked*. A bundle alone may not contain enough data for these
 /// checks.
 #[must_use]
 pub const fn may_be_unchecked() -> &'static [CheckName] {
@@ -82,7 +81,7 @@ pub const fn may_be_unchecked() -> &'static [CheckName] {
 }
 
 /// Decides whether the gate opens. `report` must have been made with the same time `now`, so that the verification
-/// refuses a receipt with a later time. `report` must also have been made with the demanded number of witnesses.
+/// refuses a receipt with a later time. The same verification must also have used the demanded number of witnesses.
 #[must_use]
 pub fn decide(report: &BundleReport, demands: &GateRequirements, now: Timestamp) -> GateReport {
     let mut found = Vec::new();
@@ -145,17 +144,17 @@ fn verified(report: &BundleReport) -> Answer {
     }
 }
 
-/// Answers the requirement for a check that the verifier left open. For `seal-in-force` the gate compares the rosters
-/// itself.
+/// Answers the requirement for a check that is *not checked* in the report. For `seal-in-force` the gate compares the
+/// rosters itself.
 fn left_open(report: &BundleReport, demands: &GateRequirements, name: CheckName, why: &str) -> Answer {
     if demands.unchecked.contains(&name) {
         return waived(format!("not checked: {why}; --allow-unchecked {name} accepts this"));
     }
     let facts = report.facts.as_deref();
-    // No bundle can show whether another seal came before the run. A seal names the roster and the steps in force.
-    // The roster names the policy. The gate compares the roster with the newest trusted roster, and the requirements
-    // name the digest of the step. A seal of an earlier roster is refused, because the earlier policy may require
-    // fewer approvals.
+    // A bundle can't show whether a newer seal was in force at the time of the run. A seal names the roster and the
+    // steps in force. The roster names the policy. The gate compares the roster with the newest trusted roster, and the
+    // requirements name the digest of the step. A seal of an earlier roster is refused, because the earlier policy may
+    // require fewer approvals.
     if name == CheckName::SealInForce
         && let (Some(facts), Some(newest)) = (facts, report.trust.newest.as_ref())
     {
@@ -318,7 +317,7 @@ fn age(facts: &Facts, demands: &GateRequirements, now: Timestamp) -> Answer {
     }
 }
 
-/// Seconds that the start and the cleanup of a run may take besides the run's own time.
+/// Maximum time in seconds for the start and the cleanup of a run, in addition to the run's own time.
 const AROUND_A_RUN_S: i64 = 600;
 
 /// Formats a rounded duration in the form that `--max-age` accepts.
@@ -370,7 +369,7 @@ mod tests {
         VerifyOptions { at: Some(now()), witnesses: 0 }
     }
 
-    /// Returns requirements that the crossing of the fixture meets.
+    /// Returns requirements that the fixture's unedited crossing meets.
     fn demands(report: &BundleReport) -> GateRequirements {
         let facts = report.facts.as_ref().expect("facts");
         let approved = facts.approved.as_ref().expect("approved");
@@ -397,8 +396,7 @@ mod tests {
         unmet
     }
 
-    /// Edits the crossing and returns its unmet requirements. The requirements come from the crossing before the
-    /// edit.
+    /// Edits the crossing and returns its unmet requirements. The requirements are made from the unedited crossing.
     fn refused(stage: FixtureStage, edit: impl Fn(&mut Value) + 'static) -> Vec<String> {
         let good = HistoryCase::new().report(options());
         unmet_of(&HistoryCase::new().edit(stage, edit).report(options()), &demands(&good))
@@ -543,7 +541,7 @@ mod tests {
         let report = case.report_with(&RosterTrust::Roster(newer), options());
         assert!(report.verified, "{:#?}", report.checks);
         assert_eq!(unmet_of(&report, &demands(&good)), ["keys-still-rostered", "seal-in-force"]);
-        // The newer roster version still has all keys, but may name a stricter policy.
+        // The newer roster version contains the same keys, but may name a stricter policy.
         let report = case.report_with(&RosterTrust::Roster(case.next_roster(|_| {})), options());
         assert_eq!(unmet_of(&report, &demands(&good)), ["seal-in-force"]);
         let waived = GateRequirements { unchecked: BTreeSet::from([CheckName::SealInForce]), ..demands(&good) };

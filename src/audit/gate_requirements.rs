@@ -1,4 +1,4 @@
-//! Requirements of the gate: the user names each weaker requirement.
+//! Requirements of the gate. The user must name each requirement that is weaker than the default.
 
 use std::collections::{BTreeMap, BTreeSet};
 

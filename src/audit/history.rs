@@ -1,4 +1,4 @@
-//! Audits a whole log from its first entry, and makes every decision of the boundary again.
+//! Audits a whole log from its first entry, and repeats every decision of the boundary.
 //!
 //! The audit does no I/O. The caller passes the entries one after the other and supplies the blobs by their digests.
 //! The audit remembers only the data that can still affect a decision: the state in force, denials, nonces until they
@@ -41,7 +41,7 @@ use crate::trust::chain::{Chain, Pinned};
 use crate::trust::chain_error::ChainError;
 use crate::trust::trusted_roster::TrustedRoster;
 
-/// Requirements of an auditor, besides the trusted roster.
+/// Requirements of an auditor. The trusted roster is not one of these requirements.
 #[derive(Debug, Clone, Default)]
 pub struct Expected {
     /// Id of the boundary.
@@ -50,9 +50,10 @@ pub struct Expected {
     pub heads: Vec<SeenHead>,
     /// Number of distinct witnesses of the roster that must have cosigned the checkpoint.
     pub witnesses: u64,
-    /// Current time. If this time is given, the audit warns about runs that should have ended by then.
+    /// Current time. If the field is set, the audit warns about runs that have no receipt and must have ended before
+    /// this time.
     pub now: Option<Timestamp>,
-    /// True if a difference counts as a failure even under a seal of another program version.
+    /// True if every difference counts as a failure, even under a seal of another program version.
     pub no_differences: bool,
 }
 
@@ -81,21 +82,21 @@ pub struct Auditor {
     failures: u64,
     differences: u64,
     said: Vec<AuditEvent>,
-    /// True if the log does not begin with a valid seal and the audit has already reported this defect.
+    /// True if the log does not begin with a valid seal and the audit has already reported this.
     lost: bool,
-    /// Number of the last seal for which the audit reported the runs as undecided.
+    /// Number of the last seal for which the audit reported that the runs under the seal are undecided.
     undecided: Option<u64>,
-    /// Program versions that explain why a difference is not a failure. The seals name these versions.
+    /// Program versions that the seals name and that explain why a difference is not a failure.
     engines: BTreeSet<String>,
     /// Previous log of the boundary, if this log continues another log.
     follows: Option<FollowedLog>,
     /// Message about a newer trusted roster, if the log is not connected with this roster.
     left: Option<LeftTo>,
-    /// One element for each checkpoint from another source: index and time of the first entry after the checkpoint that
-    /// states a time. Times in a log never decrease, so no later entry has an earlier time.
+    /// For each checkpoint from another source: index and time of the first entry that follows the checkpoint and
+    /// states a time. Times in a log never decrease, so all following entries have this time or a later time.
     after: Vec<Option<(u64, Timestamp)>>,
-    /// Warnings about back-dated entries. A checkpoint from another source does not cover such an entry, but the entry
-    /// states an earlier time than the time of the checkpoint.
+    /// Warnings about back-dated entries. An entry is back-dated if a checkpoint from another source does not cover the
+    /// entry, although the entry states an earlier time than the checkpoint.
     back_dated: Vec<String>,
     /// Checkpoints from other sources whose signatures could not be verified.
     unsigned: Vec<SeenHead>,
@@ -119,8 +120,8 @@ pub fn rosters_in(entry: &LogEntry, beside: &dyn EvidenceFiles) -> Result<Option
 }
 
 impl Auditor {
-    /// Creates an auditor that reads a log from its first entry. The roster `versions`, starting with version 1, must
-    /// be connected with the trusted roster.
+    /// Creates an auditor that reads a log from its first entry. `versions` contains the versions of the log's roster,
+    /// starting with version 1.
     ///
     /// # Errors
     /// Returns an error if the versions are not connected with the trusted roster.
@@ -153,9 +154,9 @@ impl Auditor {
         })
     }
 
-    /// Changes the results that only the newest roster can establish, as [`crate::audit::bundle_check::leave_to`] does.
-    /// A newer trusted roster, found in `from`, is not connected with the log. In this case no witness counts, because
-    /// the newest roster names the witnesses.
+    /// Sets each result that only the newest roster can establish to *not checked*, as
+    /// [`crate::audit::bundle_check::leave_to`] does. `newer` is a trusted roster that was found in `from` and is not
+    /// connected with the log. No witness counts after this call, because the newest roster names the witnesses.
     pub fn leave_to(&mut self, newer: &TrustedRoster, from: &str) {
         self.left = Some(LeftTo(format!(
             "version {} of the roster ({}, from {from}) is trusted too, but this log is not connected with this \
@@ -166,7 +167,7 @@ impl Auditor {
         )));
     }
 
-    /// Returns the number of entries that this audit and earlier audits read.
+    /// Returns the number of entries that this audit and earlier audits of this state have read.
     #[must_use]
     pub const fn size(&self) -> u64 {
         self.tree.size()
@@ -200,7 +201,7 @@ impl Auditor {
         Some(LongerCopy { boundary, roster: Arc::new(first.clone()), rosters: self.rosters.clone() })
     }
 
-    /// Returns the checkpoints from other sources whose signatures the boundary's keys could not verify.
+    /// Returns the checkpoints from other sources that no key of the boundary verifies.
     pub fn unsigned(&self) -> impl Iterator<Item = &SeenHead> {
         self.unsigned.iter()
     }
@@ -384,7 +385,7 @@ impl Auditor {
         Ok(())
     }
 
-    /// Records the program version of a seal, if that version explains a difference.
+    /// Records the program version of a seal, if one of the findings is explained by that version.
     fn excuse(&mut self, findings: &[Finding], under: &SealInForce) {
         if findings.iter().any(|finding| finding.differs) {
             self.engines.insert(under.engine.to_string());
@@ -392,8 +393,8 @@ impl Auditor {
     }
 
     /// Reports that the runs under an unreadable seal are undecided. The report counts as a failure, although another
-    /// program version may be able to read the seal. Without this rule, the holder of the boundary's key could seal
-    /// unreadable data under another version's name and run anything.
+    /// program version may be able to read the seal. Otherwise the holder of the boundary's key could seal unreadable
+    /// data, name another program version in the seal, and run anything.
     fn undecided(&mut self, index: u64, in_force: &SealInForce) {
         if in_force.state.is_none() && self.undecided != Some(in_force.number) {
             self.undecided = Some(in_force.number);
@@ -449,7 +450,7 @@ impl Auditor {
         }
     }
 
-    /// Verifies a document that only the boundary signs, with the boundary's keys in the roster in force.
+    /// Verifies a document that only the boundary signs. The keys come from the roster in force.
     fn of_boundary<P: Predicate>(
         &mut self,
         index: u64,
@@ -516,8 +517,8 @@ impl Auditor {
 
 const NO_SEAL: &str = "the log has no seal";
 
-/// Tolerance in seconds for comparing the date of an entry with the clock of a witness or of this machine. A tolerance
-/// is needed, because clocks differ, and because a witness cosigns a short time after the entry.
+/// Tolerance in seconds for comparing the time of an entry with the clock of a witness or of this machine. The clocks
+/// can differ, and a witness cosigns a short time after the entry.
 const LATE_S: i64 = 600;
 
 /// Returns the kind of finding for a document that this version refuses.

@@ -13,8 +13,8 @@ use crate::record::envelope::{Base64, Signed};
 use crate::record::seal::Seal;
 use crate::trust::trusted_roster::TrustedRoster;
 
-/// Verifies the checkpoint of another copy. The seals of that copy give the keys of the boundary. Entries that are not
-/// seals are not checked.
+/// Verifies the checkpoint of another copy of the log. The seals of the other copy name the keys of the boundary. Only
+/// seals are checked.
 #[derive(Debug)]
 pub struct LongerCopy {
     pub(super) boundary: BoundaryRef,
@@ -43,7 +43,7 @@ impl LongerCopy {
         Ok(())
     }
 
-    /// Verifies the checkpoint of the copy. The function uses the keys that the boundary has at the end of the copy.
+    /// Verifies the checkpoint of the other copy with the keys that the boundary has at the end of this copy.
     ///
     /// # Errors
     /// Returns the reason why the checkpoint is not valid.

@@ -8,7 +8,6 @@ use crate::record::envelope::Verified;
 use crate::record::receipt::Receipt;
 use crate::trust::trusted_roster::TrustedRoster;
 
-/// Collects facts from verified documents only.
 pub(crate) fn collect(
     receipt: &Verified<Receipt>,
     roster: &TrustedRoster,
@@ -77,7 +76,7 @@ fn approved(signed: &Authorization) -> ApprovedFacts {
     }
 }
 
-/// Lists the facts that only the boundary states, because verification can't check them.
+/// Lists the facts that rest only on the boundary's statement, because verification can't check them.
 pub(crate) fn boundary_says(witnesses: &[WitnessFacts]) -> Vec<String> {
     let times = match witnesses.iter().min_by_key(|witness| witness.at) {
         None => "the times: no witness outside the boundary confirms these times".to_owned(),

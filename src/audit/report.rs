@@ -15,7 +15,7 @@ use crate::record::validity::Timestamp;
 
 macro_rules! check_names {
     ($($(#[$doc:meta])* $name:ident = $word:literal;)*) => {
-        /// What is checked, in the order of the report. The words are stable.
+        /// Check of a bundle, in the order of the report. The names of the checks are stable.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
         pub enum CheckName {
             $($(#[$doc])* #[serde(rename = $word)] $name,)*
@@ -35,9 +35,9 @@ macro_rules! check_names {
 }
 
 check_names! {
-    /// The file is a bundle: strict JSON, known fields.
+    /// The file is a bundle: strict JSON with known fields only.
     Bundle = "bundle";
-    /// Its rosters are connected with the trusted one.
+    /// The rosters of the bundle are connected with the trusted roster.
     RosterChain = "roster-chain";
     /// The receipt is a complete document.
     ReceiptDocument = "receipt-document";
@@ -47,7 +47,7 @@ check_names! {
     ConsumptionDocument = "consumption-document";
     /// The seal is a complete document.
     SealDocument = "seal-document";
-    /// The seal names the roster, and all keys that it gives the boundary.
+    /// The seal names the roster and the keys that the roster gives the boundary.
     RosterInSeal = "roster-in-seal";
     /// The boundary signed the receipt.
     ReceiptSignature = "receipt-signature";
@@ -55,7 +55,7 @@ check_names! {
     ConsumptionSignature = "consumption-signature";
     /// The boundary signed the seal.
     SealSignature = "seal-signature";
-    /// One signed checkpoint of this boundary's log.
+    /// The bundle contains one signed checkpoint of this boundary's log.
     Checkpoint = "checkpoint";
     /// The receipt is in the log.
     ReceiptIncluded = "receipt-included";
@@ -63,41 +63,41 @@ check_names! {
     ConsumptionIncluded = "consumption-included";
     /// The seal is in the log.
     SealIncluded = "seal-included";
-    /// Seal, consumption and receipt stand in this order.
+    /// The seal, the consumption and the receipt are in the log in this order.
     LogOrder = "log-order";
-    /// Signed for this boundary and epoch.
+    /// The documents were signed for this boundary and epoch.
     Boundary = "boundary";
-    /// Policy and built-ins are the sealed ones, and all name this seal.
+    /// Policy and built-in lists are the sealed ones, and all documents name this seal.
     Seal = "seal";
     /// The consumption spends this authorization and its nonce.
     Consumption = "consumption";
-    /// The signatures of the authorization verify and each counts.
+    /// All signatures of the authorization are valid, and each signature counts.
     AuthorizationSignatures = "authorization-signatures";
-    /// Nobody signed who may not.
+    /// No excluded person signed.
     Excluded = "excluded";
     /// Enough people of the right groups signed.
     Quorum = "quorum";
     /// The nonce was spent within the signed window.
     Window = "window";
-    /// The step is the one that was signed.
+    /// The step that ran is the step that was signed.
     Step = "step";
     /// The step is in the sealed registry.
     StepInRegistry = "step-in-registry";
     /// The parameters fit the step's schema.
     Parameters = "parameters";
-    /// What policy asks was signed.
+    /// The approvers signed all permissions that policy requires.
     Permissions = "permissions";
-    /// Every layer that was signed as required was held.
+    /// Every layer that the approvers required was active.
     Sandbox = "sandbox";
-    /// Status, code and times tell one story.
+    /// Status, exit code and times of the receipt do not contradict each other.
     Outcome = "outcome";
-    /// The receipt's subjects are what it says ran and came out.
+    /// The receipt's subjects agree with the fields of the receipt.
     ReceiptSubjects = "receipt-subjects";
-    /// The keys are still in the newest roster that is known.
+    /// The newest known roster still contains all keys that signed.
     KeysStillRostered = "keys-still-rostered";
-    /// The seal was in force: only the whole log can tell.
+    /// The seal was in force at the time of the run. Only the whole log can show this.
     SealInForce = "seal-in-force";
-    /// Witnesses saw the checkpoint.
+    /// Enough witnesses cosigned the checkpoint.
     Witnesses = "witnesses";
 }
 
@@ -107,16 +107,16 @@ impl fmt::Display for CheckName {
     }
 }
 
-/// How one check ended.
+/// Result of one check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[schemars(rename = "Finding")]
 pub enum CheckFinding {
-    /// It holds.
+    /// The check holds.
     Established,
-    /// It does not hold: nothing may be built on this document.
+    /// The check does not hold, so no conclusion from this document is safe.
     Failed,
-    /// It could not be looked at; the detail says why.
+    /// The check could not be made. The detail states the reason.
     NotChecked,
 }
 
@@ -135,28 +135,28 @@ impl CheckFinding {
 /// One check with its result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Check {
-    /// What was checked.
+    /// Name of the check.
     pub name: CheckName,
     /// How it ended.
     pub finding: CheckFinding,
-    /// What was found, or why not. It may hold text of the document: escape it before showing it.
+    /// Result or reason, as text. The detail may contain text of the document, so escape the detail before you show it.
     pub detail: String,
-    /// Whose word it is, once established.
+    /// Evidence on which the check depends, if the check is established.
     pub rests_on: TrustBasis,
 }
 
-/// Whose word an established check rests on, besides arithmetic: the weakest of those that it needs.
+/// Weakest evidence on which an established check depends, in addition to computation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[schemars(rename = "Basis")]
 pub enum TrustBasis {
-    /// Nobody's: the form of the file.
+    /// Only the form of the file.
     Form,
-    /// The roster that is trusted.
+    /// The trusted roster.
     Roster,
-    /// The approvers' signatures, by the keys of that roster.
+    /// The approvers' signatures, verified with the keys of the trusted roster.
     Approvers,
-    /// The boundary's signature, by the keys of that roster.
+    /// The boundary's signature, verified with a key of the trusted roster.
     Boundary,
     /// The cosignatures of the log's witnesses.
     Witnesses,
@@ -180,8 +180,8 @@ impl TrustBasis {
 }
 
 impl CheckName {
-    /// Returns the evidence on which an established check depends. The approvers' signatures establish what the
-    /// approvers signed. Times, exclusions, active layers and the outcome depend on the boundary's signature.
+    /// Returns the evidence on which an established check depends. Times, exclusions, active layers and the outcome
+    /// depend on the boundary's signature.
     #[must_use]
     pub const fn rests_on(self) -> TrustBasis {
         match self {
@@ -220,21 +220,21 @@ impl CheckName {
     }
 }
 
-/// Everything that a verifier found out about one bundle.
+/// Result of verifying one bundle.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct BundleReport {
-    /// No check failed, and every check that a bundle can settle was established.
+    /// True if no check failed and every check that a bundle can decide was established.
     pub verified: bool,
-    /// Every check, always all of them, in a stable order.
+    /// All checks, in a stable order.
     pub checks: Vec<Check>,
-    /// What it was verified with.
+    /// Rosters that the verifier trusted.
     pub trust: TrustFacts,
-    /// What the verified receipt states; absent when its signature was not established.
+    /// Facts from the verified receipt. Absent if the receipt's signature was not established.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub facts: Option<Box<Facts>>,
-    /// What rests on the boundary's word alone, in words.
+    /// Descriptions of facts that rest only on the boundary's statement.
     pub boundary_says: Vec<String>,
-    /// What a reader should know besides, in words: an unguarded roster, for one.
+    /// Warnings for the reader, for example about an unguarded roster.
     pub warnings: Vec<String>,
 }
 
@@ -251,16 +251,16 @@ impl BundleReport {
     }
 }
 
-/// What a bundle was verified with.
+/// Rosters with which a bundle was verified.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct TrustFacts {
-    /// The digest of the roster's payload that was trusted beforehand.
+    /// Digest of the roster payload that the verifier trusted beforehand.
     pub roster: RosterDigest,
-    /// The newest version that is known: the trusted one, or a later one that the bundle connects with it. Absent when
-    /// the bundle's rosters are not connected with it.
+    /// Newest known roster version: the trusted version, or a later version that the bundle connects with the trusted
+    /// version. Absent if the bundle's rosters are not connected with the trusted roster.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub newest: Option<VersionFacts>,
-    /// Whether every version after the trusted one needed signatures of the one before.
+    /// True if every roster version after the trusted version needed signatures of people in the version before.
     pub guarded: bool,
 }
 
@@ -269,22 +269,22 @@ pub struct TrustFacts {
 pub struct VersionFacts {
     /// From 1, counting.
     pub version: u64,
-    /// The digest of its payload.
+    /// Digest of the roster's payload.
     pub digest: RosterDigest,
 }
 
-/// What a receipt states whose signature was verified, with the authorization as far as it was readable.
+/// Facts from a receipt with a verified signature, and from the authorization as far as it was readable.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Facts {
-    /// The boundary that signed it.
+    /// Boundary that signed the receipt.
     pub boundary: BoundaryFacts,
-    /// The roster that decided.
+    /// Roster under which the boundary decided.
     pub roster: RosterFacts,
     /// The approvers that the boundary counted.
     pub approvers: Vec<ApproverFacts>,
-    /// Groups that were counted for.
+    /// Groups that the counted approvers represent.
     pub groups: Vec<GroupName>,
-    /// Who could not count, by the boundary's word.
+    /// People whose signatures could not count, according to the boundary.
     pub excluded: Vec<Name>,
     /// Who handed the envelope in.
     pub handed_in_by: Name,
@@ -294,16 +294,16 @@ pub struct Facts {
     pub seal: SealDigest,
     /// Where the log says that the nonce was spent.
     pub consumption_index: u64,
-    /// The hash of that leaf.
+    /// Leaf hash of the consumption's log entry.
     pub consumption_leaf: LeafHash,
-    /// When it was spent; absent when the consumption was not verified.
+    /// Time at which the nonce was spent. Absent if the consumption was not verified.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub consumed_at: Option<Timestamp>,
     /// When the run started.
     pub started_at: Timestamp,
     /// When it ended.
     pub finished_at: Timestamp,
-    /// How long it took.
+    /// Duration of the run.
     pub duration_ms: u64,
     /// How it ended.
     pub outcome: Outcome,
@@ -313,11 +313,11 @@ pub struct Facts {
     pub files: Files,
     /// What it used up.
     pub usage: Usage,
-    /// What of the sandbox was held.
+    /// Parts of the sandbox that were active.
     pub sandbox: Enforcement,
-    /// Who cosigned the checkpoint, as far as that was established.
+    /// Witnesses that cosigned the checkpoint, as far as this was established.
     pub witnesses: Vec<WitnessFacts>,
-    /// What was approved; absent when the signatures on it were not verified.
+    /// Facts that the approvers signed. Absent if their signatures were not verified.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub approved: Option<ApprovedFacts>,
 }
@@ -327,35 +327,35 @@ pub struct Facts {
 pub struct BoundaryFacts {
     /// Its name, which others may share.
     pub name: BoundaryName,
-    /// Its id, which nobody shares.
+    /// Unique id of the boundary.
     pub id: SealDigest,
-    /// The key that signed.
+    /// Key that signed the receipt.
     pub keyid: KeyId,
     /// The program's version.
     pub version: String,
 }
 
-/// The roster that decided.
+/// Roster under which the boundary decided.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct RosterFacts {
     /// Its name.
     pub name: String,
-    /// Its version.
+    /// Version of the roster.
     pub version: u64,
-    /// The digest of its payload.
+    /// Digest of the roster's payload.
     pub digest: RosterDigest,
-    /// Whether a next version needs signatures.
+    /// True if the next version of the roster needs signatures.
     pub guarded: bool,
 }
 
-/// An approver that counted.
+/// Approver whose signature counted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct ApproverFacts {
-    /// Who.
+    /// Name of the approver.
     pub name: Name,
     /// The approver's groups in the roster.
     pub groups: Vec<GroupName>,
-    /// The key that signed; absent when the signatures were not verified.
+    /// Key that signed. Absent if the signatures were not verified.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keyid: Option<KeyId>,
 }
@@ -365,11 +365,11 @@ pub struct ApproverFacts {
 pub struct WitnessFacts {
     /// Its name in the roster.
     pub name: String,
-    /// When it had seen the checkpoint, by its own clock.
+    /// Time of the cosignature, by the clock of the witness.
     pub at: Timestamp,
 }
 
-/// What approvers signed.
+/// Content of the authorization that the approvers signed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct ApprovedFacts {
     /// The receipt's id.
@@ -387,14 +387,14 @@ pub struct ApprovedFacts {
     pub proposer: Name,
     /// Why, in the proposer's words.
     pub reason: String,
-    /// What the run spent.
+    /// Nonce of the authorization.
     pub nonce: Nonce,
     /// When the statement was made.
     pub issued_at: Timestamp,
-    /// From when on it might run.
+    /// Start of the window.
     pub not_before: Timestamp,
-    /// Until when it might run.
+    /// End of the window.
     pub expires_at: Timestamp,
-    /// The longest that it might last, in milliseconds.
+    /// Maximum duration of the run, in milliseconds.
     pub wall_ms: u64,
 }

@@ -1,6 +1,7 @@
-//! Follows the nonces, runs and receipts of a log. Checks each consumption and makes each decision again.
+//! Follows the nonces, runs and receipts of a log, checks each consumption and repeats each decision.
 //!
-//! The audit remembers a nonce until its authorization has expired by the log's own time, and a run until its receipt.
+//! The audit remembers a nonce until the times in the log show that its authorization has expired, and a run until its
+//! receipt.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -39,12 +40,12 @@ pub(crate) struct Runs {
     proposals: HashSet<ProposalId>,
     /// Expired proposals, each with the last open run whose receipt may still name the proposal.
     late: BTreeMap<Place, Vec<ProposalId>>,
-    /// Records of authorizations and proposals, sorted by the time at which the audit may drop each record.
+    /// Authorizations and proposals, sorted by the time after which the audit no longer needs the record.
     ends: BTreeMap<Timestamp, Vec<Live>>,
     open: BTreeMap<Place, Open>,
     /// Index of the log entry with the last receipt, for each exclusive name.
     exclusive: HashMap<String, u64>,
-    /// Questions that could not be decided, with the number of decisions for each question.
+    /// Questions that could not be decided.
     unchecked: BTreeMap<FindingKind, UncheckedQuestion>,
 }
 
@@ -64,13 +65,12 @@ struct Open {
     at: Timestamp,
     spent: Spent,
     in_force: Arc<SealInForce>,
-    /// Findings about the consumption.
     found: Vec<FindingKind>,
 }
 
 impl Open {
-    /// Returns the latest time at which the run can end. The calculation uses the longest time limit of all steps.
-    /// Returns `None` if the state of the run's seal could not be read.
+    /// Returns the latest time at which the run can end. The longest time limit of all steps gives this time. Returns
+    /// `None` if the state of the run's seal could not be read.
     fn until(&self) -> Option<Timestamp> {
         let longest = self.in_force.state.as_ref()?.steps.longest_ms;
         Some(self.at.plus(i64::try_from(longest / 1000).unwrap_or(i64::MAX)))
@@ -82,7 +82,6 @@ impl Open {
 const PATIENCE_S: i64 = 24 * 3600;
 
 impl Runs {
-    /// Checks a consumption and returns the findings.
     pub(crate) fn consume(
         &mut self,
         index: u64,
@@ -177,8 +176,8 @@ impl Runs {
         }
     }
 
-    /// Checks a receipt that the boundary signed, closes its run and makes the decision again. The result also
-    /// contains the seal of the run.
+    /// Checks a receipt that the boundary signed, closes its run and repeats the decision. The result also contains the
+    /// seal of the run.
     pub(crate) fn close(
         &mut self,
         index: u64,
@@ -323,8 +322,8 @@ impl Runs {
         (Some(line), again.findings, Some(open.in_force))
     }
 
-    /// Checks that runs with the same exclusive name do not overlap. The nonce of the next run must be spent after
-    /// the receipt of the previous run.
+    /// Checks that runs with the same exclusive name do not overlap: the nonce of each run must be spent after the
+    /// receipt of the run before.
     fn exclude(&mut self, again: &mut Again, state: &SealedState, signed: &Authorization, place: Place) {
         let Some((step, _)) = state.step(&signed.step.reference) else { return };
         let Some(name) = &step.hashed.definition().exclusive else { return };
@@ -343,7 +342,6 @@ impl Runs {
         }
     }
 
-    /// Returns the questions that could not be decided.
     pub(crate) fn unchecked(&self) -> Vec<UncheckedQuestion> {
         self.unchecked.values().cloned().collect()
     }
@@ -440,7 +438,7 @@ impl Runs {
     }
 }
 
-/// Decision that the audit is making again.
+/// Decision that the audit repeats.
 struct Again {
     index: u64,
     ours: bool,
@@ -459,13 +457,13 @@ impl Again {
         self.findings.push(finding);
     }
 
-    /// Records a question that the sealed state does not answer. The question does not count as a failure.
+    /// Records a question that can't be answered from the sealed state. Such a question is not a failure.
     fn leave_open(&mut self, what: FindingKind, why: &str) {
         self.open.push((what, why.to_owned()));
     }
 
     /// Adds a finding that depends on how a program version parses scripts and policies. If another program version
-    /// decided, the finding is a difference, not a failure.
+    /// made the decision, the finding is a difference, not a failure.
     fn read_otherwise(&mut self, what: FindingKind, why: impl Into<String>) {
         let ours = self.ours;
         self.find(what, why);
@@ -491,8 +489,8 @@ impl Again {
         }
     }
 
-    /// Makes the decision again from the state before the consumption, with the functions that the crossing calls.
-    /// Returns the digest of the parameters if the parameters fit the schema.
+    /// Repeats the decision from the state before the consumption, with the functions that the crossing calls. Returns
+    /// the digest of the parameters if the parameters fit the schema.
     fn decide(
         &mut self,
         open: &Open,
@@ -518,7 +516,7 @@ impl Again {
             self.find(FindingKind::Step, error.to_string());
         }
         let (step, schema) = found?;
-        // No program version may accept parameters outside the schema, because the schema is sealed and complete.
+        // The schema is sealed and complete, so no program version may accept parameters outside the schema.
         let params = match check_parameters(signed, schema) {
             Ok(fit) => Some(fit.params().digest()),
             Err(error) => {
@@ -540,7 +538,7 @@ impl Again {
                 format!("the sealed state requires layers that are not in the signed profile: {}", words.join(", ")),
             );
         } else if let Some(why) = &state.steps.unprofiled {
-            // The sealed configuration does not give limits, further layers and denied paths, so these fields are
+            // The sealed configuration does not contain limits, additional layers and denied paths, so these fields are
             // copied from the authorization. All other fields of the profile are the same for every run.
             let mut known = (*step.profile).clone();
             known.limits.clone_from(&signed.sandbox.limits);
@@ -614,8 +612,8 @@ impl Again {
         if let Err(stop) = check_counted(receipt) {
             self.find(FindingKind::ReceiptSubjects, words(stop));
         }
-        // A run that was not started has no layers, and the layers of an unknown run can't be checked. Only a failed
-        // check of a layer counts here.
+        // A run that was not started has no layers, and the layers of a run with an unknown outcome can't be checked.
+        // Only a failed check of a layer counts here.
         if let Err(CheckStop::Failed(why)) = check_sandbox(signed, receipt) {
             self.find(FindingKind::Sandbox, why);
         }

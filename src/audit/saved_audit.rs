@@ -1,8 +1,8 @@
-//! State of an audit for the next audit: the verified checkpoint and the data to resume from.
+//! Stored state from which the next audit resumes, with the verified checkpoint.
 //!
 //! The auditor owns the state file and trusts the file as much as the roster. The file is written only after an audit
-//! without failures. The next audit computes the root from the stored tree, so the root shows whether the log still
-//! begins with the same entries.
+//! without failures. The next audit computes the root from the stored tree and the new entries. If this root differs
+//! from the signed root, the log no longer begins with the same entries.
 
 use std::collections::BTreeMap;
 
@@ -22,12 +22,12 @@ use crate::record::validity::Timestamp;
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Kept")]
 pub struct SavedAudit {
-    /// Of this format.
+    /// Version of this format.
     pub version: u64,
     /// Program that wrote the state. Another program version reads the log from its start, because that version may
     /// check more.
     pub program: String,
-    /// Whose log.
+    /// Id of the boundary that owns the log.
     pub boundary: SealDigest,
     /// Time of the audit, by the auditor's clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -46,32 +46,32 @@ pub struct SavedAudit {
     pub past_epochs: Vec<Epoch>,
     /// Names of removed tokens that may not be used again.
     pub gone_tokens: Vec<Name>,
-    /// What was denied.
+    /// Denied authorizations.
     pub denials: Vec<AuthorizationDigest>,
-    /// How much there was.
+    /// Numbers of the audited entries and of the results.
     pub counts: AuditCounts,
-    /// Other program versions, as seals name them, that explain why a difference is not a failure.
+    /// Program versions that the seals name and that explain why a difference is not a failure.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub engines: Vec<String>,
     /// Previous log of the boundary, if this log continues another log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub follows: Option<FollowedLog>,
-    /// Nonces and runs.
+    /// State of nonces and runs.
     pub runs: SavedRuns,
 }
 
-/// A seal's entry.
+/// Log entry of a seal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "KeptSeal")]
 pub struct SavedSeal {
-    /// Where it stands.
+    /// Index of the entry.
     pub index: u64,
-    /// Its bytes.
+    /// Bytes of the entry.
     pub entry: String,
 }
 
-/// Data about runs that later entries can still concern.
+/// Data about runs that later entries may refer to.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "KeptRuns")]
@@ -101,9 +101,9 @@ pub struct SavedNonce {
     pub nonce: Nonce,
     /// Digest of the authorization for which the nonce was spent.
     pub authorization: AuthorizationDigest,
-    /// When it is expired.
+    /// Time at which the authorization of the nonce expires.
     pub until: Timestamp,
-    /// Log entry and item of the consumption.
+    /// Log entry of the consumption, and the position of the nonce in it.
     pub place: (u64, u64),
 }
 
@@ -112,13 +112,13 @@ pub struct SavedNonce {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "KeptRun")]
 pub struct SavedOpenRun {
-    /// Log entry and item of the consumption.
+    /// Log entry of the consumption, and the position of the nonce in it.
     pub place: (u64, u64),
     /// Leaf hash of the consumption's log entry.
     pub leaf: LeafHash,
     /// Time at which the nonce was spent.
     pub at: Timestamp,
-    /// What was spent.
+    /// Item of the consumption that spent the nonce.
     pub spent: Spent,
     /// Log entry of the seal that was in force for this run.
     pub seal: u64,
@@ -130,8 +130,7 @@ impl SavedAudit {
     /// Name and version of this program.
     pub const PROGRAM: &'static str = concat!("countersign ", env!("CARGO_PKG_VERSION"));
 
-    /// Returns true if this program version wrote the state. From another version's state, only the checkpoint is
-    /// usable.
+    /// Returns true if this program version wrote the state. Only the checkpoint of another version's state is usable.
     #[must_use]
     pub fn is_ours(&self) -> bool {
         self.version == Self::VERSION && self.program == Self::PROGRAM

@@ -1,4 +1,4 @@
-//! Reads the state that a seal puts in force, and checks a seal against the seal before.
+//! Reads the state that a seal puts in force, and compares a seal with the previous seal.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
@@ -32,7 +32,6 @@ use crate::trust::chain::{Chain, Pinned};
 use crate::trust::chain_error::ChainError;
 use crate::trust::trusted_roster::TrustedRoster;
 
-/// Seal, with the state that is in force from this seal on.
 #[derive(Debug)]
 pub(crate) struct SealInForce {
     pub(crate) index: u64,
@@ -40,33 +39,30 @@ pub(crate) struct SealInForce {
     pub(crate) number: u64,
     pub(crate) boundary: BoundaryRef,
     pub(crate) roster: Arc<TrustedRoster>,
-    /// Program version that decided under the seal, as the boundary states it.
+    /// Program version that decided under the seal, according to the boundary.
     pub(crate) engine: Arc<str>,
     /// True if this program version made the seal, or if the auditor accepts no differences of other versions. In
     /// this case, every difference is a failure.
     pub(crate) ours: bool,
-    /// State of the seal, or `None` if the state could not be read. Without the state, the audit can't decide any run
-    /// under the seal.
+    /// State of the seal, or `None` if the state could not be read.
     pub(crate) state: Option<Arc<SealedState>>,
-    /// Bytes of the seal's log entry, for the stored state of the audit.
+    /// Bytes of the seal's log entry. A later audit resumes from these bytes.
     pub(crate) entry: Arc<[u8]>,
 }
 
-/// Sealed state that the audit uses to decide runs again.
+/// Sealed state from which the audit repeats decisions.
 #[derive(Debug)]
 pub(crate) struct SealedState {
     pub(crate) policy: PolicyDigest,
     pub(crate) steps: Arc<Steps>,
     pub(crate) tokens: Arc<[SealedToken]>,
-    /// Patterns of steps that each token may propose, parsed at the first use. The value is `None` if a pattern is
-    /// invalid.
+    /// Patterns of the steps that each token may propose. A pattern is parsed when it is first needed. The value is
+    /// `None` if a pattern is invalid.
     patterns: Box<[OnceLock<Option<Patterns>>]>,
 }
 
-/// Patterns of one token.
 type Patterns = Box<[Pattern]>;
 
-/// Registered steps with their rules.
 #[derive(Debug)]
 pub(crate) struct Steps {
     /// Digests of all documents that define the steps.
@@ -102,9 +98,9 @@ impl SealedState {
 #[derive(Debug, Default)]
 pub(crate) struct Seals {
     pub(crate) current: Option<Arc<SealInForce>>,
-    /// Last state that could be read.
+    /// Last sealed state that could be read.
     pub(crate) last: Option<Arc<SealedState>>,
-    /// True if seals of other program versions are checked like seals of this version.
+    /// True if every difference counts as a failure, even under a seal of another program version.
     pub(crate) no_differences: bool,
     /// Epochs that were replaced.
     pub(crate) past_epochs: BTreeSet<Epoch>,
@@ -112,10 +108,8 @@ pub(crate) struct Seals {
     pub(crate) gone_tokens: BTreeSet<Name>,
 }
 
-/// Defects of a seal, in order.
 type Flaws = Vec<SealFlaw>;
 
-/// Defect of a seal.
 #[derive(Debug)]
 pub(crate) struct SealFlaw {
     pub(crate) what: FindingKind,
@@ -133,8 +127,7 @@ enum Unread {
 }
 
 impl Seals {
-    /// Checks a seal, which is entry `index` of the log. Returns all defects, and also the seal if the boundary signed
-    /// the seal.
+    /// Checks the seal in log entry `index`. Returns all defects. Also returns the seal if the boundary signed it.
     pub(crate) fn follow(
         &mut self,
         index: u64,
@@ -333,7 +326,7 @@ impl Seals {
 pub(crate) struct Rosters {
     pinned: Pinned,
     chain: Chain,
-    /// Cache of the last roster that a seal named.
+    /// Roster of the last seal, as a cache.
     last: Option<(Named, Arc<TrustedRoster>)>,
 }
 
@@ -355,7 +348,6 @@ impl Rosters {
         &self.chain
     }
 
-    /// Returns the roster that a seal names, connected with the trusted roster.
     fn named_by(
         &mut self,
         seal: &Seal,
@@ -365,7 +357,7 @@ impl Rosters {
         if let Some((_, last)) = self.last.as_ref().filter(|(last, _)| *last == named) {
             return Ok(Ok(last.clone()));
         }
-        // The blob of a known roster must still be present, because other auditors have no other source.
+        // The blob of a known roster must still be present, because other auditors get the roster only from this blob.
         let payload = BlobDigest::from_bytes(*seal.roster.as_bytes());
         if beside.blob(&payload)?.is_none_or(|bytes| BlobDigest::of(&bytes) != payload) {
             return Ok(Err(not_beside(&payload)));
@@ -413,8 +405,8 @@ impl Rosters {
         Ok(Ok(found))
     }
 
-    /// Returns the pinned roster or chain. If the roster versions end at version `known`, before the pinned version,
-    /// the function returns the chain of all known versions instead.
+    /// Returns the trusted roster or chain. If the log ends at roster version `known`, and the trusted version is
+    /// newer, the function returns the chain of all known versions instead.
     fn trusted_for(&self, known: Option<u64>) -> Pinned {
         let trusted = self.chain.by_digest(&self.pinned.digest()).map(TrustedRoster::version);
         match (known, trusted) {
@@ -428,8 +420,7 @@ fn not_beside(digest: &BlobDigest) -> String {
     format!("the roster that the seal names ({digest}) is not stored with the log")
 }
 
-/// Returns all roster versions in a seal, from version 1 to the version that the seal names. The function does not
-/// verify the versions.
+/// Returns all roster versions from version 1 to the version that the seal names, without verification.
 pub(crate) fn versions_of(
     seal: &Seal,
     beside: &dyn EvidenceFiles,
@@ -443,15 +434,13 @@ pub(crate) fn versions_of(
         None if bytes.len() > MAX_ROSTER_BYTES => {
             Err(format!("the sealed roster has {} bytes, at most {MAX_ROSTER_BYTES} are allowed", bytes.len()))
         }
-        // Version 1 has no signatures.
         None => Ok(vec![Envelope::new(&bytes, Vec::new())]),
     })
 }
 
-/// Verified seal with the roster that the seal names.
 type UnderRoster = (Verified<Seal>, Arc<TrustedRoster>);
 
-/// Verifies that the boundary signed the seal with a key of the roster that the seal names.
+/// Verifies the signature of the seal with the boundary's keys in the roster that the seal names.
 pub(crate) fn verify(
     payload: &[u8],
     signed: Signed<Seal>,
@@ -463,8 +452,8 @@ pub(crate) fn verify(
             format!("found {} signatures, expected only the signature of the boundary", signed.signature_count());
         return Ok(Err((FindingKind::Signature, message)));
     }
-    // Only the roster that the seal names can verify the signature. Therefore the program reads the name of the roster
-    // before the verification. This order is safe, because the roster must be connected with the trusted roster.
+    // The keys for this signature are in the roster that the seal names. Therefore the program reads the name of the
+    // roster before the verification. This order is safe, because the roster must be connected with the trusted roster.
     let claimed = match Statement::<Seal>::from_payload(payload) {
         Ok(statement) => statement.predicate,
         Err(malformed) => return Ok(Err((FindingKind::Entry, malformed.to_string()))),
@@ -502,7 +491,7 @@ fn read(
             None => Err(Unread::Gone(format!("the {what} ({digest}) is not stored with the log"))),
         })
     };
-    // The outer error means that the source can't be read. The inner error means that a document is not usable.
+    // The outer error means that the source can't be read. The inner error means that the document is not usable.
     macro_rules! hold {
         ($result:expr) => {
             match $result {
@@ -625,8 +614,8 @@ fn in_part(value: &Value) -> Option<Configuration> {
     Some(Configuration { limits, sandbox: as_sealed(level, require) })
 }
 
-/// Returns the layers that a sealed level required. Later program versions may add layers to a level, so only the
-/// sealed list of layers counts. The level `strict` always required at least the layers in `FIRST`.
+/// Returns the layers that a sealed level required. The sealed list of layers decides, because later program versions
+/// may add layers to a level. The level `strict` always required at least the layers in `FIRST`.
 fn as_sealed(level: Level, mut require: Vec<Layer>) -> ConfiguredSandbox {
     const FIRST: [Layer; 4] = [Layer::Capabilities, Layer::Landlock, Layer::Namespaces, Layer::Network];
     if level == Level::Strict {
@@ -637,7 +626,6 @@ fn as_sealed(level: Level, mut require: Vec<Layer>) -> ConfiguredSandbox {
     ConfiguredSandbox { level: Level::BestEffort, require }
 }
 
-/// Parses a blob that must be canonical JSON of at most `most` bytes.
 fn canonical_document<T: DeserializeOwned>(what: &str, bytes: &[u8], most: usize) -> Result<T, String> {
     let value = canonical::parse_canonical(bytes, most).map_err(|error| format!("the sealed {what}: {error}"))?;
     json::typed(&value).map_err(|error| format!("the sealed {what}: {error}"))

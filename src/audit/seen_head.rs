@@ -1,4 +1,4 @@
-//! Signed heads of a log that were seen elsewhere or earlier, and the check of a head's signature.
+//! Signed heads of a log from other sources or earlier audits, and the check of a head's signature.
 
 use crate::audit::seal_in_force::SealInForce;
 use crate::crypto::note::{self, Note};
@@ -7,7 +7,7 @@ use crate::record::checkpoint::{Checkpoint, origin};
 use crate::record::validity::Timestamp;
 use crate::trust::trusted_roster::TrustedRoster;
 
-/// Signed checkpoint of a log that was seen elsewhere or earlier.
+/// Signed checkpoint of a log, from another source or an earlier audit.
 #[derive(Debug, Clone)]
 pub struct SeenHead {
     /// Size that the checkpoint states.
@@ -16,16 +16,15 @@ pub struct SeenHead {
     pub note: String,
     /// Name of the source of the checkpoint, for messages.
     pub from: String,
-    /// True if the auditor verified the checkpoint in an earlier audit. If the end of the log is missing, the verifier
-    /// may no longer find the key of the signature in the log.
+    /// True if the auditor verified the checkpoint in an earlier audit. If the end of the log is missing, the log may
+    /// no longer contain the key that verifies the signature.
     pub verified: bool,
     /// Time at which this checkpoint was the newest, by the clock of the machine that received the checkpoint.
     pub at: Option<Timestamp>,
 }
 
 impl SeenHead {
-    /// Parses a note that claims to be a checkpoint. The audit compares the checkpoint with the log later, when the log
-    /// has the same size.
+    /// Parses a checkpoint. The audit compares the checkpoint with the log later, when the log has the same size.
     ///
     /// # Errors
     /// Returns an error if the note is not a checkpoint or its size is 0.

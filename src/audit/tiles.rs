@@ -21,7 +21,7 @@ struct Level {
 }
 
 impl Tiles {
-    /// Creates the tiles for a log whose first `size` entries are not read again.
+    /// Creates the tiles for a log whose first `size` entries were read by an earlier audit.
     pub(crate) fn after(size: u64) -> Self {
         let width = u64::from(TILE_WIDTH);
         let mut levels = Vec::new();
@@ -40,8 +40,8 @@ impl Tiles {
         beside: &dyn EvidenceFiles,
         say: &mut dyn FnMut(Finding),
     ) -> Result<(), Unreadable> {
-        // The hash is `None` if an earlier audit read the beginning of the tile below, because the root of that tile
-        // is then unknown.
+        // The hash is `None` if an earlier audit read the beginning of the tile below. In this case the hashes at the
+        // beginning of that tile are missing, so its root is unknown.
         let mut hash = Some(leaf);
         for level in 0_u8.. {
             let at = usize::from(level);
@@ -69,7 +69,7 @@ impl Tiles {
         Ok(())
     }
 
-    /// Compares the incomplete tiles at the end of the log.
+    /// Compares the incomplete tiles at the end of the log with the stored tiles.
     pub(crate) fn finish(&self, beside: &dyn EvidenceFiles, say: &mut dyn FnMut(Finding)) -> Result<(), Unreadable> {
         for (level, tile) in (0_u8..).zip(&self.levels) {
             if let Some(hashes) = tile.hashes.as_ref().filter(|hashes| !hashes.is_empty()) {

@@ -13,9 +13,9 @@ use crate::trust::chain::Chain;
 /// Counts the distinct witnesses of the roster that cosigned the checkpoint, and compares the count with the required
 /// number.
 ///
-/// A key with two names in the roster counts once. A key that the boundary had in any known roster version does not
-/// count, because the boundary's operator may still have the key. If `at` is given, a cosignature with a later time
-/// does not count.
+/// A key with two names in the roster counts once. A key that belonged to the boundary in any known roster version does
+/// not count, because the operator may still hold this key. If `at` is given, a cosignature with a later time does not
+/// count.
 pub(crate) fn check_witnesses(
     note: &Note,
     chain: &Chain,
@@ -35,7 +35,7 @@ pub(crate) fn check_witnesses(
             left_out.push(format!("the key of {} has a type that this version can't read", witness.name));
             continue;
         };
-        // If the signature of any known key is invalid, the whole check fails, even if the key's witness would not
+        // An invalid cosignature of a known key fails the whole check, even if the witness with this key would not
         // count.
         let Some(cosigned) = key.verify(note).map_err(|error| failed(format!("{}: {error}", witness.name)))? else {
             continue;
@@ -89,8 +89,8 @@ mod tests {
 
     const AT: &str = "2026-11-20T10:00:00Z";
 
-    /// Returns a crossing whose roster names these witnesses as `(name, seed)`. In the fixture, each witness cosigned
-    /// the checkpoint.
+    /// Returns a crossing with these witnesses, given as `(name, seed)`, in its roster. Each witness has cosigned the
+    /// checkpoint.
     fn cosigned(named: &'static [(&'static str, u8)]) -> HistoryCase {
         let witness = |(name, seed): &(&str, u8)| {
             let secret = SecretKey::from_seed([*seed; 32]);

@@ -1,4 +1,4 @@
-//! Authentication of callers by a token, or by a key of the roster that answered a challenge.
+//! Authentication of callers. A caller presents a token, or answers a challenge with a key of the roster.
 //!
 //! A token allows its holder to propose, to read or to operate. A token never approves a run, because only signatures
 //! approve a run.
@@ -25,23 +25,23 @@ use crate::record::validity::Timestamp;
 use crate::store::ledger::Ledger;
 use crate::trust::trusted_roster::KeyHolder;
 
-/// The prefix of every bearer token. The fixed prefix allows secret scanners to find a leaked token.
+/// Prefix of every bearer token, so that secret scanners can find a leaked token.
 const BEARER_PREFIX: &str = "cst_";
 /// The DSSE payload type of a challenge. Because of this payload type, a signature over a challenge is never valid for
 /// a statement.
 pub const CHALLENGE_TYPE: &str = "application/vnd.countersign.challenge.v1";
-/// The time within which a key must answer a challenge, in seconds.
+/// Time limit for answering a challenge, in seconds.
 const CHALLENGE_S: i64 = 60;
-/// The time for which an answered challenge allows read requests, in seconds.
+/// Validity of an admission, in seconds.
 const ADMISSION_S: i64 = 600;
 /// Maximum number of valid admissions, and maximum number of answered challenges in memory. Only holders of keys in the
-/// roster can add entries to the two lists.
+/// roster can add entries to these two lists.
 const MOST_OPEN: usize = 10_000;
 /// Maximum number of valid admissions of one key, so that no key uses up the admissions of other keys. A new admission
 /// above the maximum ends the oldest admission of the key.
 const MOST_OF_ONE: usize = 100;
 
-/// The admissions of keys that answered a challenge. An admission is a temporary right to read.
+/// Admissions: temporary rights to read, each for a key that answered a challenge.
 ///
 /// Open challenges are not stored, because any caller could fill the store with challenges. Instead, each challenge
 /// contains a tag that only this process can compute.
@@ -58,8 +58,7 @@ impl Admissions {
         Self { secret, open: Mutex::default() }
     }
 
-    /// Returns the text of a challenge for the key `keyid`. One field of the text contains `salt` and the tag over all
-    /// fields.
+    /// Returns the text of a challenge for the key `keyid`. The text contains `salt` and a tag over all fields.
     fn text(&self, boundary: &SealDigest, keyid: &KeyId, salt: &str, end: Timestamp) -> String {
         // The tag covers a digest, so the hash input has a fixed length and can't be extended.
         let about = sha256(format!("{boundary} {keyid} {salt} {end}").as_bytes());
@@ -71,28 +70,27 @@ impl Admissions {
     fn made(&self, boundary: &SealDigest, keyid: &KeyId, challenge: &str) -> Option<Timestamp> {
         let mut fields = challenge.split(' ').skip(2);
         let (salt, end) = (fields.next()?.get(..SALT * 2)?, fields.next()?.parse().ok()?);
-        // Compare digests, so that the time of the comparison does not reveal the tag.
+        // Compare digests, so that the duration of the comparison does not reveal the tag.
         let ours = self.text(boundary, keyid, salt, end);
         (sha256(ours.as_bytes()) == sha256(challenge.as_bytes())).then_some(end)
     }
 }
 
-/// Length of a challenge's salt, in bytes (128 bits).
+/// Length of a challenge's salt, in bytes.
 const SALT: usize = 16;
 /// Length of a challenge's tag, in hexadecimal digits (128 bits).
 const TAG: usize = 32;
 
 #[derive(Debug, Default)]
 struct Open {
-    /// Challenges that were answered and have not expired.
+    /// Answered challenges that have not expired.
     answered: HashMap<[u8; 32], Timestamp>,
     admitted: HashMap<[u8; 32], Opened>,
-    /// Number of admissions since the start.
+    /// Number of admissions since the service started.
     number: u64,
     looked_up: LookedUp,
 }
 
-/// The admission of a key that answered a challenge.
 #[derive(Debug)]
 struct Opened {
     caller: Caller,
@@ -102,8 +100,8 @@ struct Opened {
     number: u64,
 }
 
-/// Tokens that were read from the store at one state version. Each change of tokens is a seal, which increases the
-/// state version.
+/// Tokens as they were in the store at one state version. Each change of tokens is a seal, which increases the state
+/// version.
 #[derive(Debug, Default)]
 struct LookedUp {
     version: u64,
@@ -128,7 +126,7 @@ impl Open {
         self.admitted.retain(|_, opened| now < opened.end);
     }
 
-    /// Removes the oldest admission of a key if the key already has the maximum number of admissions.
+    /// Removes the oldest admission of the key if the key already has the maximum number of admissions.
     fn make_room_for(&mut self, keyid: &KeyId) {
         let of_key = || self.admitted.iter().filter(|(_, opened)| opened.keyid == *keyid);
         if of_key().count() < MOST_OF_ONE {
@@ -156,13 +154,13 @@ impl Admission {
         Self { crossing, ledger, admissions: Admissions::new(surroundings.bytes()), surroundings }
     }
 
-    /// Returns the caller that has this bearer token.
+    /// Returns the caller to whom this bearer token belongs.
     ///
     /// # Errors
-    /// Returns `unauthenticated` if no valid token or admission has this bearer token.
+    /// Returns `unauthenticated` if the bearer token belongs to no valid token or admission.
     pub fn authenticate(&self, bearer: &str) -> Result<Caller, Stopped> {
         let now = self.crossing.now();
-        // Look up the digest of the bearer token, so that the time of the comparison does not reveal the secret.
+        // Look up the digest of the bearer token, so that the duration of the look-up does not reveal the secret.
         let secret = sha256(bearer.as_bytes());
         if let Some(opened) = self.open_admissions().admitted.get(&secret)
             && now < opened.end
@@ -214,8 +212,8 @@ impl Admission {
         Ok(self.admissions.text(&sealed.boundary.id, keyid, &salt, end))
     }
 
-    /// Checks an answered challenge. Returns a bearer token that is valid for some minutes, with the name of its owner
-    /// and the end of its validity.
+    /// Checks the answer to a challenge. Returns a bearer token that is valid for some minutes, the name of the key's
+    /// holder, and the end of the validity.
     ///
     /// # Errors
     /// Returns `unauthenticated` if the challenge is not open, and `bad-signature` if the signature does not verify.
@@ -274,7 +272,6 @@ impl Admission {
     }
 }
 
-/// Creates the secret of a new bearer token.
 pub(super) fn new_bearer(surroundings: &Surroundings) -> String {
     let random: [u8; 32] = surroundings.bytes();
     format!("{BEARER_PREFIX}{}", URL_SAFE_NO_PAD.encode(random))

@@ -1,4 +1,4 @@
-//! The reasons why approved runs have not begun (the latest refusal of each run).
+//! Reasons why approved runs have not begun. The reason of a run is its latest refusal.
 //!
 //! The reasons are stored only in memory. After a restart, the next attempt to start the run stores the reason again.
 
@@ -9,8 +9,7 @@ use crate::boundary::view::RefusalView;
 use crate::crossing::refusal::Refusal;
 use crate::record::ident::ProposalId;
 
-/// The latest refusal of each approved run that has not begun. The number of waiting proposals limits the number of
-/// refusals.
+/// The latest refusal of each approved run that has not begun. A proposal has at most one refusal here.
 #[derive(Debug, Default)]
 pub struct DelayedRuns(Mutex<HashMap<ProposalId, RefusalView>>);
 
@@ -26,7 +25,7 @@ impl DelayedRuns {
         self.lock().get(id).cloned()
     }
 
-    /// Removes the refusal, because the boundary makes no more attempts to start the run.
+    /// Removes the stored refusal of a run that the boundary no longer tries to start.
     pub fn forget(&self, id: &ProposalId) {
         self.lock().remove(id);
     }

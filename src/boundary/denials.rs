@@ -25,8 +25,8 @@ impl Proposals {
     /// Accepts a denial of a proposal. If the step is already running, the denial ends the run.
     ///
     /// # Errors
-    /// Returns `not-permitted-signer` if the signer could not approve the proposal, and `wrong-state` if the proposal
-    /// is over.
+    /// Returns `not-permitted-signer` if the signer is not allowed to approve the proposal, and `wrong-state` if the
+    /// proposal is over.
     pub async fn deny(&self, id: &ProposalId, envelope: &Envelope) -> Result<ProposalView, Stopped> {
         let row = self.row(id)?;
         let sealed = self.crossing.state();
@@ -52,7 +52,8 @@ impl Proposals {
 
     /// Accepts a denial of a statement that another program created and approvers signed elsewhere. After the denial,
     /// the statement never runs, even if the boundary has not received the statement. The caller must send the
-    /// statement too, because the statement defines its possible approvers and its window.
+    /// statement too, because the statement determines the step, whose rule names the possible approvers, and the
+    /// window.
     ///
     /// # Errors
     /// Returns the same refusals as [`Self::deny`], `expired` if the window of the statement is over, and
@@ -99,7 +100,7 @@ impl Proposals {
         Ok(DenialsView { digest: *digest, denials: denials.collect() })
     }
 
-    /// Returns the denial if keys of the roster signed the denial and if the denied authorization is for this boundary.
+    /// Returns the denial if keys of the roster signed it and the denied authorization is for this boundary.
     fn verify_denial(
         &self,
         envelope: &Envelope,
@@ -120,7 +121,7 @@ impl Proposals {
         Ok(document)
     }
 
-    /// Logs the denial with the one valid signature, and stops a run of the denied statement.
+    /// Logs the denial with its one valid signature, and stops a run of the denied statement.
     async fn keep_denial(
         &self,
         document: &Verified<Denial>,
@@ -131,8 +132,8 @@ impl Proposals {
     ) -> Result<DenialResult, Stopped> {
         let envelope = document.envelope(|other| *other == keyid).to_canonical().map_err(|e| fault(&e))?;
         let denial = DenialWrite { authorization, approver, envelope, at: self.crossing.now(), ahead };
-        // One commit logs the denial and increases the state version. A quorum that is completed later finds the
-        // denial. A verdict with the earlier state version must be repeated.
+        // The same commit logs the denial and increases the state version. If the quorum is met later, the boundary
+        // finds the denial. If a verdict was made with the earlier state version, the boundary must repeat the verdict.
         let done = self.ledger.deny(denial).await.map_err(|stop| match stop {
             WriteStop::TooLarge { .. } => Refusal::new(Code::TooLarge, stop.to_string()).into(),
             WriteStop::TooManyAhead { wait_s, .. } => {
@@ -157,9 +158,9 @@ fn check_here(signed: &BoundaryRef, sealed: &Sealed) -> Result<(), Stopped> {
 }
 
 /// Returns the approver who denies the statement and who could approve the statement under the current rule of the
-/// step. A new seal of the step, or the end of the proposer's token, never prevents a denial. If the current registry
-/// does not contain the step, every approver may deny the statement, because the step could be registered again within
-/// the statement's window.
+/// step. A changed definition of the step or an expired token of the proposer never prevents a denial. If the current
+/// registry does not contain the step, every approver may deny the statement, because the step could be registered
+/// again within the statement's window.
 fn who_denies(
     document: &Verified<Denial>,
     signed: &Authorization,

@@ -1,5 +1,5 @@
-//! Sends approved proposals to the crossing, and repeats failed attempts. The boundary repeats the attempt for each
-//! proposal, even after a restart, until the proposal has run or can no longer run.
+//! Sends approved proposals to the crossing. The boundary repeats a failed attempt, even after a restart, until the
+//! proposal has run or can no longer run.
 //!
 //! The queue contains bytes and signatures, but no verdicts (rule R4). If a person writes a row into the database by
 //! hand, the boundary verifies the row like any other envelope and refuses an invalid row.
@@ -28,7 +28,6 @@ const RETRY: Duration = Duration::from_secs(2);
 const RAREST_RETRY: Duration = Duration::from_secs(60);
 
 impl Proposals {
-    /// Marks a proposal as approved and sends the proposal to the crossing, if `met` is true.
     pub(super) async fn start_if_met(self: &Arc<Self>, id: &ProposalId, met: bool) -> Result<(), Stopped> {
         if !met {
             return Ok(());
@@ -50,7 +49,8 @@ impl Proposals {
                 tokio::spawn(async move { proposals.dispatch(id).await });
                 Ok(())
             }
-            // In the meantime, another signature completed the quorum, or an approver denied the proposal.
+            // Another signature has completed the quorum, or an approver has denied the proposal, since the proposal
+            // was read.
             Err(AdvanceStop::WrongState(_)) => Ok(()),
             Err(AdvanceStop::Unknown) => Err(Refusal::new(Code::NotFound, format!("there is no proposal {id}")).into()),
             Err(AdvanceStop::Fault(error)) => Err(error.into()),
@@ -77,9 +77,8 @@ impl Proposals {
                 Err(Stopped::Fault(fault)) => {
                     self.held_up.forget(id);
                     tracing::error!(proposal = %id, fault = %fault.id, "the crossing broke");
-                    // Until the nonce is spent, the proposal stays approved. Repeat the attempt with growing pauses
-                    // until the proposal expires. After the nonce is spent, the proposal never runs again, and the next
-                    // start writes its receipt.
+                    // Until the nonce is spent, the proposal stays approved. After the nonce is spent, the proposal
+                    // never runs again, and the next start writes its receipt.
                     if self.crossing.capacity().is_closed() {
                         return;
                     }
@@ -106,7 +105,6 @@ impl Proposals {
         }
     }
 
-    /// Returns true if the proposal passed the crossing, and false if the proposal is no longer approved.
     async fn cross_stored(&self, id: &ProposalId) -> Result<bool, Stopped> {
         let row = self.row(id)?;
         if row.status != StoredStatus::Approved {
@@ -120,7 +118,7 @@ impl Proposals {
         stored.retain(|one| sealed.roster.key(&one.keyid).is_some());
         let bytes: usize = stored.iter().map(|one| one.sig.len()).sum();
         if stored.len() > MAX_SIGNATURES || bytes > MAX_SIGNATURE_BYTES {
-            // The proposal has more signatures than an envelope may contain. Select as few signatures as the quorum
+            // The proposal has more signatures than an envelope may contain. Select only the signatures that the quorum
             // needs.
             let most = if bytes > MAX_SIGNATURE_BYTES { 0 } else { MAX_SIGNATURES };
             let signed = Statement::<Authorization>::from_payload(&payload)?.predicate;
@@ -147,7 +145,7 @@ impl Proposals {
         tracing::debug!(input = %InputDigest::of(payload), "{stopped}");
     }
 
-    /// Ends a proposal that was refused after its quorum was met. The nonce of the proposal stays unspent.
+    /// Ends a proposal that was refused after its quorum was met. The nonce is not spent.
     async fn end(&self, id: &ProposalId, refused: &Refusal) {
         let to = match refused.code {
             Code::Denied => StoredStatus::Denied,
@@ -163,8 +161,8 @@ impl Proposals {
         self.changes.notify(id);
     }
 
-    /// After a start, sends approved proposals to the crossing, including proposals whose quorum is met but which are
-    /// not marked as approved.
+    /// Sends approved proposals to the crossing after a start of the service. This includes proposals whose quorum is
+    /// met but which are not marked as approved.
     ///
     /// # Errors
     /// Returns an error if the store can't be read.

@@ -1,9 +1,9 @@
 //! The events of a proposal. A reader that starts later gets the same events in the same order with the same numbers.
 //!
 //! Event 1 is `pending`. The signatures follow in the order of arrival, then `approved`, `running`, the pieces of the
-//! output, `exit`, `finished` and the receipt. Each event is derived from durable or recorded data, so a reader can
-//! continue at any number, even after a restart. The event that states why an approved run is delayed is temporary and
-//! has no number.
+//! output, `exit`, `finished` and the receipt. Each event comes from stored or recorded data, so a reader can continue
+//! after any number, even after a restart of the service. The event that states why an approved run is delayed is
+//! temporary and has no number.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -23,8 +23,8 @@ use crate::record::stream_name::StreamName;
 use crate::store::stored_proposal::Proposal;
 use crate::store::stored_status::StoredStatus;
 
-/// Interval between two checks of the proposal's state, in the time after the nonce is spent and before the recording
-/// begins. The checks are needed because a reader could miss a change in this time.
+/// Interval between two checks of the proposal's state, after the nonce is spent and before the recording begins. A
+/// reader could miss a change during this time.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// A reader of a proposal's events.
@@ -32,7 +32,7 @@ pub struct Events {
     proposals: Arc<Proposals>,
     caller: Caller,
     id: ProposalId,
-    /// Number of the last event that the reader skips.
+    /// Number of the last event that the reader already has.
     after: u64,
     number: u64,
     phase: Phase,
@@ -40,7 +40,7 @@ pub struct Events {
 }
 
 enum Phase {
-    /// The run has not begun, and the fields state which events were already sent.
+    /// The run has not begun. The fields state which events were sent.
     Waiting { began: bool, signatures: usize, approved: bool, held_up: Option<RefusalView> },
     /// The run is in progress, and its output is read from the recording.
     Running { cursor: Cursor },
@@ -83,7 +83,7 @@ impl Events {
                 return None;
             }
             if let Some(event) = self.ready.pop_front() {
-                // A temporary event has no number, because a number would change the numbers of the durable events.
+                // A numbered temporary event would change the numbers of the durable events after it.
                 if matches!(event, Event::HeldUp { .. }) {
                     return Some((self.number.max(self.after), event));
                 }
@@ -124,7 +124,7 @@ impl Events {
         }
     }
 
-    /// Adds the events that are available at this time to the queue. Returns false if no event is available yet.
+    /// Queues the events that are available now. Returns false if no event is available yet.
     fn advance(&mut self) -> Result<bool, Stopped> {
         let row = self.proposals.row(&self.id)?;
         match &mut self.phase {
@@ -142,7 +142,7 @@ impl Events {
                         self.ready.push_back(output(piece));
                         Ok(true)
                     }
-                    // The recording is dropped when the receipt is durable. After this drop, the last events are sent.
+                    // The recording is dropped when the receipt is durable. The last events are sent after that.
                     NextPiece::NotYet | NextPiece::End => Ok(false),
                 }
             }
@@ -155,7 +155,7 @@ impl Events {
                     };
                     let range = offset..offset + u64::from(length);
                     let bytes = self.proposals.ledger.output(&of.blake3, range).map_err(|e| fault(&e))?;
-                    // The output was deleted after its retention time. The digests in the receipt are still available.
+                    // The output was deleted after its retention time, but the receipt still has the digests.
                     let bytes = bytes.unwrap_or_default();
                     self.ready.push_back(output(Piece { stream, offset, bytes }));
                     return Ok(true);
@@ -177,8 +177,8 @@ impl Events {
             *began = true;
             self.ready.push_back(Event::Status { status: ProposalStatus::Pending, code: None });
         }
-        // Signatures are accepted only while the proposal is pending. After the status `pending`, the number of
-        // signatures is final.
+        // A proposal accepts signatures only while it is pending. At this point it is no longer pending, so the number
+        // of signatures is final.
         let stored = self.proposals.ledger.signatures(&self.id).map_err(|e| fault(&e))?;
         for signature in stored.iter().skip(*signatures) {
             self.ready.push_back(Event::Signature { approver: signature.person.clone() });

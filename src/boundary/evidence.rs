@@ -35,13 +35,13 @@ use crate::store::retention::Retention;
 use crate::store::stored_proposal::{Proposal, ProposalQuery};
 use crate::store::stored_status::StoredStatus;
 
-/// Maximum number of finished runs that the boundary reads to find the last success of a step.
+/// Maximum number of finished runs that the boundary reads to find the last successful run of a step.
 const LOOK_BACK: usize = 50;
 /// Maximum number of runs that the boundary checks if several runs recorded the same output. The check stops at the
 /// first run that the caller may see.
 const RUNS_OF_OUTPUT: usize = 100;
 
-/// The parts of an earlier seal that the bundles under the earlier seal need.
+/// Parts of a seal that is no longer in force, for the bundles of runs under this seal.
 struct Earlier {
     index: u64,
     keys: Vec<KeyId>,
@@ -52,10 +52,10 @@ struct Earlier {
 /// The log that contains a receipt.
 #[derive(Clone, Copy)]
 enum Within<'a> {
-    /// The log of this boundary, which grows and has a signed checkpoint for each new size.
+    /// The boundary's own log, which grows and has a signed checkpoint for each new size.
     Own(&'a Ledger),
-    /// A closed log, which the boundary's own log continues. A restore closed the log, so the checkpoints of the closed
-    /// log do not change.
+    /// A log that a restore closed and that the boundary's own log continues. The checkpoints of a closed log do not
+    /// change.
     Closed(&'a Ledger),
 }
 
@@ -67,13 +67,13 @@ impl<'a> Within<'a> {
     }
 }
 
-/// Proofs that several bundles share (the proof of the seal, and of a consumption that spent several nonces). The
-/// proofs are stored as JSON for each log entry, and are used for bundles with the same checkpoint.
+/// Proofs that bundles with the same checkpoint share: the proof of the seal, and the proof of a consumption that spent
+/// several nonces. Each proof is stored as JSON under the index of its log entry.
 #[derive(Debug, Default)]
 pub struct CheckpointProofs(Mutex<(String, HashMap<u64, Arc<str>>)>);
 
-/// Maximum number of proofs in memory. A limit is needed because the checkpoint of a closed log never changes, so the
-/// proofs for a closed log are never replaced.
+/// Maximum number of proofs in memory. The checkpoint of a closed log never changes, so new proofs would never replace
+/// the proofs for a closed log.
 const MOST_PROOFS: usize = 256;
 
 impl CheckpointProofs {
@@ -94,20 +94,20 @@ impl CheckpointProofs {
 /// A receipt and its index in the log.
 #[derive(Debug, Clone)]
 pub struct LoggedReceipt {
-    /// The receipt's id.
+    /// Id of the receipt.
     pub id: ReceiptId,
-    /// The index of the log entry that contains the receipt.
+    /// Index of the receipt's log entry.
     pub index: u64,
     /// The signed envelope.
     pub envelope: Envelope,
 }
 
-/// Reads the evidence for callers, and changes no data.
+/// Reads the evidence for callers. Changes no data.
 pub struct Evidence {
     crossing: Arc<Crossing>,
     proposals: Arc<Proposals>,
     ledger: Ledger,
-    /// The closed logs, which the current log continues. Callers can still read the receipts of closed logs.
+    /// Closed logs that the current log continues. Their receipts stay readable.
     closed: Vec<Ledger>,
     key: Arc<BoundaryKey>,
     witnesses: Arc<Witnessing>,
@@ -116,7 +116,7 @@ pub struct Evidence {
     retention: Retention,
 }
 
-/// The parts from which evidence is built.
+/// Parts from which [`Evidence`] is built.
 pub struct EvidenceParts {
     /// The crossing.
     pub crossing: Arc<Crossing>,
@@ -124,20 +124,20 @@ pub struct EvidenceParts {
     pub proposals: Arc<Proposals>,
     /// The store.
     pub ledger: Ledger,
-    /// The closed logs, which the current log continues.
+    /// Closed logs that the current log continues.
     pub closed: Vec<Ledger>,
     /// The boundary's key.
     pub key: Arc<BoundaryKey>,
-    /// Heads with cosignatures.
+    /// Collects the cosigned heads of the log.
     pub witnesses: Arc<Witnessing>,
-    /// The health report, which has the differences between the files and the seal.
+    /// Health report, which contains the differences between the files and the seal.
     pub health: Arc<Health>,
     /// The times for which outputs and other data are stored.
     pub retention: Retention,
 }
 
 impl Evidence {
-    /// Builds this part of the boundary.
+    /// Builds the value from its parts.
     #[must_use]
     pub fn new(parts: EvidenceParts) -> Self {
         let EvidenceParts { crossing, proposals, ledger, closed, key, witnesses, health, retention } = parts;
@@ -154,7 +154,7 @@ impl Evidence {
         }
     }
 
-    /// Returns the seal in force and the steps that the caller may know.
+    /// Returns the seal in force and the steps that the caller may see.
     ///
     /// # Errors
     /// Returns `unauthenticated` if the caller has no name.
@@ -207,7 +207,7 @@ impl Evidence {
     /// Returns the whole definition of one step, with its rules in force.
     ///
     /// # Errors
-    /// Returns `unknown-step` if the step does not exist or the caller may not know the step.
+    /// Returns `unknown-step` if the step does not exist or the caller may not see the step.
     pub fn step_view(&self, caller: &Caller, reference: &StepRef) -> Result<StepView, Stopped> {
         demand_somebody(caller)?;
         let sealed = self.crossing.state();
@@ -261,7 +261,7 @@ impl Evidence {
         Ok(self.receipt_in(caller, id)?.0)
     }
 
-    /// Returns a receipt and the log that contains the receipt. This log is the log of the boundary or a closed log.
+    /// Returns a receipt and the log that contains it.
     fn receipt_in(&self, caller: &Caller, id: &ReceiptId) -> Result<(LoggedReceipt, Within<'_>), Stopped> {
         let proposal = id.proposal();
         let mut found = None;
@@ -309,7 +309,8 @@ impl Evidence {
         self.assemble(Within::Own(&self.ledger), receipted.index, &receipted.parts)
     }
 
-    /// Builds a bundle as JSON from canonical parts. The function does not parse parts that the boundary has written.
+    /// Builds a bundle as JSON from canonical parts. The boundary wrote these parts, so the function does not parse
+    /// them.
     fn assemble(&self, log: Within<'_>, index: u64, parts: &BundleParts) -> Result<Vec<u8>, Stopped> {
         let ledger = log.ledger();
         let sealed = self.crossing.state();
@@ -334,10 +335,9 @@ impl Evidence {
             }
             (None, None) => return Err(fault(&"the step is not in the sealed registry")),
         };
-        // All three proofs refer to the same checkpoint. The common checkpoint includes the receipt, which is the last
-        // of the three log entries. The function uses a current checkpoint if the roster of the seal contains the
-        // current key. If the roster does not contain the current key, the function uses an earlier checkpoint with the
-        // signature of an earlier key.
+        // All three proofs refer to the same checkpoint. This checkpoint includes the receipt, which is the last of the
+        // three log entries. A current checkpoint is used if the seal's roster contains the boundary's current key.
+        // Otherwise an earlier checkpoint is used, which an earlier key signed.
         let uncovered = || fault(&format!("no checkpoint covers log entry {index}"));
         let known_now = earlier.as_ref().is_none_or(|earlier| earlier.keys.contains(&self.key.keyid));
         let (size, checkpoint) = match log {
@@ -347,9 +347,9 @@ impl Evidence {
                 (row.size, self.witnesses.with_cosignatures(row))
             }
             Within::Closed(closed) => {
-                // The function uses the first checkpoint that includes the receipt. The boundary signed this checkpoint
-                // with the key that was valid at that time. If no such checkpoint exists, the function uses the last
-                // checkpoint of the closed log.
+                // The first checkpoint that includes the receipt is used, because the boundary signed it with the key
+                // that was valid at that time. If this checkpoint is missing, the last checkpoint of the closed log is
+                // used.
                 let first = closed.checkpoint_over(index).map_err(|e| fault(&e))?;
                 let row = first.map_or_else(|| closed.checkpoint(), |row| Ok(Some(row))).map_err(|e| fault(&e))?;
                 let row = row.ok_or_else(uncovered)?;
@@ -398,16 +398,16 @@ impl Evidence {
         Ok(bundle.concat())
     }
 
-    /// Returns the number of bytes of a recorded output. Returns `not-found` if the output does not exist, or if the
-    /// caller may not see any run of the output.
+    /// Returns the length of a recorded output in bytes.
     ///
     /// # Errors
-    /// The refusal `not-found` has the case `Gone` if the output is no longer stored.
+    /// Returns `not-found` if the output does not exist, or if the caller may see no run that recorded the output. The
+    /// refusal has the case `Gone` if the output is no longer stored.
     pub fn output_size(&self, caller: &Caller, digest: &Blake3Digest) -> Result<u64, Stopped> {
         Ok(self.output_in(caller, digest)?.1)
     }
 
-    /// Returns the length of an output, and the log that contains the run that recorded the output.
+    /// Returns the length of an output and the log that contains a run with this output.
     fn output_in(&self, caller: &Caller, digest: &Blake3Digest) -> Result<(&Ledger, u64), Stopped> {
         demand_somebody(caller)?;
         let mut gone = None;
@@ -437,7 +437,7 @@ impl Evidence {
     }
 
     /// Returns the refusal for an output that is no longer stored. The refusal contains the facts about the output that
-    /// the receipt still states.
+    /// the receipt states.
     fn gone_output(&self, ledger: &Ledger, row: &Proposal, digest: &Blake3Digest) -> Result<Refusal, Stopped> {
         let id = row.core.id.receipt();
         let index = row.receipt.ok_or_else(|| fault(&format!("the run of the output {digest} has no receipt")))?;
@@ -515,8 +515,8 @@ impl Evidence {
         Ok(TlogProof { index, hashes, checkpoint: self.witnesses.with_cosignatures(checkpoint) }.to_string())
     }
 
-    /// Returns the proof that the log with `old` entries is the beginning of the log with `new` entries. All callers
-    /// may read the proof.
+    /// Returns the proof that the first `old` entries of the log with `new` entries form the log with `old` entries.
+    /// All callers may read the proof.
     ///
     /// # Errors
     /// Returns `not-found` if the log has fewer than `new` entries, or if `old` is larger than `new`.
@@ -540,7 +540,7 @@ impl Evidence {
     }
 }
 
-/// Returns the parts of an earlier seal that bundles share: its index, its shared JSON and the leaves of its registry.
+/// Returns the parts of an earlier seal that bundles share.
 fn earlier_seal(ledger: &Ledger, digest: SealDigest) -> Result<Earlier, Stopped> {
     let seals = ledger.seals().map_err(|e| fault(&e))?;
     let entry = seals.iter().find(|entry| entry.digest == digest);
@@ -621,8 +621,7 @@ fn demand_somebody(caller: &Caller) -> Result<(), Stopped> {
     .into())
 }
 
-/// Log entries and blobs show every step. A caller whose token is limited to some steps can't read log entries and
-/// blobs.
+/// Log entries and blobs reveal every step, so a caller with a token for some steps can't read them.
 fn demand_read(caller: &Caller) -> Result<(), Stopped> {
     let _ = caller.demand(Scope::Read, None)?;
     if caller.is_limited() {

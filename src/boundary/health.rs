@@ -1,4 +1,4 @@
-//! The health report for operators. The report states if the boundary accepts and runs proposals.
+//! The health report for operators. The report states whether the boundary accepts and runs proposals.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,11 +28,11 @@ struct Differences {
     start: Vec<String>,
     /// Notes about versions of the roster that are newer than the version in force.
     rosters: Vec<String>,
-    /// The reason why the last attempt to reseal failed, or `None` after a success.
+    /// Reason why the last attempt to reseal failed, or `None` if the attempt succeeded.
     reseal: Option<String>,
-    /// The parts of the seal in force that do not work on this host.
+    /// Parts of the seal in force that do not work on this host.
     seal: Vec<String>,
-    /// The steps of the seal in force that this host can't run, each with the reason.
+    /// Steps of the seal in force that this host can't run, each with the reason.
     beyond: BTreeMap<StepRef, String>,
 }
 
@@ -52,7 +52,7 @@ pub struct Health {
 }
 
 impl Health {
-    /// Builds this part of the boundary.
+    /// Builds the value from its parts.
     #[must_use]
     pub fn new(crossing: Arc<Crossing>, ledger: Ledger, sandbox: Arc<dyn Sandbox>, witnesses: Arc<Witnessing>) -> Self {
         Self { crossing, ledger, sandbox, witnesses, notes: Notes::default() }
@@ -68,8 +68,8 @@ impl Health {
         self.notes.lock().start = notes;
     }
 
-    /// Stores the notes about new versions of the roster that still lack signatures. People may sign these versions
-    /// while the boundary serves requests.
+    /// Stores the notes about new roster versions that still lack signatures. Approvers may sign these versions while
+    /// the service runs.
     pub fn set_roster_notes(&self, notes: Vec<String>) {
         self.notes.lock().rosters = notes;
     }
@@ -82,16 +82,17 @@ impl Health {
         differences.chain(&notes.seal).cloned().collect()
     }
 
-    /// Returns the notes that an operator must act on (a failed reseal, or steps whose proposals are refused).
+    /// Returns the notes that require an action of the operator (a failed reseal, or steps whose proposals are
+    /// refused).
     #[must_use]
     pub fn must_fix(&self) -> Vec<String> {
         let notes = self.notes.lock();
         notes.reseal.iter().chain(&notes.seal).cloned().collect()
     }
 
-    /// Finds the steps of the seal in force that this host can't run, and the steps whose quorum can't be met. The log
-    /// of the service, `/ready` and `doctor` report the steps. So the boundary can refuse a proposal for a step that
-    /// can't run, before a person signs the proposal.
+    /// Finds the steps of the seal in force that this host can't run and the steps whose quorum can't be met. The
+    /// service reports these steps in its log, in `/ready` and in `doctor`. The boundary refuses a proposal for such a
+    /// step before an approver signs it.
     pub fn note_seal(&self) -> Vec<String> {
         let sealed = self.crossing.state();
         let beyond = steps_beyond_the_host(&sealed, &*self.sandbox);
@@ -108,13 +109,11 @@ impl Health {
         notes
     }
 
-    /// Returns the steps of the seal in force that this host can't run, each with the reason.
     pub(super) fn beyond_the_host(&self) -> BTreeMap<StepRef, String> {
         self.notes.lock().beyond.clone()
     }
 
-    /// Returns the health report. The report states if the boundary accepts and runs proposals, and contains notes for
-    /// an operator.
+    /// Returns the health report: whether the boundary accepts and runs proposals, and notes for the operator.
     #[must_use]
     pub fn ready(&self) -> Ready {
         let probe = self.sandbox.probe();
@@ -153,7 +152,6 @@ impl Health {
     }
 }
 
-/// Returns the steps whose sandbox this host can't provide, each with the missing feature.
 fn steps_beyond_the_host(sealed: &Sealed, sandbox: &dyn Sandbox) -> BTreeMap<StepRef, String> {
     let of_the_host = |reference: &StepRef| {
         let (_, held) = sealed.step(reference)?;
@@ -167,7 +165,6 @@ fn steps_beyond_the_host(sealed: &Sealed, sandbox: &dyn Sandbox) -> BTreeMap<Ste
     steps.filter_map(|reference| Some((reference.clone(), of_the_host(reference)?))).collect()
 }
 
-/// Creates one note for each missing feature.
 fn notes_of(beyond: &BTreeMap<StepRef, String>) -> Vec<String> {
     let mut missing: BTreeMap<&str, Vec<&StepRef>> = BTreeMap::new();
     beyond.iter().for_each(|(reference, why)| missing.entry(why).or_default().push(reference));
@@ -177,7 +174,7 @@ fn notes_of(beyond: &BTreeMap<StepRef, String>) -> Vec<String> {
     missing.into_iter().map(note).collect()
 }
 
-/// Returns notes about steps for which some or all proposers can't get enough approvals.
+/// Returns notes about steps for which a proposer can't get enough approvals.
 fn quorums_out_of_reach(sealed: &Sealed, now: Timestamp) -> Vec<String> {
     let eligible = EligibleApprovers::of(&sealed.roster);
     // Many steps have the same rules, so evaluate each set of rules once.
@@ -202,7 +199,7 @@ fn quorums_out_of_reach(sealed: &Sealed, now: Timestamp) -> Vec<String> {
             false
         }
     });
-    // Many proposers may lack approvals for the same reason. Report each reason once.
+    // Many proposers may lack approvals for the same reason, so report each reason once.
     let mut by_cause: Vec<Cause<'_>> = Vec::new();
     for proposer in proposers(sealed) {
         let tokens = Tokens::Sealed(&sealed.tokens, now);
@@ -262,7 +259,7 @@ fn in_words(owners: &[Name], who_proposes: &str) -> String {
     )
 }
 
-/// The reason why a quorum can't be met, with the proposals that the boundary refuses for this reason.
+/// Reason why a quorum can't be met, and the proposals that the boundary refuses for this reason.
 struct Cause<'s> {
     out: String,
     owners: Vec<Name>,

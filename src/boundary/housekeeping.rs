@@ -1,4 +1,4 @@
-//! Housekeeping, which is the periodic work of the service besides the runs.
+//! Housekeeping: the periodic work of the service.
 
 use std::io;
 use std::sync::Arc;
@@ -15,15 +15,15 @@ use crate::store::retention::Retention;
 
 /// Interval between two rounds of housekeeping.
 const HOUSEKEEPING: Duration = Duration::from_secs(20);
-/// Minimum interval between two rounds of housekeeping, used if data is stored for a few seconds only.
+/// Minimum interval between two rounds, for retention times of a few seconds.
 const OFTENEST_HOUSEKEEPING: Duration = Duration::from_secs(1);
-/// Maximum number of outputs and proposals that one round of deletion removes.
+/// Maximum number of outputs and proposals that one round deletes.
 const RETIRE_AT_ONCE: usize = 500;
 const RETIRE_PAUSE: Duration = Duration::from_millis(20);
-/// Maximum number of nonces that one round removes. Without the limit, runs would wait for a long transaction.
+/// Maximum number of nonces that one round removes. A larger transaction would delay runs.
 const PRUNE_AT_ONCE: usize = 1000;
 
-/// The periodic work of the service besides the runs.
+/// Periodic work of the service.
 pub struct Housekeeping {
     /// The crossing.
     pub crossing: Arc<Crossing>,
@@ -42,13 +42,13 @@ pub struct Housekeeping {
 }
 
 impl Housekeeping {
-    /// Repeats the periodic work until the service ends. The work marks expired proposals, removes old nonces, deletes
-    /// data after its retention time and summarises refusals.
+    /// Repeats the periodic work until the service ends: marks expired proposals, removes old nonces, deletes data
+    /// after its retention time and summarises refusals.
     pub async fn keep_house(self: Arc<Self>) {
         let shortest = self.retention.outputs_s.min(self.retention.proposals_s);
         let often = Duration::from_secs(u64::try_from(shortest / 2).unwrap_or(0)).max(OFTENEST_HOUSEKEEPING);
         let mut every = tokio::time::interval(HOUSEKEEPING.min(often));
-        // Delete unused files in a separate task, because the number of files may be large.
+        // Delete unused files in a separate task, because there may be many files.
         let sweeping = self.clone();
         tokio::spawn(async move {
             if let Err(error) = sweeping.sweep_outputs().await {
@@ -59,8 +59,8 @@ impl Housekeeping {
         let mut full = false;
         loop {
             every.tick().await;
-            // Write one log line when disk space becomes too small, and one log line when the space is sufficient
-            // again. Between the two log lines, each refused caller gets the reason as an answer.
+            // Write one log line when disk space becomes too small, and one when the space is sufficient again. In
+            // between, only the refused callers receive the reason.
             let trouble = self.crossing.capacity().disk_trouble();
             match (full, &trouble) {
                 (false, Some(trouble)) => tracing::warn!("{trouble}"),
@@ -99,7 +99,7 @@ impl Housekeeping {
         self.retire().await
     }
 
-    /// Deletes data after its retention time, in small rounds with pauses in which runs can write.
+    /// Deletes data after its retention time, in small rounds with pauses so that runs can write to the store.
     async fn retire(&self) -> Result<(), crate::store::fault::StoreFault> {
         loop {
             let retired = self.ledger.retire(self.retention, RETIRE_AT_ONCE).await?;
@@ -114,8 +114,8 @@ impl Housekeeping {
         }
     }
 
-    /// Removes the output files that no row names. Unnamed files remain after a crash between the write of a file and
-    /// the write of its row.
+    /// Removes the output files that no row names. A crash after the write of a file and before the write of its row
+    /// leaves such a file.
     async fn sweep_outputs(&self) -> Result<(), crate::store::fault::StoreFault> {
         let outputs = self.outputs.clone();
         let names = tokio::task::spawn_blocking(move || outputs.names()).await.unwrap_or_default();
@@ -142,14 +142,12 @@ impl Housekeeping {
         Ok(())
     }
 
-    /// Marks the service as ending. `/ready` then reports that the service is ending. From this call on, the boundary
-    /// verifies no new requests.
+    /// Marks the service as ending, so that `/ready` reports this and the boundary verifies no new requests.
     pub fn begin_ending(&self) {
         self.crossing.capacity().close_verification();
     }
 
-    /// Refuses new runs from this call on. Runs in progress have the time `grace` to end. After the time `grace`, the
-    /// runs in progress are cancelled.
+    /// Refuses new runs from this call on. Runs in progress that have not ended after the time `grace` are cancelled.
     pub async fn end_runs(&self, grace: Duration) {
         self.crossing.capacity().close();
         let deadline = tokio::time::Instant::now() + grace;
@@ -173,5 +171,5 @@ impl Housekeeping {
     }
 }
 
-/// Minimum difference between the clock and the low-water mark at which the operator gets a warning, in seconds.
+/// Minimum difference in seconds between the clock and the low-water mark at which the operator gets a warning.
 const JUMP_S: i64 = 86_400;

@@ -1,7 +1,6 @@
-//! The boundary, which consists of the crossing and the parts around the crossing.
+//! The boundary: the crossing and the parts around the crossing.
 //!
-//! Each part has access only to the parts that are needed for its work. The file `mod.rs` builds the parts and connects
-//! the parts.
+//! This file builds the parts. Each part has access only to the parts that it needs.
 pub mod admission;
 pub mod delayed_runs;
 pub mod denials;
@@ -44,7 +43,7 @@ use crate::store::retention::Retention;
 /// A boundary, with all its parts.
 #[derive(Clone)]
 pub struct Boundary {
-    /// The crossing, through which every run passes.
+    /// The only code that starts runs.
     pub crossing: Arc<Crossing>,
     /// Accepts proposals, signatures, denials and cancellations. Starts approved runs.
     pub proposals: Arc<Proposals>,
@@ -58,7 +57,7 @@ pub struct Boundary {
     pub health: Arc<Health>,
     /// Collects cosignatures of witnesses over checkpoints of the log.
     pub witnesses: Arc<Witnessing>,
-    /// The periodic work of the service besides the runs.
+    /// The periodic work of the service.
     pub housekeeping: Arc<Housekeeping>,
 }
 
@@ -78,7 +77,7 @@ pub struct BoundaryParts {
     pub limits: CapacityLimits,
     /// The times for which data that is not evidence is stored.
     pub retention: Retention,
-    /// The closed logs, which the current log continues.
+    /// Closed logs that the current log continues.
     pub closed: Vec<Ledger>,
     /// Time and randomness.
     pub surroundings: Surroundings,

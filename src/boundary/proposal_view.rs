@@ -1,4 +1,4 @@
-//! The status of a proposal, in the form that the HTTP API and the commands show.
+//! Status of a proposal, as the HTTP API and the commands show it.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -52,7 +52,8 @@ impl Proposals {
         match row.status {
             StoredStatus::Finished => {
                 outcome = detail.and_then(|detail| json::typed(&detail).ok());
-                // For a submitted envelope and for an old proposal, only the receipt contains the signatures.
+                // A submitted envelope has no stored signatures, and the signatures of an old proposal were deleted.
+                // Only the receipt still names the approvers.
                 if approvals.have == 0
                     && let Some(receipt) = receipt_of(&self.ledger, row)?
                 {
@@ -90,8 +91,8 @@ impl Proposals {
         })
     }
 
-    /// Returns a refusal with the name of the approver who denied the proposal. The approver's text is in the log, for
-    /// callers with the scope `read` for all steps.
+    /// Returns a refusal with the name of the approver who denied the proposal. The reason that the approver gave is in
+    /// the log, for callers with the scope `read` for all steps.
     pub(super) fn denied_by(&self, row: &Proposal) -> Result<RefusalView, Stopped> {
         let denials = self.ledger.denials(&row.core.digest).map_err(|e| fault(&e))?;
         let names: Vec<&str> = denials.iter().map(|denial| denial.approver.as_str()).collect();
@@ -99,8 +100,8 @@ impl Proposals {
     }
 
     fn approvals(&self, id: &ProposalId, signed: &Authorization, sealed: &Sealed) -> Result<ApprovalsView, Stopped> {
-        // If the seal in force has another definition of the step, no rule applies. In this case, the proposal's old
-        // statement can't run any more.
+        // The seal in force contains another definition of the step, so the signed statement can't run any more and no
+        // rule applies.
         let Ok((held, excluded)) = self.quorum_of(sealed, signed) else {
             return Ok(ApprovalsView {
                 rules: Vec::new(),
@@ -123,7 +124,7 @@ impl Proposals {
         })
     }
 
-    /// Counts the stored signatures, according to the approval rules in force.
+    /// Counts the stored signatures under the approval rules in force.
     pub(super) fn count(
         &self,
         id: &ProposalId,

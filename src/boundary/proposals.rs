@@ -1,4 +1,4 @@
-//! Proposals, which callers create, sign, cancel and wait for.
+//! Callers create, sign, cancel and wait for proposals.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,16 +46,16 @@ const MOST_WAIT: Duration = Duration::from_secs(55);
 /// Maximum number of proposals on one page.
 const MOST_LISTED: usize = 100;
 
-/// The filter of a list of proposals.
+/// Filter for a list of proposals.
 #[derive(Debug, Clone, Default)]
 pub struct ProposalFilter {
-    /// The list contains only proposals with these statuses. An empty list of statuses selects every status.
+    /// Selects the proposals with these statuses. An empty list selects every status.
     pub statuses: Vec<ProposalStatus>,
-    /// The list contains only proposals whose id ends with this text.
+    /// Selects the proposals whose id ends with this text.
     pub ending: Option<ProposalIdEnding>,
-    /// The list contains only proposals of this step.
+    /// Selects the proposals of this step.
     pub step: Option<StepRef>,
-    /// The list contains only proposals of this proposer.
+    /// Selects the proposals of this proposer.
     pub proposer: Option<Name>,
     /// The cursor that the previous page returned.
     pub cursor: Option<String>,
@@ -76,7 +76,7 @@ pub struct Proposals {
     surroundings: Surroundings,
 }
 
-/// The parts from which [`Proposals`] is built.
+/// Parts from which [`Proposals`] is built.
 pub struct ProposalsParts {
     /// The crossing.
     pub crossing: Arc<Crossing>,
@@ -86,7 +86,7 @@ pub struct ProposalsParts {
     pub live: Arc<RunsInProgress>,
     /// Wakes the tasks that wait for a change of a proposal.
     pub changes: Arc<Changes>,
-    /// The sandbox, which knows whether this host can run a step.
+    /// The sandbox, which can tell whether this host can run a step.
     pub sandbox: Arc<dyn Sandbox>,
     /// The log of refusals.
     pub refusals: Arc<RefusalLog>,
@@ -97,7 +97,7 @@ pub struct ProposalsParts {
 }
 
 impl Proposals {
-    /// Builds this part of the boundary.
+    /// Builds the value from its parts.
     #[must_use]
     pub fn new(parts: ProposalsParts) -> Self {
         let ProposalsParts { crossing, ledger, live, changes, sandbox, refusals, retention, surroundings } = parts;
@@ -142,8 +142,8 @@ impl Proposals {
             );
             return Err(Refusal::new(Code::StepChanged, detail).at("/step", "another definition is sealed").into());
         }
-        // A `deny` in the policy is final, so no signature can allow the run. Refuse the proposal before approvers
-        // sign.
+        // A `deny` in the policy is final: no signature can allow the run. Refuse the proposal before approvers sign
+        // it.
         let permissions =
             held.asked().clone().map_err(|denied| Refusal::new(Code::PolicyDenied, denied.to_string()))?;
         let params = step.schema.complete(body.params).map_err(|errors| {
@@ -178,7 +178,7 @@ impl Proposals {
             expires_at: now.plus(window),
         };
         let payload = authorization.clone().into_statement()?.to_payload().map_err(|error| {
-            // A pointer into the statement differs from the pointer into the body only in its first part.
+            // A pointer into the statement begins with `/predicate`. A pointer into the request body does not.
             let pointer = error.pointer.strip_prefix("/predicate").unwrap_or(&error.pointer).to_owned();
             Refusal::from(crate::record::malformed::Malformed { pointer, ..error })
         })?;
@@ -228,9 +228,9 @@ impl Proposals {
         }
     }
 
-    /// Refuses proposals that people would sign without effect, because this host can't run the step or the quorum
-    /// can't be met. A missing path or a missing user of the host is accepted, because the path or the user may exist
-    /// before the window ends.
+    /// Refuses proposals whose signatures would have no effect, because this host can't run the step or the quorum
+    /// can't be met. A missing path or user of the host is accepted, because the path or the user may exist before the
+    /// window ends.
     fn demand_future(
         &self,
         sealed: &Sealed,
@@ -260,16 +260,16 @@ impl Proposals {
     /// Returns the current view of a proposal.
     ///
     /// # Errors
-    /// Returns `not-found` if the proposal does not exist or the caller may not see the proposal.
+    /// Returns `not-found` if the proposal does not exist or the caller may not see it.
     pub fn proposal(&self, caller: &Caller, id: &ProposalId) -> Result<ProposalView, Stopped> {
         self.view(&self.visible(caller, id)?)
     }
 
-    /// Waits until the status of the proposal changes, but at most for the time `up_to`. After the waiting time, the
-    /// function returns the view of the proposal. The end of the waiting time is never a denial.
+    /// Waits until the status of the proposal changes, but at most for the time `up_to`. Then returns the view of the
+    /// proposal. The end of the waiting time is not a denial.
     ///
     /// # Errors
-    /// Returns `not-found` if the proposal does not exist or the caller may not see the proposal.
+    /// Returns `not-found` if the proposal does not exist or the caller may not see it.
     pub async fn wait(&self, caller: &Caller, id: &ProposalId, up_to: Duration) -> Result<ProposalView, Stopped> {
         let mut changes = self.changes.watch(id);
         let before = self.visible(caller, id)?;
@@ -286,7 +286,7 @@ impl Proposals {
         }
     }
 
-    /// Returns the proposals that the caller may see, with the newest proposal first.
+    /// Returns the proposals that the caller may see, newest first.
     ///
     /// # Errors
     /// Returns `unauthenticated` if the caller has no name, and `malformed` for a cursor that no list returned.
@@ -326,7 +326,8 @@ impl Proposals {
         let mut proposals = Vec::with_capacity(page.proposals.len());
         for row in page.proposals.iter().filter(|row| caller.may_see(&row.core.proposer, &row.core.step)) {
             let view = self.view(row)?;
-            // The row of an expired proposal gets the status `expired` only at the next housekeeping.
+            // An expired proposal still has its old status in the store until the next housekeeping, so check the
+            // status again.
             if filter.statuses.is_empty() || filter.statuses.contains(&view.status) {
                 proposals.push(view);
             }
@@ -337,8 +338,8 @@ impl Proposals {
     /// Accepts signatures over the statement of a proposal. If the signatures complete the quorum, the run starts.
     ///
     /// # Errors
-    /// Returns `unknown-signer`, `bad-signature`, `self-approval`, `not-permitted-signer`, or the refusal of `charge`
-    /// for the key of a new, verified signature. After an error, the boundary stores no signature of the call.
+    /// Returns `unknown-signer`, `bad-signature`, `self-approval`, `not-permitted-signer`, or the refusal that `charge`
+    /// returns for the key of a new, verified signature. After an error, the boundary stores no signature of this call.
     pub async fn sign(
         self: &Arc<Self>,
         id: &ProposalId,
@@ -353,7 +354,7 @@ impl Proposals {
             return Err(Refusal::new(Code::Malformed, "send at least one signature").at("/signatures", "empty").into());
         }
         let document = signed.verify(|keyid| sealed.roster.key(keyid))?;
-        // After this check, the caller is known to be a signer in the roster, so refusals are logged.
+        // After this check, the caller is known to hold a key of the roster, so refusals are logged.
         let outcome = self.sign_verified(&row, document.predicate(), document.signatures(), &sealed, charge).await;
         if let Err(stopped) = &outcome {
             let principal = document.signatures().first().map(|signature| signature.keyid.to_string());
@@ -396,8 +397,8 @@ impl Proposals {
             })
             .collect();
         if !fresh.is_empty() {
-            // Charge a key only for its own new signatures, not for invalid signatures or for signatures that another
-            // caller sends again.
+            // Charge a key only for its own new signatures. Otherwise another caller could use up the limit of the key
+            // with invalid or repeated signatures.
             fresh.iter().try_for_each(|signature| charge(&signature.keyid))?;
             self.ledger.sign(id, fresh).await.map_err(|stop| advance_refused(stop, id))?;
             self.changes.notify(id);
@@ -446,8 +447,8 @@ impl Proposals {
         self.view(&self.row(id)?)
     }
 
-    /// Asks a run to stop, even if its nonce is spent and the run has not begun. Returns false if the run is already
-    /// over.
+    /// Asks a run to stop, even if its nonce is spent and its process has not started. Returns false if the run is
+    /// already over.
     pub(super) fn stop_run(&self, id: &ProposalId) -> Result<bool, Stopped> {
         self.live.stop(id);
         let running = self.row(id)?.status == StoredStatus::Running;
@@ -458,8 +459,8 @@ impl Proposals {
     }
 
     /// Sends a complete envelope, which was signed elsewhere, to the crossing. Callers must await this future in a
-    /// separate task, so that a client that disconnects can't stop a run. If the future were dropped after the nonce
-    /// was spent, only the next start would write the receipt.
+    /// separate task, because a client may disconnect. If the future is dropped after the nonce is spent, only the next
+    /// start of the service writes the receipt.
     ///
     /// # Errors
     /// Returns the first refusal of the crossing.
@@ -499,13 +500,12 @@ impl Proposals {
         Stopped::Refused(refusal)
     }
 
-    /// Returns the bytes that approvers sign for a proposal.
     pub(super) fn payload(&self, id: &ProposalId) -> Result<Vec<u8>, Stopped> {
         self.ledger.payload(id).map_err(|e| fault(&e))?.ok_or_else(|| not_found(id).into())
     }
 
     pub(super) fn statement(&self, id: &ProposalId) -> Result<Statement<Authorization>, Stopped> {
-        // The boundary wrote this payload and can trust its format. Other functions check its signatures.
+        // The boundary wrote this payload, so it is trusted without a check of the signatures.
         Ok(Statement::from_payload(&self.payload(id)?)?)
     }
 
@@ -514,9 +514,8 @@ impl Proposals {
     }
 
     /// Returns the refusal for a proposal that has no row in the store. A proposal's id begins with the time of its
-    /// creation. If this time is after the first log entry and longer ago than the shortest retention time, the
-    /// proposal was deleted or never existed. The refusal does not state which case applies, so that a caller does not
-    /// learn of a hidden proposal.
+    /// creation. From this time, the boundary can tell whether the proposal may have been deleted after its retention
+    /// time. The refusal never states that a proposal existed, because the caller may not be allowed to know.
     fn missing(&self, id: &ProposalId) -> Refusal {
         let made = Timestamp::from_unix(i64::try_from(id.millis() / 1000).unwrap_or(i64::MAX));
         let kept_s = self.retention.proposals_s.min(UNSIGNED_KEPT_S);
@@ -584,7 +583,7 @@ impl Proposals {
     }
 }
 
-/// Returns the refusal for an unknown step. The refusal suggests a similar step that the caller may know.
+/// Returns the refusal for an unknown step. The refusal suggests a similar step that the caller may see.
 pub(super) fn unknown_step(caller: &Caller, sealed: &Sealed, reference: &StepRef) -> Refusal {
     let steps = sealed.registry.steps().map(|step| &step.definition.reference);
     let known: Vec<&str> =
@@ -596,8 +595,7 @@ pub(super) fn unknown_step(caller: &Caller, sealed: &Sealed, reference: &StepRef
     Refusal::new(Code::UnknownStep, format!("no step {reference} is registered; {advice}"))
 }
 
-/// Maximum number of steps with which an unknown name is compared. The maximum limits the cost of a request with an
-/// unknown name.
+/// Maximum number of steps with which an unknown name is compared, to limit the cost of a request.
 const MOST_COMPARED: usize = 1000;
 
 fn parse_step(text: &str) -> Result<(StepRef, Option<StepDigest>), Stopped> {
@@ -631,7 +629,7 @@ fn core_of(authorization: &Authorization, payload: &[u8]) -> Result<Authorizatio
     })
 }
 
-/// Encodes the detail of a status. The detail consists of a code and a text.
+/// Encodes the code and the text of a status.
 pub(super) fn detail(code: Code, words: &str) -> Result<Vec<u8>, Stopped> {
     canonical::canonical_of(&RefusalView::new(code, words)).map_err(|e| fault(&e))
 }
@@ -640,7 +638,7 @@ pub(super) fn verified_of(signature: &Signature) -> VerifiedSignature {
     VerifiedSignature { keyid: signature.keyid, presence: signature.presence, sig: signature.sig.clone() }
 }
 
-/// Formats a duration in the same form as the configuration.
+/// Formats a duration in the same form as the configuration file.
 pub(super) fn span(seconds: i64) -> String {
     match seconds {
         whole if whole % 86_400 == 0 => format!("{} days", whole / 86_400),

@@ -1,8 +1,9 @@
-//! Refusals in the log, up to a limit for each principal and hour (rule R10).
+//! Refusals in the log, up to a limit for each principal and hour (rule R10). A principal is an authenticated caller,
+//! or a key of the roster that signed.
 //!
-//! A refusal must not use much disk space. The boundary logs a signed entry only for an authenticated caller or a
-//! signature of a key in the roster. The entry contains digests instead of text, and the number of entries in an hour
-//! is limited. Refusals above the limit are counted by code, and one summary per hour contains the counts.
+//! Refusals must not fill the disk. The boundary logs a refusal only if it knows the principal, and the entry contains
+//! digests instead of text. Refusals above the limit are only counted by code. One summary per hour contains the
+//! counts.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
@@ -25,16 +26,17 @@ use crate::record::validity::Timestamp;
 use crate::store::ledger::Ledger;
 use crate::store::stored_leaf::WriteStop;
 
-/// Maximum number of log entries that one principal can cause in an hour. This maximum limits the data that the holder
-/// of one token can write into the log.
+/// Maximum number of log entries that one principal can cause in an hour, so that the holder of one token can't fill
+/// the disk.
 const BUDGET_PER_HOUR: u32 = 60;
-/// Maximum number of principals with a separate limit. The refusals of all other principals are only counted.
+/// Maximum number of principals with a separate limit. Refusals of further principals are only counted.
 const MOST_PRINCIPALS: usize = 10_000;
 const HOUR_S: i64 = 3600;
-/// Maximum number of log entries that the service reads at its start, to find the refusals of the current hour. The
-/// reading takes about a tenth of a second.
+/// Maximum number of log entries that the service reads at its start to find the refusals of the current hour. This
+/// takes about a tenth of a second.
 const MOST_LOOKED_AT: usize = 100_000;
-/// Maximum number of attempts to log an entry. If another entry was logged first, the next attempt uses a new time.
+/// Maximum number of attempts to log an entry. Each attempt uses a new time, because an entry that was logged in
+/// between may have a later time.
 const MOST_TRIES: usize = 8;
 
 /// The refusals of the current hour.
@@ -50,7 +52,6 @@ struct Hour {
     counts: BTreeMap<Code, u64>,
 }
 
-/// The entries that must be written to the log.
 #[derive(Debug, PartialEq, Eq)]
 struct Due {
     /// True if this refusal gets a log entry.
@@ -60,8 +61,8 @@ struct Due {
 }
 
 impl Refusals {
-    /// Creates the value with the number of entries that each principal has already caused. `logged` contains the log
-    /// entries of the current hour. So a restart does not reset the limit of a principal.
+    /// Creates the value from the log entries of the current hour in `logged`, so that a restart does not reset the
+    /// limit of a principal.
     pub(super) fn after(logged: &[Vec<u8>], now: Timestamp) -> Self {
         let mut hour = Hour { number: now.unix() / HOUR_S, ..Hour::default() };
         for entry in logged {
@@ -102,7 +103,7 @@ impl Refusals {
         self.hour.lock().unwrap_or_else(PoisonError::into_inner).turn(now)
     }
 
-    /// Returns the refusals that were counted but not logged, for a summary at the end of the service.
+    /// Returns the refusals that were counted but not logged, for a summary when the service ends.
     fn rest(&self) -> Option<BTreeMap<Code, u64>> {
         let mut hour = self.hour.lock().unwrap_or_else(PoisonError::into_inner);
         let counts = std::mem::take(&mut hour.counts);
@@ -111,7 +112,7 @@ impl Refusals {
 }
 
 impl Hour {
-    /// Begins a new hour if the current hour is over. Returns the counts of the previous hour, if that hour has counts.
+    /// Begins a new hour if the current hour is over. Returns the counts of the hour that ended, if there are any.
     fn turn(&mut self, now: Timestamp) -> Option<BTreeMap<Code, u64>> {
         let number = now.unix() / HOUR_S;
         if number <= self.number {
@@ -122,8 +123,8 @@ impl Hour {
     }
 }
 
-/// Returns the refusals of the current hour that the log contains. If the log can't be read, the returned value is
-/// empty. An error is not needed here, because the service can't work without the log.
+/// Returns the refusals of the current hour from the log, or none if the log can't be read. An error is not needed,
+/// because the service stops if its log can't be read.
 pub(super) fn left(ledger: &Ledger) -> Refusals {
     let now = ledger.now();
     let began = Timestamp::from_unix(now.unix() / HOUR_S * HOUR_S);
@@ -145,18 +146,18 @@ pub struct RefusalLog {
 }
 
 impl RefusalLog {
-    /// Creates the value with the refusals of the current hour that the log contains.
+    /// Creates the value with the refusals of the current hour from the log.
     #[must_use]
     pub fn new(crossing: Arc<Crossing>, ledger: Ledger, key: Arc<BoundaryKey>) -> Self {
         let refusals = left(&ledger);
         Self { crossing, ledger, key, refusals }
     }
 
-    /// Records that the caller `principal` received `stopped` for the input with this digest. Never delays the answer.
+    /// Records that the caller `principal` received the refusal `stopped` for the input with this digest. Never delays
+    /// the answer.
     pub fn note_refusal(self: &Arc<Self>, principal: Option<&str>, stopped: &Stopped, input: InputDigest) {
         let Stopped::Refused(refused) = stopped else { return };
-        // `busy` is no decision about the input. If the disk is full, a log entry would need disk space that is
-        // missing.
+        // `busy` is not a decision about the input. If the disk is full, the log has no space for an entry.
         if refused.code == Code::Busy {
             return;
         }
@@ -177,7 +178,7 @@ impl RefusalLog {
         }
     }
 
-    /// Logs the summary of the previous hour, unless the summary was already logged with a later refusal.
+    /// Logs the summary of the previous hour, unless a later refusal already caused this.
     pub async fn summarise_refusals(&self) {
         if let Some(counts) = self.refusals.due(self.crossing.now()) {
             self.log_summary(counts).await;
@@ -205,8 +206,8 @@ impl RefusalLog {
             .await;
     }
 
-    /// Signs and logs the statement that the function `state` creates for the time of the entry. If the function fails,
-    /// only the log entry is missing, because the caller already has the refusal as an answer.
+    /// Logs the statement that `state` creates for the time of the entry. A failure only loses the log entry, because
+    /// the caller already has the refusal.
     async fn append_refusal(
         &self,
         state: impl Fn(Timestamp) -> Result<Statement<refusal_statement::RefusalStatement>, Malformed>,
@@ -225,17 +226,16 @@ impl RefusalLog {
     }
 }
 
-/// The reason why a refusal is not in the log.
 #[derive(Debug)]
 enum NotLogged {
     /// The statement of the refusal can't be encoded.
     Malformed(Malformed),
-    /// The log did not accept the entry. `BackDated` means that other entries were logged first in each attempt.
+    /// The log did not accept the entry. `BackDated` means that another entry was logged first in each attempt.
     Stopped(WriteStop),
 }
 
-/// Logs the entry that the function `sign` creates for the current time. If another entry with a later time was logged
-/// first, the function signs the entry again with a later time.
+/// Logs the entry that `sign` creates for the current time. If an entry with a later time was logged first, the
+/// function calls `sign` again with a later time.
 async fn append(ledger: &Ledger, sign: impl Fn(Timestamp) -> Result<Vec<u8>, Malformed>) -> Result<(), NotLogged> {
     let mut tries = 1;
     loop {
@@ -250,10 +250,10 @@ async fn append(ledger: &Ledger, sign: impl Fn(Timestamp) -> Result<Vec<u8>, Mal
 }
 
 /// Returns the beginning of a JSON pointer, up to the last field name or index that the format defines. The rest of the
-/// pointer is text of the input (such as an unknown field or the name of a parameter) and must never be in the log.
+/// pointer is text from the input (such as an unknown field or the name of a parameter), which must never be logged.
 /// Returns `None` if the pointer does not begin with a field name of the format.
 fn without_input(pointer: &str) -> Option<String> {
-    // Parameters are checked separately, so their pointers do not begin with `/predicate`.
+    // The pointer to a parameter is relative to the predicate.
     let pointer = if pointer.starts_with("/params") { format!("/predicate{pointer}") } else { pointer.to_owned() };
     let index = |step: &str| step.len() <= 4 && step.bytes().all(|c| c.is_ascii_digit());
     let mut kept = String::new();
@@ -351,7 +351,7 @@ mod tests {
         ledger
     }
 
-    /// Adds another entry while a refusal is signed, and changes the clock by `seconds`.
+    /// Logs another entry while a refusal is signed, and moves the clock by `seconds`.
     fn meanwhile(ledger: &Ledger, clock: &AtomicI64, seconds: i64) {
         clock.fetch_add(seconds, Ordering::SeqCst);
         let ledger = ledger.clone();
@@ -380,11 +380,12 @@ mod tests {
         }));
         assert!(done.is_ok(), "{done:?}");
         assert_eq!((leaf(1), leaf(2)), (b"other".to_vec(), dated(at(15))));
-        // The clock is set back before the refusal is logged. No log entry has an earlier time than the previous entry.
+        // The clock is set back before the refusal is logged. The new entry still has a time that is not earlier than
+        // the previous entry.
         clock.store(at(-1000).unix(), Ordering::SeqCst);
         runtime.block_on(append(&ledger, |now| Ok(dated(now)))).expect("logged");
         assert_eq!(leaf(3), dated(at(15)));
-        // The clock is set back and then set forward, past the time of the entry that is being signed.
+        // The clock is set back and then set forward to a time after the entry that is being signed.
         let tries = AtomicI64::new(0);
         let done = runtime.block_on(append(&ledger, |now| {
             if tries.fetch_add(1, Ordering::SeqCst) == 0 {
@@ -394,7 +395,7 @@ mod tests {
         }));
         assert!(done.is_ok(), "{done:?}");
         assert_eq!((leaf(4), leaf(5)), (b"other".to_vec(), dated(at(20))));
-        // In each attempt, another entry is logged first. The boundary stops the attempts and reports the failure.
+        // In each attempt, another entry is logged first, so the boundary gives up and reports the failure.
         let done = runtime.block_on(append(&ledger, |now| {
             meanwhile(&ledger, &clock, 1);
             Ok(dated(now))

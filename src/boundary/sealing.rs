@@ -1,4 +1,4 @@
-//! Puts a new sealed state in force. Each change of runbooks or tokens creates a new seal.
+//! Puts new seals in force. Each change of runbooks or tokens needs a new seal.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,7 +28,7 @@ use crate::store::stored_leaf::WriteStop;
 use crate::store::stored_seal::SealWrite;
 use crate::store::stored_token::TokenChange;
 
-/// Maximum number of errors of a failed reseal that a note contains.
+/// Maximum number of errors in a note about a failed reseal.
 const MOST_TOLD: usize = 4;
 /// Maximum number of attempts to write a seal. An attempt fails if another seal was written first.
 const MOST_TRIES: usize = 8;
@@ -48,8 +48,8 @@ pub async fn write_seal(
     let payload = seal.clone().into_statement().to_payload().map_err(SealStop::Malformed)?;
     let envelope = key.sign(&payload).map_err(SealStop::Malformed)?;
     let write = SealWrite { envelope: envelope.clone(), digest: SealDigest::of(&payload), previous, at, blobs, tokens };
-    // The commit contains the seal, its blobs and the changes of tokens. After a crash at this point the new state is
-    // in force, because the next start reads the state from the store.
+    // One commit contains the seal, its blobs and the changes of tokens. After a crash at this point the new state is
+    // in force, because the next start reads it from the store.
     let done = ledger.seal(write).await.map_err(SealStop::Write)?;
     restore(ledger, seal, &payload, &envelope, done.leaf.index, done.version, Some(&registry))
         .map_err(SealStop::Unreadable)
@@ -71,14 +71,12 @@ pub fn restore(
     Sealed::restore(seal, payload, envelope, index, version, known, |digest| ledger.blob(digest).ok().flatten())
 }
 
-/// Checks that this host allows everything that the steps declare, before a seal is made. Each declared path must exist
-/// and must be a real path, without links. A declared path must not be in the private set. No run may be able to write
-/// to a runbook directory. The function ignores missing features of the kernel, because the boundary reports these
-/// features when a run begins.
+/// Checks everything that the steps declare against this host, before a seal is made. Each declared path must exist and
+/// must be a real path, without links. A declared path must not be in the private set. No run may be able to write to a
+/// runbook directory. Missing features of the kernel are not checked here. The boundary reports them separately.
 ///
 /// # Errors
-/// Returns every declaration that this host or the policy does not allow, with the place of the declaration. The list
-/// is complete, so that the operator can correct all errors together.
+/// Returns every declaration that this host or the policy does not allow, with the place of the declaration.
 pub fn check_on_host(
     material: &SealContent,
     sandbox: &dyn Sandbox,
@@ -149,7 +147,7 @@ pub struct Sealing {
     one_at_a_time: tokio::sync::Mutex<()>,
 }
 
-/// The parts from which [`Sealing`] is built.
+/// Parts from which [`Sealing`] is built.
 pub struct SealingParts {
     /// The crossing.
     pub crossing: Arc<Crossing>,
@@ -161,14 +159,14 @@ pub struct SealingParts {
     pub key: Arc<BoundaryKey>,
     /// The seal in force, which the next seal replaces.
     pub current: Arc<CurrentSeal>,
-    /// The sandbox, which knows the features that this host can't provide.
+    /// The sandbox, which can tell what this host can't provide.
     pub sandbox: Arc<dyn Sandbox>,
     /// The health report, which shows a failed reseal.
     pub health: Arc<Health>,
 }
 
 impl Sealing {
-    /// Builds this part of the boundary.
+    /// Builds the value from its parts.
     #[must_use]
     pub fn new(parts: SealingParts) -> Self {
         let SealingParts { crossing, ledger, surroundings, key, current, sandbox, health } = parts;
@@ -184,9 +182,8 @@ impl Sealing {
         }
     }
 
-    /// Reads the runbooks again, and seals the runbooks if a runbook has changed. Policy, roster and configuration do
-    /// not change. `owner` is the user of the service. Only this user (`owner`) and root may be able to write the
-    /// runbooks.
+    /// Reads the runbooks again, and seals them if a runbook has changed. Policy, roster and configuration stay the
+    /// same. Only root and the user of the service (`owner`) may be able to write the runbooks.
     ///
     /// Returns true if a new seal is in force.
     ///
@@ -222,8 +219,7 @@ impl Sealing {
         token: Option<TokenChange>,
     ) -> Result<bool, Stopped> {
         let _one_at_a_time = self.one_at_a_time.lock().await;
-        // Read the list of tokens under the lock. A list that was read before the lock could undo another change that
-        // was sealed in the meantime.
+        // Read the list of tokens under the lock. An older list could undo a change that was sealed in the meantime.
         let mut all = self.ledger.tokens().map_err(|e| fault(&e))?;
         match &token {
             Some(TokenChange::Add(token)) => all.push(token.clone()),
@@ -290,7 +286,7 @@ fn not_sealed(errors: &[RegistryError]) -> Refusal {
     Refusal::new(Code::Malformed, detail)
 }
 
-/// Returns the content of the state in force, from which the next seal is made.
+/// Returns the content of the sealed state in force. The next seal is made from this content.
 #[must_use]
 pub fn material_of(sealed: &Sealed) -> SealContent {
     SealContent {
@@ -303,7 +299,7 @@ pub fn material_of(sealed: &Sealed) -> SealContent {
     }
 }
 
-/// Returns the tokens that are valid at the time `now`. A seal lists the returned tokens.
+/// Returns the tokens that are valid at the time `now`, for the next seal.
 #[must_use]
 pub fn tokens_in_force(tokens: &[crate::store::stored_token::Token], now: Timestamp) -> Vec<SealedToken> {
     tokens

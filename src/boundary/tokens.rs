@@ -35,8 +35,8 @@ impl Sealing {
             .collect())
     }
 
-    /// Creates a token and seals the change. Returns the secret of the token. The secret is shown only once. The store
-    /// contains only the digest of the secret.
+    /// Creates a token and seals the change. Returns the secret of the token, of which the store contains only the
+    /// digest.
     ///
     /// # Errors
     /// Returns an error if the name is already used, an owner is not in the roster, or a pattern can't be parsed.
@@ -68,14 +68,13 @@ impl Sealing {
     }
 }
 
-/// Checks the properties of a new token.
 fn check_token(token: &SealedToken, sealed: &Sealed, now: Timestamp) -> Result<(), Stopped> {
     let refuse =
         |pointer: &str, detail: String| Err(Refusal::new(Code::Malformed, detail.clone()).at(pointer, detail).into());
     if let Err(error) = sealed.roster.check_token_name(&token.name) {
         return refuse("/name", error.to_string());
     }
-    // If a proposer had the name of the boundary, approvers would think that the boundary made the proposal.
+    // If a token had the boundary's name, approvers would think that the boundary is the proposer.
     if token.name.as_str() == sealed.boundary.name.as_str() {
         return refuse("/name", format!("{} is the boundary's own name: give the token another name", token.name));
     }

@@ -1,4 +1,4 @@
-//! The views of the registry, of steps, of proposals and of events.
+//! Views of the registry, of steps, of proposals and of events.
 //!
 //! The HTTP API, the command line and OpenAPI use the same types.
 
@@ -21,7 +21,7 @@ use crate::record::validity::Timestamp;
 /// `GET /v1/registry`: the seal in force and the steps.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct RegistryView {
-    /// The boundary.
+    /// The boundary that answers.
     pub boundary: BoundaryView,
     /// The seal in force.
     pub seal: SealView,
@@ -29,46 +29,46 @@ pub struct RegistryView {
     pub steps: Vec<StepSummary>,
 }
 
-/// Which boundary answers.
+/// Identity of a boundary.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct BoundaryView {
     /// Its name.
     pub name: BoundaryName,
-    /// Digest of its genesis seal.
+    /// Digest of the first seal of the boundary's log.
     pub id: SealDigest,
-    /// Its epoch.
+    /// Epoch of the seal in force.
     pub epoch: Epoch,
 }
 
-/// A seal, as its log entry tells.
+/// A seal, as its log entry states it.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct SealView {
-    /// Its number.
+    /// Number of the seal.
     pub number: u64,
-    /// Digest of its payload.
+    /// Digest of the seal's payload.
     pub digest: SealDigest,
-    /// Its log entry.
+    /// Index of the seal's log entry.
     pub index: u64,
     /// When it was made.
     pub at: Timestamp,
     /// Root of the registry.
     pub registry_root: RegistryRoot,
-    /// Blob: the registry's leaves.
+    /// Blob with the leaves of the registry.
     pub registry: BlobDigest,
-    /// Blob: the policy.
+    /// Blob with the policy.
     pub policy: PolicyDigest,
-    /// Blob: built-in policy lists.
+    /// Blob with the built-in policy lists.
     pub builtins: BlobDigest,
     /// Blob: the roster's payload.
     pub roster: RosterDigest,
-    /// Blob: every version of the roster up to this one, as they were signed; absent when it is version 1.
+    /// Blob with every signed version of the roster up to the version in force. Absent if version 1 is in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rosters: Option<BlobDigest>,
-    /// Blob: the tokens.
+    /// Blob with the tokens.
     pub tokens: BlobDigest,
-    /// Blob: limits and sandbox level in force.
+    /// Blob with the limits and the sandbox level in force.
     pub configuration: BlobDigest,
-    /// What differs between the files and this seal, in words; empty when nothing does.
+    /// Descriptions of the differences between the files and this seal.
     pub drift: Vec<String>,
 }
 
@@ -78,55 +78,56 @@ pub struct StepSummary {
     /// Its ref.
     #[serde(rename = "ref")]
     pub reference: StepRef,
-    /// Its digest.
+    /// Digest of the step's definition.
     pub digest: StepDigest,
-    /// Its title.
+    /// Title of the step.
     pub title: String,
-    /// Rules that must all be met: the step's and policy's.
+    /// Approval rules of the step and the policy. All rules must be met.
     pub approvals: Vec<Approvals>,
-    /// Why the boundary's host can't run it, so that its proposals are refused; absent where it can.
+    /// Reason why the host of the boundary can't run the step, so that the boundary refuses proposals for the step.
+    /// Absent if the host can run the step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unavailable: Option<String>,
 }
 
-/// `GET /v1/steps/{ref}`: one step's whole definition.
+/// `GET /v1/steps/{ref}`: the whole definition of one step.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct StepView {
     /// Its ref.
     #[serde(rename = "ref")]
     pub reference: StepRef,
-    /// Its digest.
+    /// Digest of the step's definition.
     pub digest: StepDigest,
-    /// The definition that the digest is over.
+    /// Definition from which the digest is computed.
     #[schemars(with = "serde_json::Map<String, Value>")]
     pub definition: Value,
-    /// Rules that must all be met: the step's and policy's.
+    /// Approval rules of the step and the policy. All rules must be met.
     pub approvals: Vec<Approvals>,
-    /// What policy asks of every run, for signatures to grant.
+    /// Permissions that policy requires for every run. The approvers' signatures grant these permissions.
     pub permissions: Vec<Permission>,
-    /// Why policy lets no run of it happen, whoever signs.
+    /// Reason why policy denies every run of the step, with any signatures.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub denied: Option<String>,
     /// The effective sandbox.
     pub sandbox: Profile,
-    /// The last run of this step that succeeded.
+    /// Last run of this step that succeeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_success: Option<LastSuccess>,
 }
 
-/// The last run of a step that succeeded, for comparison.
+/// Last run of a step that succeeded, for comparison.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct LastSuccess {
-    /// Its receipt.
+    /// Receipt of the run.
     pub receipt: ReceiptId,
-    /// The definition that ran: a blob of the log.
+    /// Digest of the definition that ran. The log contains this definition as a blob.
     pub digest: StepDigest,
     /// Its parameters.
     #[schemars(with = "serde_json::Map<String, Value>")]
     pub params: Value,
     /// When it ended.
     pub finished_at: Timestamp,
-    /// How many of the newest 50 runs that ended succeeded, as far as the caller may see them.
+    /// Number of successful runs among the newest 50 finished runs that the caller may see.
     pub runs: u64,
 }
 
@@ -134,19 +135,20 @@ pub struct LastSuccess {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Propose {
-    /// `path:step`, or `path:step@sha256:…` to insist on a definition.
+    /// `path:step`, or `path:step@sha256:…` to accept only one definition.
     pub step: String,
-    /// The parameters; defaults are filled in.
+    /// Parameters. The boundary adds defaults for missing parameters.
     #[serde(default = "no_params")]
     #[schemars(with = "serde_json::Map<String, Value>")]
     pub params: Value,
-    /// Why, for the approvers.
+    /// Reason for the run, for the approvers.
     #[serde(default)]
     pub reason: String,
-    /// The caller's nonce: the same one with the same body is answered with what exists.
+    /// Nonce that the caller chose. A second request with the same nonce and the same body returns the existing
+    /// proposal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nonce: Option<Nonce>,
-    /// How long it may be signed and run, in seconds: 1 to 86,400, by default 3,600.
+    /// Length of the window in seconds: 1 to 86,400, by default 3,600.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_in_s: Option<i64>,
 }
@@ -155,25 +157,25 @@ fn no_params() -> Value {
     Value::Object(serde_json::Map::new())
 }
 
-/// Where a proposal is on its way.
+/// Status of a proposal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ProposalStatus {
     /// Waiting for signatures.
     Pending,
-    /// Signed; about to run, or waiting for room.
+    /// The quorum is met, and the run waits for its start.
     Approved,
-    /// Consumed; the process runs.
+    /// The nonce is spent and the process runs.
     Running,
-    /// It ran; there is a receipt.
+    /// The run is over and has a receipt.
     Finished,
     /// An approver said no.
     Denied,
-    /// Its time ran out.
+    /// The window ended before a run began.
     Expired,
-    /// Somebody withdrew it.
+    /// The proposer or an operator cancelled the proposal.
     Cancelled,
-    /// It was refused after the quorum; its nonce is not spent.
+    /// The boundary refused the run after the quorum was met. The nonce is not spent.
     Refused,
 }
 
@@ -194,101 +196,102 @@ impl ProposalStatus {
     }
 }
 
-/// A proposal, whole.
+/// All facts about one proposal.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct ProposalView {
     /// Its id.
     pub id: ProposalId,
-    /// Where it is on its way.
+    /// Status of the proposal.
     pub status: ProposalStatus,
-    /// What the caller may do: `wait`, `sign`, `deny`, `cancel`, `read-receipt`, `propose-again`.
+    /// Actions that the caller may take: `wait`, `sign`, `deny`, `cancel`, `read-receipt`, `propose-again`.
     pub next: Vec<String>,
     /// Which step.
     pub step: StepRef,
-    /// The definition that was sealed when it was proposed.
+    /// Digest of the definition that was in force when the proposal was created.
     pub step_digest: StepDigest,
     /// The complete parameters.
     #[schemars(with = "serde_json::Map<String, Value>")]
     pub params: Value,
-    /// Their digest.
+    /// Digest of the parameters.
     pub params_digest: ParamsDigest,
     /// Who proposed it.
     pub proposer: Name,
     /// Why, in the proposer's words.
     pub reason: String,
-    /// Digest of the payload: what a signature names.
+    /// Digest of the payload. A denial names this digest.
     pub digest: AuthorizationDigest,
     /// Base64 of the exact bytes to sign.
     pub payload: String,
-    /// How far the quorum is.
+    /// Approvals that the proposal has and still needs.
     pub approvals: ApprovalsView,
     /// When it was made.
     pub created_at: Timestamp,
-    /// When it ends, if nothing runs before.
+    /// Time at which the proposal expires if no run has begun.
     pub expires_at: Timestamp,
-    /// When it was over: it ran, was denied, cancelled or refused.
+    /// Time at which the proposal ended by a run, a denial, a cancellation or a refusal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<Timestamp>,
     /// How the run ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
-    /// The receipt, once there.
+    /// Id of the receipt, after the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub receipt: Option<ReceiptId>,
-    /// Why it was refused or denied.
+    /// Reason why the proposal was refused or denied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refusal: Option<RefusalView>,
-    /// Why it is approved and has not begun: the no of the last try. It is tried again until it expires.
+    /// Reason why the approved run has not begun: the refusal of the last attempt. The boundary repeats the attempt
+    /// until the proposal expires.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_up: Option<RefusalView>,
-    /// `true` in the answer to a proposal that was there already, for this nonce or this wish; its reason and window are those
-    /// of the first one. Absent otherwise.
+    /// `true` if the proposal existed already, with the same nonce or the same content. The reason and the window are
+    /// then those of the existing proposal. Absent otherwise.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub existing: bool,
 }
 
-/// What came of a denial of a statement.
+/// Result of denying a statement.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct DenialView {
-    /// The proposal's id, as the statement has it.
+    /// Id of the proposal in the statement.
     pub proposal: ProposalId,
     /// Digest of the denied statement.
     pub digest: AuthorizationDigest,
-    /// The denial's log entry.
+    /// Index of the denial's log entry.
     pub index: u64,
-    /// Where the proposal is, if the boundary knew it before.
+    /// Status of the proposal, if the boundary knew the proposal before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<ProposalStatus>,
-    /// The end of the statement's window: until then it is refused as denied, after that as expired.
+    /// End of the statement's window. Until this time the statement is refused as denied, after this time as expired.
     pub kept_until: Timestamp,
 }
 
-/// The denials of a statement, also of one that the boundary has not seen.
+/// Denials of a statement, even if the boundary has not received the statement.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct DenialsView {
     /// Digest of the statement.
     pub digest: AuthorizationDigest,
-    /// Its denials, in the order of the log; none where nobody denied it.
+    /// Denials in the order of the log. The list is empty if no approver denied the statement.
     pub denials: Vec<DeniedView>,
 }
 
-/// One of a statement's denials.
+/// One denial of a statement.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct DeniedView {
-    /// Who denied.
+    /// Name of the approver who denied the statement.
     pub approver: Name,
-    /// The denial's log entry.
+    /// Index of the denial's log entry.
     pub index: u64,
-    /// When the boundary took it.
+    /// Time at which the boundary accepted the denial.
     pub at: Timestamp,
 }
 
-/// Why a proposal was refused, denied, or waits.
+/// Reason why a proposal was refused, was denied, or waits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RefusalView {
-    /// The stable code.
+    /// Stable code of the reason.
     pub code: Code,
-    /// In words.
+    /// Description of the reason.
     pub detail: String,
 }
 
@@ -302,29 +305,29 @@ impl RefusalView {
 /// Maximum length of the detail of a refusal, in characters.
 const MOST_WORDS: usize = 2000;
 
-/// How far a quorum is.
+/// Approvals that a proposal has and still needs.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct ApprovalsView {
-    /// Rules that must all be met.
+    /// Approval rules. All rules must be met.
     pub rules: Vec<Approvals>,
-    /// The fewest people that can meet them all.
+    /// Minimum number of people that can meet all rules together.
     pub required: u64,
-    /// People whose signatures count so far.
+    /// Number of people whose signatures count so far.
     pub have: u64,
-    /// Who they are.
+    /// People whose signatures count so far.
     pub approvers: Vec<Name>,
-    /// Groups from which somebody is still needed.
+    /// Groups from which a signature is still needed.
     pub missing: Vec<GroupName>,
-    /// Who can't count: the proposer and its owners.
+    /// People whose signatures can't count: the proposer and the owners of the proposer's token.
     pub excluded: Vec<Name>,
 }
 
-/// `GET /v1/proposals`: newest first.
+/// `GET /v1/proposals`: a page of proposals, newest first.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct ProposalList {
-    /// One page.
+    /// Proposals of this page.
     pub proposals: Vec<ProposalView>,
-    /// Give it as `?cursor=` for the next page.
+    /// Cursor for the next page, as the query `?cursor=`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
 }
@@ -334,59 +337,59 @@ pub struct ProposalList {
 pub struct ReceiptView {
     /// Its id.
     pub id: ReceiptId,
-    /// Its log entry.
+    /// Index of the receipt's log entry.
     pub index: u64,
     /// The signed envelope.
     pub envelope: crate::record::envelope::Envelope,
 }
 
-/// An event of a proposal: what SSE and NDJSON carry.
+/// Event of a proposal, as SSE and NDJSON transport it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum Event {
-    /// Its status changed.
+    /// The status of the proposal changed.
     Status {
         /// The new status.
         status: ProposalStatus,
-        /// Why, where there is a reason.
+        /// Code of the refusal, if there is one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         code: Option<Code>,
     },
-    /// It is approved and can't begin. No record keeps it, so it has the number of the event before it, and who resumes
-    /// hears it again.
+    /// The approved run can't begin yet. This event is not stored, so it has the number of the event before it. A
+    /// reader that resumes receives it again.
     #[serde(rename = "held-up")]
     HeldUp {
-        /// The stable code.
+        /// Stable code of the reason.
         code: Code,
-        /// In words.
+        /// Description of the reason.
         detail: String,
     },
-    /// Somebody signed.
+    /// An approver signed.
     Signature {
-        /// Who.
+        /// Name of the approver.
         approver: Name,
     },
-    /// The run wrote something.
+    /// The run wrote output.
     Output {
         /// `stdout` or `stderr`.
         stream: StreamName,
-        /// The stream's bytes before this piece.
+        /// Number of bytes of the stream before this piece.
         offset: u64,
-        /// The piece, where it is UTF-8.
+        /// Text of the piece, if the piece is UTF-8.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         text: Option<String>,
-        /// The piece in base64, where it is not.
+        /// Base64 of the piece, if the piece is not UTF-8.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         base64: Option<String>,
     },
     /// The run ended.
     Exit {
-        /// How.
+        /// Outcome of the run.
         outcome: Outcome,
     },
     /// The receipt is in the log.
     Receipt {
-        /// Its id; a line's `id` is the event's number.
+        /// Id of the receipt. The field is written as `receipt`, because the `id` of a line is the number of the event.
         #[serde(rename = "receipt")]
         id: ReceiptId,
     },
@@ -395,15 +398,15 @@ pub enum Event {
 /// `GET /ready`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Ready {
-    /// Whether proposals are taken and run.
+    /// True if the boundary accepts and runs proposals.
     pub ready: bool,
-    /// `strict`, `best-effort` or `off`: what this host holds.
+    /// Level that this host provides: `strict`, `best-effort` or `off`.
     pub sandbox: String,
     /// The seal in force.
     pub seal: u64,
-    /// The roster in force.
+    /// Roster in force.
     pub roster: RosterView,
-    /// What an operator should know, in words: also which signatures a next version of the roster lacks.
+    /// Notes for the operator, also about missing signatures on a new version of the roster.
     pub notes: Vec<String>,
 }
 
@@ -412,19 +415,19 @@ pub struct Ready {
 pub struct RosterView {
     /// From 1, counting.
     pub version: u64,
-    /// The digest of its payload.
+    /// Digest of the roster's payload.
     pub digest: RosterDigest,
-    /// Whether a next version needs signatures; otherwise it is *unguarded*.
+    /// True if the next version needs signatures. Otherwise the version is *unguarded*.
     pub guarded: bool,
 }
 
-/// A token as lists show it.
+/// Token, as the list of tokens shows it.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct TokenView {
-    /// As the seal knows it.
+    /// Token, as the seal contains it.
     #[serde(flatten)]
     pub token: crate::record::token::SealedToken,
-    /// When it was withdrawn.
+    /// Time at which the token was revoked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoked_at: Option<Timestamp>,
 }

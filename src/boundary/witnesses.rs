@@ -1,12 +1,12 @@
-//! Witnesses of the log, with the requests to each witness and the checks of its answers.
+//! Sends the checkpoints of the log to the witnesses and checks their answers.
 //!
 //! The boundary sends each checkpoint to each witness of the roster, with the proof that the checkpoint continues the
-//! last checkpoint that this witness saw. The witness then cosigns the checkpoint (c2sp.org/tlog-witness). So a reader
-//! who requires cosignatures need not trust the boundary to have only one history of its log. Checkpoints are sent in
-//! the background, so no crossing waits for a witness, even if a witness does not answer.
+//! last checkpoint that this witness saw. The witness then cosigns the checkpoint (c2sp.org/tlog-witness). Without
+//! witnesses, a reader must trust the boundary to show every reader the same log. Checkpoints are sent in the
+//! background, so no crossing waits for a witness, even if a witness does not answer.
 //!
-//! Cosignatures are stored only in memory. After a start the boundary asks each witness again, even for checkpoints
-//! that the witness has cosigned before. The module `node::witnessing` sends the requests over HTTP.
+//! Cosignatures are stored only in memory, so after a start the boundary asks each witness again for the same
+//! checkpoints. The module `node::witnessing` sends the requests over HTTP.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -34,8 +34,7 @@ const MOST_WITNESSES: usize = 32;
 pub struct NamedWitness {
     /// The witness's name in the roster.
     pub name: String,
-    /// The base URL of the witness, without the path of a request. Requests go to the path `/add-checkpoint` below the
-    /// base URL.
+    /// Base URL of the witness. Requests go to the path `/add-checkpoint` below this URL.
     pub url: String,
     /// The key of the witness.
     pub key: WitnessKey,
@@ -44,23 +43,23 @@ pub struct NamedWitness {
 /// A request to a witness.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WitnessRequest {
-    /// The checkpoint's size.
+    /// Size of the checkpoint.
     pub size: u64,
     /// The size of the last checkpoint that this witness has cosigned, as far as the boundary knows.
     pub old: u64,
-    /// The note of the checkpoint. The check of the answer needs the note, because the target may change before the
-    /// answer arrives.
+    /// Note of the checkpoint. The check of the answer needs this note, because the boundary may choose a newer
+    /// checkpoint before the answer arrives.
     pub note: String,
     /// The body of the request.
     pub body: String,
 }
 
-/// The next action after an answer of a witness.
+/// Next action after the answer of a witness.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WitnessNext {
     /// The witness cosigned, so ask again when the log has grown.
     Cosigned,
-    /// The witness has cosigned another size than the boundary expected, so ask again immediately.
+    /// The last cosigned size of the witness differs from the size in the request, so ask again immediately.
     Again,
     /// The witness did not cosign. Ask the witness again after a pause.
     Trouble(String),
@@ -81,16 +80,15 @@ pub struct Witnesses(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// The checkpoint that all witnesses are asked to cosign, and the time when this checkpoint was chosen.
+    /// Checkpoint that all witnesses are asked to cosign, and the time when it was chosen.
     target: Option<(Head, Timestamp)>,
-    /// Checkpoints with cosignatures, with the oldest checkpoint first.
+    /// Cosigned checkpoints, oldest first.
     heads: VecDeque<Head>,
     known: BTreeMap<String, Known>,
     /// The witnesses that the boundary can't ask, each with the reason.
     unable: Vec<String>,
 }
 
-/// The facts that the boundary knows about one witness.
 #[derive(Debug, Default)]
 struct Known {
     size: u64,
@@ -99,7 +97,6 @@ struct Known {
     trouble: Option<(String, Timestamp)>,
 }
 
-/// A checkpoint with its cosignatures.
 #[derive(Debug, Clone)]
 struct Head {
     size: u64,
@@ -121,8 +118,8 @@ impl Head {
 }
 
 impl Witnesses {
-    /// Removes witnesses that are no longer in the roster, and their cosignatures. Stores the reasons why the boundary
-    /// can't ask some witnesses.
+    /// Removes the witnesses that are no longer in the roster, and their cosignatures. Stores the reasons why the
+    /// boundary can't ask some witnesses.
     pub fn retain(&self, named: &[NamedWitness], unable: Vec<String>) {
         let mut state = self.state();
         let is_named = |vkey: &String| named.iter().any(|witness| witness.key.vkey() == *vkey);
@@ -132,8 +129,8 @@ impl Witnesses {
     }
 
     /// Returns the target checkpoint, or `None` if this witness has already cosigned the target. If the log has grown
-    /// to `size`, the function sets a new target from `head`. Before the new target is set, each responding witness
-    /// gets some seconds to cosign the last target. So all witnesses cosign the same checkpoints.
+    /// to `size`, the function sets a new target from `head`. The witnesses first get some seconds to cosign the last
+    /// target, so that all witnesses cosign the same checkpoints.
     ///
     /// # Errors
     /// Returns an error if the log can't be read.
@@ -166,8 +163,8 @@ impl Witnesses {
         Ok(state.target.as_ref().filter(|(target, _)| cosigned < target.size).map(|(target, _)| (target.clone(), size)))
     }
 
-    /// Handles the answer of a witness to the request `ask`. Only cosignatures that verify with the witness's key in
-    /// the roster count.
+    /// Handles the answer to the request `ask`. Only cosignatures that verify with the witness's key in the roster
+    /// count.
     pub fn answered(
         &self,
         witness: &NamedWitness,
@@ -188,14 +185,13 @@ impl Witnesses {
         self.state().note(&witness.key, &WitnessNext::Trouble(why), now);
     }
 
-    /// Returns the note of the checkpoint with this size, or `None` if the checkpoint has no cosignatures.
     fn cosigned(&self, size: u64) -> Option<String> {
         let state = self.state();
         state.heads.iter().find(|head| head.size == size && !head.lines.is_empty()).map(Head::text)
     }
 
-    /// Returns the checkpoint that has at least `least` entries and the most cosignatures. If several checkpoints have
-    /// the same number of cosignatures, the function returns the newest.
+    /// Returns the checkpoint of at least `least` entries with the most cosignatures, and the newest if several have
+    /// the same number.
     fn best(&self, least: u64) -> Option<(u64, String)> {
         let state = self.state();
         let fit = state.heads.iter().filter(|head| head.size >= least && !head.lines.is_empty());
@@ -390,8 +386,7 @@ impl Witnessing {
         self.witnesses.notes()
     }
 
-    /// Returns the witnesses of the roster in force that the boundary can ask. `/ready` names the witnesses that the
-    /// boundary can't ask.
+    /// Returns the witnesses of the roster in force that the boundary can ask.
     #[must_use]
     pub fn witnesses_named(&self) -> Vec<NamedWitness> {
         let sealed = self.crossing.state();
@@ -442,8 +437,8 @@ impl Witnessing {
         let Some((target, old)) = self.witnesses.target(witness, named, size, (self.surroundings.now)(), head)? else {
             return Ok(None);
         };
-        // The witness has already cosigned a larger checkpoint than the target, because an earlier process sent that
-        // checkpoint. Wait for a target that is at least as large as the checkpoint of the witness.
+        // The witness has cosigned a larger checkpoint than the target, which an earlier process sent. Wait for a
+        // target that is at least as large.
         if old > target.size {
             return Ok(None);
         }
@@ -485,8 +480,8 @@ impl Witnessing {
         self.witnesses.cosigned(row.size).unwrap_or(row.note)
     }
 
-    /// Returns the checkpoint for a bundle whose last entry is `index`. The function selects the checkpoint with the
-    /// most cosignatures. If no checkpoint has cosignatures, the function selects the newest.
+    /// Returns the checkpoint for a bundle whose last entry is `index`. This is the checkpoint with the most
+    /// cosignatures, or the newest if no checkpoint has cosignatures.
     ///
     /// # Errors
     /// Returns an error if the log can't be read.
@@ -499,8 +494,8 @@ impl Witnessing {
     }
 }
 
-/// Returns the body of a request. The body consists of `old <size>`, the consistency proof with one hash in each line,
-/// an empty line and the checkpoint.
+/// Returns the body of a request: `old <size>`, the consistency proof with one hash in each line, an empty line and the
+/// checkpoint.
 fn body(old: u64, path: &[Hash], checkpoint: &str) -> String {
     let mut text = format!("old {old}\n");
     for hash in path {
@@ -512,12 +507,12 @@ fn body(old: u64, path: &[Hash], checkpoint: &str) -> String {
     text
 }
 
-/// Maximum number of cosigned checkpoints in memory. The boundary stores several cosigned checkpoints, because a bundle
-/// may need cosignatures before the newest checkpoint has cosignatures.
+/// Maximum number of cosigned checkpoints in memory. More than one is needed, because the newest checkpoint may not
+/// have its cosignatures yet.
 const KEPT_HEADS: usize = 16;
-/// Maximum time that all witnesses wait for a slow witness before the boundary chooses the next target.
+/// Maximum time in seconds to wait for a slow witness before the boundary chooses the next target.
 const PATIENCE_S: i64 = 5;
-/// Maximum number of consecutive conflicts about the size before a witness counts as faulty.
+/// Maximum number of consecutive conflicts about the size. A witness with more conflicts counts as faulty.
 const MOST_CONFLICTS: u32 = 3;
 
 #[cfg(test)]

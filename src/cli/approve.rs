@@ -183,7 +183,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     Ok(Exit::Done)
 }
 
-/// Asks the boundary why the approved run has not started, for at most [`AT_ONCE`]. Most approved runs start within a
+/// Asks the boundary for at most [`AT_ONCE`] why the approved run has not started. Most approved runs start within a
 /// few requests.
 fn held_up_at_once(client: &Client, signed: &ProposalView) -> Option<RefusalView> {
     let deadline = Instant::now() + AT_ONCE;
@@ -191,7 +191,7 @@ fn held_up_at_once(client: &Client, signed: &ProposalView) -> Option<RefusalView
     let mut status = signed.status;
     while status == ProposalStatus::Approved && held_up.is_none() && Instant::now() < deadline {
         std::thread::sleep(AT_ONCE / 20);
-        // The boundary has accepted the signature already, so a failed request is not an error.
+        // A failed request is not an error, because the boundary has already accepted the signature.
         let view = client.get::<ProposalView>(&format!("/v1/proposals/{}", signed.id)).ok()?;
         (status, held_up) = (view.status, view.held_up);
     }
@@ -201,14 +201,13 @@ fn held_up_at_once(client: &Client, signed: &ProposalView) -> Option<RefusalView
 /// Longest time that this command waits for an approved run to start.
 const AT_ONCE: Duration = Duration::from_secs(1);
 
-/// Proof that a person, or `--yes --expect`, agreed to the digest that was shown.
+/// Proof that a person agreed to the digest that was shown, or that `--yes --expect` named this digest.
 struct Consent(SoundReview);
 
 /// Number of hex digits of the digest that a person must type. Eight digits force the person to look at the end of
 /// the review.
 const DIGITS: usize = 8;
 
-/// Answer of the person to the question.
 enum Answer {
     Sign(Consent),
     /// The person denies, for this reason.
@@ -255,8 +254,7 @@ fn ask(
     }
 }
 
-/// Returns true if the answer is the end of the digest. If there are further remarks, their number must follow the
-/// digits.
+/// Returns true if the answer is the end of the digest, followed by the number of further remarks if there are any.
 fn agrees(answer: &str, tail: &str, more: usize) -> bool {
     let mut words = answer.split_whitespace();
     let digits = words.next().is_some_and(|word| word.eq_ignore_ascii_case(tail));
@@ -267,7 +265,7 @@ fn agrees(answer: &str, tail: &str, more: usize) -> bool {
     digits && count && words.next().is_none()
 }
 
-/// Signs the same buffer from which the review was made.
+/// Signs the same buffer that the review was made from.
 fn sign(
     review: &ProposalReview,
     consent: Consent,
@@ -303,8 +301,7 @@ mod tests {
         }
     }
 
-    // The review must come from the same buffer that `approve` signs. The test decodes the screen and compares the
-    // decoded text with the verified bytes.
+    // The test decodes the screen and compares the decoded text with the verified bytes.
     #[test]
     fn promise_4_the_bytes_shown_are_the_bytes_signed() {
         let mut case = case();

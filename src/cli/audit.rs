@@ -155,12 +155,12 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         None => None,
     };
     let mut out = AuditOutput::new(terminal, size, args.filter.clone());
-    // A comparison needs root hashes of earlier sizes, so the log must be read from its first entry.
+    // A comparison with an earlier size needs the root hash at that size, so the log must be read from its first entry.
     let goes_on = kept
         .as_ref()
         .filter(|kept| !args.full && other.is_none() && kept.is_ours() && kept.size > 0 && kept.size <= size)
-        // The earlier audit accepted differences that this audit must report, so the log must be read from its first
-        // entry.
+        // The earlier audit accepted differences that this audit must report as failures, so the log must be read from
+        // its first entry.
         .filter(|kept| !args.no_differences || kept.engines.is_empty());
     let resumed = match goes_on {
         Some(kept) => resume(&place, &trust, &expected, kept, &head, size, terminal)?,
@@ -177,7 +177,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     read_on(&mut auditor, &place, size, &mut out)?;
     let (said, mut summary) = auditor.finish(&head, &place).map_err(|error| place.unreadable(error))?;
     out.say(said)?;
-    // If the other copy is longer, its tiles must prove that the copy begins with the audited log.
+    // If the other copy is longer, its tiles must prove that it begins with the audited log.
     let differs = match &against {
         Some((other, seen)) if seen.size > size => compare(&auditor, &head, other, seen)?,
         Some((other, seen)) if auditor.unsigned().any(|unsigned| unsigned.note == seen.note) => {
@@ -218,8 +218,8 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     Ok(if summary.clean { Exit::Done } else { Exit::CheckSaidNo })
 }
 
-/// Returns the head of the log. The head is requested again until enough witnesses have cosigned, because
-/// cosignatures arrive shortly after the log has grown.
+/// Returns the head of the log. Cosignatures arrive a short time after the log has grown, so the function requests the
+/// head again until enough witnesses have cosigned.
 fn head_of(args: &Args, place: &LogSource) -> Result<String, CommandFailure> {
     let grows = args.place.starts_with("http://");
     let deadline = Instant::now() + COSIGNED;
@@ -232,7 +232,8 @@ fn head_of(args: &Args, place: &LogSource) -> Result<String, CommandFailure> {
     }
 }
 
-/// Creates an auditor for the whole log, with the trusted roster that is connected with the rosters of the log.
+/// Creates an auditor for the whole log. The auditor uses the newest trusted roster that is connected with the rosters
+/// of the log.
 fn begin(
     place: &LogSource,
     trust: &[ChosenTrust],
@@ -257,8 +258,8 @@ fn begin(
     let new =
         |trust: &ChosenTrust, versions: &[Envelope]| Auditor::new(trust.pinned.clone(), versions, expected.clone());
     let mut chosen = choose(trust, |trust| new(trust, &versions));
-    // A trusted roster may be newer than the roster in the first seal. Later seals of the log contain the roster
-    // versions between the two.
+    // A trusted roster may be newer than the roster in the first seal. Later seals of the log contain the versions
+    // between these two rosters.
     if chosen.as_ref().map_or(true, may_be_newer)
         && let Some(later) = later_rosters(place, size, versions.len())?
     {
@@ -273,14 +274,13 @@ fn begin(
         }
         Err(refused) => {
             let why = refused.last().map_or_else(String::new, |(trust, error)| format!("{}: {error}", trust.from));
-            // The message does not offer the roster of the log for trust, because an attacker could have replaced that
+            // The message does not propose to trust the roster of the log, because an attacker could have replaced this
             // roster.
             Err(NotBegun::Untrusted(Untrusted { message: why, first: None }))
         }
     })
 }
 
-/// Creates an auditor that begins with the newest trusted roster.
 fn choose<'t, E>(
     trust: &'t [ChosenTrust],
     mut begin: impl FnMut(&'t ChosenTrust) -> Result<Auditor, E>,
@@ -298,8 +298,8 @@ fn may_be_newer(deciding: &DecidingRoster<'_, Auditor>) -> bool {
     })
 }
 
-/// Restricts the auditor if a newer trusted roster is not connected with the log. The auditor then leaves each check
-/// that needs the newer roster *not checked*.
+/// Tells the auditor about a newer trusted roster that is not connected with the log. The auditor then leaves each
+/// check that needs the newest roster *not checked*.
 fn left_to_newer(deciding: DecidingRoster<'_, Auditor>) -> Auditor {
     let DecidingRoster { found: mut auditor, unconnected, .. } = deciding;
     let newer = newest_unconnected(&unconnected, |roster| seem_same(roster, auditor.rosters().newest()));
@@ -309,7 +309,7 @@ fn left_to_newer(deciding: DecidingRoster<'_, Auditor>) -> Auditor {
     auditor
 }
 
-/// Returns the longest chain of roster versions in any seal of the log, if the chain has more than `known` versions.
+/// Returns the longest chain of roster versions in any seal of the log, if it has more than `known` versions.
 fn later_rosters(place: &LogSource, size: u64, known: usize) -> Result<Option<Vec<Envelope>>, CommandFailure> {
     let mut longest: Option<Vec<Envelope>> = None;
     each_entry(place, 0, size, |entry| {
@@ -323,7 +323,7 @@ fn later_rosters(place: &LogSource, size: u64, known: usize) -> Result<Option<Ve
     Ok(longest)
 }
 
-/// Creates an auditor that continues from the stored state, if the log still begins with the entries of that state.
+/// Creates an auditor that resumes from the stored state, if the log still begins with the entries of that state.
 fn resume(
     place: &LogSource,
     trust: &[ChosenTrust],
@@ -334,8 +334,7 @@ fn resume(
     terminal: &Terminal,
 ) -> Result<Option<Auditor>, CommandFailure> {
     let Some(mut tree) = kept.frontier() else { return Ok(None) };
-    // The roster versions come from the last seal in the stored state. Without these versions, no newer roster
-    // version could be connected with the log.
+    // The last seal in the stored state names the roster versions that connect a newer trusted roster with the log.
     let versions = match kept.seals.last() {
         Some(seal) => rosters_in(&LogEntry::of(seal.entry.clone().into_bytes()), place)
             .map_err(|error| place.unreadable(error))?
@@ -394,9 +393,9 @@ fn read_on(
 
 /// Reason why an audit could not begin.
 enum NotBegun {
-    /// No trusted roster is connected with the log, or there is no trusted roster.
+    /// There is no trusted roster, or no trusted roster is connected with the log.
     Untrusted(Untrusted),
-    /// Under every trusted roster, the first seal or its roster is invalid.
+    /// The first seal or its roster is invalid under every trusted roster.
     Broken(Finding),
 }
 

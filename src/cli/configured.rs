@@ -1,5 +1,4 @@
-//! The `--config` option, which selects a boundary by its `countersign.toml`. The commands for operators have this
-//! option.
+//! The `--config` option of the commands for operators. It selects a boundary by its `countersign.toml`.
 
 use std::path::{Path, PathBuf};
 

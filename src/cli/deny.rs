@@ -61,7 +61,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     let keys = args.key.find()?;
     let subject = find_subject(args.proposal.as_deref(), &client)?;
     if let ReviewSubject::Proposal(view) = &subject {
-        // A denial also ends a proposal that is approved or running.
+        // A denial also ends an approved or running proposal.
         check_open(view, matches!(view.status, ProposalStatus::Approved | ProposalStatus::Running))?;
     }
     let review = ProposalReview::make(&subject, &client, &args.trust, &keys, now())?;
@@ -95,8 +95,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     Ok(Exit::Done)
 }
 
-/// Signs a denial of the reviewed statement. A denial needs no trusted roster, because a denial can only prevent or end
-/// a run. The name of the boundary in the statement must be readable.
+/// Signs a denial of the reviewed statement. A denial can only prevent or end a run, so no trusted roster is needed.
 ///
 /// # Errors
 /// Returns an error if the payload is no authorization, the reason is too long, or the key did not sign.

@@ -46,7 +46,6 @@ pub struct Args {
     production: bool,
 }
 
-/// One result of the check.
 #[derive(Debug, Serialize)]
 struct Line {
     holds: State,
@@ -59,8 +58,8 @@ struct Line {
 enum State {
     Ok,
     Note,
-    /// The operator must fix the problem. In `--json`, this variant has the value `mend`, because programs that were
-    /// written for 0.1.0 read this value.
+    /// The operator must fix the problem. The JSON value is `mend`, because programs that were written for version
+    /// 0.1.0 read this value.
     #[serde(rename = "mend")]
     Fix,
 }
@@ -148,7 +147,7 @@ fn production(config: &Config, terminal: &Terminal) -> Result<Exit, CommandFailu
     Ok(if failed > 0 { Exit::CheckSaidNo } else { Exit::Done })
 }
 
-/// Finds the layers of this host by setting up one sandbox.
+/// Finds the layers that this host supports, by setting up one sandbox.
 fn host(wanted: Level) -> Vec<Line> {
     let trial = || {
         let scratch = tempfile::Builder::new().prefix("countersign-doctor-").tempdir();
@@ -159,7 +158,7 @@ fn host(wanted: Level) -> Vec<Line> {
             )
         })?;
         let failed = |error: std::io::Error| error.to_string();
-        // The directory must be open to other users, because a run may have its own user id.
+        // A run may have its own user id, so other users must be able to enter the directory.
         std::fs::set_permissions(scratch.path(), std::os::unix::fs::PermissionsExt::from_mode(0o711))
             .map_err(failed)?;
         let setup = Setup {
@@ -249,8 +248,8 @@ const SHARED_ID: &str = "runs have the user id of the service: the other layers 
                          but a step can change the modes and times of these files, also of the boundary's key; run \
                          the service as root, or allow user namespaces";
 
-/// Reports if no run can have an overlay on this host. If the host does not have the layer `filesystem`, another line
-/// already reports the cause.
+/// Reports a host on which no run can have an overlay. If the host lacks the layer `filesystem`, another line already
+/// reports the cause.
 fn overlay(sandbox: &LinuxSandbox) -> Option<Line> {
     let has_root = sandbox.probe().held().contains(&Layer::Filesystem);
     let Missing { why, knob } = sandbox.overlay().filter(|_| has_root)?;
@@ -264,7 +263,7 @@ fn overlay(sandbox: &LinuxSandbox) -> Option<Line> {
     })
 }
 
-/// Reports each successful attempt of a real step to leave the sandbox.
+/// Reports each attempt to leave the sandbox that succeeded in a real step.
 fn attempted(tried: &Result<Vec<Attempt>, String>, level: Level) -> Line {
     let what = "attempts to get out";
     let attempts = match tried {
@@ -299,8 +298,8 @@ fn of_files(config: &Config) -> Vec<Line> {
         Ok(files) => {
             let mut lines =
                 vec![ok("runbooks", format!("{} steps, root {}", files.registry.steps().len(), files.registry.root()))];
-            // After the first seal, the service can start without these two files. The errors in both files are
-            // reported anyway, because the next version of the roster needs both files.
+            // After the first seal, the service can start without these two files, but the next version of the roster
+            // needs them. Therefore their errors are reported anyway.
             let broken = |problems: &[FileProblem]| -> Vec<Line> {
                 problems.iter().map(|problem| fix("files", problem.to_string())).collect()
             };
@@ -325,8 +324,8 @@ fn of_roster(config: &Config, roster: &DraftRoster, key: &FileSigner) -> Vec<Lin
     let mut lines = vec![ok("roster", format!("version {}, {people} approvers", roster.version()))];
     lines.push(match files::check_key(config, roster, key) {
         None => ok("key", "private, and in the roster".to_owned()),
-        // After the first seal, the sealed roster is used. If the files cannot be used, the next start reports the
-        // problem.
+        // After the first seal, the sealed roster is used, so an unusable file is only a note. The next start reports
+        // the problem.
         Some(problem) => Line { holds: State::Note, what: "key".into(), says: problem.to_string() },
     });
     if people == 0 {
@@ -348,7 +347,7 @@ fn of_roster(config: &Config, roster: &DraftRoster, key: &FileSigner) -> Vec<Lin
     lines
 }
 
-/// Checks that this program can read the store. Before the first start, the function returns no line.
+/// Checks that this program can read the store. Before the first start there is no store and no line.
 fn store(config: &Config) -> Option<Line> {
     let what = "store";
     config.database.exists().then(|| match sqlite::reads::at_rest(&config.database) {
@@ -357,10 +356,10 @@ fn store(config: &Config) -> Option<Line> {
     })
 }
 
-/// Checks the free space on the disk of the store, even if no service runs.
+/// Checks the free space on the disk of the store, without the service.
 fn disk(config: &Config) -> Line {
     let what = "disk";
-    // The directory may not exist before the first start, so the nearest existing parent is checked.
+    // Before the first start the directory may not exist, so check its nearest existing parent.
     let there = config.data.ancestors().find(|path| path.is_dir());
     let Some(there) = there else { return fix(what, format!("there is no {}", config.data.display())) };
     let (needed, place) = (PROPOSAL_ROOM >> 20, there.display());
@@ -411,8 +410,7 @@ fn service(config: &Config) -> Vec<Line> {
     let holds = match (ready.ready, notes.is_empty()) {
         (true, true) => State::Ok,
         (true, false) => State::Note,
-        // In this state, the service refuses proposals or does not run them. The notes of the service give the reason
-        // and the advice.
+        // The service refuses or delays proposals. Its notes give the reason and the advice.
         (false, _) => State::Fix,
     };
     let line = Line { holds, what: what.into(), says };

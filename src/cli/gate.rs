@@ -126,7 +126,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let now = now();
     let options = VerifyOptions { at: Some(now), witnesses: args.witness };
     let digest = BlobDigest::of(&bytes);
-    // The message does not offer the roster of the bundle for trust, because an attacker could have replaced that
+    // The message does not propose to trust the roster of the bundle, because an attacker could have replaced this
     // roster.
     let JudgedBundle { trusted, report, unconnected } = with_any(&bytes, &trust, options).map_err(|_| no_trust())?;
     if let Some(other) = unconnected.first() {
@@ -198,9 +198,9 @@ fn demands(args: &Args) -> Result<GateRequirements, CommandFailure> {
     })
 }
 
-/// Returns the trusted rosters for the decision. A roster file inside a checkout is refused, unless its digest is
-/// pinned, because the author of a change could have written the file. The configuration directory is checked in the
-/// same way, because a job may put its home directory into the checkout.
+/// Returns the trusted rosters for the decision. A roster file in a checkout is refused unless its digest is pinned,
+/// because the author of a change could have written the file. The same check applies to the configuration directory,
+/// because the home directory of a job may be in the checkout.
 fn trusted(args: &Args) -> Result<Vec<ChosenTrust>, CommandFailure> {
     let mut trust = args.trust.find_unchecked()?;
     let Some(pinned) = args.roster_digest else {
@@ -227,7 +227,7 @@ fn trusted(args: &Args) -> Result<Vec<ChosenTrust>, CommandFailure> {
     Ok(trust)
 }
 
-/// Checks that the file is outside every checkout, and that only this user and root can write the file.
+/// Checks that the file is outside every checkout, and that no user other than root and this user can write it.
 fn check_place(path: &Path) -> Result<PrivateFile, CommandFailure> {
     let place = PrintableText::text(&path.to_string_lossy());
     let refuse = |why: &str| {
@@ -293,8 +293,7 @@ fn parse_check(text: &str) -> Result<CheckName, String> {
         .ok_or_else(|| format!("only these checks can be left out: {}", names.join(", ")))
 }
 
-/// Parses `90s`, `30m`, `24h`, `7d` or `any`. A number without a unit is refused, because the program cannot know the
-/// unit.
+/// Parses `90s`, `30m`, `24h`, `7d` or `any`. A number without a unit is refused.
 fn parse_age(text: &str) -> Result<AgeLimit, String> {
     if text == "any" {
         return Ok(AgeLimit::Any);
@@ -303,7 +302,7 @@ fn parse_age(text: &str) -> Result<AgeLimit, String> {
     seconds.map(AgeLimit::Seconds).ok_or_else(|| "this is no age: write 90s, 30m, 24h or 7d, or any".to_owned())
 }
 
-/// Returns the number of seconds for a text such as `90s`, `30m`, `24h` or `7d`, or `None` for any other text.
+/// Parses a text such as `90s`, `30m`, `24h` or `7d` to seconds. Returns `None` for any other text.
 pub(crate) fn parse_seconds(text: &str) -> Option<i64> {
     [("s", 1), ("m", 60), ("h", 3600), ("d", 86_400)].iter().find_map(|(unit, factor)| {
         let digits = text.strip_suffix(unit)?;

@@ -33,7 +33,7 @@ pub struct GlobalOptions {
 }
 
 impl GlobalOptions {
-    /// Creates a client of the boundary. If there is no token, a key of the user authenticates the requests.
+    /// Creates a client of the boundary. Without a token, the client authenticates with a key of the user.
     ///
     /// # Errors
     /// Returns an error if the address or the token file cannot be used.
@@ -56,8 +56,8 @@ impl GlobalOptions {
     }
 
     /// Creates a client for a person who reviews or audits. If the token does not permit reading the whole log, the
-    /// client uses a key of the user instead. Without this rule, an agent's token in the environment would make the
-    /// person's command fail.
+    /// client uses a key of the user instead. Otherwise the command would fail in an environment with the token of an
+    /// agent.
     ///
     /// # Errors
     /// Returns an error if the address, the token file or the key cannot be used.
@@ -94,8 +94,8 @@ impl GlobalOptions {
         if let Some(token) = &self.token {
             return Ok(Some(token.clone()));
         }
-        // The default token is sent only to a boundary on this machine, because a server at another address could
-        // steal the token.
+        // Send the default token only to a boundary on this machine, because a server at another address could steal
+        // it.
         let own = || {
             Home::of_process()
                 .config
@@ -107,11 +107,12 @@ impl GlobalOptions {
     }
 }
 
-/// Reads a token file. A file that other users can read is refused, because these users may already have the token.
+/// Reads a token file. The function refuses a file that other users can read, because the token is then no longer
+/// secret.
 fn read_token(path: &Path) -> Result<Secret, CommandFailure> {
     let bytes = read_bounded(path, 4096)?;
     let shown = format!("{path:?}");
-    // The mode of a pipe or of the standard input is not checked, because other users cannot open such an input.
+    // The mode of a pipe or of the standard input says nothing about other users, because they cannot open it.
     if let Ok(about) = path.metadata()
         && about.is_file()
         && about.mode() & 0o077 != 0

@@ -1,5 +1,4 @@
-//! The hardening list of `doctor --production`. Each point of the list passes, fails, or must be checked by the
-//! operator.
+//! The hardening list of `doctor --production`.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -13,18 +12,18 @@ use crate::record::enforcement::Level;
 use crate::record::sandbox_permission::SandboxPermission;
 use crate::record::step_definition::StepDefinition;
 
-/// One point of the list.
+/// One point of the hardening list.
 #[derive(Debug, Serialize)]
 pub struct HardeningPoint {
-    /// The state of the point.
+    /// Result of the check.
     pub stands: PointResult,
-    /// The name of the point.
+    /// Name of the point.
     pub what: &'static str,
-    /// The result and the advice.
+    /// Explanation and advice.
     pub says: String,
 }
 
-/// The state of a point.
+/// Result of checking a point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PointResult {
@@ -71,7 +70,7 @@ pub fn list(config: &Config, held: Level) -> Vec<HardeningPoint> {
     );
     let open: Vec<String> = [&config.key, &config.path, &config.policy, &config.roster, &config.database]
         .into_iter()
-        // The first start creates the database.
+        // The database does not exist before the first start.
         .filter(|path| **path != config.database || path.exists())
         .filter_map(|path| open_to_others(path, *path == config.key || *path == config.database))
         .collect();
@@ -192,7 +191,7 @@ fn listening(config: &Config) -> HardeningPoint {
     }
 }
 
-/// Checks that the service does not run as root. The owner of the store counts as the user of the service.
+/// Checks that the service does not run as root. The owner of the store is taken as the user of the service.
 fn not_root(config: &Config) -> (PointResult, String) {
     let store = [&config.database, &config.data].into_iter().find_map(|path| Some((path, path.metadata().ok()?.uid())));
     match store {

@@ -1,4 +1,4 @@
-//! The `inbox` command lists the proposals that this person's signature can advance.
+//! The `inbox` command lists the proposals that need this person's signature.
 
 use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
@@ -104,7 +104,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
             terminal.object(&json!({ "proposals": waiting }))?;
         }
         let table = Table::of(&waiting, terminal.width());
-        // The newest proposal is printed last, because a person first sees the end of the output.
+        // Print the newest proposal last, because it is then at the end of the output, which the person sees first.
         for view in waiting.iter().rev().filter(|view| seen.insert(view.id.clone())) {
             if terminal.json {
                 if args.watch {
@@ -130,8 +130,8 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     }
 }
 
-/// Reports each approved run that has not started, once and with the reason. Such a report is needed because the
-/// approvers may believe that the run has happened.
+/// Reports each approved run that has not started, once and with the reason. Otherwise the approvers may believe that
+/// the run has happened.
 fn tell_held_up(client: &Client, told: &mut BTreeSet<(ProposalId, Code)>, terminal: &Terminal) {
     // A failed request must not prevent the list of pending proposals.
     for view in list(client, &[("status", "approved")]).unwrap_or_default() {
@@ -154,7 +154,7 @@ fn end_of(view: &ProposalView, length: usize) -> &str {
 /// Minimum number of last digits that the commands accept instead of a whole id.
 const ENDING: usize = 6;
 
-/// A table with one line for each proposal, as wide as the terminal. Dots show that a cell was cut.
+/// Table with one line for each proposal, as wide as the terminal. Dots mark a cell that was cut.
 struct Table {
     /// Number of last digits that make every id in the table unique.
     ending: usize,
@@ -163,9 +163,8 @@ struct Table {
 
 const COLUMNS: usize = 7;
 const HEADING: [&str; COLUMNS] = ["ID", "STEP", "WITH", "BY", "SIGNED", "LEFT", "!"];
-/// Pairs of a column and its smallest width, in the order in which columns shrink in a narrow terminal. Width 0
-/// removes a column. The last column shrinks last and keeps at least its warning sign, because this column shows the
-/// most important remark.
+/// Pairs of a column and its smallest width, in the order in which columns shrink in a narrow terminal. Width 0 removes
+/// the column. The last column shows the most important remark, so it shrinks last and keeps at least its warning sign.
 const GIVE_WAY: [(usize, usize); 7] = [(2, 16), (2, 9), (3, 6), (1, 12), (3, 0), (2, 4), (6, 1)];
 
 impl Table {
@@ -209,7 +208,7 @@ impl Table {
     fn line(&self, cells: [PrintableText; COLUMNS]) -> String {
         let mut line = String::new();
         for (cell, width) in cells.iter().zip(self.widths).filter(|(_, width)| *width > 0) {
-            // If the last column has a width of 1, the column shows only the warning sign.
+            // In a column with a width of 1, only the warning sign fits.
             let cell = if width == 1 {
                 cell.as_str().get(..1).unwrap_or_default().to_owned()
             } else {
@@ -251,8 +250,7 @@ fn value_of(value: &Value) -> PrintableText {
     }
 }
 
-/// Returns the most important remark that follows from the signed bytes alone. A full review also makes checks with
-/// other documents.
+/// Returns the most important remark that the signed bytes alone justify. A full review also uses other documents.
 fn heaviest(view: &ProposalView) -> PrintableText {
     let payload = Base64::Strict.decode("/payload", &view.payload).ok();
     let signed = payload.and_then(|payload| Statement::<Authorization>::from_payload(&payload).ok());
@@ -265,8 +263,8 @@ fn heaviest(view: &ProposalView) -> PrintableText {
     heaviest.min().map_or(PrintableText::default(), |heaviness| PrintableText::words("! ").and(heaviness.word()))
 }
 
-/// Finds the approver who has the keys of the user, first in the trusted rosters, then in the roster of the boundary.
-/// The roster of the boundary is sufficient, because the command only lists proposals and signs nothing.
+/// Finds the approver with the keys of this user, first in the trusted rosters, then in the roster of the boundary. The
+/// untrusted roster of the boundary is sufficient, because the command signs nothing.
 fn myself(args: &Args, client: &Client) -> Result<Approver, CommandFailure> {
     let keys = args.key.find()?;
     let find = |roster: &TrustedRoster| {
@@ -305,7 +303,7 @@ fn bell() {
     let _ = std::io::stderr().write_all(b"\x07");
 }
 
-/// Runs the command line of the user. The proposal is passed only in variables, so it cannot inject shell code.
+/// Runs the command line of the user. The proposal is passed only in variables, so its text cannot inject shell code.
 fn exec(command: &str, view: &ProposalView, terminal: &Terminal) {
     let run = Command::new("/bin/sh")
         .args(["-c", command])

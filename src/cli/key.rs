@@ -114,7 +114,7 @@ pub fn generate(path: &Path, comment: &str) -> Result<SshKey, CommandFailure> {
     Ok(key)
 }
 
-/// Returns the path of the public key file, for example `key.pub` for the private key file `key.pem` or `key`.
+/// Returns the path of the public key file: `key.pub` for the private key file `key.pem` or `key`.
 fn public_path(path: &Path) -> PathBuf {
     path.with_extension("pub")
 }

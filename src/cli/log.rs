@@ -84,8 +84,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
             }
         }
         Command::Export { directory, hashes, from, trust, key } => {
-            // The hashes alone do not show which roster belongs to this boundary, so the program uses only a roster
-            // that the user names.
+            // Hashes alone do not show which roster belongs to this boundary, so use only a roster that the user names.
             let trust = if *hashes && trust.roster.is_none() { Vec::new() } else { trust.find()? };
             let place = match from {
                 Some(stored) => stored_log(stored)?,

@@ -11,7 +11,8 @@ use crate::terminal::printable_text::PrintableText;
 use crate::terminal::streams::Terminal;
 
 /// Opens the log that the user named. A text that begins with `http://` is the address of a boundary or a mirror. Any
-/// other text is the path of a directory. Token and keys are sent only to the boundary of `--url`.
+/// other text is the path of a directory. The program uses the token and the keys of the user only for the boundary of
+/// `--url`.
 ///
 /// # Errors
 /// Returns an error if the address cannot be used, or if the directory does not exist.

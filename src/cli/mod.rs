@@ -1,7 +1,7 @@
 //! The command line for people and agents.
 //!
-//! Each command has its own file with the type `Args` and the function `run`. Data goes to the standard output,
-//! messages go to the standard error.
+//! Each command has its own file with the type `Args` and the function `run`. Commands print data to the standard
+//! output and messages to the standard error.
 pub mod approve;
 pub mod audit;
 pub mod cancel;
@@ -55,8 +55,8 @@ pub fn main() -> ExitCode {
                 eprintln_quietly(&advice);
                 return ExitCode::from(Exit::Usage.code());
             }
-            // Help and version end with exit code 0. Every other parse error is wrong usage. A closed pipe must not
-            // cause a panic, so a print error is ignored.
+            // Help and version end with exit code 0, every other parse error with the code for wrong usage. A closed
+            // pipe must not cause a panic, so an error of printing is ignored.
             let _ = error.print();
             if !error.use_stderr() && is_decided_by_exit_code(std::env::args_os().skip(1)) {
                 eprintln_quietly(
@@ -78,9 +78,9 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Returns true if a CI job uses the exit code of this command as a decision. If the exit code is a decision,
-/// `--help` among other arguments must not end with 0. If `--help` ended with 0, `gate -p "$X"` with `--help` in X
-/// would let a job continue. A request for help without other arguments ends with 0 as usual.
+/// Returns true if a CI job uses the exit code of this command as a decision. In such a command, `--help` among other
+/// arguments must not end with 0, because `gate -p "$X"` with `--help` in X would let a job continue. `--help` without
+/// other arguments ends with 0.
 fn is_decided_by_exit_code(arguments: impl Iterator<Item = OsString>) -> bool {
     let arguments: Vec<OsString> = arguments.collect();
     let has = |names: &[&str]| arguments.iter().any(|word| names.iter().any(|name| word == name));
@@ -195,7 +195,8 @@ enum Command {
     Schema(schema::Args),
 }
 
-/// Commands in the order of the help, grouped by their users. The command `schema` is for developers and is not listed.
+/// Commands in the order of the help, grouped by their users. The command `schema` is only for developers of this
+/// program.
 const ROLES: [(&str, &[&str]); 6] = [
     ("Propose", &["propose", "wait", "output", "cancel", "submit"]),
     ("Approve", &["inbox", "review", "approve", "deny"]),
@@ -205,7 +206,7 @@ const ROLES: [(&str, &[&str]); 6] = [
     ("Learn", &["demo", "completions", "help"]),
 ];
 
-/// Commands that send no request to `--url`. The help of these commands does not list the options for a boundary.
+/// Commands that send no request to `--url`, so that their help does not list the options for a boundary.
 const WITHOUT_URL: [&str; 15] = [
     "verify",
     "gate",
@@ -244,13 +245,13 @@ fn command() -> clap::Command {
     }
     let template =
         format!("{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{list}Options:\n{{options}}{{after-help}}");
-    // If a command defines an argument itself, the command does not inherit the global argument with this name.
+    // A command that defines an argument itself does not inherit the global argument with the same name.
     let hide = |command: clap::Command, name: &str| command.mut_subcommand(name, |below| below.args(of_url.clone()));
     WITHOUT_URL.into_iter().fold(command, hide).help_template(template)
 }
 
-/// Puts a plain usage line into the error. The usage line of clap would list arguments from the environment as if the
-/// user had to type them.
+/// Replaces the usage line of clap in the error, because that line lists arguments from the environment as if the user
+/// had to type them.
 fn with_plain_usage(mut error: clap::Error, arguments: &[OsString]) -> clap::Error {
     use clap::error::{ContextKind, ContextValue};
     if error.get(ContextKind::Usage).is_some() {
@@ -339,8 +340,7 @@ mod tests {
 
     #[test]
     fn the_usage_line_omits_optional_options() {
-        // The test sets the option on the command line instead of in a variable, because clap treats both in the same
-        // way.
+        // The test gives the option on the command line instead of in a variable. For clap there is no difference.
         let words = ["countersign", "propose", "--url", "http://127.0.0.1:1"].map(OsString::from);
         let text = Cli::read(words.into_iter()).expect_err("no step").to_string();
         assert!(text.contains("Usage: countersign propose [OPTIONS] <STEP>"), "{text}");

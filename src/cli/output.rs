@@ -58,8 +58,8 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         Ok::<_, CommandFailure>((id, view))
     };
     let (id, view) = match seen(&client) {
-        // With the token of an agent, the boundary shows only the proposals of that agent. At the same terminal, a
-        // person can read the other proposals with a key.
+        // The boundary shows an agent's token only the proposals of this agent. At the same terminal, a person can read
+        // the other proposals with a key.
         Err(_) if args.proposal.is_some() && !client.token_reads_all() => {
             client = global.reviewer(&args.key, terminal)?;
             seen(&client)?
@@ -104,7 +104,6 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     Ok(Exit::Done)
 }
 
-/// Checks the bytes against the digests in the receipt.
 fn check(bytes: &[u8], stream: &Stream) -> Result<(), CommandFailure> {
     if Blake3Digest::of(bytes) == stream.blake3 && ContentDigest::of(bytes) == stream.sha256 {
         Ok(())

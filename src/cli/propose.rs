@@ -97,8 +97,8 @@ impl Args {
     }
 }
 
-/// Cuts a reason to the size limit of an authorization. The limit counts the bytes of the canonical JSON string with
-/// its quotes.
+/// Cuts a reason to the maximum of an authorization. The maximum counts the bytes of the canonical JSON string with its
+/// quotes.
 fn cut(reason: &str) -> String {
     const MARK: &str = "...";
     let fits = |text: &str| canonical::to_canonical(&Value::from(text)).len() <= MAX_REASON_BYTES + 2;
@@ -121,7 +121,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         Some(path) => read_params(path)?,
         None => Map::new(),
     };
-    // The command requests the step only if `--offline` or `-p` needs the definition of the step.
+    // Only `--offline` and `-p` need the definition of the step.
     if args.offline || !args.param.is_empty() {
         let step: StepView = client.get(&format!("/v1/steps/{reference}")).map_err(unknown_step)?;
         for given in &args.param {
@@ -206,7 +206,7 @@ fn parse_step(text: &str) -> Result<(StepRef, Option<StepDigest>), CommandFailur
     Ok((reference, digest))
 }
 
-/// Parses `90s`, `30m` or `2h` to seconds. If a number has no unit, the unit is seconds.
+/// Parses `90s`, `30m` or `2h` to seconds. A number without a unit means seconds.
 fn parse_window(text: &str) -> Result<i64, String> {
     let (number, unit) = match text.strip_suffix(['s', 'm', 'h']) {
         Some(number) => (number, &text[number.len()..]),
@@ -230,7 +230,7 @@ fn new_nonce() -> Result<Nonce, CommandFailure> {
     Ok(Nonce::new(millis, random()?))
 }
 
-/// Creates the same statement as the boundary, so that approvers can sign a file.
+/// Creates the statement that the boundary would create, so that approvers can sign a file.
 fn offline(
     args: &Args,
     client: &Client,

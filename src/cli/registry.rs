@@ -112,8 +112,8 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
                     rules(of_step),
                     step.definition.title.clone(),
                     step.digest.to_string(),
-                    // The column is left out for files, because only a running boundary knows whether this host can
-                    // run the steps.
+                    // Only a running boundary knows whether this host can run the steps, so the column is left out for
+                    // files.
                     String::new(),
                 ]
             });
@@ -140,8 +140,8 @@ fn unknown_step<'a>(step: &StepRef, known: impl Iterator<Item = &'a str>) -> Str
     }
 }
 
-/// Formats approval rules, for example `2 of ops + 1 of security`. If a rule of the step names no groups, the rule is
-/// omitted, because policy decides in this case.
+/// Formats approval rules, for example `2 of ops + 1 of security`. A rule without groups is omitted, because policy
+/// then decides.
 fn rules(rules: &[Approvals]) -> String {
     let words: Vec<String> = rules
         .iter()
@@ -155,7 +155,7 @@ fn rules(rules: &[Approvals]) -> String {
     if words.is_empty() { "as policy says".to_owned() } else { words.join(" + ") }
 }
 
-/// Prints the steps as a table. The last column is printed only if at least one step has a value for this column.
+/// Prints the steps as a table. The last column is left out if it is empty for every step.
 fn print_list(steps: Vec<[String; 5]>, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let here = if steps.iter().any(|step| !step[4].is_empty()) { "THIS HOST" } else { "" };
     let mut rows = vec![["STEP", "APPROVALS", "TITLE", "DIGEST", here].map(str::to_owned)];

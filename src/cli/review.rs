@@ -77,12 +77,12 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
 }
 
 /// Asks the boundary whether the statement in a file was denied, or whether its proposal has ended. If the boundary
-/// does not answer, the function prints a note and succeeds, because a statement can be signed offline.
+/// does not answer, the function only prints a note, because a statement can be signed offline.
 ///
 /// # Errors
 /// Returns an error if the statement was denied, or if its proposal has ended.
 pub fn check_statement(envelope: &Envelope, client: &Client, terminal: &Terminal) -> Result<(), CommandFailure> {
-    // An unreadable statement is not an error here, because the review reports it later.
+    // The review reports an unreadable statement later.
     let Ok(payload) = Base64::Lenient.decode("/payload", &envelope.payload) else { return Ok(()) };
     let Ok(statement) = Statement::<Authorization>::from_payload(&payload) else { return Ok(()) };
     let (id, digest) = (statement.predicate.proposal, AuthorizationDigest::of(&payload));

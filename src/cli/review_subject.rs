@@ -25,7 +25,7 @@ pub fn find_subject(named: Option<&str>, client: &Client) -> Result<ReviewSubjec
     }
     let id = find_proposal(client, named, LookupRange::Open)?;
     let view: ProposalView = client.get(&format!("/v1/proposals/{id}"))?;
-    // The id is compared, because a decision about the wrong proposal would be a security error.
+    // Compare the id, because the person must not decide about another proposal than the named one.
     if view.id != id {
         let detail = format!("nothing was signed: this command requested {id}, but the boundary returned {}", view.id);
         return Err(CommandFailure::new(Exit::Refused, detail));
@@ -36,8 +36,8 @@ pub fn find_subject(named: Option<&str>, client: &Client) -> Result<ReviewSubjec
 /// Maximum size of an envelope file, in bytes.
 pub const MAX_ENVELOPE_BYTES: usize = 64 << 10;
 
-/// Returns true if the argument names a file: `-`, `*.json`, or a text with a `/`. The function does not look for an
-/// existing file, because an attacker could create a file with a proposal's id as its name.
+/// Returns true if the argument names a file: `-`, `*.json`, or a text with a `/`. The function does not test whether a
+/// file exists, because an attacker could create a file whose name is the id of a proposal.
 #[must_use]
 pub fn is_file(name: &str) -> bool {
     name == "-" || name.contains('/') || name.ends_with(".json")

@@ -1,4 +1,4 @@
-//! The `sandbox` command tries a profile on a command, without a boundary.
+//! The `sandbox` command runs a command in a sandbox, without a boundary.
 
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -90,7 +90,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     }
     let broken = |error: &dyn std::fmt::Display| CommandFailure::new(Exit::Unreachable, error.to_string());
     let home = tempfile::Builder::new().prefix("countersign-sandbox-").tempdir().map_err(|error| broken(&error))?;
-    // The directory must be open to other users, because a run may have its own user id.
+    // A run may have its own user id, so other users must be able to enter the directory.
     std::fs::set_permissions(home.path(), std::fs::Permissions::from_mode(0o711)).map_err(|error| broken(&error))?;
     let signals = Signals::listen(home.path())?;
     let place = home.path().to_owned();
@@ -135,8 +135,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
             if chunk.stream == OutputStream::Stderr && complaints.len() < MOST_COMPLAINTS {
                 complaints.extend_from_slice(chunk.bytes);
             }
-            // If the reader of the output has closed the pipe, the run continues, and the command waits for the end
-            // of the run. With `--json` only the report goes to the standard output.
+            // A closed pipe does not end the run. With `--json` only the report goes to the standard output.
             match chunk.stream {
                 OutputStream::Stdout if !terminal.json => {
                     let failed = sink.output(StreamName::Stdout, chunk.bytes).err();
@@ -193,8 +192,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     }
 }
 
-/// Returns hints about error messages of the command, if the profile explains these messages. Each hint names an option
-/// that helps.
+/// Returns hints for the error messages that the profile explains. Each hint names an option that helps.
 fn hints(profile: &Profile, foreign: Option<&str>, end: &End, complaints: &str) -> Vec<String> {
     let complains = |of: &[&str]| of.iter().any(|words| complaints.contains(words));
     let mut hints = Vec::new();
@@ -217,7 +215,7 @@ fn hints(profile: &Profile, foreign: Option<&str>, end: &End, complaints: &str) 
              --run-as with the owner"
         ));
     }
-    // The signal ended a child of the command, so the end of the run does not name the limit.
+    // The signal ended a child of the command, so the end of the run does not state which limit was exceeded.
     if *end == End::Exited(XFSZ_IN_A_SHELL) || (*end != End::Killed("file_bytes") && complains(&FILE_TOO_LARGE)) {
         let most = profile.limits.file_bytes;
         hints.push(format!(
@@ -233,7 +231,7 @@ fn foreign_tree(profile: &Profile, run_as: Option<(u32, u32)>) -> Option<&str> {
         return None;
     }
     let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
-    // If root starts a run, the run gets its own user id and group id, which own no files.
+    // A run that root starts gets its own user id and group id, which own no files.
     let ids = run_as.or_else(|| (!uid.is_root()).then(|| (uid.as_raw(), gid.as_raw())));
     let foreign = |tree: &&str| std::fs::metadata(tree).is_ok_and(|found| ids != Some((found.uid(), found.gid())));
     profile.write.iter().map(String::as_str).find(foreign)
@@ -299,7 +297,7 @@ fn profile(args: &Args, held: &[Layer]) -> Result<Profile, CommandFailure> {
     Ok(profile)
 }
 
-/// Option for a sandbox permission, with the values in the form that a fence uses.
+/// Option for a sandbox permission. The values are written as in the info string of a code fence.
 type Flag = (&'static str, SandboxPermission, Vec<String>);
 
 fn flags(args: &Args) -> Result<[Flag; 8], CommandFailure> {
@@ -349,14 +347,13 @@ fn from_file(path: &Path, args: &Args) -> Result<Profile, CommandFailure> {
     }
 }
 
-/// Creates a script that runs the command. Each argument is quoted, so that the shell does not interpret it.
+/// Creates a script that runs the command. Quoted arguments are not interpreted by the shell.
 fn script(command: &[String]) -> Vec<u8> {
     let quoted: Vec<String> = command.iter().map(|word| format!("'{}'", word.replace('\'', "'\\''"))).collect();
     format!("exec {}\n", quoted.join(" ")).into_bytes()
 }
 
-/// Maximum size of a profile file, in bytes. A larger profile is not useful, because an authorization has at most 20
-/// KiB.
+/// Maximum size of a profile file, in bytes. An authorization, which contains a profile, has at most 20 KiB.
 const MOST: usize = 64 << 10;
 
 #[cfg(test)]

@@ -79,7 +79,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     }
 }
 
-/// Returns the differences between the files below `dir` and the types.
+/// Returns the differences between the files below `dir` and the generated files.
 #[must_use]
 pub fn drift(dir: &Path) -> Vec<String> {
     let files = files();
@@ -132,10 +132,9 @@ pub fn files() -> Vec<(String, String)> {
     files
 }
 
-/// Returns the schema of a whole statement of this kind.
 fn statement<P: Predicate>() -> (String, String) {
     let (name, mut value) = named(P::KIND, schema_of::<P>());
-    // A constant in each schema distinguishes the kinds of statements.
+    // This constant distinguishes the kinds of statements.
     value["properties"]["predicateType"] = serde_json::json!({"const": predicate_type(P::KIND)});
     value["description"] = value["$defs"][P::schema_name().as_ref()]["description"].clone();
     value["properties"]["_type"] = serde_json::json!({"const": crate::record::document::STATEMENT_TYPE});

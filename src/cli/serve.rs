@@ -62,7 +62,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         .try_init();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
-        // Each run occupies a thread until the run ends, so readers need additional threads.
+        // Each run occupies a thread until its end, so readers need additional threads.
         .max_blocking_threads(config.runs.saturating_add(READERS))
         .build()
         .map_err(|error| CommandFailure::new(Exit::Unreachable, format!("no threads can be started: {error}")))?;

@@ -214,13 +214,13 @@ fn check(config: &Config, backup: Option<&Path>, terminal: &Terminal) -> Result<
 
 /// Returns a defect for each known checkpoint that does not match the log.
 fn behind(config: &Config, database: &Path) -> Result<Vec<StoreDefect>, CommandFailure> {
-    // The checkpoints are read before the store is opened, because a running service could store newer checkpoints in
+    // Read the checkpoints before the store is opened, because a running service could store newer checkpoints in
     // between.
     let known: Vec<_> =
         kept_checkpoint::known(config).into_iter().map(|path| (kept_checkpoint::read(&path), path)).collect();
     let key = restore::open_key(config).map_err(problems)?;
     let settings = start::settings(config, &key, &start::surroundings()).map_err(problems)?;
-    // If the tree of the store cannot be read, the survey has already reported this defect.
+    // The survey has already reported a store whose tree cannot be read.
     let Ok((reads, head)) = sqlite::reads::at_rest(database) else { return Ok(Vec::new()) };
     let Ok(ledger) = Ledger::at_rest(std::sync::Arc::new(reads), head, settings, None) else { return Ok(Vec::new()) };
     let mut defects = Vec::new();

@@ -49,7 +49,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         match line["type"].as_str() {
             Some("bundle") => bundle = Some(line["bundle"].clone()),
             Some("problem") => return Err(crate::remote::client::refusal_of(&line["problem"])),
-            // If a boundary does not stream the output, its answer is only the bundle.
+            // A boundary that does not stream the output answers only with the bundle.
             None if line.get("mediaType").is_some() => bundle = Some(line),
             _ => {
                 if let Ok(event) = serde_json::from_value::<Event>(line.clone()) {
@@ -86,7 +86,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     Ok(exit)
 }
 
-/// Returns the id and the outcome from the bundle without verifying any signature.
+/// Returns the id and the outcome of an unverified bundle.
 fn receipt_of(bundle: &Value) -> Result<(String, Outcome), CommandFailure> {
     use crate::record::authorization::Authorization;
     use crate::record::document::Statement;

@@ -99,7 +99,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         Command::List => ControlRequest::TokenList,
         Command::Revoke { name } => ControlRequest::TokenRevoke { name: name.clone() },
     };
-    // The file is created first, because the secret is available only once and the name of a token is never used twice.
+    // Create the file first, because the secret is available only once and the name of a token cannot be used again.
     let mut out = match &args.command {
         Command::Create { out: Some(path), .. } => Some(SecretFile::create(path)?),
         _ => None,
@@ -127,7 +127,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     }
 }
 
-/// New file for the secret of a token. If no secret was written, the file is deleted again.
+/// New file for the secret of a token. The file is deleted again if no secret is written.
 struct SecretFile {
     path: PathBuf,
     file: File,
@@ -169,7 +169,7 @@ impl SecretFile {
 impl Drop for SecretFile {
     fn drop(&mut self) {
         if !self.filled {
-            // A failure to delete the file is ignored, because the empty or incomplete file contains no usable token.
+            // An error is ignored, because the file contains no usable token.
             let _ = std::fs::remove_file(&self.path);
         }
     }
@@ -235,7 +235,6 @@ fn list(value: &Value, terminal: &Terminal) -> Result<(), CommandFailure> {
     terminal.put(crate::terminal::table::aligned(&rows).as_bytes())
 }
 
-/// Returns the notes of the running service.
 fn notes_of(socket: &Path) -> Vec<String> {
     match control::ask(socket, &ControlRequest::Status) {
         Ok(Some(ControlReply::Ok(status))) => {
@@ -245,8 +244,8 @@ fn notes_of(socket: &Path) -> Vec<String> {
     }
 }
 
-/// Prints each note of the service that names the new token. Such a note names steps that cannot get a quorum, so the
-/// boundary refuses proposals of these steps.
+/// Prints each note of the service that names the new token. Such a note names steps for which this token cannot get a
+/// quorum.
 fn tell_of(token: &SealedToken, notes: &[String], terminal: &Terminal) {
     let ours = [" are refused", " and of "].map(|next| format!(" by {}{next}", token.name));
     for note in notes.iter().filter(|note| ours.iter().any(|ours| note.contains(ours))) {

@@ -57,16 +57,16 @@ pub struct Args {
 /// Verifies each file, even if an earlier file failed.
 ///
 /// # Errors
-/// Returns an error if the roster cannot be used, or if the output cannot be written. An unreadable bundle is not
-/// such an error: the result for this bundle reports it.
+/// Returns an error if the roster cannot be used, or if the output cannot be written. The result for a bundle reports
+/// if the bundle is unreadable.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let from_input = args.files.iter().filter(|path| *path == Path::new("-")).count();
     if from_input > 1 {
         return Err(CommandFailure::usage("the standard input can contain only one bundle: give `-` only once"));
     }
     let trust = args.trust.find()?;
-    // The clock of this machine may be wrong, and a wrong clock is no defect of the receipt. Therefore the verification
-    // only uses a time that the user gives.
+    // The clock of this machine may be wrong, which is no defect of the receipt. Therefore the verification only uses a
+    // time that the user gives.
     let options = VerifyOptions { at: args.at, witnesses: args.witness };
     let mut tally = Tally::default();
     for path in &args.files {
@@ -84,8 +84,8 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
                 failure.exit
             }
         };
-        // If the trusted roster is missing, the program knows nothing about the bundle. This result therefore has a
-        // higher priority than a failed check.
+        // Without a trusted roster the program cannot judge the bundle, so this result has a higher priority than a
+        // failed check.
         tally.worst(one);
     }
     if args.files.len() > 1 && !terminal.json {
@@ -94,13 +94,12 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     Ok(tally.exit)
 }
 
-/// Reads a file that should be a bundle. A local receipt is another kind of document, so the function refuses it and
-/// does not use its content.
+/// Reads a bundle file. A local receipt is another kind of document, which the function refuses.
 ///
 /// # Errors
 /// Returns an error if the file cannot be read, or if it is a local receipt.
 pub fn read_bundle(path: &Path) -> Result<Vec<u8>, CommandFailure> {
-    // Reads one byte more than the limit, so that the check `bundle` reports a file that is too large.
+    // One byte more than the maximum lets the check `bundle` report a file that is too large.
     let bytes = read_beginning(path, MAX_BUNDLE_BYTES + 1)?;
     // A local log has one envelope on each line.
     let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
@@ -173,8 +172,8 @@ pub struct JudgedBundle<'t> {
     pub trusted: &'t ChosenTrust,
     /// The report of the verification.
     pub report: BundleReport,
-    /// Other trusted digests that are not connected with the bundle. Such a digest may belong to another roster, or
-    /// to a later version of the used roster.
+    /// Other trusted digests that are not connected with the bundle. Such a digest may belong to another roster, or to
+    /// a later version of the same roster.
     pub unconnected: Vec<&'t ChosenTrust>,
 }
 
@@ -182,7 +181,7 @@ pub struct JudgedBundle<'t> {
 /// even newer trusted roster is not connected with the bundle, the checks that need the newest roster are not made.
 ///
 /// # Errors
-/// Returns an error if there is no usable trusted roster. If there is an error, nothing was verified.
+/// Returns an error if there is no usable trusted roster.
 pub fn with_any<'t>(
     bundle: &[u8],
     trust: &'t [ChosenTrust],
@@ -218,8 +217,8 @@ pub fn with_any<'t>(
     }
 }
 
-/// Returns true if a roster seems to belong to the bundle. Such a roster has the name of the bundle's roster, or
-/// contains the boundary's key that signed the receipt.
+/// Returns true if a roster seems to belong to the bundle: it has the same name as the bundle's roster, or contains the
+/// boundary's key that signed the receipt.
 fn is_of(roster: &TrustedRoster, report: &BundleReport) -> bool {
     report.facts.as_ref().is_some_and(|facts| {
         roster.tables().name == facts.roster.name
@@ -256,7 +255,6 @@ fn advice(untrusted: &Untrusted) -> String {
         .replace("than this boundary", "than this bundle")
 }
 
-/// The summary of several bundles.
 struct Tally {
     exit: Exit,
     lines: Vec<(&'static str, PrintableText)>,
@@ -307,17 +305,17 @@ impl Tally {
     }
 }
 
-/// Detail for a check that was not made because the rosters of the bundle are not connected with the trusted roster.
+/// Detail of each check that was not made because the check `roster-chain` failed.
 const WITHOUT_ROSTER: &str = "because roster-chain failed";
 
-/// Inputs of a verification, which the screen and the JSON show. With the same inputs, another person can repeat the
+/// Inputs of a verification, for the screen and the JSON. With the same inputs, another person can repeat the
 /// verification.
 pub struct VerdictInputs<'a> {
     /// The file of the bundle.
     pub place: &'a Path,
-    /// The digest of the file.
+    /// Digest of the file.
     pub digest: BlobDigest,
-    /// The roster that was trusted.
+    /// Roster that was trusted.
     pub trusted: &'a ChosenTrust,
     /// The report of the verification.
     pub report: &'a BundleReport,
@@ -345,7 +343,7 @@ fn screen(basis: &VerdictInputs<'_>, other_roster: Option<&str>) -> Screen {
     let report = basis.report;
     let mut screen = Screen::default();
     screen.heading("Checks");
-    // Most checks need a trusted roster. Without the roster, these checks are summarized in one line.
+    // Summarize all checks that need the missing trusted roster in one line.
     let without_roster = |check: &&Check| check.detail == WITHOUT_ROSTER;
     let lacking = report.checks.iter().filter(without_roster).count();
     let others = |screen: &mut Screen, prefix: &str| {
@@ -500,8 +498,8 @@ mod tests {
         let printed = screen(&basis, None).paint(400, false);
         assert!(printed.bytes().all(|c| c == b'\n' || (0x20..0x7f).contains(&c)));
         assert!(printed.contains("verdict       verified"), "{printed}");
-        // An auditor can paste the result: it contains the inputs, the source of each claim, and the checks that were
-        // not made.
+        // An auditor can paste this result: it contains the inputs, the evidence for each statement, and the checks
+        // that were not made.
         for part in [
             format!("file digest   {digest}"),
             format!("trusted       roster {}", report.trust.roster),
@@ -519,8 +517,8 @@ mod tests {
 
     #[test]
     fn a_trusted_version_of_another_branch_leaves_checks_of_the_newest_roster_open() {
-        // The bundle contains versions 1 and 2. If a user trusts a different version 2 after the same version 1, the
-        // user gets a message.
+        // The bundle contains versions 1 and 2. A user who trusts another version 2 of the same version 1 gets a
+        // message.
         let bundle = include_bytes!("../../tests/conformance/golden/valid/bundle-roster-2.json");
         let first = TrustArgs { roster: Some(ROSTER.to_owned()) }.find().expect("roster").remove(0);
         let Pinned::Roster(roster) = &first.pinned else { panic!("a file") };
@@ -600,7 +598,7 @@ mod tests {
         let digest = untrusted.first_roster.expect("seen").to_string();
         let advice = advice(&untrusted);
         assert!(advice.contains(&digest));
-        // The command in the advice has a placeholder for the digest, which the operator must send.
+        // The advice contains a placeholder for the digest, because the user must get the digest from the operator.
         assert!(advice.contains("--roster sha256:... ") && advice.matches(&digest).count() == 1, "{advice}");
     }
 }

@@ -1,4 +1,4 @@
-//! The caller of a request, and the caller's rights.
+//! The caller of a request and the caller's rights.
 
 use crate::crossing::refusal::{Refusal, Stopped};
 use crate::crossing::sealed::Sealed;
@@ -8,7 +8,7 @@ use crate::record::ident::{Name, StepRef};
 use crate::record::token::Scope;
 use crate::record::validity::Timestamp;
 
-/// The caller of a request, and the caller's rights.
+/// Caller of a request, with the caller's rights.
 #[derive(Debug, Clone)]
 pub struct Caller {
     name: Option<Name>,
@@ -29,8 +29,8 @@ impl Caller {
     /// patterns means every step.
     #[must_use]
     pub fn new(name: Name, scopes: Vec<Scope>, patterns: &[String]) -> Self {
-        // The patterns were checked when the token was created. If a later version stored a pattern that this version
-        // can't parse, the caller gets no scopes.
+        // The patterns were checked when the token was created. If this version can't parse a pattern that a later
+        // version stored, the caller gets no scopes.
         let compiled: Vec<Pattern> = patterns.iter().filter_map(|pattern| Pattern::parse(pattern).ok()).collect();
         let scopes = if compiled.len() == patterns.len() { scopes } else { Vec::new() };
         Self { name: Some(name), scopes, patterns: compiled, by_token: false }
@@ -81,7 +81,7 @@ impl Caller {
         !self.by_token || tokens.any(|token| token.expires_at.is_none_or(|end| now < end))
     }
 
-    /// Returns true if the caller may know that a step exists.
+    /// Returns true if the caller may see that a step exists.
     #[must_use]
     pub fn may_know(&self, step: &StepRef) -> bool {
         [Scope::Propose, Scope::Read, Scope::Operate].into_iter().any(|scope| self.may_step(scope, step))

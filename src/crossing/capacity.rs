@@ -1,4 +1,4 @@
-//! The limits of concurrent runs and requests, and the disk space that runs and requests need.
+//! Limits for concurrent runs and requests, and the disk space that they need.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,13 +9,14 @@ use crate::crossing::recorded_outputs::Outputs;
 use crate::crossing::refusal::{Refusal, Stopped, fault};
 use crate::record::code::Code;
 
-/// Disk space that one run needs for rows, leaves and tiles and for their copies in the write-ahead log, in bytes.
+/// Disk space in bytes that one run needs for rows, leaves and tiles, and for the copies of these in the write-ahead
+/// log.
 const RECEIPT_ROOM: u64 = 256 << 10;
 /// Minimum free disk space, in bytes. With less free space, the boundary accepts no proposals, because the store and
 /// the runs of approved proposals need this space. `docs/operate.md` names this number.
 pub const PROPOSAL_ROOM: u64 = 16 << 20;
 
-/// The limits of concurrent runs and requests.
+/// Maximum numbers of concurrent runs and requests.
 #[derive(Debug, Clone, Copy)]
 pub struct CapacityLimits {
     /// Maximum number of runs at one time.
@@ -37,8 +38,7 @@ pub struct Capacity {
     outputs: Outputs,
 }
 
-/// The capacity that is reserved for one run (a permit and disk space). The capacity is released when the value is
-/// dropped.
+/// Capacity that is reserved for one run (a permit and disk space). Dropping the value releases the capacity.
 #[derive(Debug)]
 pub struct Room {
     bytes: u64,
@@ -52,7 +52,7 @@ impl Drop for Room {
     }
 }
 
-/// The permit of one request under verification. The permit is released when the value is dropped.
+/// Permit of one request under verification. Dropping the value releases the permit.
 #[derive(Debug)]
 #[must_use]
 pub struct Permit(#[expect(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
@@ -78,7 +78,6 @@ impl Capacity {
         permit.map(Permit).map_err(|_| busy("the boundary is verifying too many requests").into())
     }
 
-    /// Reserves a permit and the disk space for a run with its receipt, leaf and output.
     pub(super) fn reserve(&self, output_bytes: u64) -> Result<Room, Stopped> {
         let permit =
             self.runs.clone().try_acquire_owned().map_err(|_| busy("the maximum number of runs is in progress"))?;
@@ -118,13 +117,13 @@ impl Capacity {
         })
     }
 
-    /// Checks that the disk has free space in addition to the space that runs have reserved. Without the check of free
-    /// space, proposals that no approver signs could use the disk space that runs need.
+    /// Checks that the disk has enough free space in addition to the space that runs have reserved. Otherwise proposals
+    /// that no approver ever signs could fill the disk space that runs need.
     ///
     /// # Errors
     /// Returns `busy` if the disk has too little free space.
     pub fn demand_disk(&self) -> Result<(), Stopped> {
-        // Only the operator learns the amount of free space (from `/ready`, the log and `doctor`).
+        // Only the operator can see the amount of free space (in `/ready`, the log and `doctor`).
         if self.disk_trouble().is_none() {
             return Ok(());
         }
@@ -163,7 +162,6 @@ impl Capacity {
     }
 }
 
-/// Returns a `busy` refusal for a request whose nonce is not spent yet.
 pub(super) fn busy(why: &str) -> Refusal {
     Refusal::new(Code::Busy, format!("{why}; this request spent no nonce, try again")).retry_after(1)
 }

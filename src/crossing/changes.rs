@@ -15,8 +15,8 @@ pub struct Changes {
 }
 
 impl Changes {
-    /// Returns a receiver that wakes at the next change of the proposal `id`. Callers take the receiver before they
-    /// read the proposal.
+    /// Returns a receiver that wakes at the next change of the proposal `id`. Call this function before reading the
+    /// proposal, so that no change is missed.
     pub fn watch(&self, id: &ProposalId) -> watch::Receiver<u64> {
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         if watched.len() > SWEEP_AT {
@@ -48,7 +48,7 @@ impl Changes {
     }
 }
 
-/// Number of entries of [`Changes`] above which the entries without a waiting task are removed.
+/// Number of entries of [`Changes`] above which entries without a waiting task are removed.
 const SWEEP_AT: usize = 1024;
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The crossing, with its stages accept, verify, admit, consume, run, receipt and log.
 //!
-//! Every run passes through these stages. The stages are the same for an online proposal and for a complete envelope
-//! from a caller. Other modules pass requests to the crossing and show the results.
+//! Every run passes through the same stages, for an online proposal and for a complete envelope from a caller. Other
+//! modules pass requests to the crossing and show the results.
 
 use std::io;
 use std::sync::Arc;
@@ -56,7 +56,7 @@ pub struct Crossing {
     capacity: Capacity,
 }
 
-/// The parts from which a [`Crossing`] is built.
+/// Parts from which a [`Crossing`] is built.
 pub struct CrossingParts {
     /// The store.
     pub ledger: Ledger,
@@ -76,22 +76,21 @@ pub struct CrossingParts {
     pub limits: CapacityLimits,
 }
 
-/// The result of an attempt to spend a nonce.
+/// Result of an attempt to spend a nonce.
 pub enum Claim {
     /// The nonce is spent.
     Consumed(Box<Consumed>),
-    /// The state changed after the verdict, so the crossing must verify the envelope again.
+    /// The sealed state or the proposal changed after the verdict, so the crossing must verify the envelope again.
     Moved(Accepted),
 }
 
-/// Maximum number of verdicts for one request. If the state has changed after each of these verdicts, the caller
-/// receives `busy`.
+/// Maximum number of verdicts for one request. If the state changed after each verdict, the caller receives `busy`.
 const MOST_VERDICTS: usize = 16;
 /// Interval between two attempts to write a receipt to a full disk.
 const RECEIPT_PAUSE: Duration = Duration::from_secs(1);
 const LAST_OFFERS: usize = 60;
-/// Maximum number of attempts to write output if the write fails although the disk is not full. For example, the
-/// process may have no free descriptors.
+/// Maximum number of attempts to write output after a failure other than a full disk, for example if the process has no
+/// free descriptors.
 const OUTPUT_TRIES: usize = 3;
 const OUTPUT_PAUSE: Duration = Duration::from_millis(200);
 
@@ -107,8 +106,8 @@ impl Crossing {
     /// Performs all stages of a run, in order.
     ///
     /// # Errors
-    /// Returns a refusal if the run is not allowed. Returns a fault if a failure occurs between the commit of the nonce
-    /// and the commit of the receipt. In this case, the next start of the service writes the receipt.
+    /// Returns a refusal if the run is not allowed. Returns a fault if a failure occurs after the commit of the nonce
+    /// and before the commit of the receipt. The next start of the service then writes the receipt.
     pub async fn cross(&self, request: CrossingRequest, permit: Option<Permit>) -> Result<Receipted, Stopped> {
         let mut accepted = self.accept(request)?;
         let mut verdicts = 0;
@@ -117,8 +116,8 @@ impl Crossing {
             let admitted = self.admit(verified)?;
             match self.consume(admitted).await? {
                 Claim::Consumed(consumed) => break *consumed,
-                // A new seal, denial, cancellation or epoch was committed after the verdict and before the nonce was
-                // spent (rule R3).
+                // After the verdict and before the commit of the nonce, a new seal, denial, cancellation or epoch was
+                // committed (rule R3).
                 Claim::Moved(again) => accepted = again,
             }
             verdicts += 1;
@@ -127,16 +126,16 @@ impl Crossing {
             }
             tokio::task::yield_now().await;
         };
-        // The request is verified. Release the permit, because signatures and denials of other callers need permits
+        // Release the permit of the verified request, because signatures and denials of other callers need permits
         // during a long run.
         drop(permit);
-        let ran = self.run(consumed).await; // this call has no `?`, because now a failure is an outcome of the run
-        let receipt = self.receipt(ran)?; // after this point, a fault is possible but no refusal
+        let ran = self.run(consumed).await; // no `?` here: from now on a failure is an outcome of the run
+        let receipt = self.receipt(ran)?; // from now on a fault is possible, but no refusal
         self.log(receipt).await
     }
 
-    /// Decodes the envelope, and checks its sizes, its base64 encoding and the number of its signatures. The function
-    /// does not parse the payload yet.
+    /// Decodes the envelope, and checks its sizes, its base64 encoding and the number of its signatures. The payload
+    /// stays unparsed.
     ///
     /// # Errors
     /// Returns `malformed` or `too-large`.
@@ -145,8 +144,8 @@ impl Crossing {
         Ok(Accepted::new(signed, request.handed_in_by, request.caller))
     }
 
-    /// Verifies every signature over the received bytes with the keys of the roster in force. The function parses the
-    /// payload only after the verification.
+    /// Verifies every signature over the received bytes with the keys of the roster in force. Only then parses the
+    /// payload.
     ///
     /// # Errors
     /// Returns `unknown-signer` (before any signature is verified), `bad-signature` or `malformed`.
@@ -164,7 +163,7 @@ impl Crossing {
     /// # Errors
     /// Returns the refusal of the first check that fails, in the order of rule R1.
     pub fn admit(&self, verified: VerifiedRequest) -> Result<Admitted, Stopped> {
-        // With a clock that is ahead of the log, valid authorizations would look expired and would be refused forever.
+        // With a clock that is ahead of the log, valid authorizations would seem to be expired and would be refused.
         let clock = self.demand_clock()?;
         let sealed = verified.sealed().clone();
         let signed = verified.document().predicate();
@@ -192,10 +191,10 @@ impl Crossing {
         let count =
             signature_count::count(verified.document().signatures(), &sealed.roster, &excluded, &held.rules, now);
         let met = quorum::decide(&held.rules, &count).map_err(|e| about(e.into()))?;
-        // Check the window early. The transaction that spends the nonce checks the window again, with the clock of the
+        // An early check of the window. The transaction that spends the nonce repeats the check with the clock of the
         // store.
         let within = check_window(signed, now, None).map_err(|e| about(e.into()))?;
-        // The transaction that spends the nonce checks for denials.
+        // The transaction that spends the nonce checks for denials, so this function does not check for denials.
         let counted: Vec<_> = met.approvers().iter().filter_map(|name| sealed.roster.approver(name)).collect();
         let window = Window {
             issued_at: signed.issued_at,
@@ -209,7 +208,7 @@ impl Crossing {
                 .chain(sealed.ends([&signed.proposer, verified.handed_in_by()]))
                 .min(),
         };
-        // The function looks up the step only once, so that the checked step is the step that runs.
+        // Look up the step only once, so that the checked step is the step that runs.
         let definition = held.hashed.definition();
         let plan = Plan {
             interpreter: definition.interpreter.clone(),
@@ -235,7 +234,7 @@ impl Crossing {
         Ok(Admitted::new(verified, answers, window))
     }
 
-    /// Spends the nonce at most once, in one durable commit that requires the same state as the verdict.
+    /// Spends the nonce in one durable commit, which fails if the state changed after the verdict.
     ///
     /// # Errors
     /// Returns `too-large` if the receipt of the run could exceed its maximum size, `nonce-replayed` with the earlier
@@ -254,15 +253,15 @@ impl Crossing {
             handed_in_by: admitted.handed_in_by().clone(),
             policy: sealed.policy.digest(),
         };
-        // The receipt must fit into its maximum size for every possible end of the run. The check is before the commit,
-        // so that a nonce is not spent for a receipt that is too large.
+        // The receipt must fit into its maximum size for every possible end of the run. This is checked before the
+        // commit, so that no nonce is spent for a receipt that is too large.
         let _writable = decision.check_room()?;
         let envelope_bytes = envelope.to_canonical().map_err(|e| fault(&e))?;
         let decision_bytes = canonical::canonical_of(&decision).map_err(|e| fault(&e))?;
         let room = match self.capacity.reserve(signed.sandbox.limits.output_bytes) {
             Ok(room) => room,
-            // If the nonce is already spent, return the refusal that names the earlier run. A `busy` refusal would be
-            // wrong, because the caller would try again without success.
+            // If the nonce is already spent, return the refusal that names the earlier run. After a `busy` refusal, the
+            // caller would send the request again, although it can never succeed.
             Err(no_room) => {
                 return Err(match self.ledger.spent(&signed.nonce) {
                     Ok(Some(spent)) => self.replayed(&spent),
@@ -297,9 +296,9 @@ impl Crossing {
             decision,
         };
         match self.ledger.consume(request).await {
-            // The commit of the nonce is before the start of the step. After a crash at this point, the step has not
-            // run and will never run, and recovery writes a receipt with outcome `unknown`. A lost run is better than a
-            // step that runs twice.
+            // The nonce is committed before the step starts. After a crash at this point, the step has not run and will
+            // never run, and recovery writes a receipt with outcome `unknown`. A lost run is better than a step that
+            // runs twice.
             Ok(claim) => {
                 self.changes.notify(&basis.proposal);
                 Ok(Claim::Consumed(Box::new(Consumed::new(admitted, claim, basis, room))))
@@ -309,7 +308,7 @@ impl Crossing {
         }
     }
 
-    /// Runs the sealed script in the signed sandbox. From this stage on, every failure is an outcome of the run.
+    /// Runs the sealed script in the signed sandbox. From this stage on, each failure is an outcome of the run.
     pub async fn run(&self, consumed: Consumed) -> Ran {
         let signed = consumed.admitted().document().predicate();
         let claim = consumed.claim();
@@ -348,7 +347,7 @@ impl Crossing {
     /// Writes and signs the receipt, even if the boundary did not see the end of the run.
     ///
     /// # Errors
-    /// Returns only a fault, never a refusal. After a fault, the next start writes a receipt with outcome `unknown`.
+    /// Returns only faults. After a fault, the next start writes a receipt with outcome `unknown`.
     pub fn receipt(&self, ran: Ran) -> Result<SignedReceipt, Stopped> {
         let Ran { closing, end, started_at, finished_at } = ran;
         let sealed = self.state();
@@ -406,11 +405,10 @@ impl Crossing {
         Ok(SignedReceipt { closing, receipt, envelope, recorded })
     }
 
-    /// Makes the output and then the receipt durable. Readers can see the output and the receipt only after both are
-    /// durable (rule R5).
+    /// Makes the output durable, then the receipt. Readers see both only after both are durable (rule R5).
     ///
     /// # Errors
-    /// Returns only a fault, never a refusal. After a fault, the next start writes a receipt with outcome `unknown`.
+    /// Returns only faults. After a fault, the next start writes a receipt with outcome `unknown`.
     pub async fn log(&self, receipt: SignedReceipt) -> Result<Receipted, Stopped> {
         let SignedReceipt { closing, receipt, envelope, recorded } = receipt;
         let proposal = closing.basis.proposal.clone();
@@ -454,17 +452,16 @@ impl Crossing {
         Ok(Receipted { receipt: proposal.receipt(), proposal, outcome: receipt.outcome, index: leaf.index, parts })
     }
 
-    /// Returns the time that the crossing uses for every decision. The returned time is the time of the clock, but
-    /// never earlier than the time of the last log entry. So a clock that was set back neither makes expired
-    /// authorizations valid nor stops new runs (rule R7).
+    /// Returns the time for every decision of the crossing: the time of the clock, but never a time before the last log
+    /// entry. So a clock that was set back neither makes expired authorizations valid nor stops new runs (rule R7).
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.ledger.now()
     }
 
-    /// Makes the output of a run durable. If the disk is full, the boundary waits until the disk has free space. If the
-    /// disk fails for another reason, the boundary drops the output, but the receipt still states the end of the run
-    /// and the digests of the output.
+    /// Makes the output of a run durable. If the disk is full, the boundary waits for free space. After another failure
+    /// of the disk, the boundary drops the output. The receipt still states the end of the run and the digests of the
+    /// output.
     async fn keep_output(&self, recorded: &RecordedOutput, recording: &RunInProgress) -> RecordedRows {
         if Outputs::is_inline(recorded)
             && let Ok(kept) = self.outputs.keep(recorded, recording, |name: &_| self.ledger.output_path(name))
@@ -498,7 +495,7 @@ impl Crossing {
         }
     }
 
-    /// Refuses a request if the clock is ahead of the log, because checks and dates would be wrong.
+    /// Refuses a request if the clock is ahead of the log, because checks of times would be wrong.
     ///
     /// # Errors
     /// Returns `busy`, with the time after which the caller can try again, if the clock is ahead.
@@ -525,7 +522,7 @@ impl Crossing {
         let code = match stop {
             ConsumeStop::Fault(error) => return error.clone().into(),
             ConsumeStop::Replayed(spent) => return self.replayed(spent),
-            // The refusal does not name the other run, because only callers who may see that run may know its id.
+            // Only callers who may see the other run may know its id, so the refusal does not name this run.
             ConsumeStop::ExclusiveBusy { .. } => return busy("this run must wait for another run").into(),
             ConsumeStop::Moved | ConsumeStop::NoSeal | ConsumeStop::ClockAhead { .. } => Code::Busy,
             ConsumeStop::SignerOutside { .. } => Code::QuorumMissing,
@@ -541,7 +538,7 @@ impl Crossing {
     }
 
     fn replayed(&self, spent: &crate::store::stored_run::NonceUse) -> Stopped {
-        // The links in the refusal name the earlier run, and are removed for callers who may not see that run.
+        // The links in the refusal name the earlier run. They are removed for callers who may not see that run.
         let refusal =
             Refusal::new(Code::NonceReplayed, "the nonce is spent: one nonce, one run").about(&spent.proposal);
         match self.ledger.proposal(&spent.proposal) {
@@ -552,7 +549,8 @@ impl Crossing {
     }
 }
 
-/// Limits how long a receipt waits for free disk space. The limit applies only while the service is ending.
+/// Limits how long a receipt waits for free disk space while the service is ending. In normal operation there is no
+/// limit.
 #[derive(Debug, Default)]
 struct Patience {
     offers: usize,
@@ -580,7 +578,6 @@ fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
-/// Returns the refusal for a check that failed.
 fn refusal_of(objection: &Objection) -> Refusal {
     let refusal = Refusal::new(objection.code(), objection.to_string());
     match objection {
@@ -598,7 +595,7 @@ const fn stream_name(stream: capture::OutputStream) -> StreamName {
     }
 }
 
-/// Returns the outcome for this end of a run.
+/// Returns the outcome for the end of a run.
 #[must_use]
 pub fn outcome_of(end: &End) -> Outcome {
     match end {
@@ -612,9 +609,8 @@ pub fn outcome_of(end: &End) -> Outcome {
     }
 }
 
-/// Returns the start time that the receipt states. A receipt with outcome `unknown` states only one time, which is the
-/// time when the outcome was found. If the receipt stated two times, readers could understand the difference as the
-/// duration of the run.
+/// Returns the start time that the receipt states. If the outcome is `unknown`, start and end are both the time of
+/// recovery, because readers would understand a difference as the duration of the run.
 fn shown_start(outcome: &Outcome, started_at: Timestamp, finished_at: Timestamp) -> Timestamp {
     if outcome.status == Status::Unknown { finished_at } else { started_at }
 }

@@ -4,13 +4,13 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::crossing::sealed::Sealed;
 
-/// The sealed state in force, for all readers. A new state replaces the whole old state, so that a reader never sees
-/// parts of two seals.
+/// Sealed state in force, for all readers. A new state replaces the whole old state, so that a reader never sees parts
+/// of two seals.
 #[derive(Debug)]
 pub struct CurrentSeal(RwLock<Arc<Sealed>>);
 
 impl CurrentSeal {
-    /// Creates the value with `sealed` as the state in force.
+    /// Creates the value with `sealed` in force.
     #[must_use]
     pub fn new(sealed: Sealed) -> Self {
         Self(RwLock::new(Arc::new(sealed)))
@@ -22,7 +22,7 @@ impl CurrentSeal {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Replaces the state in force with a new state. The seal of the new state must already be in the log.
+    /// Puts a new state in force. The seal of the new state must already be in the log.
     pub fn put(&self, sealed: Sealed) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(sealed);
     }

@@ -1,5 +1,5 @@
-//! Live output of runs. The boundary records the output while a run writes the output, and any number of readers can
-//! follow.
+//! Live output of runs. The boundary records the output of a run in progress, and any number of readers can follow the
+//! recording.
 //!
 //! A recording stores the output in the order of its arrival, up to the limit of recorded bytes. Output that does not
 //! fit into a small buffer goes to an unlinked file, so that large output uses disk space and not memory.
@@ -22,8 +22,8 @@ use crate::sandbox::cancel_flag::CancelFlag;
 
 /// Maximum number of output bytes of a run that stay in memory.
 const IN_MEMORY: usize = 64 << 10;
-/// Maximum number of pieces of one run's output. Each piece needs 8 bytes of memory. Output after the last of these
-/// pieces is counted but not recorded.
+/// Maximum number of pieces of one run's output. Each piece needs 8 bytes of memory. Output after this maximum is
+/// counted but not recorded.
 const MOST_PIECES: usize = 1 << 18;
 /// Maximum size of the output piece in one event, in bytes.
 pub const PIECE: usize = 32 << 10;
@@ -37,13 +37,12 @@ pub struct RunsInProgress {
 #[derive(Debug, Default)]
 struct Runs {
     living: HashMap<ProposalId, Arc<Recording>>,
-    /// Proposals whose runs were asked to stop after the nonce was spent and before the recording began.
+    /// Proposals whose runs were asked to stop between the commit of the nonce and the start of the recording.
     stopped_early: HashSet<ProposalId>,
 }
 
-/// A run in progress, with its recording. When the value is dropped, the run is removed from [`RunsInProgress`],
-/// because the store then has the output of the run. A reader with a handle to the recording can still read all of the
-/// output.
+/// Run in progress, with its recording. Dropping the value removes the run from [`RunsInProgress`], because the store
+/// then has the output. A reader with a handle to the recording can still read the whole output.
 #[derive(Debug)]
 pub struct RunInProgress {
     proposal: ProposalId,
@@ -79,7 +78,7 @@ impl Drop for RunInProgress {
 }
 
 impl RunsInProgress {
-    /// Starts the recording of a run, with at most `most` bytes.
+    /// Starts the recording of at most `most` bytes of a run's output.
     pub fn begin(&self, proposal: &ProposalId, scratch: PathBuf, most: u64) -> RunInProgress {
         let recording = Arc::new(Recording::new(scratch, most));
         let mut runs = lock(&self.runs);
@@ -105,7 +104,7 @@ impl RunsInProgress {
         }
     }
 
-    /// Removes the effect of [`RunsInProgress::stop`] for a run that ended before its recording began.
+    /// Removes a request to stop ([`RunsInProgress::stop`]) for a run that ended before its recording began.
     pub fn forget(&self, proposal: &ProposalId) {
         lock(&self.runs).stopped_early.remove(proposal);
     }
@@ -116,11 +115,11 @@ impl RunsInProgress {
     }
 }
 
-/// The recorded output of one run, while the output arrives.
+/// Recorded output of one run, while the run writes it.
 #[derive(Debug)]
 pub struct Recording {
     state: Mutex<State>,
-    /// Number of changes to the recording. Readers wait until this number changes.
+    /// Number of changes to the recording. Readers wait for the next change.
     tick: watch::Sender<u64>,
 }
 
@@ -131,10 +130,10 @@ struct State {
     room: u64,
     /// The pieces in the order of their arrival, each with stream and length.
     order: Vec<(StreamName, u32)>,
-    /// Number of pieces that a reader has already seen. Only pieces that no reader has seen may still grow.
+    /// Number of pieces that a reader has seen. A piece can grow until a reader sees it.
     seen: usize,
     buffer: Vec<u8>,
-    /// The file with the bytes that do not fit into the buffer.
+    /// File with the bytes that do not fit into the buffer.
     spool: Option<File>,
     recorded: u64,
     stdout: Tally,
@@ -142,7 +141,7 @@ struct State {
     failed: Option<String>,
     closed: bool,
     cancelled: bool,
-    /// The flag that is raised when the run must stop.
+    /// Flag that stops the run.
     flag: Option<CancelFlag>,
 }
 
@@ -150,8 +149,7 @@ struct State {
 struct Tally {
     bytes: u64,
     recorded: u64,
-    /// Digests of the recorded bytes. The digests are created at the first byte, because many runs write nothing to a
-    /// stream.
+    /// Digests of the recorded bytes, created at the first byte, because many runs write nothing to a stream.
     digests: Option<Box<(Sha256Stream, Blake3Stream)>>,
 }
 
@@ -166,8 +164,7 @@ impl Tally {
         }
     }
 
-    /// Returns the description of the stream for the receipt. `all` is the number of bytes that the run wrote to the
-    /// stream.
+    /// Returns the receipt's description of the stream. `all` is the number of bytes that the run wrote to the stream.
     fn stream(&self, all: u64) -> Stream {
         let mut stream = Stream::empty();
         if let Some((sha256, blake3)) = self.digests.as_deref() {
@@ -203,7 +200,7 @@ impl Recording {
     /// Records output of the run. Output beyond the limit is counted but not recorded.
     pub fn write(&self, stream: StreamName, bytes: &[u8]) {
         let mut state = lock(&self.state);
-        // The number of pieces is limited, because a step may alternate between the streams after each byte.
+        // A step that alternates between the streams after each byte would create too many pieces.
         let room = if state.order.len() < MOST_PIECES { state.room } else { 0 };
         let keep = usize::try_from(room).unwrap_or(usize::MAX).min(bytes.len());
         let kept = match state.keep(&bytes[..keep]) {
@@ -226,13 +223,12 @@ impl Recording {
         }
     }
 
-    /// Ends the recording, because the run writes no more output. The arguments `stdout` and `stderr` are the numbers
-    /// of all bytes that the run wrote to each stream.
+    /// Ends the recording after the run. `stdout` and `stderr` are the numbers of bytes that the run wrote to each
+    /// stream.
     pub fn close(&self, stdout: u64, stderr: u64) -> RecordedOutput {
         let mut state = lock(&self.state);
         state.closed = true;
-        // Close the descriptor of the flag immediately, because readers may keep the recording in memory for a long
-        // time.
+        // Close the descriptor of the flag now, because readers may hold the recording for a long time.
         state.flag = None;
         let recorded = RecordedOutput {
             stdout: state.stdout.stream(stdout),
@@ -261,8 +257,7 @@ impl Recording {
         Ok(())
     }
 
-    /// Returns the next piece after `cursor`. If no piece follows the cursor, the result states whether more output may
-    /// follow.
+    /// Returns the next piece after `cursor`, or states whether more output may follow.
     ///
     /// # Errors
     /// Returns an error if the spool can't be read.
@@ -288,8 +283,7 @@ impl Recording {
         state.flag.iter().for_each(CancelFlag::cancel);
     }
 
-    /// Sets the flag that is raised when the run must stop. If the run was already asked to stop, the flag is raised
-    /// immediately.
+    /// Sets the flag that stops the run. If the run was already asked to stop, the function raises the flag.
     pub fn cancels(&self, flag: CancelFlag) {
         let mut state = lock(&self.state);
         if state.cancelled {
@@ -299,7 +293,7 @@ impl Recording {
     }
 }
 
-/// The position of a reader in a recording.
+/// Position of a reader in a recording.
 #[derive(Debug, Clone, Default)]
 pub struct Cursor {
     number: usize,
@@ -315,7 +309,7 @@ impl Cursor {
         self.number
     }
 
-    /// Moves the cursor behind a piece, and returns the offset of the piece within its stream.
+    /// Moves the cursor to the end of a piece, and returns the offset of the piece within its stream.
     pub fn step(&mut self, stream: StreamName, length: u32) -> u64 {
         let of_stream = match stream {
             StreamName::Stdout => &mut self.stdout,
@@ -358,15 +352,15 @@ pub struct RecordedOutput {
     pub stdout: Stream,
     /// Standard error.
     pub stderr: Stream,
-    /// The order in which the pieces arrived (see [`decode_order`]).
+    /// Order in which the pieces arrived (see [`decode_order`]).
     pub order: Vec<u8>,
-    /// The reason why a part of the output could not be stored, or `None` if all output was stored.
+    /// Reason why a part of the output could not be stored, or `None` if all output was stored.
     pub failed: Option<String>,
 }
 
 impl State {
-    /// Adds recorded bytes to the list of pieces. The last piece grows until a reader has seen the piece, so a step
-    /// that writes single bytes creates few pieces.
+    /// Adds recorded bytes to the list of pieces. The last piece grows until a reader sees it, so that a step that
+    /// writes single bytes creates few pieces.
     fn note(&mut self, stream: StreamName, kept: usize) {
         let mut left = kept;
         if self.order.len() > self.seen
@@ -413,7 +407,7 @@ impl State {
     }
 }
 
-/// Encodes each piece in four bytes, which contain 31 bits of length and one bit for the stream (the lowest bit).
+/// Encodes each piece in four bytes: the lowest bit is the stream, the other 31 bits are the length.
 fn encode_order(order: &[(StreamName, u32)]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(order.len() * 4);
     for &(stream, length) in order {
@@ -436,7 +430,7 @@ pub fn decode_order(bytes: &[u8]) -> Vec<(StreamName, u32)> {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A poisoned lock is used like any other lock, because the guarded data is consistent even after a panic.
+    // The guarded data is consistent even after a panic, so a poisoned lock is used like any other lock.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -1,4 +1,4 @@
-//! The warning that deny patterns masked names in one run and no names in the next run.
+//! Warning for a run without masked names, if deny patterns masked names in the previous run of the step.
 //!
 //! A deny pattern is compared with names, not with the content of files. If a file is renamed between two runs and no
 //! deny pattern matches the new name, the second run can read the file. The receipt of a run without masked names
@@ -15,12 +15,12 @@ use crate::store::ledger::Ledger;
 use crate::store::stored_proposal::ProposalQuery;
 use crate::store::stored_status::StoredStatus;
 
-/// Maximum number of earlier receipts of the step that are read. One receipt may not be enough, because receipts of
-/// runs with another profile are skipped.
+/// Maximum number of earlier receipts of the step that are read. More than one may be needed, because receipts of runs
+/// with another profile are skipped.
 const LOOKED_AT: usize = 8;
 
-/// Returns the enforcement facts of a run, with the number of names that the previous run masked. The number is added
-/// only if this run masked no names.
+/// Returns the enforcement facts of a run. If this run masked no names, the facts contain the number of names that the
+/// previous run masked.
 pub(super) fn with_masks_before(
     ledger: &Ledger,
     mut facts: Enforcement,
@@ -30,7 +30,7 @@ pub(super) fn with_masks_before(
     if let Some(fs) = facts.fs.as_mut().filter(|fs| fs.masked == Some(0)) {
         match profile_of(authorization).and_then(|profile| masked_last(ledger, step, &profile)) {
             Ok(masked) => fs.masked_before = masked.filter(|masked| *masked > 0),
-            // If the earlier receipt can't be read, the receipt is written without the warning.
+            // If the earlier receipt can't be read, the new receipt lacks the warning.
             Err(error) => tracing::warn!(?error, "the receipt of the step's last run can't be read"),
         }
         if let Some(before) = fs.masked_before {
@@ -41,9 +41,9 @@ pub(super) fn with_masks_before(
     facts
 }
 
-/// Returns the number of names that the last run of `step` under `profile` masked. If the last run masked no names and
-/// its receipt contains the warning, the function returns the number in the warning. So the warning remains in receipts
-/// until a run masks names again.
+/// Returns the number of names that the last run of `step` under `profile` masked. If the receipt of the last run
+/// contains the warning, the function returns the number in the warning, so the warning remains in receipts until a run
+/// masks names again.
 fn masked_last(ledger: &Ledger, step: &StepReference, profile: &Profile) -> Result<Option<u64>, Stopped> {
     let filter = ProposalQuery {
         statuses: vec![StoredStatus::Finished],
@@ -64,7 +64,6 @@ fn masked_last(ledger: &Ledger, step: &StepReference, profile: &Profile) -> Resu
     Ok(None)
 }
 
-/// Returns the profile that an authorization grants.
 fn profile_of(authorization: &Envelope) -> Result<Profile, Stopped> {
     let payload = Base64::Strict.decode("/payload", &authorization.payload)?;
     Ok(Statement::<Authorization>::from_payload(&payload)?.predicate.sandbox)

@@ -1,6 +1,7 @@
-//! The crossing of authorizations. Every run passes through the crossing. Read [`cross`] first.
+//! The crossing, through which every run passes. Read [`cross`] first.
 //!
-//! Code outside of this module can't create a stage, spend a nonce or start a run. `tests/house/layers.rs` checks that.
+//! Code outside of this module can't create a stage, spend a nonce or start a run. `tests/house/layers.rs` checks this
+//! rule.
 pub mod boundary_key;
 pub mod caller;
 pub mod capacity;

@@ -1,4 +1,4 @@
-//! Large outputs, which are stored as files before the receipt is stored.
+//! Large outputs. They are stored as files before the receipt is stored.
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File};
@@ -16,16 +16,16 @@ use crate::store::stored_run::{MAX_INLINE_BYTES, OutputRow};
 #[derive(Debug, Clone)]
 pub struct Outputs {
     directory: PathBuf,
-    /// Names of new files of runs, until the store has rows with these names. Without this map, a new file without a
-    /// row would look unused.
+    /// Names of new files of runs until the store has rows for them. Without this map, such a file would seem to be
+    /// unused.
     kept: Arc<Mutex<BTreeMap<Blake3Digest, usize>>>,
 }
 
-/// The outputs of a run before the store contains them. The boundary does not remove the files of these outputs before
-/// this value is dropped.
+/// Outputs of a run before the store contains them. The boundary does not remove their files until this value is
+/// dropped.
 #[derive(Debug, Default)]
 pub struct RecordedRows {
-    /// The output rows that the store will contain.
+    /// Output rows for the store.
     pub rows: Vec<OutputRow>,
     names: Vec<Blake3Digest>,
     kept: Arc<Mutex<BTreeMap<Blake3Digest, usize>>>,
@@ -51,7 +51,7 @@ impl Drop for RecordedRows {
 }
 
 impl Outputs {
-    /// Uses `directory`. Only the service may have access to `directory`, which must already exist.
+    /// Uses `directory`, which must exist and must be accessible only to the service.
     #[must_use]
     pub fn new(directory: PathBuf) -> Self {
         Self { directory, kept: Arc::default() }
@@ -72,7 +72,7 @@ impl Outputs {
         Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
     }
 
-    /// Prepares the output of a run for the store, with small outputs as rows and large outputs as durable files.
+    /// Prepares the output of a run for the store: small outputs as rows, large outputs as durable files.
     ///
     /// # Errors
     /// Returns an error if a file can't be written or synced.
@@ -95,7 +95,8 @@ impl Outputs {
                 })?;
                 Some(data)
             } else {
-                // First add the name to the map, so that no sweep removes an existing file after the following check.
+                // Add the name to the map before the following check, so that no sweep removes an existing file in
+                // between.
                 kept.claim(stream.blake3);
                 self.write(&path(&stream.blake3), name, recording)?;
                 None
@@ -154,7 +155,7 @@ impl Outputs {
         File::open(parent)?.sync_all()
     }
 
-    /// Returns true if rows can contain all of the output, so that no file is written before the commit.
+    /// Returns true if rows can contain the whole output, so that no file is needed.
     #[must_use]
     pub fn is_inline(recorded: &RecordedOutput) -> bool {
         [&recorded.stdout, &recorded.stderr].iter().all(|stream| stream.recorded <= MAX_INLINE_BYTES as u64)

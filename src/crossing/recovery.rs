@@ -2,7 +2,7 @@
 //! Nothing runs again.
 //!
 //! Only a service that has the lock of the store runs the recovery, before the service accepts requests. The processes
-//! of earlier runs have already ended, because their pipe closed when the previous service ended.
+//! of earlier runs have already ended, because each run ends when its pipe to the service closes.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ impl Crossing {
     /// Writes the receipts that are missing after a crash, in the order of the consumptions. Returns their number.
     ///
     /// # Errors
-    /// Returns an error if a receipt can't be written. After an error of the recovery, the service must not start.
+    /// Returns an error if a receipt can't be written. The service must then not start.
     pub async fn recover(&self) -> Result<usize, Stopped> {
         self.outputs.sweep().map_err(|error| fault(&error))?;
         let unfinished = self.ledger.unfinished().map_err(|error| fault(&error))?;
@@ -33,8 +33,7 @@ impl Crossing {
             let leaf = leaf.ok_or_else(|| fault(&format!("log entry {} is missing", open.index)))?;
             let closing = closing_of(open, leaf.data.into()).map_err(|error| fault(&error))?;
             let now = self.now().max(closing.claim.at);
-            // The receipt passes through the same two stages as the receipt of a run whose end was seen. `run` is not
-            // called.
+            // The receipt passes through the same last two stages as the receipt of a run that the boundary observed.
             let ran = Ran { closing, end: RunEnd::Unseen, started_at: now, finished_at: now };
             let receipt = self.receipt(ran)?;
             let _ = self.log(receipt).await?;

@@ -1,4 +1,4 @@
-//! The results that stop a request: refusals and faults.
+//! Results that stop a request: refusals and faults.
 
 use std::fmt;
 
@@ -11,18 +11,18 @@ use crate::store::fault::StoreFault;
 /// The reason why a request stops.
 #[derive(Debug, Clone)]
 pub enum Stopped {
-    /// A rule forbids the request, and the refusal contains the data for people and programs.
+    /// A rule forbids the request.
     Refused(Box<Refusal>),
     /// An internal failure. The log of the service has the details, and the caller gets an id.
     Fault(Fault),
 }
 
-/// The answer to a request that a rule forbids, with a stable code.
+/// Answer to a request that a rule forbids, with a stable code.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     /// The reason, for programs.
     pub code: Code,
-    /// The reason and the next action, as text for people.
+    /// The reason and the next action, for people.
     pub detail: String,
     /// The places in the request that contain an error.
     pub places: Vec<RequestPlace>,
@@ -39,9 +39,9 @@ pub struct Refusal {
 /// A special case of a refusal code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RefusalCase {
-    /// A case of `not-found`, in which the resource existed but is no longer stored.
+    /// A case of `not-found`: the resource existed but is no longer stored.
     Gone,
-    /// A case of `malformed`, in which the boundary does not support the media type of the body.
+    /// A case of `malformed`: the boundary does not support the media type of the body.
     MediaType,
 }
 
@@ -57,7 +57,7 @@ pub struct RequestPlace {
 /// An internal failure.
 #[derive(Debug, Clone)]
 pub struct Fault {
-    /// The fault's id, which the caller receives. The log of the service has the details under this id.
+    /// Id of the fault. The caller receives the id, and the log of the service has the details under it.
     pub id: String,
 }
 
@@ -137,8 +137,7 @@ impl From<Refusal> for Stopped {
 }
 
 impl From<StoreFault> for Stopped {
-    /// Converts a full disk to `busy`, because the store rolled the write back and the caller can send the request
-    /// again.
+    /// Converts a full disk to `busy`, because the store rolled the write back and the caller can repeat the request.
     fn from(error: StoreFault) -> Self {
         match error {
             StoreFault::Full { .. } => {
@@ -175,10 +174,10 @@ impl From<VerifyError> for Stopped {
     }
 }
 
-/// Logs the error, and returns a fault whose id the caller can report.
+/// Logs the error and returns a fault with an id that the caller can report.
 pub fn fault(what: &dyn fmt::Display) -> Stopped {
     let mut random = [0_u8; 6];
-    // The id is used only to search in the log. Without randomness, the id consists of zeros.
+    // The id only serves to find the log line. Without randomness, the id consists of zeros.
     let _ = getrandom::fill(&mut random);
     let id = format!("flt_{}", crate::crypto::digest::hex(&random));
     tracing::error!(fault = %id, "{what}");

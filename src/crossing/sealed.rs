@@ -1,7 +1,7 @@
-//! The state in force, which consists of the newest seal and everything that the seal names.
+//! The state in force: the newest seal and everything that the seal names.
 //!
 //! A [`Sealed`] is built only from the seal's log entry and its blobs, never from files. So after a restart the sealed
-//! content is in force, even if the files have changed. Files become a seal through [`SealContent`].
+//! content is in force, even if the files have changed. [`SealContent`] makes a new seal from the files.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ use crate::registry::registry_error::RegistryError;
 use crate::trust::chain::Chain;
 use crate::trust::trusted_roster::TrustedRoster;
 
-/// The content of a seal before the seal is signed.
+/// Content of a seal before the seal is signed.
 #[derive(Debug, Clone)]
 pub struct SealContent {
     /// The boundary's name.
@@ -50,8 +50,8 @@ pub struct SealContent {
 /// The seal or log that a new seal follows.
 #[derive(Debug)]
 pub enum SealPredecessor<'a> {
-    /// The first seal, which has no predecessor. The digest of the first seal becomes the boundary's id, and `genesis`
-    /// makes this digest unique.
+    /// The first seal, which has no predecessor. The digest of the first seal becomes the boundary's id. The field
+    /// `genesis` makes this digest unique.
     First {
         /// Random text, or the closed log that this log continues.
         genesis: Genesis,
@@ -62,21 +62,21 @@ pub enum SealPredecessor<'a> {
     After(&'a Sealed),
 }
 
-/// A seal that is ready to be signed, with the blobs that the seal names.
+/// Seal that is ready to be signed, with the blobs that the seal names.
 #[derive(Debug)]
 pub struct SealDraft {
     /// The seal.
     pub seal: Seal,
     /// The blobs that the seal names, by digest.
     pub blobs: Vec<(BlobDigest, Vec<u8>)>,
-    /// The sealed steps. Later reads of the seal can share these steps in memory.
+    /// Sealed steps, which a later read of the seal can share in memory.
     pub registry: Registry,
 }
 
 /// The state in force.
 #[derive(Debug)]
 pub struct Sealed {
-    /// The state version of the store at the time when this state was read.
+    /// State version of the store when this state was read.
     pub version: u64,
     /// The index of the seal's log entry.
     pub index: u64,
@@ -84,13 +84,13 @@ pub struct Sealed {
     pub digest: SealDigest,
     /// The seal.
     pub seal: Seal,
-    /// The boundary's id and the epoch, in the form that authorizations contain.
+    /// Id and epoch of the boundary, in the form that authorizations contain.
     pub boundary: BoundaryRef,
     /// The roster.
     pub roster: TrustedRoster,
     /// The roster with all its earlier versions, in their signed form.
     pub rosters: Chain,
-    /// The parts that all bundles under this seal share, as JSON.
+    /// JSON of the parts that all bundles under this seal share.
     pub bundled: BundleShare,
     /// The policy.
     pub policy: Policy,
@@ -105,7 +105,7 @@ pub struct Sealed {
     steps: BTreeMap<StepRef, StepInForce>,
 }
 
-/// The parts that all bundles under a seal share, as JSON.
+/// JSON of the parts that all bundles under a seal share.
 #[derive(Debug)]
 pub struct BundleShare {
     /// The seal's envelope.
@@ -149,8 +149,8 @@ fn one(message: impl std::fmt::Display) -> SealError {
     SealError::State(vec![message.to_string()])
 }
 
-/// Refuses the seal if the permissions of a step do not fit into an authorization, because no approver could sign a run
-/// of this step.
+/// Refuses the seal if the permissions of a step do not fit into an authorization. No approver could sign a run of such
+/// a step.
 fn check_can_be_asked(registry: &Registry, steps: &BTreeMap<StepRef, StepInForce>) -> Result<(), SealError> {
     let errors: Vec<_> =
         steps
@@ -253,8 +253,8 @@ impl SealContent {
         Ok(SealDraft { seal, blobs, registry: self.registry.clone() })
     }
 
-    /// Checks that each receipt under this seal fits into a bundle with everything that its verification needs. If a
-    /// receipt did not fit, a step could run and no bundle could prove the run.
+    /// Checks that each receipt under this seal fits into a bundle. Otherwise a step could run and no bundle could
+    /// prove the run.
     fn check_bundles_fit(&self, versions: usize) -> Result<(), SealError> {
         let common = versions + self.policy.canonical().len() + builtins::CANONICAL.len() + MOST_OF_A_RUN;
         let largest = self.registry.steps().max_by_key(|step| step.canonical.len());
@@ -275,8 +275,7 @@ impl SealContent {
     }
 }
 
-/// Checks that an auditor can read the sealed content. If an auditor could not read the content, the auditor could not
-/// check any decision under this state.
+/// Checks that an auditor can read the sealed content. Otherwise no auditor could check a decision under this seal.
 fn check_readable(bytes: usize, what: impl FnOnce() -> String) -> Result<(), SealError> {
     if bytes <= MAX_BLOB_BYTES {
         return Ok(());
@@ -287,7 +286,7 @@ fn check_readable(bytes: usize, what: impl FnOnce() -> String) -> Result<(), Sea
     )))
 }
 
-/// Maximum size of all other parts of a bundle, in bytes. These parts are three log entries (a seal of 54 KiB, a
+/// Maximum total size of the other parts of a bundle, in bytes. These parts are three log entries (a seal of 54 KiB, a
 /// consumption of 47 KiB and a receipt of 64 KiB at most), three proofs and cosignatures.
 const MOST_OF_A_RUN: usize = 256 << 10;
 
@@ -302,7 +301,7 @@ fn canonical_tokens(tokens: &[SealedToken]) -> Result<Vec<u8>, canonical::Canoni
 }
 
 impl SealDraft {
-    /// Returns true if this draft and `sealed` have the same content. The comparison ignores the numbers and the times.
+    /// Returns true if this draft and `sealed` have the same content. Numbers and times are ignored.
     #[must_use]
     pub fn same_as(&self, sealed: &Seal) -> bool {
         let state = |seal: &Seal| {
@@ -370,8 +369,7 @@ impl Sealed {
                 .map(|definition| StoredStep::Read(Box::new(definition)))
                 .map_err(|error| one(format!("sealed step {}: {error}", leaf.reference)))
         };
-        // Read the definitions one by one. If all definitions were in memory together with the registry, the function
-        // would need twice the memory.
+        // Read the definitions one by one. All definitions together with the registry would need twice the memory.
         let mut unread = None;
         let steps = manifest.into_iter().map_while(|leaf| step(leaf).map_err(|error| unread = Some(error)).ok());
         let registry = Registry::from_stored(steps);
@@ -434,15 +432,15 @@ impl Sealed {
         }
     }
 
-    /// Returns the earliest expiry of the tokens with these names, or `None` if these tokens do not expire.
+    /// Returns the earliest expiry of the tokens with these names, or `None` if no such token expires.
     #[must_use]
     pub fn ends(&self, names: [&Name; 2]) -> Option<Timestamp> {
         self.tokens.iter().filter(|token| names.contains(&&token.name)).filter_map(|token| token.expires_at).min()
     }
 }
 
-/// Returns all versions of the roster up to the version that a seal names. Each version must follow its previous
-/// version.
+/// Returns all versions of the roster up to the version that a seal names, and checks that each version follows the
+/// version before it.
 ///
 /// # Errors
 /// Returns an error if a version is missing or the versions lead to another roster.
@@ -452,7 +450,6 @@ fn rosters_of(
     find: impl FnOnce(&BlobDigest) -> Result<Vec<u8>, SealError>,
 ) -> Result<Chain, SealError> {
     let versions: Vec<Envelope> = match &seal.rosters {
-        // The roster has only version 1. Version 1 needs no signature, because verifiers pin its digest.
         None => vec![Envelope::new(payload, Vec::new())],
         Some(digest) => {
             let bytes = find(digest)?;
@@ -521,7 +518,6 @@ mod tests {
         material.draft(basis, Timestamp::from_unix(1_800_000_000))
     }
 
-    /// Returns a list with one token of `bytes` bytes.
     fn tokens(bytes: usize) -> Vec<SealedToken> {
         let token = |patterns| SealedToken {
             name: "agent".parse().expect("a name"),

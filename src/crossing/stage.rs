@@ -1,7 +1,8 @@
 //! The stages of a crossing. Each stage has its own type, and the next stage consumes the value.
 //!
-//! A stage contains the results that the previous stage proved. A stage has private fields, is not `Clone` and can't be
-//! parsed from bytes, and only the crossing creates a stage. So no check can be skipped, repeated or forged.
+//! A stage contains the results that the previous stage proved. Only the crossing can create a stage, because its
+//! fields are private, it is not `Clone` and it can't be parsed from bytes. So no check can be skipped or forged, and
+//! no nonce is used for two runs.
 //!
 //! ```compile_fail,E0308
 //! use countersign::crossing::{cross::Crossing, stage::Accepted};
@@ -60,15 +61,14 @@ use crate::sandbox::profile_check::Prepared;
 use crate::sandbox::{Plan, Report};
 use crate::store::stored_run::{SpentNonce, Window};
 
-/// The input of a crossing, which is an envelope and the name of its sender.
+/// Input of a crossing: an envelope and the name of its sender.
 #[derive(Debug, Clone)]
 pub struct CrossingRequest {
     /// The signed authorization.
     pub envelope: Envelope,
-    /// The name of the token or proposer that sent the envelope. For a proposal, the field contains the name of the
-    /// proposer.
+    /// The name of the token or proposer that sent the envelope. For a proposal, this is the proposer.
     pub handed_in_by: Name,
-    /// The caller whose token limits the steps of the authorization, or `None` if the check was made earlier.
+    /// Caller whose token limits the steps of the authorization, or `None` if the boundary checked this limit earlier.
     pub caller: Option<Caller>,
 }
 
@@ -90,7 +90,7 @@ impl Accepted {
     }
 }
 
-/// Every signature was verified with the roster of this state.
+/// Every signature was verified with the roster of the contained state.
 #[must_use]
 pub struct VerifiedRequest {
     accepted: Accepted,
@@ -121,8 +121,8 @@ impl VerifiedRequest {
         &self.accepted.handed_in_by
     }
 
-    /// Checks that the caller may send authorizations for this step. For a proposal, the boundary checked the scope
-    /// when the proposal was created.
+    /// Checks that the caller may send authorizations for this step. The scope of a proposal's caller was checked when
+    /// the proposal was created.
     pub(super) fn demand_scope(&self, step: &StepRef) -> Result<ScopeHeld, Stopped> {
         if let Some(caller) = &self.accepted.caller {
             let _ = caller.demand(Scope::Propose, Some(step))?;
@@ -141,7 +141,6 @@ pub struct ClockTrusted(pub(super) ());
 #[must_use]
 pub struct ScopeHeld(());
 
-/// The results of all checks, without which an `Admitted` can't be created.
 #[expect(dead_code, reason = "some results have no content: their existence is the proof")]
 pub(super) struct CheckResults {
     pub(super) clock: ClockTrusted,
@@ -208,7 +207,7 @@ impl Admitted {
         self.answers.exclusive.as_ref()
     }
 
-    /// Returns the request to the stage `Accepted`, because the state of the verdict is no longer in force.
+    /// Returns the request to the stage `Accepted`, because the state changed after the verdict.
     pub(super) fn again(self) -> Accepted {
         self.verified.accepted
     }
@@ -223,7 +222,7 @@ pub struct Consumed {
     room: Room,
 }
 
-/// The part of the receipt that is known before the run.
+/// Part of the receipt that is known before the run.
 #[derive(Debug, Clone)]
 pub(super) struct ReceiptBasis {
     pub(super) proposal: ProposalId,
@@ -246,18 +245,18 @@ impl Consumed {
         &self.claim
     }
 
-    /// Splits this value into the part for the run and the part for the receipt.
+    /// Splits this value into the input of the run and the input of the receipt.
     pub(super) fn into_run(self) -> (Prepared, Plan, Closing) {
         let Self { admitted, claim, basis, room } = self;
         (admitted.answers.sandbox, admitted.answers.plan, Closing { claim, basis, room: Some(room) })
     }
 }
 
-/// The input of a receipt for a run that ended or that recovery found.
+/// Input of a receipt, for a run that ended or that recovery found.
 pub(super) struct Closing {
     pub(super) claim: SpentNonce,
     pub(super) basis: ReceiptBasis,
-    /// The capacity that was reserved before the nonce was spent. The capacity is released when the receipt is durable.
+    /// Capacity that was reserved before the nonce was spent. It is released when the receipt is durable.
     pub(super) room: Option<Room>,
 }
 
@@ -278,7 +277,7 @@ pub(super) enum RunEnd {
         report: Box<Report>,
         /// The digests and sizes of the recorded output.
         recorded: Box<RecordedOutput>,
-        /// The recording, which has the bytes of the output.
+        /// Recording with the bytes of the output.
         recording: RunInProgress,
     },
     /// The service ended before the end of the run was recorded.
@@ -310,12 +309,12 @@ pub struct Receipted {
     pub parts: BundleParts,
 }
 
-/// The parts of a bundle, except the parts that all bundles under its seal share.
+/// Parts of a bundle that belong to one run.
 #[derive(Debug, Clone)]
 pub struct BundleParts {
     /// The receipt's envelope.
     pub receipt: Arc<[u8]>,
-    /// The log entry of the consumption, given as its index and its bytes.
+    /// Index and bytes of the consumption's log entry.
     pub consumption: (u64, Arc<[u8]>),
     /// The seal in force.
     pub seal: SealDigest,

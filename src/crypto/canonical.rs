@@ -1,15 +1,15 @@
 //! Canonical JSON: the only form of a document that the program hashes.
 //!
 //! Keys are sorted by their UTF-8 bytes, and the text contains no spaces. Quotes, backslashes and all characters
-//! outside of U+0020 to U+007E are escaped. The escape is a short JSON escape such as `\n` if JSON defines a short
-//! escape for the character. All other escapes have the form `\uXXXX` in lower case. Characters beyond U+FFFF become
-//! surrogate pairs. The crate `canonical_json` writes the same bytes. For values of the strict reader, Python's
-//! `json.dumps(v, sort_keys=True, separators=(",",":"), ensure_ascii=True)` also writes the same bytes:
+//! outside of U+0020 to U+007E are escaped. An escape is the short JSON escape of the character (such as `\n`) if there
+//! is one, and otherwise `\uXXXX` in lower case, with surrogate pairs beyond U+FFFF. The crate `canonical_json` writes
+//! the same bytes. For values that the strict reader accepts, so does Python's `json.dumps(v, sort_keys=True,
+//! separators=(",",":"), ensure_ascii=True)`:
 //!
 //! `{"b": [1, "é"], "a": null}` gives `{"a":null,"b":[1,"\u00e9"]}`.
 //!
-//! This project has its own writer because the crate `canonical_json` is much slower. The crate formats each string
-//! with a regular expression. A property test compares this writer with `canonical_json`.
+//! This project has its own writer because `canonical_json` is much slower: it formats each string with a regular
+//! expression. A property test compares the two.
 
 use std::fmt;
 
@@ -22,9 +22,8 @@ use crate::crypto::writer;
 
 /// Returns the canonical bytes of a value from the strict reader.
 ///
-/// A value that a program built can contain something that the strict reader refuses, for example a float. The strict
-/// reader then also refuses the canonical bytes of this value. Use [`canonical_of`] for documents that this program
-/// builds.
+/// A value from another source can contain something that the strict reader refuses, for example a float. Use
+/// [`canonical_of`] for documents that this program builds.
 #[must_use]
 pub fn to_canonical(value: &Value) -> Vec<u8> {
     writer::write_unchecked(value)
@@ -44,7 +43,7 @@ pub fn canonical_of<T: Serialize + ?Sized>(document: &T) -> Result<Vec<u8>, Cano
 /// Reads a value and checks that its bytes are in canonical form.
 ///
 /// # Errors
-/// Returns the errors of [`json::parse`]. Also returns [`Reason::NotCanonical`] if the bytes are not in canonical form.
+/// Returns the errors of [`json::parse`], and [`Reason::NotCanonical`] if the bytes are not in canonical form.
 pub fn parse_canonical(bytes: &[u8], max_bytes: usize) -> Result<Value, JsonError> {
     let value = json::parse(bytes, max_bytes)?;
     let canonical = to_canonical(&value);
@@ -57,7 +56,7 @@ pub fn parse_canonical(bytes: &[u8], max_bytes: usize) -> Result<Value, JsonErro
     Err(JsonError { reason: Reason::NotCanonical, line: 0, column: 0, detail })
 }
 
-/// Reads one document of type `T` like [`json::parse_as`]. Bytes in canonical form take a faster path.
+/// Reads a document of type `T` like [`json::parse_as`], but faster if the bytes are in canonical form.
 ///
 /// # Errors
 /// Returns the errors of [`json::parse_as`].
@@ -73,9 +72,8 @@ pub fn read_as<T: Serialize + DeserializeOwned>(bytes: &[u8], max_bytes: usize) 
 /// Reads a document whose bytes are in canonical form. Returns `None` if the bytes are not canonical or do not fit the
 /// type `T`.
 ///
-/// The reader of Serde is lenient, because it accepts duplicate keys, spaces, and arrays instead of structs. Therefore
-/// the function writes the result again and compares the bytes with the input. The two byte strings are equal only if
-/// the document is canonical.
+/// Serde's own reader accepts duplicate keys, spaces, and arrays instead of structs. Therefore the function writes the
+/// result again and compares the bytes with the input, which are equal only if the document is canonical.
 pub(crate) fn read_exact<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Option<T> {
     let document: T = serde_json::from_str(std::str::from_utf8(bytes).ok()?).ok()?;
     (writer::write(&document).ok()? == bytes).then_some(document)
@@ -88,7 +86,7 @@ pub enum CanonicalError {
     Unwritable(String),
     /// The document contains something that the strict reader refuses.
     Refused {
-        /// The broken rule.
+        /// The rule that the value breaks.
         reason: Reason,
         /// RFC 6901 pointer to the refused value.
         pointer: String,

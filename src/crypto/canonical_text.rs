@@ -1,6 +1,5 @@
 //! Escapes of texts in canonical JSON.
 
-/// Writes a text with its escapes, but without the quotes.
 pub(super) fn write_escaped(out: &mut Vec<u8>, text: &str) {
     let mut rest = text;
     loop {
@@ -17,8 +16,8 @@ pub(super) fn write_escaped(out: &mut Vec<u8>, text: &str) {
 /// at a character boundary.
 fn plain_length(bytes: &[u8]) -> usize {
     let plain = |byte: u8| (0x20..0x7f).contains(&byte) & (byte != b'"') & (byte != b'\\');
-    // Most of an envelope is base64, which needs no escapes. The loop checks whole blocks first, because the compiler
-    // can then use vector instructions.
+    // Most of an envelope is base64, which needs no escapes. Whole blocks are checked first, because the compiler can
+    // then use vector instructions.
     let block = |block: &&[u8]| block.iter().fold(true, |all, &byte| all & plain(byte));
     let blocks = bytes.chunks_exact(32).take_while(block).count() * 32;
     blocks + bytes[blocks..].iter().take_while(|&&byte| plain(byte)).count()

@@ -6,9 +6,9 @@
 //! ```text
 //! key id (4) ‖ seconds since 1970 (8, big-endian) ‖ Ed25519 signature (64)
 //! ```
-//! The signature covers `cosignature/v1\ntime <seconds>\n` and the text of the note. The key id contains the algorithm
-//! byte 0x04, so a witness's key cannot be used as the key of a log. In contrast to the specification, the program does
-//! not read ML-DSA cosignatures (0x06), and treats their lines as lines of unknown keys.
+//! The signature covers `cosignature/v1\ntime <seconds>\n` and the text of the note. The algorithm byte 0x04 is part of
+//! the key id, so a witness's key cannot be used as the key of a log. In contrast to the specification, the lines of
+//! ML-DSA cosignatures (0x06) are treated as lines of unknown keys.
 
 use std::fmt;
 
@@ -48,8 +48,7 @@ impl WitnessKey {
         parse_vkey_of(COSIGNATURE, vkey).map(|(name, key)| Self { name, key })
     }
 
-    /// Returns the witness key with this name. This function does not check whether the name can be part of a note,
-    /// because signing checks the name.
+    /// Returns the witness key with this name. Only signing checks whether the name can be part of a note.
     #[must_use]
     pub fn new(name: &str, key: PublicKey) -> Self {
         Self { name: name.to_owned(), key }
@@ -73,10 +72,9 @@ impl WitnessKey {
         &self.key
     }
 
-    /// Verifies the cosignatures of this witness on a note. Every signature line of this key must be valid. If the note
-    /// has several lines of this key, the function returns the earliest time. A note without a signature line of this
-    /// key is not an error. The function does not check whether the note is a checkpoint, or to which log the
-    /// checkpoint belongs.
+    /// Verifies the cosignatures of this witness on a note. Every signature line of this key must be valid. Returns the
+    /// cosignature with the earliest time, or `None` if the note has no line of this key. The caller must check that
+    /// the note is a checkpoint of the right log.
     ///
     /// # Errors
     /// Returns an error if a signature line of this key is not valid.
@@ -89,7 +87,7 @@ impl WitnessKey {
         Ok(earliest)
     }
 
-    /// Returns the signature lines of this key. The function does not verify these lines.
+    /// Returns the signature lines of this key, without verification.
     pub fn lines<'a>(&self, lines: &'a [NoteSignature]) -> impl Iterator<Item = &'a NoteSignature> + use<'a> {
         let (name, id) = (self.name.clone(), key_hash_of(COSIGNATURE, &self.name, &self.key));
         lines.iter().filter(move |line| line.of(&name, id).is_some())
@@ -137,8 +135,8 @@ impl fmt::Display for WitnessKey {
     }
 }
 
-/// Returns the number of signature lines that do not belong to the log's own key. Each of these lines may be a
-/// cosignature, but the function verifies nothing.
+/// Returns the number of signature lines that do not belong to the log's own key. Each may be a cosignature, but none
+/// is verified.
 #[must_use]
 pub fn lines_of_others(note: &str) -> u64 {
     Note::parse(note).map_or(0, |note| {
@@ -197,8 +195,8 @@ mod tests {
         assert_eq!(key.verify(&plain), Ok(None));
         assert_eq!(key.verify(&cosigned(&plain, "w.example/2", 7, 5)), Ok(None));
         assert_eq!(key.verify(&cosigned(&plain, "w.example/1", 8, 5)), Ok(None));
-        // The reader refuses a line for another checkpoint, with another time, with a time that is too large, or with
-        // too few bytes.
+        // Refused: a line for another checkpoint, with another time, with a time that is too large, or with too few
+        // bytes.
         let other = Note::parse(&GOLDEN.replace("\n5\n", "\n6\n")).expect("note");
         let moved = cosigned(&other, "w.example/1", 7, 5).signatures().last().expect("line").clone();
         assert_eq!(key.verify(&plain.clone().with(moved).expect("room")), Err(NoteError::BadSignature));

@@ -1,7 +1,7 @@
 //! Digests: SHA-256 for documents, and BLAKE3 for large outputs.
 //!
-//! Each kind of document has its own digest type, and no conversion between these types exists. Therefore no code can
-//! compare the digest of a step with the digest of parameters by mistake.
+//! Each kind of document has its own digest type, without conversions. So no code can compare, for example, the digest
+//! of a step with the digest of parameters by mistake.
 
 use std::fmt;
 use std::str::FromStr;
@@ -28,7 +28,7 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     sha2::Sha256::digest(bytes).into()
 }
 
-/// Computes the SHA-256 digest of a stream, for output that is hashed while it arrives.
+/// SHA-256 of a stream, for output that is hashed while it arrives.
 #[derive(Debug, Default, Clone)]
 pub struct Sha256Stream(sha2::Sha256);
 
@@ -91,7 +91,7 @@ macro_rules! digest_type {
         pub struct $name([u8; 32]);
 
         impl $name {
-            /// Returns the digest with these 32 bytes (from the store or an in-toto subject).
+            /// Returns the digest with these 32 bytes, which come from the store or an in-toto subject.
             #[must_use]
             pub const fn from_bytes(bytes: [u8; 32]) -> Self {
                 Self(bytes)
@@ -234,7 +234,7 @@ impl Blake3Digest {
     }
 }
 
-/// Computes the BLAKE3 digest of a stream, for output that is hashed while it arrives.
+/// BLAKE3 of a stream, for output that is hashed while it arrives.
 #[derive(Debug, Default, Clone)]
 pub struct Blake3Stream(blake3::Hasher);
 

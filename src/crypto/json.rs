@@ -1,8 +1,8 @@
 //! The strict JSON reader for every document from outside the program.
 //!
-//! If two keys of an object are equal, serde_json silently uses the last value. serde_json also rounds numbers and
-//! accepts 128 levels of nesting. Therefore two programs could read two different documents from the same signed bytes.
-//! A document that this reader accepts has exactly one meaning and one canonical form (`crypto::canonical`).
+//! serde_json uses the last of two equal keys, rounds numbers and accepts 128 levels of nesting, so two programs could
+//! read two different documents from the same signed bytes. A document that this reader accepts has exactly one meaning
+//! and one canonical form (`crypto::canonical`).
 
 use std::cell::RefCell;
 use std::fmt;
@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 use crate::crypto::shape::Strict;
 
-/// Maximum depth of nested arrays and objects. The limit bounds the stack size that a reader of the document needs.
+/// Maximum depth of nested arrays and objects, because the stack of a reader is limited.
 pub const MAX_DEPTH: usize = 32;
 
 /// The largest magnitude of an integer: 2^53-1. Programs that store numbers as doubles round larger integers.
@@ -22,10 +22,10 @@ pub const MAX_INTEGER: u64 = (1 << 53) - 1;
 /// The prefix of keys to which serde_json gives a special meaning.
 pub(super) const RESERVED_PREFIX: &str = "$serde_json::";
 
-/// Reads one JSON value of at most `max_bytes` bytes. An error names the broken rule and the place in the text.
+/// Reads one JSON value of at most `max_bytes` bytes.
 ///
 /// # Errors
-/// See [`Reason`]. The reader checks the size first, and then the encoding.
+/// Returns the rule ([`Reason`]) that the bytes break, and the place. The size is checked first, then the encoding.
 pub fn parse(bytes: &[u8], max_bytes: usize) -> Result<Value, JsonError> {
     if bytes.len() > max_bytes {
         let detail = format!("the document has {} bytes, at most {max_bytes} are allowed", bytes.len());
@@ -58,20 +58,20 @@ pub fn typed<T: DeserializeOwned>(value: &Value) -> Result<T, ReadError> {
         .map_err(|misfit| ReadError::Type { pointer: misfit.pointer(), message: misfit.message })
 }
 
-/// The rule of strict JSON that the bytes break.
+/// Rule of strict JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Reason {
-    /// The text has more bytes than the caller allows.
+    /// The text is longer than the caller permits.
     TooLarge,
     /// The text has a byte order mark, or is not UTF-8.
     Encoding,
     /// The text is not JSON (RFC 8259), has a lone surrogate, or has bytes after the value.
     Syntax,
-    /// An object has the same key twice. The reader compares keys after it has resolved their escapes.
+    /// An object has the same key twice. Keys are compared without their escapes.
     DuplicateKey,
     /// A number is not an integer of at most 2^53-1: it has a fraction or an exponent, is `-0`, or is too large.
     Number,
-    /// Nested deeper than [`MAX_DEPTH`].
+    /// Arrays and objects are nested deeper than [`MAX_DEPTH`].
     Depth,
     /// A key has a special meaning for serde_json.
     ReservedKey,
@@ -80,7 +80,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// Returns the stable code of the rule, for programs and test vectors.
+    /// Returns the stable code of the rule that the JSON text breaks, for programs and test vectors.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -99,13 +99,13 @@ impl Reason {
 /// The error for bytes that are not strict JSON: the rule, the place and the details.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JsonError {
-    /// The broken rule.
+    /// The rule that the bytes break.
     pub reason: Reason,
     /// Line in the text, counted from 1, or 0 if the line is unknown.
     pub line: usize,
     /// Byte in that line, counted from 1, or 0 if the byte is unknown.
     pub column: usize,
-    /// The text that the reader found, and the form that it expected.
+    /// The text at the place, and the expected form.
     pub detail: String,
 }
 
@@ -121,16 +121,16 @@ impl fmt::Display for JsonError {
 
 impl std::error::Error for JsonError {}
 
-/// The reason why bytes are not a document of the requested type.
+/// Reason why bytes are not a document of the requested type.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReadError {
-    /// Not strict JSON.
+    /// The bytes are not strict JSON.
     Json(JsonError),
     /// The bytes are strict JSON, but do not fit the type.
     Type {
         /// RFC 6901 pointer to the value, or an empty text for the whole document.
         pointer: String,
-        /// The value that the reader found, and the type that it expected.
+        /// The value, and the expected type.
         message: String,
     },
 }
@@ -178,15 +178,14 @@ fn describe(error: &serde_json::Error, broken: Option<(Reason, String)>) -> Json
         if let Some(place) = detail.rfind(" at line ") {
             detail.truncate(place);
         }
-        // The text `1e999` never reaches the visitor, because serde_json rejects numbers that no double can represent.
+        // serde_json rejects `1e999` before the visitor gets it, because no double can represent this number.
         let number = detail.starts_with("number out of range");
         (if number { Reason::Number } else { Reason::Syntax }, detail)
     });
     JsonError { reason, line: error.line(), column: error.column(), detail }
 }
 
-/// Builds one value. On an error the visitor stores the broken rule in `broken`, because an error of serde contains
-/// only text.
+/// Builds one value. An error of serde contains only text, so the visitor stores the broken rule in `broken`.
 #[derive(Clone, Copy)]
 struct Walk<'a> {
     depth: usize,
@@ -330,7 +329,8 @@ mod tests {
 
     #[test]
     fn a_number_with_a_fraction_is_refused_with_all_features_of_serde_json() {
-        // With `serde_json/arbitrary_precision`, a number arrives as a map, so the reader would refuse even `1`.
+        // With the feature `arbitrary_precision` of serde_json, a number would arrive as a map, and the reader would
+        // refuse even `1`.
         assert_eq!(reason("1.00"), Some(Reason::Number));
         assert_eq!(parse(b"1", 10), Ok(Value::from(1)));
         for bad in ["1.0", "1e2", "1E2", "-0", "-0.0", "[1e999]", "9007199254740992", "-9007199254740992", "1e-400"] {

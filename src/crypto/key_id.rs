@@ -1,4 +1,4 @@
-//! The id of an OpenSSH public key, which is the key's fingerprint.
+//! The id of an OpenSSH public key: its fingerprint.
 
 use std::fmt;
 use std::str::FromStr;
@@ -58,7 +58,7 @@ impl std::error::Error for KeyIdError {}
 impl FromStr for KeyId {
     type Err = KeyIdError;
     fn from_str(id: &str) -> Result<Self, KeyIdError> {
-        // The decoder refuses other characters and stray bits at the end, so each hash has only one text.
+        // The decoder also refuses stray bits at the end, so each hash has only one text.
         let hash = id.strip_prefix("SHA256:").and_then(|hash| STANDARD_NO_PAD.decode(hash).ok());
         match (hash, id.as_bytes().try_into()) {
             (Some(hash), Ok(bytes)) if hash.len() == 32 => Ok(Self(bytes)),
@@ -101,8 +101,7 @@ mod tests {
         let id = SshKey::parse(BOB.trim_end()).expect("bob's key").keyid();
         assert_eq!(id.as_str().parse(), Ok(id));
         let text = id.as_str().to_owned();
-        // The last of the 43 characters carries only 4 bits, and the next letter of the alphabet sets a bit beyond
-        // these 4 bits.
+        // The last of the 43 characters carries only 4 bits. The next letter of the alphabet sets a stray bit.
         let stray = format!("{}5", &text[..49]);
         for bad in
             ["", "SHA256:", &text[..49], &text.replace("SHA256", "sha256"), &format!("{text}="), &stray, &text[7..]]

@@ -1,8 +1,8 @@
 //! The RFC 6962 Merkle tree: root hashes and proofs.
 //!
-//! A leaf hash is SHA-256(0x00 ‖ data), and a node hash is SHA-256(0x01 ‖ left ‖ right). The verification of proofs
-//! uses the algorithms of RFC 9162. The program makes proofs from complete subtrees, whose hashes never change. The
-//! caller of this module stores the hashes.
+//! A leaf hash is SHA-256(0x00 ‖ data), and a node hash is SHA-256(0x01 ‖ left ‖ right). Proofs are verified with the
+//! algorithms of RFC 9162. Proofs are made from complete subtrees, whose hashes never change and which the caller
+//! stores.
 
 use std::fmt;
 
@@ -43,7 +43,7 @@ pub fn root(leaves: &[Hash]) -> Hash {
     frontier.root()
 }
 
-/// Proof that a leaf has a certain index in the tree with a certain size and root hash.
+/// Proof that a leaf has a given index in a given tree.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use]
 pub struct InclusionProved(());
@@ -53,10 +53,10 @@ pub struct InclusionProved(());
 #[must_use]
 pub struct ConsistencyProved(());
 
-/// The reason why a Merkle proof is not valid.
+/// Reason why a Merkle proof is not valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProofError {
-    /// The tree of this size has no leaf with this index.
+    /// The tree has no leaf with this index.
     IndexBeyondSize {
         /// The leaf's index.
         index: u64,
@@ -194,8 +194,9 @@ pub fn verify_consistency(
     if old == *old_root && new == *new_root { Ok(ConsistencyProved(())) } else { Err(ProofError::OtherRoot) }
 }
 
-/// Returns the root hash of the tree of `size` leaves. The function `source(level, index)` returns the hash of the
-/// complete subtree over the leaves `index << level` to `(index + 1) << level`. Level 0 contains the leaf hashes.
+/// Returns the root hash of the tree of `size` leaves. `source(level, index)` returns the hash of the complete subtree
+/// over the leaves from `index << level` up to, but not including, `(index + 1) << level`. Level 0 contains the leaf
+/// hashes.
 ///
 /// # Errors
 /// Returns the errors of `source`.
@@ -204,7 +205,7 @@ pub fn root_of<E>(size: u64, mut source: impl FnMut(u8, u64) -> Result<Hash, E>)
 }
 
 /// Returns the inclusion proof of the leaf `index` in the tree of `size` leaves, lowest hash first (RFC 6962, 2.1.1).
-/// Returns `None` if the tree has no such leaf. The parameter `source` has the same meaning as in [`root_of`].
+/// Returns `None` if the tree has no such leaf. `source` is as in [`root_of`].
 ///
 /// # Errors
 /// Returns the errors of `source`.
@@ -232,8 +233,8 @@ pub fn inclusion_path<E>(
 }
 
 /// Returns the proof that the tree of `old` leaves is a prefix of the tree of `size` leaves (RFC 6962, 2.1.2). Returns
-/// `None` if `old` is larger than `size`. The proof is empty if the sizes are equal or the old tree is empty. The
-/// parameter `source` has the same meaning as in [`root_of`].
+/// `None` if `old` is larger than `size`. The proof is empty if the sizes are equal or the old tree is empty. `source`
+/// is as in [`root_of`].
 ///
 /// # Errors
 /// Returns the errors of `source`.
@@ -259,8 +260,7 @@ pub fn consistency_path<E>(
             low = middle;
         }
     }
-    // The verifier knows the root hash of the old tree. Therefore the proof contains the last part of the old tree only
-    // if the old tree is not a complete subtree.
+    // If the old tree is a complete subtree, its root hash is not part of the proof, because the verifier knows it.
     if low > 0 {
         path.push(range(low, high, &mut source)?);
     }
@@ -268,18 +268,18 @@ pub fn consistency_path<E>(
     Ok(Some(path))
 }
 
-/// Returns the largest power of two below `leaves` (RFC 6962: k < n <= 2k). The number `leaves` must be at least 2.
+/// Returns the largest power of two below `leaves` (RFC 6962: k < n <= 2k). `leaves` must be at least 2.
 const fn left_leaves(leaves: u64) -> u64 {
     1 << (leaves - 1).ilog2()
 }
 
-/// Returns the root hash of the subtree over the leaves `low..high`. The number `low` must be a multiple of the largest
-/// power of two that is at most `high - low`.
+/// Returns the root hash of the subtree over the leaves `low..high`. `low` must be a multiple of the largest power of
+/// two that is at most `high - low`.
 fn range<E>(mut low: u64, high: u64, source: &mut impl FnMut(u8, u64) -> Result<Hash, E>) -> Result<Hash, E> {
     let mut parts = Vec::new();
     while low < high {
         let level = (high - low).ilog2();
-        // The result of ilog2 for a u64 is below 64.
+        // ilog2 of a u64 is below 64.
         parts.push(source(u8::try_from(level).unwrap_or(u8::MAX), low >> level)?);
         low += 1 << level;
     }
@@ -292,8 +292,8 @@ fn fold(parts: &[Hash]) -> Hash {
     rest.fold(*last, |right, left| node_hash(left, &right))
 }
 
-/// The right edge of a tree: the root hashes of its complete subtrees, largest subtree first. A program that appends
-/// leaves needs no other data of the tree.
+/// The right edge of a tree: the root hashes of its complete subtrees, largest subtree first. Appending a leaf needs no
+/// other data.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Frontier {
     size: u64,
@@ -301,14 +301,14 @@ pub struct Frontier {
 }
 
 impl Frontier {
-    /// Returns the edge of a tree of `size` leaves from the edge's parts (one part for each 1 bit of `size`, largest
-    /// first). Returns `None` if the number of parts is wrong.
+    /// Returns the right edge of a tree of `size` leaves from its parts: one hash for each 1 bit of `size`, largest
+    /// subtree first. Returns `None` if the number of parts is wrong.
     #[must_use]
     pub fn from_parts(size: u64, parts: Vec<Hash>) -> Option<Self> {
         (usize::try_from(size.count_ones()) == Ok(parts.len())).then_some(Self { size, parts })
     }
 
-    /// Loads the edge of a tree of `size` leaves. The parameter `source` has the same meaning as in [`root_of`].
+    /// Loads the edge of a tree of `size` leaves. `source` is as in [`root_of`].
     ///
     /// # Errors
     /// Returns the errors of `source`.
@@ -327,9 +327,8 @@ impl Frontier {
         self.append_with(leaf, |_, _, _| {});
     }
 
-    /// Appends a leaf and calls `completed(level, index, hash)` for every subtree that the leaf completes. The first
-    /// completed subtree is the leaf itself (level 0). The function [`root_of`] and the proofs need exactly these
-    /// hashes later.
+    /// Appends a leaf and calls `completed(level, index, hash)` for every subtree that the leaf completes. The first is
+    /// the leaf itself (level 0). [`root_of`] and the proofs need these hashes later.
     fn append_with(&mut self, leaf: Hash, mut completed: impl FnMut(u8, u64, &Hash)) {
         let (mut level, mut index, mut hash) = (0, self.size, leaf);
         completed(level, index, &hash);
@@ -383,7 +382,7 @@ mod tests {
         value.as_u64().expect("number")
     }
 
-    /// A tree whose leaves are `leaf <i>`, with the hash of every complete subtree.
+    /// Tree with the leaves `leaf <i>`, and the hash of every complete subtree.
     struct Tree {
         frontier: Frontier,
         subtrees: HashMap<(u8, u64), Hash>,

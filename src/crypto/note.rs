@@ -14,11 +14,10 @@ use crate::crypto::digest::{Sha256Stream, hex};
 use crate::crypto::merkle::Hash;
 use crate::crypto::signature::PublicKey;
 
-/// Maximum size of a note in bytes. A checkpoint with the maximum number of signature lines is much smaller.
+/// Maximum size of a note in bytes. A checkpoint is much smaller.
 pub const MAX_NOTE_BYTES: usize = 64 << 10;
 
-/// Maximum number of signature lines in a note. The limit bounds the work that a note from a stranger can cause in a
-/// verifier.
+/// Maximum number of signature lines in a note, because a note from a stranger must not cause much work in a verifier.
 pub const MAX_SIGNATURES: usize = 64;
 
 /// The algorithm byte of Ed25519 in key ids and vkeys.
@@ -91,7 +90,7 @@ pub struct Note {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NoteSignature {
     name: String,
-    /// The key id (4 bytes), and then the signature in the form of the key's algorithm.
+    /// Key id (4 bytes), then the signature in the form of the key's algorithm.
     bytes: Vec<u8>,
 }
 
@@ -102,7 +101,6 @@ impl NoteSignature {
         &self.name
     }
 
-    /// Makes a signature line of the key with this name and id.
     pub(crate) fn new(name: &str, id: [u8; 4], signature: &[u8]) -> Self {
         Self { name: name.to_owned(), bytes: [&id[..], signature].concat() }
     }
@@ -130,8 +128,7 @@ pub fn parse_signatures(lines: &str) -> Result<Vec<NoteSignature>, NoteError> {
 }
 
 impl Note {
-    /// Reads a note. The part before the note's last blank line is the text, and the part after this line has the
-    /// signatures.
+    /// Reads a note. The last blank line separates the text from the signature lines.
     ///
     /// # Errors
     /// Returns an error if the note is malformed or too large.
@@ -145,7 +142,7 @@ impl Note {
         Ok(Self { text: text.to_owned(), signatures: parse_signatures(lines)? })
     }
 
-    /// Returns the text, unverified. The function [`verify_note`] returns the verified text.
+    /// Returns the text, unverified. [`verify_note`] returns the verified text.
     #[must_use]
     pub fn unverified_text(&self) -> &str {
         &self.text
@@ -171,7 +168,6 @@ impl Note {
 }
 
 impl fmt::Display for Note {
-    /// Writes the whole note in its stored and transmitted form.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.text)?;
         for signature in &self.signatures {
@@ -181,7 +177,7 @@ impl fmt::Display for Note {
     }
 }
 
-/// Signs `text` (which must end with a line feed) under the name `name`. The public half of the signing key is `key`.
+/// Signs `text`, which must end with a line feed, under the name `name`. `key` is the public key of `sign`.
 ///
 /// # Errors
 /// Returns an error if the text or the name cannot be part of a note, or if `sign` fails.
@@ -200,7 +196,7 @@ pub fn sign_note<E>(
     Ok(Note { text: text.to_owned(), signatures: vec![NoteSignature { name: name.to_owned(), bytes }] })
 }
 
-/// A text that a known key signed. Only [`verify_note`] constructs this value.
+/// Text that a known key signed. Only [`verify_note`] constructs this value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub struct SignedText<'a>(&'a str);
@@ -213,8 +209,8 @@ impl<'a> SignedText<'a> {
     }
 }
 
-/// Verifies that `key`, under the name `name`, signed the note. The function ignores signature lines with other names
-/// or key ids. At least one signature line of this key must exist, and all signature lines of this key must be valid.
+/// Verifies that `key`, under the name `name`, signed the note. At least one signature line with this name and key id
+/// must exist, and all such lines must be valid. Other signature lines are ignored.
 ///
 /// # Errors
 /// Returns an error if the note has no signature line of this key, or if such a line is not valid.
@@ -230,10 +226,10 @@ pub fn verify_note<'a>(note: &'a Note, name: &str, key: &PublicKey) -> Result<Si
     if found { Ok(SignedText(&note.text)) } else { Err(NoteError::NotSignedBy(name.to_owned())) }
 }
 
-/// The reason why a text is not a note, a vkey or a tlog-proof, or why its signatures are not accepted.
+/// Reason why a text is not a note, a vkey or a tlog-proof, or why a signature is not accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NoteError {
-    /// The note has more than [`MAX_NOTE_BYTES`] bytes or more than [`MAX_SIGNATURES`] signature lines.
+    /// The note has too many bytes ([`MAX_NOTE_BYTES`]) or signature lines ([`MAX_SIGNATURES`]).
     TooLarge,
     /// The text is empty, does not end with a line feed, or contains control characters.
     Text,
@@ -249,7 +245,7 @@ pub enum NoteError {
     NotSignedBy(String),
     /// The text is not a vkey of a strong Ed25519 key.
     Vkey,
-    /// The tlog-proof is malformed, and the value states what was expected.
+    /// The tlog-proof is malformed. The value names the expected part.
     Proof(&'static str),
 }
 
@@ -279,7 +275,7 @@ impl fmt::Display for NoteError {
 
 impl std::error::Error for NoteError {}
 
-/// The reason why the program did not sign a note.
+/// Reason why a note could not be signed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SignNoteError<E> {
     /// The text or the name cannot be part of a note.
@@ -299,20 +295,19 @@ impl<E: fmt::Display> fmt::Display for SignNoteError<E> {
 
 impl<E: std::error::Error> std::error::Error for SignNoteError<E> {}
 
-/// The proof that an entry is in the log of a checkpoint, in the format `c2sp.org/tlog-proof@v1`.
+/// Proof that an entry is in the log of a checkpoint, in the format `c2sp.org/tlog-proof@v1`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlogProof {
     /// The entry's index.
     pub index: u64,
     /// The inclusion path, lowest hash first.
     pub hashes: Vec<Hash>,
-    /// The whole signed note of the checkpoint. The text of the note is not parsed yet.
+    /// Signed note of the checkpoint, not parsed yet.
     pub checkpoint: String,
 }
 
 impl TlogProof {
-    /// Reads a proof. The checkpoint begins after the first blank line of the proof. The function refuses `extra`
-    /// lines.
+    /// Reads a proof. The checkpoint begins after the first blank line. Lines with `extra` data are refused.
     ///
     /// # Errors
     /// Returns an error that names the expected part of the proof.
@@ -330,7 +325,7 @@ impl TlogProof {
             return Err(NoteError::Proof("c2sp.org/tlog-proof@v1 in the first line"));
         }
         let index = lines.next().and_then(|line| line.strip_prefix("index ")).and_then(|digits| {
-            // The index must be in canonical form, without a sign or a leading zero.
+            // The index must be written without a sign or a leading zero.
             digits.parse::<u64>().ok().filter(|index| index.to_string() == digits)
         });
         let index = index.ok_or(NoteError::Proof("`index <number>` in the second line, and no `extra` line"))?;
@@ -356,7 +351,7 @@ impl fmt::Display for TlogProof {
 const PROOF_HEADER: &str = "c2sp.org/tlog-proof@v1";
 const LINE_START: &str = "— ";
 
-/// Maximum number of hashes in an inclusion path. C2SP tlog-proof limits the tree size to 63 bits.
+/// Maximum number of hashes in an inclusion path, because a tlog-proof has tree sizes of at most 63 bits.
 const MAX_PATH: usize = 63;
 
 fn check_text(text: &str) -> Result<(), NoteError> {
@@ -372,7 +367,7 @@ fn parse_line(line: &str) -> Result<NoteSignature, NoteError> {
     let (name, encoded) =
         line.strip_prefix(LINE_START).and_then(|rest| rest.split_once(' ')).ok_or(NoteError::SignatureLine)?;
     let bytes = STANDARD.decode(encoded).map_err(|_| NoteError::SignatureLine)?;
-    // The bytes must contain the key id and at least one byte of the signature.
+    // Key id, and at least one byte of the signature.
     if !is_name(name) || bytes.len() < 5 {
         return Err(NoteError::SignatureLine);
     }

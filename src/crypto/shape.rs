@@ -1,8 +1,7 @@
 //! A typed reader in which a struct is always a JSON object.
 //!
-//! If a struct derives Serde's `Deserialize`, the struct can also be read from an array of its fields in order. A
-//! document has only one form, so this reader accepts only an object with named fields. The type that is read performs
-//! all other checks.
+//! Serde's `Deserialize` can also read a struct from an array of its fields. A document has only one form, so this
+//! reader accepts only an object with named fields. All other checks are made by the type that is read.
 
 use std::fmt;
 
@@ -170,7 +169,7 @@ impl<'de> SeqAccess<'de> for &mut Items<'de> {
 
 struct Fields<'de> {
     rest: serde_json::map::Iter<'de>,
-    /// The current entry, whose key was read but whose value was not read yet.
+    /// Entry whose key was read but whose value was not read yet.
     of: Option<(&'de str, &'de Value)>,
 }
 

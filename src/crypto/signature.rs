@@ -1,7 +1,7 @@
 //! Ed25519 signatures, and the DSSE message that the signatures cover.
 //!
-//! The program uses only `verify_strict`, and cannot construct weak or non-canonical keys. Therefore two verifiers
-//! always agree about a signature. Signing is deterministic (RFC 8032): the same message gives the same signature.
+//! The program uses only `verify_strict`, and refuses weak and non-canonical keys, so two verifiers always agree about
+//! a signature. Signing is deterministic (RFC 8032): the same message gives the same signature.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -18,7 +18,7 @@ pub const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
 pub const SIGNATURE_BYTES: usize = 64;
 
 /// Returns DSSE's pre-authentication encoding, which is the message that signatures cover: `DSSEv1 SP len(type) SP type
-/// SP len(body) SP body`. The lengths are decimal numbers, counted in bytes.
+/// SP len(body) SP body`. `len` is a decimal number of bytes.
 #[must_use]
 pub fn pae(payload_type: &str, body: &[u8]) -> Vec<u8> {
     let head = format!("DSSEv1 {} {payload_type} {} ", payload_type.len(), body.len());
@@ -28,9 +28,8 @@ pub fn pae(payload_type: &str, body: &[u8]) -> Vec<u8> {
     message
 }
 
-/// An Ed25519 public key, which is a point of large order in its canonical encoding.
-///
-/// The struct stores the decompressed point, so that a verification does not need to decompress the key again.
+/// Ed25519 public key: a point of large order in its canonical encoding. It is stored decompressed, so that a
+/// verification is faster.
 #[derive(Clone, Copy)]
 pub struct PublicKey(VerifyingKey);
 
@@ -42,7 +41,7 @@ impl PublicKey {
     /// small order. Under a key of small order, one signature can be valid for many messages.
     pub fn from_bytes(bytes: &[u8; 32]) -> Result<Self, KeyError> {
         let key = VerifyingKey::from_bytes(bytes).map_err(|_| KeyError::NotAPoint)?;
-        // OpenSSL and Python accept other encodings of a point. With two encodings, one key would have two key ids.
+        // OpenSSL and Python accept other encodings of a point. With a second encoding, a key would have two key ids.
         if key.to_edwards().compress().to_bytes() != *bytes {
             return Err(KeyError::NotCanonical);
         }
@@ -104,7 +103,7 @@ impl fmt::Debug for PublicKey {
 #[must_use]
 pub struct SignatureProof(());
 
-/// The error for a signature that this key did not make over this message.
+/// Error for a signature that is not valid for this key and this message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BadSignature;
 
@@ -116,7 +115,7 @@ impl fmt::Display for BadSignature {
 
 impl std::error::Error for BadSignature {}
 
-/// The reason why 32 bytes are not an acceptable public key.
+/// Reason why 32 bytes are not an acceptable public key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyError {
     /// The bytes encode no point of the curve.
@@ -141,7 +140,7 @@ impl fmt::Display for KeyError {
 
 impl std::error::Error for KeyError {}
 
-/// An Ed25519 private key. The memory of the key is erased on drop, and the key is never printed.
+/// Ed25519 private key. Its memory is erased on drop, and it is never printed.
 pub struct SecretKey(SigningKey);
 
 impl SecretKey {
@@ -155,8 +154,8 @@ impl SecretKey {
     /// Returns the public key.
     #[must_use]
     pub fn public(&self) -> PublicKey {
-        // The public key is neither weak nor non-canonical, because clamping makes the scalar a non-zero multiple of a
-        // generator of prime order.
+        // The public key is canonical, because the library encodes points canonically. It is not weak, because clamping
+        // makes the scalar non-zero modulo the order of the base point, which is prime.
         PublicKey(self.0.verifying_key())
     }
 
@@ -166,14 +165,13 @@ impl SecretKey {
         self.0.sign(message).to_bytes()
     }
 
-    /// Returns the key as PEM of PKCS#8 version 1 (RFC 5958, RFC 8410). OpenSSL 3.0 and Python read this PEM form.
+    /// Returns the key as PEM of PKCS#8 version 1 (RFC 5958, RFC 8410), which OpenSSL 3.0 and Python can read.
     #[must_use]
     pub fn to_pkcs8_v1_pem(&self) -> Zeroizing<String> {
         let mut der = Zeroizing::new([0_u8; 48]);
         der[..16].copy_from_slice(&PKCS8_V1_PREFIX);
         der[16..].copy_from_slice(self.0.as_bytes());
-        // The function allocates the whole length at once, because a growing string would leave copies of the key in
-        // memory.
+        // Allocate the whole length at once, because a growing string would leave copies of the key in memory.
         let mut pem = Zeroizing::new(String::with_capacity(160));
         pem.push_str(PRIVATE_BEGIN);
         pem.push('\n');
@@ -187,7 +185,7 @@ impl SecretKey {
     /// Reads PKCS#8 version 1 in PEM, as [`Self::to_pkcs8_v1_pem`], OpenSSL and Python write it.
     ///
     /// # Errors
-    /// Returns an error if the text has any other form. If possible, the error names the kind of the text.
+    /// Returns an error if the text has any other form. If possible, the error names that form.
     pub fn from_pkcs8_pem(text: &str) -> Result<Self, PemError> {
         let text = text.trim();
         let label = text.strip_prefix("-----BEGIN ").and_then(|rest| rest.split_once("-----")).map(|(label, _)| label);
@@ -208,7 +206,7 @@ impl SecretKey {
         let der = Zeroizing::new(STANDARD.decode(joined.as_bytes()).map_err(|_| PemError::NotPem)?);
         match der.strip_prefix(&PKCS8_V1_PREFIX).map(<[u8; 32]>::try_from) {
             Some(Ok(seed)) => Ok(Self::from_seed(seed)),
-            // The version is INTEGER 1, which means OneAsymmetricKey, version 2 of RFC 5958.
+            // INTEGER 1 means OneAsymmetricKey, version 2 (RFC 5958).
             _ if der.get(2..5) == Some(&[2, 1, 1]) => Err(PemError::Version2),
             _ => Err(PemError::NotEd25519),
         }
@@ -221,7 +219,7 @@ impl fmt::Debug for SecretKey {
     }
 }
 
-/// The reason why a text is not PKCS#8 version 1 in PEM with an Ed25519 private key.
+/// Reason why a text is not PKCS#8 version 1 in PEM with an Ed25519 private key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PemError {
     /// The text has no PEM block, or has a malformed PEM block.

@@ -14,21 +14,21 @@ use crate::crypto::key_id::KeyId;
 use crate::crypto::signature::{KeyError, PublicKey};
 use crate::crypto::ssh_wire::{WireReader, put, text};
 
-/// Maximum length of a public key line, in bytes. The limit bounds the size of a roster entry.
+/// Maximum length of a public key line, in bytes, because the size of a roster is limited.
 pub const MAX_LINE_BYTES: usize = 1024;
 
 pub(super) const PLAIN: &str = "ssh-ed25519";
 pub(super) const SECURITY_KEY: &str = "sk-ssh-ed25519@openssh.com";
 
-/// A public key in the form that OpenSSH writes. Clones are cheap. Two keys are equal if their lines are equal.
+/// Public key as a line in OpenSSH's format. Clones are cheap. Two keys are equal if their lines are equal.
 #[derive(Clone)]
 pub struct SshKey(Arc<Inner>);
 
 struct Inner {
     public: PublicKey,
-    /// The application (relying party) of a security key, usually `ssh:`. The signature also covers this text.
+    /// Application (relying party) of a security key, usually `ssh:`, which each signature of the key covers.
     application: Option<String>,
-    /// The encoded key. SSHSIG signatures contain this blob, and the key id is the hash of this blob.
+    /// Encoded key, which SSHSIG signatures contain. The key id is its hash.
     blob: Vec<u8>,
     keyid: KeyId,
     line: String,
@@ -86,7 +86,7 @@ impl SshKey {
         self.0.keyid
     }
 
-    /// Returns the 32 bytes of the public key. A plain key and a security key with the same bytes give the same result.
+    /// Returns the 32 bytes of the public key. A plain key and a security key can have the same bytes.
     #[must_use]
     pub fn material(&self) -> &[u8; 32] {
         self.0.public.as_bytes()
@@ -114,8 +114,7 @@ impl SshKey {
         self.0.application.is_some()
     }
 
-    /// Returns the comment of the line. The comment is often a person's address. The comment is empty if the line has
-    /// no comment.
+    /// Returns the comment of the line, often a person's address, or an empty text.
     #[must_use]
     pub fn comment(&self) -> &str {
         &self.0.line[self.0.comment_at..]
@@ -185,7 +184,7 @@ pub struct ForeignKey {
 }
 
 impl ForeignKey {
-    /// Reads a line `TYPE BASE64 [COMMENT]` whose type [`SshKey::parse`] does not accept.
+    /// Reads a line `TYPE BASE64 [COMMENT]` of a type that [`SshKey::parse`] does not accept.
     ///
     /// # Errors
     /// Returns an error if the line has another form, or if its blob does not begin with its type.
@@ -226,7 +225,7 @@ impl ForeignKey {
         self.keyid
     }
 
-    /// Returns the digest that represents the key in comparisons: SHA-256 of the whole blob.
+    /// Returns SHA-256 of the whole blob, which represents the key in comparisons.
     #[must_use]
     pub fn material(&self) -> [u8; 32] {
         sha256(&self.blob)
@@ -236,20 +235,20 @@ impl ForeignKey {
 /// Maximum length of a key type's name, in bytes.
 const MAX_TYPE_BYTES: usize = 64;
 
-/// The reason why the program does not accept a line as a public key.
+/// Reason why a line is not accepted as a public key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SshKeyError {
     /// The line is longer than [`MAX_LINE_BYTES`].
     TooLong,
     /// The line contains a control character, such as a line feed or an escape.
     Control,
-    /// The type is not one of the two accepted types. The value is the type in the line.
+    /// The type, given here, is not accepted.
     OtherType(String),
     /// The second word of the line is not standard base64 with padding.
     Base64,
     /// The blob does not match the type at the start of the line.
     Blob,
-    /// The program does not accept the 32 bytes as a public key.
+    /// The 32 bytes are not an acceptable public key.
     Key(KeyError),
 }
 

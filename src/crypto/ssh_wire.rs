@@ -1,4 +1,4 @@
-//! SSH's wire format (RFC 4251, section 5): a reader of its values, and a writer of its strings.
+//! SSH's wire format (RFC 4251, section 5): a reader of values, and a writer of strings.
 
 /// Reads SSH's wire format (RFC 4251, section 5) from the start of a byte slice.
 pub(crate) struct WireReader<'a>(pub(crate) &'a [u8]);
@@ -29,7 +29,7 @@ pub(super) fn text(bytes: &[u8]) -> Option<&str> {
 }
 
 pub(super) fn put(out: &mut Vec<u8>, bytes: &[u8]) {
-    // All values are short, because each value is a namespace, a hash or a key.
+    // All values are short: namespaces, hashes and keys.
     let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
     out.extend_from_slice(&length.to_be_bytes());
     out.extend_from_slice(bytes);

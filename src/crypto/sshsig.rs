@@ -1,7 +1,7 @@
 //! Signatures that standard tools make with OpenSSH keys.
 //!
 //! A signature is either raw Ed25519 (64 bytes) or an SSHSIG blob (OpenSSH's PROTOCOL.sshsig). This module starts no
-//! program. The module `trust::ssh` starts `ssh-keygen`.
+//! program: `trust::ssh` starts `ssh-keygen`.
 
 use std::fmt;
 
@@ -14,13 +14,12 @@ use crate::crypto::signature::SignatureProof;
 use crate::crypto::ssh_key::{PLAIN, SECURITY_KEY, SshKey};
 use crate::crypto::ssh_wire::{WireReader, put, text};
 
-/// The SSHSIG namespace of all signatures of this program, as in `ssh-keygen -Y sign -n countersign`. A signature that
-/// a person made for git or for a file has another namespace, so it never counts as an approval.
+/// The SSHSIG namespace of all signatures of this program, as in `ssh-keygen -Y sign -n countersign`. A signature for
+/// git or for a file has another namespace, so it never counts as an approval.
 pub const NAMESPACE: &str = "countersign";
 
-/// Maximum size of all signatures of one envelope together, in bytes, and therefore also of one signature. The limit
-/// bounds the number of bytes that a verifier decodes. A post-quantum signature or a WebAuthn signature fits into this
-/// limit.
+/// Maximum total size of the signatures of one envelope, in bytes, because a verifier decodes all of them. A
+/// post-quantum signature or a WebAuthn signature fits into this size.
 pub const MAX_SIGNATURE_BYTES: usize = 8 << 10;
 
 const MAGIC: &[u8] = b"SSHSIG";
@@ -28,8 +27,7 @@ const MAGIC: &[u8] = b"SSHSIG";
 /// Verifies one signature of `key` over `message`.
 ///
 /// For an `ssh-ed25519` key, 64 bytes are a raw Ed25519 signature, and a blob that begins with `SSHSIG` is an SSHSIG
-/// signature. For an `sk-…` key, the function accepts only SSHSIG. The blob must contain `key` and the namespace
-/// [`NAMESPACE`].
+/// signature. For an `sk-…` key, only SSHSIG is accepted. The blob must contain `key` and the namespace [`NAMESPACE`].
 ///
 /// # Errors
 /// Returns an error that names the rule that the signature breaks.
@@ -70,8 +68,7 @@ pub fn verify(key: &SshKey, message: &[u8], signature: &[u8]) -> Result<KeyProof
             let presence = match flags & 5 {
                 5 => Presence::Verified,
                 1 => Presence::Touched,
-                // If a key verified the person by PIN but not by touch, the signature proves nothing about the moment
-                // of signing.
+                // A PIN without a touch proves nothing about the moment of signing.
                 _ => Presence::NotTouched,
             };
             Ok(KeyProof { presence, _proof: proof })
@@ -80,7 +77,7 @@ pub fn verify(key: &SshKey, message: &[u8], signature: &[u8]) -> Result<KeyProof
     }
 }
 
-/// The proof that a key signed a message. Only [`verify`] constructs this proof.
+/// Proof that a key signed a message. Only [`verify`] constructs this proof.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use]
 pub struct KeyProof {
@@ -89,27 +86,27 @@ pub struct KeyProof {
 }
 
 impl KeyProof {
-    /// Returns the statement of the signature about the presence of a person.
+    /// Returns what the signature states about the presence of a person.
     #[must_use]
     pub const fn presence(&self) -> Presence {
         self.presence
     }
 }
 
-/// The statement of a signature about the presence of a person.
+/// Presence of a person, as a signature states it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Presence {
-    /// A security key states that a person touched it, and that it verified the person by PIN or fingerprint.
+    /// A person touched the security key, and the key verified the person by PIN or fingerprint.
     Verified,
-    /// A security key states that a person touched it.
+    /// A person touched the security key.
     Touched,
-    /// A security key states that it signed without a touch.
+    /// The security key signed without a touch.
     NotTouched,
-    /// The key is not a security key, and states nothing about a person.
+    /// The key is not a security key, so nothing is known about a person.
     Unknown,
 }
 
-/// The reason why the program refuses a signature.
+/// Reason why a signature is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SignatureError {
     /// The signature is longer than [`MAX_SIGNATURE_BYTES`].
@@ -117,7 +114,7 @@ pub enum SignatureError {
         /// The length in bytes.
         bytes: usize,
     },
-    /// The signature is neither raw nor a well-formed SSHSIG signature that this module accepts.
+    /// The signature is neither raw nor an acceptable SSHSIG signature.
     Form(&'static str),
     /// The SSHSIG signature names another key, or the same key with another application.
     OtherKey,
@@ -184,7 +181,6 @@ enum HashName {
     Sha512,
 }
 
-/// The variable parts of an SSHSIG blob.
 struct Blob<'a> {
     key: &'a [u8],
     namespace: &'a [u8],
@@ -265,7 +261,7 @@ mod tests {
         SshKey::parse(BOB.trim_end()).expect("bob's key")
     }
 
-    /// An SSHSIG blob that the test builds, so that the test can change each field alone.
+    /// SSHSIG blob of the test, in which each field can be changed.
     struct Made<'a> {
         magic: &'a [u8],
         version: u32,

@@ -14,15 +14,15 @@ pub const MAX_ENTRY_BYTES: usize = u16::MAX as usize;
 /// The content of a tile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TileKind {
-    /// Hashes. The value is the level of the tile (0 to 63). The hashes come from the tree level 8 × this value.
+    /// Hashes of the tree level 8 × `level`. The value is the level of the tile (0 to 63).
     Hashes(u8),
     /// Log entries, each with its length before it.
     Entries,
 }
 
-/// One resource of C2SP tlog-tiles, with the path `tile/<level>/<index>[.p/<width>]` or
-/// `tile/entries/<index>[.p/<width>]`. The path writes the index in groups of three digits, and each group except the
-/// last has an `x` before it: `tile/0/x001/x234/067`.
+/// One tile of C2SP tlog-tiles, with the path `tile/<level>/<index>[.p/<width>]` or `tile/entries/<index>[.p/<width>]`.
+/// The index is written in groups of three digits, with an `x` before each group except the last:
+/// `tile/0/x001/x234/067`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TilePath {
     kind: TileKind,
@@ -56,8 +56,7 @@ impl TilePath {
             }
             index = index.checked_mul(1000)?.checked_add(digits.parse().ok()?)?;
         }
-        // If the program writes the tile's path again, the result must equal the input. This comparison rejects leading
-        // zeros, missing or extra `x` groups, and signs.
+        // Write the path again and compare, to reject leading zeros, missing or extra `x` groups, and signs.
         Self::new(kind, index, width).filter(|tile| tile.to_string() == path)
     }
 
@@ -73,8 +72,7 @@ impl TilePath {
         self.index
     }
 
-    /// Returns the number of hashes or entries in the tile. A tile with 256 hashes or entries is full and never
-    /// changes.
+    /// Returns the number of hashes or entries in the tile. A tile of 256 is full and never changes.
     #[must_use]
     pub const fn width(&self) -> u16 {
         self.width
@@ -91,7 +89,7 @@ impl TilePath {
         };
         let start = self.index.checked_mul(u64::from(TILE_WIDTH))?;
         let end = start.checked_add(u64::from(self.width))?;
-        // The last subtree must end within 2^64 leaves.
+        // The last subtree must end within the first 2^64 leaves.
         ((end - 1) <= u64::MAX >> level).then_some((level, start..end))
     }
 
@@ -146,7 +144,7 @@ impl std::error::Error for EntryTooLarge {}
 /// Appends an entry to a tile of entries: first its length (16 bits, big-endian), then its bytes.
 ///
 /// # Errors
-/// Returns an error if the entry is too long. If the function returns an error, the tile does not change.
+/// Returns an error if the entry is too long. The tile is then unchanged.
 pub fn push_entry(tile: &mut Vec<u8>, entry: &[u8]) -> Result<(), EntryTooLarge> {
     let length = u16::try_from(entry.len()).map_err(|_| EntryTooLarge { bytes: entry.len() })?;
     tile.extend_from_slice(&length.to_be_bytes());

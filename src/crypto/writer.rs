@@ -1,7 +1,7 @@
-//! The writer of canonical JSON: a serde serializer, for typed documents and for JSON trees.
+//! Writer of canonical JSON: a serde serializer, for typed documents and for JSON trees.
 //!
-//! The writer supports the parts of documents: texts, integers, lists and objects. The writer refuses tuple structs,
-//! variants with several fields, bytes, and keys that are not texts.
+//! It refuses everything that documents never contain: tuple structs, variants with several fields, bytes, and keys
+//! that are not texts.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -15,14 +15,14 @@ use crate::crypto::canonical_text::write_escaped;
 use crate::crypto::json::{MAX_DEPTH, MAX_INTEGER, RESERVED_PREFIX, Reason};
 use crate::crypto::shape::push_step;
 
-/// Returns the canonical bytes of a document that obeys the rules of the strict reader.
+/// Returns the canonical bytes of a document, or the rule of the strict reader that the document breaks.
 pub(super) fn write<T: Serialize + ?Sized>(document: &T) -> Result<Vec<u8>, Box<Flaw>> {
     let mut writer = Writer::new(true);
     document.serialize(&mut writer)?;
     Ok(writer.out)
 }
 
-/// Returns the canonical bytes of a value. The function does not check the rules of the strict reader.
+/// Returns the canonical bytes of a value without checking the rules of the strict reader.
 pub(super) fn write_unchecked(value: &Value) -> Vec<u8> {
     let mut writer = Writer::new(false);
     #[expect(
@@ -33,14 +33,12 @@ pub(super) fn write_unchecked(value: &Value) -> Vec<u8> {
     writer.out
 }
 
-/// The reason why a document has no canonical form.
 #[derive(Debug)]
 pub(super) struct Flaw {
-    /// The broken rule, or `None` if a part cannot be written at all.
+    /// Broken rule, or `None` if a part cannot be written at all.
     pub(super) rule: Option<Reason>,
-    /// The part that cannot be written, if no rule is broken.
+    /// Description of the part that cannot be written, if no rule is broken.
     pub(super) message: String,
-    /// RFC 6901 pointer to the value that has the flaw.
     pub(super) pointer: String,
 }
 
@@ -49,7 +47,7 @@ impl Flaw {
         Box::new(Self { rule: Some(rule), message: String::new(), pointer: String::new() })
     }
 
-    /// Returns the same flaw with the pointer from the parent. `step` is the parent's key or index.
+    /// Adds the key or index `step` of the parent to the pointer of the flaw.
     fn below(mut self: Box<Self>, step: &str) -> Box<Self> {
         let mut pointer = String::new();
         push_step(&mut pointer, step);
@@ -66,7 +64,7 @@ impl fmt::Display for Flaw {
 
 impl std::error::Error for Flaw {}
 
-// The writer returns a result for every part of a document. The box keeps these results small.
+// Every part of a document has a result, which the box keeps small.
 impl ser::Error for Box<Flaw> {
     fn custom<T: fmt::Display>(message: T) -> Self {
         Self::new(Flaw { rule: None, message: message.to_string(), pointer: String::new() })
@@ -75,10 +73,9 @@ impl ser::Error for Box<Flaw> {
 
 struct Writer {
     out: Vec<u8>,
-    /// The fields of all objects that the writer has not closed yet. The fields of the innermost object are last. Each
-    /// range is the place of a key, including the quotes of the key.
+    /// Places of the keys of all open objects, including the quotes. The keys of the innermost object are last.
     fields: Vec<Range<usize>>,
-    /// A buffer in which the writer sorts the fields of an object.
+    /// Buffer for sorting the fields of an object.
     scratch: Vec<u8>,
     depth: usize,
     /// True if the writer checks the rules of the strict reader.
@@ -141,7 +138,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Sorts the fields from index `first` on by key. The fields begin at byte `begin`.
+    /// Sorts the fields from index `first` on by their keys. The fields begin at byte `begin`.
     fn sort(&mut self, first: usize, begin: usize) -> Written {
         let (out, fields) = (&self.out, &self.fields[first..]);
         // Each field except the first has a comma before it.
@@ -164,7 +161,7 @@ impl Writer {
     }
 }
 
-/// Returns the text of a key that this writer wrote, without the quotes and the escapes.
+/// Returns the text of a written key, without quotes and escapes.
 fn key_text(quoted: &[u8]) -> Cow<'_, [u8]> {
     let plain = &quoted[1..quoted.len() - 1];
     if !plain.contains(&b'\\') {
@@ -231,7 +228,7 @@ impl<'a> Serializer for &'a mut Writer {
         if self.strict {
             return Err(Flaw::broken(Reason::Number));
         }
-        // A write into a `Vec` never fails. A JSON value contains neither an infinity nor a NaN.
+        // A write into a `Vec` never fails, and a JSON value is never infinite or NaN.
         drop(Number::from_f64(value).map(|number| write!(self.out, "{number}")));
         Ok(())
     }
@@ -350,7 +347,7 @@ fn unsupported(part: &str) -> Box<Flaw> {
 /// An open array.
 struct Items<'a> {
     writer: &'a mut Writer,
-    /// Number of elements that the writer has already written.
+    /// Number of elements so far.
     count: usize,
 }
 
@@ -386,14 +383,13 @@ impl ser::SerializeTuple for Items<'_> {
     }
 }
 
-/// An open object of a struct or a map. If its keys do not arrive in order, its fields are sorted at the end.
+/// An open struct or map. If its keys do not arrive in order, its fields are sorted at the end.
 struct Object<'a> {
     writer: &'a mut Writer,
-    /// Index of the object's first field in [`Writer::fields`].
+    /// Index of the first field in [`Writer::fields`].
     first: usize,
     begin: usize,
-    /// True if all keys that the writer has already written are in order and have no escapes. Without escapes, the
-    /// bytes of the keys sort like their texts.
+    /// True if all keys so far are in order and have no escapes. Keys without escapes sort like their texts.
     sorted: bool,
 }
 
@@ -422,8 +418,7 @@ impl Object<'_> {
         Ok(())
     }
 
-    /// Writes the name of a struct's field. The name is a constant of the program. All names of documents are plain
-    /// identifiers, so this path is faster than `key`.
+    /// Writes the name of a struct's field. All such names are plain identifiers, so this is faster than `key`.
     fn name(&mut self, name: &'static str) -> Written {
         debug_assert!(name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-$:".contains(&byte)), "{name}");
         if name.starts_with(RESERVED_PREFIX) {
@@ -550,7 +545,7 @@ mod tests {
 
     #[test]
     fn keys_are_sorted_by_their_text_and_not_by_their_escapes() {
-        // U+00E9 sorts after `z`, but the escape of U+00E9 sorts before `z`.
+        // U+00E9 sorts after `z`, but its escape sorts before `z`.
         let texts = ["z", "\u{e9}", "\"", "\\", "a\n", "a", "ab", "", "\u{1f600}", "\u{ffff}"];
         let keys: HashMap<&str, u8> = texts.into_iter().zip(0..).collect();
         let tree: BTreeMap<&str, u8> = texts.into_iter().zip(0..).collect();

@@ -9,27 +9,27 @@ use crate::record::token::SealedToken;
 use crate::record::validity::Timestamp;
 use crate::trust::trusted_roster::TrustedRoster;
 
-/// The people and the tokens whose signatures do not count for one proposal. Only [`judge`] constructs this list.
+/// The people and the tokens whose signatures do not count for one proposal. Only [`judge`] constructs this value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub struct ExcludedSigners(BTreeSet<Name>);
 
-/// The information about tokens that the caller has.
+/// Information about tokens that the caller has.
 #[derive(Debug, Clone, Copy)]
 pub enum Tokens<'a> {
-    /// The whole list of tokens from the seal, and the time of the decision. A name that is neither in the list nor in
-    /// the roster does not exist, and a token that has ended does not exist either.
+    /// The whole list of tokens from the seal, and the time of the decision. A name that is neither in this list nor in
+    /// the roster is unknown. A token that has ended is refused.
     Sealed(&'a [SealedToken], Timestamp),
-    /// The caller has no list of tokens. For example, a bundle does not contain the list. Without the list, only the
+    /// The caller has no list of tokens, for example because a bundle contains no such list. In this case only the
     /// boundary states who owns a token.
     Unknown,
 }
 
-/// Finds the excluded people (R8): the proposer, the token that sent the envelope, and the owners of both.
+/// Finds the excluded people (rule R8): the proposer, the token that sent the envelope, and the owners of both.
 ///
 /// # Errors
-/// Returns an error if `proposer` or `handed_in_by` is neither a sealed token nor a proposer of the roster. Also
-/// returns an error if one of these two tokens has ended.
+/// Returns an error if `proposer` or `handed_in_by` is neither a sealed token nor a proposer of the roster. Returns an
+/// error if one of these tokens has ended.
 pub fn judge(
     proposer: &Name,
     handed_in_by: &Name,
@@ -49,7 +49,7 @@ pub fn judge(
             }
             Tokens::Unknown => None,
         };
-        // If the list of tokens is not known, the function still refuses the name of an approver or an operator.
+        // Without a list of tokens, the function still refuses the name of an approver or an operator.
         let exists = match tokens {
             Tokens::Sealed(..) => token.is_some(),
             Tokens::Unknown => roster.check_token_name(name).is_ok(),
@@ -74,19 +74,19 @@ impl ExcludedSigners {
     /// Returns the sorted excluded names, as in a receipt's `decision.excluded`.
     #[must_use]
     pub fn names(&self) -> Vec<Name> {
-        // The set has the same order as arrays in documents, because the closing quote in canonical JSON sorts before
-        // every byte of a name.
+        // The names have the same order as in documents, because the closing quote in canonical JSON sorts before every
+        // byte of a name.
         self.0.iter().cloned().collect()
     }
 
-    /// Adds the names that a receipt lists as excluded. Only the boundary states these names.
+    /// Adds the names that a receipt lists as excluded. No other evidence confirms these names.
     pub fn with(mut self, more: &[Name]) -> Self {
         self.0.extend(more.iter().cloned());
         self
     }
 }
 
-/// The reason why the excluded people are unknown.
+/// Reason why the excluded people could not be determined.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ExclusionError {
     /// The name is neither a sealed token nor a proposer in the roster.

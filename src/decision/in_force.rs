@@ -23,17 +23,17 @@ use crate::registry::Registry;
 use crate::registry::registry_error::RegistryError;
 use crate::trust::trusted_roster::TrustedRoster;
 
-/// The rules that apply to one step under a seal. Steps with equal parts share these parts in memory.
+/// Rules that apply to one step under a seal. Steps share equal parts in memory.
 #[derive(Debug, Clone)]
 pub struct StepInForce {
     /// The ruling of policy about the step.
     pub ruling: Arc<Ruling>,
     asked: OnceLock<Result<Vec<Permission>, PolicyDenied>>,
-    /// The definition of the step and its digests.
+    /// The definition of the step, with its digests.
     pub hashed: HashedStep,
-    /// The quorum rules, all of which must be met.
+    /// Quorum rules. All rules must be met.
     pub rules: Arc<QuorumRules>,
-    /// The quorum rules in the form of documents: the rule of policy and the rule of the step.
+    /// Quorum rules as documents state them: the rule of policy and the rule of the step.
     pub approvals: Arc<Vec<Approvals>>,
     /// The sandbox in which the step runs.
     pub profile: Arc<Profile>,
@@ -44,12 +44,12 @@ pub struct StepInForce {
 impl StepInForce {
     /// Returns the permissions that policy requires for every run, or the reason why policy allows no run.
     ///
-    /// The script is parsed only at the first call, because most sealed states are used for only one or two steps.
+    /// The script is parsed at the first call, because most seals are used for only one or two steps.
     pub fn asked(&self) -> &Result<Vec<Permission>, PolicyDenied> {
         self.asked.get_or_init(|| questions(&self.ruling, self.hashed.definition()))
     }
 
-    /// Returns the proof that the step is in its registry, in the form for a bundle.
+    /// Returns the proof for a bundle that the registry contains the step.
     #[must_use]
     pub fn proof(&self, registry: &Registry) -> Option<StepProof> {
         registry.proof_at(self.index).map(|proof| StepProof {
@@ -131,7 +131,6 @@ pub fn each_in_force(
     (steps, errors)
 }
 
-/// Returns the previous value if the two values are equal, so that the steps share memory.
 fn shared<T: PartialEq>(value: T, before: Option<&Arc<T>>) -> Arc<T> {
     match before {
         Some(before) if **before == value => Arc::clone(before),

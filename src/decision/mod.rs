@@ -1,9 +1,8 @@
 //! The verdict: each check of a statement against a sealed state returns a proof.
 //!
-//! This module uses no clock and no store. Each file of this module answers one question. Each check returns a proof
-//! that only this check can construct, and the crossing requires all proofs. The boundary decides with the whole sealed
-//! state. An auditor repeats the decision with the contents of a bundle. The boundary and the auditor call the same
-//! functions.
+//! This module uses no clock and no store. Each file answers one question. Only the check for a question can construct
+//! the proof of its answer, and the crossing requires all proofs. The boundary and an auditor call the same functions:
+//! the boundary with the whole sealed state, the auditor with the content of a bundle.
 //!
 //! ```compile_fail,E0423
 //! # use countersign::decision::window::WithinWindow;
@@ -33,25 +32,25 @@ use crate::decision::step::StepError;
 use crate::record::code::Code;
 use crate::record::validity::WindowError;
 
-/// The reason for a negative verdict. Each variant belongs to one question.
+/// Reason for a negative verdict, with one variant for each question.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Objection {
     /// The statement names another boundary or another epoch.
     Place(PlaceError),
     /// The step in the statement is not the sealed step.
     Step(StepError),
-    /// The parameters do not fit the schema.
+    /// The parameters do not fit the step's schema.
     Parameters(ParametersError),
     /// Policy denies the step, requires a permission that the approvers did not sign, or leads to another sandbox than
     /// the signed sandbox.
     Permissions(PermissionsError),
     /// The proposer is unknown.
     Exclusion(ExclusionError),
-    /// No set of approvers can meet the quorum rule.
+    /// The quorum rule of the policy or of the step is invalid.
     Rule(RuleError),
     /// Too few people signed.
     Quorum(QuorumError),
-    /// The time is outside of the signed window.
+    /// The time is outside the signed window.
     Window(WindowError),
 }
 

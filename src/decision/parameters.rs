@@ -8,8 +8,8 @@ use crate::registry::parameter_error::ParameterError;
 use crate::registry::parameter_schema::{ParameterSchema, Params};
 use crate::registry::schema_keywords::SchemaFlaw;
 
-/// Proof that the signed parameters fit the schema. The proof contains the parameters for the run. Only
-/// [`check_parameters`] constructs this proof.
+/// Proof that the signed parameters fit the schema, with the parameters for the run. Only [`check_parameters`]
+/// constructs this proof.
 #[derive(Debug)]
 #[must_use]
 pub struct ParametersFit(Params);
@@ -30,7 +30,7 @@ impl ParametersFit {
 /// to other parameters.
 pub fn check_parameters(signed: &Authorization, schema: &ParameterSchema) -> Result<ParametersFit, ParametersError> {
     let params = schema.check(&signed.params).map_err(ParametersError::Invalid)?;
-    // The reader of the statement has already checked the digest in the subject of the statement. The run receives the
+    // The parser of the statement has already compared the digest in the subject with the statement. The run uses the
     // digest that this function computes.
     match signed.params_digest() {
         Ok(digest) if digest == params.digest() => Ok(ParametersFit(params)),

@@ -23,8 +23,8 @@ pub struct ProfileHolds(());
 
 /// Checks that policy allows the step, and that the approvers signed all permissions that policy requires now.
 ///
-/// Two permissions are equal if their fields `type`, `what` and `why` are equal. The approvers may have signed more
-/// permissions than policy requires now, because the policy may have changed.
+/// Two permissions are equal if their fields `type`, `what` and `why` are equal. The approvers may have signed
+/// additional permissions, because an earlier policy may have required more.
 ///
 /// # Errors
 /// Returns an error if policy denies the step, or requires a permission that was not signed.
@@ -40,7 +40,7 @@ pub fn check_permissions(
 /// Checks that the current sandbox is the signed sandbox.
 ///
 /// # Errors
-/// Returns an error if the two sandboxes differ in any field.
+/// Returns an error that lists all fields in which the two sandboxes differ.
 pub fn check_profile(resolved: &Profile, signed: &Profile) -> Result<ProfileHolds, PermissionsError> {
     if resolved == signed {
         return Ok(ProfileHolds(()));
@@ -53,7 +53,7 @@ pub fn check_profile(resolved: &Profile, signed: &Profile) -> Result<ProfileHold
     Err(PermissionsError::OtherSandbox { fields })
 }
 
-/// The reason why the signed permissions or the signed sandbox are not sufficient.
+/// Reason why the signed permissions or the signed sandbox do not suffice.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PermissionsError {
     /// Policy denies the step, even with signatures.
@@ -114,7 +114,7 @@ mod tests {
     use crate::record::authorization::{PermissionKind, PermissionReason};
     use crate::record::step_definition::StepDefinition;
 
-    /// Returns the permissions that a policy requires for a step that runs `git` and `frobnicate`.
+    /// Returns the permissions that a policy with this rule requires for a step that runs `git` and `frobnicate`.
     fn asked(rule: &str) -> Result<Vec<Permission>, PolicyDenied> {
         let policy = format!("version: 1\ndefault: {{{rule}, approvals: {{from: [ops]}}}}\n");
         let step = serde_json::json!({

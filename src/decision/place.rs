@@ -15,8 +15,8 @@ pub struct AtThisBoundary(());
 /// Checks that a statement is for this epoch of the boundary with this name and id.
 ///
 /// # Errors
-/// Returns an error for the first difference. The function compares the id before the epoch, because the epoch of
-/// another boundary has no meaning at this boundary.
+/// Returns an error for the first difference. The id is compared before the epoch, because an epoch has a meaning only
+/// at its own boundary.
 pub fn check_place(
     signed: &BoundaryRef,
     name: &BoundaryName,

@@ -1,8 +1,7 @@
 //! Question: did enough people sign, and are they in the required groups?
 //!
 //! The rules of policy and of the step must both be met. The result depends only on the *set* of people whose
-//! signatures count, and not on the order of the signatures. If a rule has `each`, a person in several groups counts
-//! for only one of the groups.
+//! signatures count. If a rule has `each`, a person counts for only one group.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -26,31 +25,30 @@ pub struct QuorumMet {
 }
 
 impl QuorumMet {
-    /// Returns the sorted names of the people who counted, as in a receipt's `decision.approvers`.
+    /// Returns the sorted names of the people whose signatures counted, as in a receipt's `decision.approvers`.
     #[must_use]
     pub fn approvers(&self) -> &[Name] {
         &self.approvers
     }
 
-    /// Returns the sorted groups of the rules for which the approvers counted, as in a receipt's `decision.groups`.
+    /// Returns the sorted groups for which these people counted, as in a receipt's `decision.groups`.
     #[must_use]
     pub fn groups(&self) -> &[GroupName] {
         &self.groups
     }
 
-    /// Returns true if the receipt embeds the signature of this key. The receipt embeds one signature for each person
-    /// who counted towards the quorum.
+    /// Returns true if the receipt embeds the signature of this key. There is one such signature for each person who
+    /// counted.
     #[must_use]
     pub fn keeps(&self, keyid: &KeyId) -> bool {
         self.keys.contains(keyid)
     }
 }
 
-/// Decides whether the people who counted meet every rule.
+/// Decides whether the counted people meet every rule.
 ///
 /// # Errors
-/// Returns an error with the number of missing people, their groups, the people who counted, and the signatures that
-/// did not count.
+/// Returns an error with the progress of the approvals and the signatures that do not count.
 pub fn decide(rules: &QuorumRules, count: &SignatureCount) -> Result<QuorumMet, QuorumError> {
     let progress = progress(rules, count);
     if progress.missing > 0 {
@@ -66,19 +64,19 @@ pub fn decide(rules: &QuorumRules, count: &SignatureCount) -> Result<QuorumMet, 
     })
 }
 
-/// The progress of the approvals, for people who wait.
+/// Progress of the approvals, for people who wait.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(rename = "Progress")]
 pub struct QuorumProgress {
     /// Minimum number of people that the rules require.
     pub required: u64,
-    /// The groups that at least one rule names.
+    /// Groups in the rules.
     pub from: Vec<GroupName>,
     /// Number of people whose signatures count.
     pub have: u64,
-    /// Minimum number of people who are still missing, or 0 if every rule is met.
+    /// Minimum number of further people, or 0 if every rule is met.
     pub missing: u64,
-    /// The groups to which the missing people must belong.
+    /// Groups to which the further people must belong.
     pub missing_from: Vec<GroupName>,
     /// The sorted names of the approvers whose signatures count.
     pub approvers: Vec<Name>,
@@ -109,8 +107,8 @@ fn groups_of(counted: &[CountedSigner]) -> Vec<&BTreeSet<GroupName>> {
     counted.iter().map(|person| &person.groups).collect()
 }
 
-/// Drops counted signatures that are not needed, until at most `most` signatures are left or all remaining signatures
-/// are needed. An envelope has space for a limited number of signatures.
+/// Drops signatures that the quorum does not need, until at most `most` are left, because an envelope has space for a
+/// limited number of signatures.
 #[must_use]
 pub fn fewest(rules: &QuorumRules, count: &SignatureCount, most: usize) -> Vec<KeyId> {
     let mut kept = count.counted().to_vec();
@@ -129,14 +127,14 @@ pub fn fewest(rules: &QuorumRules, count: &SignatureCount, most: usize) -> Vec<K
 /// The error for too few signatures.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QuorumError {
-    /// The progress of the approvals, with the people who counted.
+    /// Progress of the approvals.
     pub progress: QuorumProgress,
     /// The signatures that did not count, each with the reason.
     pub uncounted: Vec<UncountedSignature>,
 }
 
 impl QuorumError {
-    /// Returns the stable code, which is `self-approval` if an excluded person signed.
+    /// Returns the stable code: `self-approval` if an excluded person signed, else `quorum-missing`.
     #[must_use]
     pub fn code(&self) -> Code {
         let of_self = self.uncounted.iter().any(|signature| signature.why == NotCounted::Excluded);
@@ -294,7 +292,7 @@ pub(crate) mod tests {
             sorted.sort_unstable();
             prop_assert_eq!(&one, &count(&signed(&sorted), &roster(), &nobody(), &rules, at()));
             prop_assert_eq!(one.counted().len() + one.uncounted().len(), keys.len());
-            // An additional signature never breaks a met quorum.
+            // An additional signature never breaks a quorum.
             if decide(&rules, &one).is_ok() {
                 let mut more = keys.clone();
                 more.extend([ALICE, BOB, CAROL].iter().filter(|key| !keys.contains(*key)));

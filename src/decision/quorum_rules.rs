@@ -1,4 +1,4 @@
-//! The approval rules of policy and of the step, and the number of missing people for each rule.
+//! The approval rules of policy and of the step, and the number of people that each rule still lacks.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -7,7 +7,7 @@ use crate::record::code::Code;
 use crate::record::ident::GroupName;
 use crate::record::step_definition::{Approvals, MAX_EACH_GROUPS};
 
-/// Rules that must all be met.
+/// Approval rules. All rules must be met.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QuorumRules(Vec<Rule>);
 
@@ -21,9 +21,7 @@ struct Rule {
 
 impl QuorumRules {
     /// Combines the rule of policy with the rule of the step. Both rules must be met, so a runbook can only add
-    /// requirements.
-    ///
-    /// If the step names no group, the groups of policy apply to the rule of the step.
+    /// requirements. If the step names no group, its rule uses the groups of policy.
     ///
     /// # Errors
     /// Returns an error if a rule requires no person, or names no group or too many groups.
@@ -50,8 +48,8 @@ impl QuorumRules {
         self.0.iter().flat_map(|rule| &rule.from).collect()
     }
 
-    /// Returns the number of missing people and their groups, for the rule with the largest number of missing people.
-    /// The argument `people` has, for each signer, the groups for which the signer counts.
+    /// Returns the number of missing people and their groups, for the rule that lacks most people. `people` contains
+    /// the groups for which each signer counts.
     pub(super) fn missing_of(&self, people: &[&BTreeSet<GroupName>]) -> (u64, BTreeSet<GroupName>) {
         self.shortfalls(people).max_by_key(|(missing, _)| *missing).unwrap_or_default()
     }
@@ -81,7 +79,7 @@ impl Rule {
             return Err(RuleError::NoGroups { of });
         }
         if groups.len() < from.len() {
-            // If the program ignored the second mention of a group, `each` would require too few people.
+            // With a group that is named twice, `each` would require too few people.
             return Err(RuleError::GroupTwice { of });
         }
         if each && groups.len() as u64 > MAX_EACH_GROUPS {
@@ -94,9 +92,9 @@ impl Rule {
         if self.each { self.required.saturating_mul(self.from.len() as u64) } else { self.required }
     }
 
-    /// Returns the number of missing people, and their groups. By Hall's theorem, the number of missing people is the
-    /// largest shortfall of any set of groups. The shortfall is `required` times the number of groups, minus the number
-    /// of counted people in at least one of these groups.
+    /// Returns the number of missing people, and their groups. By Hall's theorem, this number is the largest shortfall
+    /// of any set of groups. The shortfall of a set is `required` times the number of its groups, minus the number of
+    /// counted people in at least one of its groups.
     fn shortfall(&self, counted: &[&BTreeSet<GroupName>]) -> (u64, BTreeSet<GroupName>) {
         let from: Vec<_> = self.from.iter().collect();
         if !self.each {
@@ -210,7 +208,7 @@ pub(crate) mod tests {
         assert!(QuorumRules::combine(None, &ops).is_ok());
     }
 
-    /// Tries all assignments of people to the required approvals, one by one.
+    /// Tries all assignments of people to the required approvals.
     fn fills(places: &[usize], people: &[u32], taken: u32) -> bool {
         let Some((group, rest)) = places.split_first() else { return true };
         people.iter().enumerate().any(|(at, groups)| {
@@ -238,7 +236,7 @@ pub(crate) mod tests {
             let (missing, from) = rules.0[0].shortfall(&counted.iter().collect::<Vec<_>>());
             prop_assert_eq!(missing == 0, fills(&places, &people, 0));
             prop_assert_eq!(missing == 0, from.is_empty());
-            // The test adds the missing number of people, each of them in all groups. Then the quorum must be met.
+            // Add the missing number of people, each in all groups. The quorum must then be met.
             let mut helped = people.clone();
             helped.extend(std::iter::repeat_n(15, missing as usize));
             prop_assert!(fills(&places, &helped, 0));

@@ -1,4 +1,4 @@
-//! The approvers who can sign at all, so that the program can report an impossible quorum before people sign.
+//! The approvers whose signatures can count. The program uses them to report an impossible quorum before people sign.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -9,8 +9,7 @@ use crate::record::ident::{GroupName, Name};
 use crate::record::validity::Timestamp;
 use crate::trust::trusted_roster::TrustedRoster;
 
-/// The approvers of one roster. The value contains, for each approver, the groups for which the signature of this
-/// person could count.
+/// Approvers of one roster, each with the groups for which the signature of this person could count.
 #[derive(Debug)]
 pub struct EligibleApprovers(Vec<Person>);
 
@@ -25,11 +24,11 @@ struct Person {
 /// The error for a quorum that no approvers can meet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutOfReach {
-    /// Number of people that these groups must provide.
+    /// Minimum number of people from these groups.
     pub needed: u64,
-    /// The groups that have too few members.
+    /// Groups that have too few members.
     pub from: BTreeSet<GroupName>,
-    /// The members of the groups whose signatures could count.
+    /// Members of these groups whose signatures could count.
     pub people: Vec<Name>,
 }
 
@@ -53,8 +52,8 @@ impl EligibleApprovers {
         Self(people.collect())
     }
 
-    /// Checks whether the people who are not excluded can meet these rules at some moment from `from` on. If `until` is
-    /// given, the moment must be before `until`.
+    /// Checks whether the people for whom `is_excluded` returns false can meet these rules at one moment between `from`
+    /// and `until`, or at any moment from `from` on if there is no `until`.
     ///
     /// # Errors
     /// Returns an error with the required number of people, and the people who could sign.
@@ -71,8 +70,7 @@ impl EligibleApprovers {
             .iter()
             .filter(|person| !is_excluded(&person.name) && person.groups.iter().any(|group| named.contains(group)))
             .collect();
-        // The set of valid people grows only when the validity of a person begins, so the function checks only these
-        // moments.
+        // More people become valid only at the begin of a person's validity, so check these moments.
         let begins = people.iter().filter_map(|person| person.valid_after);
         let begins = begins.filter(|at| *at > from && until.is_none_or(|until| *at < until));
         let mut best: Option<(u64, OutOfReach)> = None;
@@ -94,7 +92,7 @@ impl EligibleApprovers {
                 best = Some((missing, OutOfReach { needed, from, people }));
             }
         }
-        // The loop has checked the moment `from`, so `best` has a value.
+        // The loop checked at least the moment `from`, so `best` has a value.
         best.map_or(Ok(()), |(_, out)| Err(out))
     }
 }

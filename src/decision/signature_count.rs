@@ -1,4 +1,4 @@
-//! The signatures that count, at most one for each person, and the reasons why other signatures do not count.
+//! The signatures that count, at most one for each person, and the reasons why the others do not count.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -13,30 +13,30 @@ use crate::record::roster::PresenceRule;
 use crate::record::validity::Timestamp;
 use crate::trust::trusted_roster::TrustedRoster;
 
-/// The signatures that count, and the signatures that do not count.
+/// Signatures that count, and signatures that do not count.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignatureCount {
     counted: Vec<CountedSigner>,
     uncounted: Vec<UncountedSignature>,
 }
 
-/// A person whose signature counts.
+/// Person whose signature counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CountedSigner {
     /// The person.
     pub name: Name,
-    /// The key that made the counted signature.
+    /// Key of the counted signature.
     pub keyid: KeyId,
-    /// The groups of the rules for which the signature counts.
+    /// Groups for which the signature counts.
     pub groups: BTreeSet<GroupName>,
 }
 
-/// A signature that does not count.
+/// Signature that does not count.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UncountedSignature {
     /// The key.
     pub keyid: KeyId,
-    /// The holder of the key, or a description of the key.
+    /// Holder of the key, or a description of the key.
     pub holder: String,
     /// The reason.
     pub why: NotCounted,
@@ -55,13 +55,12 @@ pub enum NotCounted {
     NoLongerValid(Timestamp),
     /// The approver is in no group that a rule names.
     InNoNamedGroup,
-    /// The signature reports no touch. Every group in which the approver could count requires a security key with a
-    /// touch.
+    /// The signature reports no touch, but every group in which the approver could count requires a touch of a security
+    /// key.
     NotTouched,
-    /// The security key did not verify the person. Every group in which the approver could count requires this
-    /// verification.
+    /// The security key did not verify the person, but every group in which the approver could count requires this.
     NotVerified,
-    /// Another key of the same person also signed, and the signature of that key counts.
+    /// The signature of another key of the same person counts.
     SecondKey(KeyId),
 }
 
@@ -103,11 +102,10 @@ impl SignatureCount {
 }
 
 /// Finds the signatures that count, at most one for each person. The person must be an approver who is valid at `at`,
-/// who is not excluded, and who is in a group that a rule names. If the group requires a touch, the signature must
-/// report a touch.
+/// not excluded, and in a group that a rule names. The signature must meet the presence rule of the group.
 ///
-/// If a person signed with several keys, the function selects the key that counts for most groups. If several keys
-/// count for the same number of groups, the function selects the key with the lowest id.
+/// If a person signed with several keys, the key that counts for most groups is selected, and among these the key with
+/// the lowest id.
 #[must_use]
 pub fn count(
     signatures: &[VerifiedSignature],
@@ -174,8 +172,8 @@ pub fn count(
             }
         }
     }
-    // If a person signed with three keys, the reason for the first key may name the second key, although the third key
-    // has replaced the second key.
+    // If a person signed with three keys, the reason for the first key may name the second key, which the third key has
+    // replaced.
     for set_aside in &mut uncounted {
         if let NotCounted::SecondKey(first) = &mut set_aside.why
             && let Some(kept) = people.values().find(|person| person.name.as_str() == set_aside.holder)

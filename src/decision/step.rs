@@ -16,8 +16,8 @@ use crate::record::step_definition::StepDefinition;
 use crate::registry::parameter_schema::ParameterSchema;
 use crate::registry::schema_keywords::pointer;
 
-/// The definition of a step, with its digests. The seal computes the digests once, so a crossing does not hash the
-/// definition again.
+/// The definition of a step, with its digests. The digests are computed once for a seal, so a crossing does not hash
+/// the definition again.
 #[derive(Debug, Clone)]
 pub struct HashedStep {
     definition: Arc<StepDefinition>,
@@ -40,7 +40,7 @@ impl HashedStep {
         Ok(Self { digest: StepDigest::of(&bytes), rendered, definition })
     }
 
-    /// Reads and hashes a definition from outside.
+    /// Parses and hashes a definition from a document.
     ///
     /// # Errors
     /// Returns an error if the value is not a definition, or uses a feature of a later version.
@@ -48,13 +48,12 @@ impl HashedStep {
         let below =
             |error: Malformed| StepError::Malformed(Malformed { pointer: format!("/step{}", error.pointer), ..error });
         let definition: StepDefinition = json::typed(value).map_err(|error| below(error.into()))?;
-        // The reader would treat an optional field with the value null as an absent field, so the function refuses
-        // null.
+        // The parser would treat an optional field with the value null as an absent field, so null is refused here.
         check_no_null(value, &definition).map_err(below)?;
         Self::of(definition.into())
     }
 
-    /// Returns the definition, which contains everything that decides how the step runs.
+    /// Returns the definition.
     #[must_use]
     pub fn definition(&self) -> &StepDefinition {
         &self.definition
@@ -66,7 +65,7 @@ impl HashedStep {
         self.digest
     }
 
-    /// Returns the SHA-256 digest of the filled-in script, or of the source if the step has no templates.
+    /// Returns the SHA-256 digest of the filled-in script, or of the source if the script has no templates.
     #[must_use]
     pub const fn rendered(&self) -> RenderedDigest {
         self.rendered
@@ -74,8 +73,7 @@ impl HashedStep {
 }
 
 /// Returns the first error in the parameter schema of a step that has parts of a later version. The check ignores every
-/// `x-secret`. A step without parts of a later version does not need this function, because the check of the parameters
-/// also checks the schema.
+/// `x-secret`. For any other step, the check of the parameters also checks the schema.
 fn broken_schema(definition: &StepDefinition) -> Option<Malformed> {
     let mut schema = Value::clone(&definition.params);
     without_secrets(&mut schema);
@@ -100,7 +98,7 @@ fn without_secrets(schema: &mut Value) {
 #[must_use]
 pub struct StepSealed(());
 
-/// Checks that the signed step equals the definition `sealed`: by reference, by digest, and by the resulting script.
+/// Checks that the signed step has the reference, the digest and the resulting script of the definition `sealed`.
 ///
 /// # Errors
 /// Returns an error if the step is unknown, or if its definition or its script differs.
@@ -121,7 +119,7 @@ pub fn check_step(signed: &Authorization, sealed: Option<&HashedStep>) -> Result
 /// The reason why the signed step is not the sealed step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StepError {
-    /// No step with this reference is sealed.
+    /// The seal contains no step with this reference.
     Unknown {
         /// The signed reference.
         step: StepRef,
@@ -135,11 +133,11 @@ pub enum StepError {
         /// The sealed digest.
         sealed: StepDigest,
     },
-    /// The script from the definition is not the signed script.
+    /// The signed script differs from the script of the definition.
     OtherScript {
-        /// The signed digest.
+        /// Digest of the signed script.
         signed: RenderedDigest,
-        /// The digest of the script from the definition.
+        /// Digest of the script of the definition.
         sealed: RenderedDigest,
     },
     /// The value is not the definition of a step.

@@ -8,7 +8,7 @@ use crate::record::validity::{Timestamp, WindowError, judge};
 #[must_use]
 pub struct WithinWindow(());
 
-/// Checks the window of a statement with [`judge`]. The argument `at` is the time of the consumption's log entry.
+/// Checks the window of a statement with [`judge`]. `at` is the time of the consumption's log entry.
 ///
 /// # Errors
 /// Returns an error for the first broken rule.
@@ -53,8 +53,8 @@ mod tests {
 
     #[test]
     fn a_clock_skew_of_one_minute_is_allowed_only_for_the_issue_time() {
-        // A start time `not_before` is never earlier than `issued_at`, so the tolerance for clocks alone cannot cause
-        // an early start.
+        // `not_before` is never earlier than `issued_at`, so the tolerance for clocks alone cannot cause an early
+        // start.
         assert_eq!(judge(60, 60, 3600, 0, None), Err(Code::NotYetValid));
         let mut signed = authorization();
         signed.issued_at = Timestamp::from_unix(1_800_000_061);

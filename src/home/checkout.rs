@@ -1,23 +1,22 @@
 //! Checks whether the author of a commit under review could control a file.
 //!
-//! The author of a commit can write every file of the checkout. If the checkout contained the trusted roster, the
-//! author of a commit could approve this commit without any other person. The check follows symbolic links and covers
-//! each directory that a lookup of the path uses. A user who can write one of these directories can redirect the path
-//! to another file.
+//! The author of a commit can write every file of the checkout. With a trusted roster from the checkout, the author
+//! could approve the commit alone. The check follows symbolic links and covers each directory that a lookup of the path
+//! uses, because a user who can write one of these directories can redirect the path to another file.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-/// Directories that may contain changes of other people.
+/// Directories that may contain changes from other people.
 #[derive(Debug, Clone, Default)]
 pub struct CheckoutDirectories {
     current: PathBuf,
     workspaces: Vec<(&'static str, PathBuf)>,
 }
 
-/// Environment variables that contain the checkout directory on CI runners.
+/// Environment variables of CI runners that contain the checkout directory.
 const WORKSPACES: [&str; 10] = [
     "GITHUB_WORKSPACE",
     "CI_PROJECT_DIR",
@@ -34,7 +33,7 @@ const WORKSPACES: [&str; 10] = [
 /// Directory entries that exist only in the top directory of a work tree.
 const MARKS: [&str; 4] = [".git", ".hg", ".jj", ".svn"];
 
-/// Maximum number of symbolic links that are followed in one path. Linux has the same limit (`path_resolution(7)`).
+/// Maximum number of symbolic links that are followed in one path, as on Linux (`path_resolution(7)`).
 const MOST_LINKS: usize = 40;
 
 impl CheckoutDirectories {
@@ -46,7 +45,7 @@ impl CheckoutDirectories {
         Ok(Self::of(&std::env::current_dir()?, |name| std::env::var_os(name)))
     }
 
-    /// Returns the checkouts for the given current directory and environment.
+    /// Returns the checkouts for this current directory and this environment.
     pub fn of(current: &Path, variable: impl Fn(&str) -> Option<OsString>) -> Self {
         let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
         // CircleCI sets its variable to `~/project` by default, with a literal `~`.
@@ -79,8 +78,8 @@ impl CheckoutDirectories {
         if let Some((name, _)) = self.workspaces.iter().find(|(_, workspace)| place.starts_with(workspace)) {
             return Some(format!("the file is in the checkout that ${name} names"));
         }
-        // The directory `/` does not count as a checkout. In a container, `/` may be the current directory, and every
-        // file is below `/`.
+        // The directory `/` is no checkout. In a container it may be the current directory, and every file is below
+        // `/`.
         if self.current != Path::new("/") && place.starts_with(&self.current) {
             return Some(
                 "the file is in the current directory (if you trust this directory, change to another directory \
@@ -92,7 +91,7 @@ impl CheckoutDirectories {
         place.ancestors().find(mark).map(|top| format!("the file is in the work tree {}", top.display()))
     }
 
-    /// Returns the real directories that a lookup of the path uses, and then the file itself.
+    /// Returns the real directories that a lookup of the path uses, and last the file.
     fn lookups(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
         let mut rest: VecDeque<OsString> = parts(&self.current.join(path));
         let mut at = PathBuf::from("/");

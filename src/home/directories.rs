@@ -21,8 +21,8 @@ impl Home {
         Self::of(std::env::var_os("HOME"), std::env::var_os("XDG_CONFIG_HOME"))
     }
 
-    /// Returns the directories from the given values of the variables. A relative path is ignored, as the XDG Base
-    /// Directory specification requires.
+    /// Returns the directories for these values of the variables. A relative path is ignored, as the XDG Base Directory
+    /// specification requires.
     #[must_use]
     pub fn of(home: Option<OsString>, xdg: Option<OsString>) -> Self {
         let absolute = |value: OsString| Some(PathBuf::from(value)).filter(|path| path.is_absolute());
@@ -31,7 +31,8 @@ impl Home {
         Self { home, config: config.map(|config| config.join("countersign")) }
     }
 
-    /// Returns the path of the configuration directory as text for messages.
+    /// Returns the path of the configuration directory as text for messages, or the default path if the directory is
+    /// unknown.
     #[must_use]
     pub fn config_words(&self) -> String {
         self.config.as_ref().map_or("~/.config/countersign".to_owned(), |path| {

@@ -16,7 +16,7 @@ use crate::terminal::printable_text::PrintableText;
 use crate::trust::open_signer::open_signer;
 use crate::trust::signer::Signer;
 
-/// Option that names the key to sign with.
+/// Option that names the signing key.
 #[derive(Debug, Clone, Default, Args)]
 pub struct KeyArgs {
     /// The key that signs: a PKCS#8 file, an OpenSSH key, or the .pub file of a key in ssh-agent or on a security key.
@@ -32,7 +32,7 @@ pub struct Keys {
 }
 
 impl KeyArgs {
-    /// Returns the keys of this user. If the user names a key, the result contains only that key.
+    /// Returns the keys of this user, or only the key that the user named.
     ///
     /// # Errors
     /// Returns an error if the named key, or an existing `key.pem` of the user, cannot be used.
@@ -54,7 +54,7 @@ fn find(named: Option<&Path>, home: &Home) -> Result<Keys, CommandFailure> {
         let mut public: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
         public.retain(|path| path.extension().is_some_and(|ending| ending == "pub"));
         public.sort();
-        // `~/.ssh` may contain keys of other algorithms, so the function skips a key that cannot be used.
+        // `~/.ssh` may contain keys of other algorithms, so unusable keys are skipped.
         signers.extend(public.iter().filter_map(|path| open_signer(path).ok()));
     }
     Ok(Keys { signers })
@@ -97,15 +97,15 @@ fn no_key() -> CommandFailure {
 /// Purpose of a signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SignaturePurpose {
-    /// Request that reads data from the boundary. The signature approves nothing.
+    /// Authenticate read requests to the boundary. The signature approves nothing.
     Read,
-    /// Approval of a proposal.
+    /// Approve a proposal.
     Approve,
-    /// Denial of a proposal.
+    /// Deny a proposal.
     Deny,
-    /// Signature of a version of the roster.
+    /// Sign a version of the roster.
     Roster,
-    /// Signature of the local receipt of a run.
+    /// Sign the local receipt of a run.
     Receipt,
 }
 
@@ -132,7 +132,7 @@ impl SignaturePurpose {
 /// first prints the key and the purpose.
 ///
 /// # Errors
-/// Returns an error if the key made no signature.
+/// Returns an error if the key could not sign.
 pub fn sign(
     signer: &dyn Signer,
     purpose: SignaturePurpose,

@@ -1,4 +1,4 @@
-//! Files of the user on this machine: directories, keys, trusted rosters, and files that a command names.
+//! Files of the user on this machine: directories, keys, trusted rosters, and files that the user names as arguments.
 pub mod checkout;
 pub mod directories;
 pub mod keys;

@@ -1,4 +1,4 @@
-//! Reads files that the arguments of a command name.
+//! Reads the files that are given as arguments of a command.
 
 use std::fs::File;
 use std::io::{IsTerminal as _, Read as _};

@@ -3,7 +3,8 @@
 //!
 //! The first source is `--roster` (a file or a digest), and the second is `COUNTERSIGN_TRUST` (an absolute path or a
 //! digest). The third source is the configuration directory with `roster.json`, `rosters/*.json` and `trust` (one
-//! digest on each line). The current directory is not searched, because other people write the files of a checkout.
+//! digest on each line). The current directory is not searched, because it may be a checkout with files of other
+//! people.
 
 use std::ffi::OsString;
 
@@ -40,7 +41,7 @@ pub struct TrustArgs {
 pub struct ChosenTrust {
     /// Trusted roster, or its digest.
     pub pinned: Pinned,
-    /// The same roster in the form that the verifier of bundles requires. The verifier parses the file again.
+    /// The same roster for the verifier of bundles, which parses the file again.
     pub audit: audit::RosterTrust,
     /// Source of the roster, as text for messages.
     pub from: String,
@@ -53,20 +54,20 @@ pub struct ChosenTrust {
 pub struct DecidingRoster<'t, T> {
     /// The chosen roster.
     pub trust: &'t ChosenTrust,
-    /// Value that the function `connect` returned for the chosen roster.
+    /// Result of `connect` for the chosen roster.
     pub found: T,
-    /// Rosters that `connect` refused. Such a roster may belong to another boundary, or may be newer than the
-    /// document under review.
+    /// Rosters that `connect` refused. Such a roster may belong to another boundary, or may be newer than the checked
+    /// document.
     pub unconnected: Vec<&'t ChosenTrust>,
 }
 
-/// Chooses one of the trusted rosters. The function passes each roster to `connect` and chooses the roster that leads
-/// to the newest version. If two rosters lead to the same newest version, the function prefers the roster that is this
-/// newest version. With an older roster, the result would not show that a key was withdrawn later.
+/// Calls `connect` for each trusted roster and chooses the roster that leads to the newest version. If two rosters lead
+/// to the same newest version, the function prefers the roster that is this version, because with an older roster the
+/// result would not show that a key was removed later.
 ///
 /// # Errors
-/// If every call of `connect` failed, returns each roster with its reason. The returned list is empty if the user
-/// gave no roster.
+/// If `connect` fails for every roster, returns each roster with the error. This list is empty if there is no trusted
+/// roster.
 pub fn newest_of<'t, T, E>(
     trust: &'t [ChosenTrust],
     mut connect: impl FnMut(&'t ChosenTrust) -> Result<(NewestRoster, T), E>,
@@ -110,9 +111,9 @@ impl NewestRoster {
     }
 }
 
-/// Returns the newest trusted roster file that `is_same` accepts and that `connect` refused. Such a roster is newer
-/// than the chain, or is a version in another branch of the roster. The function skips rosters of version 1, because
-/// two different first versions are always two different rosters.
+/// Returns the newest trusted roster file that `is_same` accepts and that `connect` refused. Such a version is newer
+/// than the chain, or contradicts the chain. Version 1 is skipped, because two different first versions belong to two
+/// different rosters.
 pub fn newest_unconnected<'t>(
     unconnected: &[&'t ChosenTrust],
     is_same: impl Fn(&TrustedRoster) -> bool,
@@ -124,9 +125,9 @@ pub fn newest_unconnected<'t>(
     files.filter(|(_, roster)| roster.version() > 1 && is_same(roster)).max_by_key(|(_, roster)| roster.version())
 }
 
-/// Returns true if two roster versions have the same name or share a boundary's key, so they probably belong to one
-/// roster. The result is not certain, because the versions between the two may be missing. For two versions of one
-/// roster, the result is rarely false. For two different rosters, the result may be true.
+/// Returns true if two versions probably belong to one roster, because they have the same name or share a boundary's
+/// key. The result can be wrong, because the versions between the two may be missing: it is rarely false for two
+/// versions of one roster, but may be true for two different rosters.
 #[must_use]
 pub fn seem_same(one: &TrustedRoster, other: &TrustedRoster) -> bool {
     let shared = |name: &BoundaryName| {
@@ -140,7 +141,7 @@ pub fn seem_same(one: &TrustedRoster, other: &TrustedRoster) -> bool {
 const MAX_FILE_BYTES: usize = MAX_ROSTER_BYTES * 2;
 
 impl TrustArgs {
-    /// Returns the trusted rosters. If there is no trusted roster, the result is an empty list and not an error.
+    /// Returns the trusted rosters, or an empty list if there are none.
     ///
     /// # Errors
     /// Returns an error if a named roster cannot be read or parsed, or if other users can write the roster's file.
@@ -205,7 +206,7 @@ fn find(
     if pins.is_file() {
         let text = String::from_utf8_lossy(&read_own(&pins)?).into_owned();
         for line in text.lines() {
-            // A line contains a digest, and optionally a comment after the digest.
+            // A line contains a digest, which a comment may follow.
             let Some(word) = line.split_whitespace().next().filter(|word| !word.starts_with('#')) else { continue };
             let pinned = digest(parse_digest(word)?, pins.to_string_lossy().into_owned());
             found.push(ChosenTrust { file: Some(pins.clone()), ..pinned });
@@ -247,15 +248,15 @@ fn roster_of(bytes: Vec<u8>, path: &Path, from: String) -> Result<ChosenTrust, C
     Ok(ChosenTrust { pinned, audit: audit::RosterTrust::Roster(bytes), from, file: Some(path.to_owned()) })
 }
 
-/// Returns true if the path is a stream that the shell made. Other users cannot write to such a stream.
+/// Returns true if the path is a stream that the shell created. Other users cannot write to such a stream.
 fn is_stream(path: &Path) -> bool {
     path == Path::new("-")
         || path == Path::new("/dev/stdin")
         || ["/dev/fd", "/proc/self/fd"].iter().any(|streams| path.starts_with(streams))
 }
 
-/// Reads a file whose content the program will trust. The function refuses the file if users other than this user and
-/// root can write it.
+/// Reads a file that the program will trust. The function refuses a file that users other than this user and root can
+/// write.
 fn read_own(path: &Path) -> Result<Vec<u8>, CommandFailure> {
     let _own = check_own(path)?;
     read_bounded(path, MAX_FILE_BYTES)
@@ -265,8 +266,8 @@ fn read_own(path: &Path) -> Result<Vec<u8>, CommandFailure> {
 #[derive(Debug)]
 pub struct PrivateFile(());
 
-/// Checks the owner and the mode of a file whose content the program will trust. The function also checks the
-/// directory of the file, because users who can write the directory could replace the file.
+/// Checks the owner and the mode of a file that the program will trust, and of the directory of the file, because users
+/// who can write the directory can replace the file.
 ///
 /// # Errors
 /// Returns an error if the file is missing, belongs to another user, or can be written or replaced by other users.
@@ -334,8 +335,7 @@ mod tests {
 
     #[test]
     fn a_roster_in_the_current_directory_is_not_trusted() {
-        // The test uses its current directory as the checkout. The checkout contains the files of a whole home
-        // directory.
+        // The current directory is a checkout that contains the files of a whole home directory.
         let checkout = tempfile::tempdir().expect("directory");
         std::fs::create_dir_all(checkout.path().join(".config/countersign/rosters")).expect("directories");
         for place in [
@@ -350,7 +350,7 @@ mod tests {
         }
         let nobody = tempfile::tempdir().expect("directory");
         assert!(found(None, None, &home(nobody.path())).expect("no error").is_empty());
-        // Relative values of the variables are ignored, because they would name the current directory.
+        // A relative value would name a place in the current directory, so it is ignored.
         for relative in [".", "", "home", ".config"] {
             let home = Home::of(Some(relative.into()), Some(relative.into()));
             assert!(home.config.is_none() && home.home.is_none(), "{relative}");

@@ -1,7 +1,7 @@
 //! Checks of the bearer token and of the headers Host and Origin.
 //!
 //! A hostile website can point its own host name to the address of this service (DNS rebinding). A browser then sends
-//! the host name of the website in `Host`, so this module refuses the request. The service sends no CORS headers and
+//! the host name of the website in `Host`, and this module refuses the request. The service sends no CORS headers and
 //! ignores proxy headers (`X-Forwarded-*`).
 
 use std::net::{IpAddr, SocketAddr};
@@ -20,13 +20,13 @@ pub(super) struct Hosts {
 }
 
 impl Hosts {
-    /// Allows loopback names with the port of `bound`, the address `bound`, and the given `names`. Each name has the
-    /// form `host` (any port) or `host:port`.
+    /// Allows loopback names with the port of `bound`, the address `bound` itself, and each name in `names`. A name has
+    /// the form `host` (any port) or `host:port`.
     pub(super) fn new(bound: SocketAddr, names: &[String]) -> Self {
         Self { bound, names: names.iter().map(|name| name.to_ascii_lowercase()).collect() }
     }
 
-    /// Refuses a request with a wrong `Host`, or a request from a page of another origin.
+    /// Refuses a request with an unknown `Host`, or a request that a page of another origin sent.
     pub(super) fn check(&self, headers: &HeaderMap, uri: &Uri) -> Result<(), Stopped> {
         let host = only(headers, &HOST)?.ok_or_else(|| refuse(Code::Forbidden, "the request has no Host header"))?;
         if uri.authority().is_some_and(|authority| !authority.as_str().eq_ignore_ascii_case(host)) {
@@ -92,7 +92,7 @@ pub(super) fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Stopped> {
     }
 }
 
-/// Returns the value of a header as text. A request with the header twice is refused.
+/// Returns the value of a header as text. The function refuses a header that occurs twice.
 pub(super) fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h str>, Stopped> {
     let mut values = headers.get_all(name).iter();
     let Some(value) = values.next() else { return Ok(None) };
@@ -102,8 +102,8 @@ pub(super) fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Opti
     value.to_str().map(Some).map_err(|_| refuse(Code::Malformed, format!("the header {name} is not plain text")))
 }
 
-/// Returns true if a query field looks like a secret. Query texts appear in logs and browser histories, so secrets in
-/// queries are refused.
+/// Returns true if a query field looks like a secret. Such a field is refused, because queries appear in logs and
+/// browser histories.
 pub(super) fn looks_secret(key: &str, value: &str) -> bool {
     value.starts_with("cst_")
         || ["token", "access_token", "bearer", "authorization", "api_key"]

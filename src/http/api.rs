@@ -8,93 +8,94 @@ use crate::record::envelope::{Envelope, EnvelopeSignature};
 use crate::record::ident::{Name, ProposalId, ReceiptId};
 use crate::record::validity::Timestamp;
 
-/// `POST /v1/proposals/{id}/signatures`.
+/// `POST /v1/proposals/{id}/signatures`: signatures of approvers.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Signatures {
-    /// At most 16, over the proposal's payload.
+    /// At most 16 signatures over the proposal's payload.
     pub signatures: Vec<EnvelopeSignature>,
 }
 
-/// `POST /v1/denials`.
+/// `POST /v1/denials`: denial of a statement that the boundary may not have.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StatementDenial {
-    /// The denial of the statement, signed by one approver.
+    /// Denial of the statement, signed by one approver.
     pub denial: Envelope,
-    /// Base64 of the statement's exact bytes: they say who may deny it and until when the denial is of use.
+    /// Base64 of the statement's exact bytes. The boundary reads the step and the window in them.
     pub payload: String,
 }
 
-/// `POST /v1/challenges`: begins reading with a rostered key.
+/// `POST /v1/challenges`: first request for read access with a key of the roster.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ChallengeRequest {
-    /// The key that will sign.
+    /// Key that will sign the challenge.
     pub keyid: KeyId,
 }
 
-/// What the key has to sign: these bytes as the body of a DSSE message of type `application/vnd.countersign.challenge.v1`.
+/// Challenge that the key must sign, as the body of a DSSE message of type `application/vnd.countersign.challenge.v1`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Challenge {
-    /// `countersign-challenge/v1 <boundary id> <random hex> <expires>`, one line.
+    /// Text of one line: `countersign-challenge/v1 <boundary id> <random hex> <expires>`.
     pub challenge: String,
 }
 
-/// `POST /v1/challenges/answer`.
+/// `POST /v1/challenges/answer`: the signed challenge.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ChallengeAnswer {
-    /// The challenge as it was given.
+    /// Challenge without changes.
     pub challenge: String,
-    /// The key and its signature.
+    /// Key id and signature.
     pub signature: EnvelopeSignature,
 }
 
-/// A short-lived bearer that opens reading, and proposing for a rostered proposer.
+/// Bearer token that is valid for some minutes. It permits reading. For a proposer of the roster, it also permits
+/// proposing.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Admission")]
 pub struct AdmissionResponse {
-    /// `cst_…`, valid for minutes.
+    /// Bearer token, `cst_…`.
     pub bearer: String,
-    /// Whose it is.
+    /// Name of the key's holder in the roster.
     pub name: Name,
     /// When it ends.
     pub expires_at: Timestamp,
 }
 
-/// RFC 9457 `application/problem+json`.
+/// Problem document (RFC 9457, `application/problem+json`).
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Problem {
     /// `/problems/<code>`.
     #[serde(rename = "type")]
     pub kind: String,
-    /// The same sentence for every occurrence.
+    /// Title, which is the same for every problem of this type.
     pub title: String,
     /// The HTTP status.
     pub status: u16,
-    /// What happened this time, and what to do.
+    /// Description of this problem, with the next action.
     pub detail: String,
-    /// Where in the request, by JSON pointer.
+    /// Places in the request that contain an error.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<ProblemError>,
-    /// The receipt that answers the question, for those who may read it.
+    /// Receipt that answers the request, for callers who may read the receipt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub receipt: Option<ReceiptId>,
-    /// The proposal that it is about, for those who may read it.
+    /// Proposal that the problem concerns, for callers who may read the proposal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proposal: Option<ProposalId>,
-    /// For a fault: the id under which the service's log tells more.
+    /// Id of a fault, under which the log of the service has details.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault: Option<String>,
 }
 
-/// One place of a refused request.
+/// Place in the request that contains an error.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ProblemError {
-    /// RFC 6901 pointer.
+    /// JSON Pointer (RFC 6901) to the place.
     pub pointer: String,
-    /// What is wrong there.
+    /// Description of the error.
     pub detail: String,
 }
 
@@ -105,7 +106,7 @@ pub struct Version {
     pub name: String,
     /// The program's version.
     pub version: String,
-    /// The HTTP interface's version.
+    /// Version of the HTTP interface.
     pub api: String,
 }
 
@@ -113,11 +114,11 @@ pub struct Version {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Health")]
 pub struct HealthResponse {
-    /// Always `up`: who can say it, is.
+    /// Always `up`, because a service that is down does not answer.
     pub status: String,
 }
 
-/// `GET /log/proof/consistency/{old}/{new}` (RFC 6962 section 2.1.2).
+/// `GET /log/proof/consistency/{old}/{new}`: consistency proof (RFC 6962 section 2.1.2).
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct ConsistencyProof {
     /// The smaller size.

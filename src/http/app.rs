@@ -45,15 +45,13 @@ impl Default for HttpConfig {
 pub(super) enum Phase {
     /// The service accepts all requests.
     Serving,
-    /// The service continues current runs to their end. The service accepts only read requests in this phase.
+    /// Runs in progress continue. The service accepts only read requests.
     Draining,
-    /// Requests that wait for a change return the current state, and event streams end.
+    /// The service answers the requests that wait for a change, and ends event streams.
     Ending,
-    /// The service closes all remaining connections.
     Over,
 }
 
-/// Shared state of all requests.
 pub(super) struct App {
     pub(super) boundary: Boundary,
     pub(super) hosts: Hosts,
@@ -61,15 +59,15 @@ pub(super) struct App {
     phase: watch::Receiver<Phase>,
     /// The OpenAPI document as JSON.
     pub(super) description: Bytes,
-    /// Permits for requests that wait for events or changes. The number of permits is limited, so that connections
-    /// remain free for requests with signatures.
+    /// Permits for requests that wait for events or changes. Their number is limited, so that connections remain free
+    /// for signatures.
     pub(super) waits: Arc<Semaphore>,
     most_waits: usize,
     /// Permits for calls that change something (in total [`MOST_WORK`]).
     work: Arc<Semaphore>,
 }
 
-/// Number of work permits. This number is larger than the possible number of connections. The shutdown takes all
+/// Number of work permits, which is larger than the possible number of connections. At shutdown, the service takes all
 /// permits to wait for the end of all calls.
 pub(super) const MOST_WORK: u32 = 1 << 20;
 
@@ -97,18 +95,18 @@ impl App {
     /// Waits until the service has reached `phase`.
     pub(super) async fn phase(&self, phase: Phase) {
         let mut at = self.phase.clone();
-        // An error means that the function `serve` has returned, so the last phase is over.
+        // An error means that `serve` has returned, which is after the last phase.
         let _ = at.wait_for(|now| *now >= phase).await;
     }
 
-    /// Starts work that continues even if its client disconnects. The shutdown waits for the end of this work.
+    /// Starts work that continues even if its client disconnects. The shutdown waits for this work.
     pub(super) fn work<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,
     ) -> Result<JoinHandle<T>, Stopped> {
         let counted = self.work.clone().try_acquire_owned();
         let counted = counted.map_err(|_| refuse(Code::Busy, "too many calls are in progress: try again"))?;
-        // The state of a crossing needs several kilobytes. `Box::pin` avoids copies of this state into the task.
+        // The future of a crossing needs several kilobytes. `Box::pin` avoids copies of this future into the task.
         let work = Box::pin(work);
         Ok(tokio::spawn(async move {
             let done = work.await;
@@ -133,11 +131,10 @@ impl App {
     }
 }
 
-/// Address of the client of the connection.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct PeerAddress(pub(super) IpAddr);
 
-/// Data of a routed request that the request's log line contains.
+/// Data of a request for its log line.
 #[derive(Debug, Clone)]
 pub(super) struct RequestSummary {
     pub(super) path: &'static str,

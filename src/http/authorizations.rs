@@ -1,4 +1,4 @@
-//! Routes for complete envelopes. A complete envelope was signed elsewhere, and its crossing begins immediately.
+//! Routes for complete envelopes, which were signed elsewhere and whose crossing begins immediately.
 
 use std::time::Duration;
 
@@ -26,8 +26,8 @@ use crate::record::ident::ProposalId;
 const MAX_ENVELOPE_BYTES: usize = 128 << 10;
 /// Time limit for the last events after the receipt is written.
 const LAST_EVENTS: Duration = Duration::from_secs(5);
-/// First pause of the loop that waits until the envelope has become a proposal. The pause doubles in each round, up to
-/// `LONGEST_PAUSE`.
+/// First pause of the loop that waits until the envelope has become a proposal. The pause doubles after each attempt,
+/// up to `LONGEST_PAUSE`.
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
@@ -66,11 +66,10 @@ pub(super) static ROUTES: &[Route] = &[Route {
 }];
 
 async fn submit(mut call: RouteCall) -> HandlerResult {
-    // The client gets event lines only if `Accept` names their media type. If `Accept` is `*/*`, the client gets the
-    // bundle.
+    // The client gets event lines only if `Accept` names their media type. For `*/*` the client gets the bundle.
     let lines = names_lines(&call.headers)?;
     let form = EventFormat::of_lines(call.raw_query("shape"))?;
-    // Read the body before the permit is taken, so that a slow sender does not occupy a permit.
+    // Read the body before taking the permit, so that a slow sender does not occupy a permit.
     let body = call.body(MAX_ENVELOPE_BYTES).await?;
     let permit = call.app.boundary.crossing.capacity().permit()?;
     let envelope: Envelope = read(&body)?;
@@ -78,7 +77,7 @@ async fn submit(mut call: RouteCall) -> HandlerResult {
     call.charge_signatures(&envelope.signatures)?;
     let watched = if lines { proposal_of(&envelope).filter(|id| !is_settled(&call, id)) } else { None };
     let (boundary, caller) = (call.app.boundary.clone(), call.caller.clone());
-    // The crossing has its own task, so the crossing continues if the client disconnects.
+    // A separate task continues the crossing if the client disconnects.
     let crossing = call.app.work(async move {
         let receipted = boundary.proposals.submit(&caller, envelope, permit).await?;
         boundary.evidence.bundle_of(&receipted)
@@ -92,8 +91,8 @@ async fn submit(mut call: RouteCall) -> HandlerResult {
 
 type Crossing = JoinHandle<Result<Vec<u8>, Stopped>>;
 
-/// Streams the events of the crossing. The stream begins only when the run begins, so that a refusal still has its own
-/// HTTP status.
+/// Streams the events of the crossing. The stream begins when the run begins, because only an earlier refusal can still
+/// have its own HTTP status.
 async fn streamed(
     call: RouteCall,
     form: EventFormat,
@@ -211,20 +210,18 @@ async fn last_line(reader: &EventReader, bundle: Result<Vec<u8>, Stopped>) {
             line.to_string().into_bytes()
         }
     };
-    // A client that disconnects can later fetch the bundle with the id of the receipt.
+    // A client that has disconnected can later fetch the bundle with the id of the receipt.
     let _ = reader.line(line).await;
 }
 
-/// Returns the proposal's id in the unverified envelope. The id is used only to select the events that the stream
-/// shows.
+/// Returns the proposal's id in an unverified envelope. The id only selects the events for the stream.
 fn proposal_of(envelope: &Envelope) -> Option<ProposalId> {
     let payload = Base64::Lenient.decode("/payload", &envelope.payload).ok()?;
     let statement = strict::parse(&payload, MAX_ENVELOPE_BYTES).ok()?;
     statement.pointer("/predicate/proposal")?.as_str()?.parse().ok()
 }
 
-/// Returns true if the proposal has run or has ended before this call. If the proposal has ended, its old events are
-/// not part of the answer.
+/// Returns true if the proposal has run or has ended before this call. Old events are not part of the answer.
 fn is_settled(call: &RouteCall, id: &ProposalId) -> bool {
     let before = call.app.boundary.proposals.proposal(&call.caller, id);
     before.is_ok_and(|view| !matches!(view.status, ProposalStatus::Pending | ProposalStatus::Approved))

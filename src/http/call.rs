@@ -31,10 +31,9 @@ use crate::record::bundle;
 use crate::record::code::Code;
 use crate::record::envelope::{EnvelopeSignature, MAX_SIGNATURES};
 
-/// Maximum body size in bytes for all routes. The limit bounds the memory that one connection uses.
+/// Maximum body size of all routes in bytes, because the memory of a connection must be limited.
 pub(super) const MAX_BODY_BYTES: usize = 1 << 20;
-/// Time limit for the arrival of a request body. Without the limit, a slow sender could use a connection for a long
-/// time.
+/// Time limit for the arrival of a request body, so that a slow sender does not occupy a connection.
 const BODY_DEADLINE: Duration = Duration::from_secs(20);
 
 /// A request whose caller was authenticated and may call the route.
@@ -43,12 +42,11 @@ pub(super) struct RouteCall {
     pub(super) caller: Arc<Caller>,
     pub(super) headers: HeaderMap,
     peer: IpAddr,
-    /// Result of the rate limit, used for routes with [`RouteAccess::Signed`].
+    /// Result of the rate limit for routes with [`RouteAccess::Signed`], which apply it later.
     limited: Option<Stopped>,
     params: RawPathParams,
     query: Vec<(&'static str, String)>,
-    /// Body of the request. The mutex is needed because a `Body` is not `Sync`. Two threads never lock the mutex at the
-    /// same time.
+    /// Body of the request. The mutex exists only because a `Body` is not `Sync`.
     body: Mutex<Body>,
 }
 
@@ -76,9 +74,8 @@ impl RouteCall {
             charged => charged,
         };
         let caller = match bearer(request.headers())? {
-            // The check of the bearer token is as cheap as the rate limit and comes before the rate limit. So a client
-            // with a key learns that an answer to a challenge is required, even if other clients with the same address
-            // have exceeded the rate limit.
+            // A missing token is reported before the rate limit is checked. So a client with a key learns that it must
+            // answer a challenge, even if other clients with the same address have exceeded the rate limit.
             None if access == RouteAccess::Known => {
                 let detail = "this call needs `Authorization: Bearer cst_...`: ask an operator for a token, or \
                      answer a challenge with a key of the roster";
@@ -135,7 +132,7 @@ impl RouteCall {
             .transpose()
     }
 
-    /// Reads the whole body, which may have at most `most` bytes. The function checks the size while the body arrives.
+    /// Reads the whole body. The limit of `most` bytes is checked while the body arrives.
     pub(super) async fn body(&mut self, most: usize) -> Result<Bytes, Stopped> {
         json_only(&self.headers)?;
         self.bytes(most).await
@@ -157,7 +154,7 @@ impl RouteCall {
                 if whole.len() + joined.len() + frame.len() > most {
                     return Err(too_large());
                 }
-                // Most bodies arrive in one frame, which the function does not copy.
+                // Most bodies arrive in one frame, which is not copied.
                 if whole.is_empty() && joined.is_empty() {
                     whole = frame;
                 } else {
@@ -184,9 +181,9 @@ impl RouteCall {
         read::<Empty>(&bytes).map(|Empty {}| ())
     }
 
-    /// Charges the sender of a request for each signature after the first signature. [`charge_key`](Self::charge_key)
-    /// charges a key only after its signature was verified. If unverified signatures were charged, an attacker could
-    /// use up the rate of another person's key.
+    /// Charges the sender of a request for each signature after the first. The keys are not charged here, because an
+    /// attacker could use up the rate of another person's key with invalid signatures. [`charge_key`](Self::charge_key)
+    /// charges a key after the verification.
     pub(super) fn charge_signatures(&self, signatures: &[EnvelopeSignature]) -> Result<(), Stopped> {
         if signatures.is_empty() {
             let refusal = Refusal::new(Code::Malformed, "there is no signature");
@@ -200,8 +197,8 @@ impl RouteCall {
         self.app.limits.charge(payer, signatures.len() as u32 - 1, Instant::now())
     }
 
-    /// Returns the result of a signed call. The rate limit may change the result. If the caller has exceeded the rate
-    /// limit, any refusal becomes the refusal of the rate limit.
+    /// Returns the result of a signed call. If the caller has exceeded the rate limit, a refusal is replaced by the
+    /// refusal of the rate limit.
     pub(super) fn unless_limited<T>(&self, done: Result<T, Stopped>) -> Result<T, Stopped> {
         match (&self.limited, done) {
             (Some(limited), Err(_)) => Err(limited.clone()),
@@ -219,7 +216,7 @@ impl RouteCall {
         app.limits.charge(RateKey::Key(keyid), 1, Instant::now())
     }
 
-    /// Runs a change to its end, even if the client disconnects.
+    /// Executes a change to its end, even if the client disconnects.
     pub(super) async fn finish<T, F>(&self, work: impl FnOnce(Boundary, Arc<Caller>) -> F) -> Result<T, Stopped>
     where
         T: Send + 'static,
@@ -253,13 +250,11 @@ pub(super) fn read<T: Serialize + DeserializeOwned>(body: &[u8]) -> Result<T, St
     canonical::read_as(body, MAX_BODY_BYTES).map_err(unreadable)
 }
 
-/// Returns a response with a JSON document.
 pub(super) fn answer<T: Serialize>(status: StatusCode, document: &T) -> Result<Response, Stopped> {
     let body = serde_json::to_vec(document).map_err(|error| fault(&error))?;
     Ok(bytes(status, JSON, body))
 }
 
-/// Returns a response with the given bytes.
 pub(super) fn bytes(status: StatusCode, media: &'static str, body: impl Into<Body>) -> Response {
     let mut response = Response::new(body.into());
     *response.status_mut() = status;
@@ -267,8 +262,8 @@ pub(super) fn bytes(status: StatusCode, media: &'static str, body: impl Into<Bod
     response
 }
 
-/// Requires `Content-Type: application/json`. With this type, a browser sends a CORS preflight before a request to
-/// another origin.
+/// Requires `Content-Type: application/json`, so that a browser sends a CORS preflight before a request to another
+/// origin.
 fn json_only(headers: &HeaderMap) -> Result<(), Stopped> {
     let is_json = only(headers, &CONTENT_TYPE)?.is_some_and(|given| {
         let mut parts = given.split(';').map(str::trim);
@@ -285,7 +280,7 @@ fn json_only(headers: &HeaderMap) -> Result<(), Stopped> {
     Err(Refusal { case: Some(RefusalCase::MediaType), ..Refusal::new(Code::Malformed, detail) }.into())
 }
 
-/// Parses the query, whose fields must be known and may occur only once.
+/// Parses the query. Each field must be known and may occur only once.
 fn parse_query(query: &str, fields: &'static [Field]) -> Result<Vec<(&'static str, String)>, Stopped> {
     let mut found: Vec<(&'static str, String)> = Vec::new();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {

@@ -9,7 +9,7 @@ use crate::http::operation::{BodyShape, RouteAccess, Verb, ok};
 use crate::http::route::{HandlerResult, Route};
 use crate::record::code::Code;
 
-/// Maximum body size in bytes, enough for a key id, or for a challenge with one signature.
+/// Maximum body size in bytes.
 const MAX_BYTES: usize = 8 << 10;
 
 pub(super) static ROUTES: &[Route] = &[
@@ -49,8 +49,8 @@ pub(super) static ROUTES: &[Route] = &[
 async fn challenge(mut call: RouteCall) -> HandlerResult {
     let body = call.body(MAX_BYTES).await?;
     let ChallengeRequest { keyid } = read(&body)?;
-    // The creation of a challenge needs only a few hashes and no memory. So a key of the roster gets a challenge even
-    // if the caller has exceeded the rate limit.
+    // The creation of a challenge costs only a few hashes and no memory, so a key of the roster gets a challenge even
+    // above the rate limit.
     let challenge = call.unless_limited(call.app.boundary.admission.challenge(&keyid))?;
     answer(StatusCode::OK, &Challenge { challenge })
 }

@@ -23,10 +23,10 @@ use tokio::time::{Sleep, sleep, timeout};
 
 use crate::http::app::Phase;
 
-/// Time limit for the head of a request. The time starts at the end of the previous answer, so the limit also closes
-/// idle connections.
+/// Time limit for the head of a request. The time starts after the previous answer, so this limit also closes idle
+/// connections.
 const HEAD_DEADLINE: Duration = Duration::from_secs(10);
-/// Time limit for a client that does not read its answer.
+/// Time limit for writing an answer to a client that does not read.
 const WRITE_STALL: Duration = Duration::from_secs(30);
 /// Idle time before the kernel sends TCP keepalive probes.
 const TCP_PROBE: Duration = Duration::from_secs(30);
@@ -34,21 +34,20 @@ const TCP_PROBE: Duration = Duration::from_secs(30);
 const MAX_HEAD_BYTES: usize = 32 << 10;
 /// Size of the read buffer of a connection, in bytes.
 const BUFFER_BYTES: usize = 64 << 10;
-/// Maximum time in which a client may still send data after the last answer. If a socket is closed with unread bytes,
-/// the kernel resets the connection, and the client loses the answer.
+/// Maximum time in which a client may still send data after the last answer. If the service closes a socket with unread
+/// bytes, the kernel resets the connection and the client loses the answer.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 4 << 20;
 /// Maximum number of refused connections that get the answer 503 before they are closed.
 const TURNED_AWAY: usize = 64;
-/// Pause after the operating system could not accept a connection because of a lack of descriptors or memory.
+/// Pause after a failed accept because of missing descriptors or memory.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 
 /// Answer for a connection above the maximum number.
 const NO_ROOM: &str = "{\"type\":\"/problems/busy\",\"title\":\"the boundary has no room for this request now\",\"status\":503,\
                        \"detail\":\"too many connections: try again\"}";
 
-/// Accepts connections until the future `shutdown` completes, then asks all connections to end. The returned future
-/// completes when all connections have ended.
+/// Accepts connections until the future `shutdown` completes, then asks all connections to end and waits for their end.
 pub(super) async fn accept<R, F>(
     listener: TcpListener,
     reply: R,
@@ -79,7 +78,7 @@ where
         };
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
-            // The client closed the connection before the service accepted the connection.
+            // The client closed the connection before it was accepted.
             Err(error) if is_of_one_connection(&error) => continue,
             Err(error) => {
                 tracing::error!(%error, "can't accept connections now");
@@ -93,8 +92,8 @@ where
                     turn_away(stream).await;
                     drop(place);
                 })),
-                // The service closes this connection without waiting for the request. If the request arrives later, the
-                // client may get a reset instead of the answer.
+                // Close this connection without waiting for its request. If the request arrives later, the client may
+                // get a reset instead of the answer.
                 Err(_) => drop(stream.into_std().and_then(|mut stream| stream.write(no_room().as_bytes()))),
             }
             continue;
@@ -138,7 +137,7 @@ async fn converse<R, F>(
 }
 
 fn prepare(stream: &TcpStream) -> io::Result<()> {
-    // Answers are small, so the Nagle algorithm would only delay the answers.
+    // The Nagle algorithm would delay the small answers.
     stream.set_nodelay(true)?;
     rustix::net::sockopt::set_socket_keepalive(stream, true)?;
     rustix::net::sockopt::set_tcp_keepidle(stream, TCP_PROBE)?;
@@ -157,7 +156,8 @@ async fn turn_away(mut stream: TcpStream) {
     let told = timeout(Duration::from_secs(1), async {
         stream.write_all(no_room().as_bytes()).await?;
         stream.shutdown().await?;
-        // If a socket is closed with unread bytes, the kernel resets the connection, and the client loses the answer.
+        // Read the remaining bytes, because a close with unread bytes resets the connection and the client loses the
+        // answer.
         let mut rest = [0; 4096];
         while stream.read(&mut rest).await? > 0 {}
         io::Result::Ok(())
@@ -172,12 +172,12 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     )
 }
 
-/// A connection that has a deadline for writing. The library hyper has a deadline only for request heads.
+/// Connection with a deadline for writing. The library hyper only has a deadline for request heads.
 struct Patient {
     io: TokioIo<TcpStream>,
     /// Deadline of a write, set while the client reads nothing.
     stalled: Option<Pin<Box<Sleep>>>,
-    /// Deadline and byte limit for data that the client sends after the last answer.
+    /// Deadline and byte limit for data that arrives after the last answer.
     lingers: Option<(Pin<Box<Sleep>>, usize)>,
 }
 
@@ -325,7 +325,7 @@ mod tests {
         for _ in 0..TURNED_AWAY + 20 {
             let mut stream = TcpStream::connect(running.address).await.expect("connected");
             let mut bytes = vec![0; 4096];
-            // A refused connection gets the answer without a request. The first connection uses the only permit.
+            // A refused connection gets the answer without a request. The first connection holds the only permit.
             if let Ok(Ok(read)) = timeout(Duration::from_millis(100), stream.read(&mut bytes)).await {
                 told += usize::from(bytes[..read].starts_with(b"HTTP/1.1 503"));
             }
@@ -343,7 +343,7 @@ mod tests {
         let mut fresh = TcpStream::connect(running.address).await.expect("connected");
         let mut busy = TcpStream::connect(running.address).await.expect("connected");
         ask(&mut busy, "/slow").await;
-        // The pause gives the request enough time to arrive before the service is stopped.
+        // The request must arrive before the service is stopped.
         sleep(Duration::from_millis(50)).await;
         running.stop.send(()).expect("it runs");
         assert!(answer(&mut busy).await.starts_with("HTTP/1.1 200"));

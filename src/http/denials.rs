@@ -1,4 +1,4 @@
-//! Routes for signed denials of a proposal, or of a statement that another program created.
+//! Routes for denials of a proposal, or of a statement that the boundary may not have.
 
 use axum::http::StatusCode;
 use schemars::SchemaGenerator;

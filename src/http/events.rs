@@ -34,9 +34,9 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 pub(super) const SSE: &str = "text/event-stream";
 /// Media type of NDJSON.
 pub(super) const NDJSON: &str = "application/x-ndjson";
-/// Interval between two comments in an idle stream. Without comments, proxies and clients could close the stream.
+/// Interval between two comments in an idle stream, so that proxies and clients do not close the stream.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// Maximum number of queued events for one reader. A slow reader delays only the stream of this reader, never the run.
+/// Maximum number of queued events for one reader. A slow reader delays only its own stream, never the run.
 const IN_FLIGHT: usize = 16;
 
 /// Handles `GET /v1/proposals/{id}/events`.
@@ -61,20 +61,18 @@ pub(super) async fn events(call: RouteCall) -> HandlerResult {
     Ok(response)
 }
 
-/// The format of an event stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum EventFormat {
     /// Server-sent events.
     Sse,
-    /// NDJSON, in which each line has one event and its id.
+    /// NDJSON, each line with one event and its id.
     Lines,
-    /// NDJSON for readers that need only the output, the exit code and errors.
+    /// NDJSON for readers that only need the output, the exit code and errors.
     Simple,
 }
 
 impl EventFormat {
-    /// Returns the format that `Accept` and `?shape=` request. If the request states no preference, the format is
-    /// server-sent events.
+    /// Returns the format that `Accept` and `?shape=` request. The default is server-sent events.
     fn of(call: &RouteCall) -> Result<Self, Stopped> {
         let lines = wants_lines(&call.headers)?;
         match (lines, call.raw_query("shape")) {
@@ -115,12 +113,12 @@ impl EventFormat {
     }
 }
 
-/// Returns true if `Accept` prefers lines, and false if `Accept` prefers server-sent events. Returns `None` if `Accept`
-/// allows neither lines nor server-sent events.
+/// Returns true if `Accept` prefers lines, false if it prefers server-sent events, and `None` if it allows neither
+/// format.
 fn wants_lines(headers: &HeaderMap) -> Result<Option<bool>, Stopped> {
     let accept = accepted(headers)?;
     let quality = |wanted: &str| {
-        // RFC 9110 section 12.5.1 requires that the most specific matching media range is used.
+        // The most specific matching media range decides (RFC 9110 section 12.5.1).
         let mut best: Option<(usize, u16)> = None;
         for range in accept.split(',') {
             let mut parts = range.split(';').map(str::trim);
@@ -143,15 +141,14 @@ fn wants_lines(headers: &HeaderMap) -> Result<Option<bool>, Stopped> {
     Ok((events > 0 || lines > 0).then_some(lines > events))
 }
 
-/// Returns true if `Accept` names the media type of lines explicitly. A range such as `*/*` does not name the media
-/// type.
+/// Returns true if `Accept` contains the media type of lines itself, not only a range such as `*/*`.
 pub(super) fn names_lines(headers: &HeaderMap) -> Result<bool, Stopped> {
     let accept = accepted(headers)?;
     Ok(wants_lines(headers)? == Some(true)
         && accept.split(',').any(|range| range.split(';').next().unwrap_or("").trim().eq_ignore_ascii_case(NDJSON)))
 }
 
-/// Joins all `Accept` headers of the request into one text. If the request has no such header, the result is `*/*`.
+/// Joins all `Accept` headers of the request. Without such a header, the result is `*/*`.
 fn accepted(headers: &HeaderMap) -> Result<String, Stopped> {
     let values: Result<Vec<&str>, _> = headers.get_all(ACCEPT).iter().map(|value| value.to_str()).collect();
     match values {
@@ -169,13 +166,12 @@ fn thousandths(weight: &str) -> u16 {
         .map_or(0, |weight| (weight * 1000.0) as u16)
 }
 
-/// The sending end of an event stream to one client.
 pub(super) struct EventReader {
     form: EventFormat,
     to: mpsc::Sender<Result<Bytes, Infallible>>,
 }
 
-/// The error that the client has disconnected.
+/// Error: the client has disconnected.
 pub(super) struct ClientGone;
 
 impl EventReader {
@@ -199,7 +195,7 @@ impl EventReader {
     }
 
     async fn keep_alive(&self) -> Result<(), ClientGone> {
-        // NDJSON has no comments. For streams of lines, the keepalive probes of TCP detect a disconnected client.
+        // NDJSON has no comments. The keepalive probes of TCP detect a disconnected client.
         if self.form == EventFormat::Sse {
             self.to.send(Ok(Bytes::from_static(b": keep-alive\n\n"))).await.map_err(|_| ClientGone)?;
         }
@@ -217,7 +213,7 @@ pub(super) fn stream(form: EventFormat) -> (EventReader, Response) {
     (EventReader { form, to }, response)
 }
 
-/// Forwards events to the client until the last event is sent or the client disconnects. If `stops` is true, the stream
+/// Forwards events to the client until the last event or until the client disconnects. If `stops` is true, the stream
 /// also ends when the service has ended its runs.
 pub(super) async fn pump(app: &App, events: &mut Events, reader: &EventReader, stops: bool) {
     let mut tick = interval(KEEP_ALIVE);
@@ -249,7 +245,7 @@ struct Line<'e> {
     event: &'e Event,
 }
 
-/// Encodes a server-sent event (WHATWG HTML section 9.2) as one field per line and an empty line. Serialized JSON
+/// Encodes a server-sent event (WHATWG HTML section 9.2): one field per line, and an empty line. Serialized JSON
 /// contains no line breaks.
 fn sse(id: u64, event: &Event) -> Bytes {
     let kind = match event {
@@ -290,8 +286,8 @@ fn simple(event: &Event) -> Option<serde_json::Value> {
     }
 }
 
-/// Returns the exit code of the step. If the step has no exit code, the function returns the code that shells or the
-/// program `timeout` use for the same outcome.
+/// Returns the exit code of the step. For an outcome without an exit code, returns the code that shells or the program
+/// `timeout` use.
 fn exit_code(outcome: &Outcome) -> u16 {
     if let Some(code) = outcome.exit_code {
         return code.into();

@@ -1,8 +1,8 @@
 //! Rate limits with token buckets.
 //!
-//! The rate limits protect the service against too many calls. The rate limits need not prevent attempts to guess a
-//! secret, because a secret has 256 random bits. The table of buckets has a maximum size. If all buckets are in use,
-//! new callers share one bucket.
+//! The rate limits protect the service against too many calls, not against attempts to guess a secret, because a secret
+//! has 256 random bits. The table of buckets has a maximum size. If all buckets are in use, new callers share one
+//! bucket.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
@@ -18,9 +18,9 @@ use crate::record::ident::Name;
 /// Rate limit for one kind of caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RateLimit {
-    /// Number of calls per second that the bucket regains. The value 0 means that calls are not limited.
+    /// Number of calls per second. The value 0 means no limit.
     pub per_second: u32,
-    /// Maximum number of calls that a full bucket allows immediately.
+    /// Number of calls that a full bucket allows immediately.
     pub burst: u32,
 }
 
@@ -29,15 +29,15 @@ pub struct RateLimit {
 pub struct Rates {
     /// Limit for each token, and for each key that answered a challenge.
     pub principal: RateLimit,
-    /// Limit for each address of callers without a token. All addresses of one IPv6 /64 network share one limit, and
-    /// all loopback addresses share one limit.
+    /// Limit for each address of callers without a token. All addresses of an IPv6 /64 network share one limit. All
+    /// loopback addresses share another limit.
     pub peer: RateLimit,
-    /// Limit for each key that signs. The key is charged for each new signature after the signature was verified.
+    /// Limit for each key that signs. The key is charged for each new signature after the verification.
     pub key: RateLimit,
 }
 
 impl Rates {
-    /// Derives all limits from the number of calls per second of one token.
+    /// Derives all limits from the limit of one token in calls per second.
     #[must_use]
     pub fn of_calls(per_second: u64) -> Self {
         let rate = |part: u64| {
@@ -54,7 +54,7 @@ impl Default for Rates {
     }
 }
 
-/// The caller whose bucket is charged.
+/// Caller whose bucket is charged.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum RateKey<'a> {
     /// A token, identified by its name.
@@ -70,7 +70,6 @@ pub(super) const FAILED_AUTHENTICATION: u32 = 20;
 /// Maximum number of buckets. All buckets together need about 2 MB of memory.
 const MOST_BUCKETS: usize = 65_536;
 
-/// The table of buckets.
 pub(super) struct RateLimiter {
     rates: Rates,
     began: Instant,
@@ -83,7 +82,7 @@ impl RateLimiter {
         Self { rates, began, hasher: RandomState::new(), buckets: Mutex::default() }
     }
 
-    /// Takes `cost` from the caller's bucket. The refusal states the time when the bucket has enough calls again.
+    /// Takes `cost` from the caller's bucket. The refusal states when the bucket has enough calls again.
     pub(super) fn charge(&self, payer: RateKey<'_>, cost: u32, now: Instant) -> Result<(), Stopped> {
         let (rate, place, whom) = match payer {
             RateKey::Principal(name) => (self.rates.principal, self.hasher.hash_one((0, name.as_str())), "this token"),
@@ -96,8 +95,8 @@ impl RateLimiter {
         })
     }
 
-    /// Takes `cost` from the bucket. The value of a bucket is the time when the bucket is full again (generic cell rate
-    /// algorithm of ATM).
+    /// Takes `cost` from the bucket. A bucket stores the time when it is full again (generic cell rate algorithm of
+    /// ATM).
     fn take(&self, rate: RateLimit, place: u64, cost: u32, now: Duration) -> Result<(), u64> {
         if rate.per_second == 0 {
             return Ok(());

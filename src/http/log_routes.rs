@@ -1,4 +1,4 @@
-//! Routes of the transparency log, for checkpoint, tiles, entries, proofs and blobs.
+//! Routes of the transparency log: checkpoint, tiles, entries, proofs and blobs.
 
 use axum::http::header::CACHE_CONTROL;
 use axum::http::{HeaderValue, StatusCode};
@@ -18,9 +18,9 @@ use crate::record::code::Code;
 
 /// Media type of checkpoints and proofs.
 const TEXT: &str = "text/plain; charset=utf-8";
-/// Value of the cache header for content that never changes.
+/// Cache header for content that never changes.
 const IMMUTABLE: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
-/// Value of the cache header for content that never changes but must not be stored in shared caches.
+/// Cache header for content that never changes but must not be stored in shared caches.
 const IMMUTABLE_PRIVATE: HeaderValue = HeaderValue::from_static("private, max-age=31536000, immutable");
 
 const OPEN: Route = Route {

@@ -1,8 +1,8 @@
-//! The HTTP interface, with its connections, rate limits and router.
+//! The HTTP interface.
 //!
-//! [`routes`] is the only table of routes, from which the router and the OpenAPI document are built. Each request first
-//! passes `reply`, which checks Host and Origin, catches panics, writes the log line and adds common headers. After
-//! `reply`, the function `call::Call::enter` authenticates the caller, and then the handler of the route runs.
+//! The router and the OpenAPI document are built from the table [`routes`]. Each request first passes `reply`, which
+//! checks Host and Origin, catches panics, writes the log line and adds common headers. Then `RouteCall::enter`
+//! authenticates the caller, and the handler of the route runs.
 
 pub mod api;
 pub mod openapi;
@@ -54,9 +54,9 @@ use crate::http::route_table::routes;
 use crate::record::code::Code;
 use crate::record::ident::Name;
 
-/// Serves requests on `listener` until the future `shutdown` completes, then waits for current work for at most
-/// `config.drain`. During this wait, current changes and runs continue, and the service refuses new changes. The
-/// service answers read requests until the end, so that a waiting client learns the outcome of its run.
+/// Serves requests on `listener` until the future `shutdown` completes, then waits at most `config.drain` for the end
+/// of changes and runs in progress. During this time the service refuses new changes, but answers read requests, so
+/// that a waiting client learns the outcome of its run.
 ///
 /// # Errors
 /// Returns an error if the listener has no address. A failed connection is logged but is no error of this function.
@@ -98,17 +98,16 @@ async fn drain(app: &App, within: Duration) {
     }
     app.boundary.housekeeping.end_runs(within.saturating_sub(began.elapsed())).await;
     if waited_for {
-        // Clients that waited have just received the outcome and fetch their receipts next.
+        // Clients that have just received an outcome fetch their receipts next.
         tokio::time::sleep(LAST_READS).await;
     }
 }
 
-/// Time for read requests after the last run has ended, used if a client was waiting.
+/// Time for read requests after the last run, if a client was waiting.
 const LAST_READS: Duration = Duration::from_secs(1);
 /// Time limit for the last answers at shutdown.
 const LAST_ANSWERS: Duration = Duration::from_secs(5);
 
-/// The router and the shared state, which are cloned for each connection.
 #[derive(Clone)]
 struct Face {
     router: Router,
@@ -119,7 +118,7 @@ fn router(app: Arc<App>) -> Router {
     route::router(routes(), app).fallback(unknown)
 }
 
-/// Expected duration of a restart in seconds.
+/// Expected duration of a restart, in seconds.
 const RESTART_S: u64 = 5;
 
 /// Paths of features that this version does not support yet.
@@ -141,7 +140,6 @@ async fn unknown(request: Request<Body>) -> Response {
     refuse(Code::NotFound, detail).into_response()
 }
 
-/// Answers one request, and converts every failure to a response.
 async fn reply<B>(mut face: Face, peer: IpAddr, request: Request<B>) -> Result<Response, Infallible>
 where
     B: HttpBody<Data = axum::body::Bytes, Error: Into<axum::BoxError>> + Send + 'static,
@@ -172,7 +170,7 @@ where
     Ok(response)
 }
 
-/// Writes the log line for a request. The line has no query, header or body, because these parts may contain secrets.
+/// Writes the log line for a request, without query, headers and body, which may contain secrets.
 fn note(method: &axum::http::Method, response: &Response, took: Duration) {
     let seen = response.extensions().get::<RequestSummary>();
     let path = seen.map_or("(no route)", |seen| seen.path);
@@ -187,12 +185,11 @@ fn note(method: &axum::http::Method, response: &Response, took: Duration) {
     }
 }
 
-/// Runs the handler. If the handler panics, the function returns a fault with an id.
+/// Runs the handler. A panic becomes a fault with an id.
 async fn caught(answer: impl Future<Output = Result<Response, Infallible>>) -> Response {
     let mut answer = pin!(answer);
     let outcome = poll_fn(|context| {
-        // `AssertUnwindSafe` is correct here, because a request owns its data, and no lock is held during an incomplete
-        // change.
+        // `AssertUnwindSafe` is correct here: a request owns its data, and no lock is held during an incomplete change.
         match catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(context))) {
             Ok(polled) => polled.map(Ok),
             Err(panic) => std::task::Poll::Ready(Err(panic)),

@@ -19,7 +19,6 @@ use crate::record::schema;
 /// Codes of refusals that every route can return.
 const COMMON: &[Code] =
     &[Code::Malformed, Code::Unauthenticated, Code::Forbidden, Code::NotFound, Code::RateLimited, Code::Busy];
-/// Name of the security scheme.
 const BEARER: &str = "bearer";
 
 /// Returns the OpenAPI document of the HTTP interface.
@@ -69,11 +68,11 @@ pub fn openapi() -> Value {
     })
 }
 
-/// Converts a choice of constants to one `enum`, and writes the meanings of the constants into its description.
+/// Converts a choice of constants to one `enum` whose description contains the meaning of each constant.
 ///
 /// If constants have doc comments, schemars writes a `oneOf` with a `const` for each constant. Some client generators
-/// (openapi-python-client 0.29) treat a `const` as the only possible value of the type. A client program from these
-/// generators would refuse all other values.
+/// (openapi-python-client 0.29) treat a `const` as the only possible value of the type. A generated client would refuse
+/// all other values.
 fn plain_enum(schema: &mut Schema) {
     let Some(Value::Array(choices)) = schema.get("oneOf") else { return };
     let Some(words) = choices.iter().map(|choice| choice["const"].as_str()).collect::<Option<Vec<_>>>() else { return };
@@ -109,8 +108,7 @@ fn operation(route: &Route, schemas: &mut SchemaGenerator) -> Value {
         words.push("malformed: the body's `Content-Type` is not application/json");
     }
     for (status, words) in refusals {
-        // The map may already have this status as a reply, because the route `/ready` returns its own document with
-        // status 503.
+        // The map may already contain this status, because the route `/ready` returns its own document with status 503.
         let at = replies.entry(status).or_insert_with(|| json!({"content": {}}));
         at["description"] = words.join(", ").into();
         at["content"][MEDIA_TYPE] = json!({"schema": problem});
@@ -151,7 +149,7 @@ fn content(shape: BodyShape, schemas: &mut SchemaGenerator) -> Value {
     match shape {
         BodyShape::Json(schema) => json!({"schema": schema(schemas)}),
         BodyShape::Text => json!({"schema": {"type": "string"}}),
-        // In OpenAPI 3.1, a response of raw bytes has no schema.
+        // OpenAPI 3.1 gives no schema to a response of raw bytes.
         BodyShape::Bytes => json!({}),
     }
 }

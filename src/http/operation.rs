@@ -5,25 +5,25 @@ use schemars::{Schema, SchemaGenerator};
 /// HTTP methods that the interface uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {
-    /// The method GET, whose routes also answer HEAD.
+    /// GET. The route also answers HEAD.
     Get,
-    /// The method POST, for requests that change something.
+    /// POST, for requests that change something.
     Post,
 }
 
 /// Callers that may use the route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RouteAccess {
-    /// Any caller, because the answer contains no secret or the signatures in the body authorize the request.
+    /// Any caller, because the answer contains no secret, or because the signatures in the body authorize the request.
     Open,
-    /// Any caller, because one signature authorizes the request and the request must never wait. The rate limit refuses
-    /// a request only if its signature is invalid.
+    /// Any caller, because a signature authorizes the request. A request with a valid signature is never refused by the
+    /// rate limit.
     Signed,
     /// Only callers with a bearer token.
     Known,
 }
 
-/// A query field, a header or a path segment.
+/// Query field, header or path segment.
 #[derive(Debug, Clone, Copy)]
 pub struct Field {
     /// Name of the field.
@@ -52,14 +52,13 @@ pub struct Reply {
     pub media: &'static str,
     /// Content of the body.
     pub shape: BodyShape,
-    /// Description of the case in which the route returns this response.
+    /// Description of the case for this response.
     pub about: &'static str,
 }
 
 /// Media type of JSON documents.
 pub(super) const JSON: &str = "application/json";
 
-/// Describes a response with the status 200 and a JSON document.
 pub(super) const fn ok(schema: fn(&mut SchemaGenerator) -> Schema, about: &'static str) -> Reply {
     Reply { status: 200, media: JSON, shape: BodyShape::Json(schema), about }
 }

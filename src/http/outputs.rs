@@ -21,7 +21,7 @@ use crate::http::operation::{BodyShape, Field, Reply, RouteAccess, Verb};
 use crate::http::problem::MEDIA_TYPE;
 use crate::http::route::{HandlerResult, Route};
 
-/// Number of bytes in one read from the store. The number limits the memory that one reader uses.
+/// Number of bytes in one read from the store, because the memory of a reader must be limited.
 const PIECE: u64 = 256 << 10;
 /// Media type for bytes whose type is unknown.
 pub(super) const OCTETS: &str = "application/octet-stream";
@@ -86,14 +86,14 @@ fn asked(headers: &HeaderMap, tag: &str, length: u64) -> Result<Range, Stopped> 
     Ok(if same { parse_range(range, length) } else { Range::Whole })
 }
 
-/// Returns a body with the bytes from `first` up to `end`. The service reads a large output piece by piece while the
-/// client receives the output.
+/// Returns a body with the bytes from `first` up to `end`. A large output is read piece by piece while the client
+/// receives it.
 async fn pieces(call: &RouteCall, digest: Blake3Digest, first: u64, end: u64) -> Result<Body, Stopped> {
     let read = move |from: u64| from..end.min(from.saturating_add(PIECE));
     if first >= end {
         return Ok(Body::empty());
     }
-    // Read the first piece before the response begins, so that a read error can still change the status.
+    // Read the first piece before the response begins, because an error can then still change the status.
     let begin = call.blocking(move |boundary, caller| boundary.evidence.output(caller, &digest, read(first))).await?;
     if read(first).end == end {
         return Ok(Body::from(begin));
@@ -138,10 +138,10 @@ fn ranged(body: Body, range: Range, length: u64) -> Result<Response, Stopped> {
 /// Meaning of a `Range` header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Range {
-    /// The whole output, because the header is missing, has several ranges, or has an unknown form (RFC 9110 section
+    /// The whole output, because the header is missing, names several ranges, or has an unknown form (RFC 9110 section
     /// 14.2).
     Whole,
-    /// A part of the output, with the first and the last byte.
+    /// The part between these two bytes, including both.
     Part { first: u64, last: u64 },
     /// A range that begins after the end of the output.
     Beyond,

@@ -18,7 +18,7 @@ pub const FAULT: &str = "/problems/fault";
 /// Value of `Retry-After`, in seconds, for a `busy` refusal that states no time.
 const BUSY_RETRY_S: u64 = 1;
 
-/// Returns the HTTP status of a refusal code. No other function maps codes to status values.
+/// Returns the HTTP status of a refusal code.
 #[must_use]
 pub const fn status(code: Code) -> StatusCode {
     match code {
@@ -51,7 +51,6 @@ pub const fn status(code: Code) -> StatusCode {
     }
 }
 
-/// Creates a refusal that the HTTP interface returns before the boundary is called.
 pub(super) fn refuse(code: Code, detail: impl Into<String>) -> Stopped {
     Refusal::new(code, detail).into()
 }
@@ -63,8 +62,8 @@ pub fn problem(stopped: &Stopped) -> Problem {
         Stopped::Refused(refusal) => Problem {
             kind: format!("/problems/{}", refusal.code.word()),
             title: refusal.code.title().to_owned(),
-            // If the refusal has a special case, the case decides the status. For example, the status 410 tells a
-            // client that a retry for deleted content is useless.
+            // The case of a refusal decides the status, if there is one. For example, status 410 tells a client not to
+            // repeat a request for deleted content.
             status: match refusal.case {
                 Some(RefusalCase::Gone) => StatusCode::GONE,
                 Some(RefusalCase::MediaType) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -107,11 +106,11 @@ impl IntoResponse for Stopped {
                 headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
             }
             if refusal.case == Some(RefusalCase::MediaType) {
-                // RFC 9110 section 15.5.16 lets the `Accept` header of a 415 response name the supported type.
+                // The `Accept` header of a 415 response may name the supported type (RFC 9110 section 15.5.16).
                 headers.insert(ACCEPT, HeaderValue::from_static(JSON));
             }
             if refusal.code == Code::Unauthenticated {
-                // RFC 9110 section 11.6.1 requires that a 401 response has a challenge.
+                // A 401 response must contain a challenge (RFC 9110 section 11.6.1).
                 headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"countersign\""));
             }
         }
@@ -119,8 +118,8 @@ impl IntoResponse for Stopped {
     }
 }
 
-/// Returns a response with status 405 for a known path with an unknown method. The `type` is `about:blank` (RFC 9457),
-/// because the status already contains all information.
+/// Returns status 405 for a known path with an unknown method. The `type` is `about:blank` (RFC 9457), because the
+/// status contains all information.
 pub(super) fn method_not_allowed(allow: Option<HeaderValue>) -> Response {
     let allowed = allow.as_ref().and_then(|allow| allow.to_str().ok()).unwrap_or("");
     let mut response = respond(&Problem {

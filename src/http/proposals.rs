@@ -20,17 +20,17 @@ use crate::http::route::{HandlerResult, Route};
 use crate::record::code::Code;
 use crate::record::ident::{Name, ProposalId, ProposalIdEnding};
 
-/// Maximum body size in bytes. Parameters have at most 16 KiB as canonical JSON, but escapes can make the parameters
-/// six times larger.
+/// Maximum body size in bytes. The canonical JSON of the parameters has at most 16 KiB, but escapes can make it six
+/// times larger.
 const MAX_PROPOSAL_BYTES: usize = 256 << 10;
 /// Maximum body size in bytes, enough for sixteen signatures of 512 bytes in base64.
 const MAX_SIGNED_BYTES: usize = 64 << 10;
-/// Maximum waiting time. The maximum is below one minute, because many proxies close an idle request after one minute.
+/// Maximum waiting time. Many proxies close an idle request after one minute.
 const MAX_WAIT: Duration = Duration::from_secs(55);
 /// Default number of proposals on one page. `MAX_PAGE` is the maximum.
 const PAGE: usize = 50;
 const MAX_PAGE: usize = 100;
-/// Members of a proposal that this version does not support yet.
+/// Fields of a proposal that this version does not support yet.
 const LATER: [(&str, &str); 3] = [("session", "sessions"), ("artifacts", "artifacts"), ("grant", "grants")];
 
 /// Codes of the refusals with which the boundary may answer a signed statement.
@@ -205,8 +205,7 @@ async fn propose(mut call: RouteCall) -> HandlerResult {
     answer(if created { StatusCode::CREATED } else { StatusCode::OK }, &view)
 }
 
-/// Parses a proposal. If the proposal has a member that only a later version supports, the function returns a specific
-/// refusal.
+/// Parses a proposal. A field that only a later version supports causes its own refusal.
 fn read_wish(body: &[u8]) -> Result<Propose, Stopped> {
     let value = json::parse(body, MAX_PROPOSAL_BYTES).map_err(|error| unreadable(error.into()))?;
     if let Value::Object(members) = &value {
@@ -257,8 +256,7 @@ async fn proposal(call: RouteCall) -> HandlerResult {
     let id: ProposalId = call.path("id")?;
     let up_to = call.raw_query("wait").map(parse_wait).transpose()?;
     let boundary = &call.app.boundary;
-    // If too many requests already wait, the service answers immediately. The end of the waiting time never means a
-    // denial.
+    // If too many requests already wait, answer immediately. The end of the waiting time is never a denial.
     let view = match (up_to, waiting(&call.app)) {
         (Some(up_to), Some(_room)) => tokio::select! {
             view = boundary.proposals.wait(&call.caller, &id, up_to) => view?,
@@ -280,8 +278,8 @@ fn parse_wait(text: &str) -> Result<Duration, Stopped> {
 
 async fn sign(mut call: RouteCall) -> HandlerResult {
     let id: ProposalId = call.path("id")?;
-    // Read the body before the permit is taken, so that a slow sender does not occupy a permit. Take the permit before
-    // the body is parsed.
+    // Read the body before taking the permit, so that a slow sender does not occupy a permit. Parse the body after
+    // taking the permit.
     let body = call.body(MAX_SIGNED_BYTES).await?;
     let permit = call.app.boundary.crossing.capacity().permit()?;
     let Signatures { signatures } = read(&body)?;

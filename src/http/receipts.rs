@@ -89,8 +89,8 @@ async fn bundled(call: RouteCall) -> HandlerResult {
     Ok(response)
 }
 
-/// Verifies a bundle for the caller. The caller must trust the boundary for this result, unlike for the result of
-/// `countersign verify`.
+/// Verifies a bundle for the caller. Unlike the result of `countersign verify`, this result requires trust in the
+/// boundary.
 async fn verify(mut call: RouteCall) -> HandlerResult {
     let body = call.body(MAX_BODY_BYTES).await?;
     let _permit = call.app.boundary.crossing.capacity().permit()?;

@@ -16,12 +16,11 @@ use crate::http::operation::{BodyShape, Field, Reply, RouteAccess, Verb};
 use crate::record::code::Code;
 use crate::record::ident::ReceiptId;
 
-/// Result of a handler.
 pub(super) type HandlerResult = Result<Response, Stopped>;
 /// A function that handles the requests of a route.
 pub(super) type Handler = fn(RouteCall) -> Pin<Box<dyn Future<Output = HandlerResult> + Send>>;
 
-/// One method of one path, with all data that the router, the checks and the OpenAPI document need.
+/// One method of one path.
 pub struct Route {
     /// HTTP method.
     pub verb: Verb,
@@ -33,19 +32,19 @@ pub struct Route {
     pub summary: &'static str,
     /// Longer description of the operation.
     pub about: &'static str,
-    /// Descriptions of the path's placeholders, in the order of the path.
+    /// Descriptions of the placeholders, in the order of the path.
     pub segments: &'static [Field],
     /// Callers that may use the route. The boundary decides which data a caller may see.
     pub access: RouteAccess,
-    /// Fields that the query may have. The service refuses any other field.
+    /// Query fields. The service refuses any other field.
     pub query: &'static [Field],
-    /// Headers that the operation uses.
+    /// Request headers that the operation uses.
     pub headers: &'static [Field],
     /// Content of the request body.
     pub body: Option<BodyShape>,
     /// Successful responses.
     pub replies: &'static [Reply],
-    /// Codes of refusals that this route can return, in addition to the common codes.
+    /// Codes of refusals that this route can return besides the common codes.
     pub codes: &'static [Code],
     pub(super) handler: Handler,
 }
@@ -79,8 +78,8 @@ async fn serve(app: Arc<App>, route: &'static Route, request: Request) -> Respon
     response
 }
 
-/// Removes the links to proposals and receipts that the caller may not see. If a caller may not see a run, the caller
-/// must not learn that this run spent a nonce.
+/// Removes the links to proposals and receipts that the caller may not see. Otherwise the caller would learn from a
+/// refusal which hidden run spent a nonce.
 fn for_eyes_of(app: &App, caller: &Caller, mut stopped: Stopped) -> Stopped {
     if let Stopped::Refused(refusal) = &mut stopped {
         let about = refusal.receipt.as_ref().map(ReceiptId::proposal).or_else(|| refusal.proposal.clone());

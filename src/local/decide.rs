@@ -1,4 +1,4 @@
-//! Policy decisions about a step, before the person is asked any question.
+//! Policy decisions about a step, before the program asks the person.
 
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
@@ -39,7 +39,7 @@ pub struct RuleArgs {
 }
 
 impl RuleArgs {
-    /// Returns true if everything is allowed and no policy applies.
+    /// Returns true if the options disable the policy.
     #[must_use]
     pub const fn allows_all(&self) -> bool {
         self.grants.allows_all()
@@ -51,24 +51,24 @@ impl RuleArgs {
 pub struct LocalRules {
     args: RuleArgs,
     policy: Policy,
-    /// Description of the policy's source.
+    /// Description of the place of the policy.
     from: String,
-    /// Digest of the policy that the search in parent directories found at the start.
+    /// Digest of the policy that the search in parent directories found when the command started.
     found: Option<PolicyDigest>,
-    /// Paths outside the current directory that the command line permits, with symbolic links resolved.
+    /// Paths outside the current directory that the command line permits, without symbolic links.
     elsewhere: [Vec<PathBuf>; 2],
     flags: Flags,
     runbook: RunbookPath,
 }
 
 impl LocalRules {
-    /// Loads the policy and the options. If a policy file is invalid, the function does not fall back to another file.
+    /// Loads the policy and the options. An invalid policy file is an error, and no other file is used instead.
     ///
     /// # Errors
     /// Returns all errors in the policy file, or an error about an option that is not a valid pattern.
     pub fn find(args: &RuleArgs, project: &Project, runbook: &Runbook) -> Result<Self, CommandFailure> {
         let (policy, from) = if args.grants.allows_all() {
-            // With `--allow-all`, no policy is needed, so the program reads no policy file.
+            // With `--allow-all`, no policy file is read.
             (Policy::untouched(), "no policy (--allow-all)".to_owned())
         } else {
             let found = project.policy(args.policy.as_deref())?;
@@ -164,8 +164,8 @@ impl LocalRules {
         decide_path(ruling, kind, real, DecisionPlace::Terminal, &self.flags).verdict == PolicyVerdict::Allow
     }
 
-    /// Returns the patterns of all paths that no step may read, and of all paths that no step may write. Both kinds
-    /// are in one list, because a mask in the sandbox hides a path for reading and for writing.
+    /// Returns the patterns of all paths that no step may read, and of all paths that no step may write. There is one
+    /// list, because a mask in the sandbox prevents both reading and writing.
     pub fn denied_paths(&self, ruling: &Ruling) -> Vec<String> {
         if self.args.grants.allows_all() {
             return Vec::new();
@@ -180,7 +180,7 @@ impl LocalRules {
         patterns
     }
 
-    /// Replaces `{repo}` or `{tmp}` at the start of a pattern by the escaped path.
+    /// Replaces `{repo}` or `{tmp}` at the start of a pattern with the escaped path.
     fn whole(&self, pattern: &str) -> Option<String> {
         let places = self.flags.places.as_ref();
         match (pattern.strip_prefix("{repo}"), pattern.strip_prefix("{tmp}")) {
@@ -196,13 +196,13 @@ impl LocalRules {
         (&self.elsewhere[0], &self.elsewhere[1])
     }
 
-    /// Returns true if the search in parent directories now finds another policy than at the start. If another policy
-    /// is found, a step may have written this policy.
+    /// Returns true if the search in parent directories now finds another policy than when the command started. A step
+    /// may have written the new policy.
     pub fn was_changed(&self, project: &Project) -> bool {
         upward(project) != self.found
     }
 
-    /// Returns the default answers to questions. The answers depend on the options and on the terminal.
+    /// Returns the default answers to questions, from the options and the kind of terminal.
     pub fn answers(&self) -> DefaultAnswers {
         let nobody = if self.args.non_interactive {
             Some("with --non-interactive, everything that needs a question is denied")
@@ -214,7 +214,7 @@ impl LocalRules {
         DefaultAnswers { yes: self.args.grants.yes, nobody }
     }
 
-    /// Returns the options that answer questions in advance. A receipt contains this list.
+    /// Returns the options that answer questions in advance, for the receipt.
     pub fn given_beforehand(&self) -> Vec<QuestionAnswer> {
         let mut given = Vec::new();
         if self.args.grants.allows_all() {
@@ -252,7 +252,7 @@ impl LocalRules {
     }
 }
 
-/// Returns the digest of the policy that a run without `--policy` would use. Returns `None` if that policy is
+/// Returns the digest of the policy that a command without `--policy` would use, or `None` if that policy is
 /// unreadable.
 fn upward(project: &Project) -> Option<PolicyDigest> {
     project.policy(None).ok().map(|found| found.policy.digest())

@@ -1,16 +1,15 @@
 //! Filter for the environment variables that a step inherits.
 //!
-//! The policy lists the allowed variables by name. No step inherits variables that change which code runs, or
-//! variables that this program sets. The program asks the person no questions about variables. If no list allows a
-//! variable, the step does not get the variable.
+//! A step inherits the variables that the policy lists by name, but never variables that change which code runs, or
+//! variables that this program sets. The program asks the person no questions about other variables.
 
 use std::ffi::OsString;
 
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::printable_text::PrintableText;
 
-/// Variables that are never inherited, even if the policy allows them. These variables make programs load or run
-/// other code, or this program sets them. In this list, a `*` at the end matches any text.
+/// Variables that are never inherited, even if the policy allows them. They make programs load or run other code, or
+/// this program sets them. A `*` at the end matches any text.
 const NEVER: [&str; 48] = [
     // Dynamic loaders and shells.
     "LD_*",
@@ -56,18 +55,18 @@ const NEVER: [&str; 48] = [
     "GNUMAKEFLAGS",
     "MAKEFILES",
     "TAR_OPTIONS",
-    // These variables change which programs git runs.
+    // Variables that change which programs git runs.
     "GIT_*",
-    // The SSH agent is excluded, because a process that can reach the agent can sign with the person's keys.
+    // A process that can reach the SSH agent can sign with the person's keys.
     "SSH_AUTH_SOCK",
     "SSH_ASKPASS*",
-    // This program sets these variables.
+    // Variables that this program sets.
     "PARAM_*",
     "COUNTERSIGN_*",
     "RUNBOOKS_OUTPUT",
 ];
 
-/// Maximum size of a step's environment in bytes. The sandbox has the same limit.
+/// Maximum size of a step's environment in bytes, as in the sandbox.
 const MOST: usize = 100 << 10;
 
 /// Environment of a step.
@@ -87,7 +86,7 @@ pub fn inherit(
 ) -> InheritedEnvironment {
     let mut inherited = InheritedEnvironment::default();
     for (name, value) in environment {
-        // Names that are not valid identifiers are not reported, because a step cannot use such a variable.
+        // A step cannot use a variable whose name is not a valid identifier, so such a variable is not reported.
         let Some(name) = name.to_str().filter(|name| is_name(name)) else { continue };
         if own.contains(&name) || !allows(name) {
             continue;
@@ -103,8 +102,7 @@ pub fn inherit(
 }
 
 impl InheritedEnvironment {
-    /// Adds the variables that the program itself sets. The new variables replace inherited variables with the same
-    /// name.
+    /// Adds variables, which replace inherited variables with the same name.
     ///
     /// # Errors
     /// Returns an error if the environment is too large for a run.
@@ -186,7 +184,7 @@ mod tests {
             assert_eq!(inherited.variables.len(), 1, "{name}");
             assert_eq!(inherited.withheld, [name], "{name}");
         }
-        // The names of exported shell functions are not valid identifiers, so a step cannot use them.
+        // The name of an exported shell function is not a valid identifier.
         assert_eq!(
             of(&[("BASH_FUNC_ls%%", "() { :; }"), ("1A", "x"), ("", "x")], |_| true),
             InheritedEnvironment::default()

@@ -39,7 +39,7 @@ pub struct GrantArgs {
 }
 
 impl GrantArgs {
-    /// Returns true if no policy applies.
+    /// Returns true if the options disable the policy.
     #[must_use]
     pub const fn allows_all(&self) -> bool {
         self.allow_all && !self.deny_all
@@ -51,7 +51,7 @@ impl GrantArgs {
         self.allow_all || self.deny_all || self.yes || self.grants().iter().any(|(_, _, given)| !given.is_empty())
     }
 
-    /// Returns the granted permissions of each kind, with the name of the option for that kind.
+    /// Returns the granted permissions of each kind, with the option for this kind.
     #[must_use]
     pub fn grants(&self) -> [(PermissionKind, &'static str, Vec<String>); 4] {
         let patterns = |given: &[String]| given.iter().flat_map(|list| split_patterns(list)).collect();

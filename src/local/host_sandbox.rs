@@ -24,12 +24,11 @@ use crate::terminal::streams::Terminal;
 /// Sandbox level that the person chose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SandboxChoice {
-    /// All layers are required. The program refuses the step if the host lacks a layer.
+    /// All layers are required. If the host lacks a layer, the step is refused.
     Strict,
-    /// The step gets the layers that this host supports. The program reports each missing layer.
+    /// The layers that this host supports. The program reports each missing layer.
     BestEffort,
-    /// Only resource limits apply. The step runs without a sandbox. The value is the option that disabled the
-    /// sandbox.
+    /// Resource limits only, without a sandbox. The value is the option that disabled the sandbox.
     Off(&'static str),
 }
 
@@ -44,7 +43,7 @@ impl SandboxChoice {
     }
 }
 
-/// Sandbox of this host, for one call of a command.
+/// Sandbox of this host for one command.
 #[derive(Debug)]
 pub struct HostSandbox {
     wanted: SandboxChoice,
@@ -53,7 +52,7 @@ pub struct HostSandbox {
     scratch: tempfile::TempDir,
 }
 
-/// Returns the profile of a step at a terminal. Only this function creates such a profile.
+/// Returns the profile of a step at a terminal.
 ///
 /// # Errors
 /// Returns an error if the step declares a resource that it cannot get.
@@ -70,13 +69,12 @@ pub fn profile(
         SandboxChoice::BestEffort => RequiredLayers::BestEffort(held),
         SandboxChoice::Off(_) => RequiredLayers::BestEffort(Vec::new()),
     };
-    // A step at a terminal does not use the configuration of a boundary. The limits are the defaults of a boundary's
-    // configuration.
+    // A step at a terminal gets the default limits of a boundary's configuration.
     let given = PolicyProfile { level, limits: Limits::default(), maximum: config::maximum() };
     let mut profile =
         effective(ruling, declared, &given).map_err(|error| CommandFailure::new(Exit::Refused, error.to_string()))?;
     if matches!(wanted, SandboxChoice::Off(_)) {
-        // Without a sandbox the step can reach every path, so only the working directory is set.
+        // A step without a sandbox can reach every path, so only the working directory is set.
         work.put_off(&mut profile);
     } else {
         work.put(&mut profile, rules)?;
@@ -88,8 +86,7 @@ pub fn profile(
 }
 
 impl HostSandbox {
-    /// Probes the sandbox layers of this host. With the level `best-effort`, the function prints a warning about each
-    /// missing layer.
+    /// Probes the sandbox layers of this host. With the level `best-effort`, each missing layer causes a warning.
     ///
     /// # Errors
     /// Returns an error if no run can be prepared.
@@ -117,9 +114,8 @@ impl HostSandbox {
                     "warning: because of the missing layer, the step may reach more of this host, including your own \
                      files",
                 );
-                // This sandbox gets no list of private files. A sandbox with such a list refuses each run if this host
-                // cannot hide the files. With the level `best-effort`, the person accepts the risk that the step can
-                // see these files.
+                // This host cannot hide the private files, and a sandbox with a list of private files would refuse each
+                // run. With the level `best-effort`, the person accepts that the step can see these files.
                 return Self::new(wanted, Vec::new());
             }
         }
@@ -140,7 +136,7 @@ impl HostSandbox {
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode))?;
             std::io::Result::Ok(path)
         };
-        // A run may have its own user id, so other users must be able to enter the directory of the run.
+        // A run may have its own user id, so other users must be able to enter the directory.
         std::fs::set_permissions(scratch.path(), std::fs::Permissions::from_mode(0o711)).map_err(failed)?;
         let setup = Setup {
             helper: None,
@@ -171,13 +167,11 @@ impl HostSandbox {
         WorkingDirectory::find(rules, ruling, project, &self.sandbox.probe().held(), off)
     }
 
-    /// Creates and checks the profile of a step. If the step cannot get the current directory, the step gets an empty
-    /// directory. For example, a step cannot get a directory that contains the person's keys. If the step got an empty
-    /// directory, `work` contains the reason after the call.
+    /// Creates and checks the profile of a step. If the step cannot get the current directory (for example because it
+    /// contains the person's keys), the step gets an empty directory, and `work` contains the reason after the call.
     ///
     /// # Errors
-    /// Returns an error if the step or this host cannot use the profile. If there is an error, no process was
-    /// started.
+    /// Returns an error if the step or this host cannot use the profile. No process was started.
     pub fn check(
         &self,
         ruling: &Ruling,
@@ -208,7 +202,7 @@ impl HostSandbox {
         })
     }
 
-    /// Runs a step to its end. When the function returns, no process of the step exists any more.
+    /// Runs a step to its end, until no process of the step exists.
     pub fn run(&self, prepared: Prepared, plan: Plan, live: &mut dyn FnMut(Chunk<'_>), cancel: &CancelFlag) -> Report {
         self.sandbox.run(prepared, plan, live, cancel)
     }

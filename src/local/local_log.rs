@@ -1,9 +1,9 @@
-//! The local log: the person's own receipts. Each line is one envelope. The receipt in an envelope contains the digest
-//! of the previous receipt.
+//! The local log with the person's own receipts. Each line is one envelope with a receipt. Each receipt contains the
+//! digest of the previous receipt.
 //!
 //! The log is the file `$XDG_STATE_HOME/countersign/local/receipts.ndjson` with mode 0600, in a directory with mode
 //! 0700. A writer locks the file, so concurrent runs keep one chain. This log is not the log of a boundary and proves
-//! nothing to other people.
+//!       nothing to other people.
 
 use std::ffi::OsString;
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -21,7 +21,7 @@ use crate::record::local_receipt::LocalReceipt;
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::printable_text::PrintableText;
 
-/// Path of the local log. The file is not open.
+/// Path of the local log.
 #[derive(Debug, Clone)]
 pub struct LocalLog {
     directory: PathBuf,
@@ -32,7 +32,7 @@ pub struct LocalLog {
 pub struct AppendedReceipt {
     /// Digest of the receipt's payload. The next receipt in the log contains this digest.
     pub digest: ContentDigest,
-    /// File that now contains the bytes of an incomplete last line, if the log had such a line.
+    /// File to which the bytes of an incomplete last line were moved, if the log had such a line.
     pub repaired: Option<PathBuf>,
 }
 
@@ -43,8 +43,7 @@ pub enum LocalLogLine {
     Envelope(Envelope),
     /// A line that is not an envelope, with the reason.
     Broken(String),
-    /// Last line of the log, if a crash or a full disk has left the line incomplete. The value is the length of the
-    /// incomplete line, in bytes.
+    /// Incomplete last line, after a crash or on a full disk. The value is the length of the line in bytes.
     Torn(usize),
 }
 
@@ -61,8 +60,8 @@ impl LocalLog {
         Self::of(std::env::var_os("XDG_STATE_HOME"), std::env::var_os("HOME"))
     }
 
-    /// Returns the log below `state`, or below `home` if `state` is not usable. A relative path is ignored, as the XDG
-    /// Base Directory Specification requires.
+    /// Returns the log below `state`, or below `home` if `state` is missing or relative. The XDG Base Directory
+    /// Specification requires that relative paths are ignored.
     fn of(state: Option<OsString>, home: Option<OsString>) -> Result<Self, CommandFailure> {
         let absolute = |value: OsString| Some(PathBuf::from(value)).filter(|path| path.is_absolute());
         let state = state.and_then(absolute);
@@ -96,8 +95,7 @@ impl LocalLog {
         Ok(())
     }
 
-    /// Appends one envelope. The function `make` creates the envelope from the digest of the previous receipt. The
-    /// call waits for other writers.
+    /// Appends the envelope that `make` creates from the digest of the previous receipt. Waits for other writers.
     ///
     /// # Errors
     /// Returns an error if the envelope cannot be created or written. After an error the log is unchanged.
@@ -113,11 +111,11 @@ impl LocalLog {
         line.push(b'\n');
         let repaired = tail.torn.map(|torn| self.set_aside(&torn)).transpose()?;
         let failed = |error: io::Error| self.failed("write", &error);
-        // If a crash happens here, a separate file already contains the incomplete line, and the log does not yet
-        // contain the new receipt.
+        // After a crash at this point, a separate file contains the incomplete line, and the log does not contain the
+        // new receipt.
         file.set_len(tail.whole).map_err(failed)?;
         let written = file.seek(SeekFrom::Start(tail.whole)).and_then(|_| file.write_all(&line));
-        // A crash during this write can leave an incomplete line in the log. The next run moves this line to a separate
+        // A crash during this write leaves an incomplete line in the log. The next run moves this line to a separate
         // file.
         if let Err(error) = written.and_then(|()| file.sync_all()) {
             let _ = file.set_len(tail.whole);
@@ -157,7 +155,6 @@ impl LocalLog {
                 }))
             }
             length if length > MAX_LINE => {
-                // If a line is too long, its remaining bytes are skipped.
                 let _ = lines.skip_until(b'\n').map_err(|error| self.failed("read", &error))?;
                 Ok(Some(LocalLogLine::Broken("the line is longer than any receipt".to_owned())))
             }
@@ -191,7 +188,7 @@ impl LocalLog {
         Ok(file)
     }
 
-    /// Reads the last complete line of the log, and the bytes after this line.
+    /// Reads the end of the log: the last complete line, and the bytes after it.
     fn tail(&self, file: &mut File) -> Result<Tail, CommandFailure> {
         let failed = |error: io::Error| self.failed("read", &error);
         let length = file.metadata().map_err(failed)?.len();
@@ -214,7 +211,7 @@ impl LocalLog {
                     ),
                 )
             })?),
-            // The read bytes contain no line end, although a valid line is shorter than these bytes.
+            // The bytes contain no line end, although they are more than the longest valid line.
             None if start > 0 => {
                 return Err(self.broken("the last line is longer than any receipt"));
             }
@@ -223,7 +220,7 @@ impl LocalLog {
         Ok(Tail { whole: start + whole as u64, previous, torn: (!torn.is_empty()).then_some(torn) })
     }
 
-    /// Writes the bytes of an incomplete line to a file. The file name contains the digest of these bytes.
+    /// Writes the bytes of an incomplete line to a file whose name contains their digest.
     fn set_aside(&self, torn: &[u8]) -> Result<PathBuf, CommandFailure> {
         let path = self.directory.join(format!("torn-{}", &hex(&sha256(torn))[..16]));
         let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
@@ -248,7 +245,7 @@ impl LocalLog {
 }
 
 struct Tail {
-    /// Number of bytes in complete lines.
+    /// Total length of the complete lines, in bytes.
     whole: u64,
     previous: Option<ContentDigest>,
     torn: Option<Vec<u8>>,
@@ -256,7 +253,7 @@ struct Tail {
 
 fn envelope(line: &[u8]) -> Result<Envelope, String> {
     let envelope: Envelope = json::parse_as(line, MAX_LINE).map_err(|error| error.to_string())?;
-    // Only the canonical form of an envelope is valid, so a line cannot contain extra data without a signature.
+    // Only the canonical form of an envelope is valid, so that a line contains no unsigned data.
     match envelope.to_canonical() {
         Ok(canonical) if canonical == line => Ok(envelope),
         Ok(_) => Err("the line is not in canonical form".to_owned()),

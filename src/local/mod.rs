@@ -1,8 +1,8 @@
 //! The command `countersign run`: a person runs the steps of a runbook on this machine, under a policy and in a
 //! sandbox.
 //!
-//! The person answers the questions of the policy, and no approver signs. Therefore the result is a local receipt. A
-//! local receipt proves only to this person what was run.
+//! The person answers the questions of the policy, and no approver signs. Therefore the result is a local receipt,
+//! which proves only to this person what was run.
 pub mod decide;
 pub mod environment;
 pub mod grant_options;

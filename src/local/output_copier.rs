@@ -1,7 +1,7 @@
-//! Copies the output of a step to the person and computes its digests.
+//! Copies the output of a step to the terminal and computes its digests.
 //!
-//! A separate thread writes the output. Therefore a slow reader or a paused terminal delays the time limit or Ctrl-C
-//! only after the bounded queue is full.
+//! A separate thread writes the output. A slow reader or a paused terminal can delay the time limit and Ctrl-C only if
+//! the bounded queue is full.
 
 use std::io::Write as _;
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -18,7 +18,7 @@ use crate::sandbox::capture::{Capture, Chunk, OutputStream};
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::streams::Terminal;
 
-/// Maximum number of pieces in the queue. One piece has at most 64 KiB, the size of one read from the pipe.
+/// Maximum number of pieces in the queue. A piece is one read from the pipe, at most 64 KiB.
 const QUEUE: usize = 256;
 
 /// Receives the output of a step, and passes it to the person.
@@ -46,7 +46,7 @@ struct Tally {
 }
 
 impl OutputCopier {
-    /// Starts the writer thread. If the thread cannot write the output any more, the thread sets `cancel`.
+    /// Starts the writer thread. If the thread cannot write any more, it sets `cancel`.
     ///
     /// # Errors
     /// Returns an error if no thread can be started.
@@ -81,7 +81,7 @@ impl OutputCopier {
         tally.bytes += chunk.bytes.len() as u64;
         tally.sha256.update(chunk.bytes);
         tally.blake3.update(chunk.bytes);
-        // The send cannot fail, because the writer thread lives as long as this queue.
+        // The send cannot fail, because the writer thread lives as long as the queue.
         let _ = self.queue.send((name, offset, chunk.bytes.to_vec()));
     }
 

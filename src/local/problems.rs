@@ -3,7 +3,7 @@
 use crate::node::file_problem::Problems;
 use crate::terminal::exit::{CommandFailure, Exit};
 
-/// Returns one command failure that lists all errors in the files.
+/// Returns a command failure that lists all errors in the files.
 #[must_use]
 pub fn problems(problems: Problems) -> CommandFailure {
     let places: Vec<_> = problems

@@ -1,9 +1,8 @@
 //! Context of a command at a terminal: the repository and the policy.
 //!
 //! The program searches for the policy in the working directory and its parents, in the same files as the program
-//! Rundown. Only the commands `run` and `policy` search for a policy. A boundary does not search, but uses the policy
-//! file that its configuration names. If a policy file is unreadable, the command stops, and no other file is used
-//! instead.
+//! Rundown. Only the commands `run` and `policy` search for a policy. A boundary uses the policy file that its
+//! configuration names. If a policy file is unreadable, the command stops and uses no other file instead.
 
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -17,13 +16,13 @@ use crate::policy::paths::PathVariables;
 use crate::terminal::exit::CommandFailure;
 use crate::terminal::printable_text::PrintableText;
 
-/// Directories of a command.
+/// Directories for the rules of a policy.
 #[derive(Debug, Clone)]
 pub struct Project {
     /// Working directory, with symbolic links resolved.
     pub cwd: PathBuf,
-    /// Nearest directory with a `.git` entry, starting with the working directory. If no directory has a `.git` entry,
-    /// this field is the working directory. The placeholder `{repo}` means this field.
+    /// Nearest directory with a `.git` entry, starting with the working directory, or the working directory if there is
+    /// no such entry. The placeholder `{repo}` means this directory.
     pub repo: PathBuf,
     /// Directory for temporary files, with symbolic links resolved. The placeholder `{tmp}` means this directory.
     pub tmp: PathBuf,
@@ -50,7 +49,7 @@ impl Project {
         let repo = cwd.ancestors().find(|above| above.join(".git").exists()).unwrap_or(&cwd).to_owned();
         let tmp = cwd.join(std::env::temp_dir());
         let tmp = tmp.canonicalize().unwrap_or(tmp);
-        // The path must be UTF-8. A rule for any other path would match nothing, so a deny rule would have no effect.
+        // A rule about a path that is not UTF-8 would match nothing, so a deny rule would have no effect.
         if let Some(place) = [&repo, &tmp].into_iter().find(|place| place.to_str().is_none()) {
             let place = place.to_string_lossy();
             return Err(CommandFailure::usage(format!(
@@ -61,22 +60,22 @@ impl Project {
         Ok(Self { cwd, repo, tmp })
     }
 
-    /// Returns the directories for the placeholders `{repo}` and `{tmp}`.
+    /// Returns the values of the placeholders `{repo}` and `{tmp}`.
     #[must_use]
     pub fn places(&self) -> Option<PathVariables> {
         PathVariables::new(self.repo.to_str()?, self.tmp.to_str()?)
     }
 
-    /// Returns the path of a runbook, as the `overrides` and grants of a policy write this path. If the runbook is in
-    /// the repository, the path is relative to the repository.
+    /// Returns the path of a runbook in the form that the `overrides` and grants of a policy use. A path in the
+    /// repository is relative to the repository.
     #[must_use]
     pub fn runbook(&self, file: &Path) -> String {
         let real = real_path(&self.cwd.join(file));
         real.strip_prefix(&self.repo).unwrap_or(&real).to_string_lossy().into_owned()
     }
 
-    /// Loads the policy from the named file. If no file is named, loads the nearest file in the parent directories,
-    /// or the built-in policy.
+    /// Loads the policy from the named file. Without a named file, loads the nearest policy in the working directory
+    /// and its parents, or else the built-in policy.
     ///
     /// # Errors
     /// Returns all errors in the policy file. A policy in a JavaScript file is also an error.
@@ -121,8 +120,8 @@ fn in_directory(directory: &Path) -> Result<Option<FoundPolicy>, CommandFailure>
         }
     }
     let file = directory.join(PACKAGE);
-    // The owner and the mode of a `package.json` without a policy are not checked, because most such files have no
-    // policy.
+    // Most files with the name `package.json` contain no policy, so owner and mode are checked only if the file
+    // contains a policy.
     if !file.is_file() || !has_member(&file) {
         return Ok(None);
     }
@@ -130,8 +129,7 @@ fn in_directory(directory: &Path) -> Result<Option<FoundPolicy>, CommandFailure>
     Ok(member(&text(&file)?, &file)?.map(|policy| FoundPolicy { file: Some(file), policy }))
 }
 
-/// Returns true if the file exists. Returns an error if another user owns the file, or if every user can write the
-/// file.
+/// Returns true if the file exists. Returns an error if another user owns the file or every user can write it.
 fn is_there(file: &Path) -> Result<bool, CommandFailure> {
     match std::fs::symlink_metadata(file) {
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
@@ -209,8 +207,7 @@ fn refuse(file: &Path, message: &str) -> CommandFailure {
     problems(FileProblem::whole(file, message).into())
 }
 
-/// Resolves the symbolic links in the existing part of a path. The part of the path that does not exist is normalized
-/// as text.
+/// Resolves the symbolic links in the existing part of a path. The rest of the path is normalized as text.
 #[must_use]
 pub fn real_path(path: &Path) -> PathBuf {
     for above in path.ancestors() {
@@ -222,13 +219,13 @@ pub fn real_path(path: &Path) -> PathBuf {
     path.to_owned()
 }
 
-/// Returns the real path of a program, for [`crate::policy::decide::Flags::real`]. The given path is absolute.
+/// Returns the real path of a program, for [`crate::policy::decide::Flags::real`]. The argument is an absolute path.
 #[must_use]
 pub fn real_program(name: &str) -> Option<String> {
     Path::new(name).canonicalize().ok()?.into_os_string().into_string().ok()
 }
 
-/// Names of policy files. Earlier names have priority.
+/// Names of policy files, in the order of their priority.
 const FILES: [&str; 5] =
     ["countersign.policy.yaml", ".rundownrc", ".rundownrc.json", ".rundownrc.yaml", ".rundownrc.yml"];
 /// Names of configuration files whose policy is JavaScript code, which this program does not run.

@@ -1,5 +1,4 @@
-//! Questions of the policy: the text of a question, and the parser of the typed answer. [`crate::policy::session`]
-//! stores the answers.
+//! Questions of the policy: the text of a question, and the parser of the typed answer.
 
 use crate::policy::lists::word;
 use crate::policy::session::{AnswerChoice, plural};
@@ -7,7 +6,7 @@ use crate::record::authorization::{Permission, PermissionKind, PermissionReason}
 use crate::terminal::printable_text::PrintableText;
 use crate::terminal::screen::{LineTone, Screen};
 
-/// One question of the policy, with all places in the script that cause it.
+/// One question of the policy, with all places in the script that need the permission.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Question {
     /// Permission that the question is about.
@@ -49,7 +48,7 @@ fn choice_words(choice: AnswerChoice, kind: PermissionKind) -> String {
 const MOST: usize = 128;
 
 impl Question {
-    /// Parses the typed answer. Returns `None` if the typed text is empty or is not one of the offered choices.
+    /// Parses the typed answer. Returns `None` if the text is not one of the offered choices.
     pub fn choice(&self, typed: &str) -> Option<AnswerChoice> {
         let typed = typed.trim().to_ascii_lowercase();
         AnswerChoice::offered(self.asked.why).iter().copied().find(|choice| letter(*choice) == typed)
@@ -62,8 +61,8 @@ impl Question {
         format!("{} {} ({}{place})", word(*kind), cut(what), reason_word(*why))
     }
 
-    /// Returns the text of the question for the terminal. Characters outside printable ASCII are replaced in text
-    /// from the runbook.
+    /// Returns the text of the question for the terminal. In text from the runbook, escapes replace the characters
+    /// outside printable ASCII.
     pub fn screen(&self, step: &str) -> Screen {
         let mut screen = Screen::default();
         screen.heading("Policy asks");
@@ -115,7 +114,7 @@ impl Question {
         }
     }
 
-    /// Returns the option that would allow the permission, or `None` if no option would allow the permission.
+    /// Returns the option that allows the permission, or `None` if no option can allow it.
     pub fn flag(&self) -> Option<String> {
         let flag = match self.asked.kind {
             PermissionKind::Run => "--allow-run",
@@ -124,7 +123,7 @@ impl Question {
             PermissionKind::Env => "--allow-env",
         };
         let plain = self.asked.what.bytes().all(|c| c.is_ascii_alphanumeric() || b"._/+-".contains(&c));
-        // For a variable, the name is always known, even if the value is unknown.
+        // The name of a variable is always known, even if its value is unknown.
         let known = self.asked.why != PermissionReason::Unknown || self.asked.kind == PermissionKind::Env;
         (known && plain).then(|| format!("{flag} {}", self.asked.what))
     }

@@ -1,6 +1,4 @@
-//! Runbook that the person named. The program reads the file of the runbook only once.
-//!
-//! The policy decides about the same bytes that run, so a later change of the file has no effect.
+//! Runbook that the person named. The file is read only once, so that the policy decides about the same bytes that run.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -23,7 +21,7 @@ use crate::yaml::TextPlace;
 pub struct Runbook {
     /// Path of the file as the person typed it.
     pub shown: String,
-    /// Path of the runbook. The `overrides` and grants of a policy name a runbook by this path.
+    /// Path of the runbook in the form that the `overrides` and grants of a policy use.
     pub name: String,
     /// Chosen steps with complete parameters.
     pub steps: Vec<ChosenStep>,
@@ -34,14 +32,14 @@ pub struct Runbook {
 pub struct ChosenStep {
     /// Definition of the step.
     pub step: Arc<RegisteredStep>,
-    /// Number of the line before the first line of the script.
+    /// Number of the line before the script's first line.
     pub fence_line: usize,
     /// Parameters, with defaults.
     pub params: Params,
 }
 
-/// Splits `FILE` or `FILE:STEP`. The file name must end in `.md` or `.mdx`, because the end of the name separates the
-/// file from the step.
+/// Splits `FILE` or `FILE:STEP`. The file name must end in `.md` or `.mdx`, because this ending separates the file from
+/// the step.
 fn target(text: &str) -> Result<(&Path, Option<&str>), CommandFailure> {
     let is_file = |text: &str| text.ends_with(".md") || text.ends_with(".mdx");
     if is_file(text) {
@@ -70,8 +68,8 @@ impl Runbook {
     ) -> Result<Self, CommandFailure> {
         let (file, wanted) = target(text)?;
         let shown = file.to_string_lossy().into_owned();
-        // The symbolic links of the path are resolved at this point only. Therefore a path with `./`, `..` or a
-        // symbolic link cannot avoid a rule about paths.
+        // All later rules use this real path, so a path with `./`, `..` or a symbolic link cannot avoid a rule about
+        // paths.
         let real = project.cwd.join(file).canonicalize().map_err(|error| {
             CommandFailure::usage(format!("can't read {}: {error}", PrintableText::text(&shown).as_str()))
         })?;
@@ -118,8 +116,7 @@ impl Runbook {
     }
 }
 
-/// Rejects a parameter that no chosen step declares. If only some of the chosen steps declare a parameter, only these
-/// steps get the parameter.
+/// Rejects a parameter that no chosen step declares. Each chosen step gets only the parameters that it declares.
 fn unknown_parameters(
     steps: &[&(TextPlace, Arc<RegisteredStep>)],
     given: &[String],
@@ -175,8 +172,7 @@ fn choose(
     Ok(ChosenStep { step: step.clone(), fence_line: place.line, params })
 }
 
-/// Returns a place in a script as a place in the runbook: `file:line:column`. The column is the column in the
-/// script's line.
+/// Converts a place in a script to a place in the runbook, `file:line:column`. The column does not change.
 pub fn at(shown: &str, fence_line: usize, line: usize, column: usize) -> String {
     format!("{shown}:{}:{column}", fence_line + line)
 }

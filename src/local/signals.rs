@@ -8,7 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::sandbox::cancel_flag::CancelFlag;
 use crate::terminal::exit::{CommandFailure, Exit};
 
-/// Current effect of a signal.
+/// Effect that a signal has at this time.
 #[derive(Debug, Default)]
 enum Now {
     /// No step runs, so a signal ends the program.
@@ -16,7 +16,7 @@ enum Now {
     Idle,
     /// A step runs, so a signal cancels the step.
     Running(CancelFlag),
-    /// The program is writing a receipt. The program ends after the receipt is written.
+    /// The program is writing a receipt, and ends after this.
     Finishing,
 }
 
@@ -33,8 +33,8 @@ struct State {
 pub struct Signals(Arc<Mutex<State>>);
 
 impl Signals {
-    /// Installs the handlers. If a signal ends the program, the handler also deletes `scratch`. When this function
-    /// returns, the default action of these signals is disabled.
+    /// Installs the handlers. If a signal ends the program, the handler also deletes `scratch`. After this call, these
+    /// signals no longer have their default action.
     ///
     /// # Errors
     /// Returns an error if the handlers cannot be installed.
@@ -104,8 +104,7 @@ impl Signals {
         self.lock().now = Now::Finishing;
     }
 
-    /// After this call, signals end the program. Returns the first signal since the start of the run, or `None` if
-    /// there was no signal.
+    /// After this call, signals end the program. Returns the first signal since the start of the run, if there was one.
     pub fn all_is_written(&self) -> Option<u8> {
         let mut state = self.lock();
         state.now = Now::Idle;
@@ -113,7 +112,7 @@ impl Signals {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // A poisoned lock is ignored, because the state is valid even after a panic.
+        // The state is valid even after a panic, so a poisoned lock is used like any other lock.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,4 +1,4 @@
-//! Local receipts of steps: creation, signature with the person's key, and append to the local log.
+//! Creates local receipts of steps, signs them with the person's key and appends them to the local log.
 
 use serde_json::Value;
 
@@ -15,7 +15,7 @@ use crate::record::local_receipt::{LocalReceipt, QuestionAnswer};
 use crate::record::receipt::{Outcome, Output};
 use crate::terminal::exit::{CommandFailure, Exit};
 
-/// Local log, with the key that signs receipts.
+/// Local log and the key that signs receipts.
 #[derive(Debug)]
 pub struct Receipts {
     log: LocalLog,
@@ -41,13 +41,12 @@ pub struct StepAfter {
     pub(super) sandbox: Enforcement,
 }
 
-/// Size of the content that is known only after the run, in bytes of canonical JSON. A receipt reserves this size
-/// before the run.
+/// Space that is reserved before the run for the content that is known only after the run, in bytes of canonical JSON.
 const ROOM: usize = 6 << 10;
 
 impl Receipts {
-    /// Loads the key and checks that the log is writable. Callers use this function before the first question and the
-    /// first run.
+    /// Loads the key and checks that the log is writable. Call this function before the first question and the first
+    /// run.
     ///
     /// # Errors
     /// Returns an error if there is no key or the log is not writable.
@@ -73,7 +72,7 @@ impl Receipts {
         &self.log
     }
 
-    /// Checks that the receipt will not become too large, whatever the step does.
+    /// Checks that the receipt will fit its maximum size, for every possible behaviour of the step.
     ///
     /// # Errors
     /// Returns an error if the parameters and answers are too large for a receipt.
@@ -127,7 +126,7 @@ fn account() -> String {
     named.unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()))
 }
 
-/// Cuts the name to 64 characters, because the name comes from the environment and may be very long.
+/// Cuts the name to 64 characters. It comes from the environment and may be very long.
 fn cut(name: String) -> String {
     name.chars().take(64).collect()
 }

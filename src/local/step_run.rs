@@ -30,10 +30,10 @@ use crate::terminal::streams::Terminal;
 
 /// Variables that the sandbox sets.
 const OWN: [&str; 6] = ["PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "COUNTERSIGN_PARAMS"];
-/// Number of attempts to get a valid answer. If the last attempt is also invalid, the permission is denied.
+/// Maximum number of attempts to read a valid answer. After the last attempt the permission is denied.
 const TRIES: usize = 3;
 
-/// State that the steps of a runbook share. The steps run one after the other.
+/// State that the steps of a runbook share.
 pub struct RunbookWalk<'a> {
     project: &'a Project,
     runbook: &'a Runbook,
@@ -44,7 +44,7 @@ pub struct RunbookWalk<'a> {
     session: Session,
     /// True if an earlier step has written to the terminal.
     wrote: bool,
-    /// Working directory that the last message to the person named.
+    /// Working directory that was last printed for the person.
     told: Option<WorkingDirectory>,
     terminal: &'a Terminal,
 }
@@ -80,12 +80,12 @@ impl RunbookWalk<'_> {
     /// Runs one step to its end.
     ///
     /// # Errors
-    /// Returns an error if the step is denied or refused. If there is an error, no process was started.
+    /// Returns an error if the step is denied or refused. No process was started in this case.
     pub fn step(&mut self, chosen: &ChosenStep) -> Result<Exit, CommandFailure> {
         let definition = &chosen.step.definition;
         let ruling = self.rules.ruling();
-        // The policy decides about the whole script before the first question. Therefore the program asks no
-        // questions about a script that the policy denies.
+        // The policy decides about the whole script before the first question, so the program asks no questions about a
+        // script that the policy denies.
         let questions = self.rules.decide(&ruling, chosen, &self.runbook.shown)?;
         let mut work = self.hold.work(self.rules, &ruling, self.project);
         let prepared = self.hold.check(&ruling, &definition.sandbox, self.rules, &mut work)?;
@@ -192,8 +192,7 @@ impl RunbookWalk<'_> {
                 ));
             }
         }
-        // The person must know the working directory of the step. The program prints the directory only if it has
-        // changed.
+        // Print the working directory of the step if it differs from the last printed one.
         let in_place = matches!(work, WorkingDirectory::InPlace { .. });
         if self.told.as_ref() != Some(&work) && (!in_place || self.terminal.err_is_terminal()) {
             self.terminal.say(&format!("note: the step {}", work.words()));
@@ -202,7 +201,7 @@ impl RunbookWalk<'_> {
         Ok(())
     }
 
-    /// Runs the step. After this point, a failure of the step is an outcome, not an error.
+    /// Runs the step. From here on, a failure of the step is an outcome and not an error.
     fn run(&self, before: StepBefore, prepared: Prepared, plan: Plan) -> Result<Exit, CommandFailure> {
         let odd = |error: std::io::Error| {
             CommandFailure::new(Exit::Unreachable, format!("the run can't be started: {error}"))
@@ -215,8 +214,7 @@ impl RunbookWalk<'_> {
         let taken = live.end(&report.stdout, &report.stderr);
         let outcome = outcome_of(&report.end);
         let after = StepAfter { outcome: outcome.clone(), output: taken.output.clone(), sandbox: report.enforcement };
-        // The receipt is written before the program waits for the output, because the reader of the output may stop
-        // reading for ever.
+        // Write the receipt before waiting for the output, because the reader of the output may never read again.
         let appended = self.receipts.map(|receipts| receipts.append(before, after)).transpose();
         if self.rules.was_changed(self.project) {
             self.terminal.say(
@@ -229,7 +227,7 @@ impl RunbookWalk<'_> {
         let written = taken.written();
         self.end(&outcome, &report.end, cut, appended.as_ref().ok().and_then(Option::as_ref))?;
         let exit = match signal {
-            // The exit code shows the signal to the parent process, and no further step begins.
+            // The exit code tells the parent process about the signal. No further step begins.
             Some(signal) => Exit::Signal(signal),
             None => Exit::of_outcome(&outcome),
         };
@@ -281,7 +279,7 @@ impl RunbookWalk<'_> {
     }
 }
 
-/// Shows the question, and reads answers until an answer is valid.
+/// Asks the question until an answer is valid.
 fn ask(question: &Question, step: &str, terminal: &Terminal) -> AnswerChoice {
     terminal.show_aside(&question.screen(step));
     for _ in 0..TRIES {
@@ -297,14 +295,13 @@ fn ask(question: &Question, step: &str, terminal: &Terminal) -> AnswerChoice {
 }
 
 /// Resets the state that the output of an earlier step may have left in the terminal: alternate screen, colours,
-/// character set and hidden cursor. If the terminal were not reset, the question could be invisible.
+/// character set and hidden cursor. Otherwise the question could be invisible.
 fn calm() {
     if std::env::var_os("TERM").is_some_and(|term| term != "dumb") {
         let _ = std::io::stderr().write_all(b"\x1b[?1049l\x1b[!p\x1b[0m\x1b(B\x0f\x1b[?25h\r\n");
     }
 }
 
-/// Returns the options that would answer the questions.
 fn advice(questions: &[Question]) -> String {
     let flags: Vec<String> = questions.iter().filter_map(Question::flag).collect();
     let mut advice = String::new();

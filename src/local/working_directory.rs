@@ -1,9 +1,8 @@
 //! Chooses the working directory of a step under the policy.
 //!
-//! If the policy allows writes, the step works in the current directory. If the policy allows only reads, the step
-//! works in an overlay of the current directory, and the changes of the step are discarded. If the policy allows
-//! neither reads nor writes, the step gets an empty directory, or the first directory of `--allow-write`. If the policy
-//! denies paths below the directory, these paths are masked.
+//! If the policy allows writes in the current directory, the step works there. If the policy allows only reads, the
+//! step works in an overlay of the current directory, and its changes are discarded. Otherwise the step gets an empty
+//! directory, or the first directory of `--allow-write`. Paths below the directory that the policy denies are masked.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -25,17 +24,16 @@ pub enum WorkingDirectory {
         /// Patterns of masked paths below the directory.
         deny: Vec<String>,
     },
-    /// An overlay of the current directory.
+    /// An overlay of the current directory, so that the changes of the step are discarded.
     Overlay {
         /// Path of the directory.
         directory: String,
         /// Patterns of masked paths below the directory.
         deny: Vec<String>,
     },
-    /// A new empty directory. The value is the reason for the empty directory.
+    /// A new empty directory, with the reason.
     Private(String),
-    /// The first directory of `--allow-write`. The step gets this directory, because the step cannot get the current
-    /// directory.
+    /// The first directory of `--allow-write`, because the step cannot get the current directory.
     Given {
         /// Path of the directory.
         directory: String,
@@ -47,7 +45,7 @@ pub enum WorkingDirectory {
 }
 
 impl WorkingDirectory {
-    /// Chooses the working directory. `held` lists the available sandbox layers, and `off` is true if the sandbox is
+    /// Chooses the working directory. `held` lists the sandbox layers of this host. `off` is true if the sandbox is
     /// disabled.
     pub fn find(rules: &LocalRules, ruling: &Ruling, project: &Project, held: &[Layer], off: bool) -> Self {
         let Some(directory) = project.cwd.to_str().map(str::to_owned) else {
@@ -77,8 +75,7 @@ impl WorkingDirectory {
         }
     }
 
-    /// Sets the working directory in the profile. If the step declares its own directories, the function does not
-    /// change the profile.
+    /// Sets the working directory in the profile, unless the step declares its own directories.
     ///
     /// # Errors
     /// Returns an error if the step cannot get a path from the command line together with this working directory.
@@ -103,8 +100,8 @@ impl WorkingDirectory {
             Self::InPlace { directory, deny } => (Workdir::InPlace, directory, deny),
             Self::Overlay { directory, deny } => (Workdir::Overlay, directory, deny),
             Self::Private(why) => {
-                // Writes to the directories of `--allow-write` change the host, so the working directory must not be
-                // reported as private.
+                // The directories of `--allow-write` belong to the host, so the working directory must not be reported
+                // as private.
                 if let Some(first) = write.first() {
                     profile.workdir = Workdir::InPlace;
                     profile.write = write.iter().map(text).collect();
@@ -115,7 +112,7 @@ impl WorkingDirectory {
             Self::Given { .. } | Self::Declared => return Ok(()),
         };
         profile.workdir = workdir;
-        // The first directory of this list is the directory in which the run starts.
+        // The run starts in the first directory of this list.
         profile.write = std::iter::once(directory.clone()).chain(write.iter().map(text)).collect();
         profile.deny.extend(deny.iter().cloned());
         profile.deny.sort();
@@ -160,8 +157,7 @@ impl WorkingDirectory {
     }
 }
 
-/// Returns true if the step's user id may enter the directory. If the person is root, the step runs under another user
-/// id.
+/// Returns true if the step's user id may enter the directory. For a person who is root, the step has another user id.
 fn may_enter(directory: &Path) -> bool {
     if !rustix::process::geteuid().is_root() {
         return true;

@@ -1,7 +1,6 @@
 //! The parsed configuration of a boundary (`countersign.toml`).
 //!
-//! The operator always names the file, because the program never searches for a configuration. The parser reports all
-//! errors of the configuration file together, each with its line and column.
+//! The operator always names the file: the program never searches for a configuration.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -47,15 +46,15 @@ pub struct Config {
     pub pending: u64,
     /// Maximum number of proposals of one proposer that may wait for signatures.
     pub pending_per_proposer: u64,
-    /// Maximum number of calls per second for one token. One key may submit signatures at most at a fifth of this rate.
-    /// Callers without a token get a tenth of this rate for each IP address.
+    /// Maximum number of calls per second for one token. A key that signs gets a fifth of this rate. An IP address of
+    /// callers without a token gets a tenth of this rate.
     pub calls_per_second: u64,
     /// The sandbox level.
     pub level: Level,
     /// Retention times of outputs and of old proposals. Receipts and log entries are never deleted.
     pub retention: Retention,
-    /// Paths of checkpoint files that are outside the store, or paths of directories that contain such a file. The
-    /// service refuses to serve a store that is older than one of these checkpoints.
+    /// Paths of checkpoint files outside the store, or of directories that contain such a file. The service refuses to
+    /// serve a store that is older than one of these checkpoints.
     pub known_checkpoints: Vec<PathBuf>,
 }
 
@@ -66,14 +65,14 @@ impl Config {
         self.data.join("control.sock")
     }
 
-    /// Returns the path of the file with the last checkpoint that this boundary signed. The file lies outside the
-    /// store, so that the program can detect at its start that the store is older than the checkpoint.
+    /// Returns the path of the file with the last checkpoint that this boundary signed. The file is outside the store,
+    /// so that the start of the service can detect a store that is older than this checkpoint.
     #[must_use]
     pub fn kept_checkpoint(&self) -> PathBuf {
         self.data.join("checkpoint")
     }
 
-    /// Returns the directory of closed logs (a restore closes the old log).
+    /// Returns the directory of closed logs. A restore closes the old log.
     #[must_use]
     pub fn closed(&self) -> PathBuf {
         self.data.join("closed")
@@ -98,8 +97,8 @@ impl Config {
     }
 
     /// Returns the parent directory of the runs' working directories, for hosts on which a run cannot get its own root
-    /// directory. The parent directory lies outside the private directory, because a run with its own user id must be
-    /// able to enter it.
+    /// directory. A run with its own user id must be able to enter this directory, so it is outside the private
+    /// directory.
     #[must_use]
     pub fn scratch(&self) -> PathBuf {
         self.path.parent().unwrap_or(Path::new("/")).join("runs")

@@ -1,5 +1,4 @@
-//! Parser of `countersign.toml`. The parser of the configuration reports all errors together, each with its line and
-//! column.
+//! Parser of `countersign.toml`. It reports all errors together, each with its line and column.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -16,8 +15,8 @@ use crate::store::retention::Retention;
 use crate::yaml::{YamlFlaw, YamlKind, YamlNode, not_yet, unknown};
 
 impl Config {
-    /// Reads the configuration file. The function checks the owner and the mode of the open file descriptor, so that
-    /// no other process can exchange the file after the check.
+    /// Reads the configuration file. The owner and the mode are checked on the open file descriptor, so that no process
+    /// can replace the file after the check.
     ///
     /// # Errors
     /// Returns all errors of the file.
@@ -202,7 +201,7 @@ impl Reader {
     fn measure(&mut self, section: &YamlNode, limits: &mut Limits) {
         for (word, limit) in unit::LIMITS {
             let Some(node) = section.value(word) else { continue };
-            // A limit that is a count may also be a TOML integer.
+            // A limit that is a number without a unit may also be a TOML integer.
             let text = match &node.kind {
                 YamlKind::Integer(number) if matches!(limit, Limit::Processes | Limit::Cpu) => Some(number.to_string()),
                 _ => node.text(&format!("`{word}`"), &mut self.flaws).map(str::to_owned),
@@ -226,7 +225,7 @@ impl Reader {
         node.closed_map(what, keys, &[], &mut self.flaws);
     }
 
-    /// Rejects a table of a feature that this version does not support. An empty table of such a feature is accepted.
+    /// Rejects a non-empty table of a feature that this version does not support.
     fn refuse_later(&mut self, tree: &YamlNode, name: &str) {
         let Some(section) = tree.value(name) else { return };
         match section.entries().first() {
@@ -271,8 +270,7 @@ impl Reader {
         }
     }
 
-    /// Records an error at the value of a key, or at the table if the key is missing. The function always returns
-    /// `None`.
+    /// Records an error at the value of a key, or at the table if the key is missing. Always returns `None`.
     fn flaw<T>(&mut self, node: &YamlNode, key: &str, message: String) -> Option<T> {
         self.flaws.push(YamlFlaw::new(node.value(key).unwrap_or(node).place, message));
         None

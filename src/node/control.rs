@@ -1,8 +1,7 @@
 //! The control socket: tokens, reseal and status for the operator.
 //!
 //! A request is one JSON object on one line, and the answer is one line, for example `{"do":"token-list"}` →
-//! `{"ok":[…]}` or `{"error":"…"}`. The service checks the peer credentials (SO_PEERCRED). Only root and the user of
-//! the service get an answer on the control socket.
+//! `{"ok":[…]}` or `{"error":"…"}`. Only root and the user of the service get an answer (SO_PEERCRED).
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
@@ -83,7 +82,7 @@ pub async fn answer(boundary: &Boundary, runbooks: &[PathBuf], request: ControlR
     done.map_or_else(|stopped| ControlReply::Error(stopped.to_string()), ControlReply::Ok)
 }
 
-/// Opens the control socket. A socket file of an earlier service is deleted. This deletion is safe because this process
+/// Opens the control socket. An existing socket file belongs to an earlier service and is deleted, because this process
 /// holds the store's lock.
 ///
 /// # Errors
@@ -106,13 +105,12 @@ pub async fn serve(listener: UnixListener, boundary: Boundary, runbooks: Vec<Pat
     let own = rustix::process::geteuid().as_raw();
     loop {
         let Ok((stream, _)) = listener.accept().await else {
-            // The process has no free file descriptor. The loop waits until other connections have closed and their
-            // descriptors are free.
+            // The process has no free file descriptor, so wait until other connections have closed.
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
-        // The kernel reports the user of the peer (SO_PEERCRED). The mode of the socket file alone is not enough,
-        // because the mode could be changed.
+        // The kernel reports the user of the peer (SO_PEERCRED). The mode of the socket file alone is not safe, because
+        // it can be changed.
         if !stream.peer_cred().is_ok_and(|peer| peer.uid() == own || peer.uid() == 0) {
             tracing::warn!("refused a connection of another user to the control socket");
             continue;
@@ -137,10 +135,10 @@ async fn converse(stream: UnixStream, boundary: &Boundary, runbooks: &[PathBuf])
     write.write_all(&bytes).await
 }
 
-/// Sends a request to the service that listens on this control socket. Returns `None` if no service listens.
+/// Sends a request to the service on this control socket. Returns `None` if no service listens.
 ///
 /// # Errors
-/// Returns an error if a service listens on the socket but does not answer.
+/// Returns an error if a service listens but does not answer.
 pub fn ask(path: &Path, request: &ControlRequest) -> Result<Option<ControlReply>, FileProblem> {
     let Ok(stream) = std::os::unix::net::UnixStream::connect(path) else { return Ok(None) };
     let failed = |error: std::io::Error| {
@@ -159,7 +157,7 @@ pub fn ask(path: &Path, request: &ControlRequest) -> Result<Option<ControlReply>
     converse().map(Some).map_err(failed)
 }
 
-/// Time limit of one request. The slowest request is the sealing of many runbooks.
+/// Time limit of one request. The slowest request seals many runbooks.
 const DEADLINE: Duration = Duration::from_secs(60);
 /// Maximum size of a request in bytes, enough for a token with many patterns.
 const MAX_LINE: u64 = 64 << 10;

@@ -1,13 +1,12 @@
 //! Number of concurrent runs and connections that the limits of this process allow (RLIMIT_NOFILE, RLIMIT_NPROC).
 //!
-//! If a run finds no free file descriptor at its start, the run fails and its approval is spent. A run that waits in
-//! the queue is safer, because its nonce is still unspent.
+//! A run that finds no free file descriptor at its start fails, and its nonce is spent. Therefore the service limits
+//! the number of runs: a run that waits for capacity still has an unspent nonce.
 
 use rustix::process::{Resource, getrlimit};
 
 use crate::http::app::HttpConfig;
 
-/// Maximum numbers of concurrent runs and connections.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct DescriptorShares {
     pub(super) runs: usize,
@@ -19,18 +18,18 @@ pub(super) struct DescriptorShares {
 /// Number of file descriptors that one run needs in this process: socket, output, process, cancellation, and one more
 /// during the start.
 const OF_A_RUN: u64 = 6;
-/// Number of file descriptors that the service needs for the store, for readers of the store, and for connections that
-/// it refuses.
+/// Number of file descriptors for the store, its readers, and connections that the service refuses.
 const BESIDE: u64 = 256;
-/// Minimum number of file descriptors that the service needs for the store and its readers. The idle service has about
-/// twenty open descriptors.
+/// Minimum number of file descriptors for the store and its readers. The idle service has about twenty open
+/// descriptors.
 const LEAST_BESIDE: u64 = 32;
 /// Lowest limit of open files (RLIMIT_NOFILE) with which the service starts.
 const LEAST: u64 = 64;
 /// Number of processes and threads of one run: a thread of the service, the run's first process, and the step's
 /// process.
 const PROCESSES_OF_A_RUN: u64 = 3;
-/// Number of processes and threads of the service: the helper, and up to 128 threads that read the store under load.
+/// Number of processes and threads of the service besides its runs: the helper, and up to 128 threads that read the
+/// store.
 const PROCESSES_BESIDE: u64 = 160;
 
 /// Checks that the limit of open files is high enough for the service and one run.
@@ -79,8 +78,8 @@ fn beside(descriptors: u64) -> u64 {
     (descriptors / 4).clamp(LEAST_BESIDE, BESIDE)
 }
 
-/// Returns a lower number of concurrent runs if RLIMIT_NPROC is too low for the configured number. The estimate does
-/// not count the processes that steps start.
+/// Returns a lower number of concurrent runs if RLIMIT_NPROC is too low for `runs`. Processes that a step starts are
+/// not counted.
 fn of_processes(most: u64, runs: usize) -> Option<(usize, String)> {
     let fit = at_most((most.saturating_sub(PROCESSES_BESIDE) / PROCESSES_OF_A_RUN).max(1), runs);
     let note = format!(

@@ -6,10 +6,10 @@ use std::path::Path;
 use crate::registry::registry_error::RegistryError;
 use crate::yaml::YamlFlaw;
 
-/// One error in the content of a file, or in the access to a file.
+/// One error in a file, or in the access to a file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FileProblem {
-    /// Path of the file, or the name of another object that has the error.
+    /// Path of the file, or the name of another object.
     pub file: String,
     /// Line in the file, starting at 1. The line is 0 if the problem concerns the whole file.
     pub line: usize,
@@ -20,13 +20,13 @@ pub struct FileProblem {
 }
 
 impl FileProblem {
-    /// Creates a problem that concerns a whole file.
+    /// Creates a problem of a whole file.
     #[must_use]
     pub fn whole(file: &Path, message: impl Into<String>) -> Self {
         Self { file: file.display().to_string(), line: 0, column: 0, message: message.into() }
     }
 
-    /// Creates a problem from a reader's error at a line and column.
+    /// Creates a problem at the line and column that a parser reported.
     #[must_use]
     pub fn at(file: &Path, flaw: &YamlFlaw) -> Self {
         let YamlFlaw { place, message } = flaw;
@@ -43,7 +43,7 @@ impl From<RegistryError> for FileProblem {
 
 impl fmt::Display for FileProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A file name is not trusted text, so its control characters are escaped for the terminal.
+        // A file name is untrusted text, so its control characters are escaped for the terminal.
         let file = self.file.escape_debug();
         match self.line {
             0 => write!(f, "{file}: {}", self.message),
@@ -52,7 +52,7 @@ impl fmt::Display for FileProblem {
     }
 }
 
-/// All reasons why the boundary does not start, sorted by file, line and column.
+/// Reasons why the boundary does not start, sorted by file, line and column.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problems(Vec<FileProblem>);
 

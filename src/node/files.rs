@@ -10,15 +10,13 @@ use crate::policy::file::Policy;
 use crate::registry::Registry;
 use crate::trust::signer::{FileSigner, Signer as _};
 
-/// The loaded files of a boundary's operator. The loader has checked each file alone, but has not compared the files
-/// with each other.
+/// Files of the operator. Each file is valid by itself, but the files have not been compared with each other.
 #[derive(Debug)]
 pub struct BoundaryFiles {
     /// Steps of the runbooks.
     pub registry: Registry,
-    /// Content of the policy file, or its errors. After the log has begun, errors in the policy file or in the roster
-    /// file do not stop the service, because the sealed state stays in force. The operator gets a note about the
-    /// errors.
+    /// Content of the policy file, or its errors. After the log has begun, the sealed state stays in force, so errors
+    /// in the policy or the roster only cause a note for the operator.
     pub policy: Result<Policy, Vec<FileProblem>>,
     /// Content of `roster.toml`, or its errors.
     pub roster: Result<DraftRoster, Vec<FileProblem>>,
@@ -30,8 +28,7 @@ impl BoundaryFiles {
     /// Reads all files.
     ///
     /// # Errors
-    /// Returns all errors of the files that the start needs, and all violations of rule R9 (private files in public
-    /// places).
+    /// Returns all errors of the files that the start needs, and all private files that a run could access (rule R9).
     pub fn read(config: &Config) -> Result<Self, Problems> {
         let mut problems = private::check(config);
         let registry = note(read_registry(config), &mut problems);
@@ -40,8 +37,8 @@ impl BoundaryFiles {
             FileSigner::open(&config.key).map_err(|error| vec![FileProblem::whole(&config.key, error.to_string())]),
             &mut problems,
         );
-        // After the log has begun, the last seal defines the policy, the roster and the key. An unfinished or unsigned
-        // change of a file must not stop the start.
+        // After the log has begun, the last seal defines policy and roster. An unfinished or unsigned change of a file
+        // must not stop the start.
         if !config.database.exists() {
             let found = policy.as_ref().err().into_iter().chain(roster.as_ref().err());
             problems.extend(found.flatten().cloned());
@@ -90,8 +87,8 @@ pub fn read_roster(config: &Config) -> Result<DraftRoster, Vec<FileProblem>> {
     roster_file::read(&config.roster, &text)
 }
 
-/// Returns a problem if the roster does not list this key for the boundary. No verifier would accept a signature of a
-/// key that the roster does not list.
+/// Returns a problem if the roster does not list this key for the boundary, because no verifier would accept its
+/// signatures.
 #[must_use]
 pub fn check_key(config: &Config, roster: &DraftRoster, key: &FileSigner) -> Option<FileProblem> {
     let keyid = key.key().keyid();

@@ -1,8 +1,8 @@
 //! Checks before a start with a new boundary key.
 //!
-//! While a seal is in force, a new document counts only if a key of this seal's roster signed the document. Therefore a
-//! start with a new key must not find open work that only the old key can sign. Open work is an interrupted run without
-//! a receipt, or a receipt that no checkpoint covers yet. A service that ended by SIGTERM leaves no open work.
+//! While a seal is in force, a new document counts only if a key in this seal's roster signed it. Therefore a start
+//! with a new key is refused if work is open that only the old key can sign: an interrupted run without a receipt, or a
+//! receipt that no checkpoint covers. A service that ended by SIGTERM leaves no open work.
 
 use std::collections::HashMap;
 
@@ -20,7 +20,6 @@ use crate::store::stored_leaf::LeafKind;
 use crate::trust::chain::Chain;
 use crate::trust::signer::{FileSigner, Signer as _};
 
-/// Proof that no open work needs an old key of the boundary.
 #[derive(Debug)]
 #[must_use]
 pub(super) struct KeyHandoverChecked(());
@@ -34,7 +33,7 @@ pub(super) fn check(
 ) -> Result<KeyHandoverChecked, FileProblem> {
     let keyid = key.key().keyid();
     if sealed.versions().iter().all(|roster| roster.boundary_key(&config.name, &keyid).is_some()) {
-        // All rosters of the log list this key, so no other key was ever needed.
+        // All rosters of the log list this key, so no other key is needed.
         return Ok(KeyHandoverChecked(()));
     }
     let unreadable = |error: &dyn std::fmt::Display| FileProblem::whole(&config.database, error.to_string());
@@ -64,7 +63,7 @@ pub(super) fn check(
     if by_this_key {
         return Ok(KeyHandoverChecked(()));
     }
-    // This range of entries is usually empty, because a service records a checkpoint over the whole log when it ends.
+    // This range is usually empty, because a service records a checkpoint over the whole log when it ends.
     for index in recorded.map_or(0, |row| row.size)..ledger.state().size {
         let leaf = ledger.leaf(index).map_err(|error| unreadable(&error))?;
         let Some(leaf) = leaf.filter(|leaf| leaf.kind == LeafKind::Receipt) else { continue };
@@ -77,7 +76,7 @@ pub(super) fn check(
     Ok(KeyHandoverChecked(()))
 }
 
-/// Cache: the keys of the boundary that each seal's roster lists.
+/// Cache of the boundary's keys in the roster of each seal.
 struct Seals<'a> {
     ledger: &'a Ledger,
     known: HashMap<SealDigest, Vec<crate::crypto::key_id::KeyId>>,

@@ -1,10 +1,10 @@
-//! A host-wide lock against two services that serve copies of the same boundary.
+//! Host-wide lock, so that no two services serve copies of the same boundary.
 //!
-//! The store's lock file lies in the store's directory, so a copied directory has its own lock file. Therefore this
-//! module takes a second lock, which is an abstract Unix socket with the boundary's id in its name. The kernel allows
-//! one socket with this name in each network namespace and frees the name when the process ends. The host lock does not
-//! detect a copy in another network namespace or on another host. A comparison with a checkpoint that is stored on
-//! another host detects such a copy.
+//! The store's lock file is in the store's directory, so a copied directory has its own lock file. Therefore this
+//! module takes a second lock: an abstract Unix socket with the boundary's id in its name. The kernel allows one such
+//! socket in each network namespace and removes it when the process ends. This lock does not detect a copy in another
+//! network namespace or on another host. Such a copy is detected by comparison with a checkpoint that is stored on
+//! another host.
 
 use std::io::{self, Read as _};
 use std::os::linux::net::SocketAddrExt as _;
@@ -19,7 +19,7 @@ use crate::crypto::digest::SealDigest;
 use crate::node::config::Config;
 use crate::node::file_problem::FileProblem;
 
-/// Lock on the boundary's id on this host. Dropping the value releases the lock.
+/// Lock on the boundary's id. Dropping the value releases the lock.
 #[derive(Debug)]
 pub struct HostLock(JoinHandle<()>);
 
@@ -33,8 +33,7 @@ impl HostLock {
     /// Takes the lock of the boundary `id`.
     ///
     /// # Errors
-    /// Returns an error if another process on this host holds the lock. The error names the other process and its
-    /// directory.
+    /// Returns an error if another process on this host holds the lock. The error names this process and its directory.
     pub async fn take(config: &Config, id: &SealDigest) -> Result<Self, FileProblem> {
         let name = format!("countersign/{}", id.hex());
         let failed = |error: &dyn std::fmt::Display| {
@@ -50,7 +49,7 @@ impl HostLock {
                 Ok(listener) => break listener,
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => match holder(&address) {
                     Some(holder) => return Err(FileProblem::whole(&config.data, holder.words(&name))),
-                    // The other process has just ended, or does not listen on the socket yet.
+                    // The other process has just ended, or does not answer on the socket yet.
                     None if tries < MOST_TRIES => {
                         tries += 1;
                         tokio::time::sleep(PAUSE).await;
@@ -66,8 +65,7 @@ impl HostLock {
     }
 }
 
-/// Sends the path of the private directory to root and to the service's own user. The kernel reports the user of the
-/// peer (SO_PEERCRED).
+/// Sends the path of the private directory to root and to the service's own user (SO_PEERCRED).
 async fn answer(listener: tokio::net::UnixListener, directory: PathBuf) {
     use std::os::unix::ffi::OsStrExt as _;
     let own = rustix::process::geteuid().as_raw();
@@ -83,7 +81,6 @@ async fn answer(listener: tokio::net::UnixListener, directory: PathBuf) {
     }
 }
 
-/// Process that holds the host lock.
 struct Holder {
     pid: i32,
     uid: u32,
@@ -93,7 +90,7 @@ struct Holder {
 fn holder(address: &SocketAddr) -> Option<Holder> {
     use std::os::unix::ffi::OsStringExt as _;
     let stream = UnixStream::connect_addr(address).ok()?;
-    // SO_PEERCRED of a listening socket returns the process that called listen().
+    // SO_PEERCRED of the socket returns the process that called listen().
     let peer = rustix::net::sockopt::socket_peercred(&stream).ok()?;
     let mut path = Vec::new();
     let told = stream.set_read_timeout(Some(ANSWER)).is_ok()

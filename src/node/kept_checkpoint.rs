@@ -1,4 +1,4 @@
-//! File outside the store with the last checkpoint that this boundary signed. At its start the service refuses a store
+//! File outside the store with the last checkpoint that this boundary signed. A start of the service refuses a store
 //! that is older than this checkpoint.
 //!
 //! The service writes the file at most once per second and at its end, so no run waits for the write. After a crash,
@@ -23,7 +23,6 @@ use crate::record::envelope::{Base64, Envelope};
 use crate::record::seal::{FollowedLog, Genesis, Seal};
 use crate::store::ledger::Ledger;
 
-/// Minimum time between two writes of the file.
 const EVERY: Duration = Duration::from_secs(1);
 /// Maximum size of a checkpoint file in bytes.
 const MAX_BYTES: u64 = 64 << 10;
@@ -35,8 +34,8 @@ pub const FILE: &str = "checkpoint";
 /// Compares the log with every known checkpoint. Returns notes for the operator.
 ///
 /// # Errors
-/// Returns an error for each checkpoint that the log does not contain. In this case, the store is an old copy, or the
-/// store of another boundary.
+/// Returns an error for each checkpoint that the log does not contain. The store is then an old copy, or the store of
+/// another boundary.
 pub fn check(config: &Config, ledger: &Ledger, key: &SshKey) -> Result<Vec<String>, Problems> {
     let mut problems = Vec::new();
     let mut notes = Vec::new();
@@ -50,7 +49,7 @@ pub fn check(config: &Config, ledger: &Ledger, key: &SshKey) -> Result<Vec<Strin
     if problems.is_empty() { Ok(notes) } else { Err(Problems::new(problems)) }
 }
 
-/// Returns the paths of the known checkpoints: the boundary's own file if it exists, and the paths in the
+/// Returns the paths of the known checkpoint files: the boundary's own file if it exists, and the paths in the
 /// configuration.
 #[must_use]
 pub fn known(config: &Config) -> Vec<PathBuf> {
@@ -59,8 +58,9 @@ pub fn known(config: &Config) -> Vec<PathBuf> {
     own.into_iter().chain(named.map(|path| if path.is_dir() { path.join(FILE) } else { path.clone() })).collect()
 }
 
-/// Compares the log with a checkpoint. Returns a note for the operator if the checkpoint is of an earlier log of this
-/// boundary. The caller must read the checkpoint file before the log, because the log may grow between the two reads.
+/// Compares the log with a checkpoint. Returns a note for the operator if the checkpoint belongs to an earlier log of
+/// this boundary. The caller must read the checkpoint file before the log, because the log may grow between the two
+/// reads.
 ///
 /// # Errors
 /// Returns a message if the log does not contain the checkpoint, or if the checkpoint file is unreadable.
@@ -72,8 +72,7 @@ pub fn look(
     earlier: &[String],
 ) -> Result<Option<String>, String> {
     let (note, known) = found?;
-    // A checkpoint without a valid signature also stops the start, because the store may be an old copy. The error
-    // message names the checkpoint file.
+    // A checkpoint without a valid signature also stops the start, because the store may be an old copy.
     let whose = match note::verify_note(&note, &known.origin, key.public()) {
         Ok(_) => "this boundary signed",
         Err(_) => "without a signature of this boundary's current key, the file contains",
@@ -117,7 +116,7 @@ pub fn look(
     }
 }
 
-/// Returns the error message for a missing store if a checkpoint of the store exists.
+/// Returns the error message for a missing store of which a checkpoint exists.
 #[must_use]
 pub fn lost(known: &Checkpoint) -> String {
     format!(
@@ -157,7 +156,7 @@ pub fn parse(text: &str) -> Result<(Note, Checkpoint), String> {
     Ok((note, checkpoint))
 }
 
-/// Returns the origins of the earlier logs: the logs that restores closed, and the log that the first entry of the
+/// Returns the origins of the earlier logs: the logs that a restore closed, and the log that the first entry of the
 /// current log names.
 #[must_use]
 pub fn earlier(config: &Config, ledger: &Ledger) -> Vec<String> {
@@ -194,7 +193,7 @@ pub async fn keep(ledger: Ledger, path: PathBuf) {
         let written = tokio::task::spawn_blocking(move || write(&ledger, &path)).await;
         match written.unwrap_or_else(|error| Err(io::Error::other(error))) {
             Ok(()) => kept = size,
-            // The loop repeats the write every second, but logs the same error only once.
+            // The write is repeated every second, but each error is logged only once.
             Err(error) if error.to_string() != told => {
                 tracing::error!("the last checkpoint can't be written: {error}");
                 told = error.to_string();
@@ -204,7 +203,7 @@ pub async fn keep(ledger: Ledger, path: PathBuf) {
     }
 }
 
-/// Writes the newest checkpoint of the log to the file. The write of the checkpoint is atomic and durable.
+/// Writes the newest checkpoint of the log to the file. The write is atomic and durable.
 ///
 /// # Errors
 /// Returns an error if the log cannot be read or the file cannot be written.
@@ -240,14 +239,14 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
-/// Returns true if an interrupted upgrade moved the old store but did not install the new store.
+/// Returns true if an interrupted upgrade has moved the old store away but has not installed the new store.
 #[must_use]
 pub fn was_interrupted(config: &Config) -> bool {
     let kept = config.old_store();
     if config.database.exists() || !kept.join(DATABASE).exists() {
         return false;
     }
-    // If the two checkpoints have different origins, the upgrade was complete, and the new store was lost later.
+    // Different origins mean that the upgrade was complete and the new store was lost later.
     match (read(&config.kept_checkpoint()), read(&kept.join(FILE))) {
         (Ok((_, last)), Ok((_, old))) => last.origin == old.origin,
         _ => true,

@@ -1,4 +1,4 @@
-//! Functions that open a closed log or a backup for reading.
+//! Opens a closed log or a backup for reading.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,8 +20,8 @@ pub fn at_rest(directory: &Path, settings: shared::LedgerConfig) -> Result<Ledge
     Ledger::at_rest(Arc::new(reads), head, settings, Some(row)).map_err(|fault| fault.to_string())
 }
 
-/// Opens the log in a backup or in the directory of a closed log, for an export or an audit. The function needs no key
-/// and no configuration.
+/// Opens the log in a backup or in the directory of a closed log, for an export or an audit. No key and no
+/// configuration is needed.
 ///
 /// # Errors
 /// Returns a message if the log cannot be read.

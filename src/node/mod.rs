@@ -1,4 +1,4 @@
-//! Composition root: the only module that names concrete stores, signers and sandboxes.
+//! Assembles the service. No other module names concrete stores, signers and sandboxes.
 pub mod config;
 mod config_reader;
 pub mod control;

@@ -1,4 +1,4 @@
-//! Reader of security-relevant files, which other users must not be able to write.
+//! Reads security-relevant files, which other users must not be able to write.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -9,8 +9,8 @@ use rustix::fs::{Mode, OFlags};
 
 use crate::node::file_problem::FileProblem;
 
-/// Reads a security-relevant text file. The file must be a regular file of this user or of root, and no other user may
-/// be able to write the file. The same rule applies to the directory of the file.
+/// Reads a security-relevant text file. It must be a regular file of this user or of root that no other user can write.
+/// The directory of the file must meet the same rule.
 ///
 /// # Errors
 /// Returns an error that names the broken rule and the command that corrects the file.
@@ -61,7 +61,7 @@ fn check_owned(path: &Path, metadata: &std::fs::Metadata, kind: u32) -> Result<(
             ),
         ));
     }
-    // In a sticky directory (for example /tmp), other users can add files but cannot replace this file.
+    // In a sticky directory such as /tmp, other users can add files but cannot replace this file.
     let sticky = kind == 0o040_000 && metadata.mode() & 0o1000 != 0;
     if metadata.mode() & 0o022 != 0 && !sticky {
         return Err(FileProblem::whole(

@@ -1,4 +1,5 @@
-//! Paths of the store, and atomic moves of its files. After a crash, either the old store or the new store is in place.
+//! Paths of the store, and atomic moves of its files. After a crash, the path has either the old store or the new
+//! store.
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
@@ -18,8 +19,8 @@ pub const OUTPUTS: &str = "outputs";
 /// Name of the directory of closed logs in a backup.
 pub(super) const CLOSED: &str = "closed";
 
-/// Deletes empty write-ahead logs next to the path of the database. If SQLite found the write-ahead log of another
-/// store next to the database, SQLite would mix the data of both stores.
+/// Deletes empty write-ahead logs next to the path of the database. SQLite would apply the write-ahead log of another
+/// store to the database.
 ///
 /// # Errors
 /// Returns an error if a write-ahead log is not empty.
@@ -40,7 +41,7 @@ pub(super) fn clear_logs(database: &Path) -> Result<(), FileProblem> {
     Ok(())
 }
 
-/// Returns the path of a file of the new store during a restore or an upgrade.
+/// Returns the path at which a restore or an upgrade builds a file of the new store.
 pub(super) fn beside(database: &Path, suffix: &str) -> PathBuf {
     let name = database.file_name().unwrap_or_default().to_string_lossy();
     database.with_file_name(format!("restoring-{name}{suffix}"))
@@ -53,8 +54,8 @@ pub(super) fn beside(database: &Path, suffix: &str) -> PathBuf {
 pub(super) fn settle(database: &Path) -> Result<(), FileProblem> {
     let fresh = beside(database, "");
     let at = |error: &dyn std::fmt::Display| FileProblem::whole(&fresh, error.to_string());
-    // Readers of the store were open when the writer closed, so SQLite kept the write-ahead log. SQLite merges the
-    // write-ahead log into the database when the last connection closes.
+    // If a reader of the store was still open, SQLite kept the write-ahead log. SQLite merges it into the database when
+    // the last connection closes.
     drop(sqlite::open(&fresh).map_err(|fault| at(&fault))?);
     if beside(database, "-wal").exists() {
         return Err(at(&"the write-ahead log cannot be moved into the database: check the disk"));
@@ -80,7 +81,7 @@ pub(super) fn clear(database: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Returns the work directory of a restore. If the work directory exists, a restore was interrupted.
+/// Returns the work directory of a restore. The directory exists only during a restore or after an interrupted restore.
 #[must_use]
 pub fn workplace(config: &Config) -> PathBuf {
     config.data.join("restoring")

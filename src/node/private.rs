@@ -31,8 +31,7 @@ pub fn set(config: &Config) -> Vec<PathBuf> {
     ]
 }
 
-/// Checks the places of all private files, and the mode of the private directory. The reader of the runbooks checks who
-/// can write the runbooks.
+/// Checks the places of all private files, and the mode of the private directory.
 #[must_use]
 pub fn check(config: &Config) -> Vec<FileProblem> {
     let mut problems = if rustix::process::geteuid().is_root() { Vec::new() } else { linked(config) };
@@ -81,9 +80,8 @@ pub fn check(config: &Config) -> Vec<FileProblem> {
     problems
 }
 
-/// Returns the private files that have a second hard link. A run under the service's own user could read such a file by
-/// its second path. If the service runs as root, each run has its own user id, so the file modes deny access to the
-/// run.
+/// Returns the private files that have a second hard link. A run with the user id of the service could read such a file
+/// at its second path. If the service is root, each run has its own user id, to which the file mode denies access.
 fn linked(config: &Config) -> Vec<FileProblem> {
     let beside = std::fs::read_dir(&config.data).into_iter().flatten().flatten().map(|entry| entry.path());
     let later = std::fs::read_dir(rosters::directory(config)).into_iter().flatten().flatten().map(|entry| entry.path());
@@ -118,7 +116,7 @@ fn real(path: &Path) -> PathBuf {
     }
 }
 
-/// Host directories that every run sees. Interpreters need these directories.
+/// Directories of the host that every run sees, because interpreters need them.
 const SEEN: [&str; 9] =
     ["/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc/ssl", "/etc/pki", "/etc/alternatives", "/etc/crypto-policies"];
 

@@ -113,8 +113,8 @@ pub fn back_up(config: &Config, into: &Path) -> Result<MadeBackup, Problems> {
         let place = Path::new(&hex[..2]).join(&hex);
         match copy_file(&config.outputs().join(&place), &work.path().join(OUTPUTS).join(&place)) {
             Ok(()) => {}
-            // The retention time of the output ended during the copy, or the output file was already missing. The
-            // command `store check` distinguishes the two causes.
+            // The output was deleted after its retention time during the copy, or its file was already missing. `store
+            // check` can tell which.
             Err(error) if error.kind() == io::ErrorKind::NotFound => gone.push(*name),
             Err(error) => return Err(at(&error)),
         }
@@ -139,12 +139,12 @@ pub fn back_up(config: &Config, into: &Path) -> Result<MadeBackup, Problems> {
     Ok(MadeBackup { backup: into, id, entries, bytes, outputs: names.len() - gone.len(), checkpoint })
 }
 
-/// Begins a new log with the state of a backup (tokens, roster, policy, runbooks and spent nonces). The old log stays
-/// on disk as a closed log. Pending proposals of the old log are void, because they name the old boundary.
+/// Begins a new log with the tokens, roster, policy, runbooks and spent nonces of a backup. The old log stays on disk
+/// as a closed log. Its pending proposals are void, because they name the old boundary.
 ///
 /// # Errors
-/// Returns an error if a store already exists, if the backup is damaged, or if the backup is of another boundary. If
-/// the function returns an error, nothing was changed.
+/// Returns an error if a store already exists, if the backup is damaged, or if the backup is of another boundary. After
+/// an error, nothing is changed.
 pub fn restore(config: &Config, from: &Path) -> Result<RestoredLog, Problems> {
     rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
     let at = |path: &Path, error: &dyn std::fmt::Display| Problems::from(FileProblem::whole(path, error.to_string()));
@@ -177,7 +177,7 @@ pub fn restore(config: &Config, from: &Path) -> Result<RestoredLog, Problems> {
 fn build(config: &Config, key: &FileSigner, from: &Path, work: &Path, old: &Path) -> Result<RestoredLog, Problems> {
     let at = |path: &Path, error: &dyn std::fmt::Display| Problems::from(FileProblem::whole(path, error.to_string()));
     let failed = |error: io::Error| at(from, &error);
-    // The restore works on a copy of the backup, because the program migrates an older database to the current schema.
+    // The restore works on a copy of the backup, because opening an older database migrates it to the current schema.
     let database = old.join(DATABASE);
     let source = if from.is_dir() { from.join(DATABASE) } else { from.to_owned() };
     copy_file(&source, &database).map_err(|error| {
@@ -241,7 +241,7 @@ fn build(config: &Config, key: &FileSigner, from: &Path, work: &Path, old: &Path
     let closing = before.checkpoint().map_err(broken)?.ok_or_else(|| at(&source, &"its log is empty"))?;
     kept_checkpoint::replace(&old.join(kept_checkpoint::FILE), closing.note.as_bytes()).map_err(failed)?;
     let (checkpoint, known) = last_known(config, from, &before, closing)?;
-    // The new log is built next to its final path, because a rename does not work across file systems.
+    // The new log is built next to its final path, because a rename works only within one file system.
     let fresh = beside(&config.database, "");
     clear(&config.database).map_err(|error| at(&fresh, &error))?;
     let broken = |fault: StoreFault| at(&fresh, &fault);
@@ -255,8 +255,7 @@ fn build(config: &Config, key: &FileSigner, from: &Path, work: &Path, old: &Path
     material.tokens = tokens;
     let genesis = Genesis::Follows { follows: FollowedLog { id: follows, checkpoint: checkpoint.clone() } };
     let basis = SealPredecessor::First { genesis, epoch: Epoch::new(around.bytes()) };
-    // The first entry of the new log must not be older than the last entry of the old log, even if the clock was set
-    // back.
+    // The first entry of the new log must not be older than the old log's last entry, even if the clock was set back.
     let draft = material.draft(basis, now.max(before.state().last_at)).map_err(|error| at(&source, &error))?;
     let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(failed)?;
     let id = runtime.block_on(async {
@@ -267,8 +266,8 @@ fn build(config: &Config, key: &FileSigner, from: &Path, work: &Path, old: &Path
     let head = ledger.checkpoint().map_err(broken)?.map(|row| row.note).unwrap_or_default();
     drop((ledger, before));
     settle(&config.database)?;
-    // The old log must be in place before the new log, because the new log names the old log. After a crash between the
-    // two moves, the operator runs the restore again.
+    // Move the old log before the new log, because the new log names the old log. After a crash between the two moves,
+    // the operator runs the restore again.
     let closed = config.closed();
     private_directory(&closed).map_err(failed)?;
     let place = closed.join(&follows.hex()[..16]);
@@ -283,7 +282,7 @@ fn build(config: &Config, key: &FileSigner, from: &Path, work: &Path, old: &Path
     put_in_place(&config.database).map_err(|error| at(&config.database, &error))?;
     crash_points::point("restore-new-log-in-place");
     // The new boundary is now in force. After a crash at this point, the checkpoint file still contains a checkpoint of
-    // the old log. The next start accepts the old log's checkpoint, because the new log names the old log.
+    // the old log. The next start accepts this checkpoint, because the new log names the old log.
     kept_checkpoint::replace(&config.kept_checkpoint(), head.as_bytes()).map_err(failed)?;
     fs::remove_dir_all(work).map_err(|error| at(work, &error))?;
     sync(&config.data).map_err(failed)?;
@@ -297,8 +296,7 @@ fn build(config: &Config, key: &FileSigner, from: &Path, work: &Path, old: &Path
     Ok(RestoredLog { id, follows, entries, checkpoint, lost, tokens: count, closed: place, notes })
 }
 
-/// Returns the newest known checkpoint of the old log as text, and the log size that the checkpoint states. The
-/// checkpoint must not contradict the backup.
+/// Returns the newest known checkpoint of the old log as text, with its size. It must not contradict the backup.
 fn last_known(
     config: &Config,
     from: &Path,
@@ -311,8 +309,7 @@ fn last_known(
         let problem = |message: String| Problems::from(FileProblem::whole(&path, message));
         let (note, known) = kept_checkpoint::read(&path).map_err(problem)?;
         if before.origin().as_ref() != Some(&known.origin) {
-            // This checkpoint belongs to an earlier log or to another boundary, so it cannot be compared with the
-            // backup.
+            // This checkpoint belongs to an earlier log or to another boundary, so it says nothing about the backup.
             continue;
         }
         if known.size <= closing.size {
@@ -359,8 +356,7 @@ pub fn open_key(config: &Config) -> Result<FileSigner, Problems> {
     FileSigner::open(&config.key).map_err(|error| FileProblem::whole(&config.key, error.to_string()).into())
 }
 
-/// Moves a directory to its final path. If an interrupted restore left a directory at this path, the function deletes
-/// the directory.
+/// Moves a directory to its final path. A directory that an interrupted restore left at this path is deleted.
 fn put(from: &Path, to: &Path) -> io::Result<()> {
     if to.exists() {
         fs::remove_dir_all(to)?;

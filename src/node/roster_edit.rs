@@ -1,8 +1,7 @@
 //! Edits of `roster.toml` that keep comments, order and blank lines.
 //!
-//! The functions take the text of the file and return the new text. The caller parses the result and compares it with
-//! the intended change. If the roster file uses a form that these functions do not support, the operator must edit the
-//! file by hand.
+//! The functions return the new text of the file. The caller parses this text and compares it with the intended change.
+//! If the file has an unsupported form, the operator must edit it by hand.
 
 use std::fmt;
 
@@ -66,7 +65,7 @@ impl fmt::Display for EditError {
 
 impl std::error::Error for EditError {}
 
-/// Adds an entry. If an entry with this name exists, the function adds the keys, groups and owners to the entry.
+/// Adds an entry. If an entry with this name exists, the function adds the given keys, groups and owners to it.
 ///
 /// # Errors
 /// Returns an error if the entry already has all given values, or if the file has an unsupported form.
@@ -161,8 +160,7 @@ fn read(text: &str) -> Result<DocumentMut, EditError> {
     text.parse().map_err(|_| by_hand("change it"))
 }
 
-/// Returns the document as text. The function restores the line ends of `before`, because `toml_edit` always writes a
-/// line feed.
+/// Returns the document as text, with the line ends of `before`, because `toml_edit` always writes a line feed.
 fn written(document: &DocumentMut, before: &str) -> String {
     let text = document.to_string();
     if before.contains("\r\n") { text.replace('\n', "\r\n") } else { text }
@@ -188,8 +186,8 @@ fn prefix(decor: &Decor) -> String {
     decor.prefix().and_then(RawString::as_str).unwrap_or_default().to_owned()
 }
 
-/// Inserts a text at the start of an array, because a comment after the last value must stay next to that value. The
-/// new value gets its own line if the other values have their own lines.
+/// Inserts a text at the start of an array, because a comment after the last value must stay next to this value. The
+/// new value gets its own line if the other values do.
 fn put_first(array: &mut Array, text: &str) {
     let mut value = Value::from(text);
     if let Some(first) = array.get_mut(0) {

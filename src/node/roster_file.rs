@@ -1,8 +1,7 @@
 //! Parser of `roster.toml`, the source file of the roster.
 //!
-//! The file has the fields of `record::roster` except `previous` and `policy`. The program adds `previous` and `policy`
-//! to the signed statement (`node::rosters`). The roster file takes effect without signatures only as version 1, before
-//! the log begins.
+//! The file has the fields of `record::roster` except `previous` and `policy`. The program adds these two fields to the
+//! signed statement (`node::rosters`). Only version 1 takes effect without signatures, before the log begins.
 
 use std::path::Path;
 
@@ -17,13 +16,12 @@ use crate::record::roster::Roster;
 use crate::trust::trusted_roster::{RosterError, TrustedRoster};
 use crate::yaml::{YamlFlaw, YamlKind, YamlNode};
 
-/// Content of a valid roster file, without signatures. The fields `previous` and `policy` are placeholders, because the
-/// roster file does not contain these fields.
+/// Content of a valid roster file, without signatures. The fields `previous` and `policy` are placeholders.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DraftRoster(Roster);
 
 impl DraftRoster {
-    /// Returns the tables of the file as a statement in which `previous` and `policy` are placeholders.
+    /// Returns the content of the file as a statement. Its fields `previous` and `policy` are placeholders.
     #[must_use]
     pub const fn tables(&self) -> &Roster {
         &self.0
@@ -79,7 +77,7 @@ fn state(tables: Roster) -> Result<TrustedRoster, Stated> {
     TrustedRoster::from_statement(statement, &payload).map_err(Stated::Roster)
 }
 
-/// Arrays of tables in the file, each with its known keys and its required keys.
+/// Tables in the file, each with its known keys and its required keys.
 const TABLES: [(&str, &[&str], &[&str]); 6] = [
     ("approver", &["name", "groups", "keys", "valid_after", "valid_before"], &["name", "keys"]),
     ("group", &["name", "presence"], &["name"]),
@@ -91,7 +89,7 @@ const TABLES: [(&str, &[&str], &[&str]); 6] = [
 const KEYS: [&str; 9] =
     ["name", "version", "threshold", "approver", "group", "proposer", "operator", "boundary", "witness"];
 
-/// Reports unknown and missing keys. Returns `None` if the text has unknown or missing keys.
+/// Reports unknown and missing keys. Returns `None` if there are such keys.
 fn check_form(tree: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> Option<()> {
     let before = flaws.len();
     tree.closed_map("the roster", &KEYS, &["previous", "policy"], flaws);
@@ -130,7 +128,7 @@ fn check_form(tree: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> Option<()> {
 
 fn roster(tree: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> Option<Roster> {
     let mut tables = tree.to_json();
-    // These placeholders allow a check of the roster's rules before the statement exists.
+    // Placeholders, so that the rules of a roster can be checked before the statement exists.
     tables["policy"] = Value::from(PolicyDigest::from_bytes([0; 32]).to_string());
     if tables["version"] != 1 {
         tables["previous"] = Value::from(RosterDigest::from_bytes([0; 32]).to_string());
@@ -145,7 +143,7 @@ fn roster(tree: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> Option<Roster> {
         let own = approver.entry("groups").or_insert_with(|| json!([]));
         groups.extend(own.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned));
     }
-    // The file lists a group only if the group has a requirement of its own, but the statement lists every group.
+    // The file lists only the groups with their own requirement, but the statement lists every group.
     let listed = tables["group"].as_array_mut()?;
     groups.sort();
     groups.dedup();

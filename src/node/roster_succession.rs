@@ -1,8 +1,8 @@
 //! The next version of the roster: search for signed versions, and notes about missing signatures and files.
 //!
 //! A change of the policy or the roster needs signatures of approvers. At its start the service looks for versions that
-//! follow the sealed version and takes the newest usable version. A version is usable if each version since the sealed
-//! version has enough signatures, and if its policy is available. If no version is usable, the sealed state stays in
+//! follow the sealed version and takes the newest usable version. A version is usable if its policy is available and
+//! each version after the sealed version has enough signatures. If no version is usable, the sealed state stays in
 //! force and the operator gets a note. Errors in the operator's files only cause notes, because the sealed state does
 //! not need these files.
 
@@ -25,7 +25,7 @@ pub struct FoundRosters<'a> {
     pub candidates: Vec<(u64, &'a Policy)>,
     /// Notes for the operator.
     pub notes: Vec<String>,
-    /// Notes about roster versions without enough signatures. These notes may change while the boundary serves.
+    /// Notes about roster versions that lack signatures. These notes may change while the service runs.
     pub following: Vec<String>,
 }
 
@@ -55,7 +55,7 @@ pub fn find<'a>(config: &Config, sealed: &Chain, policy: &'a Policy, files: &'a 
             newest.policy()
         ));
     }
-    // The following checks report files with errors, and files that were edited but not signed.
+    // Report files with errors, and files that were edited but not signed.
     let stated = waits.as_ref().unwrap_or(newest);
     let advice =
         "until approvers sign a version of the roster with this change: `countersign roster draft` writes that version";
@@ -81,7 +81,7 @@ pub fn find<'a>(config: &Config, sealed: &Chain, policy: &'a Policy, files: &'a 
     FoundRosters { signed, candidates, notes, following }
 }
 
-/// Roster versions after the sealed version, and the missing signatures and files of each version.
+/// Roster versions after the sealed version, with the missing signatures and files of each version.
 struct Following {
     /// The sealed roster versions and the signed versions that follow them.
     signed: Chain,
@@ -120,7 +120,7 @@ fn follow(config: &Config, sealed: &Chain) -> Following {
             Err(error) => {
                 waits = rosters::stated(&path, &envelope).ok();
                 let why = match (&error, &waits) {
-                    // The note lists the approvers who have signed and the approvers who can still sign.
+                    // The note lists the approvers who have signed and those who can still sign.
                     (ChainError::TooFewSignatures { .. }, Some(stated)) => {
                         SuccessionTallies::of(signed.last(), stated, &envelope.signatures)
                             .map_or_else(|error| error.to_string(), |standing| standing.to_string())
@@ -147,8 +147,8 @@ fn follow(config: &Config, sealed: &Chain) -> Following {
     Following { signed, waits, notes }
 }
 
-/// Returns notes about roster versions after the sealed version while the boundary serves. `known` is the newest signed
-/// version at the start, for which the start has already written a note.
+/// Returns notes about roster versions after the sealed version, while the service runs. The start has already reported
+/// the versions up to `known`.
 #[must_use]
 pub fn notes_while_serving(config: &Config, sealed: &Chain, known: u64) -> Vec<String> {
     let Following { signed, mut notes, .. } = follow(config, sealed);
@@ -162,7 +162,7 @@ pub fn notes_while_serving(config: &Config, sealed: &Chain, known: u64) -> Vec<S
     notes
 }
 
-/// Returns a note about the errors of a file that the sealed state does not need.
+/// Returns a note about errors in a file that the sealed state does not need.
 fn half_done(problems: &[FileProblem]) -> String {
     let told: Vec<String> = problems.iter().take(MOST_TOLD).map(ToString::to_string).collect();
     let more = match problems.len().saturating_sub(MOST_TOLD) {
@@ -172,11 +172,10 @@ fn half_done(problems: &[FileProblem]) -> String {
     format!("{}{more}; the sealed state stays in force", told.join("; "))
 }
 
-/// Maximum number of errors in one note. The note contains only the count of the errors above this number.
+/// Maximum number of errors in one note. Further errors are only counted.
 const MOST_TOLD: usize = 3;
 
-/// Returns a text about the draft of the next version (missing signatures, or the error in the draft). Returns `None`
-/// if the next version has no draft.
+/// Describes the draft of the next version: its missing signatures, or its error. Returns `None` if there is no draft.
 #[must_use]
 pub fn waiting(config: &Config) -> Option<String> {
     let chain = match rosters::chain(config) {
@@ -195,7 +194,7 @@ pub fn waiting(config: &Config) -> Option<String> {
     Some(format!("version {version} of the roster is drafted: {standing}"))
 }
 
-/// Returns notes about files that differ from a sealed version. The sealed version stays in force.
+/// Returns notes about files that contradict a sealed version. The sealed version stays in force.
 fn forks(config: &Config, sealed: &Chain) -> Vec<String> {
     let mut forks = Vec::new();
     for roster in sealed.versions() {

@@ -1,9 +1,9 @@
 //! The directory `roster.d`, with one file for each version of the roster.
 //!
-//! The file `roster.d/<version>.json` is the envelope of one version. Approvers sign the envelope of a version, and
-//! `serve` puts the version in force after enough signatures. The service also writes the sealed versions into
-//! `roster.d`, because tools need the previous version. The sealed versions are in the store, so an edit of a file in
-//! `roster.d` does not change a sealed version.
+//! The file `roster.d/<version>.json` is the envelope of one version. Approvers sign this envelope, and the next start
+//! puts the version in force if it has enough signatures. The service also writes the sealed versions into this
+//! directory, because tools need the previous version. The service itself reads the sealed versions from the store, so
+//! an edit of their files has no effect.
 
 use std::fs::{DirBuilder, File};
 use std::io::{self, Write as _};
@@ -55,7 +55,7 @@ pub fn read(config: &Config, version: u64) -> Result<Option<Envelope>, FileProbl
     })
 }
 
-/// Advice that names the commands that write a missing version file. The program never overwrites an unreadable file.
+/// Advice with the commands that write a missing version file. The program never overwrites an unreadable file.
 const DRAFT_AGAIN: &str = "`countersign roster draft` writes the next version again, and a start of the service writes the \
     sealed versions again";
 
@@ -78,7 +78,7 @@ pub fn chain(config: &Config) -> Result<Option<Chain>, FileProblem> {
     while let Some(next) = read(config, envelopes.len() as u64 + 1)? {
         envelopes.push(next);
     }
-    // The last versions may be unsigned drafts, so the loop removes versions from the end until the chain is valid.
+    // The last versions may be unsigned drafts, so versions are removed from the end until the chain is valid.
     loop {
         match (Chain::from_first(&envelopes), envelopes.len()) {
             (Ok(chain), _) => return Ok(Some(chain)),
@@ -109,8 +109,8 @@ pub fn stated(path: &Path, envelope: &Envelope) -> Result<TrustedRoster, FilePro
     TrustedRoster::from_payload(&payload).map_err(|error| odd(&error))
 }
 
-/// Writes the files of sealed versions that have no file yet. Returns errors as text instead of failing, because only
-/// tools need these files.
+/// Writes the files of sealed versions that have no file yet. Errors are returned as notes, because only tools need
+/// these files.
 pub fn keep(config: &Config, chain: &Chain) -> Vec<String> {
     let mut trouble = Vec::new();
     for (roster, envelope) in chain.versions().iter().zip(chain.envelopes()) {
@@ -126,7 +126,7 @@ pub fn keep(config: &Config, chain: &Chain) -> Vec<String> {
     trouble
 }
 
-/// Writes the file of a version atomically. The function replaces an existing file.
+/// Writes the file of a version atomically, and replaces an existing file.
 ///
 /// # Errors
 /// Returns an error if the directory cannot be written.
@@ -136,12 +136,12 @@ pub fn write(path: &Path, envelope: &Envelope) -> Result<FileWritten, FileProble
     };
     let mut bytes = envelope.to_canonical().map_err(|error| failed(&error))?;
     bytes.push(b'\n');
-    // Every user may read the file, because it contains only public keys and signatures. If root writes the file, the
-    // user of the service must be able to read it.
+    // Every user may read the file, which contains only public keys and signatures. The user of the service must be
+    // able to read a file that root wrote.
     replace(path, &bytes, 0o644).map_err(|error| failed(&error))
 }
 
-/// Proof that a version file is durable on disk.
+/// Proof that a version file is durable.
 #[derive(Debug)]
 pub struct FileWritten(());
 

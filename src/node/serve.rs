@@ -41,8 +41,7 @@ pub struct Node {
     lock: HostLock,
 }
 
-/// Signals to the service. The program installs the signal handlers before it opens the store, so that no signal is
-/// lost.
+/// Signals to the service. The handlers are installed before the store is opened, so that no signal is lost.
 struct Signals {
     hangup: Signal,
     end: Signal,
@@ -85,7 +84,7 @@ impl Node {
         Self::open_with(config, |sandbox| Arc::new(sandbox)).await
     }
 
-    /// Does the same as [`Node::open`], but wraps the sandbox with `around`. Benchmarks use this function.
+    /// Does the same as [`Node::open`], but passes the sandbox through `around`. Benchmarks use this function.
     ///
     /// # Errors
     /// Returns all reasons why the boundary cannot start.
@@ -93,7 +92,7 @@ impl Node {
         config: Config,
         around: impl FnOnce(LinuxSandbox) -> Arc<dyn Sandbox>,
     ) -> Result<Self, Problems> {
-        // New files of this process must not be accessible to other users.
+        // New files must not be accessible to other users.
         rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
         let watch = |kind| {
             signal(kind).map_err(|error| {
@@ -113,7 +112,7 @@ impl Node {
         };
         start::check_clock(&config)?;
         let files = BoundaryFiles::read(&config)?;
-        // The service must take the lock before the cleanup, because another service may use these files.
+        // Take the lock before the cleanup, because another service may use these files.
         let store = start::take_store(&config)?;
         let sandbox = around(start::sandbox(&config)?);
         let AssembledBoundary { boundary, ledger, level, first, notes, newest_roster, lock } =
@@ -121,12 +120,11 @@ impl Node {
         let broken = |stopped: Stopped| {
             FileProblem::whole(&config.database, format!("recovery failed, nothing was started: {stopped}"))
         };
-        // The sandbox's cleanup has killed all processes of earlier runs. The service must write the receipts of
-        // interrupted runs before the first request (rule R6).
+        // All processes of earlier runs were killed when the sandbox was prepared. Write the receipts of interrupted
+        // runs before the first request (rule R6).
         let recovered = tokio::select! {
             recovered = boundary.crossing.recover() => recovered.map_err(broken)?,
-            // If the disk is full, the recovery of interrupted runs waits without a time limit. The next start writes
-            // the missing receipts.
+            // On a full disk the recovery waits without a time limit. The next start writes the missing receipts.
             _ = signals.end.recv() => return Err(stopped_in_recovery(&config).into()),
             _ = signals.interrupt.recv() => return Err(stopped_in_recovery(&config).into()),
         };
@@ -166,7 +164,7 @@ impl Node {
         let Signals { hangup, mut end, mut interrupt } = signals;
         let broken =
             |error: &dyn std::fmt::Display| FileProblem::whole(&config.path, format!("serving ended: {error}"));
-        // Proposals that had enough signatures but did not run before the last shutdown continue now.
+        // Continue the proposals that had enough signatures but did not run before the last shutdown.
         boundary.proposals.resume().await.map_err(|stopped| broken(&stopped))?;
         let beside = [
             tokio::spawn(control::serve(control, boundary.clone(), config.runbooks.clone())),
@@ -192,7 +190,7 @@ impl Node {
         if let Err(error) = kept_checkpoint::write(&ledger, &config.kept_checkpoint()) {
             tracing::error!("the last checkpoint can't be written: {error}");
         }
-        // The host lock must be released after the store is closed.
+        // Release the host lock only after the store is closed.
         drop(lock);
         served.map_err(|error| broken(&error))?;
         Ok(())
@@ -200,17 +198,15 @@ impl Node {
 }
 
 /// Executes one request of the control socket directly on the store, if no service runs. Returns the answer and notes
-/// for the operator. The function does not recover interrupted runs, because only a service may do so (rule R6). The
-/// function does not put a signed roster, new runbooks or new settings in force, because only a start of the service
-/// may do so.
+/// for the operator. Interrupted runs are not recovered, because only a service may do so (rule R6). Changed files are
+/// not put in force, because only a start of the service may do so.
 ///
 /// # Errors
-/// Returns all reasons why the boundary could not start. The function also returns an error if another process has
-/// locked the store.
+/// Returns all reasons why the boundary could not start, also if another process has locked the store.
 pub fn answer_offline(config: Config, request: ControlRequest) -> Result<(ControlReply, Vec<String>), Problems> {
     rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
     if matches!(request, ControlRequest::TokenList) && !start::has_store(&config)? {
-        // A request that only reads must not begin a log.
+        // A read request must not begin a log.
         return Ok((ControlReply::Ok(json!([])), Vec::new()));
     }
     start::check_clock(&config)?;
@@ -230,7 +226,6 @@ pub fn answer_offline(config: Config, request: ControlRequest) -> Result<(Contro
     })
 }
 
-/// Returns the problem for a signal that stopped the recovery.
 fn stopped_in_recovery(config: &Config) -> FileProblem {
     let what = "a signal ended the start before all interrupted runs had their receipts: the next start writes them";
     FileProblem::whole(&config.database, what.to_owned())
@@ -255,8 +250,8 @@ async fn reseal_on(mut hangup: Signal, boundary: Boundary, runbooks: Vec<PathBuf
     }
 }
 
-/// Looks for new signed versions of the roster while the boundary serves. A new version of the roster takes effect at
-/// the next start, so the operator only gets a note.
+/// Looks for newly signed versions of the roster while the service runs. They take effect at the next start, so the
+/// operator only gets a note.
 async fn watch_rosters(boundary: Boundary, config: Config, newest: u64) {
     let mut every = tokio::time::interval(ROSTERS_EVERY);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -277,6 +272,5 @@ async fn watch_rosters(boundary: Boundary, config: Config, newest: u64) {
 
 /// Interval between two searches for new roster files.
 const ROSTERS_EVERY: Duration = Duration::from_secs(2);
-/// Maximum time that current runs get to finish at shutdown. After this time the service cancels the runs and writes
-/// their receipts.
+/// Maximum time at shutdown for runs in progress. After this time the service cancels them and writes their receipts.
 const DRAIN: Duration = Duration::from_secs(30);

@@ -44,7 +44,7 @@ use crate::trust::chain::Chain;
 use crate::trust::signer::{FileSigner, Signer as _};
 use crate::trust::trusted_roster::TrustedRoster;
 
-/// An assembled boundary, and the findings of its start.
+/// A boundary with the findings of its start.
 pub struct AssembledBoundary {
     /// The assembled boundary.
     pub boundary: Boundary,
@@ -62,18 +62,17 @@ pub struct AssembledBoundary {
     pub lock: HostLock,
 }
 
-/// The changed files that this process may put in force.
+/// Changed files that this process may put in force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TakenChanges {
-    /// A start of the service puts all complete changes in force: signed rosters, policies, runbooks and the
-    /// configuration.
+    /// All complete changes: signed rosters, policies, runbooks and the configuration. A start of the service uses this
+    /// variant.
     Changes,
-    /// An offline command puts no changed file in force.
+    /// No changes. Offline commands use this variant.
     Nothing,
 }
 
-/// Opens the store and assembles the boundary. The function does not accept requests and does not recover interrupted
-/// runs.
+/// Opens the store and assembles the boundary. It does not accept requests or recover interrupted runs yet.
 ///
 /// # Errors
 /// Returns all reasons why the boundary cannot start.
@@ -91,13 +90,13 @@ pub async fn assemble(
     let mut notes = match kept_checkpoint::check(config, &ledger, files.key.key()) {
         Ok(notes) => notes,
         Err(problems) => {
-            // This branch must close the store. If the store stayed open, its write-ahead log would remain, and SQLite
-            // would apply this write-ahead log to another store that is copied to the same path.
+            // Close the store, because SQLite would apply a remaining write-ahead log to another store that the
+            // operator copies to the same path.
             let _ = ledger.close().await;
             return Err(problems);
         }
     };
-    // The process must take the lock before the first write, because two copies of one log must not both grow.
+    // Take the lock before the first write, because two copies of one log must not both grow.
     let lock = match ledger.state().boundary {
         Some(id) => match HostLock::take(config, &id).await {
             Ok(lock) => Some(lock),
@@ -160,7 +159,7 @@ pub async fn assemble(
     Ok(AssembledBoundary { boundary, ledger, level, first: last.is_none(), notes, newest_roster, lock })
 }
 
-/// Findings of a start about the operator's files.
+/// Findings about the operator's files.
 #[derive(Default)]
 struct Noticed {
     notes: Vec<String>,
@@ -199,14 +198,14 @@ pub fn has_store(config: &Config) -> Result<bool, FileProblem> {
     }
 }
 
-/// Creates the private directories, locks the store and deletes temporary files. The process must take the lock before
-/// the deletion, because another process may use these files.
+/// Creates the private directories, locks the store and then deletes temporary files. Without the lock, another process
+/// could be using these files.
 ///
 /// # Errors
 /// Returns an error if a directory cannot be created or another process has locked the store.
 pub fn take_store(config: &Config) -> Result<OpenStore, Problems> {
-    // If the store was lost, the program must not create an empty store. SQLite would apply the empty store's
-    // write-ahead log to the store that the operator copies back.
+    // Do not create an empty store if the store was lost. SQLite would apply the write-ahead log of the empty store to
+    // the store that the operator copies back.
     let _there = has_store(config)?;
     make_directories(config)?;
     let store =
@@ -215,11 +214,10 @@ pub fn take_store(config: &Config) -> Result<OpenStore, Problems> {
     Ok(store)
 }
 
-/// Creates the private directories and the scratch directory of runs.
 fn make_directories(config: &Config) -> Result<(), FileProblem> {
     let make = |path: &Path, mode: u32| {
         let made = DirBuilder::new().recursive(true).mode(mode).create(path).and_then(|()| {
-            // The umask may have removed access bits from the mode of the new directory. Runs must be able to enter the
+            // The umask may have removed bits from the mode of the new directory. Runs must be able to enter the
             // scratch directory.
             std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
         });
@@ -243,8 +241,8 @@ fn make_directories(config: &Config) -> Result<(), FileProblem> {
 /// # Errors
 /// Returns an error if the sandbox's directories cannot be used.
 pub fn sandbox(config: &Config) -> Result<LinuxSandbox, Problems> {
-    // The check of the limits must come before the probe of the sandbox. Without enough file descriptors, the probe
-    // would report that the host has no sandbox layers.
+    // Check the limits before the probe of the sandbox, because without enough file descriptors the probe would report
+    // missing layers.
     descriptors::check().map_err(|why| FileProblem::whole(&config.path, why))?;
     let setup = Setup {
         helper: None,
@@ -322,8 +320,7 @@ pub fn settings(config: &Config, key: &FileSigner, around: &Surroundings) -> Res
     })
 }
 
-/// Opens the closed logs (each restore closes a log). An unreadable closed log only causes a note, because new runs do
-/// not need its content.
+/// Opens the closed logs. An unreadable closed log only causes a note, because new runs do not need it.
 fn closed_ledgers(
     config: &Config,
     key: &FileSigner,
@@ -344,14 +341,14 @@ fn closed_ledgers(
     Ok(closed)
 }
 
-/// Copies the private key. The ledger and the boundary each need their own copy. `SecretKey` does not implement
-/// `Clone`, so that no code copies a key by accident.
+/// Copies the private key, because the ledger and the boundary each need one. `SecretKey` does not implement `Clone`,
+/// so that code cannot copy a key by accident.
 pub(super) fn copy_of(config: &Config, key: &FileSigner) -> Result<SecretKey, Problems> {
     SecretKey::from_pkcs8_pem(&key.secret().to_pkcs8_v1_pem())
         .map_err(|error| FileProblem::whole(&config.key, error.to_string()).into())
 }
 
-/// Inputs of the functions that create or read the seal in force.
+/// Inputs for creating or reading the seal in force.
 struct Start<'a> {
     config: &'a Config,
     ledger: &'a Ledger,
@@ -361,7 +358,7 @@ struct Start<'a> {
 }
 
 impl Start<'_> {
-    /// Begins a log with the operator's files. The first entry of the new log is not older than `at`.
+    /// Begins a log with the operator's files. Its first entry is not older than `at`.
     async fn begin(
         &self,
         files: BoundaryFiles,
@@ -395,8 +392,7 @@ impl Start<'_> {
         self.seal(Before::NoSeal { genesis, at }, &material).await
     }
 
-    /// Continues after the last seal. If the next signed roster or policy is unusable, the sealed roster or policy
-    /// stays in force.
+    /// Continues after the last seal. An unusable new roster or policy is not put in force.
     async fn go_on(
         &self,
         last: u64,
@@ -416,15 +412,14 @@ impl Start<'_> {
             tokens: tokens.clone(),
             configuration: configuration.clone(),
         };
-        // The loop takes the newest version of the roster that this start can use. An unusable version must not block
-        // an earlier version.
+        // Use the newest roster version that this start can use. An unusable version must not block an earlier version.
         let known = self.ledger.tokens().map_err(|fault| FileProblem::whole(&config.database, fault.to_string()))?;
         let names: Vec<Name> = known.into_iter().map(|token| token.name).collect();
         let next = candidates.into_iter().rev().find_map(|(version, policy)| {
             let material = material(signed.until(version), policy);
             let taken = self.check_roster(material.rosters.last(), &names).and_then(|()| {
-                // A contradiction between the new roster and other files must not stop the service. For example, a step
-                // may need a group that the new roster lacks.
+                // A new roster that contradicts other files must not stop the service. For example, a step may need a
+                // group that the new roster lacks.
                 let draft = material.draft(SealPredecessor::After(&sealed), self.ledger.now());
                 draft.map(|_| material).map_err(|error| error.to_string())
             });
@@ -438,18 +433,17 @@ impl Start<'_> {
         }
         let _settled = handover::check(config, self.ledger, &sealed.rosters, &files.key)?;
         if next.is_some() {
-            // This call records a checkpoint under the old roster before the new seal. The bundles of older receipts
-            // need a checkpoint that a key of the old roster signed.
+            // Record a checkpoint under the old roster before the new seal, because the bundles of older receipts need
+            // a checkpoint that a key of the old roster signed.
             self.ledger.checkpoint().map_err(|fault| FileProblem::whole(&config.database, fault.to_string()))?;
         }
         let material = next.unwrap_or_else(|| material(sealed.rosters.clone(), &sealed.policy));
-        // After a crash before this commit, the old seal is still in force. The next start finds the same files and
-        // repeats the change.
+        // After a crash before this commit, the old seal is still in force, and the next start repeats the change.
         let newest = signed.last().version();
         Ok((self.seal(Before::Seal(Box::new(sealed)), &material).await?, Noticed { notes, following, newest }))
     }
 
-    /// Continues with the state of the last seal without a new seal.
+    /// Returns the state of the last seal, without a new seal.
     fn stay(&self, last: u64, key: &FileSigner) -> Result<Sealed, Problems> {
         let config = self.config;
         let sealed = read_seal(config, self.ledger, last, None)?;
@@ -487,7 +481,7 @@ impl Start<'_> {
                 self.config.key.display()
             ));
         }
-        // Names of people and tokens share one namespace, and a token's name is never used twice.
+        // People and tokens share one namespace, and a token's name is never used twice.
         match tokens.iter().find_map(|name| roster.check_token_name(name).err()) {
             None => Ok(()),
             Some(taken) => Err(format!(
@@ -536,17 +530,16 @@ impl Start<'_> {
     }
 }
 
-/// The entry that a seal follows.
+/// Entry that a seal follows.
 enum Before {
-    /// The seal has no predecessor, because it begins a log with `genesis`. The log's first entry is not older than
-    /// `at`.
+    /// No entry, because the seal begins a log. The first entry is not older than `at`.
     NoSeal { genesis: Genesis, at: Timestamp },
     /// The seal in force.
     Seal(Box<Sealed>),
 }
 
 /// Begins a log in the new database `place`. The new log names the log `followed`, and its first entry is not older
-/// than `at`. Returns the boundary's id and the signed checkpoint of the log. The function closes the store at its end.
+/// than `at`. Returns the boundary's id and the signed checkpoint of the log. The store is closed at the end.
 ///
 /// # Errors
 /// Returns all reasons why the log cannot begin.
@@ -580,8 +573,8 @@ fn problems_of(config: &Config, error: SealError) -> Vec<FileProblem> {
     }
 }
 
-/// Returns the roster for the first entry of a new log. Version 1 of the roster comes from `roster.toml`. If other
-/// boundaries already use a later version, this function needs the files of all versions.
+/// Returns the roster for the first entry of a new log. Version 1 comes from `roster.toml`. If other boundaries already
+/// use a later version, the files of all versions are needed.
 fn first_rosters(config: &Config, written: &DraftRoster, policy: &Policy) -> Result<Chain, Problems> {
     let at_source =
         |error: &dyn std::fmt::Display| Problems::from(FileProblem::whole(&config.roster, error.to_string()));
@@ -607,7 +600,7 @@ fn first_rosters(config: &Config, written: &DraftRoster, policy: &Policy) -> Res
     Ok(chain)
 }
 
-/// Returns the state of the last seal. The signature of the seal is verified with the roster that the seal names.
+/// Returns the state of the last seal, after verifying its signature with the roster that the seal names.
 pub(super) fn read_seal(
     config: &Config,
     ledger: &Ledger,
@@ -668,8 +661,7 @@ pub fn surroundings() -> Surroundings {
         millis: Arc::new(move || u64::try_from(since().as_millis()).unwrap_or(u64::MAX)),
         random: Arc::new(|bytes| {
             if let Err(error) = getrandom::fill(bytes) {
-                // The process aborts if the random source fails, because predictable nonces and secrets would be a
-                // security hole.
+                // Abort if the random source fails, because predictable nonces and secrets would be a security hole.
                 eprintln!("countersign: the system returns no random bytes ({error})");
                 std::process::abort();
             }
@@ -682,8 +674,8 @@ fn boottime() -> Duration {
     Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
-/// Maximum number of requests whose signatures are verified at the same time. The number 256 keeps two CPU cores busy
-/// and limits the memory.
+/// Maximum number of requests whose signatures are verified at the same time. This keeps two CPU cores busy and limits
+/// the memory.
 const CROSSINGS: usize = 256;
 /// Maximum number of attempts to write a seal. Only this process writes to the log, so the second attempt always
 /// succeeds.

@@ -6,7 +6,7 @@ use toml::de::{DeTable, DeValue};
 
 use crate::yaml::{Key, TextPlace, YamlFlaw, YamlKind, YamlNode};
 
-/// Parses a TOML text. After a syntax error the parser continues, so that all errors are reported together.
+/// Parses a TOML text. The parser continues after a syntax error, so that all errors are reported together.
 #[must_use]
 pub fn read(text: &str) -> (YamlNode, Vec<YamlFlaw>) {
     let (table, errors) = DeTable::parse_recoverable(text);
@@ -36,7 +36,7 @@ fn node(value: &DeValue<'_>, place: TextPlace, places: &Places<'_>, flaws: &mut 
     let kind = match value {
         DeValue::String(text) => YamlKind::Text(text.to_string()),
         DeValue::Boolean(flag) => YamlKind::Boolean(*flag),
-        // Every date field also accepts the date as text.
+        // The fields for dates also accept text.
         DeValue::Datetime(time) => YamlKind::Text(time.to_string()),
         DeValue::Integer(number) => match i64::from_str_radix(number.as_str(), number.radix()) {
             Ok(number) => YamlKind::Integer(number),
@@ -83,7 +83,7 @@ mod tests {
     #[test]
     fn values_have_their_line_and_column() {
         let (tree, flaws) = read("a = 1\n[b]\n\u{fc} = \"x\"\n\"c\" = [true, 2]\n");
-        // TOML 1.0 does not allow this bare key. The parser must still read the rest of the text after this error.
+        // TOML 1.0 does not allow this bare key. The parser must still read the rest of the text.
         assert!(flaws.len() <= 2, "{flaws:?}");
         assert_eq!(tree.value("a").map(|node| (node.place.line, node.place.column)), Some((1, 5)));
         let list = tree.value("b").and_then(|b| b.value("c")).expect("c");

@@ -1,4 +1,4 @@
-//! Upgrade of a store of version 0.1.0. The upgrade keeps the old store and begins a new log that names the old log.
+//! Upgrade of a store of version 0.1.0. The old store is kept, and a new log that names the old log begins.
 //!
 //! The directory `0.1.0` in the private directory contains the old data:
 //!
@@ -43,7 +43,7 @@ pub struct Upgraded {
     pub entries: u64,
     /// Checkpoint of the old log that the new log names.
     pub checkpoint: String,
-    /// True if the boundary's key signed the checkpoint in `checkpoint`.
+    /// True if the boundary's key signed this checkpoint.
     pub verified: bool,
     /// Directory of the old store.
     pub kept: PathBuf,
@@ -54,9 +54,9 @@ pub struct Upgraded {
 /// Treatment of runs in the old log that have no receipt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OpenRuns {
-    /// The upgrade stops.
+    /// Stop the upgrade.
     Refused,
-    /// The upgrade continues, and the runs get no receipt.
+    /// Continue the upgrade. The runs get no receipt.
     Accepted,
 }
 
@@ -65,7 +65,7 @@ pub enum OpenRuns {
 ///
 /// # Errors
 /// Returns an error if the store is missing, damaged or in use, if runs have no receipt, or if a new log cannot begin.
-/// If the function returns an error, nothing was moved.
+/// After an error, nothing is moved.
 pub fn upgrade(config: &Config, open_runs: OpenRuns) -> Result<Upgraded, Problems> {
     rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
     let at = |path: &Path, error: &dyn std::fmt::Display| Problems::from(FileProblem::whole(path, error.to_string()));
@@ -108,8 +108,8 @@ pub fn upgrade(config: &Config, open_runs: OpenRuns) -> Result<Upgraded, Problem
             config.key.display()
         ));
     }
-    // The program builds the new log under a temporary name. If the process crashes before the function creates the
-    // directory `kept`, the old store is unchanged.
+    // The new log is built under a temporary name. After a crash before the directory `kept` is created, the old store
+    // is unchanged.
     let clear = || places::clear(&config.database).map_err(|error| at(&places::beside(&config.database, ""), &error));
     clear()?;
     let begun = begin(config, &store, &head);
@@ -117,8 +117,8 @@ pub fn upgrade(config: &Config, open_runs: OpenRuns) -> Result<Upgraded, Problem
         let _ = clear();
     }
     let (id, new_head) = begun?;
-    // After a crash from this line on, the old store is at its old path or in the directory `0.1.0`. A repeated
-    // `upgrade` looks for the old store at both paths.
+    // After a crash from here on, the old store is at its old path or in the directory `0.1.0`. A repeated `upgrade`
+    // looks at both paths.
     places::private_directory(&kept).map_err(|error| at(&kept, &error))?;
     kept_checkpoint::replace(&kept.join(kept_checkpoint::FILE), head.note.as_bytes())
         .map_err(|error| at(&kept, &error))?;
@@ -138,7 +138,7 @@ pub fn upgrade(config: &Config, open_runs: OpenRuns) -> Result<Upgraded, Problem
     places::put_in_place(&config.database).map_err(|error| at(&config.database, &error))?;
     crash_points::point("upgrade-new-log-in-place");
     // The new boundary is now in force. After a crash at this point, the checkpoint file still contains a checkpoint of
-    // the old log. The next start accepts the old log's checkpoint, because the new log names the old log.
+    // the old log. The next start accepts this checkpoint, because the new log names the old log.
     kept_checkpoint::replace(&config.kept_checkpoint(), new_head.as_bytes())
         .map_err(|error| at(&config.data, &error))?;
     drop(lock);
@@ -153,20 +153,18 @@ fn begin(config: &Config, store: &OldStore, head: &Head) -> Result<(SealDigest, 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| FileProblem::whole(&fresh, error.to_string()))?;
     let followed = FollowedLog { id: store.id, checkpoint: head.note.clone() };
-    // The first entry of the new log must not be older than the last entry of the old log, even if the clock was set
-    // back.
+    // The first entry of the new log must not be older than the old log's last entry, even if the clock was set back.
     let begun = runtime.block_on(start::begin_after(config, &fresh, followed, store.last_at))?;
     places::settle(&config.database)?;
     Ok(begun)
 }
 
-/// Checkpoint of the old log that the new log names.
 struct Head {
     note: String,
     verified: bool,
 }
 
-/// Returns the newest known checkpoint of the old log. The old log must contain all known checkpoints of this log.
+/// Returns the newest known checkpoint of the old log. The old log must agree with all known checkpoints.
 fn last_head(config: &Config, key: &FileSigner, store: &OldStore) -> Result<Head, Problems> {
     let origin = origin(&config.name, &store.id);
     let entries = store.leaves.len() as u64;
@@ -185,7 +183,7 @@ fn last_head(config: &Config, key: &FileSigner, store: &OldStore) -> Result<Head
         let problem = |message: String| Problems::from(FileProblem::whole(&path, message));
         let (note, known) = read.map_err(problem)?;
         if known.origin != origin {
-            // The configured checkpoint is of another log, so the program cannot compare it with the old log.
+            // This configured checkpoint belongs to another log, so it says nothing about the old log.
             if path != own && path != config.database {
                 continue;
             }
@@ -224,7 +222,7 @@ fn last_head(config: &Config, key: &FileSigner, store: &OldStore) -> Result<Head
     };
     match note::verify_note(&note, &origin, key.key().public()) {
         Ok(_) if known.size == entries => Ok(Head { note: note.to_string(), verified: true }),
-        // The old process was killed before it signed a checkpoint over its last entries.
+        // The old process was killed before it signed a checkpoint over the last entries.
         Ok(_) => sign(config, key, Checkpoint { origin, size: entries, root: merkle::root(&store.leaves) }),
         Err(NoteError::NotSignedBy(_)) => Ok(Head { note: note.to_string(), verified: false }),
         Err(error) => {
@@ -242,8 +240,7 @@ fn sign(config: &Config, key: &FileSigner, head: Checkpoint) -> Result<Head, Pro
     Ok(Head { note: note.to_string(), verified: true })
 }
 
-/// Moves a file or a directory to a path that must not exist yet. The function returns no error if the source is
-/// missing.
+/// Moves a file or a directory to a path that must not exist yet. A missing source is no error.
 fn move_to(from: &Path, to: &Path) -> Result<(), FileProblem> {
     let by_hand = |error: &dyn std::fmt::Display| {
         let message = format!(

@@ -1,8 +1,8 @@
-//! Background task that asks the witnesses of the log for cosignatures while the boundary serves.
+//! Background task that asks the witnesses of the log for cosignatures while the service runs.
 //!
-//! The requests use plain HTTP, because a witness runs on this machine or behind a local TLS proxy. The requests ignore
-//! redirects and the proxy settings of the environment. Each request has its own thread, so a slow witness delays
-//! neither other witnesses nor the shutdown.
+//! The requests use plain HTTP, because a witness runs on this machine or behind a local TLS proxy. Redirects and the
+//! proxy settings of the environment are ignored. Each request has its own thread, so a slow witness delays neither
+//! other witnesses nor the shutdown.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::boundary::witnesses::{NamedWitness, WitnessNext, WitnessRequest};
 
 /// Minimum pause between a cosignature of a witness and the next request to this witness.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Pause after the first error of a witness. The pause doubles after each further error and is shortened if the log
+/// Pause after the first error of a witness. The pause doubles after each further error, and is shortened when the log
 /// grows.
 const TROUBLE: Duration = Duration::from_secs(2);
 const MOST_TROUBLE: Duration = Duration::from_secs(300);
@@ -32,7 +32,6 @@ struct Turn {
     asking: bool,
     not_before: Instant,
     troubles: u32,
-    /// Number of log entries at the last check.
     size: u64,
 }
 
@@ -61,7 +60,7 @@ pub async fn keep_witnessed(boundary: Boundary) {
                 }
             }
         }
-        // If the roster has no witness, the loop only checks whether a new roster names a witness.
+        // Without a witness in the roster, the loop only checks whether a new roster names one.
         let tick = if named.is_empty() { PAUSE } else { TICK };
         let Ok(Some((witness, ask, answer))) = tokio::time::timeout(tick, answers.recv()).await else { continue };
         let Answered { witness, next } = take(&boundary, witness, &ask, answer);
@@ -72,9 +71,8 @@ pub async fn keep_witnessed(boundary: Boundary) {
 }
 
 impl Turn {
-    /// Shortens a long pause if the log has grown. Without the shorter pause, the boundary could wait for minutes after
-    /// the witness works again. The pause is never shorter than the minimum, so that a busy log does not flood the
-    /// witness.
+    /// Shortens a long pause if the log has grown, because otherwise the boundary could wait for minutes after the
+    /// witness works again. The pause is never shorter than the minimum, so that a busy log does not flood the witness.
     fn notice(&mut self, size: u64) {
         if !self.asking && size > self.size {
             self.size = size;
@@ -86,8 +84,8 @@ impl Turn {
         self.asking = false;
         self.troubles = match next {
             WitnessNext::Cosigned => 0,
-            // This branch does not reset the error count. A faulty witness could answer each request with a different
-            // size. Even in this case, the pauses must grow.
+            // Keep the error count, so that the pauses grow even if a faulty witness answers each request with a
+            // different size.
             WitnessNext::Again => self.troubles,
             WitnessNext::Trouble(_) => self.troubles.saturating_add(1),
         };

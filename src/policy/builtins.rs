@@ -1,8 +1,8 @@
 //! The built-in allow lists and deny lists. The built-in lists apply unless the policy contains `extends: none`.
 //!
 //! The lists come from the security document of the project Rundown, in canonical JSON. A seal names this canonical
-//! JSON by its digest. A boundary decides with the lists of its own program, and a verifier decides with the lists that
-//! the seal names.
+//! JSON by its digest. A boundary decides with the lists in its own program, a verifier with the lists that the seal
+//! names.
 
 use std::sync::{Arc, LazyLock};
 

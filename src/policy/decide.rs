@@ -1,9 +1,9 @@
 //! Decisions about the commands, paths and variables of a script.
 //!
 //! All commands are decided before a person is asked, so a denied command is refused before any question. The first
-//! rule that applies decides. The order is grants of the command line, deny lists of the policy file, allow lists of
+//! rule that applies decides, in this order: grants of the command line, deny lists of the policy file, allow lists of
 //! the policy file, built-in deny lists, built-in allow lists, mode. An unknown command could be a denied command, so
-//! no mode, no `-y` and no answer for a session allows an unknown command.
+//! only an answer for one run of the command can allow it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,15 +22,14 @@ use crate::shell::found::{FoundKind, NotUnderstood, ScriptFinding, ScriptPlace, 
 /// Place of the decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DecisionPlace {
-    /// A decision at a terminal, at which a denial by a built-in list is final.
+    /// A terminal, where a denial by a built-in list is final.
     Terminal,
-    /// A decision at a boundary, at which a denial by a built-in list becomes a question to the approvers. A denial by
-    /// the policy file is final at a terminal and at a boundary.
+    /// A boundary, where a denial by a built-in list becomes a question to the approvers. A denial by the policy file
+    /// is final in both places.
     Boundary,
 }
 
-/// Options of one call on the command line. A boundary sets no such options. The answers that a person gives during the
-/// call are in [`crate::policy::session`].
+/// Options of one command line. A boundary has no such options.
 #[derive(Debug, Clone, Default)]
 pub struct Flags {
     /// Grants of the options `--allow-run`, `--allow-read`, `--allow-write` and `--allow-env`.
@@ -42,8 +41,8 @@ pub struct Flags {
     pub deny_all: bool,
     /// Values of `{repo}` and `{tmp}`. If the value is `None`, patterns with `{repo}` or `{tmp}` match nothing.
     pub places: Option<PathVariables>,
-    /// Function that resolves the symbolic links in the absolute path of a program. The function returns `None` if the
-    /// program does not exist.
+    /// Function that resolves the symbolic links in the absolute path of a program, or returns `None` if the program
+    /// does not exist.
     pub real: Option<fn(&str) -> Option<String>>,
 }
 
@@ -85,14 +84,14 @@ pub enum PolicyVerdict {
 pub struct Decided {
     /// Kind of the command, path or variable.
     pub kind: PermissionKind,
-    /// Name of the command, path or variable, as in a permission. For an unknown command, the name is its source text
-    /// and its line.
+    /// Name of the command, path or variable, as in a permission. The name of an unknown command is its source text and
+    /// its line.
     pub what: String,
     /// Place in the script.
     pub place: Option<ScriptPlace>,
     /// Wrappers that run the command, the outermost first.
     pub via: Vec<String>,
-    /// The decision.
+    /// Decision about it.
     pub verdict: PolicyVerdict,
     /// Rule that decided.
     pub rule: AppliedRule,
@@ -101,24 +100,22 @@ pub struct Decided {
 /// The decisions about the commands and settings of a script.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PolicyDecision {
-    /// Strictest verdict of all decisions (the order is deny, ask, allow).
+    /// Strictest of all verdicts. The order is deny, ask, allow.
     pub verdict: PolicyVerdict,
-    /// All commands and settings of the script, in the order of the script. The list is empty if the script is not
-    /// understood.
+    /// Commands and settings in the order of the script, or none if the script is not understood.
     pub decided: Vec<Decided>,
-    /// Reason why the script is not understood, or `None` if the script is understood. A script that is not understood
-    /// is denied.
+    /// Reason why the script is not understood and therefore denied, or `None` if it is understood.
     pub not_understood: Option<NotUnderstood>,
 }
 
 /// Rule behind a decision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AppliedRule {
-    /// A pattern of a list.
+    /// A pattern in a list of the policy.
     Listed {
         /// Kind of the command, path or variable.
         kind: PermissionKind,
-        /// The kind of the list that has the pattern.
+        /// List that contains the pattern.
         side: ListSide,
         /// The pattern as written.
         pattern: Arc<str>,
@@ -131,17 +128,17 @@ pub enum AppliedRule {
     Unlisted {
         /// The mode with its origin.
         mode: WithOrigin<Mode>,
-        /// True if a list allows the base name of the command, but the command's path is outside of the program
+        /// True if a list allows the base name of the command, but the command's path is outside the program
         /// directories of the system.
         elsewhere: bool,
         /// Effect of `--deny-all`.
         then: AnswerChange,
     },
-    /// The command is unknown before the run.
+    /// The command is not known before the run.
     Unknown {
-        /// Reason in plain language.
+        /// Reason, in words.
         why: &'static str,
-        /// Mode, which can deny the command.
+        /// Mode, which may deny the command.
         mode: WithOrigin<Mode>,
         /// Effect of `--deny-all`.
         then: AnswerChange,
@@ -247,7 +244,7 @@ pub fn decide_unknown(ruling: &Ruling, source: &str, why: &'static str, at: Deci
     Decided { kind: PermissionKind::Run, what, place: Some(place), via: Vec::new(), verdict, rule }
 }
 
-/// Decides if a path may be read or written. The path must be absolute, and its links must be resolved. Every kind
+/// Decides whether a path may be read or written. The path must be absolute and without symbolic links. Every kind
 /// except [`PermissionKind::Write`] is treated as reading.
 #[must_use]
 pub fn decide_path(ruling: &Ruling, kind: PermissionKind, real: &str, at: DecisionPlace, flags: &Flags) -> Decided {
@@ -258,7 +255,7 @@ pub fn decide_path(ruling: &Ruling, kind: PermissionKind, real: &str, at: Decisi
     Decided { kind, what: path, place: None, via: Vec::new(), verdict, rule }
 }
 
-/// Decides if a run may inherit the variable `name`.
+/// Decides whether a run may inherit the variable `name`.
 #[must_use]
 pub fn decide_env(ruling: &Ruling, name: &str, at: DecisionPlace, flags: &Flags) -> Decided {
     let kind = PermissionKind::Env;
@@ -267,7 +264,7 @@ pub fn decide_env(ruling: &Ruling, name: &str, at: DecisionPlace, flags: &Flags)
     Decided { kind, what: name.to_owned(), place: None, via: Vec::new(), verdict, rule }
 }
 
-/// Returns the strictest verdict (the order is deny, ask, allow).
+/// Returns the strictest verdict.
 #[must_use]
 pub fn worst(decided: &[Decided]) -> PolicyVerdict {
     let rank = |verdict: &PolicyVerdict| match verdict {
@@ -288,7 +285,7 @@ struct Judge<'a> {
 
 impl Judge<'_> {
     fn script(&self, found: Vec<ScriptFinding>) -> PolicyDecision {
-        // The decisions are cached, because a script often contains the same name several times.
+        // A script often contains the same name several times, so its decision is cached.
         let mut known: BTreeMap<FoundKind, (PolicyVerdict, AppliedRule)> = BTreeMap::new();
         let decided: Vec<Decided> = found
             .into_iter()
@@ -313,7 +310,7 @@ impl Judge<'_> {
         match what {
             FoundKind::Command(name) => self.command(name),
             FoundKind::Function(_) if self.everything() => (PolicyVerdict::Allow, AppliedRule::AllowAll),
-            // If the function is not defined at run time, the program with the function's name runs.
+            // If the function is not defined when the script calls it, the shell runs the program with this name.
             FoundKind::Function(name) if self.denies(name) => self.command(name),
             FoundKind::Function(_) => (PolicyVerdict::Allow, AppliedRule::Function),
             FoundKind::Setting(name) => self.setting(name),
@@ -351,9 +348,9 @@ impl Judge<'_> {
         (verdict, rule)
     }
 
-    /// Decides a variable that changes later commands, for example `PATH`. If an allow list of the policy file contains
-    /// the variable, a run may inherit the variable but not set it. A script may set the variable only with a grant or
-    /// an option of the command line.
+    /// Decides a variable that changes later commands, for example `PATH`. An allow list of the policy file permits
+    /// only that a run inherits the variable. A script may set the variable only with a grant or an option of the
+    /// command line.
     fn setting(&self, name: &str) -> (PolicyVerdict, AppliedRule) {
         let kind = PermissionKind::Env;
         if self.everything() {
@@ -402,7 +399,7 @@ impl Judge<'_> {
         if let Some(entry) = find(&self.flags.granted.0.of(kind).allow, ListSide::Allow) {
             return (PolicyVerdict::Allow, listed(kind, ListSide::Allow, entry, AnswerChange::Stands));
         }
-        // A denial by the policy file is final, so no question, signature, `-y` or mode can change the denial.
+        // No question, signature, `-y` or mode can change a denial by the policy file.
         if let Some(entry) = find(&written.deny, ListSide::Deny) {
             return (PolicyVerdict::Deny, listed(kind, ListSide::Deny, entry, AnswerChange::Stands));
         }
@@ -440,9 +437,9 @@ impl Judge<'_> {
     }
 }
 
-/// Location of a command. The location decides if an allow list applies.
+/// Location of a command, which decides whether an allow list applies.
 struct Lies {
-    /// True for a name without a slash, or for a path in a directory that only the system's owner can write.
+    /// True for a name without a slash, and for a path in a directory that only the system's owner can write.
     trusted: bool,
     /// Path with resolved links, or `None` if the path is unknown.
     real: Option<String>,
@@ -471,8 +468,8 @@ impl Lies {
         places: Option<&PathVariables>,
     ) -> Option<&'l ListEntry> {
         let Some((_, base)) = name.rsplit_once('/') else { return list.find_name(name) };
-        // A pattern may match the whole path in the text of the script. If the path contains segments such as `..`, the
-        // pattern is compared with the real path instead.
+        // A pattern may equal the whole path as the script writes it. If the path contains segments such as `..`, the
+        // real path is compared instead.
         let whole = list.find_literal(name).or_else(|| {
             let plain = name.starts_with('/') && normalised(name) == name;
             let path = if plain { Some(name) } else { self.real.as_deref() };
@@ -486,13 +483,13 @@ fn listed(kind: PermissionKind, side: ListSide, entry: ListEntry, then: AnswerCh
     AppliedRule::Listed { kind, side, pattern: entry.listed.text().clone(), origin: entry.origin, then }
 }
 
-/// Returns the name that a permission gives to an unknown command. The name consists of the command's source text and
-/// line. If the source text is cut, the name also contains the column.
+/// Returns the name of an unknown command in a permission: its source text and line, and also its column if the source
+/// text is cut.
 fn unknown_name(source: &str, place: ScriptPlace) -> String {
     let most = crate::record::authorization::MAX_PERMISSION_BYTES;
     let mut line = format!("@{}", place.line);
     if source.len() > most - line.len() {
-        // The column makes the names of two long texts with the same beginning different.
+        // The column distinguishes two long texts with the same beginning.
         line = format!("@{}:{}", place.line, place.column);
     }
     let mut end = source.len().min(most - line.len());

@@ -1,8 +1,8 @@
 //! The policy file, with its schema.
 //!
-//! A policy contains approvals, lists for commands, paths and variables, overrides for runbooks, grants, and limits. A
-//! sealed policy from a newer boundary may contain sandbox rules that this version does not know. In this case
-//! [`Policy::has_sandbox_rules`] is true, so that a review can report the missing rules.
+//! A policy contains approvals, lists for commands, paths and variables, overrides for runbooks, grants, and limits. If
+//! a newer boundary sealed a policy with sandbox rules that this version does not know, [`Policy::has_sandbox_rules`]
+//! is true, so that a review can report this.
 
 use std::sync::Arc;
 
@@ -39,7 +39,7 @@ pub(super) struct Compiled {
 pub struct CompiledPattern {
     /// Kind of the rule.
     pub kind: PermissionKind,
-    /// The kind of the list that contains the pattern.
+    /// List that contains the pattern.
     pub side: ListSide,
     /// The pattern.
     pub listed: ListedPattern,
@@ -203,7 +203,7 @@ impl Mode {
 }
 
 impl Policy {
-    /// Returns the rules.
+    /// Returns the parsed content of the file.
     #[must_use]
     pub const fn file(&self) -> &PolicyFile {
         &self.file
@@ -221,12 +221,12 @@ impl Policy {
         self.compiled.overrides.iter().zip(rules).map(|((pattern, written), rule)| (pattern, rule, written.as_slice()))
     }
 
-    /// Returns the grants, each with the pattern of its runbooks and the granted pattern.
+    /// Returns the grants, each with the pattern for its runbooks (if there is one) and the granted patterns.
     pub fn grants(&self) -> impl Iterator<Item = (Option<&Pattern>, &[CompiledPattern])> {
         self.compiled.grants.iter().map(|(runbook, written)| (runbook.as_ref(), written.as_slice()))
     }
 
-    /// Returns the canonical JSON of the policy file. A seal names this canonical JSON by its digest.
+    /// Returns the canonical JSON of the policy file. A seal contains the digest of this JSON.
     #[must_use]
     pub fn canonical(&self) -> &Arc<[u8]> {
         &self.canonical
@@ -245,7 +245,7 @@ impl Policy {
     }
 }
 
-/// Maximum size of a policy file, in bytes. A policy with a thousand overrides needs a tenth of this size.
+/// Maximum size of a policy file, in bytes. A policy with a thousand overrides is a tenth of this size.
 pub const MAX_FILE_BYTES: usize = 256 << 10;
 /// Maximum number of overrides.
 pub(super) const MAX_OVERRIDES: usize = 1024;

@@ -1,8 +1,8 @@
 //! Access of a step to the host: declared by the step and allowed by policy.
 //!
-//! A step declares the access that the step needs. An override in the policy file allows this access with the same
-//! keys, if the override matches the runbook. A step gets access only if the step declares the access and policy allows
-//! the access. Deny patterns of the step and of policy accumulate.
+//! A step gets access to something of the host only if the step declares the access and policy allows it. Policy allows
+//! it with the same keys, in an override that matches the runbook. The deny patterns of the step and of policy both
+//! apply.
 
 use crate::policy::patterns::Pattern;
 use crate::policy::profile_error::ProfileError;
@@ -13,7 +13,7 @@ use crate::record::sandbox_permission::SandboxPermission;
 /// Writes the declarations of a step into its profile, if policy allows them.
 ///
 /// # Errors
-/// Returns the first declaration that is malformed, or that policy does not allow.
+/// Returns an error for the first declaration that is malformed, or that policy does not allow.
 pub(super) fn give(rule: &SandboxRule, declared: &DeclaredSandbox, profile: &mut Profile) -> Result<(), ProfileError> {
     declared.check().map_err(|why| ProfileError::Declared { why })?;
     for permission in SandboxPermission::ALL {
@@ -42,16 +42,16 @@ pub(super) fn denied(mut patterns: Vec<String>) -> Result<Vec<String>, ProfileEr
 /// Returns an error with the problem in the pattern and its correction.
 pub fn check_deny(text: &str) -> Result<(), String> {
     crate::record::host_names::check_pattern(text)?;
-    // The pattern is compared with paths without their first slash.
+    // The pattern is compared with paths without their leading slash.
     let pattern = Pattern::parse(text.trim_start_matches('/')).map_err(|error| error.to_string())?;
-    // Sample names that have nothing in common, in directories of several depths.
+    // Sample names that differ in every character, for directories of several depths.
     let names = ["kz0q", "a.b", "NOTES", "0"];
     let mut depths = ["/", "/a/", "/srv/q7/", "/home/x/src/y/"].iter().map(|at| {
         let at = at.trim_start_matches('/');
         names.iter().all(|name| pattern.matches(&format!("{at}{name}")))
     });
-    // A pattern with a leading `/` is refused if the pattern matches every sample name in all directories. Any other
-    // pattern is refused if the pattern matches every sample name in one directory.
+    // A pattern that matches every sample name is refused: with a leading `/`, in all directories, and otherwise, in
+    // one directory.
     let everything = if text.starts_with('/') { depths.all(|all| all) } else { depths.any(|all| all) };
     if everything {
         return Err(format!(

@@ -1,7 +1,7 @@
 //! Lists of patterns, each with its origin.
 //!
-//! A deny list ignores letter case in names, and a denied command name matches a program in every directory. An allow
-//! list respects letter case.
+//! A deny list ignores letter case in names, and the name of a denied command matches the program in every directory.
+//! An allow list is case-sensitive.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::policy::paths::{PathPattern, PathVariables, TRUSTED, normalised};
 use crate::policy::patterns::{CaseSensitivity, LeadingDots, Pattern, PatternError};
 use crate::record::authorization::PermissionKind;
 
-/// The kind of a list (allow list or deny list).
+/// Kind of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ListSide {
     /// Allow list.
@@ -65,11 +65,11 @@ impl ListedPattern {
     /// Parses a pattern of one list.
     ///
     /// # Errors
-    /// Returns an error with the problem in the pattern and a correction.
+    /// Returns an error with the problem in the pattern and its correction.
     pub fn parse(kind: PermissionKind, side: ListSide, text: &str) -> Result<Self, PatternError> {
         let name = |text: &str| {
             let case = if side == ListSide::Deny { CaseSensitivity::Any } else { CaseSensitivity::Counts };
-            // In a list of commands, `[` and `.` are names of commands, not pattern syntax.
+            // In a list of commands, `[` and `.` are the names of commands.
             if ["[", "."].contains(&text) {
                 return Ok(Pattern::literal(text, case));
             }
@@ -81,8 +81,8 @@ impl ListedPattern {
                 return Err(PatternError::new(text, "the name of a variable has no slash: remove the slash"));
             }
             PermissionKind::Run if text.contains('/') && side == ListSide::Deny => {
-                // At a boundary, `{repo}` and `{tmp}` have no values, so a deny pattern with `{repo}` or `{tmp}` would
-                // match nothing.
+                // `{repo}` and `{tmp}` have no values at a boundary, so a deny pattern with one of them would match
+                // nothing.
                 if let Some((_, rest)) = text.split_once("}/").filter(|(name, _)| ["{repo", "{tmp"].contains(name)) {
                     let message = format!(
                         "a boundary has no directory {{repo}} or {{tmp}}, so the pattern would deny nothing: write \
@@ -108,7 +108,7 @@ impl ListedPattern {
         Ok(Self { text: text.into(), matcher: Arc::new(matcher) })
     }
 
-    /// Returns a pattern that matches only exactly `text`, as a name or as a path.
+    /// Returns a pattern that matches only `text`, as a name or as a path.
     #[must_use]
     pub fn literal(text: &str) -> Self {
         Self { text: text.into(), matcher: Arc::new(Matcher::Name(Pattern::literal(text, CaseSensitivity::Counts))) }
@@ -159,14 +159,13 @@ impl PartialEq for ListEntry {
 
 impl Eq for ListEntry {}
 
-/// A list of patterns, in the order of their origins. A search by name needs one hash lookup, and one match for each
-/// pattern with wildcards.
+/// A list of patterns, in the order of their origins. A search by name costs one hash lookup, and one comparison for
+/// each pattern with wildcards.
 #[derive(Debug, Clone)]
 pub struct PatternList {
     side: ListSide,
     entries: Vec<ListEntry>,
-    /// Index of the first entry for each name without wildcards. In a deny list the key is in lower case, because deny
-    /// lists ignore case.
+    /// Index of the first entry for each name without wildcards. The keys of a deny list are in lower case.
     names: HashMap<Arc<str>, usize>,
     globs: Vec<usize>,
     paths: Vec<usize>,
@@ -224,7 +223,7 @@ impl PatternList {
             .map(|at| &self.entries[at])
     }
 
-    /// Returns the pattern whose text is exactly this name or path, without wildcards.
+    /// Returns the pattern without wildcards whose text is exactly this name or path.
     #[must_use]
     pub fn find_literal(&self, name: &str) -> Option<&ListEntry> {
         self.names.get(name).map(|at| &self.entries[*at])
@@ -256,8 +255,8 @@ impl PatternList {
     }
 
     /// Returns the first pattern of a deny list that matches the command `name`. A pattern for names matches the base
-    /// name of a program in every directory. A pattern for paths matches the whole path of a program. For a name
-    /// without a slash, the function tests the paths in the directories of [`TRUSTED`].
+    /// name of a program in every directory. A pattern for paths matches the whole path of a program. A name without a
+    /// slash has a path in each directory of [`TRUSTED`].
     #[must_use]
     pub fn find_denied(&self, name: &str, places: Option<&PathVariables>) -> Option<&ListEntry> {
         let base = name.rsplit_once('/').map_or(name, |(_, base)| base);
@@ -272,8 +271,8 @@ impl PatternList {
         }
         let path = normalised(name);
         // A system program can have several paths, because `/bin` may be a link to `/usr/bin` and `/proc/self/root`
-        // leads to `/`. So a pattern for a program in a system directory matches every path that ends in the name of
-        // this program.
+        // leads to `/`. Therefore a pattern for a program in a system directory matches every path that ends in the
+        // name of the program.
         let same = |at: &usize| {
             let entry = &self.entries[*at];
             let last = entry.listed.text().rsplit('/').next();
@@ -283,7 +282,7 @@ impl PatternList {
         if let Some(at) = self.paths.iter().find(|at| same(at)) {
             return Some(&self.entries[*at]);
         }
-        // The directory of a relative path is unknown, so the path is compared as if the path began at `/`.
+        // The directory of a relative path is unknown, so the path is treated as if it began at `/`.
         let path = if path.starts_with('/') { path } else { format!("/{}", path.trim_start_matches("../")) };
         self.find_path(&path, places)
     }
@@ -298,7 +297,7 @@ pub struct PermissionLists {
     pub deny: PatternList,
 }
 
-/// Rules of every kind.
+/// Lists of every kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AllPermissionLists([PermissionLists; 4]);
 
@@ -324,7 +323,7 @@ impl AllPermissionLists {
         &self.0[at(kind)]
     }
 
-    /// Adds a pattern to the list of one kind and side.
+    /// Adds a pattern to one of the lists.
     pub fn add(&mut self, kind: PermissionKind, side: ListSide, listed: ListedPattern, origin: RuleOrigin) {
         let rules = &mut self.0[at(kind)];
         match side {

@@ -1,8 +1,8 @@
 //! Policy: the rules for a step, and the decisions about each command, path and variable.
 //!
-//! The functions of this module are pure. [`ruling`] collects the rules that apply to a step. [`decide`] decides the
-//! commands of a script under these rules. [`required_permissions`] lists the permissions that approvers of a boundary
-//! sign. [`session`] stores the answers of a person at a terminal.
+//! The functions of this module have no side effects. [`ruling`] collects the rules that apply to a step. [`decide`]
+//! decides the commands of a script under these rules. [`required_permissions`] lists the permissions that approvers of
+//! a boundary sign. [`session`] stores the answers of a person at a terminal.
 pub mod builtins;
 pub mod decide;
 pub mod file;

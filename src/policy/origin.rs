@@ -12,10 +12,10 @@ pub struct WithOrigin<T> {
     pub origin: RuleOrigin,
 }
 
-/// Origin of a value in a ruling: a rule or the program.
+/// Origin of a value in a ruling.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RuleOrigin {
-    /// A value or a list that is built into the program and that the policy file has not replaced.
+    /// A built-in value or list that the policy file has not replaced.
     BuiltIn,
     /// The `default` rule.
     Default,

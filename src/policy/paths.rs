@@ -1,8 +1,8 @@
-//! Paths in the form in which policy compares paths.
+//! Normalised paths, and patterns that are compared with them.
 //!
 //! Paths are absolute and normalised as text, without access to the file system. The caller resolves symbolic links
-//! first. `{repo}` and `{tmp}` may appear only at the beginning of a pattern. The values of `{repo}` and `{tmp}` are
-//! compared literally, so wildcards in the name of a repository have no effect.
+//! first. `{repo}` and `{tmp}` may appear only at the beginning of a pattern. Their values are compared literally, so
+//! wildcards in the name of a repository have no effect.
 
 use crate::policy::patterns::{CaseSensitivity, LeadingDots, Pattern, PatternError};
 
@@ -33,8 +33,8 @@ impl PathVariables {
     }
 }
 
-/// Normalises `path` as text. The function removes empty segments and `.`, and resolves `..`. If `..` follows the root
-/// directly, `..` is removed. In a relative path, `..` segments at the beginning remain. An empty result becomes `.`.
+/// Normalises `path` as text. Removes empty segments, `.`, and `..` with the segment before it. A `..` directly after
+/// the root is removed. A `..` at the beginning of a relative path remains. An empty result becomes `.`.
 #[must_use]
 pub fn normalised(path: &str) -> String {
     let absolute = path.starts_with('/');
@@ -67,14 +67,14 @@ pub fn absolute(cwd: &str, path: &str) -> String {
 #[derive(Debug, Clone)]
 pub struct PathPattern {
     base: PatternBase,
-    /// The pattern below the base, or `None` if only the base matches.
+    /// Pattern below the base, or `None` if only the base itself matches.
     rest: Option<Pattern>,
 }
 
 /// Beginning of a pattern.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PatternBase {
-    /// Any directory is the base, because the pattern begins with `**`.
+    /// Every directory, because the pattern begins with `**`.
     Anywhere,
     /// The root directory.
     Root,
@@ -88,7 +88,7 @@ impl PathPattern {
     /// Parses a pattern that begins with `/`, `{repo}`, `{tmp}` or `**`.
     ///
     /// # Errors
-    /// Returns an error with the problem in the pattern and a correction.
+    /// Returns an error with the problem in the pattern and its correction.
     pub fn parse(text: &str) -> Result<Self, PatternError> {
         let placed = [("{repo}", PatternBase::Repo), ("{tmp}", PatternBase::Tmp)];
         for (name, base) in placed {
@@ -133,7 +133,7 @@ impl PathPattern {
     /// Parses a pattern of a deny list. A relative pattern is also accepted, and matches in every directory.
     ///
     /// # Errors
-    /// Returns an error with the problem in the pattern and a correction.
+    /// Returns an error with the problem in the pattern and its correction.
     pub fn parse_anywhere(text: &str) -> Result<Self, PatternError> {
         let begins = ["/", "{repo}", "{tmp}", "**/", "~"].iter().any(|begin| text.starts_with(begin)) || text == "**";
         if begins {
@@ -143,7 +143,7 @@ impl PathPattern {
     }
 
     fn below(text: &str, base: PatternBase, rest: &str) -> Result<Self, PatternError> {
-        // A rule for a directory also applies to hidden files in the directory, so wildcards match leading dots.
+        // Wildcards match leading dots, because a rule for a directory also applies to its hidden files.
         let pattern = Pattern::parse_with(rest, LeadingDots::Any, CaseSensitivity::Counts)
             .map_err(|error| PatternError { pattern: PatternError::new(text, "").pattern, ..error })?;
         Ok(Self { base, rest: Some(pattern) })
@@ -180,21 +180,21 @@ impl PathPattern {
             (None, _) => false,
             (Some(""), None) => true,
             (Some(_), None) => false,
-            // As in picomatch, `dir/**` also matches `dir`.
+            // `dir/**` also matches `dir`, as in picomatch.
             (Some(""), Some(rest)) => rest.as_str().split('/').all(|segment| segment == "**"),
             (Some(below), Some(rest)) => rest.matches(below),
         }
     }
 }
 
-/// Returns the part of `path` below `directory`. The part is empty if `path` and `directory` are equal.
+/// Returns the part of `path` below `directory`, which is empty for `directory` itself.
 fn below<'p>(path: &'p str, directory: &str) -> Option<&'p str> {
     let rest = path.strip_prefix(directory.strip_suffix('/').unwrap_or(directory))?;
     if rest.is_empty() { Some(rest) } else { rest.strip_prefix('/') }
 }
 
-/// The path of a runbook, in a form for the comparison with the patterns of overrides and grants. A pattern matches the
-/// path with or without the file ending.
+/// Path of a runbook, for comparison with the patterns of overrides and grants. A pattern matches the path with or
+/// without the file ending.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunbookPath {
     /// The path in several forms, with and without the file ending.
@@ -205,8 +205,8 @@ pub struct RunbookPath {
 
 impl RunbookPath {
     /// Takes the path of a file, relative to the directory of the runbooks. `./`, `..` and double slashes are resolved
-    /// as text, so that no form of the path escapes an override. If the path is outside of the directory, only patterns
-    /// that begin with `**` match.
+    /// as text, so that every form of the path matches the same overrides. Only patterns that begin with `**` match a
+    /// path outside the directory.
     #[must_use]
     pub fn of_file(path: &str) -> Self {
         let path = normalised(path);
@@ -217,7 +217,7 @@ impl RunbookPath {
         Self { written, outside }
     }
 
-    /// Takes the path of a step reference. This path has no file ending. A pattern may still contain the file ending.
+    /// Takes the path of a step reference, which has no file ending. A pattern with a file ending may still match.
     #[must_use]
     pub fn of_ref(path: &str) -> Self {
         let endings = ENDINGS.iter().map(|ending| format!("{path}{ending}"));
@@ -232,7 +232,7 @@ impl RunbookPath {
     }
 }
 
-/// Program directories that only the system's owner can write. A program without a path is searched in these
+/// Program directories that only the system's owner can write. The shell finds a program without a path in these
 /// directories.
 pub const TRUSTED: [&str; 6] = ["/bin", "/sbin", "/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin"];
 /// File endings of the runbook formats.

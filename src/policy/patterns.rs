@@ -1,11 +1,11 @@
 //! Glob patterns over paths and names.
 //!
-//! The syntax is that of the library picomatch, implemented with a regex engine of linear time. `*` matches any
-//! characters within one segment. `**` matches any number of segments if `**` is a whole segment. `?` matches one
-//! character. `[a-z]` matches one character in the set, and `[^a-z]` matches one character outside of the set. `{a,b}`
-//! matches either alternative. `\` escapes the next character. `dir/**` also matches `dir`. The parameter
-//! [`LeadingDots`] decides if a wildcard matches a leading dot. Syntax that picomatch and shells interpret differently
-//! (`[!a]`, extglobs, ranges in braces) is refused with an error.
+//! The syntax is that of the library picomatch. The regex engine needs only linear time. `*` matches any characters
+//! within one segment. `**` as a whole segment matches any number of segments. `?` matches one character. `[a-z]`
+//! matches one character in the set, and `[^a-z]` matches one character outside the set. `{a,b}` matches `a` or `b`.
+//! `\` escapes the next character. `dir/**` also matches `dir`. [`LeadingDots`] decides whether a wildcard matches a
+//! leading dot. Syntax that picomatch and shells interpret differently (`[!a]`, extglobs, ranges in braces) is refused
+//! with an error.
 
 use std::fmt;
 
@@ -26,13 +26,13 @@ enum Matcher {
     Glob(Regex),
 }
 
-/// Rule for a wildcard at the beginning of a segment, if the segment in the path begins with a dot.
+/// Rule for a wildcard at the beginning of a segment, compared with a segment that begins with a dot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LeadingDots {
-    /// A leading dot matches only if the pattern also contains the dot. This variant is picomatch's default rule.
+    /// The pattern must contain the leading dot, as in picomatch by default.
     Written,
-    /// A wildcard matches a leading dot, as with picomatch's `dot: true`. Rules that must include hidden directories
-    /// use this variant.
+    /// A wildcard matches a leading dot, as with picomatch's `dot: true`, for rules that must include hidden
+    /// directories.
     Any,
 }
 
@@ -41,16 +41,16 @@ pub enum LeadingDots {
 pub enum CaseSensitivity {
     /// Case-sensitive.
     Counts,
-    /// The pattern ignores letter case, as with picomatch's `nocase: true`.
+    /// Letter case is ignored, as with picomatch's `nocase: true`.
     Any,
 }
 
-/// A malformed pattern, with its problem.
+/// Problem in a malformed pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PatternError {
     /// The pattern, cut to 80 characters.
     pub pattern: String,
-    /// The problem, and how to correct the pattern.
+    /// The problem and its correction.
     pub message: String,
 }
 
@@ -73,7 +73,7 @@ impl Pattern {
     /// Parses a pattern with picomatch's default options.
     ///
     /// # Errors
-    /// Returns an error with the problem in the pattern and a correction.
+    /// Returns an error with the problem in the pattern and its correction.
     pub fn parse(text: &str) -> Result<Self, PatternError> {
         Self::parse_with(text, LeadingDots::Written, CaseSensitivity::Counts)
     }
@@ -81,7 +81,7 @@ impl Pattern {
     /// Parses a pattern.
     ///
     /// # Errors
-    /// Returns an error with the problem in the pattern and a correction.
+    /// Returns an error with the problem in the pattern and its correction.
     pub fn parse_with(text: &str, dots: LeadingDots, case: CaseSensitivity) -> Result<Self, PatternError> {
         let (translated, ways) = translate(text, dots).map_err(|message| PatternError::new(text, message))?;
         let matcher = match translated {
@@ -96,7 +96,7 @@ impl Pattern {
         Ok(Self { text: text.to_owned(), matcher, ways })
     }
 
-    /// Returns a pattern that matches only exactly `text`, even if `text` contains wildcards.
+    /// Returns a pattern that matches only `text`, even if `text` contains wildcards.
     #[must_use]
     pub fn literal(text: &str, case: CaseSensitivity) -> Self {
         Self { text: text.to_owned(), matcher: Matcher::Literal(case.fold(text.to_owned()), case), ways: 1 }
@@ -108,15 +108,15 @@ impl Pattern {
         &self.text
     }
 
-    /// Returns the only text that the pattern matches, or `None` if the pattern has wildcards. The text is in lower
-    /// case if the pattern ignores case.
+    /// Returns the only text that the pattern matches, or `None` if the pattern has wildcards. If the pattern ignores
+    /// case, the text is in lower case.
     #[must_use]
     pub fn only(&self) -> Option<&str> {
         if let Matcher::Literal(literal, _) = &self.matcher { Some(literal) } else { None }
     }
 
-    /// Returns the number of alternatives that the braces in the pattern create. The time to match the pattern grows
-    /// with the number of alternatives.
+    /// Returns the number of alternatives that the braces in the pattern create. The time for a match grows with this
+    /// number.
     #[must_use]
     pub const fn ways(&self) -> usize {
         self.ways
@@ -143,13 +143,12 @@ impl CaseSensitivity {
 
 const ESCAPED_SLASH: &str = "a slash always separates segments: write / without a backslash";
 
-/// Token of a pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Token {
     Literal(char),
     Star,
     Any,
-    /// Content of a regex class, and true if the class is negated.
+    /// Content of a class. The second value is true if the class is negated.
     Class(String, bool),
     Slash,
 }
@@ -186,7 +185,7 @@ fn translate(text: &str, dots: LeadingDots) -> Result<(Translated, usize), Strin
     Ok((Translated::Regex(format!(r"(?s)\A(?:{})\z", regexes.join("|"))), alternatives.len()))
 }
 
-/// Returns the text of the tokens, or `None` if one of the tokens is a wildcard.
+/// Returns the text of the tokens, or `None` if there is a wildcard.
 fn literal(tokens: &[Token]) -> Option<String> {
     let text: Option<String> = tokens
         .iter()
@@ -199,7 +198,7 @@ fn literal(tokens: &[Token]) -> Option<String> {
     text.map(|text| text.strip_prefix("./").map(str::to_owned).unwrap_or(text))
 }
 
-/// Expands the braces into all alternatives, each as a list of tokens.
+/// Expands the braces. Each alternative is a list of tokens.
 fn expand(chars: &[char]) -> Result<Vec<Vec<Token>>, String> {
     let (ways, used) = sequence(chars, 0, 0)?;
     if used < chars.len() {
@@ -208,7 +207,7 @@ fn expand(chars: &[char]) -> Result<Vec<Vec<Token>>, String> {
     Ok(ways)
 }
 
-/// Reads tokens up to the end of the pattern. Inside braces, the function reads up to a `,` or `}`.
+/// Reads tokens up to the end of the pattern, or inside braces up to a `,` or `}`.
 fn sequence(chars: &[char], mut at: usize, depth: usize) -> Result<(Vec<Vec<Token>>, usize), String> {
     let mut ways: Vec<Vec<Token>> = vec![Vec::new()];
     while at < chars.len() {
@@ -380,7 +379,7 @@ fn path_regex(tokens: &[Token], dots: LeadingDots) -> Result<String, String> {
         match (globstar(segment), index == last) {
             (true, true) if index == 0 => regex.push_str(&format!("{segment_class}(?:/{segment_class})*")),
             (true, true) => {
-                // As in picomatch, `dir/**` also matches `dir`, but `dir*/**` matches only paths below directories such
+                // `dir/**` also matches `dir`, as in picomatch, but `dir*/**` only matches paths below directories such
                 // as `dir1`.
                 let after_star = segments[index - 1].last() == Some(&Token::Star);
                 regex.push_str(&format!("(?:/{segment_class}){}", if after_star { '+' } else { '*' }));
@@ -408,8 +407,8 @@ impl LeadingDots {
     }
 }
 
-/// Returns the regex for the tokens of one segment. With [`LeadingDots::Written`], a wildcard at the beginning never
-/// matches a leading dot.
+/// Returns the regex for the tokens of one segment. With [`LeadingDots::Written`], a wildcard at the beginning of a
+/// segment matches no leading dot.
 fn segment_regex(tokens: &[Token], dots: LeadingDots) -> String {
     if dots == LeadingDots::Any {
         let stars = tokens.iter().all(|token| *token == Token::Star);
@@ -464,11 +463,11 @@ const BESIDE_BRACES: &str = "programs disagree about the meaning of ** in or nex
 /// compiled program is then much smaller. A match does not end inside of a character, because the next part of a
 /// pattern begins with the first byte of a character.
 const SEGMENT: &str = "(?-u:[^./])(?-u:[^/])*";
-/// Maximum length of a pattern, in bytes. A longer pattern is probably a mistake, or an attack on the regex compiler.
+/// Maximum length of a pattern, in bytes, against mistakes and attacks on the regex compiler.
 pub const MAX_PATTERN_BYTES: usize = 512;
 /// Maximum number of alternatives that nested braces may create.
 const MAX_ALTERNATIVES: usize = 64;
-/// Maximum depth of nested braces. The maximum limits the recursion of the parser.
+/// Maximum depth of nested braces, because the parser is recursive.
 const MAX_BRACES_DEPTH: usize = 8;
 /// Maximum size of the compiled regex, in bytes.
 const MAX_COMPILED_BYTES: usize = 4 << 20;
@@ -477,7 +476,7 @@ const MAX_COMPILED_BYTES: usize = 4 << 20;
 mod tests {
     use super::*;
 
-    /// Paths and, for each pattern, the paths that picomatch 4 matches with its default options.
+    /// Paths and patterns, and for each pattern the paths that picomatch 4 matches by default.
     const PATHS: &str = include_str!("../../tests/conformance/globs.json");
 
     #[test]

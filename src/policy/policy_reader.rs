@@ -28,25 +28,25 @@ impl Policy {
         Self::read(&tree, &tree.to_json(), Reading::ToServe)
     }
 
-    /// Parses the policy in the member `name` of a file, for example `rundown` of a `package.json`. Returns `None` if
-    /// the file has no such member.
+    /// Parses the policy in the field `name` of a JSON file, for example `rundown` of a `package.json`. Returns `None`
+    /// if the file has no such field.
     ///
     /// # Errors
-    /// Returns all problems in the member as an error, sorted by place.
+    /// Returns all problems in the policy as an error, sorted by place.
     pub fn load_member(text: &str, name: &str) -> Result<Option<Self>, Vec<PolicyError>> {
         let tree = parse(text)?;
         tree.value(name).map(|tree| Self::read(tree, &tree.to_json(), Reading::ToServe)).transpose()
     }
 
-    /// Returns the policy that applies if no policy file exists. This policy has the built-in lists, and a person is
-    /// asked about every other name.
+    /// Returns the policy for the case that no policy file exists: the built-in lists apply, and a person decides about
+    /// every other name.
     #[must_use]
     pub fn untouched() -> Self {
         #[expect(clippy::expect_used, reason = "a constant that every test of this room reads")]
         Self::load("version: 1\n").expect("the empty policy")
     }
 
-    /// Parses a policy from a seal or a bundle. A newer boundary may have written the policy.
+    /// Parses a policy from a seal or a bundle, which a newer boundary may have written.
     ///
     /// # Errors
     /// Returns all problems in the policy as an error.
@@ -75,7 +75,8 @@ impl Policy {
     }
 }
 
-/// Parses lists outside of a policy, in the format `{version: 1, run: {allow, deny}, read: …, write: …, env: …}`.
+/// Parses lists that are not in a policy file, in the format `{version: 1, run: {allow, deny}, read: …, write: …, env:
+/// …}`.
 ///
 /// # Errors
 /// Returns all problems in the lists as an error.
@@ -124,7 +125,7 @@ fn errors(mut flaws: Vec<YamlFlaw>) -> Vec<PolicyError> {
 enum Reading {
     /// The boundary decides with the policy, so keys of newer versions are errors.
     ToServe,
-    /// A verifier checks the decisions of another boundary, so keys of newer versions are accepted and noted.
+    /// A verifier repeats the decisions of another boundary. Keys of newer versions are accepted and noted.
     Sealed,
 }
 
@@ -132,7 +133,7 @@ struct Reader {
     reading: Reading,
     flaws: Vec<YamlFlaw>,
     compiled: Compiled,
-    /// Number of patterns that the parser has read so far.
+    /// Number of patterns that were read so far.
     count: usize,
     sandbox_rules: bool,
 }
@@ -220,7 +221,7 @@ impl Reader {
         Override { runbook, mode, run, read, write, env, approvals, sandbox }
     }
 
-    /// Parses a glob pattern over runbook paths. Wildcards match leading dots, so that the rule also applies to hidden
+    /// Parses a glob pattern for runbook paths. Wildcards match leading dots, so that a rule also applies to hidden
     /// directories.
     fn runbook(&mut self, node: &YamlNode) -> Option<(String, Pattern)> {
         let text = node.text("`runbook`", &mut self.flaws)?;
@@ -338,7 +339,7 @@ impl Reader {
 
     fn rule(&mut self, node: &YamlNode, what: &str, more: &[&str]) -> (PolicyRule, Vec<CompiledPattern>) {
         let known = [&["mode", "run", "read", "write", "env", "approvals", "sandbox"][..], more].concat();
-        // The keys `grants` and `extends` belong beside `default`, not into a rule. A separate error message states the
+        // The keys `grants` and `extends` belong next to `default`, not into a rule, so the error message states the
         // correct place.
         if let Some((key, _)) = node.entries().iter().find(|(key, _)| ["grants", "extends"].contains(&&*key.name)) {
             let message = format!("`{}` belongs at the top of the file, not in {what}: move it there", key.name);
@@ -383,8 +384,7 @@ impl Reader {
     }
 }
 
-/// Maximum number of patterns in a file, counted after the expansion of braces, so that the patterns compile in less
-/// than a second.
+/// Maximum number of patterns in a file after the expansion of braces, so that they compile in less than a second.
 const MAX_PATTERNS: usize = 4096;
 
 #[cfg(test)]
@@ -510,7 +510,7 @@ grants:
 
     #[test]
     fn the_file_types_and_the_parser_accept_the_same_policies() {
-        // The schema is generated from the types, so the types must accept exactly the files that the parser accepts.
+        // The generated schema must accept the same files as the parser, so the types must too.
         for (text, good) in [
             ("{\"version\":1,\"default\":{\"mode\":\"deny\"}}", true),
             ("{\"version\":1}", true),

@@ -7,14 +7,14 @@ use crate::record::declared::Limit;
 /// Reason why the sandbox declaration of a step is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProfileError {
-    /// A limit is zero, and no run could succeed with this limit.
+    /// A limit is zero, so no run could succeed.
     ZeroLimit {
         /// The limit.
         limit: Limit,
         /// Source of the limit: the step, policy or the boundary's configuration.
         by: &'static str,
     },
-    /// A step declares a limit above its maximum.
+    /// A step declares a limit above the maximum.
     AboveMaximum {
         /// The limit.
         limit: Limit,
@@ -32,8 +32,7 @@ pub enum ProfileError {
     },
     /// A step declares access to the host that policy does not allow.
     NotAllowed {
-        /// The declaration, and the text that allows the declared access if the text is added to an override in the
-        /// policy file.
+        /// The declaration, and the text that allows it in an override of the policy file.
         why: String,
     },
     /// A step declares `proc=full`, but the policy sets `minimal`.

@@ -23,16 +23,16 @@ use crate::shell::found::{NotUnderstood, ScriptPlace, Shell};
 /// Reason why policy denies the step. No signature can change this denial.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PolicyDenied {
-    /// The step uses commands, paths or variables that policy denies.
+    /// Policy denies commands, paths or variables of the step.
     Denied {
         /// The denied commands, paths and variables, at most [`MAX_SHOWN`].
         things: Vec<DeniedPermission>,
-        /// Number of denied commands, paths and variables that are not in the list.
+        /// Number of further denied commands, paths and variables.
         more: usize,
     },
     /// The script is not understood, so its commands are unknown.
     NotUnderstood(NotUnderstood),
-    /// The mode is `deny` and no list allows a command, so every script is denied.
+    /// The mode is `deny` and no list allows a command.
     NothingAllowed {
         /// Origin of the mode.
         mode: RuleOrigin,
@@ -117,9 +117,9 @@ impl std::error::Error for PolicyDenied {}
 /// Returns the permissions that the signatures of an authorization must grant for this step. The permissions are sorted
 /// like the arrays in documents, and contain no duplicates.
 ///
-/// For bash, sh and dash, the permissions are the commands of the script. For other interpreters, the only permission
-/// is the interpreter, because the parser can't read their scripts. The parser reads a zsh script as an sh script, so a
-/// step with zsh needs permissions for the commands and for the interpreter.
+/// A script for bash, sh or dash needs permissions for its commands. A script for another interpreter only needs a
+/// permission for the interpreter, because the parser can't read the script. A script for zsh is parsed as an sh
+/// script, and needs permissions for both its commands and the interpreter.
 ///
 /// # Errors
 /// Returns an error if policy denies the step, or if the permissions do not fit into an authorization.
@@ -168,8 +168,8 @@ pub fn questions(ruling: &Ruling, step: &StepDefinition) -> Result<Vec<Permissio
 #[must_use]
 pub fn decide_step(ruling: &Ruling, step: &StepDefinition, at: DecisionPlace, flags: &Flags) -> PolicyDecision {
     let mut decision = decide_source(ruling, &step.interpreter, &step.source, ReadLimit::Step, at, flags);
-    // A definition that was not read from a runbook may name one interpreter in its field and another interpreter in
-    // its first line.
+    // A definition that does not come from a runbook may name one interpreter in its field and another in the first
+    // line of the script.
     if step.source.starts_with("#!") && shebang(&step.source) != Some(&step.interpreter) {
         decision.decided.insert(0, decide_unknown(ruling, &step.source, SHEBANG, at, flags));
         decision.verdict = worst(&decision.decided);
@@ -177,9 +177,8 @@ pub fn decide_step(ruling: &Ruling, step: &StepDefinition, at: DecisionPlace, fl
     decision
 }
 
-/// Returns the interpreter that the first line of a file names, and the decision for the file. Without a shebang, the
-/// interpreter is bash. A shebang that cannot be parsed may run any program, so the decision contains an unknown
-/// command.
+/// Returns the interpreter in the first line of a file, which is bash by default, and the decision for the file. A
+/// shebang that cannot be parsed may run any program, so the decision contains an unknown command.
 #[must_use]
 pub fn decide_file(
     ruling: &Ruling,
@@ -215,8 +214,8 @@ fn without_settings(source: &str) -> String {
     plain.map_or(line, |(program, _)| program).to_owned()
 }
 
-/// Returns the interpreter that the first line of a script names. Returns `None` if the interpreter has options or is
-/// outside of the system's program directories.
+/// Returns the interpreter in the first line of a script, or `None` if it has options or is outside the program
+/// directories of the system.
 #[must_use]
 pub fn shebang(source: &str) -> Option<&str> {
     let mut words = source.strip_prefix("#!")?.lines().next()?.split_ascii_whitespace();
@@ -260,9 +259,9 @@ pub fn is_read(interpreter: &str) -> bool {
     ["bash", "sh", "dash"].contains(&interpreter)
 }
 
-/// Returns the bytes that decide the position of a permission in the sorted array of a document.
+/// Returns the bytes that determine the position of a permission in a sorted array.
 fn order(permission: &Permission) -> Vec<u8> {
-    // A permission has only text fields, so its canonical form always exists.
+    // A permission with only text fields always has a canonical form.
     canonical::canonical_of(permission).unwrap_or_default()
 }
 

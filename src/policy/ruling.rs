@@ -1,4 +1,4 @@
-//! The ruling for one step. A ruling consists of all lists and rules that apply to the step, each with its origin.
+//! The ruling for one step: all lists and rules that apply to the step, each with its origin.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::record::step_definition::Approvals;
 /// The policy for one step, in which each value has its origin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ruling {
-    /// Mode for commands, paths and variables that no list matches.
+    /// Mode for commands, paths and variables in no list.
     pub mode: WithOrigin<Mode>,
     /// Approval rule, or `None` if policy has no approval rule for the step.
     pub approvals: Option<WithOrigin<Approvals>>,
@@ -28,7 +28,7 @@ pub struct Ruling {
     pub host: SandboxRule,
     /// Patterns of the policy file for this step, from the default, the overrides and the grants.
     pub written: AllPermissionLists,
-    /// Built-in lists (without patterns if the policy contains `extends: none`).
+    /// Built-in lists, without patterns if the policy contains `extends: none`.
     pub built_in: Arc<AllPermissionLists>,
 }
 
@@ -41,12 +41,12 @@ pub fn resolve(policy: &Policy, builtins: &Builtins, step: &StepRef) -> Ruling {
 /// Returns the ruling for all steps of a runbook. The rule `default` applies first, then each matching override in
 /// order, then each matching grant.
 ///
-/// A later rule replaces the single values of an earlier rule, but extends the lists of the earlier rule. A denied
-/// command, path or variable stays denied, even if another list allows the same name.
+/// A later rule replaces the single values of an earlier rule, but only adds to its lists. A denied name stays denied,
+/// even if another list allows it.
 #[must_use]
 pub fn resolve_path(policy: &Policy, builtins: &Builtins, runbook: &RunbookPath) -> Ruling {
     let mut ruling = Ruling {
-        // If a policy sets no mode, a person is asked.
+        // A policy without a mode asks a person.
         mode: WithOrigin { value: Mode::Prompted, origin: RuleOrigin::BuiltIn },
         approvals: None,
         proc: None,

@@ -8,14 +8,14 @@ use crate::yaml::{YamlFlaw, YamlKind, YamlNode};
 /// Keys of newer versions.
 const LATER: [&str; 3] = ["level", "require", "off_reason"];
 
-/// Reads the rule. `of_all` is true for the rule `default`, because this rule applies to all runbooks. The returned
-/// bool is true if the rule has keys that this version cannot evaluate. Only a sealed policy may have such keys.
+/// Reads the rule. `of_all` is true for the rule `default`. The returned bool is true if the rule has keys that this
+/// version cannot evaluate, which only a sealed policy may have.
 pub(super) fn read(node: &YamlNode, is_sealed: bool, of_all: bool, flaws: &mut Vec<YamlFlaw>) -> (SandboxRule, bool) {
     let own = [&["limits"][..], &SandboxPermission::ALL.map(SandboxPermission::rule_key)].concat();
     let own = if is_sealed { [&own[..], &LATER].concat() } else { own };
     node.closed_map("a sandbox rule", &own, if is_sealed { &[] } else { &LATER }, flaws);
     let says_more = node.entries().iter().any(|(key, _)| LATER.contains(&key.name.as_str()));
-    // A step declares its needs with the same keys, so the same parser reads the declarations and the rule.
+    // A step declares its needs with the same keys, so the same parser reads both.
     let (mut most, mut may_be_off) = (DeclaredSandbox::default(), None);
     for (key, value) in node.entries() {
         let known = SandboxPermission::ALL.into_iter().find(|permission| permission.rule_key() == key.name);

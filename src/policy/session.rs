@@ -1,9 +1,8 @@
 //! The answers of a person at a terminal, for one session.
 //!
-//! The program asks the questions one after another, until the person answers with a denial. The program does not
-//! repeat a question that was answered for the session. A session is one call of the command `countersign run`, and all
-//! answers end with the session. An unknown command can be allowed only once, because the same text may run another
-//! command at the next time.
+//! A session is one call of `countersign run`. The program asks the questions one after another until a denial, and
+//! asks no question again that was answered for the session. An unknown command can be allowed only once, because the
+//! same text may run another command the next time.
 
 use std::collections::BTreeSet;
 
@@ -17,11 +16,11 @@ pub enum AnswerChoice {
     Once,
     /// Allow in this session.
     Session,
-    /// Allow everything of the question's type in this session, except unknown commands.
+    /// Allow everything of this kind in this session, except unknown commands.
     AllOfType,
     /// Deny once.
     Deny,
-    /// Deny everything of the question's type in this session.
+    /// Deny everything of this kind in this session.
     DenyAll,
 }
 
@@ -49,24 +48,23 @@ impl AnswerChoice {
     }
 }
 
-/// The answer to a question if the session has no earlier answer.
+/// Answers to questions that the session has not answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DefaultAnswers {
-    /// True if `-y` is set. The option `-y` allows unlisted commands, paths and variables, but no unknown commands.
+    /// True for `-y`, which allows unlisted commands, paths and variables, but no unknown commands.
     pub yes: bool,
-    /// Reason why no person can be asked, or `None` if a person can answer. If a reason is given, every question for a
-    /// person is answered with a denial.
+    /// Reason why no person can be asked, so that every question is denied, or `None` if a person can answer.
     pub nobody: Option<&'static str>,
 }
 
-/// Result of a question.
+/// Answer to a question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AnswerGiven {
-    /// The answer allows the request, and the receipt contains this text.
+    /// Allowed. The receipt contains this text.
     Allowed(&'static str),
     /// Denied, with the reason.
     Denied(&'static str),
-    /// The answer denies the request, because the person denied everything of this type earlier in the session.
+    /// Denied, because the person denied everything of this kind earlier in the session.
     DeniedWithAll,
 }
 
@@ -80,8 +78,8 @@ pub struct Session {
 }
 
 impl Session {
-    /// Answers a question with the first available answer: an earlier answer of the session, the answer of `-y`, or the
-    /// person's choice from `ask`.
+    /// Answers a question with the earlier answer of the session, or else with `-y`, or else with the person's choice
+    /// from `ask`.
     pub fn answer(
         &mut self,
         question: &Permission,
@@ -111,8 +109,8 @@ impl Session {
             AnswerChoice::Once => {}
             AnswerChoice::Session if is_known => drop(self.allowed.insert((kind, what.clone()))),
             AnswerChoice::AllOfType if is_known => drop(self.all.insert(kind)),
-            // The choices `Session` and `AllOfType` are not offered for an unknown command. If `ask` returns one of
-            // these choices, the command is allowed once.
+            // These two choices are not offered for an unknown command. If `ask` returns one, the command is allowed
+            // once.
             AnswerChoice::Session | AnswerChoice::AllOfType => {
                 return AnswerGiven::Allowed(AnswerChoice::Once.recorded());
             }
@@ -151,7 +149,7 @@ mod tests {
 
     const PERSON: DefaultAnswers = DefaultAnswers { yes: false, nobody: None };
 
-    /// Answers a question with `choice`. Returns true if the answer allows the request, and true if `choice` was used.
+    /// Answers a question with `choice`. Returns whether the answer allows the request, and whether `choice` was used.
     fn answer(session: &mut Session, question: &Permission, choice: AnswerChoice) -> (bool, bool) {
         let mut asked = false;
         let given = session.answer(question, PERSON, || {

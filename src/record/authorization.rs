@@ -204,7 +204,7 @@ impl Predicate for Authorization {
             ));
         }
         Profile::check_programs(&predicate["sandbox"], "/predicate/sandbox")?;
-        // The subjects of artifacts follow the two subjects that every authorization has.
+        // The subjects of artifacts follow the first two subjects.
         let Some(artifacts) = predicate.get("artifacts") else { return Ok(()) };
         let expected = read_typed::<Artifacts>(artifacts)?.subjects();
         let Some(subjects) = statement["subject"].as_array_mut() else { return Ok(()) };
@@ -218,8 +218,7 @@ impl Predicate for Authorization {
                 Malformed::at("/subject", "expected the subjects `ref` and `params`, and one subject for each artifact")
             }
             pointer => {
-                // The index counts from the first artifact subject, because the caller has removed the two subjects
-                // before the artifacts.
+                // The caller has removed the first two subjects, so the index counts the artifacts.
                 let at = pointer.split('/').nth(2).and_then(|at| at.parse::<usize>().ok()).unwrap_or_default();
                 let rest = pointer.splitn(4, '/').nth(3).unwrap_or_default();
                 Malformed { pointer: format!("/subject/{}/{rest}", at + 2), ..error }
@@ -257,7 +256,7 @@ pub(super) fn check_reason(pointer: &str, reason: &str) -> Result<(), Malformed>
     Ok(())
 }
 
-/// Checks that the permissions are few, short, sorted and unique.
+/// Checks the number, the length and the order of the permissions. No permission may occur twice.
 ///
 /// # Errors
 /// Returns an error for the first permission that breaks a rule.

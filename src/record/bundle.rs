@@ -1,7 +1,7 @@
 //! Bundle: one file with a receipt and everything that its verification needs, except the trusted roster.
 //!
-//! A bundle is not a source of trust. The only keys in a bundle are the keys of its rosters, and these keys count only
-//! if the reader's pinned roster confirms the rosters.
+//! A bundle is not a source of trust: the keys in its rosters count only if the reader's pinned roster is connected
+//! with these rosters.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -123,7 +123,7 @@ impl Bundle {
         Ok(bundle)
     }
 
-    /// Reads the parts of later versions strictly, and then refuses the document if it has such a part.
+    /// Reads the parts of later versions strictly, and then refuses a document with such a part.
     fn check_reserved(&self, value: &Value) -> Result<(), Malformed> {
         for field in ["grant", "manifest", "plan", "report"] {
             if value[field].is_null() && value.get(field).is_some() {
@@ -178,8 +178,7 @@ impl Bundle {
     }
 }
 
-/// Checks that an envelope has the right form and contains a complete document of a reserved kind. Signatures are not
-/// checked.
+/// Checks that an envelope contains a complete document of a reserved kind. Signatures are not checked.
 fn check_envelope<P: Predicate>(envelope: &Envelope) -> Result<(), Malformed> {
     let signed = Signed::<P>::from_envelope(envelope, Base64::Strict)?;
     match signed.check_document() {

@@ -18,14 +18,13 @@ use crate::record::ident::BoundaryName;
 
 /// Returns the name of a boundary's log: `<name>/<first 16 hex digits of its id>`.
 ///
-/// The name of the log contains no space. Therefore the text of a checkpoint is never a DSSE message, which begins with
-/// `DSSEv1 `.
+/// The name contains no space, so that the text of a checkpoint is never a DSSE message, which begins with `DSSEv1 `.
 #[must_use]
 pub fn origin(name: &BoundaryName, id: &SealDigest) -> String {
     format!("{name}/{}", &id.hex()[..16])
 }
 
-/// The unsigned content of a checkpoint. Anyone can write this content, because only a `note` contains signatures.
+/// Content of a checkpoint, without signatures. The `note` of the checkpoint contains the signatures.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checkpoint {
     /// The name of the log.
@@ -65,11 +64,11 @@ impl Checkpoint {
     }
 }
 
-/// Maximum length of an origin in bytes. The origin of a boundary's log has at most 57 bytes, but the origin of another
-/// log may be a URL.
+/// Maximum length of an origin in bytes. The name of a boundary's log has at most 57 bytes, but another log may have a
+/// URL as its origin.
 const MAX_ORIGIN_BYTES: usize = 255;
 
-/// The reason why a text is not a checkpoint.
+/// Reason why a text is not a checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CheckpointError {
     /// The text does not have exactly three lines, each with a line feed.
@@ -78,7 +77,7 @@ pub enum CheckpointError {
     Origin,
     /// The second line is not a size.
     Size,
-    /// The third line is not a valid root hash for the tree size in the second line.
+    /// The third line is not a root hash that a tree of this size can have.
     Root,
 }
 

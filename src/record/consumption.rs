@@ -12,8 +12,8 @@ use crate::record::malformed::Malformed;
 use crate::record::reserved::Reserved;
 use crate::record::validity::Timestamp;
 
-/// Maximum number of items in one consumption. Each bundle contains the whole consumption, so a larger limit would make
-/// many bundles much larger.
+/// Maximum number of items in one consumption. Each bundle contains the whole consumption, so more items would make
+/// many bundles larger.
 pub const MAX_ITEMS: usize = 16;
 
 /// What was spent together, in one commit: all of it, or a part.
@@ -119,7 +119,6 @@ mod tests {
         Consumption { seal: SealDigest::of(b""), at: Timestamp::from_unix(0), spent: (0..items).map(spent).collect() }
     }
 
-    /// Returns the longest nonce: 64 bytes.
     fn nonce(item: usize) -> Nonce {
         use base64::Engine as _;
         let mut bytes = [0xff; 64];

@@ -1,6 +1,7 @@
 //! The sandbox that a step declares, in the form that people write.
 //!
-//! In a fence, commas separate the items of a list (`read=/srv/a,/srv/b`). In YAML, a list is a sequence of texts.
+//! In the first line of a code block, commas separate the items of a list (`read=/srv/a,/srv/b`). In YAML, a list is a
+//! sequence of texts.
 
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
@@ -22,7 +23,6 @@ pub enum DeclaredNetwork {
     Host,
 }
 
-/// Parses a text that must be one of the words in `known`.
 pub(super) fn word<T: DeserializeOwned>(name: &str, text: &str, known: &[&str]) -> Result<T, String> {
     serde_json::from_value(text.into()).map_err(|_| unknown(&format!("value of {name}"), text, known))
 }
@@ -155,8 +155,7 @@ pub struct SandboxRule {
 }
 
 impl SandboxRule {
-    /// Returns the rule that allows at most the declaration `most`. The fields of a rule have the same names as the
-    /// fields of a declaration.
+    /// Returns the rule that allows at most the declaration `most`.
     #[must_use]
     pub fn allowing(most: DeclaredSandbox, may_be_off: Option<bool>) -> Self {
         let DeclaredSandbox { limits, proc, read, write, deny, workdir, network, sockets, run_as, off_reason: _ } =
@@ -164,13 +163,13 @@ impl SandboxRule {
         Self { limits, proc, read, write, deny, workdir, network, sockets, run_as, may_be_off }
     }
 
-    /// Adds a later rule for the same step. A value of the later rule replaces the earlier value. The result has the
-    /// deny patterns of both rules.
+    /// Adds a later rule for the same step. Its values replace the earlier values, but the deny patterns of both rules
+    /// remain.
     pub fn add(&mut self, later: &Self) {
         fn set<T>(to: &mut Option<T>, later: Option<T>) {
             *to = later.or_else(|| to.take());
         }
-        // A ruling stores the limits and `proc` in other fields, together with the origin of each value.
+        // A ruling stores the limits and `proc` elsewhere, with the origin of each value.
         let Self { limits: _, proc: _, read, write, deny, workdir, network, sockets, run_as, may_be_off } =
             later.clone();
         set(&mut self.read, read);
@@ -211,7 +210,7 @@ pub struct DeclaredLimits {
     pub output_bytes: Option<u64>,
 }
 
-/// A limit of a run. Steps, policy and the boundary's configuration can set each limit.
+/// Limit of a run. The step, policy and the boundary's configuration can set it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Limit {
     /// `wall_ms`
@@ -249,7 +248,7 @@ impl Limit {
         }
     }
 
-    /// Returns the field of this limit in a profile, so that the caller can change the limit.
+    /// Returns the field of this limit in a profile, for a change.
     pub const fn of(self, limits: &mut Limits) -> &mut u64 {
         match self {
             Self::Wall => &mut limits.wall_ms,

@@ -23,8 +23,8 @@ pub trait Predicate: Serialize + DeserializeOwned + JsonSchema {
     const KIND: &'static str;
     /// Maximum size of a payload of this kind, in bytes of canonical JSON.
     const MAX_BYTES: usize;
-    /// Parts of the format that are reserved for later versions. The reader parses these parts strictly. If a document
-    /// has such a part, the reader refuses the document and names the place of the part.
+    /// Parts of the format that are reserved for later versions. A document with such a part is parsed strictly and
+    /// then refused, with the place of the part.
     const RESERVED: &'static [Reserved] = &[];
 
     /// Checks rules that types cannot express: the subjects equal the values of the predicate, arrays are sorted, and
@@ -34,8 +34,7 @@ pub trait Predicate: Serialize + DeserializeOwned + JsonSchema {
     /// Returns an error with the place at which the document contradicts itself.
     fn check(&self, subjects: &[Subject]) -> Result<(), Malformed>;
 
-    /// Checks rules between reserved parts that the reader has already read. The function removes the subjects of these
-    /// parts.
+    /// Checks the rules between reserved parts, and removes the subjects of these parts.
     ///
     /// # Errors
     /// Returns an error for reserved parts that contradict each other.
@@ -43,7 +42,7 @@ pub trait Predicate: Serialize + DeserializeOwned + JsonSchema {
         Ok(())
     }
 
-    /// Checks the number of signatures of a document that has reserved parts and no other error.
+    /// Checks the number of signatures of a document that has reserved parts but no other error.
     ///
     /// # Errors
     /// Returns an error with the expected number of signatures.
@@ -51,7 +50,7 @@ pub trait Predicate: Serialize + DeserializeOwned + JsonSchema {
         Ok(())
     }
 
-    /// Returns the place of a value whose type is known, but which only a later version can evaluate.
+    /// Returns the place of a value of a known type that only a later version can evaluate.
     fn later_value(&self) -> Option<&'static str> {
         None
     }
@@ -71,7 +70,7 @@ pub fn predicate_type(kind: &str) -> String {
     format!("{PREDICATE_BASE}{kind}/v1")
 }
 
-/// Returns the kind of a predicate type, or `None` if the predicate type is not a type of this project.
+/// Returns the kind of a predicate type of this project, or `None` for any other predicate type.
 fn predicate_kind(predicate_type: &str) -> Option<&str> {
     predicate_type.strip_prefix(PREDICATE_BASE)?.strip_suffix("/v1")
 }
@@ -110,10 +109,10 @@ impl Subject {
     }
 }
 
-/// Checks that `given` contains exactly the subjects that follow from the predicate, in this order.
+/// Checks that `given` is equal to the list of subjects that follow from the predicate.
 ///
 /// # Errors
-/// Returns an error for the first subject that differs from the predicate.
+/// Returns an error for the first subject that differs.
 pub fn check_subjects(given: &[Subject], expected: &[Subject]) -> Result<(), Malformed> {
     if given.len() != expected.len() {
         return Err(Malformed::at("/subject", format!("{} subjects, expected {}", given.len(), expected.len())));
@@ -167,7 +166,7 @@ pub fn check_sorted<T: Serialize>(pointer: &str, items: &[T]) -> Result<(), Malf
     Ok(())
 }
 
-/// A statement, which consists of a predicate and its subjects.
+/// Predicate with its subjects.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Statement<P> {
@@ -206,8 +205,8 @@ impl<P: Predicate> Statement<P> {
         Ok(bytes)
     }
 
-    /// Reads a payload strictly: the payload must be canonical, complete and of this kind, and its subjects must equal
-    /// the predicate.
+    /// Reads a payload strictly: it must be canonical, complete and of this kind, and its subjects must equal the
+    /// predicate.
     ///
     /// # Errors
     /// Returns the error and its place in the payload.
@@ -219,9 +218,9 @@ impl<P: Predicate> Statement<P> {
         {
             return statement.checked(payload.len());
         }
-        // The fast path did not accept the payload. The slow path finds the error and the place of the error.
+        // The fast path refused the payload. The slow path finds the error and its place.
         let value = json::parse(payload, P::MAX_BYTES)?;
-        // The reader checks the type before any other field, so a document of one kind never passes as another kind.
+        // Check the type before any other field, so that a document of one kind never passes as another kind.
         for (field, expected) in [("_type", STATEMENT_TYPE), ("predicateType", &*predicate_type(P::KIND))] {
             let given = value.get(field).and_then(Value::as_str);
             if given != Some(expected) {
@@ -237,7 +236,7 @@ impl<P: Predicate> Statement<P> {
             canonical::parse_canonical(payload, P::MAX_BYTES)?;
         }
         let statement: Self = json::typed(&value)?;
-        // If the program writes the parsed document again, the result must equal the signed bytes.
+        // The parsed document, written again, must equal the signed bytes.
         let again = canonical::canonical_of(&statement).map_err(|error| Malformed::at("", error.to_string()))?;
         if again != payload {
             canonical::parse_canonical(payload, P::MAX_BYTES)?;
@@ -250,7 +249,6 @@ impl<P: Predicate> Statement<P> {
         }
     }
 
-    /// Checks the rules that types cannot express.
     fn checked(self, payload_bytes: usize) -> Result<Self, Malformed> {
         self.predicate.check(&self.subject)?;
         self.predicate.check_size(payload_bytes)?;
@@ -261,8 +259,8 @@ impl<P: Predicate> Statement<P> {
     }
 }
 
-/// Reads every reserved part of a statement strictly and removes the part, so that a document of this version remains.
-/// Returns the sorted pointers of the removed parts.
+/// Reads every reserved part of a statement strictly and removes it, so that a document of this version remains.
+/// Returns the sorted pointers of these parts.
 pub(super) fn take<P: Predicate>(statement: &mut Value) -> Result<Vec<String>, Malformed> {
     let mut found: Vec<String> = Vec::new();
     for reserved in P::RESERVED {

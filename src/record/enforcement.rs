@@ -1,7 +1,7 @@
 //! The protection that a sandbox enforced for one run.
 //!
 //! This module defines the receipt's `sandbox` block. The fields `level`, `layers` and `missing` are always present.
-//! Other facts are present only if the sandbox established them, so that an auditor never reads an intention as a fact.
+//! Other facts are present only if the sandbox established them, because an intention is not a fact.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -85,7 +85,7 @@ impl Enforcement {
         ))
     }
 
-    /// Checks that the lists are sorted, unique and do not contradict each other.
+    /// Checks that each list is sorted and unique, and that the lists do not contradict each other.
     ///
     /// # Errors
     /// Returns an error for the first list that breaks a rule.
@@ -121,8 +121,7 @@ impl Enforcement {
     }
 }
 
-/// Returns true if the text has the form of a name such as `cgroup.kill` (a kind of namespace, or a mechanism that
-/// ended processes).
+/// Returns true if the text has the form of a name such as `cgroup.kill`.
 fn is_word(text: &str) -> bool {
     let ok = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'.';
     (1..=32).contains(&text.len()) && text.bytes().all(ok)

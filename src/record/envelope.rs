@@ -1,8 +1,8 @@
 //! DSSE envelopes: the untrusted type `Signed<T>` and the trusted type `Verified<T>`.
 //!
-//! A caller cannot read the payload of a [`Signed`] document. The caller can only read the payload's digest and the key
-//! ids of the signatures. [`Signed::verify`] checks every signature over the received bytes, and only this function
-//! returns a [`Verified`] document.
+//! A caller can read only the payload's digest and the key ids of the signatures of a [`Signed`] document.
+//! [`Signed::verify`] checks every signature over the received bytes, and only this function returns a [`Verified`]
+//! document.
 //!
 //! ```compile_fail,E0616
 //! # use countersign::record::{authorization::Authorization, envelope::Signed};
@@ -74,13 +74,13 @@ impl EnvelopeSignature {
     }
 }
 
-/// The accepted forms of base64.
+/// Accepted forms of base64.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Base64 {
     /// Standard alphabet with padding and without stray bits at the end, for bundles, receipts and the log.
     Strict,
-    /// Both alphabets, with or without padding, for input over HTTP and from files. The program writes such input again
-    /// in the strict form before it hashes the input.
+    /// Both alphabets, with or without padding, for input over HTTP and from files. Such input is written again in the
+    /// strict form before it is hashed.
     Lenient,
 }
 
@@ -112,7 +112,7 @@ impl Envelope {
         Self { payload: STANDARD.encode(payload), payload_type: PAYLOAD_TYPE.to_owned(), signatures }
     }
 
-    /// Returns the envelope as canonical JSON. The log stores the envelope in this form.
+    /// Returns the envelope as canonical JSON, in the form that the log stores.
     ///
     /// # Errors
     /// Never returns an error in practice, because an envelope consists of texts.
@@ -120,8 +120,7 @@ impl Envelope {
         canonical::canonical_of(self).map_err(|error| Malformed::at("", error.to_string()))
     }
 
-    /// Returns the number of bytes of the envelope's canonical JSON. The number is correct only if all texts of the
-    /// envelope are base64 or key ids.
+    /// Returns the length of the envelope's canonical JSON in bytes, if all its texts are base64 or key ids.
     #[must_use]
     pub fn canonical_bytes(&self) -> usize {
         const AROUND: usize = r#"{"payload":"","payloadType":"","signatures":[]}"#.len();
@@ -132,7 +131,7 @@ impl Envelope {
     }
 }
 
-/// A received document. The signatures of the envelope are not verified, and nothing of the payload is readable.
+/// Received document. Its signatures are not verified, so its payload is unreadable.
 #[derive(Clone)]
 #[must_use]
 pub struct Signed<P> {
@@ -173,8 +172,7 @@ impl<P: Predicate> Signed<P> {
         digest::sha256(&self.payload)
     }
 
-    /// Checks whether the payload is a complete document of this kind. The function reveals nothing of the payload's
-    /// content.
+    /// Checks whether the payload is a complete document of this kind. Reveals nothing of its content.
     ///
     /// # Errors
     /// Returns the error and its place in the payload.
@@ -182,7 +180,7 @@ impl<P: Predicate> Signed<P> {
         self.read().map(|_| WellFormed(()))
     }
 
-    /// Reads the payload. An error in the envelope takes precedence over a reserved part of the payload.
+    /// Reads the payload. An error in the envelope is reported before a reserved part of the payload.
     fn read(&self) -> Result<Statement<P>, Malformed> {
         Statement::<P>::from_payload(&self.payload).map_err(|error| {
             let value = if error.later { json::parse(&self.payload, P::MAX_BYTES).ok() } else { None };
@@ -202,11 +200,9 @@ impl<P: Predicate> Signed<P> {
         self.signatures.iter().map(|(keyid, _)| keyid)
     }
 
-    /// Verifies every signature over the received bytes, then reads the payload. The function `key` returns the key for
-    /// a key id.
+    /// Verifies every signature over the received bytes, then reads the payload. `key` returns the key for a key id.
     ///
-    /// The function refuses unknown key ids before any cryptographic check. The function does not decide whether enough
-    /// people signed.
+    /// Unknown key ids are refused before any cryptographic check. Whether enough people signed is not checked here.
     ///
     /// # Errors
     /// Returns an error for the first signature that is not valid, whose key is unknown, or whose key is listed twice.
@@ -232,11 +228,11 @@ impl<P: Predicate> Signed<P> {
 }
 
 impl<P: Predicate> Signed<P> {
-    /// Does the same as [`Signed::verify`] for a document that a boundary signs. Each signature of a boundary has 64
-    /// raw bytes. The largest document with a longer signature would not fit into one entry of the log.
+    /// Does the same as [`Signed::verify`] for a document that a boundary signs. Each signature of a boundary must have
+    /// 64 raw bytes, because a longer signature would not fit into a log entry together with the largest document.
     ///
     /// # Errors
-    /// Returns the errors of [`Signed::verify`]. Also returns an error for a signature of another length.
+    /// Returns the errors of [`Signed::verify`], or an error for a signature of another length.
     pub fn verify_raw<'k>(self, key: impl Fn(&KeyId) -> Option<&'k SshKey>) -> Result<Verified<P>, VerifyError> {
         if let Some((keyid, sig)) = self.signatures.iter().find(|(_, sig)| sig.len() != SIGNATURE_BYTES) {
             let reason =
@@ -247,7 +243,7 @@ impl<P: Predicate> Signed<P> {
     }
 }
 
-/// Proof that a payload is a complete document of its kind. The proof states nothing about the signers.
+/// Proof that a payload is a complete document of its kind, whoever signed it.
 #[derive(Debug)]
 #[must_use]
 pub struct WellFormed(());
@@ -260,8 +256,7 @@ fn decode_signatures(signatures: &[EnvelopeSignature], base64: Base64) -> Result
         let message = format!("at most {MAX_SIGNATURE_BYTES} bytes are allowed for all signatures together");
         Malformed::too_large("/signatures", message)
     };
-    // This check of the length runs before the decoding. The base64 text of the payload is less than twice as long as
-    // the payload.
+    // Check the length before decoding. Base64 is less than twice as long as the decoded bytes.
     if signatures.iter().map(|signature| signature.sig.len()).sum::<usize>() > MAX_SIGNATURE_BYTES * 2 {
         return Err(too_large());
     }
@@ -275,7 +270,7 @@ fn decode_signatures(signatures: &[EnvelopeSignature], base64: Base64) -> Result
     if bytes > MAX_SIGNATURE_BYTES { Err(too_large()) } else { Ok(decoded) }
 }
 
-/// The reason why the signatures of a document, or its payload, were refused.
+/// Reason why the signatures of a document, or its payload, were refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum VerifyError {
     /// A signature names a key that is not in the roster.
@@ -317,19 +312,19 @@ impl std::error::Error for VerifyError {}
 pub struct VerifiedSignature {
     /// The key under which the signature is valid.
     pub keyid: KeyId,
-    /// Statement of the signature about a touch by a person.
+    /// Presence of a person, as the signature states it.
     pub presence: Presence,
-    /// Bytes of the signature, raw or in the SSHSIG format.
+    /// Bytes of the signature, raw or as an SSHSIG blob.
     pub sig: Vec<u8>,
 }
 
-/// A document whose signatures are all valid, and its statement.
+/// Statement whose signatures are all valid.
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct Verified<P> {
     statement: Statement<P>,
     payload: Arc<[u8]>,
-    /// The digest is computed on the first use, because most readers of a receipt never need the digest.
+    /// Computed at the first use, because most readers of a receipt never need the digest.
     digest: OnceLock<[u8; 32]>,
     signatures: Vec<VerifiedSignature>,
 }

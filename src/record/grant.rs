@@ -1,5 +1,5 @@
-//! Grant: a signed authorization for several runs, with limits. This version parses grants strictly, but does not use
-//! grants. A later version will use grants.
+//! Grant: a signed authorization for several runs, with limits. This version parses grants strictly, but only a later
+//! version can use them.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -19,8 +19,8 @@ use crate::record::profile::{PROGRAMS, Profile};
 use crate::record::reserved::Reserved;
 use crate::record::validity::Timestamp;
 
-/// Maximum size of a grant's payload, in bytes. With 16 signatures of 8,192 bytes in total, the log entry of a grant
-/// still fits into a tile.
+/// Maximum size of a grant's payload, in bytes. With signatures of 8,192 bytes in total, its log entry still fits into
+/// a tile.
 const MAX_GRANT_BYTES: usize = 36 << 10;
 /// Maximum number of steps in one grant.
 const MAX_STEPS: usize = 8;
@@ -195,8 +195,7 @@ mod tests {
         fn the_largest_grant_fits_into_a_log_entry_for_every_division_of_8192_bytes_between_its_signatures(
             mut sizes in proptest::collection::vec(0_usize..=8192, MAX_SIGNATURES),
         ) {
-            // The test uses any split of 8192 bytes: it shortens the sizes that are too large, and the last size gets
-            // the rest.
+            // Any split of 8192 bytes: sizes that are too large are shortened, and the last size gets the rest.
             let mut left = 8192;
             for size in &mut sizes {
                 *size = (*size).min(left);

@@ -1,19 +1,18 @@
 //! Names of objects of the host in a step: paths, addresses and users.
 //!
-//! These checks read only the text and never the disk. Therefore the boundary and the approver's program derive the
-//! same profile. The seal checks whether a path exists and contains no symbolic link.
+//! These checks read only the text and never the disk, so that the boundary and the approver's program derive the same
+//! profile. The check before a seal tests whether a path exists and contains no symbolic link.
 
 use crate::record::profile::ISOLATED;
 
 /// Maximum length of a path in bytes.
 const MAX_PATH_BYTES: usize = 1024;
-/// Maximum length of a deny pattern in bytes, and maximum number of wildcards. Both limits bound the time of a pattern
-/// match.
+/// Maximum length of a deny pattern in bytes, and maximum number of wildcards, because the time of a match is limited.
 const MAX_PATTERN_BYTES: usize = 256;
 const MAX_STARS: usize = 16;
 /// Maximum length of a reason in bytes.
 const MAX_REASON_BYTES: usize = 256;
-/// Directories of which each run has its own copy. No file of the host can be mounted in these directories.
+/// Directories of which each run has its own, so that no file of the host can be mounted in them.
 const OWN: [&str; 5] = ["/proc", "/dev", "/sys", "/run/step", "/tmp/work"];
 
 /// Checks a path of the host. The path must be absolute, in plain form, and neither `/` nor a directory of the run
@@ -97,8 +96,7 @@ pub fn check_pattern(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Splits a list of patterns at the commas between the patterns. A comma in braces (`{a,b}`) or after a backslash is
-/// part of its pattern.
+/// Splits a list of patterns at commas, except commas in braces (`{a,b}`) or after a backslash.
 #[must_use]
 pub fn split_patterns(text: &str) -> Vec<String> {
     let (mut patterns, mut depth, mut escaped) = (vec![String::new()], 0_usize, false);
@@ -120,8 +118,7 @@ pub fn split_patterns(text: &str) -> Vec<String> {
     patterns.iter().map(|pattern| pattern.trim().to_owned()).collect()
 }
 
-/// Checks an address that a step may contact. An address is a lower-case name and a port, for example
-/// `api.example.com:443`.
+/// Checks an address that a step may contact: a lower-case name and a port, for example `api.example.com:443`.
 ///
 /// # Errors
 /// Returns a message with the error and the text to write instead.
@@ -147,7 +144,7 @@ pub fn check_address(text: &str) -> Result<(), String> {
     if name.contains(':') || name.split('.').all(|part| part.bytes().all(|c| c.is_ascii_digit())) {
         return refuse("is not a name, and a run can't contact numeric addresses: write the name of the host");
     }
-    // Some resolvers read a name that ends in a number as an IP address (0x7f.1).
+    // Some resolvers interpret a name whose last part is a number as an IP address (0x7f.1).
     let last = name.rsplit('.').next().unwrap_or_default();
     let numeric = last.bytes().all(|c| c.is_ascii_digit()) || last.starts_with("0x");
     if name.len() > 253 || numeric || !name.split('.').all(label) {

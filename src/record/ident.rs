@@ -1,4 +1,4 @@
-//! Names and ids, which the program parses once when it receives them.
+//! Names and ids. Each is parsed once, when the program receives it.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 /// The error for a name or an id of the wrong form.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdentError {
-    /// The expected form, with the grammar of the form.
+    /// The expected form.
     pub expected: &'static str,
     /// The given text, cut to 80 characters.
     pub given: String,
@@ -25,7 +25,7 @@ pub(super) fn refuse(expected: &'static str, given: &str) -> IdentError {
 }
 
 macro_rules! text_type {
-    // The pattern cannot express lengths, so the schema states the lengths separately.
+    // Patterns cannot express lengths, so the schema states them separately.
     ($(#[$doc:meta])* $name:ident, $pattern:literal, $lengths:expr, $expected:literal, $check:expr) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -205,9 +205,9 @@ text_type!(
     |text| is_uuid7(text, "prp_")
 );
 text_type!(
-    /// The last characters of a proposal's id. A person can type this ending instead of the whole id. An ending has at
-    /// least 6 hex digits, with the dashes between the digits. Six digits give 16.7 million endings, so one proposer
-    /// cannot easily make a proposal whose id has the same ending as another proposal's id.
+    /// The last characters of a proposal's id, which a person can type instead of the whole id: at least 6 hex digits,
+    /// with the dashes between them. Six digits have 16.7 million values, so a proposer cannot easily create two
+    /// proposals with the same ending.
     ProposalIdEnding,
     "^-?(?:[0-9a-f]-?){6,32}$",
     6..=36,
@@ -269,7 +269,7 @@ impl ProposalId {
         Self(format!("prp_{uuid}").into())
     }
 
-    /// Returns the time in the id, in milliseconds since 1970. The program that made the id chose the time.
+    /// Returns the time in the id, in milliseconds since 1970, which the creator of the id chose.
     #[must_use]
     pub fn millis(&self) -> u64 {
         let digits = self.0[4..].bytes().filter(u8::is_ascii_hexdigit).take(12);
@@ -300,7 +300,7 @@ impl ReceiptId {
 }
 
 impl Nonce {
-    /// Makes a nonce from 48 bits of time and 128 random bits. A nonce begins with the time, so the database stores new
+    /// Makes a nonce from 48 bits of time and 128 random bits. The time comes first, so that the database stores new
     /// nonces close together.
     #[must_use]
     pub fn new(millis: u64, random: [u8; 16]) -> Self {
@@ -310,7 +310,7 @@ impl Nonce {
         Self(Self::encode(&bytes).into())
     }
 
-    /// Returns the raw bytes of the nonce. These bytes are the key of the nonce in the store.
+    /// Returns the raw bytes of the nonce, which are its key in the store.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         use base64::Engine as _;

@@ -1,4 +1,4 @@
-//! Kinds of documents that a later version uses, and the schemas of the reserved parts.
+//! Kinds of documents that only a later version uses, and the schemas of reserved parts.
 
 use serde_json::{Value, json};
 
@@ -44,7 +44,7 @@ pub fn schema_of<P: Predicate>() -> Value {
         })
         .collect();
     let mut root = generator.into_root_schema_for::<Statement<P>>().to_value();
-    // A reference names a definition of the same schema. The transforms have already processed this definition.
+    // The transforms have already processed the definition to which a reference points.
     for (path, schema, word) in parts {
         let mut way: Vec<&str> = path.split('/').collect();
         let field = way.pop().unwrap_or_default();
@@ -79,8 +79,7 @@ pub fn schema_of<P: Predicate>() -> Value {
     root
 }
 
-/// Follows a reference at `pointer` in the schema. If the schema has no reference at `pointer`, the result is `pointer`
-/// itself.
+/// Follows the reference at `pointer` in the schema, or returns `pointer` if there is no reference.
 fn resolved(root: &Value, pointer: String) -> String {
     match root.pointer(&pointer).and_then(|schema| schema["$ref"].as_str()) {
         Some(reference) => reference.trim_start_matches('#').to_owned(),

@@ -1,7 +1,6 @@
 //! Parts of documents that later versions use: targets, sessions, artifacts, plans, program lists, runners.
 //!
-//! This version parses each part strictly, but does not use the part. Section 22 of `docs/formats.md` defines the
-//! meaning of each part.
+//! This version only parses these parts, strictly. Section 22 of `docs/formats.md` defines the meaning of each part.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! Names in parts of later versions, which the program parses once like the names in `ident`.
+//! Names in parts of later versions. Each is parsed once, like the names in `ident`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -26,7 +26,7 @@ fn is_program(text: &str) -> bool {
     name && !text.chars().any(char::is_control)
 }
 
-/// The text that means every program in the run's own work directory, both as a name and as a path.
+/// Text that means every program in the run's own work directory, as a name and as a path.
 pub const OWN_PROGRAMS: &str = "{work}/**";
 
 text_type!(

@@ -1,6 +1,6 @@
-//! Local receipt: a signed record of a command that a person ran at a terminal, in a log of that person.
+//! Local receipt: a signed record of a step that a person ran at a terminal, in this person's own log.
 //!
-//! A local receipt is a separate kind of document, so gate and audit never accept a local receipt as a receipt.
+//! It is a separate kind of document, so that gate and audit never accept it as a receipt.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! An error in a document, and the place of the error.
+//! An error in a document, with its place.
 
 use std::fmt;
 
@@ -8,11 +8,11 @@ use crate::record::code::Code;
 /// The error of a document: the place and the reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Malformed {
-    /// RFC 6901 pointer into the document. The pointer is empty if the error concerns the whole document.
+    /// RFC 6901 pointer into the document. It is empty for an error of the whole document.
     pub pointer: String,
-    /// The error, and the expected form.
+    /// The error and the expected form.
     pub message: String,
-    /// True if the document is too large. In this case the reader checked nothing else.
+    /// True if the document is too large, so that nothing else was checked.
     pub too_large: bool,
     /// True if the document is valid, but uses a feature of a later version at the place in `pointer`.
     pub later: bool,

@@ -15,7 +15,7 @@ pub mod enforcement;
 pub mod envelope;
 pub mod grant;
 pub mod host_names;
-// The module `later_words` defines its types with the same macro.
+// `later_words` uses the same macro.
 #[macro_use]
 pub mod ident;
 pub mod code;

@@ -1,7 +1,7 @@
 //! The effective sandbox profile: everything that a run may touch.
 //!
-//! The first version of the format already defines all parts of the profile. If a build of this program cannot enforce
-//! a part, the build refuses the profile.
+//! The first version of the format already defines all parts of the profile. A program that cannot enforce a part
+//! refuses the profile.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -81,15 +81,14 @@ pub struct Profile {
     pub off_reason: Option<String>,
 }
 
-/// Name of the layer that enforces a list of programs. Only a later version supports this layer.
+/// Name of the layer that enforces a list of programs, which only a later version supports.
 pub const PROGRAMS: &str = "programs";
 
 /// Value of [`Profile::run_as`] for a run that gets its own user id.
 pub const ISOLATED: &str = "isolated";
 
 impl Profile {
-    /// Checks that the arrays are sorted and unique. The argument `pointer` is the place of the profile in the
-    /// document.
+    /// Checks that the arrays are sorted and unique. `pointer` is the place of the profile in the document.
     ///
     /// # Errors
     /// Returns an error for the first element that breaks a rule.
@@ -122,8 +121,7 @@ impl Profile {
         }
     }
 
-    /// Returns the profile of a run that declares nothing. Such a run has a private directory, no network and its own
-    /// user id.
+    /// Returns the profile of a run that declares nothing: a private directory, no network and its own user id.
     #[must_use]
     pub fn nothing(require: Vec<Layer>, limits: Limits) -> Self {
         Self {
@@ -213,8 +211,8 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Returns the number of bytes that a run with its own root directory can store in `/dev/shm`. These bytes do not
-    /// count towards the disk limit.
+    /// Returns the number of bytes that a run with its own root directory can store in `/dev/shm`. The disk limit does
+    /// not cover these bytes.
     #[must_use]
     pub fn shared_memory_bytes(&self) -> u64 {
         self.disk_bytes.min(MAX_SHM)

@@ -85,12 +85,12 @@ pub struct Decision {
     pub policy: PolicyDigest,
 }
 
-/// Maximum size of the decision in a receipt, in bytes of canonical JSON. The remaining space is large enough for the
-/// facts that are known only after the run. Therefore no receipt can be too large after the nonce is spent.
+/// Maximum size of the decision in a receipt, in bytes of canonical JSON. The rest of the receipt always has space for
+/// the facts that are known only after the run, so no receipt can be too large after the nonce is spent.
 const MAX_DECISION_BYTES: usize = 2 << 10;
 
 impl Decision {
-    /// Checks, before a nonce is spent, that every possible receipt of this run has enough space for the decision.
+    /// Checks before a nonce is spent that the decision fits into a receipt.
     ///
     /// # Errors
     /// Returns `too-large` if the decision names so many groups or people that no receipt could be written.
@@ -110,7 +110,7 @@ impl Decision {
     }
 }
 
-/// Proof that a receipt has enough space for a decision. Only [`Decision::check_room`] constructs this proof.
+/// Proof that a decision fits into a receipt. Only [`Decision::check_room`] constructs this proof.
 #[derive(Debug)]
 #[must_use]
 pub struct RoomInReceipt(());
@@ -333,8 +333,7 @@ impl Receipt {
         Ok(self.into_statement_of(&authorization))
     }
 
-    /// Returns the same statement as `statement`, for a caller that already has the digest of the embedded
-    /// authorization.
+    /// Returns the same statement as `into_statement`, for a caller that has the digest of the embedded authorization.
     #[must_use]
     pub fn into_statement_of(self, authorization: &AuthorizationDigest) -> Statement<Self> {
         let subjects = self.subjects(authorization.as_bytes());
@@ -350,9 +349,8 @@ impl Receipt {
         Ok(AuthorizationDigest::of(&payload))
     }
 
-    /// Checks that the first subject is the digest of the embedded authorization. A verifier reports this check
-    /// separately from the form of the document, because the subject is compared with embedded bytes and not with a
-    /// digest in the predicate.
+    /// Checks that the first subject is the digest of the embedded authorization. This check is separate from the form
+    /// of the document, because it compares the subject with embedded bytes and not with a digest in the predicate.
     ///
     /// # Errors
     /// Returns an error if the subject is another authorization.
@@ -377,8 +375,8 @@ impl Receipt {
 
 impl Predicate for Receipt {
     const KIND: &'static str = "receipt";
-    // The limit is the size of the largest authorization with 16 signatures (39,498 bytes) plus the other parts. The
-    // log entry with this receipt still fits into a tile.
+    // Size of the largest authorization with 16 signatures (39,498 bytes), and the other parts. The log entry still
+    // fits into a tile.
     const MAX_BYTES: usize = 39_498 + MAX_REST_BYTES;
     const RESERVED: &'static [Reserved] = &[
         Reserved::field::<ProgramFacts>("programs"),
@@ -403,14 +401,13 @@ impl Predicate for Receipt {
             return Err(Malformed::at("/predicate/finished_at", "before started_at"));
         }
         check_output(&self.output)?;
-        // At this point the reader checks only the form of the authorization's subject. The function
-        // `check_authorization_subject` checks its value.
+        // Check only the form of the authorization's subject here. `check_authorization_subject` checks its value.
         let authorization = subjects.first().and_then(Subject::sha256);
         check_subjects(subjects, &self.subjects(&authorization.unwrap_or_default()))
     }
 
     fn later_value(&self) -> Option<&'static str> {
-        // Contradictory numbers of files are an error, even though only a later version supports files in receipts.
+        // Contradictory numbers of files are an error, although only a later version supports files.
         let left = self.files.count > 0 && self.files.manifest != Files::none().manifest;
         left.then_some("/predicate/files/count")
     }
@@ -435,8 +432,7 @@ impl Predicate for Receipt {
 /// Returns an error for the stream that contradicts itself.
 pub(super) fn check_output(output: &Output) -> Result<(), Malformed> {
     for (name, stream) in [("stdout", &output.stdout), ("stderr", &output.stderr)] {
-        // The masking of secrets changes lengths, so the code compares `bytes` and `recorded` only if nothing was
-        // masked.
+        // The masking of secrets changes lengths, so `bytes` and `recorded` are compared only if nothing was masked.
         let whole = stream.recorded == stream.bytes;
         if stream.redactions == 0 && (stream.recorded > stream.bytes || stream.truncated == whole) {
             return Err(Malformed::at(
@@ -482,7 +478,6 @@ mod tests {
         }
     }
 
-    /// Returns the largest accepted decision.
     fn largest_decision() -> Decision {
         (0..99)
             .map(decision)
@@ -491,14 +486,14 @@ mod tests {
             .expect("one without groups is taken")
     }
 
-    /// Returns the largest receipt of this version, with the maximum sizes that formats.md defines for later versions.
+    /// Returns the largest receipt of this version, with the maximum sizes that formats.md reserves for later versions.
     fn largest() -> Receipt {
         let most = MAX_INTEGER;
         let key = |n: u8| {
             let key = crate::crypto::signature::SecretKey::from_seed([n; 32]).public();
             crate::crypto::ssh_key::SshKey::from_public(key, "").expect("a key").keyid()
         };
-        // The base64 of these sizes has the most padding.
+        // These sizes cause the most base64 padding.
         let (size, last) = (511, MAX_SIGNATURE_BYTES - 511 * (MAX_SIGNATURES - 1));
         let signature = |n: usize| {
             let size = if n + 1 == MAX_SIGNATURES { last } else { size };
@@ -605,8 +600,8 @@ mod tests {
         let authorization = largest().authorization.canonical_bytes();
         assert_eq!(<Receipt as Predicate>::MAX_BYTES, authorization + MAX_REST_BYTES, "nothing is larger");
         let rest = payload.len() - authorization;
-        // A real receipt can have more facts about the sandbox than this test receipt (kinds of memory without a limit,
-        // and names that the previous run masked).
+        // A real receipt can have more facts about the sandbox than this one: kinds of memory without a limit, and the
+        // number of names that the previous run masked.
         assert!(rest + 102 <= MAX_REST_BYTES, "{rest} bytes besides the authorization");
         let signature = EnvelopeSignature::new(largest().boundary.keyid, &[255; 64]);
         let whole = vec![b'x'; <Receipt as Predicate>::MAX_BYTES];

@@ -1,9 +1,9 @@
-//! Parts of documents that belong to features of a later version. The reader reads these parts strictly, and the
-//! program never uses them.
+//! Parts of documents that are reserved for a later version (`docs/formats.md`). They are parsed strictly but never
+//! used.
 //!
-//! The types in `record` contain only the parts that this version can evaluate, so no code can use another part by
-//! mistake. This file lists the places of the reserved parts in `docs/formats.md`. The reader refuses a document with a
-//! valid reserved part as [`Malformed::later`], and a document with an invalid reserved part as malformed.
+//! The types in `record` contain only the parts that this version can evaluate, so no code can use a reserved part by
+//! mistake. A document with a valid reserved part is refused as [`Malformed::later`], and a document with an invalid
+//! reserved part as malformed.
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::crypto::{canonical, json};
 use crate::record::malformed::Malformed;
 
-/// The type of a reserved part of a document. The type has its own rules.
+/// Type of a reserved part, with its rules.
 pub trait ReservedPart: Serialize + DeserializeOwned + JsonSchema {
     /// Checks the rules that the types of the fields cannot express.
     ///
@@ -24,11 +24,10 @@ pub trait ReservedPart: Serialize + DeserializeOwned + JsonSchema {
     }
 }
 
-/// The place of a reserved part in the predicate, and the form of the part. In a path, the character `*` matches every
-/// element of an array.
+/// Place of a reserved part in the predicate, and its form. In a path, `*` matches every element of an array.
 #[derive(Debug, Clone, Copy)]
 pub struct Reserved {
-    /// The path below the predicate of the statement.
+    /// Path in the predicate.
     pub path: &'static str,
     /// Form of the part.
     pub form: ReservedForm,
@@ -49,33 +48,33 @@ pub enum ReservedForm {
 }
 
 impl Reserved {
-    /// Returns the place of an optional field at `path` of the type `T`.
+    /// Returns the place of an optional field of the type `T`.
     #[must_use]
     pub const fn field<T: ReservedPart>(path: &'static str) -> Self {
         Self { path, form: ReservedForm::Field { read: read_part::<T>, schema: SchemaGenerator::subschema_for::<T> } }
     }
 
-    /// Returns the place of a sorted array at `path` that may contain `word`.
+    /// Returns the place of a sorted array that may contain `word`.
     #[must_use]
     pub const fn word(path: &'static str, word: &'static str) -> Self {
         Self { path, form: ReservedForm::Word(word) }
     }
 }
 
-/// Reads one part with its type and its rules, and refuses unknown fields and nulls.
+/// Reads a reserved part of type `T`, and refuses unknown fields and nulls.
 fn read_part<T: ReservedPart>(value: &Value) -> Result<(), Malformed> {
     read_typed::<T>(value)?.check()
 }
 
-/// Reads a value as a type, and refuses fields that have the value null.
+/// Reads a value as a type, and refuses nulls.
 pub(super) fn read_typed<T: Serialize + DeserializeOwned>(value: &Value) -> Result<T, Malformed> {
     let part: T = json::typed(value).map_err(Malformed::from)?;
     check_no_null(value, &part)?;
     Ok(part)
 }
 
-/// Checks that the serialization of `read` equals `value`. The value `read` must be the result of parsing `value`.
-/// Because the reader knows every field, the two values differ only if an optional field is null.
+/// Checks that `value` contains no optional field with the value null. `read` is the result of parsing `value`, and its
+/// serialization then equals `value`.
 ///
 /// # Errors
 /// Returns an error for the first field that differs.
@@ -107,7 +106,6 @@ fn differing(given: &Value, again: &Value, pointer: &str) -> Option<String> {
     }
 }
 
-/// Adds the place of a part to the error of the part.
 pub(super) fn below(pointer: &str, error: Malformed) -> Malformed {
     Malformed { pointer: format!("{pointer}{}", error.pointer), ..error }
 }
@@ -134,7 +132,7 @@ pub(super) fn each(
     }
 }
 
-/// Returns the index of `word` in an array of words. The array must be sorted if it contains the word.
+/// Returns the index of `word` in an array of words, which must then be sorted.
 pub(super) fn find_word(value: &Value, word: &str, pointer: &str) -> Result<Option<usize>, Malformed> {
     let Some(items) = value.as_array() else { return Ok(None) };
     let Some(at) = items.iter().position(|item| item.as_str() == Some(word)) else { return Ok(None) };

@@ -1,4 +1,4 @@
-//! Review: the judgement of a person about a receipt, after the run. A later version uses this document.
+//! Review: a person's judgement of a receipt, after the run. Only a later version uses this document.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! Revocation: the signed end of a grant, a key, a token or an epoch. A later version applies this document.
+//! Revocation: the signed end of a grant, a key, a token or an epoch. Only a later version uses this document.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -1,7 +1,7 @@
-//! Roster: the signed list of people, boundaries and their keys. The roster is the root of trust.
+//! Roster: the signed list of people, boundaries and their keys. It is the root of trust.
 //!
-//! This module defines the tables of a roster in their signed form. The module `trust::roster` parses the keys and
-//! checks that names are unique. The module `trust::chain` connects the versions of a roster.
+//! This module defines the tables of a roster. `trust::trusted_roster` parses the keys and checks the rules.
+//! `trust::chain` connects the versions of a roster.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -90,7 +90,7 @@ pub enum PresenceRule {
 }
 
 impl PresenceRule {
-    /// Returns the keys that count under this rule, in words for messages.
+    /// Describes the keys that count under this rule.
     #[must_use]
     pub const fn words(self) -> &'static str {
         match self {
@@ -176,7 +176,7 @@ impl Predicate for Roster {
     }
 
     fn check_reserved(statement: &mut Value) -> Result<(), Malformed> {
-        // The subject is the digest of the whole predicate. A digest without the reserved parts would be different.
+        // The subject is the digest of the whole predicate, including the reserved parts.
         let whole = Subject::new("roster", &sha256(&canonical::to_canonical(&statement["predicate"])));
         let subjects = read_typed::<Vec<Subject>>(&statement["subject"]).map_err(|error| below("/subject", error))?;
         check_subjects(&subjects, &[whole])?;
@@ -185,7 +185,7 @@ impl Predicate for Roster {
         let mut keys: Vec<[u8; 32]> = Vec::new();
         for table in ["approver", "proposer", "operator", "boundary"] {
             let lines = entries(table).flat_map(|entry| entry["keys"].as_array().into_iter().flatten());
-            // An invalid key in these tables is skipped here, because the parser of these tables reports the error.
+            // The parser of these tables reports an invalid key, so it is skipped here.
             keys.extend(lines.filter_map(|line| material(line.as_str().unwrap_or_default()).ok()));
         }
         for (at, runner) in entries("runner").enumerate() {

@@ -1,4 +1,4 @@
-//! Run report: the signed report of a remote runner. Only a later version has runners.
+//! Run report: the signed report of a remote runner, which only a later version has.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

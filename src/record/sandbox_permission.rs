@@ -1,8 +1,7 @@
-//! The sandbox permissions: one table that defines how the program reads, allows, signs and shows each sandbox
-//! permission.
+//! The sandbox permissions, and how each of them is parsed, allowed, signed and shown.
 //!
-//! A column of the table is a method with one match arm for each sandbox permission. For a new variant, the compiler
-//! reports each method without an arm, and the test below reports a missing entry of [`SandboxPermission::ALL`].
+//! Each of these methods has one match arm for each sandbox permission. For a new variant, the compiler reports each
+//! missing arm, and the test below reports a missing entry of [`SandboxPermission::ALL`].
 
 use crate::record::declared::{DeclaredNetwork, DeclaredSandbox, SandboxRule, checked, list, network, word};
 use crate::record::host_names::{check_address, check_path, check_pattern, check_reason, check_user};
@@ -19,7 +18,7 @@ pub enum SandboxPermission {
     Read,
     /// Access to paths of the host, or to copies of these paths, for writing.
     Write,
-    /// Patterns of paths that the run cannot access, even if the paths are below a path of `read` or `write`.
+    /// Patterns of paths that the run cannot access, even below a path of `read` or `write`.
     Deny,
     /// Work directory: an empty directory, or the trees of `write` (as copies, under an overlay, or in place).
     Workdir,
@@ -29,20 +28,20 @@ pub enum SandboxPermission {
     Sockets,
     /// View of the whole `/proc`, instead of only the run's processes.
     Proc,
-    /// User of the host with whose id the step runs.
+    /// User of the host whose id the run has.
     RunAs,
 }
 
-/// One line of a review screen: a sandbox permission and its value in a profile.
+/// Line of a review screen about one sandbox permission of a profile.
 #[derive(Debug)]
 pub struct PermissionLine<'p> {
-    /// Words that describe what the run can do.
+    /// Description of what the run can do.
     pub words: &'static str,
-    /// Values that other people wrote. The review screen shows these values in quotes after the words.
+    /// Values from other people, which the screen shows in quotes after the description.
     pub values: &'p [String],
     /// Fields of the profile whose complete values the line shows.
     pub shows: Vec<String>,
-    /// True if an approver must read the line before signing, because the run gets more than an empty, closed sandbox.
+    /// True if the approver must read the line before signing, because it differs from an empty, closed sandbox.
     pub is_remark: bool,
 }
 
@@ -101,14 +100,13 @@ impl SandboxPermission {
         }
     }
 
-    /// Returns true if the front matter of a runbook can declare this sandbox permission for all steps of the runbook.
+    /// Returns true if the front matter of a runbook can declare this for all its steps.
     #[must_use]
     pub const fn is_for_files(self) -> bool {
         !matches!(self, Self::RunAs | Self::Off)
     }
 
-    /// Returns true if policy can allow this sandbox permission for all runbooks. Policy can allow every other sandbox
-    /// permission only in an override that names runbooks.
+    /// Returns true if policy can allow this for all runbooks, and not only in an override that names runbooks.
     #[must_use]
     pub const fn is_for_all(self) -> bool {
         matches!(self, Self::Deny | Self::Proc)
@@ -142,8 +140,8 @@ impl SandboxPermission {
         Ok(())
     }
 
-    /// Parses the value of a key in front matter or in a policy rule. If the value has an error, the function records
-    /// the error and does not add the value.
+    /// Parses the value of a key in front matter or in a policy rule. An erroneous value is recorded as an error and
+    /// not added.
     pub fn read_yaml(self, node: &YamlNode, declared: &mut DeclaredSandbox, flaws: &mut Vec<YamlFlaw>) {
         match self {
             Self::Read => declared.read = list(node, "`read`", check_path, flaws),
@@ -160,8 +158,8 @@ impl SandboxPermission {
         }
     }
 
-    /// Returns true if the declared value gives the run so much access that two people should approve. For such a step,
-    /// `doctor --production` recommends two approvals.
+    /// Returns true if the declared value gives the run so much access that `doctor --production` recommends two
+    /// approvals.
     #[must_use]
     pub fn is_hole(self, declared: &DeclaredSandbox) -> bool {
         match self {
@@ -174,8 +172,8 @@ impl SandboxPermission {
         }
     }
 
-    /// Checks the values that a step declares. This check is necessary because a step definition may not come from the
-    /// parser of runbooks.
+    /// Checks the values that a step declares, because a step definition may come from another source than the parser
+    /// of runbooks.
     ///
     /// # Errors
     /// Returns a message with the error and the correction.
@@ -201,8 +199,7 @@ impl SandboxPermission {
         }
     }
 
-    /// Checks that policy allows the declared value. A run gets a sandbox permission only if the step declares this
-    /// permission and policy allows the declared value.
+    /// Checks that policy allows the declared value.
     ///
     /// # Errors
     /// Returns a message about the first value that policy does not allow.
@@ -225,8 +222,8 @@ impl SandboxPermission {
             Self::Off if declared.off_reason.is_some() && rule.may_be_off != Some(true) => {
                 refuse("sandbox=off", "may_be_off: true".to_owned())
             }
-            // If policy allows writing below a path, policy also allows reading there. The host's tree of a copy or an
-            // overlay is only read.
+            // A rule for `write` also allows `read` below the same path. A copy or an overlay only reads the host's
+            // tree.
             Self::Read => each(&declared.read, &|path| below(path, &rule.read) || below(path, &rule.write)),
             Self::Write if in_place => each(&declared.write, &|path| below(path, &rule.write)),
             Self::Write => each(&declared.write, &|path| below(path, &rule.read) || below(path, &rule.write)),
@@ -252,16 +249,16 @@ impl SandboxPermission {
                 }
                 _ => Ok(()),
             },
-            // A deny pattern only removes access, so policy need not allow the pattern. The module `policy` checks
-            // `proc`, because the error about `proc` names a rule of the policy.
+            // A deny pattern only removes access, so policy need not allow it. `policy` checks `proc`, because that
+            // error names a rule of the policy.
             Self::Off | Self::Deny | Self::Workdir | Self::Proc => Ok(()),
         }
     }
 
     /// Copies the declared value of a step into the step's profile.
     ///
-    /// At the seal, policy then replaces `deny` and `proc` with values that include its own. The command
-    /// `countersign sandbox` has no policy, so the declared values stay.
+    /// For a seal, policy then adds its own deny patterns and sets `proc`. `countersign sandbox` has no policy, so the
+    /// declared values stay.
     pub fn give(self, declared: &DeclaredSandbox, profile: &mut Profile) {
         let sorted = |items: &Option<Vec<String>>| {
             let mut items = items.clone().unwrap_or_default();
@@ -334,8 +331,8 @@ impl SandboxPermission {
                 list(words, "write", &profile.write)
             }
             Self::Deny if profile.deny.is_empty() => plain("cannot access paths that match: no pattern"),
-            // A deny pattern gives the run no access, so `is_remark` is false for this line. The decision screen lists
-            // the patterns on a separate line.
+            // A deny pattern gives the run no access, so the line is no remark. The decision screen lists the patterns
+            // on another line.
             Self::Deny => {
                 PermissionLine { is_remark: false, ..list("cannot access paths that match: ", "deny", &profile.deny) }
             }
@@ -361,7 +358,7 @@ impl SandboxPermission {
             Self::Sockets => list("reaches sockets of the host: ", "sockets", &profile.sockets),
             Self::Proc => match profile.proc {
                 Proc::Full => PermissionLine { shows: vec!["proc".to_owned()], is_remark: true, ..plain(PROC_FULL) },
-                // If the layer `namespaces` is not required, the run may use the host's root directory.
+                // Without the layer `namespaces`, the run may use the host's root directory.
                 Proc::Minimal if profile.require.contains(&Layer::Namespaces) => {
                     plain("sees in /proc: only its own processes")
                 }
@@ -381,14 +378,13 @@ impl SandboxPermission {
 const PROC_FULL: &str = "sees the whole of /proc of its process namespace (proc full), which also shows the host's boot command line, partitions, \
      interrupts, load, and the list of the kernel's keys";
 
-/// Maximum total size of all declared hosts, in bytes. An authorization and a receipt must have enough space for the
-/// hosts.
+/// Maximum total size of all declared hosts, in bytes, because they must fit into an authorization and a receipt.
 const MOST_HOSTS_BYTES: usize = 1536;
 /// Maximum total size of all declared paths and patterns, in bytes.
 const MOST_BYTES: usize = 6 << 10;
 
 impl DeclaredSandbox {
-    /// Checks every value of the declaration, and checks that the values do not contradict each other.
+    /// Checks the values of the declaration, and that they do not contradict each other.
     ///
     /// # Errors
     /// Returns a message with the error and the correction.

@@ -1,7 +1,7 @@
-//! JSON Schemas that accept exactly the same documents as the readers.
+//! JSON Schemas that accept exactly the documents that the program accepts.
 //!
-//! Derived schemas allow more than the readers, such as `null` for an absent field and integers of 64 bits. In these
-//! schemas, an optional field is absent or has its type, and no integer is beyond 2^53-1.
+//! Derived schemas would allow more, such as `null` for an absent field, and integers of 64 bits. Here an optional
+//! field is absent or has its type, and no integer is beyond 2^53-1.
 
 use schemars::Schema;
 use schemars::generate::SchemaSettings;
@@ -28,12 +28,12 @@ fn as_read(schema: &mut Schema) {
         if schema.get("minimum").is_none() {
             schema.insert("minimum".to_owned(), (-MAX_INTEGER.cast_signed()).into());
         }
-        // The ranges express the same limits as `format`, in keywords that every validator knows.
+        // The ranges express the limits of `format`, in keywords that every validator knows.
         schema.remove("format");
     }
 }
 
-/// Changes the schema so that a field of type `Option<T>` is either absent or has the type `T`.
+/// Removes `null` from the schema of an optional field.
 fn without_null(schema: &mut Schema) {
     if let Some(Value::Array(types)) = schema.get_mut("type") {
         types.retain(|one| one != "null");
@@ -49,7 +49,7 @@ fn without_null(schema: &mut Schema) {
         && let Some(Value::Object(only)) = only.pop()
     {
         for (key, value) in only {
-            // The description of the field takes precedence over the description of its type.
+            // The description of a field has priority over the description of its type.
             if schema.get(&key).is_none() {
                 schema.insert(key, value);
             }

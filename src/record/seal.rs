@@ -11,8 +11,8 @@ use crate::record::ident::{BoundaryName, Epoch, GenesisSalt};
 use crate::record::malformed::Malformed;
 use crate::record::validity::Timestamp;
 
-/// Maximum size of an object that a seal may name, in bytes. An auditor reads no larger object, and a bundle has no
-/// space for a larger object.
+/// Maximum size of a blob that a seal may name, in bytes. An auditor reads no larger blob, and it would not fit into a
+/// bundle.
 pub const MAX_BLOB_BYTES: usize = MAX_BUNDLE_BYTES;
 
 /// What is in force from this log entry on, until the next seal.
@@ -93,7 +93,7 @@ pub struct FollowedLog {
     pub checkpoint: String,
 }
 
-/// The name of this program in seals.
+/// Name and version of this program in seals.
 pub const ENGINE: &str = concat!("countersign ", env!("CARGO_PKG_VERSION"));
 
 impl Seal {

@@ -38,7 +38,7 @@ pub struct StepDefinition {
     /// Files that the step brings with it, sorted by path.
     pub files: Vec<StepFile>,
     /// The closed parameter schema (a subset of JSON Schema 2020-12).
-    // The schema is shared, because many steps of a registry have the same schema.
+    // Shared, because many steps of a registry have the same schema.
     #[schemars(with = "serde_json::Map<String, Value>")]
     pub params: Arc<Value>,
     /// How parameters reach the script's text.
@@ -79,8 +79,7 @@ const MAX_SECRETS: usize = 32;
 const MAX_OUTPUTS: usize = 64;
 
 impl StepDefinition {
-    /// Checks the parts of later versions by rules that types cannot express, and then requires that the step uses no
-    /// such part.
+    /// Checks the rules of reserved parts, and then that the step uses no such part.
     ///
     /// # Errors
     /// Returns an error for an invalid part. If all parts are valid, returns [`Malformed::later`] for the first part in
@@ -161,9 +160,8 @@ impl StepDefinition {
 /// The types of parameters and outputs.
 const SCHEMA_TYPES: [&str; 5] = ["array", "boolean", "integer", "object", "string"];
 
-/// Finds every `x-secret` of a parameter schema. Each `x-secret` must belong to a plain string. Neither the schema of
-/// this string nor a schema that contains it may give the string a value. The argument `above` is true if a schema that
-/// contains `schema` gives a value.
+/// Finds every `x-secret` of a parameter schema. It must belong to a plain string, for which neither its own schema nor
+/// an outer schema may give a value. `above` is true if an outer schema gives a value.
 fn secrets_in(schema: &Value, pointer: &str, above: bool, found: &mut Vec<String>) -> Result<(), Malformed> {
     let given = above || ["const", "default", "enum"].iter().any(|keyword| schema.get(keyword).is_some());
     if let Some(secret) = schema.get("x-secret") {
@@ -293,14 +291,14 @@ pub struct Approvals {
 }
 
 impl Approvals {
-    /// Returns the rule for a step that declares no rule: one person of the groups that policy names.
+    /// Returns the rule of a step that declares no rule: one person of the groups that policy names.
     #[must_use]
     pub const fn unspecified() -> Self {
         Self { required: 1, from: Vec::new(), each: None }
     }
 
-    /// Reads a rule in the form in which people write it, such as `{required: 2, from: [ops], each: true}`. An absent
-    /// `required` means 1. The field `from` may be absent only if `groups` allows a rule without groups (in a step).
+    /// Reads a rule that a person wrote, such as `{required: 2, from: [ops], each: true}`. An absent `required` means
+    /// 1. The field `from` may be absent only if `groups` allows a rule without groups (in a step).
     pub fn read(node: &YamlNode, groups: GroupSource, flaws: &mut Vec<YamlFlaw>) -> Option<Self> {
         let before = flaws.len();
         let mut rule = Self::unspecified();
@@ -357,7 +355,7 @@ impl Approvals {
         }
     }
 
-    /// Returns the error if no people can meet the rule, or if the rule requires no approver.
+    /// Returns the error of a rule that no people can meet, or that requires no approver.
     #[must_use]
     pub fn fault(&self, groups: GroupSource) -> Option<String> {
         let named = self.from.len() as u64;
@@ -379,7 +377,7 @@ impl Approvals {
     }
 }
 
-/// The meaning of a quorum rule that names no groups.
+/// Meaning of a quorum rule without groups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GroupSource {
     /// In a policy, an empty list is an error.
@@ -401,8 +399,7 @@ pub struct RegistryLeaf {
 
 /// Maximum size of a step's script in bytes.
 pub const MAX_SOURCE_BYTES: usize = 64 << 10;
-/// Maximum size of a step's definition, in bytes of canonical JSON. A bundle has enough space for a definition of this
-/// size.
+/// Maximum size of a step's definition, in bytes of canonical JSON. Such a definition fits into a bundle.
 pub const MAX_DEFINITION_BYTES: usize = 1 << 20;
 /// Maximum number of groups that `each` may name. The limit bounds the time of the check, because the check examines
 /// every subset of the groups.

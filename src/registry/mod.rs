@@ -1,8 +1,8 @@
 //! Registry: the sealed set of steps.
 //!
-//! The registry is built once, from the runbook directories or from the definitions that a seal stored. After that, no
-//! step can be added or changed. A step outside the registry can't be proposed. The files are read only while the
-//! registry is built, so the source that runs is the source that was hashed.
+//! The registry is built once, from the runbook directories or from the definitions of a seal. After that, no step can
+//! be added or changed. The files are read only while the registry is built, so the source that runs is the source that
+//! was hashed.
 pub(crate) mod attributes;
 mod directory_walk;
 mod evaluate;
@@ -36,8 +36,8 @@ use crate::yaml::{TextPlace, YamlFlaw};
 pub struct Registry {
     steps: BTreeMap<StepRef, Arc<RegisteredStep>>,
     manifest: Vec<u8>,
-    /// Hashes of all complete subtrees, one list for each height. The first list contains the leaf hashes in the
-    /// order of `steps`.
+    /// Hashes of all complete subtrees, one list for each height, so that a proof needs no new hash. The first list
+    /// contains the leaf hashes in the order of `steps`.
     tree: Vec<Vec<merkle::Hash>>,
 }
 
@@ -54,8 +54,8 @@ pub struct RegistryProof {
 
 impl Registry {
     /// Reads every runbook below `dirs`. The order of files and directories does not matter. Names that begin with a
-    /// dot are skipped. A symbolic link that leads out of its runbook directory is an error. If `owner` is given, the
-    /// files and directories must be writable only for this user and root.
+    /// dot are skipped. A symbolic link that leads out of its runbook directory is an error. If `owner` is given, only
+    /// this user and root may be able to write the files and directories.
     ///
     /// # Errors
     /// Returns all errors of all files, sorted by file and place.
@@ -89,9 +89,8 @@ impl Registry {
         Self::seal(found, schemas, errors)
     }
 
-    /// Returns the steps of one runbook in file order, each with the place of its id. The command `run` uses this
-    /// function. `name` is a path with the file extension, and the function makes the step references from this path.
-    /// `shown` is the name of the file in errors.
+    /// Returns the steps of one runbook in file order, each with the place of its id, for the command `run`. `name` is
+    /// the path in the step references, with the file ending. `shown` is the name of the file in errors.
     ///
     /// # Errors
     /// Returns all errors of the file, sorted by place.
@@ -115,8 +114,8 @@ impl Registry {
         Ok(places.into_iter().filter_map(|(at, step)| Some((at, registry.get(&step)?.clone()))).collect())
     }
 
-    /// Builds the sealed registry again from the stored definitions. After a restart the sealed steps stay in force,
-    /// even if the files have changed.
+    /// Builds the sealed registry again from the stored definitions, because the sealed steps stay in force even if the
+    /// files have changed.
     ///
     /// # Errors
     /// Returns the errors of all steps that this version can't seal or run.
@@ -124,7 +123,7 @@ impl Registry {
         Self::from_stored(definitions.into_iter().map(|step| StoredStep::Read(Box::new(step))))
     }
 
-    /// Builds the sealed registry from stored steps. Another registry may already contain some of the steps.
+    /// Builds the sealed registry from stored steps, some of which another registry may already contain.
     ///
     /// # Errors
     /// Returns the same errors as [`Self::from_definitions`].
@@ -225,14 +224,13 @@ impl Registry {
             let level = self.tree.get(usize::from(level)).ok_or(())?;
             usize::try_from(index).ok().and_then(|index| level.get(index)).copied().ok_or(())
         };
-        // `tree` contains the hash of every complete subtree, so this search always succeeds.
+        // `tree` contains the hash of every complete subtree, so this call always succeeds.
         let hashes = merkle::inclusion_path(index, size, subtree).ok()??;
         Some(RegistryProof { index, size, hashes })
     }
 }
 
-/// Returns the hashes of all complete subtrees over these leaves, one list for each height. The registry stores these
-/// hashes, so the program computes no hash when a caller needs the proof of a step.
+/// Returns the hashes of all complete subtrees over these leaves, one list for each height.
 fn levels(leaves: Vec<merkle::Hash>) -> Vec<Vec<merkle::Hash>> {
     let mut levels = vec![leaves];
     while let Some(below) = levels.last().filter(|below| below.len() > 1) {

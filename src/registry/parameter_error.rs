@@ -2,13 +2,13 @@
 
 use std::fmt;
 
-/// Error in a given parameter, with the place in the parameters.
+/// Error in the given parameters, with its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParameterError {
     /// JSON pointer (RFC 6901) into the parameters. The pointer is empty if the error concerns all parameters
     /// together.
     pub pointer: String,
-    /// Description of the problem and its solution. Long values are cut.
+    /// Description of the error and its correction. Long values are cut.
     pub message: String,
 }
 

@@ -1,4 +1,4 @@
-//! Patterns of parameters: checks them against the closed subset, and compiles them.
+//! Checks patterns of parameters against the closed subset, and compiles them.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use regex::{Regex, RegexBuilder};
 
-/// Compiled patterns, with their texts as keys. A registry may have thousands of steps, but few of them are used at
-/// the same time. Therefore a pattern is compiled at its first use, and at most [`MAX_COMPILED`] compiled patterns
-/// are stored.
+/// Compiled patterns, with their texts as keys. A registry may have thousands of steps, but few are used at the same
+/// time. Therefore a pattern is compiled when it is first used, and at most [`MAX_COMPILED`] compiled patterns are
+/// kept.
 #[derive(Default)]
 pub(crate) struct ParameterPatterns(Mutex<HashMap<Box<str>, Arc<Regex>>>);
 
@@ -17,7 +17,7 @@ impl ParameterPatterns {
     /// Checks that the pattern is within the closed subset, and returns the compiled pattern.
     ///
     /// # Errors
-    /// Returns the problem of the pattern and the form to write instead.
+    /// Returns the problem in the pattern and the correct form.
     pub(crate) fn get(&self, pattern: &str) -> Result<Arc<Regex>, String> {
         let lock = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(compiled) = lock().get(pattern) {
@@ -46,7 +46,7 @@ impl fmt::Debug for ParameterPatterns {
 }
 
 /// Checks that a pattern begins with `^`, ends with `$` and has the same meaning in every regex engine. Look-around,
-/// back-references and flags are refused. Alternatives outside parentheses are refused too, because the pattern
+/// back-references and flags are refused. Alternatives outside parentheses are refused too, because each alternative of
 /// `^a|b$` is anchored on one side only.
 fn check_text(pattern: &str) -> Result<(), String> {
     if pattern.len() > MAX_PATTERN_BYTES {
@@ -128,8 +128,8 @@ fn check_text(pattern: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Compiles the pattern with the meaning of ECMA-262. The function also compiles the unchanged pattern, so that the
-/// size limit applies to both forms of the pattern.
+/// Compiles the pattern with the meaning of ECMA-262. The original pattern is compiled too, so that the size limit
+/// applies to both forms.
 fn compile(pattern: &str) -> Result<Regex, String> {
     let build = |text: &str| {
         RegexBuilder::new(text).size_limit(MAX_COMPILED_BYTES).build().map_err(|error| {
@@ -178,7 +178,7 @@ fn translated(pattern: &str) -> Cow<'_, str> {
 const SPACE: &str = r"[\t-\r \x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}\x{feff}]";
 const NO_SPACE: &str = r"[^\t-\r \x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}\x{feff}]";
 const MAX_PATTERN_BYTES: usize = 512;
-/// Maximum memory, in bytes, of a compiled pattern. A verifier also compiles patterns from unknown authors.
+/// Maximum memory of a compiled pattern, in bytes, because a verifier also compiles patterns of unknown authors.
 const MAX_COMPILED_BYTES: usize = 1 << 20;
-/// Maximum number of stored patterns. Each pattern needs about 50 KB of memory.
+/// Maximum number of compiled patterns. Each needs about 50 KB of memory.
 const MAX_COMPILED: usize = 64;

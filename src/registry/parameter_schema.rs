@@ -1,8 +1,7 @@
 //! Parameters: validation, defaults and the variables of a step.
 //!
 //! [`crate::registry::schema_keywords`] checks schemas, and `crate::registry::evaluate` checks values. A string that
-//! begins with `-` could become an option of a command. Such a string is refused unless its schema has `x-leading-dash:
-//! true`.
+//! begins with `-` could become an option of a command, so it is refused unless its schema has `x-leading-dash: true`.
 
 use std::sync::Arc;
 
@@ -23,7 +22,7 @@ pub struct ParameterSchema {
     patterns: Arc<ParameterPatterns>,
 }
 
-/// Complete and valid parameters, which the approvers sign and a step gets.
+/// Complete and valid parameters, which the approvers sign and the step gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Params {
     value: Value,
@@ -38,8 +37,7 @@ impl Params {
         &self.value
     }
 
-    /// Returns the canonical JSON of the parameters. A step finds this JSON in the file that `$COUNTERSIGN_PARAMS`
-    /// names.
+    /// Returns the canonical JSON of the parameters. A step finds it in the file `$COUNTERSIGN_PARAMS`.
     #[must_use]
     pub const fn canonical(&self) -> &Arc<[u8]> {
         &self.canonical
@@ -72,14 +70,13 @@ impl ParameterSchema {
         if flaws.is_empty() { Ok(Self { schema, patterns }) } else { Err(flaws) }
     }
 
-    /// Returns the schema in the form that the step's definition contains.
+    /// Returns the schema as the step's definition contains it.
     #[must_use]
     pub const fn schema(&self) -> &Arc<Value> {
         &self.schema
     }
 
-    /// Adds the defaults to the parameters of a proposer, and then validates the parameters. Approvers sign the
-    /// result.
+    /// Adds the defaults to the parameters of a proposer, and validates the result, which approvers sign.
     ///
     /// # Errors
     /// Returns all errors of the parameters.
@@ -123,8 +120,7 @@ impl ParameterSchema {
     }
 }
 
-/// Checks that every default fits its own schema. If a default is an object or a list, the function first adds the
-/// missing defaults inside it.
+/// Checks that every default fits its own schema. The missing defaults inside an object or a list are added first.
 fn check_defaults(schema: &Value, patterns: &ParameterPatterns, path: &mut Vec<String>, flaws: &mut Vec<SchemaFlaw>) {
     if let Some(default) = schema.get("default") {
         let mut value = default.clone();
@@ -155,9 +151,8 @@ fn check_defaults(schema: &Value, patterns: &ParameterPatterns, path: &mut Vec<S
 
 /// Returns the environment variables for the parameters: `PARAM_<NAME>`, sorted by name.
 ///
-/// In the name, letters become upper case and `-` becomes `_`. No other character is changed, so `hostName` becomes
-/// `PARAM_HOSTNAME`. A string is written without change. Any other value is written as
-/// canonical JSON.
+/// In the name, letters become upper case and `-` becomes `_`, so `hostName` becomes `PARAM_HOSTNAME`. A string is
+/// written without change, any other value as canonical JSON.
 #[must_use]
 pub fn environment(params: &Params) -> Vec<(String, String)> {
     let mut variables: Vec<(String, String)> = params
@@ -201,7 +196,7 @@ fn fill(schema: &Value, value: &mut Value) {
     }
 }
 
-/// Checks the rules that do not depend on a schema. Null, NUL characters, fractions and deep nesting are refused.
+/// Checks the rules for every value: no null, no NUL characters, no fractions and no deep nesting.
 fn check_plain(value: &Value, path: &mut Vec<String>, errors: &mut Vec<ParameterError>) {
     let mut refuse = |path: &[String], message: &str| {
         errors.push(ParameterError { pointer: pointer(path), message: message.to_owned() });
@@ -287,7 +282,7 @@ fn missing_default(value: &Value, complete: &Value, path: &mut Vec<String>) -> S
     pointer(path)
 }
 
-/// Maximum nesting depth of a value. The strict JSON reader has the same limit.
+/// Maximum nesting depth of a value, as in the strict JSON parser.
 const MAX_VALUE_DEPTH: usize = 32;
 
 #[cfg(test)]

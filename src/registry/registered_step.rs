@@ -1,4 +1,4 @@
-//! Step of a registry, and the checks before a registry contains the step.
+//! A step of a registry, and the checks before a step is registered.
 
 use std::fmt;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ pub struct RegisteredStep {
 }
 
 impl RegisteredStep {
-    /// Returns the step without its place in a file, as if the step was read from a store.
+    /// Returns the step without its place in a file, like a step from a store.
     #[must_use]
     pub fn stored(&self) -> Self {
         Self { place: None, ..self.clone() }
@@ -48,10 +48,10 @@ impl RegisteredStep {
     }
 }
 
-/// Step for a registry that is built again from stored steps.
+/// Step for a registry that is built from stored steps.
 #[derive(Debug)]
 pub enum StoredStep {
-    /// Step that another registry already contains with the same definition. Both registries share the step in memory.
+    /// Step that another registry already contains. Both registries share it in memory.
     Known(RegisteredStep),
     /// Step that was read from the store.
     Read(Box<StepDefinition>),

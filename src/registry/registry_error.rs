@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// Error in a runbook, with the place of the error and a solution.
+/// Error in a runbook, with its place.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RegistryError {
     /// File, relative to its runbook directory. If there are several runbook directories, the name of the directory
@@ -12,13 +12,13 @@ pub struct RegistryError {
     pub line: usize,
     /// Column number in characters, from 1. The number is 0 if the error has no place in the file.
     pub column: usize,
-    /// Description of the problem and its solution.
+    /// Description of the error and its correction.
     pub message: String,
 }
 
 impl fmt::Display for RegistryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A file name may contain control characters, so escape the file name before it is printed on a terminal.
+        // A file name may contain control characters, which are escaped for the terminal.
         let file = self.file.escape_debug();
         match self.line {
             0 => write!(f, "{file}: {}", self.message),

@@ -17,9 +17,9 @@ use crate::yaml;
 pub struct SchemaFlaw {
     /// Place in the schema, as the tokens of a JSON pointer (RFC 6901).
     pub path: Vec<String>,
-    /// True if the flaw is in the key at the path, and false if the flaw is in the value.
+    /// True if the flaw is in the key at the path, false if it is in the value.
     pub of_key: bool,
-    /// Description of the problem and its solution.
+    /// Description of the flaw and its correction.
     pub message: String,
 }
 
@@ -29,7 +29,6 @@ impl fmt::Display for SchemaFlaw {
     }
 }
 
-/// Proof that a schema describes an object and is within the closed subset.
 #[derive(Debug)]
 pub(crate) struct Closed(());
 
@@ -43,7 +42,6 @@ pub(crate) fn check(schema: &Value, patterns: &ParameterPatterns) -> Result<Clos
     if checker.flaws.is_empty() { Ok(Closed(())) } else { Err(checker.flaws) }
 }
 
-/// Returns the name of the environment variable for a parameter.
 pub(crate) fn variable(name: &str) -> String {
     format!("PARAM_{}", name.to_ascii_uppercase().replace('-', "_"))
 }
@@ -58,12 +56,10 @@ pub fn pointer(path: &[String]) -> String {
     })
 }
 
-/// Escapes a token of a JSON pointer.
 pub(crate) fn escape(token: &str) -> String {
     token.replace('~', "~0").replace('/', "~1")
 }
 
-/// State of the check of one schema.
 struct Checker<'p> {
     patterns: &'p ParameterPatterns,
     flaws: Vec<SchemaFlaw>,
@@ -305,7 +301,7 @@ impl Checker<'_> {
         }
     }
 
-    /// Checks that a proposer could give this value of `enum` or `const` as a parameter.
+    /// Checks that a proposer could give this value of `enum` or `const`.
     fn member(&mut self, value: &Value, kind: &str, map: &Map<String, Value>, path: &[String], place: &[&str]) {
         let fits = match kind {
             "string" => value.is_string(),
@@ -370,10 +366,9 @@ const KEYWORDS: [&str; 20] = [
     "x-leading-dash",
     "additionalProperties",
 ];
-/// Maximum number of nested schemas. The limit keeps the time for compiling short.
+/// Maximum number of nested schemas, so that compiling takes a short time.
 const MAX_SCHEMA_NODES: usize = 256;
-/// Maximum number of tokens in the path of a schema. Each nested object adds two tokens, so sixteen tokens are eight
-/// nested objects.
+/// Maximum number of tokens in the path of a schema. Sixteen tokens are eight nested objects.
 const MAX_SCHEMA_DEPTH: usize = 16;
 /// Largest integer that all JSON readers represent exactly.
 pub(crate) const MAX_INTEGER: u64 = (1 << 53) - 1;

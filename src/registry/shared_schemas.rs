@@ -18,8 +18,8 @@ pub(super) struct SharedSchemas {
 }
 
 impl SharedSchemas {
-    /// Replaces the schema of a step with an equal schema that is already stored. If the schema has flaws, the
-    /// function `register` reports them.
+    /// Replaces the schema of a step with an equal schema that is already stored. `register` reports the flaws of a
+    /// schema.
     pub(super) fn share(&mut self, step: &mut StepDefinition) {
         if let Ok(schema) = self.get(&step.params) {
             step.params = Arc::clone(schema.schema());

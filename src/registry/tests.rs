@@ -45,7 +45,7 @@ fn errors(text: &str) -> Vec<String> {
     Dir::of(&[("a.md", text)]).errors()
 }
 
-/// Returns a runbook with one block that has this fence and this script.
+/// Returns a runbook with one block.
 fn fenced(info: &str, script: &str) -> String {
     format!("---\ncountersign: 1\nparams: {{a: {{type: string}}}}\n---\n```{info}\n{script}```\n")
 }
@@ -339,7 +339,7 @@ fn a_runbook_or_directory_that_other_users_can_write_is_refused() {
     for (name, ordinary) in [("a.md", 0o644), ("deep", 0o755), ("deep/b.md", 0o644), (".hidden", 0o755), ("", 0o700)] {
         mode(name, ordinary);
     }
-    // Other users may write this file, because the file is not a runbook.
+    // Other users may write this file, because it is not a runbook.
     mode("deep/notes.txt", 0o666);
     assert_eq!(found(me), "");
     for (name, ordinary) in [("a.md", 0o644), ("deep", 0o755), ("deep/b.md", 0o644)] {

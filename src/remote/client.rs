@@ -1,7 +1,7 @@
 //! Client of the boundary's HTTP interface.
 //!
-//! The client uses plain HTTP, for a boundary on this machine or for a local TLS proxy. The client ignores redirects,
-//! and proxy settings from the environment, because both could send the token to another server.
+//! The client uses plain HTTP, for a boundary on this machine or for a local TLS proxy. The client ignores redirects
+//! and the proxy settings of the environment, because they could send the token to another server.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -24,19 +24,19 @@ use crate::record::ident::Name;
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::printable_text::PrintableText;
 
-/// Payload type of the DSSE message that a key signs to get read access.
+/// Payload type of the DSSE message that a key signs for read access.
 pub const CHALLENGE_TYPE: &str = "application/vnd.countersign.challenge.v1";
 /// Maximum size of an answer in bytes, except for streams.
 const MAX_ANSWER_BYTES: u64 = 32 << 20;
-/// Time limit between a request and the first byte of its answer. If the server may wait before it answers, the
-/// request asks for a shorter wait than this limit.
+/// Time limit between a request and the first byte of its answer. A request for a waiting call asks the server for a
+/// shorter wait.
 const ANSWER: Duration = Duration::from_secs(90);
 const CONNECT: Duration = Duration::from_secs(10);
 /// Time limit for the whole body of an answer, except for streams. The limit is long, because the largest answers
 /// have several MiB.
 const WHOLE: Duration = Duration::from_secs(180);
 
-/// A secret that the program must not print.
+/// Secret that must not be printed.
 #[derive(Clone)]
 pub struct Secret(zeroize::Zeroizing<String>);
 
@@ -47,7 +47,7 @@ impl Secret {
         Self(zeroize::Zeroizing::new(text.trim().to_owned()))
     }
 
-    /// Returns true if the secret can be sent in a header. A valid token has only letters, digits, `_` and `-`.
+    /// Returns true if the secret has only letters, digits, `_` and `-`, so that it can be sent in a header.
     #[must_use]
     pub fn is_plain(&self) -> bool {
         !self.0.is_empty() && self.0.bytes().all(|c| c.is_ascii_graphic())
@@ -84,8 +84,8 @@ impl Address {
     /// Parses a URL.
     ///
     /// # Errors
-    /// Returns an error if the URL does not have the form `http://host[:port][/path]`. If the URL begins with
-    /// `https`, the error message names alternatives.
+    /// Returns an error if the URL does not have the form `http://host[:port][/path]`. For `https`, the message names
+    /// alternatives.
     pub fn parse(url: &str) -> Result<Self, CommandFailure> {
         let shown = PrintableText::text(url);
         if url.starts_with("https://") {
@@ -123,24 +123,22 @@ pub struct Client {
     address: Address,
     agent: Agent,
     keys: Option<KeyArgs>,
-    /// True if the address belongs to a mirror and not to the boundary itself. The client sends no credentials to a
-    /// mirror.
+    /// True for a mirror, to which the client sends no credentials.
     stranger: bool,
     bearer: RefCell<Option<Secret>>,
     name: RefCell<Option<Name>>,
 }
 
 impl Client {
-    /// Creates a client with a token or with keys. If a request needs credentials, one of the keys signs a challenge.
-    /// The client loads the keys only for such a request, so an unusable key does not prevent a request for public
-    /// data.
+    /// Creates a client with a token or with keys. The client loads the keys and signs a challenge only if a request
+    /// needs credentials, so an unusable key does not prevent a request for public data.
     #[must_use]
     pub fn new(address: Address, token: Option<Secret>, keys: Option<KeyArgs>) -> Self {
         Self::with(address, token, keys, WHOLE)
     }
 
-    /// Creates a client without credentials, for a mirror. A hostile mirror could store the token, or could forward a
-    /// boundary's challenge to the person's key.
+    /// Creates a client without credentials, for a mirror. A hostile mirror could steal the token, or could let the
+    /// person's key sign a challenge of a boundary.
     #[must_use]
     pub fn stranger(address: Address) -> Self {
         Self { stranger: true, ..Self::new(address, None, None) }
@@ -184,8 +182,8 @@ impl Client {
         self.whole(self.request(Method::GET, path, None::<&()>, "*/*")?)
     }
 
-    /// Fetches a resource of at most `most` bytes. Returns `None` for status 404. The error answer of a mirror need
-    /// not be a problem document.
+    /// Fetches a resource of at most `most` bytes. Returns `None` for status 404. A mirror may answer an error without
+    /// a problem document.
     ///
     /// # Errors
     /// Returns the refusal, or an error if the server cannot be reached.
@@ -230,7 +228,7 @@ impl Client {
         self.typed(self.request(Method::POST, path, None::<&()>, "application/json")?)
     }
 
-    /// Opens an NDJSON stream. The stream begins with the first event after the event `after`.
+    /// Opens an NDJSON stream. The stream begins after the event `after`.
     ///
     /// # Errors
     /// Returns the boundary's refusal, or an error if the boundary cannot be reached.
@@ -293,7 +291,7 @@ impl Client {
         answer.map_err(|error| self.unreachable(&error))
     }
 
-    /// Removes the time limit of the body, because a stream lasts as long as its run.
+    /// Removes the time limit of the body, because a stream lasts as long as the run.
     fn endless<B: ureq::AsSendBody>(&self, request: Request<B>) -> Request<B> {
         self.agent.configure_request(request).timeout_recv_body(None).build()
     }
@@ -305,8 +303,8 @@ impl Client {
         }
     }
 
-    /// Sends a request. If the server requires credentials, the client gets read access with a key and sends the
-    /// request again.
+    /// Sends a request. If the server requires credentials, the client gets read access with a key and repeats the
+    /// request.
     fn again_when_admission_ended(
         &self,
         send: impl Fn() -> Result<Response<Body>, CommandFailure>,
@@ -314,15 +312,14 @@ impl Client {
         self.refuse_problem(self.answered(send)?)
     }
 
-    /// Sends a request like [`Self::again_when_admission_ended`], but also returns a response with an error status as
-    /// `Ok`.
+    /// Like [`Self::again_when_admission_ended`], but returns a response with an error status as `Ok`.
     fn answered(
         &self,
         send: impl Fn() -> Result<Response<Body>, CommandFailure>,
     ) -> Result<Response<Body>, CommandFailure> {
         let response = send()?;
-        // If the client has no token, status 429 means that the callers without a token at this address have reached
-        // their common limit. A client with a key has a separate limit.
+        // Without a token, status 429 means that all callers without a token at this address have reached their common
+        // limit. A key has a limit of its own.
         let unknown = match response.status().as_u16() {
             401 => true,
             429 => self.bearer.borrow().is_none(),
@@ -337,12 +334,10 @@ impl Client {
         Ok(response)
     }
 
-    /// Returns true if the token allows all requests of a review. If the client has no token, the result is also
-    /// true.
+    /// Returns true if the token allows all requests of a review, or if the client has no token.
     ///
-    /// The check requests the first entry of the log. To read this entry, a token needs the same scope as for the
-    /// documents of a review: `read` for every step. If the boundary cannot be reached, the result is true, because
-    /// the next call reports the error.
+    /// The check requests the first entry of the log, for which a token needs the same scope as for a review: `read`
+    /// for every step. If the boundary cannot be reached, the result is true, because the next call reports the error.
     #[must_use]
     pub fn token_reads_all(&self) -> bool {
         if self.bearer.borrow().is_none() {
@@ -352,8 +347,8 @@ impl Client {
         answer.map_or(true, |answer| !matches!(answer.status().as_u16(), 401 | 403))
     }
 
-    /// Gets read access with the first key that the boundary knows. Returns false if the boundary does not know any
-    /// of the keys.
+    /// Gets read access with the first key that the boundary knows. Returns false if the boundary knows none of the
+    /// keys.
     ///
     /// # Errors
     /// Returns an error if a key cannot be used, or if the boundary refuses the signature.
@@ -408,8 +403,8 @@ impl Client {
             )));
         };
         let mut failure = refusal(&problem, serde_json::from_slice(&bytes).ok());
-        // The title of the problem asks for a token, but the request already had a token. The message below explains
-        // how to replace the token.
+        // The title of the problem asks for a token, but the request had a token. The message below explains how to
+        // replace the token.
         if failure.has_code(Code::Unauthenticated) && self.keys.is_none() && self.bearer.borrow().is_some() {
             failure.message = format!(
                 "the boundary at {} does not accept your token (unauthenticated): {}; the token comes from --token, \
@@ -457,7 +452,7 @@ impl Client {
     }
 }
 
-/// Returns the failure for a problem document inside a stream.
+/// Returns the failure for a problem document in a stream.
 #[must_use]
 pub fn refusal_of(problem: &Value) -> CommandFailure {
     match serde_json::from_value::<Problem>(problem.clone()) {
@@ -469,7 +464,6 @@ pub fn refusal_of(problem: &Value) -> CommandFailure {
     }
 }
 
-/// Returns the failure for a problem document.
 fn refusal(problem: &Problem, whole: Option<Value>) -> CommandFailure {
     let word = problem.kind.rsplit('/').next().unwrap_or_default();
     let code = serde_json::from_value::<Code>(Value::from(word)).ok();
@@ -477,13 +471,13 @@ fn refusal(problem: &Problem, whole: Option<Value>) -> CommandFailure {
         Some(code) => Exit::of_code(code),
         None => Exit::Unreachable,
     };
-    // The text of a problem document is not trusted, because the document may quote other people's text.
+    // A problem document may quote untrusted text of other people.
     let mut message = if problem.detail.starts_with(&problem.title) {
         format!("{} ({word})", problem.detail)
     } else {
         format!("{} ({word}): {}", problem.title, problem.detail)
     };
-    // In a parameter error, the detail already names each place.
+    // The detail of a parameter error already names each place.
     let told = |error: &ProblemError| {
         let pointer = error.pointer.strip_prefix("/params").unwrap_or(&error.pointer);
         problem.detail.contains(&format!("{pointer}: {}", error.detail))
@@ -566,11 +560,11 @@ mod tests {
             failure.message.ends_with(": /text: expected a string; expected an object; /params/other: unknown"),
             "{failure}"
         );
-        // If the detail does not name a place, the place is added to the message.
+        // The message names a place that the detail does not name.
         problem.detail = "expected 1 to 5 seconds".into();
         problem.errors = vec![at("/expires_in_s", "expected 1 to 5 seconds")];
         assert!(refusal(&problem, None).message.ends_with("; /expires_in_s: expected 1 to 5 seconds"));
-        // If the detail begins with the title, the message contains the title only once.
+        // The message contains the title only once, even if the detail begins with the title.
         problem.errors.clear();
         problem.detail = "the parameters do not fit: none is known".into();
         assert_eq!(refusal(&problem, None).message, "the parameters do not fit: none is known (invalid-params)");

@@ -19,18 +19,16 @@ use crate::terminal::outcome_words::outcome_words;
 use crate::terminal::streams::{Terminal, write_new};
 use crate::trust::chain::Pinned;
 
-/// Maximum length of a line in a stream: the largest bundle and some additional bytes.
+/// Maximum length of a line in a stream, enough for the largest bundle.
 const MAX_LINE_BYTES: u64 = 8 << 20;
-/// Maximum number of attempts to continue a stream that brings no new events. The pause between two attempts grows
-/// with each attempt.
+/// Maximum number of attempts to continue a stream without new events. The pauses grow.
 const TRIES: u32 = 6;
 const PAUSE: Duration = Duration::from_millis(250);
-/// Number of times that the pause can double, from [`PAUSE`] to the longest pause between two attempts.
+/// Number of times that the pause between two attempts can double, starting with [`PAUSE`].
 const MOST_DOUBLED: u32 = 4;
-/// Maximum time for further attempts if a boundary cannot be reached but has answered before. The boundary may be
-/// restarting.
+/// Maximum time for attempts to reach a boundary that has answered before, because it may be restarting.
 const RESTART: Duration = Duration::from_secs(120);
-/// Maximum time for further attempts if a boundary has never answered.
+/// Maximum time for attempts to reach a boundary that has never answered.
 const FIRST_ANSWER: Duration = Duration::from_secs(15);
 
 /// Waits until the status of a proposal is final.
@@ -54,8 +52,7 @@ pub fn follow(client: &Client, id: &ProposalId, sink: &mut RunPrinter<'_>) -> Re
             Err(failure) => return Err(failure),
         };
         match client.get::<ProposalView>(&format!("/v1/proposals/{id}")) {
-            // The stream may have lost its last events. Therefore the loop reads the stream once more before the loop
-            // ends.
+            // The stream may have lost its last events, so read the stream once more before the end.
             Ok(view) if is_over(view.status) && (broken.is_none() || tries >= TRIES) => {
                 sink.end()?;
                 return Ok(view);
@@ -93,7 +90,7 @@ impl Outage {
     /// Waits before the next attempt.
     ///
     /// # Errors
-    /// Returns the given failure if another attempt is useless, or if the outage has lasted too long.
+    /// Returns `failure` if another attempt is useless, or if the outage has lasted too long.
     fn wait(&mut self, failure: CommandFailure, terminal: &Terminal) -> Result<(), CommandFailure> {
         let began = *self.began.get_or_insert_with(Instant::now);
         if failure.exit != Exit::Unreachable || began.elapsed() >= self.most {
@@ -119,8 +116,8 @@ fn read_events(
         match next_line(&mut lines) {
             Ok(None) => return Ok(None),
             Ok(Some(value)) => {
-                // A boundary of a later version may send an event that this program does not know. Such an event is
-                // skipped. The program stores the id of the event and does not request the event again.
+                // Skip an event that this program does not know, because a newer boundary may send it. Its id is
+                // stored, so that the event is not requested again.
                 if let Ok(event) = serde_json::from_value::<Event>(value.clone()) {
                     sink.event(&event, &value)?;
                 }
@@ -131,8 +128,7 @@ fn read_events(
     }
 }
 
-/// Returns the next document of an NDJSON stream. Empty lines only keep the connection open, so the function skips
-/// them.
+/// Returns the next document of an NDJSON stream. Empty lines, which keep the connection open, are skipped.
 ///
 /// # Errors
 /// Returns an error if the stream was interrupted.
@@ -169,7 +165,7 @@ pub const fn is_over(status: ProposalStatus) -> bool {
     }
 }
 
-/// Returns the exit code for the result of a proposal.
+/// Returns the exit code for a proposal that is over, or on which the command no longer waits.
 #[must_use]
 fn exit_of(view: &ProposalView) -> Exit {
     match (view.status, &view.outcome, &view.refusal) {
@@ -178,18 +174,17 @@ fn exit_of(view: &ProposalView) -> Exit {
         (ProposalStatus::Expired, ..) => Exit::TimedOut,
         (ProposalStatus::Refused, _, Some(refusal)) => Exit::of_code(refusal.code),
         (ProposalStatus::Denied | ProposalStatus::Cancelled | ProposalStatus::Refused, ..) => Exit::Refused,
-        // The command has stopped waiting before the end of the proposal.
+        // The command stopped waiting before the end of the proposal.
         (ProposalStatus::Pending | ProposalStatus::Approved | ProposalStatus::Running, ..) => Exit::TimedOut,
     }
 }
 
-/// Options about the bundle that a command writes.
+/// Bundle that the user wants, with its cosignatures.
 #[derive(Debug, Clone, Copy)]
 pub struct WantedBundle<'a> {
     /// Path of the bundle file.
     pub bundle: Option<&'a Path>,
-    /// Number of cosignatures to wait for. The default `None` means 1 if the bundle's roster names a witness, and 0
-    /// if the roster names no witness.
+    /// Number of cosignatures to wait for. With `None`, the number is 1 if the bundle's roster names a witness, else 0.
     pub witnesses: Option<u64>,
 }
 
@@ -227,8 +222,7 @@ pub fn conclude(
     } else {
         terminal.say(&ending(view));
     }
-    // If the run failed, the command returns the exit code of the run. If the run succeeded but its bundle cannot be
-    // written, the command fails.
+    // The exit code of a failed run has priority over a failure to write the bundle.
     match bundle_failure {
         Some(failure) if exit.code() == 0 => Err(CommandFailure::new(
             Exit::Unreachable,
@@ -242,8 +236,8 @@ pub fn conclude(
     }
 }
 
-/// Fetches the bundle repeatedly until it has enough cosignatures, because cosignatures arrive after the receipt.
-/// This function does not verify the cosignatures.
+/// Fetches the bundle until it has enough cosignatures, which arrive after the receipt. The cosignatures are not
+/// verified here.
 fn fetch(
     client: &Client,
     receipt: &ReceiptId,
@@ -277,7 +271,7 @@ fn fetch(
     }
 }
 
-/// Returns the number of signatures in the bundle that may be cosignatures, and true if the bundle's roster names
+/// Returns the number of signatures in the bundle that may be cosignatures, and whether the bundle's roster names
 /// witnesses.
 fn cosignatures(bundle: &[u8]) -> (u64, bool) {
     let Ok(bundle) = strict::parse_as::<Bundle>(bundle, MAX_BUNDLE_BYTES) else { return (0, false) };
@@ -287,8 +281,7 @@ fn cosignatures(bundle: &[u8]) -> (u64, bool) {
     (proof.map_or(0, |proof| lines_of_others(&proof.checkpoint)), named)
 }
 
-/// Maximum time to wait for cosignatures. The limit is long enough for a second attempt after the first error of a
-/// witness.
+/// Maximum time to wait for cosignatures. It permits a second attempt after the first error of a witness.
 pub const COSIGNED: Duration = Duration::from_secs(60);
 /// Pause between two requests for the bundle.
 pub const COSIGNED_PAUSE: Duration = Duration::from_millis(250);
@@ -305,10 +298,10 @@ fn ending(view: &ProposalView) -> String {
     words
 }
 
-/// Installs a handler for Ctrl-C. The handler prints that the proposal continues, and ends the program.
+/// Installs a handler for Ctrl-C, which prints that the proposal continues and ends the program.
 pub fn stop_waiting_on_interrupt(id: &ProposalId) {
     let id = id.clone();
-    // If this thread cannot be started, Ctrl-C still ends the program, but prints no message.
+    // Without this thread, Ctrl-C still ends the program, but without a message.
     let _ = std::thread::Builder::new().name("interrupt".to_owned()).spawn(move || {
         let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
         if runtime.block_on(tokio::signal::ctrl_c()).is_ok() {

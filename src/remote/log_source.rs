@@ -32,8 +32,8 @@ pub enum LogSource {
 /// Maximum size of a file in bytes: a tile with entries of the maximum size. Blobs are smaller.
 pub const MAX_RESOURCE_BYTES: usize = TILE_WIDTH as usize * (MAX_ENTRY_BYTES + 2);
 
-/// Name of a directory inside a copy. The directory contains every signed checkpoint that `log export` has accepted.
-/// The name of each file is the size of the checkpoint.
+/// Name of a directory in a copy with every signed checkpoint that `log export` accepted. The name of a file is the
+/// size of its checkpoint.
 pub const KEPT_HEADS: &str = "checkpoints";
 /// Prefix of the names of temporary files in a copy.
 pub const UNFINISHED: &str = ".new-";
@@ -50,8 +50,8 @@ impl LogSource {
             .map_err(|_| CommandFailure::new(Exit::CheckSaidNo, "the log's checkpoint is not UTF-8"))
     }
 
-    /// Returns all signed checkpoints that `log export` stored in the copy, with their file names, sorted by name. The
-    /// result is empty for a source that is not a copy.
+    /// Returns all signed checkpoints that `log export` stored in the copy, with their file names, sorted by name. Only
+    /// a copy has such checkpoints.
     ///
     /// # Errors
     /// Returns an error if the checkpoints cannot be read.
@@ -92,8 +92,7 @@ impl LogSource {
         self.resource(&path.to_string(), MAX_RESOURCE_BYTES)
     }
 
-    /// Returns a blob, or `None` if the source does not have this blob. The function does not check the digest of the
-    /// bytes.
+    /// Returns a blob, or `None` if the source does not have this blob. The digest of the bytes is not checked.
     ///
     /// # Errors
     /// Returns an error if the blob cannot be read.
@@ -109,7 +108,7 @@ impl LogSource {
         let tile = Self::tile_of(TileKind::Entries, index, size)?;
         let mut bytes = self.tile(&tile)?;
         if bytes.is_none() && tile.width() < TILE_WIDTH {
-            // If the log now has more than `size` entries, a complete tile may have replaced the incomplete tile.
+            // If the log has grown, a complete tile may have replaced the incomplete tile.
             bytes = self.tile(&Self::tile_of(TileKind::Entries, index, u64::MAX)?)?;
         }
         let Some(bytes) = bytes else {
@@ -145,7 +144,7 @@ impl LogSource {
         })
     }
 
-    /// Returns the failure for an unreadable resource, with the same exit code as for an unreadable tile.
+    /// Returns the failure for an unreadable resource, with the exit code for an unreadable tile.
     pub fn unreadable(&self, error: Unreadable) -> CommandFailure {
         match self {
             Self::Directory(_) | Self::Stored(_) => CommandFailure::usage(error.0),
@@ -171,7 +170,7 @@ impl LogSource {
 pub fn read_file(path: &Path, most: usize) -> Result<Option<Vec<u8>>, CommandFailure> {
     let shown = PrintableText::text(&path.to_string_lossy());
     let failed = |error: io::Error| CommandFailure::usage(format!("can't read {}: {error}", shown.as_str()));
-    // If this flag were missing, opening a pipe would block until another process writes to the pipe.
+    // Without this flag, opening a pipe would block until a process writes to it.
     let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
     let file = match OpenOptions::new().read(true).custom_flags(nonblocking).open(path) {
         Ok(file) => file,
@@ -196,9 +195,8 @@ impl EvidenceFiles for LogSource {
         Self::blob(self, digest).map_err(|failure| Unreadable(failure.message))
     }
 
-    /// The audit compares the hash tiles of every kind of source with computed tiles, because a server may also publish
-    /// a copy of unknown origin. The comparison takes less than 1 % of the time that the audit needs to read the
-    /// entries.
+    /// A server may publish a copy of unknown origin, so the audit compares its hash tiles with computed tiles too.
+    /// This takes less than 1 % of the time for reading the entries.
     fn tile(&self, path: &TilePath) -> Result<Option<Vec<u8>>, Unreadable> {
         Self::tile(self, path).map_err(|failure| Unreadable(failure.message))
     }

@@ -1,4 +1,4 @@
-//! Searches proposals by id, by the last digits of an id, or by status.
+//! Finds proposals by id, by the last digits of an id, or by status.
 
 use crate::boundary::view::{ProposalList, ProposalStatus, ProposalView};
 use crate::record::ident::{ProposalId, ProposalIdEnding, ReceiptId};
@@ -6,25 +6,24 @@ use crate::remote::client::Client;
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::printable_text::PrintableText;
 
-/// Maximum number of pages that a search requests. A page ends after a hundred matching proposals, or after ten
-/// thousand examined proposals.
+/// Maximum number of pages that a search requests. A page ends after a hundred matches, or after ten thousand examined
+/// proposals.
 const MAX_PAGES: usize = 1000;
 
 /// Maximum number of proposals in an error message about an ambiguous name.
 const MOST_NAMED: usize = 20;
 
-/// Set of proposals that a search includes.
+/// Proposals that a search includes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LookupRange {
-    /// Proposals that are not finished. If the user gives no name, the search returns the only pending proposal.
+    /// Proposals that are not over. Without a name, the only pending proposal is selected.
     Open,
-    /// All proposals that the caller may see. If the user gives no name, the search returns the only proposal with
-    /// this status.
+    /// All proposals that the caller may see. Without a name, the only proposal with this status is selected.
     Visible(ProposalStatus),
 }
 
-/// Finds a proposal by its id or by the last digits of its id. If the user gives no name, there must be exactly one
-/// proposal in the set.
+/// Finds a proposal by its id or by the last digits of its id. Without a name, `among` must select exactly one
+/// proposal.
 ///
 /// # Errors
 /// Returns an error if no proposal matches. If several proposals match, the error names these proposals.
@@ -63,7 +62,7 @@ pub fn find_proposal(client: &Client, named: Option<&str>, among: LookupRange) -
     }
     let found = list(client, &query)?;
     match (found.as_slice(), among) {
-        // The id is checked here again, because the boundary made the search and is not trusted.
+        // The boundary made the search and is not trusted, so check the id again.
         ([one], _) if ending.is_of(&one.id) => Ok(one.id.clone()),
         ([one], _) => Err(CommandFailure::new(
             Exit::Refused,
@@ -88,8 +87,8 @@ fn ambiguous(several: &[ProposalView]) -> CommandFailure {
 /// Returns all proposals that the caller may see and that match the query, newest first.
 ///
 /// # Errors
-/// Returns the boundary's refusal. Returns an error if the list has too many pages, because an incomplete list could
-/// mislead the caller.
+/// Returns the boundary's refusal, or an error if the list has too many pages, because an incomplete list could mislead
+/// the caller.
 pub fn list(client: &Client, query: &[(&str, &str)]) -> Result<Vec<ProposalView>, CommandFailure> {
     let mut found = Vec::new();
     let mut cursor: Option<ProposalId> = None;

@@ -35,8 +35,8 @@ pub struct RunPrinter<'t> {
 }
 
 impl<'t> RunPrinter<'t> {
-    /// Creates a printer for the standard streams. On a terminal, control characters are made visible, unless `form`
-    /// disables this.
+    /// Creates a printer for the standard streams. On a terminal, control characters are shown as escapes, unless
+    /// `form` disables this.
     #[must_use]
     pub fn new(terminal: &'t Terminal, form: OutputForm) -> Self {
         let (out, err, guard) = (EscapedOutput::default(), EscapedOutput::default(), CommandGuard::default());
@@ -80,7 +80,7 @@ impl<'t> RunPrinter<'t> {
             }
             Event::HeldUp { code, detail } => {
                 let why = RefusalView { code: *code, detail: detail.clone() };
-                // If the connection was interrupted, the stream repeats this event.
+                // After an interruption, the stream repeats this event.
                 if self.held_up.as_ref() != Some(&why) {
                     self.terminal.say(&held_up_words(&why));
                     self.guard.line_ended();
@@ -118,7 +118,7 @@ impl<'t> RunPrinter<'t> {
         }
     }
 
-    /// Prints the rest of the output that is still in the buffer.
+    /// Prints the rest of the output in the buffer.
     ///
     /// # Errors
     /// Returns an error if the standard output cannot be written.

@@ -1,5 +1,5 @@
-//! Compares the proposed run with the last successful run of the step. The boundary supplies all data about the last
-//! run, and the data is not verified.
+//! Compares the proposed run with the last successful run of the step. All data about the last run comes from the
+//! boundary and is not verified.
 
 use serde_json::Value;
 use similar::ChangeTag;
@@ -16,7 +16,7 @@ use crate::review::value_words::counted;
 use crate::terminal::field_paths::leaves;
 use crate::terminal::printable_text::PrintableText;
 
-/// Compares the run that approvers sign with the last successful run of the step.
+/// Compares the proposed run with the last successful run of the step.
 #[must_use]
 pub fn compare(sources: &ReviewSources, found: &Derived, signed: &Authorization) -> RunComparison {
     let Some(last) = &sources.last else {
@@ -90,8 +90,8 @@ fn without_source(definition: &Value) -> Value {
 fn lines_diff(old: &str, new: &str) -> Vec<LineDifference> {
     let lines = |text| str::split_inclusive(text, '\n').collect::<Vec<&str>>();
     let (old, new) = (lines(old), lines(new));
-    // Call the Myers algorithm directly. The function of `similar` that compares texts would link all algorithms of the
-    // crate into the program.
+    // Call the Myers algorithm directly, because the function of `similar` for texts would link all its algorithms into
+    // the program.
     let mut found = Compact::new(Replace::new(Capture::new()), &old[..], &new[..]);
     let Ok(()) = myers::diff(&mut found, &old[..], 0..old.len(), &new[..], 0..new.len());
     let ops = found.into_inner().into_inner().into_ops();
@@ -173,7 +173,7 @@ mod tests {
         ] {
             assert!(screen.contains(expected), "{expected}\n{screen}");
         }
-        // If the boundary reports another digest for a definition, the definition is not compared.
+        // A definition with another digest is not compared.
         if let Some(last) = &mut sources.last {
             last.definition = Some(b"{}".to_vec());
         }

@@ -1,7 +1,7 @@
 //! Proves that the decision screen leaves out no signed field.
 //!
-//! For each field, a line shows the field, or a rule of this module proves that the field equals a shown value or a
-//! built-in default. A field without a line or a proof makes signing impossible.
+//! Each field is shown by a line, or a rule of this module proves that it equals a shown value or a built-in default.
+//! Otherwise signing is impossible.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::review::line::Lines;
 use crate::review::signed_field::{FieldReason, SignedField};
 use crate::terminal::field_paths::leaves;
 
-/// Lists every signed field, and every field of the definition whose digest is signed.
+/// Lists every signed field, and every field of the definition, because its digest is signed.
 #[must_use]
 pub fn fields(found: &Derived, lines: &Lines) -> Vec<SignedField> {
     let Some(ground) = EqualValues::of(found) else { return Vec::new() };
@@ -51,9 +51,9 @@ pub fn fields(found: &Derived, lines: &Lines) -> Vec<SignedField> {
 /// Values with which a field can be compared.
 pub struct EqualValues<'f> {
     found: &'f Derived,
-    /// Fields of the statement whose values follow from the other fields: subjects and types.
+    /// Fields of the statement that follow from the other fields: subjects and types.
     expected: BTreeMap<String, Value>,
-    /// Profile in the payload, as JSON. The field `usual` is the profile of a run that uses no resources of the host.
+    /// Profile in the payload, as JSON. The field `usual` is the profile of a run without resources of the host.
     profile: Value,
     usual: Value,
 }
@@ -100,7 +100,7 @@ impl<'f> EqualValues<'f> {
             _ => {
                 let mut names = inner.strip_prefix("sandbox.")?.split(['.', '[']);
                 let field = names.next()?;
-                // Compare an array as a whole, because a missing element has no field of its own.
+                // Compare an array as a whole, because a missing element would not be noticed.
                 let (mine, usual) = match (field, names.next()) {
                     ("limits" | "network", Some(part)) => (&self.profile[field][part], &self.usual[field][part]),
                     _ => (&self.profile[field], &self.usual[field]),

@@ -1,7 +1,7 @@
-//! Checks an authorization before the program shows the authorization to an approver.
+//! Checks an authorization before it is shown to an approver.
 //!
-//! This module trusts only bytes that a digest or a signature protects. The payload, a seal with the signature of a
-//! boundary's key, and the roster that the approver trusts contain these digests.
+//! This module trusts only bytes whose digest is in the payload, in the signed seal, or in the roster that the approver
+//! trusts.
 
 use serde_json::Value;
 
@@ -28,7 +28,7 @@ use crate::review::line::Lines;
 use crate::review::signed_field::{FieldReason, SignedField};
 use crate::review::sources::ReviewSources;
 
-/// Makes all checks for which the sources contain the data.
+/// Makes all checks that the sources permit.
 #[must_use]
 pub fn derive(sources: &ReviewSources, now: Timestamp) -> Derived {
     let mut found = Derived {
@@ -91,7 +91,7 @@ impl Derived {
         self.checks.iter().any(|check| check.what == what && check.finding == ReviewFinding::Holds)
     }
 
-    /// Checks that every signed field is shown or follows from a shown field.
+    /// Checks that every signed field is shown or follows from shown fields.
     pub(super) fn covered(&mut self, fields: &[SignedField]) {
         let nowhere = fields.iter().filter(|field| field.why == FieldReason::Nowhere).map(|field| field.path.as_str());
         let nowhere: Vec<_> = nowhere.collect();
@@ -113,8 +113,8 @@ impl Derived {
         self.checks.push(ReviewCheck { what, finding });
     }
 
-    /// Checks that the definition has the signed digest. After this check, compares the parameters and the script
-    /// with the definition.
+    /// Checks that the definition has the signed digest, and then compares the parameters and the script with the
+    /// definition.
     fn definition(&mut self, sources: &ReviewSources, signed: &Authorization) {
         const IS_SIGNED: &str = "the definition shown has the signed digest";
         let Some(bytes) = &sources.definition else {
@@ -175,7 +175,7 @@ impl Derived {
         );
     }
 
-    /// Returns the seal if a key of the boundary in the roster signed the seal.
+    /// Returns the seal if a boundary's key in the roster signed it.
     fn seal(&mut self, sources: &ReviewSources, signed: &Authorization) -> Option<Seal> {
         const SIGNED: &str = "the seal is signed by a key of this boundary in the roster";
         let name = &signed.boundary.name;
@@ -305,7 +305,7 @@ impl Derived {
         };
         let ruling = ruling::resolve(&policy, &lists, &signed.step.reference);
         let asked = required_permissions::questions(&ruling, &definition);
-        // The boundary seals its lists without the signature of an approver. Therefore the approvers must also sign the
+        // The boundary seals its lists without the signature of an approver, so approvers must also sign the
         // permissions that this program's own lists require.
         let own = if lists == *Builtins::current() {
             asked.clone()

@@ -25,13 +25,13 @@ pub struct ReviewCheck {
 pub enum ReviewFinding {
     /// The statement is true.
     Holds,
-    /// The check proved that the statement is false, for the given reason.
+    /// The statement is false, for this reason.
     Fails(String),
-    /// The check could not be made, for the given reason.
+    /// The check could not be made, for this reason.
     NotChecked(String),
 }
 
-/// Result of all checks. The result decides whether the approver may sign.
+/// Result of all checks, which decides whether the approver may sign.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StatementVerdict {
     /// All checks passed.
@@ -49,17 +49,17 @@ pub struct Derived {
     pub digest: AuthorizationDigest,
     /// Statement in the payload, parsed strictly.
     pub statement: Option<Statement<Authorization>>,
-    /// Payload as JSON, for the listing of all fields.
+    /// Payload as JSON, for the list of all fields.
     pub payload: Option<Value>,
     /// Definition of the step, if the definition has the signed digest.
     pub definition: Option<(StepDefinition, Value)>,
-    /// Approval rules of policy and of the step. A quorum must satisfy all these rules.
+    /// Approval rules of policy and of the step. All rules must be met.
     pub rules: Vec<(&'static str, Approvals)>,
     /// Sandbox profile that this program derived from the sealed documents.
     pub profile: Option<Profile>,
-    /// Approvers who signed this payload. This program has verified their signatures.
+    /// Approvers whose signatures over this payload were verified.
     pub signers: Vec<(Name, KeyId)>,
-    /// Errors about signatures that are not valid or do not belong to an approver.
+    /// Signatures that are not valid or do not belong to an approver, with the reasons.
     pub strangers: Vec<String>,
     /// All checks, in order.
     pub checks: Vec<ReviewCheck>,

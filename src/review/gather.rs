@@ -29,8 +29,7 @@ pub enum ReviewSubject {
 
 /// Reads the documents of a review from the boundary.
 ///
-/// Each method makes one request. If a request fails, the error is the boundary's refusal, or the reason why the
-/// boundary can't be reached.
+/// Each method makes one request.
 pub trait BoundaryReader {
     /// Reads a JSON document.
     ///
@@ -83,7 +82,7 @@ impl ReviewSubject {
     }
 }
 
-/// Collects the documents about `subject`. `ReviewSources::missing` names each document that can't be read.
+/// Collects the documents about `subject`. A document that can't be read is listed in `ReviewSources::missing`.
 ///
 /// # Errors
 /// Returns an error if the payload can't be read or belongs to another proposal.
@@ -106,7 +105,7 @@ pub fn gather(
             });
         }
     }
-    // An unreadable payload is shown as text, and no further document is needed.
+    // An unreadable payload is shown as text and needs no further documents.
     let Ok(statement) = Statement::<Authorization>::from_payload(&sources.payload) else { return Ok(sources) };
     let signed = statement.predicate;
     if let ReviewSubject::Proposal(view) = subject
@@ -185,11 +184,11 @@ pub fn gather(
     Ok(sources)
 }
 
-/// Returns the log entry of a seal: the envelope that the boundary signed.
+/// Returns the log entry of a seal.
 fn seal_entry(client: &impl BoundaryReader, index: u64) -> Result<Vec<u8>, CommandFailure> {
     let odd = |what: &str| CommandFailure::new(Exit::Unreachable, format!("the boundary's log: {what}"));
     let checkpoint = client.bytes("/log/checkpoint")?;
-    // The second line of a checkpoint is the size of the tree.
+    // The second line of a checkpoint is the size.
     let size: u64 = std::str::from_utf8(&checkpoint)
         .ok()
         .and_then(|text| text.lines().nth(1))
@@ -213,7 +212,7 @@ fn entries_path(path: &TilePath) -> String {
     path.strip_prefix("tile/").unwrap_or(&path).to_owned()
 }
 
-/// Returns all roster versions up to the version in force, as the array that a bundle contains.
+/// Returns all roster versions up to the version in force, as the JSON array of a bundle.
 fn versions_in_force(client: &impl BoundaryReader, seal: &SealView) -> Result<Vec<u8>, CommandFailure> {
     if let Some(versions) = &seal.rosters {
         return client.blob(versions.as_bytes());
@@ -222,8 +221,7 @@ fn versions_in_force(client: &impl BoundaryReader, seal: &SealView) -> Result<Ve
     canonical::canonical_of(&[first]).map_err(|error| CommandFailure::new(Exit::Unreachable, error.to_string()))
 }
 
-/// Chooses the newest trusted roster for the review. If the approver trusts no roster, the review uses the boundary's
-/// own roster, which is not trusted.
+/// Chooses the newest trusted roster for the review, or else the boundary's own roster, which is not trusted.
 fn believe(
     trust: &[ChosenTrust],
     boundary: &BoundaryName,
@@ -253,20 +251,19 @@ fn believe(
             Err(error) => broken.push(format!("{}: {error}", trust.from)),
         }
     }
-    // The candidates are the connected versions, and each trusted roster file that contains a boundary with this name.
+    // The candidates are the connected versions, and the trusted roster files that contain this boundary.
     let files = trust.iter().filter_map(|trust| match &trust.pinned {
         Pinned::Roster(roster) => Some((trust, &**roster)),
         Pinned::Digest(_) | Pinned::Chain(_) => None,
     });
-    // A trusted roster file must contain a boundary with this name. If a roster is connected, the file must also have
-    // the name of that roster. The name of the boundary alone is not sufficient, because two boundaries may have the
-    // same name.
+    // A trusted roster file must contain the boundary of the proposal. If a roster is connected, the file must also
+    // have the name of that roster, because two boundaries may have the same name.
     let name = connected.first().map(|(_, chain)| chain.last().tables().name.clone());
     let files = files.filter(|(_, roster)| {
         !roster.boundary_keys(boundary).is_empty() && name.as_ref().is_none_or(|name| roster.tables().name == *name)
     });
-    // A trusted version can follow a connected version although the boundary's chain does not contain the trusted
-    // version. The trusted version is then on another branch and is chosen, whatever its version number.
+    // A trusted version that follows a connected version, but is not in the boundary's chain, is on another branch. It
+    // is chosen, whatever its version number.
     let branch = files.clone().find(|(_, roster)| {
         let is_here = |digest: &RosterDigest| connected.iter().any(|(_, chain)| chain.by_digest(digest).is_some());
         roster.tables().previous.as_ref().is_some_and(is_here) && !is_here(&roster.digest())
@@ -292,7 +289,7 @@ fn believe(
         return RosterSource::Trusted(Box::new(chain.last().clone()), from);
     }
     // A roster that is older than the trusted roster is never used, because a boundary that was reset to an old state
-    // would show an old roster.
+    // would show it.
     if let Some((trust, newest)) = newest {
         return RosterSource::Trusted(Box::new(newest.clone()), trust.from.clone());
     }

@@ -1,15 +1,15 @@
-//! Finds hidden text: characters that make a text look like another text.
+//! Finds characters that make a text look like another text.
 //!
-//! The screen shows hidden characters as escapes. The findings name control characters, invisible characters, and
-//! characters that change the reading direction. The findings also name words with letters of several scripts, and
-//! words with letters that look like ASCII.
+//! The findings name control characters, invisible characters, characters that change the reading direction, words with
+//! letters of several scripts, and words with letters that look like ASCII. The screen shows such characters as
+//! escapes.
 
 use unicode_general_category::{GeneralCategory, get_general_category};
 use unicode_script::{Script, UnicodeScript as _};
 
 use crate::terminal::printable_text::PrintableText;
 
-/// Lists the characters and words that a reader could misread, each finding once. An ordinary text gives an empty list.
+/// Lists the characters and words that a reader could misread, each once.
 #[must_use]
 pub fn hidden(text: &str) -> Vec<PrintableText> {
     let mut found: Vec<PrintableText> = Vec::new();
@@ -38,7 +38,7 @@ pub fn hidden(text: &str) -> Vec<PrintableText> {
     found
 }
 
-/// Maximum number of a word's characters that a finding shows.
+/// Maximum number of characters of a word in a finding.
 const MOST: usize = 48;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +64,7 @@ impl Kind {
 
 fn kind_of(c: char) -> Option<Kind> {
     match c {
-        // Newlines and tabs are not hidden: they are visible in a text of several lines.
+        // Newlines and tabs are visible in a text of several lines.
         '\n' | '\t' | ' '..='~' => return None,
         '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
             return Some(Kind::Direction);
@@ -95,9 +95,8 @@ fn kind_of(c: char) -> Option<Kind> {
     }
 }
 
-/// Returns true for a full-width letter or digit, or a mathematical letter. The compatibility decomposition (NFKC)
-/// turns each such character into an ASCII letter or digit, except the mathematical dotless i and j (U+1D6A4 and
-/// U+1D6A5).
+/// Returns true for a full-width letter or digit, or a mathematical letter. The normalization form NFKC turns each such
+/// character into an ASCII letter or digit, except the mathematical dotless i and j (U+1D6A4 and U+1D6A5).
 fn looks_like_ascii(c: char) -> bool {
     matches!(c, '\u{ff10}'..='\u{ff19}' | '\u{ff21}'..='\u{ff3a}' | '\u{ff41}'..='\u{ff5a}' | '\u{1d400}'..='\u{1d6a5}')
 }
@@ -106,8 +105,7 @@ fn is_mark(c: char) -> bool {
     matches!(get_general_category(c), GeneralCategory::NonspacingMark | GeneralCategory::SpacingMark)
 }
 
-/// Returns the Unicode scripts of a word's letters. Writing systems that one language uses together count as one
-/// script.
+/// Returns the Unicode scripts of a word's letters. Scripts that one language uses together count as one.
 fn scripts_of(word: &str) -> Vec<Script> {
     let mut found = Vec::new();
     for c in word.chars() {

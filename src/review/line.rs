@@ -12,7 +12,7 @@ use crate::terminal::screen::LineTone;
 pub enum LineWeight {
     /// The line is on every decision screen.
     Always,
-    /// The line is a remark that the approver should read before signing.
+    /// The line is a remark for the approver.
     Remark(RemarkSeverity),
 }
 
@@ -77,13 +77,13 @@ impl RemarkSeverity {
 pub struct ReviewLine {
     /// Weight of the line.
     pub weight: LineWeight,
-    /// Topic of the line. The topic is empty if the previous line has the same topic.
+    /// Topic of the line, or an empty text if the previous line has the same topic.
     pub name: &'static str,
     /// Color of the line.
     pub tone: LineTone,
     /// Text of the line.
     pub text: PrintableText,
-    /// Paths of the fields that the text shows, for example `signed.predicate.reason` or `definition.title`.
+    /// Paths of the fields that the line shows, for example `signed.predicate.reason` or `definition.title`.
     pub shows: Vec<String>,
 }
 
@@ -118,7 +118,7 @@ pub struct Lines {
     pub heading: PrintableText,
     /// Paths of the fields that the heading shows.
     pub heading_shows: Vec<String>,
-    /// Long values that the lines show only in part. The screen shows the full values above the script.
+    /// Long values that the lines show only in part. The screen shows them in full above the script.
     pub whole: Vec<PrintableText>,
     /// Line below the script.
     pub foot: PrintableText,
@@ -128,10 +128,9 @@ pub struct Lines {
     pub always: Vec<ReviewLine>,
     /// Parameters, one row each.
     pub parameters: Vec<PrintableText>,
-    /// Remarks, heaviest first.
+    /// Remarks, most important first.
     pub remarks: Vec<ReviewLine>,
-    /// Signed fields. Each field has the name of the line that shows the field, or the reason why no line shows the
-    /// field.
+    /// Signed fields, each with the line that shows it, or the reason why no line shows it.
     pub fields: Vec<SignedField>,
 }
 

@@ -1,7 +1,7 @@
 //! Builds the lines of a review, for the screen and for `--json`.
 //!
-//! Each line names the signed fields that its text shows. The module `coverage` uses the field names to prove that
-//! the screen leaves out no field.
+//! Each line names the signed fields that its text shows. From these names, the module `coverage` proves that the
+//! screen leaves out no field.
 
 use std::collections::BTreeMap;
 
@@ -30,11 +30,10 @@ use crate::terminal::screen::{LineTone, lines_of};
 const WHOLE: usize = 180;
 /// Number of characters that the screen shows at each end of a long value.
 const END: usize = 60;
-/// Maximum number of rows (of 80 columns) for all parameters together. If the parameters need more rows, each
-/// parameter gets one row.
+/// Maximum number of rows (of 80 columns) for all parameters together. Above this number, each parameter gets one row.
 const PARAMETER_ROWS: usize = 15;
-/// Longest value, in bytes, that a row shows in full. `END_IN_ROW` is the number of characters that the row shows at
-/// each end of a longer value.
+/// Longest value, in bytes, that a row shows in full. `END_IN_ROW` is the number of characters of a longer value at
+/// each end.
 const WHOLE_IN_ROW: usize = 40;
 const END_IN_ROW: usize = 14;
 
@@ -68,7 +67,7 @@ impl Lines {
         lines
     }
 
-    /// Adds the remarks about the checks, the line about trust and the list of fields.
+    /// Adds the remarks about the checks, the line about trust, and the fields.
     pub fn conclude(&mut self, sources: &ReviewSources, found: &Derived, fields: Vec<SignedField>) {
         self.remarks.extend(remarks::of_checks(sources, found));
         self.remarks.sort_by_key(|line| match line.weight {
@@ -129,7 +128,7 @@ impl Lines {
         self.push("proposal", id, &["signed.predicate.proposal", "signed.predicate.nonce"]);
     }
 
-    /// Builds the line below the script. This line also shows the title of the step.
+    /// Builds the line below the script, which also shows the title of the step.
     fn foot(&mut self, definition: &StepDefinition) {
         let (count, ends) = {
             let (lines, ends) = lines_of(&definition.source);
@@ -154,8 +153,7 @@ impl Lines {
         self.heading_shows.extend(["interpreter", "source", "title"].map(|path| format!("definition.{path}")));
     }
 
-    /// Formats a value for a line. If a value is long, the line shows a shortened value, and the screen shows the full
-    /// value above the script.
+    /// Formats a value for a line. A long value is shortened, and the screen shows the full value above the script.
     fn value(&mut self, label: &PrintableText, value: &Value) -> PrintableText {
         let (shown, is_whole) = in_full(value);
         if !is_whole {
@@ -164,8 +162,7 @@ impl Lines {
         shown
     }
 
-    /// Adds a value to the long values that the screen shows above the script. Each part of the value gets a line with
-    /// the path of the part.
+    /// Adds a value to the long values above the script, with one line for each part of the value.
     fn put_above(&mut self, label: &PrintableText, value: &Value) {
         let mut parts = Vec::new();
         leaves(value, String::new(), &mut parts);
@@ -236,7 +233,7 @@ impl Lines {
         self.push("reason", text, &["signed.predicate.reason"]);
     }
 
-    /// Adds the line about programs that are in no built-in list. Remarks name all other programs.
+    /// Adds the line about programs that are in no built-in list. Programs that are in a list are named by remarks.
     fn programs(&mut self, definition: Option<&StepDefinition>, signed: &Authorization) {
         let mut parts = Vec::new();
         let mut shows = Vec::new();
@@ -340,7 +337,7 @@ impl Lines {
         self.always.push(ReviewLine { shows, ..ReviewLine::always("limits", text, &[]) });
     }
 
-    /// Adds a line for each field of the definition that differs from its default and has no other line.
+    /// Adds a line for each field of the definition that has no other line and differs from its default.
     fn besides(&mut self, found: &Derived) {
         let (Some((_, definition)), Some(ground)) = (&found.definition, EqualValues::of(found)) else { return };
         let mut all = Vec::new();
@@ -504,8 +501,8 @@ fn folded(value: &Value) -> PrintableText {
     }
 }
 
-/// Returns the size of a value as text, and the counted bytes. The size of a string is its own length. The size of
-/// any other value is the length of its canonical JSON.
+/// Returns the size of a value as text, and the counted bytes: the text of a string, or the canonical JSON of any other
+/// value.
 fn size_of(value: &Value) -> (String, Vec<u8>) {
     let json = || canonical::to_canonical(value);
     let (parts, bytes) = match value {
@@ -517,8 +514,8 @@ fn size_of(value: &Value) -> (String, Vec<u8>) {
     (format!("{parts}{} bytes", bytes.len()), bytes)
 }
 
-/// Formats a value in at most three lines. If the value is shortened, the text contains the size and the digest, and
-/// the second result is false.
+/// Formats a value in at most three lines. A shortened text contains the size and the digest of the value, and the
+/// second result is then false.
 fn in_full(value: &Value) -> (PrintableText, bool) {
     let shown = folded(value);
     if shown.as_str().len() <= WHOLE {
@@ -528,7 +525,7 @@ fn in_full(value: &Value) -> (PrintableText, bool) {
     (shown.ends(END).then(&PrintableText::text(&format!(", {size}, {}", ContentDigest::of(&bytes)))), false)
 }
 
-/// Formats a value in one row. If the value is shortened, the text contains the size, and the second result is false.
+/// Formats a value in one row. A shortened text contains the size of the value, and the second result is then false.
 fn in_row(value: &Value) -> (PrintableText, bool) {
     let shown = folded(value);
     if shown.as_str().len() <= WHOLE_IN_ROW {
@@ -537,7 +534,7 @@ fn in_row(value: &Value) -> (PrintableText, bool) {
     (shown.ends(END_IN_ROW).then(&PrintableText::text(&format!(", {}", size_of(value).0))), false)
 }
 
-/// Describes the change of a parameter since the last successful run. Returns `None` if the parameter is the same.
+/// Describes the change of a parameter since the last successful run, or returns `None` if it is the same.
 fn changed(was: Option<&Value>, now: &Value) -> Option<PrintableText> {
     let Some(was) = was else { return Some(PrintableText::words("absent at the last success")) };
     if was == now {
@@ -547,7 +544,7 @@ fn changed(was: Option<&Value>, now: &Value) -> Option<PrintableText> {
     if is_one(was) && is_one(now) {
         return Some(PrintableText::words("last success: ").then(&PrintableText::value(was).cut(END)));
     }
-    // Two different long values may begin and end with the same text, so name the places that differ.
+    // Two different long values may have the same beginning and end, so name the places that differ.
     let parts = |value| {
         let mut parts = Vec::new();
         leaves(value, String::new(), &mut parts);

@@ -1,8 +1,8 @@
 //! Review: the screen that an approver reads before signing.
 //!
 //! `gather` reads the documents. `derive` checks the authorization without trust in the boundary. `lines` describes the
-//! result of the checks in lines, each with a weight. `coverage` proves that the lines leave out no signed field.
-//! `render` draws the screen. The command `approve` signs exactly the bytes from which the screen was made.
+//! results in lines, each with a weight. `coverage` proves that the lines leave out no signed field. `render` draws the
+//! screen. The command `approve` signs exactly the bytes from which the screen was made.
 pub mod compare;
 pub mod coverage;
 pub mod derive;

@@ -54,7 +54,7 @@ impl ProposalReview {
         decision(&self.sources, &self.found)
     }
 
-    /// Draws the list of all signed fields, and the decision screen below the list.
+    /// Draws the list of all signed fields, then the decision screen.
     #[must_use]
     pub fn full(&self) -> Screen {
         full(&self.sources, &self.found)
@@ -66,7 +66,7 @@ impl ProposalReview {
         trust_advice(self.sources.roster.roster().map(|roster| roster.digest()), &Home::of_process().config_words())
     }
 
-    /// Checks that no failed check prevents the approver from signing.
+    /// Checks that no failed check forbids a signature.
     ///
     /// # Errors
     /// Returns the reasons why the statement may not be signed.
@@ -140,7 +140,8 @@ impl ProposalReview {
 #[must_use]
 pub struct SoundReview(());
 
-/// Checks that a signature can still change the proposal. The check also passes if `takes` is true.
+/// Checks that a signature can still change the proposal. The caller sets `takes` if its signature is accepted in this
+/// status.
 ///
 /// # Errors
 /// Returns one line about how the proposal ended.

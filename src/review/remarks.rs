@@ -16,10 +16,10 @@ use crate::review::value_words::plain_or_quoted;
 use crate::terminal::field_paths::{leaves, path_key};
 use crate::terminal::printable_text::PrintableText;
 
-/// Maximum size of a value, in bytes, that causes no remark about its length.
+/// Maximum size of a value, in bytes, without a remark about its length.
 const LONG: usize = 500;
 
-/// Returns the remarks that follow from the signed bytes alone. The `inbox` command shows these remarks too.
+/// Returns the remarks that follow from the signed bytes alone, which the `inbox` command shows too.
 #[must_use]
 pub fn of_statement(signed: &Authorization, definition: Option<&Value>) -> Vec<ReviewLine> {
     let mut remarks = host_needs(&signed.sandbox);
@@ -62,7 +62,7 @@ fn host_needs(profile: &Profile) -> Vec<ReviewLine> {
 }
 
 /// Returns remarks about permissions that a built-in list denies, and about permissions whose program or file is
-/// unknown before the run. Another line shows the permissions that are in no built-in list.
+/// unknown before the run. The permissions in no built-in list have a line of their own.
 fn of_permissions(signed: &Authorization) -> Vec<ReviewLine> {
     let mut remarks = Vec::new();
     for (why, severity) in [
@@ -102,7 +102,7 @@ pub fn permission_paths(at: usize) -> [String; 3] {
     ["type", "what", "why"].map(|field| format!("signed.predicate.permissions[{at}].{field}"))
 }
 
-/// Returns the verb for a permission of this kind. The text for a program has no verb.
+/// Returns the verb for a permission of this kind, or an empty text for a program.
 #[must_use]
 pub const fn verb(kind: PermissionKind) -> &'static str {
     match kind {
@@ -113,7 +113,7 @@ pub const fn verb(kind: PermissionKind) -> &'static str {
     }
 }
 
-/// Returns the texts and the field names of a document, each with its place.
+/// Returns all texts and field names of a document, each with its place.
 fn texts_of(document: &Value, prefix: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
     leaves(document, String::new(), &mut found);
@@ -173,8 +173,7 @@ fn hidden_texts(texts: &[(String, String)]) -> Option<ReviewLine> {
     Some(ReviewLine::remark(RemarkSeverity::HiddenText, text, Vec::new()))
 }
 
-/// Maximum number of findings for one field in the remark about hidden text. `MOST_PLACES` is the maximum number of
-/// fields in this remark.
+/// Maximum number of findings for one field. `MOST_PLACES` is the maximum number of fields.
 const MOST_KINDS: usize = 3;
 const MOST_PLACES: usize = 4;
 
@@ -188,8 +187,7 @@ fn place_words(place: &str) -> String {
     }
 }
 
-/// Returns one remark about all long values. The script has no limit, because the screen always shows the whole
-/// script.
+/// Returns one remark about all long values except the script, which the screen always shows in full.
 fn long_values(texts: &[(String, String)], params: &Value) -> Option<ReviewLine> {
     let texts = texts.iter().filter(|(place, _)| place != "definition.source");
     let texts = texts.map(|(place, text)| (place_words(place), text.len()));
@@ -205,7 +203,7 @@ fn long_values(texts: &[(String, String)], params: &Value) -> Option<ReviewLine>
     Some(ReviewLine::remark(RemarkSeverity::LongValue, PrintableText::joined(told, ", ").and(words), Vec::new()))
 }
 
-/// Returns a remark about the parameters that are not on the decision screen.
+/// Returns a remark about the parameters that the decision screen leaves out.
 fn only_above(params: &Value) -> Option<ReviewLine> {
     let more = params.as_object().map_or(0, serde_json::Map::len).saturating_sub(MOST_PARAMETERS);
     if more == 0 {
@@ -237,8 +235,8 @@ pub fn of_comparison(sources: &ReviewSources, signed: &Authorization, comparison
     remarks
 }
 
-/// Returns a remark about the file names that policy denied and the last run masked. A mask covers a denied name only
-/// if the file exists when a run starts.
+/// Returns a remark about denied file names that the last run masked, because a mask covers a file only if the file
+/// exists when a run starts.
 fn masked(sources: &ReviewSources, signed: &Authorization) -> Option<ReviewLine> {
     let last = sources.last.as_ref()?;
     let names = |count: u64| format!("{count} denied {}", if count == 1 { "name" } else { "names" });
@@ -284,7 +282,7 @@ pub fn of_checks(sources: &ReviewSources, found: &Derived) -> Vec<ReviewLine> {
              is and which policy is in force. You can't sign anything like this.",
         );
     }
-    // If several documents are missing for the same reason, one remark names all these documents.
+    // One remark names all documents that are missing for the same reason.
     let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
     for missing in &sources.missing {
         let (what, why) = missing.split_once(": ").unwrap_or((missing, ""));

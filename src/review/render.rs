@@ -16,7 +16,7 @@ use crate::review::value_words::{bytes, duration_ms};
 use crate::terminal::printable_text::PrintableText;
 use crate::terminal::screen::{LineTone, Screen};
 
-/// Heading of the script. The screen contains this heading only if other values are above the script.
+/// Heading of the script, if other values are above the script.
 pub const SCRIPT: &str = "Script";
 /// Heading of the list of the definition's fields.
 pub const DEFINITION: &str = "Definition, every field";
@@ -82,7 +82,7 @@ pub fn decision(sources: &ReviewSources, found: &Derived) -> Screen {
     if screen.has_escapes() {
         draw(&mut screen, &ReviewLine::always("escapes", PrintableText::words(ESCAPES), &[]));
     }
-    // The digest line fits 80 columns, so a terminal of 80 columns never breaks the line.
+    // The digest line fits 80 columns, so no usual terminal breaks it.
     screen.push(LineTone::Strong, "  digest ".to_owned(), PrintableText::text(&found.digest.to_string()));
     screen
 }
@@ -154,8 +154,7 @@ pub fn brief(found: &Derived) -> Screen {
     screen
 }
 
-/// Formats at most nine parameters in at most three rows. If some parameters are left out, the last cell contains
-/// their number.
+/// Formats at most nine parameters in at most three rows. The last cell names the number of further parameters.
 fn in_three_rows(parameters: &[PrintableText]) -> Vec<PrintableText> {
     const ROWS: usize = 3;
     const MOST_IN_ROW: usize = 3;
@@ -174,7 +173,7 @@ fn draw(screen: &mut Screen, line: &ReviewLine) {
     screen.push(line.tone, format!("  {:<12}", line.name), line.text.clone());
 }
 
-/// Draws the most important remarks, and the number of further remarks above the decision screen.
+/// Draws the most important remarks, and the number of further remarks above the screen.
 fn remarks(screen: &mut Screen, remarks: &[ReviewLine]) {
     for (at, line) in remarks.iter().take(MOST_REMARKS).enumerate() {
         let name = if at == 0 { line.name } else { "" };
@@ -204,7 +203,7 @@ fn differences(screen: &mut Screen, comparison: &RunComparison) {
 #[must_use]
 pub fn profile_words(profile: &Profile) -> Vec<String> {
     let layers: Vec<_> = profile.require.iter().map(|layer| layer.word()).collect();
-    // If namespaces are not required, the run may use the host's root directory.
+    // Without the layer `namespaces`, the run may use the host's root directory.
     let own_root = profile.require.contains(&Layer::Namespaces);
     let limits = &profile.limits;
     let disk = match (profile.workdir, own_root) {

@@ -1,4 +1,4 @@
-//! Documents of a review for tests, and what the review says about them.
+//! Documents of a review for tests, and helpers for its result.
 
 use serde_json::{Value, json};
 
@@ -86,7 +86,7 @@ pub(crate) fn case() -> ReviewCase {
 
 impl ReviewCase {
     /// Returns the permissions and the sandbox that the boundary derives. If the boundary would refuse the step,
-    /// returns an empty list and the profile of a run that uses no resources of the host.
+    /// returns an empty list and the profile of a run without resources of the host.
     pub(super) fn granted(&self) -> (Vec<Permission>, Profile) {
         let nothing = || (Vec::new(), Profile::nothing(STRICT.to_vec(), Limits::default()));
         let limits = |which: &str| serde_json::from_value(self.configuration["limits"][which].clone()).expect("limits");
@@ -223,7 +223,7 @@ pub(super) fn painted(sources: &ReviewSources, width: usize, colour: bool) -> St
     decision(sources, &judged(sources)).paint(width, colour)
 }
 
-/// Returns the decision screen without its digest. Every change of the document changes the digest.
+/// Returns the decision screen without its digest, because every change of the document changes the digest.
 pub(super) fn decided(sources: &ReviewSources) -> String {
     let screen = painted(sources, 400, false);
     screen.lines().filter(|line| !line.starts_with("  digest ")).collect::<Vec<_>>().join("\n")
@@ -238,7 +238,6 @@ pub(super) fn remarks(sources: &ReviewSources) -> Vec<(RemarkSeverity, String)> 
     lines.into_iter().map(|line| (severity(line.weight), line.text.as_str().to_owned())).collect()
 }
 
-/// Returns the failed checks as one text.
 pub(super) fn fails(found: &Derived) -> String {
     let fails: Vec<_> = found
         .checks

@@ -1,19 +1,19 @@
-//! Signed field, and how the decision screen covers the field.
+//! Signed field and its coverage by the decision screen.
 
 use serde_json::Value;
 
-/// Signed field, and how the decision screen covers the field.
+/// Signed field and its coverage by the decision screen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignedField {
     /// Path of the field, for example `signed.predicate.reason`, or `definition.title` for a field of the definition.
     pub path: String,
     /// Value of the field.
     pub value: Value,
-    /// The line, value or rule that covers the field.
+    /// Reason why the field counts as shown, or not.
     pub why: FieldReason,
 }
 
-/// Description of how the decision screen covers a field.
+/// Coverage of a field by the decision screen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FieldReason {
     /// A line with this name shows the field.
@@ -22,10 +22,9 @@ pub enum FieldReason {
     Equals(&'static str),
     /// The field has its built-in default.
     Default,
-    /// The field only restricts the parameters, so the screen need not show the field. The screen shows the parameters,
-    /// and the parameters fit the schema.
+    /// The field only restricts the parameters, which the screen shows and which fit the schema.
     Schema,
-    /// The field should equal this value, but the comparison did not pass. The failed check makes signing impossible.
+    /// The field should equal this value, but the check failed, so signing is impossible.
     Open(&'static str),
     /// The screen does not cover the field.
     Nowhere,

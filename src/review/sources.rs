@@ -10,7 +10,7 @@ use crate::record::ident::Name;
 use crate::record::profile::Profile;
 use crate::trust::trusted_roster::TrustedRoster;
 
-/// Documents that a review reads from the boundary or from a file. The documents are not verified.
+/// Documents that a review reads from the boundary or from a file, without verification.
 #[derive(Debug, Clone, Default)]
 pub struct ReviewSources {
     /// Bytes that the approver's signature would cover.
@@ -33,7 +33,7 @@ pub struct ReviewSources {
     pub told: Option<ReportedState>,
     /// Last successful run of the step, as the boundary reports it.
     pub last: Option<LastRun>,
-    /// True if the boundary answered the question about the last successful run.
+    /// True if the boundary told the last successful run, or that there is none.
     pub asked_last: bool,
     /// Key with which the approver would sign.
     pub mine: Option<KeyId>,
@@ -54,7 +54,7 @@ pub enum RosterSource {
 }
 
 impl RosterSource {
-    /// Returns the roster, whether the approver trusts it or not.
+    /// Returns the roster, trusted or not.
     #[must_use]
     pub fn roster(&self) -> Option<&TrustedRoster> {
         match self {
@@ -63,7 +63,7 @@ impl RosterSource {
         }
     }
 
-    /// Returns the roster if the approver trusts it.
+    /// Returns the roster only if the approver trusts it.
     #[must_use]
     pub fn trusted(&self) -> Option<&TrustedRoster> {
         match self {
@@ -78,7 +78,7 @@ impl RosterSource {
 pub struct ReportedState {
     /// Status of the proposal.
     pub status: String,
-    /// Reason why the approved proposal has not started.
+    /// Reason why the approved run has not started.
     pub held_up: Option<String>,
     /// Approvers whose signatures the boundary counts.
     pub approvers: Vec<Name>,
@@ -111,7 +111,7 @@ pub struct LastRun {
     pub permissions: Option<Vec<Permission>>,
     /// Number of denied file names that the run masked, if the receipt states the number.
     pub masked: Option<u64>,
-    /// Number of file names that an earlier run with the same profile masked. This field is set only if the last run
-    /// masked no names and its receipt contains a warning about this.
+    /// Number of file names that an earlier run with the same profile masked. Present only if the last run masked no
+    /// names and its receipt contains this warning.
     pub masked_before: Option<u64>,
 }

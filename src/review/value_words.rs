@@ -1,10 +1,10 @@
-//! Texts about amounts, rules and paths.
+//! Texts for amounts, rules and paths.
 
 use crate::record::ident::Name;
 use crate::record::step_definition::Approvals;
 use crate::terminal::printable_text::PrintableText;
 
-/// Formats a duration exactly. A larger unit is used only if the duration is a multiple of that unit.
+/// Formats a duration exactly, in the largest unit of which it is a multiple.
 #[must_use]
 pub fn duration_ms(ms: u64) -> String {
     match ms {
@@ -14,7 +14,7 @@ pub fn duration_ms(ms: u64) -> String {
     }
 }
 
-/// Formats a number of bytes exactly. A larger unit is used only if the number is a multiple of that unit.
+/// Formats a number of bytes exactly, in the largest unit of which it is a multiple.
 #[must_use]
 pub fn bytes(count: u64) -> String {
     match count {
@@ -55,14 +55,14 @@ pub fn paths(array: &str, count: usize) -> Vec<String> {
     if count == 0 { vec![array.to_owned()] } else { (0..count).map(|at| format!("{array}[{at}]")).collect() }
 }
 
-/// Returns the word unchanged if every character is plain, and in quotes if any character is not plain.
+/// Returns a word, in quotes if it contains unusual characters.
 #[must_use]
 pub fn plain_or_quoted(word: &str) -> PrintableText {
     let plain = |c: u8| c.is_ascii_alphanumeric() || b"._/+-".contains(&c);
     if !word.is_empty() && word.bytes().all(plain) { PrintableText::text(word) } else { PrintableText::quoted(word) }
 }
 
-/// Returns a number followed by its noun. The noun is in the plural if needed.
+/// Returns a number with its noun, in the plural if needed.
 #[must_use]
 pub fn counted(count: usize, what: &str) -> String {
     let many = match (count, what) {

@@ -1,9 +1,9 @@
 //! The addresses to which a run's proxy may connect.
 //!
-//! Only addresses of the public Internet are allowed (RFC 6890 and its registries). Addresses of this host, of the
-//! network of this host, and of the metadata services of clouds are refused. Addresses that embed another address (for
-//! example NAT64) are refused too. A run requests a host by its name. The proxy checks every address of the name, and
-//! connects to one of the checked addresses.
+//! Only addresses of the public Internet are allowed (RFC 6890 and its registries). Addresses of this host, of its
+//! local network and of the metadata services of clouds are refused, and so are addresses that embed another address
+//! (for example NAT64). A run requests a host by its name. The proxy checks every address of this name, and connects to
+//! one of them.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

@@ -1,4 +1,4 @@
-//! Makes escape attempts with a real step. `doctor` reports the results of these attempts.
+//! Makes escape attempts with a real step, for `doctor`.
 
 use std::io::{self, Read as _};
 use std::net::TcpListener;
@@ -33,7 +33,7 @@ pub enum AttemptResult {
 }
 
 /// The attempts, each with a description, a requirement, and a shell line that succeeds if the step escapes. The lines
-/// use shell builtins if possible, because a missing program does not prove a refusal. No line uses a special
+/// use shell builtins if possible, because an attempt with a missing program proves nothing. No line uses a special
 /// builtin (such as `exec`) with a redirection, because some shells exit if such a redirection fails.
 const ATTEMPTS: [(&str, &str, &str); 12] = [
     ("read a file outside", "", r#"read -r line < "$CANARY""#),
@@ -81,8 +81,8 @@ pub fn strongest(sandbox: &dyn Sandbox) -> Profile {
     Profile::nothing(sandbox.probe().held(), Limits { wall_ms: WALL_MS, ..Limits::default() })
 }
 
-/// Makes all attempts under `profile`. The function creates a readable file and a writable directory in `place`, as
-/// targets for the attempts.
+/// Makes all attempts under `profile`. Their targets are a readable file and a writable directory in `place`, which
+/// this function creates.
 ///
 /// # Errors
 /// Returns the reason as an error if the attempts could not be made.
@@ -146,13 +146,13 @@ fn answers(said: &str) -> Option<Vec<Attempt>> {
     each.map(|(at, &(what, needs, _))| Some(Attempt { what, needs, answer: answer(at)? })).collect()
 }
 
-/// Calls `then` with the id of a process or a thread of this program. The id is too high to exist in the pid namespace
-/// of a run. In a container, the id of the process may be too low. If the process id is too low, the function starts
-/// threads until one of the threads has a high id.
+/// Calls `then` with the id of a process or a thread of this program that is too high to exist in the pid namespace of
+/// a run. In a container, the id of the process may be too low. In this case, threads are started until one has a high
+/// id.
 fn with_a_high_number<T>(then: impl FnOnce(u32) -> T) -> io::Result<T> {
     let over = Mutex::new(());
     std::thread::scope(|scope| {
-        // The threads wait for this lock, and end when the lock is released.
+        // The threads wait for this lock, and end when they get it.
         let _going_on = over.lock().unwrap_or_else(PoisonError::into_inner);
         let mut number = std::process::id();
         while number <= LOW {
@@ -168,6 +168,5 @@ fn with_a_high_number<T>(then: impl FnOnce(u32) -> T) -> io::Result<T> {
     })
 }
 
-/// Highest process id that may be in use in the pid namespace of a run. At the time of the check, the step has started
-/// only a few processes.
+/// Highest process id that a step may already use in the pid namespace of its run.
 const LOW: u32 = 9;

@@ -1,7 +1,7 @@
 //! Generates classic BPF programs for seccomp.
 //!
-//! A balanced tree of comparisons finds the system call's number, so each call costs about six comparisons. The
-//! kernel caches the decision for numbers that are always allowed. The input is `struct seccomp_data`.
+//! A balanced tree of comparisons finds the system call's number, so each call costs about six comparisons. For numbers
+//! that are always allowed, the kernel caches the decision. The input is `struct seccomp_data`.
 
 /// One instruction, with the layout of the kernel's `struct sock_filter`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,7 +21,7 @@ impl FilterVerdict {
     pub(super) const ALLOW: Self = Self(0x7fff_0000);
     pub(super) const KILL: Self = Self(0x8000_0000);
 
-    /// Returns the verdict that the call is not executed and fails with the error `errno`.
+    /// Returns the verdict that the call fails with `errno` and is not executed.
     pub(super) const fn errno(errno: u16) -> Self {
         Self(0x0005_0000 | errno as u32)
     }
@@ -34,7 +34,8 @@ pub(super) enum FilterEntry {
     Looks(&'static [ArgumentTest]),
 }
 
-/// A check of the lower 32 bits of an argument. The checks of a call are made in order, and the last check must match.
+/// A check of the lower 32 bits of an argument. The checks of a call are made in order. The last check must match every
+/// argument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ArgumentTest {
     /// Matches if the argument has any of these bits.
@@ -101,7 +102,7 @@ fn tree(entries: &[(u32, FilterEntry)]) -> Vec<Instruction> {
         let (left, right) = (tree(left), tree(right));
         let mut code = match u8::try_from(left.len()) {
             Ok(over) => vec![Instruction { code: AT_LEAST, jump_true: over, jump_false: 0, value: from }],
-            // A conditional jump can skip at most 255 instructions.
+            // A conditional jump skips at most 255 instructions.
             Err(_) => vec![
                 Instruction { code: AT_LEAST, jump_true: 0, jump_false: 1, value: from },
                 instruction(JUMP, u32::try_from(left.len()).unwrap_or(u32::MAX)),

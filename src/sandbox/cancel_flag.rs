@@ -1,4 +1,4 @@
-//! A flag that cancels a run and wakes the thread that polls for the flag.
+//! Flag that cancels a run and wakes the thread that polls for it.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -21,7 +21,7 @@ impl CancelFlag {
 
     /// Raises the flag.
     pub fn cancel(&self) {
-        // The write fails only if the counter is full, and then the flag is already raised.
+        // The write fails only if the counter is full. The flag is then already raised.
         let _ = rustix::io::write(&*self.0, &1_u64.to_ne_bytes());
     }
 }

@@ -1,7 +1,7 @@
 //! Records the output of a run up to a limit.
 //!
-//! Standard output and standard error share one limit. Output beyond the limit is counted but not recorded. So a run
-//! with much output neither blocks nor fills the memory or the disk.
+//! Standard output and standard error share one limit. Output beyond the limit is counted but not recorded, so that a
+//! run with much output neither blocks nor fills the memory or the disk.
 
 use std::fs::File;
 use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
@@ -50,7 +50,7 @@ pub struct Capture {
 pub enum CapturedBytes {
     /// At most 1 MiB.
     Memory(Vec<u8>),
-    /// More than 1 MiB of bytes. The bytes are in a file that disappears on drop.
+    /// More than 1 MiB, in a file that disappears on drop.
     Spooled {
         /// The file with the bytes. [`CapturedBytes::reader`] reads this file.
         file: File,
@@ -92,8 +92,8 @@ impl CapturedBytes {
 
 /// Maximum number of bytes of one stream in memory. Output beyond this maximum is written to a file.
 const IN_MEMORY: usize = 1 << 20;
-/// Maximum number of recorded segments. A limit is needed because a run may switch between the streams after each byte.
-/// Output after the last segment is recorded in its stream, but the order of the streams is not recorded.
+/// Maximum number of recorded segments. A run may switch between the streams after each byte. Output beyond this number
+/// is recorded, but not the order of its streams.
 const MAX_SEGMENTS: usize = 1 << 16;
 
 pub(super) struct Recorder {
@@ -110,14 +110,14 @@ impl Recorder {
         Self { room: limit, spool: spool.to_owned(), stdout: empty(), stderr: empty(), order: Vec::new() }
     }
 
-    /// Records the bytes `arrived` and returns the recorded part of these bytes.
+    /// Records the bytes `arrived` and returns the recorded part of them.
     pub(super) fn take<'a>(&mut self, stream: OutputStream, arrived: &'a [u8]) -> Option<Chunk<'a>> {
         let capture = match stream {
             OutputStream::Stdout => &mut self.stdout,
             OutputStream::Stderr => &mut self.stderr,
         };
         capture.bytes += arrived.len() as u64;
-        // After the first byte that is not recorded, the function records no more bytes of this stream. So the recorded
+        // After the first byte that is not recorded, no more bytes of this stream are recorded, so that the recorded
         // bytes are always the beginning of the stream.
         let fits =
             if capture.truncated { 0 } else { usize::try_from(self.room).unwrap_or(usize::MAX).min(arrived.len()) };
@@ -165,7 +165,7 @@ impl CapturedBytes {
                 *self = Self::Spooled { file, bytes: (memory.len() + bytes.len()) as u64 };
             }
             Self::Spooled { file, bytes: written } => {
-                // After a failed write the stored length is unchanged, so readers ignore the partial write.
+                // A failed write leaves the stored length unchanged, so readers ignore the partial write.
                 file.write_all(bytes)?;
                 *written += bytes.len() as u64;
             }

@@ -1,9 +1,8 @@
 //! Creates a control group for each run, if the service may use cgroup v2.
 //!
-//! The first process of a run is created in its group (`CLONE_INTO_CGROUP`). No process is moved into a control group
-//! after its creation. The group limits memory, processes and CPU time of the whole run. The kernel counts exceeded
-//! limits of the group and can kill all processes of the group. If the service may not use the controllers of cgroup
-//! v2, the limits apply to each process.
+//! The first process of a run is created in its group (`CLONE_INTO_CGROUP`), so no process is moved into a control
+//! group. The group limits memory, processes and CPU time of the whole run. The kernel counts exceeded limits of the
+//! group and can kill all its processes. Without control groups, the limits apply to each process.
 
 use std::fs;
 use std::io;
@@ -47,7 +46,7 @@ impl Controllers {
     }
 }
 
-/// The control group of one run. The group is removed on drop if the group has no processes.
+/// Control group of one run. Dropping the value removes the group if it has no processes.
 #[derive(Debug)]
 pub(super) struct RunGroup {
     path: PathBuf,
@@ -67,7 +66,7 @@ pub(super) struct GroupEvents {
     pub(super) cpu_us: Option<u64>,
 }
 
-/// Maximum time to wait for the end of processes of an earlier service.
+/// Maximum time to wait for the end of an earlier service's processes.
 const DEADLINE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(1);
 /// Period of the CPU quota, in microseconds.
@@ -77,7 +76,7 @@ static NEXT: AtomicU64 = AtomicU64::new(0);
 
 impl GroupParent {
     /// Finds the control group of this process and creates the parent group for runs. Kills all runs of an earlier
-    /// service with this `mark`.
+    /// service, whose group has this `mark`.
     ///
     /// # Errors
     /// Returns the reason as an error if no control groups can be used.
@@ -107,7 +106,7 @@ impl GroupParent {
         Ok(groups)
     }
 
-    /// Returns a text with the missing controllers, or `None` if control groups enforce all limits.
+    /// Describes the missing controllers, or returns `None` if control groups enforce all limits.
     pub(super) fn lacking(&self) -> Option<String> {
         let all = ["cpu", "memory", "pids"];
         let held = self.controllers.names();
@@ -127,7 +126,7 @@ impl GroupParent {
         if self.controllers.memory {
             group.set("memory.max", &limits.memory_bytes.to_string())?;
             group.set("memory.oom.group", "1")?;
-            // The file is absent on kernels without swap accounting, although such kernels may still use swap.
+            // Kernels without swap accounting lack this file, although they may use swap.
             match group.set("memory.swap.max", "0") {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
@@ -189,8 +188,8 @@ impl RunGroup {
     fn is_empty(&self) -> bool {
         match fs::read_to_string(self.path.join("cgroup.events")) {
             Ok(events) => events.contains("populated 0"),
-            // A group that was deleted is empty. If the file can't be read for another reason (for example, no free
-            // descriptor), the group may still have processes.
+            // A deleted group is empty. If the file can't be read for another reason (for example, no free descriptor),
+            // the group may still have processes.
             Err(error) => error.kind() == io::ErrorKind::NotFound,
         }
     }
@@ -226,9 +225,9 @@ fn enable(base: &Path, parent: &Path, mark: &str) -> Controllers {
     let hand_down = |group: &Path, name: &str| {
         let file = group.join("cgroup.subtree_control");
         let held = || fs::read_to_string(&file).is_ok_and(|held| held.split_whitespace().any(|one| one == name));
-        // If the group has processes, the kernel still enables cpu and pids, but makes the group threaded. No process
-        // can be created below a threaded group. Only the root group, which has no type, may have both processes and
-        // controllers.
+        // In a group with processes, the kernel still enables cpu and pids, but makes the group threaded, and no
+        // process can be created below a threaded group. Only the root group, which has no type, may have both
+        // processes and controllers.
         let free = || {
             !group.join("cgroup.type").exists()
                 || fs::read_to_string(group.join("cgroup.procs")).is_ok_and(|processes| processes.is_empty())
@@ -239,8 +238,8 @@ fn enable(base: &Path, parent: &Path, mark: &str) -> Controllers {
     let there = fs::read_to_string(base.join("cgroup.controllers")).unwrap_or_default();
     let there = |name: &str| there.split_whitespace().any(|one| one == name);
     if ["memory", "pids", "cpu"].into_iter().any(|name| there(name) && !hand_down(base, name)) {
-        // A group with processes can't enable controllers for its children. If the service is the only process of its
-        // group, the service moves itself into a child group.
+        // A group with processes can't enable controllers for its children. If this service is the only process of its
+        // group, it moves itself into a child group.
         let alone = fs::read_to_string(base.join("cgroup.procs"))
             .is_ok_and(|processes| processes.trim() == std::process::id().to_string());
         let aside = base.join(format!("countersign-service-{mark}"));
@@ -301,7 +300,7 @@ mod tests {
         fs::write(home.path().join("cgroup.events"), "populated 1\n").expect("a file");
         fs::write(home.path().join("cgroup.procs"), "5\n6\n").expect("a file");
         assert_eq!(group.end(Duration::ZERO), 2);
-        // A group counts as not empty if the file is unreadable, and as empty if the file is missing.
+        // A group counts as not empty if this file is unreadable, and as empty if the file is missing.
         fs::remove_file(home.path().join("cgroup.events")).expect("removed");
         fs::create_dir(home.path().join("cgroup.events")).expect("a directory");
         assert_eq!(group.end(Duration::ZERO), 2);

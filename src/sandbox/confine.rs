@@ -1,7 +1,7 @@
 //! Restricts a new process and executes the step.
 //!
-//! The process applies restrictions that can't be removed later. The order is capabilities, id, `no_new_privs`,
-//! system-call filter, resource limits, Landlock, descriptors, exec.
+//! The restrictions can't be removed later. Their order is capabilities, id, `no_new_privs`, system-call filter,
+//! resource limits, Landlock, descriptors, exec.
 
 use std::ffi::CString;
 use std::os::fd::BorrowedFd;
@@ -22,19 +22,19 @@ use crate::sandbox::syscalls::{self, ForkSide};
 /// Maximum number of open descriptors of a step, as most programs expect.
 const DESCRIPTORS: u64 = 1024;
 /// Divisor for the descriptor limit of a step that runs as the user of the service. The step's limit is the service's
-/// limit divided by this number. The kernel counts descriptors in flight over Unix sockets per user, and compares the
-/// count with the limit of the sender. The service and the helper must send descriptors to start runs, and a step
-/// reaches its lower limit long before the service and the helper reach their limits.
+/// limit divided by this number. The kernel counts the descriptors in flight over Unix sockets per user, and compares
+/// the count with the limit of the sender. With a lower limit, a step can't use up the descriptors in flight that the
+/// service and the helper need to start runs.
 const PART: u64 = 4;
 
-/// Maximum stack size of a process, in bytes. `RLIMIT_DATA` does not count the stack, and the inherited hard limit may
-/// be unlimited. Compilers need a stack of this size.
+/// Maximum stack size of a process, in bytes. Compilers need this size. A limit is needed, because `RLIMIT_DATA` does
+/// not count the stack and the inherited hard limit may be unlimited.
 const STACK: u64 = 64 << 20;
-/// Maximum number of queued signals and timers of a run. The kernel counts signals and timers per user. Without this
-/// limit, a run could prevent other programs of that user from creating timers.
+/// Maximum number of queued signals and timers of a run. The kernel counts them per user, so without this limit a run
+/// could prevent other programs of the user from creating timers.
 const SIGNALS: u64 = 1024;
 
-/// Restrictions that the process already has before it starts the step. The step inherits these restrictions.
+/// Restrictions of this process, which the step inherits.
 pub(super) struct Confinement {
     /// True if the capability bounding set is empty.
     pub(super) bounded: bool,
@@ -42,8 +42,8 @@ pub(super) struct Confinement {
     pub(super) seccomp: Option<String>,
 }
 
-/// Starts the step and waits until exec succeeded or a system call before exec failed. `proxy` is the port of the proxy
-/// on the run's own loopback, or `None` if the run has no proxy.
+/// Starts the step, and waits until exec succeeded or an earlier call failed. `proxy` is the port of the run's proxy on
+/// the run's own loopback.
 pub(super) fn start(
     request: &RunRequest,
     view: &StepPaths,
@@ -64,8 +64,7 @@ pub(super) fn start(
     Ok((step, facts))
 }
 
-/// Empties the capability bounding set and returns true if the set is empty. The current capabilities of the process
-/// are not dropped.
+/// Empties the capability bounding set. Returns true if the set is empty. The current capabilities are kept.
 pub(super) fn empty_bounding_set() -> Result<bool, SetupFailure> {
     let mut empty = true;
     for bit in 0..64 {
@@ -74,8 +73,7 @@ pub(super) fn empty_bounding_set() -> Result<bool, SetupFailure> {
             Ok(()) => {}
             // The kernel has no capability with this number or with a higher number.
             Err(rustix::io::Errno::INVAL) => break,
-            // An ordinary user may not change the set. With `no_new_privs`, the bounding set of an ordinary user has no
-            // effect.
+            // An ordinary user may not change the set, which has no effect for this user with `no_new_privs`.
             Err(rustix::io::Errno::PERM) => {
                 empty &= rustix::thread::capability_is_in_bounding_set(capability) != Ok(true);
             }
@@ -85,11 +83,11 @@ pub(super) fn empty_bounding_set() -> Result<bool, SetupFailure> {
     Ok(empty)
 }
 
-/// Drops all capabilities permanently, and changes to the user id `own_id` if the value is given.
+/// Drops all capabilities permanently. Changes to the user id `own_id`, if there is one.
 pub(super) fn drop_privileges(own_id: Option<u32>) -> Result<(), SetupFailure> {
     let stage = SetupStage::Capabilities;
-    // With locked secure bits, no change of ids and no executed file can add a capability. The bits also forbid ambient
-    // capabilities.
+    // With locked secure bits, neither a change of ids nor an executed file can add a capability. The bits also forbid
+    // ambient capabilities.
     let bits = CapabilitiesSecureBits::NO_ROOT
         | CapabilitiesSecureBits::NO_ROOT_LOCKED
         | CapabilitiesSecureBits::NO_SETUID_FIXUP
@@ -111,7 +109,7 @@ pub(super) fn drop_privileges(own_id: Option<u32>) -> Result<(), SetupFailure> {
         permitted: CapabilitySet::empty(),
         inheritable: CapabilitySet::empty(),
     };
-    // The ambient set can only contain permitted and inheritable capabilities, so the ambient set is empty too.
+    // The ambient set only contains permitted and inheritable capabilities, so it is empty too.
     rustix::thread::set_capabilities(None, none).at(stage, "drop all capabilities")?;
     rustix::thread::set_no_new_privs(true).at(stage, "set no_new_privs")?;
     let held = rustix::thread::capabilities(None).at(stage, "read the capabilities back")?;
@@ -122,8 +120,8 @@ pub(super) fn drop_privileges(own_id: Option<u32>) -> Result<(), SetupFailure> {
     Ok(())
 }
 
-/// Gives the output pipes to the user `id` of the run, so that the step can open `/dev/stderr`. Only pipes change their
-/// owner, because other files do not belong to the run.
+/// Gives the output pipes to the user `id` of the run, so that the step can open `/dev/stderr`. Other files do not
+/// belong to the run and keep their owner.
 pub(super) fn give_away(output: [BorrowedFd<'_>; 2], id: HostId) -> Result<(), SetupFailure> {
     let what = "give the output pipes to the run's user";
     for stream in output {
@@ -183,11 +181,11 @@ fn become_step(
     limit(request)?;
     facts.counted = request.group.pids || is_counted()?;
     if request.landlock {
-        // Landlock must also block TCP, because a run on the host's root file system has no network namespace.
+        // A run on the host's root file system has no network namespace, so Landlock must also block TCP.
         let ports = request.form == RunForm::Host && request.profile.network.mode != NetworkMode::Host;
         facts.landlock = Some(grants::confine(&view.grants, ports)?);
     }
-    // The run's id may belong to no user of the host. So other users must be able to read the files that the run
+    // The run's id may belong to no user of the host, so other users must be able to read the files that the run
     // creates in a live tree.
     let kept_back = if request.profile.workdir == Workdir::InPlace { 0o022 } else { 0o077 };
     rustix::process::umask(rustix::fs::Mode::from_bits_retain(kept_back));
@@ -216,7 +214,7 @@ fn environment(request: &RunRequest, view: &StepPaths, proxy: Option<u16>) -> Re
         ("LC_ALL", "C.UTF-8".into()),
         ("COUNTERSIGN_PARAMS", path(&view.params)),
     ];
-    // A later value replaces an earlier value, so the values of the plan replace the default values.
+    // A value of the plan replaces a default value.
     let mut add = |name, value| {
         all.retain(|(other, _)| *other != name);
         all.push((name, value));
@@ -246,17 +244,16 @@ fn text(bytes: &[u8], what: impl Fn() -> String) -> Result<CString, SetupFailure
         .map_err(|_| SetupFailure::new(SetupStage::Exec, format!("{}: the text contains a NUL byte", what())))
 }
 
-/// Sets the resource limits of each process, unless the run's control group enforces these limits. Memory is limited by
-/// `RLIMIT_DATA` and not by `RLIMIT_AS` (address space), because programs such as node reserve much more address space
+/// Sets the resource limits of each process, unless the run's control group enforces these limits. `RLIMIT_DATA` limits
+/// memory. `RLIMIT_AS` (address space) is not suitable, because programs such as node reserve much more address space
 /// than they use.
 fn limit(request: &RunRequest) -> Result<(), SetupFailure> {
     let limits = &request.profile.limits;
-    // In the run's user namespace, the kernel also counts the first process. On the host's root file system, the run's
-    // own id has only processes of the run. If the run shares its id with other processes, the kernel counts all
-    // processes with this id, so only the total number can be limited.
+    // Processes that the kernel counts besides the step's: in a user namespace the first process, on the host's root
+    // file system with an own id none, and otherwise all processes with the shared id, so that only their total number
+    // can be limited.
     let beside = || match (request.form, request.own_id) {
-        // Add one, because the kernel counts the first process. The kernel does not count the helper, because the
-        // helper is outside of the namespace.
+        // The kernel counts the first process, but not the helper, which is outside the namespace.
         (RunForm::Namespaces, _) => 1,
         (_, Some(_)) => 0,
         (_, None) => processes_of_this_user(),
@@ -280,7 +277,7 @@ fn limit(request: &RunRequest) -> Result<(), SetupFailure> {
         (Resource::Memlock, 64 << 10, "locked memory"),
         (Resource::Msgqueue, 819_200, "message queues"),
         (Resource::Sigpending, SIGNALS, "queued signals"),
-        // Set the following limits, because the step would inherit higher limits from the service.
+        // The step would inherit higher limits from the service.
         (Resource::Rtprio, 0, "realtime priority"),
         (Resource::Nice, 0, "raised priority"),
     ] {
@@ -296,9 +293,8 @@ fn limit(request: &RunRequest) -> Result<(), SetupFailure> {
     set(Resource::Cpu, seconds, seconds.saturating_add(1), "CPU time")
 }
 
-/// Returns true if the kernel enforces the limit of the number of processes. The kernel counts processes whose real
-/// user is root on the host, but never refuses to create a process of root. For the test, this function sets the limit
-/// to 0 and calls fork.
+/// Returns true if the kernel enforces the limit of the number of processes, by calling fork with the limit 0. For a
+/// process whose real user is root on the host, the kernel never refuses a fork.
 fn is_counted() -> Result<bool, SetupFailure> {
     let what = "test the limit of processes";
     let limit = rustix::process::getrlimit(Resource::Nproc);
@@ -336,7 +332,7 @@ fn processes_of_this_user() -> u64 {
     use std::os::unix::fs::MetadataExt as _;
     let me = rustix::process::getuid().as_raw();
     let threads = |entry: std::fs::DirEntry| {
-        // Skip names of `/proc` that are not process ids. The link count of `task` is two plus the number of threads.
+        // Skip names that are not process ids. The link count of `task` is two plus the number of threads.
         let process = entry.file_name().as_bytes().first().is_some_and(u8::is_ascii_digit);
         if process && entry.metadata().is_ok_and(|found| found.uid() == me) {
             std::fs::metadata(entry.path().join("task")).map_or(0, |tasks| tasks.nlink().saturating_sub(2))
@@ -347,8 +343,7 @@ fn processes_of_this_user() -> u64 {
     std::fs::read_dir("/proc").map_or(0, |entries| entries.flatten().map(threads).sum())
 }
 
-/// Opens the null device as standard input of the helper. All processes that the helper starts inherit this standard
-/// input.
+/// Opens the null device as standard input, which all processes of the helper inherit.
 pub(super) fn read_nothing() -> Result<(), SetupFailure> {
     let what = "open /dev/null";
     let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null").at(SetupStage::Processes, what)?;

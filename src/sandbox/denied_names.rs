@@ -1,12 +1,12 @@
-//! Finds the names that a run must not reach, although the names are below allowed directories.
+//! Finds the names below allowed directories that a run must not reach.
 //!
 //! A deny pattern that begins with `/` or `**/` is matched against the whole path. Any other deny pattern is matched
 //! against the path relative to the allowed directory. `*` and `?` do not match `/`, but match a leading dot, because a
 //! deny pattern should match too much rather than too little.
 //!
-//! The search also finds sockets that the profile does not name, and all hard links to denied files. The search also
-//! denies directories that can't be listed or are too deep, because their content is unknown. The search finds the
-//! target of a denied symbolic link only if the target's own name is denied.
+//! The search also finds sockets that the profile does not name, and all hard links to denied files. Directories that
+//! can't be listed or are too deep are denied too, because their content is unknown. The target of a denied symbolic
+//! link is denied only if its own name is denied.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -22,7 +22,6 @@ use rustix::io::Errno;
 
 use crate::sandbox::protocol::{AtStage, SetupFailure, SetupStage};
 
-/// Compiled deny patterns.
 #[derive(Debug)]
 pub(super) struct NamePatterns {
     /// Patterns for whole paths, or `None` if there are no such patterns.
@@ -36,8 +35,8 @@ pub(super) struct NamePatterns {
 /// The denied names below one directory.
 #[derive(Debug, Default)]
 pub(super) struct DeniedNames {
-    /// Denied paths (relative to the searched directory) and their file types, sorted. The list omits names below a
-    /// denied directory.
+    /// Denied paths, relative to the searched directory, with their file types, sorted. Names below a denied directory
+    /// are left out.
     pub(super) names: Vec<(PathBuf, FileType)>,
     /// The denied files of all searched directories.
     pub(super) files: Rc<BTreeSet<Inode>>,
@@ -45,7 +44,7 @@ pub(super) struct DeniedNames {
     pub(super) links: Rc<BTreeSet<Inode>>,
 }
 
-/// Device number and inode number of a file. All hard links of a file have the same device number and inode number.
+/// Device number and inode number, which all hard links of a file share.
 pub(super) type Inode = (u64, u64);
 
 impl DeniedNames {
@@ -55,20 +54,20 @@ impl DeniedNames {
         self.names.get(at).map(|(_, kind)| *kind)
     }
 
-    /// Returns true if an opened file must not be read under any name. A file is denied if one of its names is denied,
-    /// or if the file got another name after the search.
+    /// Returns true if an opened file must not be read under any name. This is a file with a denied name, or a file
+    /// that got a further name after the search.
     pub(super) fn has(&self, stat: &Stat) -> bool {
         let inode = (stat.st_dev, stat.st_ino);
         self.files.contains(&inode) || stat.st_nlink > 1 && !self.links.contains(&inode)
     }
 }
 
-/// Maximum number of entries in one tree. The search of a larger tree would delay the start of a run for too long.
+/// Maximum number of entries in one tree, because a longer search would delay the start of a run too much.
 const MAX_ENTRIES: u64 = 2_000_000;
-/// Maximum depth of the search. This maximum keeps the number of open descriptors small. Deeper directories are denied.
+/// Maximum depth of the search, because each level needs an open descriptor. Deeper directories are denied.
 pub(super) const MAX_DEPTH: usize = 128;
-/// Maximum length of a directory's path in bytes. Directories with longer paths are denied. The path of each name in
-/// the directory must also fit into `PATH_MAX` in the run's trees and in overlay layers.
+/// Maximum length of a directory's path in bytes. Directories with longer paths are denied. In the run's trees and in
+/// overlay layers, the path of each name must fit into `PATH_MAX`.
 const MAX_LENGTH: usize = 2048;
 /// Maximum size of all compiled patterns together, in bytes.
 const MAX_COMPILED: usize = 8 << 20;
@@ -99,8 +98,8 @@ impl NamePatterns {
         Ok(Self { whole: compile(whole)?, below: compile(below)?, sockets: Vec::new() })
     }
 
-    /// Adds the sockets that the run may use. All other sockets are denied, because a process that can read a directory
-    /// can connect to a socket in the directory.
+    /// Adds the sockets that the run may use. All others are denied, because a process that can read a directory can
+    /// connect to its sockets.
     pub(super) fn with_sockets(self, sockets: &[String]) -> Self {
         Self { sockets: sockets.iter().map(PathBuf::from).collect(), ..self }
     }
@@ -120,10 +119,10 @@ impl NamePatterns {
 
     /// Finds the denied names at and below each of `roots`, with their paths as the step sees them.
     ///
-    /// All roots are searched together, because a denied file in one root may have another name in another root. If the
-    /// host changes a directory during the search, the search is repeated, because a renamed file may be missed. If
-    /// files still change during the last search and `surely` is set, the function also denies files that may have a
-    /// name which the search did not see.
+    /// All roots are searched together, because a denied file may have another name in another root. If the host
+    /// changes a directory during the search, the search is repeated, because it may have missed a renamed file. If
+    /// files still change during the last search and `surely` is set, files that may have an unseen name are denied
+    /// too.
     ///
     /// # Errors
     /// Fails if a root can't be searched completely, or if directories are renamed during every search.
@@ -168,19 +167,17 @@ impl NamePatterns {
 /// Maximum number of searches if the host changes directories during a search.
 const TURNS: usize = 4;
 const PAUSE: Duration = Duration::from_millis(25);
-/// Maximum time between two changes that may have the same timestamp, in nanoseconds. Kernels before 6.13 update
-/// timestamps once per tick, at most every 10 ms.
+/// Maximum time in nanoseconds between two changes with the same timestamp. Kernels before 6.13 update timestamps once
+/// per tick, at most every 10 ms.
 const TICK: i128 = 20_000_000;
-/// Maximum distance of a timestamp into the future, in nanoseconds. If the distance is larger, the timestamp comes from
-/// another clock.
+/// Maximum time in nanoseconds by which a timestamp may be in the future. A later timestamp comes from another clock.
 const AHEAD: i128 = 1_000_000_000;
 
-/// Returns nanoseconds since the epoch.
 fn now() -> i128 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| i128::try_from(since.as_nanos()).unwrap_or(0))
 }
 
-/// The result of one search through all allowed directories.
+/// Result of one search through all allowed directories.
 struct Looked {
     found: Vec<Found>,
     known: Known,
@@ -193,7 +190,6 @@ enum Changes {
     Directories,
 }
 
-/// The result of the search for one directory.
 #[derive(Default)]
 struct Found {
     names: Vec<(PathBuf, FileType)>,
@@ -230,8 +226,7 @@ impl Looked {
         changes
     }
 
-    /// Returns the denied names. If `surely` is set, the result also contains the files that may have names which the
-    /// search did not see.
+    /// Returns the denied names. If `surely` is set, the result contains the files that may have unseen names too.
     fn denied(self, roots: &[(BorrowedFd<'_>, &Path)], surely: bool) -> Vec<DeniedNames> {
         let Self { found, known } = self;
         let mut out_of_reach = known.files.clone();
@@ -257,10 +252,9 @@ fn changed(stat: &Stat) -> i128 {
     i128::from(stat.st_ctime) * 1_000_000_000 + i128::from(stat.st_ctime_nsec)
 }
 
-/// Returns the files that have a name outside the searched directories. A name outside of the searched directories may
-/// be in a directory that the process can't list.
+/// Returns the files that have a name outside the searched directories, or in a directory that can't be listed.
 fn with_names_elsewhere<'a>(lists: impl Iterator<Item = (&'a Path, &'a [Linked])>) -> Vec<Inode> {
-    // One searched directory may contain another searched directory, so count each name once.
+    // A searched directory may contain another one, so count each name once.
     let mut seen: BTreeMap<Inode, (BTreeSet<PathBuf>, u128)> = BTreeMap::new();
     for (allowed, linked) in lists {
         for file in linked {
@@ -357,7 +351,6 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Records a directory that can't be listed.
     fn unknown(&mut self, path: PathBuf, denied: bool) {
         if denied {
             self.known.blind = true;
@@ -558,7 +551,7 @@ mod tests {
 
     #[test]
     fn files_are_denied_if_they_may_be_in_a_directory_that_cannot_be_listed() {
-        // Root can list every directory, so this test uses a directory that is too deep.
+        // Root can list every directory, so use a directory that is too deep.
         let home = tempfile::tempdir().expect("a directory");
         let path = |name: &str| home.path().join(name);
         let mut deep = path("secrets");

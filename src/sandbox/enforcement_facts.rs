@@ -1,4 +1,4 @@
-//! Builds the enforcement block of a receipt from the facts that were observed.
+//! Builds the enforcement block of a receipt from observed facts.
 
 use crate::record::enforcement::{
     Capabilities, Enforcement, FilesystemFacts, HeldLimit, LandlockFacts, LandlockStatus, Level, LimitFacts,
@@ -33,7 +33,7 @@ pub fn nothing_enforced() -> Enforcement {
 }
 
 /// Returns the layers and limits that were enforced, from the facts that the first process and the step's process
-/// reported. The argument `group` has the limits of the run's control group, or nothing if the run had no group.
+/// reported. `group` has the limits of the run's control group, if the run had one.
 pub(super) fn enforced(
     prepared: &Prepared,
     facts: &Confined,
@@ -64,7 +64,7 @@ pub(super) fn enforced(
             mode: prepared.profile.workdir,
             root: if own_root { Root::Own } else { Root::Host },
             masked: facts.masked,
-            // The boundary fills in this field later, because only the boundary knows earlier runs of the step.
+            // Only the boundary knows earlier runs of the step, so it sets this field.
             masked_before: None,
             deny: facts.masked.map(|_| if stable(&prepared.profile) { Masks::Stable } else { Masks::PointInTime }),
         }),
@@ -82,7 +82,7 @@ pub(super) fn enforced(
             } else {
                 held(confine::cpu_seconds(limits), LimitHolder::Rlimit)
             },
-            // Writes to a live tree use the host's disk, and the sandbox does not limit the size of these writes.
+            // Writes to a live tree use the host's disk without a limit on their size.
             disk: if own_root && prepared.profile.workdir != Workdir::InPlace {
                 held(limits.disk_bytes, LimitHolder::Tmpfs)
             } else {
@@ -94,8 +94,7 @@ pub(super) fn enforced(
                 if held_by_group.memory { LimitHolder::Cgroup2 } else { LimitHolder::Rlimit },
             ),
             output: held(limits.output_bytes, LimitHolder::Service),
-            // If the run shares its id with other processes, the limit applies to all processes with this id, and not
-            // only to the processes of the run.
+            // If the run shares its id with other processes, the limit applies to all processes with this id.
             processes: if held_by_group.pids {
                 held(limits.processes, LimitHolder::Cgroup2)
             } else if facts.counted && (own_root || own_id) {
@@ -117,9 +116,9 @@ pub(super) fn enforced(
     }
 }
 
-/// Returns true if no change on the host can reveal denied content to the run. Only a private copy gives this
-/// guarantee. If a file is renamed on the host, an overlay shows the file under its new name, which no mask hides. In
-/// read-only paths, a mask is a mount, which disappears if the host replaces the masked file.
+/// Returns true if no change on the host can reveal denied content to the run. Only a private copy guarantees this.
+/// After a rename on the host, an overlay shows a denied file under its new name, which no mask hides. In read-only
+/// paths, a mask is a mount, which disappears if the host replaces the masked file.
 fn stable(profile: &Profile) -> bool {
     profile.workdir == Workdir::Copy && profile.read.is_empty()
 }

@@ -1,8 +1,8 @@
 //! Builds the file system view of a run.
 //!
-//! In namespaces, each run has a small root file system. The root file system contains the system directories (mounted
-//! read-only), a few files of `/etc` and a minimal `/dev`. The root file system also contains a new `/proc` and private
-//! directories with a size limit. All other paths of the host are absent, including the private set.
+//! In namespaces, each run has a small root file system. It contains the system directories (mounted read-only), a few
+//! files of `/etc`, a minimal `/dev`, a new `/proc`, and private directories with a size limit. All other paths of the
+//! host are absent, including the private set.
 //!
 //! Without namespaces, a run uses the host's root file system, and Landlock allows only the same paths.
 
@@ -34,19 +34,19 @@ const ETC_DIRECTORIES: [&str; 5] = [
     "/etc/pki/ca-trust/extracted",
     "/etc/crypto-policies",
 ];
-/// Directory of JDKs. On Debian, each JDK needs its configuration in a directory such as `/etc/java-17-openjdk`.
+/// Directory of JDKs. On Debian, the configuration of a JDK is in a directory such as `/etc/java-17-openjdk`.
 const JDKS: &str = "/usr/lib/jvm";
-/// Files of `/etc` that programs need. In its own root file system, a run has private files for users, groups and
+/// Files of `/etc` that programs need. A run with its own root file system has private files for users, groups and
 /// hosts.
 const ETC_FILES: [&str; 5] =
     ["/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/localtime", "/etc/timezone", "/etc/ssl/openssl.cnf"];
-/// Files of `/etc` that a run reads from the host only if the run is on the host's root file system.
+/// Further files of `/etc` that only a run on the host's root file system reads from the host.
 const ETC_HOST_FILES: [&str; 4] = ["/etc/passwd", "/etc/group", "/etc/nsswitch.conf", "/etc/hosts"];
 /// git's system configuration, created for a run that gets paths of the host.
 pub(super) const GIT_CONFIG: &str = "/etc/gitconfig";
-/// Git configuration that accepts repositories of any owner. The host's paths belong to another user, and git refuses
-/// such repositories ("dubious ownership"). The approvers have allowed all repositories that a run can see. An
-/// environment variable is not enough, because git does not pass `GIT_CONFIG_COUNT` to the process that serves a clone.
+/// Git configuration that accepts repositories of any owner, because git refuses repositories of another user ("dubious
+/// ownership"). The approvers have allowed all repositories that a run can see. An environment variable is not enough,
+/// because git does not pass `GIT_CONFIG_COUNT` to the process that serves a clone.
 const GIT_TAKES_ALL: &[u8] = b"[safe]\n\tdirectory = *\n";
 /// Devices that store no data.
 const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
@@ -58,8 +58,8 @@ pub(super) const HOST_NAME: &str = "countersign";
 /// Mount options of the tmpfs for the run's root file system. The tmpfs contains the script, the parameters and copies
 /// of small files.
 const ROOT_OPTIONS: &str = "mode=0755,size=16m,nr_inodes=4096";
-/// Allowed range for the number of inodes in the work directory. Inodes use kernel memory, which the size limit of the
-/// directory does not count.
+/// Allowed range for the number of inodes in the work directory. Inodes use kernel memory, to which the size limit of
+/// the directory does not apply.
 const INODES: std::ops::RangeInclusive<u64> = 1024..=262_144;
 /// Maximum size of a copied file of `/etc`, in bytes.
 const MAX_COPY: u64 = 2 << 20;
@@ -79,19 +79,17 @@ pub(super) struct StepPaths {
     pub(super) masked: Option<u64>,
 }
 
-/// Returns the paths of the host that every run can see, in addition to the paths of its profile.
+/// Returns the paths of the host that every run can see, with any profile.
 pub(super) fn always_visible() -> impl Iterator<Item = &'static Path> {
     SYSTEM.into_iter().chain(etc_directories()).chain(ETC_FILES).chain(ETC_HOST_FILES).map(Path::new)
 }
 
-/// Returns the directories of `/etc` that programs need.
 fn etc_directories() -> impl Iterator<Item = &'static str> {
     static JAVA: LazyLock<Vec<String>> = LazyLock::new(|| java_directories(Path::new(JDKS)));
     ETC_DIRECTORIES.into_iter().chain(JAVA.iter().map(String::as_str))
 }
 
-/// Returns the configuration directory of each JDK. For example, the JDK `java-17-openjdk-amd64` has the directory
-/// `/etc/java-17-openjdk`.
+/// Returns the configuration directory of each JDK, for example `/etc/java-17-openjdk` for `java-17-openjdk-amd64`.
 fn java_directories(jdks: &Path) -> Vec<String> {
     let name = |entry: io::Result<fs::DirEntry>| {
         let name = entry.ok()?.file_name().into_string().ok()?;
@@ -110,8 +108,8 @@ pub(super) fn is_made_for_each_run(path: &Path) -> bool {
     ETC_HOST_FILES.iter().any(|own| path == Path::new(own))
 }
 
-/// Builds the root file system of a run and changes into this root. Only the first process of a new mount namespace may
-/// call this function.
+/// Builds the root file system of a run and changes into it. Only the first process of a new mount namespace may call
+/// this function.
 pub(super) fn own_root(request: &RunRequest, source: &[u8], params: &[u8]) -> Result<StepPaths, SetupFailure> {
     rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .at(SetupStage::Mounts, "make mounts private")?;
@@ -187,7 +185,7 @@ pub(super) fn own_root(request: &RunRequest, source: &[u8], params: &[u8]) -> Re
     } else {
         hide_what_is_denied(profile.workdir, &deny, disk, &trees, &shown, EmptyMountSources::new(closed)?)?
     };
-    // If both names are ".", pivot_root(2) stacks the old root on the new root, so the old root can be unmounted
+    // With "." for both names, pivot_root(2) stacks the old root on the new one, so that the old root can be unmounted
     // immediately.
     rustix::process::pivot_root(".", ".").at(SetupStage::Mounts, "change to the new root")?;
     rustix::mount::unmount(".", UnmountFlags::DETACH).at(SetupStage::Mounts, "detach the host's root")?;
@@ -198,7 +196,7 @@ pub(super) fn own_root(request: &RunRequest, source: &[u8], params: &[u8]) -> Re
 
     let mut grants = Vec::new();
     let mut grant = |path: &str, access| grants.push(PathGrant { path: path.into(), access });
-    // The run may list its root, because the root contains only paths that the profile allows.
+    // The run may list its root, which contains only paths that the profile allows.
     grant("/", PathAccess::List);
     for path in host.directories.into_iter().filter(|path| SYSTEM.contains(path)) {
         grant(path, PathAccess::ReadExecute);
@@ -230,8 +228,8 @@ pub(super) fn own_root(request: &RunRequest, source: &[u8], params: &[u8]) -> Re
 }
 
 /// Creates the private trees without denied names, and masks denied names in the trees of the host that are mounted
-/// directly (`shown`). Returns the number of denied names. In private trees, the result counts all denied names that
-/// were found. In other trees, the result counts the masked names.
+/// directly (`shown`). Returns the number of denied names: those found in private trees, and those masked in other
+/// trees.
 fn hide_what_is_denied(
     workdir: Workdir,
     deny: &NamePatterns,
@@ -260,8 +258,7 @@ fn hide_what_is_denied(
             } else {
                 disk.overlay(&name, tree, path, target, denied)?;
             }
-            // The copy or the overlay already hides the content of denied files and directories. Mask the denied names
-            // that still exist in the tree.
+            // The content of denied files and directories is already hidden. Mask the denied names that still exist.
             trees::cover(target, path, denied, &mut things)?;
             absent += denied.names.len() as u64;
         }
@@ -286,7 +283,7 @@ fn hide_what_is_denied(
 }
 
 /// Creates the files in the run's private directory `run_dir` on the host, and returns the paths that Landlock allows.
-/// The step's directories belong to the user `own_id`. The script and the parameters belong to the service's user.
+/// The user `own_id` owns the step's directories. The service's user owns the script and the parameters.
 pub(super) fn host_view(
     request: &RunRequest,
     run_dir: &Path,
@@ -366,8 +363,7 @@ pub(super) fn gives_paths(request: &RunRequest) -> bool {
     !request.profile.read.is_empty() || host_paths(&request.profile.write).next().is_some()
 }
 
-/// Returns the first tree of the host in which the step works, or `None` if the step works in no such tree. The step
-/// starts in the returned tree.
+/// Returns the first tree of the host in which the step works and starts, if there is one.
 fn begins_in(request: &RunRequest) -> Option<&str> {
     if request.profile.workdir == Workdir::Private { None } else { host_paths(&request.profile.write).next() }
 }
@@ -419,7 +415,7 @@ impl Source {
                 | OpenTreeFlags::AT_EMPTY_PATH,
         )
         .at(stage, what())?;
-        // Set the mount flags before the mount is attached, so that the mount is never writable in the run.
+        // Set the mount flags before attaching the mount, so that it is never writable in the run.
         syscalls::set_mount_flags(mount.as_fd(), flags | libc::MOUNT_ATTR_NOSUID, true).at(stage, what())?;
         let directory = rustix::fs::FileType::from_raw_mode(kind) == rustix::fs::FileType::Directory;
         let writable = flags & MOUNT_READ_ONLY == 0;
@@ -431,7 +427,7 @@ impl Source {
             if self.directory { fs::create_dir(target) } else { fs::File::create_new(target).map(drop) }
         };
         match with_parents(&self.target, make) {
-            // An existing path can be used as the mount point, because the mount covers the path.
+            // The mount covers an existing path.
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
             made => made,
         }
@@ -478,7 +474,7 @@ impl Host {
         host
     }
 
-    /// Creates links and files below the current working directory, which is the new root of the run.
+    /// Creates links and files below the working directory, which is the new root of the run.
     fn put(&self) -> Result<(), SetupFailure> {
         for (path, target) in &self.links {
             let name = path.trim_start_matches('/');
@@ -493,7 +489,6 @@ impl Host {
     }
 }
 
-/// Calls `make` for `name`, and creates missing parent directories.
 fn with_parents(name: &str, make: impl Fn(&Path) -> io::Result<()>) -> io::Result<()> {
     let place = Path::new(name);
     match make(place) {

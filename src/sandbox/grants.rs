@@ -1,10 +1,9 @@
 //! The Landlock rules of a step.
 //!
-//! The ruleset handles all access rights that the kernel's Landlock ABI defines. Confinement fails if the kernel
-//! enforces an access right only partly. A path without a rule can't be read, written or executed. With ABI 6 the step
-//! can't reach abstract sockets or send signals to processes outside of the run. On the host's root file system, the
-//! step can't bind or connect a TCP port, unless the profile allows the host's network. This restriction needs ABI 4 or
-//! later. In a network namespace of the run, Landlock does not restrict TCP.
+//! The ruleset handles all access rights of the kernel's Landlock ABI, and the kernel must enforce all of them. A path
+//! without a rule can't be read, written or executed. With ABI 6 or later, the step can't reach abstract sockets or
+//! signal processes outside the run. On the host's root file system with ABI 4 or later, the step can't use TCP ports,
+//! unless the profile allows the host's network. In a network namespace of the run, Landlock does not restrict TCP.
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -31,7 +30,7 @@ pub(super) enum PathAccess {
     List,
     Read,
     ReadExecute,
-    /// A path of the profile, with the same access as `ReadExecute`. The path must still be a real path without links.
+    /// A path of the profile, with the access `ReadExecute`. It must still be a real path without links.
     Signed,
     /// All rights except the creation of device nodes.
     Write,
@@ -57,8 +56,7 @@ pub(super) fn confine(grants: &[PathGrant], ports: bool) -> Result<(u64, u64), S
     let mut created = ruleset.create().map_err(failure)?;
     for grant in grants {
         let what = || format!("open {} for a Landlock rule", grant.path.display());
-        // The function `path_beneath_rules` of the crate skips paths that can't be opened, but a missing path must be
-        // an error.
+        // `path_beneath_rules` of the crate skips paths that can't be opened, but a missing path must be an error.
         let fd = match grant.access {
             PathAccess::Signed | PathAccess::Write => open_real(&grant.path),
             _ => rustix::fs::open(&grant.path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()),
@@ -78,8 +76,8 @@ pub(super) fn confine(grants: &[PathGrant], ports: bool) -> Result<(u64, u64), S
     Ok((u64::from(version.unsigned_abs()), grants.len() as u64))
 }
 
-/// Opens a path without following links, one component at a time. The system call openat2(2) could refuse links, but if
-/// the run has a live tree, the system-call filter already blocks openat2(2).
+/// Opens a path without following links, one component at a time. openat2(2) could do this too, but the system-call
+/// filter of a run with a live tree blocks it.
 fn open_real(path: &Path) -> Result<OwnedFd, Errno> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mut at = rustix::fs::open("/", flags, Mode::empty())?;

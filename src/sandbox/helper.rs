@@ -13,13 +13,12 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use crate::sandbox::protocol::{self, Descriptors, LAUNCH, Start};
 
-/// The current helper process, and the data that is needed to start a new helper.
+/// The current helper process, and the data to start a new one.
 #[derive(Debug)]
 pub(super) struct Helper {
-    /// The opened file of the binary. Each helper executes this file, even if the file on disk is replaced.
+    /// Open file of the binary. Each helper executes this file, even if the file on disk is replaced.
     binary: File,
-    /// A unique text in the helper's command line. A later service uses this text in the command line to find leftover
-    /// helpers.
+    /// Unique text in the helper's command line, by which a later service finds leftover helpers.
     mark: String,
     running: Mutex<Option<Arc<Running>>>,
 }
@@ -28,7 +27,7 @@ pub(super) struct Helper {
 #[derive(Debug)]
 pub(super) struct Running {
     socket: OwnedFd,
-    /// The child process, present until this value is dropped.
+    /// Child process, taken when this value is dropped.
     child: Option<Child>,
     /// Time of the latest message of the helper about any run.
     heard: Mutex<Instant>,
@@ -40,17 +39,17 @@ impl Helper {
     }
 
     /// Requests a run and returns the helper that received the request. The caller must keep the returned value until
-    /// the run has ended. The helper reports on the control socket of the run, and the kernel closes this socket if the
-    /// helper dies.
+    /// the run has ended. The helper reports on the control socket of the run, which the kernel closes if the helper
+    /// dies.
     ///
     /// # Errors
-    /// Fails if no helper can be started or reached. If the function returns an error, no run was started.
+    /// Fails if no helper can be started or reached. No run was started in this case.
     pub(super) fn begin(&self, start: &Start, descriptors: &Descriptors) -> io::Result<Arc<Running>> {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(helper) = running.as_ref() {
             match protocol::send_start(&helper.socket, start, descriptors) {
                 Ok(()) => return Ok(helper.clone()),
-                // A packet that could not be sent started no run, so the packet may be sent again.
+                // The packet was not sent and started no run, so it may be sent again.
                 Err(error) if is_gone(&error) => *running = None,
                 // The helper and its runs are alive, so keep the helper. Only this request fails.
                 Err(error) => return Err(error),
@@ -62,7 +61,7 @@ impl Helper {
         Ok(helper)
     }
 
-    /// Stops sending requests to this helper. The runs of the helper continue.
+    /// Stops sending requests to this helper. Its runs continue.
     pub(super) fn replace(&self, silent: &Arc<Running>) {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         if running.as_ref().is_some_and(|helper| Arc::ptr_eq(helper, silent)) {
@@ -116,15 +115,15 @@ impl Drop for Running {
     }
 }
 
-/// Maximum time in which the helper must read a packet or start the next queued run. The helper needs only milliseconds
-/// for a packet or a start. After this time, the service treats a silent helper as stopped or stuck.
+/// Maximum time in which the helper must read a packet or start the next queued run. Both take only milliseconds, so a
+/// helper that is silent for this time counts as stopped or stuck.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Maximum time to wait for the end of a killed helper, in milliseconds. Most killed helpers end within this time.
+/// Time to wait for the end of a killed helper, in milliseconds. Most helpers end within this time.
 const SOON: u32 = 200;
 
-/// Returns true if the error means that the helper receives no more packets. Other errors concern only one packet. An
-/// example is `ETOOMANYREFS`, which the kernel returns if a step of the same user has descriptors in flight.
+/// Returns true if the error means that the helper receives no more packets. Another error concerns only one packet,
+/// for example `ETOOMANYREFS`, if a step of the same user has too many descriptors in flight.
 fn is_gone(error: &io::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionReset, NotConnected, TimedOut, WouldBlock};
     // `TimedOut` and `WouldBlock` mean that the helper did not read the packet within `PATIENCE`.

@@ -8,20 +8,20 @@ use std::sync::{Mutex, PoisonError};
 const HIGH: u32 = 2_000_000_000;
 /// Number of user ids for the runs of one service.
 const PER_SERVICE: u32 = 4096;
-/// Number of services that can use the high range at the same time. The process id of a service selects its part of
+/// Number of services that can use the high range at the same time. The process id of a service determines its part of
 /// the range.
 const SERVICES: u32 = 65_536;
 /// First id of the range in a container with few ids, below the reserved ids from 65534.
 const LOW: u32 = 57_344;
 
-/// The user ids for runs, with `base` as the first id, or `None` if the service may not change ids.
+/// The user ids for runs, from `base` on. `base` is `None` if the service may not change ids.
 #[derive(Debug)]
 pub(super) struct Ids {
     base: Option<u32>,
 }
 
-/// The ids in use, shared by all sandboxes of this process. Two runs must not have the same id, because the end of a
-/// run on the host's root file system kills all processes of its id.
+/// The ids in use, shared by all sandboxes of this process. The end of a run on the host's root file system kills all
+/// processes with its id, so no two runs may have the same id.
 static TAKEN: Taken = Taken::new();
 
 /// The user ids that runs use at this time.
@@ -33,7 +33,7 @@ impl Taken {
         Self(Mutex::new((0, [false; PER_SERVICE as usize])))
     }
 
-    /// Takes a free id, and reuses a released id as late as possible.
+    /// Takes a free id. A released id is reused as late as possible.
     fn take(&'static self, base: u32) -> Option<Id> {
         let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (next, ids) = &mut *taken;
@@ -81,7 +81,7 @@ impl Ids {
     }
 }
 
-/// Looks up a host user in `/etc/passwd` only, because a query to a directory server for each decision would be slow.
+/// Looks up a user of the host in `/etc/passwd`, and not in a directory server, which would be slow.
 ///
 /// # Errors
 /// Returns an error with the reason and a correction if a run can't use the id of this user.

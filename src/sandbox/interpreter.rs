@@ -1,7 +1,7 @@
-//! Selects the program that runs a script, and the arguments of the program.
+//! Selects the program that runs a script, and its arguments.
 //!
-//! A shebang in the script has priority over the step's interpreter. Bash and zsh skip their start-up files, and
-//! Python skips its user site directory.
+//! A shebang in the script has priority over the step's interpreter. Bash and zsh skip their start-up files, and Python
+//! skips its user site directory.
 
 use std::path::{Path, PathBuf};
 
@@ -44,8 +44,8 @@ pub(super) fn program(source: &[u8], interpreter: &str) -> Result<Program, Setup
     }
 }
 
-/// Parses the shebang line `#!program argument`, and passes everything after the first blanks as one argument, like the
-/// kernel.
+/// Parses the shebang line `#!program argument`. Like the kernel, passes everything after the first blanks as one
+/// argument.
 fn shebang(source: &[u8]) -> Result<Option<Program>, SetupFailure> {
     let Some(line) = source.strip_prefix(b"#!") else { return Ok(None) };
     let wrong = |why: &str| Err(SetupFailure::new(SetupStage::Exec, format!("the script's first line {why}")));

@@ -1,9 +1,9 @@
 //! The processes between the service and a step: the helper, and the first process of each run.
 //!
-//! The service starts its own binary once as the helper. The helper is small, has one thread, and clones the first
-//! process of each run into new namespaces. The first process (init) builds the root file system, starts the step and
-//! reaps its children. Init exits if the step ends, if the service requests the end, or if the service dies. When init
-//! exits, the kernel kills all other processes of the run, and the helper reports the end of the run to the service.
+//! The service starts its own binary once as the helper. The helper has one thread, and clones the first process of
+//! each run into new namespaces. The first process (init) builds the root file system, starts the step and reaps its
+//! children. Init exits when the step ends, when the service requests the end of the run, or when the service dies. The
+//! kernel then kills all other processes of the run, and the helper reports the end of the run to the service.
 
 use std::io::Read as _;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -28,18 +28,17 @@ use crate::sandbox::syscalls::{self, Cloned, ForkSide};
 
 /// Maximum time to wait for a request of the service.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
-/// Maximum time to wait for the end of a run. A limit is needed because the kernel can't kill a process that is stuck
-/// in a system call.
+/// Maximum time to wait for the end of a run. The kernel can't kill a process that is stuck in a system call.
 const KILL_DEADLINE: Duration = Duration::from_secs(30);
-/// Interval between two rounds in which orphans of a run on the host's root file system are reaped.
+/// Interval at which orphans of a run on the host's root file system are reaped.
 const REAP_EVERY: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
 /// The inotify limits of one run. By default, the kernel allows 128 instances for one user.
 const INOTIFY: [(&str, &str); 2] =
     [("/proc/sys/user/max_inotify_instances", "16"), ("/proc/sys/user/max_inotify_watches", "16384")];
 
-/// Runs the helper. The program's function `main` calls this function first if the first argument is
-/// [`protocol::LAUNCH`]. This function does nothing unless standard input is a socket that its parent process created.
+/// Runs the helper. `main` of the program calls this first if the first argument is [`protocol::LAUNCH`]. Nothing
+/// happens unless standard input is a socket that the parent process created.
 #[must_use]
 pub fn main() -> ExitCode {
     let Some(service) = service() else {
@@ -56,8 +55,7 @@ pub fn main() -> ExitCode {
 }
 
 fn service() -> Option<OwnedFd> {
-    // Close inherited descriptors before this process opens its own descriptors, because the service may have leaked
-    // descriptors.
+    // The service may have leaked descriptors, so close them before this process opens its own.
     syscalls::close_from(3).ok()?;
     let socket = std::io::stdin().as_fd().try_clone_to_owned().ok()?;
     let peer = rustix::net::sockopt::socket_peercred(&socket).ok()?;
@@ -68,27 +66,27 @@ fn service() -> Option<OwnedFd> {
 /// A run that was started.
 struct Begun {
     process: Pid,
-    /// Socket on which the helper reports that the process tree is dead. The value is `None` if the first process of
-    /// the run sends the report.
+    /// Socket on which the helper reports that all processes of the run are dead, or `None` if the first process
+    /// reports this.
     control: Option<UnixStream>,
-    /// The kernel closes this socket when the helper dies, so the run notices the helper's death.
+    /// The kernel closes this socket when the helper dies, so that the run notices this.
     _life: UnixStream,
 }
 
-/// A first process that waits for the descriptors of its run. The process ends when this value is dropped.
+/// First process that waits for the descriptors of its run. Dropping this value ends the process.
 struct First {
     process: Pid,
     pidfd: OwnedFd,
     handover: UnixStream,
 }
 
-/// Starts runs and reports their ends, without waiting for a particular run. If the service closes its socket, this
+/// Starts runs and reports their ends, without waiting for a particular run. When the service closes its socket, this
 /// function returns, the helper exits, and all runs end.
 fn serve(service: &OwnedFd) -> Result<(), SetupFailure> {
     confine::read_nothing()?;
     syscalls::reset_signals();
-    // Clear the umask of the service, because a run with its own id must be able to read its script. The step later
-    // gets a strict umask.
+    // Clear the umask, because a run with its own id must be able to read its script. The step later gets a strict
+    // umask.
     rustix::process::umask(rustix::fs::Mode::empty());
     // Begin a new session, so that Ctrl-C at the service's terminal does not reach the runs. The service ends the runs
     // itself.
@@ -97,8 +95,8 @@ fn serve(service: &OwnedFd) -> Result<(), SetupFailure> {
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .at(SetupStage::Identity, "become undumpable")?;
     if rustix::process::geteuid().is_root() {
-        // An ordinary user may not drop the supplementary groups. In a container with few capabilities, dropping the
-        // supplementary groups may fail too. In both cases, the process keeps the groups.
+        // An ordinary user, or root in a container with few capabilities, may not drop the supplementary groups. The
+        // process then keeps them.
         let _ = rustix::thread::set_thread_groups(&[]);
     }
     // Each run needs two descriptors, and a thousand runs at one time are possible.
@@ -106,9 +104,9 @@ fn serve(service: &OwnedFd) -> Result<(), SetupFailure> {
     let _ = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files });
     syscalls::block_signals().at(SetupStage::Processes, "block signals")?;
     let signals = syscalls::signal_descriptor().at(SetupStage::Processes, "wait for signals")?;
-    // If the first process of a run without a pid namespace is killed, its children become children of the helper. The
-    // next start of the service finds these children as children of the helper. Any argument except `None` makes this
-    // process a subreaper (prctl(2)).
+    // If the first process of a run without a pid namespace is killed, its children become children of the helper,
+    // where the next start of the service finds them. Any argument except `None` makes this process a subreaper
+    // (prctl(2)).
     rustix::process::set_child_subreaper(Some(rustix::process::getpid())).at(SetupStage::Processes, "adopt orphans")?;
     seccomp::prepare();
     let mut runs: Vec<Begun> = Vec::new();
@@ -138,8 +136,8 @@ fn serve(service: &OwnedFd) -> Result<(), SetupFailure> {
         if asked {
             match protocol::receive_start(service) {
                 Ok(Some((start, descriptors))) => runs.extend(begin(&start, descriptors)),
-                // The helper could not parse the packet, although the service and the helper are the same binary.
-                // Ignore the packet. The sockets of the packet are closed, so the service notices the error.
+                // Ignore a packet that can't be parsed, although service and helper are the same binary. Its sockets
+                // are closed, so the service notices the error.
                 Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {}
                 Ok(None) | Err(_) => return Ok(()),
             }
@@ -147,7 +145,7 @@ fn serve(service: &OwnedFd) -> Result<(), SetupFailure> {
     }
 }
 
-/// Starts a run. The function reports an error on the run's control socket.
+/// Starts a run. An error is reported on the run's control socket.
 fn begin(start: &Start, descriptors: protocol::Descriptors) -> Option<Begun> {
     let protocol::Descriptors { control, stdout, stderr, cgroup } = descriptors;
     let mut control = UnixStream::from(control);
@@ -179,22 +177,21 @@ fn try_begin(
     Ok(first)
 }
 
-/// Clones a first process, which waits for the descriptors of its run.
+/// Clones a first process, which then waits for the descriptors of its run.
 fn clone_first(start: &Start, cgroup: Option<BorrowedFd<'_>>) -> Result<First, SetupFailure> {
     let own_namespaces = start.form == RunForm::Namespaces;
     let (handover, theirs) = UnixStream::pair().at(SetupStage::Processes, "make a pair of sockets")?;
     let dumpable = |how| rustix::process::set_dumpable_behavior(how).at(SetupStage::Identity, "change dumpability");
     let maps_are_ours = !own_namespaces || rustix::process::geteuid().is_root();
     if !maps_are_ours {
-        // While a process is not dumpable, its files in /proc belong to root. An ordinary user can't write the
-        // `uid_map` and the `gid_map` of such a process.
+        // Root owns the files in /proc of a process that is not dumpable, so an ordinary user could not write its
+        // `uid_map` and `gid_map`.
         dumpable(DumpableBehavior::Dumpable)?;
     }
     let flags = if own_namespaces { namespaces(start.own_network) } else { 0 };
     let cloned = syscalls::clone_process(flags, cgroup);
     if matches!(cloned, Ok(Cloned::Child)) {
-        // Close all inherited descriptors. The process may keep its standard streams open, because they are the null
-        // device.
+        // Close all inherited descriptors. The standard streams are the null device and may stay open.
         let Ok(handover) = syscalls::keep_only(theirs.as_fd()) else { syscalls::end(1) };
         first_process(start, &handover.into());
     }
@@ -243,8 +240,7 @@ fn namespaces(network: bool) -> libc::c_int {
         | libc::CLONE_NEWCGROUP
 }
 
-/// Finds the reason for the failure of a clone. A test process creates the namespaces one by one to find the namespace
-/// that the host refuses.
+/// Finds the reason why a clone failed, with a test process that creates the namespaces one by one.
 fn refused(start: &Start, cgroup: bool, error: std::io::Error) -> SetupFailure {
     if start.form != RunForm::Namespaces {
         return SetupFailure::from_io(SetupStage::Processes, "clone the first process", error);
@@ -295,7 +291,7 @@ fn unshare_each(network: bool) -> Result<(), SetupFailure> {
 fn first_process(start: &Start, handover: &UnixStream) -> ! {
     // The helper writes the id maps at the same time.
     let ahead = get_ahead(start);
-    // Without its descriptors the run can't start, and there is no socket to report an error.
+    // Without its descriptors the run can't start, and no socket exists for a report.
     let Ok(Some([stdout, stderr, control])) = protocol::take_over(handover) else { syscalls::end(0) };
     let mut control = UnixStream::from(control);
     let done = confine::write_to([stdout.as_fd(), stderr.as_fd()]).and(ahead).and_then(|bounded| {
@@ -304,7 +300,7 @@ fn first_process(start: &Start, handover: &UnixStream) -> ! {
             return init(&mut control, handover, start, bounded);
         }
         rustix::process::setsid().at(SetupStage::Processes, "begin a session")?;
-        // Without a system-call filter the step could use the keyring, so runs must not share a keyring.
+        // A step without a system-call filter could use the keyring, so runs must not share one.
         let _ = syscalls::join_new_session_keyring();
         if start.form == RunForm::Sweep {
             follow_helper(handover)?;
@@ -320,17 +316,17 @@ fn first_process(start: &Start, handover: &UnixStream) -> ! {
 
 /// Performs the set-up steps that do not depend on the run. Returns true if the capability bounding set is empty.
 fn get_ahead(start: &Start) -> Result<bool, SetupFailure> {
-    // Under memory pressure, the kernel must kill the run before the service. Some hosts refuse this setting, so ignore
-    // errors of the write.
+    // Under memory pressure, the kernel must kill the run before the service. Some hosts refuse this, so errors are
+    // ignored.
     let _ = std::fs::write("/proc/self/oom_score_adj", "500");
     if start.form != RunForm::Namespaces {
         return Ok(false);
     }
-    // Forbid nested user namespaces, because a user namespace gives new capabilities to a process. The system-call
-    // filter forbids user namespaces too, so a host with a read-only /proc/sys is safe without this setting.
+    // Forbid nested user namespaces, because they give new capabilities to a process. The system-call filter forbids
+    // them too, so a read-only /proc/sys is no problem.
     let _ = std::fs::write("/proc/sys/user/max_user_namespaces", "0");
-    // The kernel also counts the inotify watches of a run for its user on the host. If this user is the user of the
-    // service, a run without a limit could use up all watches of the service.
+    // The kernel also counts inotify watches per user of the host. Without a limit, a run with the user of the service
+    // could use up all its watches.
     for (name, most) in INOTIFY {
         let _ = std::fs::write(name, most);
     }
@@ -342,12 +338,12 @@ fn get_ahead(start: &Start) -> Result<bool, SetupFailure> {
     confine::empty_bounding_set()
 }
 
-/// Makes the kernel kill this process when the helper dies. Call this function after the last change of the user id,
-/// because a change of the user id clears the setting.
+/// Makes the kernel kill this process when the helper dies. A change of the user id clears this setting, so call this
+/// after the last change.
 fn follow_helper(handover: &UnixStream) -> Result<(), SetupFailure> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
         .at(SetupStage::Processes, "follow the helper")?;
-    // If the helper died before the prctl call, the helper's end of the socket is closed.
+    // The helper may have died before the prctl call. Its end of the socket is then closed.
     let mut poll = [PollFd::new(handover, PollFlags::IN)];
     let gone = rustix::event::poll(&mut poll, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
     if gone == Ok(0) { Ok(()) } else { Err(SetupFailure::new(SetupStage::Processes, "the helper died")) }
@@ -357,8 +353,8 @@ fn read_request(control: &mut UnixStream, start: &Start) -> Result<(RunRequest, 
     control.set_read_timeout(Some(REQUEST_DEADLINE)).at(SetupStage::Request, "set a deadline")?;
     let read = protocol::read_request(control).at(SetupStage::Request, "read the request")?;
     control.set_read_timeout(None).at(SetupStage::Request, "take the deadline off")?;
-    // The helper cloned this process for a certain kind of run. If the request is for another kind of run, the run
-    // would have fewer layers than its receipt states.
+    // The helper cloned this process for one kind of run. A request for another kind would have fewer layers than its
+    // receipt states.
     let asked = &read.0;
     let same = match start.form {
         // The helper has already written the id into the maps of this process.
@@ -376,7 +372,7 @@ fn read_request(control: &mut UnixStream, start: &Start) -> Result<(RunRequest, 
 
 fn sweep(control: &mut UnixStream, start: &Start) -> Result<(), SetupFailure> {
     let begun = Instant::now();
-    // The processes of the run are not children of this process, so this process can only poll for their end.
+    // The processes of the run are not children of this process, which can therefore only poll for their end.
     let mut left = 0;
     if let Some(HostId { uid: id, .. }) = start.host_id {
         kill_everything_of(id);
@@ -403,7 +399,7 @@ fn init(control: &mut UnixStream, handover: &UnixStream, start: &Start, bounded:
     let proxy = if request.profile.network.mode == NetworkMode::Allow { Some(listen(control)?) } else { None };
     let view = filesystem::own_root(&request, &source, &params)?;
     confine::drop_privileges(None)?;
-    // The filter applies to this process too, and its children inherit the filter.
+    // The filter applies to this process and all its children.
     let held = Confinement { bounded, seccomp: request.filter.map(seccomp::confine).transpose()? };
     let signals = syscalls::signal_descriptor().at(SetupStage::Processes, "wait for signals")?;
     let (step, facts) = confine::start(&request, &view, &source, &held, proxy)?;
@@ -421,8 +417,7 @@ fn init(control: &mut UnixStream, handover: &UnixStream, start: &Start, bounded:
         match rustix::event::poll(&mut fds, None) {
             Ok(_) => {}
             Err(Errno::INTR) => continue,
-            // After an error of poll, the loop would run without blocking and would receive no commands, so end
-            // the run.
+            // After an error of poll, the loop would no longer block and could not receive commands, so end the run.
             Err(_) => return Ok(()),
         }
         let (signalled, spoke) = (!fds[0].revents().is_empty(), !fds[1].revents().is_empty());
@@ -440,8 +435,8 @@ fn init(control: &mut UnixStream, handover: &UnixStream, start: &Start, bounded:
     }
 }
 
-/// Opens a port on the run's own loopback and sends the listener to the service. The service's proxy accepts the
-/// connections and connects to the allowed hosts. Returns the port.
+/// Opens a port on the run's own loopback, sends the listener to the service, and returns the port. The service's proxy
+/// accepts the connections and connects to the allowed hosts.
 fn listen(control: &UnixStream) -> Result<u16, SetupFailure> {
     let what = "open the port of the network's allow list";
     let listener =
@@ -452,10 +447,10 @@ fn listen(control: &UnixStream) -> Result<u16, SetupFailure> {
     Ok(port)
 }
 
-/// Runs the first process of a run without a pid namespace. As the subreaper of the run, this process becomes the
-/// parent of all orphans of the run. So the run is over when this process has no children. Unlike a process after
-/// `follow_helper`, this process must survive the helper's death. If this process died with the helper, its children
-/// would continue to run. The first process detects the helper's death and ends the run before its own exit.
+/// Runs the first process of a run without a pid namespace. As the subreaper of the run, it becomes the parent of all
+/// orphans of the run, so the run is over when it has no children. It must survive the helper's death (and therefore
+/// does not call `follow_helper`), because its children would otherwise continue to run. When the helper dies, it ends
+/// the run and exits.
 fn on_the_host(control: &mut UnixStream, helper: &UnixStream, start: &Start) -> Result<(), SetupFailure> {
     let (request, source, params) = read_request(control, start)?;
     let (request, source, params) = (&request, source.as_slice(), params.as_slice());
@@ -469,8 +464,7 @@ fn on_the_host(control: &mut UnixStream, helper: &UnixStream, start: &Start) -> 
     let held = Confinement { bounded: false, seccomp: None };
     let (step, facts) = confine::start(request, &view, source, &held, None)?;
     let watched = (|| {
-        // The step's process shared this process's memory and changed its id. The change of the id may have made this
-        // process dumpable.
+        // The step's process, which shared this memory, changed its id. This may have made this process dumpable.
         rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
             .at(SetupStage::Identity, "stay undumpable")?;
         confine::write_to([rustix::stdio::stdin(); 2])?;
@@ -480,7 +474,7 @@ fn on_the_host(control: &mut UnixStream, helper: &UnixStream, start: &Start) -> 
             .at(SetupStage::Processes, "report the start")?;
         Ok::<_, SetupFailure>(pidfd)
     })();
-    // The step already runs. An error of `pidfd_open` does not count as a failed start, and the run is ended as usual.
+    // The step already runs, so after an error of `pidfd_open` the run is ended, but does not count as not started.
     let ended = if let Ok(pidfd) = &watched {
         watch(control, helper, pidfd, step, |command| {
             let signal = if command == TERMINATE { Signal::TERM } else { Signal::KILL };
@@ -501,8 +495,7 @@ fn on_the_host(control: &mut UnixStream, helper: &UnixStream, start: &Start) -> 
     Ok(())
 }
 
-/// Kills and reaps children until this process has no children. Returns the number of children that did not end within
-/// the time limit.
+/// Kills and reaps children until none is left. Returns the number of children that did not end within the time limit.
 fn end_family(step: Pid, own_id: Option<u32>, control: &mut UnixStream) -> u64 {
     let begun = Instant::now();
     loop {
@@ -513,11 +506,10 @@ fn end_family(step: Pid, own_id: Option<u32>, control: &mut UnixStream) -> u64 {
         if !left {
             return 0;
         }
-        // Kill single children only at this point, because reading all processes of the host is the slowest part of the
-        // end of a run.
+        // Kill single children only now, because reading all processes of the host takes longest.
         let children = children();
         for child in &children {
-            // The kernel does not reuse the process id of a child that was not reaped.
+            // The process id of a child that was not reaped is not reused.
             let _ = rustix::process::kill_process(*child, Signal::KILL);
         }
         if begun.elapsed() > KILL_DEADLINE {
@@ -539,7 +531,7 @@ fn reap_family(step: Pid, control: &mut UnixStream) -> bool {
     }
 }
 
-/// Returns true if a process has the user id `id`. If no process has the user id, getpriority(2) returns ESRCH.
+/// Returns true if a process has the user id `id`. Otherwise getpriority(2) returns ESRCH.
 fn someone_is(id: u32) -> bool {
     rustix::process::getpriority_user(rustix::process::Uid::from_raw(id)) != Err(Errno::SRCH)
 }
@@ -561,7 +553,7 @@ fn kill_everything_of(id: u32) {
     }
 }
 
-/// Returns the number of living processes with the user id `id`. Zombies are not counted.
+/// Returns the number of processes with the user id `id`, without zombies.
 fn living_of(id: u32) -> u64 {
     let uid = format!("\nUid:\t{id}\t");
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
@@ -572,7 +564,7 @@ fn living_of(id: u32) -> u64 {
 fn children() -> Vec<Pid> {
     let me = rustix::process::getpid().as_raw_pid().to_string();
     let parent_is_me = |stat: &str| {
-        // The format of the file is "pid (name) state ppid …". The process name can contain any bytes.
+        // The format is "pid (name) state ppid …". The name can contain any bytes.
         stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1)).is_some_and(|parent| parent == me)
     };
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
@@ -583,7 +575,7 @@ fn children() -> Vec<Pid> {
 }
 
 /// Forwards commands of the service and reaps children until the step has ended. Returns the status of the step, or
-/// `None` if the service requested the death of the run. Returns `None` too if the service or the helper has exited.
+/// `None` if the service requested the end of the run, or if the service or the helper has exited.
 fn watch(
     control: &mut UnixStream,
     helper: &UnixStream,
@@ -605,8 +597,7 @@ fn watch(
         match rustix::event::poll(&mut fds, Some(&REAP_EVERY)) {
             Ok(_) => {}
             Err(Errno::INTR) => continue,
-            // After an error of poll, the loop would run without blocking and would receive no commands, so end
-            // the run.
+            // After an error of poll, the loop would no longer block and could not receive commands, so end the run.
             Err(_) => {
                 obey(KILL);
                 return None;
@@ -614,8 +605,8 @@ fn watch(
         }
         let [ended, spoke, deserted] = [0, 1, 2].map(|at: usize| !fds[at].revents().is_empty());
         if !ended && deserted {
-            // No other process could report the exit status, and the run is not ended in the normal way. So close the
-            // control socket without a report.
+            // The run does not end in the normal way, and no other process can report an exit status, so close
+            // the control socket without a report.
             let _ = control.shutdown(std::net::Shutdown::Both);
             obey(KILL);
             return None;

@@ -1,7 +1,7 @@
 //! Ends runs of an earlier service before their receipts are written (rule R6).
 //!
-//! A helper ends its runs when its service dies. A stopped or frozen helper can't end its runs. This module finds
-//! stopped or frozen helpers by a text in their command line, and kills the helpers with their children.
+//! A helper ends its runs when its service dies, unless the helper is stopped or frozen. This module finds such helpers
+//! by a text in their command line, and kills them with their children.
 
 use std::io;
 use std::path::Path;
@@ -13,36 +13,36 @@ use rustix::process::{Pid, Signal};
 use crate::crypto::digest::{hex, sha256};
 use crate::sandbox::protocol::LAUNCH;
 
-/// Maximum time to wait for the end of leftover processes. A limit is needed because the kernel can't kill a process
-/// that is stuck in a system call.
+/// Maximum time to wait for the end of leftover processes. The kernel can't kill a process that is stuck in a system
+/// call.
 const DEADLINE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// Returns the text that marks the command line of all helpers of a service with the directory `scratch`. The text
-/// contains a hash and not the path, because every process can read the command line.
+/// Returns the text that marks the command line of all helpers of a service with the directory `scratch`. Every process
+/// can read this text, so it contains a hash of the path.
 pub(super) fn mark(scratch: &Path) -> String {
     hex(&sha256(scratch.as_os_str().as_encoded_bytes()))[..32].to_owned()
 }
 
-/// Ends all runs of an earlier service. The function finds the helpers of these runs by the text `mark` in their
-/// command line, and returns the number of these helpers.
+/// Ends all runs of an earlier service, whose helpers have the text `mark` in their command line. Returns the number of
+/// these helpers.
 ///
 /// # Errors
-/// Fails if a process does not end. After an error, the service must not report the runs as ended.
+/// Fails if a process does not end. The service must then not report the runs as ended.
 pub(super) fn end(mark: &str) -> io::Result<usize> {
     let (begun, service) = (Instant::now(), rustix::process::getpid().as_raw_nonzero().get());
     let all = processes();
     let helpers: Vec<&Process> = all
         .iter()
-        // The first process of a run has the same command line as its helper. The loop kills this first process later
-        // as a child of its helper.
+        // The first process of a run has the same command line as its helper, and is killed later as the helper's
+        // child.
         .filter(|one| is_helper(one.pid, mark) && one.parent != service && !is_helper(one.parent, mark))
         .collect();
     let mut ended = 0;
     for helper in &helpers {
-        // A stopped helper starts no processes, and orphans of its runs become children of the helper. A stopped helper
-        // does not reap, so the process ids of its children are not reused. If SIGSTOP returns EPERM, the process
-        // belongs to another user who copied the text, so skip the process.
+        // A stopped helper starts no processes, gets the orphans of its runs as children, and does not reap, so the
+        // process ids of its children are not reused. If SIGSTOP returns EPERM, the process belongs to another user who
+        // copied the text, so skip it.
         if signal(helper.pid, Signal::STOP) == Err(Errno::PERM) {
             continue;
         }

@@ -1,5 +1,4 @@
-//! The part of the sandbox that runs in the service. The service probes the host and sends requests for runs to the
-//! helper.
+//! The part of the sandbox in the service: it probes the host and requests runs from the helper.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -34,13 +33,13 @@ use crate::sandbox::run_follower::{DEATH, FollowedRun, LaunchedRun};
 use crate::sandbox::unavailable::Unavailable;
 use crate::sandbox::{Plan, Report, Sandbox};
 
-/// Path of this program. The path stays valid if the file on disk is replaced.
+/// Path of this program, valid even if the file on disk is replaced.
 const OWN_BINARY: &str = "/proc/self/exe";
 /// Maximum time in which init must read its request.
 const REQUEST: Duration = Duration::from_secs(10);
 /// Maximum size of a run's environment, in bytes. The kernel's maximum for one string is 128 KiB.
 const MAX_ENV: usize = 100 << 10;
-/// Variables that every run has. A plan can't replace these variables.
+/// Variables of every run, which a plan can't replace.
 const OWN_ENV: [&str; 6] = ["PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "COUNTERSIGN_PARAMS"];
 
 /// Paths that the sandbox needs from the service.
@@ -49,8 +48,8 @@ pub struct Setup {
     /// The binary of the helper, or `None` for the binary of this program.
     pub helper: Option<PathBuf>,
     /// Parent directory for the private directories of runs on the host's root file system. If the service is root,
-    /// this directory and its parent directories must have at least the mode 0711. Only one service may use the
-    /// directory, because the service deletes leftover files in the directory.
+    /// this directory and its parents must have at least the mode 0711. Only one service may use it, because the
+    /// service deletes leftover files in it.
     pub scratch: PathBuf,
     /// Directory for recorded output beyond 1 MiB, in files without a name.
     pub spool: PathBuf,
@@ -74,8 +73,7 @@ pub struct LinuxSandbox {
 }
 
 impl LinuxSandbox {
-    /// Prepares the sandbox and probes the host with one or two test runs. The preparation takes some tens of
-    /// milliseconds.
+    /// Prepares the sandbox and probes the host with one or two test runs, which takes some tens of milliseconds.
     ///
     /// # Errors
     /// Fails if the helper's binary can't be opened, if a directory does not exist, or if a run of an earlier service
@@ -86,7 +84,7 @@ impl LinuxSandbox {
             let advice = if setup.helper.is_none() { "mount /proc" } else { "configure the program that starts runs" };
             at(binary, &error, advice)
         })?;
-        // Each run needs five descriptors, so the usual soft limit of 1024 would allow only two hundred runs.
+        // Each run needs five descriptors, so the usual soft limit of 1024 would permit only two hundred runs.
         let files = rustix::process::getrlimit(Resource::Nofile);
         let _ = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files });
         let usable = "make this path a directory that the service can use";
@@ -118,15 +116,14 @@ impl LinuxSandbox {
         Ok(sandbox)
     }
 
-    /// Probes the whole set-up with a script that checks the sandbox from inside. After a failure, the function repeats
-    /// the probe without the failed part.
+    /// Probes the whole set-up with a script that checks the sandbox from inside, and repeats the probe without each
+    /// part that fails.
     fn try_everything(&mut self, own_id: bool) -> HostProbe {
         let mut lacking = ProbeFailures::default();
         // Each iteration finds one part that this host does not support.
         let broken = loop {
             let Err(failure) = self.trial(&lacking) else { break None };
-            // If the host can create a control group but no process in the group, repeat the probe without control
-            // groups.
+            // If a control group can be created, but no process in it, repeat the probe without control groups.
             if let Ok(groups) = &self.groups
                 && groups.controllers.any()
                 && self.trial_without_groups(&lacking).is_ok()
@@ -147,11 +144,11 @@ impl LinuxSandbox {
         HostProbe::conclude(&lacking, own_id).broken(broken.as_ref())
     }
 
-    /// Returns the reason why runs on this host can't have an overlay, or `None` if overlays can be mounted. The first
-    /// call mounts a test overlay, because the mount of an overlay takes longer than the rest of the probe.
+    /// Returns the reason why runs on this host can't have an overlay, or `None` if overlays can be mounted. Only the
+    /// first call mounts a test overlay, because this takes longer than the rest of the probe.
     pub fn overlay(&self) -> Option<&Missing> {
         let tried = self.overlay.get_or_init(|| match self.trial_of_an_overlay() {
-            // Ignore failures of other stages, because their cause is not the overlay.
+            // A failure of another stage says nothing about overlays.
             Err(failure) if failure.stage == SetupStage::Workdir => Some(Missing::overlay(&failure)),
             _ => None,
         });
@@ -222,8 +219,7 @@ impl LinuxSandbox {
             (run, said)
         };
         let (run, said) = once();
-        // If the helper was stopped, the result does not describe this host. A new helper was started, so repeat the
-        // test run.
+        // If the helper was stopped, the result does not describe this host. Repeat the test run with a new helper.
         Ok(if run.silent { once() } else { (run, said) })
     }
 }
@@ -240,9 +236,9 @@ fn filters_here() -> u64 {
 
 /// The self-test script tries actions that the sandbox must refuse.
 ///
-/// On the host's root file system, Landlock refuses access to /proc. On the host's root file system, the step's process
-/// itself checks capabilities, `no_new_privs` and the filter before each run. In its own root file system, the step may
-/// list all directories. So the script tests Landlock with an attempt to execute the script's own file.
+/// On the host's root file system, Landlock refuses access to /proc, so the step's process itself checks capabilities,
+/// `no_new_privs` and the filter before each run. In its own root file system, the step may list all directories, so
+/// the script tests Landlock with an attempt to execute its own file.
 const SELF_TEST: &str = r#"
 [ -z "$AGAIN" ] || exit 0
 cd "$HOME" && ( : > probe ) || { echo "the work directory can't be written"; exit 1; }
@@ -342,7 +338,7 @@ impl LinuxSandbox {
         let proxy: Arc<Mutex<Option<Proxy>>> = Arc::default();
         if prepared.profile.network.mode == NetworkMode::Allow {
             let (hosts, proxy) = (prepared.profile.network.hosts.clone(), proxy.clone());
-            // If the proxy can't be started, the listener is closed and the run can't reach any host.
+            // Without a proxy, the listener is closed and the run can't reach any host.
             run.egress = Some(Box::new(move |listener| match Proxy::serve(listener, &hosts, Resolve::system()) {
                 Ok(serving) => *proxy.lock().unwrap_or_else(PoisonError::into_inner) = Some(serving),
                 Err(error) => tracing::error!(%error, "the proxy of a run could not be started"),
@@ -351,7 +347,7 @@ impl LinuxSandbox {
         match self.begin(&start, group.as_ref()) {
             Ok(mut launched) => {
                 let sent = protocol::write_request(&mut launched.control, &request, &plan.source, &plan.params_json);
-                // If the helper could not start the run, the helper reports the reason and closes the socket.
+                // If the run could not be started, the helper reports the reason and closes the socket.
                 run.follow(&mut launched, live, cancel);
                 if let Err(error) = sent
                     && run.failure.is_none()
@@ -362,13 +358,12 @@ impl LinuxSandbox {
                     tracing::warn!("the helper is stopped or stuck, and a new one replaces it");
                     self.helper.replace(&launched.helper);
                 }
-                // The helper ends a run that still exists when its control socket closes.
+                // The helper ends a run whose control socket closes.
                 drop(launched);
             }
             Err(error) => run.failure = Some(SetupFailure::from_io(SetupStage::Processes, "start the helper", error)),
         }
-        // After the report that the tree is dead, the first process may still be exiting, so the control group may not
-        // be empty yet.
+        // The first process may still be exiting after the report, so the control group may not be empty yet.
         if run.spent.is_none() || group.is_some() {
             run.end_by_force();
         }
@@ -382,23 +377,21 @@ impl LinuxSandbox {
         }
         if let Some(run_dir) = run_dir {
             if run.spent.is_none() && run.may_have_begun() {
-                // The first process of the run was killed. The remaining processes are killed by the run's user id or
-                // through the control group.
+                // The first process of the run was killed. Kill the others by the run's user id or its control group.
                 let left = match own_id {
                     Some(id) => self.end_leftovers(id),
                     None => u64::from(!grouped),
                 };
                 run.stuck |= left > 0;
             }
-            // A living process may still write to the run's directory. The next start of the service deletes the
-            // directory.
+            // A living process may still write to the run's directory, which the next start of the service deletes.
             if !run.stuck {
                 remove_run_dir(&run_dir);
             }
         }
         if run.stuck || run.spent.is_some_and(|spent| spent.left > 0) {
-            // Living processes may still use this user id. Never reuse the user id, because the end of one run would
-            // kill the processes of the other run.
+            // Living processes may still use this user id. If it were reused, the end of one run would kill processes
+            // of the other.
             std::mem::forget(id);
         }
     }
@@ -421,8 +414,7 @@ impl LinuxSandbox {
         Ok(LaunchedRun { helper, control, stdout, stderr })
     }
 
-    /// Creates a control group if control groups can enforce a limit, or if the run has no pid namespace that contains
-    /// its processes.
+    /// Creates a control group if it can enforce a limit, or if no pid namespace contains the processes of the run.
     fn group(&self, prepared: &Prepared) -> Option<RunGroup> {
         let groups = self.groups.as_ref().ok()?;
         if !groups.controllers.any() && prepared.form == RunForm::Namespaces {
@@ -485,7 +477,7 @@ fn remove_run_dir(path: &Path) {
     }
 }
 
-/// Resolves symbolic links in `path`. If the path does not exist yet, the function resolves only the existing part.
+/// Resolves symbolic links in the existing part of `path`.
 fn real(path: &Path) -> PathBuf {
     let existing = path.ancestors().find_map(|ancestor| ancestor.canonicalize().ok().map(|real| (ancestor, real)));
     match existing {
@@ -517,7 +509,7 @@ fn invalid(plan: &Plan) -> Option<String> {
         if OWN_ENV.contains(&name.as_str()) {
             return Some(format!("the environment variable {name} is reserved for the sandbox"));
         }
-        // A process that reaches the ssh agent can sign with the operator's keys (rule R9 of docs/design.md).
+        // A process that can reach the ssh agent can sign with the operator's keys (rule R9).
         if name == "SSH_AUTH_SOCK" {
             return Some("the ssh agent of the service is never passed on".into());
         }

@@ -46,35 +46,33 @@ use crate::sandbox::probe::HostProbe;
 use crate::sandbox::profile_check::Prepared;
 use crate::sandbox::unavailable::Unavailable;
 
-/// Runs steps. After [`Sandbox::run`] returns, no process of that run exists, except the processes that
+/// Runs steps. After [`Sandbox::run`] returns, all processes of the run have ended, except those that
 /// [`Enforcement::left`] counts. Several threads may call [`Sandbox::run`] at the same time.
 pub trait Sandbox: Send + Sync {
-    /// Returns the layers that this host supports. To find the layers, the probe performs the whole set-up once and
-    /// compares no version numbers.
+    /// Returns the layers that this host supports. The probe performs the whole set-up once instead of comparing
+    /// version numbers.
     fn probe(&self) -> &HostProbe;
 
-    /// Checks if this host can enforce `profile`. The boundary calls `check` before it consumes the nonce.
+    /// Checks whether this host can enforce `profile`, before a nonce is spent.
     ///
     /// # Errors
-    /// Returns as an error the first requirement that this host can't meet, with the way to meet the requirement.
+    /// Returns the first requirement that this host can't meet, and how the operator can meet it.
     fn check(&self, profile: &Profile) -> Result<Prepared, Unavailable>;
 
     /// Runs a step and returns when the whole process tree of the run is dead. This function blocks. A failure is
     /// returned as an [`End`], never as an error.
     ///
-    /// `live` receives the output in the order of arrival, while the output is recorded. `live` must return quickly,
-    /// because the deadline and `cancel` are checked only between the calls of `live`.
+    /// `live` receives the output in the order of arrival, while it is recorded. `live` must return quickly, because
+    /// the deadline and `cancel` are checked only between its calls.
     fn run(&self, prepared: Prepared, plan: Plan, live: &mut dyn FnMut(Chunk<'_>), cancel: &CancelFlag) -> Report;
 }
 
-/// The data of a run, without the profile. The profile is in [`Prepared`], so that a run always has the checked
-/// profile.
+/// Data of a run besides the profile. The profile is in [`Prepared`], so that a run always has the checked profile.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
-    /// The interpreter that runs the step if `source` has no shebang. The value is a name such as `bash`, or an
-    /// absolute path.
+    /// Interpreter for a `source` without a shebang: a name such as `bash`, or an absolute path.
     pub interpreter: String,
-    /// The script, at most 1 MiB. The script is executed from memory, so that no other process can change the script.
+    /// The script, at most 1 MiB. It is executed from memory, so that no process can change it.
     pub source: Vec<u8>,
     /// The approved environment variables of the step, in addition to `PATH`, `HOME`, `TMPDIR`, `LANG`, `LC_ALL` and
     /// `COUNTERSIGN_PARAMS`. A run that gets paths of the host also has the variable `GIT_CONFIG_SYSTEM`.
@@ -103,14 +101,13 @@ pub struct Report {
 }
 
 impl Report {
-    /// Returns the report of a run that no sandbox received. The report states that nothing was executed, and that
-    /// `why` is the reason.
+    /// Returns the report of a run that was never passed to a sandbox, for the reason `why`.
     #[must_use]
     pub fn not_started(why: String) -> Self {
         Self::without_run(End::NotStarted(why))
     }
 
-    /// Returns the report of a run whose sandbox no longer answers. The reason is `why`.
+    /// Returns the report of a run whose sandbox no longer answers, for the reason `why`.
     #[must_use]
     pub fn lost(why: String) -> Self {
         Self::without_run(End::Lost(why))
@@ -143,9 +140,9 @@ pub enum End {
     Cancelled,
     /// The run exceeded the limit with this name.
     Killed(&'static str),
-    /// The step was not started because of this reason.
+    /// The step was not started, for this reason.
     NotStarted(String),
-    /// The step may have run, but its end was not observed because of this reason.
+    /// The step may have run, but its end was not observed, for this reason.
     Lost(String),
 }
 

@@ -12,12 +12,12 @@ pub(super) struct Mounts(Vec<Mount>);
 #[derive(Debug)]
 struct Mount {
     device: String,
-    /// The directory or file that appears at the mount point, as a path in the mounted file system.
+    /// Directory or file that appears at the mount point, as a path in the mounted file system.
     root: PathBuf,
     point: PathBuf,
 }
 
-/// The source of a file system, and a path relative to the root of this file system.
+/// Source of a file system, and a path in it.
 type Place<'a> = (&'a str, PathBuf);
 
 impl Mounts {
@@ -38,8 +38,7 @@ impl Mounts {
         Self(text.split(|c| *c == b'\n').filter_map(mount).collect())
     }
 
-    /// Returns true if `path` contains all or a part of `other`, or if `path` is inside `other`. Both `path` and
-    /// `other` must be real paths.
+    /// Returns true if one of the two real paths contains the other, or a part of it.
     pub(super) fn overlap(&self, path: &Path, other: &Path) -> bool {
         if path.starts_with(other) || other.starts_with(path) {
             return true;
@@ -57,7 +56,7 @@ impl Mounts {
     }
 
     fn place(&self, path: &Path) -> Option<Place<'_>> {
-        // If several mounts have the same mount point, the last mount covers the other mounts.
+        // If several mounts have the same mount point, the last one covers the others.
         let mount = self.0.iter().filter(|mount| path.starts_with(&mount.point));
         let mount = mount.max_by_key(|mount| mount.point.as_os_str().len())?;
         Some((&mount.device, mount.root.join(path.strip_prefix(&mount.point).ok()?)))

@@ -1,12 +1,12 @@
 //! The proxy for runs whose network mode is an allow list.
 //!
-//! A run with an allow list has a network namespace without interfaces to the outside. The first process of the run
-//! opens a listening socket in this namespace and sends the socket to the service. The service accepts connections and
-//! reads proxy requests (CONNECT, or an absolute `http://` target). The proxy connects if the signed profile names the
-//! host and the port, and if every address of the host is public.
+//! Such a run has a network namespace without interfaces to the outside. Its first process opens a listening socket in
+//! this namespace and sends it to the service. The service accepts connections and reads proxy requests (CONNECT, or an
+//! absolute `http://` target). The proxy connects if the signed profile names the host and the port, and if every
+//! address of the host is public.
 //!
-//! The proxy connects to exactly the address that was checked. The proxy does not inspect the data. If an allowed host
-//! also serves other names (domain fronting), a run can reach these names too.
+//! The proxy connects to exactly the address that was checked, and does not inspect the data. If an allowed host also
+//! serves other names (domain fronting), a run can reach them too.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
@@ -23,8 +23,7 @@ use rustix::event::{PollFd, PollFlags};
 use crate::sandbox::addresses::check_public;
 use crate::sandbox::request::{self, ProxyTarget, RequestHead};
 
-/// Maximum number of simultaneous connections of a run. The maximum limits the threads and descriptors that the service
-/// uses.
+/// Maximum number of simultaneous connections of a run, because each uses threads and descriptors of the service.
 const MOST_AT_ONCE: usize = 32;
 const MOST_CONNECTIONS: usize = 10_000;
 /// Maximum number of bytes that a run may transfer, in both directions together.
@@ -61,21 +60,21 @@ struct Shared {
     allowed: BTreeSet<String>,
     resolve: Resolve,
     ledger: Mutex<Ledger>,
-    /// Both sockets of each open connection, so that the service can close the connection.
+    /// Both sockets of each open connection, so that the connection can be closed.
     open: Mutex<BTreeMap<usize, Vec<TcpStream>>>,
     at_once: AtomicUsize,
     bytes: AtomicU64,
 }
 
-/// The contacts for the receipt. The ledger gets the name of a host before the first byte is sent to the host. After
-/// the ledger is closed, the proxy sends no data.
+/// Contacts for the receipt. A host is recorded before the first byte is sent to it. After the ledger is closed, the
+/// proxy sends nothing.
 #[derive(Debug, Default)]
 struct Ledger {
     contacts: NetworkContacts,
     closed: bool,
 }
 
-/// A permit for one connection of a run. The permit is released when the last clone of the value is dropped.
+/// Permit for one connection of a run, released when its last clone is dropped.
 struct Slot(Arc<Shared>);
 
 impl Drop for Slot {
@@ -116,9 +115,8 @@ fn public(address: SocketAddr) -> Result<(), &'static str> {
     if is_own(address.ip()) { Err("this host's") } else { Ok(()) }
 }
 
-/// Returns true if `address` belongs to this host. The kernel lets a socket bind only to addresses of this host, unless
-/// `ip_nonlocal_bind` is set. If `ip_nonlocal_bind` is set, the function compares `address` with the source address
-/// that the kernel selects.
+/// Returns true if `address` belongs to this host. A socket can be bound only to addresses of this host, unless
+/// `ip_nonlocal_bind` is set. With this setting, `address` is compared with the source address that the kernel selects.
 fn is_own(address: IpAddr) -> bool {
     let (any, family): (IpAddr, &str) = match address {
         IpAddr::V4(_) => (Ipv4Addr::UNSPECIFIED.into(), "ipv4"),
@@ -194,8 +192,7 @@ impl Proxy {
 
     fn end(&mut self) {
         drop(self.stop.take());
-        // Set `closed` first, under the lock of the ledger. A connection that is not recorded at this time is never
-        // used.
+        // Set `closed` first, under the lock. A connection that is not recorded by then is never used.
         lock(&self.shared.ledger).closed = true;
         for streams in lock(&self.shared.open).values() {
             for stream in streams {
@@ -218,8 +215,7 @@ fn lock<T>(of: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Accepts connections until the writing end of the pipe `stopped` is closed. The function does not wait for open
-/// connections.
+/// Accepts connections until the writing end of the pipe `stopped` is closed. Open connections are not awaited.
 fn accept(listener: &TcpListener, stopped: &io::PipeReader, shared: &Arc<Shared>) {
     for number in 0..MOST_CONNECTIONS {
         let stream = loop {
@@ -233,8 +229,7 @@ fn accept(listener: &TcpListener, stopped: &io::PipeReader, shared: &Arc<Shared>
             match listener.accept() {
                 Ok((stream, _)) => break stream,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                // The error may mean that the service has no free descriptors. Sleep, so that a run can't cause a busy
-                // loop.
+                // The service may have no free descriptors. Sleep, so that a run can't cause a busy loop.
                 Err(_) => std::thread::sleep(Duration::from_millis(50)),
             }
         };
@@ -244,7 +239,7 @@ fn accept(listener: &TcpListener, stopped: &io::PipeReader, shared: &Arc<Shared>
             refuse(stream, 503, &format!("more than {MOST_AT_ONCE} connections at one time"));
             continue;
         }
-        // If no thread can be started, the connection is closed and its slot is released.
+        // If no thread can be started, the connection is closed and its slot released.
         let _ = std::thread::Builder::new().name("proxy".into()).spawn(move || {
             serve(stream, number, &slot);
             lock(&slot.0.open).remove(&number);
@@ -256,7 +251,7 @@ fn serve(mut client: TcpStream, number: usize, slot: &Arc<Slot>) {
     let shared = &slot.0;
     let _ = client.set_nonblocking(false);
     let _ = client.set_nodelay(true);
-    // Without a clone of the socket, `Proxy::end` could not close this connection, so do not serve the connection.
+    // Without a clone of the socket, `Proxy::end` could not close the connection, so do not serve it.
     let Ok(clone) = client.try_clone() else { return };
     if !admit(shared, number, clone, None) {
         return;
@@ -280,7 +275,7 @@ fn serve(mut client: TcpStream, number: usize, slot: &Arc<Slot>) {
     };
     let _ = server.set_nodelay(true);
     let Ok(clone) = server.try_clone() else { return };
-    // The run may have ended in the meantime, and its receipt may be written.
+    // The run may have ended, and its receipt may be written.
     if !admit(shared, number, clone, Some(target)) {
         return;
     }
@@ -298,13 +293,13 @@ fn admit(shared: &Shared, number: usize, stream: TcpStream, target: Option<Strin
     true
 }
 
-/// Connects to the requested host after a check of all addresses of the host. If one address is not public, the request
-/// is refused, because the DNS server chooses the order of the addresses.
+/// Connects to the requested host after a check of all addresses of the host. One address that is not public refuses
+/// the request, because the DNS server chooses the order of the addresses.
 fn connect(asked: &ProxyTarget, slot: &Arc<Slot>) -> Result<TcpStream, (u16, String)> {
     let shared = &slot.0;
     let (to, from) = mpsc::channel();
     let (resolve, name, port) = (shared.resolve.resolve, asked.name.clone(), asked.port);
-    // The system's resolver has no timeout, so a pending resolution occupies the slot of its connection.
+    // The system's resolver has no timeout. A pending resolution occupies the slot of its connection.
     let held = slot.clone();
     let resolving = std::thread::Builder::new().name("resolver".into()).spawn(move || {
         let _ = to.send(resolve(&name, port));
@@ -364,8 +359,7 @@ fn pass(
             *body
         }
     };
-    // The bytes in `rest` arrived together with the request head. The proxy sends at most as many bytes as the body
-    // has.
+    // `rest` arrived together with the request head. Send at most as many bytes as the body has.
     let first = &rest[..rest.len().min(usize::try_from(most).unwrap_or(usize::MAX))];
     spend(shared, first.len())?;
     upstream.write_all(first)?;
@@ -374,7 +368,7 @@ fn pass(
     let plain = asked.forward.is_some();
     let up = std::thread::Builder::new().name("proxy".into()).spawn(move || {
         let done = copy(&mut client, &mut upstream, left, &counting);
-        // Keep the connection open after the body of a plain request, because the answer of the server follows. For a
+        // After the body of a plain request, the answer of the server follows, so keep the connection open. For a
         // tunnel, pass on the end of the stream.
         if done.is_err() || !plain {
             let _ = upstream.shutdown(if done.is_err() { Shutdown::Both } else { Shutdown::Write });
@@ -465,7 +459,7 @@ fn refuse(mut client: TcpStream, code: u16, why: &str) {
         .as_bytes(),
     );
     let _ = client.shutdown(Shutdown::Write);
-    // Read the rest first. The close of a socket with unread data sends a reset, and the client would lose the answer.
+    // Closing a socket with unread data sends a reset, and the client would lose the answer. So read the rest first.
     let _ = client.set_read_timeout(Some(Duration::from_millis(200)));
     let _ = client.read(&mut [0; BUFFER]);
 }

@@ -1,4 +1,4 @@
-//! Finds the layers that a host supports, with the results of test runs.
+//! Determines the layers that a host supports, from the results of test runs.
 
 use std::fs;
 
@@ -9,20 +9,19 @@ use crate::sandbox::protocol::{RunForm, SetupFailure, SetupStage};
 /// The layers and limits that this host supports.
 #[derive(Debug, Clone)]
 pub struct HostProbe {
-    /// The state of each layer of [`STRICT`], in the same order.
+    /// State of each layer of [`STRICT`], in the same order.
     pub layers: Vec<LayerState>,
     /// The kernel's Landlock ABI, if Landlock is enabled.
     pub landlock_abi: Option<u64>,
-    /// True if each run gets its own user id on the host. If false, runs have the user id of the service.
+    /// True if each run gets its own user id on the host. Otherwise runs have the user id of the service.
     pub own_id: bool,
-    /// The names of the limits that control groups enforce, or the reason why control groups enforce no limits.
+    /// Names of the limits that control groups enforce, or the reason why they enforce none.
     pub cgroup: Result<Vec<&'static str>, String>,
-    /// The reason why no run is possible, even without any layer. The value is `None` if runs are possible.
+    /// Reason why no run is possible, even without any layer, or `None` if runs are possible.
     pub broken: Option<Missing>,
     pub(super) form: RunForm,
 }
 
-/// The failures of the test runs' set-up.
 #[derive(Debug, Default)]
 pub(super) struct ProbeFailures {
     /// Failure of the namespaces or of the run's own root file system.
@@ -36,14 +35,14 @@ pub(super) struct ProbeFailures {
 pub struct LayerState {
     /// The layer.
     pub layer: Layer,
-    /// The reason why the layer can't be enforced, or `None` if the layer can be enforced.
+    /// Reason why the layer can't be enforced, or `None` if it can.
     pub missing: Option<Missing>,
 }
 
 /// The reason why a layer can't be enforced.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Missing {
-    /// The attempt that failed, and its error.
+    /// The failed attempt with its error.
     pub why: String,
     /// The setting that the operator must change on this host.
     pub knob: String,
@@ -126,7 +125,7 @@ pub(super) fn level(held: &[Layer]) -> Level {
     }
 }
 
-/// Settings of the host, used only for advice and never for a decision.
+/// Settings of the host, used only for advice.
 #[derive(Debug, Default)]
 struct Facts {
     no_user_namespaces: Option<&'static str>,

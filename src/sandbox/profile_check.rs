@@ -1,4 +1,4 @@
-//! Checks if this host can enforce a profile, before the boundary consumes the nonce.
+//! Checks whether this host can enforce a profile, before a nonce is spent.
 
 use std::path::{Path, PathBuf};
 
@@ -14,13 +14,13 @@ use crate::sandbox::protocol::{HostId, RunForm, SyscallFilter};
 use crate::sandbox::unavailable::Unavailable;
 use crate::sandbox::{filesystem, ids};
 
-/// A profile that was checked, and the mechanisms that will enforce it.
+/// Checked profile, with the mechanisms that will enforce it.
 #[derive(Debug)]
 #[must_use]
 pub struct Prepared {
     pub(super) profile: Profile,
     pub(super) form: RunForm,
-    /// The host user that the run becomes, or `None` if the run has ids of its own.
+    /// User of the host for the run, or `None` if the run has ids of its own.
     pub(super) user: Option<HostId>,
     pub(super) landlock: bool,
     pub(super) filter: Option<SyscallFilter>,
@@ -63,13 +63,12 @@ pub(super) struct HostSurroundings {
     unwritable: Vec<PathBuf>,
     /// Parent directory of the directories of runs on the host's root file system.
     pub(super) scratch: PathBuf,
-    /// A private path that every run would see, and the visible directory with which the private path overlaps. The
-    /// value is computed once.
+    /// A private path that every run would see, and the visible directory that overlaps with it.
     exposed: Option<(PathBuf, PathBuf)>,
 }
 
 impl HostSurroundings {
-    /// Computes which private path every run would see on this host.
+    /// Determines which private path every run would see on this host.
     pub(super) fn new(private: Vec<PathBuf>, unwritable: Vec<PathBuf>, scratch: PathBuf) -> Self {
         let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let visible: Vec<PathBuf> = filesystem::always_visible().map(real).collect();
@@ -83,7 +82,7 @@ impl HostSurroundings {
 pub(super) fn check(profile: &Profile, probe: &HostProbe, around: &HostSurroundings) -> Result<Prepared, Unavailable> {
     refuse_what_makes_no_sense(profile)?;
     let user = user(profile)?;
-    // Check namespaces first, because other layers are missing if namespaces are missing.
+    // Check namespaces first, because other layers depend on them.
     let mut required = profile.require.clone();
     required.sort_by_key(|layer| *layer != Layer::Namespaces);
     for layer in required {
@@ -113,7 +112,7 @@ pub(super) fn check(profile: &Profile, probe: &HostProbe, around: &HostSurroundi
         check_reached(profile, probe)?;
     }
     let mut layers = if off { Vec::new() } else { probe.held() };
-    // The host's network does not count as the layer `network`, even if policy allows the host's network.
+    // Access to the host's network is not the layer `network`, even if policy allows it.
     layers.retain(|layer| *layer != Layer::Network || profile.network.mode != NetworkMode::Host);
     let level = if off { Level::Off } else { level(&layers) };
     Ok(Prepared { profile: profile.clone(), form, user, landlock, filter, level, layers })
@@ -128,8 +127,8 @@ fn user(profile: &Profile) -> Result<Option<HostId>, Unavailable> {
 }
 
 /// Smallest memory limit with which a script starts. Bash alone needs 384 KiB of data. In a control group, the stack of
-/// bash, the page tables and the run's first process count too. No other limit needs such a minimum. Even with the
-/// smallest value of another limit, an empty script succeeds, except with a time limit of about a millisecond.
+/// bash, the page tables and the run's first process count too. The other limits need no minimum, because an empty
+/// script succeeds even with their smallest values, except with a time limit of about a millisecond.
 const LEAST_MEMORY: u64 = 4 << 20;
 
 fn refuse_what_makes_no_sense(profile: &Profile) -> Result<(), Unavailable> {
@@ -200,8 +199,7 @@ fn check_host_form(profile: &Profile, probe: &HostProbe, around: &HostSurroundin
         (copied, "a work directory that is a copy or an overlay"),
         (!profile.deny.is_empty(), "a deny pattern"),
         (!profile.sockets.is_empty(), "a socket of the host"),
-        // The run would share its id with other processes of that user, and ending the run kills all processes with
-        // that id.
+        // The run would share its id with other processes of the user, and its end would kill them all.
         (profile.run_as != ISOLATED, "a user of the host"),
     ] {
         if asks {
@@ -220,9 +218,8 @@ fn check_host_form(profile: &Profile, probe: &HostProbe, around: &HostSurroundin
     Ok(())
 }
 
-/// Checks that the run can't reach the private set. Private paths must not be mounted into the run's root or granted by
-/// Landlock. If the run has neither its own root file system nor Landlock, the modes of private paths must exclude the
-/// run's id.
+/// Checks that the run can't reach the private set: no private path is mounted into the run's root or granted by
+/// Landlock. Without both layers, the modes of private paths must exclude the run's id.
 fn keep_private(
     profile: &Profile,
     probe: &HostProbe,
@@ -283,14 +280,12 @@ fn mounts_for(profile: &Profile) -> Result<Mounts, Unavailable> {
         .map_err(|error| Unavailable::Invalid { why: format!("the mount table can't be read ({error}); mount /proc") })
 }
 
-/// Returns the first of `paths` that contains `private` or is inside `private`, even through another mount of the same
-/// directory.
+/// Returns the first of `paths` that contains `private` or is inside it, even through another mount.
 fn overlap<'a>(mounts: &Mounts, private: &Path, paths: &'a [PathBuf]) -> Option<&'a PathBuf> {
     paths.iter().find(|path| mounts.overlap(path, private))
 }
 
-/// Returns true if only the owner and the group can reach the path, because of its mode or the mode of a parent
-/// directory.
+/// Returns true if the mode of the path or of a parent directory excludes other users.
 fn closed_to_others(path: &Path) -> bool {
     !path.exists()
         || !others_may(path, 0o007)

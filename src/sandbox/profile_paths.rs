@@ -1,4 +1,4 @@
-//! Checks of the paths in a profile, before the boundary consumes the nonce.
+//! Checks the paths in a profile, before a nonce is spent.
 
 use std::path::Path;
 
@@ -40,7 +40,7 @@ pub(super) fn check_paths(paths: &[String]) -> Result<(), Unavailable> {
                 "would cover {own}, which is private to each run; name only the paths below that the step needs"
             ));
         }
-        // In a run, /var/tmp is a symbolic link to /tmp, and paths of a profile must not pass through links.
+        // In a run, /var/tmp is a symbolic link to /tmp, and a path of a profile must not contain links.
         if path.starts_with("/var/tmp") {
             return wrong("is below /var/tmp, which is private to each run; remove the path from the profile".into());
         }
@@ -95,8 +95,7 @@ pub(super) fn check_sockets(profile: &Profile) -> Result<(), Unavailable> {
     Ok(())
 }
 
-/// Refuses a path that the profile both names and denies. Without this check, the mistake would appear only during the
-/// run.
+/// Refuses a path that the profile both names and denies. Otherwise this mistake would only appear during the run.
 pub(super) fn check_denied(profile: &Profile) -> Result<(), Unavailable> {
     let Ok(patterns) = NamePatterns::new(&profile.deny) else { return Ok(()) };
     for path in filesystem::named_paths(profile) {
@@ -144,9 +143,9 @@ pub(super) fn check_overlays(profile: &Profile, mounts: &Mounts) -> Result<(), U
     Ok(())
 }
 
-/// Checks that the run's first process can enter the directories of the profile. The process may have no special rights
-/// on the host, so without this check, the run would fail at a closed directory after the nonce is consumed. A host
-/// user in `run_as` is not checked, because ACLs may give more rights than the mode bits.
+/// Checks that the run's first process can enter the directories of the profile. This process may have no special
+/// rights on the host, and the run would fail at a closed directory after the nonce is spent. A host user in `run_as`
+/// is not checked, because ACLs may give more rights than the mode bits.
 pub(super) fn check_reached(profile: &Profile, probe: &HostProbe) -> Result<(), Unavailable> {
     if profile.run_as != ISOLATED {
         return Ok(());

@@ -1,8 +1,8 @@
 //! The protocol between the service, the helper and the first process of a run (init).
 //!
-//! The service sends one packet with descriptors to the helper for each run. Each init has a stream socket to the
-//! service. To each init, the service sends a length-prefixed JSON request, the script and the parameters, and then
-//! single-byte commands. Init answers with length-prefixed messages.
+//! For each run, the service sends one packet with descriptors to the helper. On a stream socket, the service sends to
+//! init a length-prefixed JSON request, the script and the parameters, and then single-byte commands. Init answers with
+//! length-prefixed messages.
 //!
 //! The protocol has no version, because all processes run the same binary. A message with an unknown field is refused.
 
@@ -29,8 +29,7 @@ pub(super) const TERMINATE: u8 = b'T';
 /// Command to kill the whole run.
 pub(super) const KILL: u8 = b'K';
 
-/// Maximum size of the script, and maximum size of the parameters, in bytes. The maximum limits the memory of a first
-/// process.
+/// Maximum size of the script, and of the parameters, in bytes, because a first process holds both in memory.
 pub(super) const MAX_TEXT: u64 = 1 << 20;
 /// Maximum size of a request without the script and the parameters, in bytes.
 const MAX_REQUEST: u32 = 512 << 10;
@@ -42,18 +41,16 @@ const MAX_MESSAGE: u32 = 16 << 10;
 pub(super) enum RunForm {
     /// Namespaces and a separate root file system for the run.
     Namespaces,
-    /// The run is on the host's root file system, and a subreaper ends all its processes.
+    /// On the host's root file system. A subreaper ends all processes of the run.
     Host,
-    /// A request to kill the remaining processes of a run on the host's root file system, after its first process was
-    /// killed.
+    /// Only kills the remaining processes of a run on the host's root file system whose first process was killed.
     Sweep,
 }
 
 /// The kinds of sockets that a system-call filter allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Sockets {
-    /// Unix sockets, and TCP and UDP over IPv4 and IPv6. The network namespace limits the destinations of these
-    /// sockets.
+    /// Unix sockets, and TCP and UDP over IPv4 and IPv6. The network namespace limits their destinations.
     Inet,
     /// Unix sockets only, because no network namespace isolates the run.
     Unix,
@@ -72,7 +69,7 @@ pub(super) struct SyscallFilter {
 pub(super) enum HostSharing {
     /// No resource of the host.
     Own,
-    /// The files that the run creates in a live tree. These files must not be setuid or setgid.
+    /// Files that the run creates in a live tree. They must not be setuid or setgid.
     LiveTree,
     /// Files, other processes of the same user id, and shared objects with a key or a name (System V IPC, message
     /// queues).
@@ -102,13 +99,13 @@ pub(super) struct HostId {
     pub(super) gid: u32,
 }
 
-/// The request for one run. The service sends the request to the first process of the run.
+/// Request for one run, which the service sends to the first process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RunRequest {
     pub(super) form: RunForm,
     pub(super) landlock: bool,
-    /// The system-call filter, or `None` if the profile does not require a filter.
+    /// System-call filter, or `None` if the profile does not require one.
     pub(super) filter: Option<SyscallFilter>,
     /// The run's own user id, or `None` if the service can't assign an id.
     pub(super) own_id: Option<u32>,
@@ -124,9 +121,8 @@ pub(super) struct RunRequest {
     pub(super) params_bytes: u64,
 }
 
-/// The reports of the helper and of init, sent in the order of the variants. `Listening` is sent only if the network
-/// mode is an allow list. `Failed` is sent instead of `Started` if the step could not be started. `Ended` is sent only
-/// if the step exited or was killed by a signal.
+/// Reports of the helper and of init, in the order of sending. `Listening` is sent only if the network mode is an allow
+/// list, and `Ended` only if the step ended. `Failed` replaces `Started` if the step could not be started.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum HelperMessage {
     /// The first process of the run exists. A pidfd of the process is attached.
@@ -137,13 +133,13 @@ pub(super) enum HelperMessage {
     Started(Confined),
     /// The step was not executed.
     Failed(SetupFailure),
-    /// The exit status of the step, and true if the run's disk was full at that time.
+    /// Exit status of the step, and whether the run's disk was full then.
     Ended(StepEnd, bool),
     /// The run has no processes any more.
     Empty(SpentResources),
 }
 
-/// The restrictions that the step's process verified just before exec.
+/// Restrictions that the step's process verified just before exec.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Confined {
@@ -155,8 +151,8 @@ pub(super) struct Confined {
     pub(super) masked: Option<u64>,
     /// True if the capability bounding set is empty.
     pub(super) bounded: bool,
-    /// True if the kernel enforces the limit of the number of processes. The limit does not apply to a process whose
-    /// user is root outside of the run.
+    /// True if the kernel enforces the limit of the number of processes. It never does for a process whose user is root
+    /// outside the run.
     pub(super) counted: bool,
 }
 
@@ -172,13 +168,13 @@ pub(super) enum StepEnd {
 pub(super) struct SpentResources {
     pub(super) cpu_us: u64,
     pub(super) resident_peak: u64,
-    /// The signal that killed the run's first process, or `None` if no signal killed this process.
+    /// Signal that killed the run's first process, if a signal killed it.
     pub(super) init_signal: Option<i32>,
     /// Number of processes of the run that could not be killed.
     pub(super) left: u64,
 }
 
-/// The stage and the error because of which the step was not executed.
+/// Stage and error because of which the step was not executed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SetupFailure {
@@ -258,7 +254,7 @@ pub(super) fn write_request(to: &mut impl Write, request: &RunRequest, source: &
     to.write_all(&all)
 }
 
-/// Reads a request with its script and parameters, and checks their sizes.
+/// Reads a request with its script and parameters. Their sizes are checked.
 pub(super) fn read_request(from: &mut impl Read) -> io::Result<(RunRequest, Vec<u8>, Vec<u8>)> {
     let mut length = [0; 4];
     from.read_exact(&mut length)?;
@@ -289,17 +285,17 @@ pub(super) fn send_descriptor(to: &UnixStream, message: &HelperMessage, descript
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
-    // The kernel sends the frame completely, because a frame is much smaller than a socket buffer.
+    // The kernel sends the whole frame, because it is much smaller than a socket buffer.
     rustix::net::sendmsg(to, &[io::IoSlice::new(&frame)], &mut ancillary, SendFlags::NOSIGNAL)?;
     Ok(())
 }
 
-/// A request to the helper for the first process of a run. Init reads the other fields of the run from its own socket.
+/// Request to the helper for the first process of a run. Init reads the rest of the request from its own socket.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Start {
     pub(super) form: RunForm,
-    /// The user of the run on the host, or `None` if the run uses the same user as the service.
+    /// User of the run on the host, or `None` for the user of the service.
     pub(super) host_id: Option<HostId>,
     /// True if the run gets a network namespace (only with [`RunForm::Namespaces`]).
     pub(super) own_network: bool,
@@ -355,7 +351,7 @@ fn parse_start(packet: &[u8]) -> io::Result<Start> {
     serde_json::from_slice(packet).map_err(|error| invalid(&error.to_string()))
 }
 
-/// Parses arbitrary bytes in the same way as the helper parses a start packet.
+/// Parses bytes as the helper parses a start packet.
 ///
 /// # Errors
 /// Returns an error if the helper would refuse the packet.
@@ -363,8 +359,8 @@ pub fn check_start(bytes: &[u8]) -> io::Result<()> {
     parse_start(bytes).map(drop)
 }
 
-/// Sends three descriptors (standard output, standard error and the control socket) to the first process of a run. The
-/// process then starts the run.
+/// Sends standard output, standard error and the control socket to the first process of a run, which then starts the
+/// run.
 pub(super) fn hand_over(to: &UnixStream, descriptors: [BorrowedFd<'_>; 3]) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
@@ -422,8 +418,7 @@ pub(super) fn take_message(received: &mut Vec<u8>) -> io::Result<Option<HelperMe
     Ok(Some(message))
 }
 
-/// Parses arbitrary bytes in the same way as a run's first process parses its request. Returns the number of consumed
-/// bytes.
+/// Parses bytes as a run's first process parses its request. Returns the number of consumed bytes.
 ///
 /// # Errors
 /// Returns an error if the first process would refuse the request.
@@ -432,7 +427,7 @@ pub fn check_request(bytes: &[u8]) -> io::Result<usize> {
     read_request(&mut rest).map(|_| bytes.len() - rest.len())
 }
 
-/// Parses arbitrary bytes in the same way as the service parses messages. Returns the number of messages.
+/// Parses bytes as the service parses messages. Returns the number of messages.
 ///
 /// # Errors
 /// Returns an error if the service would end the run because of these bytes.

@@ -2,8 +2,8 @@
 //! modes.
 //!
 //! A recursive deletion needs a stack frame and a descriptor for each level, so a deep directory would crash the
-//! service. To avoid the crash, the module first moves inner directories to the top level. So the deletion needs only
-//! three descriptors and no recursion.
+//! service. Therefore inner directories are first moved to the top level, so that the deletion needs only three
+//! descriptors and no recursion.
 
 use std::ffi::{CStr, CString};
 use std::io;
@@ -14,8 +14,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags};
 use rustix::io::Errno;
 
-/// Maximum duration of a deletion. A limit is needed because a living process could create new files during the whole
-/// deletion.
+/// Maximum duration of a deletion, because a living process could create new files all the time.
 const LONGEST: Duration = Duration::from_secs(600);
 
 /// Deletes the directory `path` with its content, without following links.
@@ -38,7 +37,7 @@ pub(super) fn tree(path: &Path) -> io::Result<()> {
             }
             match empty(&top, name, &mut number) {
                 Ok(()) => went_on = true,
-                // The entry no longer exists, because another process deletes the same tree.
+                // Another process deletes the same tree.
                 Err(Errno::NOENT) => {}
                 Err(error) => failed = Some(error),
             }
@@ -47,7 +46,7 @@ pub(super) fn tree(path: &Path) -> io::Result<()> {
             }
         }
         match failed {
-            // Repeat the loop, because this listing may not contain the directories that were moved up.
+            // This listing may not contain the directories that were moved up, so repeat.
             _ if went_on || number != before => {}
             None => break,
             Some(error) => return Err(error.into()),
@@ -56,7 +55,7 @@ pub(super) fn tree(path: &Path) -> io::Result<()> {
     Ok(rustix::fs::unlinkat(CWD, path, AtFlags::REMOVEDIR)?)
 }
 
-/// Deletes `name` in `top`. The function first moves the inner directories of `name` to `top`, and deletes the files.
+/// Deletes `name` in `top`: moves its inner directories to `top` and deletes its files.
 fn empty(top: &OwnedFd, name: &CStr, number: &mut u64) -> Result<(), Errno> {
     match rustix::fs::unlinkat(top, name, AtFlags::empty()) {
         Err(Errno::ISDIR | Errno::PERM) => {}
@@ -94,23 +93,21 @@ fn move_up(from: &OwnedFd, name: &CStr, top: &OwnedFd, number: &mut u64) -> Resu
                 let again = open(from, name).and_then(|_| rustix::fs::renameat(from, name, top, &free));
                 return again.inspect_err(|_| *number = before);
             }
-            // The rename failed, so reset the counter of moved directories. If the counter stayed higher, the caller
-            // would count the failed rename as progress.
+            // Nothing was moved, so reset the counter. Otherwise the caller would see progress.
             done => return done.inspect_err(|_| *number = before),
         }
     }
 }
 
-/// Opens a directory, so that its entries can be listed and changed. If this process owns the directory, the function
-/// first adds the needed rights. The function uses the descriptor and not the name, because another process may have
-/// replaced the name by a link.
+/// Opens a directory for listing and changing its entries. The needed rights are added first, through the descriptor
+/// and not the name, because another process may have replaced the name with a link.
 fn open(at: impl AsFd, name: impl rustix::path::Arg) -> Result<OwnedFd, Errno> {
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let found = rustix::fs::openat(at, name, flags | OFlags::PATH, Mode::empty())?;
     let all = Mode::RWXU;
     if !Mode::from_raw_mode(rustix::fs::fstat(&found)?.st_mode).contains(all) {
-        // Ignore the error. If this process is root, the process needs no access rights. If another user owns the
-        // directory, the following openat call fails.
+        // Root needs no access rights, and for a directory of another user the following openat call fails, so ignore
+        // the error.
         let _ = rustix::fs::chmod(format!("/proc/self/fd/{}", found.as_raw_fd()), all);
     }
     rustix::fs::openat(&found, ".", flags | OFlags::RDONLY, Mode::empty())
@@ -138,7 +135,7 @@ mod tests {
 
     #[test]
     fn a_deep_directory_is_removed_with_a_small_stack() {
-        // Use memory if possible, because a journaling file system takes a second for every thousand directories.
+        // Prefer memory, because a journaling file system needs a second for every thousand directories.
         let place = if Path::new("/dev/shm").is_dir() { "/dev/shm".into() } else { std::env::temp_dir() };
         let home = tempfile::tempdir_in(place).expect("a directory");
         let (top, outside) = (home.path().join("top"), home.path().join("outside"));
@@ -165,7 +162,7 @@ mod tests {
         assert!(tree(&top).is_err() && tree(&outside.join("kept")).is_err());
     }
 
-    /// The test uses procfs, because its entries can't be deleted.
+    /// The entries of procfs can't be deleted.
     #[test]
     fn an_entry_that_cannot_be_removed_is_reported_at_once() {
         let begun = Instant::now();

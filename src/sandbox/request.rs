@@ -1,8 +1,8 @@
 //! Parses a request to a proxy.
 //!
 //! The request is `CONNECT name:port`, or a request with an absolute `http://` target. Requests that two parsers could
-//! read differently are refused. The proxy must connect to exactly the checked host, and a request must not hide a
-//! second request.
+//! read differently are refused, because the server must see the same host as the proxy, and a request must not hide a
+//! second one.
 
 /// Maximum size of a request head, in bytes.
 pub(super) const MOST_HEAD: usize = 16 << 10;
@@ -132,8 +132,7 @@ fn authority(text: &str, default: Option<u16>) -> Result<(String, u16), &'static
         (None, Some(default)) => default,
         _ => return Err("the port of the target is not a number"),
     };
-    // Remove a trailing dot. A name with a trailing dot means the same host, but the text with the dot would not match
-    // the allow list.
+    // A trailing dot names the same host, but would not match the allow list.
     let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
     crate::record::host_names::check_address(&format!("{name}:{port}"))
         .map_err(|_| "the target is not a host name, and numeric addresses are not allowed")?;

@@ -1,4 +1,4 @@
-//! Follows one run, reads its pipes and enforces its deadline.
+//! Follows one run: reads its pipes and enforces its deadline.
 
 use std::io::{self, PipeReader, Write as _};
 use std::net::{Shutdown, TcpListener};
@@ -29,16 +29,16 @@ use crate::sandbox::{End, Report, RunUsage};
 pub const GRACE: Duration = Duration::from_millis(750);
 /// Maximum time that a killed run may take to end. The kernel can't kill a process that is stuck in a system call.
 pub(super) const DEATH: Duration = Duration::from_secs(30);
-/// Maximum wall time. The maximum prevents an overflow in the computation of the deadline.
+/// Maximum wall time, so that the computation of the deadline can't overflow.
 const LONGEST: Duration = Duration::from_secs(366 * 86_400);
-/// Part of the CPU limit (in thousandths) that a run must have used. Below this part, a signal does not mean that the
-/// run exceeded the limit. The kernel enforces `RLIMIT_CPU` by sampled ticks but reports measured time. If the CPU is
-/// shared with other processes, the sampled and the measured time differ by 12 % or more.
+/// Part of the CPU limit (in thousandths) that a run must have used, so that a signal means an exceeded limit. The
+/// kernel enforces `RLIMIT_CPU` by sampled ticks but reports measured time. On a shared CPU, the two differ by 12 % or
+/// more.
 const CPU_COUNTED: u64 = 750;
 /// Maximum size of one read of output, in bytes.
 const BUFFER: usize = 64 << 10;
-/// Maximum size of a pipe, in bytes. After the end of a run, the service reads at most this number of bytes from each
-/// pipe, so that the loop always ends.
+/// Maximum size of a pipe, in bytes. After the end of a run, at most this much is read from each pipe, so that the loop
+/// ends.
 const PIPE: usize = 1 << 20;
 
 /// A run that the helper was asked to start.
@@ -77,29 +77,28 @@ pub(super) struct FollowedRun {
     /// The failure that prevented the start of the run.
     pub(super) failure: Option<SetupFailure>,
     pub(super) step: Option<StepEnd>,
-    /// CPU time and memory that the run used, set as soon as the whole process tree is dead.
+    /// Resources that the run used, set when all its processes are dead.
     pub(super) spent: Option<SpentResources>,
     why: Option<Why>,
     lost: Option<String>,
-    /// The descriptor that arrived with the latest message of the helper.
+    /// Descriptor of the helper's latest message.
     descriptor: Option<OwnedFd>,
     /// The first process of the run.
     process: Option<OwnedFd>,
-    /// Time at which the service saw the first process end. The helper must report this end within a time limit.
+    /// Time at which the first process was seen dead. The helper must report this within a time limit.
     dead: Option<Instant>,
     /// With `RunForm::Namespaces`, killing the first process kills the whole run.
     pub(super) form: RunForm,
-    /// Counters of the run's control group, or `None` if the run had no control group.
+    /// Counters of the run's control group, if it had one.
     pub(super) seen: Option<(Controllers, GroupEvents)>,
     disk_full: bool,
-    /// Starts the proxy on the run's own loopback, if the network mode is an allow list. The service calls `egress`
-    /// once, and `egress` must not block.
+    /// Starts the proxy if the network mode is an allow list. It is called once and must not block.
     pub(super) egress: Option<Egress>,
     /// The network contacts that the proxy counted.
     pub(super) contacts: Option<NetworkContacts>,
-    /// True if the process tree did not end within the time limit.
+    /// True if the processes of the run did not end within the time limit.
     pub(super) stuck: bool,
-    /// True if the helper sent no message about this run within the time limit.
+    /// True if the helper sent no message within the time limit.
     pub(super) silent: bool,
 }
 
@@ -131,7 +130,8 @@ impl FollowedRun {
         }
     }
 
-    /// Reads all output and messages, until the helper reports that the run has no processes, or the helper has exited.
+    /// Reads all output and messages until the helper reports that the run has no processes, or until the helper has
+    /// exited.
     pub(super) fn follow(&mut self, launched: &mut LaunchedRun, live: &mut dyn FnMut(Chunk<'_>), cancel: &CancelFlag) {
         let mut received = Vec::new();
         let mut asked = Asked::Nothing;
@@ -155,7 +155,7 @@ impl FollowedRun {
                 Asked::ToDie(at) => at + DEATH,
             };
             let owed = match &self.process {
-                // The helper starts only one run at a time. So a queued run counts as lost only if the helper has
+                // The helper starts only one run at a time, so a queued run counts as lost only if the helper has
                 // started no other run since the request.
                 None => Some(launched.helper.heard().max(asked_at)),
                 Some(_) => self.dead,
@@ -191,14 +191,13 @@ impl FollowedRun {
         self.drain(launched, &mut buffer, live);
     }
 
-    /// Stops waiting for a helper that is stopped or stuck. After the call of `give_up`, the helper can't start the
-    /// queued run.
+    /// Stops waiting for a helper that is stopped or stuck. After this, the helper can't start the queued run.
     fn give_up(&mut self, launched: &mut LaunchedRun, received: &mut Vec<u8>) {
         self.silent = true;
-        // The helper reports each start before the start of the run. On a closed socket the report fails, so the helper
-        // does not start the run.
+        // The helper reports each run before starting it. On a closed socket this report fails, so the run is not
+        // started.
         if launched.control.shutdown(Shutdown::Both).is_ok() {
-            // Read the messages that the helper sent before the shutdown.
+            // Read the messages from before the shutdown.
             while self.hear(launched, received) {}
         }
         if self.process.is_none() && self.failure.is_none() {
@@ -217,7 +216,7 @@ impl FollowedRun {
 
     fn keep_deadline(&mut self, mut asked: Asked, control: &mut UnixStream) -> Asked {
         match asked {
-            // A step that exited within its wall time is not timed out while its remaining processes are ended.
+            // A step that exited within its wall time is not timed out while its remaining processes end.
             Asked::Nothing if Instant::now() >= self.deadline && self.step.is_none() => {
                 self.ask(&mut asked, Why::TimedOut, control);
             }
@@ -234,7 +233,7 @@ impl FollowedRun {
         asked
     }
 
-    /// Reads and applies the messages of the helper, and returns false if no more messages can arrive.
+    /// Reads and applies the messages of the helper. Returns false if no more can arrive.
     fn hear(&mut self, launched: &mut LaunchedRun, received: &mut Vec<u8>) -> bool {
         let mut buffer = [0; 4096];
         match protocol::receive(&launched.control, &mut buffer) {
@@ -290,8 +289,7 @@ impl FollowedRun {
         }
     }
 
-    /// Reads the output that the pipes still contain. The loop is limited to `PIPE` bytes, in case a process still
-    /// writes.
+    /// Reads the output that is left in the pipes, at most `PIPE` bytes, because a process may still write.
     fn drain(&mut self, launched: &LaunchedRun, buffer: &mut [u8], live: &mut dyn FnMut(Chunk<'_>)) {
         for (stream, reader) in [(OutputStream::Stdout, &launched.stdout), (OutputStream::Stderr, &launched.stderr)] {
             let mut room = PIPE;
@@ -304,9 +302,8 @@ impl FollowedRun {
         }
     }
 
-    /// Kills the run. If the run has a pid namespace, the death of the first process kills all other processes. On the
-    /// host's root file system, the first process must kill the other processes, because the other processes would
-    /// survive the death of the first process.
+    /// Kills the run. In a pid namespace, the death of the first process kills all others. On the host's root file
+    /// system, the others would survive, so the first process must kill them.
     fn kill(&self, control: &mut UnixStream) {
         let _ = control.write_all(&[KILL]);
         if self.form == RunForm::Namespaces
@@ -321,8 +318,7 @@ impl FollowedRun {
         self.failure.is_none() || self.confined.is_some()
     }
 
-    /// Ends a run if the helper sends no more reports. After the call, the first process is dead, or the run is marked
-    /// as stuck.
+    /// Ends a run whose helper sends no more reports. The first process is then dead, or the run is marked as stuck.
     pub(super) fn end_by_force(&mut self) {
         let Some(process) = &self.process else { return };
         let kill = || {
@@ -332,8 +328,8 @@ impl FollowedRun {
             kill();
         }
         let most = if self.stuck { Duration::ZERO } else { DEATH };
-        // In a pid namespace, the first process dies after all other processes. On the host's root file system, the
-        // first process kills the other processes when its control socket closes, and then exits.
+        // In a pid namespace, the first process dies last. On the host's root file system, it kills the others when its
+        // control socket closes, and then exits.
         if !is_dead_within(process, most) {
             self.stuck = true;
             kill();
@@ -370,8 +366,8 @@ impl FollowedRun {
         if let Some(lost) = &self.lost {
             return End::Lost(lost.clone());
         }
-        // The run was ended during its set-up, by the service, the kernel or another process of the host. So the
-        // service does not know whether the step ran and which layers were enforced.
+        // The run was ended during its set-up by the service, the kernel or a process of the host, so the service does
+        // not know whether the step ran and which layers were enforced.
         if self.confined.is_none() {
             return End::Lost("the run ended before it reported its start".to_owned());
         }
@@ -381,8 +377,8 @@ impl FollowedRun {
             (None, ..) if failed && seen.memory_kills > 0 => End::Killed("memory_bytes"),
             (Some(Why::TimedOut), ..) => End::TimedOut,
             (Some(Why::Cancelled), ..) => End::Cancelled,
-            // The kernel refused to create a process, and the step failed later. The cause of the failure is unknown,
-            // so report the limit that the step reached.
+            // The kernel refused to create a process, and the step failed later. The cause is unknown, so report the
+            // limit.
             (None, Some(StepEnd::Exited(_)), _) if failed && seen.refused_processes > 0 => End::Killed("processes"),
             // A shell exits with this code if SIGXCPU killed its child.
             (None, Some(StepEnd::Exited(XCPU_IN_A_SHELL)), _) if self.ran_out_of_cpu(libc::SIGXCPU) => {
@@ -391,8 +387,7 @@ impl FollowedRun {
             (None, Some(StepEnd::Exited(_)), _) if failed && self.disk_full => End::Killed("disk_bytes"),
             (None, Some(StepEnd::Exited(code)), _) => End::Exited(u8::try_from(code).unwrap_or(u8::MAX)),
             (None, Some(StepEnd::Signalled(signal)), _) if self.ran_out_of_cpu(signal) => End::Killed("cpu_milli"),
-            // A step can also send SIGXFSZ to itself. No counter shows whether the step sent the signal, so the limit
-            // is reported.
+            // A step can also send SIGXFSZ to itself, but nothing shows this, so report the limit.
             (None, Some(StepEnd::Signalled(libc::SIGXFSZ)), _) => End::Killed("file_bytes"),
             (None, Some(StepEnd::Signalled(signal)), _) => End::Signalled(u8::try_from(signal).unwrap_or(u8::MAX)),
             (None, None, Some(SpentResources { init_signal: Some(signal), .. })) => {
@@ -408,7 +403,7 @@ const XCPU_IN_A_SHELL: i32 = 128 + libc::SIGXCPU;
 
 impl FollowedRun {
     /// Returns true if `signal` means that a process exceeded the CPU limit. Any process can send this signal, so the
-    /// function also requires that the run has used enough CPU time.
+    /// run must also have used enough CPU time.
     fn ran_out_of_cpu(&self, signal: i32) -> bool {
         let seconds = match signal {
             libc::SIGXCPU => self.cpu_seconds,
@@ -437,7 +432,7 @@ struct Ready {
     dead: bool,
 }
 
-/// Waits at most `most` for the end of a process, and returns true if the process has ended.
+/// Waits at most `most` for the end of a process. Returns true if it has ended.
 fn is_dead_within(process: &OwnedFd, most: Duration) -> bool {
     let until = Instant::now() + most;
     loop {
@@ -469,7 +464,7 @@ fn wait(
     let process = process.map(|process| add(process.as_fd()));
     let stdout = open[0].then(|| add(launched.stdout.as_fd()));
     let stderr = open[1].then(|| add(launched.stderr.as_fd()));
-    // Round up. Without the extra millisecond, the loop would poll without blocking during the last millisecond.
+    // Round up, because otherwise the loop would poll without blocking during the last millisecond.
     let left = wake.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
     let timeout =
         Timespec { tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX), tv_nsec: left.subsec_nanos().into() };
@@ -539,7 +534,7 @@ mod tests {
         assert_eq!(end(libc::SIGXCPU, 1_990_000, false), End::Killed("cpu_milli"));
         assert_eq!(end(libc::SIGXCPU, 1_760_000, false), End::Killed("cpu_milli"), "seen beside other work");
         assert_eq!(end(libc::SIGXCPU, 1_990_000, true), End::Signalled(24));
-        // In the following cases the step ignored SIGXCPU.
+        // Here the step ignored SIGXCPU.
         assert_eq!(end(libc::SIGKILL, 2_000_000, false), End::Signalled(9));
         assert_eq!(end(libc::SIGKILL, 3_000_000, false), End::Killed("cpu_milli"));
         assert_eq!(end(libc::SIGTERM, 3_000_000, false), End::Signalled(15));

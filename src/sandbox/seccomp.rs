@@ -1,7 +1,6 @@
 //! The system calls that a step may not make.
 //!
-//! The filter has a list of refused calls and not a list of allowed calls, because a step can be any program. The
-//! filter refuses:
+//! The filter lists refused calls, not allowed calls, because a step can be any program. The filter refuses:
 //! - Calls that could weaken namespaces and Landlock (mounts, namespaces, other processes, file handles).
 //! - Large parts of the kernel that no step needs (bpf, perf, io_uring, userfaultfd, keyrings, modules, rare socket
 //!   families).
@@ -9,10 +8,10 @@
 //! - Resources of the whole machine that no namespace and no limit divides (asynchronous I/O, huge pages).
 //! - All calls that were unknown when this list was written.
 //!
-//! If files of the step stay on the host, the filter also refuses to set setuid and setgid bits. If a file has a setuid
-//! bit, any user could run the file with the user id of the step. On the host's root file system, the filter also
-//! forbids changes to the scheduling of other processes of the same user id. On the host's root file system, the filter
-//! also refuses objects that would stay on the host (shared memory, semaphores, queues).
+//! If files of the step stay on the host, the filter also refuses setuid and setgid bits, because any user could run
+//! such a file with the user id of the step. On the host's root file system, the filter also refuses to change the
+//! scheduling of other processes of the same user id, and to create objects that would stay on the host (shared memory,
+//! semaphores, queues).
 
 mod syscall_table;
 
@@ -41,7 +40,7 @@ pub(super) fn confine(leaves: SyscallFilter) -> Result<String, SetupFailure> {
     Ok(digest.clone())
 }
 
-/// Generates all filters before the first fork, so that child processes inherit the filters.
+/// Generates all filters before the first fork, so that child processes inherit them.
 pub(super) fn prepare() {
     for leaves in ALL {
         made(leaves);
@@ -77,17 +76,15 @@ fn digest(program: &[Instruction]) -> String {
     hex(&sha256(&bpf::bytes(program)))
 }
 
-/// Generates the filter from the sorted table of calls. The filter allows numbers without an entry. The filter returns
-/// ENOSYS for a number above the last known number. The error ENOSYS also applies to x32 calls, because their numbers
-/// begin at 2^30.
+/// Generates the filter from the sorted table of calls. Numbers without an entry are allowed. Numbers above the last
+/// known one get ENOSYS. These include x32 calls, which begin at 2^30.
 fn filter(machine: Machine, leaves: SyscallFilter) -> Vec<Instruction> {
     let mut table: Vec<(u32, FilterEntry)> =
         CALLS.iter().filter_map(|call| Some((call.number(machine)?, call.entry(leaves)?))).collect();
     table.sort_unstable_by_key(|(number, _)| *number);
     let mut entries: Vec<(u32, FilterEntry)> = Vec::with_capacity(table.len() * 2);
     for (number, entry) in table {
-        // Merge neighbours in the table that have the same answer into one entry. The numbers between two entries are
-        // allowed.
+        // Merge neighbours with the same answer into one entry. The numbers between two entries are allowed.
         match entries.as_slice() {
             [.., (_, before), (next, _)] if *next == number && *before == entry => {
                 entries.pop();
@@ -142,7 +139,7 @@ mod tests {
                         Some(("clone" | "ioctl" | "mknod" | "mknodat" | "renameat2" | "personality", _)) => ALLOW,
                         Some(("mmap" | "memfd_create", _) | ("shmget", FilterEntry::Looks(_))) => ALLOW,
                         Some(("open" | "openat" | "creat" | "chmod" | "fchmod" | "fchmodat" | "fchmodat2", _)) => ALLOW,
-                        // With zeroes as arguments, these calls change only the caller itself.
+                        // With zeroes as arguments, these calls change only the caller.
                         Some(("prlimit64" | "setpriority" | "ioprio_set", _)) => ALLOW,
                         Some((name, FilterEntry::Looks(_))) if name.starts_with("sched_set") => ALLOW,
                         // Zero is not a valid socket family.
@@ -187,7 +184,7 @@ mod tests {
             for flag in [0x2_0000_u64, 0x200_0000, 0x400_0000, 0x800_0000, 0x1000_0000, 0x2000_0000, 0x4000_0000] {
                 assert_eq!(at("clone", [flag | 17, 0, 0]), Some(no), "{flag:#x}");
             }
-            // The flags that fork, vfork, and the creation of a thread in glibc use.
+            // Flags of fork, of vfork, and of a new thread in glibc.
             for flags in [0x0120_0011, 0x4111, 0x3d_0f00] {
                 assert_eq!(at("clone", [flags, 0, 0]), Some(ALLOW), "{flags:#x}");
             }
@@ -303,7 +300,7 @@ mod tests {
                 }
                 let openat2 = machine::run(&program, machine.arch(), 437, [0; 6]).0;
                 assert_eq!(openat2, if leaves.ground != HostSharing::Own { errno(ENOSYS) } else { ALLOW });
-                // The filter refuses device nodes for every kind of run.
+                // Device nodes are refused for every kind of run.
                 let mknodat = Call::named("mknodat").number(machine).expect("both have it");
                 let device = machine::run(&program, machine.arch(), mknodat, [0, 0, 0o060_600, 0, 0, 0]).0;
                 assert_eq!(device, errno(EPERM));

@@ -1,7 +1,7 @@
 //! System calls for which no safe wrapper exists.
 //!
-//! Only this file of the project contains the keyword `unsafe`. Only the helper and its child processes use this file.
-//! The helper and its child processes have one thread each.
+//! No other file of `src/sandbox` contains `unsafe`. Only the helper and its child processes use this file. Each of
+//! them has one thread.
 
 use std::ffi::{CStr, CString};
 use std::io;
@@ -16,8 +16,8 @@ pub(super) fn close_on_exec_from(first: u32) -> io::Result<()> {
     close_range(first, libc::CLOSE_RANGE_CLOEXEC)
 }
 
-/// Closes all descriptors with the number `first` or a higher number. The helper calls this function only at its start,
-/// when no value owns a descriptor.
+/// Closes all descriptors with the number `first` or a higher number. Only the start of the helper may call this, when
+/// no value owns a descriptor.
 pub(super) fn close_from(first: u32) -> io::Result<()> {
     close_range(first, 0)
 }
@@ -38,7 +38,7 @@ pub(super) enum ForkSide {
     Parent(rustix::process::Pid),
 }
 
-/// Calls fork(2). Only the helper and its child processes may use this function.
+/// Calls fork(2). Only for the helper and its child processes.
 pub(super) fn fork() -> io::Result<ForkSide> {
     #[expect(unsafe_code, reason = "there is no safe wrapper of fork")]
     #[expect(clippy::disallowed_methods, reason = "the helper is small and has one thread")]
@@ -59,8 +59,7 @@ pub(super) enum Cloned {
     Parent { process: rustix::process::Pid, pidfd: OwnedFd },
 }
 
-/// Calls clone3(2) to create a process with new `namespaces` (`CLONE_NEW…`) in `cgroup`. Only the helper may use this
-/// function.
+/// Calls clone3(2) to create a process with new `namespaces` (`CLONE_NEW…`) in `cgroup`. Only for the helper.
 pub(super) fn clone_process(namespaces: libc::c_int, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Cloned> {
     const INTO_CGROUP: u64 = 0x2_0000_0000;
     let mut pidfd: libc::c_int = -1;
@@ -97,8 +96,8 @@ pub(super) fn clone_process(namespaces: libc::c_int, cgroup: Option<BorrowedFd<'
 /// the new process has executed a program or exited.
 ///
 /// Changes that `work` makes in memory remain afterwards. The new process has its own working directory, descriptors,
-/// ids, limits, filters and signal handlers. If `work` returns, the new process exits immediately. Only the first
-/// process of a run may use this function, because that process has all signals blocked.
+/// ids, limits, filters and signal handlers. If `work` returns, the new process exits immediately. Only for the first
+/// process of a run, which has all signals blocked.
 pub(super) fn spawn(mut work: &mut dyn FnMut()) -> io::Result<rustix::process::Pid> {
     extern "C" fn enter(work: *mut libc::c_void) -> libc::c_int {
         #[expect(unsafe_code, reason = "an argument that went through C")]
@@ -124,8 +123,8 @@ pub(super) fn spawn(mut work: &mut dyn FnMut()) -> io::Result<rustix::process::P
     rustix::process::Pid::from_raw(pid).ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))
 }
 
-/// A stack for a child process that shares the memory of this process. An inaccessible guard page below the stack
-/// detects an overflow.
+/// Stack for a child process that shares the memory of this process. An inaccessible guard page below detects an
+/// overflow.
 struct Stack {
     base: *mut libc::c_void,
 }
@@ -167,8 +166,7 @@ impl Drop for Stack {
     }
 }
 
-/// Executes the program at the path `program` in this process. The path `program` must contain a slash. The function
-/// returns only after an error.
+/// Executes the program at the path `program`, which must contain a slash. Returns only after an error.
 pub(super) fn execute(program: &CStr, arguments: &[CString], environment: &[CString]) -> io::Error {
     let pointers = |texts: &[CString]| -> Vec<*const libc::c_char> {
         texts.iter().map(|text| text.as_ptr()).chain([ptr::null()]).collect()
@@ -193,8 +191,8 @@ pub(super) fn end(code: i32) -> ! {
     }
 }
 
-/// Releases memory pages that are identical to their files, most of which are pages of the program. The kernel reads
-/// the pages from the same files when a process needs the pages again.
+/// Releases memory pages that are identical to their files, most of them pages of the program. The kernel reads them
+/// again when they are needed.
 pub(super) fn forget_files() {
     let maps = std::fs::read_to_string("/proc/self/smaps").unwrap_or_default();
     for (from, to) in as_in_files(&maps) {
@@ -235,9 +233,8 @@ fn addresses(range: &str) -> Option<(usize, usize)> {
     (from < to).then_some((from, to))
 }
 
-/// Moves this descriptor to number 3 and closes all descriptors with higher numbers. Only a cloned process may call
-/// this function, at its start. A cloned process exits with `end`, which drops no values, so the owners of the other
-/// descriptors are never used.
+/// Moves this descriptor to number 3 and closes all descriptors with higher numbers. Only for a cloned process, at its
+/// start. It exits with `end`, which drops no values, so the owners of the other descriptors are never used.
 pub(super) fn keep_only(descriptor: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     const AT: libc::c_int = 3;
     #[expect(unsafe_code, reason = "the safe wrapper wants an owner of the target")]
@@ -296,8 +293,7 @@ pub(super) fn drain(signals: &OwnedFd) {
     while rustix::io::read(signals, &mut buffer).is_ok_and(|read| read == buffer.len()) {}
 }
 
-/// Sends `signal` to all other processes that this process may signal. The processes that get the signal are in the
-/// same pid namespace or have the same user id.
+/// Sends `signal` to all other processes that this process may signal: those in its pid namespace, or with its user id.
 pub(super) fn signal_all(signal: rustix::process::Signal) {
     #[expect(unsafe_code, reason = "the safe wrapper takes no -1")]
     // SAFETY: The call takes two integers. The caller is the first process of a run's pid namespace, or has just
@@ -315,8 +311,8 @@ pub(super) fn unshare(flags: libc::c_int) -> io::Result<()> {
     check(result.into()).map(drop)
 }
 
-/// Calls mount_setattr(2) to set `flags` (`MOUNT_ATTR_…`) on `mount`. If `recursive` is true, the call also changes all
-/// mounts below `mount`.
+/// Calls mount_setattr(2) to set `flags` (`MOUNT_ATTR_…`) on `mount`, and on all mounts below it if `recursive` is
+/// true.
 pub(super) fn set_mount_flags(mount: BorrowedFd<'_>, flags: u64, recursive: bool) -> io::Result<()> {
     let attributes = libc::mount_attr { attr_set: flags, attr_clr: 0, propagation: 0, userns_fd: 0 };
     let at = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
@@ -390,7 +386,7 @@ pub(super) fn block_signals() -> io::Result<()> {
     change_mask(libc::SIG_BLOCK, &full_set()?)
 }
 
-/// Resets all signal handlers to their defaults. Child processes inherit the default handlers.
+/// Resets all signal handlers to their defaults, which child processes inherit.
 pub(super) fn reset_signals() {
     for signal in 1..=64 {
         #[expect(unsafe_code, reason = "there is no safe wrapper of signal")]
@@ -465,7 +461,7 @@ mod tests {
         let before = std::env::current_dir().expect("a directory");
         let process = spawn(&mut || {
             pid = std::process::id();
-            // Use more stack than one small stack frame needs.
+            // Use more stack than a small stack frame.
             let deep = std::hint::black_box([7_u8; 64 << 10]);
             said.extend_from_slice(&deep[..3]);
             rustix::process::chdir("/proc").expect("enters");
@@ -506,8 +502,7 @@ mod tests {
         let data = "7f0000000000-7f0000001000 r--p 00000000 fe:00 131 /usr/lib/x.so";
         let both = [(0x55d0_c0a0_0000, 0x55d0_c0b0_0000), (0x7f00_0000_0000, 0x7f00_0000_1000)];
         assert_eq!(as_in_files(&(entry(code, "0", "0") + &entry(data, "0", "0"))), both);
-        // In these mappings, the pages were relocated and then made read-only, or were swapped out, or the kernel did
-        // not report the pages.
+        // The pages were relocated and then made read-only, or were swapped out, or were not reported.
         for (anonymous, swap) in [("4", "0"), ("0", "4"), ("", "0")] {
             assert_eq!(as_in_files(&(entry(code, "0", "0") + &entry(data, anonymous, swap))), both[..1]);
         }

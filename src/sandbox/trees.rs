@@ -1,12 +1,12 @@
 //! Mounts the trees of the host that a run may write, and masks denied names in all trees of the run.
 //!
-//! A tree is a live tree, a private copy, or an overlay whose upper layer is private. A copy does not contain the
-//! content of files and directories whose names are denied. An overlay hides denied names with whiteouts and empty
-//! files. No process of the host can undo the whiteouts and the empty files.
+//! A tree is a live tree, a private copy, or an overlay whose upper layer is private. A copy lacks the content of
+//! denied files and directories. An overlay hides denied names with whiteouts and empty files, which no process of the
+//! host can undo.
 //!
-//! In live and read-only trees, each denied name is masked by a mount of a file or a directory without any access
-//! rights. A host process can remove the mask of a file if the process replaces the masked file. In a live tree, the
-//! parent directories of a masked name are mount points too, so that the step can't rename the directories.
+//! In live and read-only trees, a mount of a file or a directory without any access rights masks each denied name. A
+//! host process that replaces the masked file removes its mask. In a live tree, the parent directories of a masked name
+//! are mount points too, so that the step can't rename them.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -30,9 +30,8 @@ const MAX_MASKS: usize = 4096;
 /// mount.
 const MAX_FIXED: usize = 4096;
 
-/// The file system for all private files of a run, with one size limit. The file system is first mounted at a temporary
-/// place, and then its directories are bound to their targets. Afterwards the file system is detached from its
-/// temporary place.
+/// The file system for all private files of a run, with one size limit. It is mounted at a temporary place, from where
+/// its directories are bound to their targets. Then it is detached from this place.
 pub(super) struct Disk;
 
 impl Disk {
@@ -46,7 +45,7 @@ impl Disk {
         Ok(Self)
     }
 
-    /// Binds the directory `name` of this file system to `target`. The directory `target` must already exist.
+    /// Binds the directory `name` of this file system to `target`, which must exist.
     pub(super) fn bind(&self, name: &str, target: &Path) -> Result<(), SetupFailure> {
         let what = || format!("bind a private directory at {}", target.display());
         let place = self.directory(name)?;
@@ -66,7 +65,7 @@ impl Disk {
     }
 
     /// Copies `tree` into the directory `name`. `allowed` is the path of `tree` in the profile. Denied files and
-    /// directories are created empty, so that a later step can mask the directories and files at their target.
+    /// directories are created empty, so that they can be masked later.
     pub(super) fn copy(
         &self,
         name: &str,
@@ -81,8 +80,8 @@ impl Disk {
         Copy { allowed, deny, denied }.directory(tree.as_fd(), to.as_fd(), Path::new(""), 0)
     }
 
-    /// Mounts an overlay over `tree` at `target`. In the overlay, a denied file becomes an empty file, which can be
-    /// masked. In the overlay, a denied directory is hidden.
+    /// Mounts an overlay over `tree` at `target`. In it, a denied file becomes an empty file, which can be masked, and
+    /// a denied directory is hidden.
     pub(super) fn overlay(
         &self,
         name: &str,
@@ -111,17 +110,16 @@ impl Disk {
             .at(SetupStage::Workdir, what())
     }
 
-    /// Detaches the file system from its temporary place. The directories that were bound to their targets stay
-    /// mounted.
+    /// Detaches the file system from its temporary place. Directories at their targets stay mounted.
     pub(super) fn detach(self) -> Result<(), SetupFailure> {
         rustix::mount::unmount(Self::PLACE, UnmountFlags::DETACH).at(SetupStage::Mounts, "detach the run's disk")?;
         std::fs::remove_dir(Self::PLACE).at(SetupStage::Mounts, "remove the place of the run's disk")
     }
 }
 
-/// Hides a name of the lower layer of an overlay, and creates parent directories with the modes of the lower layer. A
-/// file is replaced by an empty file, which is masked later so that the step can't remove the file. A directory or a
-/// link is replaced by a whiteout, which is the device 0:0.
+/// Hides a name of the lower layer of an overlay, and creates parent directories with the modes of the lower layer. An
+/// empty file replaces a file, and is masked later so that the step can't remove it. A whiteout (the device 0:0)
+/// replaces a directory or a link.
 fn hide(upper: &Path, lower: &OwnedFd, below: &Path, kind: FileType) -> io::Result<()> {
     let mut made = PathBuf::new();
     for part in below.parent().into_iter().flat_map(Path::components) {
@@ -169,7 +167,7 @@ impl Copy<'_> {
                 let flags = OFlags::CLOEXEC | OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
                 match kind {
                     FileType::Directory => rustix::fs::mkdirat(&to, name, Mode::empty()),
-                    // A mount can't cover a link, so the copy omits the link.
+                    // A mount can't cover a link, so leave the link out.
                     FileType::Symlink => Ok(()),
                     _ => rustix::fs::openat(&to, name, flags, Mode::empty()).map(drop),
                 }
@@ -214,7 +212,7 @@ impl Copy<'_> {
         let flags = OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let source = rustix::fs::openat(&from, name, flags | OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty())?;
         let stat = rustix::fs::fstat(&source)?;
-        // Check the opened file and not the name, because the name may refer to another file at that time.
+        // Check the opened file and not the name, which may refer to another file by now.
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || self.denied.has(&stat) {
             return Ok(());
         }
@@ -239,8 +237,8 @@ fn open_beneath(path: &Path) -> Result<OwnedFd, Errno> {
 /// Maximum number of searches for denied names, because a host process may rename files during a search.
 const TURNS: usize = 3;
 
-/// Repeats the search and the masking until no denied name disappears between the search and the masking. A file whose
-/// name disappeared may exist under another name.
+/// Repeats the search and the masking until no denied name disappears in between. A file whose name disappeared may
+/// exist under another name.
 pub(super) fn settle(mut turn: impl FnMut(usize) -> Result<RemovedTree, SetupFailure>) -> Result<(), SetupFailure> {
     for number in 0..TURNS {
         if turn(number)? == RemovedTree::Nothing {
@@ -253,7 +251,7 @@ pub(super) fn settle(mut turn: impl FnMut(usize) -> Result<RemovedTree, SetupFai
     ))
 }
 
-/// Result of one round of masking, with the value `Something` if a denied name disappeared after the search.
+/// Result of one round: `Something` if a denied name disappeared after the search.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum RemovedTree {
     Nothing,
@@ -266,8 +264,7 @@ impl RemovedTree {
     }
 }
 
-/// Masks each denied name at and below `target` that has no mask yet. A masked name can't be opened, renamed or removed
-/// by the step.
+/// Masks each denied name at and below `target` that has no mask yet, so that the step can't open, rename or remove it.
 pub(super) fn cover(
     target: &Path,
     allowed: &Path,
@@ -275,10 +272,10 @@ pub(super) fn cover(
     things: &mut EmptyMountSources,
 ) -> Result<RemovedTree, SetupFailure> {
     let mut gone = RemovedTree::Nothing;
-    // A mount can't cover a symbolic link. The search finds the target of the link under the target's own name.
+    // A mount can't cover a symbolic link. Its target is denied under its own name.
     for (below, kind) in denied.names.iter().filter(|(_, kind)| *kind != FileType::Symlink) {
         let what = || format!("mask {}", allowed.join(below).display());
-        // A path of the profile can be a single file, and in that case `below` is empty.
+        // If a path of the profile is a single file, `below` is empty.
         let path = if below.as_os_str().is_empty() { target.to_owned() } else { target.join(below) };
         if things.covered.contains(&path) {
             continue;
@@ -301,13 +298,12 @@ pub(super) fn cover(
     Ok(gone)
 }
 
-/// Prevents the step from renaming the directories between the live tree at `target` and the denied names of the tree.
-/// Callers must call this function before [`cover`].
+/// Prevents the step from renaming the directories between the live tree at `target` and its denied names. Call this
+/// before [`cover`].
 ///
-/// If the step renamed a directory between the live tree and a denied name, the mask would move with the directory.
-/// After the rename, the denied name would no longer match its pattern, and the next run could read the denied file.
-/// The kernel returns EBUSY if a process renames or removes a mount point of its own mount namespace. So the function
-/// binds each directory onto itself.
+/// After a rename of such a directory, the denied name would no longer match its pattern, and the next run could read
+/// the file. The kernel returns EBUSY if a process renames or removes a mount point of its own mount namespace, so each
+/// directory is bound onto itself.
 pub(super) fn fix(
     target: &Path,
     allowed: &Path,
@@ -317,7 +313,7 @@ pub(super) fn fix(
     let mut gone = RemovedTree::Nothing;
     for (below, _) in denied.names.iter().filter(|(_, kind)| *kind != FileType::Symlink) {
         let mut above: Vec<&Path> = below.ancestors().skip(1).filter(|path| !path.as_os_str().is_empty()).collect();
-        // Bind the upper directory first, because a later mount on the upper directory would hide the mounts below.
+        // Bind the upper directory first, because a later mount on it would hide the mounts below.
         above.reverse();
         for directory in above {
             let what = || format!("keep {} in its place", allowed.join(directory).display());
@@ -339,8 +335,8 @@ pub(super) fn fix(
                 }
                 place => place.at(SetupStage::Deny, what())?,
             };
-            // The recursive clone includes the mounts that are below this directory. Mount flags such as nodev and
-            // nosuid are copied too.
+            // The recursive clone includes the mounts below this directory. Mount flags such as nodev and nosuid are
+            // copied too.
             let copy = OpenTreeFlags::OPEN_TREE_CLONE
                 | OpenTreeFlags::OPEN_TREE_CLOEXEC
                 | OpenTreeFlags::AT_RECURSIVE
@@ -356,8 +352,7 @@ pub(super) fn fix(
 /// Flags of move_mount(2) to mount one descriptor onto another descriptor.
 const ONTO: MoveMountFlags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH.union(MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH);
 
-/// A device and a directory, both without any access rights. The sandbox mounts the device or the directory over each
-/// denied name.
+/// Device and directory without any access rights, which are mounted over denied names.
 pub(super) struct EmptyMountSources {
     /// An opened device on a mount with the flag nodev. No user can open this device.
     file: OwnedFd,

@@ -13,10 +13,10 @@ pub enum Unavailable {
     Layer {
         /// The missing layer.
         layer: Layer,
-        /// The failed attempt, and the setting to change.
+        /// Failed attempt, and the setting to change.
         missing: Missing,
     },
-    /// The profile contradicts itself or has a useless value.
+    /// The profile contradicts itself or contains a useless value.
     Invalid {
         /// The contradiction or the useless value.
         why: String,
@@ -25,7 +25,7 @@ pub enum Unavailable {
     User {
         /// Name of the user in the profile.
         name: String,
-        /// The reason, and how to fix the problem.
+        /// The reason and its correction.
         why: String,
     },
     /// A run can't get this path of the profile.
@@ -39,7 +39,7 @@ pub enum Unavailable {
     Private {
         /// The path of the private set.
         private: PathBuf,
-        /// The path of the profile or the property of the host through which the run could reach the private path.
+        /// Path of the profile, or property of the host, through which the run could reach it.
         through: String,
     },
     /// The run could write to a directory that no run may change.
@@ -63,8 +63,7 @@ pub enum Unavailable {
 
 impl Unavailable {
     /// Returns true if the reason remains until the host is changed and the service is restarted, because layers are
-    /// probed only at the start. All other reasons (a path, a user, a directory's mode) may no longer exist at the next
-    /// attempt.
+    /// probed only at the start. Any other reason (a path, a user, a directory's mode) may be gone at the next attempt.
     #[must_use]
     pub const fn is_of_the_host(&self) -> bool {
         match self {

@@ -6,8 +6,8 @@ use crate::shell::syntax::{HOLE, MAX_DEPTH, Parser, Read, Word, WordPart};
 use crate::shell::words::{QuoteKind, WordBuilder, finished};
 
 impl Parser<'_> {
-    /// Reads the text inside `((…))` and the closing brackets. Returns `None` and resets the position if the text
-    /// consists of two subshells.
+    /// Reads the text inside `((…))` and the closing brackets. Returns `None` and resets the position if the text is
+    /// two subshells and not arithmetic.
     pub(super) fn arithmetic_word(&mut self) -> Read<Option<Word>> {
         let start = self.pos;
         let (bodies, depth) = (self.bodies.len(), self.depth);
@@ -28,8 +28,8 @@ impl Parser<'_> {
         Ok(Some(finished(w, &self.text[start..self.pos])))
     }
 
-    /// Reads arithmetic after `((`, up to the closing brackets. Returns false if a command that begins with `((` does
-    /// not end with `))`, because bash then reads two subshells.
+    /// Reads arithmetic after `((`, up to the closing brackets. Returns false if `((` begins a command but `))` does
+    /// not end it, because bash then reads two subshells.
     pub(super) fn arithmetic(&mut self, w: &mut WordBuilder, command: bool) -> Read<bool> {
         self.open()?;
         let mut depth = 0usize;
@@ -166,8 +166,8 @@ impl Parser<'_> {
     }
 }
 
-/// Adds to `parts` the variables that a text sets if a shell evaluates the text as arithmetic. `source` is the source
-/// text, and `known` is the part of the text that is known before the run.
+/// Adds to `parts` the variables that a text sets if a shell evaluates it as arithmetic. `source` is the source text.
+/// `known` is the part of it that is known before the run.
 pub(super) fn evaluates(source: &str, known: &str, at: usize, parts: &mut Vec<WordPart>) {
     let written = without_names(source);
     let names = settings::named_in(known).chain(settings::named_in(&written));
@@ -177,7 +177,7 @@ pub(super) fn evaluates(source: &str, known: &str, at: usize, parts: &mut Vec<Wo
     }
 }
 
-/// Returns true if the text after an expansion assigns to a name that begins with the expansion.
+/// Returns true if the text after an expansion turns the expansion into the beginning of an assigned name.
 fn assigns_behind(rest: &str) -> bool {
     const OPERATORS: [&str; 12] = ["+=", "-=", "*=", "/=", "%=", "<<=", ">>=", "&=", "^=", "|=", "++", "--"];
     let rest = rest.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | ' ' | '\t'));
@@ -196,9 +196,9 @@ fn without_names(expansion: &str) -> String {
     text
 }
 
-/// Returns true if bash may count the brackets of an expansion differently. If the brackets of `$((…))` do not match in
-/// bash's count, bash runs the text as commands. Bash prints the inner commands and counts the brackets in the printed
-/// text. In the printed text, a `case` has no `(` before its patterns.
+/// Returns true if bash may count the brackets of an expansion differently from this parser. If the brackets of
+/// `$((…))` do not match in bash's count, bash runs the text as commands. Bash prints the inner commands and counts the
+/// brackets in this printed text, in which a `case` has no `(` before its patterns.
 fn hides_brackets(expansion: &str) -> bool {
     if !expansion.contains(['(', ')']) && !expansion.contains("case") && !expansion.contains("<<") {
         return false;
@@ -212,8 +212,8 @@ fn hides_brackets(expansion: &str) -> bool {
         return true;
     }
     let odd = |text: &str| text.contains(['(', ')']) && text.contains(['\'', '"', '\\', '{', '`', '#']);
-    // Substitutions are removed from the text, beginning with the last substitution. The last substitution contains no
-    // other substitution, so its brackets match unless this substitution contains special characters.
+    // Remove substitutions from the text, the last one first. It contains no other substitution, so its brackets match
+    // unless it contains special characters.
     while let Some(open) = text.rfind("$(") {
         let mut depth = 0usize;
         let close = text[open + 1..].bytes().position(|byte| {
@@ -233,6 +233,6 @@ fn hides_brackets(expansion: &str) -> bool {
     odd(&text) || text.bytes().filter(|byte| *byte == b'(').count() != text.bytes().filter(|byte| *byte == b')').count()
 }
 
-/// Maximum size of an expansion in arithmetic, in bytes. The parser does not check the brackets of a larger expansion,
-/// and assumes that bash counts the brackets differently.
+/// Maximum size of an expansion in arithmetic, in bytes, whose brackets are checked. A larger expansion counts as one
+/// in which bash may count the brackets differently.
 const MAX_COMMAND: usize = 4096;

@@ -7,7 +7,7 @@ use crate::shell::settings;
 use crate::shell::syntax::{HOLE, Word};
 
 impl ScriptWalk<'_> {
-    /// Records an assignment to the variable `name`. The name is unknown if `name` is `None`.
+    /// Records an assignment to the variable `name`. `None` means an unknown name.
     pub(super) fn sets(&mut self, word: &Word, name: Option<&str>, context: Context<'_>) {
         if name.is_some_and(settings::is_integer) {
             (self.evaluates, self.integers) = (true, true);

@@ -1,4 +1,4 @@
-//! Programs that run a command from one of their options, or whose option grammar the parser does not know.
+//! Programs that run a command from an option, or whose options the parser does not know.
 
 use crate::shell::grammars::{LOADER, START_STOP_DAEMON};
 use crate::shell::options::{OptionGrammar, letters};
@@ -9,15 +9,14 @@ use crate::shell::wrappers::{Done, WrapperCall};
 /// Meaning of an option's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Value {
-    /// A program that runs, or text that a shell runs.
+    /// A program to run, or text that a shell runs.
     Runs,
-    /// A value that can make the program run other programs.
+    /// A value because of which the program may run other programs.
     Unknown,
     /// An ssh option.
     Ssh,
 }
 
-/// Options with which a program runs a command.
 struct Carrier {
     name: &'static str,
     /// Long options, which a script may abbreviate.
@@ -26,7 +25,7 @@ struct Carrier {
     short: &'static [(char, Value)],
     /// Other option letters that take a value.
     values: &'static str,
-    /// Beginnings of words that are not options but can name a command that runs.
+    /// Beginnings of words that are no options but can name a command to run.
     words: &'static [&'static str],
 }
 
@@ -153,7 +152,6 @@ const CARRIERS: &[Carrier] = &[
 ];
 
 impl<'a> WrapperCall<'_, '_, 'a> {
-    /// Reads a program whose options can run a command.
     pub(super) fn option_runs(&mut self, base: &str) -> Done {
         let same = match base {
             "bsdtar" => "tar",
@@ -163,7 +161,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
             base => base,
         };
         let Some(carrier) = CARRIERS.iter().find(|carrier| carrier.name == same) else { return Ok(()) };
-        // In `tar cIf program file`, the letters have no dash, and the values follow in order.
+        // In `tar cIf program file`, the letters have no dash, and their values follow in order.
         if same == "tar"
             && let Some(first) = self.arguments.first().filter(|word| !word.known().starts_with('-'))
             && (first.known().contains(['I', 'F']) || !first.exact)
@@ -219,7 +217,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         }
     }
 
-    /// Reads a program that runs its arguments, but whose option grammar is not in the table.
+    /// Reads a program that runs its arguments, but whose options the parser does not know.
     pub(super) fn not_read(&mut self) -> Done {
         self.unknown(
             self.name,

@@ -1,4 +1,4 @@
-//! Walk through a script's syntax tree. The walk records the commands.
+//! Walk through the syntax tree of a script, which records the commands.
 
 use crate::shell::found::{FoundKind, ScriptFinding, ScriptPlace, Shell};
 use crate::shell::known::is_known;
@@ -35,9 +35,8 @@ impl ScriptWalk<'_> {
         Ok(())
     }
 
-    /// Walks through the script in one dialect (bash or dash). If functions pass `"$@"` to other commands, the walk is
-    /// repeated with the calls that the previous walk found. The function repeats the walk until the calls no longer
-    /// change.
+    /// Walks through the script in one dialect. If functions pass `"$@"` to other commands, the walk is repeated with
+    /// the calls that the last walk found, until these calls no longer change.
     fn pass(&mut self, dialect: Dialect) -> Result<(), SyntaxFlaw> {
         let marks = [self.found.len(), self.traps.len(), self.sums.len(), self.elements.len(), self.loose.len()];
         self.passing.clear();
@@ -52,7 +51,7 @@ impl ScriptWalk<'_> {
             self.elements.truncate(marks[3]);
             self.loose.truncate(marks[4]);
             self.budget = budget(self.script);
-            // The calls still change after the last round, so `"$@"` stays unknown.
+            // The calls still change after the last round, so the content of `"$@"` is unknown.
             self.moves |= round == MAX_ROUNDS;
             self.walk(dialect)?;
             let calls: Vec<(String, Vec<ArgumentText>)> =
@@ -142,8 +141,8 @@ impl ScriptWalk<'_> {
             at = at.max(raw.at);
             let one =
                 ScriptFinding { what: raw.what, place: ScriptPlace { line, column }, via: raw.via, source: raw.source };
-            // Both dialects find many equal results, so duplicates are dropped. The search compares at most 64 earlier
-            // results of the same place.
+            // Both dialects find many equal results, so drop duplicates. Compare at most 64 earlier results of the same
+            // place.
             if !found[same.min(found.len())..].iter().rev().take(64).any(|other| *other == one) {
                 found.push(one);
             }
@@ -157,8 +156,8 @@ impl ScriptWalk<'_> {
             if context.top {
                 self.statement += 1;
             }
-            // In dash, `[[ a && b ]]` calls a command `[[`. In dash, the call of `[[` fails, because no such command
-            // exists or because the closing `]]` is missing, so `b` does not run.
+            // In dash, `[[ a && b ]]` calls a command `[[`. This command fails, because it does not exist or because
+            // its closing `]]` is missing, so `b` does not run.
             failed = context.dialect == Dialect::Dash && !item.negated && (item.and && failed || half_a_test(item));
             if item.and && failed {
                 continue;
@@ -272,8 +271,8 @@ impl ScriptWalk<'_> {
         }
     }
 
-    /// Returns true if no variable receives the words of the command. A command of this kind is a program or `echo`
-    /// whose output the script does not read.
+    /// Returns true if no variable receives the words of the command: it is a program or `echo`, and the script does
+    /// not read its output.
     fn is_aside(&mut self, simple: &SimpleCommand, context: Context<'_>) -> bool {
         let Some(name) = simple.words.first().and_then(Word::exactly) else { return false };
         let executes = simple.words.iter().any(|word| word.exactly() == Some("exec"));
@@ -337,7 +336,7 @@ impl ScriptWalk<'_> {
         self.first_call.get_or_insert(self.statement);
     }
 
-    /// Records that the function `name` may be undefined or redefined. `None` means any function.
+    /// Records that the function `name` may become undefined or get another body. `None` means any function.
     pub(super) fn undefines(&mut self, name: Option<&str>) {
         match name {
             Some(name) => {
@@ -373,8 +372,7 @@ impl ScriptWalk<'_> {
             return Ok(());
         };
         if context.dialect == Dialect::Dash && !first.quoted && (KEYWORDS.contains(&name) || name.starts_with('-')) {
-            // Words such as `-f` belong to bash's grammar (`[[ -f a || -f b ]]`), and no program has one of these words
-            // as its name.
+            // Words such as `-f` belong to bash's grammar (`[[ -f a || -f b ]]`), and no program has such a name.
             return Ok(());
         }
         if name.is_empty() || name.starts_with('-') || name.contains("{}") {
@@ -389,8 +387,8 @@ impl ScriptWalk<'_> {
             self.may_call();
         }
         let base = name.rsplit_once('/').map_or(name, |(_, base)| base);
-        // If a function has the name of a wrapper, the walk still treats the call as a call of the wrapper. If the
-        // function is not defined at run time, the wrapper runs its arguments.
+        // A function may have the name of a wrapper. The call still counts as a call of the wrapper too, because the
+        // function may be undefined at run time.
         let known = is_known(base);
         if context.here && context.function.is_none() && self.certain.contains_key(name) && !known {
             self.found.push(raw(first, FoundKind::Function(name.to_owned()), context));
@@ -413,7 +411,7 @@ impl ScriptWalk<'_> {
     }
 }
 
-/// Returns true if a redirection writes to a file, because the script may run that file later.
+/// Returns true if a redirection writes to a file, which the script may run later.
 fn writes_a_file(redirects: &[Redirect]) -> bool {
     let descriptor =
         |word: &Word| word.exactly().is_some_and(|text| text.bytes().all(|c| c.is_ascii_digit() || c == b'-'));
@@ -424,8 +422,8 @@ fn writes_a_file(redirects: &[Redirect]) -> bool {
     })
 }
 
-/// Returns true for a command below `/proc` or `/dev`. A path below `/proc` or `/dev` may be a link to the running
-/// shell or to an open file descriptor.
+/// Returns true for a command below `/proc` or `/dev`, where a path may be a link to the running shell or to an open
+/// file descriptor.
 fn is_of_the_kernel(name: &str) -> bool {
     let mut steps: Vec<&str> = Vec::new();
     for step in name.split('/') {
@@ -451,9 +449,8 @@ fn half_a_test(item: &Pipeline) -> bool {
     named && simple.assigns.is_empty() && simple.words.last().is_some_and(|word| word.operator() != Some("]]"))
 }
 
-/// Returns true for a word like `a[1]=x` or `a+=x`, which dash reads as a command. Bash reads a word like `a[1]=x` as
-/// an assignment, and no program has a name of this form. A word with a slash, or with an expansion that may contain a
-/// slash, can name a program.
+/// Returns true for a word like `a[1]=x` or `a+=x`, which is an assignment in bash and a command in dash. No program
+/// has such a name, unless the word contains a slash, or an expansion that may contain a slash.
 fn assigns_for_bash(word: &Word) -> bool {
     let source = word.source();
     if source.contains(['/', '$', '`']) {
@@ -464,7 +461,7 @@ fn assigns_for_bash(word: &Word) -> bool {
     is_name(&source[..end]) && (element || source[end..].starts_with("+="))
 }
 
-/// Special builtins of POSIX shells. A function cannot replace a special builtin.
+/// Special builtins of POSIX shells, which a function cannot replace.
 const SPECIAL: &[&str] = &[
     ".", ":", "break", "continue", "eval", "exec", "exit", "export", "readonly", "return", "set", "shift", "source",
     "times", "trap", "unset",

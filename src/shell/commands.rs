@@ -25,10 +25,10 @@ impl ReadLimit {
 }
 
 /// Returns everything that `script` would start in bash or in dash, and every assignment to a variable that changes
-/// later commands. The results have the same order as the script.
+/// later commands, in the order of the script.
 ///
 /// For a script that certainly runs in bash, use [`find_in`] instead, because dash parses some scripts differently. For
-/// example, `[[ a || $b ]]` runs `$b` in dash.
+/// example, dash runs `$b` in `[[ a || $b ]]`.
 ///
 /// # Errors
 /// Returns an error if the script has a syntax error, exceeds a limit, or has a construct that the shell might read
@@ -37,7 +37,7 @@ pub fn find(script: &str, most: ReadLimit) -> Result<Vec<ScriptFinding>, NotUnde
     find_in(Shell::Sh, script, most)
 }
 
-/// Returns the same kind of results as [`find`], but only for the given `shell`.
+/// Does the same as [`find`], but only for the given `shell`.
 ///
 /// # Errors
 /// Returns the same errors as [`find`].
@@ -61,7 +61,6 @@ pub fn find_in(shell: Shell, script: &str, most: ReadLimit) -> Result<Vec<Script
     Ok(finding.done())
 }
 
-/// Returns the line and the column of the byte at the offset `at`.
 fn place(script: &str, at: usize) -> ScriptPlace {
     let mut at = at.min(script.len());
     while !script.is_char_boundary(at) {

@@ -223,7 +223,7 @@ impl Parser<'_> {
             }
         };
         if !begins(self)? {
-            // A name after `coproc` is valid only before a compound command. Before another command, the word is the
+            // A name after `coproc` is valid only before a compound command. Before a simple command, this word is the
             // command itself.
             let start = self.pos;
             let word = self.word(WordPosition::First)?;
@@ -236,8 +236,7 @@ impl Parser<'_> {
         let node = self.command(true)?;
         let unnamed = compound.sets.is_empty() && matches!(node, ShellNode::Simple(_));
         if unnamed && (self.substitutions > 0 || self.functions > 0) {
-            // Bash prints this command with the name `COPROC`. When bash parses the printed text, a command with the
-            // name `COPROC` runs.
+            // When bash prints this command and parses the printed text again, a command with the name `COPROC` runs.
             let name = SimpleCommand { words: vec![Word::literal("COPROC", place)], ..SimpleCommand::default() };
             let nodes = vec![ShellNode::Simple(name)];
             compound.lists.push(vec![Pipeline { nodes, and: false, negated: false, certain: false, first: false }]);

@@ -46,7 +46,7 @@ impl Parser<'_> {
                 w.plain = false;
             }
             b'"' if !quoted => {
-                // Bash removes the dollar, but dash keeps the dollar.
+                // Bash removes this dollar, but dash keeps it.
                 if !self.bash() {
                     w.word.text.push('$');
                 }
@@ -58,8 +58,7 @@ impl Parser<'_> {
             }
             b'0'..=b'9' | b'*' | b'@' | b'#' | b'?' | b'-' | b'$' | b'!' => {
                 self.pos += 1;
-                // A number is one field unless IFS contains digits. The walk reports every assignment to IFS as a
-                // setting.
+                // A number is one field unless IFS contains digits. Every assignment to IFS is reported as a setting.
                 w.hole(quoted && byte != b'@' || matches!(byte, b'#' | b'?' | b'$'));
             }
             _ => w.word.text.push('$'),
@@ -89,7 +88,7 @@ impl Parser<'_> {
         Ok(())
     }
 
-    /// Reads a command list in backticks. The list is parsed after the removal of the escaping backslashes.
+    /// Reads a command list in backticks, which is parsed without its escaping backslashes.
     pub(super) fn backtick(&mut self, w: &mut WordBuilder, quote: QuoteKind) -> Read<()> {
         self.open()?;
         let start = self.pos + 1;
@@ -200,7 +199,7 @@ impl Parser<'_> {
         } else if assigns {
             w.word.parts.push(WordPart::Sets(name.clone(), start));
         }
-        // The known part of the text after the variable's name.
+        // Known text after the variable's name.
         let (mut text, first) = (String::new(), self.pos);
         loop {
             let Some(byte) = self.peek() else {
@@ -277,9 +276,9 @@ impl Parser<'_> {
         }
     }
 
-    /// Reads a single quote in `${…}` within double quotes. Only some shells treat this single quote as a quote. All
-    /// shells read the same text if the text up to the next single quote contains no special characters. The parser
-    /// reads expansions in this text for both kinds of shells.
+    /// Reads a single quote in `${…}` within double quotes, which only some shells treat as a quote. All shells read
+    /// the same text if it contains no special characters up to the next single quote. Expansions in it are read for
+    /// both kinds of shells.
     fn odd_quote(&mut self, w: &mut WordBuilder) -> Read<()> {
         let from = self.pos + 1;
         let inside = self.text[from..].split_once('\'').map(|(inside, _)| inside);
@@ -330,7 +329,7 @@ impl Parser<'_> {
         self.differs |= inside.differs;
         self.retries = inside.retries;
         let mut word = finished(w, raw);
-        // Bash removes the tabs before the evaluation of expansions, but dash removes the tabs after the expansions.
+        // Bash removes the tabs before it evaluates expansions, dash after it.
         if tabs && !word.parts.is_empty() && raw.contains("\n\t") && raw.contains("<<") {
             return self.guard(
                 "a here-document with `<<-` contains another here-document: write `<<` for the outer here-document",

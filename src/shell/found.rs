@@ -1,4 +1,4 @@
-//! Results of the parser for shell scripts, such as commands, places and errors.
+//! Results of the parser for shell scripts: commands, places and errors.
 
 use std::fmt;
 
@@ -7,8 +7,7 @@ use std::fmt;
 pub enum Shell {
     /// GNU bash, which runs under the name `bash`.
     Bash,
-    /// `sh`, which may be dash or bash. The result contains each command that dash would run and each command that bash
-    /// would run.
+    /// `sh`, which may be dash or bash. The result contains the commands of both.
     Sh,
 }
 
@@ -27,13 +26,13 @@ impl fmt::Display for ScriptPlace {
     }
 }
 
-/// A part of a script that policy must decide.
+/// Part of a script about which policy must decide.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScriptFinding {
     /// Kind and name.
     pub what: FoundKind,
-    /// Place of the part in the script. The place is exact even in a text that a command receives (`sh -c '…'`), unless
-    /// the quotes of the text change the offsets. In that case, the place is the beginning of the text.
+    /// Place of the part in the script. In a text that a command receives (`sh -c '…'`), the place is exact, or the
+    /// beginning of the text if its quotes change the offsets.
     pub place: ScriptPlace,
     /// Wrappers around the command, the outermost first, for example `["env", "sudo"]`. The list is empty if the
     /// script's own shell runs the command.
@@ -45,19 +44,19 @@ pub struct ScriptFinding {
 /// Kind of a result.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FoundKind {
-    /// A program or a builtin, with its name. The name is written as in the script but without quotes, for example
-    /// `git`, `/usr/bin/git` or `./x`.
+    /// A program or a builtin, with its name as in the script but without quotes, for example `git`, `/usr/bin/git` or
+    /// `./x`.
     Command(String),
-    /// A call of a function, if the script certainly defined the function before the call. The commands in the
-    /// function's body are separate results.
+    /// A call of a function, if the script certainly defined the function before the call. The commands in its body are
+    /// separate results.
     Function(String),
     /// An assignment to a variable that changes later commands, with the variable's name.
     Setting(String),
-    /// A command that cannot be known before the run, with the reason why the command is unknown.
+    /// A command that cannot be known before the run, with the reason.
     Unknown(&'static str),
 }
 
-/// A script, or a part of a script, that the parser does not understand. Policy denies the script.
+/// Script, or part of a script, that the parser does not understand, so that policy denies the script.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotUnderstood {
     /// Place of the problem.

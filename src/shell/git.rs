@@ -1,4 +1,4 @@
-//! Commands that git runs because of its options and settings.
+//! Commands that git runs because of options and settings.
 
 use crate::shell::grammars::GIT;
 use crate::shell::options::{OptionGrammar, letters};
@@ -75,7 +75,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
                     }
                 }
             }
-            // The git command NAME is an alias or the program `git-NAME`.
+            // The git command is an alias or the program `git-NAME`.
             _ if OWN.binary_search(&command).is_err() => {
                 self.finding.runs(&format!("git-{command}"), self.name, self.inside);
             }
@@ -95,7 +95,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
             if is_ext(text) {
                 self.unknown(word, EXT);
             }
-            // If `--` follows an option, `--` may be the value of the option.
+            // After an option, `--` may be its value.
             operands |= text == "--" && !(at > 0 && may_be_option(&arguments[at - 1]));
             if operands {
                 continue;
@@ -105,7 +105,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
                 if name.is_empty() || sub.safe.contains(&name) {
                     continue;
                 }
-                // If a part of a name is unknown, the name may become any option that begins with the known part.
+                // An unknown part of a name may complete it to any option that begins with the known part.
                 let name = name.split(HOLE).next().unwrap_or_default();
                 for (known, does) in sub.long {
                     if known.starts_with(name) {
@@ -337,7 +337,7 @@ struct Sub {
     short: &'static [(char, Does)],
     /// Other letters that take a value, which is the rest of the word or the next word.
     values: &'static str,
-    /// Long options that run nothing, although longer options with the same beginning run programs.
+    /// Long options that run nothing, although longer options with the same beginning do.
     safe: &'static [&'static str],
 }
 

@@ -41,7 +41,7 @@ impl Parser<'_> {
         }
     }
 
-    /// Reads commands up to the end of the list, but does not consume the text that ends the list.
+    /// Reads commands up to the end of the list, but not the text that ends it.
     pub(super) fn list(&mut self, list: &mut CommandList, until: ListEnd) -> Read<()> {
         let mut first = true;
         loop {
@@ -88,7 +88,7 @@ impl Parser<'_> {
         }
     }
 
-    /// Returns true if `;;` or `;&` begins at the semicolon at this position.
+    /// Returns true if the semicolon at this position begins `;;` or `;&`.
     fn clause_ends(&mut self) -> bool {
         match self.peek_second() {
             Some(b';') => true,
@@ -97,8 +97,8 @@ impl Parser<'_> {
         }
     }
 
-    /// Skips blanks, comments and ends of lines, and reads here-documents whose bodies begin after an end of line.
-    /// Returns true if the function skipped an end of line.
+    /// Skips blanks, comments and ends of lines, and reads the here-documents after an end of line. Returns true if it
+    /// skipped an end of line.
     pub(super) fn lines(&mut self) -> Read<bool> {
         let mut ended = false;
         loop {
@@ -227,7 +227,7 @@ impl Parser<'_> {
         }
         self.blanks();
         if prefixed && matches!(self.peek(), None | Some(b'\n' | b';' | b'&' | b')' | b'|')) {
-            // In bash, `time` and `!` alone run nothing.
+            // `time` or `!` alone runs nothing in bash.
             *certain = false;
             return Ok((nodes, negated));
         }
@@ -260,8 +260,7 @@ impl Parser<'_> {
                 if let Some(word) = self.arithmetic_word()? {
                     return self.compound(CompoundCommand { words: vec![word], ..CompoundCommand::default() });
                 }
-                // Here `((` begins two subshells. The outer bracket is consumed, so parsing continues at the inner
-                // bracket.
+                // Here `((` begins two subshells. The outer bracket is consumed, so continue at the inner one.
                 self.pos -= 1;
             } else {
                 self.pos += 1;
@@ -339,8 +338,8 @@ impl Parser<'_> {
                     return self.function(name);
                 }
                 Some(_) => {
-                    // Bash prints some commands and parses the printed text. In the printed text, the redirections
-                    // follow the word, so bash then parses the word as a reserved word.
+                    // Bash prints some commands and parses the printed text. There, the redirections follow the word,
+                    // which is then parsed as a reserved word.
                     let bare = simple.words.is_empty() && simple.assigns.is_empty();
                     if bare && !simple.redirects.is_empty() && self.keyword()?.is_some() {
                         return self.guard("the name of a command is a reserved word: quote the word");

@@ -1,4 +1,4 @@
-//! Names of programs that start other programs, and names of builtins that the parser evaluates.
+//! Names of programs that start other programs, and of builtins that the parser evaluates.
 
 /// Returns true if the table of programs contains `name`.
 pub(super) fn is_known(name: &str) -> bool {

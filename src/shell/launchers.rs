@@ -1,4 +1,4 @@
-//! Programs that run their arguments, each with special rules.
+//! Programs that run their arguments and need special rules.
 
 use crate::shell::grammars::{
     ENV, FLOCK, NICE, PARALLEL, RUNUSER, SCRIPT, SSH, STRACE, SUDO, SYSTEMD_RUN, WATCH, XARGS,
@@ -89,8 +89,8 @@ impl<'a> WrapperCall<'_, '_, 'a> {
             Some(mark) => options.rest.iter().map(|word| word.replaced(mark)).collect(),
             None => options.rest.to_vec(),
         };
-        // With `-n` and similar options, `xargs` ignores either the replacement string or these options. So the walk
-        // reads the command for both cases.
+        // With `-n` and similar options, `xargs` ignores either the replacement string or these options, so the command
+        // is read for both cases.
         if mark.is_none() || options.has(&["n", "L", "l", "max-args", "max-lines"]) {
             words.push(Word::unknown(self.name.at));
         }
@@ -145,8 +145,8 @@ impl<'a> WrapperCall<'_, '_, 'a> {
                 self.finding.resolve(&replaced, self.inside)?;
                 return Ok(());
             };
-            // An unknown word may contain the end of the action and the next action. A single unknown word may also be
-            // the end of the action, and the next action may follow.
+            // An unknown word may become the end of the action and the next action. An unknown word of one field may be
+            // the end of the action, so that the next action follows.
             let last = command[..end].iter().rposition(may_begin_action);
             let hides = |at: usize, word: &Word| {
                 let one = !word.exact && matches!(word.known(), "" | "+") && (!word.glob || word.source().len() < 5);
@@ -256,8 +256,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
     }
 
     pub(super) fn runuser(&mut self) -> Done {
-        // With `-u`, `runuser` runs a command and does not read that command's options. Without `-u`, `runuser` works
-        // like `su`.
+        // With `-u`, `runuser` runs a command without reading its options. Otherwise it works like `su`.
         let direct = read(&OptionGrammar { permutes: false, ..RUNUSER }, self.arguments);
         match direct {
             Ok(options) if options.has(&["u", "user"]) => self.finding.resolve(options.rest, self.inside),
@@ -280,8 +279,8 @@ impl<'a> WrapperCall<'_, '_, 'a> {
             }
             return Ok(());
         }
-        // With `-s` or `-i`, a shell parses the command's words again. All special characters of the words are quoted,
-        // except `$`.
+        // With `-s` or `-i`, a shell parses the command's words again, in which all special characters except `$` are
+        // quoted.
         let shell = options.has(&["s", "i", "shell", "login"]);
         if let Some(word) = options.rest.iter().find(|word| shell && word.text.contains('$')) {
             self.unknown(word, "the shell of the other user expands this text again: leave `-s` and `-i` out");
@@ -307,8 +306,8 @@ impl<'a> WrapperCall<'_, '_, 'a> {
             self.finding.text(&[value], TextReader::Sh, self.inside)?;
         }
         if dashes.is_some() && !options.rest.is_empty() {
-            // In `script file -- command`, the words after `--` are the command. In `script -- file`, the walk also
-            // reads the name of the file as a command.
+            // In `script file -- command`, the words after `--` are the command. For `script -- file`, the name of the
+            // file is read as a command too.
             let words: Vec<&Word> = options.rest.iter().collect();
             return self.finding.text(&words, TextReader::Sh, self.inside);
         }
@@ -369,8 +368,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
             words.push(Word::unknown(self.name.at));
         }
         if words[0].exact && words.iter().any(|word| word.text.contains(HOLE)) {
-            // `parallel` quotes its inputs if the inputs are arguments. In a text that a shell runs, the inputs would
-            // be code.
+            // `parallel` quotes inputs that are arguments. In a text that a shell runs, inputs would be code.
             let letter = |c: char| c.is_ascii_alphanumeric() || "_./+-=:,@%".contains(c) || c == HOLE;
             if words.iter().all(|word| word.text.chars().all(letter)) {
                 return self.finding.resolve(&words, self.inside.without_input());
@@ -435,7 +433,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
     }
 }
 
-/// Returns true if one of the words ends an action of `find`, or may end an action at run time.
+/// Returns true if one of the words ends an action of `find`, or may do so at run time.
 pub(super) fn ends(words: &[Word]) -> bool {
     words.iter().any(|word| matches!(word.exactly(), Some(";" | "+")) || !word.exact)
 }
@@ -455,7 +453,7 @@ fn may_begin_action(word: &Word) -> bool {
     }
 }
 
-/// Returns true if a pattern may match `name`. The function assumes that each `[…]` matches any character.
+/// Returns true if a pattern may match `name`. Each `[…]` is assumed to match any character.
 fn could_match(pattern: &[u8], name: &[u8]) -> bool {
     if pattern.len() > LONG_PATTERN {
         return true;
@@ -488,8 +486,7 @@ fn could_match(pattern: &[u8], name: &[u8]) -> bool {
 
 /// Actions of `find` that run a command.
 const ACTIONS: [&str; 4] = ["-exec", "-execdir", "-ok", "-okdir"];
-/// Maximum length of a pattern that the parser compares with names, in bytes. The parser assumes that a longer pattern
-/// matches.
+/// Maximum length in bytes of a pattern that is compared with names. A longer pattern is assumed to match.
 const LONG_PATTERN: usize = 256;
 
 /// Splits the text of `env -S` into words. Returns `None` if the text has special characters.

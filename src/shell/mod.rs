@@ -1,8 +1,8 @@
 //! Parser of shell scripts, which finds the commands that a script would run.
 //!
-//! - [`commands`] is the public interface, which returns every command of a script with its place.
-//! - `command_walk` walks through the syntax tree, and `script_walk` contains the state of the walk.
-//!   `assignments`, `positional_parameters` and `nested_text` are the other parts of the walk.
+//! - [`commands`] is the public interface: it returns every command of a script with its place.
+//! - `command_walk` walks through the syntax tree, and `script_walk` contains the state of the walk. `assignments`,
+//!   `positional_parameters` and `nested_text` are the other parts of the walk.
 //! - `wrappers` is the table of programs and builtins that run their arguments, with the parts `shells`, `launchers`,
 //!   `carriers`, `shell_builtins` and `git`.
 //! - `options` parses the options of these programs with the grammars in `grammars`.
@@ -12,7 +12,7 @@
 //! - `grammar`, `compounds` and `redirects` parse commands.
 //! - `words`, `quotes`, `expansions` and `arithmetic` parse the parts of a command.
 //!
-//! The parser is small and conservative. The parser refuses a script that bash or dash might read in another way.
+//! The parser is small and conservative: it refuses a script that bash or dash might read in another way.
 //! docs/design.md explains why no library is used, and which constructs the parser does not read.
 mod arithmetic;
 mod assignments;

@@ -1,4 +1,4 @@
-//! Texts inside a script that run as scripts, for example the argument of `bash -c` or `eval`.
+//! Texts in a script that run as scripts, for example the argument of `bash -c` or `eval`.
 
 use crate::shell::found::FoundKind;
 use crate::shell::reasons::NO_TEXT;
@@ -6,7 +6,7 @@ use crate::shell::script_walk::{Context, ScriptWalk, TextReader};
 use crate::shell::syntax::{self, ByteOrigin, Dialect, HOLE, MAX_DEPTH, SyntaxFlaw, Word};
 
 impl ScriptWalk<'_> {
-    /// Reads the text of `word`. At run time, `reader` runs this text with unknown words after the text.
+    /// Reads the text of `word`, which `reader` runs with unknown words after it.
     pub(super) fn text_and_more(
         &mut self,
         word: &Word,
@@ -15,7 +15,7 @@ impl ScriptWalk<'_> {
     ) -> Result<(), SyntaxFlaw> {
         let program = word.text.split_ascii_whitespace().next().unwrap_or_default();
         let plain = |c: char| c.is_ascii_alphanumeric() || " _./:,+@%-=~".contains(c);
-        // The words that ssh adds are a host, which the callers check, and a command that runs on that host.
+        // ssh adds a host, which the callers check, and a command that runs on that host.
         let ssh = program.rsplit('/').next() == Some("ssh") && word.text.chars().all(plain);
         if !word.exact || ssh {
             return self.text(&[word], reader, context);
@@ -24,7 +24,7 @@ impl ScriptWalk<'_> {
         self.text(&[&more], reader, context)
     }
 
-    /// Reads the text that `reader` runs. The text consists of `words`, joined by blanks.
+    /// Reads the text of `words`, joined by blanks, which `reader` runs.
     pub(super) fn text(&mut self, words: &[&Word], reader: TextReader, context: Context<'_>) -> Result<(), SyntaxFlaw> {
         let Some(first) = words.first() else { return Ok(()) };
         let joined;
@@ -71,7 +71,7 @@ impl ScriptWalk<'_> {
             let (depth, before) = (self.depth, self.found.len());
             let last = dialects.len() == 1 || *dialect == Dialect::Bash;
             match read.flaw {
-                // An error in a partly unknown text is ignored, because the walk already recorded the unknown part.
+                // The unknown part is already recorded, so an error in a partly unknown text is ignored.
                 Some(_) if hidden.is_some() => {}
                 Some(flaw) if flaw.guard || last && !(reader == TextReader::Here && *dialect == Dialect::Dash) => {
                     return Err(flaw);
@@ -117,5 +117,5 @@ pub(super) fn check_nesting(word: &Word, context: Context<'_>) -> Result<(), Syn
     })
 }
 
-/// Maximum nesting of texts and wrappers. The maximum limits the stack and the amount of copied data.
+/// Maximum nesting of texts and wrappers, because stack and copied data are limited.
 const MAX_NESTED: usize = 12;

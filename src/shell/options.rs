@@ -11,7 +11,7 @@ pub(super) struct OptionGrammar {
     pub(super) values: &'static str,
     /// Option letters that take an optional value, which is the rest of the word.
     pub(super) optional: &'static str,
-    /// Long options by name.
+    /// Long options with the kind of their value.
     pub(super) long: &'static [(&'static str, OptionValue)],
     /// True if options may follow operands.
     pub(super) permutes: bool,
@@ -33,19 +33,18 @@ impl OptionGrammar {
     pub(super) const NONE: Self = Self { flags: "", values: "", optional: "", long: &[], permutes: false };
 }
 
-/// An option in the arguments, given as a letter or as the full name of a long option.
+/// An option in the arguments: a letter, or the full name of a long option.
 #[derive(Debug)]
 pub(super) struct GivenOption {
     pub(super) name: String,
     pub(super) value: Option<Word>,
 }
 
-/// Result of parsing.
 #[derive(Debug, Default)]
 pub(super) struct ReadOptions<'w> {
     /// Given options, in order.
     pub(super) given: Vec<GivenOption>,
-    /// Operands before `rest`. The list is empty unless options may follow operands.
+    /// Operands before `rest`, if options may follow operands.
     pub(super) operands: Vec<&'w Word>,
     /// Words after the options.
     pub(super) rest: &'w [Word],
@@ -63,14 +62,14 @@ impl ReadOptions<'_> {
     }
 }
 
-/// A word that the parser cannot read as an option or an operand, with the reason.
+/// A word that cannot be read as an option or an operand, with the reason.
 pub(super) type UnreadableWord<'w> = (&'w Word, &'static str);
 
 /// Parses the options in `words`, which are the arguments of a program.
 ///
 /// # Errors
-/// Returns as an error the first word that at run time may become an option, several words or no word. Returns an error
-/// also for an option that is not in `grammar`, because the meaning of the following words is then unknown.
+/// Returns the first word that may become an option, several words or no word at run time, or that is an option outside
+/// `grammar`, because the meaning of the following words is then unknown.
 pub(super) fn read<'w>(grammar: &OptionGrammar, words: &'w [Word]) -> Result<ReadOptions<'w>, UnreadableWord<'w>> {
     let mut options = ReadOptions::default();
     let mut next = 0;
@@ -105,7 +104,7 @@ pub(super) fn read<'w>(grammar: &OptionGrammar, words: &'w [Word]) -> Result<Rea
     Ok(options)
 }
 
-/// Reads a long option, and returns true if the option also consumed the next word.
+/// Reads a long option. Returns true if the next word is its value.
 fn read_long<'w>(
     grammar: &OptionGrammar,
     long: &str,
@@ -170,7 +169,7 @@ fn read_short<'w>(
 }
 
 /// Returns the first letter for which `counts` returns true in an option cluster such as `-abc`, and the text after
-/// this letter. A letter in `values` ends the cluster, because the rest of the word is its value.
+/// this letter. A letter in `values` ends the cluster.
 pub(super) fn letters<'w>(word: &'w Word, values: &str, counts: impl Fn(char) -> bool) -> Option<(char, &'w str)> {
     let cluster = word.text.strip_prefix('-').filter(|text| !text.starts_with('-'))?;
     for (at, letter) in cluster.char_indices() {

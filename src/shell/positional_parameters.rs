@@ -1,13 +1,12 @@
-//! Positional parameters (`"$@"`, `$1`) of a script's functions: the calls that give them, and the commands that change
-//! them.
+//! Positional parameters (`"$@"`, `$1`) of functions: the calls that set them, and the commands that change them.
 
 use crate::shell::known::is_known;
 use crate::shell::script_walk::{Context, NOT_FOUND, ScriptWalk};
 use crate::shell::syntax::Word;
 
 impl ScriptWalk<'_> {
-    /// Returns `words` for each call of the function that contains the command, with the call's arguments in place of
-    /// `"$@"`. Returns `None` if the calls of the function are not known.
+    /// Returns `words` with the arguments of a call in place of `"$@"`, for each call of the surrounding function.
+    /// Returns `None` if its calls are not known.
     pub(super) fn passed_on(&mut self, words: &[Word], context: Context<'_>) -> Option<Vec<Vec<Word>>> {
         let name = context.named.filter(|_| context.here && context.nested == 0)?;
         let at = words.iter().position(is_parameters)?;
@@ -21,7 +20,8 @@ impl ScriptWalk<'_> {
             return None;
         }
         let calls = self.given.get(name)?;
-        // Each call costs a part of the budget, because functions that call each other often would cause too much work.
+        // Each call costs a part of the budget, because functions with many calls of each other would cause too much
+        // work.
         let Some(left) = self.budget.checked_sub(calls.len() * CALL) else {
             self.moved.insert(name.to_owned());
             return None;
@@ -30,7 +30,7 @@ impl ScriptWalk<'_> {
         calls
             .values()
             .map(|call| {
-                // A `shift` beyond the last parameter fails and removes no parameter.
+                // A `shift` beyond the last parameter fails and removes nothing.
                 let (away, left) = call.split_at_checked(self.shifted)?;
                 away.iter().all(|word| word.one).then(|| {
                     let place = |word: &Word| if is_parameters(word) { left.to_vec() } else { vec![word.clone()] };
@@ -40,7 +40,7 @@ impl ScriptWalk<'_> {
             .collect()
     }
 
-    /// Records a call that may give parameters to a function, or that runs a builtin which changes parameters.
+    /// Records a call that may set the parameters of a function, or a builtin that changes them.
     pub(super) fn parameters(&mut self, name: &str, arguments: &[Word], context: Context<'_>) {
         if context.here && self.passing.contains(name) {
             let spelling = arguments.iter().map(|word| (word.text.clone(), word.one)).collect();
@@ -59,8 +59,7 @@ impl ScriptWalk<'_> {
             _ => None,
         };
         match (context.named, count) {
-            // A builtin inside another builtin, or in a text that runs later, may change the parameters of any
-            // function.
+            // A builtin in another builtin, or in a text that runs later, may change the parameters of any function.
             _ if context.nested > 0 => self.moves = true,
             (Some(_), Some(count)) if context.body && count <= MAX_CALLS => self.shifted += count,
             (Some(function), _) => drop(self.moved.insert(function.to_owned())),
@@ -68,7 +67,7 @@ impl ScriptWalk<'_> {
         }
     }
 
-    /// Records that names may get another meaning, for example by an alias.
+    /// Records that names may get another meaning, for example through an alias.
     pub(super) fn renames(&mut self) {
         self.moves = true;
     }

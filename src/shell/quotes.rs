@@ -1,4 +1,4 @@
-//! Parser of quotes, which are single quotes, double quotes, backslashes and `$'…'`.
+//! Parser of quotes: single quotes, double quotes, backslashes and `$'…'`.
 
 use crate::shell::syntax::{Parser, Read};
 use crate::shell::words::{QuoteKind, WordBuilder};
@@ -133,8 +133,8 @@ impl Parser<'_> {
         }
     }
 
-    /// Reads a byte that is written as a number with up to `most` digits. If the number is not an ASCII character, the
-    /// function adds an unknown part and returns 0.
+    /// Reads a character that is written as a number with up to `most` digits. A number outside ASCII becomes an
+    /// unknown part, and the result is 0.
     pub(super) fn number(&mut self, w: &mut WordBuilder, base: u32, most: usize) -> u8 {
         let bytes = self.text.as_bytes();
         let mut value = 0u32;

@@ -117,8 +117,7 @@ impl Parser<'_> {
     /// Reads the lines of a here-document, including the delimiter's line.
     pub(super) fn here_document(&mut self, pending: &PendingHereDocument) -> Read<()> {
         let start = self.pos;
-        // True if the previous line ends with a backslash and the body has expansions, so that the previous line
-        // continues.
+        // True if the last line ends with a backslash in a body with expansions, so that it continues.
         let mut goes_on = false;
         loop {
             if self.pos >= self.text.len() {
@@ -152,7 +151,7 @@ impl Parser<'_> {
         }
         let end = self.pos;
         let line = self.text[end..].split_once('\n').map_or(self.text.len() - end, |(line, _)| line.len());
-        // The newline after the delimiter is skipped, because the command before the body has already ended.
+        // Skip the newline after the delimiter, because the command before the body has already ended.
         self.pos = (end + line + 1).min(self.text.len());
         self.bodies[pending.body] = self.body(start, end, pending.quoted, pending.tabs)?;
         Ok(())

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::shell::found::{FoundKind, Shell};
 use crate::shell::syntax::{Dialect, Word};
 
-/// A result whose place is a byte offset instead of line and column.
+/// A result with a byte offset instead of line and column.
 pub(super) struct RawFinding {
     pub(super) at: usize,
     pub(super) what: FoundKind,
@@ -13,7 +13,7 @@ pub(super) struct RawFinding {
     pub(super) source: String,
 }
 
-/// Facts about the place of a command in the script.
+/// Circumstances of a command in the script.
 #[derive(Clone, Copy)]
 pub(super) struct Context<'a> {
     /// Bodies of the here-documents of the surrounding text.
@@ -22,16 +22,16 @@ pub(super) struct Context<'a> {
     pub(super) dialect: Dialect,
     /// Wrappers around the command, the outermost first.
     pub(super) via: &'a [String],
-    /// True if the script's own shell runs the command, so a name can be a function of the script.
+    /// True if the script's own shell runs the command, so that its name can be a function of the script.
     pub(super) here: bool,
-    /// Number of the statement that defines the surrounding function. The function may run at a later time.
+    /// Number of the statement that defines the surrounding function, which may run later.
     pub(super) function: Option<usize>,
-    /// True if the command certainly runs in this shell each time the script runs.
+    /// True if this shell certainly runs the command each time the script runs.
     pub(super) top: bool,
-    /// Function whose parameters `"$@"` contains at this place.
+    /// Function whose parameters are in `"$@"` here.
     pub(super) named: Option<&'a str>,
-    /// True if the command is directly in the list of the function's body. In each call of the function, a command of
-    /// the body runs once, after the previous commands of the list.
+    /// True if the command is directly in the list of the function's body, so that each call runs it once, after the
+    /// commands before it.
     pub(super) body: bool,
     /// True if the script may read the command's output.
     pub(super) captured: bool,
@@ -44,8 +44,8 @@ pub(super) struct Context<'a> {
 }
 
 impl<'a> Context<'a> {
-    /// Returns the context of a command that the surrounding shell runs for a builtin. `outside` is the context of the
-    /// builtin. `functions` is true if the functions of the surrounding shell can be called.
+    /// Returns the context of a command that the surrounding shell runs for a builtin with the context `outside`.
+    /// `functions` is true if the command can be a function of this shell.
     pub(super) fn within(self, outside: Context<'a>, functions: bool) -> Self {
         Self { here: outside.here && functions, ..self }
     }
@@ -74,7 +74,6 @@ pub(super) enum TextReader {
     Sh,
 }
 
-/// State of a walk through the syntax tree.
 pub(super) struct ScriptWalk<'s> {
     pub(super) script: &'s str,
     pub(super) shell: Shell,
@@ -94,50 +93,45 @@ pub(super) struct ScriptWalk<'s> {
     pub(super) statement: usize,
     /// True if the script may undefine or redefine a function whose name is unknown.
     pub(super) unset: bool,
-    /// Names that the script undefines somewhere, or that an alias defines.
+    /// Names that the script undefines, or that an alias defines.
     pub(super) undefined: BTreeSet<String>,
     /// Functions that pass `"$@"` to a command which runs its arguments.
     pub(super) passing: BTreeSet<String>,
-    /// Calls of the functions in `passing`. The previous walk found the calls in `given`, and this walk finds the calls
-    /// in `giving`.
+    /// Calls of the functions in `passing`: from the last walk in `given`, from this walk in `giving`.
     pub(super) given: FunctionCalls,
     pub(super) giving: FunctionCalls,
-    /// Functions whose parameters change in a way that the walk does not follow. If `moves` is true, the parameters of
-    /// any function may change.
+    /// Functions whose parameters change in an unknown way. If `moves` is true, this holds for any function.
     pub(super) moved: BTreeSet<String>,
     pub(super) moves: bool,
     /// Number of parameters that `shift` has removed in the surrounding function.
     pub(super) shifted: usize,
-    /// Assignments `IFS=` before `read`. These assignments count as settings only if `read` may be a function or an
-    /// alias.
+    /// Assignments `IFS=` before `read`, which are settings only if `read` may be a function or an alias.
     pub(super) fields: Vec<RawFinding>,
-    /// True if the script may export functions to other shells. A shell to which functions are exported may still lack
-    /// a function that a script calls.
+    /// True if the script may export functions to other shells.
     pub(super) exported: bool,
     /// True if the script evaluates values of variables as arithmetic or as names.
     pub(super) evaluates: bool,
     /// True if bash and dash may read the text differently.
     pub(super) differs: bool,
-    /// Texts that run a command if the script evaluates values of variables.
+    /// Texts that run a command if the script evaluates the values of variables.
     pub(super) traps: Vec<RawFinding>,
-    /// Texts like the texts in `traps`, but in words that no variable receives. The texts in `loose` count only if
-    /// `redirected` is true.
+    /// Such texts in words that no variable receives. They count only if `redirected` is true.
     pub(super) loose: Vec<RawFinding>,
     pub(super) redirected: bool,
-    /// True if the script has a variable whose assigned values are evaluated as arithmetic.
+    /// True if values that are assigned to a variable of the script are evaluated as arithmetic.
     pub(super) integers: bool,
-    /// Values that would set a variable which changes commands, if the script evaluates values as arithmetic.
+    /// Values that set a variable which changes commands, if the script evaluates values as arithmetic.
     pub(super) sums: Vec<RawFinding>,
     /// Names of array variables.
     pub(super) arrays: BTreeSet<String>,
     /// True if a variable with an unknown name may be an array.
     pub(super) any_array: bool,
-    /// Values that a declaring builtin receives as one word, each with the name of the variable. For an array, the
-    /// shell reads the value as elements and runs the commands in the elements.
+    /// Values that a declaring builtin receives as one word, each with the name of the variable. If the variable is an
+    /// array, the shell runs the commands in the elements of the value.
     pub(super) elements: Vec<(String, RawFinding)>,
 }
 
-/// Calls of each function. The keys are the function's name and the text of the arguments.
+/// Calls of each function, by the function's name and the text of the arguments.
 pub(super) type FunctionCalls = BTreeMap<String, BTreeMap<ArgumentText, Vec<Word>>>;
 pub(super) type ArgumentText = Vec<(String, bool)>;
 

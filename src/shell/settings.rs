@@ -1,6 +1,6 @@
 //! Variables that change which commands a shell runs later.
 
-/// Returns true if a shell, the loader or an interpreter uses the variable `name` to choose, find or parse a program.
+/// Returns true if a shell, the loader or an interpreter uses the variable to choose, find or parse a program.
 pub(super) fn changes(name: &str) -> bool {
     EXACT.binary_search(&name).is_ok()
         || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
@@ -8,7 +8,7 @@ pub(super) fn changes(name: &str) -> bool {
         || SUFFIXES.iter().any(|suffix| name.ends_with(suffix))
 }
 
-/// Returns the names of variables in `text` that change later commands. Arithmetic in `text` may set these variables.
+/// Returns the names in `text` of variables that change later commands, because arithmetic in `text` may set them.
 pub(super) fn named_in(text: &str) -> impl Iterator<Item = &str> {
     text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_').filter(|name| changes(name))
 }

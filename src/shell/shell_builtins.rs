@@ -17,8 +17,8 @@ fn is_signal(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u32>().is_ok_and(|number| number <= 64)
 }
 
-/// Returns true if the script contains the variable's complete name, without an index. The shell evaluates nothing to
-/// find this variable.
+/// Returns true if the name of the variable is completely known and has no index, so that the shell evaluates nothing
+/// to find the variable.
 fn is_plain(name: &Word) -> bool {
     !name.text.contains(['[', HOLE])
 }
@@ -79,7 +79,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
                 continue;
             };
             let name = word.text.split_once('=').map_or("", |(name, _)| name);
-            // If the script defines a function under this name, the shell replaces the name with the alias value.
+            // The alias replaces a function with this name.
             self.finding.undefines(Some(name));
             let plain_name = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte))
                 && !RESERVED.contains(&name);
@@ -136,15 +136,15 @@ impl<'a> WrapperCall<'_, '_, 'a> {
     pub(super) fn declare(&mut self, base: &str) -> Done {
         let context = self.outside;
         let (mut reference, mut array) = (false, false);
-        // If the builtin's name is quoted or follows `command`, the shell splits the builtin's arguments like the
-        // arguments of a program.
+        // If the builtin's name is quoted or follows `command`, its arguments are split like the arguments of a
+        // program.
         let direct = !self.name.quoted && self.name.raw.is_none() && !context.is_behind(&["builtin", "command"]);
         for word in self.arguments {
             if word.exactly().is_some_and(|text| text.starts_with(['-', '+']) && text != "--") {
                 reference |= word.text.contains('n') && base != "export" && base != "readonly";
                 array |= word.text.starts_with('-') && word.text.contains(['a', 'A']);
                 self.finding.integers |= word.text.contains('i');
-                // The shell evaluates the value as a number, or the value is the name of another variable.
+                // The value is evaluated as a number, or is the name of another variable.
                 self.finding.evaluates |= reference || word.text.contains('i');
                 self.finding.exported |= word.text.contains('f');
                 continue;
@@ -188,8 +188,8 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         Ok(())
     }
 
-    /// Reads the value that a word assigns to a declared variable. If the variable is an array, the shell reads `(…)`
-    /// as elements, even in quotes.
+    /// Reads the value that a word assigns to a declared variable. For an array, the shell reads `(…)` as elements,
+    /// even in quotes.
     fn elements(&mut self, word: &Word, array: bool) -> Done {
         let context = self.outside;
         let end = word.text.find(['=', '[', '+', HOLE]).unwrap_or(word.text.len());
@@ -223,8 +223,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         Ok(())
     }
 
-    /// Reads a word that the shell uses as the name of a variable. If the name has an index, the shell evaluates the
-    /// index and its expansions.
+    /// Reads a word that names a variable. The shell evaluates an index in it, with the expansions of the index.
     pub(super) fn place(&mut self, word: &Word) {
         self.finding.evaluates |= !is_plain(word);
         let Some(bracket) = word.text.find('[') else { return };
@@ -324,7 +323,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
                 self.finding.declares(&name, self.outside);
             }
             Some(first) if !first.exact && (first.glob || matches!(first.known(), "" | "-")) => {
-                // At run time, the word may become `-v` or nothing, so a later word may name a variable.
+                // At run time, the word may become `-v` or nothing, so that a later word names a variable.
                 self.finding.evaluates = true;
                 if !first.one && !first.glob {
                     self.finding.unknown(

@@ -34,8 +34,8 @@ impl<'a> WrapperCall<'_, '_, 'a> {
     }
 
     /// Returns true if a shell that reads `body` line by line runs only the commands that the walk found since
-    /// `before`. The function returns true if no command in the body reads standard input, or if the commands read only
-    /// whole lines and each line is a complete script.
+    /// `before`. This holds if no command in the body reads standard input, or if the commands read only whole lines
+    /// and each line is a complete script.
     fn read_as_a_whole(&mut self, body: &Word, reader: TextReader, before: usize) -> bool {
         let (mut nothing, mut lines) = (!body.text.contains("select") && !body.text.contains("\\\n"), true);
         for what in self.finding.found_since(before) {
@@ -77,7 +77,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
                 break;
             }
             let text = word.text.as_str();
-            // A word that consists only of `+` is an option without letters.
+            // A lone `+` is an option without letters.
             if !text.starts_with(['-', '+']) {
                 break;
             }
@@ -181,6 +181,6 @@ const READS_NOTHING: &[&str] = &[
     "uname", "unset", "wait", "which", "whoami",
 ];
 
-/// Commands that may read a part of a line, or change standard input.
+/// Commands that may read a part of a line, or replace standard input.
 const READS_BYTES: &[&str] =
     &["", "busybox", "dd", "exec", "head", "mapfile", "od", "read", "readarray", "tail", "toybox", "xxd"];

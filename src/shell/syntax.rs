@@ -1,14 +1,13 @@
 //! The syntax tree of a script, its limits, and the parser.
 //!
-//! The parser reads two dialects, bash and dash, because one text can be two scripts. For example, `((rm x))` is
-//! arithmetic in bash and two subshells in dash. If the shell may read a text differently from this parser, the parser
-//! refuses the text ([`SyntaxFlaw::guard`]).
+//! There are two dialects, bash and dash, because one text can be two scripts. For example, `((rm x))` is arithmetic in
+//! bash and two subshells in dash. A text that a shell may read differently from this parser is refused
+//! ([`SyntaxFlaw::guard`]).
 
-/// Placeholder for a part of a word that is known only when the script runs. The character is a Unicode noncharacter,
-/// and scripts that contain the character are refused.
+/// Placeholder for a part of a word that is known only at run time. It is a Unicode noncharacter, and a script that
+/// contains it is refused.
 pub(super) const HOLE: char = '\u{10FFFE}';
-/// Maximum nesting of brackets, compound commands and substitutions. The maximum limits the stack of the parser and of
-/// the walk through the tree.
+/// Maximum nesting of brackets, compound commands and substitutions, because the stack is limited.
 pub(super) const MAX_DEPTH: usize = 100;
 
 /// Grammar of a text.
@@ -25,10 +24,10 @@ pub(super) enum Dialect {
 pub(super) struct SyntaxFlaw {
     /// Byte offset in the outermost script.
     pub(super) at: usize,
-    /// The problem, and how to correct the script.
+    /// The problem and its correction.
     pub(super) message: &'static str,
-    /// True if the shell may accept the text, but the parser cannot read the text with certainty. The value is false if
-    /// the shell itself reports a syntax error.
+    /// True if the shell may accept the text, although this parser cannot read it with certainty. False if the shell
+    /// reports a syntax error.
     pub(super) guard: bool,
 }
 
@@ -37,7 +36,7 @@ pub(super) struct SyntaxFlaw {
 pub(super) enum ByteOrigin {
     /// Offset to add to the position of a byte.
     Shift(usize),
-    /// One position that is used for all bytes, because the text was changed.
+    /// Position of every byte, because the text was changed.
     Fixed(usize),
 }
 
@@ -55,14 +54,13 @@ impl ByteOrigin {
 #[derive(Debug, Default)]
 pub(super) struct Script {
     pub(super) list: CommandList,
-    /// The bodies of here-documents, which redirections name by their index in this list.
+    /// Bodies of here-documents, to which redirections refer by index.
     pub(super) bodies: Vec<Word>,
     /// True if the text evaluates the value of a variable as arithmetic or as a name.
     pub(super) evaluates: bool,
     /// True if the other dialect may read the text differently.
     pub(super) differs: bool,
-    /// Error at which the parser stopped, or `None` if the parser read the whole text. The field `list` contains the
-    /// commands before the error.
+    /// Error at which the parser stopped. `list` contains the commands before the error.
     pub(super) flaw: Option<SyntaxFlaw>,
 }
 
@@ -77,11 +75,11 @@ pub(super) struct Pipeline {
     pub(super) and: bool,
     /// True after `!`.
     pub(super) negated: bool,
-    /// True if the pipeline certainly runs in this shell each time the list runs. A pipeline is not certain if the
-    /// pipeline has several commands, follows `&&` or `||`, or runs in the background.
+    /// True if this shell certainly runs the pipeline each time the list runs. It is false if the pipeline has several
+    /// commands, follows `&&` or `||`, or runs in the background.
     pub(super) certain: bool,
     /// True if only function definitions precede the pipeline on its line. After an error in an expansion or an
-    /// assignment, bash skips the rest of the line, so a pipeline after another command may never run.
+    /// assignment, bash skips the rest of the line.
     pub(super) first: bool,
 }
 
@@ -128,8 +126,7 @@ pub(super) struct CompoundCommand {
 pub(super) struct Redirect {
     /// Operator without the descriptor.
     pub(super) operator: &'static str,
-    /// True if the redirection changes standard input, which is the case for `<` without a number and for any operator
-    /// with the number 0.
+    /// True if the redirection changes standard input: `<` without a number, or any operator with the number 0.
     pub(super) input: bool,
     /// File, descriptor or delimiter.
     pub(super) target: Word,
@@ -137,7 +134,7 @@ pub(super) struct Redirect {
     pub(super) body: Option<usize>,
 }
 
-/// A word after the removal of quotes, with all parts that are known before the run.
+/// Word without quotes, with all parts that are known before the run.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Word {
     /// Byte offset of the word in the outermost script.
@@ -152,8 +149,7 @@ pub(super) struct Word {
     pub(super) one: bool,
     /// True if a part of the word is quoted.
     pub(super) quoted: bool,
-    /// True if pathname patterns are the only reason why the word is not exact. Each resulting field then matches the
-    /// pathname pattern.
+    /// True if the word would be exact without its pathname patterns. Each resulting field then matches a pattern.
     pub(super) glob: bool,
     /// True if the word assigns elements of an array.
     pub(super) array: bool,
@@ -163,16 +159,16 @@ pub(super) struct Word {
     pub(super) parts: Vec<WordPart>,
 }
 
-/// Effect that the expansion of a word has.
+/// Effect of the expansion of a word.
 #[derive(Debug, Clone)]
 pub(super) enum WordPart {
     /// A substitution, which runs a list of commands.
     Script(std::rc::Rc<CommandList>),
     /// A variable that an expansion `${name:=word}` or an arithmetic expression sets.
     Sets(String, usize),
-    /// A text that runs a command if the shell evaluates the text as arithmetic or as a name.
+    /// A text that runs a command if the shell evaluates it as arithmetic or as a name.
     Trap(usize),
-    /// An unknown effect, with the reason why the effect is unknown.
+    /// An unknown effect, with the reason.
     Unknown(&'static str, usize),
 }
 
@@ -182,7 +178,7 @@ impl Word {
         Self { at, text: text.into(), exact: true, one: true, ..Self::default() }
     }
 
-    /// Returns a word that represents any number of unknown words.
+    /// Returns a word for any number of unknown words.
     pub(super) fn unknown(at: usize) -> Self {
         Self { at, text: HOLE.to_string(), raw: Some("".into()), ..Self::default() }
     }
@@ -192,7 +188,7 @@ impl Word {
         self.raw.as_deref().unwrap_or(&self.text)
     }
 
-    /// Returns the text for a comparison with operators, or `None` if the word is quoted.
+    /// Returns the text for comparing it with operators, or `None` if the word is quoted.
     pub(super) fn operator(&self) -> Option<&str> {
         (!self.quoted).then_some(self.text.as_str())
     }
@@ -210,8 +206,7 @@ impl Word {
         self.exact.then_some(self.text.as_str())
     }
 
-    /// Returns the word with an unknown part in place of each occurrence of `mark`. At run time, a program such as
-    /// `xargs` replaces `mark`.
+    /// Returns the word with an unknown part for each `mark`, which a program such as `xargs` replaces at run time.
     pub(super) fn replaced(&self, mark: &str) -> Self {
         let mut word = self.clone();
         if !mark.is_empty() && word.text.contains(mark) {
@@ -256,9 +251,9 @@ pub(super) struct Parser<'t> {
     pub(super) evaluates: bool,
     /// See [`Script::differs`].
     pub(super) differs: bool,
-    /// Number of times that the parser may still read a text twice because of `((`.
+    /// Number of further times that a text may be read twice because of `((`.
     pub(super) retries: usize,
-    /// The latest position at which the parser searched for a reserved word, with the result.
+    /// Latest position of a search for a reserved word, with its result.
     pub(super) looked: (usize, Option<(&'static str, usize)>),
 }
 
@@ -306,8 +301,8 @@ impl<'t> Parser<'t> {
         }
     }
 
-    /// Returns true if the dialect is bash. The method also sets `differs`, so the parser calls the method only for
-    /// text that bash and dash read differently.
+    /// Returns true if the dialect is bash, and sets `differs`. Call this only for text that bash and dash read
+    /// differently.
     pub(super) fn bash(&mut self) -> bool {
         self.differs = true;
         self.dialect == Dialect::Bash
@@ -362,7 +357,7 @@ impl<'t> Parser<'t> {
         Err(SyntaxFlaw { at: self.place(), message, guard: true })
     }
 
-    /// Increases the number of open constructs, and fails if the number exceeds the maximum.
+    /// Counts an open construct, and fails above the maximum.
     pub(super) fn open(&mut self) -> Read<()> {
         if self.depth >= MAX_DEPTH {
             return self.guard("the script is nested deeper than 100 levels: reduce the nesting");
@@ -371,7 +366,6 @@ impl<'t> Parser<'t> {
         Ok(())
     }
 
-    /// Counts a closed construct.
     pub(super) fn close(&mut self) {
         self.depth -= 1;
     }

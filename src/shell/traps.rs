@@ -2,8 +2,8 @@
 
 use crate::shell::syntax::{HOLE, Word};
 
-/// Returns true if the evaluation of a text as arithmetic or as a name may run a command. `text` may be only a part of
-/// the evaluated text, so the brackets of an index may be missing.
+/// Returns true if evaluating a text as arithmetic or as a name may run a command. `text` may be a part of the
+/// evaluated text, so that the brackets of an index may be missing.
 pub(super) fn is_trap(text: &str) -> bool {
     text.contains("$(")
         || text.contains('`')
@@ -12,12 +12,12 @@ pub(super) fn is_trap(text: &str) -> bool {
         || text.find('[').is_some_and(|bracket| text[bracket..].split("${").skip(1).any(|rest| rest.contains('@')))
 }
 
-/// Returns true if the evaluation of the complete `text` may run a command.
+/// Returns true if evaluating the complete `text` may run a command.
 pub(super) fn is_whole_trap(text: &str) -> bool {
     text.find('[').is_some_and(|bracket| is_trap(&text[bracket..]))
 }
 
-/// Returns true if a word or its assigned value is a name with an open index and an unknown part, for example
+/// Returns true if a word or its assigned value contains a name with an open index and an unknown part, for example
 /// `x="a[$y"`.
 pub(super) fn opens_index(word: &Word) -> bool {
     let text = word.name.map_or(word.text.as_str(), |name| {
@@ -40,7 +40,7 @@ pub(super) fn is_open_index(text: &str) -> bool {
             '[' => {
                 let before = &text[..at];
                 let name = before.trim_end_matches(|c: char| c.is_ascii_alphanumeric() || c == '_' || c == HOLE);
-                // In `.items[0]`, arithmetic finds no name before the bracket.
+                // In `.items[0]`, no name precedes the bracket.
                 let named = name.len() < before.len() && !name.ends_with('.');
                 open.push(named || before == "+=");
             }

@@ -4,7 +4,7 @@ use crate::shell::settings;
 use crate::shell::syntax::{HOLE, Parser, Read, Word, WordPart, is_name};
 use crate::shell::traps::{is_trap, opens_index};
 
-/// Position of a word in the syntax. The position decides how the word is parsed.
+/// Position of a word in the syntax, which decides how the word is parsed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum WordPosition {
     /// The position of an assignment or of the command's name.
@@ -26,12 +26,10 @@ pub(super) enum QuoteKind {
     None,
     /// `"…"`
     Double,
-    /// The body of a here-document, or arithmetic, with the rules of double quotes. Unlike in double quotes, a double
-    /// quote is an ordinary character.
+    /// The body of a here-document, or arithmetic: like double quotes, but a double quote is an ordinary character.
     Body,
 }
 
-/// A word under construction.
 pub(super) struct WordBuilder {
     pub(super) word: Word,
     /// Position in `word.text` at which a pattern `[` may begin.
@@ -39,7 +37,7 @@ pub(super) struct WordBuilder {
     pub(super) brace: Option<usize>,
     /// True if a comma or `..` follows the brace.
     pub(super) comma: bool,
-    /// True if all parts of the word so far are unquoted and literal.
+    /// True if the word so far is unquoted and literal.
     pub(super) plain: bool,
     /// True if the word has an unknown part that is not a pattern.
     pub(super) dynamic: bool,
@@ -65,8 +63,7 @@ impl WordBuilder {
         self.dynamic = true;
     }
 
-    /// Marks the text from byte `at` as a pattern or a brace list. At run time, a word with a pattern may become any
-    /// number of fields.
+    /// Marks the text from byte `at` as a pattern or a brace list. Such a word may become any number of fields.
     pub(super) fn pattern(&mut self, at: usize, glob: bool) {
         self.word.text.insert(at, HOLE);
         self.word.one = false;
@@ -74,7 +71,7 @@ impl WordBuilder {
         self.bracket = None;
         if glob {
             self.word.glob = true;
-            // A brace that begins before the pattern is still open after the pattern.
+            // A brace that begins before the pattern is still open after it.
             self.brace = self.brace.map(|brace| if brace < at { brace } else { brace + HOLE.len_utf8() });
         } else {
             self.dynamic = true;
@@ -84,7 +81,7 @@ impl WordBuilder {
 }
 
 impl Parser<'_> {
-    /// Reads the word that begins at the next byte. The next byte must not be a separator.
+    /// Reads the word that begins at the next byte, which is not a separator.
     pub(super) fn word(&mut self, kind: WordPosition) -> Read<Word> {
         self.peek();
         let start = self.pos;
@@ -266,8 +263,7 @@ impl Parser<'_> {
         w.word.text.push_str(&self.text[start..self.pos]);
     }
 
-    /// Reads `[…]` after a variable's name or before an array element. The brackets are an index if `=` follows, and a
-    /// pattern if no `=` follows.
+    /// Reads `[…]` after a variable's name or before an array element. It is an index if `=` follows, else a pattern.
     fn subscript(&mut self, w: &mut WordBuilder) -> Read<()> {
         let name = w.word.text.len();
         let element = name == 0;
@@ -303,7 +299,7 @@ impl Parser<'_> {
                 b'$' | b'`' => {
                     self.evaluates = true;
                     if element {
-                        // Bash expands the index of an array element once more than the index of an assignment.
+                        // Bash expands this index once more than the index of an assignment.
                         w.word.parts.push(WordPart::Unknown(INDEX, self.place()));
                     }
                     if byte == b'$' {
@@ -372,7 +368,7 @@ pub(super) fn finished(mut w: WordBuilder, raw: &str) -> Word {
     w.word
 }
 
-/// True for each byte that has a special meaning in a word. The first byte of a [`HOLE`] is 0xF4, which is not special.
+/// True for each byte with a special meaning in a word. The first byte of a [`HOLE`], 0xF4, has none.
 const SPECIAL: [bool; 256] = {
     let mut table = [false; 256];
     let special = b" \t\n;&|()<>\\'\"$`*?[]{},.}~=";

@@ -1,8 +1,8 @@
 //! Programs and builtins that run their arguments.
 //!
-//! A program that is not in the table is assumed to run nothing (docs/design.md lists the resulting gaps). Each entry
-//! has the grammar of the options and the meaning of the operands of a program. If a word may be an option, the meaning
-//! of the following words is unknown.
+//! A program that is not in the table is assumed to run nothing (docs/design.md lists the resulting gaps). An entry of
+//! the table contains the options of a program and the meaning of its operands. After a word that may be an option, the
+//! meaning of the words is unknown.
 
 use crate::shell::grammars::{
     CHROOT, CHRT, DOAS, IONICE, NSENTER, PKEXEC, PRLIMIT, READ, SETARCH, SETPRIV, SETSID, SSH_AGENT, STDBUF, SU,
@@ -17,8 +17,8 @@ use crate::shell::syntax::{SyntaxFlaw, Word};
 /// Result of reading a call of a wrapper.
 pub(super) type Done = Result<(), SyntaxFlaw>;
 
-/// Finds the commands that the wrapper `base`, written as `name` in the script, runs from its `arguments`. `inside` is
-/// the context of these commands, and `outside` is the context of the wrapper.
+/// Finds the commands that the wrapper `base`, written as `name` in the script, runs from its `arguments`. `outside` is
+/// the context of the wrapper, and `inside` that of the commands.
 pub(super) fn run(
     finding: &mut ScriptWalk<'_>,
     base: &str,
@@ -162,8 +162,8 @@ impl<'a> WrapperCall<'_, '_, 'a> {
     }
 
     /// Reads the options of a wrapper whose command follows after `operands` words. If the options cannot be read, the
-    /// function records the problem and still treats the following words as the command. So the walk still finds a
-    /// denied name among the words.
+    /// problem is recorded, but the following words still count as the command, so that a denied name among them is
+    /// found.
     pub(super) fn before_command<'w>(
         &mut self,
         grammar: &OptionGrammar,
@@ -192,7 +192,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         }
     }
 
-    /// Reads options, then a number of words (`operands`), then a command.
+    /// Reads options, then as many words as `operands`, then a command.
     pub(super) fn plain(&mut self, grammar: &OptionGrammar, operands: usize) -> Done {
         let options = self.before_command(grammar, self.arguments, operands);
         self.command(options.rest, operands)
@@ -205,14 +205,14 @@ impl<'a> WrapperCall<'_, '_, 'a> {
             }
         }
         if operands > 0 && rest.len() <= operands && !rest.is_empty() {
-            // Other versions of the program take fewer words before their command.
+            // Other versions of the program have fewer words before the command.
             self.unknown(self.name, "the command has fewer arguments than its known form: write all arguments");
         }
         self.finding.resolve(&rest[operands.min(rest.len())..], self.inside)
     }
 
-    /// Reads a command after a CPU mask or a priority. With the option `-p`, the program changes a running process and
-    /// starts no command.
+    /// Reads a command after a CPU mask or a priority. With `-p`, the program changes a running process and starts
+    /// none.
     fn scheduled(&mut self, grammar: &OptionGrammar) -> Done {
         let options = self.before_command(grammar, self.arguments, 1);
         if options.has(&["p", "pid"]) && options.rest.len() <= 2 {
@@ -232,8 +232,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         }
     }
 
-    /// Reads options, words and a command as the function `plain` does. If the command is missing, the program starts a
-    /// shell.
+    /// Like `plain`, but a missing command means that a shell starts.
     pub(super) fn login(&mut self, grammar: &OptionGrammar, operands: usize) -> Done {
         let options = self.before_command(grammar, self.arguments, operands);
         if options.has(&["s", "S"]) && grammar.flags.contains('s') || options.rest.len() <= operands {

@@ -3,20 +3,18 @@
 use crate::record::validity::{OpenWindow, SKEW_S, Timestamp, WindowError, judge};
 use crate::store::stored_run::{ConsumeStop, Window};
 
-/// Maximum number of seconds by which a credible low-water mark is ahead of the log and of the clock. The boundary does
-/// not use a low-water mark beyond this limit as the time of new leaves. Such a mark was probably changed by hand, and
-/// a leaf with a wrong date stays in the log for ever.
+/// Maximum number of seconds by which a credible low-water mark is ahead of both the log and the clock. A mark that is
+/// farther ahead was probably changed by hand. It must not date new leaves, because a leaf with a wrong date stays in
+/// the log for ever.
 pub(crate) const MOST_MARK_AHEAD_S: i64 = 86_400;
 
 impl Window {
-    /// Checks the window of an authorization at the time `at` of the consumption leaf. An authorization is expired if
-    /// its window ended at or before `mark`.
+    /// Checks the window of an authorization at the time `at` of the consumption leaf. `mark` is the low-water mark.
     ///
     /// # Errors
     /// Returns an error for the first rule that the window breaks (docs/formats.md, section 12).
     pub fn check(&self, at: Timestamp, mark: Timestamp) -> Result<OpenWindow, ConsumeStop> {
-        // R7: an authorization that expires at or before the low-water mark is expired, even if the clock shows an
-        // earlier time.
+        // R7: a window that ended at or before the low-water mark is expired, even if the clock shows an earlier time.
         if self.expires_at <= mark && self.issued_at <= self.not_before && self.not_before < self.expires_at {
             return Err(ConsumeStop::Expired { at, expires_at: self.expires_at });
         }

@@ -25,8 +25,7 @@ pub const POINTS: &[&str] = &[
     "after-retire-commit",
 ];
 
-/// The kinds of documents in a batch of writes. Each kind of document has one crash point before the commit and one
-/// after the commit.
+/// Kind of a document in a batch of writes, with a crash point before the commit and one after the commit.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum WriteKind {
     Seal,
@@ -40,7 +39,6 @@ pub(crate) enum WriteKind {
     Retire,
 }
 
-/// The set of kinds in one batch.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct WriteKinds(u16);
 
@@ -49,8 +47,8 @@ impl WriteKinds {
         self.0 |= 1 << kind as u16;
     }
 
-    /// Runs the crash points of these kinds. If `committed` is true, the function runs the points after the commit. If
-    /// `committed` is false, the function runs the points before the commit.
+    /// Reaches the crash points of these kinds: the points after the commit if `committed` is true, else the points
+    /// before the commit.
     #[cfg(debug_assertions)]
     pub(crate) fn pass(self, committed: bool) {
         for (at, names) in POINTS.chunks(2).enumerate() {
@@ -65,8 +63,8 @@ impl WriteKinds {
     pub(crate) const fn pass(self, _: bool) {}
 }
 
-/// Kills this process if the variable `COUNTERSIGN_FAULT` is `name`. With `COUNTERSIGN_FAULT=name:n`, the n-th call
-/// with this name kills the process (the first call has the number 1).
+/// Kills this process if the variable `COUNTERSIGN_FAULT` is `name`. The value `name:n` kills the process at the n-th
+/// call with this name (counted from 1).
 #[cfg(debug_assertions)]
 pub fn point(name: &str) {
     use std::sync::OnceLock;
@@ -86,7 +84,7 @@ pub fn point(name: &str) {
         && armed == name
         && SEEN.fetch_add(1, Ordering::Relaxed) + 1 == *time
     {
-        // SIGKILL runs no destructor and flushes nothing, like the kernel's out-of-memory killer.
+        // Like the kernel's out-of-memory killer, SIGKILL runs no destructor and flushes nothing.
         let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
         loop {
             std::thread::park();

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// An internal failure. The log of the service gets the details of the failure, and the caller gets an id.
+/// Internal failure of the store. The log of the service gets the details, and the caller gets an id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StoreFault {
     /// The disk is full. The store contains nothing of the failed batch.
@@ -17,7 +17,7 @@ pub enum StoreFault {
         /// The error message of the database.
         message: String,
     },
-    /// A read, a write or a sync failed, or stored data contradict each other. The durable state is unknown, so the
+    /// A read, a write or a sync failed, or the stored data contradict each other. The durable state is unknown, so the
     /// process must end.
     Broken {
         /// The action that failed.
@@ -35,8 +35,8 @@ pub enum StoreFault {
 }
 
 impl StoreFault {
-    /// Returns true if the process must end at once. After a failed sync, a second sync can report success although
-    /// data are lost.
+    /// Returns true if the process must end at once, because a second sync after a failed sync can report success
+    /// although data are lost.
     #[must_use]
     pub const fn is_fatal(&self) -> bool {
         matches!(self, Self::Broken { .. })

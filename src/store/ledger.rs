@@ -1,6 +1,7 @@
-//! The ledger is the interface of the store for the rest of the program.
+//! The ledger: the interface of the store for the rest of the program.
 //!
-//! One writer thread handles all writes. A write is durable when its answer arrives. Reads use separate connections.
+//! One writer thread handles all writes. A write is durable when the caller gets its answer. Reads use separate
+//! connections.
 
 use std::fs::File;
 use std::ops::Range;
@@ -41,8 +42,7 @@ use crate::store::{CheckpointRow, Retired, Store, StoreHead, StoreReads, lock};
 /// Capacity of the writer's queue. A sender waits if the queue is full.
 const QUEUE: usize = 1024;
 
-/// Maximum number of seconds by which the clock can be behind the log. The boundary is not ready if the clock is
-/// farther behind the log.
+/// Maximum number of seconds by which the clock may be behind the log. Beyond this, the boundary is not ready.
 const MOST_BEHIND_S: i64 = 60;
 
 /// A handle to the store. The handle can be cloned.
@@ -55,8 +55,7 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Starts the writer for an open store. The function first builds the edge of the Merkle tree and compares the tree
-    /// with the last recorded checkpoint.
+    /// Starts the writer for an open store, after comparing the Merkle tree with the last recorded checkpoint.
     ///
     /// # Errors
     /// Returns a fault if the log cannot be read or does not match its own checkpoint.
@@ -81,8 +80,8 @@ impl Ledger {
             tiles: TileCache::default(),
         };
         shared.reach(&head);
-        // The clock may have been behind when the store was opened. A later correction of the clock does not count as a
-        // leap ahead.
+        // A clock that was behind when the store was opened may be corrected later. This correction is not a leap
+        // ahead.
         shared.opened = (shared.now(), boot);
         let shared = Arc::new(shared);
         let (inbox, outbox) = mpsc::channel(QUEUE);
@@ -106,8 +105,8 @@ impl Ledger {
 
     /// Opens a store that has no writer, such as a backup or a closed log. Every write returns [`StoreFault::Closed`].
     ///
-    /// The argument `note` is the checkpoint that was signed when the log was closed. If `note` is `None`, the ledger
-    /// signs a checkpoint when a caller asks for a checkpoint.
+    /// `note` is the checkpoint that was signed when the log was closed. Without `note`, the ledger signs a checkpoint
+    /// when a caller asks for one.
     ///
     /// # Errors
     /// Returns a fault if the log cannot be read or does not match the checkpoint.
@@ -154,13 +153,13 @@ impl Ledger {
     /// Puts a seal in force, with its blobs and its token changes. The first seal creates the boundary.
     ///
     /// # Errors
-    /// Returns an error if another seal was stored first, or if a new token's name is in use. The function also returns
-    /// an error if the date of the seal is earlier than the date of the last leaf.
+    /// Returns an error if another seal was stored first, if a new token's name is in use, or if the date of the seal
+    /// is earlier than the date of the last leaf.
     pub async fn seal(&self, seal: SealWrite) -> Result<SealStored, WriteStop> {
         self.ask(|answer| WriterMessage::Seal(Box::new(seal), answer)).await
     }
 
-    /// Spends a nonce. If the result is `Ok`, the database has durably stored the spent nonce and the consumption.
+    /// Spends a nonce. After `Ok`, the spent nonce and the consumption are durable.
     ///
     /// # Errors
     /// Returns the reason why the nonce was not spent. After a [`StoreFault`], the nonce may be spent or not, so the
@@ -172,7 +171,7 @@ impl Ledger {
     /// Stores the receipt of a run.
     ///
     /// # Errors
-    /// Returns an error if the proposal does not run or already has a receipt.
+    /// Returns an error if the proposal is not running or already has a receipt.
     pub async fn finish(&self, finish: Finish) -> Result<LeafRef, FinishStop> {
         let hash = merkle::leaf_hash(&finish.receipt);
         self.ask(|answer| WriterMessage::Finish(Box::new(Hashed { message: finish, hash }), answer)).await
@@ -183,18 +182,18 @@ impl Ledger {
         self.ask(|answer| WriterMessage::Propose(Box::new(new), answer)).await
     }
 
-    /// Stores verified signatures, one for each key. Returns all signatures in their order of arrival. If a key signed
-    /// twice, the first signature stays.
+    /// Stores verified signatures. Returns all signatures of the proposal in their order of arrival. If a key signed
+    /// twice, only its first signature is stored.
     ///
     /// # Errors
-    /// Returns an error if the proposal is unknown or does not wait.
+    /// Returns an error if the proposal is unknown or not pending.
     pub async fn sign(&self, proposal: &ProposalId, signatures: Vec<Signature>) -> Result<Vec<Signature>, AdvanceStop> {
         let proposal = proposal.clone();
         self.ask(|answer| WriterMessage::Sign(proposal, signatures, answer)).await
     }
 
-    /// Appends a denial to the log. A denied authorization can never run, even if the boundary did not know the
-    /// authorization at the time of the denial.
+    /// Appends a denial to the log. The denied authorization can never run, even if the boundary receives it after the
+    /// denial.
     ///
     /// # Errors
     /// Returns an error if the denial is too large, if too many denials of unknown authorizations arrived, or if the
@@ -211,38 +210,36 @@ impl Ledger {
         self.ask(|answer| WriterMessage::Advance(Box::new(advance), answer)).await
     }
 
-    /// Appends a refusal to the log. The argument `at` must be the time that the refusal states.
+    /// Appends a refusal to the log. `at` must be the time that the refusal states.
     ///
     /// # Errors
-    /// Returns an error if the refusal is too large or if the log has no seal. Also returns an error if the date of the
-    /// refusal is earlier than the date of the last leaf.
+    /// Returns an error if the refusal is too large, if the log has no seal, or if the date of the refusal is earlier
+    /// than the date of the last leaf.
     pub async fn refuse(&self, envelope: Vec<u8>, at: Timestamp) -> Result<LeafRef, WriteStop> {
         self.ask(|answer| WriterMessage::Refuse(envelope, at, answer)).await
     }
 
-    /// Marks some proposals that are overdue at `now` as expired. The caller repeats the call until the function marks
-    /// no proposal.
+    /// Marks some proposals that are overdue at `now` as expired. Call again until no proposal is marked.
     pub async fn expire(&self, now: Timestamp) -> Result<Vec<ProposalId>, StoreFault> {
         self.ask(|answer| WriterMessage::Expire(now, answer)).await
     }
 
-    /// Raises the low-water mark and examines the next `limit` nonces. Nonces that expired at or before the low-water
-    /// mark are deleted.
+    /// Raises the low-water mark, and deletes those of the next `limit` nonces that expired at or before it.
     ///
     /// A limit of 1000 or 2000 does not delay runs noticeably.
     pub async fn prune(&self, limit: usize) -> Result<PruneResult, StoreFault> {
         self.ask(|answer| WriterMessage::Prune(limit, answer)).await
     }
 
-    /// Examines `limit` outputs and `limit` proposals, and deletes the rows whose retention has ended. The caller then
-    /// removes the files that the result names, and repeats the call until the function deletes nothing.
+    /// Examines `limit` outputs and `limit` proposals, and deletes the rows whose retention has ended. The caller must
+    /// then remove the files that the result names, and call again until nothing is deleted.
     pub async fn retire(&self, retention: Retention, limit: usize) -> Result<Retired, StoreFault> {
         self.ask(|answer| WriterMessage::Retire(retention, limit, answer)).await
     }
 
-    /// Ends the writer after the queued requests and releases the store, so that the store can be opened again.
+    /// Ends the writer after the queued requests and releases the store.
     ///
-    /// The ledger first signs and records the last checkpoint, so that the next start can use another key.
+    /// The last checkpoint is signed and recorded first, so that the next start can use another key.
     ///
     /// # Errors
     /// Returns a fault if the writer had already ended or if the checkpoint could not be signed.
@@ -252,7 +249,7 @@ impl Ledger {
         head.map(drop)
     }
 
-    /// Returns the state of the log after the last answered batch.
+    /// Returns the state of the log after the last finished batch.
     #[must_use]
     pub fn state(&self) -> LedgerState {
         let head = &self.shared.published().head;
@@ -266,8 +263,7 @@ impl Ledger {
         }
     }
 
-    /// Returns the current time, but never a time before the last leaf. The caller must write this time into the
-    /// documents that the caller signs.
+    /// Returns the current time, but never a time before the last leaf. Signed documents must state this time.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.shared.now()
@@ -281,7 +277,7 @@ impl Ledger {
     }
 
     /// Returns a message for an operator if the system clock leapt ahead, or is behind the log or the low-water mark.
-    /// The boundary is not ready as long as the function returns a message.
+    /// The boundary is not ready while there is such a message.
     #[must_use]
     pub fn clock_trouble(&self) -> Option<String> {
         if let Some(ahead) = self.clock_ahead() {
@@ -323,7 +319,7 @@ impl Ledger {
     }
 
     /// Returns the signed checkpoint of the log at `size`. The checkpoint depends only on the stored rows, so each call
-    /// returns the same checkpoint. The next batch records the checkpoint.
+    /// returns the same one. The next batch stores it.
     pub fn checkpoint_at(&self, size: u64) -> Result<Option<CheckpointRow>, StoreFault> {
         const DURING: &str = "signing a checkpoint";
         let mut last = self.shared.note.lock().unwrap_or_else(PoisonError::into_inner);
@@ -355,8 +351,8 @@ impl Ledger {
 
     /// Returns the smallest recorded checkpoint that covers the entry `index`.
     ///
-    /// The boundary's key at the time of the entry signed this checkpoint. Before each change of the key, the boundary
-    /// records a checkpoint over all entries.
+    /// This checkpoint was signed with the boundary's key at the time of the entry, because the boundary records a
+    /// checkpoint over all entries before each change of the key.
     pub fn checkpoint_over(&self, index: u64) -> Result<Option<CheckpointRow>, StoreFault> {
         self.shared.reads.checkpoint_over(index)
     }
@@ -399,7 +395,7 @@ impl Ledger {
         self.shared.reads.leaf(index)
     }
 
-    /// Returns the data of the leaves in `range`. The result has no data for indexes past the end of the log.
+    /// Returns the data of the leaves in `range`. Indexes past the end of the log are ignored.
     pub fn leaves(&self, range: Range<u64>) -> Result<Vec<Vec<u8>>, StoreFault> {
         self.shared.reads.leaves(range)
     }
@@ -419,8 +415,8 @@ impl Ledger {
         self.shared.reads.proposal(id)
     }
 
-    /// Returns the proposal of an authorization, unless the proposal is finished. A caller finds a finished proposal by
-    /// its id or by its nonce.
+    /// Returns the proposal of an authorization, unless the proposal is finished. A finished proposal can be found by
+    /// its id or its nonce.
     pub fn proposal_of(&self, authorization: &AuthorizationDigest) -> Result<Option<Proposal>, StoreFault> {
         self.shared.reads.proposal_of(authorization)
     }
@@ -430,7 +426,7 @@ impl Ledger {
         self.shared.reads.proposals(filter)
     }
 
-    /// Returns the payload that approvers sign for a proposal. The function works in every status of the proposal.
+    /// Returns the payload that approvers sign for a proposal. This works in every status of the proposal.
     pub fn payload(&self, id: &ProposalId) -> Result<Option<Vec<u8>>, StoreFault> {
         let Some(source) = self.shared.reads.payload(id)? else { return Ok(None) };
         let payload = match source {
@@ -462,7 +458,7 @@ impl Ledger {
     }
 
     /// Returns the runs that have a consumption and no receipt, in the order of consumption. After a crash, recovery
-    /// writes the receipts of these runs.
+    /// writes their receipts.
     pub fn unfinished(&self) -> Result<Vec<Unfinished>, StoreFault> {
         self.shared.reads.unfinished()
     }
@@ -477,8 +473,7 @@ impl Ledger {
         Ok(self.shared.reads.output(name)?.map(|row| row.bytes))
     }
 
-    /// Returns the bytes of an output within `range`. If the range ends after the output, the result ends with the
-    /// output.
+    /// Returns the bytes of an output within `range`. A range beyond the end of the output is cut.
     pub fn output(&self, name: &Blake3Digest, range: Range<u64>) -> Result<Option<Vec<u8>>, StoreFault> {
         let Some(row) = self.shared.reads.output(name)? else { return Ok(None) };
         let end = range.end.min(row.bytes);

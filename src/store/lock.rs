@@ -10,22 +10,21 @@ use rustix::fs::{FlockOperation, OFlags};
 
 use crate::store::fault::StoreFault;
 
-/// The lock on a store. The kernel releases the lock if the process ends for any reason.
+/// Lock on a store. The kernel releases the lock when the process ends for any reason.
 #[derive(Debug)]
 pub struct StoreLock {
     _file: File,
 }
 
 impl StoreLock {
-    /// Locks the store whose database file is `database`. The function first checks that the directory is private.
+    /// Checks that the directory of the file `database` is private, and locks the store.
     ///
     /// # Errors
     /// Returns a fault if another process holds the lock, or if other users can access the directory or the files. The
     /// message names the process that holds the lock.
     pub fn take(database: &Path) -> Result<Self, StoreFault> {
         let lock = Self::alone(database)?;
-        // SQLite gives its other files the mode of the database file, so this function creates the database file with a
-        // private mode.
+        // Create the database file with a private mode, because SQLite gives its other files the same mode.
         drop(open_private(database)?);
         Ok(lock)
     }
@@ -52,7 +51,7 @@ impl StoreLock {
             }
             Err(error) => return Err(unusable(format!("can't lock {}: {error}", path.display()))),
         }
-        // The process id in the file is only for the error message above. The kernel holds the lock.
+        // The process id in the file only serves the error message above. The kernel holds the lock.
         let written = file
             .set_len(0)
             .and_then(|()| file.rewind())
@@ -62,8 +61,8 @@ impl StoreLock {
     }
 }
 
-/// Locks the file. If the lock is taken, the function tries again for 200 ms. A new child process holds a copy of a
-/// lock that its parent just released, until the child calls exec.
+/// Locks the file, and tries again for 200 ms while the lock is taken. A new child process holds a copy of a lock that
+/// its parent has just released, until the child calls exec.
 fn lock(file: &File) -> rustix::io::Result<()> {
     for _ in 0..TRIES {
         match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
@@ -74,11 +73,11 @@ fn lock(file: &File) -> rustix::io::Result<()> {
     rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive)
 }
 
-/// Maximum number of attempts if the lock is taken. The pause between two attempts to take the lock is `PAUSE`.
+/// Maximum number of attempts to take the lock, with the pause `PAUSE` between two attempts.
 const TRIES: usize = 20;
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Returns the path of the lock file. The lock file is in the directory of the database.
+/// Returns the path of the lock file, which is in the directory of the database.
 #[must_use]
 pub fn lock_path(database: &Path) -> PathBuf {
     let mut name = database.file_name().unwrap_or_default().to_owned();
@@ -115,7 +114,7 @@ fn open_private(path: &Path) -> Result<File, StoreFault> {
         .map_err(|error| unusable(format!("can't open {}: {error}", path.display())))?;
     let metadata = file.metadata().map_err(|error| unusable(format!("can't look at {}: {error}", path.display())))?;
     if metadata.len() == 0 {
-        // The umask can remove access bits of the owner, so the function sets the mode again.
+        // The umask may have removed bits of the mode.
         let set = file.set_permissions(Permissions::from_mode(0o600));
         set.map_err(|error| unusable(format!("can't set the mode of {}: {error}", path.display())))?;
     }

@@ -1,9 +1,8 @@
 //! The store of a boundary.
 //!
-//! The rest of the program uses [`ledger::Ledger`]. The ledger has one writer thread, which checks requests and commits
-//! the requests in batches. A backend implements [`Store`] and [`StoreReads`] and stores the rows (today only
-//! [`sqlite`]). The backend makes no decisions, so each rule about windows, nonces and statuses has only one
-//! implementation.
+//! The rest of the program uses [`ledger::Ledger`]. Its writer thread checks requests and commits them in batches. A
+//! backend (only [`sqlite`]) implements [`Store`] and [`StoreReads`] and stores the rows. The backend makes no
+//! decisions, so each rule about windows, nonces and statuses has only one implementation.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -68,14 +67,13 @@ pub trait Store: Send {
     /// Undoes the whole batch.
     fn rollback(&mut self);
 
-    /// Moves the write-ahead log into the database file. The writer calls this function after the replies to a batch.
+    /// Moves the write-ahead log into the database file, after the answers to a batch.
     fn maintain(&mut self) -> Result<(), StoreFault>;
 
-    /// Moves all durable data into the database file before the process ends normally. If the move of the write-ahead
-    /// log fails, no data is lost.
+    /// Moves all durable data into the database file before a normal end of the process. A failure loses no data.
     fn settle(&mut self) -> Result<(), StoreFault>;
 
-    /// Returns the current state of the boundary.
+    /// Returns the stored state of the boundary.
     fn head(&mut self) -> Result<StoreHead, StoreFault>;
 
     /// Stores the fields of [`StoreHead`], except for the size and the time of the log.
@@ -93,13 +91,13 @@ pub trait Store: Send {
     /// Returns a fault if the tile is missing.
     fn tile(&mut self, level: u8, index: u64) -> Result<Vec<Hash>, StoreFault>;
 
-    /// Returns the stored facts about each request to run a proposal.
+    /// Returns the stored facts about each request to run.
     fn candidates(&mut self, requests: &[&AuthorizationCore]) -> Result<Vec<Candidate>, StoreFault>;
 
     /// Returns the state of each proposal.
     fn standings(&mut self, proposals: &[&ProposalId]) -> Result<Vec<Option<ProposalState>>, StoreFault>;
 
-    /// Appends leaves from index `first` on, and appends the tiles that these leaves complete.
+    /// Appends leaves from index `first` on, and the tiles that they complete.
     ///
     /// # Errors
     /// Returns a fault if an index already has a leaf.
@@ -120,12 +118,12 @@ pub trait Store: Send {
     /// Records that leaf `index` is a seal.
     fn put_seal(&mut self, index: u64, digest: &SealDigest) -> Result<(), StoreFault>;
 
-    /// Adds and revokes tokens. If one change is impossible, the function changes no token at all and returns the name
-    /// of this change's token.
+    /// Adds and revokes tokens. If one change is impossible, no token is changed, and the name of its token is
+    /// returned.
     fn change_tokens(&mut self, changes: &[TokenChange]) -> Result<Option<Name>, StoreFault>;
 
-    /// Returns the existing proposals that have the id, the nonce or the content of a new proposal. Also returns the
-    /// numbers of pending and unsigned proposals.
+    /// Returns the existing proposals that have the id, the nonce or the content of a new proposal. Also counts pending
+    /// and unsigned proposals.
     fn precedent(&mut self, new: &NewProposal) -> Result<ProposalPrecedent, StoreFault>;
 
     /// Stores a new proposal with the status pending.
@@ -140,8 +138,7 @@ pub trait Store: Send {
     /// Returns the leaf of this approver's denial.
     fn denial(&mut self, authorization: &AuthorizationDigest, approver: &Name) -> Result<Option<u64>, StoreFault>;
 
-    /// Stores a denial. The argument `ahead` must be true if the boundary did not know the authorization when the
-    /// denial arrived.
+    /// Stores a denial. `ahead` is true if the boundary did not know the authorization when the denial arrived.
     fn deny(
         &mut self,
         authorization: &AuthorizationDigest,
@@ -149,8 +146,7 @@ pub trait Store: Send {
         ahead: bool,
     ) -> Result<(), StoreFault>;
 
-    /// Counts the denials that arrived after `since`, if the boundary did not know the denied authorization at that
-    /// time.
+    /// Counts the denials since `since` that arrived before the boundary knew their authorization.
     fn denials_ahead(&mut self, approver: &Name, since: Timestamp) -> Result<DenialsAhead, StoreFault>;
 
     /// Returns the proposal of this authorization, unless the proposal is finished.
@@ -180,20 +176,20 @@ pub trait Store: Send {
     /// Undoes the writes of the batch since the last savepoint.
     ///
     /// # Errors
-    /// Returns an error if the undo fails. The whole batch is lost after such an error.
+    /// Returns an error if the undo fails. The whole batch is then lost.
     fn undo(&mut self) -> Result<(), StoreFault>;
 
     /// Examines `limit` outputs and `limit` proposals from `walk` on, and deletes the rows whose retention has ended
     /// according to `cut`.
     ///
-    /// Rows of finished proposals stay, because these rows lead to receipts. The rows that connect runs with outputs
-    /// also stay.
+    /// Rows of finished proposals stay, because they lead to receipts. The rows that connect runs with outputs stay
+    /// too.
     fn retire(&mut self, cut: RetentionCut, walk: RetentionWalk, limit: usize) -> Result<Retired, StoreFault>;
 
     /// Examines `limit` nonces after `after` and deletes the nonces that expired at or before `mark`.
     fn prune(&mut self, mark: Timestamp, after: &[u8], limit: usize) -> Result<SweepResult, StoreFault>;
 
-    /// Stores checkpoints. Returns the size of the first checkpoint whose stored row has a wrong root.
+    /// Stores checkpoints. Returns the size of the first checkpoint that is already stored with another root.
     fn put_checkpoints(&mut self, checkpoints: &[CheckpointRow]) -> Result<Option<u64>, StoreFault>;
 }
 
@@ -205,7 +201,7 @@ pub trait Store: Send {
 pub trait StoreReads: Send + Sync {
     /// Returns one leaf.
     fn leaf(&self, index: u64) -> Result<Option<Leaf>, StoreFault>;
-    /// Returns the data of the leaves in `range`. The result has no data for indexes past the end of the log.
+    /// Returns the data of the leaves in `range`. Indexes past the end of the log are ignored.
     fn leaves(&self, range: Range<u64>) -> Result<Vec<Vec<u8>>, StoreFault>;
     /// Returns the 256 hashes of a complete tile.
     fn tile(&self, level: u8, index: u64) -> Result<Option<Vec<Hash>>, StoreFault>;
@@ -222,8 +218,8 @@ pub trait StoreReads: Send + Sync {
     fn checkpoint_over(&self, index: u64) -> Result<Option<CheckpointRow>, StoreFault>;
     /// Returns a proposal.
     fn proposal(&self, id: &ProposalId) -> Result<Option<Proposal>, StoreFault>;
-    /// Returns the proposal of an authorization, unless the proposal is finished. A caller finds a finished proposal by
-    /// its id or by its nonce.
+    /// Returns the proposal of an authorization, unless the proposal is finished. A finished proposal can be found by
+    /// its id or its nonce.
     fn proposal_of(&self, authorization: &AuthorizationDigest) -> Result<Option<Proposal>, StoreFault>;
     /// Returns a page of proposals, the newest first.
     fn proposals(&self, filter: &ProposalQuery) -> Result<ProposalPage, StoreFault>;
@@ -251,14 +247,14 @@ pub trait StoreReads: Send + Sync {
     fn token(&self, secret: &[u8; 32]) -> Result<Option<Token>, StoreFault>;
 }
 
-/// The current state of the store.
+/// Current state of the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreHead {
     /// Number of leaves in the log.
     pub size: u64,
     /// The latest time that a leaf of the log states.
     pub last_at: Timestamp,
-    /// State version. Each change that can alter the verdict on a request increases the version.
+    /// State version, which each change that can alter a verdict increases.
     pub version: u64,
     /// The low-water mark.
     pub mark: Timestamp,
@@ -266,11 +262,11 @@ pub struct StoreHead {
     pub boundary: Option<SealDigest>,
     /// Digest of the seal in force.
     pub seal: Option<SealDigest>,
-    /// Names of the exclusive locks, each with the run that holds this lock.
+    /// Names of exclusive locks, each with the run that holds the lock.
     pub exclusive: Vec<(String, ProposalId)>,
 }
 
-/// The stored facts about one request to run.
+/// Stored facts about one request to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
     /// The consumption that spent the nonce of the request.
@@ -363,23 +359,22 @@ pub struct FinishRow<'a> {
 /// Existing proposals that can be the reason not to store a new proposal.
 #[derive(Debug)]
 pub struct ProposalPrecedent {
-    /// The proposal with the same id. If the caller chose the nonce, this field can also contain the proposal with the
-    /// same nonce.
+    /// Proposal with the same id, or with the same nonce if the caller chose the nonce.
     pub taken: Option<Proposal>,
     /// A pending proposal of the same proposer for the same step and parameters.
     pub identical: Option<Proposal>,
-    /// Number of pending proposals of this proposer, not including overdue proposals.
+    /// Number of pending proposals of this proposer, without overdue proposals.
     pub of_proposer: u64,
-    /// Number of all pending proposals, not including overdue proposals.
+    /// Number of all pending proposals, without overdue proposals.
     pub of_all: u64,
-    /// Number of stored proposals of this proposer that were cancelled or expired and have no signature.
+    /// Number of cancelled or expired proposals of this proposer that have no signature.
     pub unsigned: u64,
-    /// The earliest end of a window among the proposals that `unsigned` counts.
+    /// Earliest end of a window among these unsigned proposals.
     pub unsigned_first: Option<Timestamp>,
 }
 
-/// Counts of denials that arrived before the boundary knew their authorization. Each field has the number of denials
-/// and the time of the earliest of these denials.
+/// Counts of denials that arrived before the boundary knew their authorization. Each field contains the number of
+/// denials and the time of the earliest one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DenialsAhead {
     /// Denials of one approver.
@@ -388,7 +383,7 @@ pub struct DenialsAhead {
     pub of_all: (u64, Option<Timestamp>),
 }
 
-/// The result of a search through the nonces.
+/// Result of a search for expired nonces.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SweepResult {
     /// Number of deleted nonces.
@@ -397,31 +392,30 @@ pub struct SweepResult {
     pub last: Option<Vec<u8>>,
 }
 
-/// The times before which retention deletes rows. All four times are calculated from the low-water mark, so a wrong
+/// Times for the deletion of rows after their retention. All are calculated from the low-water mark, so that a wrong
 /// clock cannot delete anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetentionCut {
-    /// Retention deletes outputs that were recorded at or before this time.
+    /// Outputs that were recorded at or before this time are deleted.
     pub outputs: Timestamp,
-    /// Retention deletes proposals that ended at or before this time.
+    /// Proposals that ended at or before this time are deleted.
     pub proposals: Timestamp,
-    /// Retention deletes unsigned proposals that were cancelled or expired, if their window ended at or before this
-    /// time.
+    /// Unsigned proposals that were cancelled or expired are deleted if their window ended at or before this time.
     pub unsigned: Timestamp,
-    /// The low-water mark. Retention deletes no proposal whose window ends after this low-water mark.
+    /// Low-water mark. No proposal with a later end of its window is deleted.
     pub mark: Timestamp,
 }
 
-/// The position that retention has reached in the store.
+/// Position of the retention in the store.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RetentionWalk {
-    /// Position among the outputs, in a form that the backend chooses. `None` means the beginning.
+    /// Position among the outputs, in a form that the backend chooses, or `None` for the beginning.
     pub outputs: Option<u64>,
-    /// Position among the proposals. `None` means the beginning.
+    /// Position among the proposals, or `None` for the beginning.
     pub proposals: Option<[u8; 16]>,
 }
 
-/// The result of one call of retention.
+/// Result of one call of the retention.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Retired {
     /// Number of deleted rows.

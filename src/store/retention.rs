@@ -1,4 +1,4 @@
-//! The times after which the store deletes rows, and the result of a deletion of nonces.
+//! Times after which the store deletes rows.
 
 use crate::record::validity::Timestamp;
 
@@ -9,8 +9,8 @@ pub struct PruneResult {
     pub mark: Timestamp,
     /// Number of deleted nonces.
     pub deleted: usize,
-    /// Number of seconds by which the clock is ahead of the highest possible value of the low-water mark. The number is
-    /// large after a leap of the clock or after a pause of the service.
+    /// Number of seconds by which the clock is ahead of the low-water mark. It is large after a leap of the clock or a
+    /// pause of the service.
     pub ahead_s: i64,
     /// True if this call examined the last nonce of the table.
     pub done: bool,
@@ -18,13 +18,13 @@ pub struct PruneResult {
 
 /// Retention time of an unsigned proposal that was cancelled or expired: one hour after its window, in seconds.
 ///
-/// The short retention limits the number of rows that one token can leave in the store.
+/// This time is short because one token must not leave many rows in the store.
 pub const UNSIGNED_KEPT_S: i64 = 3600;
 
 /// Retention times in seconds. Receipts, seals and the log are kept for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
-    /// Retention time of recorded outputs in seconds, counted from the end of the last run that wrote the output.
+    /// Retention time of recorded outputs in seconds, from the end of the last run that recorded the output.
     pub outputs_s: i64,
     /// Retention time of ended proposals and of signature rows, in seconds. Receipts contain their own copy of the
     /// signatures.

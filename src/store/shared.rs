@@ -25,8 +25,7 @@ pub struct LedgerConfig {
     pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     /// Time since boot, including suspended time (`CLOCK_BOOTTIME`).
     pub boottime: Arc<dyn Fn() -> Duration + Send + Sync>,
-    /// Callback for a failure that leaves the durable state unknown. The callback must end the process, as the function
-    /// [`abort`] does.
+    /// Called for a failure after which the durable state is unknown. It must end the process, as [`abort`] does.
     pub on_fatal: Arc<dyn Fn(&StoreFault) + Send + Sync>,
     /// Directory of the outputs that are files.
     pub outputs: PathBuf,
@@ -71,8 +70,7 @@ pub fn abort(fault: &StoreFault) {
     std::process::abort();
 }
 
-/// The published state of the log. The ledger signs checkpoints of this state, and the boundary checks requests against
-/// this state.
+/// Published state of the log, against which the boundary checks requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LedgerState {
     /// Number of leaves in the log.
@@ -89,7 +87,6 @@ pub struct LedgerState {
     pub mark: Timestamp,
 }
 
-/// The state of the writer that readers see.
 pub(crate) struct PublishedState {
     pub(crate) head: StoreHead,
     pub(crate) edge: Arc<TreeEdge>,
@@ -98,13 +95,12 @@ pub(crate) struct PublishedState {
 pub(crate) struct SharedState {
     pub(super) reads: Arc<dyn StoreReads>,
     pub(super) config: LedgerConfig,
-    /// The system clock and the time since boot at the moment when the store was opened.
+    /// System clock and time since boot when the store was opened.
     pub(super) opened: (Timestamp, Duration),
-    /// The log's last time, or the low-water mark if this mark is later. The `Duration` is the time since boot when the
-    /// ledger recorded this time.
+    /// Latest of the log's last time and the low-water mark, with the time since boot when this was recorded.
     pub(super) reached: Mutex<(Timestamp, Duration)>,
     pub(super) published: RwLock<Arc<PublishedState>>,
-    /// Checkpoints that were signed after the last batch, and that the next batch will record.
+    /// Signed checkpoints that the next batch will record.
     pub(super) unrecorded: Mutex<Vec<CheckpointRow>>,
     pub(super) tiles: TileCache,
     /// The last checkpoint that a caller requested.
@@ -115,8 +111,8 @@ impl SharedState {
     /// Returns the seconds by which the clock leapt ahead since the store was opened, if the leap is longer than
     /// [`MOST_AHEAD_S`].
     ///
-    /// A leaf always keeps its date, and no later leaf may have an earlier date. One entry with a wrong future date
-    /// would block the log until that date. The ledger accepts the clock's value at the start without a check.
+    /// A leaf keeps its date for ever, and no later leaf may have an earlier date, so one entry with a future date
+    /// would block the log until then. When the store is opened, every value of the clock is accepted.
     pub(crate) fn clock_ahead(&self, now: Timestamp) -> Option<i64> {
         let (at, boot) = self.opened;
         let gone = (self.config.boottime)().saturating_sub(boot).as_secs();
@@ -124,14 +120,14 @@ impl SharedState {
         (seconds > MOST_AHEAD_S).then_some(seconds)
     }
 
-    /// Returns the time for all decisions and dates. The returned time is normally the time of the system clock. If the
-    /// clock is behind the log or the low-water mark, the returned time starts at the later of these two times and
-    /// increases with the time since boot. Therefore the returned time never decreases and never stops.
+    /// Returns the time for all decisions and dates: normally the time of the system clock. If the clock is behind the
+    /// log or the low-water mark, the time continues from the later of these two, and increases with the time since
+    /// boot. So it never decreases and never stops.
     pub(crate) fn now(&self) -> Timestamp {
         (self.config.clock)().max(self.earliest())
     }
 
-    /// Returns the lower bound of the current time, independent of the system clock.
+    /// Returns the lower bound of the current time, without the system clock.
     pub(super) fn earliest(&self) -> Timestamp {
         let (at, boot) = *self.reached.lock().unwrap_or_else(PoisonError::into_inner);
         let gone = (self.config.boottime)().saturating_sub(boot);
@@ -143,8 +139,8 @@ impl SharedState {
         head.mark.unix().saturating_sub(head.last_at.max(self.now()).unix()) <= MOST_MARK_AHEAD_S
     }
 
-    /// Records the later time of the low-water mark and the last leaf. The function ignores a low-water mark that is
-    /// too far in the future.
+    /// Records the later of the low-water mark and the last leaf's time. A low-water mark that is too far in the future
+    /// is ignored.
     pub(super) fn reach(&self, head: &StoreHead) {
         let reached = if self.is_credible(head) { head.mark.max(head.last_at) } else { head.last_at };
         if reached > self.earliest() {
@@ -173,10 +169,10 @@ impl SharedState {
     }
 }
 
-/// Maximum leap of the clock in seconds. If the clock leaps farther ahead while the service runs, the ledger does not
-/// trust the clock. A wrong clock can therefore block the log for at most this many seconds.
+/// Maximum leap of the clock in seconds while the service runs. After a larger leap the clock is not trusted, so a
+/// wrong clock can block the log for at most this time.
 pub(super) const MOST_AHEAD_S: i64 = 3600;
 
-/// While the clock is behind the log, the boundary's time runs slower than CLOCK_BOOTTIME by this fraction (one
-/// eighth). Therefore a corrected clock can reach the time of a log that has future dates.
+/// While the clock is behind the log, the boundary's time is slower than CLOCK_BOOTTIME by this fraction (one eighth),
+/// so that a corrected clock can reach the time of a log with future dates.
 pub(super) const CATCH_UP_PART: u32 = 8;

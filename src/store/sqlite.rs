@@ -1,8 +1,8 @@
 //! The store in one SQLite file.
 //!
 //! The database uses WAL and `synchronous=FULL`, so a commit is one write and one sync of the write-ahead log. After
-//! the answers, the writer moves the write-ahead log into the database. SQLite's automatic checkpoint would hide a
-//! failed sync.
+//! answering a batch, the writer moves the write-ahead log into the database itself, because SQLite's automatic
+//! checkpoint would hide a failed sync.
 
 pub mod backup;
 mod columns;
@@ -46,12 +46,12 @@ use crate::store::{
     RetentionWalk, Retired, RunRow, Store, StoreHead, SweepResult, TileRow,
 };
 
-/// Number of pages in the write-ahead log at which the writer moves the log into the database (32 MB).
+/// Number of pages (32 MB) in the write-ahead log at which the writer moves them into the database.
 const CHECKPOINT_PAGES: i32 = 8000;
 
 /// The connection that writes, together with the lock on the store.
 pub struct SqliteStore {
-    // Fields are dropped in order, so the connection closes before the lock is released.
+    // Fields are dropped in this order, so the connection closes before the lock is released.
     connection: Connection,
     wal_pages: Arc<AtomicI32>,
     _lock: StoreLock,
@@ -60,8 +60,8 @@ pub struct SqliteStore {
 /// Opens the store at `path` for this process alone, and creates or migrates the database if needed.
 ///
 /// # Errors
-/// Returns a fault if another process holds the lock, or if other users can access the store. The function also returns
-/// a fault if the file is no store, or if a newer program wrote the store.
+/// Returns a fault if another process holds the lock, if other users can access the store, if the file is no store, or
+/// if a newer program wrote the store.
 pub fn open(path: &Path) -> Result<(SqliteStore, SqliteReads), StoreFault> {
     const DURING: &str = "opening the store";
     let lock = StoreLock::take(path)?;
@@ -69,7 +69,7 @@ pub fn open(path: &Path) -> Result<(SqliteStore, SqliteReads), StoreFault> {
     let mut connection = Connection::open_with_flags(path, flags).map_err(fault(DURING))?;
     schema::harden(&connection).map_err(fault(DURING))?;
     let pragma = |name: &str, value: &dyn ToSql| connection.pragma_update(None, name, value).map_err(fault(DURING));
-    // The code below checks the resulting mode, because some file systems do not support WAL.
+    // Some file systems do not support WAL, so the resulting mode is checked below.
     connection.pragma_update(None, "journal_mode", "WAL").map_err(|error| unusable(path, &error))?;
     pragma("synchronous", &"FULL")?;
     pragma("wal_autocheckpoint", &0)?;
@@ -98,12 +98,11 @@ pub fn open(path: &Path) -> Result<(SqliteStore, SqliteReads), StoreFault> {
 }
 
 impl SqliteStore {
-    /// Returns a fault if a nonce has no row although the nonce has not expired. Without the row, a second run could
-    /// spend the nonce again.
+    /// Returns a fault if a spent nonce has no row although it has not expired, because a second run could spend it
+    /// again.
     ///
-    /// The function reads the spent nonces from the log, because the stored count of nonces may have been changed
-    /// together with the rows. The function does not restore missing rows, because other rows may have been changed
-    /// too.
+    /// The spent nonces are read from the log, because the stored count may have been changed together with the rows.
+    /// Missing rows are not restored, because other rows may have been changed too.
     fn check_nonces(&self, path: &Path) -> Result<(), StoreFault> {
         const DURING: &str = "counting nonces";
         let count = |sql: &str| self.one(DURING, sql, [], |row| row.get::<_, i64>(0)).map(Option::unwrap_or_default);
@@ -122,7 +121,7 @@ impl SqliteStore {
         if there == kept {
             return Ok(());
         }
-        // All missing rows belong to expired nonces, so the function only corrects the stored count.
+        // All missing rows belong to expired nonces, so only the count must be corrected.
         self.run(DURING, "UPDATE state SET nonces = ?1", [there]).map(drop)
     }
 
@@ -140,7 +139,7 @@ impl SqliteStore {
         one(&self.connection, during, sql, params, read)
     }
 
-    /// Limits the number of database pages, so that a test can fill the disk.
+    /// Limits the size of the database, so that a test can fill the disk.
     #[cfg(test)]
     pub(crate) fn limit_pages(&self, pages: i64) {
         let _: i64 = self
@@ -165,7 +164,7 @@ impl Store for SqliteStore {
         const DURING: &str = "committing a batch";
         match self.run(DURING, "COMMIT", []) {
             Ok(_) => Ok(()),
-            // After this failure it is unknown whether the write-ahead log contains the batch.
+            // After this failure, the write-ahead log may or may not contain the batch.
             Err(StoreFault::Database { message, .. }) => Err(StoreFault::broken(DURING, message)),
             Err(fault) => Err(fault),
         }
@@ -183,7 +182,7 @@ impl Store for SqliteStore {
         if self.wal_pages.load(Ordering::Relaxed) < CHECKPOINT_PAGES {
             return Ok(());
         }
-        // The mode PASSIVE does not wait for readers. Pages that a reader still needs are moved at a later call.
+        // PASSIVE does not wait for readers. Pages that a reader needs are moved at a later call.
         let moved: (i32, i32) = self
             .connection
             .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| Ok((row.get(1)?, row.get(2)?)))
@@ -195,8 +194,8 @@ impl Store for SqliteStore {
     }
 
     fn settle(&mut self) -> Result<(), StoreFault> {
-        // The connections of readers stay open longer than this connection, so the close of this connection would not
-        // remove the write-ahead log. A copy of only the database file would then lack the newest commits.
+        // The readers' connections stay open, so closing this connection would not remove the write-ahead log, and a
+        // copy of the database file alone would lack the newest commits.
         let sql = "PRAGMA wal_checkpoint(TRUNCATE)";
         self.connection.query_row(sql, [], |_| Ok(())).map_err(fault("moving the write-ahead log into the database"))
     }
@@ -381,7 +380,7 @@ impl Store for SqliteStore {
         if let Some(found) = self.one(DURING, sql, [digest], read)? {
             return Ok(Some(found));
         }
-        // This query needs no index, because few proposals run at a time and denials are rare.
+        // No index is needed, because few proposals run at a time and denials are rare.
         let sql = "SELECT status, spent, receipt, id FROM proposal WHERE digest = ?1 AND id IN (SELECT proposal FROM crossing)";
         self.one(DURING, sql, [digest], read)
     }

@@ -7,7 +7,7 @@ use crate::record::validity::Timestamp;
 /// A verified denial.
 #[derive(Debug, Clone)]
 pub struct DenialWrite {
-    /// Digest of the denied authorization. The boundary may not know the denied authorization.
+    /// Digest of the denied authorization, which the boundary may not know.
     pub authorization: AuthorizationDigest,
     /// Name of the approver.
     pub approver: Name,
@@ -15,8 +15,8 @@ pub struct DenialWrite {
     pub envelope: Vec<u8>,
     /// Time at which the denial arrived at the boundary.
     pub at: Timestamp,
-    /// True if the boundary did not know the authorization when it verified the denial. The number of denials of
-    /// unknown authorizations is limited.
+    /// True if the boundary did not know the authorization when it verified the denial. The number of such denials is
+    /// limited.
     pub ahead: bool,
 }
 
@@ -34,11 +34,10 @@ pub struct StoredDenial {
 /// The result of the attempt to store a denial.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DenialResult {
-    /// Leaf index of the denial. If the approver denied the authorization before, this field has the index of the
-    /// earlier denial.
+    /// Leaf index of the denial, or of an earlier denial of the authorization by the same approver.
     pub leaf: u64,
     /// The waiting proposal that the denial ended.
     pub denied: Option<ProposalId>,
-    /// The running proposal of the denied authorization. The caller must kill the process of this run.
+    /// Running proposal of the denied authorization. The caller must end this run.
     pub running: Option<ProposalId>,
 }

@@ -1,4 +1,4 @@
-//! Leaves of the log, and the reasons why a document does not become a leaf.
+//! Leaves of the log, and reasons why a document does not become a leaf.
 
 use std::fmt;
 
@@ -25,7 +25,7 @@ pub enum LeafKind {
 }
 
 impl LeafKind {
-    /// Returns the name that the predicate type of a statement contains for this kind.
+    /// Returns the name of this kind in the predicate type of a statement.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -73,21 +73,21 @@ pub struct Leaf {
     pub data: Vec<u8>,
 }
 
-/// The reasons why a document is not appended to the log.
+/// Reason why a document is not appended to the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WriteStop {
-    /// The `previous` digest of the new seal is not the digest of the seal in force. The caller must make the new seal
-    /// again with the digest of the seal in force.
+    /// The new seal does not follow the seal in force. The caller must make it again with the digest of the seal in
+    /// force.
     Moved,
     /// The log has no seal yet.
     NoSeal,
-    /// The date of the document is earlier than the date of the last leaf. The caller must make the document again,
-    /// with a date that is not earlier than the last leaf's date.
+    /// The date of the document is earlier than the date of the last leaf. The caller must make the document again with
+    /// a later date.
     BackDated {
         /// Time of the last leaf.
         last: Timestamp,
     },
-    /// The clock leapt ahead. The ledger refuses all entries now, because a wrong date stays in the log for ever.
+    /// The clock leapt ahead. No entry is accepted now, because a wrong date stays in the log for ever.
     ClockAhead {
         /// Number of seconds by which the clock leapt ahead.
         seconds: i64,

@@ -1,4 +1,4 @@
-//! The stored log in the layout of a static tlog-tiles directory (C2SP), for export and audit.
+//! The stored log as files of C2SP tlog-tiles, for export and audit.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use crate::store::fault::StoreFault;
 use crate::store::tree::{Subtrees, TileCache, TreeEdge};
 use crate::store::{StoreHead, StoreReads};
 
-/// The log of a store without a writer, such as a backup or a closed log. Reading the log of such a store needs no key.
+/// Log of a store without a writer, such as a backup or a closed log. Reading it needs no key.
 pub struct StoredLog {
     reads: Box<dyn StoreReads>,
     edge: TreeEdge,
@@ -17,7 +17,7 @@ pub struct StoredLog {
 }
 
 impl StoredLog {
-    /// Reads a store without a writer. If `beside` is `None`, the function uses the last checkpoint in the store.
+    /// Reads a store without a writer. Without `beside`, the last checkpoint in the store is used.
     ///
     /// # Errors
     /// Returns a fault if the log cannot be read.

@@ -39,10 +39,10 @@ pub struct NewProposal {
     pub core: AuthorizationCore,
     /// Payload that the approvers sign.
     pub payload: Arc<[u8]>,
-    /// Digest of the HTTP request body. The store recognizes a repeated request by this digest.
+    /// Digest of the HTTP request body, by which a repeated request is recognized.
     pub request: [u8; 32],
-    /// True if the caller chose the nonce. A chosen nonce identifies a repeated request. Without a chosen nonce, the
-    /// step, the parameters and the proposer identify a repeated request.
+    /// True if the caller chose the nonce, which then identifies a repeated request. Otherwise the step, the parameters
+    /// and the proposer identify it.
     pub chosen_nonce: bool,
     /// Time of the proposal.
     pub created_at: Timestamp,
@@ -53,11 +53,11 @@ pub struct NewProposal {
 pub enum ProposeResult {
     /// The proposal is stored.
     New,
-    /// The same proposal was already stored, and the function returns the stored proposal.
+    /// The same proposal, returned here, was already stored.
     Same(Box<Proposal>),
     /// A different proposal already has this nonce or id.
     Conflict(Box<Proposal>),
-    /// This proposer has too many stored proposals that have no signature and were cancelled or have expired.
+    /// This proposer has too many stored proposals that were cancelled or expired and have no signature.
     TooManyKept {
         /// Maximum number of unsigned proposals of one proposer.
         most: u64,
@@ -78,7 +78,7 @@ pub enum ProposeResult {
 pub struct Proposal {
     /// Fields of the authorization.
     pub core: AuthorizationCore,
-    /// Digest of the HTTP request body. The digest is `None` if the caller sent a complete envelope.
+    /// Digest of the HTTP request body, or `None` for a submitted envelope.
     pub request: Option<[u8; 32]>,
     /// Status of the proposal.
     pub status: StoredStatus,
@@ -105,7 +105,7 @@ pub struct Signature {
     pub keyid: KeyId,
     /// Name of the person who has the key.
     pub person: Name,
-    /// Statement of a security key about the presence of a person (touch, PIN).
+    /// Presence of a person (touch, PIN), as a security key states it.
     pub presence: Presence,
     /// Signature bytes, raw or in the SSHSIG format.
     pub sig: Vec<u8>,
@@ -118,7 +118,7 @@ pub struct Signature {
 pub struct ProposalStep {
     /// Id of the proposal.
     pub proposal: ProposalId,
-    /// Statuses from which the store allows the change. An empty list allows every status from which `to` is reachable.
+    /// Statuses that permit the change. An empty list permits every status from which `to` is reachable.
     pub from: Vec<StoredStatus>,
     /// New status: approved, denied, expired, cancelled or refused.
     pub to: StoredStatus,
@@ -170,7 +170,7 @@ pub struct ProposalQuery {
     pub step: Option<StepRef>,
     /// Name of the proposer.
     pub proposer: Option<Name>,
-    /// If this field has a value, the list contains only proposals that are older than this proposal.
+    /// Only proposals that are older than this proposal.
     pub before: Option<ProposalId>,
     /// Maximum number of proposals.
     pub limit: usize,
@@ -179,14 +179,13 @@ pub struct ProposalQuery {
 /// A page of proposals, the newest first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProposalPage {
-    /// Matching proposals. The page can have fewer proposals than the limit although more proposals exist.
+    /// Matching proposals. A page before the last page can have fewer proposals than the limit.
     pub proposals: Vec<Proposal>,
     /// Position at which the next page begins, or `None` after the last page.
     pub next: Option<ProposalId>,
 }
 
-/// The document that contains the payload of a proposal. The proposal's status decides which document contains the
-/// payload.
+/// The document that contains the payload of a proposal, which depends on the proposal's status.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PayloadSource {
     /// The payload alone, for a proposal that did not run.

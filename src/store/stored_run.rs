@@ -11,7 +11,7 @@ use crate::store::stored_leaf::WriteStop;
 use crate::store::stored_proposal::AuthorizationCore;
 use crate::store::stored_status::{StatusDetail, StoredStatus};
 
-/// A request to spend a nonce. The boundary has already verified the authorization.
+/// Request to spend a nonce for a verified authorization.
 #[derive(Debug, Clone)]
 pub struct Consume {
     /// State version under which the authorization was verified.
@@ -22,9 +22,9 @@ pub struct Consume {
     pub core: AuthorizationCore,
     /// Envelope with the signatures that count, as canonical JSON.
     pub envelope: Arc<[u8]>,
-    /// The approval decision for the receipt. After a crash, recovery needs the bytes of this decision.
+    /// Approval decision for the receipt. Recovery needs it after a crash.
     pub decision: Arc<[u8]>,
-    /// Times of the authorization and of its signers. The run can start only within these times.
+    /// Times within which the run can start.
     pub window: Window,
     /// Name of the exclusive lock. Only one run at a time can hold this lock.
     pub exclusive: Option<Arc<str>>,
@@ -39,8 +39,7 @@ pub struct Window {
     pub not_before: Timestamp,
     /// End of the window. No run can start at or after this time.
     pub expires_at: Timestamp,
-    /// Maximum number of seconds between issue and expiry, according to the policy. The limit is never longer than 24
-    /// hours.
+    /// Maximum number of seconds between issue and expiry, according to policy. It is never more than 24 hours.
     pub max_s: Option<i64>,
     /// The latest `valid_after` of the signers who count.
     pub valid_after: Option<Timestamp>,
@@ -48,7 +47,7 @@ pub struct Window {
     pub valid_before: Option<Timestamp>,
 }
 
-/// The proof that a nonce is spent. A run can start only with this proof.
+/// Proof that a nonce is spent. A run can start only with this proof.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SpentNonce {
     /// Leaf index of the consumption.
@@ -57,7 +56,7 @@ pub struct SpentNonce {
     pub item: u32,
     /// Hash of the consumption's leaf.
     pub leaf: LeafHash,
-    /// Bytes of the leaf. All runs in the same consumption share the bytes of the leaf.
+    /// Bytes of the leaf, which all runs of the same consumption share.
     pub data: Arc<[u8]>,
     /// Time at which the writer checked the window.
     pub at: Timestamp,
@@ -76,7 +75,7 @@ pub struct NonceUse {
     pub proposal: ProposalId,
 }
 
-/// The reasons why a nonce is not consumed. In each of these cases, the ledger stores nothing.
+/// Reason why a nonce is not spent. Nothing is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ConsumeStop {
     /// The seal or the state version changed after the verification of the authorization. The caller must verify the
@@ -117,7 +116,7 @@ pub enum ConsumeStop {
     WrongState(StoredStatus),
     /// The id of the proposal belongs to another authorization.
     OtherAuthorization,
-    /// The clock leapt ahead. The ledger refuses all entries now, because a wrong date stays in the log for ever.
+    /// The clock leapt ahead. No entry is accepted now, because a wrong date stays in the log for ever.
     ClockAhead {
         /// Number of seconds by which the clock leapt ahead.
         seconds: i64,
@@ -189,8 +188,8 @@ pub struct Finish {
     pub at: Timestamp,
     /// Summary of the outcome.
     pub detail: StatusDetail,
-    /// Recorded outputs that are not empty. If an output has at most [`MAX_INLINE_BYTES`], its row contains the data. A
-    /// larger output must already be a durable file.
+    /// Recorded outputs that are not empty. The row of an output contains its data up to [`MAX_INLINE_BYTES`]. A larger
+    /// output must already be a durable file.
     pub outputs: Vec<OutputRow>,
     /// The order in which the run wrote to stdout and stderr.
     pub order: Option<Vec<u8>>,
@@ -204,7 +203,7 @@ pub const MAX_INLINE_BYTES: usize = 64 << 10;
 /// A recorded output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutputRow {
-    /// BLAKE3 digest of the output. This digest is the name of the output.
+    /// BLAKE3 digest of the output, which is also its name.
     pub name: Blake3Digest,
     /// Number of bytes.
     pub bytes: u64,
@@ -212,10 +211,10 @@ pub struct OutputRow {
     pub data: Option<Vec<u8>>,
 }
 
-/// The reasons why a receipt is not stored.
+/// Reason why a receipt is not stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FinishStop {
-    /// The proposal does not exist or does not run.
+    /// The proposal does not exist or is not running.
     NotRunning(Option<StoredStatus>),
     /// The proposal already has a receipt.
     Finished {

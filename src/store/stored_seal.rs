@@ -1,4 +1,4 @@
-//! Seals: the request to append a seal to the log, and the seals of the log.
+//! Seals: the request to append a seal, and the seals of the log.
 
 use crate::crypto::digest::{BlobDigest, SealDigest};
 use crate::record::validity::Timestamp;
@@ -18,7 +18,7 @@ pub struct SealWrite {
     pub at: Timestamp,
     /// Blobs that the seal names by digest.
     pub blobs: Vec<(BlobDigest, Vec<u8>)>,
-    /// Changes of the tokens. After these changes, the stored tokens match the seal.
+    /// Changes of tokens, after which the stored tokens match the seal.
     pub tokens: Vec<TokenChange>,
 }
 

@@ -92,6 +92,5 @@ impl fmt::Display for StoredStatus {
     }
 }
 
-/// Details of a status, such as the code of a refusal or a summary of the outcome. The store stores these bytes and
-/// never reads them.
+/// Details of a status, such as the code of a refusal or a summary of the outcome. The store never reads these bytes.
 pub type StatusDetail = Vec<u8>;

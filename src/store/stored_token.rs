@@ -1,4 +1,4 @@
-//! Tokens without their secrets, and the changes of tokens that a seal brings.
+//! Tokens without their secrets, and the changes of tokens in a seal.
 
 use std::fmt;
 

@@ -1,8 +1,7 @@
-//! The result of a survey, which is a check of a whole store.
+//! Result of a survey: a check of a whole store.
 //!
-//! The survey compares rows, tiles and checkpoints with the log, and compares stored bytes with their digests. The
-//! survey does not verify the signatures on log entries or the decisions of the boundary, because `audit` verifies
-//! them.
+//! The survey compares rows, tiles and checkpoints with the log, and stored bytes with their digests. It does not
+//! verify the signatures and the decisions in the log, because `audit` verifies them.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -16,7 +15,7 @@ use crate::store::fault::StoreFault;
 use crate::store::retention::Retention;
 use crate::store::tree::{Subtrees, TileCache, TreeEdge};
 
-/// The inputs of a survey that are not in the store.
+/// Inputs of a survey that are not in the store.
 #[derive(Debug, Clone)]
 pub struct StoreScope {
     /// Name of the boundary. The log's origin begins with this name.
@@ -25,7 +24,7 @@ pub struct StoreScope {
     pub outputs: PathBuf,
     /// Retention times of the boundary.
     pub retention: Retention,
-    /// The current time. A missing output is a defect only if the retention time of the output has not ended.
+    /// Current time. A missing output is a defect only before the end of its retention time.
     pub now: Timestamp,
 }
 
@@ -46,7 +45,7 @@ impl fmt::Display for StoreDefect {
     }
 }
 
-/// Advice for rows that contradict the log. A person cannot repair such rows by hand.
+/// Advice for rows that contradict the log, which a person cannot repair by hand.
 pub const RESTORE: &str = "stop the service; restore an undamaged backup: `countersign store restore BACKUP`";
 /// Advice for a defect that only hides data from readers.
 pub const LOST: &str = "the digests in the receipt remain valid; copy the output from a backup, or ignore this defect";
@@ -68,7 +67,7 @@ pub struct StoreSurvey {
     pub root: Hash,
     /// The defects that the survey found, at most [`MAX_DEFECTS`].
     pub defects: Vec<StoreDefect>,
-    /// Notes about facts that are not defects.
+    /// Notes that are no defects.
     pub notes: Vec<String>,
     /// Number of objects that were checked, by kind.
     pub counts: Vec<(&'static str, u64)>,

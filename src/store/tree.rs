@@ -1,7 +1,7 @@
 //! The Merkle tree of the log over stored tiles.
 //!
 //! Complete tiles (256 hashes) are immutable rows. Incomplete tiles are in memory, at most 255 hashes for each level.
-//! When a store is opened, the program rebuilds the incomplete tiles from leaves and complete tiles.
+//! When a store is opened, they are rebuilt from leaves and complete tiles.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
@@ -18,8 +18,7 @@ const WIDTH: usize = TILE_WIDTH as usize;
 /// Maximum number of complete tiles in the cache for proofs (16 KiB each).
 const KEPT_TILES: usize = 64;
 
-/// The hashes of a tile, and the roots of all complete subtrees above these hashes. A proof reads all its hashes from
-/// tiles and computes no hash.
+/// Hashes of a tile, and the roots of all complete subtrees above them, so that a proof computes no hash.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct TreeTile {
     /// Hashes by height: index 0 contains the entries of the tile, and index 8 contains the root of a complete tile.
@@ -58,11 +57,10 @@ impl TreeTile {
     }
 }
 
-/// The right edge of the tree. The edge consists of the tree's incomplete tiles.
+/// Right edge of the tree: its incomplete tiles.
 #[derive(Debug, Clone, Default)]
 pub struct TreeEdge {
     size: u64,
-    /// The incomplete tile of each level.
     levels: Vec<TreeTile>,
 }
 
@@ -76,7 +74,7 @@ impl TreeEdge {
         Self::build(size, |range| store.borrow_mut().leaf_hashes(range), |level, at| store.borrow_mut().tile(level, at))
     }
 
-    /// Builds the edge from a reader, and computes the hashes of the leaves again.
+    /// Builds the edge from a reader, computing the hashes of the leaves again.
     ///
     /// # Errors
     /// Returns a fault if a leaf or a tile is missing or cannot be read.
@@ -127,8 +125,7 @@ impl TreeEdge {
     /// Appends a leaf, and pushes each completed tile to `complete`.
     pub fn append(&mut self, leaf: Hash, complete: &mut Vec<TileRow>) {
         let mut hash = leaf;
-        // Index of the entry in its level of the tree. After the following shift, `index` is the index of the entry's
-        // tile.
+        // Index of the entry at this level. After the following shift, it is the index of the entry's tile.
         let mut index = self.size;
         self.size += 1;
         for level in 0_u8.. {
@@ -146,7 +143,7 @@ impl TreeEdge {
     }
 }
 
-/// A cache of complete tiles. The cache removes its oldest tile first.
+/// Cache of complete tiles. The oldest tile is removed first.
 #[derive(Debug, Default)]
 pub(crate) struct TileCache(Mutex<Kept>);
 
@@ -157,7 +154,7 @@ struct Kept {
 }
 
 impl TileCache {
-    /// Returns a complete tile from the cache or from the database. Complete tiles never change.
+    /// Returns a complete tile from the cache or from the database.
     fn tile(&self, level: u8, index: u64, reads: &dyn StoreReads) -> Result<Arc<TreeTile>, StoreFault> {
         let key = (level, index);
         if let Some(tile) = self.0.lock().unwrap_or_else(PoisonError::into_inner).tiles.get(&key) {
@@ -177,7 +174,6 @@ impl TileCache {
     }
 }
 
-/// A reader for the hashes of complete subtrees.
 pub(crate) struct Subtrees<'a> {
     edge: &'a TreeEdge,
     reads: &'a dyn StoreReads,
@@ -189,7 +185,8 @@ impl<'a> Subtrees<'a> {
         Self { edge, reads, cache }
     }
 
-    /// Returns the hash of the complete subtree over the leaves `index << level` to `(index + 1) << level`.
+    /// Returns the hash of the complete subtree over the leaves from `index << level` up to, but not including, `(index
+    /// + 1) << level`.
     pub(crate) fn hash(&self, level: u8, index: u64) -> Result<Hash, StoreFault> {
         // The subtree covers `2^within` entries of one tile.
         let (tile_level, within) = (level / TILE_HEIGHT, level % TILE_HEIGHT);

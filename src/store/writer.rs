@@ -1,8 +1,7 @@
-//! The writer thread: checks requests, commits the requests in batches, and answers.
+//! The writer thread: checks requests, commits them in batches, and answers.
 //!
-//! The writer takes all queued requests into one transaction, and answers them after the commit. Within a batch, the
-//! writer checks new runs last and receipts second to last. Therefore a seal or a denial in the same batch can stop a
-//! new run.
+//! All queued requests form one transaction and are answered after the commit. Within a batch, new runs are checked
+//! last and receipts second to last, so that a seal or a denial in the same batch can stop a new run.
 
 mod denial_writes;
 mod leaf_writes;
@@ -32,8 +31,8 @@ use crate::store::stored_status::StoredStatus;
 use crate::store::tree::TreeEdge;
 use crate::store::{CheckpointRow, LeafRow, RetentionWalk, Retired, Store, StoreHead, TileRow};
 
-/// Maximum number of messages in one batch. The limit bounds the effect of a failed commit and the waiting time of the
-/// first message.
+/// Maximum number of messages in one batch, because a failed commit affects all of them, and the first message waits
+/// for the commit.
 const MAX_BATCH: usize = 256;
 
 /// Maximum number of proposals that one call marks as expired, so that runs do not wait for long.
@@ -58,14 +57,14 @@ pub(crate) enum WriterMessage {
     Close(ReplySender<(), StoreFault>),
 }
 
-/// A message with the hash of its leaf. The sender computes the hash of the leaf, because many senders run in parallel
-/// and the writer is one thread.
+/// Message with the hash of its leaf. The sender computes the hash, because senders run in parallel and the writer is
+/// one thread.
 pub(crate) struct Hashed<T> {
     pub(crate) message: T,
     pub(crate) hash: Hash,
 }
 
-/// The state of the writer. The program can rebuild this state from the store.
+/// State of the writer, which can be rebuilt from the store.
 pub(crate) struct Writer {
     store: Box<dyn Store>,
     shared: Arc<SharedState>,
@@ -73,12 +72,11 @@ pub(crate) struct Writer {
     head: StoreHead,
     edge: TreeEdge,
     exclusive: HashMap<String, ProposalId>,
-    /// Start value of the low-water mark, and the time since boot at the start. The low-water mark rises from the start
-    /// value with the time since boot.
+    /// Low-water mark and time since boot when the store was opened. The mark rises with the time since boot.
     anchor: (Timestamp, Duration),
-    /// The last nonce that pruning has examined.
+    /// Last nonce that pruning has examined.
     pruned: Vec<u8>,
-    /// The position that retention has reached in the store.
+    /// Position of the retention in the store.
     retired: RetentionWalk,
     // The fields below belong to the current batch.
     /// Size of the log before the current batch.
@@ -100,9 +98,9 @@ impl Writer {
         head: StoreHead,
         edge: TreeEdge,
     ) -> Self {
-        // The low-water mark can start at the time of the last leaf. No later leaf has an earlier date. Therefore, even
-        // without a low-water mark, the boundary would refuse an authorization that expired before the last leaf. After
-        // the start, the low-water mark rises no faster than the time since boot.
+        // The low-water mark can start at the time of the last leaf, because no later leaf has an earlier date, so an
+        // authorization that expired before the last leaf is refused in any case. Then the mark rises no faster than
+        // the time since boot.
         let anchor = (head.mark.max(head.last_at), (config.boottime)());
         let mut writer = Self {
             store,
@@ -145,8 +143,7 @@ impl Writer {
             if (!batch.is_empty() || last_note)
                 && let Err(fault) = self.batch(&mut batch)
             {
-                // The writer calls `on_fatal` before it answers, because no caller may act on an answer after a fatal
-                // error.
+                // Call `on_fatal` before answering, because no caller may act on an answer after a fatal error.
                 (self.config.on_fatal)(&fault);
                 for reply in self.replies.drain(..) {
                     reply.send(Some(&fault));
@@ -156,8 +153,7 @@ impl Writer {
             if let Some(answer) = closing {
                 inbox.close();
                 let settled = self.store.settle();
-                // The writer drops the connection and the lock before it answers, so that the caller can open the store
-                // again.
+                // Drop the connection and the lock before answering, so that the caller can open the store again.
                 drop(self);
                 let _ = answer.send(settled);
                 return;
@@ -165,7 +161,7 @@ impl Writer {
         }
     }
 
-    /// Runs one transaction. Every error that this function returns is fatal.
+    /// Runs one transaction. Every returned error is fatal.
     fn batch(&mut self, messages: &mut Vec<WriterMessage>) -> Result<(), StoreFault> {
         let before = self.head.clone();
         self.first = before.size;
@@ -208,7 +204,7 @@ impl Writer {
         }
     }
 
-    /// Reloads the state from the store after a batch was undone.
+    /// Reloads the state after a batch was undone.
     fn reload(&mut self) -> Result<(), StoreFault> {
         let as_fatal =
             |fault: StoreFault| StoreFault::broken("reading the store after an undone batch", fault.to_string());
@@ -231,13 +227,13 @@ impl Writer {
             self.store.set_head(&self.head)?;
         }
         self.kinds.pass(false);
-        // If the process dies before the commit, the database contains nothing of the batch. If the process dies after
-        // the commit, the database contains the whole batch. A caller that got no answer repeats the request and gets
-        // the stored result. Recovery closes the runs that have no receipt.
+        // After a crash before the commit, the database contains nothing of the batch, and after the commit, the whole
+        // batch. A caller without an answer repeats the request and gets the stored result. Recovery closes the runs
+        // that have no receipt.
         self.store.commit()
     }
 
-    /// Compares the stored leaf hashes with the new tree, and then publishes the tree to readers.
+    /// Compares the stored leaf hashes with the new tree, then publishes the tree to readers.
     fn publish(&mut self, before: &StoreHead) -> Result<(), StoreFault> {
         if self.head.size > before.size {
             let stored = self.store.leaf_hashes(before.size..self.head.size)?;
@@ -280,7 +276,7 @@ impl Writer {
                     self.step(WriteKind::Refusal, answer, |w| w.refuse(data, at))
                 }
                 WriterMessage::Expire(now, answer) => {
-                    // If the clock leapt ahead, the call only expires proposals up to the time of the last leaf.
+                    // If the clock leapt ahead, only expire proposals up to the time of the last leaf.
                     let by = if self.shared.clock_ahead(now).is_some() { self.head.last_at } else { now };
                     self.step(WriteKind::Advance, answer, |w| w.store.expire(by, MAX_EXPIRED).map(Ok));
                 }
@@ -288,7 +284,7 @@ impl Writer {
                 WriterMessage::Retire(retention, limit, answer) => {
                     self.step(WriteKind::Retire, answer, |w| w.retire(retention, limit).map(Ok));
                 }
-                // The function `work` has already removed close messages from the batch.
+                // `work` has already removed close messages.
                 WriterMessage::Close(_) => {}
             }
         }
@@ -314,9 +310,8 @@ impl Writer {
         self.replies.push(Box::new(Ready { answer, result }));
     }
 
-    /// Handles one message, or a group of messages that are checked together, inside a savepoint. If the database
-    /// rejects the writes, the writer undoes only these writes, and the rest of the batch stays. If this undo fails,
-    /// the whole batch fails.
+    /// Handles one message, or a group of messages that are checked together, inside a savepoint. Writes that the
+    /// database rejects are undone without the rest of the batch. If this undo fails, the whole batch fails.
     fn alone<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, StoreFault>) -> Result<T, StoreFault> {
         if let Some(fault) = &self.broken {
             return Err(fault.clone());
@@ -348,7 +343,7 @@ impl Writer {
         self.head = head;
         self.leaves.truncate(leaves);
         self.tiles.clear();
-        // The leaves of this batch are written at its end, so this loop appends the remaining leaves to the edge again.
+        // The leaves of this batch are written only at its end, so append the remaining ones to the edge again.
         self.edge = TreeEdge::load(&mut *self.store, self.first)?;
         for leaf in &self.leaves {
             self.edge.append(leaf.hash, &mut self.tiles);
@@ -369,7 +364,7 @@ impl Writer {
         let (mut items, answers): (Vec<_>, Vec<_>) = group.into_iter().unzip();
         let results = match self.alone(|writer| work(writer, &mut items)) {
             Ok(results) => results,
-            // A single request of the group caused the failure, so the writer handles each request alone.
+            // One request of the group caused the failure, so handle each request alone.
             Err(_) if self.broken.is_none() && items.len() > 1 => {
                 let one = |item: &mut Box<M>| {
                     let done = self.alone(|writer| work(writer, std::slice::from_mut(item)));
@@ -389,8 +384,8 @@ impl Writer {
     }
 }
 
-/// Collects more messages while other tasks are about to send messages, because every commit has a fixed cost. If the
-/// batch has only one message, the function returns immediately. The function only yields the CPU and never sleeps.
+/// Collects more messages while other tasks are about to send messages, because every commit has a fixed cost. A batch
+/// of one message is not delayed. The function only yields the CPU and never sleeps.
 fn gather<M>(inbox: &mut mpsc::Receiver<M>, batch: &mut Vec<M>) {
     let mut before = 1;
     while batch.len() > before && batch.len() < MAX_BATCH {
@@ -404,7 +399,6 @@ fn gather<M>(inbox: &mut mpsc::Receiver<M>, batch: &mut Vec<M>) {
     }
 }
 
-/// An answer that is sent after the commit.
 trait Reply: Send {
     /// Sends the result, or the fault that undid the batch.
     fn send(self: Box<Self>, fault: Option<&StoreFault>);
@@ -421,7 +415,7 @@ impl<T: Send, E: From<StoreFault> + Send> Reply for Ready<T, E> {
             Some(fault) => Err(fault.clone().into()),
             None => self.result,
         };
-        // The receiver of the answer may be gone. The store has the result, so a later call can read it.
+        // The receiver may be gone. A later call can read the result from the store.
         let _ = self.answer.send(result);
     }
 }

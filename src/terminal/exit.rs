@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::record::code::Code;
 use crate::record::receipt::{Outcome, Status};
 
-/// Result of a command. The result decides the exit code.
+/// Result of a command, from which the exit code follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
     /// The command succeeded.
@@ -72,7 +72,7 @@ impl Exit {
         match code {
             Code::UnknownStep => Self::UnknownStep,
             Code::Expired => Self::TimedOut,
-            // The boundary has not decided yet, so a second attempt may succeed.
+            // A second attempt may succeed, because the boundary has not decided.
             Code::Busy | Code::RateLimited => Self::Unreachable,
             Code::Malformed
             | Code::TooLarge
@@ -114,7 +114,7 @@ impl Exit {
             },
             Status::TimedOut => Self::TimedOut,
             Status::Cancelled => Self::Refused,
-            // The sandbox enforces limits with SIGKILL, so the result names this signal.
+            // The sandbox enforces limits with SIGKILL (signal 9).
             Status::Killed => Self::Signal(9),
             Status::NotStarted | Status::Unknown => Self::Unreachable,
         }
@@ -124,13 +124,13 @@ impl Exit {
 /// An error that ends a command.
 #[derive(Debug)]
 pub struct CommandFailure {
-    /// Result that decides the exit code of the process.
+    /// Result, from which the exit code of the process follows.
     pub exit: Exit,
     /// Message to the user: first the error, then the advice.
     pub message: String,
-    /// Problem document from the boundary, or `None` if the boundary sent no problem document.
+    /// Problem document from the boundary, if the boundary sent one.
     pub problem: Option<Value>,
-    /// True if the program prints no message. In this case, the reader of the output has closed the pipe.
+    /// True if no message is printed, because the reader of the output has closed the pipe.
     pub quiet: bool,
 }
 
@@ -172,11 +172,10 @@ impl fmt::Display for CommandFailure {
 }
 
 impl From<io::Error> for CommandFailure {
-    /// Converts an error of a standard stream to a failure. Other code converts errors of files and adds the name of
-    /// the file.
+    /// Converts an error of a standard stream. Errors of files are converted where the name of the file is known.
     fn from(error: io::Error) -> Self {
         let quiet = error.kind() == io::ErrorKind::BrokenPipe;
-        // If the reader has closed the pipe, the exit code is the same as after SIGPIPE.
+        // After a closed pipe, the exit code is the same as after SIGPIPE.
         let exit = if quiet { Exit::Signal(13) } else { Exit::Unreachable };
         Self { quiet, ..Self::new(exit, format!("can't write the output: {error}")) }
     }

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-/// Collects the leaves of a document with their paths. A path has the form `.key` for a field and `[n]` for an array
-/// element. In a path, all characters of a key except letters, digits, `_` and `-` are escaped. An empty key is `\e`.
+/// Collects the leaves of a document with their paths. A step of a path is `.key` for a field and `[n]` for an array
+/// element. All characters of a key except letters, digits, `_` and `-` are escaped. An empty key is `\e`.
 pub fn leaves<'v>(value: &'v Value, path: String, found: &mut Vec<(String, &'v Value)>) {
     match value {
         Value::Object(fields) if !fields.is_empty() => {
@@ -22,7 +22,7 @@ pub fn leaves<'v>(value: &'v Value, path: String, found: &mut Vec<(String, &'v V
     }
 }
 
-/// Returns a key in the form that the key has in a path.
+/// Returns a key with the escapes of a path.
 #[must_use]
 pub fn path_key(key: &str) -> String {
     if key.is_empty() {

@@ -1,13 +1,12 @@
 //! External text for a terminal, in printable ASCII.
 //!
-//! External text reaches a terminal only as [`PrintableText`]. A `PrintableText` contains only printable ASCII.
-//! Backslashes and all characters outside printable ASCII are written as visible escapes. A reader can decode the
-//! original text from the escapes, so two different texts always look different. The escapes are `\\`, `\n`, `\t`,
-//! `\r`, `\xNN` for characters below U+0080, `\u{hex}` for all others, and `\s{n}` for n blanks in a row.
+//! External text reaches a terminal only as [`PrintableText`]. Backslashes and all characters outside printable ASCII
+//! become visible escapes, from which a reader can decode the original text. So two different texts always look
+//! different. The escapes are `\\`, `\n`, `\t`, `\r`, `\xNN` for characters below U+0080, `\u{hex}` for all others, and
+//! `\s{n}` for n blanks in a row.
 //!
-//! A line of a script ([`PrintableText::source`]) shows backslashes without change. In a line of a script, every
-//! escape has braces: `\u{hex}`, `\s{n}` for blanks and `\s{ntabs}` for tabs. In such a line, a backslash is escaped
-//! only before `u{` or `s{`.
+//! In a line of a script ([`PrintableText::source`]), every escape has braces: `\u{hex}`, `\s{n}` for blanks and
+//! `\s{ntabs}` for tabs. A backslash in such a line is escaped only before `u{` or `s{`.
 
 use std::fmt::Write as _;
 
@@ -30,14 +29,13 @@ impl PrintableText {
         Self(format!("\"{}\"", escape(text, true)))
     }
 
-    /// Escapes a line of a script, but does not escape its backslashes.
+    /// Escapes a line of a script. A backslash stays unchanged unless it looks like an escape.
     #[must_use]
     pub fn source(line: &str) -> Self {
         Self(escape_source(line))
     }
 
-    /// Creates a text from a string of the program, without escapes. No escapes are needed, because a `&'static str`
-    /// cannot come from outside.
+    /// Creates a text from a string of the program. A `&'static str` cannot come from outside, so it needs no escapes.
     #[must_use]
     pub fn words(words: &'static str) -> Self {
         debug_assert!(words.bytes().all(|c| (0x20..0x7f).contains(&c)));
@@ -50,7 +48,7 @@ impl PrintableText {
         self.then(&Self::words(words))
     }
 
-    /// Joins the parts and inserts `between` between two parts.
+    /// Joins the parts with `between` between them.
     #[must_use]
     pub fn joined(parts: impl IntoIterator<Item = Self>, between: &'static str) -> Self {
         let mut all = Self::default();
@@ -60,8 +58,8 @@ impl PrintableText {
         all
     }
 
-    /// Returns the beginning and the end of the text, each at most `most` characters long, with dots between them. No
-    /// escape is split.
+    /// Returns the beginning and the end of the text with dots between them, each at most `most` characters. No escape
+    /// is split.
     #[must_use]
     pub fn ends(&self, most: usize) -> Self {
         let tokens = || {
@@ -78,7 +76,7 @@ impl PrintableText {
         Self(format!("{}...{}", &self.0[..head], &self.0[tail..]))
     }
 
-    /// Returns the text cut to at most `most` characters, with dots at the cut. No escape is split.
+    /// Cuts the text to at most `most` characters, with dots at the cut. No escape is split.
     #[must_use]
     pub fn cut(&self, most: usize) -> Self {
         if self.0.len() <= most {
@@ -91,7 +89,7 @@ impl PrintableText {
         Self(format!("{}...", &self.0[..end]))
     }
 
-    /// Formats a JSON value that has no members: a quoted string, a number, `true`, `null`, `[]` or `{}`.
+    /// Formats a JSON value without inner values: a quoted string, a number, `true`, `null`, `[]` or `{}`.
     #[must_use]
     pub fn value(value: &Value) -> Self {
         match value {
@@ -115,7 +113,7 @@ impl PrintableText {
         Self::bare_path(path).and(" = ")
     }
 
-    /// Escapes a plus sign at the beginning of the text, which would look like a continuation line.
+    /// Escapes a plus sign at the beginning of the text, because the line would look like a continuation line.
     pub(super) fn without_leading_plus(self) -> Self {
         match self.0.strip_prefix('+') {
             Some(rest) => Self(format!("\\x2b{rest}")),
@@ -137,10 +135,10 @@ impl PrintableText {
     }
 }
 
-/// Maximum number of blanks at the beginning of a line that are printed without an escape (indentation).
+/// Maximum number of blanks at the beginning of a line (indentation) that are not escaped.
 const INDENT: usize = 16;
 
-/// Returns the first character of a text. If the text begins with an escape, returns the whole escape.
+/// Returns the first character or the first escape of a text.
 pub(super) fn first_token(text: &str) -> Option<&str> {
     let bytes = text.as_bytes();
     let length = match bytes {

@@ -2,16 +2,16 @@
 
 use crate::record::stream_name::StreamName;
 
-/// Escapes the output of a run for a terminal, so that a step cannot imitate the output of this program. Control
-/// characters, C1 codes, bidirectional marks and invalid UTF-8 become visible escapes. Newline and tab are unchanged.
+/// Escapes the output of a run for a terminal, so that a step cannot control the terminal. Control characters, C1
+/// codes, bidirectional marks and invalid UTF-8 become visible escapes. Newline and tab are unchanged.
 #[derive(Debug, Default)]
 pub struct EscapedOutput {
     tail: Vec<u8>,
 }
 
 impl EscapedOutput {
-    /// Returns the next piece of the output as printable text. If the piece ends with an incomplete character, the
-    /// next call prints this character.
+    /// Returns the next piece of the output as printable text. An incomplete character at the end waits for the next
+    /// call.
     pub fn feed(&mut self, piece: &[u8]) -> String {
         let mut bytes = std::mem::take(&mut self.tail);
         bytes.extend_from_slice(piece);
@@ -38,7 +38,7 @@ impl EscapedOutput {
         out
     }
 
-    /// Returns an incomplete character at the end of the stream as an escape.
+    /// Returns the incomplete character at the end of the stream, if there is one, as an escape.
     pub fn end(&mut self) -> String {
         let mut out = String::new();
         raw(&std::mem::take(&mut self.tail), &mut out);
@@ -69,17 +69,17 @@ fn raw(bytes: &[u8], out: &mut String) {
     }
 }
 
-/// Disables the commands of CI systems in a log. The guard escapes one character of each command marker.
+/// Disables the commands of CI systems in a log, by escaping one character of each command marker.
 ///
-/// GitHub reads the marker `::name …` at the beginning of a line, also after blanks. GitHub and Azure read the
-/// markers `##[name]` and `##vso[name]` anywhere in a line, and TeamCity reads `##teamcity[name]`. The markers of
-/// GitLab, Buildkite and Jenkins begin with control characters, which [`EscapedOutput`] escapes.
+/// GitHub reads the marker `::name …` at the beginning of a line, also after blanks. GitHub and Azure read the markers
+/// `##[name]` and `##vso[name]` anywhere in a line, and TeamCity reads `##teamcity[name]`. The markers of GitLab,
+/// Buildkite and Jenkins begin with control characters, which [`EscapedOutput`] escapes.
 #[derive(Debug, Default)]
 pub struct CommandGuard {
     out: LineSoFar,
     err: LineSoFar,
-    /// The current line of both streams together. A CI log may merge both streams, so a marker may be split between the
-    /// streams.
+    /// Current line of both streams together, because a CI log may merge the streams, so that a marker may be split
+    /// between them.
     both: LineSoFar,
 }
 
@@ -105,14 +105,14 @@ impl CommandGuard {
         defused
     }
 
-    /// Resets the line state of the standard error, because other output has ended the line.
+    /// Starts a new line of the standard error, because other output has ended the line.
     pub fn line_ended(&mut self) {
         self.err = LineSoFar::default();
         self.both = LineSoFar::default();
     }
 }
 
-/// Data about the current line, which shows whether the next character completes a marker.
+/// State of the current line, from which the next character can complete a marker.
 #[derive(Debug, Default)]
 struct LineSoFar {
     /// True after the first character that is not a blank.
@@ -174,7 +174,7 @@ mod tests {
             ("##teamcity[x]", "##\\x74eamcity[x]"),
         ] {
             assert_eq!(defused(&[(Stdout, text)]), expected);
-            // In this test, the text arrives byte by byte and alternates between two streams that go to one log.
+            // The text arrives byte by byte and alternates between two streams that share one log.
             let pieces: Vec<String> = text.chars().map(String::from).collect();
             let single: Vec<_> = pieces.iter().map(|piece| (Stderr, piece.as_str())).collect();
             assert_eq!(defused(&single), expected);
@@ -184,7 +184,7 @@ mod tests {
             assert!(mixed.lines().all(|line| !line.trim_start().starts_with("::")), "{mixed}");
             assert!(!["##[", "##v", "##t"].iter().any(|mark| mixed.contains(mark)), "{mixed}");
         }
-        // If each stream has its own log, a marker cannot be split between the streams.
+        // If each stream has its own log, no marker can be split between the streams.
         assert_eq!(defused(&[(Stdout, "x"), (Stderr, "::a::")]), "x:\\x3aa::");
         for harmless in ["std::vector\n", "# a\n## b\n### c\n", "a::b ##\n", "#[derive]\n", ": :\n"] {
             assert_eq!(defused(&[(Stdout, harmless)]), harmless);

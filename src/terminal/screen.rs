@@ -1,8 +1,8 @@
 //! Text for people: framed and wrapped.
 //!
-//! The beginning of each line separates the program's own lines from external text. Headings begin in column 0, with
-//! `==`. Every line that is not a heading begins with a prefix of the program. If a long line is wrapped, the next
-//! line begins with `+ ` in the column in which the prefix ends.
+//! The beginning of a line distinguishes the program's own text from external text. Headings begin in column 0, with
+//! `==`. Every other line begins with a prefix of the program. The continuation of a long line has `+ ` in the column
+//! in which the prefix ends.
 
 use std::fmt::Write as _;
 
@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::terminal::field_paths::leaves;
 use crate::terminal::printable_text::{PrintableText, first_token};
 
-/// Emphasis of a line. The text of a line has the same information without its colour.
+/// Emphasis of a line. The colour carries no information that the text lacks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LineTone {
     /// Normal text.
@@ -60,7 +60,7 @@ impl Screen {
         self.push(LineTone::Strong, format!("== {title} =="), PrintableText::default());
     }
 
-    /// Adds a sentence that the program itself wrote. The sentence may contain external text.
+    /// Adds a sentence of the program, in which external text may be quoted.
     pub fn say(&mut self, tone: LineTone, sentence: &str) {
         self.push(tone, "  ".to_owned(), PrintableText::text(sentence));
     }
@@ -87,8 +87,7 @@ impl Screen {
         self.lines.push(Line { tone, prefix, content });
     }
 
-    /// Adds a text with line numbers, and then a line with the size of the text. This line also states whether the text
-    /// ends with a newline.
+    /// Adds a text with line numbers, then a line with the size of the text and whether it ends with a newline.
     pub fn numbered(&mut self, text: &str) {
         self.source(text);
         self.push(LineTone::Faint, format!("  {:>5} = ", "end"), PrintableText::text(&size_words(text)));
@@ -101,8 +100,8 @@ impl Screen {
         }
     }
 
-    /// Adds one line for each field of a document, as `path = value`. If another section has the full value of a
-    /// field, as listed in `elsewhere`, the line only names that section.
+    /// Adds one line for each field of a document, as `path = value`. `elsewhere` lists the fields whose full value is
+    /// in another section. Their lines only name this section.
     pub fn exact(&mut self, document: &Value, elsewhere: &[(&str, &'static str)]) {
         let mut found = Vec::new();
         leaves(document, String::new(), &mut found);
@@ -115,7 +114,7 @@ impl Screen {
         }
     }
 
-    /// Returns true if a line contains an escape that a reader may not know.
+    /// Returns true if a line contains an escape.
     #[must_use]
     pub fn has_escapes(&self) -> bool {
         let rare = |line: &Line| [r"\s{", r"\u{", r"\x"].iter().any(|form| line.content.as_str().contains(form));
@@ -148,7 +147,7 @@ impl Screen {
     }
 }
 
-/// Describes the numbers of lines and bytes in a text, and whether the last line ends with a newline.
+/// Returns the numbers of lines and bytes in a text, and whether the last line ends with a newline, in words.
 #[must_use]
 fn size_words(text: &str) -> String {
     let (lines, ends) = lines_of(text);
@@ -169,8 +168,7 @@ pub fn lines_of(text: &str) -> (Vec<&str>, bool) {
 
 /// Minimum width of the content after a prefix, even in a narrow terminal.
 const LEAST: usize = 24;
-/// Maximum length of a word that is moved to the next line as a whole. This length is enough for a digest with its
-/// path.
+/// Maximum length of a word that is moved to the next line as a whole, enough for a digest with its path.
 const WORD: usize = 96;
 fn wrap(line: &Line, width: usize) -> Vec<String> {
     let room = width.saturating_sub(line.prefix.len()).max(LEAST);
@@ -198,9 +196,8 @@ fn wrap(line: &Line, width: usize) -> Vec<String> {
         .collect()
 }
 
-/// Cuts a line, and returns the part that moves to the next line. The line is cut at its last blank, if that blank is
-/// near the end. The blank itself moves to the next line, because a reader could not see a blank at the end of a
-/// line.
+/// Cuts a line, and returns the part for the next line. A blank near the end is preferred for the cut. The blank moves
+/// to the next line, because a reader could not see it at the end of a line.
 fn break_off(line: &mut String) -> String {
     let near = line.rfind(' ').filter(|at| line.len() - at <= WORD).unwrap_or(line.len());
     let kept = line[..near].trim_end_matches(' ').len();

@@ -1,4 +1,4 @@
-//! Decoder for printed screens, for tests. With this decoder, the tests prove that no content can be hidden.
+//! Decoder for printed screens. With it, tests prove that no content can be hidden.
 
 use serde_json::{Map, Value};
 

@@ -1,5 +1,5 @@
-//! The standard streams of a command. Data goes to the standard output, and messages go to the standard error. Colours
-//! are used only at a terminal.
+//! The standard streams of a command: data goes to the standard output, messages to the standard error. Colours are
+//! used only at a terminal.
 
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, IsTerminal as _, Write as _};
@@ -44,8 +44,8 @@ impl Terminal {
         }
     }
 
-    /// Returns true if the standard output is a terminal. At a terminal, external text must be escaped, because it
-    /// could contain control sequences.
+    /// Returns true if the standard output is a terminal, where external text must be escaped because of control
+    /// sequences.
     #[must_use]
     pub const fn out_is_terminal(&self) -> bool {
         self.out_is_terminal
@@ -71,27 +71,25 @@ impl Terminal {
         self.put(screen.paint(self.width, self.colour).as_bytes())
     }
 
-    /// Prints a long screen. At a terminal, the program in `$PAGER` shows the screen, if that variable is set.
+    /// Prints a long screen, at a terminal through the program in `$PAGER` if that variable is set.
     ///
     /// # Errors
     /// Returns an error if the standard output cannot be written.
     pub fn page(&self, screen: &Screen) -> Result<(), CommandFailure> {
         let pager = std::env::var_os("PAGER").filter(|pager| !pager.is_empty() && self.out_is_terminal);
         let Some(pager) = pager else { return self.show(screen) };
-        // The value of `$PAGER` is a command line, as for git. Colours are left out, because some pagers do not support
-        // them.
+        // `$PAGER` is a command line, as for git. Some pagers do not support colours.
         let child = Command::new("/bin/sh").arg("-c").arg(pager).stdin(Stdio::piped()).spawn();
         let Ok(mut child) = child else { return self.show(screen) };
         if let Some(mut input) = child.stdin.take() {
-            // A write error is ignored, because the reader may close the pager before the end.
+            // The reader may close the pager before the end, so a write error is ignored.
             let _ = input.write_all(screen.paint(self.width, false).as_bytes());
         }
         child.wait()?;
         Ok(())
     }
 
-    /// Prints a screen and wraps its lines only at a terminal. In a log, lines are not wrapped, so a search for a
-    /// whole digest succeeds.
+    /// Prints a screen. Lines are wrapped only at a terminal, so that a search for a whole digest in a log succeeds.
     ///
     /// # Errors
     /// Returns an error if the standard output cannot be written.
@@ -116,7 +114,7 @@ impl Terminal {
         Ok(())
     }
 
-    /// Prints a line. The caller must have escaped all external text as [`PrintableText`].
+    /// Prints a line, whose external text the caller must have escaped with [`PrintableText`].
     ///
     /// # Errors
     /// Returns an error if the standard output cannot be written.
@@ -155,8 +153,8 @@ impl Terminal {
         }
     }
 
-    /// Asks the person at the terminal, even if the standard input is redirected. Input that was typed before the
-    /// question appears is ignored.
+    /// Asks the person at the terminal, even if the standard input is redirected. Input from before the question is
+    /// ignored.
     ///
     /// # Errors
     /// Returns an error if there is no terminal.

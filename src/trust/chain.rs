@@ -1,8 +1,8 @@
-//! A chain of rosters, which leads from a trusted version to the other versions.
+//! Chain of roster versions, which connects a trusted version with the others.
 //!
-//! A reader trusts a later version if its signatures reach the threshold of the previous version and the threshold of
-//! the later version itself (as in the root metadata of TUF). A reader trusts an earlier version because the `previous`
-//! digests lead from the trusted version to the earlier version. A removed key can never return.
+//! A reader trusts a later version if its signatures reach its own threshold and the threshold of the version before
+//! (as in the root metadata of TUF). A reader trusts an earlier version because the `previous` digests lead from the
+//! trusted version to it. A removed key can never return.
 
 use std::collections::HashMap;
 
@@ -15,20 +15,19 @@ use crate::trust::chain_error::{ChainError, MAX_VERSIONS};
 use crate::trust::succession::SuccessionTallies;
 use crate::trust::trusted_roster::{RosterError, TrustedRoster};
 
-/// The rosters that a reader trusts before any verification.
+/// Roster that a reader trusts before any verification.
 #[derive(Debug, Clone)]
 pub enum Pinned {
-    /// The version whose payload has this digest is trusted.
+    /// The version whose payload has this digest.
     Digest(RosterDigest),
-    /// The version in this value is trusted.
+    /// This version.
     Roster(Box<TrustedRoster>),
-    /// All versions of the chain in this value are trusted. The newest version in the chain has priority.
+    /// All versions of this chain. The newest version has priority.
     Chain(Box<Chain>),
 }
 
 impl Pinned {
-    /// Pins a roster file that the user names. The file is an envelope. The program trusts the payload of the envelope,
-    /// because the user chose the file.
+    /// Pins the payload of a roster file (an envelope), because the user chose the file.
     ///
     /// # Errors
     /// Returns an error if the file is not a roster, or breaks a rule of rosters.
@@ -48,15 +47,15 @@ impl Pinned {
     }
 }
 
-/// All versions from version 1 on, connected with the pinned version.
+/// All versions from version 1 on. The pinned version connects them.
 #[derive(Debug, Clone)]
 pub struct Chain {
     versions: Vec<TrustedRoster>,
     envelopes: Vec<Envelope>,
-    /// The index of the pinned version in `versions`. If the pinned version is newer than all versions in `versions`,
-    /// the index is beyond the last version.
+    /// The index of the pinned version in `versions`. If the pinned version is newer than all these versions, the index
+    /// is beyond the last version.
     anchor: usize,
-    /// Pinned versions that are newer than the last connected version.
+    /// Pinned versions that are newer than the last version in `versions`.
     newer: Vec<TrustedRoster>,
 }
 
@@ -71,7 +70,7 @@ impl Chain {
         let mut newer = Vec::new();
         let anchor = match (read.iter().position(|roster| roster.digest() == trusted.digest()), trusted) {
             (Some(at), _) => at,
-            // The pinned version may be the direct successor of the last version of `versions`.
+            // The pinned version may directly follow the last version.
             (None, Pinned::Roster(roster))
                 if roster.version() == newest + 1
                     && roster.tables().previous == read.last().map(TrustedRoster::digest) =>
@@ -82,8 +81,7 @@ impl Chain {
             (None, Pinned::Roster(roster)) if roster.version() > newest + 1 => {
                 return Err(ChainError::TooNew { trusted: roster.version(), newest });
             }
-            // The pinned chain may contain all versions between the last version of `versions` and the pinned version.
-            // Then the last version of `versions` is part of the pinned chain.
+            // The pinned chain may contain the last version, and all versions between it and the pinned version.
             (None, Pinned::Chain(known)) => {
                 let here = read.last().map(TrustedRoster::digest);
                 let mut all = known.versions.iter().chain(&known.newer);
@@ -117,17 +115,17 @@ impl Chain {
     /// Extends the chain by one version whose signatures reach both thresholds.
     ///
     /// # Errors
-    /// Returns an error if the version is not the successor of the last version.
+    /// Returns an error if the version does not follow the last version.
     pub fn extend(&self, envelope: &Envelope) -> Result<Self, ChainError> {
         let longer = self.with(self.read_next(envelope)?, envelope)?;
         check_link(self.last(), longer.last(), envelope)?;
         Ok(longer)
     }
 
-    /// Checks everything about a next version except its signatures.
+    /// Checks everything about the next version except its signatures.
     ///
     /// # Errors
-    /// Returns an error if no signatures could make the version the successor of the last version.
+    /// Returns an error if the version can't follow the last version with any signatures.
     pub fn check_follows(&self, envelope: &Envelope) -> Result<TrustedRoster, ChainError> {
         let next = self.read_next(envelope)?;
         let _connected = self.with(next.clone(), envelope)?;
@@ -137,7 +135,7 @@ impl Chain {
     /// Returns the part of the chain that ends with this version.
     #[must_use]
     pub fn until(&self, version: u64) -> Self {
-        // The numbers of versions start at 1, and version 1 always exists.
+        // Version 1 always exists.
         let length = usize::try_from(version.max(1)).unwrap_or(usize::MAX).min(self.versions.len());
         Self {
             versions: self.versions[..length].to_vec(),
@@ -163,26 +161,25 @@ impl Chain {
         read_one(envelope, self.last().version() + 1, Some(self.last()))
     }
 
-    /// Returns the last connected version. In a bundle, the seal names the last connected version.
+    /// Returns the last version, which the seal in a bundle names.
     #[must_use]
     pub fn last(&self) -> &TrustedRoster {
-        // The function `connect` refuses an empty list, so a last version exists.
+        // `connect` refuses an empty list, so a last version exists.
         &self.versions[self.versions.len() - 1]
     }
 
-    /// Returns the newest known version. If the pinned version is newer than the other versions, the function returns
-    /// the pinned version.
+    /// Returns the newest known version: the last version, or a newer pinned version.
     #[must_use]
     pub fn newest(&self) -> &TrustedRoster {
         self.newer.last().unwrap_or_else(|| self.last())
     }
 
     /// Returns true if every version after the pinned version needed signatures of approvers of the previous version.
-    /// The versions before the pinned version are not checked, because the reader trusts the pinned version directly.
+    /// Earlier versions are not checked, because the reader trusts the pinned version directly.
     #[must_use]
     pub fn is_guarded_since_trusted(&self) -> bool {
         let before_last = self.versions.len() - 1;
-        // If the pinned version is the newest version, no versions follow it.
+        // No version follows a pinned version that is the newest version.
         let since = self.versions.get(self.anchor..before_last).unwrap_or_default();
         since.iter().all(TrustedRoster::is_guarded)
     }
@@ -205,8 +202,8 @@ impl Chain {
         &self.envelopes
     }
 
-    /// Returns the envelopes as a canonical JSON array. The field `roster` of a bundle contains this array. The field
-    /// `rosters` of a seal has the digest of this array.
+    /// Returns the envelopes as a canonical JSON array. A bundle contains this array in `roster`, and a seal contains
+    /// its digest in `rosters`.
     ///
     /// # Errors
     /// Never returns an error in practice, because envelopes consist of texts.
@@ -214,14 +211,14 @@ impl Chain {
         canonical::canonical_of(&self.envelopes).map_err(|error| Malformed::at("", error.to_string()))
     }
 
-    /// Returns each version, from the pinned version to the last version, whose successor needs no signature. A person
-    /// who supplied the chain could have replaced the successor of such a version.
+    /// Returns each version from the pinned version to the last version whose next version needs no signature. The
+    /// supplier of the chain could have replaced that next version.
     pub fn unguarded(&self) -> impl Iterator<Item = &TrustedRoster> {
         let from = self.anchor.min(self.versions.len() - 1);
         self.versions[from..].iter().filter(|roster| !roster.is_guarded())
     }
 
-    // If a later version lacks a key of an earlier version, the key may never return, under any name or role.
+    // A key that a version removed may never return, under any name or role.
     fn check_no_return(&self) -> Result<(), ChainError> {
         let mut last_seen: HashMap<[u8; 32], u64> = HashMap::new();
         for roster in self.versions.iter().chain(&self.newer) {
@@ -241,8 +238,8 @@ impl Chain {
     }
 }
 
-/// Reads versions from version 1 on. The field `previous` of each version must be the digest of the version before.
-/// Signatures are not checked.
+/// Reads versions from version 1 on, without checking signatures. Each version must name the digest of the version
+/// before.
 fn read(versions: &[Envelope]) -> Result<Vec<TrustedRoster>, ChainError> {
     if versions.is_empty() || versions.len() > MAX_VERSIONS {
         return Err(ChainError::Count { found: versions.len() });
@@ -270,15 +267,15 @@ fn read_one(envelope: &Envelope, version: u64, before: Option<&TrustedRoster>) -
     Ok(roster)
 }
 
-/// Returns the payload of an envelope that is trusted for another reason than its signatures.
+/// Returns the payload of an envelope that is trusted without its signatures.
 ///
 /// # Errors
-/// Returns an error if the envelope has another payload type, is too large or is not base64. With strict base64, also
-/// returns an error if the signatures are out of order or duplicated.
+/// Returns an error if the envelope has another payload type, is too large or is not base64, or with strict base64 if
+/// the signatures are out of order or duplicated.
 pub fn payload_of(envelope: &Envelope, base64: Base64) -> Result<Vec<u8>, Malformed> {
-    // The function `from_envelope` checks the type, the sizes and the form of all base64.
+    // `from_envelope` checks the type, the sizes and the form of all base64.
     let _checked: Signed<Roster> = Signed::from_envelope(envelope, base64)?;
-    // An envelope in bundles and in the log has one form: its signatures are sorted by key id, and each key signs once.
+    // In bundles and in the log, signatures are sorted by key id, and each key signs once.
     if base64 == Base64::Strict && !envelope.signatures.is_sorted_by(|one, next| one.keyid < next.keyid) {
         return Err(Malformed::at(
             "/signatures",
@@ -341,10 +338,9 @@ mod tests {
         RosterDigest::of(&payload_of(envelope, Base64::Strict).expect("payload"))
     }
 
-    /// The change that makes a version, and the keys that sign the version.
+    /// Change that makes the next version, and the keys that sign it.
     type Step<'a> = (&'a dyn Fn(&mut Roster), &'a [u8]);
 
-    /// Makes version 1, and then one version for each edit.
     fn versions(edits: &[Step<'_>]) -> Vec<Envelope> {
         let mut tables = first();
         let mut chain = vec![sign(tables.clone(), &[])];
@@ -420,7 +416,7 @@ mod tests {
 
     #[test]
     fn earlier_roster_versions_are_trusted_because_of_their_digest() {
-        // Nobody signed version 2, so only the `previous` digests connect it with version 1.
+        // Version 2 has no signatures, so only the `previous` digests connect it with version 1.
         let chain = versions(&[(&same, &[]), (&same, &[])]);
         assert!(Chain::connect(&Pinned::Digest(digest(&chain[2])), &chain).is_ok(), "pinned at the end");
         assert!(Chain::connect(&Pinned::Digest(digest(&chain[0])), &chain).is_err(), "pinned at the beginning");

@@ -7,10 +7,10 @@ use crate::crypto::key_id::KeyId;
 use crate::record::malformed::Malformed;
 use crate::trust::trusted_roster::RosterError;
 
-/// Maximum number of versions that the program reads. One version has at most 256 KiB, and a bundle has at most 4 MiB.
+/// Maximum number of versions. One version has at most 256 KiB, and a bundle has at most 4 MiB.
 pub const MAX_VERSIONS: usize = 1024;
 
-/// The reason why versions of a roster are not connected with the pinned version.
+/// Reason why versions of a roster are not connected with the pinned version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ChainError {
     /// The list of versions is empty or too long.
@@ -32,14 +32,14 @@ pub enum ChainError {
         /// The reason.
         error: RosterError,
     },
-    /// A version is missing or out of order.
+    /// A version is missing from the list or out of order.
     OutOfOrder {
         /// The expected version.
         expected: u64,
         /// The number of the version that was found.
         found: u64,
     },
-    /// The field `previous` is not the digest of the previous version.
+    /// The field `previous` of a version is not the digest of the version before.
     OtherPrevious {
         /// The version.
         version: u64,
@@ -53,7 +53,7 @@ pub enum ChainError {
         /// The digest of version 1 in the list.
         first: RosterDigest,
     },
-    /// The pinned version is newer than all versions in the list, and versions between them are missing.
+    /// The pinned version is newer than all versions in the list, and versions in between are missing.
     TooNew {
         /// The pinned version.
         trusted: u64,
@@ -73,7 +73,7 @@ pub enum ChainError {
     TooFewSignatures {
         /// The signed version.
         version: u64,
-        /// The version whose threshold is not reached.
+        /// The version that defines the threshold.
         of: u64,
         /// The number of approvers who signed.
         found: u64,
@@ -142,7 +142,7 @@ impl fmt::Display for ChainError {
 impl std::error::Error for ChainError {}
 
 impl ChainError {
-    /// Returns true if the versions may be valid, but no trusted version is connected with them.
+    /// Returns true if the versions may be valid, but are connected with no trusted version.
     #[must_use]
     pub const fn is_of_trust(&self) -> bool {
         matches!(self, Self::NotTrusted { .. } | Self::TooNew { .. })

@@ -8,16 +8,15 @@ use rustix::fs::OFlags;
 use crate::trust::signer::{FileSigner, Signer, SignerError, open};
 use crate::trust::ssh::SshKeygenSigner;
 
-/// Opens the signer for the key in this file. The file is a PKCS#8 private key, an OpenSSH private key, or an OpenSSH
-/// public key whose private half is in an agent or a hardware token.
+/// Opens the signer for a key file: a PKCS#8 private key, an OpenSSH private key, or an OpenSSH public key whose
+/// private half is in an agent or a hardware token.
 ///
 /// # Errors
 /// Returns an error if the file cannot be opened, is of an unsupported kind, or breaks a rule for private keys.
 pub fn open_signer(path: &Path) -> Result<Box<dyn Signer>, SignerError> {
-    // The function follows symbolic links, because SSH keys are often symbolic links. For a PKCS#8 file, the function
-    // opens the file again and does not follow links.
+    // Follow symbolic links, because SSH keys often are links. A PKCS#8 file is opened again without following links.
     let file = open(path, OFlags::empty())?;
-    // These bytes are enough to distinguish the kinds of files, and contain no part of the secret.
+    // Enough bytes to distinguish the kinds of files, without any byte of the secret.
     let mut head = [0_u8; 36];
     let mut length = 0;
     while length < head.len() {
@@ -27,8 +26,7 @@ pub fn open_signer(path: &Path) -> Result<Box<dyn Signer>, SignerError> {
         }
     }
     let head = &head[..length];
-    // A public key line begins with the type of the key. The check accepts every type, because the parser of public key
-    // lines names an unsupported type in its error.
+    // Accept every type of key here, because the parser of public keys names an unsupported type in its error.
     let word = head.split(|&c| c == b' ').next().unwrap_or_default();
     let public = word.first().is_some_and(u8::is_ascii_lowercase) && word.contains(&b'-');
     if public || head.starts_with(b"-----BEGIN OPENSSH PRIVATE KEY-----") {

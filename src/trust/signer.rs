@@ -1,8 +1,7 @@
 //! Signers and key files.
 //!
-//! A signing key is either a PKCS#8 v1 PEM file that this program reads itself, or any key with which `ssh-keygen` can
-//! sign (`trust::ssh`). After a crash, a new key file is either absent or complete. The program never replaces an
-//! existing key file.
+//! A signing key is a PKCS#8 v1 PEM file that this program reads itself, or any key with which `ssh-keygen` can sign
+//! (`trust::ssh`). After a crash, a new key file is either missing or complete. An existing key file is never replaced.
 
 use std::fmt;
 use std::fs::File;
@@ -16,12 +15,12 @@ use crate::crypto::signature::{PemError, SecretKey};
 use crate::crypto::ssh_key::{SshKey, SshKeyError};
 use crate::crypto::sshsig::SignatureError;
 
-/// A signer, which signs with one key.
+/// Signs with one key.
 ///
 /// The function `sign` returns a signature that `sshsig::verify` accepts for [`Signer::key`] and exactly these bytes
-/// (raw Ed25519 or an SSHSIG blob). The call may wait for a person (passphrase, touch), but the waiting time is
-/// limited. Several threads may call `sign` at the same time, and a caller may call `sign` again after a failure. Raw
-/// signatures are deterministic, but SSHSIG signatures may differ each time.
+/// (raw Ed25519 or an SSHSIG blob). The call may wait a limited time for a person (passphrase, touch). Several threads
+/// may call `sign` at the same time, and a call may be repeated after a failure. Raw signatures are deterministic, but
+/// SSHSIG signatures may differ each time.
 pub trait Signer: fmt::Debug + Send + Sync {
     /// Returns the public key of the signatures.
     fn key(&self) -> &SshKey;
@@ -34,12 +33,11 @@ pub trait Signer: fmt::Debug + Send + Sync {
     /// Signs `message`.
     ///
     /// # Errors
-    /// Returns an error if the signer could not make a signature. A failure changes nothing.
+    /// Returns an error if the signer could not sign. A failure changes nothing.
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignerError>;
 }
 
-/// Signs with a private key file that the program reads. The private key is in the memory of this program while the
-/// signer exists.
+/// Signs with a private key file, whose private key stays in the memory of this program.
 #[derive(Debug)]
 pub struct FileSigner {
     secret: SecretKey,
@@ -48,8 +46,8 @@ pub struct FileSigner {
 
 impl FileSigner {
     /// Opens a private key in a PKCS#8 v1 PEM file. The file must be a regular file of at most 16 KiB that belongs to
-    /// this user or root. The file must not be a symbolic link, and other users must have no access. The checks use the
-    /// open file descriptor, so no other process can replace the file between the check and the use.
+    /// this user or root, without access for other users. A symbolic link is refused. The checks use the open file
+    /// descriptor, so no process can replace the file after the checks.
     ///
     /// # Errors
     /// Returns an error with the rule that the file breaks and the correction.
@@ -78,8 +76,8 @@ impl FileSigner {
         Self { secret, key }
     }
 
-    /// Returns the private key. A checkpoint is not in an envelope, so the boundary signs a checkpoint directly with
-    /// this key.
+    /// Returns the private key. The boundary signs a checkpoint directly with this key, because a checkpoint is not in
+    /// an envelope.
     #[must_use]
     pub const fn secret(&self) -> &SecretKey {
         &self.secret
@@ -96,8 +94,8 @@ impl Signer for FileSigner {
     }
 }
 
-/// Writes a new private key file in PKCS#8 v1 PEM with the mode 0600. The file is durable. The function does not change
-/// an existing file.
+/// Writes a new private key file in PKCS#8 v1 PEM with the mode 0600. The file is durable, and an existing file is
+/// never changed.
 ///
 /// # Errors
 /// Returns an error if a file with this name exists, or the directory cannot be written.
@@ -105,8 +103,8 @@ pub fn write_secret_key(path: &Path, key: &SecretKey) -> Result<KeyFileWritten, 
     write_new(path, key.to_pkcs8_v1_pem().as_bytes(), 0o600)
 }
 
-/// Writes a new public key file with one OpenSSH line and the mode 0644. The file is durable. The function does not
-/// change an existing file.
+/// Writes a new public key file with one OpenSSH line and the mode 0644. The file is durable, and an existing file is
+/// never changed.
 ///
 /// # Errors
 /// Returns the errors of [`write_secret_key`].
@@ -114,11 +112,11 @@ pub fn write_public_key(path: &Path, key: &SshKey) -> Result<KeyFileWritten, Sig
     write_new(path, format!("{}\n", key.line()).as_bytes(), 0o644)
 }
 
-/// Proof that a key file has its final name and is on disk.
+/// Proof that a key file is durable under its final name.
 #[derive(Debug, PartialEq, Eq)]
 pub struct KeyFileWritten(());
 
-/// The reason why the program could not read or write a key file, or could not make a signature.
+/// Reason why a key file could not be read or written, or why a signature is missing.
 #[derive(Debug)]
 pub enum SignerError {
     /// The operating system refused to open, read or write the file.
@@ -254,13 +252,12 @@ impl std::error::Error for SignerError {
     }
 }
 
-/// Maximum size of a key file in bytes. Because of this limit, the program does not read a large file that the user
-/// named by mistake.
+/// Maximum size of a key file in bytes, for the case that the user names a large file by mistake.
 const MAX_KEY_FILE: u64 = 16 << 10;
 
 /// Opens a regular file for reading.
 pub(crate) fn open(path: &Path, extra: OFlags) -> Result<File, SignerError> {
-    // NONBLOCK: if the path names a FIFO, the open call must not block the program.
+    // NONBLOCK: opening a FIFO must not block the program.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY | extra;
     let file = rustix::fs::open(path, flags, Mode::empty()).map_err(|error| {
         if error == rustix::io::Errno::LOOP && extra.contains(OFlags::NOFOLLOW) {
@@ -278,8 +275,7 @@ pub(crate) fn open(path: &Path, extra: OFlags) -> Result<File, SignerError> {
 
 /// Reads the text of an open key file.
 pub(crate) fn read_bounded(mut file: &File, path: &Path) -> Result<Zeroizing<String>, SignerError> {
-    // The function allocates the whole length at once, because a growing buffer would leave copies of the secret in
-    // memory.
+    // Allocate the whole length at once, because a growing buffer would leave copies of the secret in memory.
     let mut bytes = Zeroizing::new(vec![0_u8; usize::try_from(MAX_KEY_FILE + 1).unwrap_or(usize::MAX)]);
     let mut length = 0;
     loop {
@@ -313,9 +309,8 @@ fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<KeyFileWritten, Sig
     temporary.push(name);
     temporary.push(format!(".{}.tmp", std::process::id()));
     let temporary = directory.join(temporary);
-    // After a crash between this line and the rename, the temporary file remains. No process reads this temporary file,
-    // and nobody used its key. A temporary file that an earlier process with the same process id left would block this
-    // write. Therefore the function deletes such a file first.
+    // After a crash between this line and the rename, the temporary file remains, which no process reads. A later
+    // process with the same process id must delete it first, because it would block the write.
     let _ = rustix::fs::unlink(&temporary);
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let file =
@@ -329,8 +324,7 @@ fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<KeyFileWritten, Sig
         .and_then(|()| file.sync_all().map_err(|error| SignerError::io("sync", path, error)))
         .and_then(|()| match rustix::fs::renameat_with(CWD, &temporary, CWD, path, RenameFlags::NOREPLACE) {
             Err(rustix::io::Errno::EXIST) => Err(exists()),
-            // The file system does not support a rename that never replaces a file. A hard link does not replace an
-            // existing file either.
+            // The file system has no rename that never replaces a file. A hard link does not replace a file either.
             Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS | rustix::io::Errno::NOTSUP) => {
                 match rustix::fs::linkat(CWD, &temporary, CWD, path, AtFlags::empty()) {
                     Err(rustix::io::Errno::EXIST) => Err(exists()),
@@ -339,10 +333,10 @@ fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<KeyFileWritten, Sig
             }
             other => other.map_err(failed("name")),
         });
-    // After a rename, the temporary name no longer exists.
+    // A rename has removed the temporary name.
     let _ = rustix::fs::unlink(&temporary);
     placed?;
-    // After a crash at this point, the key file may be missing. The caller has not reported the key file yet.
+    // After a crash at this point, the key file may be missing, but the caller has not reported it yet.
     File::open(directory)
         .and_then(|directory| directory.sync_all())
         .map_err(|error| SignerError::io("sync the directory of", path, error))?;

@@ -1,8 +1,7 @@
 //! Signatures that the installed `ssh-keygen` makes.
 //!
-//! Because `ssh-keygen` signs, the signing key can be in ssh-agent, can have a passphrase, or can be a FIDO security
-//! key. This program never reads the private key. ssh-keygen receives the message on stdin, and asks for the
-//! passphrase, the PIN and the touch at the terminal.
+//! The key can be in ssh-agent, can have a passphrase, or can be a FIDO security key. This program never reads the
+//! private key. ssh-keygen receives the message on stdin, and asks for passphrase, PIN and touch at the terminal.
 
 use std::ffi::OsString;
 use std::io::{IsTerminal as _, Read, Write as _};
@@ -19,20 +18,19 @@ use crate::crypto::ssh_wire::WireReader;
 use crate::crypto::sshsig::{self, NAMESPACE, SignatureError};
 use crate::trust::signer::{Signer, SignerError, open, read_bounded};
 
-/// Maximum time for a person to type a passphrase and to touch a key. After this time the program stops ssh-keygen.
+/// Maximum time for a person to type a passphrase and to touch a key. Then ssh-keygen is stopped.
 const DEADLINE: Duration = Duration::from_secs(120);
 
-/// Interval between two checks for the end of ssh-keygen. A person does not notice a delay of this length.
+/// Interval between two checks for the end of ssh-keygen, too short for a person to notice.
 const LOOK: Duration = Duration::from_millis(10);
 
 /// Time that ssh-keygen gets to clean up after SIGTERM.
 const GRACE: Duration = Duration::from_millis(500);
 
-/// Maximum number of output bytes of ssh-keygen that the program stores. A signature has 306 bytes, and a message has a
-/// few lines.
+/// Maximum number of stored output bytes of ssh-keygen. A signature has 306 bytes, and a message has a few lines.
 const MAX_OUTPUT: u64 = 8 << 10;
 
-/// A signer with a key that `ssh-keygen` can use.
+/// Signs with a key that `ssh-keygen` can use.
 #[derive(Debug)]
 pub struct SshKeygenSigner {
     program: PathBuf,
@@ -116,8 +114,8 @@ impl Signer for SshKeygenSigner {
         let mut command = Command::new(&self.program);
         command.args(["-Y", "sign", "-n", NAMESPACE, "-f"]).arg(&self.path);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        // Because stdin carries the message, ssh-keygen would open a window for its question. If a terminal exists,
-        // ssh-keygen must ask at the terminal, unless the user chose another program for the question.
+        // ssh-keygen would open a window for its question, because stdin carries the message. If a terminal exists,
+        // ssh-keygen must ask there, unless the user chose another program for the question.
         if std::env::var_os("SSH_ASKPASS").is_none() && std::fs::File::open("/dev/tty").is_ok() {
             command.env("SSH_ASKPASS_REQUIRE", "never");
         }
@@ -132,26 +130,25 @@ impl Signer for SshKeygenSigner {
         // Some versions of ssh-keygen print "Confirm user presence" before the signature.
         let armoured = armoured.find("-----BEGIN").map_or(armoured, |start| &armoured[start..]);
         let blob = sshsig::dearmour(armoured).map_err(SignerError::Signature)?;
-        // The agent, or the private key file next to a .pub file, may have another key than the .pub file.
+        // The agent, or the private key file next to a .pub file, may contain another key than the .pub file.
         let _proof = sshsig::verify(&self.key, message, &blob).map_err(SignerError::Signature)?;
         Ok(blob)
     }
 }
 
-/// Writes the message to ssh-keygen, reads both outputs and waits until the deadline. Returns the exit status and both
-/// outputs of ssh-keygen.
+/// Writes the message to ssh-keygen and waits for its end until the deadline. Returns the exit status and both outputs.
 fn converse(child: &mut Child, message: &[u8]) -> (String, Vec<u8>, Vec<u8>) {
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     std::thread::scope(|scope| {
         scope.spawn(move || {
             if let Some(mut stdin) = stdin {
-                // ssh-keygen may exit before it reads the message (for example after a wrong passphrase). The exit
-                // status reports a failed write.
+                // ssh-keygen may exit before it reads the message, for example after a wrong passphrase. Its exit
+                // status reports this.
                 drop(stdin.write_all(message));
             }
         });
         let stdout = scope.spawn(move || stdout.map_or_else(Vec::new, |stream| gather(stream, false)));
-        // The person must see the text "Confirm user presence for key …" while ssh-keygen waits for the touch.
+        // The person must see "Confirm user presence for key …" while ssh-keygen waits for the touch.
         let show = std::io::stderr().is_terminal();
         let stderr = scope.spawn(move || stderr.map_or_else(Vec::new, |stream| gather(stream, show)));
         let status = wait(child);
@@ -166,8 +163,7 @@ fn wait(child: &mut Child) -> String {
             Ok(Some(status)) => return status.to_string(),
             Ok(None) if start.elapsed() < DEADLINE => std::thread::sleep(LOOK),
             Ok(None) => {
-                // SIGTERM comes first, because ssh-keygen restores the echo of the terminal if SIGTERM stops its
-                // passphrase prompt.
+                // Send SIGTERM first, because ssh-keygen then restores the echo of the terminal.
                 if let Some(id) = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw) {
                     let _ = rustix::process::kill_process(id, rustix::process::Signal::TERM);
                     std::thread::sleep(GRACE);
@@ -184,14 +180,12 @@ fn wait(child: &mut Child) -> String {
     }
 }
 
-/// Returns the first bytes of a stream. The function reads to the end of the stream, so that ssh-keygen never blocks on
-/// a full pipe.
+/// Returns the first bytes of a stream. Reads to the end, so that ssh-keygen never blocks on a full pipe.
 fn gather(mut stream: impl Read, show: bool) -> Vec<u8> {
     let (mut kept, mut buffer) = (Vec::new(), [0_u8; 512]);
     while let Ok(count @ 1..) = stream.read(&mut buffer) {
         let bytes = &buffer[..count];
-        // ssh-keygen prints this line for every signature, even before the review, so the line has no value for the
-        // person.
+        // ssh-keygen prints this line for every signature, so it has no value for the person.
         if show && bytes != SIGNING {
             drop(std::io::stderr().write_all(bytes));
         }
@@ -213,21 +207,19 @@ fn plain(stderr: &[u8]) -> String {
     lines.join("; ")
 }
 
-/// The line that ssh-keygen prints for every signature over its stdin.
+/// Line that ssh-keygen prints for every signature over its stdin.
 const SIGNING: &[u8] = b"Signing data on standard input\n";
 
 const PRIVATE_BEGIN: &str = "-----BEGIN OPENSSH PRIVATE KEY-----";
 const PRIVATE_END: &str = "-----END OPENSSH PRIVATE KEY-----";
 
-/// Returns the public key of an OpenSSH private key file. The file contains the public key unencrypted, even if the
-/// file has a passphrase.
+/// Returns the public key of an OpenSSH private key file, which is not encrypted even if the file has a passphrase.
 fn public_half(text: &str) -> Result<SshKey, SshKeyError> {
     let (_, blob) = parts(text)?;
     SshKey::from_blob(&blob, "")
 }
 
-/// Returns the cipher of the private half of an OpenSSH private key file. The cipher is `none` if the file has no
-/// passphrase.
+/// Returns the cipher of an OpenSSH private key file, which is `none` without a passphrase.
 fn cipher(text: &str) -> Option<Vec<u8>> {
     parts(text).ok().map(|(cipher, _)| cipher)
 }

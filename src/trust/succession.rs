@@ -1,8 +1,7 @@
-//! Succession: signatures under the next version of a roster, and missing signatures.
+//! Signatures over the next version of a roster, and missing signatures.
 //!
-//! A version follows the previous version if its signatures reach the thresholds of both versions. This file verifies
-//! these signatures and counts the people who signed. The module `trust::chain` decides whether the version may follow
-//! the previous version.
+//! The next version needs signatures that reach the thresholds of both versions. This file verifies these signatures
+//! and counts the people who signed. `trust::chain` makes all other checks of the next version.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -15,25 +14,25 @@ use crate::record::ident::Name;
 use crate::trust::chain_error::ChainError;
 use crate::trust::trusted_roster::TrustedRoster;
 
-/// The signers of a next version, counted by the previous version and by the next version.
+/// Signers of the next version, counted for the threshold of each of the two versions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SuccessionTallies {
-    /// Signers by the rules of the previous version.
+    /// Signers for the threshold of the previous version.
     pub of_before: ThresholdTally,
-    /// Signers by the rules of the next version.
+    /// Signers for the threshold of the next version.
     pub of_next: ThresholdTally,
 }
 
-/// The signatures that the threshold of one version requires.
+/// Progress towards the threshold of one version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ThresholdTally {
-    /// The version of the roster whose approvers are counted.
+    /// Version whose approvers are counted.
     pub version: u64,
     /// Number of signers that the threshold of this version requires.
     pub required: u64,
-    /// The approvers who signed, each listed once.
+    /// Approvers who signed, each listed once.
     pub signed: Vec<Name>,
-    /// The other approvers whose signatures would count.
+    /// Other approvers whose signatures would count.
     pub could: Vec<Name>,
 }
 
@@ -41,9 +40,8 @@ impl SuccessionTallies {
     /// Verifies `signatures` over the payload of `next`, and counts the people who signed.
     ///
     /// # Errors
-    /// Returns an error for the first signature that is not valid, that is listed twice, that adds nothing to the other
-    /// signatures, or whose signer may not sign. In this case the version is refused, even if all other signatures are
-    /// valid.
+    /// Returns an error for the first signature that is invalid, listed twice or superfluous, or whose signer may not
+    /// sign. One such signature refuses the whole version.
     pub fn of(
         before: &TrustedRoster,
         next: &TrustedRoster,
@@ -62,13 +60,12 @@ impl SuccessionTallies {
         }
     }
 
-    /// Adds the signature `one` to the list `signatures`. [`SuccessionTallies::of`] must have accepted the list before.
-    /// The function removes and returns a signature that adds nothing beside the new signature, for example the
-    /// signature of a person's new key if the old key counts for both versions.
+    /// Adds the signature `one` to the list `signatures`, which [`SuccessionTallies::of`] must have accepted. Removes
+    /// and returns a signature that the new signature makes superfluous, for example of a person's new key if the old
+    /// key counts for both versions.
     ///
     /// # Errors
-    /// Returns an error if the new signature is not valid or adds nothing to the other signatures. In this case
-    /// `signatures` is unchanged.
+    /// Returns an error if the new signature is invalid or superfluous. The list is then unchanged.
     pub fn join(
         before: &TrustedRoster,
         next: &TrustedRoster,
@@ -106,7 +103,7 @@ impl SuccessionTallies {
     }
 }
 
-/// A valid signature, with its signer in the previous version and in the next version.
+/// Valid signature, with its signer in the previous and in the next version.
 struct Counted<'a> {
     keyid: KeyId,
     names: [Option<&'a Name>; 2],
@@ -145,9 +142,8 @@ fn count<'a>(
     Ok(counted)
 }
 
-/// Returns true if one of the two versions would lose a signer without this signature. A person may need two keys, an
-/// old key for the previous version and a new key for the next version. A second key of the same person for the same
-/// version adds nothing to the count.
+/// Returns true if one of the two counts would be lower without this signature. A person may need two keys, an old key
+/// for the previous version and a new key for the next version, but a second key for the same version is superfluous.
 fn adds(counted: &[Counted<'_>], at: usize) -> bool {
     (0..2).any(|of| {
         let name = counted[at].names[of];
@@ -155,8 +151,7 @@ fn adds(counted: &[Counted<'_>], at: usize) -> bool {
     })
 }
 
-/// Returns the index of a signature that adds nothing to the other signatures. The order of the signatures does not
-/// matter.
+/// Returns the index of a superfluous signature. The order of the signatures does not matter.
 fn needless(counted: &[Counted<'_>]) -> Option<usize> {
     (0..counted.len()).find(|at| !adds(counted, *at))
 }
@@ -179,7 +174,7 @@ impl ThresholdTally {
     }
 }
 
-/// Maximum number of names in a message. For all further names, the message contains only their number.
+/// Maximum number of names in a message. Further names are only counted.
 const MOST_NAMED: usize = 16;
 
 impl fmt::Display for ThresholdTally {
@@ -270,8 +265,8 @@ mod tests {
             seeds.iter().map(|seed| line(seed).line().to_owned()).collect()
         };
         let (one, other) = (21, 22);
-        // Each case has the keys of alice in the previous version, the keys of alice in the next version, and the keys
-        // of another person in the next version.
+        // Each case has the keys of alice in the previous version, her keys in the next version, and the keys of
+        // another person in the next version.
         for (old, new, of_more, both, single) in [
             (&[one][..], &[other][..], &[][..], true, None),
             (&[one], &[one, other], &[], false, Some(one)),

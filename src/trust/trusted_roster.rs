@@ -1,8 +1,7 @@
 //! One version of a roster, and the check of its rules.
 //!
-//! The module `record::roster` defines the tables of a roster. This file parses the keys of a version and checks the
-//! rules of rosters: names are unique, groups exist, and no key occurs twice. The module `trust::chain` decides whether
-//! a version is trusted.
+//! The module `record::roster` defines the tables of a roster. This file parses the keys and checks the rules: names
+//! are unique, groups exist, and no key occurs twice. `trust::chain` decides whether a version is trusted.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
@@ -32,8 +31,7 @@ pub struct TrustedRoster {
 #[derive(Debug, Clone, Default)]
 struct Index {
     keys: HashMap<KeyId, (KeyHolder, SshKey)>,
-    /// Keys of types that this version of the program cannot verify. The program does not search for a signer among
-    /// these keys.
+    /// Keys of types that this version of the program cannot verify. No signer is searched among these keys.
     foreign: Vec<(KeyHolder, ForeignKey)>,
     boundaries: BTreeMap<BoundaryName, Vec<SshKey>>,
     groups: BTreeMap<GroupName, Option<PresenceRule>>,
@@ -42,11 +40,11 @@ struct Index {
 /// The role and the name of a key's holder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeyHolder {
-    /// A person who may approve proposals.
+    /// Approver of proposals.
     Approver(Name),
     /// A proposer with keys of its own.
     Proposer(Name),
-    /// A person who may cancel runs and revoke tokens.
+    /// Operator, who may cancel runs and revoke tokens.
     Operator(Name),
     /// A boundary.
     Boundary(BoundaryName),
@@ -64,8 +62,8 @@ impl fmt::Display for KeyHolder {
 }
 
 impl TrustedRoster {
-    /// Checks a payload that the caller trusts because of a pinned digest, a chain of signatures, or acceptance as the
-    /// first version.
+    /// Parses a payload and checks its rules. The caller must have a reason to trust the payload, for example a pinned
+    /// digest or a chain of signatures.
     ///
     /// # Errors
     /// Returns an error if the payload is not a roster, or breaks rules. The error lists all broken rules.
@@ -90,7 +88,7 @@ impl TrustedRoster {
         &self.roster
     }
 
-    /// Returns the payload, whose SHA-256 is the roster's digest.
+    /// Returns the payload. Its SHA-256 digest is the roster's digest.
     #[must_use]
     pub fn payload(&self) -> &Arc<[u8]> {
         &self.payload
@@ -114,8 +112,7 @@ impl TrustedRoster {
         self.roster.policy
     }
 
-    /// Returns true if the next version needs at least one signature. If the next version needs no signature, every
-    /// verifier reports *unguarded*.
+    /// Returns true if the next version needs at least one signature. Otherwise every verifier reports *unguarded*.
     #[must_use]
     pub const fn is_guarded(&self) -> bool {
         self.roster.threshold > 0
@@ -127,7 +124,7 @@ impl TrustedRoster {
         self.index.keys.get(keyid).map(|(holder, key)| (holder, key))
     }
 
-    /// Returns the key with this id. The role of the key's holder does not matter.
+    /// Returns the key with this id, for any role of its holder.
     #[must_use]
     pub fn key(&self, keyid: &KeyId) -> Option<&SshKey> {
         self.signer(keyid).map(|(_, key)| key)
@@ -154,8 +151,7 @@ impl TrustedRoster {
         self.roster.proposer.iter().find(|proposer| proposer.name == *name)
     }
 
-    /// Returns the keys with which this boundary may sign documents. The function returns no keys if the roster does
-    /// not name the boundary.
+    /// Returns the keys with which this boundary may sign documents, or none if the roster does not name the boundary.
     #[must_use]
     pub fn boundary_keys(&self, name: &BoundaryName) -> &[SshKey] {
         self.index.boundaries.get(name).map_or(&[], Vec::as_slice)
@@ -173,7 +169,7 @@ impl TrustedRoster {
         self.index.groups.contains_key(group)
     }
 
-    /// Returns the presence rule of this group. The rule states which signatures count for the group.
+    /// Returns the presence rule of this group, which states which signatures count for the group.
     #[must_use]
     pub fn presence_rule(&self, group: &GroupName) -> Option<PresenceRule> {
         self.index.groups.get(group).copied().flatten()
@@ -233,8 +229,8 @@ impl TrustedRoster {
         text
     }
 
-    /// Returns all keys of the roster as arrays of 32 bytes. A key that one roster version removed must not be in any
-    /// later version.
+    /// Returns all keys of the roster as arrays of 32 bytes. A key that a version removed must not be in a later
+    /// version.
     pub(crate) fn material(&self) -> impl Iterator<Item = ([u8; 32], &KeyHolder)> {
         let known = self.index.keys.values().map(|(holder, key)| (*key.material(), holder));
         known.chain(self.index.foreign.iter().map(|(holder, key)| (key.material(), holder)))
@@ -245,7 +241,7 @@ impl TrustedRoster {
 #[derive(Debug)]
 pub struct FreeName(());
 
-/// The error for a name that the roster already uses.
+/// Error for a name that the roster already uses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NameTaken {
     /// The name.
@@ -262,7 +258,7 @@ impl fmt::Display for NameTaken {
 
 impl std::error::Error for NameTaken {}
 
-/// The reason why a document is not a valid roster.
+/// Reason why a document is not a valid roster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RosterError {
     /// The document is not a roster statement.
@@ -290,7 +286,7 @@ impl fmt::Display for RosterError {
 
 impl std::error::Error for RosterError {}
 
-/// A rule of rosters that the document breaks.
+/// A broken rule of rosters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RosterFault {
     /// RFC 6901 pointer to the table entry that breaks the rule.
@@ -384,8 +380,8 @@ fn check(roster: &Roster) -> Result<Index, Vec<RosterFault>> {
     if reader.faults.is_empty() { Ok(reader.index) } else { Err(reader.faults) }
 }
 
-/// Checks the form of a verifier key for notes (C2SP signed-note). The function does not check the algorithm, because
-/// witnesses may use other algorithms than boundaries.
+/// Checks the form of a verifier key for notes (C2SP signed-note). The algorithm is not checked, because witnesses may
+/// use other algorithms than boundaries.
 fn is_vkey_of(vkey: &str, name: &str) -> bool {
     let mut parts = vkey.splitn(3, '+');
     let hex = |text: &str| text.len() == 8 && text.bytes().all(|c| c.is_ascii_digit() || (b'a'..=b'f').contains(&c));
@@ -439,8 +435,8 @@ impl Reader {
         keys
     }
 
-    /// Returns true if no entry of the roster has this key yet. The function compares the 32 bytes of the keys, because
-    /// a plain key and a security key with the same bytes would be two keys with one secret.
+    /// Returns true if no entry of the roster has this key yet. The 32 bytes are compared, because a plain key and a
+    /// security key with the same bytes would have the same secret.
     fn is_new(&mut self, pointer: &str, material: [u8; 32], holder: &KeyHolder) -> bool {
         let before = self.material.insert(material, holder.clone());
         if let Some(before) = &before {
@@ -558,7 +554,7 @@ mod tests {
             &P256.replacen("ecdsa", "-cdsa", 1),
             &P256.replacen(" AAAA", "  AAAA", 1),
             &format!("{P256} {}", "x".repeat(1024)),
-            // This line has a known type, but the key in the line is damaged.
+            // A key of a known type that is damaged.
             "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIqI4910",
             "sk-ssh-ed25519@openssh.com AAAAGnNrLXNzaC1lZDI1NTE5QG9wZW5zc2guY29tAAAA",
         ] {

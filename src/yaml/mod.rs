@@ -1,9 +1,9 @@
 //! A strict reader of YAML that accepts only the data model of JSON and stores the place of each value.
 //!
-//! The program reads front matter and policy files into a tree in which every part has its place. Therefore the program
-//! reports all errors of a file together, each with its line and column. The reader refuses anchors, aliases, tags,
-//! merge keys, duplicate keys, floats and timestamps, and names the refused feature. The reader also refuses plain
-//! words that other YAML readers interpret as booleans or numbers. The reader also reads JSON files.
+//! The program reads front matter and policy files into a tree of values with their places, so that it can report all
+//! errors of a file together, each with line and column. The reader refuses anchors, aliases, tags, merge keys,
+//! duplicate keys, floats and timestamps, and names the refused feature. The reader also refuses plain words that other
+//! YAML readers interpret as booleans or numbers. The reader also reads JSON files.
 
 use std::fmt;
 use std::sync::LazyLock;
@@ -22,12 +22,12 @@ pub struct TextPlace {
     pub column: usize,
 }
 
-/// An error at a place in a file. The message states the error first, and then the correction.
+/// An error at a place in a file. The message states first the error and then its correction.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct YamlFlaw {
     /// The place.
     pub place: TextPlace,
-    /// The error, and the correction.
+    /// The error, then its correction.
     pub message: String,
 }
 
@@ -54,7 +54,7 @@ pub struct YamlNode {
     pub kind: YamlKind,
 }
 
-/// The data model of JSON, without fractions.
+/// Data model of JSON, without fractions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum YamlKind {
     /// `null`.
@@ -83,7 +83,7 @@ pub struct Key {
 /// Reads one YAML (or JSON) document. The first line of the text is line `first_line` of the file.
 ///
 /// # Errors
-/// Returns an error for the first part that is not YAML or that the data model of JSON lacks.
+/// Returns an error for the first part that is not YAML or that JSON has no value for.
 pub fn parse(text: &str, first_line: usize) -> Result<YamlNode, YamlFlaw> {
     let mut options = Options::default();
     options.disallow_directives = true;
@@ -105,14 +105,14 @@ pub fn parse(text: &str, first_line: usize) -> Result<YamlNode, YamlFlaw> {
     Ok(tree.root.unwrap_or(YamlNode { place: TextPlace { line: first_line, column: 1 }, kind: YamlKind::Null }))
 }
 
-/// The part of the tree that the reader has already built.
+/// Part of the tree that is already complete.
 struct Tree {
     open: Vec<Open>,
     root: Option<YamlNode>,
     documents: usize,
 }
 
-/// A list or a map whose end the reader has not reached yet.
+/// List or map whose end the reader has not reached.
 enum Open {
     List(TextPlace, Vec<YamlNode>),
     Map(TextPlace, Vec<(Key, YamlNode)>, Option<Key>),
@@ -229,7 +229,7 @@ impl Tree {
 }
 
 /// Reads a plain scalar by the core schema of YAML 1.2. Returns an error if YAML 1.1 interprets the scalar as another
-/// type. The author of the file must quote such a scalar.
+/// type, because the author must then quote the scalar.
 fn plain(text: &str) -> Result<YamlKind, String> {
     match text {
         "" | "null" => return Ok(YamlKind::Null),
@@ -269,7 +269,7 @@ fn constant(pattern: &str) -> Regex {
 
 static INTEGER: LazyLock<Regex> = LazyLock::new(|| constant(r"^(?:0|-?[1-9][0-9]*)$"));
 static TIMESTAMP: LazyLock<Regex> = LazyLock::new(|| constant(r"^[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}(?:[Tt\x20\t].*)?$"));
-/// Matches integers and floats of YAML 1.1 and 1.2: any base, underscores, sexagesimal, infinity, not-a-number.
+/// Matches integers and floats of YAML 1.1 and 1.2: any base, underscores, base 60, infinity, not-a-number.
 static NUMBER_TO_SOME: LazyLock<Regex> = LazyLock::new(|| {
     constant(concat!(
         r"^[-+]?(?:0x[0-9a-fA-F_]+|0o[0-7_]+|0b[01_]+|[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?",
@@ -279,8 +279,8 @@ static NUMBER_TO_SOME: LazyLock<Regex> = LazyLock::new(|| {
 });
 
 impl YamlNode {
-    /// Makes a tree from a JSON value that does not come from a file. All places are `0:0`. A fraction becomes text
-    /// with the same digits.
+    /// Makes a tree from a JSON value that does not come from a file. All places are `0:0`. A number with a fraction
+    /// becomes text with the same digits.
     #[must_use]
     pub fn of_json(value: &Value) -> Self {
         let kind = match value {
@@ -337,14 +337,14 @@ impl YamlNode {
         self.entries().iter().find(|(key, _)| key.name == name).map(|(_, value)| value)
     }
 
-    /// Returns the entries of a map. The function returns no entries for a value that is not a map.
+    /// Returns the entries of a map, or no entries if the value is not a map.
     #[must_use]
     pub fn entries(&self) -> &[(Key, Self)] {
         if let YamlKind::Map(entries) = &self.kind { entries } else { &[] }
     }
 
-    /// Returns the entries of a map, and records an error for each key that is not in `known`. A value that is not a
-    /// map is also an error. For a key in `later`, the message says that this version does not support the key.
+    /// Returns the entries of a map. Records an error if the value is not a map, and for each key that is not in
+    /// `known`. If the key is in `later`, the message says that this version does not support the key.
     pub fn closed_map(&self, what: &str, known: &[&str], later: &[&str], flaws: &mut Vec<YamlFlaw>) -> &[(Key, Self)] {
         let YamlKind::Map(entries) = &self.kind else {
             flaws.push(YamlFlaw::new(self.place, format!("{what} must be a map, not {}", self.word())));
@@ -406,7 +406,7 @@ pub fn not_yet(what: &str) -> String {
     format!("{what} is not supported by this version: remove it")
 }
 
-/// Returns the message for a name that is not in `known`, with the most similar known name if a similar name exists.
+/// Returns the message for a name that is not in `known`. The message suggests the most similar known name.
 #[must_use]
 pub fn unknown(what: &str, name: &str, known: &[&str]) -> String {
     match nearest(name, known) {
@@ -415,8 +415,8 @@ pub fn unknown(what: &str, name: &str, known: &[&str]) -> String {
     }
 }
 
-/// Returns the entry of `known` that the author of `name` probably meant. The entry begins with `name`, or differs from
-/// `name` by typing errors in at most a third of its letters.
+/// Returns the name in `known` that the author of `name` probably meant: a name that begins with `name`, or that
+/// differs in at most a third of the letters.
 #[must_use]
 pub fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     if name.len() > 64 {

@@ -1,4 +1,5 @@
-//! Tests of the bundle check: with the golden bundles, and with edited documents that are signed again.
+//! Tests of the bundle check. The tests verify golden bundles, and bundles with one edited document that is signed
+//! again.
 
 use std::path::{Path, PathBuf};
 
@@ -374,7 +375,8 @@ fn a_check_that_needs_more_data_than_a_bundle_has_is_not_checked() {
         "{:?}",
         report.checks
     );
-    // A policy without an allow list denies the step, whatever commands a program version finds in the script.
+    // A policy without an allow list denies the step, even if the program version that decided finds no commands in the
+    // script.
     let report = read_by_another_version()
         .edit(FixtureStage::Policy, |policy| {
             *policy = json!({"version": 1, "default": {"mode": "deny", "approvals": policy["default"]["approvals"]}});
@@ -478,7 +480,6 @@ fn a_bundle_with_a_flipped_bit_is_refused() {
     assert!(tried > 150, "{tried}");
 }
 
-/// Collects the JSON pointers of all values inside a JSON value.
 fn pointers(value: &Value, at: &str, all: &mut Vec<String>) {
     all.push(at.to_owned());
     match value {
@@ -528,7 +529,7 @@ fn unusual_values_signed_by_the_boundary_cause_no_panic() {
         let mut places = Vec::new();
         pointers(&document["predicate"], "", &mut places);
         for (at, place) in places.into_iter().enumerate().skip(1) {
-            // The fixture reads `/spent` again, so an edit must not break this field.
+            // The fixture parses `/spent`, so an edit must not break this field.
             if place.starts_with("/spent") {
                 continue;
             }

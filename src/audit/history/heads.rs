@@ -1,4 +1,4 @@
-//! Compares the log with its signed head, with the heads that were seen elsewhere, and with the times of witnesses.
+//! Compares the log with its signed head, with heads from other sources, and with the times in cosignatures.
 
 use crate::audit::check_ledger::CheckStop;
 use crate::audit::finding::{Finding, FindingKind};
@@ -12,7 +12,7 @@ use crate::record::checkpoint::{Checkpoint, origin};
 use crate::record::validity::Timestamp;
 
 impl Auditor {
-    /// Compares the root of the log with each checkpoint from another source that has the current size.
+    /// Compares the root of the log with each checkpoint from another source that has the same size.
     pub(super) fn compare_heads(&mut self) {
         let size = self.size();
         let Some(in_force) = self.seals.current.clone() else { return };
@@ -67,10 +67,10 @@ impl Auditor {
         }
     }
 
-    /// Reports back-dated entries. A checkpoint from another source does not cover such an entry, but the entry states
-    /// an earlier time than the time of the checkpoint. Without this check, the holder of the boundary's key could
-    /// spend an expired authorization if the log has no entry after the expiry. The finding is a failure only if enough
-    /// witnesses confirm the time, because the checkpoint may come from an old copy.
+    /// Reports back-dated entries: a checkpoint from another source does not cover the entry, although the entry states
+    /// an earlier time than the checkpoint. Without this check, the holder of the boundary's key could spend an expired
+    /// authorization if the log has no entry after the expiry. The finding is a failure only if enough witnesses
+    /// confirm the time of the checkpoint, because the checkpoint may come from an old copy.
     pub(super) fn check_dates(&mut self) {
         let Some(in_force) = self.seals.current.clone() else { return };
         let origin = origin(&in_force.boundary.name, &in_force.boundary.id);

@@ -1,4 +1,4 @@
-//! Keeps the state of an audit, and resumes a later audit from that state.
+//! Stores the state of an audit, and resumes a later audit from the stored state.
 
 use std::sync::Arc;
 
@@ -15,12 +15,12 @@ use crate::record::seal::Seal;
 use crate::trust::chain::Pinned;
 
 impl Auditor {
-    /// Resumes an audit from its stored state. The root at the end shows whether the log still begins with the same
-    /// entries, because the root is computed from the stored tree and the new entries.
+    /// Resumes an audit from its stored state. The audit computes the root from the stored tree and the new entries.
+    /// This root differs from the signed root if the log no longer begins with the same entries.
     ///
     /// # Errors
-    /// Returns the outer error if the source can't be read. Returns the inner error if the stored state can't be
-    /// used. The log must then be read from its first entry.
+    /// Returns the outer error if the source can't be read. Returns the inner error if the stored state can't be used.
+    /// The log must then be read from its first entry.
     pub fn resume(
         trusted: Pinned,
         versions: &[Envelope],
@@ -80,13 +80,11 @@ impl Auditor {
         Ok(Ok(auditor))
     }
 
-    /// Returns the state from which a later audit can resume. Returns `None` if the audit found a failure or could
-    /// not read the state of a seal.
+    /// Returns the state from which a later audit can resume.
     #[must_use]
     pub fn keep(&self, head: &str) -> Option<SavedAudit> {
         let in_force = self.seals.current.as_ref()?;
         let sealed = self.runs.seals(in_force);
-        // A later audit can't resume if the state of the last seal could not be read.
         if self.failures > 0 || sealed.iter().any(|seal| seal.state.is_none()) {
             return None;
         }

@@ -12,8 +12,8 @@ impl Auditor {
     pub(super) fn summary(&self) -> Summary {
         let in_force = self.seals.current.as_deref();
         let mut warnings = Vec::new();
-        // A warning names each known roster version whose successor needs no signatures. The list includes the version
-        // in force.
+        // A warning names each known roster version whose next version needs no signatures. The version in force is
+        // included.
         let unguarded: BTreeSet<u64> = (self.rosters().unguarded())
             .chain(in_force.map(|seal| &*seal.roster).filter(|roster| !roster.is_guarded()))
             .map(TrustedRoster::version)
@@ -91,8 +91,8 @@ impl Auditor {
     }
 
     /// Warns about runs that must be over by the auditor's clock but have no receipt. A missing receipt is only a
-    /// warning, because the copy of the log may be old. A boundary can also withhold a receipt if the boundary shows
-    /// no newer log.
+    /// warning, because the copy of the log may be old. A boundary that never shows a newer log can also withhold a
+    /// receipt.
     fn late_by_the_clock(&self) -> Option<String> {
         let now = self.expected.now?;
         let known = self.runs.overdue(self.at).len();
@@ -108,7 +108,7 @@ impl Auditor {
     }
 }
 
-/// Evidence on which an audit without failures depends.
+/// Evidence on which the result of an audit without failures depends.
 const RESTS_ON: [&str; 4] = [
     "the roster that you trust: who may approve, and which keys are the boundary's",
     "the approvers' signatures: that each run was approved as it was run, at most once, by people who may approve it",

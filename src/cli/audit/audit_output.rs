@@ -11,7 +11,6 @@ use crate::terminal::printable_text::PrintableText;
 use crate::terminal::screen::{LineTone, Screen};
 use crate::terminal::streams::Terminal;
 
-/// Prints the findings, the decisions and the summary of an audit.
 pub(super) struct AuditOutput<'a> {
     terminal: &'a Terminal,
     buffer: Vec<u8>,
@@ -212,5 +211,5 @@ fn of_read(summary: &Summary) -> String {
     )
 }
 
-/// Maximum number of findings that are printed for a person. All findings are counted.
+/// Maximum number of findings that are printed for a person. Further findings are only counted.
 const MOST_SHOWN: usize = 200;

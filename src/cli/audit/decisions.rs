@@ -8,7 +8,6 @@ use crate::policy::patterns::Pattern;
 use crate::record::validity::Timestamp;
 use crate::terminal::table::aligned;
 
-/// Selects the decisions that are printed.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(super) struct DecisionFilter {
     /// Print a table with one row for each decision: time, step, parameters, reason, proposer, approvers, outcome,
@@ -29,14 +28,13 @@ impl DecisionFilter {
         self.decisions || self.since.is_some() || !self.steps.is_empty()
     }
 
-    /// Returns true if this decision is printed.
     pub(super) fn takes(&self, line: &DecisionLine) -> bool {
         self.since.is_none_or(|since| since <= line.at)
             && (self.steps.is_empty() || self.steps.iter().any(|pattern| pattern.matches(line.step.as_str())))
     }
 }
 
-/// Formats the rows as a table with a header, or as one line if there are no rows.
+/// Formats the rows as a table with a header, or as one line of text if there are no rows.
 pub(super) fn table(rows: &[Row]) -> String {
     if rows.is_empty() {
         return "no decision matches that time and step\n".to_owned();
@@ -46,7 +44,6 @@ pub(super) fn table(rows: &[Row]) -> String {
     aligned(&cells)
 }
 
-/// One row of the table.
 #[derive(Debug)]
 pub(super) struct Row([String; 8]);
 

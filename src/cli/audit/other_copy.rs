@@ -46,8 +46,8 @@ pub(super) fn compare(
     })
 }
 
-/// Verifies the head of a longer copy of the log, even if the boundary got a new key after the end of the audited log.
-/// The later seals of the longer copy name the new key.
+/// Verifies the head of a longer copy of the log. If the boundary has a new key, the later seals of the longer copy
+/// name this key.
 fn later_head(
     auditor: &Auditor,
     other: &LogSource,
@@ -60,8 +60,8 @@ fn later_head(
     Ok(later.verify_head(&seen.note))
 }
 
-/// Verifies the head of another copy. If no key of the audited log signed the head, the seals of that copy give the
-/// keys. Returns `None` if the copy is empty or cannot be read.
+/// Verifies the head of another copy. If no key in the audited log verifies the head, the function reads the keys from
+/// the seals of the other copy. Returns `None` if that copy is empty or cannot be read.
 pub(super) fn by_its_own_seals(auditor: &Auditor, other: &LogSource, seen: &SeenHead) -> Option<Checkpoint> {
     let mut later = auditor.other()?;
     let mut tree = Frontier::default();
@@ -82,7 +82,6 @@ pub(super) fn another_history(seen: &SeenHead) -> Finding {
     Finding::whole(FindingKind::Fork, message)
 }
 
-/// Computes the hash of a complete subtree from the tiles of the other copy.
 fn subtree(place: &LogSource, level: u8, index: u64, size: u64) -> Result<merkle::Hash, CommandFailure> {
     let (tile_level, within) = (level / TILE_HEIGHT, level % TILE_HEIGHT);
     let first = index << within;

@@ -1,4 +1,4 @@
-//! The file that keeps the state of an audit.
+//! The file with the state of an audit.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -22,29 +22,30 @@ const MAX_STATE_BYTES: usize = 1 << 30;
 const TURN: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// State file. The function `open` has tested that this process can write in the directory of the file.
+/// State file in a directory in which this process can write.
 #[derive(Debug)]
 pub(super) struct StateFile {
-    /// Path of the state file, with symbolic links resolved. Saving replaces the file itself, not a symbolic link to
-    /// the file.
+    /// Path of the state file, with symbolic links resolved, so that saving replaces the file and not a link to the
+    /// file.
     path: PathBuf,
     directory: PathBuf,
 }
 
-/// The result of saving a state.
+/// Result of saving a state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum StateChange {
     /// The state was saved.
     Here,
-    /// Another audit has saved a longer state, with this many entries. The longer state was not replaced.
+    /// The file already contains a longer state of another audit, with this many entries, and was not replaced.
     Further(u64),
-    /// Another audit has saved a state with this many entries, and those entries differ from the audited log.
+    /// The file contains a state of another audit with this many entries, and those entries differ from the audited
+    /// log.
     Forked(u64),
 }
 
 impl StateFile {
-    /// Opens a state file that may not exist yet. The function first tests that the directory can be written, because
-    /// the audit may take hours.
+    /// Opens a state file that may not exist yet. Before a long audit, the function tests that the directory can be
+    /// written.
     pub(super) fn open(named: &Path) -> Result<Self, CommandFailure> {
         let shown = PrintableText::text(&named.to_string_lossy());
         let failed =
@@ -56,7 +57,6 @@ impl StateFile {
         Ok(Self { path, directory })
     }
 
-    /// Reads the saved state.
     pub(super) fn read(&self) -> Result<Option<SavedAudit>, CommandFailure> {
         let Some(bytes) = read_file(&self.path, MAX_STATE_BYTES)? else { return Ok(None) };
         json::parse_as(&bytes, MAX_STATE_BYTES).map(Some).map_err(|error| {
@@ -68,8 +68,8 @@ impl StateFile {
     }
 
     /// Replaces the state atomically, or leaves it unchanged. `begun` is the state from which the audit continued. If
-    /// another audit has saved a different state in the meantime, the file contains the longer state afterwards.
-    /// `root_at` returns the root hash of the audited log at an earlier size.
+    /// another audit has saved a state since then, the longer of the two states remains. `root_at` returns the root
+    /// hash of the audited log at an earlier size.
     pub(super) fn keep(
         &self,
         state: &SavedAudit,
@@ -101,16 +101,16 @@ impl StateFile {
 
     fn write(&self, state: &SavedAudit) -> io::Result<()> {
         let bytes = serde_json::to_vec(state)?;
-        // Only the owner can read the new file. After a crash, the old state is still there, possibly with a leftover
-        // temporary file.
+        // Only the owner can read the new file. After a crash, the file still contains the old state, and a temporary
+        // file may remain.
         let mut file = tempfile::NamedTempFile::new_in(&self.directory)?;
         file.write_all(&bytes).and_then(|()| file.as_file().sync_all())?;
         file.persist(&self.path).map_err(|error| error.error)?;
         File::open(&self.directory).and_then(|directory| directory.sync_all())
     }
 
-    /// Waits for other audits with the same state file. The function locks the directory and not the file, because
-    /// saving replaces the file, and a lock on the replaced file has no effect.
+    /// Waits for other audits with the same state file. The function locks the directory, because a lock on the file
+    /// would have no effect after the file is replaced.
     fn lock(&self) -> Result<File, CommandFailure> {
         let failed =
             |error: io::Error| CommandFailure::usage(format!("can't lock the directory of {}: {error}", self.shown()));

@@ -14,7 +14,7 @@ use crate::record::envelope::{Base64, Envelope, EnvelopeSignature};
 use crate::remote::client::Client;
 use crate::terminal::exit::CommandFailure;
 
-/// Tries all attacks. `ran` is the envelope of the earlier run, whose nonce is spent.
+/// `ran` is the envelope of the earlier run, whose nonce is spent.
 pub(super) fn try_all(world: &mut DemoSetup, tale: &mut DemoReport<'_>, ran: &Envelope) -> Result<(), CommandFailure> {
     tale.part("The boundary serves again. Now each attack is tried")?;
     let _ = world.serve()?;
@@ -33,7 +33,7 @@ pub(super) fn try_all(world: &mut DemoSetup, tale: &mut DemoReport<'_>, ran: &En
     prying_step(world, tale, &agent)
 }
 
-/// Tries changed and incomplete envelopes of a statement whose nonce is not spent.
+/// Sends changed and incomplete envelopes of a statement whose nonce is not spent.
 fn with_one_statement(
     world: &DemoSetup,
     tale: &mut DemoReport<'_>,
@@ -107,7 +107,6 @@ fn edited_runbook(
     tale.check(refused.code == "step-changed", "an old approval, after a reseal of the edited runbook", &refused.code)
 }
 
-/// Flips one bit of the signed receipt.
 fn flipped_byte(world: &DemoSetup, tale: &mut DemoReport<'_>) -> Result<(), CommandFailure> {
     let odd = |error: &dyn std::fmt::Display| broken(&format!("the bundle: {error}"));
     let bytes = std::fs::read(world.root.join("run.bundle.json")).map_err(|error| odd(&error))?;
@@ -136,7 +135,7 @@ fn flipped_byte(world: &DemoSetup, tale: &mut DemoReport<'_>) -> Result<(), Comm
     )
 }
 
-/// Tries a step that reads the private key of alice. Two people were deceived and have approved the step.
+/// Runs a step that tries to read the private key of alice, with the approval of two people who were deceived.
 fn prying_step(world: &DemoSetup, tale: &mut DemoReport<'_>, agent: &Client) -> Result<(), CommandFailure> {
     const WHAT: &str = "a step that reads an approver's key";
     let path = world.key("alice");
@@ -218,7 +217,6 @@ fn find(text: &[u8], what: &[u8]) -> Option<usize> {
     text.windows(what.len()).position(|window| window == what)
 }
 
-/// Answer of the boundary to a complete envelope.
 struct Answered {
     code: String,
     receipt: Option<String>,

@@ -1,7 +1,7 @@
 //! The `demo` command shows a whole run in a temporary directory, and then attacks that are refused.
 //!
 //! The demo simulates nothing. The boundary is the `serve` command of this program on a loopback port. The demo sends
-//! real HTTP requests and uses real keys. The demo prints each line only after checking the claim in the line.
+//! real HTTP requests and uses real keys. Before the demo prints a line, it checks the statement in the line.
 
 mod attacks;
 mod story;
@@ -39,7 +39,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let mut world = DemoSetup::make(args.keep.as_deref())?;
     let told = story::tell(&mut world, &mut tale).and_then(|signed| attacks::try_all(&mut world, &mut tale, &signed));
     if let Err(failure) = told {
-        // The demo stopped before its end, so the demo counts as failed.
+        // The demo stopped before its end, so it counts as failed.
         tale.line(DemoResult::Failed, "the demo stopped here", &failure.message)?;
         tale.note(&format!("the boundary's own log:\n{}", world.log_tail()))?;
     }

@@ -18,7 +18,7 @@ use crate::review::gather::ReviewSubject;
 use crate::review::proposal_review::ProposalReview;
 use crate::terminal::exit::CommandFailure;
 
-/// A step that tries to read a file which no run may read.
+/// A step that tries to read a file that no run may read.
 const PRYING: &str = r#"---
 countersign: 1
 title: A step that pries
@@ -120,7 +120,6 @@ fn set_up(world: &DemoSetup, tale: &mut DemoReport<'_>) -> Result<(), CommandFai
     write(file, &toml.replace("level = \"strict\"", "level = \"best-effort\""))
 }
 
-/// Creates the token for the agent, and saves the roster for approvers and auditors.
 fn hand_out(world: &mut DemoSetup, tale: &mut DemoReport<'_>, started: &Value) -> Result<(), CommandFailure> {
     let home = world.home();
     let home = home.to_string_lossy();
@@ -243,7 +242,6 @@ fn count(report: &Value, finding: &str) -> usize {
     checks.map_or(0, |checks| checks.iter().filter(|check| check["finding"] == finding).count())
 }
 
-/// Returns the exact bytes of a proposal that the approvers sign.
 pub(super) fn payload(view: &ProposalView) -> Result<Vec<u8>, CommandFailure> {
     Base64::Strict.decode("/payload", &view.payload).map_err(|error| broken(&error.to_string()))
 }

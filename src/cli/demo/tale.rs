@@ -1,4 +1,4 @@
-//! The output of the demo: plain aligned lines that are readable without colour.
+//! The output of the demo, as aligned lines that are readable without colour.
 
 use serde::Serialize;
 
@@ -6,19 +6,17 @@ use crate::terminal::exit::CommandFailure;
 use crate::terminal::printable_text::PrintableText;
 use crate::terminal::streams::Terminal;
 
-/// The result of one line of the demo.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum DemoResult {
-    /// The check confirmed the claim.
+    /// The check confirmed the statement in the line.
     AsTold,
     /// The check cannot be made on this host.
     NotShown,
-    /// The check contradicted the claim.
+    /// The check contradicted the statement in the line.
     Failed,
 }
 
-/// One printed line of the demo.
 #[derive(Debug, Serialize)]
 pub(super) struct DemoLine {
     state: DemoResult,
@@ -40,12 +38,11 @@ impl<'t> DemoReport<'t> {
         Self { terminal, lines: Vec::new() }
     }
 
-    /// Prints a heading.
     pub(super) fn part(&self, title: &str) -> Result<(), CommandFailure> {
         self.put(&format!("\n{title}\n"))
     }
 
-    /// Prints one line with a claim and its result.
+    /// Prints one line with a statement and its result.
     pub(super) fn line(&mut self, state: DemoResult, what: &str, found: &str) -> Result<(), CommandFailure> {
         let mark = match state {
             DemoResult::AsTold => "ok       ",
@@ -63,7 +60,7 @@ impl<'t> DemoReport<'t> {
         self.line(if holds { DemoResult::AsTold } else { DemoResult::Failed }, what, found)
     }
 
-    /// Prints text of a person or of a step, with a vertical bar before each line.
+    /// Prints text that a person or a step wrote, with a vertical bar before each line.
     pub(super) fn quote(&self, who: &str, text: &str) -> Result<(), CommandFailure> {
         for line in text.lines() {
             self.put(&format!("  {who:>9} | {}\n", PrintableText::text(line).as_str()))?;
@@ -79,7 +76,6 @@ impl<'t> DemoReport<'t> {
         Ok(())
     }
 
-    /// Prints a remark.
     pub(super) fn note(&self, words: &str) -> Result<(), CommandFailure> {
         for line in words.lines() {
             self.put(&format!("  {}\n", PrintableText::text(line).as_str()))?;
@@ -92,12 +88,10 @@ impl<'t> DemoReport<'t> {
         !self.lines.is_empty() && self.lines.iter().all(|line| line.state == DemoResult::AsTold)
     }
 
-    /// Returns the lines as JSON values.
     pub(super) fn lines(&self) -> &[DemoLine] {
         &self.lines
     }
 
-    /// Prints the final verdict.
     pub(super) fn verdict(&self) -> Result<(), CommandFailure> {
         let count = |state| self.lines.iter().filter(|line| line.state == state).count();
         let (good, hidden, bad) = (count(DemoResult::AsTold), count(DemoResult::NotShown), count(DemoResult::Failed));

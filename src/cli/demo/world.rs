@@ -15,14 +15,12 @@ use crate::home::keys::{KeyArgs, Keys};
 use crate::remote::client::{Address, Client, Secret};
 use crate::terminal::exit::{CommandFailure, Exit};
 
-/// People of the story. Alice has two keys, and mallory is in no roster.
+/// People of the demo. Alice has two keys. No roster contains mallory.
 const PEOPLE: [&str; 5] = ["alice", "alice-2", "bob", "carol", "mallory"];
 
-/// Directory, keys and boundary process of the demo.
 pub(super) struct DemoSetup {
     /// Temporary directory, which is deleted at the end unless `--keep` was given.
     _temporary: Option<tempfile::TempDir>,
-    /// The directory of the demo.
     pub(super) root: PathBuf,
     program: PathBuf,
     service: Option<Service>,
@@ -35,7 +33,6 @@ struct Service {
 }
 
 impl DemoSetup {
-    /// Makes the directory and the keys of all people.
     pub(super) fn make(keep: Option<&Path>) -> Result<Self, CommandFailure> {
         let odd = |error: std::io::Error| CommandFailure::usage(format!("the demo's directory can't be made: {error}"));
         let (temporary, root) = match keep {
@@ -51,8 +48,8 @@ impl DemoSetup {
                 (Some(temporary), root)
             }
         };
-        // On some hosts, a run has its own user id but uses the root directory of the host. Therefore other users
-        // must be able to enter this directory.
+        // On some hosts a run has its own user id but uses the root directory of the host, so other users must be able
+        // to enter this directory.
         std::fs::set_permissions(&root, std::fs::Permissions::from_mode(0o711)).map_err(odd)?;
         let program = std::env::current_exe().map_err(odd)?;
         let world = Self { _temporary: temporary, root, program, service: None, token: None };
@@ -64,23 +61,20 @@ impl DemoSetup {
         Ok(world)
     }
 
-    /// Returns the directory of the boundary.
     pub(super) fn home(&self) -> PathBuf {
         self.root.join("boundary-home")
     }
 
-    /// Returns the private key file of a person.
     pub(super) fn key(&self, name: &str) -> PathBuf {
         self.root.join("people").join(name).join("key.pem")
     }
 
-    /// Returns the roster file that people and auditors trust. People and auditors get the file directly, not from
-    /// the boundary.
+    /// Returns the roster file that people and auditors trust. They receive the file directly, not from the boundary.
     pub(super) fn roster(&self) -> PathBuf {
         self.root.join("people/roster.json")
     }
 
-    /// Runs this program, without environment variables that could name another boundary.
+    /// Runs this program without environment variables that could name another boundary.
     pub(super) fn program(&self, args: &[&str]) -> Result<Output, CommandFailure> {
         self.command(args)
             .output()
@@ -129,7 +123,6 @@ impl DemoSetup {
         Ok(said["started"].clone())
     }
 
-    /// Sends a signal to the boundary.
     pub(super) fn signal(&self, signal: rustix::process::Signal) -> Result<(), CommandFailure> {
         let service = self.service.as_ref().ok_or_else(|| broken("no boundary runs"))?;
         let pid = i32::try_from(service.child.id()).ok().and_then(rustix::process::Pid::from_raw);
@@ -156,29 +149,24 @@ impl DemoSetup {
         }
     }
 
-    /// Stops the boundary if it still runs.
     pub(super) fn end(&mut self) {
         if self.service.is_some() {
             let _ = self.stop();
         }
     }
 
-    /// Stores the token of the agent.
     pub(super) fn hold_token(&mut self, secret: &str) {
         self.token = Some(Secret::new(secret));
     }
 
-    /// Returns a client with the token of the agent.
     pub(super) fn agent(&self) -> Result<Client, CommandFailure> {
         Ok(Client::new(self.address()?, self.token.clone(), None))
     }
 
-    /// Returns a client with the key of an approver and without a token.
     pub(super) fn person(&self, name: &str) -> Result<Client, CommandFailure> {
         Ok(Client::new(self.address()?, None, Some(self.key_args(name))))
     }
 
-    /// Returns the keys of a person.
     pub(super) fn keys(&self, name: &str) -> Result<Keys, CommandFailure> {
         self.key_args(name).find()
     }
@@ -192,7 +180,6 @@ impl DemoSetup {
         Address::parse(&service.url)
     }
 
-    /// Returns the last lines of the boundary's log file.
     pub(super) fn log_tail(&self) -> String {
         let text = std::fs::read_to_string(self.root.join("serve.log")).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
@@ -226,7 +213,6 @@ pub(super) fn until<T>(
     }
 }
 
-/// Creates a failure for a part of the demo that could not be tried.
 pub(super) fn broken(what: &str) -> CommandFailure {
     CommandFailure::new(Exit::Unreachable, what.to_owned())
 }

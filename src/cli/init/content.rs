@@ -1,4 +1,4 @@
-//! Contents of the files that `init` writes in addition to the configuration.
+//! Content of the files that `init` writes besides the configuration.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ pub const RUNBOOKS: [(&str, &str); 5] = [
     ("service.md", include_str!("../../../runbooks/service.md")),
 ];
 
-/// Returns the roster, with all approvers in the group `ops`.
+/// Returns the roster. All approvers are in the group `ops`.
 #[must_use]
 pub fn roster(name: &BoundaryName, key: &SshKey, approvers: &[(Name, SshKey)], required: usize) -> String {
     let threshold = if approvers.is_empty() { 0 } else { required };
@@ -58,7 +58,7 @@ pub fn roster(name: &BoundaryName, key: &SshKey, approvers: &[(Name, SshKey)], r
     text
 }
 
-/// Returns the policy, under which `required` approvers of the group `ops` must approve each run.
+/// Returns the policy: `required` approvers of the group `ops` must approve each run.
 #[must_use]
 pub fn policy(required: usize) -> String {
     format!(
@@ -81,14 +81,14 @@ pub fn policy(required: usize) -> String {
     )
 }
 
-/// Returns a systemd unit. The unit leaves out each systemd option that would prevent runs from making namespaces,
-/// mounts or a host name.
+/// Returns a systemd unit, without the options of systemd that would prevent runs from creating namespaces or mounts or
+/// setting a host name.
 #[must_use]
 pub fn unit(dir: &Path) -> String {
     let program = std::env::current_exe().unwrap_or_else(|_| "/usr/local/bin/countersign".into());
-    // In every value `%` begins a specifier (systemd.unit(5)). `WorkingDirectory=` takes the rest of its line
-    // literally, so quotes would become part of the path. A command line may contain quotes (systemd.syntax(7)), and
-    // a `$` in its arguments begins a variable.
+    // `%` begins a specifier in every value (systemd.unit(5)). `WorkingDirectory=` takes the rest of its line
+    // literally, so quotes would become part of the path. A command line may contain quotes (systemd.syntax(7)), and a
+    // `$` in its arguments begins a variable.
     let value = |path: &Path| path.display().to_string().replace('%', "%%");
     let quote = |path: &Path| format!("\"{}\"", value(path).replace('\\', "\\\\").replace('"', "\\\""));
     format!(
@@ -125,7 +125,6 @@ mod tests {
     #[test]
     fn the_systemd_unit_delegates_a_control_group_for_runs() {
         let text = unit(Path::new("/srv/a b"));
-        // The unit contains the setting that `doctor` recommends.
         assert!(text.lines().any(|line| line == "Delegate=yes"), "{text}");
         // A run must be able to set its own host name.
         assert!(!text.lines().any(|line| line.starts_with("ProtectHostname=")), "{text}");

@@ -102,7 +102,6 @@ fn name(args: &Args, terminal: &Terminal) -> Result<BoundaryName, CommandFailure
     }
 }
 
-/// Returns the host name if it is a valid boundary name, and `boundary` if it is not.
 fn own_name() -> BoundaryName {
     let system = rustix::system::uname();
     let own = system.nodename().to_string_lossy().to_lowercase();
@@ -114,7 +113,7 @@ fn own_name() -> BoundaryName {
 /// Writes all files and returns their paths relative to `dir`.
 ///
 /// # Errors
-/// Returns an error if one of the files exists already. If there is such a file, the function writes nothing.
+/// Returns an error, and writes nothing, if one of the files exists already.
 pub fn make(dir: &Path, name: &BoundaryName, approvers: &[(Name, SshKey)]) -> Result<Vec<String>, CommandFailure> {
     let mut seed = Zeroizing::new([0_u8; 32]);
     getrandom::fill(&mut *seed).map_err(|error| CommandFailure::usage(error.to_string()))?;
@@ -178,7 +177,7 @@ fn write(path: &Path, mode: u32, text: &str) -> Result<(), CommandFailure> {
     file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)
 }
 
-/// Returns the list of next steps. Each command in the list works without changes in the directory in which the user
+/// Returns the next steps as a list of commands. Each command works without changes in the directory in which the user
 /// called `init`.
 fn next(dir: &Path, name: &BoundaryName, made: &[String], approvers: &[(Name, SshKey)]) -> String {
     let here = dir.display().to_string().escape_debug().to_string();
@@ -242,7 +241,7 @@ fn next(dir: &Path, name: &BoundaryName, made: &[String], approvers: &[(Name, Ss
     text
 }
 
-/// Returns an approver whose signature the policy of `init` does not require.
+/// Returns an approver beyond the number of signatures that the policy of `init` requires.
 fn spare(approvers: &[(Name, SshKey)]) -> Option<&Name> {
     let mut people: Vec<&Name> = approvers.iter().map(|(name, _)| name).collect();
     people.sort();
@@ -250,10 +249,8 @@ fn spare(approvers: &[(Name, SshKey)]) -> Option<&Name> {
     people.get(MOST_REQUIRED).copied()
 }
 
-/// Maximum number of approvals that the policy of `init` requires.
 const MOST_REQUIRED: usize = 2;
 
-/// Puts a word of a command line in quotes if the word needs quotes.
 fn shell_word(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+~".contains(c);
     if !word.is_empty() && word.chars().all(plain) {

@@ -57,7 +57,6 @@ pub(super) struct Args {
     grants: GrantArgs,
 }
 
-/// Checks and prints the result.
 pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let (held, flags) = args.source.hold(args.file.as_deref(), &args.grants)?;
     let mut answered = match &args.file {
@@ -130,14 +129,13 @@ fn things(args: &Args, held: &PolicyAtHand, flags: &Flags) -> Result<Vec<Decided
     Ok(things)
 }
 
-/// Applies the option `-y`.
 fn allow_unlisted(decided: &mut [Decided]) {
     for one in decided.iter_mut().filter(|one| one.verdict == PolicyVerdict::Ask(PermissionReason::Unlisted)) {
         one.verdict = PolicyVerdict::Allow;
     }
 }
 
-/// Returns a warning for each item whose permission allows more than the item's name suggests.
+/// Returns a warning for each item whose permission allows more than the name of the item suggests.
 fn warnings(held: &PolicyAtHand, answered: &[ScriptAnswer]) -> Vec<String> {
     let mut found = BTreeSet::new();
     for kind in KINDS {
@@ -155,7 +153,7 @@ fn warnings(held: &PolicyAtHand, answered: &[ScriptAnswer]) -> Vec<String> {
     }
     let ran = answered.iter().flat_map(|one| &one.decision.decided);
     for one in ran.filter(|one| one.verdict == PolicyVerdict::Allow && one.kind == PermissionKind::Run) {
-        // If the user wrote the rule, the rule has its own warning already.
+        // A rule that the user wrote has its own warning already.
         let built_in =
             matches!(&one.rule, crate::policy::decide::AppliedRule::Listed { origin: RuleOrigin::BuiltIn, .. });
         if built_in && is_interpreter(&one.what) {

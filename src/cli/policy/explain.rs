@@ -27,7 +27,6 @@ pub(super) struct Args {
     source: PolicySource,
 }
 
-/// Prints the explanation.
 pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let (held, flags) = args.source.hold(Some(&args.file), &GrantArgs::default())?;
     let answered = args.source.answer(&args.file, &held, &flags)?;

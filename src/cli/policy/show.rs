@@ -1,4 +1,4 @@
-//! The `policy show` command prints the rules in force, each with its source.
+//! The `policy show` command prints the rules in force with their sources.
 
 use serde_json::{Value, json};
 
@@ -23,11 +23,10 @@ pub(super) struct Args {
     under: PolicyOptions,
 }
 
-/// Prints the rules.
 pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let held = args.under.hold(None)?;
     let ruling = &held.ruling;
-    // The list is sorted in the order in which policy applies the rules.
+    // The order is the order in which policy applies the rules.
     let mut entries: Vec<(&'static str, &'static str, &ListEntry)> = Vec::new();
     for kind in KINDS {
         for lists in [&ruling.written, &*ruling.built_in] {

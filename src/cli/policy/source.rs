@@ -1,4 +1,4 @@
-//! Scripts of a file, and the policy that decides about the scripts.
+//! The scripts of a file, and the policy for these scripts.
 
 use std::path::{Path, PathBuf};
 
@@ -31,7 +31,6 @@ pub(super) struct PolicySource {
     pub(super) boundary: bool,
 }
 
-/// A policy, and the runbook that the policy decides about.
 #[derive(Debug, clap::Args)]
 pub(super) struct PolicyOptions {
     /// The policy file. The default is the nearest countersign.policy.yaml, .rundownrc or package.json upward, then the
@@ -44,20 +43,16 @@ pub(super) struct PolicyOptions {
     pub(super) runbook: Option<String>,
 }
 
-/// The policy, and its rules for one runbook.
 pub(super) struct PolicyAtHand {
     pub(super) found: FoundPolicy,
     pub(super) ruling: Ruling,
     pub(super) project: Project,
 }
 
-/// One script, with the policy decision about it.
 pub(super) struct ScriptAnswer {
-    /// Name of the script: the file, or the reference of a step.
+    /// File name, or reference of a step.
     pub(super) name: String,
-    /// Interpreter that runs the script.
     pub(super) interpreter: String,
-    /// Decision of the policy.
     pub(super) decision: PolicyDecision,
 }
 
@@ -73,12 +68,10 @@ impl PolicyOptions {
 }
 
 impl PolicyAtHand {
-    /// Returns the line that names the source of the policy.
     pub(super) fn line(&self) -> String {
         PrintableText::text(&format!("policy: {}", self.origin())).as_str().to_owned()
     }
 
-    /// Returns the source of the policy.
     pub(super) fn origin(&self) -> String {
         self.found.file.as_ref().map_or_else(
             || "none found: the built-in lists apply, and policy asks about everything else".to_owned(),
@@ -88,13 +81,12 @@ impl PolicyAtHand {
 }
 
 impl PolicySource {
-    /// Returns the place of the run: a boundary or a terminal.
     pub(super) const fn at(&self) -> DecisionPlace {
         if self.boundary { DecisionPlace::Boundary } else { DecisionPlace::Terminal }
     }
 
-    /// Reads the policy and the options for this call. With `--boundary`, options that answer questions are an error,
-    /// because a boundary ignores the options of a caller.
+    /// Reads the policy and the options for this call. With `--boundary`, the options that answer questions are an
+    /// error, because a boundary asks its approvers.
     pub(super) fn hold(&self, file: Option<&Path>, given: &GrantArgs) -> Result<(PolicyAtHand, Flags), CommandFailure> {
         if self.boundary && given.is_given() {
             return Err(CommandFailure::usage(
@@ -146,7 +138,6 @@ impl PolicySource {
     }
 }
 
-/// Reads the steps of a runbook.
 fn steps(file: &Path, text: &str) -> Result<Vec<markdown::FoundStep>, CommandFailure> {
     let stem = file.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
     match markdown::read(text, stem) {
@@ -172,7 +163,6 @@ pub(super) fn worst(verdicts: impl Iterator<Item = PolicyVerdict>) -> PolicyVerd
     verdicts.max_by_key(rank).unwrap_or(PolicyVerdict::Allow)
 }
 
-/// Returns the name of a verdict for a table.
 pub(super) const fn verdict(verdict: PolicyVerdict) -> &'static str {
     match verdict {
         PolicyVerdict::Allow => "allowed",
@@ -181,21 +171,19 @@ pub(super) const fn verdict(verdict: PolicyVerdict) -> &'static str {
     }
 }
 
-/// Returns the row of a table: place, item, wrappers, answer, rule.
+/// Returns the cells of a table row: place, item, wrappers, answer, rule.
 pub(super) fn row(one: &Decided) -> [String; 5] {
     let place = one.place.map_or_else(|| "-".to_owned(), |place| format!("{}:{}", place.line, place.column));
     let through = if one.via.is_empty() { "-".to_owned() } else { one.via.join(" > ") };
-    // The text for a variable is not `env PATH`, because this text would look like a call of the program `env`.
+    // The text for a variable is not `env PATH`, because that would look like a call of the program `env`.
     let kind = if one.kind == PermissionKind::Env { "set" } else { word(one.kind) };
     [place, format!("{kind} {}", one.what), through, verdict(one.verdict).to_owned(), one.rule.to_string()]
 }
 
-/// Returns the column titles for the rows of [`row`].
 pub(super) fn heads() -> [String; 5] {
     ["PLACE", "WHAT", "THROUGH", "ANSWER", "RULE"].map(str::to_owned)
 }
 
-/// Returns the heading of a script.
 pub(super) fn heading(one: &ScriptAnswer) -> String {
     let said = match one.decision.verdict {
         PolicyVerdict::Allow => "allowed",
@@ -215,7 +203,6 @@ pub(super) fn not_understood(one: &ScriptAnswer) -> Option<String> {
     )
 }
 
-/// Returns the decision about a script as JSON.
 pub(super) fn to_json(one: &ScriptAnswer) -> Value {
     let commands: Vec<Value> = one.decision.decided.iter().map(decided_to_json).collect();
     let mut value = json!({
@@ -228,7 +215,6 @@ pub(super) fn to_json(one: &ScriptAnswer) -> Value {
     value
 }
 
-/// Returns the decision about one item as JSON.
 pub(super) fn decided_to_json(one: &Decided) -> Value {
     let mut value = json!({
         "type": one.kind, "what": one.what, "via": one.via, "verdict": word_of(one.verdict),
@@ -244,7 +230,6 @@ pub(super) fn decided_to_json(one: &Decided) -> Value {
     value
 }
 
-/// Returns the name of a verdict for JSON.
 pub(super) const fn word_of(verdict: PolicyVerdict) -> &'static str {
     match verdict {
         PolicyVerdict::Allow => "allow",
@@ -255,14 +240,15 @@ pub(super) const fn word_of(verdict: PolicyVerdict) -> &'static str {
     }
 }
 
-/// Returns true if the program executes its input. A rule that allows such a program allows everything.
+/// Returns true if the program executes its arguments or its input. A rule that allows such a program allows
+/// everything.
 pub(super) fn is_interpreter(name: &str) -> bool {
     let base = name.rsplit('/').next().unwrap_or_default();
     let plain = base.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
     INTERPRETERS.contains(&plain)
 }
 
-/// Programs that execute their arguments or their input. The names do not contain a version number.
+/// Programs that execute their arguments or their input, without version numbers.
 const INTERPRETERS: [&str; 47] = [
     "awk",
     "ansible",

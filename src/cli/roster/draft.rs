@@ -78,7 +78,7 @@ pub fn run(config: &ConfigArgs, args: &DraftArgs, terminal: &Terminal) -> Result
     draft(&config.load()?, args, None, |text| Ok(text.to_owned()), terminal)
 }
 
-/// Returns the OpenSSH line of a key. The argument is the path of a key file, or the OpenSSH line itself.
+/// Returns the OpenSSH line of a key. `key` is the path of a key file or the OpenSSH line itself.
 fn key_line(key: &str) -> Result<String, CommandFailure> {
     let line = if SshKey::parse(key).is_ok() || ForeignKey::parse(key).is_ok() {
         key.to_owned()
@@ -87,8 +87,7 @@ fn key_line(key: &str) -> Result<String, CommandFailure> {
         let bytes = read_bounded(path, MAX_KEY_FILE)?;
         String::from_utf8_lossy(&bytes).trim_end().to_owned()
     };
-    // A roster may contain a key that this version cannot verify. For such a key, `roster show` reports that the key
-    // cannot be verified and does not count.
+    // A roster may contain a key that this version cannot verify. `roster show` reports that such a key does not count.
     match SshKey::parse(&line).map(|_| ()).or_else(|error| ForeignKey::parse(&line).map(|_| ()).map_err(|_| error)) {
         Ok(()) => Ok(line),
         Err(error) => Err(CommandFailure::usage(format!(
@@ -98,7 +97,7 @@ fn key_line(key: &str) -> Result<String, CommandFailure> {
     }
 }
 
-/// Maximum size of a key file, in bytes. The limit is small, because a public key is one short OpenSSH line.
+/// Maximum size of a key file, in bytes. A public key is one short OpenSSH line.
 const MAX_KEY_FILE: usize = 16 << 10;
 
 fn draft(
@@ -149,7 +148,7 @@ fn draft(
     chain.check_follows(&envelope).map_err(|error| at_source(&error))?;
     if let Some(there) = rosters::read(config, version).map_err(one)? {
         if there.payload == envelope.payload && !args.drop_signatures {
-            // The draft has the same statement as before, so its signatures remain valid.
+            // The signatures in the existing draft remain valid, because the statement has not changed.
             envelope = there;
         } else if !there.signatures.is_empty() && !args.drop_signatures {
             let who = rosters::stated(&path, &there)
@@ -165,7 +164,7 @@ fn draft(
     }
     put(config, &text, &numbered)?;
     rosters::write(&path, &envelope).map_err(one)?;
-    // If signatures of other people cannot be counted, `roster sign` refuses the file and reports the reason.
+    // `roster sign` refuses a file with signatures that cannot be counted, and reports the reason.
     let standing = SuccessionTallies::of(before, &next, &envelope.signatures);
     if terminal.json {
         let changes: Vec<Value> =
@@ -204,7 +203,7 @@ fn names(standing: &SuccessionTallies) -> String {
     names.join(", ")
 }
 
-/// Parses the edited text again. If the edit has changed an entry that the command does not name, the edit is refused.
+/// Parses the edited text again, and refuses the edit if it changed an entry that the command does not name.
 fn meant(
     config: &Config,
     written: &DraftRoster,
@@ -214,7 +213,7 @@ fn meant(
     let now = roster_file::read(&config.roster, edited).map_err(|found| problems(Problems::new(found)))?;
     let own = about.map(|(table, name)| format!("{} {name}", table.word())).unwrap_or_default();
     let is_meant = |says: &str| {
-        // The statement contains a group only after the first approver has joined the group.
+        // The statement contains a group only if at least one approver is in the group.
         says.starts_with("group ") || says.strip_prefix(&own).is_some_and(|rest| rest.starts_with([';', ':']))
     };
     let odd = changes(written.tables(), now.tables()).into_iter().find(|change| !is_meant(&change.says));
@@ -238,7 +237,7 @@ fn put(config: &Config, before: &str, text: &str) -> Result<(), CommandFailure> 
     })
 }
 
-/// Options that concern an existing draft.
+/// Options for an existing draft.
 #[derive(Debug, Clone, clap::Args)]
 pub struct DraftArgs {
     /// Replace a draft that people have signed already. Their signatures are lost
@@ -288,7 +287,6 @@ pub struct RemoveArgs {
     draft: DraftArgs,
 }
 
-/// Names of the roster tables on the command line.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 pub(super) enum TableArg {
     /// A person who may sign approvals and the next version of the roster

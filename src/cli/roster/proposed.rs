@@ -18,7 +18,7 @@ use crate::trust::trusted_roster::TrustedRoster;
 
 /// A new roster version, and the versions before it.
 pub struct ProposedRoster {
-    /// Envelope of the file. The payload is encoded again in strict base64, because documents require strict base64.
+    /// Envelope of the file. The payload is encoded again, because documents require strict base64.
     pub envelope: Envelope,
     /// The new version.
     pub next: TrustedRoster,
@@ -32,11 +32,11 @@ pub struct ProposedRoster {
 const MOST_FILES: usize = 2048;
 
 impl ProposedRoster {
-    /// Reads the file, and finds the previous version in the directory of the file, in `earlier`, or among the
-    /// trusted rosters.
+    /// Reads the file, and finds the previous version in the directory of the file, in `earlier`, or among the trusted
+    /// rosters.
     ///
     /// # Errors
-    /// Returns an error if the file is no roster, is version 1, or follows a version that was not found.
+    /// Returns an error if the file is no roster, is version 1, or if its previous version was not found.
     pub fn read(file: &Path, earlier: &[PathBuf], trust: &[ChosenTrust]) -> Result<Self, CommandFailure> {
         let place = PrintableText::text(&file.to_string_lossy()).as_str().to_owned();
         let wrong = |error: &dyn std::fmt::Display| CommandFailure::usage(format!("{place}: {error}"));
@@ -54,7 +54,7 @@ impl ProposedRoster {
                 known.insert(roster.digest(), (None, (**roster).clone()));
             }
         }
-        // Files in the same directory are untrusted. A file is used only if its digest matches.
+        // Files in the same directory are untrusted, so use a file only if its digest matches.
         for beside in siblings(file) {
             if let Ok((envelope, roster)) = read_envelope(&beside) {
                 known.insert(roster.digest(), (Some(envelope), roster));
@@ -82,7 +82,7 @@ impl ProposedRoster {
             let Some((envelope, roster)) = known.get(&digest) else { break };
             let envelope = match envelope {
                 Some(envelope) => envelope.clone(),
-                // A trusted version needs no signatures, except if the trust of the user begins at an older version.
+                // A trusted version needs no signatures, unless the user trusts an older version.
                 None => Envelope::new(roster.payload(), Vec::new()),
             };
             versions.push(envelope);
@@ -94,7 +94,7 @@ impl ProposedRoster {
         let whole = at.is_none();
         let chain = if whole {
             // Here the last version of the chain counts as pinned. If the user trusts an older version, `trusted_by`
-            // verifies the versions in between.
+            // verifies the versions after it.
             let chain = Chain::connect(&Pinned::Digest(previous), &versions).map_err(|error| wrong(&error))?;
             let _follows = chain.check_follows(&envelope).map_err(|error| wrong(&error))?;
             Some(chain)
@@ -107,8 +107,8 @@ impl ProposedRoster {
     /// Returns the reason why the previous version is trusted, as text.
     ///
     /// # Errors
-    /// Returns an error if no trusted roster is connected with the previous version, or if a trusted roster is
-    /// already newer.
+    /// Returns an error if no trusted roster is connected with the previous version, or if a newer version is already
+    /// trusted.
     pub fn trusted_by(&self, trust: &[ChosenTrust]) -> Result<String, CommandFailure> {
         let already = |trust: &ChosenTrust, version| {
             vec![format!("{} is version {version} already", PrintableText::text(&trust.from).as_str())]
@@ -163,8 +163,8 @@ impl ProposedRoster {
         NewestRoster { version: self.before.version(), digest: self.before.digest() }
     }
 
-    /// Returns true if all versions, starting with version 1, were found. If a version is missing, a removed key
-    /// could be used again without an error.
+    /// Returns true if all versions, starting with version 1, were found. A removed key can be detected only with all
+    /// versions.
     #[must_use]
     pub const fn is_whole(&self) -> bool {
         self.chain.is_some()

@@ -59,15 +59,15 @@ fn of_file(file: &Path) -> Result<(TrustedRoster, Envelope), CommandFailure> {
     Ok((roster, envelope))
 }
 
-/// Returns the roster in force, as the files or the running service show it. If the boundary has not started yet, the
-/// roster is read from `roster.toml`.
+/// Returns the roster in force from the running service or the files. Before the first start, this is the roster in
+/// `roster.toml`.
 fn of_configuration(config: &ConfigArgs, terminal: &Terminal) -> Result<(TrustedRoster, Envelope), CommandFailure> {
     let config = config.load()?;
     let one = |problem: FileProblem| problems(problem.into());
     let all = |found| problems(Problems::new(found));
     let mut in_force = None;
-    // The sealed roster is in force, not the roster in the files. A running boundary reports the version of the
-    // sealed roster, and whether the files differ.
+    // The sealed roster is in force, even if the files differ. A running boundary reports the version of the sealed
+    // roster, and whether the files differ.
     if let Ok(Some(ControlReply::Ok(status))) = control::ask(&config.socket(), &ControlRequest::Status) {
         for note in status["notes"].as_array().into_iter().flatten().filter_map(|note| note.as_str()) {
             terminal.say(&format!("note: {note}"));

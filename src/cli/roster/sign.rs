@@ -1,4 +1,4 @@
-//! The `roster sign` and `roster merge` commands sign a next version of the roster.
+//! The `roster sign` and `roster merge` commands sign the next version of the roster.
 
 use std::path::{Path, PathBuf};
 
@@ -92,7 +92,7 @@ pub fn run(args: &SignArgs, terminal: &Terminal) -> Result<Exit, CommandFailure>
         let found = before.approver_of(&keyid).or_else(|| next.approver_of(&keyid));
         found.map(|(approver, _)| approver.name.clone())
     };
-    // A person may have an old and a new key, so a key whose signature is still missing is preferred.
+    // A person may have an old and a new key, so prefer a key whose signature is still missing.
     let needed = keys.first(|key| standing.lacks(before, next, &key.keyid()));
     let known = |key: &SshKey| before.approver_of(&key.keyid()).or_else(|| next.approver_of(&key.keyid())).is_some();
     let signer = needed.map_or_else(|| keys.preferred(known), Ok)?;
@@ -150,7 +150,7 @@ pub fn run(args: &SignArgs, terminal: &Terminal) -> Result<Exit, CommandFailure>
     done(args, &proposed, signed, &name, terminal)
 }
 
-/// Proof that a person, or `--yes --expect`, agreed to the digest that was shown.
+/// Proof that a person agreed to the digest that was shown, or that `--yes --expect` named this digest.
 struct Consent(());
 
 /// Number of hex digits of the digest that a person must type. Eight digits force the person to look at the end of
@@ -171,7 +171,7 @@ fn ask(proposed: &ProposedRoster, name: &Name, terminal: &Terminal) -> Result<Co
     }
 }
 
-/// Signs the same buffer that was read and shown.
+/// Signs the same buffer that was shown.
 fn sign(proposed: &ProposedRoster, consent: Consent, signer: &dyn Signer) -> Result<EnvelopeSignature, CommandFailure> {
     let Consent(()) = consent;
     keys::sign(signer, SignaturePurpose::Roster, PAYLOAD_TYPE, proposed.next.payload())
@@ -239,8 +239,7 @@ pub fn merge(args: &MergeArgs, terminal: &Terminal) -> Result<Exit, CommandFailu
             if signatures.iter().any(|known| known.keyid == signature.keyid) {
                 continue;
             }
-            // Invalid signatures are left out, because one invalid signature would make the boundary refuse the whole
-            // version.
+            // Leave out invalid signatures, because one invalid signature makes the boundary refuse the whole version.
             let keyid = signature.keyid;
             match SuccessionTallies::join(before, next, &mut signatures, signature) {
                 Ok(fallen) => left_out.extend(fallen.iter().map(|other| {

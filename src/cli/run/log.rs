@@ -83,7 +83,6 @@ pub(super) fn show(key: &KeyArgs, more: &[PathBuf], terminal: &Terminal) -> Resu
     Ok(exit)
 }
 
-/// Returns the public keys of the person.
 fn known(keys: &Keys, more: &[PathBuf]) -> Result<BTreeMap<KeyId, SshKey>, CommandFailure> {
     let mut known: BTreeMap<KeyId, SshKey> =
         keys.all().map(|signer| (signer.key().keyid(), signer.key().clone())).collect();
@@ -94,7 +93,7 @@ fn known(keys: &Keys, more: &[PathBuf]) -> Result<BTreeMap<KeyId, SshKey>, Comma
     Ok(known)
 }
 
-/// State of the check of the receipt chain, after the lines that were read so far.
+/// Result of checking the receipt chain, up to the last line that was read.
 #[derive(Debug, Default)]
 struct Chain {
     number: u64,
@@ -131,7 +130,7 @@ impl Chain {
         let before = self.last.take();
         let signed =
             Signed::<LocalReceipt>::from_envelope(envelope, Base64::Strict).map_err(|error| error.to_string())?;
-        // If the receipt is refused, its digest is stored too, because the next receipt names this digest.
+        // Keep the digest of a refused receipt too, because the next receipt names it.
         self.last = Some(ContentDigest::from_bytes(signed.digest()));
         if signed.signature_count() != 1 {
             return Err(format!("{} signatures instead of one", signed.signature_count()));

@@ -1,8 +1,8 @@
 //! The `run` command: a person at a terminal runs the steps of a runbook.
 //!
-//! The person answers the questions of policy, and no approvers sign. The result is a local receipt, which is a
-//! separate kind of document and proves the run only to this person. For each step, policy decides, the person
-//! answers, and the step runs. Then the next step begins. The first step that does not succeed ends the command.
+//! The person answers the questions of policy, and no approvers sign. For each step, policy decides, the person
+//! answers, and the step runs. The first step that does not succeed ends the command. The result is a local receipt, a
+//! separate kind of document that proves the run only to this person.
 
 mod log;
 

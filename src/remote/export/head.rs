@@ -1,8 +1,7 @@
 //! The signed checkpoint of a log, and the check of the boundary's signature.
 //!
-//! The last seal of the log names a roster, and this roster contains the boundary's key. The roster must be a roster
-//! that the copy already knows, or a signed successor of that roster. If the user gives no roster, the first roster
-//! of the copy is trusted without proof.
+//! The boundary's key is in the roster that the last seal names. The copy must already know this roster, or a roster
+//! that it follows by signatures. If the user trusts no roster, the first roster of the copy is trusted without proof.
 
 use std::collections::BTreeSet;
 
@@ -26,7 +25,7 @@ use crate::trust::trusted_roster::TrustedRoster;
 /// A checkpoint and its signed note.
 #[derive(Debug)]
 pub(super) struct ExportHead {
-    /// Signed note of the checkpoint, with its signatures.
+    /// Signed note with its signatures.
     pub(super) note: String,
     /// The parsed checkpoint.
     pub(super) checkpoint: Checkpoint,
@@ -40,9 +39,9 @@ impl ExportHead {
         Ok(Self { note, checkpoint })
     }
 
-    /// Checks that the boundary signed this checkpoint. The key of the boundary comes from the roster of the last seal
-    /// in `log`. The roster must follow the roster in force after the first `before` entries. An earlier call of `log
-    /// export` verified these entries. Returns the newest known roster.
+    /// Checks that the boundary signed this checkpoint with a key in the roster of the last seal in `log`. This roster
+    /// must follow the roster after the first `before` entries, which an earlier export verified. Returns the newest
+    /// known roster.
     pub(super) fn check_by_log(
         &self,
         log: &LogSource,
@@ -61,8 +60,8 @@ impl ExportHead {
         let mut chain = Chain::connect(&Pinned::Digest(known), &versions).map_err(|error| {
             odd(format!("the roster at the source does not continue the earlier roster of this log: {error}"))
         })?;
-        // The user may trust rosters of several boundaries. At least one of these rosters must belong to this log. If
-        // several rosters belong to this log, the newest of these rosters is used.
+        // The user may trust the rosters of several boundaries. At least one must belong to this log, and the newest of
+        // these is used.
         let connected = newest_of(trust, |trust| {
             Chain::connect(&trust.pinned, &versions).map(|chain| (NewestRoster::of(&chain), chain))
         });
@@ -87,8 +86,8 @@ impl ExportHead {
         Ok(chain.newest().clone())
     }
 
-    /// Checks the signature with a roster that the user trusts. A copy with hashes only contains no seals, so no seal
-    /// can name the roster. Returns the trusted roster.
+    /// Checks the signature with a roster that the user trusts, because a copy of hashes contains no seal that names a
+    /// roster. Returns the trusted roster.
     pub(super) fn check_by_roster(&self, trust: &[ChosenTrust]) -> Result<Option<TrustedRoster>, CommandFailure> {
         let mut refused = None;
         for trust in trust {
@@ -112,8 +111,8 @@ impl ExportHead {
         refused.map_or(Ok(None), Err)
     }
 
-    /// Returns the number of witnesses that cosigned the checkpoint. If one cosignature is invalid, the result is 0,
-    /// because an audit then rejects the whole note.
+    /// Returns the number of witnesses that cosigned the checkpoint, or 0 if a cosignature is invalid, because an audit
+    /// then rejects the whole note.
     pub(super) fn cosigned(&self, roster: &TrustedRoster) -> u64 {
         let Ok(note) = Note::parse(&self.note) else { return 0 };
         let mut keys = BTreeSet::new();
@@ -144,7 +143,7 @@ impl ExportHead {
     }
 }
 
-/// Returns the last seal in the first `size` entries, with the bytes of the seal's entry.
+/// Returns the last seal in the first `size` entries, with the bytes of its entry.
 fn last_seal(log: &LogSource, size: u64) -> Result<(Vec<u8>, Seal), CommandFailure> {
     for tile in (0..size.div_ceil(u64::from(TILE_WIDTH))).rev() {
         for entry in log.entries(tile, size)?.into_iter().rev() {
@@ -156,7 +155,7 @@ fn last_seal(log: &LogSource, size: u64) -> Result<(Vec<u8>, Seal), CommandFailu
     Err(odd("there is no seal in the log: this is not the log of a boundary".to_owned()))
 }
 
-/// Parses an entry as a seal. Returns the seal and its payload. Signatures are not verified.
+/// Parses an entry as a seal, without verification. Returns the seal and its payload.
 pub(super) fn sealed(entry: &[u8]) -> Option<(Seal, Vec<u8>)> {
     let envelope: Envelope = serde_json::from_slice(entry).ok()?;
     if envelope.payload.len() / 4 * 3 > Seal::MAX_BYTES + 3 {

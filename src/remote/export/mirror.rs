@@ -1,4 +1,4 @@
-//! Directory of a copy: its existing state, and durable writes of its files.
+//! Directory of a copy: reads its state and writes its files durably.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write as _};
@@ -31,7 +31,6 @@ pub(super) struct LogMirror<'a> {
 }
 
 impl<'a> LogMirror<'a> {
-    /// Creates the directory if necessary, and locks it.
     pub(super) fn open(directory: &'a Path, hashes_only: bool) -> Result<Self, CommandFailure> {
         let shown = PrintableText::text(&directory.to_string_lossy());
         let made = DirBuilder::new().recursive(true).mode(0o755).create(directory).and_then(|()| File::open(directory));
@@ -49,12 +48,12 @@ impl<'a> LogMirror<'a> {
         }
     }
 
-    /// Returns the copy as a source of a log.
+    /// Returns the copy as a source of log data.
     pub(super) fn as_log_source(&self) -> LogSource {
         LogSource::Directory(self.directory.to_owned())
     }
 
-    /// Returns the kind of tiles that this copy contains: tiles with whole entries, or tiles with hashes.
+    /// Returns the kind of tiles in this copy: whole entries or hashes.
     pub(super) const fn kind(&self) -> TileKind {
         if self.hashes_only { TileKind::Hashes(0) } else { TileKind::Entries }
     }
@@ -66,7 +65,7 @@ impl<'a> LogMirror<'a> {
         head.map(Some).map_err(|why| self.damaged(&format!("its checkpoint: {why}")))
     }
 
-    /// Returns an error if this export would change the kind of the copy: with contents, or with hashes only.
+    /// Returns an error if this export would change the kind of the copy (whole entries or hashes).
     pub(super) fn check_kind(&self, earlier: Option<&ExportHead>) -> Result<(), CommandFailure> {
         let has_contents = match earlier {
             Some(ExportHead { checkpoint, .. }) => {
@@ -74,8 +73,8 @@ impl<'a> LogMirror<'a> {
                 let last = LogSource::tile_of(TileKind::Entries, last, checkpoint.size)?;
                 self.directory.join(last.to_string()).is_file()
             }
-            // If the first export was interrupted, the copy has no checkpoint. If a copy has no checkpoint, its kind
-            // may still change from hashes to contents, but not from contents to hashes.
+            // A copy without a checkpoint belongs to an interrupted first export. Its kind may still change from hashes
+            // to whole entries, but not back.
             None if self.hashes_only => ["tile/entries", "blob"].iter().any(|name| self.directory.join(name).exists()),
             None => return Ok(()),
         };
@@ -87,7 +86,7 @@ impl<'a> LogMirror<'a> {
         Ok(())
     }
 
-    /// Reads the incomplete tile of each level. The tiles must match the root of the copy's checkpoint.
+    /// Reads the incomplete tile of each level. Their root must be the root in the copy's checkpoint.
     pub(super) fn edge(&self, earlier: &Checkpoint) -> Result<Vec<Vec<Hash>>, CommandFailure> {
         let mut levels = Vec::new();
         let mut entries = earlier.size;
@@ -131,8 +130,8 @@ impl<'a> LogMirror<'a> {
         Ok(bytes.as_chunks::<32>().0.to_vec())
     }
 
-    /// Returns a complete tile that an interrupted export wrote after the last checkpoint. Returns `None` if the tile
-    /// is missing or invalid.
+    /// Returns a complete tile that an interrupted export wrote after the last checkpoint, or `None` if the tile is
+    /// missing or invalid.
     pub(super) fn leftover(&self, path: &TilePath) -> Option<ExportTile> {
         if path.width() < TILE_WIDTH {
             return None;
@@ -141,8 +140,7 @@ impl<'a> LogMirror<'a> {
         ExportTile::read(path, bytes)
     }
 
-    /// Returns the blob with this digest. Returns `None` if the file is missing, or if the bytes of the file have
-    /// another digest.
+    /// Returns the blob with this digest, or `None` if the file is missing or its bytes have another digest.
     pub(super) fn blob(&self, digest: &BlobDigest) -> Option<Vec<u8>> {
         let bytes = read_file(&self.directory.join(blob_name(digest)), MAX_RESOURCE_BYTES).ok().flatten()?;
         (BlobDigest::of(&bytes) == *digest).then_some(bytes)
@@ -152,7 +150,7 @@ impl<'a> LogMirror<'a> {
         self.write(&blob_name(digest), bytes)
     }
 
-    /// Stores a checkpoint permanently. Two different signed checkpoints of the same size prove a fork.
+    /// Stores a checkpoint permanently, because two different signed checkpoints of the same size prove a fork.
     pub(super) fn keep(&self, head: &ExportHead) -> Result<(), CommandFailure> {
         let name = kept_name(head);
         let Some(kept) = read_file(&self.directory.join(&name), MAX_NOTE_BYTES)? else {
@@ -171,17 +169,16 @@ impl<'a> LogMirror<'a> {
         )))
     }
 
-    /// Replaces the note of the copy by a note that has other signatures for the same checkpoint.
+    /// Replaces the note of the copy with a note of the same checkpoint that has other signatures.
     pub(super) fn renew(&self, head: &ExportHead) -> Result<(), CommandFailure> {
         self.keep(head)?;
-        // If a crash happens between the two writes, the copy still has the old note. The next export repeats both
-        // writes.
+        // After a crash between the two writes, the copy still has the old note. The next export repeats both writes.
         self.write(&kept_name(head), head.note.as_bytes())?;
         self.conclude(head)
     }
 
-    /// Stores the checkpoint as the current checkpoint of the copy. All data that the checkpoint covers must already
-    /// be on disk.
+    /// Stores the checkpoint as the current checkpoint of the copy. All data below the checkpoint must already be on
+    /// disk.
     pub(super) fn conclude(&self, head: &ExportHead) -> Result<(), CommandFailure> {
         self.sync()?;
         self.write("checkpoint", head.note.as_bytes())?;
@@ -192,7 +189,7 @@ impl<'a> LogMirror<'a> {
         rustix::fs::syncfs(&self.opened).map_err(|error| self.failed("", &error.into()))
     }
 
-    /// Writes a file atomically. Callers may replace only the checkpoint, and files that no checkpoint covers yet.
+    /// Writes a file atomically. Only the checkpoint and files that no checkpoint covers may be replaced.
     pub(super) fn write(&self, name: &str, bytes: &[u8]) -> Result<(), CommandFailure> {
         let path = self.directory.join(name);
         let directory = path.parent().unwrap_or(self.directory);
@@ -200,23 +197,22 @@ impl<'a> LogMirror<'a> {
             let mut builder = tempfile::Builder::new();
             // Other users may read the files of the copy, because they may serve or audit the copy.
             let mode = fs::Permissions::from_mode(0o644);
-            // All temporary files are in one directory. After a crash, the next export deletes the files in this
-            // directory.
+            // After a crash, the next export deletes the temporary files, which are all in one directory.
             let mut file = builder.prefix(UNFINISHED).permissions(mode).tempfile_in(self.directory)?;
             file.write_all(bytes)?;
-            // If this sync were missing, a power failure could leave an empty file under the final name.
+            // Without this sync, a power failure could leave an empty file under the final name.
             file.as_file().sync_data()?;
             file.persist(&path).map(drop).map_err(|error| error.error)
         });
         done.map_err(|error| self.failed(name, &error))
     }
 
-    /// Deletes an incomplete tile if the complete tile exists, because readers use the complete tile.
+    /// Deletes an incomplete tile after the complete tile was written.
     pub(super) fn sweep(&self, from: u64, size: u64) {
         let remove = |kind: TileKind, level: u8| {
             let bits = u32::from(level) * u32::from(TILE_HEIGHT);
             let complete = (size >> bits) / WIDTH;
-            // One tile of each level was incomplete before this export. An interrupted export may also have left an
+            // At each level, one tile was incomplete before this export. An interrupted export may also have left an
             // incomplete version of the last complete tile.
             for index in [(from >> bits) / WIDTH, complete.wrapping_sub(1)] {
                 if index < complete

@@ -1,11 +1,10 @@
 //! Export of a log: an incremental copy in the file format of C2SP tlog-tiles.
 //!
 //! The command `log export` fetches only new data. Each file is written under a temporary name and then renamed. The
-//! checkpoint is written last, after all data that it covers is on disk. If the command is interrupted, the copy stays
-//! as before, except for additional files. The next call of the command uses each additional file that is valid. Hash
-//! tiles are computed from the fetched entries, and the root of these tiles must match the signed checkpoint. Existing
-//! leaves must not change, so a tile that has grown must begin with its old leaves. The directory `checkpoints/`
-//! contains each checkpoint that the command accepted.
+//! checkpoint is written last, after all data that it covers is on disk. If the command is interrupted, the copy only
+//! has additional files, and the next call uses the valid ones. Hash tiles are computed from the fetched entries, and
+//! their root must match the signed checkpoint. A tile that has grown must begin with its old leaves. The directory
+//! `checkpoints/` contains each checkpoint that the command accepted.
 
 mod head;
 mod mirror;
@@ -50,13 +49,13 @@ pub struct Export {
 
 /// Copies the new data of the log at `place` into `directory`.
 ///
-/// For a copy with contents, the boundary must have signed the checkpoint. The roster of the boundary must follow the
-/// copy's known roster or a roster of `trust`. For a copy of hashes, `trust` may be empty. If `trust` is not empty, a
-/// boundary in one of the trusted rosters must have signed the checkpoint.
+/// A copy contains either whole entries or only hashes. For a copy with whole entries, the boundary must have signed
+/// the checkpoint, and its roster must follow the copy's known roster or a roster of `trust`. For a copy of hashes, a
+/// boundary in a roster of `trust` must have signed the checkpoint, unless `trust` is empty.
 ///
 /// # Errors
-/// Returns an error if data cannot be fetched or written, or if another export uses the directory. Returns an error
-/// if the directory contains another log, a fork or a newer copy, or if the boundary did not sign the checkpoint.
+/// Returns an error if data cannot be fetched or written, or if another export uses the directory. Returns an error if
+/// the directory contains another log, a fork or a newer copy, or if the boundary did not sign the checkpoint.
 pub fn export(
     place: &LogSource,
     directory: &Path,
@@ -83,7 +82,7 @@ pub fn export(
         }
     }
     let growth = Growth { mirror, place, head: &head, earlier: earlier.as_ref(), hashes_only, trust, terminal };
-    // The first attempt uses files of an interrupted export. If these files do not match, the second attempt fetches
+    // The first attempt uses the files of an interrupted export. If these files are wrong, the second attempt fetches
     // everything.
     for leftovers in [true, false] {
         match growth.grow(leftovers) {
@@ -127,8 +126,8 @@ fn check_follows(earlier: &ExportHead, head: &ExportHead, directory: &Path) -> R
     Ok(())
 }
 
-/// Checks the boundary's signature and updates the note, for a log that has not grown. Returns the number of new
-/// cosignatures. If no roster is known, the note is not updated, because the new signatures cannot be verified.
+/// Checks the boundary's signature and updates the note of a log that has not grown. Returns the number of new
+/// cosignatures. Without a known roster the note is not updated, because new signatures cannot be verified.
 fn refresh(
     mirror: &LogMirror<'_>,
     earlier: &ExportHead,
@@ -182,7 +181,7 @@ impl From<CommandFailure> for Stop {
     }
 }
 
-/// Maximum size of a registry in bytes. The size is enough for more than 20 000 steps.
+/// Maximum size of a registry in bytes, enough for more than 20 000 steps.
 const MAX_REGISTRY_BYTES: usize = 4 << 20;
 
 impl Growth<'_> {
@@ -198,8 +197,7 @@ impl Growth<'_> {
         let mut shown = Instant::now();
         for index in from / WIDTH..size.div_ceil(WIDTH) {
             let path = LogSource::tile_of(mirror.kind(), index, size)?;
-            // Leaves of this tile that the copy already has. The list is empty unless this tile is the incomplete last
-            // tile of the copy.
+            // Leaves of this tile in the copy. Only the incomplete last tile of the copy has such leaves.
             let held = levels.first().cloned().unwrap_or_default();
             let left = if leftovers { mirror.leftover(&path) } else { None };
             let left = left.filter(|tile| tile.leaves().starts_with(&held));
@@ -263,8 +261,7 @@ impl Growth<'_> {
         )))
     }
 
-    /// Adds a leaf, and writes each tile that this leaf completes. Returns the number of tiles that the function
-    /// wrote.
+    /// Adds a leaf, and writes each tile that becomes complete. Returns the number of written tiles.
     fn append(&self, levels: &mut Vec<Vec<Hash>>, leaf: Hash) -> Result<u64, CommandFailure> {
         let (mut hash, mut written) = (leaf, 0);
         for level in 0_u8.. {
@@ -278,8 +275,8 @@ impl Growth<'_> {
             }
             let hashes = std::mem::take(&mut levels[at]);
             hash = root(&hashes);
-            // The index of this tile is the number of complete tiles before the tile. The hashes in the higher levels
-            // give this number.
+            // The index of this tile is the number of complete tiles before it, which the hashes in the higher levels
+            // give.
             let above = levels.iter().skip(at + 1).rev();
             let index = above.fold(0, |index, hashes| index * WIDTH + hashes.len() as u64);
             if let Some(path) = TilePath::new(TileKind::Hashes(level), index, TILE_WIDTH) {
@@ -290,8 +287,8 @@ impl Growth<'_> {
         Ok(written)
     }
 
-    /// Fetches all blobs that a seal names, and all steps that the sealed registry names. Returns the number of blobs
-    /// that the function wrote.
+    /// Fetches all blobs that a seal names, and all steps that the sealed registry names. Returns the number of written
+    /// blobs.
     fn named_by(&self, entry: &[u8]) -> Result<u64, CommandFailure> {
         let Some((seal, _)) = sealed(entry) else { return Ok(0) };
         let mut written = 0;
@@ -314,7 +311,7 @@ impl Growth<'_> {
                 "the registry {digest} at the source has {length} bytes, which is more than a boundary can seal"
             )));
         }
-        // An invalid registry is not an error here, because the command `audit` reports it.
+        // `audit` reports an invalid registry, so it is not an error here.
         let steps: Vec<RegistryLeaf> = json::parse_as(&registry, MAX_REGISTRY_BYTES).unwrap_or_default();
         for step in steps {
             written += self.blob(&BlobDigest::from_bytes(*step.digest.as_bytes()))?.1;
@@ -322,7 +319,7 @@ impl Growth<'_> {
         Ok(written)
     }
 
-    /// Returns a blob, and 1 if the blob was fetched or 0 if the copy already had it.
+    /// Returns a blob, and the number of fetched blobs: 0 if the copy already had it, else 1.
     fn blob(&self, digest: &BlobDigest) -> Result<(Vec<u8>, u64), CommandFailure> {
         if let Some(bytes) = self.mirror.blob(digest) {
             return Ok((bytes, 0));

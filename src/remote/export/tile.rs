@@ -1,4 +1,4 @@
-//! One tile of leaves: either with complete entries, or only with the hashes of the entries.
+//! One tile of leaves, with whole entries or only with hashes.
 
 use crate::crypto::merkle::{Hash, leaf_hash};
 use crate::crypto::tlog_tiles::{TileKind, TilePath, push_entry, split_entries};
@@ -14,7 +14,7 @@ pub(super) struct ExportTile {
 }
 
 impl ExportTile {
-    /// Parses a tile. Returns `None` if the bytes are not a valid tile for this path.
+    /// Parses a tile, or returns `None` if the bytes are not a valid tile for this path.
     pub(super) fn read(path: &TilePath, bytes: Vec<u8>) -> Option<Self> {
         let leaves: Vec<Hash> = match path.kind() {
             TileKind::Entries => split_entries(&bytes)?.into_iter().map(leaf_hash).collect(),

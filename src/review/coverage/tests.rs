@@ -1,4 +1,4 @@
-//! Tests of the coverage: each change of a signed field is visible, or makes signing impossible.
+//! Tests of the coverage: each change of a signed field is visible or makes signing impossible.
 
 use serde_json::{Value, json};
 
@@ -9,7 +9,7 @@ use crate::review::derived::{Derived, ReviewFinding, StatementVerdict};
 use crate::review::review_case::{ReviewCase, case, decided, fails, judged};
 use crate::review::signed_field::FieldReason;
 
-/// Returns test cases with usual and unusual values. The tests below change each field of these documents.
+/// Returns documents with usual and unusual values, in which the tests change each field.
 fn cases() -> Vec<ReviewCase> {
     let mut limits = case();
     limits.definition["exclusive"] = "nginx".into();
@@ -40,8 +40,7 @@ fn cases() -> Vec<ReviewCase> {
     vec![case(), limits, asks, host, poor, window]
 }
 
-/// Returns copies of the document, each with the path of its change. In each copy, one leaf is changed, removed or
-/// extended.
+/// Returns copies of the document with the path of the change. In each copy, one leaf is changed, removed or added.
 fn spoilt(document: &Value) -> Vec<(String, Value)> {
     fn walk(value: &Value, path: String, whole: &Value, pointer: &str, found: &mut Vec<(String, Value)>) {
         let mut with = |what: &str, new: Option<Value>| {
@@ -106,8 +105,8 @@ fn spoilt(document: &Value) -> Vec<(String, Value)> {
     found
 }
 
-// Promise 4: if any field of the statement changes, the screen shows the change or signing is impossible. A changed
-// digest on the screen does not count as showing the change.
+// Promise 4: each change of a field of the statement is on the screen or makes signing impossible. The changed digest
+// on the screen is not sufficient.
 #[test]
 fn promise_4_a_change_of_any_signed_field_is_visible() {
     let (mut stopped, mut seen, mut tried) = (0, 0, Vec::new());
@@ -118,15 +117,14 @@ fn promise_4_a_change_of_any_signed_field_is_visible() {
         let before = decided(&sources);
         let payload: Value = serde_json::from_slice(&sources.payload).expect("JSON");
         for (path, changed) in spoilt(&payload) {
-            // Skip a change that an earlier case has already tried.
+            // Skip a change that an earlier case has tried.
             if at > 0 && tried.contains(&(path.clone(), changed["predicate"].get(field_of(&path)).cloned())) {
                 continue;
             }
             tried.push((path.clone(), changed["predicate"].get(field_of(&path)).cloned()));
             let mut other = sources.clone();
             other.payload = to_canonical(&changed);
-            // Compute the digest of the changed parameters again, because an honest boundary would write the correct
-            // digest.
+            // Compute the digest of the changed parameters, as an honest boundary would.
             if path.starts_with(".predicate.params") {
                 let digest = crate::crypto::digest::ParamsDigest::of(&to_canonical(&changed["predicate"]["params"]));
                 let mut changed = changed.clone();
@@ -149,8 +147,8 @@ fn field_of(path: &str) -> &str {
     path.split(['.', ' ', '[']).nth(2).unwrap_or_default()
 }
 
-// The digest of the definition is signed. Therefore the screen shows each field of the definition, unless the field
-// only restricts the parameters.
+// The screen shows each field of the definition, unless the field only restricts the parameters, because the digest of
+// the definition is signed.
 #[test]
 fn promise_4_a_change_of_any_definition_field_is_visible() {
     let mut seen = 0;
@@ -166,7 +164,7 @@ fn promise_4_a_change_of_any_definition_field_is_visible() {
                 continue;
             }
             let sources = case.sources();
-            // The sandbox fields of a step affect only the signed sandbox.
+            // The sandbox fields of a step only affect the signed sandbox.
             if path.starts_with(".sandbox") && case.granted() == granted {
                 continue;
             }
@@ -192,7 +190,7 @@ fn a_signed_field_that_the_screen_does_not_show_prevents_signing() {
     for line in lines {
         let mut less = found.clone();
         less.lines.always.retain(|other| *other != line);
-        // The screen may also leave out the usual sandbox and the usual limits, because they are defaults.
+        // The usual sandbox and the usual limits are defaults, which the screen may leave out.
         let default = ["sandbox", "limits"].contains(&line.name);
         assert_eq!(nowhere(&less).is_empty(), default, "{line:?}");
         less.covered(&fields(&less, &less.lines));

@@ -1,4 +1,4 @@
-//! Tests of the lines for parameters and signatures: no parameter hides another.
+//! Tests of the lines for parameters and signatures. No parameter may hide another.
 
 use serde_json::{Value, json};
 
@@ -28,7 +28,7 @@ fn a_long_value_is_shortened_in_its_line_and_shown_completely_above_the_script()
     let digest = crate::crypto::digest::ContentDigest::of(value.as_bytes());
     assert!(below.contains("parameters  host = \"begin-0123456789"), "{screen}");
     assert!(below.contains(&format!("-end\", {} bytes, {digest}", value.len())), "{screen}");
-    // A value of three lines is shown in full.
+    // The screen shows a value of three lines in full.
     case.params = json!({"host": "y".repeat(170)});
     let screen = painted(&case.sources(), 80, false);
     assert!(!screen.contains("== Script ==") && joined(&screen).contains(&"y".repeat(170)), "{screen}");
@@ -85,7 +85,7 @@ fn a_parameter_with_many_parts_does_not_hide_another_parameter() {
     assert_eq!(remarks(&sources), told);
     let asked = brief(&judged(&sources)).paint(80, false);
     assert!(asked.contains("zz = \"prod\""), "{asked}");
-    // Two long values may have the same ends, so the line names the place where they differ.
+    // The values have the same beginning and end, so the line names the place that differs.
     let mut before = many;
     before[100] = 7;
     before.push(200);

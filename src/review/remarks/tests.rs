@@ -1,4 +1,4 @@
-//! Tests of the remarks: their reasons, their order, and how many the screen shows.
+//! Tests of the remarks: when they appear, in which order, and how many.
 
 use serde_json::json;
 
@@ -105,7 +105,7 @@ fn hidden_text_causes_one_remark_that_names_the_field() {
     ] {
         assert!(text.contains(expected), "{expected}: {text}");
     }
-    // The screen contains an explanation of escapes only if the screen contains escapes.
+    // The screen explains escapes only if it contains escapes.
     case.params = json!({"host": "web     3"});
     case.reason = "fine".to_owned();
     case.definition["source"] = "echo\n".into();

@@ -1,4 +1,5 @@
-//! Tests of the screens: different statements have different screens, and no text imitates another part.
+//! Tests of the screens: different statements have different screens, and no text can imitate another part of the
+//! screen.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -71,7 +72,7 @@ fn the_decision_screen_matches_its_snapshot() {
 fn lines_are_broken_between_words() {
     for width in [60, 80] {
         let screen = painted(&case().sources(), width, false);
-        // A digest is longer than the narrow screen.
+        // The narrow screen breaks the digest.
         let (screen, _) = screen.split_once("  digest ").expect("a digest");
         for line in screen.lines() {
             assert!(line.len() <= width, "{width}: {line}");
@@ -120,8 +121,8 @@ fn nasty() -> impl Strategy<Value = String> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
-    // The full screen can be parsed back to the exact payload and definition. Therefore two reviews that differ in a
-    // signed byte have different screens. No external text can imitate another part of the screen.
+    // The test parses the full screen back to the exact payload and definition. So two reviews that differ in a signed
+    // byte have different screens, and no text can imitate another part of the screen.
     #[test]
     fn promise_4_different_statements_have_different_reviews(
         source in nasty(), title in nasty(), host in nasty(), reason in nasty(), exclusive in nasty(), interpreter in nasty(), width in 60_usize..140,
@@ -152,7 +153,6 @@ proptest! {
         prop_assert_eq!(&lines.last().expect("a line").1, &end);
     }
 
-    // If two texts differ, their decision screens differ.
     #[test]
     fn promise_4_different_texts_give_different_decision_screens(one in nasty(), other in nasty(), which in 0..4, long in any::<bool>()) {
         let screen = |text: &str| {

@@ -19,8 +19,7 @@ pub(super) const HOST: Machine = Machine::Aarch64;
 compile_error!("the sandbox knows the system calls of x86_64 and aarch64 only");
 
 impl Machine {
-    /// Returns the `AUDIT_ARCH_…` value, which consists of the flags for 64 bits and little-endian and the ELF machine
-    /// number.
+    /// Returns the `AUDIT_ARCH_…` value: the flags for 64 bits and little-endian, and the ELF machine number.
     pub(super) const fn arch(self) -> u32 {
         match self {
             Self::X86_64 => 0xc000_003e,
@@ -33,7 +32,7 @@ impl Machine {
 pub(super) const LAST: u32 = 469;
 
 const NO: FilterEntry = FilterEntry::Is(FilterVerdict::errno(EPERM));
-/// The answer of a kernel that does not have the call. Programs then use another call instead.
+/// Answer of a kernel without the call, after which programs use another call.
 pub(super) const UNKNOWN: FilterEntry = FilterEntry::Is(FilterVerdict::errno(ENOSYS));
 
 pub(super) const EPERM: u16 = 1;
@@ -49,11 +48,11 @@ pub(super) struct Call {
     pub(super) name: &'static str,
     x86_64: Option<u32>,
     aarch64: Option<u32>,
-    /// The filter's answer if no files of the run stay on the host. `None` allows the call.
+    /// Answer if no files of the run stay on the host. `None` allows the call.
     entry: Option<FilterEntry>,
-    /// The filter's answer if files of the step stay on the host.
+    /// Answer if files of the step stay on the host.
     live: Option<FilterEntry>,
-    /// The filter's answer for a run on the host's root file system.
+    /// Answer for a run on the host's root file system.
     host: Option<FilterEntry>,
 }
 
@@ -98,26 +97,26 @@ const fn only_x86_64(name: &'static str, number: u32, entry: FilterEntry) -> Cal
     Call { aarch64: None, ..call(name, number, 0, entry) }
 }
 
-/// A call that the filter checks only if the run has a live tree or is on the host's root file system.
+/// A call that is checked only if the run has a live tree or is on the host's root file system.
 const fn in_a_live_tree(name: &'static str, x86_64: u32, aarch64: Option<u32>, live: FilterEntry) -> Call {
     Call { name, x86_64: Some(x86_64), aarch64, entry: None, live: Some(live), host: Some(live) }
 }
 
-/// A call that the filter checks only if the run is on the host's root file system.
+/// A call that is checked only on the host's root file system.
 const fn on_the_host(name: &'static str, x86_64: u32, aarch64: u32, host: FilterEntry) -> Call {
     Call { name, x86_64: Some(x86_64), aarch64: Some(aarch64), entry: None, live: None, host: Some(host) }
 }
 
-/// Flags of clone(2) that create a namespace. `CLONE_NEWTIME` is not included, because in clone(2) its bit is part of
-/// the signal number.
+/// Flags of clone(2) that create a namespace. `CLONE_NEWTIME` is missing, because in clone(2) its bit belongs to the
+/// signal number.
 const CLONE: FilterEntry = FilterEntry::Looks(&[
     ArgumentTest::AnyBit { argument: 0, bits: 0x7e02_0000, then: FilterVerdict::errno(EPERM) },
     ArgumentTest::Else(FilterVerdict::ALLOW),
 ]);
-/// `TIOCSTI` and `TIOCLINUX` insert input into a terminal, and `TIOCSETD` loads line disciplines. All private ioctls
-/// of btrfs and bcachefs are refused too. A snapshot or a subvolume would show the files of a live tree without their
-/// masks. `FICLONE`, `FICLONERANGE` and `FIDEDUPERANGE` have the ioctl type of btrfs but work on all file systems.
-/// The kernel uses only 32 bits of the command.
+/// `TIOCSTI` and `TIOCLINUX` insert input into a terminal, and `TIOCSETD` loads line disciplines. All private ioctls of
+/// btrfs and bcachefs are refused too, because a snapshot or a subvolume would show the files of a live tree without
+/// their masks. `FICLONE`, `FICLONERANGE` and `FIDEDUPERANGE` have the ioctl type of btrfs but work on all file
+/// systems. The kernel uses only 32 bits of the command.
 const IOCTL: FilterEntry = FilterEntry::Looks(&[
     ArgumentTest::OneOf {
         argument: 1,
@@ -130,7 +129,7 @@ const IOCTL: FilterEntry = FilterEntry::Looks(&[
     ArgumentTest::Else(FilterVerdict::ALLOW),
 ]);
 const SHARE_BLOCKS: [u32; 3] = [0x4004_9409, 0x4020_940d, 0xc018_9436];
-/// Refuses device nodes. The mknod rule allows pipes, sockets and files only.
+/// Refuses device nodes. mknod may only create pipes, sockets and files.
 const MKNOD: FilterEntry = FilterEntry::Looks(&[
     ArgumentTest::OneOf {
         argument: 1,
@@ -173,7 +172,7 @@ const OPENAT: FilterEntry = FilterEntry::Looks(&[
     ArgumentTest::AnyBit { argument: 3, bits: SET_ID, then: FilterVerdict::errno(EPERM) },
     ArgumentTest::Else(FilterVerdict::ALLOW),
 ]);
-/// The rules of [`MKNOD`] and [`MKNODAT`], which in a live tree also refuse setuid and setgid bits.
+/// [`MKNOD`] and [`MKNODAT`] for a live tree, where setuid and setgid bits are refused too.
 const MKNOD_LIVE: FilterEntry = FilterEntry::Looks(&[
     ArgumentTest::OneOf {
         argument: 1,
@@ -194,8 +193,8 @@ const MKNODAT_LIVE: FilterEntry = FilterEntry::Looks(&[
     ArgumentTest::AnyBit { argument: 2, bits: SET_ID, then: FilterVerdict::errno(EPERM) },
     ArgumentTest::Else(FilterVerdict::ALLOW),
 ]);
-/// Allows only the process id 0, which means the calling process. A step that sets resource limits of another process
-/// of the same user id could end this process or limit its descriptors.
+/// Allows only the process id 0, which means the calling process. Otherwise a step could end another process of the
+/// same user id with a resource limit.
 const OF_ITSELF: FilterEntry = FilterEntry::Looks(&[
     ArgumentTest::NoneOf { argument: 0, mask: u32::MAX, values: &[0], then: FilterVerdict::errno(EPERM) },
     ArgumentTest::Else(FilterVerdict::ALLOW),
@@ -217,9 +216,9 @@ const RENAMEAT2: FilterEntry = FilterEntry::Looks(&[
     ArgumentTest::AnyBit { argument: 4, bits: 4, then: FilterVerdict::errno(EPERM) },
     ArgumentTest::Else(FilterVerdict::ALLOW),
 ]);
-/// Refuses `MAP_HUGETLB`, because one process could use all huge pages of the machine. Another program, for example a
-/// database, may need these pages. Refuses `MAP_GROWSDOWN`, because `RLIMIT_DATA` does not count a mapping with this
-/// flag. A kernel without free huge pages returns the same error as the filter.
+/// Refuses `MAP_HUGETLB`, because one process could use all huge pages of the machine, which another program such as a
+/// database may need. Refuses `MAP_GROWSDOWN`, because `RLIMIT_DATA` does not count a mapping with this flag. A kernel
+/// without free huge pages returns the same error as the filter.
 const MMAP: FilterEntry = FilterEntry::Looks(&[
     ArgumentTest::AnyBit { argument: 3, bits: 0x4_0100, then: FilterVerdict::errno(ENOMEM) },
     ArgumentTest::Else(FilterVerdict::ALLOW),
@@ -286,8 +285,7 @@ const UDP: u32 = 17;
 
 /// The system calls that the filter does not always allow, with their numbers on both architectures.
 pub(super) const CALLS: &[Call] = &[
-    // Namespaces. A filter can't read the flags of clone3, because the flags are in memory. If clone3 fails, libraries
-    // use clone instead.
+    // Namespaces. A filter can't read the flags of clone3, which are in memory. If clone3 fails, libraries use clone.
     call("clone", 56, 220, CLONE),
     call("clone3", 435, 435, UNKNOWN),
     call("unshare", 272, 97, NO),
@@ -307,8 +305,8 @@ pub(super) const CALLS: &[Call] = &[
     call("open_tree_attr", 467, 467, NO),
     call("statmount", 457, 457, NO),
     call("listmount", 458, 458, NO),
-    // A file that is opened by its handle bypasses the access rules of all directories. Device nodes and quotas belong
-    // to the host.
+    // A file that is opened by its handle bypasses the access rules of directories. Device nodes and quotas belong to
+    // the host.
     call("open_by_handle_at", 304, 265, NO),
     call("mknodat", 259, 33, MKNODAT).or_live(MKNODAT_LIVE),
     only_x86_64("mknod", 133, MKNOD).or_live(MKNOD_LIVE),
@@ -317,9 +315,8 @@ pub(super) const CALLS: &[Call] = &[
     call("quotactl_fd", 443, 443, NO),
     call("fanotify_init", 300, 262, NO),
     call("fanotify_mark", 301, 263, NO),
-    // If a file has a setuid or setgid bit, any user can run the file with the user id of the step. The call mkdir
-    // ignores the setuid and setgid bits. The mode of openat2 is in memory, which a filter can't read, so openat2 is
-    // refused completely.
+    // Any user can run a file with a setuid or setgid bit with the user id of the step. mkdir ignores these bits. A
+    // filter can't read the mode of openat2, which is in memory, so openat2 is refused.
     in_a_live_tree("open", 2, None, OPEN),
     in_a_live_tree("openat", 257, Some(56), OPENAT),
     in_a_live_tree("openat2", 437, Some(437), UNKNOWN),
@@ -345,8 +342,7 @@ pub(super) const CALLS: &[Call] = &[
     on_the_host("sched_setattr", 314, 274, OF_ITSELF),
     on_the_host("setpriority", 141, 140, PRIORITY),
     on_the_host("ioprio_set", 251, 30, IO_PRIORITY),
-    // Calls that create shared objects with a key or a name. Without an IPC namespace, these objects belong to the host
-    // and remain after the run.
+    // Shared objects with a key or a name. Without an IPC namespace, they belong to the host and remain after the run.
     call("shmget", 29, 194, SHMGET).or_on_the_host(UNKNOWN),
     on_the_host("shmat", 30, 196, UNKNOWN),
     on_the_host("shmctl", 31, 195, UNKNOWN),
@@ -364,8 +360,8 @@ pub(super) const CALLS: &[Call] = &[
     call("socket", 41, 198, SOCKET),
     call("socketpair", 53, 199, SOCKETPAIR),
     call("ioctl", 16, 29, IOCTL),
-    // Calls that use resources of the whole machine. `fs.aio-max-nr` limits all processes together, so one step could
-    // prevent databases from starting. Without these calls, programs use other calls, as on an old kernel.
+    // Resources of the whole machine. `fs.aio-max-nr` limits all processes together, so one step could prevent
+    // databases from starting. Programs then use other calls, as on an old kernel.
     call("io_setup", 206, 0, UNKNOWN),
     call("io_destroy", 207, 1, UNKNOWN),
     call("io_submit", 209, 2, UNKNOWN),

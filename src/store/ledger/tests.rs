@@ -44,7 +44,7 @@ fn t(seconds: i64) -> Timestamp {
     Timestamp::from_unix(T0 + seconds)
 }
 
-/// A directory, a clock and a key for one store. A test can open the store several times.
+/// Directory, clock and key of one store. A test can open the store several times.
 struct World {
     directory: tempfile::TempDir,
     clock: Arc<AtomicI64>,
@@ -87,8 +87,8 @@ impl World {
         }
     }
 
-    /// Opens the store, and tries again as long as the lock is taken. Other tests of this process start child
-    /// processes, which hold a copy of the lock until they call exec.
+    /// Opens the store, and tries again while the lock is taken, because child processes of other tests hold a copy of
+    /// the lock until they call exec.
     fn store(&self) -> (sqlite::SqliteStore, sqlite::reads::SqliteReads) {
         let begun = std::time::Instant::now();
         loop {
@@ -224,7 +224,6 @@ fn status(ledger: &Ledger, number: u8) -> Option<StoredStatus> {
     ledger.proposal(&core(number).id).expect("read").map(|proposal| proposal.status)
 }
 
-/// Verifies and returns the consumptions of the log.
 fn consumptions(ledger: &Ledger) -> Vec<(u64, Statement<Consumption>)> {
     let key = SshKey::from_public(SecretKey::from_seed([3; 32]).public(), "").expect("key");
     let mut found = Vec::new();
@@ -239,7 +238,6 @@ fn consumptions(ledger: &Ledger) -> Vec<(u64, Statement<Consumption>)> {
     found
 }
 
-/// Checks the rules that every store must satisfy.
 fn check_laws(ledger: &Ledger) {
     let state = ledger.state();
     let data = ledger.leaves(0..state.size).expect("leaves");

@@ -1,4 +1,4 @@
-//! Copies of a store: backups, and the transfer of data from an old log to a new log.
+//! Copies of a store: backups, and the transfer of data from an old to a new log.
 
 use std::fs::File;
 use std::path::Path;
@@ -14,9 +14,8 @@ use crate::store::sqlite::schema::{harden, migrate};
 /// Writes a consistent copy of the store at `path` into the new file `into`. A running service can write to the store
 /// during the copy.
 ///
-/// `VACUUM INTO` runs in one read transaction. In contrast to SQLite's backup interface, `VACUUM INTO` never blocks the
-/// writer and never restarts after a commit. `VACUUM INTO` copies rows instead of pages, so the copy contains no
-/// deleted data.
+/// `VACUUM INTO` runs in one read transaction. In contrast to SQLite's backup interface, it never blocks the writer and
+/// never restarts after a commit. It copies rows instead of pages, so the copy contains no deleted data.
 ///
 /// # Errors
 /// Returns a fault if the store cannot be read or the copy cannot be written.
@@ -44,7 +43,7 @@ pub fn files(path: &Path) -> Result<Vec<Blake3Digest>, StoreFault> {
     names().map_err(fault(DURING))
 }
 
-/// Deletes outputs from a copy if their files were deleted while the copy was made.
+/// Deletes outputs from a copy whose files were deleted while the copy was made.
 pub fn forget(copy: &Path, gone: &[Blake3Digest]) -> Result<(), StoreFault> {
     const DURING: &str = "deleting outputs from a copy";
     if gone.is_empty() {
@@ -73,8 +72,8 @@ pub fn bring_up(copy: &Path) -> Result<(), StoreFault> {
 
 /// Copies blobs, tokens, the low-water mark and spent nonces from the store `old` to the empty store `new`.
 ///
-/// The copied nonces stay spent, and the token names stay in use. The place of a copied nonce in the log is -1, because
-/// no entry of the new log spent the nonce.
+/// The nonces stay spent, and the token names stay in use. The place of a copied nonce in the log is -1, because no
+/// entry of the new log spent it.
 pub fn take_over(old: &Path, new: &Path) -> Result<(), StoreFault> {
     const DURING: &str = "copying data from the old store";
     let connection = writable(new)?;

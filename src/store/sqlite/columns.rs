@@ -1,4 +1,4 @@
-//! Conversions between columns and Rust types, and queries that the writer and the readers share.
+//! Conversions between columns and Rust types, and queries that writer and readers share.
 
 use base64::Engine as _;
 use rusqlite::{Connection, OptionalExtension as _, Row};
@@ -191,10 +191,9 @@ pub(super) const fn tile_id(level: u8, index: u64) -> i64 {
     ((level as u64) << 48 | index).cast_signed()
 }
 
-/// Returns the 16 bytes of the UUID. A UUIDv7 begins with the time, so SQLite stores the rows in the order of their
-/// creation.
+/// Returns the 16 bytes of the UUIDv7. They begin with the time, so the rows are stored in the order of their creation.
 pub(super) fn id_bytes(id: &ProposalId) -> [u8; 16] {
-    // The parser of `ProposalId` accepts only `prp_` and a UUID.
+    // A `ProposalId` is always `prp_` and a UUID.
     uuid::Uuid::try_parse(&id.as_str()[4..]).map(uuid::Uuid::into_bytes).unwrap_or_default()
 }
 
@@ -224,7 +223,7 @@ fn from_json<T: serde::de::DeserializeOwned>(row: &Row<'_>, at: usize) -> rusqli
     serde_json::from_str(row.get_ref(at)?.as_str()?).map_err(|_| odd(row, at))
 }
 
-/// Makes an error for a stored value that this program never writes.
+/// Returns the error for a stored value that this program never writes.
 pub(super) fn odd(row: &Row<'_>, at: usize) -> rusqlite::Error {
     let kind = row.get_ref(at).map_or(rusqlite::types::Type::Null, |value| value.data_type());
     rusqlite::Error::InvalidColumnType(at, "a value that this program does not write".to_owned(), kind)

@@ -1,7 +1,7 @@
-//! A reader for a store of version 0.1.0. An upgrade begins a new log that follows the log of such a store.
+//! Reader for a store of version 0.1.0, for an upgrade.
 //!
-//! The reader hashes the entries as bytes. The only old document that the reader parses is the envelope of the first
-//! seal, whose format did not change.
+//! The entries are only hashed. The only document that is parsed is the envelope of the first seal, whose format did
+//! not change.
 
 use std::path::Path;
 
@@ -45,7 +45,7 @@ pub fn read(path: &Path) -> Result<OldStore, StoreFault> {
     };
     let failed = |error: rusqlite::Error| damaged(&error);
     let connection = connect(path).map_err(|error| unusable(path, &error))?;
-    // All queries of this function read one state of the database.
+    // All queries read one state of the database.
     connection.execute_batch("BEGIN").map_err(|error| unusable(path, &error))?;
     check_version(&connection, path)?;
     let differences = differences(&connection, schema_number(&connection).map_err(failed)?).map_err(failed)?;
@@ -99,8 +99,8 @@ pub fn read(path: &Path) -> Result<OldStore, StoreFault> {
     Ok(found)
 }
 
-/// Moves the write-ahead log of the store at `path` into the database file. After the move, the database file alone
-/// contains the whole store.
+/// Moves the write-ahead log of the store at `path` into the database file. The database file alone then contains the
+/// whole store.
 ///
 /// # Errors
 /// Returns a fault if the file cannot be written, or if another program reads the store.

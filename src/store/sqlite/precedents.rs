@@ -1,4 +1,4 @@
-//! Searches for the existing proposals that can be the reason not to store a new proposal.
+//! Searches for existing proposals because of which a new proposal may not be stored.
 
 use rusqlite::{Connection, ToSql, params};
 
@@ -9,8 +9,8 @@ use crate::store::retention::UNSIGNED_KEPT_S;
 use crate::store::sqlite::columns::{PROPOSAL, SPENT, id_bytes, one, proposal, spent};
 use crate::store::stored_proposal::NewProposal;
 
-/// Returns the existing proposals that have the id, the nonce or the content of a new proposal. Also returns the numbers
-/// of pending and unsigned proposals.
+/// Returns the existing proposals that have the id, the nonce or the content of a new proposal. Also counts pending and
+/// unsigned proposals.
 pub(super) fn precedent(connection: &Connection, new: &NewProposal) -> Result<ProposalPrecedent, StoreFault> {
     const DURING: &str = "looking for an earlier proposal";
     let core = &new.core;
@@ -46,7 +46,7 @@ pub(super) fn precedent(connection: &Connection, new: &NewProposal) -> Result<Pr
         |row| Ok((row.get(0)?, row.get(1)?)),
     )?;
     let (of_all, of_proposer) = counts.unwrap_or((0, 0));
-    // Overdue proposals count as expired, even if their stored status has not changed yet.
+    // An overdue proposal counts as expired, even with an older stored status.
     let (unsigned, unsigned_first): (u64, Option<i64>) = one(
         connection,
         DURING,

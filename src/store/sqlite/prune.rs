@@ -1,5 +1,5 @@
-//! Searches for nonces that can be deleted, and for nonces whose rows were lost. The two searches use the log, because
-//! a person can change the rows by hand.
+//! Finds nonces that can be deleted, and nonces whose rows were lost. Both searches read the log, because a person can
+//! change the rows by hand.
 
 use std::collections::HashSet;
 
@@ -18,17 +18,17 @@ use crate::store::sqlite::errors::fault;
 use crate::store::sqlite::survey::opened;
 
 /// Examines `limit` nonces after `after`. A nonce is deleted if it expired at or before `mark` according to both its
-/// row and the log. If the row contradicts the log, the row stays and `store check` reports the row.
+/// row and the log. A row that contradicts the log stays, and `store check` reports it.
 ///
-/// The function reads each log entry once and deletes all expired nonces of that entry together. The function stops
-/// after about `limit` nonces, so that runs do not wait for long.
+/// Each log entry is read once, and all its expired nonces are deleted together. The search stops after about `limit`
+/// nonces, so that runs do not wait for long.
 pub(super) fn prune(
     connection: &Connection,
     mark: Timestamp,
     after: &[u8],
     limit: usize,
 ) -> rusqlite::Result<SweepResult> {
-    // The rows are read in the order of the key. An index on the expiry would slow down every run.
+    // Read the rows in the order of their key, because an index on the expiry would slow down every run.
     let sql = "SELECT nonce, expires_at, spent FROM nonce WHERE nonce > ?1 ORDER BY nonce LIMIT ?2";
     let seen: Vec<(Vec<u8>, i64, i64)> = connection
         .prepare_cached(sql)?
@@ -43,8 +43,8 @@ pub(super) fn prune(
             continue;
         }
         if spent < 0 {
-            // An earlier log spent this nonce, and this store does not contain the earlier log. When the low-water mark
-            // reaches `until`, all nonces of the earlier log have expired.
+            // An earlier log, which this store does not contain, spent this nonce. When the low-water mark reaches
+            // `until`, all nonces of the earlier log have expired.
             if taken_over_until(connection)?.is_some_and(|until| until <= mark.unix()) {
                 deleted += forget.execute(params![nonce, expires_at, spent])?;
             }
@@ -75,9 +75,8 @@ pub(super) fn prune(
 
 /// Returns the nonces that the log spent, that have not expired by the low-water mark, and that have no row.
 ///
-/// The function reads only the entries, from the last entry back to older entries. The function parses only entries
-/// that begin like a consumption. At 100,000 runs a day, a start that parsed all entries of a day would take many
-/// seconds longer.
+/// Only the log is read, from the last entry backwards, and only entries that begin like a consumption are parsed. At
+/// 100,000 runs a day, a start that parsed all entries of a day would take many seconds longer.
 pub(super) fn nonces_without_rows(connection: &Connection) -> Result<Vec<Nonce>, StoreFault> {
     let read = || -> rusqlite::Result<Vec<Nonce>> {
         let mark: i64 = connection.query_row("SELECT mark FROM state", [], |row| row.get(0))?;
@@ -109,10 +108,9 @@ pub(super) fn nonces_without_rows(connection: &Connection) -> Result<Vec<Nonce>,
     read().map_err(fault("comparing nonces with the log"))
 }
 
-/// Returns the first characters of every consumption in the log. The store itself writes consumptions in the form of
-/// canonical JSON.
+/// Returns the first characters of every consumption in the log, which the store itself writes as canonical JSON.
 fn head_of_consumptions() -> String {
-    // The base64 of a prefix is a prefix of the whole base64 if the prefix has a multiple of three bytes.
+    // The base64 of a prefix is a prefix of the whole base64 if the length of the prefix is a multiple of three bytes.
     let payload = br#"{"_type":"https://in-toto.io/Statement/v1","predicate":{"at":""#;
     format!(r#"{{"payload":"{}"#, STANDARD.encode(&payload[..payload.len() / 3 * 3]))
 }
@@ -126,7 +124,7 @@ pub(super) fn taken_over_until(connection: &Connection) -> rusqlite::Result<Opti
     }))
 }
 
-/// Returns the nonces that the log entry `index` spent. The result is empty if the entry is not a consumption.
+/// Returns the nonces that the log entry `index` spent, or none if it is not a consumption.
 fn spent_in(connection: &Connection, index: u64) -> rusqlite::Result<Vec<Spent>> {
     let data = entry(connection, index)?;
     let consumption = data.and_then(|data| opened::<Consumption>(&data).ok());

@@ -28,12 +28,12 @@ use crate::store::stored_status::StoredStatus;
 use crate::store::stored_token::Token;
 use crate::store::{CheckpointRow, StoreHead, StoreReads};
 
-/// Maximum number of connections that read. A read from the page cache takes microseconds, so more connections would
-/// only compete for CPU cores.
+/// Maximum number of reading connections. A read from the page cache takes microseconds, so more connections would only
+/// compete for CPU cores.
 const READERS: usize = 4;
 
-/// Maximum number of rows that one page of a filtered list reads. Because of the limit, a filter with few matches
-/// cannot delay other readers for long.
+/// Maximum number of rows that one page of a filtered list reads, so that a filter with few matches does not delay
+/// other readers.
 const MAX_SCAN: usize = 10_000;
 
 /// A pool of read-only connections.
@@ -128,7 +128,7 @@ impl StoreReads for SqliteReads {
     }
 
     fn refusals(&self, since: Timestamp, most: usize) -> Result<Vec<Vec<u8>>, StoreFault> {
-        // The times of leaves never decrease. The query reads only the bytes of entries that are refusals.
+        // The times of leaves never decrease. Only the bytes of refusals are read.
         let sql = "SELECT data FROM leaf WHERE idx > (SELECT max(idx) FROM leaf) - ?2 AND kind = ?3 AND at >= ?1 \
                    ORDER BY idx DESC";
         let params = params![since.unix(), most, LeafKind::Refusal as u8];
@@ -176,8 +176,8 @@ impl StoreReads for SqliteReads {
 
     fn proposals(&self, filter: &ProposalQuery) -> Result<ProposalPage, StoreFault> {
         const DURING: &str = "listing proposals";
-        // Few proposals wait or run, so lists of these proposals have special queries. Other lists read rows by
-        // decreasing id, up to `MAX_SCAN` rows.
+        // Few proposals wait or run, so special queries list them. Other lists read rows by decreasing id, up to
+        // `MAX_SCAN` rows.
         let only = |some: &[StoredStatus]| {
             !filter.statuses.is_empty() && filter.statuses.iter().all(|status| some.contains(status))
         };
@@ -208,7 +208,7 @@ impl StoreReads for SqliteReads {
                         page.next = None;
                         return Ok(page);
                     };
-                    // The query reads the id first, because a search by the last characters skips nearly all rows.
+                    // Read the id first, because a search by the last characters skips nearly all rows.
                     let id = proposal_id(row, 0)?;
                     let named = filter.ending.as_ref().is_none_or(|ending| ending.is_of(&id));
                     page.next = Some(id);
@@ -233,8 +233,8 @@ impl StoreReads for SqliteReads {
 
     fn payload(&self, id: &ProposalId) -> Result<Option<PayloadSource>, StoreFault> {
         const DURING: &str = "reading a payload";
-        // A single statement reads one consistent state of the database. Two statements could miss the payload, because
-        // a change of the status moves the payload to another table.
+        // One statement reads one consistent state. Between two statements, a change of the status could move the
+        // payload to another table.
         let sql = "SELECT p.data, c.envelope, l.data FROM proposal \
                    LEFT JOIN payload p ON p.proposal = proposal.id LEFT JOIN crossing c ON c.id = proposal.spent \
                    LEFT JOIN leaf l ON l.idx = proposal.receipt WHERE proposal.id = ?1";
@@ -328,7 +328,7 @@ pub(super) fn read_only(path: &Path) -> Result<Connection, StoreFault> {
     }
     let connection = connect(path).map_err(|error| unusable(path, &error))?;
     let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
-    // If only the database header is readable, the store is damaged, so the message must not say that the file is not a
+    // If only the database header is readable, the store is damaged, and the message must not say that the file is no
     // store.
     let unreadable = |error: rusqlite::Error| match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::SystemIoFailure) => fault("opening the store")(error),

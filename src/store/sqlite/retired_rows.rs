@@ -1,4 +1,4 @@
-//! Deletes the rows of outputs and of proposals whose retention has ended.
+//! Deletes the rows of outputs and proposals whose retention has ended.
 
 use rusqlite::{Connection, params};
 
@@ -15,7 +15,7 @@ pub(super) fn retire(
     limit: usize,
 ) -> rusqlite::Result<Retired> {
     let mut done = Retired::default();
-    // The query reads rows in the order of recording (rowid). The query does not read the bytes of outputs.
+    // Read the rows in the order of recording (rowid), without the bytes of outputs.
     let sql = "SELECT rowid, name, at, data IS NULL FROM output WHERE rowid > ?1 ORDER BY rowid LIMIT ?2";
     let seen: Vec<(u64, [u8; 32], i64, bool)> = connection
         .prepare_cached(sql)?
@@ -35,8 +35,7 @@ pub(super) fn retire(
     let delete = |table: &str, id: &[u8; 16]| {
         connection.prepare_cached(&format!("DELETE FROM {table} WHERE proposal = ?1"))?.execute([id])
     };
-    // Retention deletes unsigned proposals soon after their window. The log has no entry about unsigned
-    // proposals.
+    // Unsigned proposals are deleted soon after their window. The log has no entry about them.
     let sql = "SELECT id FROM proposal INDEXED BY proposal_over WHERE status BETWEEN 5 AND 6 AND expires_at <= ?1 \
                AND NOT EXISTS (SELECT 1 FROM signature WHERE signature.proposal = proposal.id) LIMIT ?2";
     let unsigned: Vec<[u8; 16]> = connection
@@ -65,12 +64,10 @@ pub(super) fn retire(
             continue;
         }
         if finished {
-            // The proposal's row stays, because the row leads to the receipt. The receipt also contains the
-            // signatures.
+            // The proposal's row stays, because it leads to the receipt, which also contains the signatures.
             done.deleted += delete("signature", id)?;
         } else if *expires_at <= cut.mark.unix() {
-            // Retention deletes the proposal's row only after the window has ended. During the window of the
-            // proposal, only this row prevents a run.
+            // Delete the row only after the window, because during the window only this row prevents a run.
             delete("signature", id)?;
             delete("payload", id)?;
             done.deleted += connection.prepare_cached("DELETE FROM proposal WHERE id = ?1")?.execute([id])?;

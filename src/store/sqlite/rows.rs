@@ -10,12 +10,11 @@ use crate::record::validity::Timestamp;
 use crate::store::sqlite::columns::id_bytes;
 use crate::store::stored_status::StoredStatus;
 
-/// The columns that [`ProposalRow::read`] expects.
 pub(super) const COLUMNS: &str = "p.id, p.digest, p.nonce, p.request IS NOT NULL, p.step, p.step_digest, \
                                   p.params_digest, p.proposer, p.expires_at, p.status, p.created_at, p.approved_at, \
                                   p.started_at, p.ended_at, p.spent, p.detail";
 
-/// The row of a proposal, with values that are not verified yet.
+/// Row of a proposal, whose values are not verified.
 pub(super) struct ProposalRow {
     pub(super) id: Vec<u8>,
     pub(super) digest: Vec<u8>,
@@ -59,7 +58,6 @@ impl ProposalRow {
         })
     }
 
-    /// Returns true if the row has the status running.
     pub(super) fn runs(&self) -> bool {
         self.status == StoredStatus::Running.number()
     }
@@ -88,7 +86,7 @@ impl ProposalRow {
     /// Returns the names of the columns that differ from the consumption at the time `at`.
     pub(super) fn against_consumption(&self, at: Timestamp) -> Vec<&'static str> {
         let at = at.unix();
-        // If a proposal arrives as a complete envelope, its row is created at the consumption.
+        // The row of a submitted envelope is created at the consumption.
         let columns = [
             ("started_at", self.started_at == Some(at)),
             ("created_at", self.asked || self.created_at == at),

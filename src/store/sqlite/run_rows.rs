@@ -28,8 +28,7 @@ pub(super) fn candidates(connection: &Connection, requests: &[&AuthorizationCore
 
 /// Spends the nonces and marks the proposals as running.
 pub(super) fn start(connection: &Connection, runs: &[RunRow<'_>]) -> rusqlite::Result<()> {
-    // The statement has no `OR IGNORE`, because the writer has already searched for the nonce. A second row for
-    // the same nonce is therefore a fault that undoes the batch.
+    // No `OR IGNORE`: the writer has searched for the nonce, so a second row for it is a fault that undoes the batch.
     let mut claim =
         connection.prepare_cached("INSERT INTO nonce (nonce, expires_at, spent, proposal) VALUES (?1, ?2, ?3, ?4)")?;
     let mut add = connection.prepare_cached(
@@ -81,7 +80,7 @@ pub(super) fn finish(connection: &Connection, runs: &[FinishRow<'_>]) -> rusqlit
     for run in runs {
         let (id, at) = (id_bytes(run.proposal), run.at.unix());
         close.execute(params![id, at, run.receipt, run.detail])?;
-        // The row of the run can be deleted, because the receipt contains the envelope and the decision.
+        // The receipt contains the envelope and the decision, so the row of the run can be deleted.
         clear.execute([place(run.consumption.0, run.consumption.1)])?;
         for output in run.outputs {
             connection
@@ -104,7 +103,7 @@ pub(super) fn finish(connection: &Connection, runs: &[FinishRow<'_>]) -> rusqlit
     Ok(())
 }
 
-/// Stores blobs. The function does not change an existing blob.
+/// Stores blobs, and leaves existing blobs unchanged.
 pub(super) fn insert_blobs(connection: &Connection, blobs: &[(BlobDigest, Vec<u8>)]) -> rusqlite::Result<()> {
     for (digest, data) in blobs {
         connection

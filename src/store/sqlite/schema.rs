@@ -1,5 +1,5 @@
-//! The schema of a store: its migrations and its checks. The settings of the connection disable triggers and views in
-//! the database file, so that only this program changes rows.
+//! The schema of a store, with its migrations and checks. Triggers and views in the database file are disabled, so that
+//! only this program changes rows.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -10,16 +10,14 @@ use rusqlite::config::DbConfig;
 use crate::store::fault::StoreFault;
 use crate::store::sqlite::errors::{fault, unusable};
 
-/// Number of the first schema of version 0.2.0. The document formats are frozen since that version. Version 0.1.0 wrote
-/// schemas with lower numbers.
+/// Number of the first schema of version 0.2.0. Version 0.1.0 wrote schemas with lower numbers.
 pub(super) const FIRST: usize = 3;
 
-/// Refuses a store of version 0.1.0. The entries of that version have an old form, and a migration cannot sign them
-/// again.
+/// Refuses a store of version 0.1.0, whose entries have an old form that a migration cannot sign again.
 ///
 /// # Errors
-/// Returns a fault if the schema and its number are those of version 0.1.0, or if the schema cannot be read. If
-/// the schema number was changed by hand, [`check`] finds the difference.
+/// Returns a fault if the schema and its number are those of version 0.1.0, or if the schema cannot be read. If the
+/// schema number was changed by hand, [`check`] finds the difference.
 pub(super) fn refuse_old(connection: &Connection, version: usize, path: &Path) -> Result<(), StoreFault> {
     // A new database has the schema number 0.
     if version == 0 || version >= FIRST {
@@ -49,8 +47,8 @@ pub(super) fn harden(connection: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Returns the differences between the schema and the result of the first `version` migrations. The comparison takes
-/// about a millisecond.
+/// Returns the differences between the schema and the result of the first `version` migrations. This takes about a
+/// millisecond.
 pub(super) fn differences(connection: &Connection, version: usize) -> rusqlite::Result<Vec<String>> {
     let model = Connection::open_in_memory()?;
     for migration in MIGRATIONS.iter().take(version) {
@@ -81,7 +79,6 @@ pub(super) fn check(connection: &Connection, version: usize, path: &Path) -> Res
     Err(StoreFault::Unusable { message })
 }
 
-/// Kind, name and SQL text of a schema object. SQLite stores the SQL text unchanged.
 type Object = (String, String, Option<String>);
 
 fn objects(connection: &Connection) -> rusqlite::Result<BTreeSet<Object>> {
@@ -91,8 +88,6 @@ fn objects(connection: &Connection) -> rusqlite::Result<BTreeSet<Object>> {
 
 /// All migrations in order. The `user_version` of a database is the number of its migrations. A released migration
 /// never changes.
-///
-/// [`FIRST`] is the number of the oldest schema that this program serves.
 pub(super) const MIGRATIONS: &[&str] =
     &[include_str!("0001_first.sql"), include_str!("0002_care.sql"), include_str!("0003_bounds.sql")];
 
@@ -122,14 +117,14 @@ pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), St
         );
         return Err(StoreFault::Unusable { message });
     }
-    // The code checks the schema first, because a migration needs the unchanged result of the earlier migrations.
+    // Check the schema first, because a migration needs the unchanged result of the earlier migrations.
     check(connection, version, path)?;
     refuse_old(connection, version, path)?;
     if version == MIGRATIONS.len() {
         return Ok(());
     }
-    // All migrations run in one transaction. Without this transaction, a crash between two migrations would leave a new
-    // store with the schema number of an old store.
+    // Migrate in one transaction, because a crash between two migrations would leave a new store with the number of an
+    // old schema.
     let transaction = connection.transaction().map_err(fault(DURING))?;
     for migration in MIGRATIONS.iter().skip(version) {
         transaction.execute_batch(migration).map_err(fault(DURING))?;

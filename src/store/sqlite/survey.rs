@@ -1,7 +1,7 @@
-//! The survey of an SQLite store: compares every row with the log, and all bytes with their digests.
+//! Survey of an SQLite store: compares every row with the log, and all bytes with their digests.
 //!
-//! The survey runs in one read transaction and changes nothing. The survey does not block a running service, and does
-//! not see new writes of the service.
+//! The survey runs in one read transaction and changes nothing. It neither blocks a running service nor sees its new
+//! writes.
 
 mod tables;
 
@@ -45,16 +45,15 @@ use crate::store::tree::TreeEdge;
 /// Number of leaves that one query of the survey reads.
 const AT_ONCE: u64 = 256;
 
-/// Surveys the store at `path`. The function calls `progress` with the number of checked log entries and the number of
-/// all log entries.
+/// Surveys the store at `path`. `progress` gets the number of checked log entries and the number of all log entries.
 ///
 /// # Errors
-/// Returns a fault if the store cannot be opened. The function returns problems inside the store as defects.
+/// Returns a fault if the store cannot be opened. Problems inside the store are defects.
 pub fn survey(path: &Path, scope: &StoreScope, progress: &mut dyn FnMut(u64, u64)) -> Result<StoreSurvey, StoreFault> {
     const DURING: &str = "opening the store for a check";
     let connection = match read_only(path) {
         Ok(connection) => connection,
-        // If the first pages of a file are unreadable, the file is a damaged store and not a wrong file.
+        // If its first pages are unreadable, a file is a damaged store and not a wrong file.
         Err(StoreFault::Broken { message, .. }) => return Ok(StoreSurvey::of_unreadable(message)),
         Err(fault) => return Err(fault),
     };
@@ -102,11 +101,11 @@ struct Look<'a> {
     mark: i64,
     size: u64,
     last_at: i64,
-    /// Time that the current entry states, or `None` if entries of this kind state no time.
+    /// Time that the current entry states, if its kind states a time.
     stated: Option<Timestamp>,
     /// Digest of the last seal that the survey has read.
     previous: Option<SealDigest>,
-    /// Digest of the first seal. This digest is the id of the boundary.
+    /// Digest of the first seal, which is the id of the boundary.
     first: Option<SealDigest>,
     origin: Option<String>,
     /// Keys of the boundary in all rosters of the log.
@@ -166,7 +165,7 @@ impl Look<'_> {
         self.connection.query_row(sql, [], |row| row.get(0))
     }
 
-    /// Reports each row of a query as a defect. The first column of the query must be an id.
+    /// Reports each row of a query as a defect. The first column must be an id.
     fn odd(&mut self, table: &str, what: &str, fix: &'static str, sql: &str) -> rusqlite::Result<()> {
         let limit = MAX_DEFECTS - self.defects.len().min(MAX_DEFECTS);
         let found = self.all(&format!("SELECT hex(id) FROM ({sql}) LIMIT ?1"), [limit], |row| {
@@ -178,7 +177,6 @@ impl Look<'_> {
         Ok(())
     }
 
-    /// Runs SQLite's own check of pages and indexes.
     fn sound(&mut self) {
         let sql = "PRAGMA integrity_check(20)";
         match self.all(sql, [], |row| row.get::<_, String>(0)) {
@@ -306,8 +304,7 @@ impl Look<'_> {
             for (index, kind, at, hash, data) in leaves {
                 let entry = format!("log entry {index}");
                 if index != tree.size() {
-                    // All entries after a missing entry would be defects too, so the survey reports only the first
-                    // missing entry.
+                    // Every entry after a missing entry would be a defect, so report only the first one.
                     self.defect(format!("log entry {}", tree.size()), "it is missing", RESTORE);
                     return Ok(());
                 }
@@ -342,7 +339,7 @@ impl Look<'_> {
             progress(tree.size(), self.size);
         }
         self.root = tree.root();
-        // Somebody probably changed a low-water mark by hand if the mark is far ahead of the clock and of the log.
+        // A low-water mark far ahead of the clock and of the log was probably changed by hand.
         let latest = self.last_at.max(self.scope.now.unix());
         if self.mark > latest.saturating_add(MOST_MARK_AHEAD_S) {
             let what = format!(
@@ -402,7 +399,7 @@ impl Look<'_> {
         }
     }
 
-    /// Checks the time of a leaf row. The time must be the latest time that this entry or an earlier entry states.
+    /// Checks the time of a leaf row, which is the latest time that this entry or an earlier entry states.
     fn time(&mut self, entry: &str, at: i64) {
         let signed = self.stated.take().map_or(self.last_at, Timestamp::unix);
         if signed < self.last_at {
@@ -591,7 +588,7 @@ impl Look<'_> {
         }
         let until = receipt.finished_at.plus(self.scope.retention.outputs_s);
         for (name, stream) in [("stdout", &receipt.output.stdout), ("stderr", &receipt.output.stderr)] {
-            // The boundary's own time, which can be ahead of the clock, decides when the retention ends.
+            // The boundary's own time, which can be ahead of the clock, decides whether the retention has ended.
             if stream.recorded == 0 || until.unix() <= self.scope.now.unix().max(self.mark) {
                 continue;
             }
@@ -683,18 +680,16 @@ pub(super) fn opened<P: Predicate>(data: &[u8]) -> Result<(Vec<u8>, Statement<P>
     Ok((payload, statement))
 }
 
-/// Returns the key ids of the signatures in an entry. The function does not verify the signatures.
+/// Returns the key ids of the signatures in an entry, without verification.
 fn signers(data: &[u8]) -> Result<Vec<KeyId>, Malformed> {
     let envelope: Envelope = json::parse_as(data, data.len())?;
     Ok(envelope.signatures.into_iter().map(|signature| signature.keyid).collect())
 }
 
-/// Returns the path of an output file in the directory of outputs.
 pub(super) fn file_of(outputs: &Path, hex: &str) -> std::path::PathBuf {
     outputs.join(&hex[..2]).join(hex)
 }
 
-/// Returns the names of all output files.
 pub(super) fn files_below(outputs: &Path) -> Vec<String> {
     let directories = std::fs::read_dir(outputs).into_iter().flatten().flatten();
     let files = directories.filter_map(|entry| std::fs::read_dir(entry.path()).ok()).flatten().flatten();

@@ -8,8 +8,7 @@ use crate::store::fault::StoreFault;
 use crate::store::sqlite::columns::{json, one, run};
 use crate::store::stored_token::TokenChange;
 
-/// Adds and revokes tokens. If one change is impossible, the function changes no token at all and returns the name of
-/// this change's token.
+/// Adds and revokes tokens. If one change is impossible, no token is changed, and the name of its token is returned.
 pub(super) fn change(connection: &Connection, changes: &[TokenChange]) -> Result<Option<Name>, StoreFault> {
     const DURING: &str = "changing tokens";
     let mut added: Vec<&Name> = Vec::new();

@@ -10,7 +10,7 @@ use crate::store::writer::Writer;
 
 /// Maximum number of denials of unknown authorizations in one day: 100 for one approver, 1000 for all approvers.
 ///
-/// Each denial is a permanent log entry, and the boundary cannot check that the denied authorization exists.
+/// Each such denial is a permanent log entry, although the denied authorization may not exist.
 const MOST_AHEAD_OF_ONE: u64 = 100;
 const MOST_AHEAD: u64 = 1000;
 const AHEAD_S: i64 = 86_400;

@@ -49,8 +49,7 @@ impl Writer {
         Ok(Ok(self.append(LeafKind::Refusal, data)))
     }
 
-    /// Checks a leaf that a caller made: its size and its date. The function also refuses the leaf if the clock leapt
-    /// ahead.
+    /// Checks the size and the date of a leaf. Every leaf is refused after a leap of the clock.
     pub(super) fn check_leaf(&self, data: &[u8], at: Option<Timestamp>) -> Result<(), WriteStop> {
         if data.len() > MAX_ENTRY_BYTES {
             return Err(WriteStop::TooLarge { bytes: data.len() });

@@ -11,11 +11,10 @@ impl Writer {
         let clock = (self.config.clock)();
         let elapsed = (self.config.boottime)().saturating_sub(self.anchor.1);
         let ceiling = self.anchor.0.plus(i64::try_from(elapsed.as_secs()).unwrap_or(i64::MAX));
-        // The low-water mark uses the boundary's own time, which can be ahead of the clock. If the mark used only the
-        // clock, an expired authorization could become valid after a restart.
+        // The low-water mark uses the boundary's own time, which can be ahead of the clock. With the clock alone, an
+        // expired authorization could become valid after a restart.
         self.head.mark = self.head.mark.max(self.shared.now().min(ceiling));
-        // If the low-water mark is ahead of the clock, pruning uses the clock, because a person may have changed the
-        // mark by hand.
+        // A low-water mark that is ahead of the clock may have been changed by hand, so pruning then uses the clock.
         let swept = self.store.prune(self.head.mark.min(clock), &self.pruned, limit.max(1))?;
         let done = swept.last.is_none();
         self.pruned = swept.last.unwrap_or_default();
@@ -27,8 +26,8 @@ impl Writer {
         })
     }
 
-    /// Deletes some rows whose retention has ended. The low-water mark determines the age of a row, unless the mark is
-    /// ahead of the clock. Therefore a wrong clock alone, or a wrong mark alone, deletes no rows.
+    /// Deletes some rows whose retention has ended. The age of a row is calculated from the earlier of the low-water
+    /// mark and the clock, so that neither a wrong clock nor a wrong mark alone deletes rows.
     pub(super) fn retire(&mut self, retention: Retention, limit: usize) -> Result<Retired, StoreFault> {
         let mark = self.head.mark.min((self.config.clock)());
         let cut = RetentionCut {

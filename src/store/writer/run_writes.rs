@@ -1,4 +1,4 @@
-//! Starts and ends of runs: which requests may spend their nonces, and which receipts are stored.
+//! Starts and ends of runs.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -17,16 +17,15 @@ use crate::store::writer::{Hashed, Writer};
 use crate::store::{Candidate, FinishRow, RunRow};
 
 impl Writer {
-    /// Checks all requests to run, and writes the accepted requests to the log. A consumption leaf contains at most
-    /// [`MAX_ITEMS`] nonces.
+    /// Checks all requests to run, and logs the accepted ones. A consumption leaf contains at most [`MAX_ITEMS`]
+    /// nonces.
     pub(super) fn consume(
         &mut self,
         requests: &mut [Box<Consume>],
     ) -> Result<Vec<Result<SpentNonce, ConsumeStop>>, StoreFault> {
         let cores: Vec<_> = requests.iter().map(|request| &request.core).collect();
         let candidates = self.store.candidates(&cores)?;
-        // All requests of the batch are checked at the same time `at`. This time never decreases, even if the clock is
-        // set back.
+        // All requests of the batch are checked at this time, which never decreases, even if the clock is set back.
         if let Some(seconds) = self.shared.clock_ahead((self.config.clock)()) {
             return Ok(vec![Err(ConsumeStop::ClockAhead { seconds }); requests.len()]);
         }
@@ -37,7 +36,7 @@ impl Writer {
         let (mut passed, mut results) = (Vec::with_capacity(requests.len()), Vec::with_capacity(requests.len()));
         for (request, candidate) in requests.iter().zip(&candidates) {
             let place = |number: usize| (first + (number / MAX_ITEMS) as u64, (number % MAX_ITEMS) as u32);
-            // If two requests of one batch have the same nonce, the first accepted request spends the nonce.
+            // If two requests of a batch have the same nonce, the first accepted request spends it.
             let judged = match places.get(request.core.nonce.as_str()) {
                 Some(&number) => {
                     let (index, item) = place(number);
@@ -95,12 +94,12 @@ impl Writer {
 
     /// Checks whether one request can run now.
     fn judge(&self, request: &Consume, candidate: &Candidate, at: Timestamp) -> Result<(), ConsumeStop> {
-        // The writer checks the nonce first, so that a replayed nonce always leads to the earlier run.
+        // Check the nonce first, so that a replayed nonce always leads to the earlier run.
         if let Some(spent) = &candidate.spent {
             return Err(ConsumeStop::Replayed(spent.clone()));
         }
-        // R3: the state under which the authorization was verified must still be in force. The writer also compares the
-        // seal, because the version alone does not name the registry.
+        // R3: the state under which the authorization was verified must still be in force. The seal is compared too,
+        // because the version alone does not name the registry.
         if self.head.seal.is_none() {
             return Err(ConsumeStop::NoSeal);
         }
@@ -117,7 +116,7 @@ impl Writer {
             }
             _ => {}
         }
-        // Pruning uses the expiry in the row, so the row and the checked window must state the same expiry.
+        // Pruning uses the expiry in the row, so it must be the expiry of the checked window.
         if request.window.expires_at != request.core.expires_at {
             return Err(ConsumeStop::BadWindow);
         }
@@ -128,7 +127,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Signs the envelope of a consumption. The store signs no other statement than consumptions.
+    /// Signs a consumption. The store signs no other statement.
     fn sign_leaf(&self, consumption: Consumption) -> Result<Vec<u8>, StoreFault> {
         let unwritable = |message: String| StoreFault::Database { during: "writing a consumption", message };
         let payload = consumption.into_statement().to_payload().map_err(|error| unwritable(error.to_string()))?;

@@ -118,8 +118,8 @@ async fn pruning_compares_each_nonce_with_the_log() {
     assert_eq!(places, [(2, 0), (2, 1), (2, 2), (2, 3)]);
     ledger.close().await.expect("closed");
     let (mut store, reads) = sqlite::open(&world.path()).expect("store");
-    // According to the log, both the first and the second nonce are expired. The rows of the third and the fourth nonce
-    // differ from the log.
+    // According to the log, the first and the second nonce have expired. The rows of the third and the fourth nonce
+    // contradict the log.
     store.tamper("UPDATE nonce SET spent = spent + 64 WHERE spent & 63 = 2; UPDATE nonce SET expires_at = 0 WHERE spent & 63 = 3");
     let ledger = Ledger::open(Box::new(store), Arc::new(reads), world.config()).expect("ledger");
     world.clock.store(T0 + 4000, SeqCst);
@@ -165,7 +165,7 @@ async fn r7_after_a_large_jump_of_the_clock_no_entry_is_written_and_no_proposal_
     world.clock.store(T0 + 120, SeqCst);
     assert_eq!(ledger.clock_trouble(), None);
     ledger.consume(consume_of(&ledger, core(1))).await.expect("it runs");
-    // The ledger accepts the value of the clock at the start.
+    // When the ledger is opened, it accepts any value of the clock, even a year after the last entry.
     ledger.close().await.expect("closed");
     world.clock.store(T0 + 31_536_000, SeqCst);
     let ledger = world.open();
@@ -195,7 +195,7 @@ async fn r7_while_the_clock_is_behind_the_time_advances_with_boot_time() {
     assert_eq!(ledger.now(), t(77));
     assert!(matches!(ledger.consume(consume_of(&ledger, short)).await, Err(ConsumeStop::Expired { .. })));
     assert!(ledger.clock_trouble().is_some_and(|why| why.contains("set the system clock right")));
-    // The corrected clock is ahead of the log again, but this correction does not count as a leap.
+    // The corrected clock is ahead of the log again. This is not a leap.
     world.clock.store(T0 + 88, SeqCst);
     assert_eq!((ledger.now(), ledger.clock_trouble()), (t(88), None));
     check_laws(&ledger);

@@ -58,7 +58,7 @@ async fn only_denials_of_unknown_authorizations_are_limited_in_number() {
     ledger.propose(new_proposal(1)).await.expect("proposed");
     let known = DenialWrite { authorization: core(1).digest, ..denial(0, "alice", t(200)) };
     assert_eq!(ledger.deny(known).await.expect("known").denied, Some(core(1).id));
-    // The limit survives a restart. After a day, one more denial is accepted.
+    // The limit survives a restart. After a day, another denial is accepted.
     ledger.close().await.expect("closed");
     let ledger = world.open();
     assert!(matches!(

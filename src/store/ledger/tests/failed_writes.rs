@@ -18,7 +18,7 @@ async fn a_failed_commit_stores_nothing_and_all_requests_of_its_batch_fail() {
     let world = World::new();
     let (ledger, commits) = world.open_failing();
     seal(&ledger, 1).await.expect("seal");
-    // While the test delays the commit of one batch, the next requests form another batch.
+    // The commit of the first batch is delayed, so the next requests form a second batch.
     let first = commits.hold(&ledger, |ledger| async move { ledger.refuse(b"first".to_vec(), t(0)).await }).await;
     *commits.next.lock().expect("lock") = [None, Some(StoreFault::Full { during: "test" })].into();
     let release = async {
@@ -36,7 +36,7 @@ async fn a_failed_commit_stores_nothing_and_all_requests_of_its_batch_fail() {
     assert_eq!((two.err(), three.is_err()), (one.err(), true));
     assert_eq!((ledger.state().size, ledger.spent(&core(1).nonce)), (2, Ok(None)));
     assert_eq!(status(&ledger, 1), None);
-    // The free lock and the growing tree show that the state in memory matches the database.
+    // The lock is free and the tree grows, so the state in memory matches the database.
     let consume = Consume { exclusive: Some("x".into()), ..consume_of(&ledger, core(1)) };
     ledger.consume(consume).await.expect("the request succeeds after the disk has space");
     check_laws(&ledger);
@@ -48,8 +48,8 @@ async fn a_write_that_the_database_rejects_does_not_undo_other_requests_of_its_b
     let world = World::new();
     world.sealed().await.close().await.expect("closed");
     let (mut store, reads) = sqlite::open(&world.path()).expect("store");
-    // Temporary triggers of this connection reject the second run, the end of the fourth run, and one denial. Triggers
-    // in the database file are disabled.
+    // Temporary triggers of this connection make the second run, the end of the fourth run, and one denial fail.
+    // Triggers in the database file are disabled.
     let id = |number: u8| core(number).id.as_str()[4..].replace('-', "");
     store.tamper(&format!(
         "CREATE TEMP TRIGGER a BEFORE INSERT ON crossing WHEN hex(NEW.proposal) = upper('{}') BEGIN SELECT RAISE(ABORT, 'no'); END;
@@ -96,7 +96,7 @@ async fn a_write_that_the_database_rejects_does_not_undo_other_requests_of_its_b
     let places = [refused.expect("refused").index, five.expect("finished").index, one.index, three.index];
     assert_eq!(places, [4, 5, 6, 7], "the leaves are in order and without a gap");
     assert_eq!((status(&ledger, 2), status(&ledger, 4)), (None, Some(StoredStatus::Running)));
-    // The exclusive lock of the second run is free again, and the tree matches the rows.
+    // The second run's exclusive lock is free, and the tree matches the rows.
     ledger.consume(locked(6)).await.expect("consumed");
     check_laws(&ledger);
     assert!(world.fatal.lock().expect("lock").is_empty());

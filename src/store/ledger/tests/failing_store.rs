@@ -30,8 +30,8 @@ pub(super) struct Commits {
 }
 
 impl Commits {
-    /// Sends a request and returns while the request's commit is delayed. Requests that arrive before the delayed
-    /// commit ends form one batch.
+    /// Sends a request and returns while its commit is delayed. Requests that arrive before the end of this commit form
+    /// one batch.
     pub(super) async fn hold<T, F>(&self, ledger: &Ledger, ask: impl FnOnce(Ledger) -> F) -> tokio::task::JoinHandle<T>
     where
         T: Send + 'static,

@@ -116,7 +116,7 @@ async fn a_checkpoint_is_made_from_rows_that_were_read_back_after_the_commit() {
     let (ledger, commits) = world.open_failing();
     seal(&ledger, 1).await.expect("seal");
     let before = ledger.checkpoint().expect("read").expect("signed");
-    // During a commit, readers and checkpoints still see the log without the batch.
+    // During a commit, readers and checkpoints see the log without the batch.
     let asking = commits.hold(&ledger, |ledger| async move { seal(&ledger, 2).await }).await;
     assert_eq!(ledger.checkpoint(), Ok(Some(before.clone())));
     commits.held.store(false, SeqCst);
@@ -141,7 +141,7 @@ async fn a_log_that_does_not_match_its_own_checkpoint_is_not_opened() {
         let (mut store, _) = sqlite::open(&world.path()).expect("store");
         store.tamper(sql);
     };
-    // The ledger recorded the checkpoint at size 2 when the ledger was closed.
+    // The checkpoint at size 2 was recorded when the ledger was closed.
     tamper("DELETE FROM checkpoint WHERE size = 1; UPDATE checkpoint SET size = 9");
     let (store, reads) = sqlite::open(&world.path()).expect("store");
     let opened = Ledger::open(Box::new(store), Arc::new(reads), world.config());

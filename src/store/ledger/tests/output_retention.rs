@@ -65,7 +65,7 @@ async fn retention_uses_the_low_water_mark_and_deletes_no_proposal_that_could_st
     let large = OutputRow { name: Blake3Digest::of(b"large"), bytes: 70_000, data: None };
     let finish = Finish { outputs: vec![output.clone(), large.clone()], ..finish_of(&core(2).id) };
     ledger.finish(finish).await.expect("finished");
-    // If the clock leaps a year ahead, nothing is deleted, because the low-water mark follows the time since boot.
+    // A leap of the clock by a year deletes nothing, because the low-water mark follows the time since boot.
     world.clock.fetch_add(365 * 86_400, SeqCst);
     ledger.prune(10).await.expect("pruned");
     assert_eq!(ledger.retire(kept, 10).await.expect("retired").deleted, 0);
@@ -80,7 +80,7 @@ async fn retention_uses_the_low_water_mark_and_deletes_no_proposal_that_could_st
         Ok(vec![core(2).id]),
         "the store still knows the run of a deleted output"
     );
-    // The cancelled proposal is old, but its window is open. Only the row of the proposal prevents a second run.
+    // The cancelled proposal is old, but its window is open, and only its row prevents a second run.
     assert_eq!(status(&ledger, 1), Some(StoredStatus::Cancelled));
     let again = ledger.consume(consume_of(&ledger, core(1))).await;
     assert_eq!(again, Err(ConsumeStop::WrongState(StoredStatus::Cancelled)));
@@ -93,7 +93,7 @@ async fn retention_uses_the_low_water_mark_and_deletes_no_proposal_that_could_st
     assert!(matches!(again, Err(ConsumeStop::Expired { .. })), "{again:?}");
     assert_eq!((status(&ledger, 2), status(&ledger, 3)), (Some(StoredStatus::Finished), Some(StoredStatus::Pending)));
     assert!(ledger.payload(&core(3).id).expect("read").is_some());
-    // Repeated calls with a small limit reach all rows and then begin at the first row again.
+    // Repeated calls with a small limit reach all rows and then start again.
     for _ in 0..9 {
         ledger.retire(kept, 1).await.expect("retired");
     }

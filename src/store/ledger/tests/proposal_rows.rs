@@ -31,7 +31,7 @@ async fn unsigned_proposals_are_limited_and_deleted_an_hour_after_their_window()
         at: t(0),
         detail: Vec::new(),
     };
-    // Proposals that were signed, denied or refused do not count and stay in the store.
+    // Signed, denied and refused proposals do not count and stay in the store.
     let signature = Signature {
         keyid: format!("SHA256:{}", "A".repeat(43)).parse().expect("key id"),
         person: "alice".parse().expect("name"),
@@ -126,7 +126,7 @@ async fn a_repeated_proposal_is_recognized_by_its_nonce_or_by_its_content() {
     assert_eq!(status(&ledger, 1), Some(StoredStatus::Expired));
     assert_eq!(ledger.propose(by(6, "b")).await, Ok(ProposeResult::New));
 
-    // Until a spent nonce is pruned, the nonce leads to its proposal.
+    // A spent nonce leads to its proposal until the nonce is pruned.
     run_whole(&ledger, 7).await;
     let spent = NewProposal { core: AuthorizationCore { id: core(10).id, ..core(7) }, ..new_proposal(7) };
     assert!(matches!(ledger.propose(spent).await, Ok(ProposeResult::Conflict(there)) if there.core.id == core(7).id));

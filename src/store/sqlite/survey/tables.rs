@@ -1,4 +1,4 @@
-//! The survey of the tables outside the log. The survey compares the rows with each other and with signed documents.
+//! Survey of the tables outside the log, by comparison with each other and with signed documents.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -19,7 +19,6 @@ use crate::store::sqlite::survey::{Look, file_of, files_below, opened};
 use crate::store::survey::{LOST, RESTORE};
 
 impl Look<'_> {
-    /// Checks the rows of runs.
     pub(super) fn runs(&mut self) -> rusqlite::Result<()> {
         self.odd(
             "proposal",
@@ -113,8 +112,7 @@ impl Look<'_> {
             "SELECT proposal AS id FROM payload WHERE proposal NOT IN (SELECT id FROM proposal)",
         )?;
         let sql = format!("SELECT {COLUMNS}, data FROM payload JOIN proposal p ON p.id = payload.proposal");
-        // Few rows have a payload, because the number of waiting proposals is limited and retention deletes ended
-        // proposals.
+        // Few rows have a payload: waiting proposals are few, and ended proposals are deleted after their retention.
         let waiting = self.all(&sql, [], |row| Ok((ProposalRow::read(row)?, row.get::<_, Vec<u8>>("data")?)))?;
         for (row, payload) in waiting {
             if row.digest == sha256(&payload) {
@@ -133,8 +131,8 @@ impl Look<'_> {
         self.signatures()
     }
 
-    /// Checks that the key of each stored signature belongs to the named approver. The boundary verifies the signatures
-    /// before a run.
+    /// Checks that the key of each stored signature belongs to the named approver. The signatures themselves are
+    /// verified before a run.
     fn signatures(&mut self) -> rusqlite::Result<()> {
         let rows = self.all(
             "SELECT s.proposal, s.keyid, s.person, p.id IS NOT NULL FROM signature s LEFT JOIN proposal p ON p.id = s.proposal",
@@ -206,7 +204,7 @@ impl Look<'_> {
             }
         }
         for (name, what) in odd {
-            // Retention may have deleted the output and its row during this survey.
+            // The retention may have deleted the output and its row during this survey.
             if self.still_has(&name)? {
                 self.defect(format!("output {name}"), what, LOST);
             }
@@ -252,7 +250,7 @@ impl Look<'_> {
         now.prepare("SELECT 1 FROM output WHERE name = ?1")?.exists([name.as_bytes()])
     }
 
-    /// Compares the tokens with the last seal. The comparison detects a scope that was extended by hand.
+    /// Compares the tokens with the last seal, to detect a scope that was extended by hand.
     pub(super) fn tokens(&mut self) -> rusqlite::Result<()> {
         let sql = "SELECT data FROM leaf JOIN seal ON seal.idx = leaf.idx ORDER BY leaf.idx DESC LIMIT 1";
         let Some(data) = self.one(sql, [], |row| row.get::<_, Vec<u8>>(0))? else { return Ok(()) };
