@@ -24,6 +24,7 @@ mod interpreter;
 pub mod launcher;
 mod leftovers;
 pub mod linux;
+pub mod listed_programs;
 mod mounts;
 pub mod network;
 pub mod probe;
