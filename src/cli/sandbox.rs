@@ -188,7 +188,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     }
     for path in programs.iter().flat_map(|list| refused_programs(list, &complaints)) {
         terminal.say(&format!(
-            "the command tried to start {path}, and the list of programs does not contain {path}: give --programs {path}"
+            "the command tried to start {path}, and the list of programs does not contain {path}: add --programs {path}"
         ));
     }
     let written = report.stdout.bytes + report.stderr.bytes;

@@ -18,9 +18,9 @@ use rustix::mount::{MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeF
 
 use crate::record::profile::{Proc, Profile, Workdir};
 use crate::sandbox::denied_names::NamePatterns;
+use crate::sandbox::executable_files::ExecutableFiles;
 use crate::sandbox::grants::{PathAccess, PathGrant};
 use crate::sandbox::interpreter;
-use crate::sandbox::listed_programs::ExecutableFiles;
 use crate::sandbox::protocol::{AtStage, RunRequest, SetupFailure, SetupStage};
 use crate::sandbox::syscalls;
 use crate::sandbox::trees::{self, Disk, EmptyMountSources, RemovedTree};
@@ -190,7 +190,7 @@ pub(super) fn own_root(request: &RunRequest, source: &[u8], params: &[u8]) -> Re
     directory_at("tmp/work", 0o700)?;
     let options = if profile.proc == Proc::Full { None } else { Some(c"subset=pid") };
     rustix::mount::mount("proc", "proc", "proc", quiet, options).at(SetupStage::Proc, "mount a fresh /proc")?;
-    for source in sources.iter() {
+    for source in &sources {
         source.put()?;
     }
     for source in &over_system {

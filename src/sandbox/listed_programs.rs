@@ -1,8 +1,4 @@
-//! The files that a run may execute if its list of programs is closed.
-//!
-//! Landlock allows the right to execute only for these files. A dynamic loader can also map a program into memory
-//! without executing the program's file, so every mount of the run forbids executable mappings, except the mounts of
-//! these files and of the directories with shared libraries.
+//! Finds the files of a list of programs on this host.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -11,10 +7,9 @@ use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use serde::{Deserialize, Serialize};
-
 use crate::record::later_parts::{ListedProgram, OnlyListed, ProgramList};
 use crate::record::later_words::OWN_PROGRAMS;
+use crate::sandbox::executable_files::ExecutableFiles;
 use crate::sandbox::filesystem::SYSTEM;
 use crate::sandbox::interpreter;
 
@@ -48,68 +43,49 @@ const MAX_INTERPRETERS: usize = 5;
 /// Maximum depth of the search for programs between libraries.
 const MAX_DEPTH: usize = 8;
 
-/// The files that a run may execute, and the places from which the run may map code.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct ExecutableFiles {
-    /// Real paths of the listed programs and of the loaders that these programs need, sorted.
-    pub(super) programs: Vec<PathBuf>,
-    /// Real paths of directories with shared libraries, sorted.
-    pub(super) libraries: Vec<PathBuf>,
-    /// Real paths of unlisted programs, and of directories with unlisted programs, below the directories with shared
-    /// libraries. The paths are sorted.
-    pub(super) closed: Vec<PathBuf>,
-    /// Directories and files that the run may read, but from which the run can't execute anything.
-    pub(super) readable: Vec<PathBuf>,
-    /// True if the run may also execute the files that it creates in its own directories.
-    pub(super) own: bool,
-}
-
-impl ExecutableFiles {
-    /// Finds the files of a list on this host.
-    ///
-    /// # Errors
-    /// Returns a message about the first program that this host does not have, or that has no known format.
-    pub(super) fn find(list: &ProgramList) -> Result<Self, String> {
-        let own = list.list.iter().any(|one| one.path.as_str() == OWN_PROGRAMS);
-        let mut programs = BTreeSet::new();
-        for one in list.list.iter().filter(|one| one.path.as_str() != OWN_PROGRAMS) {
-            let path = real_program(Path::new(one.path.as_str()))?;
-            if !lies_in_system(&path) {
-                return Err(format!("{} is outside of the system directories, so no run can see it", path.display()));
-            }
-            programs.insert(path);
+/// Finds the files of a list on this host.
+///
+/// # Errors
+/// Returns a message about the first program that this host does not have, or that has no known format.
+pub(super) fn find(list: &ProgramList) -> Result<ExecutableFiles, String> {
+    let own = list.list.iter().any(|one| one.path.as_str() == OWN_PROGRAMS);
+    let mut programs = BTreeSet::new();
+    for one in list.list.iter().filter(|one| one.path.as_str() != OWN_PROGRAMS) {
+        let path = real_program(Path::new(one.path.as_str()))?;
+        if !lies_in_system(&path) {
+            return Err(format!("{} is outside of the system directories, so no run can see it", path.display()));
         }
-        for path in programs.clone() {
-            if let FileFormat::Elf { loader: Some(loader) } = format_of(&path)? {
-                programs.insert(real(&loader)?);
-            }
-        }
-        let extensions = EXTENSIONS.iter().filter(|(name, _)| programs.iter().any(|path| is_named(path, name)));
-        let mut libraries: BTreeSet<PathBuf> = LIBRARIES.iter().filter_map(|path| directory(Path::new(path))).collect();
-        for (_, prefix) in extensions {
-            libraries.extend(directories_with(prefix));
-        }
-        let inner: Vec<PathBuf> = libraries
-            .iter()
-            .filter(|path| libraries.iter().any(|other| other != *path && path.starts_with(other)))
-            .cloned()
-            .collect();
-        libraries.retain(|path| !inner.contains(path));
-        let mut closed = Vec::new();
-        for tree in &libraries {
-            closed.extend(programs_between_libraries(tree)?.iter().cloned());
-        }
-        closed.retain(|path| !programs.contains(path));
-        closed.sort();
-        Ok(Self {
-            programs: programs.into_iter().collect(),
-            libraries: libraries.into_iter().collect(),
-            closed,
-            readable: readable()?,
-            own,
-        })
+        programs.insert(path);
     }
+    for path in programs.clone() {
+        if let FileFormat::Elf { loader: Some(loader) } = format_of(&path)? {
+            programs.insert(real(&loader)?);
+        }
+    }
+    let extensions = EXTENSIONS.iter().filter(|(name, _)| programs.iter().any(|path| is_named(path, name)));
+    let mut libraries: BTreeSet<PathBuf> = LIBRARIES.iter().filter_map(|path| directory(Path::new(path))).collect();
+    for (_, prefix) in extensions {
+        libraries.extend(directories_with(prefix));
+    }
+    let inner: Vec<PathBuf> = libraries
+        .iter()
+        .filter(|path| libraries.iter().any(|other| other != *path && path.starts_with(other)))
+        .cloned()
+        .collect();
+    libraries.retain(|path| !inner.contains(path));
+    let mut closed = Vec::new();
+    for tree in &libraries {
+        closed.extend(programs_between_libraries(tree)?.iter().cloned());
+    }
+    closed.retain(|path| !programs.contains(path));
+    closed.sort();
+    Ok(ExecutableFiles {
+        programs: programs.into_iter().collect(),
+        libraries: libraries.into_iter().collect(),
+        closed,
+        readable: readable()?,
+        own,
+    })
 }
 
 /// Returns the list for programs that a person names: bare names, absolute paths, or `{work}/**`.
@@ -326,4 +302,60 @@ fn directories_with(prefix: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir(parent).into_iter().flatten().flatten();
     let wanted = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(name));
     wanted.filter_map(|entry| directory(&entry.path())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn loader_in(bytes: &[u8]) -> Option<Option<String>> {
+        elf_loader(&bytes[..bytes.len().min(256)], |at, into| {
+            let at = usize::try_from(at).unwrap_or(usize::MAX);
+            let from = at.checked_add(into.len()).and_then(|end| bytes.get(at..end));
+            from.map(|from| into.copy_from_slice(from)).ok_or_else(|| std::io::ErrorKind::UnexpectedEof.into())
+        })
+    }
+
+    #[test]
+    fn the_loader_of_a_program_is_read_from_its_elf_header() {
+        let shell = fs::read(interpreter::find("sh").expect("every host has a shell")).expect("readable");
+        let loader = loader_in(&shell).expect("a program").expect("linked dynamically");
+        assert!(Path::new(&loader).is_file(), "{loader}");
+        assert_eq!(loader_in(b"\x7fELF\x01\x01"), None, "32 bits");
+        assert_eq!(loader_in(&shell[..100]), None, "cut");
+    }
+
+    proptest! {
+        #[test]
+        fn a_broken_elf_file_causes_no_panic(
+            cut in 0..4096_usize,
+            changes in proptest::collection::vec((0..256_usize, any::<u8>()), 0..40),
+        ) {
+            let mut shell = fs::read(interpreter::find("sh").expect("every host has a shell")).expect("readable");
+            shell.truncate(shell.len() - cut);
+            for (at, byte) in changes {
+                shell[at] = byte;
+            }
+            loader_in(&shell);
+        }
+    }
+
+    #[test]
+    fn a_list_contains_the_interpreters_of_scripts() {
+        let Some(script) = program_path("ldd") else { return };
+        let list = list_of(&["ldd".to_owned(), "ldd".to_owned()]).expect("a list");
+        let names: Vec<&str> = list.list.iter().map(|one| one.name.as_str()).collect();
+        assert_eq!((names.len(), names.contains(&"ldd")), (2, true), "{script}: {names:?}");
+    }
+
+    #[test]
+    fn names_of_shared_libraries_are_told_from_names_of_programs() {
+        for name in ["libc.so.6", "ld-linux-x86-64.so.2", "_ssl.cpython-311-x86_64-linux-gnu.so"] {
+            assert!(is_library_name(name), "{name}");
+        }
+        for name in ["sort", "so", "ssh-keysign", "lib.soap"] {
+            assert!(!is_library_name(name), "{name}");
+        }
+    }
 }

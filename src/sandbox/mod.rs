@@ -16,6 +16,7 @@ mod cgroup;
 mod confine;
 mod denied_names;
 pub mod enforcement_facts;
+mod executable_files;
 mod filesystem;
 mod grants;
 mod helper;

@@ -6,7 +6,7 @@ use crate::record::enforcement::Level;
 use crate::record::later_parts::ProgramList;
 use crate::record::profile::{ISOLATED, Layer, NetworkMode, Proc, Profile, STRICT, Workdir};
 use crate::sandbox::denied_names::NamePatterns;
-use crate::sandbox::listed_programs::ExecutableFiles;
+use crate::sandbox::executable_files::ExecutableFiles;
 use crate::sandbox::mounts::Mounts;
 use crate::sandbox::probe::{HostProbe, level};
 use crate::sandbox::profile_paths::{
@@ -14,7 +14,7 @@ use crate::sandbox::profile_paths::{
 };
 use crate::sandbox::protocol::{HostId, RunForm, SyscallFilter};
 use crate::sandbox::unavailable::Unavailable;
-use crate::sandbox::{filesystem, ids};
+use crate::sandbox::{filesystem, ids, listed_programs};
 
 /// A profile that was checked, and the mechanisms that will enforce it.
 #[derive(Debug)]
@@ -48,7 +48,7 @@ impl Prepared {
             let why = "a list of programs needs the layers namespaces, landlock and seccomp".to_owned();
             return Err(Unavailable::Invalid { why });
         }
-        self.programs = Some(ExecutableFiles::find(list).map_err(|why| Unavailable::Invalid { why })?);
+        self.programs = Some(listed_programs::find(list).map_err(|why| Unavailable::Invalid { why })?);
         self.filter = self.filter.map(|filter| SyscallFilter { memory_files: false, ..filter });
         Ok(self)
     }

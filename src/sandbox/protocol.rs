@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::record::profile::{NetworkMode, Profile, Workdir};
 use crate::sandbox::cgroup::Controllers;
-use crate::sandbox::listed_programs::ExecutableFiles;
+use crate::sandbox::executable_files::ExecutableFiles;
 
 /// The first argument of the binary that starts the helper.
 pub const LAUNCH: &str = "__launch";
@@ -492,6 +492,7 @@ mod tests {
             interpreter: "sh".into(),
             env: vec![("PARAM_A".into(), "b\u{0}".into())],
             profile: profile(),
+            programs: None,
             group: Controllers::default(),
             run_dir: None,
             source_bytes: 3,

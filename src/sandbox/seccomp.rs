@@ -143,6 +143,7 @@ mod tests {
                         None => ALLOW,
                         // The filter allows these calls if all arguments are zero.
                         Some(("clone" | "ioctl" | "mknod" | "mknodat" | "renameat2" | "personality", _)) => ALLOW,
+                        Some(("memfd_create", FilterEntry::Is(verdict))) if !leaves.memory_files => verdict.0,
                         Some(("mmap" | "memfd_create", _) | ("shmget", FilterEntry::Looks(_))) => ALLOW,
                         Some(("open" | "openat" | "creat" | "chmod" | "fchmod" | "fchmodat" | "fchmodat2", _)) => ALLOW,
                         // With zeroes as arguments, these calls change only the caller itself.

@@ -42,7 +42,7 @@ fn a_program_that_the_list_does_not_contain_is_not_executed() {
     let world = World::prepared(|_| {});
     let options = ["--programs", "bash,ls,cp,ln,chmod,rm,mkdir"];
     let loader = loader();
-    let library = format!("$(ls -d /usr/lib/*-linux-gnu/libz.so.1 /usr/lib64/libz.so.1 2>/dev/null)");
+    let library = "$(ls -d /usr/lib/*-linux-gnu/libz.so.1 /usr/lib64/libz.so.1 2>/dev/null)";
     for script in [
         "id".to_owned(),
         OTHER.to_owned(),
