@@ -269,7 +269,7 @@ fn runs_beyond_the_descriptor_limit_wait_and_no_run_is_lost() {
     let gate = Gate::new();
     let world = gate.world(FIVE_HUNDRED, &["prlimit", "--nofile=256:256"]);
     let notes = world.started["notes"].to_string();
-    assert!(notes.contains("21 runs at one time, not 500") && notes.contains("LimitNOFILE"), "{notes}");
+    assert!(notes.contains("at most 21 runs at one time instead of 500") && notes.contains("LimitNOFILE"), "{notes}");
     let proposals = signed(&world, 60, "s:wait", |number| json!({"number": number}));
     wait_for("as many run as may", || gate.waiting() == 21);
     assert_eq!(world.list("approved").len(), 60 - 21);

@@ -193,7 +193,7 @@ impl Admission {
             .into()),
             None => Err(Refusal::new(
                 Code::Unauthenticated,
-                "this token does not exist; check it, or ask an operator for a token",
+                "this token does not exist: check the token, or ask an operator for a token",
             )
             .into()),
         }
@@ -224,7 +224,8 @@ impl Admission {
         let sealed = self.crossing.state();
         let keyid = signature.keyid;
         let not_open = || {
-            let detail = "this challenge is not open for this key: ask for a new challenge and answer within a minute";
+            let detail = "the boundary has no such open challenge for this key: ask for a new challenge and answer \
+                 within a minute";
             Stopped::from(Refusal::new(Code::Unauthenticated, detail))
         };
         let made = self.admissions.made(&sealed.boundary.id, &keyid, challenge);

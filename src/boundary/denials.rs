@@ -39,7 +39,8 @@ impl Proposals {
         let signed = &statement.predicate;
         if sealed.step(&signed.step.reference).is_none() {
             let detail = format!(
-                "no step {} is registered any more: an operator may cancel the proposal",
+                "the step {} is no longer registered, so the proposal can't be denied: ask an operator to cancel \
+                 the proposal",
                 signed.step.reference
             );
             return Err(Refusal::new(Code::UnknownStep, detail).about(id).into());
@@ -109,7 +110,10 @@ impl Proposals {
         let document = signed.verify(|keyid| sealed.roster.key(keyid))?;
         let authorization = denied(document.statement())?;
         if authorization != *digest {
-            let detail = format!("the denial is for {authorization}, but this proposal is {digest}");
+            let detail = format!(
+                "the denial is for the authorization {authorization}, but this proposal has the \
+                 authorization {digest}"
+            );
             return Err(Refusal::new(Code::Malformed, detail).at("/payload", "another authorization").into());
         }
         check_here(&document.predicate().boundary, sealed)?;
@@ -168,7 +172,7 @@ fn who_denies(
         .or_else(|_| exclusion::judge(&signed.proposer, &signed.proposer, Tokens::Unknown, &sealed.roster))
         .map_err(|error| Refusal::new(error.code(), error.to_string()).about(&signed.proposal))?;
     let refuse = |why: &str| {
-        let detail = format!("only a person who could approve may deny: {why}");
+        let detail = format!("only a person who could approve the proposal can deny the proposal: {why}");
         Stopped::from(Refusal::new(Code::NotPermittedSigner, detail).about(&signed.proposal))
     };
     let Some((_, held)) = sealed.step(&signed.step.reference) else {
@@ -178,7 +182,7 @@ fn who_denies(
             let open = begun && approver.valid_before.is_none_or(|until| now < until);
             (open && !excluded.contains(&approver.name)).then(|| (approver.name.clone(), signature.keyid))
         });
-        return valid.ok_or_else(|| refuse("no signature is from an approver who is valid now"));
+        return valid.ok_or_else(|| refuse("the denial has no signature of a currently valid approver"));
     };
     let count = signature_count::count(document.signatures(), &sealed.roster, &excluded, &held.rules, now);
     match count.counted().first() {

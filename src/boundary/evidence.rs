@@ -322,13 +322,13 @@ impl Evidence {
             (None, Some((step, held))) => {
                 let text = std::str::from_utf8(&step.canonical).map_err(|e| fault(&e))?;
                 let proof = held.proof(&sealed.registry);
-                let proof = proof.ok_or_else(|| fault(&"the step is not in its registry"))?;
+                let proof = proof.ok_or_else(|| fault(&"the step is not in the registry of its seal"))?;
                 let proof = String::from_utf8(canonical::canonical_of(&proof).map_err(|e| fault(&e))?);
                 (text.to_owned(), proof.map_err(|e| fault(&e))?)
             }
             (Some(earlier), _) => {
                 let proof = step_proof(&earlier.manifest, &parts.step.reference);
-                let proof = proof.ok_or_else(|| fault(&"the step is not in its registry"))?;
+                let proof = proof.ok_or_else(|| fault(&"the step is not in the registry of its seal"))?;
                 let proof = serde_json::to_string(&proof).map_err(|e| fault(&e))?;
                 (blob_text(ledger, *parts.step.digest.as_bytes())?, proof)
             }
@@ -425,9 +425,14 @@ impl Evidence {
         }
         match gone {
             Some((ledger, row)) => Err(self.gone_output(ledger, &row, digest)?.into()),
-            None => {
-                Err(Refusal::new(Code::NotFound, format!("there is no output {digest}, or not for this token")).into())
-            }
+            None => Err(Refusal::new(
+                Code::NotFound,
+                format!(
+                    "there is no output {digest}, or this caller has no access \
+                     to the output"
+                ),
+            )
+            .into()),
         }
     }
 
@@ -439,7 +444,7 @@ impl Evidence {
         let receipt: Receipt = predicate(&envelope_in(ledger, index)?)?;
         let streams = [("stdout", &receipt.output.stdout), ("stderr", &receipt.output.stderr)];
         let of = streams.iter().find(|(_, stream)| stream.blake3 == *digest);
-        let (name, stream) = of.ok_or_else(|| fault(&format!("{id} does not name the output {digest}")))?;
+        let (name, stream) = of.ok_or_else(|| fault(&format!("the receipt {id} does not name the output {digest}")))?;
         let detail = format!(
             "the {name} of {id}, {} bytes, {digest}, {}, is no longer stored: outputs are deleted {} after their run; \
              the receipt still proves what they were",
@@ -516,7 +521,10 @@ impl Evidence {
     /// # Errors
     /// Returns `not-found` if the log has fewer than `new` entries, or if `old` is larger than `new`.
     pub fn consistency_proof(&self, old: u64, new: u64) -> Result<Vec<merkle::Hash>, Stopped> {
-        let detail = format!("the log has no sizes {old} and {new} in this order");
+        let detail = format!(
+            "there is no proof from {old} to {new} entries: the first size must be at most the \
+             second size, and the second size at most the size of the log"
+        );
         let path = self.ledger.consistency(old, new).map_err(|e| fault(&e))?;
         path.ok_or_else(|| Refusal::new(Code::NotFound, detail).into())
     }
@@ -605,7 +613,12 @@ fn demand_somebody(caller: &Caller) -> Result<(), Stopped> {
     if caller.name().is_some() {
         return Ok(());
     }
-    Err(Refusal::new(Code::Unauthenticated, "send Authorization: Bearer cst_..., or read with a rostered key").into())
+    Err(Refusal::new(
+        Code::Unauthenticated,
+        "send Authorization: Bearer cst_..., or answer a challenge with a key \
+         of the roster",
+    )
+    .into())
 }
 
 /// Log entries and blobs show every step. A caller whose token is limited to some steps can't read log entries and
@@ -624,9 +637,14 @@ fn demand_read(caller: &Caller) -> Result<(), Stopped> {
 
 fn about_receipt(stopped: Stopped, id: &ReceiptId) -> Stopped {
     match stopped {
-        Stopped::Refused(refusal) if refusal.code == Code::NotFound => {
-            Refusal::new(Code::NotFound, format!("there is no receipt {id}, or not for this token")).into()
-        }
+        Stopped::Refused(refusal) if refusal.code == Code::NotFound => Refusal::new(
+            Code::NotFound,
+            format!(
+                "there is no receipt {id}, or this caller has no access to the \
+                 receipt"
+            ),
+        )
+        .into(),
         stopped => stopped,
     }
 }

@@ -124,8 +124,10 @@ impl Health {
         let mut notes = self.notes();
         for layer in &missing {
             let why = probe.layers.iter().find(|state| state.layer == **layer).and_then(|state| state.missing.as_ref());
-            let why = why
-                .map_or_else(|| "not built into this version".to_owned(), |why| format!("{}; {}", why.why, why.knob));
+            let why = why.map_or_else(
+                || "this version does not contain the layer".to_owned(),
+                |why| format!("{}; {}", why.why, why.knob),
+            );
             notes.push(format!("the sandbox layer {} is missing: {why}", layer.word()));
         }
         let (clock, disk) = (self.ledger.clock_trouble(), self.crossing.capacity().disk_trouble());

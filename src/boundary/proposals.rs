@@ -209,16 +209,19 @@ impl Proposals {
                 let wait = u64::try_from(until.unix().saturating_sub(now.unix())).unwrap_or(0).max(1);
                 let detail = format!(
                     "{most} of your proposals were cancelled or expired without a signature, and each stays stored \
-                     for an hour after its window: the first is deleted in {wait} s, try again then"
+                     for an hour after its window: the first is deleted in {wait} s: try again after this time"
                 );
                 Err(Refusal::new(Code::RateLimited, detail).retry_after(wait).into())
             }
             ProposeResult::TooMany { most, of_proposer: true } => {
-                let detail = format!("{most} of your proposals wait already: wait for them, or cancel some");
+                let detail = format!(
+                    "{most} of your proposals already wait for approval: try again when some have \
+                     ended, or cancel some"
+                );
                 Err(Refusal::new(Code::RateLimited, detail).retry_after(30).into())
             }
             ProposeResult::TooMany { most, of_proposer: false } => {
-                Err(Refusal::new(Code::Busy, format!("{most} proposals wait already, try again later"))
+                Err(Refusal::new(Code::Busy, format!("{most} proposals already wait for approval: try again later"))
                     .retry_after(30)
                     .into())
             }
@@ -297,7 +300,7 @@ impl Proposals {
             Some(Err(_)) => {
                 return Err(Refusal::new(
                     Code::Malformed,
-                    "the cursor does not come from a list: leave the cursor out",
+                    "the cursor is not from an answer of this boundary: leave the cursor out",
                 )
                 .at("/cursor", "unknown")
                 .into());
@@ -523,7 +526,8 @@ impl Proposals {
         }
         let detail = format!(
             "the boundary has no proposal {id}: an unsigned proposal is deleted an hour after its window, and any \
-             other proposal that never ran is deleted {} after its end; the log contains what was signed about it",
+             other proposal that never ran is deleted {} after its end; the log contains all signed documents about \
+             the proposal",
             span(self.retention.proposals_s)
         );
         Refusal::gone(detail)
@@ -562,15 +566,19 @@ impl Proposals {
 
     fn demand_waiting(&self, row: &Proposal, now: Timestamp) -> Result<(), Stopped> {
         if row.status.waits() && now >= row.core.expires_at {
-            let detail = format!("the proposal expired at {}: propose it again", row.core.expires_at);
+            let detail = format!("the proposal expired at {}: propose the step again", row.core.expires_at);
             return Err(Refusal::new(Code::Expired, detail).about(&row.core.id).into());
         }
         match row.status {
             StoredStatus::Pending => Ok(()),
             StoredStatus::Expired => {
-                Err(Refusal::new(Code::Expired, "it has expired: propose it again").about(&row.core.id).into())
+                Err(Refusal::new(Code::Expired, "the proposal has expired: propose the step again")
+                    .about(&row.core.id)
+                    .into())
             }
-            StoredStatus::Denied => Err(Refusal::new(Code::Denied, "an approver denied it").about(&row.core.id).into()),
+            StoredStatus::Denied => {
+                Err(Refusal::new(Code::Denied, "an approver denied the proposal").about(&row.core.id).into())
+            }
             _ => Err(wrong_state(row).into()),
         }
     }
@@ -641,7 +649,7 @@ pub(super) fn span(seconds: i64) -> String {
 }
 
 fn not_found(id: &ProposalId) -> Refusal {
-    Refusal::new(Code::NotFound, format!("there is no proposal {id}, or not for this token"))
+    Refusal::new(Code::NotFound, format!("there is no proposal {id}, or this caller has no access to the proposal"))
 }
 
 pub(super) fn wrong_state(row: &Proposal) -> Refusal {

@@ -103,7 +103,8 @@ pub fn check_on_host(
         for path in live.iter().map(Path::new) {
             if let Some(near) = runbooks.iter().find(|near| near.starts_with(path) || path.starts_with(near)) {
                 errors.push(registered.flaw(&format!(
-                    "it would write {}, but runbooks are in {} and no run may write a runbook; move one of the two",
+                    "a run would write {}, but runbooks are in {} and no run may write a runbook: move one of the \
+                     two directories",
                     path.display(),
                     near.display()
                 )));

@@ -77,7 +77,7 @@ fn check_token(token: &SealedToken, sealed: &Sealed, now: Timestamp) -> Result<(
     }
     // If a proposer had the name of the boundary, approvers would think that the boundary made the proposal.
     if token.name.as_str() == sealed.boundary.name.as_str() {
-        return refuse("/name", format!("{} is the boundary's own name: give the token another one", token.name));
+        return refuse("/name", format!("{} is the boundary's own name: give the token another name", token.name));
     }
     for (at, owner) in token.owners.iter().enumerate() {
         if sealed.roster.approver(owner).is_none()
@@ -90,7 +90,7 @@ fn check_token(token: &SealedToken, sealed: &Sealed, now: Timestamp) -> Result<(
         }
     }
     if token.scopes.is_empty() {
-        return refuse("/scopes", "a token needs at least one of propose, read, operate".to_owned());
+        return refuse("/scopes", "a token needs at least one of the scopes propose, read, operate".to_owned());
     }
     for (at, pattern) in token.patterns.iter().enumerate() {
         if let Err(error) = Pattern::parse(pattern) {

@@ -236,20 +236,24 @@ impl State {
             },
             409 => self.conflict(witness, ask, log, &text),
             404 => WitnessNext::Trouble(format!(
-                "it does not know this log: give its operator the verifier key {}",
+                "the witness does not know this log: give the operator of the witness the verifier key {}",
                 log.vkey
             )),
             403 => WitnessNext::Trouble(format!(
-                "it does not trust the key that signs this log: give its operator the verifier key {}",
+                "the witness does not trust the key that signs this log: give the operator of the witness the \
+                 verifier key {}",
                 log.vkey
             )),
             422 => WitnessNext::Trouble(format!(
                 "the witness reports that the log of {} entries does not continue the {} entries that the witness \
-                 cosigned. If the witness is right, there \
-                 are two histories under this name: compare `/log/checkpoint` with what others kept before you go on",
+                 cosigned. If the witness is right, there are two histories under the name of this log: before you \
+                 continue, compare `/log/checkpoint` with the checkpoints that other people have stored",
                 ask.size, ask.old
             )),
-            other => WitnessNext::Trouble(format!("it answered with status {other}: ask its operator")),
+            other => WitnessNext::Trouble(format!(
+                "the witness answered with status {other}: ask the operator of \
+                 the witness"
+            )),
         }
     }
 
@@ -261,14 +265,18 @@ impl State {
         now: Timestamp,
     ) -> Result<(), String> {
         let odd = |why: String| {
-            format!("it answered with an invalid cosignature of this checkpoint ({why}): ask its operator")
+            format!(
+                "the witness answered with an invalid cosignature of this checkpoint ({why}): ask the operator \
+                 of the witness"
+            )
         };
         let lines = note::parse_signatures(text).map_err(|error| odd(error.to_string()))?;
         // "The client MUST ignore any cosignatures from unknown keys."
         let own: Vec<_> = witness.key.lines(&lines).collect();
         if own.is_empty() {
             return Err(
-                "it answered with cosignatures of other keys than the key in the roster: compare the keys".to_owned()
+                "the witness answered with cosignatures of other keys than the key in the roster: compare the keys"
+                    .to_owned(),
             );
         }
         let checkpoint = Note::parse(&ask.note).map_err(|error| odd(error.to_string()))?;
@@ -304,29 +312,37 @@ impl State {
     fn conflict(&mut self, witness: &NamedWitness, ask: &WitnessRequest, log: LogFacts<'_>, text: &str) -> WitnessNext {
         let digits = text.strip_suffix('\n').unwrap_or(text);
         let Some(size) = digits.parse::<u64>().ok().filter(|size| size.to_string() == digits) else {
-            return WitnessNext::Trouble("it answered with a conflict and no size: ask its operator".to_owned());
+            return WitnessNext::Trouble(
+                "the witness answered with a conflict, but without a size: ask the operator \
+                 of the witness"
+                    .to_owned(),
+            );
         };
         let known = self.known.entry(witness.key.vkey()).or_default();
         if size > log.size {
             return WitnessNext::Trouble(format!(
-                "it says that it cosigned {size} entries of this log, which has {}. If it is right, this store is \
-                 older than the cosigned log, and a spent nonce may run again: stop the boundary and check whether a \
-                 backup was restored",
+                "the witness reports that it cosigned {size} entries of this log, but this log has only {}. If the \
+                 witness is right, this store is older than the cosigned log, and a spent nonce may run again: stop \
+                 the boundary and check whether a backup was restored",
                 log.size
             ));
         }
         if size == ask.old {
             return WitnessNext::Trouble(format!(
-                "the witness reports that the {size} entries that it cosigned differ from the entries of this log. If \
-                 the witness is right, there are two histories \
-                 under this name: compare `/log/checkpoint` with what others kept before you go on"
+                "the witness reports that the {size} entries that it cosigned differ from the entries of this log. \
+                 If the witness is right, there are two histories under the name of this log: before you continue, \
+                 compare `/log/checkpoint` with the checkpoints that other people have stored"
             ));
         }
         known.size = size;
         known.conflicts += 1;
         if known.conflicts > MOST_CONFLICTS {
             known.conflicts = 0;
-            return WitnessNext::Trouble("it names another size with each answer: ask its operator".to_owned());
+            return WitnessNext::Trouble(
+                "the witness reports another size with each answer: ask the operator of the \
+                 witness"
+                    .to_owned(),
+            );
         }
         WitnessNext::Again
     }
@@ -382,17 +398,23 @@ impl Witnessing {
         let (mut named, mut unable) = (Vec::new(), Vec::new());
         for witness in &sealed.roster.tables().witness {
             let why = match WitnessKey::parse(&witness.vkey) {
-                Ok(_) if named.len() == MOST_WITNESSES => format!("only {MOST_WITNESSES} are asked"),
+                Ok(_) if named.len() == MOST_WITNESSES => format!(
+                    "the boundary asks only {MOST_WITNESSES} \
+                     witnesses"
+                ),
                 Ok(_) if !witness.url.starts_with("http://") => {
-                    "its address is not http://, and this version does not support TLS: run a TLS proxy beside \
-                     the boundary, and write the address of the proxy into the next version of the roster"
+                    "the address of the witness is not http://, and this version does not support TLS: run a TLS \
+                     proxy beside the boundary, and write the address of the proxy into the next version of the \
+                     roster"
                         .to_owned()
                 }
                 Ok(key) => {
                     named.push(NamedWitness { name: witness.name.clone(), url: witness.url.clone(), key });
                     continue;
                 }
-                Err(_) => "its key is not of Ed25519 cosignatures (algorithm byte 0x04)".to_owned(),
+                Err(_) => {
+                    "the key of the witness is not a key for Ed25519 cosignatures (algorithm byte 0x04)".to_owned()
+                }
             };
             unable.push(format!("the witness {} is not asked: {why}", witness.name));
         }

@@ -105,7 +105,10 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     {
         return Err(CommandFailure::new(
             Exit::Refused,
-            format!("nothing was signed: expected {expected}, this is {}", review.found.digest),
+            format!(
+                "nothing was signed: --expect names {expected}, but the digest of this statement is {}",
+                review.found.digest
+            ),
         ));
     }
     let roster = review.sources.roster.trusted();
@@ -224,7 +227,7 @@ fn ask(
     let what = if more == 0 {
         format!("Type {tail}, the end of the digest.")
     } else {
-        format!("Type {tail}, the end of the digest, then a blank and the number of further remarks above.")
+        format!("Type {tail}, the end of the digest, then a space and the number of further remarks above.")
     };
     let question = format!("\nSign as {approver}? {what} d denies, f shows every field:");
     loop {
@@ -243,10 +246,10 @@ fn ask(
         } else if agrees(&answer, tail, more) {
             return Ok(Answer::Sign(Consent(sound)));
         } else {
-            let count = if more == 0 { "" } else { ", and the number of remarks above" };
+            let count = if more == 0 { "" } else { ", a space, and the number of further remarks" };
             return Err(CommandFailure::new(
                 Exit::Refused,
-                format!("nothing was signed: the typed text is not the end of the digest{count}"),
+                format!("nothing was signed: the typed text must be the end of the digest{count}"),
             ));
         }
     }

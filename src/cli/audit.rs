@@ -135,7 +135,13 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
                 );
                 damaged.push(Finding::whole(FindingKind::Checkpoint, why));
             }
-            Err(why) => damaged.push(Finding::whole(FindingKind::Checkpoint, format!("the stored head {name}: {why}"))),
+            Err(why) => damaged.push(Finding::whole(
+                FindingKind::Checkpoint,
+                format!(
+                    "the stored head {name} is \
+                 invalid: {why}"
+                ),
+            )),
         }
     }
     let against = match &other {
@@ -200,8 +206,9 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
                 StateChange::Forked(entries) => {
                     return Err(said_no(format!(
                         "FORK: another audit has saved a head of {entries} entries in the meantime, and the first \
-                         {entries} entries of this log have another root hash: the boundary showed two histories, or \
-                         one of the two copies was changed; the state was not changed, keep the state and this log"
+                         {entries} entries of this log have another root hash: the boundary showed two histories, \
+                         or one of the two copies was changed; the state was not changed: keep the state and this \
+                         log"
                     )));
                 }
             },
@@ -347,8 +354,8 @@ fn resume(
     })?;
     if !head.contains(&root_line(&tree)) {
         terminal.say(
-            "The log does not continue from the state of your last audit, so it is read from its first \
-         entry.",
+            "The log does not continue from the state of your last audit, so the audit reads the log from the first \
+             entry.",
         );
         return Ok(None);
     }
@@ -421,7 +428,7 @@ fn broken(finding: Finding, terminal: &Terminal) -> Result<Exit, CommandFailure>
 
 fn no_log(named: &str) -> CommandFailure {
     let shown = PrintableText::text(named);
-    said_no(format!("{} has no checkpoint, so it is no log or an incomplete export", shown.as_str()))
+    said_no(format!("{} has no checkpoint, so this directory is no log, or an incomplete export", shown.as_str()))
 }
 
 fn said_no(message: impl Into<String>) -> CommandFailure {

@@ -33,7 +33,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     } else {
         terminal.line(&format!("{} is {}", view.id, view.status.word()))?;
         if view.status == ProposalStatus::Running {
-            terminal.say("the run is being ended; `countersign wait` shows its end");
+            terminal.say("the boundary is ending the run; `countersign wait` shows the outcome");
         }
     }
     Ok(Exit::Done)

@@ -148,8 +148,8 @@ fn denied_words(answer: &DenialView) -> String {
     match answer.status {
         Some(status) => format!("denied: {} is {}", answer.proposal, status.word()),
         None => format!(
-            "denied: the boundary has not seen {} and keeps your denial (log entry {}); the boundary refuses the \
-             statement until its window ends at {}, and then as expired",
+            "denied: the boundary has not seen {}, but has stored your denial (log entry {}); the boundary refuses \
+             the statement until the window ends at {}, and after this time as expired",
             answer.proposal, answer.index, answer.kept_until
         ),
     }

@@ -95,8 +95,8 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         None => lines.push(Line {
             holds: State::Note,
             what: "configuration".into(),
-            says: "none in this directory: make a boundary with `countersign init DIR`, or name the directory of a \
-            boundary"
+            says: "no boundary in this directory: make a boundary with `countersign init DIR`, or name the \
+                 directory of a boundary"
                 .into(),
         }),
         Some(Err(problems)) => {
@@ -139,7 +139,7 @@ fn production(config: &Config, terminal: &Terminal) -> Result<Exit, CommandFailu
             text.push_str(&format!("{mark}  {:<width$}  {}\n", point.what, PrintableText::text(&point.says).as_str()));
         }
         text.push_str(&format!(
-            "\n{} pass, {failed} fail, {} are yours.\n",
+            "\n{} pass, {failed} fail, {} are for you to check (yours).\n",
             count(PointResult::Pass),
             count(PointResult::Yours)
         ));
@@ -152,7 +152,12 @@ fn production(config: &Config, terminal: &Terminal) -> Result<Exit, CommandFailu
 fn host(wanted: Level) -> Vec<Line> {
     let trial = || {
         let scratch = tempfile::Builder::new().prefix("countersign-doctor-").tempdir();
-        let scratch = scratch.map_err(|error| format!("{error}: make a temporary directory writable"))?;
+        let scratch = scratch.map_err(|error| {
+            format!(
+                "can't create a temporary directory ({error}): make /tmp \
+             writable, or set TMPDIR to a writable directory"
+            )
+        })?;
         let failed = |error: std::io::Error| error.to_string();
         // The directory must be open to other users, because a run may have its own user id.
         std::fs::set_permissions(scratch.path(), std::os::unix::fs::PermissionsExt::from_mode(0o711))
@@ -208,8 +213,8 @@ fn host(wanted: Level) -> Vec<Line> {
             holds: State::Note,
             what: "limits".into(),
             says: format!(
-                "only for each process, because there is no control group for runs ({why}); systemd: \
-             Delegate=yes"
+                "limits apply only to each process, because there is no control group for runs ({why}); with \
+                 systemd, set Delegate=yes"
             ),
         },
     });
@@ -249,7 +254,14 @@ const SHARED_ID: &str = "runs have the user id of the service: the other layers 
 fn overlay(sandbox: &LinuxSandbox) -> Option<Line> {
     let has_root = sandbox.probe().held().contains(&Layer::Filesystem);
     let Missing { why, knob } = sandbox.overlay().filter(|_| has_root)?;
-    Some(Line { holds: State::Note, what: "overlays".into(), says: format!("none for runs ({why}): {knob}") })
+    Some(Line {
+        holds: State::Note,
+        what: "overlays".into(),
+        says: format!(
+            "runs can't have an overlay ({why}): \
+         {knob}"
+        ),
+    })
 }
 
 /// Reports each successful attempt of a real step to leave the sandbox.
@@ -265,7 +277,11 @@ fn attempted(tried: &Result<Vec<Attempt>, String>, level: Level) -> Line {
         .map(|attempt| format!("{} (no {})", attempt.what, attempt.needs))
         .collect();
     let mut says = format!("{} made by a real step", attempts.len() - not_made.len());
-    says.push_str(&if got.is_empty() { ", all held".to_owned() } else { format!("; it could: {}", got.join(", ")) });
+    says.push_str(&if got.is_empty() {
+        ", all held".to_owned()
+    } else {
+        format!("; the step could: {}", got.join(", "))
+    });
     if !not_made.is_empty() {
         says.push_str(&format!("; not made: {}", not_made.join(", ")));
     }

@@ -218,7 +218,8 @@ fn trusted(args: &Args) -> Result<Vec<ChosenTrust>, CommandFailure> {
         return Err(CommandFailure::new(
             Exit::NoTrust,
             format!(
-                "{}: not the roster that --roster-digest pins; get the pinned roster from the person who maintains it",
+                "{} is not the roster that --roster-digest pins: get the pinned roster from the person who \
+                 maintains it",
                 PrintableText::text(&others.join(", ")).as_str()
             ),
         ));
@@ -233,9 +234,9 @@ fn check_place(path: &Path) -> Result<PrivateFile, CommandFailure> {
         CommandFailure::new(
             Exit::NoTrust,
             format!(
-                "the roster {} is refused: {why}, so the author of the change under review could have written it. \
-                 Give the digest of the roster (--roster-digest sha256:…, or --roster sha256:…) from the person who \
-                 maintains it, or move the file to another place",
+                "the roster {} is refused: {why}, so the author of the change under review could have written the \
+                 file. Give the digest of the roster (--roster-digest sha256:…, or --roster sha256:…) from the \
+                 person who maintains it, or move the file to another place",
                 place.as_str()
             ),
         )
@@ -254,9 +255,9 @@ fn check_place(path: &Path) -> Result<PrivateFile, CommandFailure> {
 fn no_trust() -> CommandFailure {
     CommandFailure::new(
         Exit::NoTrust,
-        "there is no trusted roster, so nothing was checked: give its digest from the person who maintains it \
-         (--roster sha256:… or COUNTERSIGN_TRUST), or put the roster into your configuration directory; never take \
-         it from the bundle or from a checkout",
+        "there is no trusted roster, so nothing was checked: give the digest of the roster from the person who \
+         maintains the roster (--roster sha256:… or COUNTERSIGN_TRUST), or put the roster into your configuration \
+         directory; never take the roster from the bundle or from a checkout",
     )
 }
 

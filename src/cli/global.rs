@@ -42,8 +42,9 @@ impl GlobalOptions {
         let token = self.token(&address)?;
         if token.as_ref().is_some_and(|token| !token.is_plain()) {
             return Err(CommandFailure::usage(
-                "the given text is no token: a token is `cst_` and 43 letters, digits, `-` and `_`; it comes from --token, \
-                 --token-file, COUNTERSIGN_TOKEN, COUNTERSIGN_TOKEN_FILE or countersign/token in your configuration directory",
+                "the given text is no token: a token is `cst_` and 43 letters, digits, `-` and `_`; the token comes \
+                 from --token, --token-file, COUNTERSIGN_TOKEN, COUNTERSIGN_TOKEN_FILE or countersign/token in your \
+                 configuration directory",
             ));
         }
         if token.is_some() && !address.is_loopback() {
@@ -70,8 +71,8 @@ impl GlobalOptions {
             return Ok(with_key);
         }
         terminal.say(
-            "note: the token may not read all that this command needs, and the boundary knows none of your keys; name an approver's key \
-             with --key FILE, or give a token with the scope read for all steps",
+            "note: the token does not permit every read of this command, and the boundary knows none of your keys: \
+             name an approver's key with --key FILE, or give a token with the scope `read` for all steps",
         );
         Ok(client)
     }

@@ -101,7 +101,7 @@ pub fn list(config: &Config, held: Level) -> Vec<HardeningPoint> {
                         either(threshold > 0),
                         "roster guarded",
                         if threshold > 0 {
-                            format!("its next version needs {threshold} of {people} approvers")
+                            format!("the next version needs {threshold} of {people} approvers")
                         } else {
                             "threshold 0: anyone who can write the file decides who may approve; set `threshold`".into()
                         },
@@ -109,7 +109,14 @@ pub fn list(config: &Config, held: Level) -> Vec<HardeningPoint> {
                     say(
                         either(people > 1),
                         "more than one approver",
-                        format!("{people}; a single approver who is absent or loses the key stops everything"),
+                        if people > 1 {
+                            format!("{people} approvers")
+                        } else {
+                            format!(
+                                "only {people}: if an approver is absent or loses the key, no run can be approved; add \
+                                 an approver"
+                            )
+                        },
                     );
                     let witnesses = tables.witness.len();
                     say(
@@ -118,8 +125,8 @@ pub fn list(config: &Config, held: Level) -> Vec<HardeningPoint> {
                         if witnesses > 0 {
                             format!("{witnesses} in the roster")
                         } else {
-                            "none: a boundary that shows two histories or an old history is not detected; add \
-                             [[witness]]"
+                            "none: nobody detects a boundary that shows two histories or an old history; add a \
+                             [[witness]] table to the roster"
                                 .into()
                         },
                     );
@@ -216,10 +223,10 @@ fn machine() -> (PointResult, String) {
         return (PointResult::Pass, "a container".into());
     }
     if read("/proc/cpuinfo").lines().any(|line| line.starts_with("flags") && line.contains(" hypervisor")) {
-        return (PointResult::Pass, "a virtual machine; run no other services on it".into());
+        return (PointResult::Pass, "a virtual machine: run no other services on this machine".into());
     }
-    let says = "none was found: give the boundary a separate machine, VM or container, so that an exploit of the \
-     kernel reaches nothing else";
+    let says = "no container and no VM was found: give the boundary a separate machine, VM or container, so that an \
+         exploit of the kernel reaches nothing else";
     (PointResult::Yours, says.into())
 }
 
@@ -231,7 +238,11 @@ fn open_to_others(path: &Path, secret: bool) -> Option<String> {
     let (mode, me) = (found.mode() & 0o7777, rustix::process::geteuid().as_raw());
     let bad = if secret { 0o077 } else { 0o022 };
     if mode & bad != 0 {
-        Some(format!("{} has mode {mode:04o}: chmod {} it", path.display(), if secret { "600" } else { "go-w" }))
+        Some(format!(
+            "{} has mode {mode:04o}: run `chmod {}` on this file",
+            path.display(),
+            if secret { "600" } else { "go-w" }
+        ))
     } else if found.uid() != me && found.uid() != 0 {
         Some(format!(
             "{} belongs to the user {}: change the owner to the user of the service",

@@ -138,7 +138,7 @@ fn tell_held_up(client: &Client, told: &mut BTreeSet<(ProposalId, Code)>, termin
         if let Some(why) = &view.held_up
             && told.insert((view.id.clone(), why.code))
         {
-            terminal.say(&format!("{}  {} is approved and {}", ending(&view), view.step, held_up_words(why)));
+            terminal.say(&format!("{}  {} is approved, but {}", ending(&view), view.step, held_up_words(why)));
         }
     }
 }

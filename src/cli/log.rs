@@ -98,7 +98,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
                 terminal.object(&done)?;
             } else if *cosignatures > 0 {
                 terminal.line(&format!(
-                    "nothing new: {size} entries, whose head {cosignatures} more witness(es) cosigned"
+                    "nothing new: {size} entries; {cosignatures} more witness(es) have cosigned the head"
                 ))?;
             } else if size == before {
                 terminal.line(&format!("nothing new: {size} entries"))?;

@@ -60,8 +60,8 @@ pub fn main() -> ExitCode {
             let _ = error.print();
             if !error.use_stderr() && is_decided_by_exit_code(std::env::args_os().skip(1)) {
                 eprintln_quietly(
-                    "nothing was checked: --help among other arguments is wrong usage of this command, because a job \
-                     could take it for success",
+                    "nothing was checked: --help among other arguments is wrong usage of this command, because a \
+                     job could treat the help text as a success",
                 );
                 return ExitCode::from(Exit::Usage.code());
             }

@@ -111,7 +111,7 @@ fn check(bytes: &[u8], stream: &Stream) -> Result<(), CommandFailure> {
     } else {
         Err(CommandFailure::new(
             Exit::CheckSaidNo,
-            "the output from the boundary does not match the digests in its receipt: don't use it",
+            "the output from the boundary does not match the digests in the receipt: don't use the output",
         ))
     }
 }

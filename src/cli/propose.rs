@@ -154,7 +154,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         } else {
             terminal.line(view.id.as_str())?;
             terminal.say(&format!(
-                "{}, {}; wait for it: countersign wait {}",
+                "the proposal is {}, {}; to wait for its end: countersign wait {}",
                 view.status.word(),
                 needs(&view),
                 view.id
@@ -174,7 +174,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
 
 fn needs(view: &ProposalView) -> String {
     let groups: Vec<_> = view.approvals.missing.iter().map(|group| group.as_str()).collect();
-    let from = if groups.is_empty() { String::new() } else { format!(" of {}", groups.join(", ")) };
+    let from = if groups.is_empty() { String::new() } else { format!(" from {}", groups.join(", ")) };
     format!(
         "{} of {} signatures so far, needed{from} by {}",
         view.approvals.have, view.approvals.required, view.expires_at
@@ -222,7 +222,7 @@ fn parse_window(text: &str) -> Result<i64, String> {
         .ok()
         .and_then(|number| number.checked_mul(factor))
         .filter(|seconds| (1..=MAX_WINDOW_S).contains(seconds))
-        .ok_or_else(|| "a time is written like 90s, 30m or 2h, from 1s to 24h".to_owned())
+        .ok_or_else(|| "write the time like 90s, 30m or 2h, from 1s to 24h".to_owned())
 }
 
 fn new_nonce() -> Result<Nonce, CommandFailure> {
@@ -242,7 +242,7 @@ fn offline(
     if let Some(wanted) = digest.filter(|wanted| *wanted != step.digest) {
         return Err(CommandFailure::new(
             Exit::Refused,
-            format!("the step's definition is {} now, not {wanted}", step.digest),
+            format!("the step now has the digest {}, not {wanted}", step.digest),
         ));
     }
     if let Some(denied) = &step.denied {

@@ -88,7 +88,7 @@ pub fn check_statement(envelope: &Envelope, client: &Client, terminal: &Terminal
     let (id, digest) = (statement.predicate.proposal, AuthorizationDigest::of(&payload));
     let unknown = |failure: &CommandFailure| {
         terminal.say(&format!(
-            "note: the boundary did not answer if this statement was denied or has run: {}",
+            "note: the boundary did not answer whether this statement was denied or has run: {}",
             PrintableText::text(&failure.message).as_str()
         ));
     };

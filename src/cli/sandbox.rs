@@ -176,9 +176,9 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         End::NotStarted(_) | End::Lost(_) => Exit::Unreachable,
     };
     match &report.end {
-        End::Killed(limit) => terminal.say(&format!("ended by the limit {limit}")),
-        End::TimedOut => terminal.say("ended by the limit wall_ms"),
-        End::NotStarted(why) => terminal.say(&format!("it did not run: {why}")),
+        End::Killed(limit) => terminal.say(&format!("the limit {limit} ended the run")),
+        End::TimedOut => terminal.say("the limit wall_ms ended the run"),
+        End::NotStarted(why) => terminal.say(&format!("the command did not run: {why}")),
         End::Lost(why) => terminal.say(&format!("the end of the run is not known: {why}")),
         _ => {}
     }
@@ -195,7 +195,8 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     if report.stdout.truncated || report.stderr.truncated {
         let output_bytes = profile.limits.output_bytes;
         terminal.say(&format!(
-            "only the first {output_bytes} of {written} bytes of output are here: the limit output_bytes"
+            "only the first {output_bytes} of {written} bytes of output are shown, because of the limit \
+             output_bytes"
         ));
     }
     if terminal.json {
@@ -208,7 +209,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         }))?;
     } else if args.explain {
         let facts = serde_json::to_string(&report.enforcement).unwrap_or_default();
-        terminal.say(&format!("enforced, in the form of a receipt: {facts}"));
+        terminal.say(&format!("the enforced sandbox, in the form of a receipt: {facts}"));
     }
     match unwritten {
         Some(failure) if exit == Exit::Step(0) => Err(failure),
@@ -381,7 +382,7 @@ fn real(paths: &[PathBuf]) -> Result<Vec<String>, CommandFailure> {
             .canonicalize()
             .map_err(|error| CommandFailure::usage(format!("{}: {error}; name an existing path", path.display())))?;
         let text = found.into_os_string().into_string();
-        let text = text.map_err(|_| CommandFailure::usage(format!("{}: its name is no UTF-8", path.display())))?;
+        let text = text.map_err(|_| CommandFailure::usage(format!("{}: the path is not UTF-8", path.display())))?;
         if text.contains(',') {
             return Err(CommandFailure::usage(format!("{text}: a path in a profile can't contain a comma")));
         }
@@ -391,7 +392,7 @@ fn real(paths: &[PathBuf]) -> Result<Vec<String>, CommandFailure> {
 }
 
 fn from_file(path: &Path, args: &Args) -> Result<Profile, CommandFailure> {
-    let words = "it is neither strict, best-effort or off, nor a file with a profile";
+    let words = "the value is neither strict, best-effort or off, nor a file with a profile";
     let bytes =
         read_bounded(path, MOST).map_err(|failure| CommandFailure::usage(format!("{}; {words}", failure.message)))?;
     let profile = serde_json::from_slice(&bytes);

@@ -102,8 +102,9 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
                 .as_bytes(),
             )?;
             terminal.say(&format!(
-                "The note above is the signed checkpoint of the log at this moment; the backup has it in the file `{}`.\n\
-                 The backup has no key: keep boundary/key.pem, the roster, the policy and the runbooks apart from it.",
+                "The note above is the signed checkpoint of the log at this moment; the backup has it in the file \
+                 `{}`.\nThe backup has no key: keep boundary/key.pem, the roster, the policy and the runbooks in \
+                 another place.",
                 kept_checkpoint::FILE
             ));
             Ok(Exit::Done)
@@ -120,7 +121,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
             }
             terminal.put(
                 format!(
-                    "boundary  {}\nfollows   {}, {} entries, kept in {}\ntokens    {}\n",
+                    "boundary  {}\nold log   {}, {} entries, now in {}\ntokens    {}\n",
                     restored.id,
                     restored.follows,
                     restored.entries,
@@ -149,7 +150,7 @@ fn upgrade(config: &Config, open_runs: OpenRuns, terminal: &Terminal) -> Result<
     }
     terminal.put(
         format!(
-            "boundary  {}\nfollows   {}, {} entries, kept in {}\n",
+            "boundary  {}\nold log   {}, {} entries, now in {}\n",
             upgraded.id,
             upgraded.follows,
             upgraded.entries,

@@ -74,7 +74,7 @@ fn scope(text: &str) -> Result<Scope, String> {
     [Scope::Operate, Scope::Propose, Scope::Read]
         .into_iter()
         .find(|scope| scope.word() == text)
-        .ok_or_else(|| "write propose, read or operate".to_owned())
+        .ok_or_else(|| "the scope must be propose, read or operate".to_owned())
 }
 
 /// Sends the request to the running boundary, or uses the store directly if no boundary runs.
@@ -148,7 +148,7 @@ impl SecretFile {
         let text = Zeroizing::new(format!("{}\n", secret.as_str().unwrap_or_default()));
         self.file.write_all(text.as_bytes()).and_then(|()| self.file.sync_all()).map_err(|error| {
             CommandFailure::usage(format!(
-                "can't write {}: {error}; the secret is lost, so end the token: countersign token revoke {}",
+                "can't write {}: {error}; the secret is lost, so revoke the token: countersign token revoke {}",
                 self.path.display(),
                 token.name
             ))
@@ -158,7 +158,7 @@ impl SecretFile {
             return terminal.object(&serde_json::json!({"token": token, "file": self.path.to_string_lossy()}));
         }
         terminal.say(&format!(
-            "wrote {} (mode 0600); give it with --token-file or COUNTERSIGN_TOKEN_FILE",
+            "wrote the token to {} (mode 0600); commands read it with --token-file or COUNTERSIGN_TOKEN_FILE",
             self.path.display()
         ));
         warn_without_owner(token, terminal);
@@ -196,8 +196,8 @@ fn print(request: &ControlRequest, value: &Value, terminal: &Terminal) -> Result
         _ if terminal.json => terminal.object(value),
         ControlRequest::TokenCreate { token } => {
             terminal.say(
-                "The secret is shown only once, and anyone with the secret can use the token. Give it in \
-             COUNTERSIGN_TOKEN or a file of mode 0600.",
+                "The secret is shown only once, and anyone with the secret can use the token. Give the secret in \
+                 COUNTERSIGN_TOKEN or a file of mode 0600.",
             );
             warn_without_owner(token, terminal);
             terminal.line(value.as_str().unwrap_or_default())

@@ -62,7 +62,7 @@ pub struct Args {
 pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let from_input = args.files.iter().filter(|path| *path == Path::new("-")).count();
     if from_input > 1 {
-        return Err(CommandFailure::usage("the standard input can contain only one bundle: name - once"));
+        return Err(CommandFailure::usage("the standard input can contain only one bundle: give `-` only once"));
     }
     let trust = args.trust.find()?;
     // The clock of this machine may be wrong, and a wrong clock is no defect of the receipt. Therefore the verification
@@ -112,8 +112,8 @@ pub fn read_bundle(path: &Path) -> Result<Vec<u8>, CommandFailure> {
         return Err(CommandFailure::new(
             Exit::CheckSaidNo,
             format!(
-                "{} is a local receipt: a person signed it for their own run, without approvals. It is no evidence \
-                 for other people; its owner checks it with `countersign run --log`",
+                "{} is a local receipt: a person signed it for their own run, without approvals. A local receipt is \
+                 no evidence for other people; the owner checks it with `countersign run --log`",
                 PrintableText::text(&path.to_string_lossy()).as_str()
             ),
         ));
@@ -237,7 +237,10 @@ fn other_roster(bundle: &[u8], trusted: &ChosenTrust, report: &BundleReport) -> 
     let Ok(Pinned::Roster(own)) = Pinned::from_envelope(bundle.roster.first()?) else { return None };
     let (given, own) = (&given.tables().name, &own.tables().name);
     Some(if given == own {
-        format!("the trusted roster and the bundle's are both named {own}, and neither is a later version of the other")
+        format!(
+            "the trusted roster and the roster of the bundle are both named {own}, and neither is a later \
+             version of the other"
+        )
     } else {
         format!(
             "the trusted roster belongs to {given}, but the bundle belongs to {own}: verify the bundle with the \
@@ -290,8 +293,13 @@ impl Tally {
             screen.push(tone, format!("  {verdict:<12} "), words.clone());
         }
         for (receipt, times) in self.receipts.iter().filter(|(_, times)| **times > 1) {
-            screen
-                .say(LineTone::Bad, &format!("{times} of them belong to the same run {receipt}: count this run once."));
+            screen.say(
+                LineTone::Bad,
+                &format!(
+                    "{times} of the bundles belong to the same run {receipt}: count this \
+                     run once."
+                ),
+            );
         }
         let verified = self.lines.iter().filter(|(verdict, _)| *verdict == "verified").count();
         screen.say(LineTone::Plain, &format!("{verified} of {} verified", self.lines.len()));
@@ -553,7 +561,10 @@ mod tests {
         let Pinned::Roster(roster) = &right.pinned else { panic!("a file") };
         for (name, says) in [
             ("b2", format!("the trusted roster belongs to b2, but the bundle belongs to {}", roster.tables().name)),
-            (roster.tables().name.as_str(), "the trusted roster and the bundle's are both named".to_owned()),
+            (
+                roster.tables().name.as_str(),
+                "the trusted roster and the roster of the bundle are both named".to_owned(),
+            ),
         ] {
             let mut tables = roster.tables().clone();
             tables.name = name.to_owned();

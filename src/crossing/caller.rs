@@ -106,7 +106,7 @@ impl Caller {
         let what = step.map_or_else(String::new, |step| format!(" for {step}"));
         Err(Refusal::new(
             Code::Forbidden,
-            format!("{name} may not {}{what}; an operator can make another token", scope.word()),
+            format!("{name} does not have the scope {}{what}: ask an operator for another token", scope.word()),
         )
         .into())
     }

@@ -75,7 +75,7 @@ impl Capacity {
     /// Returns `busy`, with the time after which the caller can try again, if no permit is free. No nonce is spent.
     pub fn permit(&self) -> Result<Permit, Stopped> {
         let permit = self.verifications.clone().try_acquire_owned();
-        permit.map(Permit).map_err(|_| busy("too many requests are being verified").into())
+        permit.map(Permit).map_err(|_| busy("the boundary is verifying too many requests").into())
     }
 
     /// Reserves a permit and the disk space for a run with its receipt, leaf and output.
@@ -90,7 +90,7 @@ impl Capacity {
             Ok(free) if free >= needed => Ok(room),
             Ok(free) => {
                 let (free, needed) = (free >> 20, needed.div_ceil(1 << 20));
-                let why = format!("{free} MiB are free for the store and its outputs, {needed} MiB are needed");
+                let why = format!("{free} MiB are free for the store and its outputs, but {needed} MiB are needed");
                 Err(busy(&format!("{why}: free space on the disk of the store")).into())
             }
             Err(error) => Err(fault(&error)),
@@ -108,8 +108,8 @@ impl Capacity {
         let needed = reserved.saturating_add(PROPOSAL_ROOM);
         (free < needed).then(|| {
             format!(
-                "the disk of the store is almost full: {} MiB are free and {} MiB are needed ({} MiB for the store, {} MiB \
-                 for runs that go on), so proposals are refused as busy: free space on the disk",
+                "the disk of the store is almost full: {} MiB are free and {} MiB are needed ({} MiB for the store, \
+                 {} MiB for current runs), so proposals are refused as busy: free space on the disk",
                 free >> 20,
                 needed.div_ceil(1 << 20),
                 PROPOSAL_ROOM >> 20,

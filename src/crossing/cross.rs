@@ -491,7 +491,7 @@ impl Crossing {
             }
             tries += 1;
             if tries == OUTPUT_TRIES {
-                tracing::error!(%proposal, "its output is lost, but its receipt will be written: {error}");
+                tracing::error!(%proposal, "the output of the run is lost, but the receipt will be written: {error}");
                 return RecordedRows::default();
             }
             tokio::time::sleep(OUTPUT_PAUSE).await;

@@ -409,7 +409,7 @@ impl State {
         self.buffer
             .get(start..start.saturating_add(length))
             .map(<[u8]>::to_vec)
-            .ok_or_else(|| io::Error::other("a piece is outside of the recorded output"))
+            .ok_or_else(|| io::Error::other("a part is outside of the recorded output"))
     }
 }
 

@@ -34,7 +34,8 @@ pub(super) fn with_masks_before(
             Err(error) => tracing::warn!(?error, "the receipt of the step's last run can't be read"),
         }
         if let Some(before) = fs.masked_before {
-            tracing::warn!(step = %step.reference, before, "deny patterns masked names in the last run, but not now");
+            tracing::warn!(step = %step.reference, before, "deny patterns hid names from the last run, but hide no \
+                 names from this run");
         }
     }
     facts

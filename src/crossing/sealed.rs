@@ -181,7 +181,10 @@ impl SealContent {
         let list = canonical_tokens(&tokens).map_err(one)?;
         check_readable(manifest.len(), || {
             let steps = self.registry.steps().count();
-            format!("the list of the {steps} registered steps: register fewer, or serve some by another boundary")
+            format!(
+                "the list of the {steps} registered steps: register fewer steps, or serve some steps by another \
+                 boundary"
+            )
         })?;
         check_readable(list.len(), || {
             format!("the list of the {} tokens: revoke unused tokens, or give the tokens fewer patterns", tokens.len())
@@ -263,9 +266,9 @@ impl SealContent {
             return Ok(());
         }
         Err(one(format!(
-            "a bundle holds {MAX_BUNDLE_BYTES} bytes, and one of {step} ({step_bytes} bytes) would not fit: the {} versions of \
-             the roster take {versions}, the policy {}; shorten the step or the new version, or begin a new boundary, whose \
-             roster is version 1",
+            "a bundle has at most {MAX_BUNDLE_BYTES} bytes, but a bundle of {step} ({step_bytes} bytes) would be \
+             larger: the {} versions of the roster take {versions} bytes, and the policy {}. Shorten the step or \
+             the new version, or begin a new boundary, whose roster has version 1",
             self.rosters.last().version(),
             self.policy.canonical().len(),
         )))
@@ -460,7 +463,7 @@ fn rosters_of(
     let chain = Chain::from_first(&versions).map_err(|error| one(format!("sealed roster: {error}")))?;
     if chain.last().digest() != seal.roster {
         return Err(one(format!(
-            "seal {}: the versions of the roster lead to {}, the seal names {}",
+            "seal {}: the versions of the roster lead to {}, but the seal names {}",
             seal.number,
             chain.last().digest(),
             seal.roster

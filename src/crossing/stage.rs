@@ -142,7 +142,7 @@ pub struct ClockTrusted(pub(super) ());
 pub struct ScopeHeld(());
 
 /// The results of all checks, without which an `Admitted` can't be created.
-#[expect(dead_code, reason = "some answers carry nothing but that they were given")]
+#[expect(dead_code, reason = "some results have no content: their existence is the proof")]
 pub(super) struct CheckResults {
     pub(super) clock: ClockTrusted,
     pub(super) place: AtThisBoundary,

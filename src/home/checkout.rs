@@ -77,18 +77,19 @@ impl CheckoutDirectories {
 
     fn why(&self, place: &Path) -> Option<String> {
         if let Some((name, _)) = self.workspaces.iter().find(|(_, workspace)| place.starts_with(workspace)) {
-            return Some(format!("it lies in the checkout that ${name} names"));
+            return Some(format!("the file is in the checkout that ${name} names"));
         }
         // The directory `/` does not count as a checkout. In a container, `/` may be the current directory, and every
         // file is below `/`.
         if self.current != Path::new("/") && place.starts_with(&self.current) {
             return Some(
-                "it lies in the current directory (if you trust that directory, change to another directory first)"
+                "the file is in the current directory (if you trust this directory, change to another directory \
+                 first)"
                     .to_owned(),
             );
         }
         let mark = |top: &&Path| MARKS.iter().any(|mark| top.join(mark).symlink_metadata().is_ok());
-        place.ancestors().find(mark).map(|top| format!("it lies in the work tree {}", top.display()))
+        place.ancestors().find(mark).map(|top| format!("the file is in the work tree {}", top.display()))
     }
 
     /// Returns the real directories that a lookup of the path uses, and then the file itself.

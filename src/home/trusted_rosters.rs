@@ -175,8 +175,12 @@ fn find(
         return Ok(vec![digest_or_file(flag, format!("--roster {flag}"), read)?]);
     }
     if let Some(value) = variable.filter(|value| !value.is_empty()) {
-        let value =
-            value.into_string().map_err(|_| CommandFailure::usage("COUNTERSIGN_TRUST is not UTF-8: set it again"))?;
+        let value = value.into_string().map_err(|_| {
+            CommandFailure::usage(
+                "COUNTERSIGN_TRUST is not UTF-8: set the variable \
+                 again",
+            )
+        })?;
         if !value.starts_with("sha256:") && !Path::new(&value).is_absolute() {
             return Err(CommandFailure::usage(format!(
                 "COUNTERSIGN_TRUST={value} is a relative path, which would mean a different roster in each \
@@ -302,11 +306,11 @@ pub fn trust_advice(seen: Option<RosterDigest>, config: &str) -> String {
         Some(digest) => format!(
             "the boundary names the roster {digest}; ask the person who maintains the roster for its digest, over \
              another channel than this boundary; if the digests are equal, give --roster sha256:... with the digest \
-             from that person, or trust it from now on: mkdir -p {config} && echo sha256:... >> \
+             from that person, or trust the roster from now on: mkdir -p {config} && echo sha256:... >> \
              {config}/trust"
         ),
         None => format!(
-            "get the roster from the person who maintains it; then give --roster FILE, or save it as \
+            "get the roster from the person who maintains it; then give --roster FILE, or save the roster as \
              {config}/roster.json"
         ),
     }

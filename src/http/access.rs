@@ -33,8 +33,8 @@ impl Hosts {
             return Err(refuse(Code::Forbidden, "the request's target and its Host header differ"));
         }
         if !self.is_ours(host) {
-            let detail = "this service does not accept that Host: use the loopback address with the service's port, \
-                or ask the operator to allow the name";
+            let detail = "this service does not accept the Host of the request: use the loopback address with the \
+                 service's port, or ask the operator to allow the name";
             return Err(refuse(Code::Forbidden, detail));
         }
         match only(headers, &ORIGIN)? {

@@ -35,11 +35,16 @@ pub(super) static ROUTES: &[Route] = &[Route {
     verb: Verb::Post,
     path: "/v1/authorizations",
     name: "submit",
-    summary: "A signed authorization crosses: it runs once, and the receipt comes back with its proofs",
-    about: "For an envelope that was signed elsewhere, for one offline. The answer comes when the run has ended, or as lines while it runs, if the caller accepts `application/x-ndjson`.",
+    summary: "Runs a signed authorization once, and returns the receipt with its proofs",
+    about: "For an envelope that was signed elsewhere, for example offline. The answer comes when the run has \
+         ended. If the caller accepts `application/x-ndjson`, the answer comes as lines during the run.",
     segments: &[],
     access: RouteAccess::Known,
-    query: &[Field { name: "shape", about: "with lines, `simple`: {type: output|exit|error} only, then the bundle" }],
+    query: &[Field {
+        name: "shape",
+        about: "only for lines: `simple` sends only {type: output|exit|error}, then the \
+         bundle",
+    }],
     headers: &[],
     body: Some(BodyShape::Json(SchemaGenerator::subschema_for::<Envelope>)),
     replies: &[
@@ -53,7 +58,7 @@ pub(super) static ROUTES: &[Route] = &[Route {
             status: 200,
             media: NDJSON,
             shape: BodyShape::Json(SchemaGenerator::subschema_for::<Event>),
-            about: "events while it runs; the last line is {type: bundle, bundle} or {type: problem, problem}",
+            about: "events during the run; the last line is {type: bundle, bundle} or {type: problem, problem}",
         },
     ],
     codes: JUDGED,

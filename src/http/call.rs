@@ -80,8 +80,8 @@ impl RouteCall {
             // with a key learns that an answer to a challenge is required, even if other clients with the same address
             // have exceeded the rate limit.
             None if access == RouteAccess::Known => {
-                let detail = "this needs `Authorization: Bearer cst_...`: ask an operator for a token, or answer a challenge \
-                              with a rostered key";
+                let detail = "this call needs `Authorization: Bearer cst_...`: ask an operator for a token, or \
+                     answer a challenge with a key of the roster";
                 return Err(refuse(Code::Unauthenticated, detail));
             }
             None => {
@@ -295,13 +295,19 @@ fn parse_query(query: &str, fields: &'static [Field]) -> Result<Vec<(&'static st
         };
         if looks_secret(&key, &value) {
             let detail = "a bearer is accepted only in `Authorization`: this bearer is now in a URL, and so in logs \
-                and histories; have it revoked";
+                 and histories: ask an operator to revoke the token";
             return Err(refuse(Code::Malformed, detail));
         }
         let Some(field) = fields.iter().find(|field| field.name == key) else {
             let known = fields.iter().map(|field| field.name).collect::<Vec<_>>().join(", ");
             let known = if known.is_empty() { "none".to_owned() } else { known };
-            return Err(refuse(Code::Malformed, format!("?{key}= is not known here; known: {known}")));
+            return Err(refuse(
+                Code::Malformed,
+                format!(
+                    "this path does not know the parameter ?{key}=; known: \
+                 {known}"
+                ),
+            ));
         };
         if found.iter().any(|(name, _)| *name == field.name) {
             return Err(refuse(Code::Malformed, format!("?{}= stands twice", field.name)));
@@ -351,7 +357,11 @@ mod tests {
     fn a_secret_in_a_query_is_refused_and_not_repeated_in_the_answer() {
         for bad in ["token=abc123", "access_token=abc123", "wait=cst_abc123", "Bearer=abc123"] {
             let document = problem(&parse_query(bad, FIELDS).expect_err(bad));
-            assert!(document.detail.contains("revoked") && !document.detail.contains("abc123"), "{}", document.detail);
+            assert!(
+                document.detail.contains("revoke the token") && !document.detail.contains("abc123"),
+                "{}",
+                document.detail
+            );
         }
     }
 

@@ -32,8 +32,9 @@ pub(super) static ROUTES: &[Route] = &[
         verb: Verb::Post,
         path: "/v1/proposals/{id}/denial",
         name: "deny",
-        summary: "A signed denial: withdraws the proposal, or kills its run",
-        about: "Needs no bearer: the denial is a DSSE envelope that an approver signed over the digest of the authorization.",
+        summary: "Deny a proposal with a signed denial: the boundary ends the proposal, or kills its run",
+        about: "The call needs no bearer: the denial is a DSSE envelope that an approver signed over the digest of \
+             the authorization.",
         segments: &[PROPOSAL_ID],
         access: RouteAccess::Signed,
         query: &[],
@@ -47,8 +48,12 @@ pub(super) static ROUTES: &[Route] = &[
         verb: Verb::Post,
         path: "/v1/denials",
         name: "denyStatement",
-        summary: "A signed denial of a statement that was made elsewhere: it never runs, also where the boundary has not seen it",
-        about: "Needs no bearer. `payload` is the statement, which says who may deny it. The boundary logs the denial and refuses the statement as `denied` until `kept_until`; a run of it is killed. Of statements that the boundary has not seen, 100 denials of one approver are taken in a day, and 1,000 of all.",
+        summary: "Deny a statement that was made elsewhere: the statement never runs, even if the boundary has not \
+             seen the statement",
+        about: "The call needs no bearer. `payload` is the statement, which defines who can deny the statement. The \
+             boundary logs the denial, refuses the statement as `denied` until `kept_until`, and kills a run of the \
+             statement. For statements that the boundary has not seen, the boundary accepts 100 denials of one \
+             approver in a day, and 1,000 denials of all approvers.",
         segments: &[],
         access: RouteAccess::Signed,
         query: &[],
@@ -71,8 +76,9 @@ pub(super) static ROUTES: &[Route] = &[
         verb: Verb::Get,
         path: "/v1/denials/{digest}",
         name: "denials",
-        summary: "The denials of a statement, also of one that the boundary has not seen",
-        about: "Needs the scope `read` for all steps. An approver who was handed a statement asks before signing it.",
+        summary: "The denials of a statement, also of a statement that the boundary has not seen",
+        about: "The caller needs the scope `read` for all steps. An approver who received a statement calls this \
+             path before signing the statement.",
         segments: &[Field {
             name: "digest",
             about: "`sha256:` and 64 hex digits: the digest of the statement's payload",

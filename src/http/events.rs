@@ -49,7 +49,7 @@ pub(super) async fn events(call: RouteCall) -> HandlerResult {
     };
     let waiting =
         call.app.waits.clone().try_acquire_owned().map_err(|_| {
-            refuse(Code::Busy, "too many readers wait for events already: ask with ?wait= or try again")
+            refuse(Code::Busy, "too many readers already wait for events: ask with ?wait= or try again")
         })?;
     let mut events = call.app.boundary.proposals.events(&call.caller, &id, after)?;
     let (reader, response) = stream(form);
@@ -78,7 +78,13 @@ impl EventFormat {
     fn of(call: &RouteCall) -> Result<Self, Stopped> {
         let lines = wants_lines(&call.headers)?;
         match (lines, call.raw_query("shape")) {
-            (None, _) => Err(refuse(Code::Malformed, format!("events come as {SSE} or {NDJSON}: accept one of them"))),
+            (None, _) => Err(refuse(
+                Code::Malformed,
+                format!(
+                    "events come as {SSE} or {NDJSON}: accept one of these \
+                 types"
+                ),
+            )),
             (Some(true), shape) => Self::of_lines(shape),
             (Some(false), None) => Ok(Self::Sse),
             (Some(false), Some(_)) => {

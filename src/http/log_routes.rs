@@ -28,7 +28,8 @@ const OPEN: Route = Route {
     path: "/log/checkpoint",
     name: "checkpoint",
     summary: "The log's signed head (C2SP tlog-checkpoint)",
-    about: "Size and root of the log, signed by the boundary and by the witnesses that cosigned it so far.",
+    about: "Size and root of the log, signed by the boundary and by the witnesses that have already cosigned the \
+         head.",
     segments: &[],
     access: RouteAccess::Open,
     query: &[],
@@ -52,7 +53,7 @@ pub(super) static ROUTES: &[Route] = &[
         path: "/log/tile/{*tile}",
         name: "tile",
         summary: "Hashes of the tree: <level>/<index>[.p/<width>] (C2SP tlog-tiles)",
-        about: "Hashes never change once written, so that they may be cached for ever.",
+        about: "Written hashes never change, so a client may cache the hashes for ever.",
         segments: &[Field {
             name: "tile",
             about: "`<level>/<index>`, or `<level>/<index>.p/<width>` for a partial tile; the index in groups of three digits",
@@ -65,7 +66,8 @@ pub(super) static ROUTES: &[Route] = &[
         path: "/log/tile/entries/{*tile}",
         name: "entriesTile",
         summary: "Entries of the log: <index>[.p/<width>] (C2SP tlog-tiles)",
-        about: "The entries themselves, each behind its length in two bytes. They hold every decision, so the caller needs the scope `read`.",
+        about: "Each entry comes after its length in two bytes. The entries contain every decision, so the caller \
+             needs the scope `read`.",
         segments: &[ENTRIES],
         access: RouteAccess::Known,
         replies: &[TILE],
@@ -76,7 +78,7 @@ pub(super) static ROUTES: &[Route] = &[
         path: "/log/entries/{*tile}",
         name: "entries",
         summary: "The same as /log/tile/entries/…",
-        about: "The path that earlier C2SP readers ask for. The answer is the same.",
+        about: "Readers of an earlier C2SP version use this path. The answer is the same.",
         segments: &[ENTRIES],
         access: RouteAccess::Known,
         replies: &[TILE],
@@ -86,7 +88,7 @@ pub(super) static ROUTES: &[Route] = &[
     Route {
         path: "/log/proof/{index}",
         name: "inclusionProof",
-        summary: "That an entry is in the log (C2SP tlog-proof)",
+        summary: "The proof that an entry is in the log (C2SP tlog-proof)",
         about: "A text that any C2SP reader can check: the hashes from the entry up to the root, then the checkpoint.",
         segments: &[Field { name: "index", about: "the entry's number, from 0" }],
         replies: &[Reply { status: 200, media: TEXT, shape: BodyShape::Text, about: "the proof with its checkpoint" }],
@@ -96,11 +98,12 @@ pub(super) static ROUTES: &[Route] = &[
     Route {
         path: "/log/proof/consistency/{old}/{new}",
         name: "consistencyProof",
-        summary: "That the log of one size is the beginning of the log of another",
-        about: "Shows whoever kept an earlier checkpoint that nothing before it was changed (RFC 6962, section 2.1.2).",
+        summary: "The proof that the log of one size is the beginning of the log of a larger size",
+        about: "Shows a caller who stored an earlier checkpoint that no entry before this checkpoint was changed \
+             (RFC 6962, section 2.1.2).",
         segments: &[
             Field { name: "old", about: "the smaller size" },
-            Field { name: "new", about: "the larger size, at most the log's own" },
+            Field { name: "new", about: "the larger size, at most the size of the log" },
         ],
         replies: &[ok(SchemaGenerator::subschema_for::<ConsistencyProof>, "the proof")],
         handler: |call| Box::pin(consistency(call)),
@@ -110,7 +113,8 @@ pub(super) static ROUTES: &[Route] = &[
         path: "/log/blob/sha256/{hex}",
         name: "blob",
         summary: "A document that an entry names by its digest",
-        about: "Step definitions, policies, rosters and recorded configurations. The caller needs the scope `read`; the digest proves the bytes.",
+        about: "Step definitions, policies, rosters and recorded configurations. The caller needs the scope `read`. \
+             The digest proves that the bytes are right.",
         segments: &[Field { name: "hex", about: "the SHA-256 of the document, 64 lower-case hexadecimal digits" }],
         access: RouteAccess::Known,
         replies: &[Reply { status: 200, media: OCTETS, shape: BodyShape::Bytes, about: "its bytes" }],

@@ -81,8 +81,7 @@ pub async fn serve(
     if tokio::time::timeout(LAST_ANSWERS, ended).await.is_err() {
         tracing::warn!(
             seconds = LAST_ANSWERS.as_secs(),
-            "clients did not read their answers in time: their \
-            connections are closed"
+            "clients did not read the answers in time: the service closes these connections"
         );
     }
     phase.send_replace(Phase::Over);
@@ -95,7 +94,7 @@ async fn drain(app: &App, within: Duration) {
     app.boundary.housekeeping.begin_ending();
     let waited_for = app.is_waited_for();
     if tokio::time::timeout(within, app.finished()).await.is_err() {
-        tracing::warn!(seconds = within.as_secs(), "some calls did not end in time");
+        tracing::warn!(seconds = within.as_secs(), "some calls did not end in time while the service was ending");
     }
     app.boundary.housekeeping.end_runs(within.saturating_sub(began.elapsed())).await;
     if waited_for {

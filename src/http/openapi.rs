@@ -62,7 +62,7 @@ pub fn openapi() -> Value {
                 BEARER: {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "A token (`cst_…`), or the bearer that a signed challenge is answered with",
+                    "description": "A token (`cst_…`), or the bearer in the answer to a signed challenge",
                 },
             },
         },
@@ -119,7 +119,7 @@ fn operation(route: &Route, schemas: &mut SchemaGenerator) -> Value {
         replies.into_iter().map(|(status, reply)| (status.to_string(), reply)).collect();
     responses.insert(
         "default".to_owned(),
-        json!({"description": "something broke; `fault` is what to ask the operator about",
+        json!({"description": "an internal failure: give the operator the id in `fault`",
                "content": {MEDIA_TYPE: {"schema": problem}}}),
     );
     let mut operation = json!({

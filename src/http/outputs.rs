@@ -31,13 +31,18 @@ pub(super) static ROUTES: &[Route] = &[Route {
     path: "/v1/outputs/{digest}",
     name: "output",
     summary: "Recorded output, by the `blake3:` digest that its receipt names",
-    about: "A receipt names the output of each stream by two digests; this path takes the one in `blake3`. The bytes come as the step wrote them, and may hold control characters.",
+    about: "A receipt names the output of each stream by two digests; this path takes the digest in `blake3`. The \
+         bytes are exactly the bytes that the step wrote, and may contain control characters.",
     segments: &[Field { name: "digest", about: "`blake3:` and 64 hexadecimal digits, from the receipt" }],
     access: RouteAccess::Known,
     query: &[],
     headers: &[
         Field { name: "Range", about: "one range of bytes" },
-        Field { name: "If-Range", about: "the ETag: without it being the same, the whole comes" },
+        Field {
+            name: "If-Range",
+            about: "the ETag of the earlier answer: if the output has another ETag, the \
+             answer contains the whole output",
+        },
     ],
     body: None,
     replies: &[
@@ -47,7 +52,7 @@ pub(super) static ROUTES: &[Route] = &[Route {
             status: 410,
             media: MEDIA_TYPE,
             shape: BodyShape::Json(SchemaGenerator::subschema_for::<Problem>),
-            about: "not-found: its retention has ended; the receipt and its digests stay",
+            about: "not-found: the retention of the output has ended; the receipt and its digests stay",
         },
         Reply { status: 416, media: OCTETS, shape: BodyShape::Bytes, about: "the range begins after the end" },
     ],
@@ -67,7 +72,7 @@ async fn output(call: RouteCall) -> HandlerResult {
     };
     let mut response = ranged(pieces(&call, digest, first, end).await?, range, length)?;
     let headers = response.headers_mut();
-    headers.insert(ETAG, tag.parse().map_err(|_| fault(&"a digest is no header text"))?);
+    headers.insert(ETAG, tag.parse().map_err(|_| fault(&"a digest contains only characters that a header may have"))?);
     headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     // A browser must not render the output of a step as a page of this service.
     headers.insert(CONTENT_DISPOSITION, HeaderValue::from_static("attachment"));
@@ -125,7 +130,7 @@ fn ranged(body: Body, range: Range, length: u64) -> Result<Response, Stopped> {
     let mut response = bytes(status, OCTETS, body);
     response.headers_mut().insert(CONTENT_LENGTH, bytes_of.into());
     let Some(content_range) = content_range else { return Ok(response) };
-    let value = content_range.parse().map_err(|_| fault(&"a range is no header text"))?;
+    let value = content_range.parse().map_err(|_| fault(&"a range contains only characters that a header may have"))?;
     response.headers_mut().insert(CONTENT_RANGE, value);
     Ok(response)
 }

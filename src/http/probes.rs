@@ -17,7 +17,7 @@ const HEALTH: Route = Route {
     path: "/health",
     name: "health",
     summary: "Whether the process is up",
-    about: "Answers as long as the process can answer at all. Use `/ready` to learn whether proposals are taken.",
+    about: "The process answers as long as it runs. Use `/ready` to find out if the boundary accepts proposals.",
     segments: &[],
     access: RouteAccess::Open,
     query: &[],
@@ -28,23 +28,32 @@ const HEALTH: Route = Route {
     handler: |_| Box::pin(async { answer(StatusCode::OK, &HealthResponse { status: "up".to_owned() }) }),
 };
 
-const READY: Reply = ok(SchemaGenerator::subschema_for::<Ready>, "proposals are taken and run");
+const READY: Reply = ok(SchemaGenerator::subschema_for::<Ready>, "the boundary accepts and runs proposals");
 
 pub(super) static ROUTES: &[Route] = &[
     HEALTH,
     Route {
         path: "/ready",
         name: "ready",
-        summary: "Whether proposals are taken and run, and what an operator should know",
-        about: "503 while the boundary does not take or run proposals. `notes` lists what an operator should look at, also while it is ready.",
-        replies: &[READY, Reply { status: 503, about: "they are not; `notes` says why", ..READY }],
+        summary: "Whether the boundary accepts and runs proposals, and what an operator should know",
+        about: "The status is 503 while the boundary does not accept or run proposals. `notes` lists problems for \
+             an operator, also while the boundary is ready.",
+        replies: &[
+            READY,
+            Reply {
+                status: 503,
+                about: "the boundary does not accept or run proposals; `notes` gives \
+             the reasons",
+                ..READY
+            },
+        ],
         handler: |call| Box::pin(ready(call)),
         ..HEALTH
     },
     Route {
         path: "/version",
         name: "version",
-        summary: "Which program and interface answer",
+        summary: "The versions of the program and of the interface",
         about: "The program's own version, and the version of this HTTP interface.",
         replies: &[ok(SchemaGenerator::subschema_for::<Version>, "versions")],
         handler: |_| Box::pin(version()),
@@ -54,7 +63,7 @@ pub(super) static ROUTES: &[Route] = &[
         path: "/openapi.json",
         name: "openapi",
         summary: "This description",
-        about: "This document, generated from the same table that routes the calls.",
+        about: "This document is generated from the table that routes the calls.",
         replies: &[Reply { status: 200, media: JSON, shape: BodyShape::Text, about: "OpenAPI 3.1" }],
         handler: |call| Box::pin(description(call)),
         ..HEALTH

@@ -83,7 +83,7 @@ pub fn problem(stopped: &Stopped) -> Problem {
         },
         Stopped::Fault(fault) => Problem {
             kind: FAULT.to_owned(),
-            title: "something broke in the boundary".to_owned(),
+            title: "internal failure in the boundary".to_owned(),
             status: StatusCode::INTERNAL_SERVER_ERROR.as_u16(),
             detail: format!("give the operator the id {}: the service's log has the details under this id", fault.id),
             errors: Vec::new(),

@@ -64,8 +64,11 @@ pub(super) static ROUTES: &[Route] = &[
         verb: Verb::Post,
         path: "/v1/proposals",
         name: "propose",
-        summary: "Proposes to run a step once; answers with the bytes to sign",
-        about: "Nothing runs before enough approvers have signed `payload`. A nonce makes the call safe to repeat: the same nonce and body are answered with the proposal that exists. Without a nonce so is the same step with the same parameters while it is pending. Both answers have `existing`.",
+        summary: "Propose to run a step once; the answer contains the bytes to sign",
+        about: "Nothing runs before enough approvers have signed `payload`. A nonce makes the call safe to repeat: \
+             for the same nonce and body, the answer is the existing proposal. Without a nonce, the answer is the \
+             pending proposal of the same step with the same parameters, if one exists. Both answers have \
+             `existing`.",
         segments: &[],
         access: RouteAccess::Known,
         query: &[],
@@ -73,7 +76,11 @@ pub(super) static ROUTES: &[Route] = &[
         body: Some(BodyShape::Json(SchemaGenerator::subschema_for::<Propose>)),
         replies: &[
             Reply { status: 201, about: "a new proposal", ..PROPOSAL },
-            Reply { about: "the proposal that exists already for this nonce or wish, with `existing`", ..PROPOSAL },
+            Reply {
+                about: "the existing proposal for this nonce, or for this step and these parameters, with \
+                 `existing`",
+                ..PROPOSAL
+            },
         ],
         codes: &[
             Code::UnknownStep,
@@ -91,22 +98,21 @@ pub(super) static ROUTES: &[Route] = &[
         path: "/v1/proposals",
         name: "proposals",
         summary: "Proposals, newest first",
-        about: "Callers see their own proposals; a caller that may read sees all. Follow `cursor` until there is none.",
+        about: "Callers see their own proposals; a caller with the scope `read` sees all proposals. Repeat the call \
+             with `cursor` until an answer has no `cursor`.",
         segments: &[],
         access: RouteAccess::Known,
         query: &[
-            Field {
-                name: "status",
-                about: "only those in this state; `open` means pending, approved or running: what can still run or runs",
-            },
+            Field { name: "status", about: "only proposals in this state; `open` means pending, approved or running" },
             Field {
                 name: "id_ends",
-                about: "only those whose id ends so: 6 to 36 characters, at least 6 of them hex digits",
+                about: "only proposals whose id ends with this text: 6 to 36 characters, at least 6 of them hex \
+                     digits",
             },
-            Field { name: "step", about: "only those of this step" },
-            Field { name: "proposer", about: "only those of this proposer" },
-            Field { name: "cursor", about: "the next page, as the page before named it" },
-            Field { name: "limit", about: "how many: 1 to 100, by default 50" },
+            Field { name: "step", about: "only proposals of this step" },
+            Field { name: "proposer", about: "only proposals of this proposer" },
+            Field { name: "cursor", about: "the next page: the `cursor` of the page before" },
+            Field { name: "limit", about: "the number of proposals in the answer: 1 to 100, by default 50" },
         ],
         headers: &[],
         body: None,
@@ -118,11 +124,15 @@ pub(super) static ROUTES: &[Route] = &[
         verb: Verb::Get,
         path: "/v1/proposals/{id}",
         name: "proposal",
-        summary: "One proposal; with ?wait= as soon as its status changes",
+        summary: "One proposal; with ?wait= the answer comes when the status changes",
         about: "The state of one proposal. Once `receipt` is there, the run has ended and its receipt is in the log.",
         segments: &[PROPOSAL_ID],
         access: RouteAccess::Known,
-        query: &[Field { name: "wait", about: "seconds, with or without `s`, at most 55: holds the answer so long" }],
+        query: &[Field {
+            name: "wait",
+            about: "seconds, with or without `s`, at most 55: the longest time until the \
+             answer",
+        }],
         headers: &[],
         body: None,
         replies: &[PROPOSAL],
@@ -133,12 +143,13 @@ pub(super) static ROUTES: &[Route] = &[
         verb: Verb::Get,
         path: "/v1/proposals/{id}/events",
         name: "events",
-        summary: "What happens to a proposal, live: server-sent events, or a line each",
-        about: "Ends when nothing more can come. A client that lost the stream goes on with `Last-Event-ID`.",
+        summary: "The events of a proposal, live: as server-sent events, or as one line for each event",
+        about: "The stream ends after the last possible event. A client that lost the stream continues with \
+             `Last-Event-ID`.",
         segments: &[PROPOSAL_ID],
         access: RouteAccess::Known,
-        query: &[Field { name: "shape", about: "`simple`: lines {type: output|exit|error} only" }],
-        headers: &[Field { name: "Last-Event-ID", about: "goes on after this event" }],
+        query: &[Field { name: "shape", about: "`simple`: only lines {type: output|exit|error}" }],
+        headers: &[Field { name: "Last-Event-ID", about: "the stream continues after this event" }],
         body: None,
         replies: &[
             Reply { status: 200, media: SSE, shape: BodyShape::Text, about: "`data:` is an Event" },
@@ -146,7 +157,7 @@ pub(super) static ROUTES: &[Route] = &[
                 status: 200,
                 media: NDJSON,
                 shape: BodyShape::Json(SchemaGenerator::subschema_for::<Event>),
-                about: "a line each, with the event's `id`",
+                about: "one line for each event, with the event's `id`",
             },
         ],
         codes: &[],
@@ -157,7 +168,8 @@ pub(super) static ROUTES: &[Route] = &[
         path: "/v1/proposals/{id}/signatures",
         name: "sign",
         summary: "Signatures over the payload; the quorum starts the run",
-        about: "Needs no bearer: the signatures are the authority. The signature that completes the quorum is answered before the run has ended.",
+        about: "The call needs no bearer: the signatures are the authority. The signature that completes the quorum \
+             gets an answer before the run has ended.",
         segments: &[PROPOSAL_ID],
         access: RouteAccess::Signed,
         query: &[],
@@ -171,8 +183,9 @@ pub(super) static ROUTES: &[Route] = &[
         verb: Verb::Post,
         path: "/v1/proposals/{id}/cancellation",
         name: "cancel",
-        summary: "Stops waiting for signatures, or kills the run",
-        about: "For the proposer itself, and for callers with the scope `operate`. A run that has ended is not changed.",
+        summary: "Cancel a proposal: the boundary stops waiting for signatures, or kills the run",
+        about: "Only the proposer and callers with the scope `operate` can cancel. A run that has ended is not \
+             changed.",
         segments: &[PROPOSAL_ID],
         access: RouteAccess::Known,
         query: &[],
@@ -199,7 +212,13 @@ fn read_wish(body: &[u8]) -> Result<Propose, Stopped> {
     if let Value::Object(members) = &value {
         let mut refusal = Refusal::new(Code::Malformed, "the proposal has members that this version does not support");
         for (member, feature) in LATER.iter().filter(|(member, _)| members.contains_key(*member)) {
-            refusal = refusal.at(format!("/{member}"), format!("{feature} are not in this version: leave it out"));
+            refusal = refusal.at(
+                format!("/{member}"),
+                format!(
+                    "{feature} are not in this version: leave this \
+                 member out"
+                ),
+            );
         }
         if !refusal.places.is_empty() {
             return Err(refusal.into());

@@ -24,7 +24,8 @@ pub(super) static ROUTES: &[Route] = &[
         path: "/v1/receipts/{id}",
         name: "receipt",
         summary: "A signed receipt and its log entry",
-        about: "The signed statement of what ran and how it ended. The proposer of the run and callers that may read get it.",
+        about: "The signed statement of what ran and how the run ended. Only the proposer of the run and callers \
+             with the scope `read` get the receipt.",
         segments: &[RECEIPT_ID],
         access: RouteAccess::Known,
         query: &[],
@@ -38,8 +39,8 @@ pub(super) static ROUTES: &[Route] = &[
         verb: Verb::Get,
         path: "/v1/receipts/{id}/bundle",
         name: "bundle",
-        summary: "A receipt with all that its offline verification needs",
-        about: "Save it as it comes: `countersign verify` decides it offline, with a roster only.",
+        summary: "A receipt with all data that its offline verification needs",
+        about: "Save the answer unchanged: `countersign verify` verifies the bundle offline, with only a roster.",
         segments: &[RECEIPT_ID],
         access: RouteAccess::Known,
         query: &[],
@@ -58,14 +59,15 @@ pub(super) static ROUTES: &[Route] = &[
         verb: Verb::Post,
         path: "/v1/receipts/verify",
         name: "verify",
-        summary: "Every check of a bundle with its result, against this boundary's roster: a convenience, not trust",
-        about: "Takes a bundle and answers 200 with a report also when checks fail: read `verified`.",
+        summary: "Every check of a bundle with its result, by this boundary's roster: convenient, but not \
+             independent of the boundary",
+        about: "The answer to a bundle is 200 with a report, even if checks fail: read `verified`.",
         segments: &[],
         access: RouteAccess::Known,
         query: &[],
         headers: &[],
         body: Some(BodyShape::Json(SchemaGenerator::subschema_for::<Bundle>)),
-        replies: &[ok(SchemaGenerator::subschema_for::<BundleReport>, "`verified` says it in a word")],
+        replies: &[ok(SchemaGenerator::subschema_for::<BundleReport>, "the report; `verified` is the result")],
         codes: &[],
         handler: |call| Box::pin(verify(call)),
     },
@@ -82,7 +84,7 @@ async fn bundled(call: RouteCall) -> HandlerResult {
     let name = format!("attachment; filename=\"{id}.bundle.json\"");
     let bundle = call.blocking(move |boundary, caller| boundary.evidence.bundle(caller, &id)).await?;
     let mut response = bytes(StatusCode::OK, MEDIA_TYPE, bundle);
-    let name = name.parse().map_err(|_| fault(&"a receipt's id is no header text"))?;
+    let name = name.parse().map_err(|_| fault(&"a receipt's id contains only characters that a header may have"))?;
     response.headers_mut().insert(CONTENT_DISPOSITION, name);
     Ok(response)
 }

@@ -16,7 +16,8 @@ pub(super) static ROUTES: &[Route] = &[
         path: "/v1/registry",
         name: "registry",
         summary: "The seal in force and the registered steps",
-        about: "Lists the steps that the caller may propose, each with its digest and the approvals that it needs. A caller that may read sees all.",
+        about: "Lists the steps that the caller may propose, each with its digest and the approvals that it needs. \
+             A caller with the scope `read` sees all steps.",
         segments: &[],
         access: RouteAccess::Known,
         query: &[],
@@ -31,7 +32,8 @@ pub(super) static ROUTES: &[Route] = &[
         path: "/v1/steps/{*ref}",
         name: "step",
         summary: "One step's whole definition",
-        about: "The definition with script and parameter schema, what policy asks, and the sandbox that a run would get.",
+        about: "The definition with script and parameter schema, the permissions that policy asks about, and the \
+             sandbox that a run would get.",
         segments: &[Field {
             name: "ref",
             about: "the step, `path/of/runbook:step-id`; its slashes may be percent-encoded",
@@ -40,7 +42,11 @@ pub(super) static ROUTES: &[Route] = &[
         query: &[],
         headers: &[],
         body: None,
-        replies: &[ok(SchemaGenerator::subschema_for::<StepView>, "the definition that the step digest is over")],
+        replies: &[ok(
+            SchemaGenerator::subschema_for::<StepView>,
+            "the definition from which the step digest is \
+             computed",
+        )],
         codes: &[Code::UnknownStep],
         handler: |call| Box::pin(step(call)),
     },

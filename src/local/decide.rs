@@ -205,7 +205,7 @@ impl LocalRules {
     /// Returns the default answers to questions. The answers depend on the options and on the terminal.
     pub fn answers(&self) -> DefaultAnswers {
         let nobody = if self.args.non_interactive {
-            Some("--non-interactive denies everything that needs a question")
+            Some("with --non-interactive, everything that needs a question is denied")
         } else if std::io::stdin().is_terminal() && std::io::stderr().is_terminal() {
             None
         } else {

@@ -130,7 +130,7 @@ impl HostSandbox {
         let failed = |error: std::io::Error| {
             CommandFailure::new(
                 Exit::Unreachable,
-                format!("no run can be prepared ({error}): make the temporary directory writable (TMPDIR)"),
+                format!("no run can be prepared ({error}): set TMPDIR to a writable directory"),
             )
         };
         let scratch = tempfile::Builder::new().prefix("countersign-run-").tempdir().map_err(failed)?;

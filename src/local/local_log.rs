@@ -159,7 +159,7 @@ impl LocalLog {
             length if length > MAX_LINE => {
                 // If a line is too long, its remaining bytes are skipped.
                 let _ = lines.skip_until(b'\n').map_err(|error| self.failed("read", &error))?;
-                Ok(Some(LocalLogLine::Broken("it is longer than any receipt".to_owned())))
+                Ok(Some(LocalLogLine::Broken("the line is longer than any receipt".to_owned())))
             }
             length => Ok(Some(LocalLogLine::Torn(length))),
         }
@@ -216,7 +216,7 @@ impl LocalLog {
             })?),
             // The read bytes contain no line end, although a valid line is shorter than these bytes.
             None if start > 0 => {
-                return Err(self.broken("its last line is longer than any receipt"));
+                return Err(self.broken("the last line is longer than any receipt"));
             }
             None => None,
         };
@@ -230,7 +230,7 @@ impl LocalLog {
         match made.and_then(|mut file| file.write_all(torn).and_then(|()| file.sync_all())) {
             Ok(()) => Ok(path),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(path),
-            Err(error) => Err(self.failed("set a torn line aside in", &error)),
+            Err(error) => Err(self.failed("move an incomplete line out of", &error)),
         }
     }
 
@@ -259,7 +259,7 @@ fn envelope(line: &[u8]) -> Result<Envelope, String> {
     // Only the canonical form of an envelope is valid, so a line cannot contain extra data without a signature.
     match envelope.to_canonical() {
         Ok(canonical) if canonical == line => Ok(envelope),
-        Ok(_) => Err("it is not in canonical form".to_owned()),
+        Ok(_) => Err("the line is not in canonical form".to_owned()),
         Err(error) => Err(error.to_string()),
     }
 }

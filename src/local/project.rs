@@ -138,25 +138,44 @@ fn is_there(file: &Path) -> Result<bool, CommandFailure> {
             return Ok(false);
         }
         Err(error) => {
-            return Err(refuse(file, &format!("it can't be read ({error}): fix that, or name a policy with --policy")));
+            return Err(refuse(
+                file,
+                &format!(
+                    "the file can't be read ({error}): correct the cause, or name a policy \
+                 with --policy"
+                ),
+            ));
         }
         Ok(_) => {}
     }
     let metadata = std::fs::metadata(file).map_err(|error| {
-        refuse(file, &format!("it can't be read ({error}): fix or remove it, or name a policy with --policy"))
+        refuse(
+            file,
+            &format!(
+                "the file can't be read ({error}): correct or remove the file, or name a policy with \
+             --policy"
+            ),
+        )
     })?;
     if !metadata.is_file() {
-        return Err(refuse(file, "it is not a regular file: remove it, or name a policy with --policy"));
+        return Err(refuse(file, "the path is not a regular file: remove the path, or name a policy with --policy"));
     }
     let own = rustix::process::geteuid().as_raw();
     if ![own, 0].contains(&metadata.uid()) {
         return Err(refuse(
             file,
-            &format!("it belongs to another user ({}): check it, then name it with --policy", metadata.uid()),
+            &format!(
+                "the file belongs to another user ({}): check the file, then name the file with --policy",
+                metadata.uid()
+            ),
         ));
     }
     if metadata.mode() & 0o002 != 0 {
-        return Err(refuse(file, "everybody can write it: run `chmod o-w` on it, or name a policy with --policy"));
+        return Err(refuse(
+            file,
+            "every user can write the file: run `chmod o-w` on the file, or name a policy with \
+             --policy",
+        ));
     }
     Ok(true)
 }
@@ -173,7 +192,7 @@ fn member(text: &str, file: &Path) -> Result<Option<Policy>, CommandFailure> {
 
 fn text(file: &Path) -> Result<String, CommandFailure> {
     let bytes = read_bounded(file, MAX_FILE_BYTES)?;
-    String::from_utf8(bytes).map_err(|_| refuse(file, "it is not UTF-8: save it as UTF-8"))
+    String::from_utf8(bytes).map_err(|_| refuse(file, "the file is not UTF-8: save the file as UTF-8"))
 }
 
 fn wrong(file: &Path, errors: Vec<crate::policy::policy_error::PolicyError>) -> CommandFailure {

@@ -38,7 +38,7 @@ const fn letter(choice: AnswerChoice) -> &'static str {
 fn choice_words(choice: AnswerChoice, kind: PermissionKind) -> String {
     match choice {
         AnswerChoice::Once => "allow once: in this step".to_owned(),
-        AnswerChoice::Session => "allow it in this session: until this command ends".to_owned(),
+        AnswerChoice::Session => "allow in this session: until this command ends".to_owned(),
         AnswerChoice::AllOfType => format!("allow all {} that no list names in this session", plural(kind)),
         AnswerChoice::Deny => "deny".to_owned(),
         AnswerChoice::DenyAll => format!("deny all {} that no list allows in this session", plural(kind)),
@@ -96,10 +96,13 @@ impl Question {
 
     fn because(&self) -> &'static str {
         match (self.asked.why, self.asked.kind) {
-            (_, PermissionKind::Env) => "it changes what later commands are or do",
-            (PermissionReason::Unlisted, _) => "no list of the policy names it",
-            (PermissionReason::BuiltInDeny, _) => "a built-in deny list names it",
-            (PermissionReason::Unknown, _) => "what runs here can't be known before it runs",
+            (_, PermissionKind::Env) => {
+                "the variable can change which programs later commands start and what these \
+                 programs do"
+            }
+            (PermissionReason::Unlisted, _) => "no list of the policy contains this item",
+            (PermissionReason::BuiltInDeny, _) => "a built-in deny list contains this item",
+            (PermissionReason::Unknown, _) => "the command is known only when the script runs",
         }
     }
 

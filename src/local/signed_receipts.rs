@@ -54,7 +54,10 @@ impl Receipts {
     pub fn prepare(key: &KeyArgs) -> Result<Self, CommandFailure> {
         let keys = key.find()?;
         let preferred = keys.preferred(|_| true).map_err(|failure| CommandFailure {
-            message: format!("nothing was run: {}; or run without a receipt (--no-receipt)", failure.message),
+            message: format!(
+                "nothing was run: {}; as an alternative, run without a receipt (--no-receipt)",
+                failure.message
+            ),
             ..failure
         })?;
         let comment = preferred.key().comment();

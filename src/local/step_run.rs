@@ -186,7 +186,10 @@ impl RunbookWalk<'_> {
                 self.hold.wanted().words()
             ));
             if !withheld.is_empty() {
-                self.terminal.say(&format!("-- not inherited, though policy allows it: {}", withheld.join(", ")));
+                self.terminal.say(&format!(
+                    "-- variables that policy allows, but that no step inherits: {}",
+                    withheld.join(", ")
+                ));
             }
         }
         // The person must know the working directory of the step. The program prints the directory only if it has
@@ -259,7 +262,7 @@ impl RunbookWalk<'_> {
         }
         if let Some(path) = appended.and_then(|appended| appended.repaired.as_ref()) {
             self.terminal.say(&format!(
-                "the last line of the local log was incomplete, as after a crash: it was set aside in {}",
+                "the last line of the local log was incomplete, as after a crash: the incomplete line is now in {}",
                 path.display()
             ));
         }
@@ -288,7 +291,7 @@ fn ask(question: &Question, step: &str, terminal: &Terminal) -> AnswerChoice {
         if let Some(choice) = question.choice(&typed) {
             return choice;
         }
-        terminal.say("this is not one of the answers; without an answer the permission is denied");
+        terminal.say("the typed text is not one of the answers; without an answer the permission is denied");
     }
     AnswerChoice::Deny
 }

@@ -74,7 +74,7 @@ impl Reader {
                     "{listen:?} is not a loopback address, and TLS is not supported by this version: listen on {LISTEN}"
                 ),
             ),
-            Err(_) => self.flaw(tree, "listen", format!("{listen:?} is no address with a port: write {LISTEN:?}")),
+            Err(_) => self.flaw(tree, "listen", format!("{listen:?} is not an address with a port: write {LISTEN:?}")),
         };
         let data = self.path(tree, "data", "boundary");
         let database = self.database(tree, &data);

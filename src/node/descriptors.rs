@@ -67,8 +67,9 @@ fn of(descriptors: u64, runs: usize, connections: usize) -> DescriptorShares {
     let fit = at_most((left / OF_A_RUN).max(1), runs);
     let note = (fit < runs).then(|| {
         format!(
-            "{fit} runs at one time, not {runs}: this process may open at most {descriptors} files, so further \
-             approved runs wait; raise the limit (systemd: LimitNOFILE=, a shell: ulimit -Hn) or lower `runs`"
+            "the boundary starts at most {fit} runs at one time instead of {runs}: this process may open at most \
+             {descriptors} files, so further approved runs wait; raise the limit (systemd: LimitNOFILE=, a shell: \
+             ulimit -Hn) or lower `runs`"
         )
     });
     DescriptorShares { runs: fit, connections, note }
@@ -83,9 +84,9 @@ fn beside(descriptors: u64) -> u64 {
 fn of_processes(most: u64, runs: usize) -> Option<(usize, String)> {
     let fit = at_most((most.saturating_sub(PROCESSES_BESIDE) / PROCESSES_OF_A_RUN).max(1), runs);
     let note = format!(
-        "{fit} runs at one time, not {runs}: the user of this process may have at most {most} processes and threads, \
-         and processes of steps count too; raise the limit (systemd: LimitNPROC=, a shell: ulimit -u) or lower \
-         `runs`"
+        "the boundary starts at most {fit} runs at one time instead of {runs}: the user of this process may have at \
+         most {most} processes and threads, and processes of steps count too; raise the limit (systemd: \
+         LimitNPROC=, a shell: ulimit -u) or lower `runs`"
     );
     (fit < runs).then_some((fit, note))
 }
@@ -116,9 +117,12 @@ mod tests {
         }
         assert_eq!(of_processes(4096, 64), None);
         let (fit, note) = of_processes(256, 64).expect("told");
-        assert!(fit == 32 && note.contains("32 runs at one time, not 64") && note.contains("LimitNPROC"), "{note}");
+        assert!(
+            fit == 32 && note.contains("at most 32 runs at one time instead of 64") && note.contains("LimitNPROC"),
+            "{note}"
+        );
         assert_eq!(of_processes(1, 64).map(|(fit, _)| fit), Some(1));
         let note = of(1024, 500, 1024).note.expect("told");
-        assert!(note.contains("85 runs at one time, not 500") && note.contains("LimitNOFILE"), "{note}");
+        assert!(note.contains("at most 85 runs at one time instead of 500") && note.contains("LimitNOFILE"), "{note}");
     }
 }

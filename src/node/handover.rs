@@ -43,8 +43,8 @@ pub(super) fn check(
         FileProblem::whole(
             &config.key,
             format!(
-                "the key {keyid} can't sign open work of the previous key: {what}; start once more with the previous \
-                 key, end the service with SIGTERM, then change the key"
+                "the key {keyid} can't sign open work of the previous key: {what}; start the service once more with \
+                 the previous key, end the service with SIGTERM, then change the key"
             ),
         )
     };

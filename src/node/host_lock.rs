@@ -113,9 +113,9 @@ impl Holder {
                  boundary with `countersign init`"
             ),
             None => format!(
-                "process {pid} of user {uid} holds the lock of this boundary, the abstract socket @{name}: it serves \
-                 a copy of this directory, or another user blocks this boundary; find out what the process is, and \
-                 end it"
+                "process {pid} of user {uid} holds the lock of this boundary, the abstract socket @{name}: the \
+                 process serves a copy of this directory, or another user blocks this boundary; find out what the \
+                 process is, and end it"
             ),
         }
     }

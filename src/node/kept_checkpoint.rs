@@ -76,7 +76,7 @@ pub fn look(
     // message names the checkpoint file.
     let whose = match note::verify_note(&note, &known.origin, key.public()) {
         Ok(_) => "this boundary signed",
-        Err(_) => "the file has, although this boundary's current key did not sign it,",
+        Err(_) => "without a signature of this boundary's current key, the file contains",
     };
     let entries = ledger.state().size;
     let ours = ledger.origin();
@@ -84,14 +84,16 @@ pub fn look(
         if earlier.contains(&known.origin) {
             let size = known.size;
             return Ok(Some(format!(
-                "{} is a checkpoint of an earlier log that this log follows, at {size} entries",
+                "{} is a checkpoint of an earlier log of this boundary, at {size} entries, so this log was not \
+                 compared with the checkpoint",
                 path.display()
             )));
         }
         let ours = ours.unwrap_or_else(|| "empty".to_owned());
         return Err(format!(
-            "it is a checkpoint of the log {}, and the store's log is {ours}: put the right store back, or restore a backup \
-             with `countersign store restore BACKUP`; to begin a new log on purpose, move this file away",
+            "the file is a checkpoint of the log {}, but the store's log is {ours}: put the right store back, or \
+             restore a backup with `countersign store restore BACKUP`; to begin a new log on purpose, move this \
+             file away",
             known.origin
         ));
     }
@@ -99,13 +101,15 @@ pub fn look(
         Ok(Some(root)) if root == known.root => Ok(None),
         Ok(found) => {
             let what = if found.is_none() {
-                format!("the store has {entries}: it is an older copy")
+                format!("the store has only {entries}: the store is an older copy")
             } else {
-                format!("the store's log of {entries} has other entries before that size")
+                format!("the first entries of the store's log of {entries} differ from the checkpoint")
             };
             Err(format!(
-                "{whose} a checkpoint of {} entries, and {what}. The boundary does not serve this store, because spent nonces could be spent again and two logs would have the same name. Put the newest store back; if it is lost, `countersign store restore \
-                 BACKUP` begins a new log that names this one",
+                "{whose} a checkpoint of {} entries, but {what}. The boundary does not serve this store, because \
+                 spent nonces could be spent again and two logs would have the same name. Put the newest store \
+                 back; if the newest store is lost, `countersign store restore BACKUP` begins a new log that names \
+                 this log",
                 known.size
             ))
         }
@@ -117,8 +121,9 @@ pub fn look(
 #[must_use]
 pub fn lost(known: &Checkpoint) -> String {
     format!(
-        "there is no store, and this boundary signed a checkpoint of {} entries of the log {}: put the newest store back, or \
-         begin a log that follows it with `countersign store restore BACKUP`; to begin a log that follows no other log, move the file `{FILE}` away",
+        "there is no store, but this boundary signed a checkpoint of {} entries of the log {}: put the newest store \
+         back, or begin a new log that names this log with `countersign store restore BACKUP`; to begin a log that \
+         names no earlier log, move the file `{FILE}` away",
         known.size, known.origin
     )
 }
@@ -143,8 +148,8 @@ pub fn read(path: &Path) -> Result<(Note, Checkpoint), String> {
 pub fn parse(text: &str) -> Result<(Note, Checkpoint), String> {
     let odd = |error: &dyn std::fmt::Display| {
         format!(
-            "it is no checkpoint ({error}): find out which program wrote the file, and move the file away if no \
-            program needs it"
+            "the file is no checkpoint ({error}): find out which program wrote the file, and move the file away if \
+             no program needs it"
         )
     };
     let note = Note::parse(text).map_err(|error| odd(&error))?;

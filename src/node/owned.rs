@@ -19,13 +19,16 @@ pub fn read_owned(path: &Path) -> Result<String, FileProblem> {
     let unreadable = |error: &dyn std::fmt::Display| {
         FileProblem::whole(
             path,
-            format!("it can't be read ({error}): create it with `countersign init`, or name another file"),
+            format!(
+                "the file can't be read ({error}): create the file with `countersign init`, or name another \
+                 file"
+            ),
         )
     };
     let mut file = rustix::fs::open(path, flags, Mode::empty()).map(File::from).map_err(|error| unreadable(&error))?;
     let metadata = file.metadata().map_err(|error| unreadable(&error))?;
     if !metadata.is_file() {
-        return Err(FileProblem::whole(path, "it is not a regular file: name a file"));
+        return Err(FileProblem::whole(path, "the path is not a regular file: name a file"));
     }
     check_owned(path, &metadata, 0o100_000)?;
     if let Some(directory) = path.parent() {
@@ -35,9 +38,15 @@ pub fn read_owned(path: &Path) -> Result<String, FileProblem> {
     let mut bytes = Vec::new();
     (&mut file).take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(|error| unreadable(&error))?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
-        return Err(FileProblem::whole(path, format!("it is larger than {MAX_FILE_BYTES} bytes: name the right file")));
+        return Err(FileProblem::whole(
+            path,
+            format!(
+                "the file is larger than {MAX_FILE_BYTES} bytes: name the right \
+             file"
+            ),
+        ));
     }
-    String::from_utf8(bytes).map_err(|_| FileProblem::whole(path, "it is not UTF-8: save it as UTF-8"))
+    String::from_utf8(bytes).map_err(|_| FileProblem::whole(path, "the file is not UTF-8: save the file as UTF-8"))
 }
 
 fn check_owned(path: &Path, metadata: &std::fs::Metadata, kind: u32) -> Result<(), FileProblem> {
@@ -45,7 +54,11 @@ fn check_owned(path: &Path, metadata: &std::fs::Metadata, kind: u32) -> Result<(
     if metadata.uid() != own && metadata.uid() != 0 {
         return Err(FileProblem::whole(
             path,
-            format!("it belongs to user {}, who could change it: run `chown {own} {}`", metadata.uid(), path.display()),
+            format!(
+                "the path belongs to user {}, who could change the content: run `chown {own} {}`",
+                metadata.uid(),
+                path.display()
+            ),
         ));
     }
     // In a sticky directory (for example /tmp), other users can add files but cannot replace this file.
@@ -53,7 +66,11 @@ fn check_owned(path: &Path, metadata: &std::fs::Metadata, kind: u32) -> Result<(
     if metadata.mode() & 0o022 != 0 && !sticky {
         return Err(FileProblem::whole(
             path,
-            format!("others can write it (mode {:04o}): run `chmod go-w {}`", metadata.mode() & 0o7777, path.display()),
+            format!(
+                "other users can write this path (mode {:04o}): run `chmod go-w {}`",
+                metadata.mode() & 0o7777,
+                path.display()
+            ),
         ));
     }
     Ok(())

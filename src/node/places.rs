@@ -30,7 +30,7 @@ pub(super) fn clear_logs(database: &Path) -> Result<(), FileProblem> {
         let path = PathBuf::from(path);
         match fs::metadata(&path) {
             Ok(metadata) if suffix == "-wal" && metadata.len() > 0 => {
-                let message = "it belongs to a store that is no longer here: move it to that store";
+                let message = "the file belongs to a store that is no longer here: move the file to that store";
                 return Err(FileProblem::whole(&path, message));
             }
             Ok(_) => fs::remove_file(&path).map_err(|error| FileProblem::whole(&path, error.to_string()))?,
@@ -57,7 +57,7 @@ pub(super) fn settle(database: &Path) -> Result<(), FileProblem> {
     // write-ahead log into the database when the last connection closes.
     drop(sqlite::open(&fresh).map_err(|fault| at(&fault))?);
     if beside(database, "-wal").exists() {
-        return Err(at(&"its write-ahead log cannot be moved into the database: check the disk"));
+        return Err(at(&"the write-ahead log cannot be moved into the database: check the disk"));
     }
     File::open(&fresh).and_then(|file| file.sync_all()).map_err(|error| at(&error))
 }

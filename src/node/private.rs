@@ -42,13 +42,16 @@ pub fn check(config: &Config) -> Vec<FileProblem> {
         if let Some(runbooks) = runbooks.iter().find(|runbooks| at.starts_with(runbooks)) {
             problems.push(FileProblem::whole(
                 &private,
-                format!("it is private and lies in the runbook directory {}: move one of the two", runbooks.display()),
+                format!(
+                    "this path is private, but is in the runbook directory {}: move one of the two",
+                    runbooks.display()
+                ),
             ));
         }
         if let Some(seen) = SEEN.iter().find(|seen| at.starts_with(real(Path::new(seen)))) {
             problems.push(FileProblem::whole(
                 &private,
-                format!("it is private and lies below {seen}, which every step sees: move it"),
+                format!("this path is private, but is below {seen}, which every step sees: move the path"),
             ));
         }
     }
@@ -57,18 +60,18 @@ pub fn check(config: &Config) -> Vec<FileProblem> {
         if at.starts_with(&data) {
             problems.push(FileProblem::whole(
                 given,
-                format!("runbooks can't lie in the private directory {}: move them", data.display()),
+                format!("runbooks can't be in the private directory {}: move the runbooks", data.display()),
             ));
         }
     }
     if let Ok(metadata) = std::fs::metadata(&config.data) {
         if !metadata.is_dir() {
-            problems.push(FileProblem::whole(&config.data, "`data` is not a directory: name one"));
+            problems.push(FileProblem::whole(&config.data, "`data` is not a directory: name a directory"));
         } else if metadata.mode() & 0o077 != 0 {
             problems.push(FileProblem::whole(
                 &config.data,
                 format!(
-                    "others can look into the private directory (mode {:04o}): run `chmod 700 {}`",
+                    "other users can read the private directory (mode {:04o}): run `chmod 700 {}`",
                     metadata.mode() & 0o7777,
                     config.data.display()
                 ),
@@ -150,12 +153,12 @@ mod tests {
             [("key", "key.pem"), ("database", "a.db"), ("policy", "p.yaml"), ("roster", "r.toml"), ("data", "d")]
         {
             let text = found(|_| format!("{key} = \"runbooks/deep/{file}\"\n"));
-            assert!(text.contains("lies in the runbook directory"), "{key}: {text}");
+            assert!(text.contains("but is in the runbook directory"), "{key}: {text}");
         }
-        assert!(found(|_| "runbooks = [\".\"]\n".to_owned()).contains("countersign.toml: it is private"));
+        assert!(found(|_| "runbooks = [\".\"]\n".to_owned()).contains("countersign.toml: this path is private"));
         assert!(
             found(|_| "runbooks = [\"boundary/books\"]\n".to_owned())
-                .contains("runbooks can't lie in the private directory")
+                .contains("runbooks can't be in the private directory")
         );
     }
 
@@ -165,7 +168,7 @@ mod tests {
             std::os::unix::fs::symlink(dir.join("runbooks"), dir.join("elsewhere")).expect("a link");
             "key = \"elsewhere/key.pem\"\n".to_owned()
         });
-        assert!(text.contains("lies in the runbook directory"), "{text}");
+        assert!(text.contains("but is in the runbook directory"), "{text}");
     }
 
     #[test]

@@ -90,12 +90,9 @@ pub fn back_up(config: &Config, into: &Path) -> Result<MadeBackup, Problems> {
         return Err(at(&"the path exists already, and a backup never overwrites a file: name a new directory"));
     }
     let parent = into.parent().unwrap_or(Path::new("/"));
-    let real = parent.canonicalize().map_err(|error| {
-        at(&format!(
-            "its parent directory can't be used ({error}): \
-        create that directory"
-        ))
-    })?;
+    let real = parent
+        .canonicalize()
+        .map_err(|error| at(&format!("the parent directory can't be used ({error}): create the parent directory")))?;
     if config.runbooks.iter().filter_map(|path| path.canonicalize().ok()).any(|path| real.starts_with(path)) {
         return Err(at(&"a backup is private, but this path is in a runbook directory: name another path"));
     }
@@ -157,8 +154,8 @@ pub fn restore(config: &Config, from: &Path) -> Result<RestoredLog, Problems> {
     if config.database.exists() {
         let name = config.database.display();
         let message = format!(
-            "a store exists already, and a restore never replaces a store: move the store away first (`mv {name} {name}.old`, the same \
-             with {name}-wal and {name}-shm where they are)"
+            "a store exists already, and a restore never replaces a store: move the store away first (`mv {name} \
+             {name}.old`, the same with {name}-wal and {name}-shm if these files exist)"
         );
         return Err(at(&config.database, &message));
     }
@@ -184,7 +181,13 @@ fn build(config: &Config, key: &FileSigner, from: &Path, work: &Path, old: &Path
     let database = old.join(DATABASE);
     let source = if from.is_dir() { from.join(DATABASE) } else { from.to_owned() };
     copy_file(&source, &database).map_err(|error| {
-        at(&source, &format!("it can't be copied ({error}): name a backup that `countersign store backup` made"))
+        at(
+            &source,
+            &format!(
+                "the file can't be copied ({error}): name a backup that `countersign store backup` \
+             made"
+            ),
+        )
     })?;
     backup::bring_up(&database).map_err(|fault| at(&source, &fault))?;
     if from.is_dir() {
@@ -215,11 +218,17 @@ fn build(config: &Config, key: &FileSigner, from: &Path, work: &Path, old: &Path
     let broken = |fault: StoreFault| at(&source, &fault);
     let settings = start::settings(config, key, &around)?;
     let (reads, head) = sqlite::reads::at_rest(&database).map_err(broken)?;
-    let follows = head.boundary.ok_or_else(|| at(&source, &"its log has not begun: there is nothing to restore"))?;
+    let follows = head.boundary.ok_or_else(|| {
+        at(
+            &source,
+            &"the log in the backup has not begun: there is nothing \
+         to restore",
+        )
+    })?;
     let entries = head.size;
     let before = Ledger::at_rest(Arc::new(reads), head, settings.clone(), None).map_err(broken)?;
     let last = before.seals().map_err(broken)?.last().copied();
-    let last = last.ok_or_else(|| at(&source, &"its log has no seal"))?;
+    let last = last.ok_or_else(|| at(&source, &"the log in the backup has no seal"))?;
     let signer = BoundaryKey { secret: start::copy_of(config, key)?, keyid: key.key().keyid() };
     let sealed = start::read_seal(config, &before, last.index, None)?;
     if sealed.roster.boundary_key(&config.name, &signer.keyid).is_none() {
@@ -281,8 +290,8 @@ fn build(config: &Config, key: &FileSigner, from: &Path, work: &Path, old: &Path
     let lost = known.saturating_sub(entries);
     if lost > 0 {
         notes.push(format!(
-            "{lost} entries are newer than the backup and are lost here; receipts of these entries are still valid \
-             for everyone who has a copy"
+            "{lost} entries are newer than the backup, so the restored log does not contain them; receipts of these \
+             entries are still valid for everyone who has a copy"
         ));
     }
     Ok(RestoredLog { id, follows, entries, checkpoint, lost, tokens: count, closed: place, notes })
@@ -310,8 +319,9 @@ fn last_known(
             let root = before.root_at(known.size).map_err(|fault| problem(fault.to_string()))?;
             if root != Some(known.root) {
                 return Err(problem(format!(
-                    "it is a checkpoint of {} entries of this log, but the backup contains another log: nothing was \
-                     restored; use a backup of the right log, or move the checkpoint file away if the file is wrong",
+                    "the file is a checkpoint of {} entries of this log, but the backup contains another log: \
+                     nothing was restored; use a backup of the right log, or move the checkpoint file away if the \
+                     file is wrong",
                     known.size
                 )));
             }

@@ -80,7 +80,7 @@ pub fn add(text: &str, entry: &RosterEntry) -> Result<String, EditError> {
         ["valid_after", "valid_before"].iter().zip(&entry.valid).find_map(|(what, set)| set.as_ref().map(|_| what))
     {
         return Err(EditError(format!(
-            "{} {} is there already: change its `{what}` in the file, then run `countersign roster draft`",
+            "{} {} exists already: change its `{what}` in the file, then run `countersign roster draft`",
             entry.table.word(),
             entry.name
         )));
@@ -114,14 +114,14 @@ pub fn add(text: &str, entry: &RosterEntry) -> Result<String, EditError> {
 pub fn remove(text: &str, table: Table, name: &str, key: Option<&KeyId>) -> Result<String, EditError> {
     let mut document = read(text)?;
     let (at, entry) = find(&mut document, table, name)
-        .ok_or_else(|| EditError(format!("there is no {} {name} in the file, nothing was changed", table.word())))?;
+        .ok_or_else(|| EditError(format!("there is no {} {name} in the file: nothing was changed", table.word())))?;
     let Some(key) = key else {
         remove_table(&mut document, table, at);
         return Ok(written(&document, text));
     };
     let keys = texts(entry, "keys");
     let at = keys.iter().find(|(_, line)| keyid(line).as_ref() == Some(key)).map(|(at, _)| *at);
-    let at = at.ok_or_else(|| EditError(format!("{} {name} has no key {key}, nothing was changed", table.word())))?;
+    let at = at.ok_or_else(|| EditError(format!("{} {name} has no key {key}: nothing was changed", table.word())))?;
     if keys.len() == 1 {
         return Err(EditError(format!(
             "{key} is the only key of {name}: add another key first, or remove {name} completely"

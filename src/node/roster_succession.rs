@@ -49,8 +49,8 @@ pub fn find<'a>(config: &Config, sealed: &Chain, policy: &'a Policy, files: &'a 
     if newest.version() > last {
         let file = written.map_or_else(|| "can't be read".to_owned(), |policy| format!("is {}", policy.digest()));
         notes.push(format!(
-            "version {} of the roster is signed and not in force: it names the policy {}, but the policy file \
-             {file}; restore the policy file that was signed",
+            "version {} of the roster is signed and not in force: the version names the policy {}, but the policy \
+             file {file}; restore the policy file that was signed",
             newest.version(),
             newest.policy()
         ));
@@ -103,8 +103,10 @@ fn follow(config: &Config, sealed: &Chain) -> Following {
             Ok(None) => {
                 if let Some(later) = rosters::listed(config).into_iter().find(|later| *later > version) {
                     let missing = path.display();
-                    notes
-                        .push(format!("version {later} of the roster is not in force: {missing} is missing before it"));
+                    notes.push(format!(
+                        "version {later} of the roster is not in force: the file {missing} of an \
+                             earlier version is missing"
+                    ));
                 }
                 break;
             }
@@ -153,8 +155,8 @@ pub fn notes_while_serving(config: &Config, sealed: &Chain, known: u64) -> Vec<S
     let version = signed.last().version();
     if version > known {
         notes.push(format!(
-            "version {version} of the roster is signed by enough people and waits for a start: restart the boundary to put it \
-             in force"
+            "version {version} of the roster has enough signatures: restart the boundary to put this version in \
+             force"
         ));
     }
     notes
@@ -206,8 +208,8 @@ fn forks(config: &Config, sealed: &Chain) -> Vec<String> {
         match other {
             Ok(other) if other.digest() == roster.digest() => {}
             Ok(other) => forks.push(format!(
-                "{} is {}, sealed as version {version} is {}: the sealed version stays in force; move the file \
-                 away",
+                "{} contains the roster {}, but the sealed version {version} is {}: the sealed version stays in \
+                 force; move the file away",
                 rosters::path(config, version).display(),
                 other.digest(),
                 roster.digest()

@@ -45,7 +45,13 @@ pub fn read(config: &Config, version: u64) -> Result<Option<Envelope>, FileProbl
     }
     let text = read_owned(&path)?;
     json::parse_as(text.as_bytes(), MAX_FILE_BYTES).map(Some).map_err(|error| {
-        FileProblem::whole(&path, format!("it is no envelope of a roster ({error}): move it away; {DRAFT_AGAIN}"))
+        FileProblem::whole(
+            &path,
+            format!(
+                "the file is no envelope of a roster ({error}): move the file away; \
+             {DRAFT_AGAIN}"
+            ),
+        )
     })
 }
 
@@ -78,7 +84,13 @@ pub fn chain(config: &Config) -> Result<Option<Chain>, FileProblem> {
             (Ok(chain), _) => return Ok(Some(chain)),
             (Err(_), 0) => return Ok(None),
             (Err(error), 1) => {
-                return Err(FileProblem::whole(&path(config, 1), format!("{error}: get it from the running boundary")));
+                return Err(FileProblem::whole(
+                    &path(config, 1),
+                    format!(
+                        "{error}: get this file from the running \
+                     boundary"
+                    ),
+                ));
             }
             (Err(_), _) => drop(envelopes.pop()),
         }
@@ -91,7 +103,7 @@ pub fn chain(config: &Config) -> Result<Option<Chain>, FileProblem> {
 /// Returns an error if the payload of the envelope is not a roster.
 pub fn stated(path: &Path, envelope: &Envelope) -> Result<TrustedRoster, FileProblem> {
     let odd = |error: &dyn std::fmt::Display| {
-        FileProblem::whole(path, format!("it is no roster ({error}): move it away; {DRAFT_AGAIN}"))
+        FileProblem::whole(path, format!("the file is no roster ({error}): move the file away; {DRAFT_AGAIN}"))
     };
     let payload = payload_of(envelope, Base64::Strict).map_err(|error| odd(&error))?;
     TrustedRoster::from_payload(&payload).map_err(|error| odd(&error))
@@ -120,7 +132,7 @@ pub fn keep(config: &Config, chain: &Chain) -> Vec<String> {
 /// Returns an error if the directory cannot be written.
 pub fn write(path: &Path, envelope: &Envelope) -> Result<FileWritten, FileProblem> {
     let failed = |error: &dyn std::fmt::Display| {
-        FileProblem::whole(path, format!("it can't be written ({error}): check the directory"))
+        FileProblem::whole(path, format!("the file can't be written ({error}): check the directory"))
     };
     let mut bytes = envelope.to_canonical().map_err(|error| failed(&error))?;
     bytes.push(b'\n');

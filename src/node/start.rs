@@ -180,16 +180,17 @@ pub type OpenStore = (sqlite::SqliteStore, sqlite::reads::SqliteReads);
 pub fn has_store(config: &Config) -> Result<bool, FileProblem> {
     let restoring = places::workplace(config);
     if restoring.exists() {
-        let message = "a restore into this boundary was interrupted: run `countersign store restore` again; or remove this \
-                       directory; if no store exists, the next start then begins a new log";
+        let message = "a restore into this boundary was interrupted. Run `countersign store restore` again, or \
+             remove this directory. If you remove this directory and no store exists, the next start begins a new \
+             log";
         return Err(FileProblem::whole(&restoring, message));
     }
     if config.database.exists() {
         return Ok(true);
     }
     if kept_checkpoint::was_interrupted(config) {
-        let message = "an upgrade of this boundary's store was interrupted, and the old store is kept here: run `countersign store \
-                       upgrade` again, which begins the new log";
+        let message = "an upgrade of this boundary's store was interrupted, and the old store is in this directory: \
+             run `countersign store upgrade` again to begin the new log";
         return Err(FileProblem::whole(&config.old_store(), message));
     }
     match kept_checkpoint::read(&config.kept_checkpoint()) {
@@ -480,7 +481,8 @@ impl Start<'_> {
     fn check_roster(&self, roster: &TrustedRoster, tokens: &[Name]) -> Result<(), String> {
         if !self.is_key_of(roster) {
             return Err(format!(
-                "it gives the boundary {} other keys than the key in {}; name one of them under `key`",
+                "the roster gives the boundary {} other keys than the key in {}: under `key`, name the file of a \
+                 key of the roster",
                 self.config.name,
                 self.config.key.display()
             ));
@@ -489,7 +491,7 @@ impl Start<'_> {
         match tokens.iter().find_map(|name| roster.check_token_name(name).err()) {
             None => Ok(()),
             Some(taken) => Err(format!(
-                "a token has or had the same name as its {} {}: give the person another name",
+                "a token has or had the same name as the {} {} of the roster: give the person another name",
                 taken.by, taken.name
             )),
         }

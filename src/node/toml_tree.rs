@@ -41,7 +41,7 @@ fn node(value: &DeValue<'_>, place: TextPlace, places: &Places<'_>, flaws: &mut 
         DeValue::Integer(number) => match i64::from_str_radix(number.as_str(), number.radix()) {
             Ok(number) => YamlKind::Integer(number),
             Err(_) => {
-                flaws.push(YamlFlaw::new(place, "the number is too large: write a smaller one"));
+                flaws.push(YamlFlaw::new(place, "the number is too large: write a smaller number"));
                 YamlKind::Integer(0)
             }
         },

@@ -19,7 +19,7 @@ pub fn seconds(text: &str) -> Result<i64, String> {
     match number.parse::<i64>().ok().and_then(|number| number.checked_mul(factor)) {
         Some(seconds) if (1..=MAX_SPAN_S).contains(&seconds) => Ok(seconds),
         Some(seconds) if seconds > MAX_SPAN_S => {
-            Err(format!("{text:?} is longer than 100 years: write a shorter span"))
+            Err(format!("{text:?} is longer than 100 years: write a shorter duration"))
         }
         _ => Err(format!("{text:?} is not a duration: write 30s, 15m, 12h or 90d")),
     }

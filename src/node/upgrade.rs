@@ -85,8 +85,8 @@ pub fn upgrade(config: &Config, open_runs: OpenRuns) -> Result<Upgraded, Problem
     };
     let store = old::read(source).map_err(|fault| at(source, &fault))?;
     if *source != database && database.exists() {
-        let message =
-            "a store is kept here already: move this directory away, then run `countersign store upgrade` again";
+        let message = "this directory already contains an old store: move the directory away, then run `countersign store \
+             upgrade` again";
         return Err(at(&kept, &message));
     }
     let mut notes = Vec::new();
@@ -190,16 +190,16 @@ fn last_head(config: &Config, key: &FileSigner, store: &OldStore) -> Result<Head
                 continue;
             }
             let message = format!(
-                "it is a checkpoint of the log {}, and the old store's log is {origin}: put the store and the checkpoint \
-                 of one boundary here; nothing was changed",
+                "the file is a checkpoint of the log {}, but the old store's log is {origin}: put the store and the \
+                 checkpoint of one boundary here; nothing was changed",
                 known.origin
             );
             return Err(problem(message));
         }
         if known.size > entries {
             let message = format!(
-                "it is a checkpoint of {} entries, and the old store has {entries}: put the newest copy of that store in \
-                 its place; nothing was changed",
+                "the file is a checkpoint of {} entries, but the old store has only {entries}: replace the store by \
+                 its newest copy; nothing was changed",
                 known.size
             );
             return Err(problem(message));
@@ -207,8 +207,8 @@ fn last_head(config: &Config, key: &FileSigner, store: &OldStore) -> Result<Head
         let leaves = usize::try_from(known.size).ok().and_then(|size| store.leaves.get(..size)).unwrap_or_default();
         if merkle::root(leaves) != known.root {
             let message = format!(
-                "it is a checkpoint of {} entries of another log than the one in the old store: the store was changed by \
-                 hand, or the checkpoint is false; nothing was changed",
+                "the file is a checkpoint of {} entries of another log than the log in the old store: the store was \
+                 changed by hand, or the checkpoint is false; nothing was changed",
                 known.size
             );
             return Err(problem(message));
@@ -247,7 +247,8 @@ fn sign(config: &Config, key: &FileSigner, head: Checkpoint) -> Result<Head, Pro
 fn move_to(from: &Path, to: &Path) -> Result<(), FileProblem> {
     let by_hand = |error: &dyn std::fmt::Display| {
         let message = format!(
-            "can't be moved to {} ({error}): move it by hand, then run `countersign store upgrade` again",
+            "this path can't be moved to {} ({error}): move the path by hand, then run `countersign store upgrade` \
+             again",
             to.display()
         );
         FileProblem::whole(from, message)

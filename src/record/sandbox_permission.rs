@@ -450,4 +450,25 @@ mod tests {
         assert_eq!(fields::<DeclaredSandbox>(), table(SandboxPermission::field, &["limits"]));
         assert_eq!(fields::<SandboxRule>(), table(SandboxPermission::rule_key, &["limits"]));
     }
+
+    #[test]
+    fn a_malformed_value_is_refused_even_if_no_parser_has_read_the_declaration() {
+        let texts = |text: &str| Some(vec![text.to_owned()]);
+        let plain = DeclaredSandbox::default();
+        let allow = |hosts: &[&str]| Some(DeclaredNetwork::Allow(hosts.iter().map(|&host| host.to_owned()).collect()));
+        for (bad, words) in [
+            (DeclaredSandbox { read: texts("srv"), ..plain.clone() }, "\"srv\" is relative"),
+            (DeclaredSandbox { write: texts("/srv/../etc"), ..plain.clone() }, "/srv/../etc"),
+            (DeclaredSandbox { deny: texts("a\0b"), ..plain.clone() }, "pattern"),
+            (DeclaredSandbox { network: allow(&["10.0.0.1:80"]), ..plain.clone() }, "10.0.0.1:80"),
+            (DeclaredSandbox { network: allow(&[]), ..plain.clone() }, "allows no host"),
+            (DeclaredSandbox { sockets: texts("run/x"), ..plain.clone() }, "\"run/x\" is relative"),
+            (DeclaredSandbox { run_as: Some("root".to_owned()), ..plain.clone() }, "no step runs as root"),
+            (DeclaredSandbox { off_reason: Some(String::new()), ..plain.clone() }, "reason"),
+        ] {
+            let why = bad.check().expect_err("malformed");
+            assert!(why.contains(words), "{why}");
+        }
+        assert_eq!(plain.check(), Ok(()));
+    }
 }

@@ -90,8 +90,8 @@ impl Address {
         let shown = PrintableText::text(url);
         if url.starts_with("https://") {
             return Err(CommandFailure::usage(format!(
-                "{}: this program speaks plain HTTP only; run it beside the boundary, or give the http:// address of a local TLS proxy or tunnel \
-                 (for one: ssh -N -L 7433:127.0.0.1:7433 HOST)",
+                "{}: this program speaks plain HTTP only; run it beside the boundary, or give the http:// address \
+                 of a local TLS proxy or tunnel (for example: ssh -N -L 7433:127.0.0.1:7433 HOST)",
                 shown.as_str()
             )));
         }
@@ -209,7 +209,7 @@ impl Client {
         } else {
             Err(CommandFailure::new(
                 Exit::Unreachable,
-                format!("the boundary gave other bytes for the blob {digest}: don't trust it"),
+                format!("the boundary returned other bytes for the blob {digest}: don't trust this boundary"),
             ))
         }
     }
@@ -372,7 +372,7 @@ impl Client {
                 && challenge.len() <= 512
                 && challenge.bytes().all(|c| (0x20..0x7f).contains(&c));
             if !well_formed {
-                return Err(self.odd("its challenge does not have version 1, so nothing was signed"));
+                return Err(self.odd("the challenge does not have version 1, so nothing was signed"));
             }
             let signature = keys::sign(signer, SignaturePurpose::Read, CHALLENGE_TYPE, challenge.as_bytes())?;
             let body = serde_json::to_vec(&ChallengeAnswer { challenge, signature })
@@ -396,16 +396,15 @@ impl Client {
             return Err(CommandFailure::new(
                 Exit::Refused,
                 format!(
-                    "{base} asked for credentials, and none were sent: your token or key is only for the boundary at \
-                     --url; if both are the same boundary, also give --url {base} (or COUNTERSIGN_URL)"
+                    "{base} asked for credentials. Your token or key was not sent, because it is only for the \
+                     boundary at --url. If {base} is that boundary, also give --url {base} (or COUNTERSIGN_URL)"
                 ),
             ));
         }
         let bytes = self.whole(response)?;
         let Ok(problem) = serde_json::from_slice::<Problem>(&bytes) else {
             return Err(self.odd(&format!(
-                "it answered {status} without a problem document; check that the address is \
-                a boundary"
+                "the answer has status {status}, but is no problem document: check that the address is a boundary"
             )));
         };
         let mut failure = refusal(&problem, serde_json::from_slice(&bytes).ok());
@@ -431,18 +430,19 @@ impl Client {
     fn up_to(&self, most: u64, response: Response<Body>) -> Result<Vec<u8>, CommandFailure> {
         let mut bytes = Vec::new();
         let mut reader = response.into_body().into_with_config().limit(most).reader();
-        reader.read_to_end(&mut bytes).map_err(|error| self.odd(&format!("its answer broke off: {error}")))?;
+        reader.read_to_end(&mut bytes).map_err(|error| self.odd(&format!("the answer ended too early: {error}")))?;
         Ok(bytes)
     }
 
     fn typed<T: DeserializeOwned>(&self, response: Response<Body>) -> Result<T, CommandFailure> {
         let bytes = self.whole(response)?;
         serde_json::from_slice(&bytes)
-            .map_err(|error| self.odd(&format!("this version does not understand its answer: {error}")))
+            .map_err(|error| self.odd(&format!("this version of the program does not understand the answer: {error}")))
     }
 
     fn unreachable(&self, error: &ureq::Error) -> CommandFailure {
-        let advice = "is it running (`countersign serve`), and is this its address (--url, COUNTERSIGN_URL)";
+        let advice = "is the boundary running (`countersign serve`), and is this the right address (--url, \
+             COUNTERSIGN_URL)";
         CommandFailure::new(
             Exit::Unreachable,
             format!("the boundary at {} can't be reached: {error}; {advice}", self.address.base),
@@ -464,7 +464,7 @@ pub fn refusal_of(problem: &Value) -> CommandFailure {
         Ok(read) => refusal(&read, Some(problem.clone())),
         Err(error) => CommandFailure::new(
             Exit::Unreachable,
-            format!("the boundary ended with a problem that can't be read: {error}"),
+            format!("the boundary ended the stream with an unreadable problem document: {error}"),
         ),
     }
 }
@@ -597,7 +597,7 @@ mod tests {
         for failure in [client.find("/log/checkpoint", 1000).map(drop), client.bytes("/log/blob").map(drop)]
             .map(Result::unwrap_err)
         {
-            assert!(failure.message.contains("broke off"), "{failure}");
+            assert!(failure.message.contains("ended too early"), "{failure}");
         }
         assert!(began.elapsed() < Duration::from_secs(5));
         assert_eq!(client.lines("/v1/events", None).expect("a stream").lines().take(12).flatten().count(), 12);

@@ -100,7 +100,7 @@ impl Outage {
             return Err(failure);
         }
         if self.tries == 0 {
-            terminal.say(&format!("{failure}; trying again for up to {} s", self.most.as_secs()));
+            terminal.say(&format!("{failure}; the command tries again for up to {} s", self.most.as_secs()));
         }
         std::thread::sleep(PAUSE * 2_u32.pow(self.tries.min(MOST_DOUBLED)));
         self.tries += 1;
@@ -267,8 +267,8 @@ fn fetch(
         }
         if Instant::now() > deadline {
             terminal.say(&format!(
-                "only {found} of {witnesses} witnesses have cosigned so far; `countersign wait {} --witness {witnesses} --bundle \
-                 FILE` gets the bundle again later",
+                "only {found} of {witnesses} witnesses have cosigned so far: to get the bundle again later, run \
+                 `countersign wait {} --witness {witnesses} --bundle FILE`",
                 receipt.proposal()
             ));
             return Ok(bytes);
@@ -314,7 +314,7 @@ pub fn stop_waiting_on_interrupt(id: &ProposalId) {
         if runtime.block_on(tokio::signal::ctrl_c()).is_ok() {
             let _ = writeln!(
                 std::io::stderr(),
-                "\nstopped waiting, the proposal goes on: countersign wait {id}, or countersign cancel {id}"
+                "\nstopped waiting, but the proposal continues: countersign wait {id}, or countersign cancel {id}"
             );
             std::process::exit(i32::from(Exit::Signal(2).code()));
         }

@@ -116,8 +116,9 @@ impl LogSource {
             let hashes = self.tile(&Self::tile_of(TileKind::Hashes(0), index, size)?)?;
             let why = match hashes {
                 Some(_) => {
-                    "its hashes are there. Is this a mirror of hashes (`log export --hashes`)? Such a mirror has no \
-                     contents: audit a copy with contents, and compare it with this mirror by --against"
+                    "the hashes of these entries exist. Is this a mirror of hashes (`log export --hashes`)? Such a \
+                     mirror has no contents: audit a copy with contents, and compare it with this mirror by \
+                     --against"
                 }
                 None => "the log is incomplete",
             };
@@ -125,7 +126,7 @@ impl LogSource {
         };
         let mut entries =
             split_entries(&bytes).filter(|entries| entries.len() >= usize::from(tile.width())).ok_or_else(|| {
-                CommandFailure::new(Exit::CheckSaidNo, format!("{tile} is incomplete, or it is no tile of entries"))
+                CommandFailure::new(Exit::CheckSaidNo, format!("{tile} is incomplete, or is no tile of entries"))
             })?;
         entries.truncate(usize::from(tile.width()));
         Ok(entries.into_iter().map(<[u8]>::to_vec).collect())

@@ -100,7 +100,7 @@ pub fn list(client: &Client, query: &[(&str, &str)]) -> Result<Vec<ProposalView>
         found.extend(page.proposals);
         let Some(next) = page.cursor else { return Ok(found) };
         let odd =
-            |_| CommandFailure::new(Exit::Unreachable, "the next page of the boundary's list has an invalid name");
+            |_| CommandFailure::new(Exit::Unreachable, "the boundary's list has an invalid cursor for the next page");
         cursor = Some(next.parse().map_err(odd)?);
     }
     let detail = format!("the boundary's list has more than {MAX_PAGES} pages; name one proposal by its whole id");

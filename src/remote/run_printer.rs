@@ -137,5 +137,8 @@ impl<'t> RunPrinter<'t> {
 /// Returns the reason why an approved run has not started, as text.
 #[must_use]
 pub fn held_up_words(why: &RefusalView) -> String {
-    format!("held up ({}), and tried again until it expires: {}", why.code, why.detail)
+    format!(
+        "the run can't start yet ({}), and the boundary tries again until the proposal expires: {}",
+        why.code, why.detail
+    )
 }

@@ -493,7 +493,7 @@ fn a_head_without_a_boundary_signature_is_refused_and_every_head_is_stored() {
     };
     for base in [&Files::new(), old, &without(old)] {
         let (_temp, copy) = lay(base);
-        not_taken(&lying, &copy, &[], "not signed");
+        not_taken(&lying, &copy, &[], "has no valid signature");
         taken(new, &copy, &[]);
         assert_eq!(files(&copy)["checkpoints/290"], new["checkpoint"]);
         if let Some(earlier) = base.get("checkpoint") {
@@ -516,7 +516,7 @@ fn a_head_without_a_boundary_signature_is_refused_and_every_head_is_stored() {
     let envelope = json!({"payload": payload, "payloadType": people::IN_TOTO, "signatures": []});
     let file = temp.path().join("roster.json");
     fs::write(&file, envelope.to_string()).unwrap();
-    not_taken(&lying, &copy, &["--hashes", "--roster", file.to_str().unwrap()], "not signed");
+    not_taken(&lying, &copy, &["--hashes", "--roster", file.to_str().unwrap()], "has no valid signature");
     taken(new_hashes, &copy, &["--hashes", "--roster", file.to_str().unwrap()]);
     let (_temp, copy) = lay(&without(old_hashes));
     taken(&lying, &copy, &["--hashes"]);
@@ -558,7 +558,7 @@ fn a_copy_accepts_the_boundary_key_of_a_later_roster_and_refuses_the_key_of_an_o
     log.reseal(40, |_| {});
     let sealed = made(&log, BOUNDARY_2);
     let (_temp, copy) = lay(&old);
-    not_taken(&made(&log, BOUNDARY), &copy, &[], "not signed");
+    not_taken(&made(&log, BOUNDARY), &copy, &[], "has no valid signature");
     // A roster that its people did not sign gives no key.
     stranger.sealed.roster["boundary"][0]["keys"] = json!([key(MALLORY).line()]);
     stranger.roster(&[MALLORY]);
@@ -648,7 +648,7 @@ fn an_export_of_an_unchanged_log_adds_new_cosignatures() {
     not_taken(&plain, &copy, &["--roster", &wrong], "trusted");
     let mut lying = plain.clone();
     lying.insert("checkpoint".into(), log.head_by(MALLORY).into_bytes());
-    not_taken(&lying, &copy, &[], "not signed");
+    not_taken(&lying, &copy, &[], "has no valid signature");
     // A mirror of hashes that was filled from a stranger's hand, held against the roster later.
     let only_hashes = |files: &Files| -> Files {
         let contents = |name: &str| name.contains("entries") || name.starts_with("blob");
@@ -661,7 +661,7 @@ fn an_export_of_an_unchanged_log_adds_new_cosignatures() {
     let file = temp.path().join("roster.json");
     fs::write(&file, envelope.to_string()).unwrap();
     let trusting = ["--hashes", "--roster", file.to_str().unwrap()];
-    not_taken(&only_hashes(&lying), &copy, &trusting, "not signed");
+    not_taken(&only_hashes(&lying), &copy, &trusting, "has no valid signature");
     taken(&only_hashes(&both), &copy, &trusting);
     assert_eq!(files(&copy)[&kept], both["checkpoint"]);
 }

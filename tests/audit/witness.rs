@@ -249,7 +249,7 @@ fn a_witness_with_invalid_cosignatures_is_reported_and_its_cosignatures_are_not_
         ("other-text", "an invalid cosignature of this checkpoint"),
         ("future", "one of the two clocks is wrong"),
         ("size", "this store is older than the cosigned log"),
-        ("restless", "names another size with each answer"),
+        ("restless", "reports another size with each answer"),
     ];
     let liars: Vec<Witness> =
         faults.iter().zip(50..).map(|((fault, _), seed)| Witness::with_fault(seed, fault)).collect();

@@ -982,12 +982,12 @@ fn r8_a_submission_is_no_approval() {
 #[test]
 fn r9_the_service_does_not_start_if_the_private_set_is_below_the_runbooks() {
     for (config, said_of) in [
-        ("runbooks = [\".\"]", "it is private"),
-        ("runbooks = [\"boundary\"]", "it is private"),
-        ("runbooks = [\"runbooks\", \"boundary/more\"]", "runbooks can't lie in the private directory"),
-        ("key = \"runbooks/key.pem\"", "lies in the runbook directory"),
-        ("database = \"runbooks/c.db\"", "lies in the runbook directory"),
-        ("policy = \"runbooks/p.yaml\"", "lies in the runbook directory"),
+        ("runbooks = [\".\"]", "this path is private"),
+        ("runbooks = [\"boundary\"]", "this path is private"),
+        ("runbooks = [\"runbooks\", \"boundary/more\"]", "runbooks can't be in the private directory"),
+        ("key = \"runbooks/key.pem\"", "but is in the runbook directory"),
+        ("database = \"runbooks/c.db\"", "but is in the runbook directory"),
+        ("policy = \"runbooks/p.yaml\"", "but is in the runbook directory"),
         ("database = \"/usr/share/c.db\"", "which every step sees"),
     ] {
         let mut world = World::prepared(|setup| setup.config = config.to_owned());

@@ -32,7 +32,7 @@ fn the_reason_why_an_approved_run_waits_is_shown_until_it_runs() {
     fs::remove_dir(&tree).expect("removed");
     let digest = proposal["digest"].as_str().expect("a digest");
     let approved = as_alice(&world, &["approve", id, "--yes", "--expect", digest]);
-    let told = |text: &str| text.contains("held up (sandbox-unavailable)") && text.contains(&path);
+    let told = |text: &str| text.contains("can't start yet (sandbox-unavailable)") && text.contains(&path);
     assert!(approved.contains("is approved") && told(&approved), "{approved}");
     let view = world.show(id);
     assert_eq!((&view["status"], &view["held_up"]["code"]), (&json!("approved"), &json!("sandbox-unavailable")));
@@ -66,7 +66,7 @@ fn the_reason_why_an_approved_run_waits_is_shown_until_it_runs() {
     let rest: Vec<String> = lines.collect();
     let ended = waiting.wait_with_output().expect("it ends");
     assert_eq!((ended.status.code(), said(&ended).as_str()), (Some(0), "ran\n"), "{rest:?}");
-    assert!(!rest.concat().contains("held up"), "{rest:?}");
+    assert!(!rest.concat().contains("start yet"), "{rest:?}");
     assert!(world.show(id).get("held_up").is_none());
     // Told later, the story is the one that is kept.
     assert!(world.wire.lines(id, &world.reader, 0).all(|event| event["type"] != "held-up"));

@@ -314,7 +314,7 @@ fn a_token_in_a_url_is_refused() {
         [format!("token={}", world.reader), format!("access_token={}", world.reader), format!("x={}", world.reader)]
     {
         let problem = world.wire.get(&format!("/v1/registry?{query}"), &world.reader).problem("malformed");
-        assert!(problem["detail"].as_str().unwrap().contains("revoked"));
+        assert!(problem["detail"].as_str().unwrap().contains("revoke the token"));
         assert!(!problem.to_string().contains(&world.reader), "and not repeated");
     }
     assert!(!world.service_log().contains(&world.reader));

@@ -231,7 +231,7 @@ fn a_statement_in_a_file_is_not_signed_if_it_was_denied_or_has_ended() {
     // Without an answer that is said, and the review goes on.
     world.stop();
     let told = as_approver(&world, &alice(), &here, "review", &["open.json"]);
-    let note = "note: the boundary did not answer if this statement was denied or has run: the boundary at ";
+    let note = "note: the boundary did not answer whether this statement was denied or has run: the boundary at ";
     assert!(text(&told.stderr).contains(note) && text(&told.stdout).contains("plain:true"), "{}", said(&told));
 }
 

@@ -486,7 +486,7 @@ fn an_authorization_after_its_window_is_refused_as_expired() {
     let proposal = world.wire.post("/v1/proposals", &world.agent, &wish).ok(201);
     wait_for("it has expired", || world.show(id_of(&proposal))["status"] == "expired");
     let problem = world.unchanged(|| world.sign(&proposal, &[&alice()])).problem("expired");
-    assert!(problem["detail"].as_str().unwrap().contains("propose it again"));
+    assert!(problem["detail"].as_str().unwrap().contains("propose the step again"));
     world.unchanged(|| world.submit(&envelope(&bytes_of(&proposal), &[&alice()]))).problem("expired");
     world.check_history();
 }

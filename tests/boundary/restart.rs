@@ -72,7 +72,7 @@ fn the_wait_command_continues_after_a_restart_of_the_boundary() {
     let mut talk = BufReader::new(waiting.stderr.take().expect("a pipe"));
     let mut said = String::new();
     talk.read_line(&mut said).expect("words");
-    assert!(said.contains("trying again for up to 120 s"), "{said}");
+    assert!(said.contains("the command tries again for up to 120 s"), "{said}");
     assert!(waiting.try_wait().expect("a status").is_none(), "it waits");
     world.start();
     world.sign(&proposal, &[&alice()]).ok(200);

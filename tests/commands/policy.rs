@@ -135,7 +135,7 @@ fn a_policy_file_that_others_can_write_is_not_discovered() {
     let file = dir.path().join(".rundownrc");
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o666)).expect("set");
     let (code, said) = answer(dir.path(), &["check", "x.sh"]);
-    assert!(code == 2 && said.contains("everybody can write it"), "{said}");
+    assert!(code == 2 && said.contains("every user can write the file"), "{said}");
     assert_eq!(answer(dir.path(), &["check", "--policy", ".rundownrc", "x.sh"]).0, 0, "named, it is the caller's");
     std::fs::remove_file(&file).expect("removed");
     std::os::unix::fs::symlink("nowhere", &file).expect("a link");

@@ -223,7 +223,7 @@ fn an_added_approver_counts_only_after_enough_signatures_and_a_restart() {
     let signed = world.sign_version(2, &bob(), &pinned);
     assert!(said(&signed).contains("signatures are complete"), "{}", said(&signed));
     assert!(world.must(&["show"]).contains("version 2 is signed: the next start of the boundary seals it"));
-    let waits = "version 2 of the roster is signed by enough people and waits for a start: restart the boundary";
+    let waits = "version 2 of the roster has enough signatures: restart the boundary";
     support::wait_for("ready tells what waits", || world.notes().contains(waits));
     assert!(!world.notes().contains("1 more of"), "nobody's signature is missing any more: {}", world.notes());
     let doctor = said(&world.program(&["doctor", &home]).output().expect("started"));
@@ -329,7 +329,7 @@ fn signing_a_roster_shows_every_change_and_refuses_a_version_without_a_trusted_p
     let shown = world.must(&["sign", &file, "--review", "--roster", &pinned, "--policy", &policy]);
     for words in [
         "removed       approver bob; groups: security; keys:",
-        "changed       how many approvers must sign the next version: 2 to 0",
+        "changed       the number of approvers who must sign the next version: 2 to 0",
         "== UNGUARDED ==",
         "CHANGED to    sha256:",
         "| version: 1",
@@ -457,7 +457,7 @@ fn receipts_of_an_old_and_a_new_boundary_key_verify_with_both_rosters() {
     set_key(&world, "key.pem");
     world.start();
     assert_eq!(world.in_force(), 1);
-    assert!(world.notes().contains("name one of them under `key`"), "{}", world.notes());
+    assert!(world.notes().contains("under `key`, name the file of a key of the roster"), "{}", world.notes());
     let between = world.run("plain:true", json!({}), &[&alice()]);
     world.stop();
 
@@ -590,7 +590,7 @@ fn an_edited_policy_is_in_force_only_after_a_signed_roster_names_it() {
     world.write("b/boundary/policy.yaml", &policy.replace("execute", "prompted"));
     world.start();
     assert_eq!(world.in_force(), 1);
-    assert!(world.notes().contains("is signed and not in force: it names the policy"), "{}", world.notes());
+    assert!(world.notes().contains("is signed and not in force: the version names the policy"), "{}", world.notes());
     world.stop();
     world.write("b/boundary/policy.yaml", &policy);
     world.start();
@@ -617,7 +617,7 @@ fn several_roster_versions_are_accepted_together_if_the_chain_is_complete() {
     assert_eq!(world.in_force(), 2);
     assert!(
         world.notes().contains("version 4 of the roster is not in force")
-            && world.notes().contains("3.json is missing"),
+            && world.notes().contains("3.json of an earlier version is missing"),
         "{}",
         world.notes()
     );
@@ -725,7 +725,7 @@ fn forged_or_replaced_roster_versions_leave_the_sealed_roster_in_force() {
     fs::set_permissions(world.version(2), mode).expect("set");
     world.restart();
     assert_eq!(world.in_force(), 1);
-    assert!(world.notes().contains("others can write it"), "{}", world.notes());
+    assert!(world.notes().contains("other users can write this path"), "{}", world.notes());
     // Two version 2, both signed by enough: the one that was sealed stands.
     world.put_version(2, &envelope(&v2, &[&alice(), &bob()]));
     fs::set_permissions(world.version(2), std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("set");
@@ -738,7 +738,7 @@ fn forged_or_replaced_roster_versions_leave_the_sealed_roster_in_force() {
     world.restart();
     assert_eq!((world.in_force(), &world.started["roster"]), (2, &sealed));
     assert!(
-        world.notes().contains("sealed as version 2 is") && world.notes().contains("sealed as version 1 is"),
+        world.notes().contains("but the sealed version 2 is") && world.notes().contains("but the sealed version 1 is"),
         "{}",
         world.notes()
     );
@@ -930,7 +930,8 @@ fn versions_that_would_not_fit_into_a_bundle_are_not_accepted() {
     let last = versions.len() as u64 + 1;
     assert_eq!(world.in_force(), last - 1, "{}", world.notes());
     let notes = world.notes();
-    let refused = format!("version {last} of the roster is signed and not in force: a bundle holds 4194304 bytes");
+    let refused =
+        format!("version {last} of the roster is signed and not in force: a bundle has at most 4194304 bytes");
     assert!(notes.contains(&refused), "{notes}");
     let finished = world.run("plain:true", json!({}), &[&alice()]);
     let bundle = world.bundle(&finished);
@@ -949,7 +950,11 @@ fn a_person_cannot_have_the_name_of_a_token() {
         world.put_version(2, &envelope(&v2, &[&alice(), &bob()]));
         world.restart();
         assert_eq!(world.in_force(), 1);
-        assert!(world.notes().contains(&format!("the same name as its approver {name}")), "{}", world.notes());
+        assert!(
+            world.notes().contains(&format!("the same name as the approver {name} of the roster")),
+            "{}",
+            world.notes()
+        );
         // Nor one that has ended: what it proposed stays in the log under its name.
         world.control(&json!({"do": "token-revoke", "name": "reader"})).ok();
     }
@@ -1214,7 +1219,9 @@ fn a_roster_version_that_is_not_accepted_does_not_block_earlier_versions() {
     world.restart();
     assert_eq!(world.in_force(), 2, "{}", world.notes());
     let notes = world.notes();
-    assert!(notes.contains("version 3 of the roster is signed and not in force: it gives the boundary prod other"));
+    assert!(
+        notes.contains("version 3 of the roster is signed and not in force: the roster gives the boundary prod other")
+    );
     assert!(!notes.contains("version 2 of the roster"), "{notes}");
     let offered = world.propose("two:go", json!({}));
     world.unchanged(|| world.sign(&offered, &[&dora()])).problem("unknown-signer");
@@ -1369,7 +1376,7 @@ fn a_file_that_is_no_roster_version_is_moved_away_and_drafted_again() {
     let world = World::new();
     world.write("b/boundary/roster.d/2.json", "{\"payload\":");
     let refused = world.tool(&["remove", "approver", "dora"]);
-    assert!(!refused.status.success() && said(&refused).contains("move it away"), "{}", said(&refused));
+    assert!(!refused.status.success() && said(&refused).contains("move the file away"), "{}", said(&refused));
     assert!(fs::read_to_string(world.path("b/boundary/roster.toml")).expect("read").contains("dora"));
     fs::rename(world.version(2), world.path("2.json")).expect("moved");
     world.must(&["remove", "approver", "dora"]);

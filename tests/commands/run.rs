@@ -117,7 +117,7 @@ fn each_answer_is_valid_for_its_stated_scope() {
     terminal.wait_for("a.md:7:1").answers("o").wait_for("one").answers("d");
     let (code, text) = terminal.end();
     assert_eq!(code, Some(126), "{text}");
-    assert!(text.contains("no list of the policy names it") && text.contains("you denied it"), "{text}");
+    assert!(text.contains("no list of the policy contains this item") && text.contains("you denied it"), "{text}");
     assert_eq!(person.receipts().len(), 1, "what was denied did not run");
 
     let mut terminal = person.at_terminal(&run);
@@ -481,7 +481,7 @@ fn a_local_log_that_was_edited_or_shortened_or_reordered_is_reported() {
     }
     // A torn line is set aside by the next run, and the chain goes on.
     let ran = person.run(&["a.md:one", "--policy", "policy.yaml"]).ended(0);
-    assert!(ran.err.contains("set aside"), "{}", ran.err);
+    assert!(ran.err.contains("the incomplete line is now in"), "{}", ran.err);
     assert_eq!((person.receipts().len(), log(&[]).ended(0).code), (3, Some(0)));
     // Another key's signature is not the person's, until that key is named.
     let new = person.command(&["key", "generate", "--out", "new.pem"]).output().expect("started");

@@ -95,7 +95,7 @@ fn a_review_without_read_access_reports_both_ways_to_get_access() {
     // The agent sees its own proposal, but not what a review is made of; the boundary does not know the key.
     let shown = at_terminal(&world, &world.agent, "mallory.pem", &["review", id_of(&proposal)]);
     assert_ne!(shown.status.code(), Some(0), "{}", said(&shown));
-    for part in ["the boundary knows none of your keys", "--key FILE", "the scope read"] {
+    for part in ["the boundary knows none of your keys", "--key FILE", "the scope `read`"] {
         assert!(said(&shown).contains(part), "{part}: {}", said(&shown));
     }
 }

@@ -29,7 +29,7 @@ fn every_attack_of_the_demo_is_refused_with_its_code() {
         ("a stranger's key", "unknown-signer"),
         ("the agent's owner approves", "self-approval"),
         ("an edited runbook without a new seal", "the sealed bytes ran"),
-        ("the same after a reseal, with an old approval", "step-changed"),
+        ("an old approval, after a reseal of the edited runbook", "step-changed"),
         ("one byte of the receipt flipped", "receipt-signature"),
         ("a step that reads an approver's key", "refused by the sandbox"),
     ] {

@@ -76,7 +76,7 @@ fn store_check_finds_manual_changes() {
         ("UPDATE nonce SET spent = spent + 64 WHERE nonce = (SELECT nonce FROM nonce LIMIT 1)", "names another run"),
         ("INSERT INTO nonce SELECT x'0123', expires_at, spent, proposal FROM nonce LIMIT 1", "changed by hand"),
         ("DELETE FROM leaf WHERE idx = 5", "it is missing"),
-        ("DELETE FROM leaf WHERE idx = (SELECT max(idx) FROM leaf)", "it is an older copy"),
+        ("DELETE FROM leaf WHERE idx = (SELECT max(idx) FROM leaf)", "the store is an older copy"),
         (
             "UPDATE leaf SET data = CAST(replace(data, 'A', 'B') AS BLOB) WHERE kind = 3",
             "the hash of the entry does not match its bytes",
@@ -193,7 +193,7 @@ fn promise_2_a_store_copy_restored_by_hand_is_not_served() {
     let newest = std::fs::read(world.database()).unwrap();
     std::fs::write(world.database(), &copy).unwrap();
     let refused = world.try_start().expect_err("an older copy is not served");
-    assert!(refused.contains("it is an older copy") && refused.contains("store restore"), "{refused}");
+    assert!(refused.contains("the store is an older copy") && refused.contains("store restore"), "{refused}");
     let (code, stores) = checked(&world, &[]);
     assert!(code == 1 && stores[0]["defects"].to_string().contains("an older copy"), "{stores:#?}");
     // `token` would open the store as well.
@@ -237,7 +237,7 @@ fn a_store_older_than_an_external_checkpoint_is_not_served() {
         assert!(refused.contains("this boundary signed a checkpoint") && refused.contains("older copy"), "{refused}");
     }
     let refused = serve(world.path("torn").to_str().unwrap());
-    assert!(refused.contains("it is no checkpoint"), "{refused}");
+    assert!(refused.contains("the file is no checkpoint"), "{refused}");
     let refused = serve(world.path("nowhere").to_str().unwrap());
     assert!(refused.contains("the checkpoint can't be read"), "{refused}");
     let config = std::fs::read_to_string(world.path("b/countersign.toml")).unwrap();
@@ -250,7 +250,11 @@ fn a_store_older_than_an_external_checkpoint_is_not_served() {
     lines[1] = &size;
     world.write("mirror/checkpoint", &format!("{}\n", lines.join("\n")));
     let refused = world.try_start().expect_err("a fork");
-    assert!(refused.contains("has other entries before that size") && refused.contains("did not sign it"), "{refused}");
+    assert!(
+        refused.contains("differ from the checkpoint")
+            && refused.contains("without a signature of this boundary's current key"),
+        "{refused}"
+    );
     // An older one is no reason.
     world.write("mirror/checkpoint", std::str::from_utf8(&head).unwrap());
     world.start();
@@ -543,7 +547,7 @@ fn output_that_cannot_be_written_to_the_disk_is_dropped_but_the_receipt_is_writt
     std::fs::write(&directory, "in the way").unwrap();
     let again = world.run("big:go", json!({}), &[&alice()]);
     assert_eq!(again["outcome"]["status"], "succeeded");
-    assert!(world.service_log().contains("its output is lost, but its receipt will be written"));
+    assert!(world.service_log().contains("the output of the run is lost, but the receipt will be written"));
     world.assert_verified(&again);
     world.check_history();
     let (code, stores) = checked(&world, &[]);

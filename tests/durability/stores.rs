@@ -188,7 +188,7 @@ fn an_upgrade_prints_its_changes_on_the_terminal() {
     let world = of_0_1_0();
     let done = upgrade(&world, &[]);
     assert_eq!(done.status.code(), Some(0), "{}", said(&done));
-    for part in [OLD_ID, "4 entries, kept in ", "boundary/0.1.0\n", "was not verified", "countersign token create"] {
+    for part in [OLD_ID, "4 entries, now in ", "boundary/0.1.0\n", "was not verified", "countersign token create"] {
         assert!(said(&done).contains(part), "{part}: {}", said(&done));
     }
 }
@@ -263,14 +263,14 @@ fn an_impossible_upgrade_changes_nothing() {
     sql("DELETE FROM state");
     refused("its first entry is not the seal whose digest is the boundary's id");
     sql("UPDATE leaf SET data = CAST(data || ' ' AS BLOB) WHERE idx = 3");
-    refused("of another log than the one in the old store");
+    refused("of another log than the log in the old store");
     // Heads that are not those of the store.
     set(&database, &checkpoint.replacen("\n4\n", "\n5\n", 1));
-    refused("it is a checkpoint of 5 entries, and the old store has 4");
+    refused("the file is a checkpoint of 5 entries, but the old store has only 4");
     set(&database, &checkpoint.replace("2f6bf6d0e9dcca9b", "00112233445566ff"));
-    refused("it is a checkpoint of the log prod/00112233445566ff");
+    refused("the file is a checkpoint of the log prod/00112233445566ff");
     set(&database, "no head");
-    refused("it is no checkpoint");
+    refused("the file is no checkpoint");
     // The text of one head under the signature of another.
     let (of_4, of_2) = (head_of_0_1_0(4, &boundary_key()), head_of_0_1_0(2, &boundary_key()));
     let forged = format!("{}\n\n{}", of_4.split_once("\n\n").unwrap().0, of_2.split_once("\n\n").unwrap().1);
@@ -297,14 +297,14 @@ fn an_impossible_upgrade_changes_nothing() {
     set(&database, &checkpoint);
     let output = upgrade(&world, &[]);
     assert_eq!(output.status.code(), Some(2), "{}", said(&output));
-    assert!(said(&output).contains("a store is kept here already"), "{}", said(&output));
+    assert!(said(&output).contains("this directory already contains an old store"), "{}", said(&output));
 }
 
 #[test]
 #[cfg(debug_assertions)]
 fn an_interrupted_upgrade_is_finished_by_the_same_command() {
     let old = "is a store of version 0.1.0";
-    let interrupted = "was interrupted, and the old store is kept here: run `countersign store upgrade` again";
+    let interrupted = "was interrupted, and the old store is in this directory: run `countersign store upgrade` again";
     for (point, refusal) in [
         ("before-seal-commit", Some(old)),
         ("after-seal-commit", Some(old)),

@@ -139,7 +139,7 @@ fn screen(findings: &[Finding], summary: &Summary, held: Option<Timestamp>) -> S
     for witness in &summary.witnesses {
         screen.field(
             "cosigned by",
-            &PrintableText::text(&format!("{} at {}, by its own clock", witness.name, witness.at)),
+            &PrintableText::text(&format!("{} at {}, by the clock of the witness", witness.name, witness.at)),
         );
     }
     if !summary.not_checked.is_empty() {
@@ -188,7 +188,7 @@ fn verdict(summary: &Summary, held: Option<Timestamp>) -> String {
     }
     let open: Vec<_> = summary.not_checked.iter().map(|one| one.what.word()).collect();
     if !open.is_empty() {
-        words.push_str(&format!("; not checked of some decisions: {}", open.join(", ")));
+        words.push_str(&format!("; these checks were not possible for some decisions: {}", open.join(", ")));
     }
     words
 }
@@ -206,8 +206,8 @@ fn of_read(summary: &Summary) -> String {
     };
     let engines: Vec<_> = summary.engines.iter().map(|engine| format!("{engine:?}")).collect();
     format!(
-        "nothing failed, and {differ}: this version decides differently, and only the boundary states that {} made \
-         the decision",
+        "nothing failed, but {differ}: this version of the program decides differently, and only the boundary \
+         states that {} made the decision",
         engines.join(", ")
     )
 }

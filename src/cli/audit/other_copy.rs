@@ -33,8 +33,9 @@ pub(super) fn compare(
         Ok(_) => None,
         Err(error) => {
             let message = format!(
-                "{} has a head of {} entries, and they do not begin with the {} entries of this log ({error}): the \
-                 boundary showed two histories, or one of the two copies was changed; keep both heads (here {})",
+                "{} has a head of {} entries, and these entries do not begin with the {} entries of this log \
+                 ({error}): the boundary showed two histories, or one of the two copies was changed; keep both \
+                 heads (here {})",
                 seen.from,
                 there.size,
                 here.size,
@@ -75,7 +76,7 @@ pub(super) fn by_its_own_seals(auditor: &Auditor, other: &LogSource, seen: &Seen
 pub(super) fn another_history(seen: &SeenHead) -> Finding {
     let message = format!(
         "{} has a head of {} entries with a valid signature, and the entries differ from this log: the boundary \
-         showed two histories, or one of the two copies was changed; keep both",
+         showed two histories, or one of the two copies was changed; keep both heads",
         seen.from, seen.size
     );
     Finding::whole(FindingKind::Fork, message)

@@ -104,7 +104,7 @@ fn edited_runbook(
     let bytes = payload(&late)?;
     let signatures = sorted(vec![signature(world, "alice", &bytes)?, signature(world, "bob", &bytes)?]);
     let refused = hand_in(agent, &Envelope::new(&bytes, signatures));
-    tale.check(refused.code == "step-changed", "the same after a reseal, with an old approval", &refused.code)
+    tale.check(refused.code == "step-changed", "an old approval, after a reseal of the edited runbook", &refused.code)
 }
 
 /// Flips one bit of the signed receipt.
@@ -116,7 +116,7 @@ fn flipped_byte(world: &DemoSetup, tale: &mut DemoReport<'_>) -> Result<(), Comm
     let mut payload = Base64::Strict.decode("/receipt/payload", &receipt.payload).map_err(|error| odd(&error))?;
     // The flipped bit is in the digit of an exit code. The changed document is still canonical JSON, but it is not
     // the signed document.
-    let place = find(&payload, b"\"exit_code\":0").ok_or_else(|| odd(&"it has no exit code"))?;
+    let place = find(&payload, b"\"exit_code\":0").ok_or_else(|| odd(&"the receipt has no exit code"))?;
     payload[place + b"\"exit_code\":".len()] ^= 1;
     receipt = Envelope::new(&payload, receipt.signatures);
     bundle["receipt"] = serde_json::to_value(&receipt).map_err(|error| odd(&error))?;
@@ -148,16 +148,20 @@ fn prying_step(world: &DemoSetup, tale: &mut DemoReport<'_>, agent: &Client) -> 
     let view = propose(agent, "pry:pry", json!({"path": path}))?;
     let (ended, output) = approve_and_run(world, tale, agent, &view)?;
     if ended.receipt.is_none() {
-        let why = ended
-            .refusal
-            .map_or_else(|| "it did not run".to_owned(), |refusal| format!("{}: {}", refusal.code, refusal.detail));
+        let why = ended.refusal.map_or_else(
+            || "the step did not run".to_owned(),
+            |refusal| format!("{}: {}", refusal.code, refusal.detail),
+        );
         return tale.line(DemoResult::NotShown, WHAT, &why);
     }
-    let said = output.contains("the step says: it could not be read");
+    let said = output.contains("the step says: the file could not be read");
     let exit = ended.outcome.as_ref().and_then(|outcome| outcome.exit_code);
     let held = said && exit == Some(7) && !output.contains(&canary);
-    let found =
-        if held { "refused by the sandbox: the step could not open it" } else { "NOT held: read the output above" };
+    let found = if held {
+        "refused by the sandbox: the step could not open the file"
+    } else {
+        "NOT refused: read the output above"
+    };
     tale.check(held, WHAT, found)
 }
 

@@ -34,7 +34,7 @@ defaults: {timeout: 10s, memory: 64MiB, processes: 10}
 if cat -- "$PARAM_PATH"; then
   echo 'the step says: it could be read'
 else
-  echo 'the step says: it could not be read'
+  echo 'the step says: the file could not be read'
   exit 7
 fi
 ```
@@ -142,7 +142,7 @@ fn hand_out(world: &mut DemoSetup, tale: &mut DemoReport<'_>, started: &Value) -
     world.hold_token(text(&token["secret"]));
     tale.check(
         token["secret"].is_string(),
-        "the agent gets a token, whose owner is carol",
+        "the agent gets a token; the owner of the token is carol",
         "scope propose, for an hour",
     )?;
     let roster = world.ask(&["--json", "roster", "--config", &home, "show"])?;

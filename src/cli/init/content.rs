@@ -98,18 +98,19 @@ pub fn unit(dir: &Path) -> String {
          [Service]\n# A separate account without a shell: useradd --system --no-create-home countersign\nUser=countersign\n\
          WorkingDirectory={}\nExecStart={} serve {}\n\
          # Seal the runbooks as they are now\nExecReload=/bin/kill -HUP $MAINPID\n\
-         # Time for runs to end. After it, runs are cancelled and get their receipts\nTimeoutStopSec=90\nKillMode=mixed\n\
-         Restart=on-failure\nUMask=0077\nLimitCORE=0\n\
+         # The time in which runs can end. After this time, runs are cancelled and get their receipts\n\
+         TimeoutStopSec=90\nKillMode=mixed\nRestart=on-failure\nUMask=0077\nLimitCORE=0\n\
          # A control group for the runs, which limits the memory, processes and CPU of each whole run\nDelegate=yes\n\
          # An ordinary user needs no capabilities; delete these two lines if root runs the service (for `run-as`)\n\
          CapabilityBoundingSet=\nNoNewPrivileges=yes\n\
          ProtectClock=yes\nRestrictRealtime=yes\nSystemCallArchitectures=native\n\
          RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK\n\
          # Other options that `systemd-analyze security` recommends are left out on purpose. The sandbox of a run \
-         makes namespaces,\n\
-         # mounts, /proc and host name, and would lose layers by RestrictNamespaces, PrivateUsers, ProtectProc, ProtectHostname,\n\
-         # ProtectControlGroups, ProtectKernelTunables, ProtectKernelLogs or a SystemCallFilter. Steps see the host's own trees\n\
-         # and programs, which ProtectSystem, ProtectHome, PrivateTmp, PrivateDevices or MemoryDenyWriteExecute would change.\n\n\
+         creates namespaces,\n\
+         # mounts, a /proc and a host name. The sandbox would lose layers with RestrictNamespaces, PrivateUsers, ProtectProc,\n\
+         # ProtectHostname, ProtectControlGroups, ProtectKernelTunables, ProtectKernelLogs or a SystemCallFilter. Steps see the\n\
+         # directories and programs of the host, which ProtectSystem, ProtectHome, PrivateTmp, PrivateDevices or\n\
+         # MemoryDenyWriteExecute would change.\n\n\
          [Install]\nWantedBy=multi-user.target\n",
         value(dir),
         quote(&program),

@@ -218,13 +218,17 @@ fn next(dir: &Path, name: &BoundaryName, made: &[String], approvers: &[(Name, Ss
          roster. Your copy:\n       mkdir -p {rosters}\n       countersign roster show --config {home} --json > {rosters}/{file}"
     ));
     let (owner, advice) = match spare(approvers) {
-        Some(owner) => {
-            (format!(" --owner {owner}"), format!("The owner of the token, here {owner}, can't approve its proposals"))
-        }
+        Some(owner) => (
+            format!(" --owner {owner}"),
+            format!(
+                "The owner of the token, here {owner}, can't approve the \
+                 proposals of the token"
+            ),
+        ),
         None => (
             String::new(),
-            "With --owner NAME a person of the roster becomes its owner and can't\n     approve its proposals, so \
-             the roster needs one more approver than the quorum"
+            "With --owner NAME, a person of the roster becomes the owner of the token and can't\n     approve the \
+             proposals of the token, so the roster needs one more approver than the quorum"
                 .to_owned(),
         ),
     };

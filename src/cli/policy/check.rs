@@ -121,7 +121,7 @@ fn things(args: &Args, held: &PolicyAtHand, flags: &Flags) -> Result<Vec<Decided
         for path in paths {
             let real = real_path(&held.project.cwd.join(path));
             let Some(real) = real.to_str() else {
-                return Err(CommandFailure::usage(format!("{}: its real name is not UTF-8", path.display())));
+                return Err(CommandFailure::usage(format!("{}: the real path is not UTF-8", path.display())));
             };
             things.push(decide_path(&held.ruling, kind, real, at, flags));
         }

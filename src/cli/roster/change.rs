@@ -31,7 +31,10 @@ pub fn changes(before: &Roster, next: &Roster) -> Vec<Change> {
     if before.threshold != next.threshold {
         note(
             "changed",
-            format!("how many approvers must sign the next version: {} to {}", before.threshold, next.threshold),
+            format!(
+                "the number of approvers who must sign the next version: {} to {}",
+                before.threshold, next.threshold
+            ),
         );
     }
     let json = |roster: &Roster| serde_json::to_value(roster).unwrap_or_default();
@@ -200,7 +203,7 @@ mod tests {
         assert!(tried > 8, "{tried}");
         assert_eq!(
             told(|tables| tables.threshold = 0),
-            ["changed how many approvers must sign the next version: 2 to 0"]
+            ["changed the number of approvers who must sign the next version: 2 to 0"]
         );
         let moved = told(|tables| tables.approver.swap(0, 1));
         assert_eq!(moved, ["changed the order of the approver entries"]);

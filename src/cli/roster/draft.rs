@@ -40,7 +40,7 @@ pub fn add(config: &ConfigArgs, args: &AddArgs, terminal: &Terminal) -> Result<E
     let of = |table, what: &str, given: bool| {
         if given && entry.table != table {
             return Err(CommandFailure::usage(format!(
-                "{what} is for {}s, not for {}s",
+                "the option {what} is for {}s, not for {}s",
                 table.word(),
                 entry.table.word()
             )));
@@ -118,8 +118,8 @@ fn draft(
     let Some(chain) = rosters::chain(config).map_err(one)? else {
         if config.database.exists() {
             return Err(CommandFailure::usage(format!(
-                "the boundary's log has begun, and {} lacks version 1 of its roster: start the boundary once, \
-                 because the start writes the sealed versions to that directory",
+                "the boundary's log has begun, and {} does not contain version 1 of its roster: start the boundary \
+                 once, because the start writes the sealed versions to that directory",
                 rosters::directory(config).display()
             )));
         }
@@ -234,7 +234,7 @@ fn put(config: &Config, before: &str, text: &str) -> Result<(), CommandFailure> 
         return Ok(());
     }
     rosters::replace(&config.roster, text.as_bytes(), 0o600).map(drop).map_err(|error| {
-        CommandFailure::usage(format!("{} can't be written: {error}, nothing was changed", config.roster.display()))
+        CommandFailure::usage(format!("{} can't be written ({error}): nothing was changed", config.roster.display()))
     })
 }
 

@@ -108,7 +108,7 @@ fn of_configuration(config: &ConfigArgs, terminal: &Terminal) -> Result<(Trusted
     let policy = read_policy(&config).map_err(all)?;
     if written.version() != 1 {
         return Err(CommandFailure::usage(format!(
-            "version {} of the roster has no statement in {}: write it with `countersign roster draft`",
+            "version {} of the roster has no statement in {}: write the statement with `countersign roster draft`",
             written.version(),
             rosters::directory(&config).display()
         )));

@@ -80,7 +80,10 @@ pub fn run(args: &SignArgs, terminal: &Terminal) -> Result<Exit, CommandFailure>
     {
         return Err(CommandFailure::new(
             Exit::Refused,
-            format!("nothing was signed: expected {expected}, this is {}", next.digest()),
+            format!(
+                "nothing was signed: --expect names {expected}, but the digest of this roster is {}",
+                next.digest()
+            ),
         ));
     }
     let keys = args.key.find()?;
@@ -119,7 +122,7 @@ pub fn run(args: &SignArgs, terminal: &Terminal) -> Result<Exit, CommandFailure>
                 return Err(CommandFailure::new(
                     Exit::Refused,
                     format!(
-                        "nothing was written: {} now contains another version, so review it again",
+                        "nothing was written: {} now contains another version, so review the file again",
                         args.file.display()
                     ),
                 ));
@@ -130,7 +133,11 @@ pub fn run(args: &SignArgs, terminal: &Terminal) -> Result<Exit, CommandFailure>
     let fallen = SuccessionTallies::join(before, next, &mut signatures, signature)
         .map_err(|error| CommandFailure::new(Exit::Refused, format!("nothing was written: {error}")))?;
     for other in fallen {
-        terminal.say(&format!("left out: the signature of {} adds nothing to the signature of {keyid}", other.keyid));
+        terminal.say(&format!(
+            "left out: the signature of {}, which is not needed in addition to the signature of \
+             {keyid}",
+            other.keyid
+        ));
     }
     signatures.sort();
     if signatures.len() > MAX_SIGNATURES {
@@ -236,9 +243,13 @@ pub fn merge(args: &MergeArgs, terminal: &Terminal) -> Result<Exit, CommandFailu
             // version.
             let keyid = signature.keyid;
             match SuccessionTallies::join(before, next, &mut signatures, signature) {
-                Ok(fallen) => left_out.extend(
-                    fallen.iter().map(|other| format!("{} adds nothing to the signature of {keyid}", other.keyid)),
-                ),
+                Ok(fallen) => left_out.extend(fallen.iter().map(|other| {
+                    format!(
+                        "the signature of {}, which is not needed in addition to the \
+                         signature of {keyid}",
+                        other.keyid
+                    )
+                })),
                 Err(error) => left_out.push(format!("{}: {error}", place.as_str())),
             }
         }
@@ -328,7 +339,11 @@ fn read_policy(path: &Path, next: &crate::trust::trusted_roster::TrustedRoster) 
     if policy.digest() != next.policy() {
         return Err(CommandFailure::new(
             Exit::Refused,
-            format!("{place} is the policy {}, this version of the roster names {}", policy.digest(), next.policy()),
+            format!(
+                "{place} is the policy {}, but this version of the roster names the policy {}",
+                policy.digest(),
+                next.policy()
+            ),
         ));
     }
     Ok(text)

@@ -69,8 +69,8 @@ pub(super) fn show(key: &KeyArgs, more: &[PathBuf], terminal: &Terminal) -> Resu
     let last = chain.last.map_or_else(|| "none".to_owned(), |digest| digest.to_string());
     if sound {
         terminal.say(&format!(
-            "receipts: {}, each signed by one of your keys and linked to the receipt before it; the last is {last}. The \
-             log alone can't show if receipts are missing at its end",
+            "receipts: {}, each signed by one of your keys and linked to the receipt before it; the last is {last}. \
+             The log alone can't show if receipts are missing at its end",
             chain.number
         ));
     } else {
@@ -115,11 +115,11 @@ impl Chain {
             LocalLogLine::Envelope(envelope) => self.envelope(&envelope, known),
             LocalLogLine::Broken(why) => {
                 self.last = None;
-                Err(format!("it is no envelope: {why}"))
+                Err(format!("the line is no envelope: {why}"))
             }
             LocalLogLine::Torn(bytes) => Err(format!(
-                "its end is missing after {bytes} bytes (a write was interrupted); the next run moves it to another \
-                 file"
+                "the end of the line is missing after {bytes} bytes (a write was interrupted); the next run moves \
+                 the line to another file"
             )),
         };
         let found = found.map_or_else(Found::Wrong, |receipt| Found::Receipt(Box::new(receipt)));
@@ -144,7 +144,8 @@ impl Chain {
         }
         let names = |digest: Option<ContentDigest>| digest.map_or("none".to_owned(), |digest| digest.to_string());
         Err(format!(
-            "it names {} as the receipt before it, but that receipt is {}: a receipt was removed, inserted or moved",
+            "the receipt names {} as the receipt before, but the receipt before is {}: a receipt was removed, \
+             inserted or moved",
             names(receipt.previous),
             names(before)
         ))

@@ -59,7 +59,7 @@ impl ExportHead {
         let versions =
             versions.ok_or_else(|| odd("the last seal at the source names no readable roster".to_owned()))?;
         let mut chain = Chain::connect(&Pinned::Digest(known), &versions).map_err(|error| {
-            odd(format!("the roster at the source does not continue the roster that this log had: {error}"))
+            odd(format!("the roster at the source does not continue the earlier roster of this log: {error}"))
         })?;
         // The user may trust rosters of several boundaries. At least one of these rosters must belong to this log. If
         // several rosters belong to this log, the newest of these rosters is used.
@@ -135,8 +135,9 @@ impl ExportHead {
             return Ok(());
         }
         Err(odd(format!(
-            "the head at the source is not signed for the log {origin} by a key that version {} of the roster gives \
-             boundary {name}: the copy keeps its old head; the source is not the boundary\n{}",
+            "the head at the source has no valid signature for the log {origin} by a key of version {} of the \
+             roster, so the source is not the boundary {name}. The copy keeps its old head: check the address of \
+             the source. The head is:\n{}",
             roster.version(),
             self.note
         )))

@@ -102,7 +102,7 @@ impl<'a> LogMirror<'a> {
             entries >>= TILE_HEIGHT;
         }
         if self.root_of(&levels, earlier.size)? != earlier.root {
-            return Err(self.damaged("its tiles do not hash to its checkpoint"));
+            return Err(self.damaged("the hashes of its tiles do not match its checkpoint"));
         }
         Ok(levels)
     }
@@ -164,9 +164,8 @@ impl<'a> LogMirror<'a> {
         }
         let shown = PrintableText::text(&self.directory.to_string_lossy());
         Err(odd(format!(
-            "{}: FORK: {name} is another head than the present head of this size; keep both heads, and ask who runs \
-             the boundary\n\
-             {kept}\n{}",
+            "{}: FORK: the head in {name} differs from the present head of the same size: keep both heads, and ask \
+             the operator of the boundary\n{kept}\n{}",
             shown.as_str(),
             head.note
         )))

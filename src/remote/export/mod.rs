@@ -68,7 +68,8 @@ pub fn export(
     let note = place
         .head()?
         .ok_or_else(|| CommandFailure::new(Exit::Refused, "the log is empty: there is nothing to copy"))?;
-    let head = ExportHead::parse(note).map_err(|why| odd(format!("the signed head at the source: {why}")))?;
+    let head =
+        ExportHead::parse(note).map_err(|why| odd(format!("the signed head at the source is invalid: {why}")))?;
     let earlier = mirror.earlier()?;
     mirror.check_kind(earlier.as_ref())?;
     let size = head.checkpoint.size;
@@ -93,8 +94,8 @@ pub fn export(
         }
     }
     Err(odd(format!(
-        "the entries at the source do not hash to the signed head of {size} entries{}: the copy was not changed; keep \
-         the copy, and ask who runs the boundary\n{}",
+        "the entries at the source do not match the signed head of {size} entries{}: the copy was not changed; keep \
+         the copy, and ask the operator of the boundary\n{}",
         if before > 0 { ", or do not continue the entries of this copy: the log may have been forked" } else { "" },
         head.note
     )))
@@ -109,19 +110,19 @@ fn check_follows(earlier: &ExportHead, head: &ExportHead, directory: &Path) -> R
     };
     if earlier.origin != head.origin {
         return refuse(format!(
-            "contains the log {}, but the source is the log {}: export into another directory",
+            "the copy is of the log {}, but the source is the log {}: export into another directory",
             earlier.origin, head.origin
         ));
     }
     if head.size < earlier.size {
-        let why = "was the store restored from a backup, or is this an old mirror";
+        let why = "the store may be restored from a backup, or the source may be an old mirror";
         return refuse(format!(
-            "contains {} entries of this log, but the source has only {} now: {why}",
+            "the copy contains {} entries of this log, but the source has only {} now: {why}",
             earlier.size, head.size
         ));
     }
     if head.size == earlier.size && head.root != earlier.root {
-        return refuse(format!("FORK: holds a signed head of {} entries with another root", head.size));
+        return refuse(format!("FORK: the copy contains a signed head of {} entries with another root", head.size));
     }
     Ok(())
 }
@@ -256,7 +257,7 @@ impl Growth<'_> {
         }
         Err(odd(format!(
             "FORK: {path} at the source has other entries than this copy contains, so the log was forked, or the \
-             server of the log changed the entries; nothing was written: keep the copy, and ask who runs the \
+             server of the log changed the entries; nothing was written: keep the copy, and ask the operator of the \
              boundary. The head at the source is:\n{}",
             self.head.note
         )))
@@ -310,7 +311,7 @@ impl Growth<'_> {
         if registry.len() > MAX_REGISTRY_BYTES {
             let (digest, length) = (seal.registry, registry.len());
             return Err(odd(format!(
-                "the registry {digest} at the source has {length} bytes, more than any boundary seals"
+                "the registry {digest} at the source has {length} bytes, which is more than a boundary can seal"
             )));
         }
         // An invalid registry is not an error here, because the command `audit` reports it.
