@@ -18,6 +18,7 @@ use rustix::mount::{MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeF
 
 use crate::record::profile::{Proc, Profile, Workdir};
 use crate::sandbox::denied_names::NamePatterns;
+use crate::sandbox::executable_files::ExecutableFiles;
 use crate::sandbox::grants::{PathAccess, PathGrant};
 use crate::sandbox::interpreter;
 use crate::sandbox::protocol::{AtStage, RunRequest, SetupFailure, SetupStage};
@@ -115,10 +116,16 @@ pub(super) fn own_root(request: &RunRequest, source: &[u8], params: &[u8]) -> Re
         .at(SetupStage::Mounts, "make mounts private")?;
     // Open all source paths before a mount covers a path of the host.
     let host = Host::look();
+    let listed = request.programs.as_ref();
+    // With a closed list of programs, no mount is executable except those of the listed programs and of libraries.
+    let no_exec = if listed.is_some() { MOUNT_NO_EXEC } else { 0 };
+    // The run's own directories also become executable if the list allows the programs that the run creates.
+    let own_no_exec = listed.is_some_and(|listed| !listed.own);
     let mut sources = Vec::new();
     for path in &host.directories {
-        sources.push(Source::take(path, MOUNT_READ_ONLY | MOUNT_NO_DEV)?);
+        sources.push(Source::take(path, MOUNT_READ_ONLY | MOUNT_NO_DEV | no_exec)?);
     }
+    let over_system = listed.map(executable_places).transpose()?.unwrap_or_default();
     for name in DEVICES {
         let path = format!("/dev/{name}");
         sources.push(Source::take(&path, MOUNT_READ_ONLY | MOUNT_NO_EXEC)?);
@@ -129,18 +136,21 @@ pub(super) fn own_root(request: &RunRequest, source: &[u8], params: &[u8]) -> Re
     let closed = Source::open("/dev/null")?;
     let mut shown = Vec::new();
     for path in profile.read.iter().chain(&profile.sockets) {
-        shown.push(Source::take_real(path, MOUNT_READ_ONLY | MOUNT_NO_DEV)?);
+        shown.push(Source::take_real(path, MOUNT_READ_ONLY | MOUNT_NO_DEV | no_exec)?);
     }
     let mut trees = Vec::new();
     for path in host_paths(&profile.write) {
         match profile.workdir {
-            Workdir::Private | Workdir::InPlace => shown.push(Source::take_real(path, MOUNT_NO_DEV)?),
+            Workdir::Private | Workdir::InPlace => {
+                let flags = if own_no_exec { MOUNT_NO_DEV | MOUNT_NO_EXEC } else { MOUNT_NO_DEV };
+                shown.push(Source::take_real(path, flags)?);
+            }
             Workdir::Copy | Workdir::Overlay => trees.push((path, Source::open_real(path)?)),
         }
     }
 
     let base = ["/tmp", "/mnt", "/usr"].into_iter().find(|base| Path::new(base).is_dir()).unwrap_or("/");
-    tmpfs(base, ROOT_OPTIONS, MountFlags::empty())?;
+    tmpfs(base, ROOT_OPTIONS, if listed.is_some() { MountFlags::NOEXEC } else { MountFlags::empty() })?;
     std::env::set_current_dir(base).at(SetupStage::Mounts, "enter the new root")?;
     for directory in ["dev", "dev/shm", "proc", "tmp", "run", "run/step", "etc", "var"] {
         directory_at(directory, 0o755)?;
@@ -165,11 +175,12 @@ pub(super) fn own_root(request: &RunRequest, source: &[u8], params: &[u8]) -> Re
     let limits = &profile.limits;
     let inodes = (limits.disk_bytes / 4096).clamp(*INODES.start(), *INODES.end());
     let sized = format!("mode=0700,size={},nr_inodes={inodes}", limits.disk_bytes);
+    let own_flags = if own_no_exec { MountFlags::NOEXEC } else { MountFlags::empty() };
     let disk = if trees.is_empty() {
-        tmpfs("tmp", &sized, MountFlags::empty())?;
+        tmpfs("tmp", &sized, own_flags)?;
         None
     } else {
-        let disk = Disk::mount(|place| tmpfs(place, &sized, MountFlags::empty()))?;
+        let disk = Disk::mount(own_flags, |place| tmpfs(place, &sized, own_flags))?;
         disk.bind("tmp", Path::new("tmp"))?;
         Some(disk)
     };
@@ -177,7 +188,13 @@ pub(super) fn own_root(request: &RunRequest, source: &[u8], params: &[u8]) -> Re
     directory_at("tmp/work", 0o700)?;
     let options = if profile.proc == Proc::Full { None } else { Some(c"subset=pid") };
     rustix::mount::mount("proc", "proc", "proc", quiet, options).at(SetupStage::Proc, "mount a fresh /proc")?;
-    for source in sources.iter().chain(&shown) {
+    for source in &sources {
+        source.put()?;
+    }
+    for source in &over_system {
+        source.attach()?;
+    }
+    for source in &shown {
         source.put()?;
     }
     let masked = if shown.is_empty() && trees.is_empty() {
@@ -195,26 +212,39 @@ pub(super) fn own_root(request: &RunRequest, source: &[u8], params: &[u8]) -> Re
     syscalls::set_mount_flags(root.as_fd(), MOUNT_READ_ONLY, false).at(SetupStage::Mounts, "seal the new root")?;
 
     let mut grants = Vec::new();
-    let mut grant = |path: &str, access| grants.push(PathGrant { path: path.into(), access });
+    let mut grant = |path: &Path, access| grants.push(PathGrant { path: path.into(), access });
     // The run may list its root, which contains only paths that the profile allows.
-    grant("/", PathAccess::List);
-    for path in host.directories.into_iter().filter(|path| SYSTEM.contains(path)) {
-        grant(path, PathAccess::ReadExecute);
+    grant("/".as_ref(), PathAccess::List);
+    match listed {
+        None => {
+            for path in host.directories.into_iter().filter(|path| SYSTEM.contains(path)) {
+                grant(path.as_ref(), PathAccess::ReadExecute);
+            }
+        }
+        Some(listed) => {
+            for path in &listed.readable {
+                grant(path, PathAccess::Read);
+            }
+            for path in &listed.programs {
+                grant(path, PathAccess::ReadExecute);
+            }
+        }
     }
+    let write = if own_no_exec { PathAccess::WriteOnly } else { PathAccess::Write };
     for path in &profile.read {
-        grant(path, PathAccess::Signed);
+        grant(path.as_ref(), if listed.is_some() { PathAccess::SignedRead } else { PathAccess::Signed });
     }
     for path in host_paths(&profile.write) {
-        grant(path, PathAccess::Write);
+        grant(path.as_ref(), write);
     }
     for path in ["/etc", "/run/step", "/proc"] {
-        grant(path, PathAccess::Read);
+        grant(path.as_ref(), PathAccess::Read);
     }
     for name in DEVICES {
-        grant(&format!("/dev/{name}"), PathAccess::Device);
+        grant(format!("/dev/{name}").as_ref(), PathAccess::Device);
     }
     for path in ["/tmp", "/dev/shm"] {
-        grant(path, PathAccess::Write);
+        grant(path.as_ref(), write);
     }
     Ok(StepPaths {
         work: begins_in(request).unwrap_or(HOME).into(),
@@ -225,6 +255,28 @@ pub(super) fn own_root(request: &RunRequest, source: &[u8], params: &[u8]) -> Re
         params: "/run/step/params.json".into(),
         grants,
     })
+}
+
+/// Clones the mounts that lie over the system directories of a run with a closed list of programs. The order is:
+/// directories with libraries (executable), the unlisted programs in these directories (not executable), and the listed
+/// programs (executable).
+fn executable_places(listed: &ExecutableFiles) -> Result<Vec<Source>, SetupFailure> {
+    let take = |path: &Path, flags| {
+        let path =
+            path.to_str().ok_or_else(|| SetupFailure::new(SetupStage::Mounts, "a program's path is not UTF-8"))?;
+        Source::take(path, MOUNT_READ_ONLY | MOUNT_NO_DEV | flags)
+    };
+    let mut places = Vec::new();
+    for path in &listed.libraries {
+        places.push(take(path, 0)?);
+    }
+    for path in &listed.closed {
+        places.push(take(path, MOUNT_NO_EXEC)?);
+    }
+    for path in &listed.programs {
+        places.push(take(path, 0)?);
+    }
+    Ok(places)
 }
 
 /// Creates the private trees without denied names, and masks denied names in the trees of the host that are mounted
@@ -422,6 +474,7 @@ impl Source {
         Ok(Self { mount, directory, writable, target: path.trim_start_matches('/').to_owned() })
     }
 
+    /// Creates the mount point, and attaches the mount there.
     fn put(&self) -> Result<(), SetupFailure> {
         let make = |target: &Path| {
             if self.directory { fs::create_dir(target) } else { fs::File::create_new(target).map(drop) }
@@ -432,6 +485,11 @@ impl Source {
             made => made,
         }
         .at(SetupStage::Mounts, format!("make room for {}", self.target))?;
+        self.attach()
+    }
+
+    /// Attaches the mount over an existing path.
+    fn attach(&self) -> Result<(), SetupFailure> {
         rustix::mount::move_mount(&self.mount, "", CWD, self.target.as_str(), MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
             .at(SetupStage::Mounts, format!("attach {}", self.target))
     }

@@ -32,8 +32,12 @@ pub(super) enum PathAccess {
     ReadExecute,
     /// A path of the profile, with the access `ReadExecute`. It must still be a real path without links.
     Signed,
+    /// A path of the profile, with the same access as `Read`. The path must still be a real path without links.
+    SignedRead,
     /// All rights except the creation of device nodes.
     Write,
+    /// The same access as `Write`, without the right to execute files.
+    WriteOnly,
     /// Read, write and ioctl, as programs need for `/dev/null`.
     Device,
 }
@@ -58,7 +62,9 @@ pub(super) fn confine(grants: &[PathGrant], ports: bool) -> Result<(u64, u64), S
         let what = || format!("open {} for a Landlock rule", grant.path.display());
         // `path_beneath_rules` of the crate skips paths that can't be opened, but a missing path must be an error.
         let fd = match grant.access {
-            PathAccess::Signed | PathAccess::Write => open_real(&grant.path),
+            PathAccess::Signed | PathAccess::SignedRead | PathAccess::Write | PathAccess::WriteOnly => {
+                open_real(&grant.path)
+            }
             _ => rustix::fs::open(&grant.path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()),
         }
         .at(SetupStage::Landlock, what())?;
@@ -95,9 +101,10 @@ fn rights(access: PathAccess, abi: ABI) -> BitFlags<AccessFs> {
     let all = AccessFs::from_all(abi);
     match access {
         PathAccess::List => AccessFs::ReadDir.into(),
-        PathAccess::Read => read,
+        PathAccess::Read | PathAccess::SignedRead => read,
         PathAccess::ReadExecute | PathAccess::Signed => read | AccessFs::Execute,
         PathAccess::Write => all & !(AccessFs::MakeChar | AccessFs::MakeBlock),
+        PathAccess::WriteOnly => all & !(AccessFs::MakeChar | AccessFs::MakeBlock | AccessFs::Execute),
         PathAccess::Device => {
             all & (AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::Truncate | AccessFs::IoctlDev)
         }

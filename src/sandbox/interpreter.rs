@@ -46,7 +46,7 @@ pub(super) fn program(source: &[u8], interpreter: &str) -> Result<Program, Setup
 
 /// Parses the shebang line `#!program argument`. Like the kernel, passes everything after the first blanks as one
 /// argument.
-fn shebang(source: &[u8]) -> Result<Option<Program>, SetupFailure> {
+pub(super) fn shebang(source: &[u8]) -> Result<Option<Program>, SetupFailure> {
     let Some(line) = source.strip_prefix(b"#!") else { return Ok(None) };
     let wrong = |why: &str| Err(SetupFailure::new(SetupStage::Exec, format!("the script's first line {why}")));
     let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
@@ -86,7 +86,7 @@ fn by_name(interpreter: &str) -> Result<Program, SetupFailure> {
     Ok(Program { path: found, arguments: arguments.iter().map(|&argument| argument.to_owned()).collect() })
 }
 
-fn find(name: &str) -> Option<PathBuf> {
+pub(super) fn find(name: &str) -> Option<PathBuf> {
     let executable =
         |path: PathBuf| (path.is_file() && rustix::fs::access(&path, Access::EXEC_OK).is_ok()).then_some(path);
     if name.starts_with('/') {

@@ -167,7 +167,8 @@ impl LinuxSandbox {
         let filter = probe.missing(Layer::Seccomp).is_none().then(|| SyscallFilter::of(RunForm::Namespaces, &profile));
         let landlock = probe.missing(Layer::Landlock).is_none();
         let (form, layers) = (RunForm::Namespaces, probe.held());
-        let prepared = Prepared { profile, form, user: None, landlock, filter, level: Level::Strict, layers };
+        let prepared =
+            Prepared { profile, form, user: None, landlock, filter, level: Level::Strict, layers, programs: None };
         let plan = Plan { interpreter: "sh".into(), source: b"exit 0".into(), env: vec![], params_json: b"{}".into() };
         let tried = self.play(&prepared, &plan);
         remove_run_dir(&tree);
@@ -187,8 +188,16 @@ impl LinuxSandbox {
         let landlock = lacking.landlock.is_none();
         let profile = Profile::nothing(vec![], Limits { wall_ms: TRIAL_MS, ..Limits::default() });
         let filter = lacking.seccomp.is_none().then(|| SyscallFilter::of(form, &profile));
-        let prepared =
-            Prepared { profile, form, user: None, landlock, filter, level: Level::Strict, layers: STRICT.to_vec() };
+        let prepared = Prepared {
+            profile,
+            form,
+            user: None,
+            landlock,
+            filter,
+            level: Level::Strict,
+            layers: STRICT.to_vec(),
+            programs: None,
+        };
         let plan = Plan {
             interpreter: "sh".into(),
             source: SELF_TEST.into(),
@@ -325,6 +334,7 @@ impl LinuxSandbox {
             interpreter: plan.interpreter.clone(),
             env: plan.env.clone(),
             profile: prepared.profile.clone(),
+            programs: prepared.programs.clone(),
             group: group.as_ref().map(|group| group.controllers).unwrap_or_default(),
             run_dir: run_dir.as_ref().map(|path| path.display().to_string()),
             source_bytes: plan.source.len() as u64,

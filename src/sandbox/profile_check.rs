@@ -3,8 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use crate::record::enforcement::Level;
+use crate::record::later_parts::ProgramList;
 use crate::record::profile::{ISOLATED, Layer, NetworkMode, Proc, Profile, STRICT, Workdir};
 use crate::sandbox::denied_names::NamePatterns;
+use crate::sandbox::executable_files::ExecutableFiles;
 use crate::sandbox::mounts::Mounts;
 use crate::sandbox::probe::{HostProbe, level};
 use crate::sandbox::profile_paths::{
@@ -12,7 +14,7 @@ use crate::sandbox::profile_paths::{
 };
 use crate::sandbox::protocol::{HostId, RunForm, SyscallFilter};
 use crate::sandbox::unavailable::Unavailable;
-use crate::sandbox::{filesystem, ids};
+use crate::sandbox::{filesystem, ids, listed_programs};
 
 /// Checked profile, with the mechanisms that will enforce it.
 #[derive(Debug)]
@@ -26,6 +28,8 @@ pub struct Prepared {
     pub(super) filter: Option<SyscallFilter>,
     pub(super) level: Level,
     pub(super) layers: Vec<Layer>,
+    /// The only files that the run may execute, or `None` if the run may execute every file that it can read.
+    pub(super) programs: Option<ExecutableFiles>,
 }
 
 impl Prepared {
@@ -33,6 +37,20 @@ impl Prepared {
     #[must_use]
     pub fn host_ids(&self) -> Option<(u32, u32)> {
         self.user.map(|user| (user.uid, user.gid))
+    }
+
+    /// Restricts the run to the programs of a list.
+    ///
+    /// # Errors
+    /// Returns an error if this host can't enforce a list, or does not have a listed program.
+    pub fn with_programs(mut self, list: &ProgramList) -> Result<Self, Unavailable> {
+        if self.form != RunForm::Namespaces || !self.landlock || self.filter.is_none() {
+            let why = "a list of programs needs the layers namespaces, landlock and seccomp".to_owned();
+            return Err(Unavailable::Invalid { why });
+        }
+        self.programs = Some(listed_programs::find(list).map_err(|why| Unavailable::Invalid { why })?);
+        self.filter = self.filter.map(|filter| SyscallFilter { memory_files: false, ..filter });
+        Ok(self)
     }
 
     /// Returns the level that the run will have.
@@ -115,7 +133,7 @@ pub(super) fn check(profile: &Profile, probe: &HostProbe, around: &HostSurroundi
     // Access to the host's network is not the layer `network`, even if policy allows it.
     layers.retain(|layer| *layer != Layer::Network || profile.network.mode != NetworkMode::Host);
     let level = if off { Level::Off } else { level(&layers) };
-    Ok(Prepared { profile: profile.clone(), form, user, landlock, filter, level, layers })
+    Ok(Prepared { profile: profile.clone(), form, user, landlock, filter, level, layers, programs: None })
 }
 
 fn user(profile: &Profile) -> Result<Option<HostId>, Unavailable> {

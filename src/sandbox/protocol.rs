@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::record::profile::{NetworkMode, Profile, Workdir};
 use crate::sandbox::cgroup::Controllers;
+use crate::sandbox::executable_files::ExecutableFiles;
 
 /// The first argument of the binary that starts the helper.
 pub const LAUNCH: &str = "__launch";
@@ -61,6 +62,8 @@ pub(super) enum Sockets {
 pub(super) struct SyscallFilter {
     pub(super) sockets: Sockets,
     pub(super) ground: HostSharing,
+    /// True if the run may create files that exist only in memory. Landlock can't restrict the execution of such files.
+    pub(super) memory_files: bool,
 }
 
 /// Resources of the host that a run can reach.
@@ -87,6 +90,7 @@ impl SyscallFilter {
                 (RunForm::Namespaces, _) => HostSharing::Own,
                 (RunForm::Host | RunForm::Sweep, _) => HostSharing::Host,
             },
+            memory_files: true,
         }
     }
 }
@@ -113,6 +117,8 @@ pub(super) struct RunRequest {
     pub(super) env: Vec<(String, String)>,
     /// The signed profile.
     pub(super) profile: Profile,
+    /// The only files that the run may execute, or `None` if the run may execute every file that it can read.
+    pub(super) programs: Option<ExecutableFiles>,
     /// The limits that the run's control group enforces.
     pub(super) group: Controllers,
     /// The run's private directory on the host, used only with [`RunForm::Host`].
@@ -476,11 +482,12 @@ mod tests {
         RunRequest {
             form: RunForm::Namespaces,
             landlock: true,
-            filter: Some(SyscallFilter { sockets: Sockets::Inet, ground: HostSharing::LiveTree }),
+            filter: Some(SyscallFilter { sockets: Sockets::Inet, ground: HostSharing::LiveTree, memory_files: true }),
             own_id: Some(7),
             interpreter: "sh".into(),
             env: vec![("PARAM_A".into(), "b\u{0}".into())],
             profile: profile(),
+            programs: None,
             group: Controllers::default(),
             run_dir: None,
             source_bytes: 3,

@@ -31,7 +31,7 @@ use crate::sandbox::syscalls;
 /// # Errors
 /// Returns an error if the kernel does not support filters or rejects this filter.
 pub(super) fn confine(leaves: SyscallFilter) -> Result<String, SetupFailure> {
-    let (program, digest) = made(leaves);
+    let (program, digest) = made(leaves)?;
     syscalls::set_seccomp_filter(program).at(SetupStage::Seccomp, "install the system-call filter")?;
     let mode = rustix::thread::secure_computing_mode().at(SetupStage::Seccomp, "read the system-call filter back")?;
     if mode != SecureComputingMode::Filter {
@@ -43,33 +43,36 @@ pub(super) fn confine(leaves: SyscallFilter) -> Result<String, SetupFailure> {
 /// Generates all filters before the first fork, so that child processes inherit them.
 pub(super) fn prepare() {
     for leaves in ALL {
-        made(leaves);
+        let _ = made(leaves);
     }
 }
 
-/// All combinations of filter options.
-const ALL: [SyscallFilter; 6] = [
-    SyscallFilter { sockets: Sockets::Inet, ground: HostSharing::Own },
-    SyscallFilter { sockets: Sockets::Inet, ground: HostSharing::LiveTree },
-    SyscallFilter { sockets: Sockets::Inet, ground: HostSharing::Host },
-    SyscallFilter { sockets: Sockets::Unix, ground: HostSharing::Own },
-    SyscallFilter { sockets: Sockets::Unix, ground: HostSharing::LiveTree },
-    SyscallFilter { sockets: Sockets::Unix, ground: HostSharing::Host },
+/// All combinations of filter options that a run can have. Only a run with namespaces can have a closed list of programs,
+/// and only such a run can't create files in memory.
+const ALL: [SyscallFilter; 8] = [
+    SyscallFilter { sockets: Sockets::Inet, ground: HostSharing::Own, memory_files: true },
+    SyscallFilter { sockets: Sockets::Inet, ground: HostSharing::LiveTree, memory_files: true },
+    SyscallFilter { sockets: Sockets::Inet, ground: HostSharing::Host, memory_files: true },
+    SyscallFilter { sockets: Sockets::Unix, ground: HostSharing::Own, memory_files: true },
+    SyscallFilter { sockets: Sockets::Unix, ground: HostSharing::LiveTree, memory_files: true },
+    SyscallFilter { sockets: Sockets::Unix, ground: HostSharing::Host, memory_files: true },
+    SyscallFilter { sockets: Sockets::Inet, ground: HostSharing::Own, memory_files: false },
+    SyscallFilter { sockets: Sockets::Inet, ground: HostSharing::LiveTree, memory_files: false },
 ];
 
 /// Returns the filter and its SHA-256 in hex. Each filter is generated once.
-fn made(leaves: SyscallFilter) -> &'static (Vec<Instruction>, String) {
+///
+/// # Errors
+/// Returns an error for a combination of options that no run has.
+fn made(leaves: SyscallFilter) -> Result<&'static (Vec<Instruction>, String), SetupFailure> {
     static MADE: [OnceLock<(Vec<Instruction>, String)>; ALL.len()] = [const { OnceLock::new() }; ALL.len()];
-    let ground = match leaves.ground {
-        HostSharing::Own => 0,
-        HostSharing::LiveTree => 1,
-        HostSharing::Host => 2,
-    };
-    MADE[usize::from(leaves.sockets == Sockets::Unix) * 3 + ground].get_or_init(|| {
+    let at = ALL.iter().position(|known| *known == leaves);
+    let at = at.ok_or_else(|| SetupFailure::new(SetupStage::Seccomp, "no filter has these options"))?;
+    Ok(MADE[at].get_or_init(|| {
         let program = filter(HOST, leaves);
         let digest = digest(&program);
         (program, digest)
-    })
+    }))
 }
 
 fn digest(program: &[Instruction]) -> String {
@@ -111,7 +114,7 @@ mod tests {
 
     const BOTH: [Machine; 2] = [Machine::X86_64, Machine::Aarch64];
 
-    const INET: SyscallFilter = SyscallFilter { sockets: Sockets::Inet, ground: HostSharing::Own };
+    const INET: SyscallFilter = ALL[0];
 
     fn answer(machine: Machine, number: u32, arguments: [u64; 6]) -> u32 {
         machine::run(&filter(machine, INET), machine.arch(), number, arguments).0
@@ -137,6 +140,7 @@ mod tests {
                         None => ALLOW,
                         // The filter allows these calls if all arguments are zero.
                         Some(("clone" | "ioctl" | "mknod" | "mknodat" | "renameat2" | "personality", _)) => ALLOW,
+                        Some(("memfd_create", FilterEntry::Is(verdict))) if !leaves.memory_files => verdict.0,
                         Some(("mmap" | "memfd_create", _) | ("shmget", FilterEntry::Looks(_))) => ALLOW,
                         Some(("open" | "openat" | "creat" | "chmod" | "fchmod" | "fchmodat" | "fchmodat2", _)) => ALLOW,
                         // With zeroes as arguments, these calls change only the caller.
@@ -372,7 +376,11 @@ mod tests {
                 for flags in [0x4_0022, 0x7804_0022, 0x122, 0xffff_ffff_0000_0122] {
                     assert_eq!(map(flags), errno(ENOMEM), "{machine:?} {leaves:?} {flags:#x}");
                 }
-                assert_eq!((at(memfd, [0, 3, 0, 0, 0, 0]), at(memfd, [0, 4, 0, 0, 0, 0])), (ALLOW, errno(ENOMEM)));
+                let files = (at(memfd, [0, 3, 0, 0, 0, 0]), at(memfd, [0, 4, 0, 0, 0, 0]));
+                assert_eq!(
+                    files,
+                    if leaves.memory_files { (ALLOW, errno(ENOMEM)) } else { (errno(ENOSYS), errno(ENOSYS)) }
+                );
                 let shared = |flags: u64| at(shmget, [0, 4096, flags, 0, 0, 0]);
                 match leaves.ground {
                     HostSharing::Host => assert_eq!(shared(0o1600), errno(ENOSYS)),
@@ -406,7 +414,7 @@ mod tests {
         prepare();
         for leaves in ALL {
             let fresh = filter(HOST, leaves);
-            assert_eq!(made(leaves), &(fresh.clone(), digest(&fresh)), "{leaves:?}");
+            assert_eq!(made(leaves).expect("a filter"), &(fresh.clone(), digest(&fresh)), "{leaves:?}");
         }
     }
 

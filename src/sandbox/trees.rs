@@ -32,17 +32,23 @@ const MAX_FIXED: usize = 4096;
 
 /// The file system for all private files of a run, with one size limit. It is mounted at a temporary place, from where
 /// its directories are bound to their targets. Then it is detached from this place.
-pub(super) struct Disk;
+pub(super) struct Disk {
+    /// Additional mount flags of the overlays.
+    flags: MountFlags,
+}
 
 impl Disk {
     const PLACE: &'static str = "run/step/disk";
 
     /// Mounts the file system at a temporary place below the current directory. The current directory is the new root
     /// of the run.
-    pub(super) fn mount(mount: impl FnOnce(&str) -> Result<(), SetupFailure>) -> Result<Self, SetupFailure> {
+    pub(super) fn mount(
+        flags: MountFlags,
+        mount: impl FnOnce(&str) -> Result<(), SetupFailure>,
+    ) -> Result<Self, SetupFailure> {
         directory(Self::PLACE, 0o700)?;
         mount(Self::PLACE)?;
-        Ok(Self)
+        Ok(Self { flags })
     }
 
     /// Binds the directory `name` of this file system to `target`, which must exist.
@@ -106,8 +112,8 @@ impl Disk {
             work.display()
         );
         let options = std::ffi::CString::new(options).map_err(|_| SetupFailure::new(SetupStage::Workdir, what()))?;
-        rustix::mount::mount("overlay", target, "overlay", MountFlags::NOSUID | MountFlags::NODEV, options.as_c_str())
-            .at(SetupStage::Workdir, what())
+        let flags = MountFlags::NOSUID | MountFlags::NODEV | self.flags;
+        rustix::mount::mount("overlay", target, "overlay", flags, options.as_c_str()).at(SetupStage::Workdir, what())
     }
 
     /// Detaches the file system from its temporary place. Directories at their targets stay mounted.

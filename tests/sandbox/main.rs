@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod listed_programs;
 mod profiles;
 mod programs;
 mod runs;

@@ -71,6 +71,9 @@ impl Call {
             HostSharing::LiveTree => self.live,
             HostSharing::Host => self.host,
         };
+        if entry == Some(MEMFD) && !leaves.memory_files {
+            return Some(UNKNOWN);
+        }
         if entry == Some(SOCKET) && leaves.sockets == Sockets::Unix { Some(SOCKET_UNIX) } else { entry }
     }
 
