@@ -69,7 +69,7 @@ impl Tiles {
         Ok(())
     }
 
-    /// Compares the incomplete tiles at the end of the log with the stored tiles.
+    /// Compares the incomplete tiles at the end of the log with the tile files of the copy.
     pub(crate) fn finish(&self, beside: &dyn EvidenceFiles, say: &mut dyn FnMut(Finding)) -> Result<(), Unreadable> {
         for (level, tile) in (0_u8..).zip(&self.levels) {
             if let Some(hashes) = tile.hashes.as_ref().filter(|hashes| !hashes.is_empty()) {

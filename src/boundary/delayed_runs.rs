@@ -1,4 +1,4 @@
-//! Reasons why approved runs have not begun. The reason of a run is its latest refusal.
+//! Reasons why approved runs have not begun. The reason is the latest refusal of an attempt to start the run.
 //!
 //! The reasons are stored only in memory. After a restart, the next attempt to start the run stores the reason again.
 

@@ -556,7 +556,7 @@ mod tests {
     }
 
     #[test]
-    fn all_witnesses_are_asked_for_one_checkpoint_before_the_next_checkpoint_is_sent() {
+    fn every_witness_is_asked_to_cosign_one_checkpoint_before_the_next_checkpoint_is_sent() {
         let witnesses = Witnesses::default();
         let (a, b) = (witness(1), witness(2));
         let named = [a.0.clone(), b.0.clone()];

@@ -39,7 +39,7 @@ Use this command to find out what a runbook must declare. Nothing is approved, s
 the code of the command. Control characters in the output are escaped at a terminal, and unchanged in a file or \
 pipe.")]
 pub struct Args {
-    /// The level strict, best-effort or off, or a file with a profile in the format of an authorization
+    /// The level (strict, best-effort or off), or a JSON file with a profile, as in the field `sandbox` of an authorization
     #[arg(long, default_value = "strict", value_name = "LEVEL|FILE")]
     profile: String,
     /// A path of the host that the command may read
@@ -135,7 +135,9 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     }
     if args.command.is_empty() {
         if terminal.json {
-            terminal.object(&json!({"profile": profile, "level": prepared.level(), "missing": prepared.missing()}))?;
+            terminal.object(&json!({
+                "profile": profile, "programs": programs, "level": prepared.level(), "missing": prepared.missing(),
+            }))?;
         }
         return Ok(Exit::Done);
     }
@@ -201,7 +203,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     if terminal.json {
         let stream = |capture: &Capture| json!({"bytes": capture.bytes, "truncated": capture.truncated});
         terminal.object(&json!({
-            "profile": profile, "end": format!("{:?}", report.end), "sandbox": report.enforcement,
+            "profile": profile, "programs": programs, "end": format!("{:?}", report.end), "sandbox": report.enforcement,
             "stdout": stream(&report.stdout), "stderr": stream(&report.stderr),
             "duration_ms": report.duration_ms, "cpu_ms": report.usage.cpu_ms,
             "memory_peak_bytes": report.usage.memory_peak_bytes,

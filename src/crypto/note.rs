@@ -177,7 +177,7 @@ impl fmt::Display for Note {
     }
 }
 
-/// Signs `text`, which must end with a line feed, under the name `name`. `key` is the public key of `sign`.
+/// Signs `text`, which must end with a line feed, under the name `name`. `key` is the public key that belongs to `sign`.
 ///
 /// # Errors
 /// Returns an error if the text or the name cannot be part of a note, or if `sign` fails.

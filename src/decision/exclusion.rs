@@ -94,11 +94,11 @@ pub enum ExclusionError {
         /// The name.
         name: Name,
     },
-    /// The sealed token has ended.
+    /// The sealed token has expired.
     Ended {
         /// The name.
         name: Name,
-        /// The time at which the token ended.
+        /// The time at which the token expired.
         at: Timestamp,
     },
 }

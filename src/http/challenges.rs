@@ -32,7 +32,7 @@ pub(super) static ROUTES: &[Route] = &[
         verb: Verb::Post,
         path: "/v1/challenges/answer",
         name: "answerChallenge",
-        summary: "Exchange a signed challenge for a bearer that is valid for some minutes",
+        summary: "Exchange a signed challenge for a bearer token that is valid for some minutes",
         about: "The second of two calls. The bearer gives an approver the scope `read`, an operator the scopes \
              `operate` and `read`, and a proposer of the roster the scope `propose`.",
         segments: &[],

@@ -49,7 +49,10 @@ impl Builtins {
     }
 }
 
-#[expect(clippy::expect_used, reason = "the file is a part of the program, read by every test of this file")]
+#[expect(
+    clippy::expect_used,
+    reason = "the lists are compiled into the program, and every test of this module reads them"
+)]
 static CURRENT: LazyLock<Builtins> = LazyLock::new(|| {
     let value = serde_json::from_slice(CANONICAL).expect("the built-in lists are JSON");
     Builtins::from_sealed(&value).expect("the built-in lists are lists")

@@ -44,7 +44,8 @@ pub fn check_deny(text: &str) -> Result<(), String> {
     crate::record::host_names::check_pattern(text)?;
     // The pattern is compared with paths without their leading slash.
     let pattern = Pattern::parse(text.trim_start_matches('/')).map_err(|error| error.to_string())?;
-    // Sample names that differ in every character, for directories of several depths.
+    // Sample paths of several depths. The file names have no character in common, so a pattern that matches all of them
+    // matches everything.
     let names = ["kz0q", "a.b", "NOTES", "0"];
     let mut depths = ["/", "/a/", "/srv/q7/", "/home/x/src/y/"].iter().map(|at| {
         let at = at.trim_start_matches('/');

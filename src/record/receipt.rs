@@ -426,7 +426,7 @@ impl Predicate for Receipt {
     }
 }
 
-/// Checks that the numbers of each stream do not contradict each other.
+/// Checks that the byte counts of each output stream do not contradict each other.
 ///
 /// # Errors
 /// Returns an error for the stream that contradicts itself.

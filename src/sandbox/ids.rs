@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_never_becomes_root_and_only_root_becomes_another_user() {
+    fn no_run_becomes_root_and_only_a_service_of_root_runs_a_step_as_another_user() {
         let users = "root:x:0:0::/root:/bin/sh\ntoor:x:0:0::/:/bin/sh\noperator:x:11:0::/:/bin/sh\nweb:x:33:34::/:/bin/sh\n\
                      web2:x:70000:70000::/:/bin/sh\nbad:x:y:z::/:/bin/sh\nshort:x\n";
         let whole = Maps { uid: WHOLE.to_owned(), gid: WHOLE.to_owned() };

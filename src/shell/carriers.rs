@@ -11,7 +11,7 @@ use crate::shell::wrappers::{Done, WrapperCall};
 pub(super) enum Value {
     /// A program to run, or text that a shell runs.
     Runs,
-    /// A value because of which the program may run other programs.
+    /// A value with which the program may run other programs that the parser does not know.
     Unknown,
     /// An ssh option.
     Ssh,

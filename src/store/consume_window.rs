@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn clock_skew_is_allowed_only_for_issued_at() {
+    fn clock_skew_is_allowed_only_for_the_time_of_issue() {
         let ahead = Window { issued_at: t(60), not_before: t(60), ..window() };
         let never = Timestamp::from_unix(0);
         assert_eq!(ahead.check(t(0), never), Err(ConsumeStop::NotYetValid { at: t(0), from: t(60) }));

@@ -112,7 +112,8 @@ impl Chain {
         Self::connect(&Pinned::Digest(RosterDigest::of(&payload)), versions)
     }
 
-    /// Extends the chain by one version whose signatures reach both thresholds.
+    /// Extends the chain by one version. The signatures must reach the threshold of the last version and the threshold of
+    /// the new version.
     ///
     /// # Errors
     /// Returns an error if the version does not follow the last version.

@@ -186,6 +186,13 @@ fn a_refused_program_is_explained_with_the_option_that_allows_it() {
     );
     let text = said(&tried(&world, &["--programs", OTHER], "sh", "id"));
     assert!(text.contains("uid=") && !text.contains("tried to start"), "{text}");
+    let output = tried(&world, &["--json", "--programs", OTHER], "sh", "true");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(report["programs"]["mode"], "listed");
+    assert_eq!(report["programs"]["list"][0], serde_json::json!({"name": "id", "path": OTHER}));
+    let output = tried(&world, &["--json"], "sh", "true");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert!(report["programs"].is_null(), "without a list: {report}");
 }
 
 #[test]

@@ -68,7 +68,7 @@ impl StateFile {
     }
 
     /// Replaces the state atomically, or leaves it unchanged. `begun` is the state from which the audit continued. If
-    /// another audit has saved a state since then, the longer of the two states remains. `root_at` returns the root
+    /// another audit has saved a state in the meantime, the state of the larger log remains. `root_at` returns the root
     /// hash of the audited log at an earlier size.
     pub(super) fn keep(
         &self,

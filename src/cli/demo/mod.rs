@@ -25,7 +25,7 @@ use crate::terminal::streams::Terminal;
 
 The exit code is 0 only if every line was confirmed and every attack was refused.")]
 pub struct Args {
-    /// Keep all files in this directory, which must not exist yet
+    /// Write the files of the demo to this new directory, and keep the directory
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
 }

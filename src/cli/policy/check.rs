@@ -23,8 +23,8 @@ use crate::terminal::table::aligned;
 /// Decide if a script or runbook would run, a path could be read or written, or a variable could be inherited. The exit
 /// code is the result.
 ///
-/// A question counts as a denial, because no person is there to answer. The options -y, --allow-* and --deny-all answer
-/// questions in advance, as for `run`. With --boundary a question counts as allowed, because the approvers will be
+/// If policy would ask, the answer counts as no, because no person is there to answer. The options -y, --allow-* and --deny-all answer
+/// questions in advance, as for `run`. With --boundary the answer counts as yes, because the approvers will be
 /// asked.
 #[derive(Debug, clap::Args)]
 #[command(

@@ -86,8 +86,8 @@ impl ExportHead {
         Ok(chain.newest().clone())
     }
 
-    /// Checks the signature with a roster that the user trusts, because a copy of hashes contains no seal that names a
-    /// roster. Returns the trusted roster.
+    /// Checks the signature with a roster that the user trusts. A copy without entries contains no seal, so the copy names
+    /// no roster. Returns the trusted roster.
     pub(super) fn check_by_roster(&self, trust: &[ChosenTrust]) -> Result<Option<TrustedRoster>, CommandFailure> {
         let mut refused = None;
         for trust in trust {

@@ -17,7 +17,7 @@ use crate::store::sqlite::columns::{place, unplace};
 use crate::store::sqlite::errors::fault;
 use crate::store::sqlite::survey::opened;
 
-/// Examines `limit` nonces after `after`. A nonce is deleted if it expired at or before `mark` according to both its
+/// Examines the next `limit` nonces that follow the nonce `after`. A nonce is deleted if it expired at or before `mark` according to both its
 /// row and the log. A row that contradicts the log stays, and `store check` reports it.
 ///
 /// Each log entry is read once, and all its expired nonces are deleted together. The search stops after about `limit`

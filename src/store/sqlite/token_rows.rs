@@ -8,7 +8,8 @@ use crate::store::fault::StoreFault;
 use crate::store::sqlite::columns::{json, one, run};
 use crate::store::stored_token::TokenChange;
 
-/// Adds and revokes tokens. If one change is impossible, no token is changed, and the name of its token is returned.
+/// Adds and revokes tokens. If one change is impossible, the function changes no token and returns the name of the token
+/// in the impossible change.
 pub(super) fn change(connection: &Connection, changes: &[TokenChange]) -> Result<Option<Name>, StoreFault> {
     const DURING: &str = "changing tokens";
     let mut added: Vec<&Name> = Vec::new();
