@@ -69,8 +69,9 @@ pub struct Args {
     /// `uptime` and node (os.cpus()) need this data
     #[arg(long)]
     full_proc: bool,
-    /// Programs that the command may start, in addition to itself and sh: names, absolute paths, or {work}/** for the files
-    /// that the command creates. Without this option, the command may start every program that it can see
+    /// Programs that the command may start, in addition to itself and sh: names, absolute paths, or {work}/** for all files
+    /// in the directories that the command may write. Without this option, the command may start every program that it
+    /// can see
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     programs: Vec<String>,
     /// Time limit in seconds
@@ -189,7 +190,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     }
     for path in programs.iter().flat_map(|list| refused_programs(list, &complaints)) {
         terminal.say(&format!(
-            "the command tried to start {path}, and the list of programs does not contain {path}: add --programs {path}"
+            "the list of programs does not contain {path}, so the command can neither start nor read it: add --programs {path}"
         ));
     }
     let written = report.stdout.bytes + report.stderr.bytes;

@@ -191,11 +191,12 @@ pub(super) fn own_root(request: &RunRequest, source: &[u8], params: &[u8]) -> Re
     for source in &sources {
         source.put()?;
     }
-    for source in &over_system {
-        source.attach()?;
-    }
     for source in &shown {
         source.put()?;
+    }
+    // A path of the profile may contain a system directory, so the executable places are attached last.
+    for source in &over_system {
+        source.attach()?;
     }
     let masked = if shown.is_empty() && trees.is_empty() {
         0

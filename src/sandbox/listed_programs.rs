@@ -26,20 +26,27 @@ const LIBRARIES: [&str; 8] = [
 ];
 /// Directories with the extension modules of a program. A run can load code from a directory only if its list has a
 /// program whose file name contains the first text.
-const EXTENSIONS: [(&str, &str); 6] = [
+const EXTENSIONS: [(&str, &str); 7] = [
     ("python", "/usr/lib/python3"),
     ("python", "/usr/lib/python3."),
     ("java", "/usr/lib/jvm/"),
     ("ruby", "/usr/lib/ruby"),
     ("perl", "/usr/lib/perl"),
     ("gcc", "/usr/lib/gcc"),
+    ("g++", "/usr/lib/gcc"),
 ];
+/// Texts in the names of programs that compile code in memory (just-in-time compilers). Without code in memory, these
+/// programs do not start.
+const COMPILERS_IN_MEMORY: [&str; 4] = ["node", "java", "deno", "bun"];
 /// Directories whose files are programs. A run with a closed list can list the names in these directories, but can
 /// read only the programs of its list.
-const PROGRAM_DIRECTORIES: [&str; 6] = ["bin", "sbin", "libexec", "games", "local/bin", "local/sbin"];
+const PROGRAM_DIRECTORIES: [&str; 8] =
+    ["bin", "sbin", "libexec", "games", "local/bin", "local/sbin", "local/libexec", "local/games"];
 /// Maximum number of interpreters between a script and a program in machine code (`BINPRM` in the kernel allows five
 /// levels).
 const MAX_INTERPRETERS: usize = 5;
+/// Maximum number of unlisted programs between shared libraries. Each needs one mount.
+const MAX_CLOSED: usize = 1024;
 /// Maximum depth of the search for programs between libraries.
 const MAX_DEPTH: usize = 8;
 
@@ -48,6 +55,12 @@ const MAX_DEPTH: usize = 8;
 /// # Errors
 /// Returns a message about the first program that this host does not have, or that has no known format.
 pub(super) fn find(list: &ProgramList) -> Result<ExecutableFiles, String> {
+    if let Some(entry) = open_interpreter(Path::new("/proc/sys/fs/binfmt_misc")) {
+        return Err(format!(
+            "this host starts the interpreter of the binfmt_misc entry {entry} without asking Landlock (flag F), so no list can \
+             refuse the interpreter: remove the entry with `echo -1 > /proc/sys/fs/binfmt_misc/{entry}`"
+        ));
+    }
     let own = list.list.iter().any(|one| one.path.as_str() == OWN_PROGRAMS);
     let mut programs = BTreeSet::new();
     for one in list.list.iter().filter(|one| one.path.as_str() != OWN_PROGRAMS) {
@@ -62,7 +75,8 @@ pub(super) fn find(list: &ProgramList) -> Result<ExecutableFiles, String> {
             programs.insert(real(&loader)?);
         }
     }
-    let extensions = EXTENSIONS.iter().filter(|(name, _)| programs.iter().any(|path| is_named(path, name)));
+    let wanted = |name: &str, prefix: &str| programs.iter().any(|path| is_named(path, name) || is_below(path, prefix));
+    let extensions = EXTENSIONS.iter().filter(|(name, prefix)| wanted(name, prefix));
     let mut libraries: BTreeSet<PathBuf> = LIBRARIES.iter().filter_map(|path| directory(Path::new(path))).collect();
     for (_, prefix) in extensions {
         libraries.extend(directories_with(prefix));
@@ -79,6 +93,18 @@ pub(super) fn find(list: &ProgramList) -> Result<ExecutableFiles, String> {
     }
     closed.retain(|path| !programs.contains(path));
     closed.sort();
+    if closed.len() > MAX_CLOSED {
+        let (some, trees) = (&closed[MAX_CLOSED], closed.len());
+        return Err(format!(
+            "{trees} programs lie between shared libraries, for example {}, and at most {MAX_CLOSED} can be closed: move \
+             these programs to another directory",
+            some.display()
+        ));
+    }
+    let all = programs.iter().chain(&libraries).chain(&closed);
+    if let Some(path) = all.into_iter().find(|path| path.to_str().is_none()) {
+        return Err(format!("the path {} is not UTF-8: rename the file or directory", path.display()));
+    }
     Ok(ExecutableFiles {
         programs: programs.into_iter().collect(),
         libraries: libraries.into_iter().collect(),
@@ -86,6 +112,26 @@ pub(super) fn find(list: &ProgramList) -> Result<ExecutableFiles, String> {
         readable: readable()?,
         own,
     })
+}
+
+/// Returns the name of an enabled binfmt_misc entry whose interpreter the kernel opened when the entry was made (flag
+/// `F`, `Documentation/admin-guide/binfmt-misc.rst` of the kernel).
+fn open_interpreter(entries: &Path) -> Option<String> {
+    let open = |text: &str| {
+        let flags = text.lines().find_map(|line| line.strip_prefix("flags:"));
+        text.starts_with("enabled") && flags.is_some_and(|flags| flags.contains('F'))
+    };
+    let mut entries = fs::read_dir(entries).into_iter().flatten().flatten();
+    let found = entries.find(|entry| fs::read_to_string(entry.path()).is_ok_and(|text| open(&text)))?;
+    Some(found.file_name().to_string_lossy().into_owned())
+}
+
+/// Returns true if the list contains a program that compiles code in memory.
+pub(super) fn compile_in_memory(list: &ProgramList) -> bool {
+    let paths = list.list.iter().filter_map(|one| Path::new(one.path.as_str()).canonicalize().ok());
+    let named =
+        |path: &Path| COMPILERS_IN_MEMORY.iter().any(|name| is_named(path, name)) || is_below(path, "/usr/lib/jvm/");
+    paths.into_iter().any(|path| named(&path))
 }
 
 /// Returns the list for programs that a person names: bare names, absolute paths, or `{work}/**`.
@@ -118,9 +164,24 @@ pub fn list_of(names: &[String]) -> Result<ProgramList, String> {
         let mut name = name.rsplit('/').next().unwrap_or(name).to_owned();
         for _ in 0..MAX_INTERPRETERS {
             add(&name, &path.to_string_lossy())?;
-            let FileFormat::Script { interpreter } = format_of(&real_program(&path)?)? else { break };
+            let FileFormat::Script { interpreter, argument } = format_of(&real_program(&path)?)? else { break };
+            let missing = |interpreter: &str| {
+                format!("{} needs the program {interpreter}, which this host does not have", path.display())
+            };
+            let found = interpreter::find(&interpreter.to_string_lossy());
+            let found = found.ok_or_else(|| missing(&interpreter.to_string_lossy()))?;
             name = interpreter.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            path = interpreter;
+            // `env` starts the first word that is neither an option nor a variable.
+            let by_env = argument
+                .split([' ', '\t'])
+                .find(|word| !word.is_empty() && !word.starts_with('-') && !word.contains('='));
+            if let (true, Some(word)) = (name == "env", by_env) {
+                add(&name, &found.to_string_lossy())?;
+                let started = interpreter::find(word).ok_or_else(|| missing(word))?;
+                (name, path) = (word.rsplit('/').next().unwrap_or(word).to_owned(), started);
+            } else {
+                path = found;
+            }
         }
     }
     list.sort_by(|a, b| (a.name.as_str(), a.path.as_str()).cmp(&(b.name.as_str(), b.path.as_str())));
@@ -140,7 +201,7 @@ enum FileFormat {
     /// Machine code. The value is the dynamic loader, or `None` if the program is linked statically.
     Elf { loader: Option<PathBuf> },
     /// A script with a shebang line.
-    Script { interpreter: PathBuf },
+    Script { interpreter: PathBuf, argument: String },
     /// A file that the kernel can't execute by itself.
     Other,
 }
@@ -153,8 +214,12 @@ fn format_of(path: &Path) -> Result<FileFormat, String> {
     (&file).take(256).read_to_end(&mut head).map_err(unreadable)?;
     if head.starts_with(b"#!") {
         return match interpreter::shebang(&head) {
-            Ok(Some(program)) => Ok(FileFormat::Script { interpreter: program.path }),
-            _ => Err(format!("{} is a script whose first line names no interpreter", path.display())),
+            Ok(Some(program)) => {
+                Ok(FileFormat::Script { interpreter: program.path, argument: program.arguments.join(" ") })
+            }
+            _ => {
+                Err(format!("{} is a script whose first line names no interpreter by an absolute path", path.display()))
+            }
         };
     }
     if !head.starts_with(b"\x7fELF") {
@@ -188,8 +253,9 @@ fn elf_loader(head: &[u8], read_at: impl Fn(u64, &mut [u8]) -> std::io::Result<(
             let (at, length) = (long(&entry, 8)?, long(&entry, 32)?);
             let mut text = vec![0; usize::try_from(length).ok().filter(|_| length <= MAX_LOADER)?];
             read_at(at, &mut text).ok()?;
-            let text = text.strip_suffix(&[0]).unwrap_or(&text);
-            return Some(Some(String::from_utf8(text.to_vec()).ok()?));
+            let end = text.iter().position(|byte| *byte == 0).unwrap_or(text.len());
+            text.truncate(end);
+            return Some(Some(String::from_utf8(text).ok()?));
         }
     }
     (kind == EXECUTABLE).then_some(None)
@@ -213,7 +279,14 @@ fn programs_between_libraries(tree: &Path) -> Result<Vec<PathBuf>, String> {
 fn search(directory: &Path, depth: usize, programs: &mut Vec<PathBuf>) -> Result<(), String> {
     let unreadable = |error: std::io::Error| format!("{} can't be read: {error}", directory.display());
     let (mut here, mut below, mut libraries) = (Vec::new(), Vec::new(), 0);
-    for entry in fs::read_dir(directory).map_err(unreadable)? {
+    let entries = match fs::read_dir(directory) {
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            programs.push(directory.to_owned());
+            return Ok(());
+        }
+        entries => entries.map_err(unreadable)?,
+    };
+    for entry in entries {
         let entry = entry.map_err(unreadable)?;
         let kind = entry.file_type().map_err(unreadable)?;
         if kind.is_dir() {
@@ -223,7 +296,9 @@ fn search(directory: &Path, depth: usize, programs: &mut Vec<PathBuf>) -> Result
             // them as libraries.
             if is_library_name(&entry.file_name().to_string_lossy()) {
                 libraries += 1;
-            } else if matches!(format_of(&entry.path()), Ok(FileFormat::Elf { .. })) {
+            } else if entry.metadata().map_err(unreadable)?.permissions().mode() & 0o111 != 0
+                && !matches!(format_of(&entry.path()), Ok(FileFormat::Script { .. } | FileFormat::Other))
+            {
                 here.push(entry.path());
             }
         }
@@ -256,9 +331,9 @@ fn readable() -> Result<Vec<PathBuf>, String> {
         };
         let mut directories = vec![system.to_owned()];
         while let Some(directory) = directories.pop() {
-            let unreadable = |error: std::io::Error| format!("{} can't be read: {error}", directory.display());
-            for entry in fs::read_dir(&directory).map_err(unreadable)? {
-                let path = entry.map_err(unreadable)?.path();
+            // A directory that the user of the service can't list is left out, so the run can't read it either.
+            for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
+                let path = entry.path();
                 if programs.iter().any(|closed| closed.starts_with(&path) && *closed != path) {
                     directories.push(path);
                 } else if !programs.contains(&path) && !path.is_symlink() {
@@ -286,6 +361,11 @@ fn real(path: &Path) -> Result<PathBuf, String> {
 
 fn lies_in_system(path: &Path) -> bool {
     SYSTEM.iter().any(|system| path.starts_with(system))
+}
+
+/// Returns true if the path begins with the text `prefix`.
+fn is_below(path: &Path, prefix: &str) -> bool {
+    path.to_str().is_some_and(|path| path.starts_with(prefix))
 }
 
 fn is_named(path: &Path, name: &str) -> bool {
@@ -347,6 +427,31 @@ mod tests {
         let list = list_of(&["ldd".to_owned(), "ldd".to_owned()]).expect("a list");
         let names: Vec<&str> = list.list.iter().map(|one| one.name.as_str()).collect();
         assert_eq!((names.len(), names.contains(&"ldd")), (2, true), "{script}: {names:?}");
+    }
+
+    #[test]
+    fn an_entry_whose_interpreter_the_kernel_holds_open_is_found() {
+        let dir = tempfile::tempdir().expect("a directory");
+        fs::write(dir.path().join("status"), "enabled\n").expect("a file");
+        fs::write(dir.path().join("python"), "enabled\ninterpreter /usr/bin/python3\nflags: \noffset 0\n")
+            .expect("a file");
+        fs::write(dir.path().join("off"), "disabled\ninterpreter /usr/bin/x\nflags: F\noffset 0\n").expect("a file");
+        assert_eq!(open_interpreter(dir.path()), None);
+        fs::write(dir.path().join("qemu"), "enabled\ninterpreter /usr/bin/qemu\nflags: OCF\noffset 0\n")
+            .expect("a file");
+        assert_eq!(open_interpreter(dir.path()).as_deref(), Some("qemu"));
+        assert_eq!(open_interpreter(&dir.path().join("none")), None);
+    }
+
+    #[test]
+    fn a_list_contains_the_program_that_env_starts_for_a_script() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let script = dir.path().join("tool");
+        fs::write(&script, "#!/usr/bin/env -S A=b sh -x\n").expect("a file");
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("mode");
+        let list = list_of(&[script.display().to_string()]).expect("a list");
+        let names: Vec<&str> = list.list.iter().map(|one| one.name.as_str()).collect();
+        assert_eq!(names, ["env", "sh", "tool"]);
     }
 
     #[test]

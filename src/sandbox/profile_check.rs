@@ -12,7 +12,7 @@ use crate::sandbox::probe::{HostProbe, level};
 use crate::sandbox::profile_paths::{
     check_denied, check_overlays, check_paths, check_reached, check_sockets, check_trees,
 };
-use crate::sandbox::protocol::{HostId, RunForm, SyscallFilter};
+use crate::sandbox::protocol::{CodeInMemory, HostId, RunForm, SyscallFilter};
 use crate::sandbox::unavailable::Unavailable;
 use crate::sandbox::{filesystem, ids, listed_programs};
 
@@ -49,7 +49,9 @@ impl Prepared {
             return Err(Unavailable::Invalid { why });
         }
         self.programs = Some(listed_programs::find(list).map_err(|why| Unavailable::Invalid { why })?);
-        self.filter = self.filter.map(|filter| SyscallFilter { memory_files: false, ..filter });
+        let code =
+            if listed_programs::compile_in_memory(list) { CodeInMemory::NoFiles } else { CodeInMemory::MappedFiles };
+        self.filter = self.filter.map(|filter| SyscallFilter { code, ..filter });
         Ok(self)
     }
 

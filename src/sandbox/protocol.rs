@@ -62,8 +62,20 @@ pub(super) enum Sockets {
 pub(super) struct SyscallFilter {
     pub(super) sockets: Sockets,
     pub(super) ground: HostSharing,
-    /// True if the run may create files that exist only in memory. Landlock can't restrict the execution of such files.
-    pub(super) memory_files: bool,
+    pub(super) code: CodeInMemory,
+}
+
+/// The memory from which a run can execute code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum CodeInMemory {
+    /// All memory.
+    All,
+    /// All memory except files that exist only in memory, because Landlock can't restrict their execution. Just-in-time
+    /// compilers work.
+    NoFiles,
+    /// Only memory that maps an executable file. Otherwise the dynamic loader could build a program from a data file.
+    MappedFiles,
 }
 
 /// Resources of the host that a run can reach.
@@ -90,7 +102,7 @@ impl SyscallFilter {
                 (RunForm::Namespaces, _) => HostSharing::Own,
                 (RunForm::Host | RunForm::Sweep, _) => HostSharing::Host,
             },
-            memory_files: true,
+            code: CodeInMemory::All,
         }
     }
 }
@@ -482,7 +494,11 @@ mod tests {
         RunRequest {
             form: RunForm::Namespaces,
             landlock: true,
-            filter: Some(SyscallFilter { sockets: Sockets::Inet, ground: HostSharing::LiveTree, memory_files: true }),
+            filter: Some(SyscallFilter {
+                sockets: Sockets::Inet,
+                ground: HostSharing::LiveTree,
+                code: CodeInMemory::All,
+            }),
             own_id: Some(7),
             interpreter: "sh".into(),
             env: vec![("PARAM_A".into(), "b\u{0}".into())],

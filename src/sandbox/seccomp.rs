@@ -21,7 +21,7 @@ use rustix::thread::SecureComputingMode;
 
 use crate::crypto::digest::{hex, sha256};
 use crate::sandbox::bpf::{self, FilterEntry, FilterVerdict, Instruction};
-use crate::sandbox::protocol::{AtStage, HostSharing, SetupFailure, SetupStage, Sockets, SyscallFilter};
+use crate::sandbox::protocol::{AtStage, CodeInMemory, HostSharing, SetupFailure, SetupStage, Sockets, SyscallFilter};
 use crate::sandbox::seccomp::syscall_table::{CALLS, HOST, LAST, Machine, UNKNOWN};
 use crate::sandbox::syscalls;
 
@@ -48,16 +48,18 @@ pub(super) fn prepare() {
 }
 
 /// All combinations of filter options that a run can have. Only a run with namespaces can have a closed list of programs,
-/// and only such a run can't create files in memory.
-const ALL: [SyscallFilter; 8] = [
-    SyscallFilter { sockets: Sockets::Inet, ground: HostSharing::Own, memory_files: true },
-    SyscallFilter { sockets: Sockets::Inet, ground: HostSharing::LiveTree, memory_files: true },
-    SyscallFilter { sockets: Sockets::Inet, ground: HostSharing::Host, memory_files: true },
-    SyscallFilter { sockets: Sockets::Unix, ground: HostSharing::Own, memory_files: true },
-    SyscallFilter { sockets: Sockets::Unix, ground: HostSharing::LiveTree, memory_files: true },
-    SyscallFilter { sockets: Sockets::Unix, ground: HostSharing::Host, memory_files: true },
-    SyscallFilter { sockets: Sockets::Inet, ground: HostSharing::Own, memory_files: false },
-    SyscallFilter { sockets: Sockets::Inet, ground: HostSharing::LiveTree, memory_files: false },
+/// and only a closed list restricts code in memory.
+const ALL: [SyscallFilter; 10] = [
+    SyscallFilter { sockets: Sockets::Inet, ground: HostSharing::Own, code: CodeInMemory::All },
+    SyscallFilter { sockets: Sockets::Inet, ground: HostSharing::LiveTree, code: CodeInMemory::All },
+    SyscallFilter { sockets: Sockets::Inet, ground: HostSharing::Host, code: CodeInMemory::All },
+    SyscallFilter { sockets: Sockets::Unix, ground: HostSharing::Own, code: CodeInMemory::All },
+    SyscallFilter { sockets: Sockets::Unix, ground: HostSharing::LiveTree, code: CodeInMemory::All },
+    SyscallFilter { sockets: Sockets::Unix, ground: HostSharing::Host, code: CodeInMemory::All },
+    SyscallFilter { sockets: Sockets::Inet, ground: HostSharing::Own, code: CodeInMemory::NoFiles },
+    SyscallFilter { sockets: Sockets::Inet, ground: HostSharing::LiveTree, code: CodeInMemory::NoFiles },
+    SyscallFilter { sockets: Sockets::Inet, ground: HostSharing::Own, code: CodeInMemory::MappedFiles },
+    SyscallFilter { sockets: Sockets::Inet, ground: HostSharing::LiveTree, code: CodeInMemory::MappedFiles },
 ];
 
 /// Returns the filter and its SHA-256 in hex. Each filter is generated once.
@@ -109,7 +111,7 @@ mod tests {
     use super::*;
     use crate::sandbox::bpf::machine;
     use crate::sandbox::seccomp::syscall_table::{
-        Call, EAFNOSUPPORT, ENOMEM, ENOSYS, EPERM, EPROTONOSUPPORT, ESOCKTNOSUPPORT,
+        Call, EACCES, EAFNOSUPPORT, ENOMEM, ENOSYS, EPERM, EPROTONOSUPPORT, ESOCKTNOSUPPORT,
     };
 
     const BOTH: [Machine; 2] = [Machine::X86_64, Machine::Aarch64];
@@ -140,8 +142,14 @@ mod tests {
                         None => ALLOW,
                         // The filter allows these calls if all arguments are zero.
                         Some(("clone" | "ioctl" | "mknod" | "mknodat" | "renameat2" | "personality", _)) => ALLOW,
-                        Some(("memfd_create", FilterEntry::Is(verdict))) if !leaves.memory_files => verdict.0,
-                        Some(("mmap" | "memfd_create", _) | ("shmget", FilterEntry::Looks(_))) => ALLOW,
+                        Some(("memfd_create", FilterEntry::Is(verdict))) if leaves.code != CodeInMemory::All => {
+                            verdict.0
+                        }
+                        Some(
+                            ("mmap" | "memfd_create" | "mprotect" | "pkey_mprotect", _)
+                            | ("shmget", FilterEntry::Looks(_)),
+                        ) => ALLOW,
+                        Some(("shmat", FilterEntry::Looks(_))) => ALLOW,
                         Some(("open" | "openat" | "creat" | "chmod" | "fchmod" | "fchmodat" | "fchmodat2", _)) => ALLOW,
                         // With zeroes as arguments, these calls change only the caller.
                         Some(("prlimit64" | "setpriority" | "ioprio_set", _)) => ALLOW,
@@ -379,12 +387,58 @@ mod tests {
                 let files = (at(memfd, [0, 3, 0, 0, 0, 0]), at(memfd, [0, 4, 0, 0, 0, 0]));
                 assert_eq!(
                     files,
-                    if leaves.memory_files { (ALLOW, errno(ENOMEM)) } else { (errno(ENOSYS), errno(ENOSYS)) }
+                    if leaves.code == CodeInMemory::All {
+                        (ALLOW, errno(ENOMEM))
+                    } else {
+                        (errno(ENOSYS), errno(ENOSYS))
+                    }
                 );
                 let shared = |flags: u64| at(shmget, [0, 4096, flags, 0, 0, 0]);
                 match leaves.ground {
                     HostSharing::Host => assert_eq!(shared(0o1600), errno(ENOSYS)),
                     _ => assert_eq!((shared(0o1600), shared(0o5600)), (ALLOW, errno(ENOMEM))),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn memory_becomes_executable_only_if_the_list_of_programs_allows_it() {
+        for machine in BOTH {
+            for leaves in ALL {
+                let program = filter(machine, leaves);
+                let at = |name: &str, arguments: [u64; 4]| {
+                    let number = Call::named(name).number(machine).expect("both have it");
+                    let [a, b, c, d] = arguments;
+                    machine::run(&program, machine.arch(), number, [a, b, c, d, 0, 0]).0
+                };
+                let refused = if leaves.code == CodeInMemory::MappedFiles { errno(EACCES) } else { ALLOW };
+                // The protection is written in the third argument: 1 to read, 2 to write, 4 to execute.
+                for protection in [4, 5, 7, 0xffff_ffff_0000_0005] {
+                    assert_eq!(at("mprotect", [0, 4096, protection, 0]), refused, "{leaves:?} {protection:#x}");
+                    assert_eq!(at("pkey_mprotect", [0, 4096, protection, 0]), refused, "{leaves:?} {protection:#x}");
+                }
+                for (protection, flags, expected) in [
+                    (7, 2, refused),
+                    (6, 0x22, refused),
+                    (5, 0x22, refused),
+                    (5, 2, ALLOW),
+                    (3, 0x22, ALLOW),
+                    (1, 1, ALLOW),
+                ] {
+                    assert_eq!(
+                        at("mmap", [0, 4096, protection, flags]),
+                        expected,
+                        "{leaves:?} {protection} {flags:#x}"
+                    );
+                }
+                assert_eq!(
+                    (at("mprotect", [0, 4096, 3, 0]), at("mmap", [0, 4096, 3, 0x4_0022])),
+                    (ALLOW, errno(ENOMEM))
+                );
+                // `SHM_EXEC` is 0o100000.
+                if leaves.ground != HostSharing::Host {
+                    assert_eq!((at("shmat", [0, 0, 0o100_000, 0]), at("shmat", [0, 0, 0o10_000, 0])), (refused, ALLOW));
                 }
             }
         }

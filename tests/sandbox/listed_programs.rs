@@ -94,6 +94,51 @@ fn a_listed_interpreter_cannot_execute_an_unlisted_program_from_memory() {
 }
 
 #[test]
+fn the_loader_cannot_build_an_unlisted_program_in_memory_from_a_data_file() {
+    const NAME: &str = "the_loader_cannot_build_an_unlisted_program_in_memory_from_a_data_file";
+    if !cfg!(target_arch = "x86_64") {
+        return not_run(NAME, "the file that attacks is made for x86-64");
+    }
+    let world = World::prepared(|_| {});
+    let (dir, tree) = tree();
+    let python = std::env::var_os("COUNTERSIGN_PYTHON").unwrap_or_else(|| "python3".into());
+    let tool = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tools/anonymous_code.py");
+    let made = Command::new(python).arg(tool).arg(OTHER).arg(dir.path().join("data")).output().expect("python");
+    assert!(made.status.success(), "{}", said(&made));
+    std::fs::set_permissions(dir.path().join("data"), std::fs::Permissions::from_mode(0o644)).expect("mode");
+    let script = format!("{} {tree}/data; cp {tree}/data own; {} ./own; echo the end", loader(), loader());
+    let without = said(&tried(&world, &["--read", &tree], "bash", &script));
+    assert!(without.contains("uid="), "without a list the loader builds the program: {without}");
+    let options = ["--read", &tree, "--programs", "bash,cp"];
+    assert_refused(&world, &options, "bash", &script);
+    assert_refused(&world, &options, "bash", &format!("LD_PRELOAD={tree}/data cp --version; echo the end"));
+}
+
+#[test]
+fn a_program_between_shared_libraries_cannot_be_mapped_by_the_loader() {
+    const NAME: &str = "a_program_between_shared_libraries_cannot_be_mapped_by_the_loader";
+    let elf = |path: &Path| std::fs::read(path).is_ok_and(|bytes| bytes.starts_with(b"\x7fELF"));
+    let executable = |path: &Path| path.metadata().is_ok_and(|at| at.is_file() && at.permissions().mode() & 0o111 != 0);
+    let mut programs = Vec::new();
+    let entries = |path: &Path| std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
+    for directory in entries(Path::new("/usr/lib")).filter(|path| path.to_string_lossy().ends_with("-linux-gnu")) {
+        for below in entries(&directory).filter(|path| path.is_dir() && !path.is_symlink()) {
+            let found = entries(&below).filter(|path| !path.to_string_lossy().contains(".so"));
+            programs.extend(found.filter(|path| executable(path) && elf(path)));
+        }
+    }
+    if programs.is_empty() {
+        return not_run(NAME, "this host has no program between shared libraries");
+    }
+    let world = World::prepared(|_| {});
+    for program in programs {
+        let script = format!("{} --verify {}; echo code=$?", loader(), program.display());
+        let with = said(&tried(&world, &["--programs", "bash"], "bash", &script));
+        assert!(with.contains("code=1"), "{}: {with}", program.display());
+    }
+}
+
+#[test]
 fn files_of_the_host_are_not_executable_in_any_working_directory_if_the_list_is_closed() {
     let world = World::prepared(|_| {});
     let (_dir, tree) = tree();
@@ -181,11 +226,11 @@ fn a_refused_program_is_explained_with_the_option_that_allows_it() {
     let world = World::prepared(|_| {});
     let text = said(&tried(&world, &["--programs", "ls"], "sh", "id; ls -d /"));
     assert!(
-        text.contains(&format!("tried to start {OTHER}")) && text.contains(&format!("--programs {OTHER}")),
+        text.contains(&format!("does not contain {OTHER}")) && text.contains(&format!("--programs {OTHER}")),
         "{text}"
     );
     let text = said(&tried(&world, &["--programs", OTHER], "sh", "id"));
-    assert!(text.contains("uid=") && !text.contains("tried to start"), "{text}");
+    assert!(text.contains("uid=") && !text.contains("does not contain"), "{text}");
     let output = tried(&world, &["--json", "--programs", OTHER], "sh", "true");
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(report["programs"]["mode"], "listed");
@@ -207,6 +252,10 @@ fn a_list_with_an_unknown_program_or_without_its_layers_is_refused() {
         let output = tried(&world, options, "sh", "echo it runs");
         let text = said(&output);
         assert!(text.contains(words) && !text.contains("it runs"), "{options:?}: {text}");
+    }
+    for path in ["/usr", "/usr/bin", "/usr/lib"] {
+        let text = said(&tried(&world, &["--read", path, "--programs", "ls"], "sh", "ls -d /usr; id"));
+        assert!(text.starts_with("/usr\n") && !text.contains("uid="), "the list is also valid below {path}: {text}");
     }
     let (_dir, tree) = tree();
     let output = tried(&world, &["--read", &tree, "--programs", &format!("{tree}/other")], "sh", "echo it runs");

@@ -1,7 +1,7 @@
 //! The table of system calls that the filter refuses, or allows only with some arguments.
 
 use crate::sandbox::bpf::{ArgumentTest, FilterEntry, FilterVerdict};
-use crate::sandbox::protocol::{HostSharing, Sockets, SyscallFilter};
+use crate::sandbox::protocol::{CodeInMemory, HostSharing, Sockets, SyscallFilter};
 
 /// An architecture with a table of system calls.
 #[allow(dead_code, reason = "the filter of the other architecture is only made by tests, which interpret it")]
@@ -37,6 +37,7 @@ pub(super) const UNKNOWN: FilterEntry = FilterEntry::Is(FilterVerdict::errno(ENO
 
 pub(super) const EPERM: u16 = 1;
 pub(super) const ENOMEM: u16 = 12;
+pub(super) const EACCES: u16 = 13;
 pub(super) const ENOSYS: u16 = 38;
 pub(super) const EPROTONOSUPPORT: u16 = 93;
 pub(super) const ESOCKTNOSUPPORT: u16 = 94;
@@ -54,6 +55,8 @@ pub(super) struct Call {
     live: Option<FilterEntry>,
     /// Answer for a run on the host's root file system.
     host: Option<FilterEntry>,
+    /// Answer if the run can't execute code from memory without a file, instead of the answers above.
+    mapped: Option<FilterEntry>,
 }
 
 impl Call {
@@ -71,8 +74,11 @@ impl Call {
             HostSharing::LiveTree => self.live,
             HostSharing::Host => self.host,
         };
-        if entry == Some(MEMFD) && !leaves.memory_files {
+        if entry == Some(MEMFD) && leaves.code != CodeInMemory::All {
             return Some(UNKNOWN);
+        }
+        if leaves.code == CodeInMemory::MappedFiles && self.mapped.is_some() {
+            return self.mapped;
         }
         if entry == Some(SOCKET) && leaves.sockets == Sockets::Unix { Some(SOCKET_UNIX) } else { entry }
     }
@@ -80,6 +86,10 @@ impl Call {
     #[cfg(test)]
     pub(super) fn named(name: &str) -> &'static Self {
         CALLS.iter().find(|call| call.name == name).expect("in the table")
+    }
+
+    const fn or_mapped(self, mapped: FilterEntry) -> Self {
+        Self { mapped: Some(mapped), ..self }
     }
 
     const fn or_live(self, live: FilterEntry) -> Self {
@@ -93,7 +103,7 @@ impl Call {
 
 const fn call(name: &'static str, x86_64: u32, aarch64: u32, entry: FilterEntry) -> Call {
     let entry = Some(entry);
-    Call { name, x86_64: Some(x86_64), aarch64: Some(aarch64), entry, live: entry, host: entry }
+    Call { name, x86_64: Some(x86_64), aarch64: Some(aarch64), entry, live: entry, host: entry, mapped: None }
 }
 
 const fn only_x86_64(name: &'static str, number: u32, entry: FilterEntry) -> Call {
@@ -102,12 +112,26 @@ const fn only_x86_64(name: &'static str, number: u32, entry: FilterEntry) -> Cal
 
 /// A call that is checked only if the run has a live tree or is on the host's root file system.
 const fn in_a_live_tree(name: &'static str, x86_64: u32, aarch64: Option<u32>, live: FilterEntry) -> Call {
-    Call { name, x86_64: Some(x86_64), aarch64, entry: None, live: Some(live), host: Some(live) }
+    Call { name, x86_64: Some(x86_64), aarch64, entry: None, live: Some(live), host: Some(live), mapped: None }
+}
+
+/// A call that the filter checks only if the run can't execute code from memory without a file.
+const fn only_mapped(name: &'static str, x86_64: u32, aarch64: u32, mapped: FilterEntry) -> Call {
+    let none = None;
+    Call {
+        name,
+        x86_64: Some(x86_64),
+        aarch64: Some(aarch64),
+        entry: none,
+        live: none,
+        host: none,
+        mapped: Some(mapped),
+    }
 }
 
 /// A call that is checked only on the host's root file system.
 const fn on_the_host(name: &'static str, x86_64: u32, aarch64: u32, host: FilterEntry) -> Call {
-    Call { name, x86_64: Some(x86_64), aarch64: Some(aarch64), entry: None, live: None, host: Some(host) }
+    Call { name, x86_64: Some(x86_64), aarch64: Some(aarch64), entry: None, live: None, host: Some(host), mapped: None }
 }
 
 /// Flags of clone(2) that create a namespace. `CLONE_NEWTIME` is missing, because in clone(2) its bit belongs to the
@@ -224,6 +248,25 @@ const RENAMEAT2: FilterEntry = FilterEntry::Looks(&[
 /// without free huge pages returns the same error as the filter.
 const MMAP: FilterEntry = FilterEntry::Looks(&[
     ArgumentTest::AnyBit { argument: 3, bits: 0x4_0100, then: FilterVerdict::errno(ENOMEM) },
+    ArgumentTest::Else(FilterVerdict::ALLOW),
+]);
+/// Refuses what [`MMAP`] refuses. Also refuses memory that is writable and executable, and executable memory without a
+/// file (`MAP_ANONYMOUS`).
+const MMAP_MAPPED: FilterEntry = FilterEntry::Looks(&[
+    ArgumentTest::AnyBit { argument: 3, bits: 0x4_0100, then: FilterVerdict::errno(ENOMEM) },
+    ArgumentTest::OneOf { argument: 2, mask: 0x6, values: &[0x6], then: FilterVerdict::errno(EACCES) },
+    ArgumentTest::OneOf { argument: 2, mask: 0x4, values: &[0], then: FilterVerdict::ALLOW },
+    ArgumentTest::AnyBit { argument: 3, bits: 0x20, then: FilterVerdict::errno(EACCES) },
+    ArgumentTest::Else(FilterVerdict::ALLOW),
+]);
+/// Refuses to make memory executable (`PROT_EXEC`).
+const MPROTECT: FilterEntry = FilterEntry::Looks(&[
+    ArgumentTest::AnyBit { argument: 2, bits: 0x4, then: FilterVerdict::errno(EACCES) },
+    ArgumentTest::Else(FilterVerdict::ALLOW),
+]);
+/// Refuses `SHM_EXEC`, because a shared segment can be attached once for writing and once for execution.
+const SHMAT: FilterEntry = FilterEntry::Looks(&[
+    ArgumentTest::AnyBit { argument: 2, bits: 0o100_000, then: FilterVerdict::errno(EACCES) },
     ArgumentTest::Else(FilterVerdict::ALLOW),
 ]);
 /// Refuses `MFD_HUGETLB`.
@@ -347,7 +390,9 @@ pub(super) const CALLS: &[Call] = &[
     on_the_host("ioprio_set", 251, 30, IO_PRIORITY),
     // Shared objects with a key or a name. Without an IPC namespace, they belong to the host and remain after the run.
     call("shmget", 29, 194, SHMGET).or_on_the_host(UNKNOWN),
-    on_the_host("shmat", 30, 196, UNKNOWN),
+    on_the_host("shmat", 30, 196, UNKNOWN).or_mapped(SHMAT),
+    only_mapped("mprotect", 10, 226, MPROTECT),
+    only_mapped("pkey_mprotect", 329, 288, MPROTECT),
     on_the_host("shmctl", 31, 195, UNKNOWN),
     on_the_host("semget", 64, 190, UNKNOWN),
     on_the_host("semop", 65, 193, UNKNOWN),
@@ -371,7 +416,7 @@ pub(super) const CALLS: &[Call] = &[
     call("io_cancel", 210, 3, UNKNOWN),
     call("io_getevents", 208, 4, UNKNOWN),
     call("io_pgetevents", 333, 292, UNKNOWN),
-    call("mmap", 9, 222, MMAP),
+    call("mmap", 9, 222, MMAP).or_mapped(MMAP_MAPPED),
     call("memfd_create", 319, 279, MEMFD),
     call("io_uring_setup", 425, 425, UNKNOWN),
     call("io_uring_enter", 426, 426, UNKNOWN),
