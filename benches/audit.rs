@@ -1,6 +1,6 @@
-//! What an audit costs, against the signature checks that it must make; and a tree of ten million entries.
+//! Measures an audit, the signature checks in it, and a Merkle tree of up to ten million entries.
 //!
-//! Entries are made in memory, with real keys. `audit` over `signatures` of one run is the ratio that counts.
+//! The benchmark makes the entries in memory, with real keys. Compare `audit` with `signatures` of the same run.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 #[path = "../tests/history/mod.rs"]
@@ -26,7 +26,7 @@ use divan::{Bencher, black_box};
 use history::{ALICE, BOB, Log, key};
 use serde_json::Value;
 
-/// As in the program itself.
+/// The program uses the same allocator.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -34,10 +34,10 @@ fn main() {
     divan::main();
 }
 
-/// Runs in the log that is audited.
+/// Number of runs in the audited log.
 const RUNS: i64 = 1000;
 
-/// A log of runs that one, or two people approved, each with a consumption leaf of its own: as it is with one client.
+/// A log of runs with one or two signatures each. Each run has a separate consumption leaf, as with one client.
 fn log(signers: usize) -> Log {
     let mut log = Log::new();
     for at in 0..RUNS {
@@ -60,14 +60,14 @@ fn audit(bencher: Bencher<'_, '_>, signers: usize) {
     assert!(log.audit().1.clean);
     bencher.counter(divan::counter::ItemsCount::new(RUNS.unsigned_abs())).bench(|| {
         let mut auditor = log.auditor(Expected::default());
-        // As many at a time as stand in a tile.
+        // The auditor receives the entries of one tile at a time.
         let tiles = log.entries.chunks(usize::from(TILE_WIDTH)).map(|tile| Ok(tile.to_vec()));
         entry::each(tiles, |entry| auditor.entry(entry, log).map(|said| drop(black_box(said)))).expect("readable");
         auditor.finish(&head, log).expect("readable")
     });
 }
 
-/// The same signatures over the same messages, and nothing else.
+/// Checks only the signatures that the audit checks, over the same messages.
 #[divan::bench(args = [1, 2], sample_count = 25, sample_size = 1)]
 fn signatures(bencher: Bencher<'_, '_>, signers: usize) {
     let checks = checks(of(signers));
@@ -106,16 +106,16 @@ fn checks(log: &Log) -> Vec<Check> {
     checks
 }
 
-// ---- the tree
+// The Merkle tree
 
-/// Sizes whose figures must be alike.
+/// Log sizes. The results of all sizes must be similar.
 const SIZES: [u64; 3] = [10_000, 1_000_000, 10_000_000];
 
 fn leaf_of(index: u64) -> Hash {
     merkle::leaf_hash(&index.to_be_bytes())
 }
 
-/// A store whose log has so many entries: all its tiles, and the leaf rows that the last one lacks.
+/// A store whose log has `size` entries: all complete tiles, and the leaf rows of the incomplete last tile.
 fn store(directory: &Path, size: u64) -> Ledger {
     let path = directory.join("data/countersign.db");
     let at = Timestamp::from_unix(1_800_000_000);
@@ -145,7 +145,7 @@ fn store(directory: &Path, size: u64) -> Ledger {
     ledger::open(store, reads, &path, at)
 }
 
-/// Proofs of entries all over the log, tiles from the disk: each one is of another tile than the one before.
+/// Proves entries from the whole log. Each proof needs other tiles of the disk than the proof before it.
 #[divan::bench(args = SIZES)]
 fn inclusion_proof(bencher: Bencher<'_, '_>, size: u64) {
     let directory = tempfile::tempdir().expect("a directory");
@@ -173,7 +173,7 @@ fn consistency_proof(bencher: Bencher<'_, '_>, size: u64) {
     });
 }
 
-/// One more leaf, durable: the tree's part of it must not grow with the log.
+/// Appends one leaf durably. The time for the tree must not grow with the log.
 #[divan::bench(args = SIZES, sample_count = 50, sample_size = 1)]
 fn append(bencher: Bencher<'_, '_>, size: u64) {
     let directory = tempfile::tempdir().expect("a directory");
@@ -183,7 +183,7 @@ fn append(bencher: Bencher<'_, '_>, size: u64) {
         let at = ledger.now();
         runtime.block_on(ledger.refuse(vec![b'x'; 1000], at)).expect("kept")
     });
-    // One seal more, so that what is measured is a log that goes on.
+    // A last seal checks that the ledger still accepts entries after the measurement.
     let seal = SealWrite {
         envelope: b"{}".to_vec(),
         digest: SealDigest::of(b"next"),
@@ -195,7 +195,7 @@ fn append(bencher: Bencher<'_, '_>, size: u64) {
     runtime.block_on(ledger.seal(seal)).expect("sealed");
 }
 
-/// The tree alone, without a disk: what an append costs in memory.
+/// Appends to the tree in memory, without a disk.
 #[divan::bench(args = SIZES)]
 fn append_in_memory(bencher: Bencher<'_, '_>, size: u64) {
     let mut edge = TreeEdge::default();

@@ -1,4 +1,4 @@
-//! What strict reading and canonical writing of a document cost: a receipt's envelope of 6 KB, and its payload.
+//! Measures the strict parser and the canonical writer, with a receipt's envelope of 6 KB and the receipt's payload.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use countersign::crypto::{canonical, json};
@@ -7,7 +7,7 @@ use countersign::record::envelope::Envelope;
 use countersign::record::receipt::Receipt;
 use divan::{Bencher, black_box};
 
-/// As in the program itself.
+/// The program uses the same allocator.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -34,7 +34,7 @@ fn to_canonical(bencher: Bencher<'_, '_>) {
     bencher.bench(|| canonical::to_canonical(black_box(&value)));
 }
 
-/// A tree with many short texts, unlike an envelope.
+/// A payload has many short strings; an envelope has few long strings.
 #[divan::bench]
 fn payload_tree_to_canonical(bencher: Bencher<'_, '_>) {
     let value = json::parse(PAYLOAD, 1 << 20).expect("strict");

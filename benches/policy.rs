@@ -1,4 +1,4 @@
-//! What a decision costs: parsing a script and deciding its commands, and the rules of a runbook.
+//! Measures a policy decision: parsing a script, deciding its commands, and resolving the rules of a runbook.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use countersign::policy::builtins::Builtins;
@@ -9,7 +9,7 @@ use countersign::shell::commands::{ReadLimit, find};
 use divan::{Bencher, black_box};
 
 const POLICY: &str = "version: 1\ndefault: {run: {allow: [jq, systemctl, \"kube*\"], deny: [dd, \"mkfs*\"]}}\noverrides: [{runbook: \"deploy/**\", mode: execute}]\n";
-/// About 230 bytes of a script as people write them.
+/// About 230 bytes of a typical script.
 const PART: &str = "for host in a b c; do\n  git -C \"/srv/$host\" fetch --all 2>&1 | grep -v '^$' || exit 1\n  if [ -f \"$host.json\" ]; then jq -r '.version' \"$host.json\"; fi\n  systemctl restart \"app@$host\" && echo \"$(date): $host\"\ndone\n";
 
 fn main() {

@@ -1,6 +1,7 @@
-//! What the store costs: spending nonces alone, and whole crossings, by 64 clients.
+//! Measures the store with 64 clients: consumptions alone, and consumptions with receipts.
 //!
-//! A disk's sync decides most of it: compare figures of one run. Set `TMPDIR` to a tmpfs to see the processor's part.
+//! Most of the time is the sync of the disk, so compare only results of the same run. To measure without a disk, set
+//! `TMPDIR` to a tmpfs.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod ledger;

@@ -1,6 +1,7 @@
-//! What a crossing is measured against, committed in groups as its own rows are: nonces alone, and its bytes alone.
+//! Two baselines for a crossing, with group commits like those of the store: only the nonces, and only the bytes.
 //!
-//! One writer takes what is there and commits it; clients wait for their commit. Nothing is verified, signed or run.
+//! One writer commits all waiting rows in one transaction, and each client waits for the commit of its row. The
+//! baselines verify, sign and run nothing.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -10,10 +11,10 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::oneshot;
 
-/// Commits one nonce after another for each of `clients` during `time`; gives how many a second.
+/// Commits nonces for `clients` concurrent clients during `time`. Returns the number of commits per second.
 ///
 /// # Errors
-/// When the database can't be written.
+/// Returns an error if the database cannot be written.
 pub fn nonces_a_second(path: &Path, clients: usize, time: Duration) -> Result<f64, String> {
     let broken = |error: rusqlite::Error| format!("measuring nonces alone: {error}");
     let mut connection = Connection::open(path).map_err(broken)?;
@@ -33,7 +34,7 @@ pub fn nonces_a_second(path: &Path, clients: usize, time: Duration) -> Result<f6
                 let (answer, answered) = mpsc::sync_channel(1);
                 let mut number = 0_u64;
                 while !stop.load(Ordering::Relaxed) {
-                    // As real nonces: time first, so that inserts stay local.
+                    // Like a real nonce, this one begins with the time, so that inserts go to neighbouring pages.
                     let mut nonce = [0; 22];
                     nonce[..8].copy_from_slice(&(begin.elapsed().as_micros() as u64).to_be_bytes());
                     nonce[8..14].copy_from_slice(&number.to_be_bytes()[2..]);
@@ -82,8 +83,8 @@ fn write(
     Ok(())
 }
 
-/// The bytes of a crossing as rows, and nothing that is judged: what is claimed with its nonce, and the leaf that takes its
-/// place. Clones share one writer, which ends with the last.
+/// Writes the bytes of a crossing as rows, without any check: first the envelope with a nonce, then the leaf that
+/// replaces the envelope. All clones share one writer thread, which ends when the last clone is dropped.
 #[derive(Clone)]
 pub struct Rows(tokio::sync::mpsc::Sender<Row>);
 
@@ -93,10 +94,10 @@ enum Row {
 }
 
 impl Rows {
-    /// Begins to write to a new database.
+    /// Creates a database and starts the writer thread.
     ///
     /// # Errors
-    /// When it can't be made.
+    /// Returns an error if the database or the thread cannot be created.
     pub fn open(path: &Path) -> Result<Self, String> {
         let broken = |message: String| format!("measuring rows alone: {message}");
         let connection = Connection::open(path).map_err(|error| broken(error.to_string()))?;
@@ -114,14 +115,14 @@ impl Rows {
         Ok(Self(inbox))
     }
 
-    /// Commits a nonce and what it is spent for; gives the row, or nothing when the writer is gone.
+    /// Commits a nonce and an envelope. Returns the id of the row, or `None` if the writer thread has ended.
     pub async fn claim(&self, envelope: Vec<u8>) -> Option<u64> {
         let (answer, answered) = oneshot::channel();
         self.0.send(Row::Claim(envelope, answer)).await.ok()?;
         answered.await.ok()
     }
 
-    /// Commits a leaf in the place of what was claimed.
+    /// Commits a leaf and deletes the envelope with this id.
     pub async fn end(&self, id: u64, leaf: Vec<u8>) -> Option<()> {
         let (answer, answered) = oneshot::channel();
         self.0.send(Row::End(id, leaf, answer)).await.ok()?;
@@ -163,7 +164,7 @@ fn write_rows(connection: &Connection, mut waiting: tokio::sync::mpsc::Receiver<
     Ok(())
 }
 
-/// As the writer of the store gathers its batches.
+/// Collects a batch as the writer of the store does.
 fn gather<M>(inbox: &mut tokio::sync::mpsc::Receiver<M>, batch: &mut Vec<M>) {
     let mut before = 1;
     while batch.len() > before && batch.len() < MAX_BATCH {
@@ -177,5 +178,5 @@ fn gather<M>(inbox: &mut tokio::sync::mpsc::Receiver<M>, batch: &mut Vec<M>) {
     }
 }
 
-/// As in the writer of the store.
+/// Maximum number of rows in a transaction, as in the writer of the store.
 const MAX_BATCH: usize = 256;

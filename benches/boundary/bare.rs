@@ -1,6 +1,6 @@
-//! A server that does for a crossing what none can do without, by the same libraries: HTTP, its documents, and two commits of
-//! their bytes. No caller, rule or state is looked at; there is no consumption of its own, no tree, no proof and no run, and
-//! it keeps less: neither proposals nor what recovery and lists need.
+//! A server that does only the necessary work of a crossing, with the libraries of the boundary: HTTP, the documents,
+//! and two commits of their bytes. The server checks no caller, no rule and no state. It writes no consumption leaf, no
+//! tree and no proof, and starts no run. It stores neither proposals nor the data for recovery and for lists.
 
 use std::convert::Infallible;
 use std::io;
@@ -22,22 +22,22 @@ use crate::alone::Rows;
 use crate::documents::Documents;
 use crate::service::Service;
 
-/// No envelope is larger.
+/// Maximum size of a request body, in bytes.
 const MAX_BODY_BYTES: usize = 1 << 20;
 
 /// The bare server.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The bundle that it answers with
+    /// Bundle that the server sends as its answer
     bundle: PathBuf,
-    /// Where its rows go
+    /// Database file for the rows
     store: PathBuf,
 }
 
-/// Serves until it is killed.
+/// Serves until the process is killed.
 ///
 /// # Errors
-/// When it can't listen, or the bundle can't be read.
+/// Returns an error if the server cannot listen, or if the bundle cannot be read.
 pub fn run(args: &Args) -> Result<Exit, CommandFailure> {
     let bundle = Bytes::from(std::fs::read(&args.bundle).map_err(|error| broken(&error))?);
     let rows = Rows::open(&args.store).map_err(|fault| broken(&fault))?;
@@ -85,7 +85,7 @@ async fn serve(crossing: Arc<Crossing>) -> io::Result<()> {
     }
 }
 
-/// Starts one that answers with `bundle` and keeps its rows in `dir`.
+/// Starts a bare server that answers with `bundle` and stores its rows in `dir`.
 pub fn start(dir: &Path, bundle: &[u8]) -> Result<Service, CommandFailure> {
     let answer = dir.join("bare-bundle.json");
     std::fs::write(&answer, bundle).map_err(|error| broken(&error))?;

@@ -1,4 +1,4 @@
-//! The load: signed authorizations, made beforehand, handed in over HTTP.
+//! The load: clients submit signed authorizations over HTTP. The authorizations are made before the measurement.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,7 +23,7 @@ use tokio::task::JoinSet;
 
 use crate::service::{self, Service};
 
-/// What every authorization of the load has in common.
+/// The fields that all authorizations of the load share.
 pub struct Plan {
     boundary: BoundaryRef,
     step: StepReference,
@@ -34,20 +34,20 @@ pub struct Plan {
     now: Timestamp,
 }
 
-/// What came of the load.
+/// The measured results of the load.
 pub struct Load {
-    /// Microseconds of each, sorted.
+    /// Duration of each crossing in microseconds, sorted.
     times: Vec<f64>,
     elapsed: Duration,
-    /// One of the answers.
+    /// Body of one answer.
     pub bundle: Vec<u8>,
 }
 
-/// Authorizations are made for at most this rate: beyond it the load ends early.
+/// Number of authorizations prepared for each second. If the server is faster, the load ends early.
 const MOST_PER_S: u64 = 20_000;
 
 impl Plan {
-    /// Asks the boundary for what has to be signed.
+    /// Fetches from the boundary the values that an authorization contains.
     pub fn prepare(service: &Service) -> Result<Self, CommandFailure> {
         let registry = service.get("/v1/registry")?;
         let step = service.get("/v1/steps/bench:noop")?;
@@ -69,10 +69,10 @@ impl Plan {
         })
     }
 
-    /// One signed authorization.
+    /// Makes a signed authorization.
     ///
     /// # Errors
-    /// When it can't be written.
+    /// Returns an error if the authorization cannot be serialized.
     pub fn body(&self) -> Result<Vec<u8>, CommandFailure> {
         let around = countersign::node::start::surroundings();
         let millis = (around.millis)();
@@ -98,10 +98,10 @@ impl Plan {
         canonical_of(&envelope).map_err(|error| broken(&error))
     }
 
-    /// Hands one in, and gives its receipt's bundle.
+    /// Submits one authorization. Returns the bundle of the receipt.
     ///
     /// # Errors
-    /// When the boundary refuses it.
+    /// Returns an error if the boundary refuses the authorization.
     pub fn exchange(&self, service: &Service) -> Result<Vec<u8>, CommandFailure> {
         let request = self.request(service)?;
         runtime()?.block_on(async {
@@ -111,7 +111,7 @@ impl Plan {
         })
     }
 
-    /// One signed authorization as the bytes of an HTTP request.
+    /// Makes an HTTP request with a signed authorization.
     fn request(&self, service: &Service) -> Result<Vec<u8>, CommandFailure> {
         let body = self.body()?;
         let mut request = format!(
@@ -126,7 +126,8 @@ impl Plan {
     }
 }
 
-/// Hands in for `time` with `count` clients, each on its own connection, each waiting for its receipt.
+/// Submits authorizations during `time` with `count` clients. Each client has its own connection and waits for each
+/// receipt.
 pub fn load(service: &Service, plan: &Plan, count: usize, time: Duration) -> Result<Load, CommandFailure> {
     let most = if count == 1 { MOST_PER_S / 4 } else { MOST_PER_S } * time.as_secs();
     let requests = (0..most).map(|_| plan.request(service)).collect::<Result<Vec<_>, _>>()?;
@@ -177,11 +178,12 @@ impl Load {
     }
 }
 
-/// A connection that is kept: what is measured is the boundary, not a client library.
+/// A persistent connection without an HTTP library, so that the benchmark measures the boundary and not a library.
 struct Connection {
     stream: TcpStream,
-    /// An answer with its head, and where its body begins.
+    /// The last answer, with its head.
     received: Vec<u8>,
+    /// Offset of the body in `received`.
     body: usize,
 }
 
@@ -214,12 +216,12 @@ impl Connection {
         Err(broken(&format!("the server refused: {}", String::from_utf8_lossy(&self.received))))
     }
 
-    /// The body of the last answer.
+    /// Returns the body of the last answer.
     fn into_answer(mut self) -> Vec<u8> {
         self.received.split_off(self.body)
     }
 
-    /// How long the body is, by the head.
+    /// Returns the length of the body from the head of the answer.
     fn announced(&self) -> Result<usize, CommandFailure> {
         let head = String::from_utf8_lossy(&self.received[..self.body]).to_ascii_lowercase();
         head.lines()
@@ -229,7 +231,8 @@ impl Connection {
     }
 }
 
-/// One thread for all clients, as load generators have: a thread each would have the boundary wake every one of them.
+/// All clients share one thread, as in load generators. With one thread for each client, every answer of the boundary
+/// would have to wake another thread.
 fn runtime() -> Result<Runtime, CommandFailure> {
     tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_io().build().map_err(|error| broken(&error))
 }

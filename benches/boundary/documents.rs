@@ -1,4 +1,4 @@
-//! What the documents of a crossing cost by themselves: reading, verifying, writing, signing, hashing, and nothing else.
+//! Measures only the documents of a crossing: parsing, verifying, writing, signing and hashing.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -19,10 +19,11 @@ use rustix::time::{ClockId, clock_gettime};
 use crate::clients::Plan;
 use crate::service::{self, Service};
 
-/// As many threads as the boundary and its clients keep busy: cores that share an execution unit are slower together.
+/// Number of threads that the boundary and its clients keep busy. Cores that share an execution unit are slower if both
+/// are busy.
 const THREADS: usize = 2;
 
-/// The documents of one crossing: what comes in, and what goes into the log.
+/// The documents of one crossing: the submitted authorization and the receipt for the log.
 pub struct Documents {
     receipt: Statement<Receipt>,
     approver: SshKey,
@@ -30,11 +31,11 @@ pub struct Documents {
     keyid: KeyId,
 }
 
-/// CPU microseconds of one crossing's documents, which no boundary could do without: the envelope read and its one
-/// signature verified, its payload read and hashed; the receipt written, signed and hashed for the log.
+/// Returns the CPU microseconds for the documents of one crossing. Every boundary must do this work: parse the
+/// envelope, verify its only signature, parse and hash the payload, and write, sign and hash the receipt.
 ///
 /// # Errors
-/// When the boundary's own documents can't be read.
+/// Returns an error if a document of the boundary cannot be parsed.
 pub fn cpu_us(service: &Service, plan: &Plan, time: Duration) -> Result<f64, CommandFailure> {
     let body = plan.body()?;
     let documents = Documents::of(&plan.exchange(service)?)?;
@@ -60,7 +61,7 @@ pub fn cpu_us(service: &Service, plan: &Plan, time: Duration) -> Result<f64, Com
 }
 
 impl Documents {
-    /// Those of the crossing that this bundle is of.
+    /// Takes the documents of a crossing from its bundle.
     pub fn of(bundle: &[u8]) -> Result<Self, CommandFailure> {
         let bundle = Bundle::parse(&bundle[..bundle.len().min(MAX_BUNDLE_BYTES)]).map_err(|error| broken(&error))?;
         let payload = Base64::Strict.decode("", &bundle.receipt.payload).map_err(|error| broken(&error))?;
@@ -70,7 +71,7 @@ impl Documents {
         Ok(Self { receipt, keyid: approver.keyid(), approver, secret })
     }
 
-    /// What comes in: read, its one signature verified, its payload read and hashed.
+    /// Parses an authorization, verifies its only signature, and hashes its payload.
     pub fn read(&self, body: &[u8]) -> Result<(), CommandFailure> {
         let envelope: Envelope = canonical::read_as(body, body.len()).map_err(|error| broken(&error))?;
         let signed = Signed::<Authorization>::from_envelope(&envelope, Base64::Lenient);
@@ -82,7 +83,7 @@ impl Documents {
         Ok(())
     }
 
-    /// What goes into the log: written, signed.
+    /// Writes and signs the receipt for the log.
     pub fn write(&self) -> Result<Vec<u8>, CommandFailure> {
         let payload = self.receipt.to_payload().map_err(|error| broken(&error))?;
         let signature = self.secret.sign(&pae(PAYLOAD_TYPE, &payload));
@@ -91,7 +92,7 @@ impl Documents {
     }
 }
 
-/// CPU time of the calling thread (clock_gettime(2)).
+/// Returns the CPU time of the calling thread (clock_gettime(2)).
 fn thread_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))

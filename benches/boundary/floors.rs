@@ -1,4 +1,4 @@
-//! What the machine itself gives: synced writes, group commits, spawns.
+//! Measures the limits of the machine: synced writes, group commits and spawns.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
@@ -14,11 +14,11 @@ use countersign::terminal::exit::{CommandFailure, Exit};
 
 use crate::alone;
 
-/// How often each is measured; medians are told.
+/// Number of measurements of each kind. The results are medians.
 const SYNCS: usize = 200;
 const SPAWNS: usize = 100;
 
-/// The median time of a 4 KiB write and its fdatasync.
+/// Returns the median time of a 4 KiB write with its fdatasync, in microseconds.
 pub fn fdatasync_us(dir: &Path) -> Result<f64, CommandFailure> {
     let unsynced = |error: std::io::Error| broken(&format!("measuring fdatasync in {}: {error}", dir.display()));
     let file = File::create(dir.join("sync")).map_err(unsynced)?;
@@ -33,20 +33,20 @@ pub fn fdatasync_us(dir: &Path) -> Result<f64, CommandFailure> {
     Ok(median(times))
 }
 
-/// Nonces that `clients` can have committed in a second, in groups, with nothing else done.
+/// Returns the number of nonces per second that group commits store for `clients` concurrent clients.
 pub fn nonces_per_s(dir: &Path, clients: usize, time: Duration) -> Result<f64, CommandFailure> {
     let path = dir.join("nonces.db");
     alone::nonces_a_second(&path, clients, time).map_err(|fault| broken(&fault))
 }
 
-/// Spawns, plain and sandboxed, in turns.
+/// Median times of plain and of sandboxed spawns, measured alternately.
 pub struct Spawns {
     pub plain_us: f64,
     pub sandboxed_us: f64,
     pub level: String,
 }
 
-/// Measures them.
+/// Measures plain and sandboxed spawns.
 pub fn spawns(dir: &Path) -> Result<Spawns, CommandFailure> {
     let scratch = dir.join("scratch");
     std::fs::create_dir_all(&scratch).map_err(|error| broken(&error))?;
@@ -67,7 +67,7 @@ pub fn spawns(dir: &Path) -> Result<Spawns, CommandFailure> {
     })
 }
 
-/// Runs `true` in the sandbox. The shebang makes it the program itself, as a plain spawn does.
+/// Runs `true` in the sandbox. With this shebang the kernel executes `/bin/true` directly, as in a plain spawn.
 pub fn run_true(sandbox: &LinuxSandbox, profile: &Profile) -> Result<(), CommandFailure> {
     let prepared = sandbox.check(profile).map_err(|error| broken(&error))?;
     let plan = Plan {
@@ -83,7 +83,7 @@ pub fn run_true(sandbox: &LinuxSandbox, profile: &Profile) -> Result<(), Command
     }
 }
 
-/// Microseconds that it took.
+/// Returns the duration of `what` in microseconds.
 pub fn timed(what: impl FnOnce() -> Result<(), CommandFailure>) -> Result<f64, CommandFailure> {
     let start = Instant::now();
     what()?;

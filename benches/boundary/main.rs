@@ -1,9 +1,8 @@
-//! What a crossing and a sandboxed run cost on this machine, against what the machine itself gives:
-//! `cargo bench --bench boundary -- crossing`, and `sandbox` in its place.
+//! Measures crossings (`cargo bench --bench boundary -- crossing`) and sandboxed runs (`-- sandbox`) on this machine.
 //!
-//! Disks and neighbours differ from run to run, so every figure that depends on them stands beside its limit, measured
-//! in the same run: two synced writes, nonces committed in groups and nothing else, a server that does only what none can do
-//! without, a plain spawn. A crossing here has all but the process that a run is.
+//! The speed of disks and of shared machines varies between runs. Therefore the benchmark also measures baselines in
+//! the same run: synced writes, group commits of nonces alone, a server that does only the necessary work, and plain
+//! spawns. The crossings of this benchmark start no process.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
 
 mod alone;
@@ -25,7 +24,7 @@ use serde::Serialize;
 use crate::clients::{Load, Plan};
 use crate::service::Service;
 
-/// As the program itself: it serves in a process of this executable.
+/// The program uses the same allocator. The boundary under test is a process of this executable.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -38,22 +37,22 @@ struct Args {
     /// Prints one JSON object.
     #[arg(long, global = true)]
     json: bool,
-    /// `cargo bench` gives it to every bench.
+    /// `cargo bench` passes this option to every benchmark.
     #[arg(long, global = true, hide = true)]
     bench: bool,
 }
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Crossings of a no-op step over HTTP, against synced writes, nonce-only group commit and a bare server in the same
-    /// run; a sandboxed `true` against a plain spawn; start-up and memory
+    /// Measures crossings of a no-op step over HTTP, synced writes, group commits of nonces and a bare server; a
+    /// sandboxed `true` and a plain spawn; the start and the memory
     Crossing(Crossing),
-    /// A sandboxed `true` against a plain spawn and bubblewrap, in turns; runs a second; the helper's memory
+    /// Measures a sandboxed `true`, a plain spawn and bubblewrap alternately; runs per second; the memory of the helper
     Sandbox(sandbox::Args),
-    /// The boundary under test, with a sandbox that runs nothing
+    /// Serves the boundary under test, with a sandbox that starts no process
     #[command(hide = true)]
     Service(service::Args),
-    /// A server that does for a crossing what none can do without
+    /// Serves only the necessary work of a crossing
     #[command(hide = true)]
     Bare(bare::Args),
 }
@@ -63,16 +62,16 @@ struct Crossing {
     /// Seconds per number of clients.
     #[arg(long, default_value_t = 5)]
     seconds: u64,
-    /// Numbers of clients, one after the other.
+    /// Numbers of clients, measured one after the other.
     #[arg(long, value_name = "N,N", value_delimiter = ',', default_values_t = [1, 16, 64],
         value_parser = clap::value_parser!(u16).range(1..))]
     clients: Vec<u16>,
-    /// Where the store lies: the disk that is measured. By default a directory below the current one.
+    /// Directory for the store, on the disk to measure. The default is the current directory.
     #[arg(long)]
     dir: Option<std::path::PathBuf>,
 }
 
-/// Everything that was measured. Times are microseconds unless they say otherwise.
+/// All results. Times are in microseconds unless the name of the field states another unit.
 #[derive(Debug, Serialize)]
 struct Report {
     fdatasync_us: f64,
@@ -87,7 +86,7 @@ struct Report {
     loaded_rss_bytes: u64,
 }
 
-/// Crossings with so many clients.
+/// Results for one number of clients.
 #[derive(Debug, Serialize)]
 struct At {
     clients: usize,
@@ -103,15 +102,15 @@ struct At {
     of_nonces: f64,
 }
 
-/// What servers are loaded with before it counts.
+/// Duration of the load that warms up a server before its measurement.
 const WARM: Duration = Duration::from_secs(1);
 
 fn main() -> std::process::ExitCode {
-    // Before anything that could start a thread: the sandbox's helper is this executable, and forks.
+    // The sandbox's helper is this executable and forks, so this check comes before any thread starts.
     if std::env::args_os().nth(1).is_some_and(|first| first == countersign::sandbox::protocol::LAUNCH) {
         return countersign::sandbox::launcher::main();
     }
-    // Without a command nothing is measured, so that `cargo bench` does not load the machine for a minute.
+    // Without a command, measure nothing, so that a plain `cargo bench` does not load the machine for a minute.
     if std::env::args_os().skip(1).all(|word| word == "--bench") {
         println!("boundary: name what to measure: cargo bench --bench boundary -- crossing, or sandbox");
         return std::process::ExitCode::SUCCESS;
@@ -168,12 +167,12 @@ fn measure(args: &Crossing) -> Result<Report, CommandFailure> {
     let (mut fdatasync_us, mut documents_us) = (Vec::new(), Vec::new());
     let mut nonces_per_s = 0.0;
     for count in args.clients.iter().copied().map(usize::from) {
-        // Gone before the boundary has its turn: its pages are not written out meanwhile.
+        // The directory is deleted before the boundary is measured, so that the kernel does not write back its pages.
         let floor = tempfile::tempdir_in(dir.path()).map_err(|error| floors::broken(&error))?;
         let sync = floors::fdatasync_us(floor.path())?;
         let nonces = floors::nonces_per_s(floor.path(), count, time.min(Duration::from_secs(3)))?;
         let documents = documents::cpu_us(&service, &plan, Duration::from_secs(1))?;
-        // Both warm; and as long an answer from both.
+        // Both servers are warm, and the bare server answers with the boundary's bundle: the answers are equally long.
         let warm = clients::load(&service, &plan, count, WARM)?;
         let bare = bare::start(floor.path(), &warm.bundle)?;
         let _ = clients::load(&bare, &plan, count, WARM)?;
@@ -215,7 +214,7 @@ fn measure(args: &Crossing) -> Result<Report, CommandFailure> {
     })
 }
 
-/// What a load did, and CPU microseconds of the server for each crossing of it.
+/// Runs the load. Returns its results and the CPU microseconds of the server per crossing.
 fn loaded(service: &Service, plan: &Plan, count: usize, time: Duration) -> Result<(Load, f64), CommandFailure> {
     let before = service.usage();
     let load = clients::load(service, plan, count, time)?;

@@ -1,4 +1,4 @@
-//! What a run in the sandbox costs over a plain spawn, in turns within one measurement.
+//! Measures a run in the sandbox and a plain spawn, alternately in one measurement.
 
 use std::fmt::Write as _;
 use std::process::{Command, Stdio};
@@ -15,18 +15,18 @@ use crate::floors::{broken, median, run_true, timed};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// How often each way is measured; medians are told
+    /// Number of measurements of each kind; the results are medians
     #[arg(long, default_value_t = 200)]
     runs: usize,
-    /// Megabytes that this process holds in the second half of the measurement
+    /// Megabytes of memory that this process uses in the second half of the measurement
     #[arg(long, default_value_t = 500)]
     resident: usize,
-    /// Seconds of as many runs as two threads can make
+    /// Seconds for the measurement of runs per second
     #[arg(long, default_value_t = 3)]
     seconds: u64,
 }
 
-/// Everything that was measured. Times are medians in microseconds.
+/// All results. Times are medians in microseconds.
 #[derive(Debug, Serialize)]
 pub struct Report {
     level: String,
@@ -34,20 +34,21 @@ pub struct Report {
     resident_mb: usize,
     resident: Turns,
     runs_per_s: f64,
-    /// What the helper has in memory of its own, and in all after those runs. The rest is pages of this very program, which are
-    /// there once for it and the service; how many of them count depends on the kernel, and on the pieces in which it read the file.
+    /// Anonymous memory of the helper after the runs.
     helper_own_bytes: u64,
+    /// Resident memory of the helper after the runs. It includes pages of the executable file, which the helper and the
+    /// service share. Their number depends on the kernel and on the size of its reads.
     helper_rss_bytes: u64,
 }
 
-/// One `true` each way, in turns.
+/// Times of `true`, started in each of these ways alternately.
 #[derive(Debug, Serialize)]
 struct Turns {
     plain_us: f64,
     strongest_us: f64,
-    /// Hygiene and limits only; nothing where this host refuses that.
+    /// With the sandbox level `off`. `None` if this host refuses that level.
     off_us: Option<f64>,
-    /// Does less; nothing where it is not installed, or can't run.
+    /// With bubblewrap, which does less. `None` if bubblewrap is not installed or cannot run.
     bubblewrap_us: Option<f64>,
 }
 
@@ -65,7 +66,7 @@ pub fn measure(args: &Args) -> Result<Report, CommandFailure> {
     let sandbox = LinuxSandbox::new(&setup).map_err(|error| broken(&error))?;
     let small = turns(&sandbox, args.runs)?;
     let mut memory = vec![0_u8; args.resident << 20];
-    // Every page, or the kernel would not have given it.
+    // Writes to every page, because the kernel allocates a page only at the first write.
     memory.iter_mut().step_by(4096).for_each(|byte| *byte = 1);
     let resident = turns(&sandbox, args.runs)?;
     drop(std::hint::black_box(memory));
@@ -138,14 +139,15 @@ fn throughput(sandbox: &LinuxSandbox, time: Duration) -> Result<f64, CommandFail
         Ok(())
     };
     std::thread::scope(|scope| {
-        // Two threads a core: one waits while the other's run goes on.
+        // Two threads for each of two cores: one thread waits while the run of the other thread executes.
         let workers: Vec<_> = (0..4).map(|_| scope.spawn(worker)).collect();
         workers.into_iter().try_for_each(|worker| worker.join().unwrap_or_else(|_| Err(broken(&"a thread panicked"))))
     })?;
     Ok(count.load(Ordering::Relaxed) as f64 / start.elapsed().as_secs_f64())
 }
 
-/// Of this process's own helper, which is found by its parent: what it wrote itself, and all.
+/// Returns the anonymous and the resident memory of this process's helper, in bytes. The helper is the child of this
+/// process.
 fn helper_memory() -> [u64; 2] {
     let me = format!("\nPPid:\t{}\n", std::process::id());
     let statuses = std::fs::read_dir("/proc").into_iter().flatten().flatten();

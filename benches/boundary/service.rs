@@ -1,4 +1,4 @@
-//! The boundary under test: the real one, but for a sandbox that runs nothing.
+//! The boundary under test: the real service with a sandbox that starts no process.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -23,20 +23,20 @@ use countersign::sandbox::{End, Plan, Report, Sandbox};
 use countersign::terminal::exit::{CommandFailure, Exit};
 use serde_json::Value;
 
-/// The seed of the one approver: of this measurement alone.
+/// Seed of the key of the only approver.
 pub const APPROVER: [u8; 32] = [0x5a; 32];
 
 /// The boundary under test.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Its configuration
+    /// Configuration file of the boundary
     config: PathBuf,
 }
 
-/// Serves until it is killed.
+/// Serves until the process is killed.
 ///
 /// # Errors
-/// Everything that keeps the boundary from starting.
+/// Returns an error if the boundary cannot start.
 pub fn run(args: &Args) -> Result<Exit, CommandFailure> {
     let config = Config::load(&args.config).map_err(countersign::local::problems::problems)?;
     let broken = |error: &dyn std::fmt::Display| CommandFailure::new(Exit::Unreachable, error.to_string());
@@ -50,7 +50,7 @@ pub fn run(args: &Args) -> Result<Exit, CommandFailure> {
     })
 }
 
-/// A sandbox that says what this host holds, and runs nothing.
+/// A sandbox that reports the layers of this host and starts no process.
 struct Nothing {
     sandbox: LinuxSandbox,
 }
@@ -76,7 +76,7 @@ impl Sandbox for Nothing {
     }
 }
 
-/// A server that is measured, as another process, which ends with this.
+/// A measured server in another process. The process is killed when this value is dropped.
 pub struct Service {
     child: Child,
     pub address: String,
@@ -84,14 +84,14 @@ pub struct Service {
     pub ready_ms: f64,
 }
 
-/// The name of the token that proposes.
+/// Returns the name of the proposer's token.
 pub fn proposer() -> Result<Name, CommandFailure> {
     "bench-agent"
         .parse()
         .map_err(|error: countersign::record::ident::IdentError| CommandFailure::usage(error.to_string()))
 }
 
-/// Sets a boundary up in `dir` and starts it.
+/// Creates a boundary in `dir` and starts its service.
 pub fn start(dir: &Path) -> Result<Service, CommandFailure> {
     let home = dir.join("boundary-home");
     let io =
@@ -152,7 +152,7 @@ pub fn start(dir: &Path) -> Result<Service, CommandFailure> {
 }
 
 impl Service {
-    /// Starts a server that says its address in its first line.
+    /// Starts a server that prints its address as the first line.
     pub fn spawn(mut command: Command, token: String) -> Result<Self, CommandFailure> {
         let io = |error: std::io::Error| {
             CommandFailure::new(Exit::Unreachable, format!("starting what is measured: {error}"))
@@ -171,7 +171,7 @@ impl Service {
         Ok(service)
     }
 
-    /// An answer of the boundary.
+    /// Sends a GET request and parses the JSON of the answer.
     pub fn get(&self, path: &str) -> Result<Value, CommandFailure> {
         let broken = |error: &dyn std::fmt::Display| CommandFailure::new(Exit::Unreachable, format!("{path}: {error}"));
         let mut answer = ureq::get(format!("http://{}{path}", self.address))
@@ -182,7 +182,7 @@ impl Service {
         serde_json::from_str(&text).map_err(|error| broken(&error))
     }
 
-    /// CPU time that it has used (proc(5), `stat`).
+    /// Returns the CPU time that the server has used (proc(5), `stat`).
     pub fn usage(&self) -> Duration {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
         let fields: Vec<&str> = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
@@ -190,7 +190,7 @@ impl Service {
         Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
     }
 
-    /// Its resident memory.
+    /// Returns the resident memory of the server, in bytes.
     pub fn memory(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
         let kib = status

@@ -1,4 +1,4 @@
-//! A ledger of a benchmark's own, over a store that it made.
+//! Opens a ledger for a benchmark, over a store that the benchmark has created.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unreachable_pub)]
 
 use std::path::Path;
@@ -13,7 +13,7 @@ use countersign::store::shared::{LedgerConfig, LedgerLimits, LogSigner};
 use countersign::store::sqlite::SqliteStore;
 use countersign::store::sqlite::reads::SqliteReads;
 
-/// Opens it with a clock that stands.
+/// Opens a ledger whose clock always returns `now`.
 pub fn open(store: SqliteStore, reads: SqliteReads, path: &Path, now: Timestamp) -> Ledger {
     let secret = SecretKey::from_seed([3; 32]);
     let key = secret.public();

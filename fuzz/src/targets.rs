@@ -1,6 +1,8 @@
-//! The entry functions: any bytes in, no panic out, and the laws of each reader.
+//! The entry functions of the fuzz targets. No input may cause a panic, and each function asserts properties of its
+//! parser.
 //!
-//! Included by path: by the fuzz targets here and by `tests/formats/fuzz_corpus.rs`, which replays seeds on stable.
+//! The fuzz targets use this file, and `tests/formats/fuzz_corpus.rs` includes it by path to replay the seeds with the
+//! stable toolchain.
 use std::path::Path;
 use std::sync::OnceLock;
 
@@ -47,10 +49,9 @@ use countersign::shell::commands::{self, ReadLimit};
 use countersign::shell::found::Shell;
 use countersign::trust::trusted_roster::TrustedRoster;
 
-/// One entry function.
 pub type Target = fn(&[u8]);
 
-/// All of them by name.
+/// All entry functions with their names.
 pub const ALL: [(&str, Target); 13] = [
     ("bundle_verify", bundle_verify),
     ("envelope", envelope),
@@ -67,7 +68,7 @@ pub const ALL: [(&str, Target); 13] = [
     ("statement_each_kind", statement_each_kind),
 ];
 
-/// Strict JSON: what is read has one canonical form, and only that is canonical.
+/// Strict JSON: each accepted value has exactly one canonical form.
 pub fn json_reader(data: &[u8]) {
     let canonical = parse_canonical(data, 1 << 20).is_ok();
     let Ok(value) = json::parse(data, 1 << 20) else {
@@ -79,14 +80,14 @@ pub fn json_reader(data: &[u8]) {
     assert!(parse_canonical(&written, usize::MAX).is_ok_and(|again| again == value));
 }
 
-/// An envelope of any kind, from outside and from the log.
+/// An envelope of any kind, parsed strictly and leniently.
 pub fn envelope(data: &[u8]) {
     fn one<P: Predicate>(envelope: &Envelope, roster: &TrustedRoster) {
         for reading in [Base64::Strict, Base64::Lenient] {
             let Ok(signed) = Signed::<P>::from_envelope(envelope, reading) else { continue };
             let _ = signed.check_document();
             if let Ok(verified) = signed.verify(|keyid| roster.key(keyid)) {
-                // What is written again is strict, and the same document.
+                // The serialized envelope is strict and has the same digest.
                 let again = verified.envelope(|_| true);
                 let strict = Signed::<P>::from_envelope(&again, Base64::Strict).expect("strict");
                 assert_eq!(strict.digest(), verified.digest());
@@ -101,7 +102,7 @@ pub fn envelope(data: &[u8]) {
     one::<Roster>(&envelope, roster);
 }
 
-/// A payload read as each kind: at most one takes it, and reads all that it says.
+/// A payload parsed as each kind: at most one kind accepts the payload, and serializing gives the same bytes.
 pub fn statement_each_kind(data: &[u8]) {
     fn one<P: Predicate>(payload: &[u8]) -> usize {
         let Ok(statement) = Statement::<P>::from_payload(payload) else { return 0 };
@@ -122,7 +123,8 @@ pub fn statement_each_kind(data: &[u8]) {
     }
 }
 
-/// A bundle against the golden roster: nobody has its keys, so what is verified is a golden receipt.
+/// A bundle verified with the golden roster. Only a golden receipt may be verified, because the fuzzer has no key of
+/// the roster.
 pub fn bundle_verify(data: &[u8]) {
     let report = verify(data, &RosterTrust::Roster(golden_envelope().to_vec()), VerifyOptions::default())
         .expect("a good roster");
@@ -137,7 +139,7 @@ pub fn bundle_verify(data: &[u8]) {
     let _ = verify(b"{}", &RosterTrust::Roster(data.to_vec()), VerifyOptions::default());
 }
 
-/// An SSHSIG blob or its armour, under a plain key.
+/// An SSHSIG blob or its armour, verified with an ordinary key.
 pub fn sshsig_blob(data: &[u8]) {
     let key = golden_key();
     let message = b"a message that nobody signed";
@@ -150,7 +152,7 @@ pub fn sshsig_blob(data: &[u8]) {
     }
 }
 
-/// A public key line, a key id, a private key file.
+/// A public key line, a key id, and a private key file.
 pub fn ssh_key_line(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     for line in [text, text.trim_end()] {
@@ -168,7 +170,7 @@ pub fn ssh_key_line(data: &[u8]) {
     }
 }
 
-/// Notes, checkpoints, proofs, tiles, verifier keys.
+/// Notes, checkpoints, proofs, tiles and verifier keys.
 pub fn note_and_proof(data: &[u8]) {
     if let Some(entries) = split_entries(data) {
         let mut tile = Vec::new();
@@ -203,7 +205,7 @@ pub fn note_and_proof(data: &[u8]) {
     }
 }
 
-/// A runbook: its steps or its flaws, each with a place in the file.
+/// A runbook: the parser returns steps or at least one error.
 pub fn markdown_runbook(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     match markdown::read(text, "seed/runbook") {
@@ -217,7 +219,7 @@ pub fn markdown_runbook(data: &[u8]) {
     }
 }
 
-/// A policy: what is read can be sealed and read again.
+/// A policy: an accepted policy can be sealed, and the sealed form is the same policy.
 pub fn policy_yaml(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     match Policy::load(text) {
@@ -236,12 +238,12 @@ pub fn policy_yaml(data: &[u8]) {
     }
 }
 
-/// A roster's source: what is read is a sound roster.
+/// The source file of a roster: an accepted source that makes a roster contains the same as that roster.
 pub fn roster_toml(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     match roster_file::read(Path::new("roster.toml"), text) {
         Ok(written) => {
-            // A later version gets its `previous` from the tool.
+            // Only version 1 is tested, because a later version needs the digest of the version before.
             if written.version() == 1
                 && let Ok(roster) = written.state(None, PolicyDigest::of(b"policy"))
             {
@@ -252,7 +254,8 @@ pub fn roster_toml(data: &[u8]) {
     }
 }
 
-/// A payload of a reserved kind, or the definition of a step: one kind at most takes it, and none is ever decided.
+/// A payload of a reserved kind, or the definition of a step. At most one kind accepts the payload, and each accepted
+/// payload gets the refusal `LaterFeature`.
 pub fn reserved_kinds(data: &[u8]) {
     fn one<P: Predicate>(payload: &[u8]) -> usize {
         let read = Statement::<P>::from_payload(payload);
@@ -275,7 +278,7 @@ pub fn reserved_kinds(data: &[u8]) {
     }
     let taken = one::<Grant>(data) + one::<Revocation>(data) + one::<ReviewStatement>(data) + one::<RunReport>(data);
     assert!(taken <= 1);
-    // The definition of a step, of which most reserved parts are.
+    // Most reserved fields are in the definition of a step.
     let Ok(value) = json::parse(data, 1 << 20) else { return };
     match HashedStep::parse(&value) {
         Ok(_) => {}
@@ -284,7 +287,7 @@ pub fn reserved_kinds(data: &[u8]) {
     }
 }
 
-/// What the helper and a run's first process read from the service, and the service from them.
+/// Messages between the service, the helper and a run's first process.
 pub fn launcher_request(data: &[u8]) {
     if let Ok(taken) = protocol::check_request(data) {
         assert!(taken <= data.len());
@@ -326,7 +329,7 @@ fn golden_key() -> &'static SshKey {
     })
 }
 
-/// A script: what bash would run, bash or dash would, at places that it has.
+/// A script: the commands found for bash, and for `sh`, which can be bash or dash. Each place must be in the script.
 pub fn shell_commands(data: &[u8]) {
     let Ok(script) = std::str::from_utf8(data) else { return };
     let bash = commands::find_in(Shell::Bash, script, ReadLimit::Step);
@@ -345,7 +348,7 @@ pub fn shell_commands(data: &[u8]) {
         }
     }
     if let Ok(either) = either {
-        // What holds for both holds for bash.
+        // A script that is accepted for `sh` is accepted for bash, with no other commands.
         let bash = bash.expect("bash's reading is a part of both");
         assert!(bash.iter().all(|one| either.iter().any(|other| one.what == other.what && one.place == other.place)));
     }

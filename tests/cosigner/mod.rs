@@ -1,4 +1,4 @@
-//! The witness of the tests, a standard one in Python, and what is asked of the boundary beside it.
+//! Starts the Python witness `tests/tools/witness.py` for tests, and reads what the boundary reports about witnesses.
 #![allow(
     dead_code,
     unreachable_pub,
@@ -18,7 +18,7 @@ use serde_json::Value;
 use crate::support::wire::{Reply, Wire};
 use crate::support::{World, wait_for};
 
-/// A witness that runs, with a directory of its own for key, logs and state.
+/// A witness process with a separate directory for its key, logs and state.
 pub struct Witness {
     pub name: String,
     pub vkey: String,
@@ -69,12 +69,12 @@ impl Witness {
         self.url.rsplit(':').next().expect("a port").parse().expect("a number")
     }
 
-    /// Its entry in the roster.
+    /// Returns the roster entry of the witness.
     pub fn entry(&self) -> String {
         format!("[[witness]]\nname = \"{}\"\nvkey = \"{}\"\nurl = \"{}\"\n", self.name, self.vkey, self.url)
     }
 
-    /// What its operator does once: makes the log known to it.
+    /// Makes a log known to the witness, as its operator does once.
     pub fn know(&self, log: &str) {
         fs::write(self.dir.path().join("logs"), format!("{log}\n")).expect("written");
     }
@@ -90,7 +90,7 @@ impl Witness {
         logs.map(|(_, log)| log["size"].as_u64().expect("a size")).max().unwrap_or(0)
     }
 
-    /// Hands it a checkpoint as anybody can.
+    /// Sends a checkpoint to the witness. Anyone may send one.
     pub fn add(&self, old: &str, proof: &[&str], checkpoint: &str) -> Reply {
         let proof: String = proof.iter().map(|hash| format!("{hash}\n")).collect();
         let body = format!("old {old}\n{proof}\n{checkpoint}");
@@ -104,14 +104,14 @@ impl Drop for Witness {
     }
 }
 
-/// What `/ready` says of witnesses.
+/// Returns the notes of `/ready` about witnesses.
 pub fn notes(world: &World) -> Vec<String> {
     let ready = world.wire.peek("/ready").json();
     let notes = ready["notes"].as_array().expect("notes").iter();
     notes.map(|note| note.as_str().expect("words").to_owned()).filter(|note| note.contains("witness")).collect()
 }
 
-/// The log's verifier key, as the note for the operator names it.
+/// Returns the log's verifier key from the note of `/ready` for the operator.
 pub fn vkey_of_log(world: &World) -> String {
     let mut key = None;
     wait_for("a witness that does not know the log is told", || {

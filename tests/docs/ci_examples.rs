@@ -1,7 +1,7 @@
-//! `examples/ci`: every line that they run, in bash, with its inputs as environment, against a real boundary.
+//! Runs the scripts of `examples/ci` in bash against a real boundary.
 //!
-//! A small runner stands in for GitHub's and GitLab's: it reads the YAML, works out the expressions of `env` and `with`,
-//! and runs each `run` and `script`. Nothing else of the files is believed.
+//! `Runner` replaces the runners of GitHub and GitLab: it parses the YAML, evaluates the expressions of `env` and
+//! `with`, and runs each `run` and `script`. It ignores the other parts of the files.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,7 +18,7 @@ use crate::support::{self, PROGRAM, SMALL, Setup, World, has, not_run, runbook, 
 use serde_json::{Value, json};
 
 const COMMIT: &str = "89abcdef89abcdef89abcdef89abcdef89abcdef";
-/// What somebody who may name a branch or write a commit message would have run.
+/// Shell code that an attacker could put into a branch name or a commit message.
 const HOSTILE: &str = "x\"; touch pwned; echo \"$(touch pwned)`touch pwned`' ${IFS}touch pwned\n--help\n";
 
 fn example(file: &str) -> Value {
@@ -27,13 +27,13 @@ fn example(file: &str) -> Value {
     countersign::yaml::parse(&text, 1).unwrap_or_else(|flaw| panic!("{file}:{flaw}")).to_json()
 }
 
-/// A boundary with the step that the examples run, and a runner's directories.
+/// A boundary with the step of the examples, and the directories of a CI runner.
 struct Runner {
     world: World,
-    /// `inputs.…`, `vars.…`, `secrets.…`, `github.…`, `runner.…`, `steps.…` by their whole names.
+    /// The values of `inputs.…`, `vars.…`, `secrets.…`, `github.…`, `runner.…` and `steps.…` by their full names.
     context: BTreeMap<String, String>,
     path: String,
-    /// The runner's directory for the job's own files.
+    /// The runner's directory for temporary files of the job.
     temp: PathBuf,
 }
 
@@ -42,12 +42,12 @@ impl Runner {
         Self::with(|_| {})
     }
 
-    /// With `countersign` installed: an image that has it.
+    /// A runner whose image has `countersign` installed.
     fn with(change: impl FnOnce(&mut Setup)) -> Self {
         Self::of(":", change)
     }
 
-    /// Whose step is this script.
+    /// A runner for a boundary whose step `deploy:web` runs `script`.
     fn of(script: &str, change: impl FnOnce(&mut Setup)) -> Self {
         let world = World::with(|setup| {
             change(setup);
@@ -77,7 +77,7 @@ impl Runner {
         Self { world, context, path, temp }
     }
 
-    /// The runner of another job: nothing of what was installed or written before is there.
+    /// Simulates the runner of another job, which has no installed programs and no files of the job before.
     fn next_job(&mut self, name: &str) {
         self.temp = self.world.path(&format!("temp-{name}"));
         fs::create_dir_all(&self.temp).expect("made");
@@ -88,7 +88,7 @@ impl Runner {
         assert!(!self.bash("command -v countersign", &[]).status.success(), "it is installed on this machine");
     }
 
-    /// A text with its `${{ … }}` worked out: names of the context, nothing else.
+    /// Replaces each `${{ NAME }}` of a text by the value of NAME in the context.
     fn text(&self, text: &str) -> String {
         let mut out = String::new();
         let mut rest = text;
@@ -107,7 +107,7 @@ impl Runner {
         entries.map(|(name, value)| (name.clone(), self.text(value.as_str().expect("text")))).collect()
     }
 
-    /// Runs lines as a runner does, in the checkout.
+    /// Runs a script in the checkout with the shell options of a CI runner.
     fn bash(&self, script: &str, env: &[(String, String)]) -> Output {
         let mut command = self.world.command("bash");
         command.args(["--noprofile", "--norc", "-eo", "pipefail", "-c", script]).current_dir(self.world.path("work"));
@@ -117,7 +117,8 @@ impl Runner {
         command.stdin(Stdio::null()).output().expect("bash")
     }
 
-    /// Runs a step of a workflow or of a composite action; what it put out becomes `steps.ID.outputs.NAME`.
+    /// Runs a step of a workflow or of a composite action, and adds its outputs to the context as
+    /// `steps.ID.outputs.NAME`.
     fn step(&mut self, step: &Value) -> Output {
         let script = step["run"].as_str().expect("a run");
         assert!(!script.contains("${{"), "an expression in a run line is text that others choose: {script}");
@@ -137,7 +138,7 @@ impl Runner {
         output
     }
 
-    /// Runs the composite action with these inputs; ends with the first step that fails.
+    /// Runs the steps of the composite action with these inputs, up to the first step that fails.
     fn action(&mut self, with: &[(String, String)]) -> Output {
         let action = example("github/action.yml");
         let inputs = action["inputs"].as_object().expect("inputs");
@@ -167,7 +168,7 @@ impl Runner {
         output
     }
 
-    /// Signs whatever is proposed while `act` runs.
+    /// Signs every pending proposal while `act` runs.
     fn approving<T>(&mut self, act: impl FnOnce(&mut Self) -> T) -> T {
         let sign = |wire: &Wire, path: &str, shown: &Value| {
             let signature = alice().sign(&support::bytes_of(shown));
@@ -176,7 +177,7 @@ impl Runner {
         self.meanwhile(sign, act)
     }
 
-    /// Does `with` to whatever is proposed while `act` runs.
+    /// Calls `with` for every pending proposal while `act` runs.
     fn meanwhile<T>(&mut self, with: impl Fn(&Wire, &str, &Value) + Sync, act: impl FnOnce(&mut Self) -> T) -> T {
         let over = AtomicBool::new(false);
         let (wire, reader) = (self.world.wire.clone(), self.world.reader.clone());
@@ -191,13 +192,13 @@ impl Runner {
                     std::thread::sleep(Duration::from_millis(50));
                 }
             });
-            // Also when `act` panics: the scope waits for the thread.
+            // `Over` also stops the thread if `act` panics. Otherwise the scope would wait for the thread forever.
             let _over = Over(&over);
             act(self)
         })
     }
 
-    /// Nothing of what others chose was run, neither here nor in the boundary's directory.
+    /// Asserts that neither the runner nor the boundary has executed `HOSTILE`.
     fn assert_nothing_was_injected(&self) {
         for place in ["work", "temp", "b", "."].map(|place| self.world.path(place)).iter().chain([&self.temp]) {
             assert!(!place.join("pwned").exists(), "{}", place.display());
@@ -226,7 +227,7 @@ fn able(test: &str, programs: &[&str]) -> bool {
     missing.is_empty()
 }
 
-/// The inputs that the workflow gives the action.
+/// Returns the inputs that the workflow passes to the action.
 fn inputs(runner: &Runner) -> Vec<(String, String)> {
     let workflow = example("github/workflow.yml");
     let steps = workflow["jobs"]["deploy"]["steps"].as_array().expect("steps").clone();
@@ -253,7 +254,7 @@ fn the_github_workflow_deploys_and_releases_only_the_countersigned_version() {
     let mut runner = Runner::new();
     let workflow = example("github/workflow.yml");
     let steps = |job: &str| workflow["jobs"][job]["steps"].as_array().expect("steps").clone();
-    // Install: only what has the pinned sum.
+    // The job installs the program only if the checksum is the pinned checksum.
     let sum = Command::new("sha256sum").arg(PROGRAM).output().expect("sha256sum").stdout;
     let sum = String::from_utf8_lossy(&sum)[..64].to_owned();
     runner.context.insert("vars.COUNTERSIGN_DOWNLOAD".to_owned(), format!("file://{PROGRAM}"));
@@ -267,7 +268,6 @@ fn the_github_workflow_deploys_and_releases_only_the_countersigned_version() {
     runner.context.insert("vars.COUNTERSIGN_SHA256".to_owned(), sum);
     succeeded(&runner.step(&install));
     assert!(runner.path.starts_with(&*runner.temp.join("bin").to_string_lossy()), "{}", runner.path);
-    // Deploy.
     let with = inputs(&runner);
     let output = runner.approving(|runner| runner.action(&with));
     succeeded(&output);
@@ -282,7 +282,7 @@ fn the_github_workflow_deploys_and_releases_only_the_countersigned_version() {
         (&json!(COMMIT), &json!(HOSTILE)),
         "data all the way"
     );
-    // Release, in another job, on another runner, with the artifact.
+    // The release job runs on another runner and gets the bundle as an artifact.
     runner.next_job("release");
     fs::create_dir_all(runner.temp.join("receipt")).expect("made");
     fs::copy(&bundle, runner.temp.join("receipt/run.bundle.json")).expect("downloaded");
@@ -290,7 +290,7 @@ fn the_github_workflow_deploys_and_releases_only_the_countersigned_version() {
     succeeded(&runner.step(&release.next().expect("install")));
     let release = release.next().expect("the gate");
     succeeded(&runner.step(&release));
-    // The receipt of one commit opens nothing for another, nor does one of another boundary or definition.
+    // The gate refuses the receipt for another commit, boundary, step definition or roster.
     for (name, other, code) in [
         ("github.sha", "f".repeat(40), 1),
         ("vars.COUNTERSIGN_BOUNDARY", format!("sha256:{}", "a".repeat(64)), 1),
@@ -315,10 +315,10 @@ fn the_github_action_fails_closed_and_never_runs_its_inputs() {
     }
     let mut runner = Runner::new();
     let with = inputs(&runner);
-    // Whatever input is text of others: refused or data, never run, never an option.
+    // The action must refuse each hostile input, or use the input as data: never as code, never as an option.
     let action = example("github/action.yml");
     let inputs: Vec<String> = action["inputs"].as_object().expect("inputs").keys().cloned().collect();
-    // What only the gate takes is looked at once the step has run; a reason may be any text.
+    // Only the gate reads these inputs, so they are checked after the step has run. A `reason` may be any text.
     let of_gate = ["boundary", "roster", "max-age", "min-sandbox"];
     for name in inputs.iter().filter(|name| *name != "reason" && !of_gate.contains(&name.as_str())) {
         for hostile in [HOSTILE, "--help", "$(touch pwned)", "-x", "../../pwned"] {
@@ -335,7 +335,7 @@ fn the_github_action_fails_closed_and_never_runs_its_inputs() {
             runner.assert_nothing_was_injected();
         }
     }
-    // A reason may also be of any length: what is signed is cut, what is run is not touched.
+    // A reason may also have any length: the action signs a shortened reason and runs the same step.
     for reason in ["x".repeat(2048), "\u{44f}".repeat(300), HOSTILE.repeat(50)] {
         let output = runner.approving(|runner| runner.action(&but(&with, "reason", &reason)));
         succeeded(&output);
@@ -346,7 +346,7 @@ fn the_github_action_fails_closed_and_never_runs_its_inputs() {
         runner.assert_nothing_was_injected();
     }
     runner.context.remove("action.bundle");
-    // Denied: 126, and the gate is not even asked.
+    // After a denial the exit code is 126, and the action does not run the gate.
     let boundary = runner.world.boundary();
     let output = runner.meanwhile(
         move |wire, path, shown| {
@@ -414,7 +414,8 @@ fn the_gitlab_pipeline_deploys_and_releases_only_the_countersigned_version() {
     runner.assert_nothing_was_injected();
 }
 
-/// Lines that GitHub's runner would take for commands, outside of what `stop-commands` brackets; it must end.
+/// Returns the lines that GitHub's runner would execute as commands: lines outside the sections that `stop-commands`
+/// opens. The last section must be closed.
 fn commands_of(log: &str) -> Vec<&str> {
     let mut commands = Vec::new();
     let mut stopped: Option<&str> = None;
@@ -438,7 +439,7 @@ fn the_output_of_a_step_contains_no_command_for_the_ci_runner() {
         return;
     }
     for (end, code) in [("", 0), ("exit 3", 3)] {
-        // The last line has no end, and each stream has its own.
+        // The last line of each stream has no newline.
         let script = format!(
             "echo '::add-mask::a'\necho '::stop-commands::b'\necho '##[add-path]c' >&2\nprintf '::error::d' >&2\nprintf '::e::f'\n{end}"
         );
@@ -453,14 +454,14 @@ fn the_output_of_a_step_contains_no_command_for_the_ci_runner() {
         assert!(output.stderr.is_empty(), "one stream, so that its order is the log's: {}", said(&output));
         assert!(log.contains("::add-mask::a") && log.contains("##[add-path]c"), "as it was written: {log}");
         assert_eq!(commands_of(&log), Vec::<&str>::new(), "{log}");
-        // The token is another one each time.
+        // Each run uses a new random token.
         let token = |output: &Output| {
             let said = said(output);
             said.split_once("::stop-commands::").map(|(_, rest)| rest[..32].to_owned())
         };
         let again = runner.approving(|runner| runner.step(&propose));
         assert!(token(&output).is_some() && token(&output) != token(&again), "{}", said(&again));
-        // GitLab's job escapes instead.
+        // GitLab's job escapes the output instead.
         let pipeline = example("gitlab/.gitlab-ci.yml");
         assert!(pipeline["deploy"]["script"].to_string().contains(" --escape "), "{pipeline}");
     }
@@ -481,13 +482,14 @@ fn the_examples_pass_if_the_roster_names_a_witness() {
         assert!(said(&output).contains("gate          open"), "{}", said(&output));
     }
     let output = runner.approving(|runner| runner.action(&but(&with, "witness", "0")));
-    // At once: it may have cosigned by then or not. If not, the way is named, and it is not to ask less.
+    // With `witness: 0` the bundle may lack the cosignature. If so, the message must name options that add the
+    // cosignature, not options that require fewer cosignatures.
     let words = said(&output);
     assert!(output.status.success() || words.contains("--witness 1 --bundle FILE"), "{words}");
     witness.stop();
 }
 
-/// What a change can choose never stands in a line that bash reads, and nothing that decides comes from the checkout.
+/// The author of a change must not be able to put text into a script, and the gate must not use files of the checkout.
 #[test]
 fn the_examples_follow_their_own_rules() {
     let texts = ["github/action.yml", "github/workflow.yml", "gitlab/.gitlab-ci.yml"].map(|file| {

@@ -1,4 +1,4 @@
-//! `countersign demo` through the real binary: every line as told, on this host and on one that can't hold strict.
+//! Runs `countersign demo` with the real binary, on this host and on a simulated host that cannot provide `strict`.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -40,7 +40,7 @@ fn every_attack_of_the_demo_is_refused_with_its_code() {
     assert_eq!(output.status.code(), Some(0));
 }
 
-/// As in a container without user namespaces.
+/// The script simulates a container without user namespaces.
 #[test]
 fn the_demo_on_a_host_without_strict_isolation_names_the_missing_layer_and_the_setting() {
     let script = "echo 0 > /proc/sys/user/max_user_namespaces && exec \"$@\"";

@@ -1,12 +1,19 @@
-//! Every command that README and the pages of `docs/` show, run in their order through the real binary; every answer that
-//! they show, compared.
+//! Runs all commands of the README and of the pages in `docs/` with the real binary, in their order, and compares the
+//! shown answers with the real answers.
 //!
-//! The word behind a fence says what is done with the block: `sh` is run and must succeed; `console` is run line by line and
-//! must end and print as shown (`# exits N` behind a command names another exit code than 0); `http` is sent, and its answer
-//! compared; `json` is the receipt, decoded; `yaml` is a policy; `text` and `toml` are not commands and nothing is done.
-//! `file=PATH` behind the word writes the block to that file. `not run here: REASON` at the end of the line leaves the block
-//! out; the reason is printed. Two comments, which readers do not see, prepare a page: `<!-- after PAGE -->` plays the blocks of
-//! another page first, `<!-- run: COMMAND -->` runs a command whose output is not shown.
+//! The word after a fence names the kind of the block:
+//! - `sh`: the test runs the block, which must succeed.
+//! - `console`: the test runs each command. Its exit code must be 0, or N with `# exits N` after the command. Its
+//!   output must have the shown form.
+//! - `http`: the test sends the request and compares the answer.
+//! - `json`: the decoded receipt.
+//! - `yaml`: a policy, which must be valid.
+//! - `markdown`: a file, so `file=PATH` is required.
+//! - `text` and `toml`: the test does nothing.
+//!
+//! `file=PATH` after the word writes the block to that file. `not run here: REASON` at the end of the line skips the
+//! block and prints the reason. Two comments, which readers do not see, prepare a page: `<!-- after PAGE -->` first
+//! runs the blocks of another page, and `<!-- run: COMMAND -->` runs a command whose output is not shown.
 
 use std::io::Write as _;
 use std::process::Command;
@@ -17,10 +24,11 @@ use crate::support::not_run;
 use countersign::http::problem::status;
 use countersign::record::code::Code;
 
-/// What a page gives the agent's commands, so that the approvers' commands in the same terminal do without.
+/// The variable of the agent's token. A page sets it for single commands, because the approver's commands in the same
+/// terminal need no token.
 const TOKEN: &str = "COUNTERSIGN_TOKEN_FILE=agent.token ";
 
-/// The pages with commands. Each is walked in a directory of its own, with a boundary of its own.
+/// The pages with commands. Each page is run in a separate directory with a separate boundary.
 macro_rules! pages {
     ($($test:ident: $page:literal,)*) => {
         const PAGES: &[&str] = &[$($page),*];
@@ -45,7 +53,7 @@ pages! {
     run_locally_does_what_it_shows: "docs/run-locally.md",
 }
 
-/// README, CONTRIBUTING, SECURITY and whatever lies in `docs/`.
+/// Returns README, CONTRIBUTING, SECURITY and all pages in `docs/`.
 fn all_pages() -> Vec<String> {
     let mut found: Vec<String> = ["README.md", "CONTRIBUTING.md", "SECURITY.md"].map(str::to_owned).to_vec();
     for entry in std::fs::read_dir(root().join("docs")).expect("docs/") {
@@ -84,11 +92,10 @@ fn every_command_block_of_a_page_is_run_or_states_why_it_is_not_run() {
         }
     }
     assert!(run >= 35, "{run}");
-    // Not `println!`, whose text the test harness keeps to itself.
+    // The test harness captures the output of `println!`, so this line writes to standard output directly.
     let _ = writeln!(std::io::stdout(), "command blocks of the pages: {run} run, {left} not run");
 }
 
-/// Each code of a refusal is in the table of the page for agents, with its status.
 #[test]
 fn the_page_for_agents_lists_every_problem_code_with_its_status() {
     let page = read("docs/agents.md");
@@ -187,7 +194,7 @@ fn prose(page: &str) -> String {
     kept
 }
 
-/// What GitHub makes of the headings of a page.
+/// Returns the anchors that GitHub derives from the headings of a page.
 fn anchors(page: &str) -> Vec<String> {
     let headings = page.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim());
     let word = |c: char| match c {
@@ -198,7 +205,7 @@ fn anchors(page: &str) -> Vec<String> {
     headings.map(|heading| heading.chars().filter_map(word).collect()).collect()
 }
 
-/// Also those in the text of the documents.
+/// The test also checks the commands in running text.
 #[test]
 fn every_command_that_a_document_names_exists_with_its_options() {
     let mut wrong = Vec::new();
@@ -207,7 +214,7 @@ fn every_command_that_a_document_names_exists_with_its_options() {
         for span in read(&file).split('`').skip(1).step_by(2).filter(|span| span.starts_with("countersign ")) {
             let words: Vec<&str> = span.split_whitespace().skip(1).collect();
             if words.first().is_some_and(|word| word.chars().all(|c| c.is_ascii_uppercase())) {
-                // It stands for something else, `countersign VERSION`.
+                // A placeholder, for example `countersign VERSION`, is not a command.
                 continue;
             }
             let subcommands = words.iter().take_while(|word| word.chars().all(|c| c.is_ascii_lowercase() || c == '-'));

@@ -1,4 +1,4 @@
-//! The pages, the demo and the examples, run as a reader would run them.
+//! Runs the commands of the documentation, the demo and the CI examples as a reader would run them.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "../cosigner/mod.rs"]

@@ -1,4 +1,5 @@
-//! A log made in memory with real keys, entry by entry, honest or not: whoever holds the boundary's key can write it.
+//! Builds logs in memory with real keys, entry by entry. A test can also build a log that breaks the rules, because the
+//! holder of the boundary's key can sign any entry.
 #![allow(dead_code, unreachable_pub, reason = "each user takes a part of it")]
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -35,14 +36,14 @@ pub const ALICE: u8 = 1;
 pub const BOB: u8 = 2;
 pub const BOUNDARY: u8 = 3;
 pub const CAROL: u8 = 4;
-/// Another key of the boundary's.
+/// A second key for the boundary.
 pub const BOUNDARY_2: u8 = 13;
-/// Nobody's.
+/// A key that is not in the default roster.
 pub const MALLORY: u8 = 66;
 
 pub const T0: i64 = 1_800_000_000;
 
-/// A time, in seconds after the log began.
+/// Formats the time `seconds` after `T0`.
 pub fn t(seconds: i64) -> String {
     Timestamp::from_unix(T0 + seconds).to_string()
 }
@@ -78,7 +79,7 @@ fn statement(kind: &str, subject: Value, predicate: &Value) -> Vec<u8> {
     }))
 }
 
-/// What is sealed.
+/// The contents of the next seal.
 #[derive(Clone)]
 pub struct Sealed {
     pub policy: Value,
@@ -86,32 +87,33 @@ pub struct Sealed {
     pub steps: Vec<Value>,
     pub tokens: Value,
     pub configuration: Value,
-    /// The tables of the roster's newest version; policy and previous are filled in.
+    /// The tables of the newest roster version. `Log::roster` sets `policy`, `previous` and `version`.
     pub roster: Value,
 }
 
-/// A log in the making.
+/// A log to which a test adds entries.
 #[derive(Clone)]
 pub struct Log {
     pub entries: Vec<Vec<u8>>,
     pub blobs: BTreeMap<[u8; 32], Vec<u8>>,
     pub sealed: Sealed,
-    /// Every version of the roster.
+    /// All versions of the roster, signed.
     pub rosters: Vec<Envelope>,
     /// The digest of the genesis seal.
     pub id: String,
     pub epoch: String,
-    /// The seal in force, and its number.
+    /// The digest of the seal in force.
     pub seal: String,
+    /// The number of the seal in force.
     pub number: u64,
-    /// The key that signs now.
+    /// The seed of the boundary's current key.
     pub key: u8,
-    /// The sandbox of a run, by step.
+    /// The sandbox profile of each step.
     pub sandbox: BTreeMap<String, Value>,
     made: u64,
 }
 
-/// An authorization and who signed it.
+/// An authorization, and the seeds of the keys that sign it.
 #[derive(Clone)]
 pub struct Approved {
     pub payload: Vec<u8>,
@@ -119,7 +121,7 @@ pub struct Approved {
     pub signers: Vec<u8>,
 }
 
-/// Entry and item of a consumption, and when it was.
+/// The position of a consumption in the log, and its time in seconds after `T0`.
 #[derive(Clone, Copy, Debug)]
 pub struct Place {
     pub index: u64,
@@ -144,7 +146,7 @@ impl Default for Log {
 }
 
 impl Log {
-    /// A log with its genesis seal at T0.
+    /// Makes a log with a genesis seal at `T0`.
     pub fn new() -> Self {
         Self::with(|_| {})
     }
@@ -212,7 +214,7 @@ impl Log {
         name
     }
 
-    /// The next version of the roster from its tables, signed by these; in force from the next seal on.
+    /// Adds the next version of the roster, with these signatures. The version is in force from the next seal on.
     pub fn roster(&mut self, signers: &[u8]) {
         self.sealed.roster["policy"] = json!(reference(&to_canonical(&self.sealed.policy)));
         if let Some(before) = self.rosters.last() {
@@ -226,13 +228,13 @@ impl Log {
         self.rosters.push(sign(&payload, signers));
     }
 
-    /// The digest of the roster's version, from 1.
+    /// Returns the digest of a roster version. Versions begin with 1.
     pub fn roster_digest(&self, version: usize) -> RosterDigest {
         let payload = base64::engine::general_purpose::STANDARD.decode(&self.rosters[version - 1].payload);
         RosterDigest::of(&payload.expect("base64"))
     }
 
-    /// Seals what stands in `sealed`; the first one makes the boundary.
+    /// Adds a seal over the contents of `sealed`. The first seal is the genesis seal.
     pub fn reseal(&mut self, at: i64, edit: impl FnOnce(&mut Value)) {
         let sealed = self.sealed.clone();
         let roster = base64::engine::general_purpose::STANDARD.decode(&self.rosters.last().unwrap().payload).unwrap();
@@ -293,7 +295,7 @@ impl Log {
         json!({"name": "prod", "id": self.id, "epoch": self.epoch})
     }
 
-    /// An authorization of the agent's, issued now, valid for an hour.
+    /// Makes an authorization with the proposer `agent`, issued at `at` and valid for an hour.
     pub fn approved(&mut self, step: &str, at: i64, signers: &[u8]) -> Approved {
         self.approved_but(step, at, signers, |_| {})
     }
@@ -323,7 +325,7 @@ impl Log {
         Approved { payload, predicate, signers: signers.to_vec() }
     }
 
-    /// One leaf that spends all these.
+    /// Adds one consumption for all these authorizations.
     pub fn consume(&mut self, at: i64, spent: &[&Approved]) -> Place {
         self.consume_but(at, spent, |_| {})
     }
@@ -345,7 +347,7 @@ impl Log {
         Place { index: self.size() - 1, item: 0, at }
     }
 
-    /// The receipt of a run that succeeded, honest as of the state now.
+    /// Adds the receipt of a successful run. The receipt is correct for the current state of the log.
     pub fn receipt(&mut self, place: Place, of: &Approved) {
         self.receipt_but(place, of, |_| {});
     }
@@ -412,7 +414,7 @@ impl Log {
         self.entries.push(leaf(&payload, &[self.key]));
     }
 
-    /// A run from approval to receipt.
+    /// Adds the consumption and the receipt of a run.
     pub fn run(&mut self, step: &str, at: i64, signers: &[u8]) -> Approved {
         let approved = self.approved(step, at, signers);
         let place = self.consume(at, &[&approved]);
@@ -439,7 +441,7 @@ impl Log {
         self.entries.push(leaf(&statement("refusal", subject, &predicate), &[self.key]));
     }
 
-    /// A statement of any kind, signed by the boundary.
+    /// Adds a statement of any kind, signed by the boundary.
     pub fn push(&mut self, kind: &str, predicate: &Value) {
         let subject = json!([{"name": "x", "digest": {"sha256": hex(&sha256(b"x"))}}]);
         self.entries.push(leaf(&statement(kind, subject, predicate), &[self.key]));
@@ -449,7 +451,7 @@ impl Log {
         format!("prod/{}", &self.id[7..23])
     }
 
-    /// The signed head over the entries as they are now.
+    /// Returns the checkpoint of all current entries.
     pub fn head(&self) -> String {
         self.head_by(self.key)
     }
@@ -458,7 +460,7 @@ impl Log {
         self.head_of(seed, self.entries.len())
     }
 
-    /// The signed head of the first `size` entries.
+    /// Returns the checkpoint of the first `size` entries.
     pub fn head_of(&self, seed: u8, size: usize) -> String {
         let hashes: Vec<_> = self.entries[..size].iter().map(|entry| merkle::leaf_hash(entry)).collect();
         let origin = self.origin();
@@ -475,7 +477,7 @@ impl Log {
         Auditor::new(Pinned::Digest(self.roster_digest(1)), &versions, expected).expect("connected")
     }
 
-    /// Audits with version 1 of the roster trusted.
+    /// Audits the log with version 1 of the roster pinned.
     pub fn audit(&self) -> (Vec<AuditEvent>, Summary) {
         self.audit_with(Expected::default())
     }

@@ -1,13 +1,14 @@
-//! Holds the layout: an import only points down.
+//! Checks the module layout of the source code, above all which module may import which other module.
 //!
-//! The rooms of `src/` and what each may import stand in `ROOMS`, from the ground up. Every `crate::` path in the code counts,
-//! not only those in `use` lines; comments and text do not. CONTRIBUTING.md has the picture.
+//! A room is a directory below `src/`. `ROOMS` lists all rooms, each with the rooms that it may import. The test checks
+//! every `crate::` path in the code, not only `use` lines. Comments and strings do not count. CONTRIBUTING.md shows the
+//! layout.
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::rust_source::{Token, closing, rust_files, text, tokens};
 
-/// Each room with the rooms it may import. Those of one storey are strangers; they meet above.
+/// Each room with the rooms that it may import. A room may import only rooms that come earlier in this list.
 const ROOMS: &[(&str, &[&str])] = &[
     ("crypto", &[]),
     ("shell", &[]),
@@ -18,7 +19,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("policy", &["crypto", "shell", "yaml", "record"]),
     ("trust", &["crypto", "shell", "yaml", "record"]),
     ("decision", &["crypto", "shell", "yaml", "record", "registry", "policy", "trust"]),
-    // Offline: no store, no sandbox, no network, no crossing.
+    // An audit runs offline, so it must not depend on the store, the sandbox, the network or the crossing.
     ("audit", &["crypto", "shell", "yaml", "record", "registry", "policy", "trust", "decision"]),
     ("home", &["crypto", "record", "terminal", "trust", "audit"]),
     ("store", &["crypto", "yaml", "record"]),
@@ -31,7 +32,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "crossing",
         ],
     ),
-    // `receipts/verify` is the auditor's own check, as a convenience.
+    // The call `receipts/verify` runs the same check as an auditor.
     (
         "http",
         &[
@@ -64,11 +65,13 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// A crate that carries a guarantee is named in one file only, or below it in its folder, in this room.
+/// Crates on which a guarantee depends, each with its room. Only one file of that room may use the crate, with the
+/// files in the directory of the same name.
 const GUARANTEES: &[(&str, &str)] =
     &[("ed25519_dalek", "crypto"), ("canonical_json", "crypto"), ("landlock", "sandbox"), ("rusqlite", "store")];
 
-/// The types without which nobody spends a nonce or starts a run, with the files besides their own room that may name them.
+/// The types that are necessary to spend a nonce or to start a run, each with its own room and the other files that may
+/// name the type.
 const ONLY_BY: &[(&str, &str, &[&str])] = &[
     ("store::stored_run::Consume", "src/store/", &["src/crossing/cross.rs"]),
     (
@@ -77,7 +80,7 @@ const ONLY_BY: &[(&str, &str, &[&str])] = &[
         &[
             "src/crossing/cross.rs",
             "src/crossing/stage.rs",
-            // Without a boundary: `countersign run` and `countersign sandbox`.
+            // `countersign run` and `countersign sandbox` start runs without a boundary.
             "src/local/host_sandbox.rs",
             "src/local/step_run.rs",
             "src/cli/sandbox.rs",
@@ -85,7 +88,7 @@ const ONLY_BY: &[(&str, &str, &[&str])] = &[
     ),
 ];
 
-/// Calls that begin a process from the memory of the service.
+/// Functions that start a process with a copy of the service's memory.
 const FORKING: &[&str] = &["pre_exec", "before_exec", "fork", "vfork", "clone3"];
 
 #[test]
@@ -160,6 +163,7 @@ fn no_public_type_name_is_used_twice() {
         }
     }
     assert!(places.len() > 400, "only {} types found: the test looks in the wrong place", places.len());
+    // Argument types of clap may have equal names if the names end in `Args`.
     let twice: Vec<String> = places
         .iter()
         .filter(|(name, places)| places.len() > 1 && !name.ends_with("Args"))
@@ -168,7 +172,7 @@ fn no_public_type_name_is_used_twice() {
     assert!(twice.is_empty(), "each of these names belongs to more than one type:\n{}\n", twice.join("\n"));
 }
 
-/// Names and lines of the types that other files can use. Arguments of clap may repeat a name if it ends in `Args`.
+/// Returns the names and lines of the types that other files can use.
 fn public_types(source: &str) -> Vec<(String, usize)> {
     let tokens = tokens(source);
     let mut found = Vec::new();
@@ -182,7 +186,7 @@ fn public_types(source: &str) -> Vec<(String, usize)> {
         }
         if matches!(text(&tokens, at), "struct" | "enum" | "trait" | "type" | "union") {
             let name = text(&tokens, at + 1);
-            // A macro writes `$name`: the calls of the macro name the types.
+            // `$name` is in the body of a macro. The calls of the macro contain the names of the types.
             if name != "$" {
                 found.push((name.to_owned(), token.line));
             }
@@ -191,7 +195,7 @@ fn public_types(source: &str) -> Vec<(String, usize)> {
     found
 }
 
-/// Groups of files of which each imports the others, by whatever way round. Unit tests do not count.
+/// Returns the groups of files that import each other, directly or through other files. Unit tests do not count.
 fn circles(files: &[(String, String)]) -> Vec<Vec<String>> {
     let module = |path: &str| -> Vec<String> {
         let inside = path.trim_start_matches("src/").trim_end_matches(".rs");
@@ -218,7 +222,7 @@ fn circles(files: &[(String, String)]) -> Vec<Vec<String>> {
                 "crate" => paths(&tokens, i + 2, &[], &mut named),
                 "super" => paths(&tokens, i + 2, own.split_last().map_or(&[], |(_, above)| above), &mut named),
                 "self" => paths(&tokens, i + 2, &own, &mut named),
-                // A child of this file, by its bare name.
+                // A path can begin with the name of a child module of this file.
                 child if owners.contains_key(&[&own[..], &[child.to_owned()]].concat()) => {
                     named.push([&own[..], &[child.to_owned()]].concat());
                 }
@@ -243,7 +247,7 @@ fn circles(files: &[(String, String)]) -> Vec<Vec<String>> {
     found
 }
 
-/// Every path of a `use` or an expression that begins here, groups taken apart.
+/// Collects the paths of the `use` or the expression at this token, with one path for each member of a group.
 fn paths(tokens: &[Token], mut at: usize, before: &[String], into: &mut Vec<Vec<String>>) {
     let mut path = before.to_vec();
     loop {
@@ -268,7 +272,7 @@ fn paths(tokens: &[Token], mut at: usize, before: &[String], into: &mut Vec<Vec<
     into.push(path);
 }
 
-/// All files that one file imports, directly or through others.
+/// Returns all files that one file imports, directly or through other files.
 fn reached<'a>(imports: &BTreeMap<&'a str, BTreeSet<&'a str>>, from: &str) -> BTreeSet<&'a str> {
     let mut seen = BTreeSet::new();
     let mut waiting: Vec<&str> = imports.get(from).into_iter().flatten().copied().collect();
@@ -280,7 +284,7 @@ fn reached<'a>(imports: &BTreeMap<&'a str, BTreeSet<&'a str>>, from: &str) -> BT
     seen
 }
 
-/// All that the files do against the layout, as `file:line: what`.
+/// Returns all violations of the layout, each as `file:line: description`.
 fn violations(files: &[(String, String)]) -> Vec<String> {
     let mut found = Vec::new();
     let mut named: BTreeMap<&str, Vec<(String, usize)>> = BTreeMap::new();
@@ -366,7 +370,7 @@ fn violations(files: &[(String, String)]) -> Vec<String> {
         more_than_one_file(&mut found, &places, &format!("`{guarantee}` carries a guarantee"));
     }
     for (path, line) in &dangerous {
-        // One call of the allocator, which has no safe wrapper.
+        // `memory.rs` calls a function of the allocator that has no safe wrapper.
         if !path.starts_with("src/sandbox/") && path != "src/node/memory.rs" {
             found.push(format!("{path}:{line}: unsafe code outside the sandbox's helper"));
         }
@@ -383,7 +387,7 @@ fn allowed(room: &str) -> Option<&'static [&'static str]> {
 }
 
 fn more_than_one_file(found: &mut Vec<String>, places: &[(String, usize)], what: &str) {
-    // `sqlite.rs` and what lies in `sqlite/` are one home.
+    // `sqlite.rs` and the files in `sqlite/` count as one file.
     let stem = |path: &str| path.trim_end_matches(".rs").to_owned();
     let Some(home) = places.iter().map(|(path, _)| path).min_by_key(|path| path.len()) else { return };
     let lives_there = |path: &str| path == home || path.starts_with(&format!("{}/", stem(home)));
@@ -392,7 +396,7 @@ fn more_than_one_file(found: &mut Vec<String>, places: &[(String, usize)], what:
     }
 }
 
-/// The first name of each path that begins here: one, or those of a group `{a::b, c}`.
+/// Returns the first name of the path at this token, or the first names of all paths in a group `{a::b, c}`.
 fn first_names(tokens: &[Token], at: usize) -> Vec<String> {
     if text(tokens, at) != "{" {
         return vec![text(tokens, at).to_owned()];
@@ -416,7 +420,7 @@ fn first_names(tokens: &[Token], at: usize) -> Vec<String> {
     names
 }
 
-/// Whether the `use` at this place begins with `pub` or `pub(…)`.
+/// Whether `pub` or `pub(…)` is before the `use` at this token.
 fn exported(tokens: &[Token], at: usize) -> bool {
     let mut i = at;
     if i > 0 && text(tokens, i - 1) == ")" {
@@ -427,7 +431,7 @@ fn exported(tokens: &[Token], at: usize) -> bool {
     i > 0 && text(tokens, i - 1) == "pub"
 }
 
-/// The checker itself: each rule bites, and prose does not.
+/// Tests of the checker: each rule finds its violations, and comments and strings cause no finding.
 mod checker {
     use super::*;
 

@@ -1,4 +1,4 @@
-//! The source of this project: layout, named tests, dependencies, sentences.
+//! Checks the source code of this project: module layout, tests that documents name, dependencies, sentences.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "../rust_source/mod.rs"]

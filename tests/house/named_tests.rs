@@ -12,7 +12,7 @@ const CLAIMS: &str = "docs/security-claims.md";
 /// The largest SECURITY.md, in bytes: a reader who reports a vulnerability reads the whole page.
 const MOST_OF_SECURITY: usize = 10_240;
 
-/// Threats that the claims must have a section for; promises and rules are counted below.
+/// Threats that need a section in the claims. `PROMISES` and `RULES` are the numbers of promises and rules.
 const THREATS: &[&str] = &[
     "Spoofed approval",
     "Replay",
@@ -129,7 +129,7 @@ enum Reference {
     Doctest(String),
 }
 
-/// The sections of a page, each with the rows of its tables without their heads.
+/// Returns the sections of a page, each with the rows of its tables without the head rows.
 fn sections(page: &str) -> Vec<(&str, Vec<&str>)> {
     let section = |text| -> (&str, Vec<&str>) {
         let (title, body) = str::split_once(text, '\n').unwrap();
@@ -139,7 +139,7 @@ fn sections(page: &str) -> Vec<(&str, Vec<&str>)> {
     page.split("\n## ").skip(1).map(section).collect()
 }
 
-/// What a text names in backticks, with the line.
+/// Returns the tests that a text names in backticks, each with its line.
 fn references(text: &str) -> Vec<(usize, Reference)> {
     let mut found = Vec::new();
     for (number, line) in text.lines().enumerate() {
@@ -172,7 +172,7 @@ fn read(file: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap()
 }
 
-/// The reader itself.
+/// Tests of the functions that find references and tests.
 mod checker {
     use super::*;
 

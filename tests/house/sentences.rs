@@ -1,4 +1,4 @@
-//! The sample of sentences that `scripts/sentences` draws.
+//! Tests of `scripts/sentences`, which draws a random sample of sentences.
 
 use std::collections::BTreeSet;
 use std::path::Path;

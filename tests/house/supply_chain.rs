@@ -1,14 +1,15 @@
-//! Holds the supply chain: licences, sources, duplicates, reasons.
+//! Checks the dependencies: licences, sources, duplicate versions, and the stated purpose of each dependency.
 //!
-//! `deny.toml` says the same to cargo-deny, for people and hosted CI; this test needs no tool and no network. Licences
-//! and duplicates are judged for the platform that the boundary is built for (Linux), sources for the whole lock file.
+//! `deny.toml` has the same rules for cargo-deny, for people and hosted CI. This test needs no other tool and no
+//! network. It checks licences and duplicates for Linux, the platform of the boundary, and sources for the whole lock
+//! file.
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
 
-/// Licences that may be linked into the program. GPL, LGPL and MPL are not among them and nothing needs them.
+/// Licences of crates that may be linked into the program. GPL, LGPL and MPL are not allowed, and no crate needs them.
 const LICENCES: &[&str] = &[
     "MIT",
     "MIT-0",
@@ -20,7 +21,7 @@ const LICENCES: &[&str] = &[
     "Unicode-3.0", // the Unicode tables of unicode-ident: data with its own permissive licence
 ];
 
-/// Crates that stand in the tree more than once: name, versions, who needs the older one and why it is borne.
+/// Crates with more than one version in the dependency tree: the name, the versions, and the reason for the older one.
 const DUPLICATES: &[(&str, &[&str], &str)] = &[
     ("getrandom", &["0.3", "0.4"], "ahash (below jsonschema) takes 0.3, in tests only"),
     ("similar", &["2", "3"], "insta takes 2, in tests only; the review's diff takes 3"),
@@ -164,7 +165,7 @@ fn a_licence_expression_is_parsed_by_the_spdx_rules() {
     }
 }
 
-/// Whether an SPDX expression can be met with allowed licences alone (`OR` binds weaker than `AND`; `/` is an old `OR`).
+/// Whether allowed licences satisfy an SPDX expression. `AND` binds tighter than `OR`, and `/` is an old form of `OR`.
 fn allowed(expression: &str) -> Result<bool, String> {
     let spaced = expression.replace('(', " ( ").replace(')', " ) ").replace('/', " OR ");
     let words: Vec<&str> = spaced.split_whitespace().collect();
@@ -213,14 +214,14 @@ fn one(words: &[&str], at: &mut usize) -> Result<bool, String> {
     }
 }
 
-/// The part of a version within which releases are compatible: `1.4.2` is `1`, `0.3.4` is `0.3`.
+/// Returns the part of a version that compatible releases share: `1` for `1.4.2`, and `0.3` for `0.3.4`.
 fn line_of(version: &str) -> String {
     let parts: Vec<&str> = version.split('.').collect();
     if parts[0] == "0" { format!("0.{}", parts[1]) } else { parts[0].to_owned() }
 }
 
 fn metadata() -> Value {
-    // Without the filter cargo wants the crates of every platform on disk.
+    // Without the filter, cargo needs the crates of every platform on disk.
     let platform = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--format-version", "1", "--locked", "--offline", "--filter-platform", &platform])

@@ -1,22 +1,22 @@
-//! Reads Rust source as tokens, for the tests that look at the code itself.
+//! Splits Rust source code into tokens, for the tests that check the code of this project.
 //!
-//! Comments and the text of literals are dropped, so that a word in prose is never taken for code. It is a reader
-//! for questions such as "does this file name that crate", not a parser.
+//! The tokens contain no comments and no text of literals, so a word in prose never counts as code. The tokens suffice
+//! for questions such as "does this file name that crate"; this module is not a parser.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// One identifier or one piece of punctuation (`::` is one piece; a literal is `""`).
+/// An identifier or a punctuation mark. `::` is one token, and each literal is the token `""`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Token {
     pub(crate) text: String,
-    /// Counted from 1.
+    /// The line, counted from 1.
     pub(crate) line: usize,
-    /// Below an item marked `#[cfg(test)]`.
+    /// Whether the token belongs to an item with `#[cfg(test)]`.
     pub(crate) in_test: bool,
 }
 
-/// The tokens of a file, in order.
+/// Returns the tokens of a file in order.
 pub(crate) fn tokens(source: &str) -> Vec<Token> {
     let mut lexer = Lexer { chars: source.chars().collect(), at: 0, line: 1, out: Vec::new() };
     lexer.run();
@@ -25,7 +25,7 @@ pub(crate) fn tokens(source: &str) -> Vec<Token> {
     out
 }
 
-/// The names of functions that carry a `test` attribute (`#[test]`, `#[tokio::test]`, and so those in `proptest!`).
+/// Returns the names of functions with a `test` attribute (`#[test]` or `#[tokio::test]`), also inside `proptest!`.
 pub(crate) fn test_functions(tokens: &[Token]) -> Vec<String> {
     let mut found = Vec::new();
     let mut pending = false;
@@ -54,7 +54,7 @@ pub(crate) fn test_functions(tokens: &[Token]) -> Vec<String> {
     found
 }
 
-/// Every `.rs` file below a folder, sorted, with its text.
+/// Returns every `.rs` file below a directory with its text, sorted by path.
 pub(crate) fn rust_files(folder: &Path) -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
     let mut waiting = vec![folder.to_owned()];
@@ -73,12 +73,12 @@ pub(crate) fn rust_files(folder: &Path) -> Vec<(PathBuf, String)> {
     found
 }
 
-/// The text of a token, empty beyond the end.
+/// Returns the text of a token, or an empty string after the last token.
 pub(crate) fn text(tokens: &[Token], at: usize) -> &str {
     tokens.get(at).map_or("", |t| t.text.as_str())
 }
 
-/// The place of the bracket that closes the one at `open`, or the last token.
+/// Returns the index of the bracket that closes the bracket at `open`, or the index of the last token.
 pub(crate) fn closing(tokens: &[Token], open: usize) -> usize {
     let mut depth = 0usize;
     for (i, token) in tokens.iter().enumerate().skip(open) {
@@ -109,7 +109,7 @@ fn mark_tests(tokens: &mut [Token]) {
             i += 1;
             continue;
         }
-        // The marked item ends with its first block or with its semicolon, whichever comes first.
+        // The item ends with its first block or its first semicolon.
         let mut end = closing(tokens, i + 1) + 1;
         while end < tokens.len() {
             match text(tokens, end) {
@@ -211,7 +211,8 @@ impl Lexer {
         }
     }
 
-    /// `r"…"`, `r#"…"#`, `b"…"`, `br#"…"#`, `b'…'`, `c"…"`. `r#name` and ordinary words are left to `word`.
+    /// Reads a literal with a prefix: `r"…"`, `r#"…"#`, `b"…"`, `br#"…"#`, `b'…'` or `c"…"`. Returns false for `r#name`
+    /// and for other words, which `word` reads.
     fn literal_prefix(&mut self) -> bool {
         let mut ahead = 0;
         while matches!(self.peek(ahead), Some('r' | 'b' | 'c')) && ahead < 2 {
@@ -256,7 +257,7 @@ impl Lexer {
         }
     }
 
-    /// A character literal, or a lifetime, which leaves no token.
+    /// Reads a character literal or a lifetime. A lifetime produces no token.
     fn quote(&mut self) {
         let literal = self.peek(1) == Some('\\') || self.peek(1).is_some() && self.peek(2) == Some('\'');
         self.step();

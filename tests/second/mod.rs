@@ -1,4 +1,4 @@
-//! The independent verifier (`tests/independent`), asked about many bundles in one process.
+//! Runs the independent verifier (`tests/independent`) over many bundles in one process, and compares the verdicts.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 #![allow(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -15,14 +15,14 @@ use countersign::audit::report::CheckFinding;
 use countersign::crypto::canonical::to_canonical;
 use serde_json::{Value, json};
 
-/// A bundle, and what is trusted for it: the file of a roster, or `sha256:…` of its payload.
+/// A bundle and its trusted roster: the file of a roster, or `sha256:…` of a roster's payload.
 pub struct Case {
     pub id: String,
     pub bundle: Vec<u8>,
     pub roster: Vec<u8>,
 }
 
-/// What one verifier says: whether it is verified, and each check's finding.
+/// The result of one verifier: whether the bundle is verified, and the finding of each check.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Verdict {
     pub verified: bool,
@@ -35,8 +35,8 @@ impl Verdict {
         self.findings.iter().filter(|(_, finding)| *finding == "failed").map(|(name, _)| name.as_str()).collect()
     }
 
-    /// Where two verdicts differ, in words.
-    /// Without what the second verifier leaves open always: what policy asks of scripts, which it does not read.
+    /// Removes the finding for `permissions` if it is `not-checked`. The second verifier does not parse scripts, so it
+    /// cannot check the permissions that policy requires for them.
     pub fn but_for_scripts(mut self) -> Self {
         if self.findings.get("permissions").is_some_and(|found| found == "not-checked") {
             self.findings.remove("permissions");
@@ -44,13 +44,14 @@ impl Verdict {
         self
     }
 
-    /// The second verifier does not read scripts, so it never establishes what policy asks of them.
+    /// Whether the only difference in a check is that the second verifier does not parse scripts. Therefore it never
+    /// establishes `permissions`.
     fn is_left_open(&self, second: &Self, name: &str) -> bool {
         let is = |verdict: &Self, word: &str| verdict.findings.get(name).is_some_and(|found| found == word);
         name == "permissions" && is(self, "established") && is(second, "not-checked")
     }
 
-    /// Where the two differ.
+    /// Describes each difference between two verdicts.
     pub fn differences(&self, second: &Self) -> Vec<String> {
         let names = self.findings.keys().chain(second.findings.keys());
         let mut found: Vec<String> = names
@@ -70,7 +71,7 @@ impl Verdict {
     }
 }
 
-/// Our own verdict; nothing where the roster itself is none.
+/// Returns the verdict of this crate, or `None` if the roster is invalid.
 pub fn ours(case: &Case) -> Option<Verdict> {
     let text = std::str::from_utf8(&case.roster).unwrap_or_default();
     let trust = match text.starts_with("sha256:") {
@@ -86,7 +87,7 @@ pub fn ours(case: &Case) -> Option<Verdict> {
     Some(Verdict { verified: report.verified, findings })
 }
 
-/// The second verdict on each, in the same order; nothing where the roster itself is none.
+/// Returns the verdicts of the independent verifier in the same order, with `None` if the roster is invalid.
 pub fn theirs(cases: &[Case]) -> Vec<Option<Verdict>> {
     let lines = cases.iter().map(|case| {
         let text = std::str::from_utf8(&case.roster).unwrap_or_default();
@@ -106,7 +107,7 @@ pub fn theirs(cases: &[Case]) -> Vec<Option<Verdict>> {
     cases.iter().zip(&answers).map(read).collect()
 }
 
-/// What the independent verifier answers to each of these lines, in one process.
+/// Returns the answers of one process of the independent verifier to these lines.
 pub fn batch(lines: impl Iterator<Item = Value>) -> Vec<Value> {
     let folder = tempfile::tempdir().expect("a directory");
     let path = folder.path().join("cases.jsonl");
@@ -124,21 +125,21 @@ pub fn batch(lines: impl Iterator<Item = Value>) -> Vec<Value> {
     answers
 }
 
-/// The independent verifier, without arguments yet.
+/// Makes a command for the independent verifier, without further arguments.
 pub fn python() -> Command {
     let interpreter = std::env::var_os("COUNTERSIGN_PYTHON").unwrap_or_else(|| "python3".into());
     let mut command = Command::new(interpreter);
-    // Isolated: nothing of the user's own packages is looked at.
+    // With `-I`, Python ignores the packages and the environment of the user.
     command.arg("-I").arg(folder()).stdin(Stdio::null());
     command
 }
 
-/// Where it lives.
+/// Returns the directory of the independent verifier.
 pub fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/independent")
 }
 
-/// The bundle and the trust of a vector.
+/// Makes the bundle and the trusted roster of a vector.
 pub fn case_of(base: &Value, vector: &Value) -> Case {
     let mut bundle = base.clone();
     for operation in vector["patch"].as_array().expect("a patch") {
@@ -154,7 +155,7 @@ pub fn case_of(base: &Value, vector: &Value) -> Case {
     Case { id: vector["id"].as_str().expect("an id").to_owned(), bundle: to_canonical(&bundle), roster }
 }
 
-/// What a verifier says of it against what the vector expects.
+/// Compares a verdict with the expected result of a vector. Returns an error that describes the difference.
 pub fn judge(vector: &Value, verdict: &Verdict) -> Result<(), String> {
     let of = |word: &str| -> Vec<&str> {
         let mut names: Vec<&str> =

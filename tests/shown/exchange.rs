@@ -1,4 +1,4 @@
-//! The exchange over HTTP that a page shows, and the signatures in it.
+//! Sends the HTTP requests that a page shows, with the signatures that the page makes.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::shown::walk::{DEADLINE, Walk};
 use crate::shown::{Block, must_fit};
 
-/// What the HTTP exchange has come to.
+/// The state of the HTTP exchange: the values that later requests need.
 #[derive(Default)]
 pub(super) struct Exchange {
     pub(super) id: String,
@@ -21,7 +21,7 @@ pub(super) struct Exchange {
     pub(super) statement: Value,
 }
 impl Walk {
-    /// The block that signs `$PAYLOAD`: as bob, as it stands there; and as alice, with her key.
+    /// Runs the block that signs `$PAYLOAD`: once as shown, for bob, and once with alice's key.
     pub(super) fn sign(&mut self, block: &Block, here: &str) {
         let alice = block.text.replace("bob.pem", "~/.config/countersign/key.pem").replace("bob.pub", "alice.pub");
         for script in [&block.text, &alice] {
@@ -29,7 +29,7 @@ impl Walk {
             let said = String::from_utf8_lossy(&output.stdout).into_owned();
             let why = String::from_utf8_lossy(&output.stderr).into_owned();
             assert!(output.status.success(), "{here}: {said}{why}");
-            // base64 -w0 ends without a newline.
+            // `base64 -w0` prints no newline, so the key id follows the signature directly.
             let (signature, keyid) = said.trim().split_once("SHA256:").unwrap_or_else(|| panic!("{here}: {said}"));
             let entry = json!({"keyid": format!("SHA256:{keyid}"), "sig": signature.trim()});
             self.exchange.signatures.push(entry);
@@ -64,7 +64,7 @@ impl Walk {
             body.len()
         );
         let mut answer = self.ask(&message);
-        // A run that has ended before it is waited for is the usual case; one that has not is asked for again.
+        // The run has usually ended when the server answers. If not, the test repeats the request.
         let began = Instant::now();
         while first.contains("?wait=") && !answer.contains("\"finished\"") && began.elapsed() < DEADLINE {
             answer = self.ask(&message);
@@ -82,7 +82,7 @@ impl Walk {
         let mut real: Value = serde_json::from_str(real_body).unwrap_or_else(|error| panic!("{here}: {error}"));
         self.exchange.learn(&real);
         if shown["status"] == "approved" && ["running", "finished"].iter().any(|word| real["status"] == *word) {
-            // It began before this answer was made.
+            // The run may start before the server answers. Then the test compares only the other fields.
             for name in ["status", "next"] {
                 real[name] = shown[name].clone();
             }

@@ -1,6 +1,6 @@
-//! What a page shows: its fenced blocks, and whether real output has the shape of shown output.
+//! Parses the fenced blocks of a page, and checks whether real output has the form of the shown output.
 //!
-//! `…` stands for any text in a line or a string, and for any lines where it stands alone.
+//! `…` in a line or a string matches any text. A line that is only `…` matches any number of lines.
 
 pub(crate) mod exchange;
 pub(crate) mod walk;
@@ -14,17 +14,17 @@ pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_countersign");
 /// A fenced block, or a comment for the test: `<!-- after PAGE -->`, `<!-- run: COMMAND -->`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Block {
-    /// `PAGE:LINE` of its fence.
+    /// `PAGE:LINE` of the fence.
     pub(crate) here: String,
-    /// The line of its fence.
+    /// The line of the fence.
     pub(crate) line: usize,
-    /// The word behind the fence; of a comment `after` or `run`.
+    /// The word after the fence. For a comment, `after` or `run`.
     pub(crate) language: String,
-    /// The file that `file=PATH` behind the fence names.
+    /// The path from `file=PATH` after the fence.
     pub(crate) file: Option<String>,
-    /// Why the tests do not run it: `not run here: REASON` behind the fence.
+    /// The reason from `not run here: REASON` after the fence. The tests do not run a block with a reason.
     pub(crate) not_run: Option<String>,
-    /// What stands in it.
+    /// The content of the block.
     pub(crate) text: String,
 }
 
@@ -51,13 +51,13 @@ impl Block {
         Some(block)
     }
 
-    /// Whether a reader is meant to run it.
+    /// Whether the block contains commands for the reader.
     pub(crate) fn is_command(&self) -> bool {
         ["sh", "console", "http"].contains(&self.language.as_str())
     }
 }
 
-/// All fenced blocks of a page, and its comments for the test.
+/// Returns all fenced blocks of a page, and its comments for the test.
 pub(crate) fn blocks(page: &str, document: &str) -> Vec<Block> {
     let mut found = Vec::new();
     let mut open: Option<(String, Block)> = None;
@@ -79,18 +79,18 @@ pub(crate) fn blocks(page: &str, document: &str) -> Vec<Block> {
     found
 }
 
-/// A command of a `console` block, with what is shown of its output.
+/// A command of a `console` block, with its shown output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Shown {
-    /// What stands behind the prompt.
+    /// The text after the prompt.
     pub(crate) command: String,
-    /// The exit code that `# exits N` behind it tells, else 0.
+    /// The exit code from `# exits N` after the command, or 0.
     pub(crate) exits: i32,
-    /// The lines below it.
+    /// The lines after the command.
     pub(crate) output: Vec<String>,
 }
 
-/// The commands of a `console` block.
+/// Returns the commands of a `console` block.
 pub(crate) fn commands(block: &Block) -> Vec<Shown> {
     let mut found: Vec<Shown> = Vec::new();
     for line in block.text.lines() {
@@ -105,12 +105,12 @@ pub(crate) fn commands(block: &Block) -> Vec<Shown> {
     found
 }
 
-/// Without the remark at its end.
+/// Returns a command without the comment at its end.
 pub(crate) fn bare(command: &str) -> &str {
     command.split("  #").next().unwrap_or_default().split("    #").next().unwrap_or_default().trim()
 }
 
-/// Whether a line has the shape of a shown one.
+/// Whether a real line has the form of a shown line.
 pub(crate) fn line_fits(shown: &str, real: &str) -> bool {
     let pieces: Vec<&str> = shown.split('…').collect();
     let [first, middle @ .., last] = pieces.as_slice() else { return shown == real };
@@ -122,7 +122,7 @@ pub(crate) fn line_fits(shown: &str, real: &str) -> bool {
     rest.ends_with(last)
 }
 
-/// Whether lines have the shape of shown ones.
+/// Whether real lines have the form of shown lines.
 pub(crate) fn lines_fit(shown: &[String], real: &[String]) -> bool {
     match shown {
         [] => real.is_empty(),
@@ -131,11 +131,11 @@ pub(crate) fn lines_fit(shown: &[String], real: &[String]) -> bool {
     }
 }
 
-/// Numbers that differ from run to run and from host to host.
+/// Fields with numbers that differ between runs or hosts.
 const MEASURED: [&str; 8] =
     ["bytes", "recorded", "index", "duration_ms", "cpu_ms", "memory_peak_bytes", "abi", "rules"];
 
-/// Where a document differs in shape from a shown one: every member there, and no other.
+/// Adds to `found` the differences in form between a shown and a real document. Both must have the same members.
 pub(crate) fn differences(shown: &Value, real: &Value, at: &str, found: &mut Vec<String>) {
     match (shown, real) {
         (Value::Object(shown), Value::Object(real)) => {

@@ -1,4 +1,4 @@
-//! A reader who plays the blocks of a page.
+//! Runs the blocks of a page as a reader would.
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
@@ -15,28 +15,28 @@ use crate::shown::exchange::Exchange;
 use crate::shown::{BINARY, Block, Shown, bare, blocks, commands, lines_fit, must_fit, read, root};
 use crate::support::not_run;
 
-/// The port that the pages show; the boundary of the test listens on a free one.
+/// The address that the pages show. The boundary of the test listens on a free port.
 const SHOWN_PORT: &str = "127.0.0.1:7433";
-/// Where `approve` and `roster sign` ask. With the blank at its end, which is written by itself: an answer before it would
-/// stand in front of it.
+/// The prompts of `approve` and `roster sign`. The program writes the space at the end separately, so an earlier answer
+/// would appear before the space.
 const QUESTIONS: [&str; 2] = ["f shows every field: ", "anything else stops: "];
-/// How a reader ends the boundary that `&` put into the background.
+/// The command that ends the boundary in the background.
 const STOP: &str = "kill %1; wait";
-/// How long anything may take on a slow machine.
+/// Maximum duration of a wait, long enough for a slow machine.
 pub(super) const DEADLINE: Duration = Duration::from_secs(90);
 
-/// A reader on the way through a page, with an empty home.
+/// The state of a reader who runs the blocks of a page, with a new home directory.
 pub(crate) struct Walk {
     dir: tempfile::TempDir,
-    /// `127.0.0.1:port` of the boundary.
+    /// Address of the boundary, as `127.0.0.1:PORT`.
     pub(super) address: String,
     serve: Option<Running>,
     waiting: Vec<Running>,
-    /// The variables that the reader's shell has by now.
+    /// The variables that the page has set so far.
     variables: BTreeMap<String, String>,
     pub(super) exchange: Exchange,
 }
-/// A command that goes on while others are run.
+/// A command that runs while the reader runs other commands.
 struct Running {
     shown: Shown,
     child: Child,
@@ -59,7 +59,7 @@ impl Walk {
 
     fn begin() -> Self {
         let dir = tempfile::tempdir().expect("a directory");
-        // As a home is: a run without a root of its own has to pass.
+        // A run without a separate root file system must be able to traverse this directory.
         std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o711)).expect("set");
         for below in ["bin", "work", "home"] {
             std::fs::create_dir(dir.path().join(below)).expect("made");
@@ -87,11 +87,11 @@ impl Walk {
         self.dir.path().join("work")
     }
 
-    /// A command line with this binary as `countersign`, and nothing of the tester's own environment.
+    /// Makes a command that runs `script` in bash, with this binary as `countersign` and without the test's environment.
     pub(super) fn bash(&self, script: &str) -> Command {
         let mut command = Command::new("bash");
         let path = std::env::var("PATH").unwrap_or_default();
-        // A command that names a file of the repository is typed in a clone of it.
+        // A reader runs commands with paths below `tests/` in a clone of the repository.
         let script = script.replace(" tests/", &format!(" {}/tests/", root().display()));
         let script = script.replace(SHOWN_PORT, &self.address);
         command.args(["-euc", &script]).current_dir(self.work()).stdin(Stdio::null()).env_clear();
@@ -159,7 +159,7 @@ impl Walk {
         }
         for mut shown in shown {
             if block.language == "run" {
-                // Nothing is shown of it, so any output fits.
+                // The page does not show the output of this command, so any output is correct.
                 shown.output = vec!["…".to_owned()];
             }
             let command = bare(&shown.command).to_owned();
@@ -185,7 +185,7 @@ impl Walk {
         }
     }
 
-    /// `NAME=VALUE`, where VALUE may be `$(COMMAND)`, or `sha256:…` for what the registry says.
+    /// Runs `NAME=VALUE`. VALUE may be `$(COMMAND)`, or `sha256:…` for a digest from the registry.
     fn set(&mut self, name: &str, shown: &Shown, here: &str) {
         let file = self.dir.path().join("value");
         let line = self.filled(bare(&shown.command));
@@ -195,7 +195,7 @@ impl Walk {
         self.variables.insert(name.to_owned(), std::fs::read_to_string(file).expect("a value"));
     }
 
-    /// A line in which a page shortens what differs from boundary to boundary.
+    /// Replaces a shortened digest in a line by the digest of this boundary.
     fn filled(&self, line: &str) -> String {
         let Some((before, _)) = line.split_once("sha256:…") else { return line.to_owned() };
         let listed = self.bash("COUNTERSIGN_TOKEN_FILE=agent.token countersign --json registry list").output();
@@ -218,7 +218,7 @@ impl Walk {
         assert!(says, "{here}: {}\nshown:\n{}\nreally:\n{text}", shown.command, shown.output.join("\n"));
     }
 
-    /// A line as on the port that the pages show, and for a run that begins a moment later.
+    /// Returns a line as the pages show it: with the shown address, and with a run that has not started yet.
     fn normal(&self, line: &str) -> String {
         let line = line.replace(&self.address, SHOWN_PORT);
         let ends = [" is running", " is finished"].into_iter().find_map(|end| line.strip_suffix(end));
@@ -228,7 +228,7 @@ impl Walk {
         }
     }
 
-    /// Starts what goes on beside others; waits for its first line.
+    /// Starts a command that runs while other commands run, and waits for its first line.
     fn start(&self, shown: Shown, script: &str, here: &str) -> Running {
         let (mut reader, writer) = std::io::pipe().expect("a pipe");
         let mut command = self.bash(script);
@@ -268,7 +268,7 @@ impl Walk {
         self.serve = Some(serve);
     }
 
-    /// Waits for those who wait, and compares what they said.
+    /// Waits until the commands with `--wait` have ended, and compares their output.
     fn join(&mut self, here: &str) {
         for mut running in std::mem::take(&mut self.waiting) {
             running.read_until(usize::MAX, here);
@@ -277,7 +277,7 @@ impl Walk {
         }
     }
 
-    /// Runs a command at a terminal of its own, and answers its question with the end of the digest that it showed.
+    /// Runs a command at a separate terminal, and answers its prompt with the end of the shown digest.
     fn at_terminal(&self, shown: &Shown, here: &str) {
         let script = self.dir.path().join("command.sh");
         std::fs::write(&script, format!("export NO_COLOR=1\n{}\n", shown.command)).expect("written");
@@ -324,7 +324,7 @@ impl Walk {
     }
 }
 impl Running {
-    /// Reads until so many lines were seen, or the end.
+    /// Reads until `count` lines have arrived or the output ends.
     fn read_until(&mut self, count: usize, here: &str) {
         let end = Instant::now() + DEADLINE;
         while self.seen.len() < count {

@@ -1,4 +1,4 @@
-//! A person of a test's own, at a terminal of their own.
+//! A test user with a separate home directory, and commands at a separate terminal.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses another part of it")]
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -14,13 +14,13 @@ use serde_json::Value;
 
 /// The program under test.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_countersign");
-/// How long anything may take on a slow machine.
+/// Maximum duration of a wait, long enough for a slow machine.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// A home with a key, and a directory to work in.
+/// A user with a home directory and a work directory.
 pub struct Person {
     dir: tempfile::TempDir,
-    /// How the sandbox is asked for: what this host holds.
+    /// The option of `countersign run` that requests a sandbox with the layers of this host.
     pub sandbox: &'static str,
 }
 
@@ -38,7 +38,7 @@ impl Person {
         for below in ["home", "work", "tmp"] {
             fs::create_dir(dir.path().join(below)).expect("made");
         }
-        // A step of root's has an id of its own: to it these are somebody else's.
+        // If root runs the test, the step runs with another user id, so other users need access to these directories.
         for below in ["work", "tmp"] {
             fs::set_permissions(dir.path().join(below), Permissions::from_mode(0o777)).expect("mode");
         }
@@ -49,14 +49,14 @@ impl Person {
         self.dir.path().join(name)
     }
 
-    /// Writes a file of the work directory.
+    /// Writes a file below the work directory.
     pub fn write(&self, name: &str, text: &str) {
         let path = self.path("work").join(name);
         fs::create_dir_all(path.parent().expect("a parent")).expect("directories");
         fs::write(path, text).expect("written");
     }
 
-    /// Writes `name` with these steps of bash.
+    /// Writes a runbook with these bash steps, each given as its attributes and its script.
     pub fn runbook(&self, name: &str, front: &str, steps: &[(&str, &str)]) {
         let mut text = format!("---\ncountersign: 1\n{front}\n---\n");
         for (attributes, script) in steps {
@@ -65,7 +65,7 @@ impl Person {
         self.write(name, &text);
     }
 
-    /// The program in the work directory, with nothing of whoever runs the tests.
+    /// Makes a command that runs the program in the work directory, without the environment of the test.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(PROGRAM);
         command.args(arguments).current_dir(self.path("work")).env_clear().stdin(Stdio::null());
@@ -76,14 +76,14 @@ impl Person {
     fn environment(&self) -> Vec<(String, String)> {
         let path = std::env::var("PATH").unwrap_or_default();
         let home = self.path("home").to_string_lossy().into_owned();
-        // Not that of the tests, in which the work directory lies: policy lets steps write there.
+        // The TMPDIR of the test contains the work directory, and policy lets steps write below TMPDIR.
         let tmp = self.path("tmp").to_string_lossy().into_owned();
         [("PATH", path), ("HOME", home), ("TMPDIR", tmp), ("USER", "pat".to_owned()), ("TERM", "xterm".to_owned())]
             .map(|(name, value)| (name.to_owned(), value))
             .to_vec()
     }
 
-    /// `countersign run` with this host's sandbox, without a terminal.
+    /// Runs `countersign run` with a sandbox, without a terminal.
     pub fn run(&self, arguments: &[&str]) -> Ran {
         self.run_with(arguments, &[])
     }
@@ -94,26 +94,26 @@ impl Person {
         Ran::of(command.output().expect("started"))
     }
 
-    /// `countersign run` as it is, without a terminal.
+    /// Runs `countersign run` without options for a sandbox, without a terminal.
     pub fn run_plain(&self, arguments: &[&str]) -> Ran {
         Ran::of(self.command(&["run"]).args(arguments).output().expect("started"))
     }
 
-    /// `countersign run` at a terminal of its own.
+    /// Starts `countersign run` with a sandbox at a separate terminal.
     pub fn at_terminal(&self, arguments: &[&str]) -> Terminal {
         let words: Vec<String> = [PROGRAM, "run", self.sandbox]
             .iter()
             .chain(arguments)
             .map(|word| format!("'{}'", word.replace('\'', "'\\''")))
             .collect();
-        // `script` of util-linux makes the terminal, and gives the program's exit code.
+        // `script` from util-linux creates the terminal and returns the exit code of the program.
         let mut command = Command::new("script");
         command.args(["-qefc", &format!("exec {}", words.join(" ")), "/dev/null"]);
         command.current_dir(self.path("work")).env_clear().envs(self.environment()).env("SHELL", "/bin/sh");
         Terminal::begin(command)
     }
 
-    /// The lines of the local log.
+    /// Returns the lines of the local log.
     pub fn log(&self) -> Vec<Value> {
         let text = fs::read_to_string(self.log_file()).unwrap_or_default();
         text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
@@ -123,7 +123,7 @@ impl Person {
         self.path("home/.local/state/countersign/local/receipts.ndjson")
     }
 
-    /// The statements of the local log.
+    /// Returns the statements of the local log.
     pub fn receipts(&self) -> Vec<Value> {
         use base64::Engine as _;
         let payload = |line: &Value| {
@@ -135,7 +135,7 @@ impl Person {
     }
 }
 
-/// How a command ended.
+/// The exit code and the output of a command.
 #[derive(Debug)]
 pub struct Ran {
     pub code: Option<i32>,
@@ -164,13 +164,13 @@ pub struct Terminal {
     child: Child,
     keys: Option<ChildStdin>,
     pieces: Receiver<Vec<u8>>,
-    /// Everything that the terminal showed, raw.
+    /// The raw output of the terminal.
     pub seen: Vec<u8>,
     read: usize,
 }
 
 impl Terminal {
-    /// Starts a command that makes a terminal: `script`.
+    /// Starts `command`, which is `script` and creates a terminal.
     pub fn begin(mut command: Command) -> Self {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("script is needed");
         let mut out = child.stdout.take().expect("piped");
@@ -187,7 +187,7 @@ impl Terminal {
         Self { child, keys, pieces, seen: Vec::new(), read: 0 }
     }
 
-    /// Waits until the terminal shows `text`, after what was waited for before.
+    /// Waits until the terminal shows `text`, after the text of the wait before.
     #[track_caller]
     pub fn wait_for(&mut self, text: &str) -> &mut Self {
         let end = Instant::now() + DEADLINE;
@@ -204,24 +204,23 @@ impl Terminal {
         }
     }
 
-    /// Types keys.
     pub fn types(&mut self, keys: &str) -> &mut Self {
         let input = self.keys.as_mut().expect("open");
         input.write_all(keys.as_bytes()).and_then(|()| input.flush()).expect("typed");
         self
     }
 
-    /// Waits for a question and answers it.
+    /// Waits for a prompt and answers it.
     #[track_caller]
     pub fn answers(&mut self, keys: &str) -> &mut Self {
         self.wait_for("allow it? [").wait_for("] ").types(&format!("{keys}\n"))
     }
 
-    /// Waits for the end: the exit code, and all that was shown.
+    /// Waits until the command has ended. Returns its exit code and the whole output.
     #[track_caller]
     pub fn end(mut self) -> (Option<i32>, String) {
         let end = Instant::now() + DEADLINE;
-        // The pipe is kept open until the program has ended: its end would be a key too.
+        // The input stays open until the program has ended: the terminal would pass the end of the input on as a key.
         while let Ok(piece) = self.pieces.recv_timeout(end.saturating_duration_since(Instant::now())) {
             self.seen.extend(piece);
         }
@@ -247,9 +246,8 @@ impl Drop for Terminal {
     }
 }
 
-/// Waits until `holds`.
 #[track_caller]
-/// Whether a process with this text in its command line lives.
+/// Whether a process exists that has this text as an argument.
 pub fn lives(text: &str) -> bool {
     let entries = fs::read_dir("/proc").expect("/proc").flatten();
     entries
@@ -257,7 +255,7 @@ pub fn lives(text: &str) -> bool {
         .any(|line| line.split(|byte| *byte == 0).any(|word| word == text.as_bytes()))
 }
 
-/// A file's text.
+/// Reads a text file.
 pub fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
