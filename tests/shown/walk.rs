@@ -87,7 +87,7 @@ impl Walk {
         self.dir.path().join("work")
     }
 
-    /// Makes a command that runs `script` in bash, with this binary as `countersign` and without the test's environment.
+    /// Makes a command that runs `script` in bash, with this binary as `countersign`, without the test's environment.
     pub(super) fn bash(&self, script: &str) -> Command {
         let mut command = Command::new("bash");
         let path = std::env::var("PATH").unwrap_or_default();

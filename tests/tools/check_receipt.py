@@ -3,12 +3,12 @@
 
 usage: check_receipt.py ENVELOPE.json KEY
 
-ENVELOPE.json is a DSSE envelope, or a bundle (then its receipt is taken). KEY is one of three files: a roster (then the
-boundaries' keys of it are taken), an OpenSSH public key line of a roster (`ssh-ed25519 AAAA…`), or an Ed25519 public key in
-PEM as `openssl pkey -pubin` reads it.
+ENVELOPE.json is a DSSE envelope, or a bundle, whose receipt is checked. KEY is one of three files: a roster, whose
+boundary keys are used; an OpenSSH public key line (`ssh-ed25519 AAAA…`); or an Ed25519 public key in PEM, as
+`openssl pkey -pubin` reads it.
 
-Exit 0: a signature over the payload holds under such a key and the payload is an in-toto statement. Exit 1: none
-does. Exit 2: wrong usage, or a file that can't be read.
+Exit 0: one of the keys has a valid signature over the payload, and the payload is an in-toto statement. Exit 1: no key
+has. Exit 2: wrong usage, or a file that cannot be read.
 """
 
 import base64

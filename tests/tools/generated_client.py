@@ -48,7 +48,7 @@ def generate(description, directory):
 
 def exchange(facts, client, models):
     def call(name, caller, wanted=200, /, **arguments):
-        # The generator breaks camelCase names into words.
+        # The generator converts camelCase names to snake_case.
         snake = "".join("_" + c.lower() if c.isupper() else c for c in name)
         operation = importlib.import_module(f"boundary.api.default.{snake}")
         answer = operation.sync_detailed(client=caller, **arguments)
@@ -74,13 +74,13 @@ def exchange(facts, client, models):
     step = call("step", agent, ref=facts["step"])
     assert step.sandbox.to_dict() and step.definition.to_dict()["ref"] == facts["step"]
 
-    # A wish that does not fit the step is a problem document, whose places can be read.
+    # A proposal with wrong parameters gets a problem document that names the wrong fields.
     wrong = propose(models, facts["step"], {"text": 1})
     problem = call("propose", agent, 422, body=wrong)
     assert isinstance(problem, models.Problem) and problem.type_ == "/problems/invalid-params", problem
     assert [error.pointer for error in problem.errors] == ["/params/text"], problem
 
-    # Propose, read, sign, wait.
+    # Propose, list, sign, wait.
     proposal = call("propose", agent, 201, body=propose(models, facts["step"], {"text": "héllo"}))
     assert proposal.status is status.PENDING and proposal.params.to_dict() == {"text": "héllo"}
     assert call("propose", agent, 200, body=propose(models, facts["step"], {"text": "héllo"})).id == proposal.id
@@ -94,7 +94,7 @@ def exchange(facts, client, models):
     events = call("events", agent, id=proposal.id).splitlines()
     assert any("héllo" in line for line in events), events
 
-    # What remains of it: receipt, output, bundle, and the boundary's own word on the bundle.
+    # Fetch the receipt, the output, the bundle and proofs, and let the boundary verify the bundle.
     receipt = call("receipt", agent, id=finished.receipt)
     statement = json.loads(base64.b64decode(receipt.envelope.payload))
     output = statement["predicate"]["output"]["stdout"]["blake3"]
@@ -107,7 +107,7 @@ def exchange(facts, client, models):
     assert int(checkpoint.splitlines()[1]) > receipt.index
     assert call("consistencyProof", stranger, old="1", new=checkpoint.splitlines()[1]).old == 1
 
-    # An envelope that was signed elsewhere, handed in twice: the second time the refusal names the receipt.
+    # Submit a signed envelope twice: the refusal of the second submission names the receipt of the first.
     offline = call("propose", agent, 201, body=propose(models, facts["step"], {"text": "again"}))
     envelope = models.Envelope(
         payload=offline.payload,
@@ -119,7 +119,7 @@ def exchange(facts, client, models):
     assert replayed.type_ == "/problems/nonce-replayed", replayed
     assert call("receipt", agent, id=replayed.receipt).envelope.payload == crossed.receipt.payload
 
-    # Cancelled before and while it runs.
+    # Cancel one proposal before its run and another proposal during its run.
     waiting = call("propose", agent, 201, body=propose(models, facts["slow"], {}))
     assert call("cancel", agent, id=waiting.id).status is status.CANCELLED
     running = call("propose", agent, 201, body=propose(models, facts["slow"], {}, reason="another"))
@@ -132,7 +132,7 @@ def exchange(facts, client, models):
         pass
     assert ended.outcome.status is models.Status.CANCELLED, ended
 
-    # An approver's key opens reading.
+    # An approver who signs a challenge may read proposals.
     text = call("challenge", stranger, body=models.ChallengeRequest(keyid=facts["keyid"])).challenge
     answer = models.ChallengeAnswer(challenge=text, signature=signature(CHALLENGE, text.encode()))
     admission = call("answerChallenge", stranger, body=answer)

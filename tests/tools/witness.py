@@ -162,7 +162,7 @@ class Witness:
             raise Refused(403, b"not signed by the log\n")
         if old > size:
             raise Refused(400, b"old is larger\n")
-        # Compared and kept in one step: a smaller size can never come after a larger one.
+        # The lock covers the comparison and the write, so a smaller size cannot follow a larger one.
         with self.lock:
             state = self.state()
             last = state.get(origin, {"size": 0, "root": ""})
@@ -249,7 +249,7 @@ def main():
     options = parser.parse_args()
     server = http.server.ThreadingHTTPServer(("127.0.0.1", options.port), handler(Witness(options)))
     server.daemon_threads = True
-    # A client that went away is nothing to report.
+    # A closed connection of a client is not an error.
     server.handle_error = lambda *_: None
     print(f"http://127.0.0.1:{server.server_address[1]}", flush=True)
     server.serve_forever()
