@@ -9,7 +9,7 @@ use crate::rust_source::{rust_files, test_functions, tokens};
 
 const CLAIMS: &str = "docs/security-claims.md";
 
-/// The largest SECURITY.md, in bytes: a reader who reports a vulnerability reads the whole page.
+/// Maximum size of SECURITY.md in bytes, because a reader who reports a vulnerability reads the whole page.
 const MOST_OF_SECURITY: usize = 10_240;
 
 /// Threats that need a section in the claims. `PROMISES` and `RULES` are the numbers of promises and rules.
@@ -99,7 +99,7 @@ fn every_promise_and_rule_has_a_test_with_its_number_in_the_name() {
     assert!(missing.is_empty(), "no test has a name that begins with: {}", missing.join(", "));
 }
 
-/// The programs of tests end successfully if a filter matches no test. After a rename, a script would then test nothing.
+/// A test program succeeds if its filter matches no test. After a rename of a test, a script would test nothing.
 #[test]
 fn every_test_filter_of_a_script_matches_a_test() {
     let tests = all_tests();

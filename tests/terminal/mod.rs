@@ -76,7 +76,7 @@ impl Person {
     fn environment(&self) -> Vec<(String, String)> {
         let path = std::env::var("PATH").unwrap_or_default();
         let home = self.path("home").to_string_lossy().into_owned();
-        // The TMPDIR of the test contains the work directory, and policy lets steps write below TMPDIR.
+        // Not the TMPDIR of the test, which contains the work directory: policy lets steps write below TMPDIR.
         let tmp = self.path("tmp").to_string_lossy().into_owned();
         [("PATH", path), ("HOME", home), ("TMPDIR", tmp), ("USER", "pat".to_owned()), ("TERM", "xterm".to_owned())]
             .map(|(name, value)| (name.to_owned(), value))
@@ -187,7 +187,7 @@ impl Terminal {
         Self { child, keys, pieces, seen: Vec::new(), read: 0 }
     }
 
-    /// Waits until the terminal shows `text`, after the text of the wait before.
+    /// Waits until the terminal shows `text` after the position where the last wait ended.
     #[track_caller]
     pub fn wait_for(&mut self, text: &str) -> &mut Self {
         let end = Instant::now() + DEADLINE;
