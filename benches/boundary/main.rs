@@ -167,7 +167,7 @@ fn measure(args: &Crossing) -> Result<Report, CommandFailure> {
     let (mut fdatasync_us, mut documents_us) = (Vec::new(), Vec::new());
     let mut nonces_per_s = 0.0;
     for count in args.clients.iter().copied().map(usize::from) {
-        // The directory is deleted before the boundary's measurement, so that write-back of its pages does not disturb it.
+        // The directory is deleted before the boundary is measured, so that write-back of its pages is not measured.
         let floor = tempfile::tempdir_in(dir.path()).map_err(|error| floors::broken(&error))?;
         let sync = floors::fdatasync_us(floor.path())?;
         let nonces = floors::nonces_per_s(floor.path(), count, time.min(Duration::from_secs(3)))?;

@@ -44,8 +44,8 @@ impl Verdict {
         self
     }
 
-    /// Whether the difference in the check `name` is expected: the second verifier never establishes `permissions`, because
-    /// the second verifier does not parse scripts.
+    /// Whether the difference in the check `name` is expected: the second verifier never establishes `permissions`,
+    /// because the second verifier does not parse scripts.
     fn is_left_open(&self, second: &Self, name: &str) -> bool {
         let is = |verdict: &Self, word: &str| verdict.findings.get(name).is_some_and(|found| found == word);
         name == "permissions" && is(self, "established") && is(second, "not-checked")
