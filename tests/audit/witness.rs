@@ -355,7 +355,7 @@ fn the_test_witness_refuses_the_requests_that_the_witness_protocol_forbids() {
     assert_eq!(one.add(&size.to_string(), &[], &late).status, 200, "the same again");
 }
 
-/// The fast witness moves the target of the cosignatures with each answer, and the log grows during the test.
+/// The restless witness answers every request with a conflict and another log size, and the log grows during the test.
 #[test]
 fn a_slow_witness_still_cosigns_if_another_witness_is_fast() {
     if !able("a_slow_witness_still_cosigns_if_another_witness_is_fast") {
