@@ -154,7 +154,7 @@ fn an_export_is_a_complete_tlog_tiles_directory_and_later_exports_add_new_entrie
     for (name, bytes) in before {
         assert!(name == "checkpoint" || files(&copy).get(&name) == Some(&bytes), "{name} was changed");
     }
-    // A key in the roster can export like a token. Without either, an export gives only hashes.
+    // An export of the contents needs a token or a key in the roster. Anyone can export the hashes.
     let by_key = directory(&world, "by-key");
     world.write("alice.pem", alice().secret.to_pkcs8_v1_pem().as_str());
     let done = world
@@ -416,7 +416,7 @@ fn no_server_can_change_an_entry_of_the_copy() {
     let (_temp, copy) = lay(old_hashes);
     not_taken(&lying, &copy, &["--hashes"], "FORK");
     assert_eq!(&files(&copy), old_hashes, "nothing was written at all");
-    // The same tiles, left by an interrupted export without a check.
+    // An interrupted export left the changed tile before the export checked the tile.
     let (_temp, copy) = lay(old);
     plant(&copy, "tile/entries/000", &bad);
     taken(new, &copy, &[]);

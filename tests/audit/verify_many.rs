@@ -58,7 +58,7 @@ fn a_file_name_with_invalid_utf8_is_printed_with_escapes_and_does_not_stop_verif
     assert!(lines(&output)[1]["file"].as_str().is_some_and(|name| name.ends_with("\u{fffd}.json")));
     let missing = dir.path().join(std::ffi::OsStr::from_bytes(b"\xfe.json"));
     assert_eq!(lines(&run(&[&words[..], &[missing.as_os_str()]].concat())).len(), 1);
-    // `gate` rejects a roster that lies in the checkout.
+    // `gate` rejects a roster in a checkout, so the test copies the roster to another directory.
     let roster = dir.path().join("roster.json");
     std::fs::copy(Path::new(GOLDEN).join(ROSTER[1]), &roster).expect("copied");
     let gate = ["gate", "--json", "--any-digest", "--any-params", "--boundary", NOBODY, "--step", "deploy/web:restart"];

@@ -225,8 +225,8 @@ fn an_unavailable_witness_blocks_no_run_and_is_asked_again_later() {
     assert!(began.elapsed() < Duration::from_secs(30));
     wait_for("it is told which does not answer", || notes(&world).iter().any(|note| note.contains(&one.name)));
     assert!(world.service_log().contains("did not cosign"), "{}", world.service_log());
-    // The witness returns, and the boundary restarts. The boundary stores no state of witnesses, so it must ask for the
-    // size of the witness.
+    // The witness returns, and the boundary restarts. The boundary stores no state of witnesses, so the boundary
+    // must ask the witness for the last cosigned size.
     world.kill9();
     let port = one.port();
     one.start("", port);
@@ -310,7 +310,7 @@ fn a_witness_detects_that_the_boundary_serves_a_restored_backup() {
         notes(&world).iter().any(|note| note.contains("this store is older than the cosigned log"))
     });
     assert!(cosignatures(&world).is_empty());
-    // When the store is larger than the cosigned log, it is a different history under the same name.
+    // A store that grows past the cosigned log has a different history under the same name.
     while world.log_size() <= size {
         world.run("say:echo", json!({"text": "z"}), &[&alice()]);
     }

@@ -28,7 +28,7 @@ struct Told {
     heads: Vec<String>,
 }
 
-/// Performs one operation of each kind that writes, until the service dies.
+/// Performs one operation of each kind that writes. Returns the answers so far as `Err` if the service dies.
 fn everything(world: &World, round: &str) -> Result<Told, Told> {
     let mut told = Told::default();
     let seen = Arc::new(Mutex::new(Vec::new()));
@@ -199,8 +199,7 @@ fn unknown_receipts(world: &World) -> Vec<Value> {
 
 #[test]
 fn promise_3_each_consumption_has_one_receipt_after_a_kill_at_any_point() {
-    // Each crash point at its first occurrence. Some points also at a later occurrence, where other operations reach
-    // them.
+    // Kill the service at the first occurrence of each crash point, and at some later occurrences in other operations.
     let more = [
         "before-consume-commit:2",
         "after-consume-commit:2",
@@ -231,7 +230,7 @@ fn promise_3_each_consumption_has_one_receipt_after_a_kill_at_any_point() {
     let unknown = unknown.lock().unwrap();
     assert_eq!(unknown.len(), POINTS.len() + more.len());
     for (point, count) in unknown.iter() {
-        // Only between the two commits of a run is its outcome unknown. At every other point the outcome is known.
+        // The outcome is unknown only if the service dies between the two commits of a run.
         let (name, _) = point.split_once(':').unwrap_or((point, ""));
         match name {
             "after-consume-commit" | "before-receipt-commit" => assert_eq!(*count, 1, "{point}"),
@@ -350,8 +349,8 @@ fn leftovers_are_killed_first(mut world: World, mark: &str) {
     signal(helper, rustix::process::Signal::STOP);
     signal(first, rustix::process::Signal::STOP);
     world.kill9();
-    // Start the next service without the wrapper, as root of the host. A second user namespace could not signal the
-    // processes of the first.
+    // Start the next service without the wrapper, as root of the host. A service in a second user
+    // namespace could not signal the processes in the first one.
     world.setup.before.clear();
     // The receipt states that the run is over, so all processes must be dead before the receipt can be read.
     world.start();
@@ -468,12 +467,12 @@ fn r7_no_expired_authorization_becomes_valid_if_the_clock_is_set_back() {
     });
     world.start();
     world.make_tokens();
-    // Valid by the real clock, but expired by the clock of the boundary.
+    // This authorization is valid by the real clock, but expired by the clock of the boundary.
     let mut predicate = world.authorization("plain:true", json!({}));
     predicate["expires_at"] = json!(stamp(now() + 1800));
     let late = envelope(&people::authorization(&predicate), &[&alice()]);
     world.unchanged(|| world.submit(&late)).problem("expired");
-    // Spent while the clock is two hours ahead.
+    // The boundary consumes this authorization while its clock is two hours ahead.
     predicate = world.authorization("plain:fail", json!({}));
     for (field, after) in [("issued_at", ahead), ("not_before", ahead), ("expires_at", ahead + 600)] {
         predicate[field] = json!(stamp(now() + after));
@@ -481,7 +480,7 @@ fn r7_no_expired_authorization_becomes_valid_if_the_clock_is_set_back() {
     let spent = envelope(&people::authorization(&predicate), &[&alice()]);
     world.submit(&spent).ok(200);
     world.stop();
-    // A changed entry with a changed stored hash.
+    // Set the clock back by two hours, to the real time.
     world.setup.env.clear();
     world.start();
     world.unchanged(|| world.submit(&late)).problem("expired");

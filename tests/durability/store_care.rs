@@ -223,7 +223,7 @@ fn a_store_older_than_an_external_checkpoint_is_not_served() {
     let newest = world.wire.peek("/log/checkpoint").text();
     world.stop();
     // The test restores the whole private directory, including its checkpoint. Only a checkpoint in another place
-    // reveals that.
+    // reveals the old state.
     std::fs::write(world.database(), &copy).unwrap();
     std::fs::write(world.path("b/boundary/checkpoint"), &head).unwrap();
     world.write("mirror/checkpoint", &newest);

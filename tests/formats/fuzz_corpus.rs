@@ -169,7 +169,6 @@ fn damage(seed: &[u8], other: &[u8], random: &mut Random) -> Vec<u8> {
                 drop(bytes.splice(at..at, other[from..from + taken].to_vec()));
             }
             _ => {
-                // Swap two bytes.
                 let with = random.below(bytes.len() + 1);
                 if at < bytes.len() && with < bytes.len() {
                     bytes.swap(at, with);

@@ -1,5 +1,5 @@
 //! Flips, drops, doubles or swaps every field and item of every signed document. Both verifiers must refuse each mutant
-//! at the same checks.
+//! at the same checks, except the changes in `FREE`.
 //!
 //! With `COUNTERSIGN_MUTANTS=<n>` the second verifier checks only one mutant in n, otherwise all.
 

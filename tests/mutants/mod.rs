@@ -149,8 +149,7 @@ fn payload(kind: &str) -> Value {
     value(&format!("payload/{kind}.json")).clone()
 }
 
-/// The second version of a roster: it differs from the first version in its name, and has the fields of a later
-/// version.
+/// The second version of a roster, with another name and with the digest of the first version.
 pub fn second_roster(first: &[u8]) -> Value {
     let mut value = payload("roster");
     value["predicate"]["name"] = json!("example, second version");
@@ -314,7 +313,7 @@ fn bundles(cases: &mut Vec<Case>) {
             let text = original["proofs"][name].as_str().expect("text");
             let lines: Vec<&str> = text.lines().collect();
             for (what, changed) in line_changes(&lines) {
-                // In one proof, the change makes the checkpoints of the proofs differ. The mutants below change all
+                // A change of one proof makes the checkpoints of the proofs differ. The mutants below change all
                 // three proofs.
                 let mut alone = original.clone();
                 alone["proofs"][name] = json!(changed.join("\n") + "\n");

@@ -1,4 +1,4 @@
-//! Builds `tests/conformance/bundles.json`: invalid bundles with one defect each, as patches of the golden bundle.
+//! Builds `tests/conformance/bundles.json`: bundles with at most one defect each, as patches of the golden bundle.
 
 use std::collections::BTreeMap;
 

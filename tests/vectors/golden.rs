@@ -75,7 +75,7 @@ pub fn check(dir: &Path) -> Vec<Outcome> {
     done
 }
 
-/// Checks the invalid bundles, which are patches of the golden bundle.
+/// Checks the bundles of `bundles.json`, which are patches of the golden bundle.
 pub fn bundles(file: &Value) -> Vec<Outcome> {
     let base = crate::golden::value("bundle.json");
     super::each(file, |vector| {
