@@ -102,8 +102,8 @@ fn a_run_that_must_have_ended_by_the_clock_of_the_auditor_causes_a_warning() {
     assert!(warning.starts_with("1 run(s)") && warning.contains("2 day(s) ago"), "{warning}");
 }
 
-/// A checkpoint of the first `size` entries. The witnesses in `by`, as `(name, seed)`, cosign the checkpoint at the time
-/// `at`. Without witnesses, `at` is the time when the auditor saw the checkpoint.
+/// A checkpoint of the first `size` entries. The witnesses in `by`, as `(name, seed)`, cosign the checkpoint at `at`.
+/// Without witnesses, `at` is the time when the auditor saw the checkpoint.
 fn seen(log: &Log, size: usize, at: i64, by: &[(&str, u8)]) -> SeenHead {
     let note = Note::parse(&log.head_of(BOUNDARY, size)).unwrap();
     let cosigned = by.iter().fold(note.clone(), |all, (name, seed)| {
