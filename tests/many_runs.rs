@@ -108,8 +108,7 @@ fn signed(world: &World, count: usize, step: &str, params: impl Fn(usize) -> Val
 const FIFTY: usize = 50;
 
 /// If `noted` is a writable directory, the step writes its process id there. Then the step sleeps together with two
-/// processes
-/// that left its session and its parent.
+/// processes that left its session and its parent.
 const SLEEP: &str = "trap '' TERM HUP INT\n\
     [ ! -w \"$PARAM_NOTED\" ] || echo $$ >> \"$PARAM_NOTED/$PARAM_NUMBER\"\n\
     (setsid sh -c 'trap \"\" TERM HUP; sleep \"$PARAM_MARK\" & exec sleep \"$PARAM_MARK\"' > /dev/null 2>&1 &)\n\
@@ -266,8 +265,7 @@ fn five_hundred_parallel_runs_continue_to_their_ends() {
 }
 
 /// The test has more approvals than the descriptor limit permits at one time. A run without descriptors must wait:
-/// otherwise
-/// the service would consume the nonce and report `not_started`.
+/// otherwise the service would consume the nonce and report `not_started`.
 #[test]
 fn runs_beyond_the_descriptor_limit_wait_and_no_run_is_lost() {
     let gate = Gate::new();

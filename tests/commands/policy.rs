@@ -68,8 +68,7 @@ fn the_exit_code_of_policy_check_shows_if_the_script_would_run() {
         assert!(said.contains(line), "{said}");
     }
     // With `--boundary`, approvers answer the questions, so a question is no failure. A built-in deny rule only asks,
-    // but a written
-    // deny rule is final.
+    // but a written deny rule is final.
     for (file, expected) in [("ask.sh", 0), ("bad.sh", 0), ("dynamic.sh", 0), ("service.md", 0), ("broken.sh", 1)] {
         assert_eq!(check(&["--boundary", file]).0, expected, "{file}");
     }

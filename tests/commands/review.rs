@@ -195,8 +195,7 @@ fn an_approver_of_more_than_five_remarks_must_type_the_number_of_further_remarks
         setup.runbook("ask.md", runbook(&format!("{params}{SMALL}"), &[("go proc=full", script)]));
     });
     // The proposal causes many remarks: a bidirectional control character in the reason, a long value, a first run, the
-    // whole of
-    // /proc, `rm`, and unknown commands.
+    // whole of /proc, `rm`, and unknown commands.
     let wish = json!({"step": "ask:go", "params": {"text": "y".repeat(600)}, "reason": "fine\u{202e}"});
     let proposal = world.wire.post("/v1/proposals", &world.agent, &wish).ok(201);
     let end = digits(&proposal);
@@ -243,8 +242,7 @@ fn an_inbox_is_a_table_that_fits_the_terminal() {
 }
 
 /// The program names the key and the purpose before the passphrase prompt. With a wrong passphrase, the message reports
-/// a failed
-/// read.
+/// a failed read.
 #[test]
 fn the_passphrase_prompt_names_the_key() {
     if !["ssh-keygen", "ssh-add"].iter().all(|program| support::has(program)) {

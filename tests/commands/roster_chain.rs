@@ -345,8 +345,7 @@ fn signing_a_roster_shows_every_change_and_refuses_a_version_without_a_trusted_p
     }
     assert!(world.must(&["sign", &file, "--review", "--roster", &pinned]).contains("The policy itself is not shown"));
     // The program refuses to sign without trust in the previous version, with another digest, with the key of a
-    // stranger, and
-    // with `--yes` without a digest.
+    // stranger, and with `--yes` without a digest.
     let digest = world.pinned(2);
     let attempt = |arguments: &[&str], key: &Key| {
         let mut command = world.program(&["roster", "sign", &file, "--yes"]);
@@ -554,8 +553,7 @@ fn a_new_key_waits_until_the_old_key_has_closed_its_open_runs() {
     world.start();
     assert_eq!(world.show(id_of(&running))["outcome"]["status"], "unknown");
     // The store has no checkpoint over these receipts, as after a crash directly after their commit. Only the previous
-    // key can
-    // still sign such a checkpoint.
+    // key can still sign such a checkpoint.
     world.kill9();
     rusqlite::Connection::open(world.database()).unwrap().execute("DELETE FROM checkpoint", []).unwrap();
     set_key(&world, "key-2.pem");
@@ -847,8 +845,7 @@ fn a_person_who_pinned_version_1_can_sign_under_its_later_versions() {
     let other = |edit: &dyn Fn(&mut Value)| envelope(&after(&first, edit), &[&alice(), &bob()]);
     let v2 = other(&|tables| without(tables, "approver", "dora"));
     // The approver trusts version 2, but the boundary has version 1: the boundary was set back or is not updated yet.
-    // The program
-    // does not sign.
+    // The program does not sign.
     world.write("v2.json", &v2.to_string());
     let newer = world.path("v2.json").to_string_lossy().into_owned();
     let offered = world.propose("two:go", json!({}));
@@ -1241,8 +1238,7 @@ fn a_roster_version_that_is_not_accepted_does_not_block_earlier_versions() {
     let offered = world.propose("two:go", json!({}));
     world.unchanged(|| world.sign(&offered, &[&dora()])).problem("unknown-signer");
 
-    // Each of two further versions needs a new boundary key. A start with the key of version 3 accepts no later
-    // version.
+    // Versions 3 and 4 each need another boundary key. A start with the key of version 3 accepts no later version.
     let third = Key::of("boundary", 43);
     let v4 = signed(&after(&v3, |tables| tables["boundary"][0]["keys"] = lines(&[&third])));
     world.put_version(4, &v4);

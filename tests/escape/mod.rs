@@ -1,8 +1,7 @@
-//! Plays scripts that try to escape from the sandbox, and reports which of them succeed.
-//! Each round is a separate process: this test binary starts itself again as the service of the scripts. The service
-//! has the
-//! user of the round and the mistakes of a careless service: a secret in its environment, an agent, and an inheritable
-//! descriptor of a file outside of the sandbox.
+//! Plays scripts that try to escape from the sandbox, and reports which of them succeed. Each round is a separate
+//! process: this test binary starts itself again as the service of the scripts. The service has the user of the round
+//! and the mistakes of a careless service: a secret in its environment, an agent, and an inheritable descriptor of a
+//! file outside of the sandbox.
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses another part of it")]
 
@@ -110,8 +109,7 @@ const ORDER: &str = "COUNTERSIGN_TEST_ESCAPES";
 const X86_64: [&str; 2] = ["ptrace-host", "dangerous-syscalls"];
 
 /// Returns the scripts that this machine's architecture can play: the scripts of this project and the scripts of each
-/// directory
-/// in `COUNTERSIGN_CASES`.
+/// directory in `COUNTERSIGN_CASES`.
 pub fn cases() -> Vec<Case> {
     let (played, others): (Vec<Case>, Vec<Case>) = all_cases().into_iter().partition(|case| {
         let x86_64 = X86_64.contains(&case.id.as_str()).then_some("x86_64");
@@ -262,8 +260,8 @@ impl Order {
             return None;
         }
         // With the sandbox off, only a separate user id keeps a run away from private files. If no such id is
-        // available, the
-        // boundary refuses the step. This sandbox then has no private files, so that the scripts run and can escape.
+        // available, the boundary refuses the step. This sandbox then has no private files, so that the scripts run and
+        // can escape.
         let root = rustix::process::geteuid().is_root();
         let private = if self.held == Held::Off && !root { vec![] } else { vec![planted.boundary()] };
         let setup = Setup {

@@ -30,8 +30,7 @@ fn a_strict_sandbox_prevents_every_escape_from_a_live_tree() {
 }
 
 /// Without user namespaces, only Landlock protects the files of the host. No script may reach more than with Landlock
-/// alone in
-/// the same round and as the same user, and the facts of the run name the missing layers.
+/// alone in the same round and as the same user, and the facts of the run name the missing layers.
 #[test]
 fn the_level_best_effort_without_user_namespaces_still_enforces_landlock() {
     const NAME: &str = "the_level_best_effort_without_user_namespaces_still_enforces_landlock";

@@ -165,8 +165,7 @@ fn a_directory_that_no_run_can_get_is_an_error_at_the_seal() {
 }
 
 /// A copy contains no sockets, and no process listens on a socket of an overlay, so the run would not get the socket of
-/// the
-/// signed profile.
+/// the signed profile.
 #[test]
 fn a_declared_socket_is_reachable_in_every_kind_of_working_directory_or_refused_at_the_seal() {
     let (dir, tree) = tree();

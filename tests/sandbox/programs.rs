@@ -77,8 +77,7 @@ fn is_installed(test: &str, program: &str) -> bool {
 }
 
 /// One entry per script: the program that must be in a system directory, the language, the script, the last line that
-/// the
-/// script prints, and whether the script needs the whole of /proc (`full`).
+/// the script prints, and whether the script needs the whole of /proc (`full`).
 const PROGRAMS: &[(&str, &str, &str, &str, bool)] = &[
     ("bash", "bash", "a=(1 2 3); shopt -s extglob; [[ ${#a[@]} == 3 ]] && echo ok", "ok", false),
     ("dash", "sh", "dash -c 'echo $((6*7))'", "42", false),

@@ -1,5 +1,5 @@
-//! Real steps test the sandbox from inside.
-//! If a host cannot enforce a layer, the tests fail: [`Bench::strict`] panics and names the missing layer.
+//! Real steps test the sandbox from inside. If a host cannot enforce a layer, the tests fail: [`Bench::strict`] panics
+//! and names the missing layer.
 
 use std::io::Read as _;
 use std::net::{TcpListener, UdpSocket};
@@ -895,8 +895,7 @@ print(sorted(os.listdir(".")), os.listdir("deep/newer"), open("deep/plain").read
 }
 
 /// The host does not have the mount options of the run, so any user of the host could execute such a file with the user
-/// id of
-/// the step or of the service.
+/// id of the step or of the service.
 #[test]
 fn a_step_leaves_no_setuid_file_in_a_live_tree() {
     let bench = Bench::strict();
@@ -938,8 +937,7 @@ fn denied_names_in_readable_paths_are_masked() {
 }
 
 /// A file that is denied under one name is also masked under its other hard-link names. A hard link is also masked if
-/// the
-/// sandbox cannot find out whether another name of the file is denied.
+/// the sandbox cannot find out whether another name of the file is denied.
 #[test]
 fn a_hard_link_to_a_denied_file_is_masked_in_every_directory_of_the_run() {
     let bench = Bench::strict();
@@ -1180,8 +1178,7 @@ except OSError as error: print("held", n < 64, n > 32)
 }
 
 /// If the service is not root, all its runs have one user, and the kernel counts the descriptors in flight over Unix
-/// sockets
-/// for each user.
+/// sockets for each user.
 #[test]
 fn a_step_that_sends_many_descriptors_over_a_socket_does_not_prevent_other_starts() {
     use std::io::BufRead as _;
@@ -1293,8 +1290,7 @@ fn shared_memory_is_limited_in_addition_to_the_disk_limit() {
 }
 
 /// Without a control group, the kernel does not limit some kinds of memory. The receipt tells auditors, and `doctor`
-/// tells
-/// operators.
+/// tells operators.
 #[test]
 fn the_receipt_and_doctor_report_memory_without_a_limit() {
     let bench = Bench::strict();
@@ -1385,8 +1381,7 @@ fn a_stopped_helper_is_replaced_and_its_runs_continue() {
             assert_eq!(said(bench.bash("echo after")), "after");
             if wakes {
                 // The resumed helper reads the old request and must not start the run, because the service has already
-                // reported that the run
-                // did not start.
+                // reported that the run did not start.
                 signal("-CONT", &helper);
                 wait_for("it took it up", || status(&helper, "State:").starts_with('S'));
                 assert_eq!(said(bench.bash("sleep 0.5; echo later")), "later");
@@ -1737,8 +1732,7 @@ fn a_run_with_the_sandbox_level_off_still_ends_all_its_processes() {
         assert!(!on_host(&mark), "swept by the run's own id");
     });
     // A process that a program outside of the run starts with the run's user id is not a child of the run. The end of
-    // the run
-    // also kills this process.
+    // the run also kills this process.
     let mut stranger = None;
     let meets = format!("id -u; until grep -qs '[8]{}' /proc/[0-9]*/cmdline; do sleep 0.01; done", &mark[1..]);
     let prepared = bench.sandbox.check(&profile).expect("as before");
@@ -1807,8 +1801,7 @@ fn a_host_without_strict_isolation_refuses_the_strict_level_and_names_the_settin
 }
 
 /// If namespaces are missing and the service cannot give the run its own user id, the receipt reports the network and
-/// the
-/// leftover processes.
+/// the leftover processes.
 #[test]
 fn without_namespaces_the_receipt_names_the_network_and_leftover_processes() {
     const NAME: &str = "without_namespaces_the_receipt_names_the_network_and_leftover_processes";
@@ -1848,8 +1841,7 @@ fn without_namespaces_the_receipt_names_the_network_and_leftover_processes() {
     let mut set_id = bench.run_with(&weak, plan("bash", "cp /usr/bin/true x; chmod 4755 x && echo got"));
     assert_eq!(out(&mut set_id), "");
     // An ordinary wait() of the creator does not report the end of these processes: the first process is a sibling of
-    // its
-    // creator (CLONE_PARENT), and the second process has no exit signal.
+    // its creator (CLONE_PARENT), and the second process has no exit signal.
     let clones = mark("clones");
     let forks_away = r#"
 import ctypes, os, platform
@@ -1900,8 +1892,8 @@ os.nice(1); os.sched_setaffinity(0, os.sched_getaffinity(0)); print("its own")
         let _ = std::process::Command::new("kill").args(["-9", &alive]).status();
     }
     assert!(matches!(report.end, End::Lost(_)), "{:?}", report.end);
-    // After the death of the helper, a control group kills the processes of the run. Without a control group, one process is
-    // left, and the receipt contains the number of such processes.
+    // After the death of the helper, a control group kills the processes of the run. Without a control group, one
+    // process is left, and the receipt contains the number of such processes.
     let grouped = report.enforcement.kill.is_some_and(|kill| kill.contains(&"cgroup.kill".to_owned()));
     assert_eq!(report.enforcement.left, if grouped { None } else { Some(1) });
 }
@@ -1909,8 +1901,7 @@ os.nice(1); os.sched_setaffinity(0, os.sched_getaffinity(0)); print("its own")
 // Network
 
 /// The proxy reaches the allowed host and rejects other hosts, and the receipt reports both. Fault injection resolves
-/// the host
-/// names to this host.
+/// the host names to this host.
 #[test]
 fn only_allowed_hosts_are_reachable_through_the_proxy() {
     let server = TcpListener::bind("127.0.0.1:0").expect("a listener");

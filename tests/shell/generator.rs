@@ -849,8 +849,7 @@ impl Maker {
     }
 
     /// Returns a definition that an error may skip, and a call that the definition would hide. Or returns a text that
-    /// the script
-    /// composes and evaluates.
+    /// the script composes and evaluates.
     fn error(&mut self) -> String {
         let (inner, other) = (self.program(), self.program());
         if self.random.one_in(4) {

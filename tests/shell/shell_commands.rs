@@ -441,8 +441,8 @@ fn every_wrapper_is_found_with_the_command_that_it_runs() {
     ] {
         let found = bash(script);
         if inside == "?" {
-            // `env` and `sudo` accept `--` only before assignments, and the keyword `time` has no option `-f`. In each case, the
-            // parser must find `rm` or report an unknown command.
+            // `env` and `sudo` accept `--` only before assignments, and the keyword `time` has no option `-f`. In each
+            // case, the parser must find `rm` or report an unknown command.
             assert!(found.iter().any(|one| one.ends_with("rm") || one.ends_with('?')), "{script}: {found:?}");
         } else {
             assert!(found.iter().any(|one| one == inside), "{script}: {found:?}");
@@ -735,8 +735,7 @@ fn every_command_found_for_bash_is_also_found_for_sh() {
 }
 
 /// Each script runs `rm` or an unknown command. For bash and for `sh`, the parser must find `rm`, report an unknown
-/// command, or
-/// refuse the script.
+/// command, or refuse the script.
 #[track_caller]
 fn rm_is_never_missed(scripts: &[&str]) {
     for script in scripts {

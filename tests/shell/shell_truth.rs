@@ -1,6 +1,5 @@
-//! Compares the programs that generated scripts run in bash and dash with the findings of the shell parser.
-//! The parser must find every program that ran, or report the script as unknown, or refuse the script. The tests also
-//! limit the
+//! Compares the programs that generated scripts run in bash and dash with the findings of the shell parser. The parser
+//! must find every program that ran, or report the script as unknown, or refuse the script. The tests also limit the
 //! shares of unknown and refused scripts, because otherwise a parser that refuses every script would pass.
 //! `scripts/shell-truth` runs more scripts.
 
@@ -222,8 +221,7 @@ impl World {
     }
 
     /// Runs all scripts in both shells. With `alone`, each script has its own shell: an error ends a subshell that
-    /// reads a script
-    /// with `.`, but a separate shell may continue after the error.
+    /// reads a script with `.`, but a separate shell may continue after the error.
     fn run(&self, scripts: &[String], alone: bool) -> Vec<Truth> {
         let results = Mutex::new(vec![Truth::default(); scripts.len()]);
         let next = AtomicUsize::new(0);
@@ -254,8 +252,7 @@ impl World {
     }
 
     /// Returns the programs that each script ran. A subshell reads most scripts with `.`; the first three scripts of a
-    /// batch have
-    /// their own shell.
+    /// batch have their own shell.
     fn batch(&self, shell: &str, scripts: &[String], alone: bool) -> Vec<BTreeSet<String>> {
         let folder = tempfile::tempdir_in(self.folder.path()).unwrap();
         let work = folder.path().join("work");
@@ -285,8 +282,7 @@ impl World {
                 break;
             }
             // A coprocess and a process substitution can wait for each other without end. The programs that ran so far
-            // count, and the
-            // batch continues with the next script.
+            // count, and the batch continues with the next script.
             next = (next..scripts.len()).rfind(|number| record(*number).exists()).unwrap_or(next) + 1;
             self.stuck.fetch_add(1, Ordering::Relaxed);
         }
