@@ -1,7 +1,8 @@
-//! Plays scripts that try to escape from the sandbox, and reports which of them succeed. Each round is a separate
-//! process: this test binary starts itself again as the service of the scripts. The service has the user of the round
-//! and the mistakes of a careless service: a secret in its environment, an agent, and an inheritable descriptor of a
-//! file outside of the sandbox.
+//! Plays scripts that try to escape from the sandbox, and reports which of them succeed.
+//!
+//! Each round is a separate process: this test binary starts itself again as the service of the scripts. The service has
+//! the user of the round and the mistakes of a careless service: a secret in its environment, an agent, and an
+//! inheritable descriptor of a file outside of the sandbox.
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses another part of it")]
 

@@ -1,4 +1,4 @@
-//! Scripts that try to escape from the sandbox: the scripts of the suite, and scripts of known vulnerabilities.
+//! Scripts that try to escape from the sandbox: the scripts of the shared suite and of this project.
 
 use crate::escape::{Bites, Held, Outcome, Who, all_cases, cases, play_what_is_ordered, round, round_over};
 use countersign::record::profile::Workdir;

@@ -1,5 +1,6 @@
-//! Real steps test the sandbox from inside. If a host cannot enforce a layer, the tests fail: [`Bench::strict`] panics
-//! and names the missing layer.
+//! Real steps test the sandbox from inside.
+//!
+//! If a host cannot enforce a layer, the tests fail: [`Bench::strict`] panics and names the missing layer.
 
 use std::io::Read as _;
 use std::net::{TcpListener, UdpSocket};

@@ -1,6 +1,7 @@
-//! Compares the programs that generated scripts run in bash and dash with the findings of the shell parser. The parser
-//! must find every program that ran, or report the script as unknown, or refuse the script. The tests also limit the
-//! shares of unknown and refused scripts, because otherwise a parser that refuses every script would pass.
+//! Compares the programs that generated scripts run in bash and dash with the findings of the shell parser.
+//!
+//! The parser must find every program that ran, or report the script as unknown, or refuse the script. The tests also
+//! limit the shares of unknown and refused scripts, because otherwise a parser that refuses every script would pass.
 //! `scripts/shell-truth` runs more scripts.
 
 use std::collections::BTreeSet;
