@@ -719,7 +719,7 @@ fn a_token_without_the_required_scope_is_refused_as_forbidden() {
     world.unchanged(|| world.wire.post("/v1/proposals", &narrow, &wish)).problem("forbidden");
     world.unchanged(|| world.submit_as(&narrow, &signed)).problem("forbidden");
     world.wire.post("/v1/proposals", &narrow, &World::wish("say:echo", json!({}))).ok(201);
-    // Reading is not cancelling, and entries are not for proposers.
+    // The scope `read` does not permit a cancellation, and the scope `propose` does not permit reading log entries.
     let proposal = world.propose("plain:true", json!({}));
     let cancel = format!("/v1/proposals/{}/cancellation", id_of(&proposal));
     world.unchanged(|| world.wire.post(&cancel, &world.reader, &json!({}))).problem("forbidden");
