@@ -204,7 +204,7 @@ fn hand_in(world: &World, token: &str, step: &Value, made: &mut Made) -> Reply {
     world.submit_as(token, &made.envelope)
 }
 
-/// Applies the operations add, replace and remove of RFC 6902. `seconds_from_now` stands for a time as the value.
+/// Applies the operations add, replace and remove of RFC 6902. `seconds_from_now` sets a time relative to now.
 fn patch(document: &mut Value, operations: &Value) {
     for operation in operations.as_array().into_iter().flatten() {
         let (parent, member) = text(operation, "path").rsplit_once('/').expect("a place");

@@ -532,7 +532,7 @@ impl World {
         self.wire.get("/v1/registry", &self.reader).ok(200)["boundary"].clone()
     }
 
-    /// Returns the predicate of a valid authorization of the agent, written by hand.
+    /// Returns the predicate of a valid authorization of the agent.
     pub fn authorization(&self, step: &str, params: Value) -> Value {
         let sealed = self.wire.get(&format!("/v1/steps/{step}"), &self.reader).ok(200);
         let source = sealed["definition"]["source"].as_str().expect("a source");

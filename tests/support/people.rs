@@ -1,4 +1,4 @@
-//! People with keys from fixed seeds, and statements and envelopes that are written by hand.
+//! People with keys from fixed seeds, and statements and envelopes that a test writes itself.
 //!
 //! This module does not call the writers under test. The module implements canonical JSON, PAE and DSSE again, from
 //! their specifications, so that a test can also write documents that the product never writes.
