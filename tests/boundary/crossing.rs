@@ -445,7 +445,7 @@ fn every_run_is_in_the_log() {
     world.check_history();
 }
 
-// Promise 10: secrets stay secret
+// Promise 10: secrets stay out of the log, the database and debug output
 
 #[test]
 fn promise_10_no_secret_is_in_the_log_or_the_database_or_debug_output() {
@@ -583,7 +583,7 @@ fn the_files_of_the_store_are_private() {
     assert!(notes.contains("roster.toml"), "{notes}");
 }
 
-// Promise 11: bad input
+// Promise 11: bad input gets a clear error
 
 #[test]
 fn promise_11_broken_runbooks_are_reported_together() {
@@ -644,7 +644,7 @@ fn weak_keys_are_refused_in_the_roster() {
     }
 }
 
-// Rule R1
+// Rule R1: order
 
 #[test]
 fn r1_an_online_and_an_offline_proposal_with_one_nonce_are_the_same_proposal() {
@@ -714,7 +714,7 @@ fn r1_the_checks_of_a_crossing_are_made_in_the_documented_order() {
     assert_eq!(submit(&bad, &[&alice(), &bob()]), "ran");
 }
 
-// Rule R2
+// Rule R2: decided again
 
 #[test]
 fn r2_a_changed_policy_is_refused_as_context_changed() {
@@ -735,7 +735,7 @@ fn r2_a_changed_policy_is_refused_as_context_changed() {
     world.assert_verified(&finished);
 }
 
-// Rule R3
+// Rule R3: no gap between check and use
 
 #[test]
 fn r3_a_denial_at_the_same_time_as_the_last_signature_either_prevents_the_run_or_kills_it() {
@@ -849,7 +849,7 @@ fn r3_a_reseal_between_the_decision_and_the_consumption_is_detected() {
         match reply.status {
             200 => ran.push(id_of(&proposal).to_owned()),
             status => {
-                // If a reseal follows each decision before the consumption, the boundary gives up and spends no nonce.
+                // If a reseal comes between each decision and its consumption, the boundary gives up and spends no nonce.
                 let problem = reply.problem(if status == 503 { "busy" } else { "step-changed" });
                 let word = if status == 503 { "spent no nonce" } else { "e:go" };
                 assert!(problem["detail"].as_str().unwrap().contains(word));
@@ -866,7 +866,7 @@ fn r3_a_reseal_between_the_decision_and_the_consumption_is_detected() {
     world.check_history();
 }
 
-// Rule R4
+// Rule R4: no verdict at rest
 
 #[test]
 fn r4_a_database_row_that_was_written_by_hand_does_not_start_a_run() {
@@ -917,7 +917,7 @@ fn r4_a_database_row_that_was_written_by_hand_does_not_start_a_run() {
     world.run("plain:true", json!({}), &[&alice()]);
 }
 
-// Rule R6
+// Rule R6: recovery
 
 #[test]
 fn r6_a_second_service_on_one_store_is_refused() {
@@ -934,7 +934,7 @@ fn r6_a_second_service_on_one_store_is_refused() {
     world.run("plain:true", json!({}), &[&alice()]);
 }
 
-// Rule R8
+// Rule R8: self-approval
 
 #[test]
 fn r8_the_owner_of_a_token_cannot_approve_its_proposals() {
@@ -978,7 +978,7 @@ fn r8_a_submission_is_no_approval() {
     world.submit_as(&world.courier, &late).problem("forbidden");
 }
 
-// Rule R9
+// Rule R9: private set
 
 #[test]
 fn r9_the_service_does_not_start_if_the_private_set_is_below_the_runbooks() {
@@ -1001,7 +1001,7 @@ fn r9_the_service_does_not_start_if_the_private_set_is_below_the_runbooks() {
     }
 }
 
-// Rule R10
+// Rule R10: cost of refusals
 
 #[test]
 fn r10_refusals_beyond_the_budget_are_only_counted() {

@@ -517,7 +517,7 @@ fn the_gate_with_several_trusted_rosters_uses_the_newest_roster() {
     };
     assert_eq!(gate(&[]).0, Some(0));
     let gone = ["keys-still-rostered", "seal-in-force"];
-    // The newest roster counts in each order of the files, and also if a version between the two is missing.
+    // The newest roster counts in either order of the files, and also if a version between the two is missing.
     for (name, newer) in [("rosters/2.json", &second), ("rosters/3.json", &third)] {
         put("roster.json", &first);
         put(name, newer);

@@ -1,5 +1,5 @@
-//! Other users of the host can neither provide the key of a boundary nor prevent the start of a boundary. Also a run of
-//! an ordinary user, with a directory that the user can enter but not list.
+//! Other users of the host can neither provide the key of a boundary nor prevent the start of a boundary. One test runs
+//! the sandbox as an ordinary user, with a directory that this user can enter but not list.
 
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
@@ -112,6 +112,6 @@ fn a_run_cannot_access_an_unreadable_directory_if_a_deny_pattern_applies() {
         (done.status.success(), String::from_utf8_lossy(&done.stdout).into_owned())
     };
     assert_eq!(reads(0o755), (true, "in notes\n".to_owned()));
-    // Without a sandbox, a user who knows the file name could open the file.
+    // With mode 0711, a process outside of the sandbox can still open the file by its name.
     assert_eq!(reads(0o711), (false, String::new()));
 }

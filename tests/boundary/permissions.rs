@@ -32,7 +32,7 @@ fn asked() -> Value {
     ])
 }
 
-/// Sorts the items by the bytes of their canonical JSON, as the documents do.
+/// Sorts the items by the bytes of their canonical JSON, which is the order in the documents.
 fn sorted(mut items: Value) -> Value {
     items.as_array_mut().expect("a list").sort_by_key(people::canonical);
     items

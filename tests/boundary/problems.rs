@@ -56,7 +56,7 @@ fn each_problem_vector_is_refused_with_its_code() {
         }
     }
     for (limits, world) in &worlds {
-        // With other limits, a run can still be running, and a run that is running has no receipt yet.
+        // In a world with other limits, a run can still be in progress, and such a run has no receipt yet.
         if limits.is_empty() {
             world.check_history();
         }

@@ -34,7 +34,7 @@ fn signed_as(world: &World, step: &str, id: &str) -> Value {
     envelope(&people::authorization(&predicate), &[&alice()])
 }
 
-/// A random proposal id with this ending.
+/// An unused proposal id with this ending.
 fn id_ending(ending: &str) -> String {
     let id = people::proposal_id();
     format!("{}{ending}", &id[..id.len() - ending.len()])
@@ -320,7 +320,7 @@ fn a_token_that_proposes_too_often_gets_a_retry_time() {
     refused.problem("rate-limited");
     let wait: i64 = refused.header("retry-after").unwrap().parse().unwrap();
     assert!((7000..=7200).contains(&wait), "an hour after a window of an hour: {wait}");
-    // Other tokens are not limited.
+    // The limit does not affect other tokens.
     world.wire.post("/v1/proposals", &world.courier, &World::wish("plain:true", json!({}))).ok(201);
 }
 

@@ -25,7 +25,7 @@ fn mark(number: u32) -> String {
     format!("86398.{number}{}", std::process::id())
 }
 
-// Promise 6
+// Promise 6: parameters are data
 
 #[test]
 fn promise_6_parameters_are_never_evaluated() {
@@ -76,7 +76,7 @@ fn parameters_of_every_type_are_in_variables_and_in_the_parameter_file() {
     assert_eq!(serde_json::from_str::<Value>(file).unwrap(), params);
 }
 
-// Promise 7
+// Promise 7: the sandbox fails closed
 
 #[test]
 fn promise_7_the_receipt_states_the_enforced_layers() {
@@ -181,7 +181,7 @@ fn a_step_that_ignores_sigterm_is_dead_at_its_receipt_even_without_namespaces() 
     if !poor_host(&mut world, NAME) {
         return;
     }
-    // Without the capabilities of root, because the service of root would use a control group.
+    // The service gets no capabilities, because root with capabilities would end the run through a control group.
     let script = world.setup.before.last_mut().unwrap();
     *script = script.replace("exec ", "exec setpriv --bounding-set=-all --inh-caps=-all ");
     world.start();
@@ -199,7 +199,7 @@ fn a_step_that_ignores_sigterm_is_dead_at_its_receipt_even_without_namespaces() 
     assert_eq!((on_host(&mark), &world.receipt(&finished)["sandbox"]["left"]), (false, &Value::Null));
 }
 
-// Rule R9 and other limits of a step
+// Rule R9 (private set) and other limits of a step
 
 #[test]
 fn r9_a_step_cannot_read_the_private_set() {

@@ -195,8 +195,8 @@ type Edit<'d> = Option<Box<dyn Fn(&mut Value) + 'd>>;
 type Sign<'d> = Option<Box<dyn Fn(&[u8]) -> Envelope + 'd>>;
 type Note<'d> = Option<Box<dyn Fn(&str, &[Hash]) -> String + 'd>>;
 
-/// Changes of the golden crossing. An edit gets the whole statement and does not update the subjects: an edit that
-/// changes a value with a copy in a subject must also call `repair_twins`.
+/// Changes of the golden crossing. An edit gets the whole statement. The subjects are not updated after an edit, so an
+/// edit that must keep the subjects consistent calls `repair_twins`.
 struct Story<'d> {
     /// The versions of the roster.
     rosters: Vec<Envelope>,

@@ -64,7 +64,7 @@ pub fn envelope(payload: &[u8], names: &[&str]) -> Envelope {
     Envelope::new(payload, signatures)
 }
 
-/// The payload with an SSHSIG signature, as `ssh-keygen -Y sign -n countersign` creates.
+/// An SSHSIG blob over the payload, as `ssh-keygen -Y sign -n countersign` creates.
 pub fn sshsig(name: &str, payload: &[u8]) -> Vec<u8> {
     let text = |out: &mut Vec<u8>, bytes: &[u8]| {
         out.extend_from_slice(&u32::try_from(bytes.len()).expect("short").to_be_bytes());
