@@ -849,7 +849,7 @@ fn r3_a_reseal_between_the_decision_and_the_consumption_is_detected() {
         match reply.status {
             200 => ran.push(id_of(&proposal).to_owned()),
             status => {
-                // If a reseal comes between each decision and its consumption, the boundary gives up and spends no nonce.
+                // After a reseal between each decision and its consumption, the boundary gives up and spends no nonce.
                 let problem = reply.problem(if status == 503 { "busy" } else { "step-changed" });
                 let word = if status == 503 { "spent no nonce" } else { "e:go" };
                 assert!(problem["detail"].as_str().unwrap().contains(word));
