@@ -1,4 +1,4 @@
-//! Many runs at one time: what is left of fifty when the service is killed, and five hundred beside each other.
+//! Many runs at one time: fifty runs whose service is killed, and five hundred parallel runs.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
@@ -13,7 +13,7 @@ use support::people::{alice, envelope};
 use support::poor::poor_container;
 use support::{POLICY, World, bytes_of, id_of, not_run, people, runbook, wait_for};
 
-/// A directory of the host that every run may enter.
+/// Creates a directory on the host that every run may enter.
 fn tree() -> (tempfile::TempDir, String) {
     let dir = tempfile::Builder::new().prefix("countersign-tree-").tempdir().unwrap();
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
@@ -21,21 +21,21 @@ fn tree() -> (tempfile::TempDir, String) {
     (dir, path)
 }
 
-/// Ids of processes, each with the moment of its start: an id is used again.
+/// Process ids, each with the start time of the process, because the kernel reuses ids.
 type Processes = BTreeSet<(u32, String)>;
 
 fn processes() -> impl Iterator<Item = u32> {
     fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
-/// The parent and the start of a process that is no zombie; proc_pid_stat(5).
+/// Returns the parent and the start time of a process, or None for a zombie; see proc_pid_stat(5).
 fn stat(pid: u32) -> Option<(u32, String)> {
     let line = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let fields: Vec<&str> = line.rsplit_once(')')?.1.split_ascii_whitespace().collect();
     (!matches!(fields[0], "Z" | "X")).then(|| (fields[1].parse().unwrap(), fields[19].to_owned()))
 }
 
-/// Every process below that one, however deep.
+/// Returns all descendants of a process.
 fn below(ancestor: u32) -> Processes {
     let all: Vec<(u32, u32, String)> =
         processes().filter_map(|pid| stat(pid).map(|(parent, start)| (pid, parent, start))).collect();
@@ -54,7 +54,7 @@ fn alive(these: &Processes) -> Processes {
     these.iter().filter(|(pid, start)| stat(*pid).is_some_and(|(_, now)| now == *start)).cloned().collect()
 }
 
-/// Processes that carry this in their command line or their environment.
+/// Returns the processes with this text in their command line or their environment.
 fn marked(mark: &str) -> Vec<u32> {
     let carries = |pid: u32, file: &str| {
         let bytes = fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
@@ -63,7 +63,7 @@ fn marked(mark: &str) -> Vec<u32> {
     processes().filter(|pid| carries(*pid, "cmdline") || carries(*pid, "environ")).collect()
 }
 
-/// How many processes have exactly this command line.
+/// Returns how many processes have exactly this command line.
 fn lines(words: &[&str]) -> usize {
     let line = words.join("\0") + "\0";
     processes()
@@ -71,7 +71,7 @@ fn lines(words: &[&str]) -> usize {
         .count()
 }
 
-/// Control groups of this world's runs.
+/// Returns the control groups of this world's runs.
 fn groups(world: &World) -> Vec<PathBuf> {
     let scratch = world.path("b/runs").canonicalize().unwrap();
     let name = format!("countersign-{}", &people::sha256(scratch.as_os_str().as_encoded_bytes())[..32]);
@@ -83,7 +83,7 @@ fn groups(world: &World) -> Vec<PathBuf> {
     parents.flat_map(|parent| entries(&parent, "run-")).collect()
 }
 
-/// Directories of runs on the host.
+/// Returns the directories of this world's runs on the host.
 fn trees(world: &World) -> Vec<PathBuf> {
     entries(&world.path("b/runs"), "run-")
 }
@@ -93,7 +93,7 @@ fn entries(directory: &std::path::Path, prefix: &str) -> Vec<PathBuf> {
     all.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with(prefix)).collect()
 }
 
-/// Offers this many runs of a step, each with its number, and signs each.
+/// Proposes this many runs of a step, each with its number, and signs each proposal.
 fn signed(world: &World, count: usize, step: &str, params: impl Fn(usize) -> Value) -> Vec<Value> {
     let offer = |number| {
         let proposal = world.propose(step, params(number));
@@ -103,11 +103,12 @@ fn signed(world: &World, count: usize, step: &str, params: impl Fn(usize) -> Val
     (0..count).map(offer).collect()
 }
 
-// ---- the service is killed
+// Fifty runs whose service is killed
 
 const FIFTY: usize = 50;
 
-/// Says in `noted`, if it may write there, that it runs; then sleeps, beside one that left its session and its parent.
+/// If `noted` is a writable directory, the step writes its process id there. Then the step sleeps together with two
+/// processes that left its session and its parent.
 const SLEEP: &str = "trap '' TERM HUP INT\n\
     [ ! -w \"$PARAM_NOTED\" ] || echo $$ >> \"$PARAM_NOTED/$PARAM_NUMBER\"\n\
     (setsid sh -c 'trap \"\" TERM HUP; sleep \"$PARAM_MARK\" & exec sleep \"$PARAM_MARK\"' > /dev/null 2>&1 &)\n\
@@ -115,19 +116,19 @@ const SLEEP: &str = "trap '' TERM HUP INT\n\
 
 const SLEEP_PARAMS: &str = "params:\n  mark: {type: string}\n  number: {type: integer}\n  noted: {type: string}";
 
-/// Where runs can write nothing of the host.
+/// A path where runs can write nothing on the host.
 const NOWHERE: &str = "/nowhere";
 
-/// A number of seconds that no other test sleeps.
+/// Returns a number of seconds that no other test sleeps.
 fn mark(of: u32) -> String {
     format!("86396.{of}{}", std::process::id())
 }
 
-/// Has fifty steps running, kills the service, and holds that nothing of them is left but fifty receipts.
+/// Starts fifty runs, kills the service, and asserts that only fifty receipts are left of the runs.
 fn killed_with_fifty(name: &str, mut world: World, mark: &str, noted: &str) {
     let params = |number| json!({"mark": mark, "number": number, "noted": noted});
     let proposals = signed(&world, FIFTY, "s:sleep", params);
-    // Three sleep in each run; its bash carries the mark in its environment.
+    // Each run has three `sleep` processes and a bash with the mark in its environment.
     wait_for("fifty run", || lines(&["sleep", mark]) == 3 * FIFTY);
     assert_eq!(world.list("running").len(), FIFTY);
     let of_the_service = below(world.pid());
@@ -157,7 +158,7 @@ fn killed_with_fifty(name: &str, mut world: World, mark: &str, noted: &str) {
     for proposal in &proposals {
         world.submit(&envelope(&bytes_of(proposal), &[&alice()])).problem("nonce-replayed");
     }
-    // It goes on; whatever began again would be there by now.
+    // The service works again. By the end of this run, a run that had started again would be visible.
     assert_eq!(world.run("plain:true", json!({}), &[&alice()])["outcome"]["status"], "succeeded");
     assert_eq!(marked(mark), [0; 0], "one runs again");
     world.assert_audited();
@@ -177,12 +178,12 @@ fn fifty_runs_end_if_the_service_is_killed_and_do_not_run_again() {
     let ready = world.wire.peek("/ready").json();
     assert_eq!(ready["sandbox"], "strict", "this host can't hold strict: {ready:#}");
     killed_with_fifty("fifty_runs_end_if_the_service_is_killed_and_do_not_run_again", world, &mark(1), &noted);
-    // What each wrote on the host: it began, once.
+    // Each run wrote one line on the host, so each run started once.
     let begun: Vec<String> = (0..FIFTY).map(|n| fs::read_to_string(dir.path().join(n.to_string())).unwrap()).collect();
     assert!(begun.iter().all(|text| text.lines().count() == 1), "{begun:?}");
 }
 
-/// Where no namespace ends a run with its first process, and runs leave directories on the host.
+/// Without namespaces, the death of the first process does not end a run, and runs leave directories on the host.
 #[test]
 fn fifty_runs_without_namespaces_end_if_the_service_is_killed() {
     const NAME: &str = "fifty_runs_without_namespaces_end_if_the_service_is_killed";
@@ -199,9 +200,9 @@ fn fifty_runs_without_namespaces_end_if_the_service_is_killed() {
     killed_with_fifty(NAME, world, &mark(2), NOWHERE);
 }
 
-// ---- beside each other
+// Five hundred parallel runs
 
-/// Steps that all wait for one lock, which costs nothing, and then say their number.
+/// Steps that wait for one lock without using CPU time and then print their number.
 struct Gate {
     dir: tempfile::TempDir,
     path: String,
@@ -218,7 +219,7 @@ impl Gate {
 
     fn world(&self, runs: usize, before: &[&str]) -> World {
         World::with(|setup| {
-            // As an operator raises it.
+            // An operator raises the limit with the same setting.
             setup.limits = format!("runs = {runs}");
             let front = "params:\n  number: {type: integer}\ndefaults: {timeout: 300s, memory: 64MiB, processes: 20}";
             let script = format!("flock -s {}/gate true && echo \"$PARAM_NUMBER\"", self.path);
@@ -232,7 +233,7 @@ impl Gate {
         lines(&["flock", "-s", &format!("{}/gate", self.path), "true"])
     }
 
-    /// Opens, and holds that each run ends well and says its own number.
+    /// Releases the lock and asserts that each run succeeds and prints its own number.
     fn open(self, world: &World, proposals: &[Value]) {
         drop(self.held);
         for (number, proposal) in proposals.iter().enumerate() {
@@ -263,7 +264,8 @@ fn five_hundred_parallel_runs_continue_to_their_ends() {
     gate.open(&world, &proposals);
 }
 
-/// More approvals than there are descriptors for: before, what was too much was spent and `not_started`.
+/// The test has more approvals than the descriptor limit permits at one time. A run without descriptors must wait:
+/// otherwise the service would consume the nonce and report `not_started`.
 #[test]
 fn runs_beyond_the_descriptor_limit_wait_and_no_run_is_lost() {
     let gate = Gate::new();

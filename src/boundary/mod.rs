@@ -9,6 +9,7 @@ pub mod events;
 pub mod evidence;
 pub mod health;
 pub mod housekeeping;
+pub mod proposal_filter;
 pub mod proposal_view;
 pub mod proposals;
 pub mod refusal_log;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::boundary::delayed_runs::DelayedRuns;
 use crate::boundary::health::of_owners;
 use crate::boundary::refusal_log::RefusalLog;
-use crate::boundary::view::{ProposalList, ProposalStatus, ProposalView, Propose, RefusalView};
+use crate::boundary::view::{ProposalStatus, ProposalView, Propose, RefusalView};
 use crate::crossing::caller::Caller;
 use crate::crossing::capacity::Permit;
 use crate::crossing::changes::Changes;
@@ -29,7 +29,7 @@ use crate::record::authorization::{Authorization, StepReference};
 use crate::record::code::Code;
 use crate::record::document::Statement;
 use crate::record::envelope::{Base64, Envelope, EnvelopeSignature, Signed, VerifiedSignature};
-use crate::record::ident::{Name, Nonce, ProposalId, ProposalIdEnding, StepRef};
+use crate::record::ident::{Name, Nonce, ProposalId, StepRef};
 use crate::record::token::Scope;
 use crate::record::validity::{DEFAULT_WINDOW_S, MAX_WINDOW_S, Timestamp};
 use crate::sandbox::Sandbox;
@@ -43,25 +43,6 @@ use crate::yaml::nearest;
 
 /// Maximum time that one call waits.
 const MOST_WAIT: Duration = Duration::from_secs(55);
-/// Maximum number of proposals on one page.
-const MOST_LISTED: usize = 100;
-
-/// Filter for a list of proposals.
-#[derive(Debug, Clone, Default)]
-pub struct ProposalFilter {
-    /// Selects the proposals with these statuses. An empty list selects every status.
-    pub statuses: Vec<ProposalStatus>,
-    /// Selects the proposals whose id ends with this text.
-    pub ending: Option<ProposalIdEnding>,
-    /// Selects the proposals of this step.
-    pub step: Option<StepRef>,
-    /// Selects the proposals of this proposer.
-    pub proposer: Option<Name>,
-    /// The cursor that the previous page returned.
-    pub cursor: Option<String>,
-    /// Maximum number of proposals in the list. 0 means a full page.
-    pub limit: usize,
-}
 
 /// Accepts proposals, signatures, denials and cancellations. Starts approved runs.
 pub struct Proposals {
@@ -284,55 +265,6 @@ impl Proposals {
                 Ok(Err(_)) | Err(_) => return self.view(&row),
             }
         }
-    }
-
-    /// Returns the proposals that the caller may see, newest first.
-    ///
-    /// # Errors
-    /// Returns `unauthenticated` if the caller has no name, and `malformed` for a cursor that no list returned.
-    pub fn list(&self, caller: &Caller, filter: &ProposalFilter) -> Result<ProposalList, Stopped> {
-        let Some(name) = caller.name() else {
-            return Err(Refusal::new(Code::Unauthenticated, "send Authorization: Bearer cst_...").into());
-        };
-        let before = match filter.cursor.as_deref().map(str::parse::<ProposalId>) {
-            None => None,
-            Some(Ok(id)) => Some(id),
-            Some(Err(_)) => {
-                return Err(Refusal::new(
-                    Code::Malformed,
-                    "the cursor is not from an answer of this boundary: leave the cursor out",
-                )
-                .at("/cursor", "unknown")
-                .into());
-            }
-        };
-        // A caller without the scope `read` or `operate` sees only the caller's own proposals. The store selects these
-        // proposals.
-        let own_only = !caller.may(Scope::Read) && !caller.may(Scope::Operate);
-        let proposer = if own_only { Some(name.clone()) } else { filter.proposer.clone() };
-        if own_only && filter.proposer.as_ref().is_some_and(|asked| asked != name) {
-            return Ok(ProposalList { proposals: Vec::new(), cursor: None });
-        }
-        let limit = if filter.limit == 0 { MOST_LISTED } else { filter.limit.min(MOST_LISTED) };
-        let rows = crate::store::stored_proposal::ProposalQuery {
-            statuses: filter.statuses.iter().copied().map(status_of).collect(),
-            ending: filter.ending.clone(),
-            step: filter.step.clone(),
-            proposer,
-            before,
-            limit,
-        };
-        let page = self.ledger.proposals(&rows).map_err(|e| fault(&e))?;
-        let mut proposals = Vec::with_capacity(page.proposals.len());
-        for row in page.proposals.iter().filter(|row| caller.may_see(&row.core.proposer, &row.core.step)) {
-            let view = self.view(row)?;
-            // An expired proposal still has its old status in the store until the next housekeeping, so check the
-            // status again.
-            if filter.statuses.is_empty() || filter.statuses.contains(&view.status) {
-                proposals.push(view);
-            }
-        }
-        Ok(ProposalList { proposals, cursor: page.next.map(|id| id.to_string()) })
     }
 
     /// Accepts signatures over the statement of a proposal. If the signatures complete the quorum, the run starts.
@@ -687,7 +619,7 @@ pub(super) const fn view_status(status: StoredStatus) -> ProposalStatus {
     }
 }
 
-const fn status_of(status: ProposalStatus) -> StoredStatus {
+pub(super) const fn status_of(status: ProposalStatus) -> StoredStatus {
     match status {
         ProposalStatus::Running => StoredStatus::Running,
         ProposalStatus::Finished => StoredStatus::Finished,

@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use schemars::SchemaGenerator;
 use serde_json::Value;
 
-use crate::boundary::proposals::ProposalFilter;
+use crate::boundary::proposal_filter::ProposalFilter;
 use crate::boundary::view::{Event, ProposalList, ProposalStatus, ProposalView, Propose};
 use crate::crossing::refusal::{Refusal, Stopped};
 use crate::crypto::json;

@@ -103,13 +103,19 @@ impl SandboxPermission {
     /// Returns true if the front matter of a runbook can declare this for all its steps.
     #[must_use]
     pub const fn is_for_files(self) -> bool {
-        !matches!(self, Self::RunAs | Self::Off)
+        match self {
+            Self::RunAs | Self::Off => false,
+            Self::Read | Self::Write | Self::Deny | Self::Workdir | Self::Network | Self::Sockets | Self::Proc => true,
+        }
     }
 
     /// Returns true if policy can allow this for all runbooks, and not only in an override that names runbooks.
     #[must_use]
     pub const fn is_for_all(self) -> bool {
-        matches!(self, Self::Deny | Self::Proc)
+        match self {
+            Self::Deny | Self::Proc => true,
+            Self::Off | Self::Read | Self::Write | Self::Workdir | Self::Network | Self::Sockets | Self::RunAs => false,
+        }
     }
 
     /// Parses the value of a fence attribute or of a command-line flag. Commas separate the items of a list.

@@ -50,7 +50,12 @@ fn host_needs(profile: &Profile) -> Vec<ReviewLine> {
             SandboxPermission::RunAs => RemarkSeverity::HostIdentity,
             SandboxPermission::Write if profile.workdir == Workdir::InPlace => RemarkSeverity::LiveTree,
             SandboxPermission::Network => RemarkSeverity::Network,
-            _ => RemarkSeverity::HostNeed,
+            SandboxPermission::Read
+            | SandboxPermission::Write
+            | SandboxPermission::Deny
+            | SandboxPermission::Workdir
+            | SandboxPermission::Sockets
+            | SandboxPermission::Proc => RemarkSeverity::HostNeed,
         };
         if line.is_remark {
             let values = PrintableText::joined(line.values.iter().map(|value| PrintableText::quoted(value)), ", ");

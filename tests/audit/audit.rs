@@ -1,4 +1,4 @@
-//! `audit` through the real binary: a log that a boundary wrote, and what an attacker makes of it.
+//! Tests of `audit` through the real binary, with honest logs and with logs that an attacker changed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use countersign::crypto::tlog_tiles::{TileKind, TilePath, push_entry, split_entr
 use countersign::record::envelope::Envelope;
 use serde_json::{Value, json};
 
-/// What `audit --json` printed, line by line, and its exit code.
+/// The result of `audit --json`: its exit code, its lines and its standard error.
 struct Audited {
     code: i32,
     lines: Vec<Value>,
@@ -108,7 +108,7 @@ fn an_audit_of_a_boundary_has_no_failure_and_names_all_approvers() {
     assert_eq!((&first["params"], &first["reason"]), (&json!({"text": "hi"}), &json!("because")));
     let digest = format!("sha256:{}", support::people::sha256(br#"{"text":"hi"}"#));
     assert_eq!(first["params_digest"], json!(digest));
-    // Straight from the boundary, with a token or a key; and after a crash, which leaves a receipt `unknown`.
+    // Audit the running boundary with a token, after a crash that leaves a receipt with the outcome `unknown`.
     world.kill9();
     world.start();
     let served = |world: &World| {
@@ -120,14 +120,15 @@ fn an_audit_of_a_boundary_has_no_failure_and_names_all_approvers() {
     audited.clean();
     assert_eq!(audited.of_type("decision").last().unwrap()["outcome"]["status"], "unknown");
     assert_eq!(audited.summary()["open"], json!([]));
-    // For people.
+    // The text output for people.
     let output = world.program(&["audit", "--roster", &roster(&world)]).arg(&copy).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success() && text.contains("every decision is confirmed"), "{text}");
     assert!(text.bytes().all(|c| c == b'\n' || (0x20..0x7f).contains(&c)));
 }
 
-/// A whole envelope of the agent's, to be handed in by the courier; bob, who owns the courier, can't have signed it.
+/// A complete authorization of the agent with alice's signature. The courier submits it; bob owns the courier and
+/// cannot approve it.
 fn people_envelope(world: &World) -> Value {
     let predicate = world.authorization("plain:true", json!({}));
     support::people::envelope(&support::people::authorization(&predicate), &[&alice()])
@@ -156,7 +157,7 @@ fn the_table_of_decisions_can_be_filtered_by_time_and_step() {
     assert_eq!((steps.len(), &steps[1].contains("two:go")), (2, &true), "{steps:#?}");
     assert_eq!(table(&["--since", "1h"]).len(), 3);
     assert_eq!(table(&["--since", "2999-01-01"]), ["no decision matches that time and step"]);
-    // The same for programs; the summary stays.
+    // The same filter in the JSON output. The summary still counts all decisions.
     let audited = audit(&world, &copy, &["--step", "plain:*"]);
     let steps: Vec<_> = audited.of_type("decision").iter().map(|line| line["step"].clone()).collect();
     assert_eq!((steps, &audited.summary()["counts"]["stand"]), (vec![json!("plain:fail")], &json!(2)));
@@ -173,7 +174,7 @@ fn without_a_trusted_roster_nothing_is_audited_and_the_digest_is_reported() {
     let other = format!("sha256:{}", "a".repeat(64));
     let output = world.program(&["audit", "--json", "--roster", &other]).arg(&copy).output().unwrap();
     assert_eq!(Audited::of(&output).code, 2);
-    // Where a roster is trusted, nothing offers to trust the one that the log brings along.
+    // With another trusted roster, no message may offer to trust the roster of the log.
     let told = String::from_utf8_lossy(&output.stdout).into_owned();
     let said = world.program(&["audit", "--roster", &other]).arg(&copy).output().unwrap().stderr;
     for told in [told, String::from_utf8_lossy(&said).into_owned()] {
@@ -212,11 +213,11 @@ fn the_stored_audit_state_detects_a_log_that_was_shortened_or_forked() {
     full.clean();
     assert_eq!(full.of_type("decision").len(), 2);
     let kept = fs::read(&state).unwrap();
-    // The export of before: its end is cut.
+    // The earlier export lacks the last entries.
     let cut = audit(&world, &early, &with_state);
     cut.finds(&["cut"]);
     assert_eq!(fs::read(&state).unwrap(), kept, "a state is never moved by what does not hold");
-    // A copy in which one of the entries before was exchanged, signed anew by who holds the key.
+    // A copy with two exchanged entries, signed again with the boundary's key.
     let forked = Rewritten::of(&late);
     let mut entries = forked.entries.clone();
     entries.swap(1, 2);
@@ -225,11 +226,10 @@ fn the_stored_audit_state_detects_a_log_that_was_shortened_or_forked() {
     assert_eq!(audited.code, 1);
     assert!(audited.whats().contains(&"fork"), "{:?}", audited.whats());
     assert_eq!(fs::read(&state).unwrap(), kept);
-    // Garbage in the state is told, never overwritten.
+    // A damaged state is reported and never overwritten.
     fs::write(&state, b"{}").unwrap();
     assert_eq!(audit(&world, &early, &with_state).code, 2);
     assert_eq!(fs::read(&state).unwrap(), b"{}");
-    // A state of another boundary.
     fs::write(&state, &kept).unwrap();
     let other = World::new();
     let copy = other.export("copy");
@@ -285,7 +285,7 @@ fn a_checkpoint_of_size_zero_is_refused_for_comparison() {
     }
 }
 
-/// An exported directory that is written anew by whoever holds the boundary's key.
+/// An exported directory that an attacker with the boundary's key rewrites.
 struct Rewritten {
     directory: PathBuf,
     origin: String,
@@ -309,7 +309,7 @@ impl Rewritten {
     }
 
     fn write(&self, entries: &[Vec<u8>]) {
-        // Kept heads would show that the copy was rewritten: the attacker removes them.
+        // The attacker removes the earlier checkpoints, because they would reveal the rewritten copy.
         let _ = fs::remove_dir_all(self.directory.join("checkpoints"));
         let secret = &support::people::boundary_key().secret;
         write_tiles(&self.directory, entries);
@@ -326,7 +326,7 @@ impl Rewritten {
     }
 }
 
-/// Tiles of fewer than 257 entries.
+/// Writes the tiles of a log of at most 256 entries.
 fn write_tiles(directory: &Path, entries: &[Vec<u8>]) {
     let width = u16::try_from(entries.len()).unwrap();
     let hashes: Vec<_> = entries.iter().map(|entry| merkle::leaf_hash(entry)).collect();
@@ -339,7 +339,7 @@ fn write_tiles(directory: &Path, entries: &[Vec<u8>]) {
     }
 }
 
-/// A log made by hand, as a directory.
+/// Writes a generated log to a directory.
 fn written(log: &Log) -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     write_tiles(directory.path(), &log.entries);
@@ -507,7 +507,7 @@ fn entries_written_with_a_stolen_boundary_key_are_found() {
     let _ = (BOUNDARY, t(0));
 }
 
-/// `audit` of a log made by hand, without `--json`.
+/// A command for the audit of a generated log, without `--json`.
 fn audit_log(log: &Log, directory: &Path, more: &[&str]) -> std::process::Command {
     let mut command = std::process::Command::new(support::PROGRAM);
     command.args(["audit", "--roster", &log.roster_digest(1).to_string()]).args(more).arg(directory);
@@ -570,19 +570,20 @@ fn copies_of_a_log_from_before_and_after_a_key_change_agree() {
     let against = |one: &Path, other: &Path| of(one, &["--against", other.to_str().unwrap()]);
     against(early.path(), late.path()).clean();
     against(late.path(), early.path()).clean();
-    // The end that a state knows is missing, although its key is unknown in what is left.
+    // The log is shorter than the log of the saved state, and does not contain the seal of the key that signed that
+    // state.
     let state = late.path().join("state");
     let with_state = ["--state", state.to_str().unwrap()];
     of(late.path(), &with_state).clean();
     of(early.path(), &with_state).finds(&["cut"]);
-    // Another history, signed by the later key as well.
+    // A fork that the later key also signed.
     let mut fork = before.clone();
     fork.entries.truncate(1);
     fork.run("nginx:restart", 11, &[BOB]);
     rotate(&mut fork);
     let fork = written(&fork);
     against(early.path(), fork.path()).finds(&["fork"]);
-    // The same of a copy that is no longer than the other one, or as long: only one of the two went on to another key.
+    // The same with an unrotated copy of the same length and with a longer one.
     let mut unrotated = before.clone();
     while unrotated.size() < log.size() {
         unrotated.run("nginx:restart", 12, &[ALICE]);
@@ -596,7 +597,7 @@ fn copies_of_a_log_from_before_and_after_a_key_change_agree() {
             assert!(audited.code == 1 && audited.whats().contains(&"fork"), "{:#?}", audited.lines);
         }
     }
-    // A head that a stranger signed is no evidence of anything.
+    // A checkpoint with a stranger's signature is refused.
     fs::write(late.path().join("checkpoint"), log.head_by(MALLORY)).unwrap();
     against(early.path(), late.path()).finds(&["checkpoint"]);
 }
@@ -648,7 +649,7 @@ fn a_damaged_copy_of_a_log_is_reported_and_causes_no_panic() {
     damage("checkpoint", 1, &|bytes| {
         *bytes = String::from_utf8_lossy(bytes).replacen(&format!("\n{size}\n"), "\n3\n", 1).into_bytes()
     });
-    // What can't be read of a directory is told by one code, whatever it is.
+    // Every file that cannot be read gives the exit code 2.
     for name in [entries.as_str(), "blob/sha256"] {
         let path = copy.join(name);
         let path = if path.is_dir() { fs::read_dir(path).unwrap().next().unwrap().unwrap().path() } else { path };
@@ -675,7 +676,7 @@ fn a_damaged_copy_of_a_log_is_reported_and_causes_no_panic() {
     drop((run, bytes_of as fn(&Value) -> Vec<u8>));
 }
 
-/// What `audit` says to a user whose configuration directory holds these rosters, the first as `roster.json`.
+/// The result of `audit` for a user whose configuration directory contains these rosters, the first as `roster.json`.
 fn audited_trusting(log: &Log, trusted: &[&Envelope], more: &[&str]) -> Audited {
     let (home, copy) = (tempfile::tempdir().unwrap(), written(log));
     let config = home.path().join(".config/countersign");
@@ -712,7 +713,8 @@ fn an_audit_with_several_trusted_rosters_uses_the_newest_roster() {
         history::reference(&payload)
     };
     let warned = |audited: &Audited| audited.summary()["warnings"].to_string();
-    // Whichever stands first, and whether the log is at that version or right before it.
+    // The order of the trusted rosters has no effect. The log is at the newest trusted version or one version before
+    // it.
     for newest in [second, &later.rosters[2]] {
         for trusted in [[first, newest], [newest, first]] {
             let audited = audited_trusting(&log, &trusted, &[]);
@@ -721,7 +723,7 @@ fn an_audit_with_several_trusted_rosters_uses_the_newest_roster() {
             assert!(!warned(&audited).contains("is trusted too"));
         }
     }
-    // Too new for this log: what only that version can tell is left to it, and said.
+    // The trusted version 4 is too new for this log. The audit uses the older roster and warns about the newer one.
     let newest = &later.rosters[3];
     for trusted in [[first, newest], [newest, first]] {
         let audited = audited_trusting(&log, &trusted, &[]);
@@ -735,13 +737,13 @@ fn an_audit_with_several_trusted_rosters_uses_the_newest_roster() {
         );
         audited_trusting(&log, &trusted, &["--witness", "1"]).finds(&["witnesses"]);
     }
-    // Of another branch: the log goes on with a version that the trusted one excludes.
+    // A trusted roster of another branch: the log continues with a version that this roster excludes.
     for trusted in [[first, &branch.rosters[1]], [&branch.rosters[1], first]] {
         let audited = audited_trusting(&log, &trusted, &[]);
         assert!(audited.code == 1 && audited.whats().contains(&"roster-chain"), "{:?}", audited.whats());
         audited_trusting(&early, &trusted, &[]).clean();
     }
-    // Taken up from a state that was kept before the newer one was trusted.
+    // Continue from a state that was saved before the newer roster was trusted.
     let kept = tempfile::tempdir().unwrap();
     let state = kept.path().join("state");
     let state = ["--state", state.to_str().unwrap()];
@@ -763,7 +765,7 @@ fn a_token_or_key_is_sent_only_to_the_boundary_of_the_url() {
     use std::io::{BufRead as _, BufReader, Write as _};
     let world = World::new();
     world.write("alice.pem", alice().secret.to_pkcs8_v1_pem().as_str());
-    // A mirror that asks who calls, and has a challenge of the boundary ready to be signed.
+    // A mirror that asks for authentication, and offers a challenge of the real boundary to sign.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let mirror = format!("http://{}", listener.local_addr().unwrap());
     let heard = std::sync::Arc::new(std::sync::Mutex::new(String::new()));
@@ -837,7 +839,7 @@ fn parallel_audits_never_replace_a_shared_state_with_an_older_state() {
     log.run("nginx:restart", 20, &[ALICE]);
     let mut late = log.clone();
     late.run("nginx:restart", 30, &[BOB]);
-    // As long as the one that is read, with another history.
+    // A fork of the same length as `log`.
     let mut fork = early.clone();
     fork.run("nginx:restart", 21, &[BOB]);
     assert_eq!(fork.size(), log.size());
@@ -889,16 +891,16 @@ fn a_state_follows_its_link_and_an_unwritable_state_is_reported_before_the_audit
     let done = audit_log(&log, copy_later.path(), &["--state", link.to_str().unwrap()]).output().unwrap();
     let (said, told) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
     assert!(done.status.success() && link.is_symlink() && fs::read(&target).unwrap() != before, "{told}");
-    // What was read in the audit before is not said to have been read now.
+    // The audit did not read the earlier entries again, so its output must not claim that every entry is correct.
     assert!(!said.contains("every entry is correct") && said.contains("--full"), "{said}");
 }
 
-/// Serves a directory as a static mirror does, at `/log/`, until the test ends.
+/// Serves a directory at `/log/` as a static mirror, until the test ends.
 fn serve(directory: PathBuf) -> String {
     serve_after(directory, || ())
 }
 
-/// The same; what happens `first` has happened before the first entry is given.
+/// Like `serve`, but runs `first` before the server sends the first entries.
 fn serve_after(directory: PathBuf, first: impl FnOnce() + Send + 'static) -> String {
     let mut first = Some(first);
     use std::io::{BufRead as _, BufReader, Write as _};
@@ -945,7 +947,7 @@ fn tiles_of_a_mirror_are_compared_like_tiles_of_a_directory() {
     bytes[40] ^= 1;
     fs::write(&tile, bytes).unwrap();
     audit().finds(&["tile"]);
-    // One that is not there contradicts nothing.
+    // The audit accepts a missing hash tile.
     fs::remove_file(&tile).unwrap();
     audit().clean();
 }

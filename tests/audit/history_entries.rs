@@ -1,5 +1,5 @@
-//! What an audit finds in a log, defect by defect, whoever holds the boundary's key: each test writes the log of a
-//! liar and names what gives it away.
+//! Each test writes a log with one defect and names the findings of the audit. The writer of the log has the key of the
+//! boundary.
 
 use std::collections::BTreeSet;
 
@@ -19,7 +19,7 @@ use countersign::record::validity::Timestamp;
 use countersign::trust::chain::Pinned;
 use serde_json::json;
 
-/// What was found, each kind once; `differs` apart.
+/// The kinds of the findings, each kind once, without differences between program versions.
 fn found(log: &Log) -> Vec<&'static str> {
     let (said, summary) = log.audit();
     let failures: BTreeSet<&str> = said
@@ -38,7 +38,7 @@ fn verdicts(log: &Log) -> Vec<EntryVerdict> {
     said.iter().filter_map(|one| if let AuditEvent::Decision(line) = one { Some(line.verdict) } else { None }).collect()
 }
 
-/// A log with some history: two runs, one of two people; a denial, a refusal, a token's end.
+/// A log with a run by one approver, a run by two approvers, a denial and a refusal.
 fn usual() -> Log {
     let mut log = Log::new();
     log.run("nginx:restart", 10, &[ALICE]);
@@ -81,7 +81,7 @@ fn a_run_in_progress_is_reported_as_open_and_not_as_a_failure() {
     let (_, summary) = log.audit();
     assert!(summary.clean);
     assert_eq!(summary.open.len(), 1);
-    // A day and a run's longest time later it can't go on any more.
+    // The window of a day and the maximum duration of a run are over, so the run cannot still be open.
     log.run("nginx:restart", 2 * 86_400, &[ALICE]);
     assert_eq!(found(&log), ["no-receipt"]);
 }
@@ -102,7 +102,8 @@ fn a_run_that_must_have_ended_by_the_clock_of_the_auditor_causes_a_warning() {
     assert!(warning.starts_with("1 run(s)") && warning.contains("2 day(s) ago"), "{warning}");
 }
 
-/// A head of this log as it was with so many entries, cosigned by these `(name, seed)` at a time, or seen at one.
+/// A checkpoint of the first `size` entries. The witnesses in `by`, as `(name, seed)`, cosign the checkpoint at `at`.
+/// Without witnesses, `at` is the time when the auditor saw the checkpoint.
 fn seen(log: &Log, size: usize, at: i64, by: &[(&str, u8)]) -> SeenHead {
     let note = Note::parse(&log.head_of(BOUNDARY, size)).unwrap();
     let cosigned = by.iter().fold(note.clone(), |all, (name, seed)| {
@@ -131,7 +132,7 @@ fn entries_are_reported_if_they_are_dated_before_a_checkpoint_that_does_not_cont
     });
     log.run("nginx:restart", 10, &[ALICE]);
     let before = log.entries.len();
-    // Approved an hour long, spent by whoever has the boundary's key when that hour is over, under a date within it.
+    // An attacker with the boundary's key uses an approval after its window, and dates the entry within the window.
     log.run("nginx:restart", 3000, &[ALICE]);
     let told = |at: i64, by: &[(&str, u8)], demanded: u64| {
         let heads = vec![seen(&log, before, at, by)];
@@ -218,7 +219,7 @@ fn a_deleted_or_inserted_or_moved_entry_changes_the_root_hash() {
 
 #[test]
 fn entries_that_the_boundary_omits_or_moves_are_found_without_an_earlier_checkpoint() {
-    // The boundary's key signs the head anew over what is left.
+    // The boundary's key signs a new checkpoint over the remaining entries.
     let without = |at: usize| {
         let mut log = usual();
         log.entries.remove(at);
@@ -334,14 +335,14 @@ fn the_auditor_stores_only_the_digest_of_a_denial_and_only_during_its_epoch() {
         auditor.keep(&log.head()).expect("it holds").denials.len()
     };
     assert_eq!(remembered(&log), 21);
-    // A seal of the same epoch forgets nothing, however late.
+    // The auditor keeps its denials across a seal of the same epoch.
     log.reseal(400_000, |_| {});
     assert_eq!(remembered(&log), 21);
     let mut ran = log.clone();
     let place = ran.consume(400_001, &[&denied[0]]);
     ran.receipt(place, &denied[0]);
     assert_eq!(found(&ran), ["denied", "window"]);
-    // Under another epoch nothing of before may run at all.
+    // A new epoch makes every earlier authorization void, so the auditor can drop the denials.
     log.reseal(400_010, |seal| seal["epoch"] = json!("e1".repeat(16)));
     assert_eq!(remembered(&log), 0);
     let place = log.consume(400_011, &[&denied[0]]);
@@ -415,7 +416,7 @@ fn an_audit_repeats_each_decision_with_the_state_before_the_decision() {
     assert_eq!(decided(&|receipt| receipt["authorization"]["signatures"] = json!([])), ["quorum"]);
 }
 
-/// What is found of a run that these signed, with the authorization edited.
+/// The findings for a run with these signers and an edited authorization.
 fn approved_by(step: &str, signers: &[u8], edit: impl Fn(&mut serde_json::Value)) -> Vec<&'static str> {
     let mut log = usual();
     let approved = log.approved_but(step, 40, signers, edit);
@@ -592,12 +593,12 @@ fn a_later_roster_counts_only_after_both_thresholds_signed_it() {
     for signers in [&[][..], &[ALICE], &[ALICE, MALLORY]] {
         assert_eq!(found(&second(signers)), ["roster-chain"], "{signers:?}");
     }
-    // Version 1 comes back.
+    // A seal goes back to version 1.
     let mut log = second(&[ALICE, BOB]);
     log.rosters.truncate(1);
     log.reseal(60, |_| {});
     assert_eq!(found(&log), ["roster-chain"]);
-    // A second version 2, which the same people signed.
+    // A different version 2, signed by the same approvers.
     let mut log = second(&[ALICE, BOB]);
     let fork = {
         let mut other = second(&[ALICE, BOB]);
@@ -703,7 +704,7 @@ fn unreadable_built_in_lists_never_remove_a_required_permission() {
         log.run("nginx:restart", 41, &[ALICE]);
         assert_eq!(found(&log), ["sealed-state"], "{lists}");
         assert_eq!(verdicts(&log).last(), Some(&EntryVerdict::Undecided), "what ran under it: {lists}");
-        // Whoever wrote the seal chose the engine's name: nothing runs under it unseen.
+        // The writer of the seal chooses the engine's name, so a run under such a seal must cause a finding.
         let mut log = usual();
         log.sealed.builtins = lists.clone();
         log.reseal(40, |seal| seal["engine"] = json!(OTHER));
@@ -738,7 +739,7 @@ fn a_decision_that_another_program_version_made_differently_is_no_failure() {
     let (said, summary) = log.audit_with(Expected { no_differences: true, ..Expected::default() });
     assert!(!summary.clean && summary.engines.is_empty(), "nothing is excused: {said:#?}");
     assert_eq!(summary.counts.fail, 1);
-    // Signatures, quorum, windows and nonces no version may read otherwise.
+    // The rules for signatures, quorum, windows and nonces are the same in every version.
     let mut log = usual();
     log.reseal(40, |seal| seal["engine"] = json!(OTHER));
     log.run("two:go", 41, &[ALICE]);
@@ -772,7 +773,7 @@ fn runs_under_an_unreadable_seal_of_another_version_are_undecided() {
     assert!(found(&log).is_empty());
     assert_eq!(log.audit().1.differences, 1);
     assert!(!log.audit_with(Expected { no_differences: true, ..Expected::default() }).1.clean);
-    // But whoever wrote the seal chose the engine's name, so nothing may run under it unseen.
+    // The writer of the seal chose the engine's name, so a run under this seal must cause a finding.
     let mut ran = log.clone();
     ran.run("two:go", 50, &[]);
     ran.run("two:go", 51, &[]);
@@ -783,7 +784,7 @@ fn runs_under_an_unreadable_seal_of_another_version_are_undecided() {
     hidden.consume(50, &[&approved]);
     assert_eq!(found(&hidden), ["sealed-state"], "not by withholding the receipt either");
     assert_eq!(verdicts(&ran)[2..], [EntryVerdict::Undecided, EntryVerdict::Undecided]);
-    // It hides no token that was changed behind it either.
+    // A later seal must not hide changed tokens either.
     let mut changed = log.clone();
     changed.sealed.tokens[0]["owners"] = json!([]);
     changed.reseal(60, |_| {});
@@ -791,7 +792,7 @@ fn runs_under_an_unreadable_seal_of_another_version_are_undecided() {
     log.reseal(60, |_| {});
     log.run("nginx:restart", 61, &[ALICE]);
     assert!(found(&log).is_empty());
-    // What is not there, or is something else, no version can have read.
+    // A missing or different document is a failure under every program version.
     let mut missing = usual();
     missing.reseal(40, |seal| {
         seal["engine"] = json!(OTHER);
@@ -869,7 +870,7 @@ fn the_roster_chain_of_a_seal_must_be_present_and_end_with_its_roster() {
     assert_eq!(with(&|log| signed_by(log, &[MALLORY])), ["roster-chain"]);
     assert!(with(&|log| signed_by(log, &[ALICE, CAROL])).is_empty(), "others of its people");
     assert_eq!(with(&|log| [canonical_of(&log.rosters).unwrap(), b" ".to_vec()].concat()), ["roster-chain"]);
-    // As in a bundle, a seal may leave it out where the versions are known.
+    // As in a bundle, a seal can omit the list of rosters if the auditor knows the versions.
     let mut without = second();
     without.reseal(50, |seal| drop(seal.as_object_mut().unwrap().remove("rosters")));
     assert!(found(&without).is_empty());
@@ -931,7 +932,7 @@ fn two_runs_with_one_receipt_id_are_found_even_if_their_receipts_are_late() {
         let mut at_once = log.clone();
         at_once.receipt(second, &two);
         assert_eq!(found(&at_once), ["double-use"], "{first_at_once}");
-        // Across two audits too.
+        // The same finding if the second receipt comes in a later audit.
         let kept = kept_of(&log);
         assert_eq!(resumed(&at_once, &kept), ["double-use"], "{first_at_once}");
     }
@@ -948,7 +949,7 @@ fn kept_of(log: &Log) -> SavedAudit {
     serde_json::from_slice(&text).expect("read back")
 }
 
-/// What an audit that goes on from there finds.
+/// The findings of an audit that continues from a saved state.
 fn resumed(log: &Log, kept: &SavedAudit) -> Vec<&'static str> {
     let versions =
         rosters_in(&LogEntry::of(kept.seals.last().unwrap().entry.clone().into_bytes()), log).unwrap().unwrap();
@@ -986,7 +987,7 @@ fn entry_kinds_of_later_versions_and_random_bytes_are_reported() {
     let mut log = usual();
     log.push("unheard-of", &json!({}));
     assert_eq!(found(&log), ["unknown-kind"]);
-    // What a person ran themselves is no entry of a boundary's log, whoever put it there.
+    // A local receipt does not belong in the log of a boundary.
     let mut log = usual();
     log.push("local-receipt", &json!({}));
     assert_eq!(found(&log), ["unknown-kind"]);
@@ -1002,7 +1003,7 @@ fn entry_kinds_of_later_versions_and_random_bytes_are_reported() {
     let last = String::from_utf8(log.entries.pop().unwrap()).unwrap();
     log.entries.push(last.replacen(',', ", ", 1).into_bytes());
     assert_eq!(found(&log), ["entry"], "a blank that no canonical form has");
-    // Without its first seal nothing can be judged, and that is said once.
+    // Without the genesis seal the audit cannot check any entry, and reports this once.
     let mut log = usual();
     log.entries.insert(0, log.entries[1].clone());
     let mut auditor = Auditor::new(
@@ -1081,7 +1082,7 @@ fn an_interrupted_audit_can_be_continued() {
     assert!(found.is_empty(), "{found:?}");
     assert_eq!((summary.from, summary.counts.stand, summary.open.len()), (kept.size, 5, 0));
     assert_eq!(summary.counts, more.audit().1.counts, "as if it had been read at once");
-    // What was spent, denied, or running before is known still.
+    // The continued audit still knows spent nonces, denials and the last time.
     let mut again = more.clone();
     let twice = again.consume(61, &[&spent]);
     again.receipt(twice, &spent);
@@ -1093,7 +1094,7 @@ fn an_interrupted_audit_can_be_continued() {
     let mut back = log.clone();
     back.run("nginx:restart", 20, &[ALICE]);
     assert_eq!(go_on(&back).0, ["time"]);
-    // Another history with the same length of beginning leads to another root.
+    // A different history of the same length has a different root hash.
     let mut fork = log.clone();
     fork.entries[1] = fork.entries[3].clone();
     fork.run("nginx:restart", 60, &[ALICE]);

@@ -1,4 +1,5 @@
-//! The second opinion: `tests/independent`, written in another language from the page of formats alone, agrees with ours.
+//! Compares this crate with `tests/independent`, a second verifier in Python that was written from `docs/formats.md`
+//! alone.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +9,7 @@ use crate::second::{Case, folder, ours, python, theirs};
 
 use crate::golden;
 
-/// Our own golden documents, and those of each directory in `COUNTERSIGN_CASES`.
+/// The directories of our golden documents, and of those in `COUNTERSIGN_CASES`.
 fn golden_folders() -> Vec<PathBuf> {
     let mut found = vec![golden::own_vectors().join("golden")];
     let listed = std::env::var_os("COUNTERSIGN_CASES").unwrap_or_default();
@@ -63,8 +64,8 @@ fn both_verifiers_refuse_every_broken_bundle_at_the_check_of_its_index() {
     }
 }
 
-/// Its own strict JSON, names, windows, quorums, parameters, patterns, rosters and trees against the vectors; its Ed25519
-/// against openssl's.
+/// The Python verifier checks its own JSON parser, names, windows, quorums, parameters, patterns, rosters and trees
+/// against the vectors, and its Ed25519 against openssl.
 #[test]
 fn the_independent_verifier_gives_the_expected_result_for_every_vector() {
     let done =
@@ -74,7 +75,7 @@ fn the_independent_verifier_gives_the_expected_result_for_every_vector() {
     assert!(said.lines().last().is_some_and(|line| line.ends_with(" answered alike, 0 otherwise")), "{said}");
 }
 
-/// It is worth something only as long as it shares nothing with what it checks.
+/// The second verifier is useful only if it shares no code with this crate.
 #[test]
 fn the_independent_verifier_imports_only_the_python_standard_library_and_its_own_files() {
     let mut own: Vec<String> = Vec::new();

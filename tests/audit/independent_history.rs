@@ -1,4 +1,5 @@
-//! The log of a real boundary, exported by the real binary: both auditors read the same history in it, and the same lies.
+//! Exports the log of a real boundary and compares both auditors: the same decisions, and the same findings in damaged
+//! copies.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::second;
 
-/// What one auditor says: nothing found, runs still open, and each decision in a few words.
+/// The result of one auditor: whether it found no defect, the number of open runs, and a summary of each decision.
 #[derive(Debug, PartialEq, Eq)]
 struct History {
     clean: bool,
@@ -74,7 +75,7 @@ fn an_invalid_first_seal_is_reported_as_a_finding_and_a_foreign_roster_as_missin
     assert_eq!(codes(&format!("sha256:{}", "a".repeat(64))), (2, 2), "a roster of another boundary");
     let blob = copy.join("blob/sha256").join(roster.trim_start_matches("sha256:"));
     let entries = copy.join(format!("tile/entries/000.p/{}", world.log_size()));
-    // Within the payload of entry 0, and its first byte.
+    // Bytes within the roster, within the payload of entry 0, and at its start.
     for (file, at) in [(&blob, 40), (&entries, 200), (&entries, 2)] {
         let good = fs::read(file).unwrap();
         let mut bad = good.clone();
@@ -114,10 +115,10 @@ fn both_auditors_agree_on_the_log_of_a_real_boundary() {
     assert_eq!((first.clean, first.open), (true, 0), "{first:#?}");
     assert_eq!(first.decisions.last().unwrap()["outcome"], "unknown");
 
-    // What is done to the copy, both see.
+    // Both auditors must find every damage to the copy.
     for (at, file) in files(&copy).into_iter().enumerate() {
         let all = ["flipped", "cut", "gone", "pipe"];
-        // Each blob is spoilt in one way, the head and the tiles in every.
+        // Each blob is damaged in one way. The checkpoint and the tiles are damaged in every way.
         for what in if at < 3 { &all[..] } else { &all[at % 4..=at % 4] } {
             let what = *what;
             let kept = fs::read(&file).unwrap();
@@ -130,7 +131,7 @@ fn both_auditors_agree_on_the_log_of_a_real_boundary() {
                 }
                 "cut" => fs::write(&file, &kept[..kept.len() - 1]).unwrap(),
                 "gone" => fs::remove_file(&file).unwrap(),
-                // Nobody ever writes to it.
+                // A FIFO without a writer.
                 _ => {
                     fs::remove_file(&file).unwrap();
                     assert!(std::process::Command::new("mkfifo").arg(&file).status().unwrap().success());
@@ -141,7 +142,7 @@ fn both_auditors_agree_on_the_log_of_a_real_boundary() {
             our_own.arg(&copy);
             let mut the_second = second::python();
             the_second.arg("audit").arg(&copy).arg("--roster").arg(roster);
-            // Hash tiles are made from the entries; a missing one contradicts nothing.
+            // An auditor computes the hash tiles from the entries, so a missing hash tile is no defect.
             let sound = what == "gone" && file.components().any(|part| part.as_os_str() == "0");
             for auditor in [our_own, the_second] {
                 assert_eq!(finds_nothing(auditor), sound, "{} {what}", file.display());
@@ -172,7 +173,7 @@ fn every_stored_head_of_a_copy_is_compared_with_its_entries() {
     let kept = fs::read_to_string(&early).unwrap();
     let lines: Vec<&str> = kept.lines().collect();
     let other_root = kept.replace(lines[2], "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=");
-    // A fork: a head of the same size with another root, which the boundary's key signed.
+    // A fork: a checkpoint of the same size with a different root hash, signed by the boundary's key.
     let (origin, secret) = (lines[0], &support::people::boundary_key().secret);
     let fork = Checkpoint { origin: origin.to_owned(), size: lines[1].parse().unwrap(), root: [7; 32] };
     let sign = |text: &[u8]| Ok::<_, std::convert::Infallible>(secret.sign(text));
@@ -198,7 +199,7 @@ fn every_stored_head_of_a_copy_is_compared_with_its_entries() {
     assert!(ours(&world, &copy).clean && theirs(&world, &copy).clean, "all put back");
 }
 
-/// Whether it ends with 0; it has to end.
+/// Runs an auditor, which must end, and returns whether its exit code is 0.
 fn finds_nothing(mut auditor: std::process::Command) -> bool {
     let quiet = auditor.stdout(Stdio::null()).stderr(Stdio::null());
     let mut running = quiet.spawn().expect("an auditor");
@@ -210,7 +211,7 @@ fn finds_nothing(mut auditor: std::process::Command) -> bool {
     status.expect("ended").success()
 }
 
-/// Every file of a copy that an auditor reads; partial tiles of earlier sizes lie there unread.
+/// All files of a copy that an auditor reads, without the partial tiles of earlier sizes.
 fn files(copy: &Path) -> Vec<PathBuf> {
     let head = fs::read_to_string(copy.join("checkpoint")).unwrap();
     let size = head.lines().nth(1).unwrap().to_owned();
@@ -246,7 +247,7 @@ fn both_auditors_accept_the_golden_log_and_report_its_unchecked_parts() {
     let of = |list: &Value| -> Vec<(Value, Value)> {
         list.as_array().expect("a list").iter().map(|one| (one["what"].clone(), one["decisions"].clone())).collect()
     };
-    // The second auditor does not read scripts.
+    // The second auditor does not parse scripts.
     let expected = ["permissions", "sandbox"].map(|what| (json!(what), json!(1)));
     assert_eq!(of(&summary["not_checked"]), expected[1..]);
     assert!(summary["not_checked"][0]["why"].as_str().is_some_and(|why| why.contains("configuration")), "{summary:#}");

@@ -1,4 +1,5 @@
-//! A log copied as a static tlog-tiles directory, through the real binary: whole, in steps, interrupted, attacked.
+//! Tests of `log export` through the real binary: whole and incremental copies, interrupted exports and malicious
+//! servers.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -58,7 +59,7 @@ fn refused(world: &World, directory: &Path, more: &[&str]) -> String {
     String::from_utf8(done.stderr).unwrap()
 }
 
-/// Every file below a directory.
+/// All files below a directory, by relative path.
 fn files(directory: &Path) -> BTreeMap<String, Vec<u8>> {
     fn walk(root: &Path, at: &Path, found: &mut BTreeMap<String, Vec<u8>>) {
         for entry in fs::read_dir(at).into_iter().flatten() {
@@ -76,7 +77,8 @@ fn files(directory: &Path) -> BTreeMap<String, Vec<u8>> {
     found
 }
 
-/// Holds that a copy is a whole tlog-tiles directory: every tile of its size, and the root of its head.
+/// Asserts that a copy is a complete tlog-tiles directory: every tile has its size, and the tiles give the root hash of
+/// the checkpoint. Returns the size of the log.
 fn check(directory: &Path, contents: bool) -> u64 {
     let files = files(directory);
     let note = String::from_utf8(files["checkpoint"].clone()).unwrap();
@@ -124,7 +126,7 @@ fn directory(world: &World, name: &str) -> PathBuf {
     world.path(name)
 }
 
-/// Many entries: a denial is one, and runs nothing.
+/// Adds entries by denials, because a denial runs no step.
 fn fill(world: &World, entries: u64) {
     for _ in 0..entries {
         let proposal = world.propose("plain:true", json!({}));
@@ -152,7 +154,7 @@ fn an_export_is_a_complete_tlog_tiles_directory_and_later_exports_add_new_entrie
     for (name, bytes) in before {
         assert!(name == "checkpoint" || files(&copy).get(&name) == Some(&bytes), "{name} was changed");
     }
-    // A rostered key reads as a token does; nobody else gets contents, and everybody the hashes.
+    // An export of the contents needs a token or a key in the roster. Anyone can export the hashes.
     let by_key = directory(&world, "by-key");
     world.write("alice.pem", alice().secret.to_pkcs8_v1_pem().as_str());
     let done = world
@@ -187,7 +189,7 @@ fn a_later_export_completes_tiles_and_continues_an_interrupted_export() {
     exported(&world, &hashes, &["--hashes"]);
     assert!(check(&copy, true) < 256);
     fill(&world, 40);
-    // Killed at any moment, it leaves the copy that was there, or the new one.
+    // An export that is killed at any time leaves either the old copy or the complete new copy.
     let old = files(&copy);
     for delay in [0, 5, 10, 20, 40, 80, 160] {
         let mut child = exporting(&world, &copy, &[]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
@@ -203,7 +205,7 @@ fn a_later_export_completes_tiles_and_continues_an_interrupted_export() {
             check(&copy, true);
         }
     }
-    // What one left that was killed at a worse moment; the temporary files of all lie there.
+    // A temporary file of a killed export. The temporary files of all exports are in this directory.
     plant(&copy, ".new-abcdef", b"begun");
     exported(&world, &copy, &[]);
     exported(&world, &hashes, &["--hashes"]);
@@ -214,7 +216,7 @@ fn a_later_export_completes_tiles_and_continues_an_interrupted_export() {
         copy.join("tile/0/000").is_file() && !copy.join("tile/0/000.p").exists(),
         "the whole tile takes its parts' place"
     );
-    // Whatever an interrupted run left that does not fit is fetched again.
+    // A damaged tile of an interrupted export is fetched again.
     let again = directory(&world, "again");
     fs::create_dir_all(again.join("tile/entries")).unwrap();
     let mut garbage = files(&copy)["tile/entries/000"].clone();
@@ -235,7 +237,7 @@ fn a_copy_never_accepts_another_log_or_a_shorter_log_or_a_fork() {
     world.start();
     world.run("plain:true", json!({}), &[&alice()]);
     exported(&world, &copy, &[]);
-    // The store of before is put back: the log is shorter.
+    // Restore the earlier store, so that the log is shorter than the copy.
     world.stop();
     let _ = fs::remove_file(database.with_extension("db-shm"));
     for (file, bytes) in both.iter().zip(backup) {
@@ -246,7 +248,7 @@ fn a_copy_never_accepts_another_log_or_a_shorter_log_or_a_fork() {
     }
     if world.try_start().is_ok() {
         assert!(refused(&world, &copy, &[]).contains("the source has only"));
-        // It grows again, into another history.
+        // The log grows again, with different entries.
         world.run("plain:true", json!({}), &[&bob()]);
         assert!(refused(&world, &copy, &[]).contains("FORK"));
         world.run("plain:true", json!({}), &[&bob()]);
@@ -273,17 +275,17 @@ fn a_damaged_copy_is_reported_and_stays_unchanged() {
     fs::write(&tile, &good).unwrap();
     fs::write(copy.join("checkpoint"), "garbage").unwrap();
     assert!(refused(&world, &copy, &[]).contains("damaged"));
-    // A directory that can't be written to.
+    // A directory that is not writable.
     let done = export(&world, Path::new("/proc/nowhere"), &[]);
     assert_eq!(done.status.code(), Some(2));
     wait_for("the service goes on", || world.wire.peek("/health").status == 200);
 }
 
-// ---- servers that lie
+// Malicious servers
 
 type Files = BTreeMap<String, Vec<u8>>;
 
-/// One log at two sizes, with contents and without.
+/// One log at two sizes, with contents and with hashes only.
 struct Grown {
     old: Files,
     new: Files,
@@ -308,7 +310,7 @@ fn grown() -> &'static Grown {
     })
 }
 
-/// Serves these files as a log; the thread ends with the test.
+/// Serves these files as a log until the test ends.
 fn serve(files: &Files) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -328,7 +330,7 @@ fn serve(files: &Files) -> String {
     url
 }
 
-/// A directory with these files, and beside it a home where nothing is trusted.
+/// Writes these files to a directory. The home directory beside it trusts no roster.
 fn lay(files: &Files) -> (tempfile::TempDir, PathBuf) {
     let temp = tempfile::tempdir().unwrap();
     let copy = temp.path().join("copy");
@@ -351,7 +353,7 @@ fn export_from(url: &str, copy: &Path, more: &[&str]) -> Command {
     command
 }
 
-/// Exports, which must succeed, and holds that the copy is whole.
+/// Exports to `copy`, and asserts that the export succeeds and the copy is complete.
 #[track_caller]
 fn taken(files: &Files, copy: &Path, more: &[&str]) {
     let done = export_from(&serve(files), copy, more).output().unwrap();
@@ -362,7 +364,8 @@ fn taken(files: &Files, copy: &Path, more: &[&str]) {
     }
 }
 
-/// Exports, which must be refused for this reason, and holds that the copy is what it was, but for what is beyond it.
+/// Exports to `copy`, and asserts that the export fails for this reason and changes no file of the copy. Files beyond
+/// the copy's checkpoint may be new.
 #[track_caller]
 fn not_taken(files_there: &Files, copy: &Path, more: &[&str], why: &str) {
     let before = files(copy);
@@ -377,7 +380,7 @@ fn not_taken(files_there: &Files, copy: &Path, more: &[&str], why: &str) {
     }
 }
 
-/// A tile of entries, one of them with another byte.
+/// The same tile with one changed byte in one entry.
 fn other_entry(tile: &[u8], at: usize) -> Vec<u8> {
     let mut other = Vec::new();
     for (index, entry) in split_entries(tile).unwrap().into_iter().enumerate() {
@@ -390,7 +393,7 @@ fn other_entry(tile: &[u8], at: usize) -> Vec<u8> {
     other
 }
 
-/// The head of a copy, signed by another key under the same name.
+/// The checkpoint of a copy, signed by another key under the same name.
 fn signed_by(key: &Key, note: &[u8]) -> Vec<u8> {
     let note = Note::parse(std::str::from_utf8(note).unwrap()).unwrap();
     let (text, public) = (note.unverified_text(), key.secret.public());
@@ -413,7 +416,7 @@ fn no_server_can_change_an_entry_of_the_copy() {
     let (_temp, copy) = lay(old_hashes);
     not_taken(&lying, &copy, &["--hashes"], "FORK");
     assert_eq!(&files(&copy), old_hashes, "nothing was written at all");
-    // The same left behind by an interrupted run, which nobody checked then.
+    // An interrupted export left the changed tile before the export checked the tile.
     let (_temp, copy) = lay(old);
     plant(&copy, "tile/entries/000", &bad);
     taken(new, &copy, &[]);
@@ -442,7 +445,7 @@ fn an_invalid_file_of_an_interrupted_export_is_fetched_again() {
                 taken(there, &copy, more);
             }
         }
-        // Larger than any tile; and one that nobody ever writes into.
+        // A file that is larger than any tile, and a FIFO without a writer.
         let (_temp, copy) = lay(begun);
         plant(&copy, name, b"");
         fs::File::options().write(true).open(copy.join(name)).unwrap().set_len(18 << 20).unwrap();
@@ -487,7 +490,7 @@ fn a_head_without_a_boundary_signature_is_refused_and_every_head_is_stored() {
     let mallory = mallory();
     let mut lying = new.clone();
     lying.insert("checkpoint".into(), signed_by(&mallory, &new["checkpoint"]));
-    // Also of copies that kept no head before.
+    // Also copies without earlier checkpoints.
     let without = |copy: &Files| -> Files {
         copy.iter().filter(|(name, _)| !name.starts_with("checkpoints/")).map(|(a, b)| (a.clone(), b.clone())).collect()
     };
@@ -500,7 +503,7 @@ fn a_head_without_a_boundary_signature_is_refused_and_every_head_is_stored() {
             assert_eq!(&files(&copy)["checkpoints/250"], earlier);
         }
     }
-    // Nobody but the trusted roster's boundary, where a roster is given.
+    // With a trusted roster, only the boundary of this roster is accepted.
     let genesis: Value = serde_json::from_slice(split_entries(&new["tile/entries/000"]).unwrap()[0]).unwrap();
     let seal: Value = serde_json::from_slice(&STANDARD.decode(genesis["payload"].as_str().unwrap()).unwrap()).unwrap();
     let roster = seal["predicate"]["roster"].as_str().unwrap();
@@ -508,7 +511,7 @@ fn a_head_without_a_boundary_signature_is_refused_and_every_head_is_stored() {
     let other = format!("sha256:{}", "a".repeat(64));
     not_taken(new, &copy, &["--roster", &other], "trusted");
     taken(new, &copy, &["--roster", roster]);
-    // Without contents there is no roster to know the key from, but one that is given; the earlier head is kept.
+    // Without contents, the only roster is the one that the user names. The export keeps the earlier checkpoint.
     lying = new_hashes.clone();
     lying.insert("checkpoint".into(), signed_by(&mallory, &new["checkpoint"]));
     let (temp, copy) = lay(old_hashes);
@@ -521,12 +524,13 @@ fn a_head_without_a_boundary_signature_is_refused_and_every_head_is_stored() {
     let (_temp, copy) = lay(&without(old_hashes));
     taken(&lying, &copy, &["--hashes"]);
     assert_eq!(files(&copy)["checkpoints/250"], old["checkpoint"], "what shows the fork is not lost");
-    // A run that was killed before it was done had seen another head of this size.
+    // A killed export saw a different checkpoint of this size.
     let (_temp, copy) = lay(old);
     let other = String::from_utf8(old["checkpoint"].clone()).unwrap().replacen("\n250\n", "\n290\n", 1);
     plant(&copy, "checkpoints/290", other.as_bytes());
     not_taken(new, &copy, &[], "FORK");
-    // Who trusts rosters, but none that leads to this boundary's, is told so; a digest given for it goes before them.
+    // If no trusted roster leads to the roster of this boundary, the message asks for `--roster`. A digest in
+    // `--roster` has precedence.
     let (temp, copy) = lay(&Files::new());
     let config = temp.path().join(".config/countersign");
     fs::create_dir_all(&config).unwrap();
@@ -535,7 +539,7 @@ fn a_head_without_a_boundary_signature_is_refused_and_every_head_is_stored() {
     taken(new, &copy, &["--roster", roster]);
 }
 
-/// A log made by hand, of fewer than 257 entries, with a head signed by this key.
+/// The files of a generated log of at most 256 entries, with a checkpoint that this key signed.
 fn made(log: &Log, signer: u8) -> Files {
     let hashes: Vec<_> = log.entries.iter().map(|entry| merkle::leaf_hash(entry)).collect();
     let mut tile = Vec::new();
@@ -559,16 +563,16 @@ fn a_copy_accepts_the_boundary_key_of_a_later_roster_and_refuses_the_key_of_an_o
     let sealed = made(&log, BOUNDARY_2);
     let (_temp, copy) = lay(&old);
     not_taken(&made(&log, BOUNDARY), &copy, &[], "has no valid signature");
-    // A roster that its people did not sign gives no key.
+    // A roster that its approvers did not sign gives no trusted key.
     stranger.sealed.roster["boundary"][0]["keys"] = json!([key(MALLORY).line()]);
     stranger.roster(&[MALLORY]);
     stranger.key = MALLORY;
     stranger.reseal(40, |_| {});
     let (_temp, copy) = lay(&old);
     not_taken(&made(&stranger, MALLORY), &copy, &[], "does not continue");
-    // What the refused runs left is beyond the copy.
+    // The refused exports left only files beyond the copy.
     taken(&sealed, &copy, &[]);
-    // Who has the old key makes a seal under the roster of before, and a head.
+    // An attacker with the old key signs a seal under the old roster, and a checkpoint.
     let mut back = log.clone();
     let first = log.roster_digest(1).to_string();
     back.key = BOUNDARY;
@@ -581,7 +585,8 @@ fn a_copy_accepts_the_boundary_key_of_a_later_roster_and_refuses_the_key_of_an_o
     log.run("nginx:restart", 60, &[ALICE]);
     let (fresh, later) = (made(&log, BOUNDARY_2), log.roster_digest(2).to_string());
     taken(&fresh, &copy, &[]);
-    // From nothing: both versions lead there, and who trusts the later one takes no log that stops before it.
+    // A new copy: both roster versions lead to this log. A user who trusts the later version rejects a log that ends
+    // before this version.
     for trusted in [log.roster_digest(1).to_string(), later.clone()] {
         let (_temp, copy) = lay(&Files::new());
         taken(&fresh, &copy, &["--roster", &trusted]);
@@ -590,7 +595,7 @@ fn a_copy_accepts_the_boundary_key_of_a_later_roster_and_refuses_the_key_of_an_o
     not_taken(&old, &copy, &["--roster", &later], "does not continue");
 }
 
-/// The head of these files with the word of the witnesses of these seeds; `TEST-ONLY` keys, as all here.
+/// The same files with cosignatures of the witnesses with these seeds. All keys here are test keys.
 fn cosigned_by(seeds: &[u8], files: &Files) -> Files {
     let plain = Note::parse(std::str::from_utf8(&files["checkpoint"]).unwrap()).unwrap();
     let cosigned = seeds.iter().fold(plain.clone(), |note, seed| {
@@ -632,7 +637,7 @@ fn an_export_of_an_unchanged_log_adds_new_cosignatures() {
     let done: Value = serde_json::from_slice(&done.stdout).unwrap();
     assert_eq!((&done["cosignatures"], &done["tiles"]), (&json!(1), &json!(0)), "{done}");
     assert_eq!((audited("2"), &files(&copy)[&kept]), (Some(0), &both["checkpoint"]));
-    // Fewer, none, or such as do not hold take nothing away.
+    // Fewer, missing or invalid cosignatures do not remove the stored cosignatures.
     let mut bad = both.clone();
     let text = String::from_utf8(both["checkpoint"].clone()).unwrap();
     let other = String::from_utf8(cosigned_by(&[21], &made(&Log::new(), BOUNDARY))["checkpoint"].clone()).unwrap();
@@ -643,13 +648,13 @@ fn an_export_of_an_unchanged_log_adds_new_cosignatures() {
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
         assert!(files(&copy)["checkpoint"] == both["checkpoint"]);
     }
-    // Whom the user trusts counts although nothing is new, and so does who signed.
+    // The signer and the trusted roster are checked even if the log has no new entries.
     let wrong = format!("sha256:{}", "a".repeat(64));
     not_taken(&plain, &copy, &["--roster", &wrong], "trusted");
     let mut lying = plain.clone();
     lying.insert("checkpoint".into(), log.head_by(MALLORY).into_bytes());
     not_taken(&lying, &copy, &[], "has no valid signature");
-    // A mirror of hashes that was filled from a stranger's hand, held against the roster later.
+    // A mirror of hashes that came from a stranger is checked against the roster later.
     let only_hashes = |files: &Files| -> Files {
         let contents = |name: &str| name.contains("entries") || name.starts_with("blob");
         files.iter().filter(|(name, _)| !contents(name)).map(|(name, bytes)| (name.clone(), bytes.clone())).collect()

@@ -1,5 +1,5 @@
-//! Whole logs with one entry that is not as it should be, re-signed by whoever signs that kind, under a head signed again:
-//! two auditors find it, or the table says why nobody could.
+//! Logs with one changed entry, signed again by the signer of that kind under a new checkpoint. Both auditors find the
+//! change, or `FREE` states why no auditor can.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +18,7 @@ use crate::mutants;
 
 use crate::second;
 
-/// What may change without a log showing it, as `<kind>/<pointer> <change>` begins, and why.
+/// Changes that no log can reveal, by the prefix `<kind>/<pointer> <change>`, with the reason.
 const FREE: &[(&str, &str)] = &[
     ("receipt/predicate/boundary/version", "the program's version: the boundary's word"),
     ("receipt/predicate/duration_ms", "how long it took: the boundary's word"),
@@ -55,13 +55,13 @@ const FREE: &[(&str, &str)] = &[
     ("entry 7 left out", "a run whose end has not been seen yet; a cut end shows to whoever kept a head"),
 ];
 
-/// A log that is told, by the name of the lie.
+/// A log with one lie, and the name of the lie.
 struct Told {
     id: String,
     log: Log,
 }
 
-/// The entries of the log below, by kind, and who signs them.
+/// The entries of the honest log: kind, index and signer.
 const ENTRIES: [(&str, usize, u8); 5] = [
     ("consumption", 1, BOUNDARY),
     ("receipt", 2, BOUNDARY),
@@ -72,7 +72,7 @@ const ENTRIES: [(&str, usize, u8); 5] = [
 
 type Edit<'e> = &'e dyn Fn(&mut Value);
 
-/// An honest log but for one predicate, with all that follows made anew.
+/// An honest log except for one edited predicate. All later entries are built on the edited predicate.
 fn tell(kind: &str, edit: Edit<'_>) -> Log {
     let but = |wanted: &str, value: &mut Value| {
         if kind == wanted {
@@ -122,7 +122,8 @@ fn told() -> Vec<Told> {
             found.push(Told { id: format!("{kind} envelope{} {}", mutant.pointer, mutant.what), log });
         }
     }
-    // Made anew from there on: what keeps its type, or the builder could not go on.
+    // Here all later entries follow from the change. Only changes that keep the type are possible, because the builder
+    // needs the value.
     for kind in ["authorization", "consumption", "seal"] {
         let caught = std::cell::RefCell::new(Value::Null);
         let _ = tell(kind, &|value| *caught.borrow_mut() = value.clone());
@@ -143,7 +144,7 @@ fn told() -> Vec<Told> {
     found
 }
 
-/// Entries left out, doubled, moved.
+/// Removes, duplicates and moves entries.
 fn structure(honest: &Log, found: &mut Vec<Told>) {
     for at in 0..honest.entries.len() {
         let mut push = |what: &str, change: &dyn Fn(&mut Vec<Vec<u8>>)| {
@@ -168,7 +169,7 @@ fn structure(honest: &Log, found: &mut Vec<Told>) {
     }
 }
 
-/// Whether an auditor finds nothing, and the entries that it finds something at.
+/// Whether an auditor finds no defect, and its findings.
 #[derive(Debug, PartialEq, Eq)]
 struct Found {
     clean: bool,
@@ -200,7 +201,7 @@ fn ours(log: &Log) -> Found {
     Found { clean: summary.clean, words: words.collect() }
 }
 
-/// What the second auditor answers to each.
+/// The second auditor's answer for each log.
 fn answers(told: &[Told]) -> Vec<Value> {
     let lines = told.iter().map(|one| {
         let blobs: BTreeMap<String, String> =
@@ -224,7 +225,8 @@ fn theirs(told: &[Told]) -> Vec<Found> {
     answers(told).iter().map(read).collect()
 }
 
-/// Logs under more than one version of the roster, honest and not; whether both must find nothing.
+/// Honest and dishonest logs under two roster versions, each with the expected result: true if both auditors find no
+/// defect.
 fn under_two_rosters() -> Vec<(Told, bool)> {
     let second = |signers: &[u8]| {
         let mut log = honest();
@@ -359,11 +361,12 @@ fn agree(cases: Vec<(Told, bool)>) {
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
-/// What whoever holds the boundary's key may write, one lie each; whether both must find nothing.
+/// Logs that an attacker with the boundary's key can write, each with the expected result: true if both auditors find
+/// no defect.
 fn liars() -> Vec<(Told, bool)> {
     let mut found = Vec::new();
     let mut push = |id: &str, clean: bool, log: Log| found.push((Told { id: id.to_owned(), log }, clean));
-    // Runs that exclude each other.
+    // Runs with the same exclusive name.
     let exclusive = |second: i64, receipt_first: bool| {
         let mut log = Log::new();
         let one = log.approved("db:migrate", 10, &[ALICE]);
@@ -387,7 +390,7 @@ fn liars() -> Vec<(Told, bool)> {
     log.receipt(place, &both[0]);
     log.receipt(history::Place { item: 1, ..place }, &both[1]);
     push("two of one exclusive name in one leaf", false, log);
-    // A run that has no receipt.
+    // A run without a receipt.
     let withheld = |later: i64| {
         let mut log = Log::new();
         let run = log.approved("nginx:restart", 10, &[ALICE]);
@@ -397,7 +400,7 @@ fn liars() -> Vec<(Told, bool)> {
     };
     push("a run that may still go on", true, withheld(10 + 86_400 + 300));
     push("a run that can't go on any more", false, withheld(10 + 86_400 + 301));
-    // Epochs and tokens that come back.
+    // Old epochs and old tokens that are used again.
     let mut log = honest();
     let first = std::mem::replace(&mut log.epoch, "e1".repeat(16));
     log.reseal(70, |_| {});
@@ -434,7 +437,7 @@ fn liars() -> Vec<(Told, bool)> {
     push("a token in its last second", true, log.clone());
     log.run("nginx:restart", 100, &[BOB]);
     push("a token that has ended", false, log);
-    // Who proposed and who may not approve.
+    // The proposer and the excluded approvers.
     let handed_in = |by: &'static str, step: &str, excluded: &[&str]| {
         let mut log = honest();
         let run = log.approved(step, 60, &[ALICE, BOB][..if step == "two:go" { 2 } else { 1 }]);
@@ -450,7 +453,7 @@ fn liars() -> Vec<(Told, bool)> {
     push("by a token that only reads", false, handed_in("reader", "two:go", &["agent", "carol", "reader"]));
     push("by an approver", false, handed_in("bob", "two:go", &["agent", "bob", "carol"]));
     push("one more excluded than follows", false, handed_in("agent", "nginx:restart", &["agent", "carol", "dora"]));
-    // One proposal, two runs.
+    // One proposal with two runs.
     let mut log = honest();
     let first = log.run("nginx:restart", 60, &[ALICE]);
     let id = first.predicate["proposal"].clone();
@@ -458,11 +461,11 @@ fn liars() -> Vec<(Told, bool)> {
     let place = log.consume(61, &[&second]);
     log.receipt(place, &second);
     push("one proposal in two receipts", false, log);
-    // The sandbox that follows from step, policy and configuration.
+    // The sandbox that follows from the step, the policy and the configuration.
     let usual = Log::new().sandbox;
     let told = |sealed: &dyn Fn(&mut history::Sealed), signed: &dyn Fn(&mut Value)| {
         let mut log = Log::with(|all| sealed(all));
-        // Of a configuration that gives none: as it usually is.
+        // If the configuration gives no sandbox for the step, use the usual sandbox.
         log.sandbox.entry("nginx:restart".to_owned()).or_insert_with(|| usual["nginx:restart"].clone());
         let run = log.approved_but("nginx:restart", 10, &[ALICE], |value| signed(&mut value["sandbox"]));
         let place = log.consume(10, &[&run]);
@@ -528,7 +531,7 @@ fn liars() -> Vec<(Told, bool)> {
         false,
         told(&configured(json!({"of": "a later version"})), &held(&|_| {})),
     );
-    // What a level stood for when it was sealed, which may be less than it is now.
+    // The sealed layers of the level `strict`, which can be fewer than today.
     let four = json!(["capabilities", "landlock", "namespaces", "network"]);
     let require = |layers: Value| move |sandbox: &mut Value| sandbox["require"] = layers.clone();
     let strict =
@@ -537,7 +540,7 @@ fn liars() -> Vec<(Told, bool)> {
     push("strict of four layers, none signed", false, told(&strict(four.clone()), &require(json!([]))));
     push("strict of no layers, none signed", false, told(&strict(json!([])), &require(json!([]))));
     push("strict of now, four signed", false, told(&|_| {}, &require(four)));
-    // What a step declares of the host, and policy allows it.
+    // A step declares sandbox permissions, and the policy allows them.
     let of_host = |step: Value, rule: Value| {
         move |sealed: &mut history::Sealed| {
             sealed.steps[0]["sandbox"] = step.clone();
@@ -564,12 +567,12 @@ fn liars() -> Vec<(Told, bool)> {
         push(&format!("{step} by {rule}"), true, told(&of_host(step.clone(), rule), &as_it_is));
         push(&format!("{step} by nothing"), false, told(&of_host(step, json!({"proc": "minimal"})), &as_it_is));
     }
-    // Asking for what cannot be had.
+    // A step asks for more than the maximum.
     let mut log = honest();
     log.sealed.steps[0]["sandbox"] = json!({"limits": {"wall_ms": 300_001}});
     log.reseal(70, |_| {});
     push("a step asks for more than the maximum", false, log);
-    // A pattern that a matcher which goes back on its steps would never be done with.
+    // A pattern that needs exponential time in a backtracking matcher.
     let slow = |value: String| {
         let mut log = Log::with(|sealed| {
             sealed.steps[0]["params"]["properties"]["host"] = json!({"pattern": "^(?:a|a)*b$", "type": "string"});
@@ -619,7 +622,7 @@ fn both_auditors_report_decisions_that_the_sealed_state_leaves_open() {
     assert_eq!(open, [("sandbox", 2)]);
     let lines = said.iter().filter_map(|one| if let AuditEvent::Decision(line) = one { Some(line) } else { None });
     assert_eq!(lines.map(|line| line.unchecked.len()).collect::<Vec<_>>(), [1, 1]);
-    // The second auditor does not read scripts.
+    // The second auditor does not parse scripts.
     let second = &answers(&[Told { id: "open".to_owned(), log }])[0];
     assert_eq!(second["sound"], json!(true), "{second}");
     let open = second["not_checked"].as_array().expect("a list").iter();
@@ -632,7 +635,7 @@ fn both_auditors_find_every_change_of_every_entry() {
     let honest = [Told { id: "honest".to_owned(), log: honest() }];
     assert_eq!(ours(&honest[0].log), theirs(&honest)[0], "nothing is found in an honest log");
     assert!(ours(&honest[0].log).clean);
-    // The builder gives up loudly where a change leaves it nothing to go on with.
+    // The builder panics if a change leaves it no usable value. Hide the messages of these panics.
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
     let told = told();

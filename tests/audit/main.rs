@@ -1,4 +1,4 @@
-//! The log, seen by auditors: exports, histories, witnesses and bundles.
+//! Tests of exports, audits, witnesses and bundles: everything that an auditor reads.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "../cosigner/mod.rs"]

@@ -1,4 +1,4 @@
-//! `verify` of many bundles: one line or page each, one exit code for all.
+//! Tests of `verify` with many bundles: one line or page for each bundle, and one exit code for all.
 
 use std::fs::File;
 use std::path::Path;
@@ -58,7 +58,7 @@ fn a_file_name_with_invalid_utf8_is_printed_with_escapes_and_does_not_stop_verif
     assert!(lines(&output)[1]["file"].as_str().is_some_and(|name| name.ends_with("\u{fffd}.json")));
     let missing = dir.path().join(std::ffi::OsStr::from_bytes(b"\xfe.json"));
     assert_eq!(lines(&run(&[&words[..], &[missing.as_os_str()]].concat())).len(), 1);
-    // `gate` takes no roster from a checkout.
+    // `gate` rejects a roster in a checkout, so the test copies the roster to another directory.
     let roster = dir.path().join("roster.json");
     std::fs::copy(Path::new(GOLDEN).join(ROSTER[1]), &roster).expect("copied");
     let gate = ["gate", "--json", "--any-digest", "--any-params", "--boundary", NOBODY, "--step", "deploy/web:restart"];
@@ -207,7 +207,7 @@ fn a_bundle_of_0_1_0_is_refused_with_its_version() {
         "{}",
         said(&output)
     );
-    // Whoever claims to be old is no better off, and a document of today that is broken is told as what it is.
+    // A damaged document of the current version is not reported as an old document.
     let broken = "refused/receipt-subject-with-blake3.json";
     let output = verify(&[&ROSTER[..], &[broken]].concat(), None);
     assert_eq!(output.status.code(), Some(1));

@@ -1,4 +1,5 @@
-//! Witnesses of the log: a standard one, in Python, cosigns; a bad one is told, and holds up nothing.
+//! Tests with witnesses: standard witnesses in Python, which cosign, and bad witnesses, which are reported and delay no
+//! crossing.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -26,7 +27,7 @@ fn world(witnesses: &[&Witness]) -> World {
     World::with(|setup| setup.roster = entries)
 }
 
-/// A world whose witnesses know its log.
+/// A world whose witnesses already know its log.
 fn witnessed(witnesses: &[&Witness]) -> World {
     let world = world(witnesses);
     let log = vkey_of_log(&world);
@@ -34,14 +35,14 @@ fn witnessed(witnesses: &[&Witness]) -> World {
     world
 }
 
-/// Signature lines of the served checkpoint besides the log's own.
+/// The signature lines of the served checkpoint, without the log's own signature.
 fn cosignatures(world: &World) -> Vec<String> {
     let note = world.wire.peek("/log/checkpoint").text();
     let (_, lines) = note.rsplit_once("\n\n").expect("signatures");
     lines.lines().skip(1).map(str::to_owned).collect()
 }
 
-/// The bundle once its checkpoint has so many cosignatures.
+/// Waits until the bundle's checkpoint has this number of cosignatures.
 fn bundle(world: &World, finished: &Value, witnesses: usize) -> PathBuf {
     let path = world.path("witnessed.bundle.json");
     wait_for("the bundle is cosigned", || {
@@ -53,7 +54,7 @@ fn bundle(world: &World, finished: &Value, witnesses: usize) -> PathBuf {
     path
 }
 
-/// Exit code and the finding of `witnesses`.
+/// Exit code, finding and detail of the check `witnesses`.
 fn verify(world: &World, bundle: &Path, demanded: usize) -> (Option<i32>, String, String) {
     let roster = world.started["roster"].as_str().expect("a digest").to_owned();
     let mut command = world.program(&["verify", "--json", "--roster", &roster, "--witness", &demanded.to_string()]);
@@ -75,7 +76,7 @@ fn bundles_contain_cosignatures_of_roster_witnesses_and_verifiers_can_require_th
     let before = world.run("say:echo", json!({"text": "x"}), &[&alice()]);
     let plain = world.path("plain.bundle.json");
     fs::write(&plain, world.bundle(&before)).expect("written");
-    // Nobody knows the log yet: said, with the key to hand over, and nothing is held up by it.
+    // No witness knows the log yet. The crossing does not wait for the witnesses.
     let log = vkey_of_log(&world);
     assert_eq!(world.wire.peek("/ready").json()["ready"], true);
     let (code, finding, _) = verify(&world, &plain, 0);
@@ -96,14 +97,14 @@ fn bundles_contain_cosignatures_of_roster_witnesses_and_verifiers_can_require_th
     wait_for("nothing is left to say", || notes(&world).is_empty());
     let proof = world.wire.peek("/log/proof/0").text();
     assert_eq!(proof.matches("\u{2014} ").count(), 3, "{proof}");
-    // Who waits for the end of the run can wait for the witnesses as well.
+    // `wait --witness` waits for the cosignatures too.
     let waited = world.path("waited.bundle.json");
     let again = world.run("say:echo", json!({"text": "z"}), &[&alice()]);
     let mut command = world.program(&["--url", &world.wire.url, "wait", id_of(&again), "--witness", "2", "--bundle"]);
     let output = command.arg(&waited).env("COUNTERSIGN_TOKEN", &world.agent).output().expect("wait");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(verify(&world, &waited, 2).0, Some(0));
-    // So does an audit of the whole history.
+    // An audit of the whole log counts the cosignatures.
     let audit = |witnesses: &str| {
         let roster = world.started["roster"].as_str().unwrap();
         let mut command = world.program(&["audit", &world.wire.url, "--url", &world.wire.url, "--roster", roster]);
@@ -126,7 +127,7 @@ fn bundles_contain_cosignatures_of_roster_witnesses_and_verifiers_can_require_th
         let output = command.arg(&mirror).output().expect("audit");
         assert_eq!(output.status.code(), expected, "{}", String::from_utf8_lossy(&output.stdout));
     }
-    // The gate asks for them by name, and without a word of theirs it is shut: the roster has witnesses.
+    // `gate` requires a cosignature by default, because the roster has witnesses.
     let view = world.wire.get("/v1/steps/say:echo", &world.reader).ok(200);
     let gate = |bundle: &Path, text: &str, more: &[&str]| {
         let (id, roster) = (world.boundary()["id"].clone(), world.started["roster"].clone());
@@ -179,11 +180,11 @@ fn a_changed_or_moved_cosignature_is_refused_and_an_unknown_cosignature_is_ignor
     assert_eq!((code, &*finding, demanded), (Some(0), "not-checked", Some(1)), "another key's line says nothing");
     let ((code, finding, _), demanded) = with("");
     assert_eq!((code, &*finding, demanded), (Some(0), "not-checked", Some(1)), "left out");
-    // One line twice is one witness.
+    // A repeated line counts as one witness.
     let twice = format!("{cosigned}\n{cosigned}\n");
     let ((code, ..), _) = with(&twice);
     assert_eq!((code, verify(&world, &path, 2).0), (Some(0), Some(1)));
-    // The independent verifier says the same of each.
+    // The independent verifier gives the same result for each case.
     raw[0] ^= 1;
     raw[20] ^= 1;
     let bad = cosigned.replace(encoded, &STANDARD.encode(&raw));
@@ -224,7 +225,8 @@ fn an_unavailable_witness_blocks_no_run_and_is_asked_again_later() {
     assert!(began.elapsed() < Duration::from_secs(30));
     wait_for("it is told which does not answer", || notes(&world).iter().any(|note| note.contains(&one.name)));
     assert!(world.service_log().contains("did not cosign"), "{}", world.service_log());
-    // Back again, also after a new start of the boundary, which remembers nothing of witnesses: a proof from where it was.
+    // The witness returns, and the boundary restarts. The boundary stores no state of witnesses, so the boundary
+    // must ask the witness for the last cosigned size.
     world.kill9();
     let port = one.port();
     one.start("", port);
@@ -232,7 +234,7 @@ fn an_unavailable_witness_blocks_no_run_and_is_asked_again_later() {
     wait_for("it continues", || one.size() > seen);
     wait_for("it is told no more", || !notes(&world).iter().any(|note| note.contains(&one.name)));
     wait_for("the checkpoint is cosigned", || !cosignatures(&world).is_empty());
-    // The one that hangs does not keep the service from ending either.
+    // A witness that does not answer does not delay the shutdown.
     let began = Instant::now();
     world.stop();
     assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
@@ -279,7 +281,7 @@ fn a_witness_detects_that_the_boundary_serves_a_restored_backup() {
     let mut world = witnessed(&[&one]);
     world.run("say:echo", json!({"text": "x"}), &[&alice()]);
     world.stop();
-    // The whole of it, as a snapshot of the disk is put back: also the checkpoint that lies beside the store.
+    // Restore the whole store like a disk snapshot, including the checkpoint file beside the database.
     let names = ["countersign.db", "countersign.db-wal", "checkpoint"];
     let store: Vec<_> = names.iter().map(|name| world.path(&format!("b/boundary/{name}"))).collect();
     let copy = |from: &dyn Fn(&Path) -> PathBuf, to: &dyn Fn(&Path) -> PathBuf| {
@@ -308,7 +310,7 @@ fn a_witness_detects_that_the_boundary_serves_a_restored_backup() {
         notes(&world).iter().any(|note| note.contains("this store is older than the cosigned log"))
     });
     assert!(cosignatures(&world).is_empty());
-    // Grown past what the witness saw, it is another history of the same name.
+    // A store that grows past the cosigned log has a different history under the same name.
     while world.log_size() <= size {
         world.run("say:echo", json!({"text": "z"}), &[&alice()]);
     }
@@ -317,7 +319,7 @@ fn a_witness_detects_that_the_boundary_serves_a_restored_backup() {
     assert!(cosignatures(&world).is_empty() && one.size() == size, "the witness never went along");
 }
 
-/// The tool itself is strict, or the tests above would say little.
+/// Tests the test witness itself: the other tests need a strict witness.
 #[test]
 fn the_test_witness_refuses_the_requests_that_the_witness_protocol_forbids() {
     if !able("the_test_witness_refuses_the_requests_that_the_witness_protocol_forbids") {
@@ -329,7 +331,8 @@ fn the_test_witness_refuses_the_requests_that_the_witness_protocol_forbids() {
     let note = |world: &World| world.wire.peek("/log/checkpoint").text();
     let early = note(&world);
     assert_eq!(one.add("0", &[], &early).status, 404);
-    // Known to the witness only from here on, and the boundary waits after its trouble: what follows is this test's own.
+    // The witness learns the log only now, and the boundary waits after its failures. All requests until the next wait
+    // are from this test.
     one.know(&log);
     assert_eq!(one.add("0", &[], &early.replace("\u{2014} prod", "\u{2014} pr0d")).status, 403);
     let other_root = early.lines().nth(2).unwrap().to_owned();
@@ -352,7 +355,7 @@ fn the_test_witness_refuses_the_requests_that_the_witness_protocol_forbids() {
     assert_eq!(one.add(&size.to_string(), &[], &late).status, 200, "the same again");
 }
 
-/// A restless one moves the target on with each answer, and the log grows meanwhile.
+/// The restless witness answers every request with a conflict and another log size, and the log grows during the test.
 #[test]
 fn a_slow_witness_still_cosigns_if_another_witness_is_fast() {
     if !able("a_slow_witness_still_cosigns_if_another_witness_is_fast") {

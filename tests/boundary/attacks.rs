@@ -1,4 +1,4 @@
-//! What somebody hostile tries, through the real binary: races, stuck ends, floods, and looking where one may not.
+//! Attacks on the real binary and overload: races, floods, full disks, and access to data of other callers.
 
 use std::io::Write as _;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use crate::support::people::{alice, bob, carol, dora, envelope, now, stamp};
 use crate::support::{SMALL, World, bytes_of, id_of, not_run, people, runbook, wait_for};
 use serde_json::{Value, json};
 
-/// The names of the sealed tokens.
+/// The names of the tokens in the current seal.
 fn sealed_tokens(world: &World) -> Vec<String> {
     let seal = world.wire.get("/v1/registry", &world.reader).ok(200)["seal"].clone();
     let digest = seal["tokens"].as_str().unwrap().trim_start_matches("sha256:").to_owned();
@@ -41,7 +41,7 @@ fn parallel_creation_and_revocation_of_tokens_restores_no_token_and_loses_no_tok
     assert_eq!(sealed, expected);
 }
 
-/// A token that ends in so many seconds.
+/// Creates a token that expires after `seconds`.
 fn short_token(world: &World, name: &str, seconds: i64) -> String {
     let token = json!({
         "name": name, "owners": ["carol"], "scopes": ["propose"], "patterns": [],
@@ -149,7 +149,7 @@ fn a_refusal_never_names_a_run_of_another_caller() {
 fn challenges_of_unknown_callers_do_not_prevent_approvers_from_reading() {
     let world = World::with(|setup| setup.limits.push_str("calls_per_second = 1000000\n"));
     let stop = Arc::new(AtomicBool::new(false));
-    // Challenges that nobody answers; before, ten thousand of them closed the door to everybody.
+    // Four threads request 11,000 challenges and answer none. Open challenges must not block other callers.
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
@@ -163,7 +163,7 @@ fn challenges_of_unknown_callers_do_not_prevent_approvers_from_reading() {
     let asked = world.wire.post("/v1/challenges", "", &json!({"keyid": alice().keyid()})).ok(200);
     let challenge = asked["challenge"].as_str().unwrap();
     let kind = "application/vnd.countersign.challenge.v1";
-    // One for another key is worth nothing to this one.
+    // Bob's key cannot answer a challenge for alice's key.
     let relayed = json!({"challenge": challenge, "signature": bob().sign_as(kind, challenge.as_bytes())});
     world.wire.post("/v1/challenges/answer", "", &relayed).problem("unauthenticated");
     let answer = json!({"challenge": challenge, "signature": alice().sign_as(kind, challenge.as_bytes())});
@@ -179,7 +179,7 @@ fn challenges_of_unknown_callers_do_not_prevent_approvers_from_reading() {
 fn the_receipt_claims_no_process_limit_that_the_kernel_does_not_enforce() {
     let script = "for n in 1 2 3 4 5 6 7 8 9 10 11 12; do sleep 2 & done 2>/dev/null; set -- $(jobs -p); echo $#";
     let limits = "defaults: {timeout: 20s, memory: 64MiB, processes: 6}";
-    // Root of the host under another name, and whoever the service is here.
+    // The service runs first as root of a new user namespace, then as the user who runs the test.
     for before in [vec!["unshare", "--user", "--map-root-user"], vec![]] {
         let mut world = World::prepared(|setup| {
             setup.runbook("many.md", runbook(limits, &[("go", script)]));
@@ -200,7 +200,7 @@ fn the_receipt_claims_no_process_limit_that_the_kernel_does_not_enforce() {
     }
 }
 
-/// A world whose outputs are on a disk of 30 MB.
+/// A world whose `outputs` directory is on a disk of 30 MB.
 fn on_a_small_disk(test: &str, config: &str) -> Option<World> {
     let mount = "for last; do :; done; d=$last/boundary/outputs; mkdir -p $d && chmod 700 $d && \\
                  mount -t tmpfs -o size=30m,mode=700 tmpfs $d && exec \"$@\"";
@@ -218,7 +218,7 @@ fn on_a_small_disk(test: &str, config: &str) -> Option<World> {
     Some(world)
 }
 
-/// The service's own view of its outputs.
+/// The path of the directory `outputs` in the mount namespace of the service.
 fn outputs_of_the_service(world: &World) -> std::path::PathBuf {
     let outputs = world.path("b/boundary/outputs");
     let root = std::path::Path::new("/proc").join(world.pid().to_string()).join("root");
@@ -228,7 +228,7 @@ fn outputs_of_the_service(world: &World) -> std::path::PathBuf {
 #[test]
 fn an_almost_full_disk_is_reported_by_ready_and_log_and_doctor() {
     let test = "an_almost_full_disk_is_reported_by_ready_and_log_and_doctor";
-    // Housekeeping, which looks at the disk, is as frequent as the shortest retention asks for.
+    // Housekeeping checks the free space of the disk. A short retention makes housekeeping frequent.
     let Some(world) = on_a_small_disk(test, "[retention]\noutputs = \"2s\"\n") else { return };
     let filled = outputs_of_the_service(&world).join("fill");
     assert_eq!(world.wire.peek("/ready").status, 200);
@@ -261,7 +261,7 @@ fn a_full_disk_loses_no_receipt_and_no_approval() {
     let (first, second) = (nonce().ok(201), nonce().ok(201));
     world.sign(&first, &[&alice()]).ok(200);
     wait_for("it runs", || world.show(id_of(&first))["status"] == "running");
-    // What it wrote is recorded by now; that it is kept needs room once more.
+    // After one second, the service has read the output of the step. Storing the output needs disk space again.
     std::thread::sleep(Duration::from_secs(1));
     let filled = outputs.join("fill");
     let mut fill = std::fs::File::create(&filled).unwrap();
@@ -281,7 +281,6 @@ fn a_full_disk_loses_no_receipt_and_no_approval() {
     world.check_history();
 }
 
-/// Every call that writes has one answer on a full disk; the store has no byte for it.
 #[test]
 fn on_a_full_disk_every_write_is_refused_as_busy() {
     let mut world = World::new();
@@ -335,7 +334,7 @@ fn on_a_full_disk_every_write_is_refused_as_busy() {
     world.assert_audited();
 }
 
-/// A service that hangs in its start could be ended by SIGKILL only.
+/// If the start ignored SIGTERM, only SIGKILL could stop the service.
 #[test]
 fn a_start_that_waits_for_disk_space_ends_at_sigterm_and_the_next_start_writes_the_receipt() {
     let test = "a_start_that_waits_for_disk_space_ends_at_sigterm_and_the_next_start_writes_the_receipt";
@@ -344,7 +343,7 @@ fn a_start_that_waits_for_disk_space_ends_at_sigterm_and_the_next_start_writes_t
     world.sign(&proposal, &[&alice()]).ok(200);
     world.until(id_of(&proposal), "running");
     world.kill9();
-    // The service sees a copy of its directory, on a disk that is full.
+    // The service sees a copy of its directory on a full disk.
     let mount = "for last; do :; done; mkdir -p $last/small && mount -t tmpfs -o size=64m,mode=700 tmpfs $last/small && \
                  cp -a $last/boundary/. $last/small && { cat /dev/zero > $last/small/fill; mount --bind $last/small $last/boundary; } && \
                  exec \"$@\"";

@@ -1,4 +1,4 @@
-//! The promises and the rules of the crossing, through the real binary over real HTTP.
+//! The promises and the rules of a crossing, tested through the real binary over HTTP.
 
 use std::io::Write as _;
 use std::sync::{Arc, Barrier};
@@ -10,13 +10,14 @@ use crate::support::{self, SMALL, World, bytes_of, id_of, people, runbook, wait_
 use countersign::crypto::merkle;
 use serde_json::{Value, json};
 
-// ---- promise 1: no run without signatures
+// Promise 1: no run without signatures
 
 #[test]
 fn promise_1_no_run_starts_without_enough_signatures() {
     let world = World::new();
     let everybody = [alice(), bob(), carol(), dora(), frank()];
-    // Of those who may count (carol owns the agent, no rule names frank's group): who is in which group.
+    // Carol owns the token `agent`, and no rule names the group of frank, so the signatures of carol and frank do not
+    // count.
     let group = |key: &Key| match key.name {
         "alice" | "dora" => Some("ops"),
         "bob" => Some("security"),
@@ -53,7 +54,7 @@ fn promise_1_no_run_starts_without_enough_signatures() {
     world.check_history();
 }
 
-/// Every place in a document, with another value there.
+/// Returns one copy of the document per place, with another value at this place.
 fn altered(document: &Value) -> Vec<(String, Value)> {
     fn places(value: &Value, at: &str, found: &mut Vec<String>) {
         found.push(at.to_owned());
@@ -112,7 +113,7 @@ fn promise_1_signatures_cover_every_field() {
     world.submit(&wrap(&payload, vec![signature])).ok(200);
 }
 
-// ---- promise 2: one nonce, one run
+// Promise 2: one nonce, one run
 
 #[test]
 fn promise_2_a_spent_nonce_is_refused_after_a_restart() {
@@ -207,7 +208,7 @@ fn only_one_of_many_authorizations_with_one_nonce_runs() {
     world.check_history();
 }
 
-// ---- promise 5: what ran is what was registered
+// Promise 5: a run executes the registered step
 
 const FIRST: &str = "printf 'the first\\n'";
 const SECOND: &str = "printf 'the second\\n'";
@@ -226,7 +227,7 @@ fn promise_5_an_edited_runbook_runs_in_its_sealed_form() {
     let unsealed = world.wire.post("/v1/proposals", &world.agent, &World::wish("new:go", json!({})));
     unsealed.problem("unknown-step");
     world.assert_verified(&after);
-    // The seal names what ran: its definition is a blob of the log, byte for byte.
+    // The bundle contains the sealed definition of the step.
     let bundle: Value = serde_json::from_slice(&world.bundle(&after)).unwrap();
     assert!(bundle["step"]["source"].as_str().unwrap().contains("the first"));
 }
@@ -245,7 +246,7 @@ fn a_step_that_was_changed_by_a_reseal_is_refused() {
     let finished = world.run("e:go", json!({}), &[&alice()]);
     assert_eq!(world.output(&finished, "stdout"), "the second\n");
     assert_eq!(world.count("consumption"), 1);
-    // A broken edit changes nothing: the seal in force stands.
+    // A broken runbook does not change the seal in force.
     world.write("b/runbooks/e.md", &runbook("approvals: {required: 0, from: [ops]}", &[("go colour=red", SECOND)]));
     world.signal(rustix::process::Signal::HUP);
     wait_for("the broken runbook is reported", || world.service_log().contains("not sealed"));
@@ -295,7 +296,7 @@ fn changed_policy_and_roster_files_have_no_effect_and_ready_reports_them() {
     world.assert_verified(&finished);
 }
 
-// ---- promise 8: receipts verify offline
+// Promise 8: receipts verify offline
 
 #[test]
 fn promise_8_a_bundle_can_be_verified_offline() {
@@ -307,10 +308,10 @@ fn promise_8_a_bundle_can_be_verified_offline() {
     world.stop();
     let (code, report) = world.verify(&bundle);
     assert_eq!((code, &report["report"]["verified"]), (0, &json!(true)), "{report:#}");
-    // Another roster, or none, verifies nothing.
+    // The verification fails if another roster is pinned.
     let (code, report) = world.verify_pinned(&bundle, &format!("sha256:{}", "0".repeat(64)));
     assert!(code != 0 && report["report"]["verified"] != true, "{report:#}");
-    // Any byte of the documents that is another one is found.
+    // The verification fails if any document of the bundle is replaced or changed.
     let text = String::from_utf8(bundle).unwrap();
     for (field, other) in [("receipt", "consumption"), ("consumption", "seal"), ("seal", "receipt")] {
         let mut swapped: Value = serde_json::from_str(&text).unwrap();
@@ -329,7 +330,7 @@ fn promise_8_a_bundle_can_be_verified_offline() {
     }
 }
 
-// ---- promise 9: the history is one
+// Promise 9: one append-only history
 
 #[test]
 fn promise_9_the_log_is_append_only() {
@@ -405,7 +406,7 @@ fn promise_9_consistency_proofs_hold_across_restarts() {
             let _ = merkle::verify_consistency(*old, old_root, *new, new_root, &hashes).expect("consistent");
         }
     }
-    // Entries, hash tiles and inclusion proofs tell one story.
+    // Entries, hash tiles and inclusion proofs match the last checkpoint.
     let (size, root) = *heads.last().unwrap();
     let leaves: Vec<_> = world.raw_entries(size).iter().map(|entry| merkle::leaf_hash(entry)).collect();
     let tile = world.wire.peek(&format!("/log/tile/0/000.p/{size}"));
@@ -444,7 +445,7 @@ fn every_run_is_in_the_log() {
     world.check_history();
 }
 
-// ---- promise 10: secrets stay out
+// Promise 10: secrets stay out of the log, the database and debug output
 
 #[test]
 fn promise_10_no_secret_is_in_the_log_or_the_database_or_debug_output() {
@@ -479,7 +480,7 @@ fn promise_10_no_secret_is_in_the_log_or_the_database_or_debug_output() {
     }
 }
 
-/// A bearer for somebody of the roster, by challenge.
+/// Answers a challenge with a key of the roster and returns the bearer secret.
 fn admit(world: &World, key: &Key) -> String {
     let asked = world.wire.post("/v1/challenges", "", &json!({"keyid": key.keyid()})).ok(200);
     let challenge = asked["challenge"].as_str().unwrap();
@@ -487,7 +488,7 @@ fn admit(world: &World, key: &Key) -> String {
     let answer = json!({"challenge": challenge, "signature": signature});
     let admitted = world.wire.post("/v1/challenges/answer", "", &answer).ok(200);
     assert_eq!(admitted["name"], key.name);
-    // A challenge is answered once.
+    // The boundary accepts one answer per challenge.
     world.wire.post("/v1/challenges/answer", "", &answer).problem("unauthenticated");
     admitted["bearer"].as_str().unwrap().to_owned()
 }
@@ -529,7 +530,7 @@ fn only_the_hash_of_a_token_is_stored() {
     let sealed = world.wire.get("/v1/registry", &world.reader).ok(200)["seal"]["tokens"].as_str().unwrap().to_owned();
     let blob = world.wire.get(&format!("/log/blob/sha256/{}", &sealed[7..]), &world.reader).text();
     assert!(blob.contains("\"agent\"") && !blob.contains(&hex), "{blob}");
-    // A name is never used twice.
+    // A token name is never used twice.
     world.control(&json!({"do": "token-revoke", "name": "agent"})).unwrap();
     let again = json!({"name": "agent", "owners": [], "scopes": ["propose"], "patterns": []});
     world.control(&json!({"do": "token-create", "token": again})).expect_err("used before");
@@ -538,7 +539,7 @@ fn only_the_hash_of_a_token_is_stored() {
 #[test]
 fn a_revoked_token_gives_no_access_even_if_it_was_used_before() {
     let world = World::new();
-    // Twice: what the first look found is remembered until tokens change.
+    // The second request reads the cache that the first request fills. The cache is valid until the tokens change.
     for _ in 0..2 {
         world.wire.get("/v1/registry", &world.agent).ok(200);
     }
@@ -556,7 +557,7 @@ fn the_files_of_the_store_are_private() {
     assert_eq!(mode(&world.path("b/boundary")), 0o700);
     for entry in std::fs::read_dir(world.path("b/boundary")).unwrap().map(Result::unwrap) {
         let wanted = match entry.path() {
-            // Versions of the roster are public, and whoever may enter the directory above may read them.
+            // Versions of the roster are public: each user who can enter the parent directory may read the versions.
             path if path.ends_with("roster.d") => 0o755,
             path if path.is_dir() => 0o700,
             _ => 0o600,
@@ -573,7 +574,8 @@ fn the_files_of_the_store_are_private() {
         assert!(said.contains(name.rsplit('/').next().unwrap()), "{name}: {said}");
         std::fs::set_permissions(&path, before).unwrap();
     }
-    // What is sealed stands without the file: a file that others may write is not read, and that is said.
+    // The service uses the sealed roster. The service ignores a roster file that other users can write, and reports the
+    // file.
     let roster = world.path("b/boundary/roster.toml");
     std::fs::set_permissions(&roster, std::fs::Permissions::from_mode(0o666)).unwrap();
     world.start();
@@ -581,7 +583,7 @@ fn the_files_of_the_store_are_private() {
     assert!(notes.contains("roster.toml"), "{notes}");
 }
 
-// ---- promise 11: bad input
+// Promise 11: bad input gets a clear error
 
 #[test]
 fn promise_11_broken_runbooks_are_reported_together() {
@@ -593,7 +595,7 @@ fn promise_11_broken_runbooks_are_reported_together() {
     });
     let said = world.try_start().expect_err("nothing of this may be served");
     assert!(said.contains("countersign.toml:") && said.contains("colour"), "{said}");
-    // The configuration comes first, since it names the others; then all of those.
+    // The configuration names the other files, so its errors come first. The errors of all other files come together.
     world.write("b/countersign.toml", "name = \"prod\"\n");
     let said = world.try_start().expect_err("nothing of this may be served");
     for place in ["a.md:", "b.md:", "policy.yaml:2:", "colour", "required", "sometimes", "session"] {
@@ -642,7 +644,7 @@ fn weak_keys_are_refused_in_the_roster() {
     }
 }
 
-// ---- R1
+// Rule R1: order
 
 #[test]
 fn r1_an_online_and_an_offline_proposal_with_one_nonce_are_the_same_proposal() {
@@ -654,7 +656,7 @@ fn r1_an_online_and_an_offline_proposal_with_one_nonce_are_the_same_proposal() {
     assert_eq!((&view["status"], &view["digest"]), (&json!("finished"), &offered["digest"]));
     assert_eq!(world.proposals().len(), 1, "one row by payload");
     world.unchanged(|| world.sign(&offered, &[&dora()])).problem("wrong-state");
-    // One that was never offered here has a row as well, with the same views and events.
+    // The boundary also creates a row, with the same views and events, for an authorization without an online proposal.
     let payload = people::authorization(&world.authorization("plain:fail", json!({})));
     world.submit(&envelope(&payload, &[&alice()])).ok(200);
     let statement: Value = serde_json::from_slice(&payload).unwrap();
@@ -665,7 +667,7 @@ fn r1_an_online_and_an_offline_proposal_with_one_nonce_are_the_same_proposal() {
         world.wire.lines(id, &world.reader, 0).map(|event| event["type"].as_str().unwrap().to_owned()).collect();
     assert_eq!(kinds.last().map(String::as_str), Some("receipt"), "{kinds:?}");
     assert_eq!(world.proposals().len(), 2);
-    // Some signatures came online, the rest with the envelope: still one run.
+    // Alice signs online, and the envelope contains the signatures of alice and bob: the result is still one run.
     let mixed = world.propose("two:go", json!({}));
     world.sign(&mixed, &[&alice()]).ok(200);
     world.submit(&envelope(&bytes_of(&mixed), &[&alice(), &bob()])).ok(200);
@@ -693,7 +695,7 @@ fn r1_the_checks_of_a_crossing_are_made_in_the_documented_order() {
     assert_eq!(world.submit(&forged).json()["type"], "/problems/unknown-signer", "before any cryptography");
     let forged = wrap(&people::authorization(&bad), vec![alice().sign(b"x")]);
     assert_eq!(world.submit(&forged).json()["type"], "/problems/bad-signature", "before anything is read");
-    // One mended after the other, each time the next question says no.
+    // After each correction, the next check fails.
     assert_eq!(submit(&bad, &[&alice()]), "wrong-boundary");
     bad["boundary"]["id"] = good["boundary"]["id"].clone();
     assert_eq!(submit(&bad, &[&alice()]), "revoked");
@@ -712,11 +714,11 @@ fn r1_the_checks_of_a_crossing_are_made_in_the_documented_order() {
     assert_eq!(submit(&bad, &[&alice(), &bob()]), "ran");
 }
 
-// ---- R2
+// Rule R2: decided again
 
 #[test]
 fn r2_a_changed_policy_is_refused_as_context_changed() {
-    // What policy and configuration ask of a run is resolved anew when it crosses, not taken from the past.
+    // The boundary resolves policy and configuration again at the crossing.
     let mut world = World::with(|setup| setup.runbook("free.md", runbook("", &[("go", ":")])));
     let offered = world.propose("free:go", json!({}));
     let whole = envelope(&people::authorization(&world.authorization("free:go", json!({}))), &[&alice()]);
@@ -730,11 +732,10 @@ fn r2_a_changed_policy_is_refused_as_context_changed() {
     assert_eq!(world.count("consumption"), 0, "the nonce is not spent");
     let finished = world.run("free:go", json!({}), &[&alice()]);
     assert_eq!(world.receipt(&finished)["outcome"]["status"], "succeeded");
-    // A runbook that asks for more people by now asks those who sign for it by then: another definition, another digest.
     world.assert_verified(&finished);
 }
 
-// ---- R3
+// Rule R3: no gap between check and use
 
 #[test]
 fn r3_a_denial_at_the_same_time_as_the_last_signature_either_prevents_the_run_or_kills_it() {
@@ -778,7 +779,7 @@ fn r3_a_denial_at_the_same_time_as_the_last_signature_either_prevents_the_run_or
             signed.ok(200);
             let outcome = view["outcome"]["status"].as_str().unwrap();
             match said_no.status {
-                // It came while it ran: killed, if there was something left to kill.
+                // The denial arrives during the run, but the step can end before the kill.
                 200 => assert!(["cancelled", "succeeded"].contains(&outcome), "{outcome}"),
                 _ => {
                     said_no.problem("wrong-state");
@@ -828,7 +829,7 @@ fn a_denial_kills_a_running_step() {
 
 #[test]
 fn r3_a_reseal_between_the_decision_and_the_consumption_is_detected() {
-    // Crossings of a step whose definition changes all the while: each ran under the seal that its receipt names.
+    // The step changes during the crossings. Each run must use the seal that the receipt names.
     let world = Arc::new(World::with(|setup| setup.runbook("e.md", runbook(SMALL, &[("go", FIRST)]))));
     let resealing = {
         let world = world.clone();
@@ -848,7 +849,7 @@ fn r3_a_reseal_between_the_decision_and_the_consumption_is_detected() {
         match reply.status {
             200 => ran.push(id_of(&proposal).to_owned()),
             status => {
-                // Where a seal comes between each verdict and its claim it gives up, with the nonce unspent.
+                // After a reseal between each decision and its consumption, the boundary gives up and spends no nonce.
                 let problem = reply.problem(if status == 503 { "busy" } else { "step-changed" });
                 let word = if status == 503 { "spent no nonce" } else { "e:go" };
                 assert!(problem["detail"].as_str().unwrap().contains(word));
@@ -859,13 +860,13 @@ fn r3_a_reseal_between_the_decision_and_the_consumption_is_detected() {
     }
     resealing.join().unwrap();
     for id in ran {
-        // The verifier holds step, registry, seal and consumption against each other.
+        // The verifier compares step, registry, seal and consumption with each other.
         world.assert_verified(&world.show(&id));
     }
     world.check_history();
 }
 
-// ---- R4
+// Rule R4: no verdict at rest
 
 #[test]
 fn r4_a_database_row_that_was_written_by_hand_does_not_start_a_run() {
@@ -889,7 +890,7 @@ fn r4_a_database_row_that_was_written_by_hand_does_not_start_a_run() {
             )
             .unwrap();
     };
-    // Approved by a line of SQL: without a signature, with a forged one, for other bytes than were signed, one too few.
+    // SQL approves proposals without a signature, with a forged one, with one over other bytes, and with one too few.
     sign(&forged, &alice(), &[7; 64]);
     let mut predicate: Value = serde_json::from_slice::<Value>(&bytes_of(&moved)).unwrap()["predicate"].take();
     sign(&moved, &alice(), &alice().secret.sign(&people::pae(people::IN_TOTO, &bytes_of(&moved))));
@@ -916,7 +917,7 @@ fn r4_a_database_row_that_was_written_by_hand_does_not_start_a_run() {
     world.run("plain:true", json!({}), &[&alice()]);
 }
 
-// ---- R6
+// Rule R6: recovery
 
 #[test]
 fn r6_a_second_service_on_one_store_is_refused() {
@@ -927,13 +928,13 @@ fn r6_a_second_service_on_one_store_is_refused() {
     assert!(!output.status.success() && said.contains("in use by process"), "{said}");
     assert!(said.contains(&world.pid().to_string()), "it names who holds it: {said}");
     world.run("plain:true", json!({}), &[&alice()]);
-    // A lock dies with its process.
+    // The kernel releases the lock when the process ends.
     world.kill9();
     world.start();
     world.run("plain:true", json!({}), &[&alice()]);
 }
 
-// ---- R8
+// Rule R8: self-approval
 
 #[test]
 fn r8_the_owner_of_a_token_cannot_approve_its_proposals() {
@@ -948,7 +949,7 @@ fn r8_the_owner_of_a_token_cannot_approve_its_proposals() {
         let excluded = world.receipt(&finished)["decision"]["excluded"].to_string();
         assert!(excluded.contains(owner.name), "{excluded}");
     }
-    // A proposer with a key of its own has owners too.
+    // The owners of a proposer that has a key instead of a token cannot approve either.
     let robot_s = admit(&world, &robot());
     let proposal = world.wire.post("/v1/proposals", &robot_s, &World::wish("plain:fail", json!({}))).ok(201);
     assert_eq!(proposal["proposer"], "robot");
@@ -960,7 +961,7 @@ fn r8_the_owner_of_a_token_cannot_approve_its_proposals() {
 #[test]
 fn r8_a_submission_is_no_approval() {
     let world = World::new();
-    // The agent's, signed by bob, handed in with bob's token: bob would approve what he brings.
+    // Bob signs the agent's authorization and submits the envelope with bob's token, so bob's signature does not count.
     let mine = envelope(&people::authorization(&world.authorization("plain:true", json!({}))), &[&bob()]);
     world.unchanged(|| world.submit_as(&world.courier, &mine)).problem("self-approval");
     let receipt = people::predicate_of(&world.submit_as(&world.agent, &mine).ok(200)["receipt"]);
@@ -971,13 +972,13 @@ fn r8_a_submission_is_no_approval() {
     assert_eq!(receipt["decision"]["excluded"], json!(["agent", "bob", "carol", "courier"]));
     assert_eq!(receipt["decision"]["handed_in_by"], "courier");
     assert_eq!(receipt["authorization"]["signatures"].as_array().unwrap().len(), 1, "only what counts is embedded");
-    // A token that is revoked by now controls nothing, and nobody knows who was behind it.
+    // The boundary refuses a proposer with a revoked token, because the owners of the token are no longer known.
     let late = envelope(&people::authorization(&world.authorization("plain:true", json!({}))), &[&alice()]);
     world.control(&json!({"do": "token-revoke", "name": "agent"})).unwrap();
     world.submit_as(&world.courier, &late).problem("forbidden");
 }
 
-// ---- R9
+// Rule R9: private set
 
 #[test]
 fn r9_the_service_does_not_start_if_the_private_set_is_below_the_runbooks() {
@@ -1000,7 +1001,7 @@ fn r9_the_service_does_not_start_if_the_private_set_is_below_the_runbooks() {
     }
 }
 
-// ---- R10
+// Rule R10: cost of refusals
 
 #[test]
 fn r10_refusals_beyond_the_budget_are_only_counted() {
@@ -1020,7 +1021,7 @@ fn r10_refusals_beyond_the_budget_are_only_counted() {
         singles = world.count("refusal");
         singles >= 60
     });
-    // Another principal has a budget of its own.
+    // Each principal has a separate budget.
     world.submit_as(&world.courier, &signed).problem("revoked");
     wait_for("it is logged", || world.count("refusal") == 61);
     world.restart();

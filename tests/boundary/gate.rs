@@ -1,4 +1,4 @@
-//! The gate, through the real binary: what it lets through, and everything that it does not.
+//! The command `gate`, through the real binary: accepted bundles and refused bundles.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -9,10 +9,10 @@ use crate::support::people::{alice, now};
 use crate::support::{self, SMALL, World, id_of, runbook, said, wait_for};
 use serde_json::{Value, json};
 
-/// A commit, as CI binds it.
+/// The commit that a CI job passes as a parameter.
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
-/// A world with something to deploy, and the bundle of a deployment of [`COMMIT`].
+/// A world with a deployment runbook, and the bundle of a deployment of [`COMMIT`].
 struct Deployed {
     world: World,
     bundle: PathBuf,
@@ -52,7 +52,7 @@ impl Deployed {
         deployed
     }
 
-    /// The bundle of a new run.
+    /// Runs a step and returns the path of the bundle.
     fn run(&self, step: &str, params: Value) -> PathBuf {
         let finished = self.world.run(step, params, &[&alice()]);
         let path = self.world.path(&format!("{}.bundle.json", id_of(&finished)));
@@ -60,7 +60,7 @@ impl Deployed {
         path
     }
 
-    /// What has to be demanded of the bundle, besides the roster.
+    /// The options that require exactly this run, without `--roster`.
     fn demands(&self) -> Vec<String> {
         let words = ["--boundary", &self.boundary, "--step", "deploy:web", "--digest", &self.digest, "-p"];
         let commit = format!("commit={COMMIT}");
@@ -68,7 +68,7 @@ impl Deployed {
         words.map(str::to_owned).collect()
     }
 
-    /// The same with one thing demanded otherwise: what follows the first `option` is `value`.
+    /// The same options, but with `value` after the first `option`.
     fn demands_but(&self, option: &str, value: &str) -> Vec<String> {
         let mut demands = self.demands();
         let at = demands.iter().position(|word| word == option).expect("there");
@@ -90,7 +90,7 @@ impl Deployed {
         command
     }
 
-    /// Holds that it is shut for just these requirements.
+    /// Checks that the gate refuses the bundle, and that exactly the expected requirements are not met.
     #[track_caller]
     fn shut(&self, bundle: &Path, words: &[impl AsRef<str>], expected: &[&str]) -> Value {
         let words: Vec<&str> = words.iter().map(AsRef::as_ref).chain(["--json"]).collect();
@@ -115,7 +115,7 @@ impl Deployed {
         assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     }
 
-    /// The roster as a file.
+    /// Writes the roster to the file `at`.
     fn roster_file(&self, at: &Path) {
         let output = self.world.program(&["roster", "show", "--json", "--config"]).arg(self.world.path("b")).output();
         let output = output.expect("roster show");
@@ -147,7 +147,7 @@ fn gate_accepts_only_the_required_run_and_prints_one_line_for_each_reason() {
     for line in ["  met      verified ", "  met      boundary ", "  met      parameters ", "  gate          open"] {
         assert!(text.contains(line), "{line:?}: {text}");
     }
-    // Each thing that is demanded otherwise is refused by its own name, with both sides in the reason.
+    // A different required value fails exactly its own requirement, and the reason contains both values.
     let other = format!("sha256:{}", "a".repeat(64));
     let line = at.shut(&at.bundle, &at.demands_but("--boundary", &other), &["boundary"]);
     assert!(detail(&line, "boundary").contains(&other) && detail(&line, "boundary").contains(&at.boundary));
@@ -160,7 +160,7 @@ fn gate_accepts_only_the_required_run_and_prints_one_line_for_each_reason() {
     let line = at.shut(&at.bundle, &fewer, &["parameters"]);
     assert!(detail(&line, "parameters").contains("count was 3, but you gave no value for count"), "{line:#}");
     at.shut(&at.bundle, &[&good[..], &["-p".to_owned(), "more=1".to_owned()]].concat(), &["parameters"]);
-    // A value of a file has just its type.
+    // In a `--params` file, the JSON type of a value must match too.
     let params = at.world.path("expected.json");
     let by_file = |params_text: &str| {
         fs::write(&params, params_text).expect("written");
@@ -171,7 +171,7 @@ fn gate_accepts_only_the_required_run_and_prints_one_line_for_each_reason() {
     at.open(&at.bundle, &by_file(&json!({"commit": COMMIT, "drain": true, "count": 3}).to_string()));
     let typed = by_file(&json!({"commit": COMMIT, "drain": "true", "count": "3"}).to_string());
     at.shut(&at.bundle, &typed, &["parameters"]);
-    // What is asked less is spelt.
+    // Each relaxation is a separate option.
     for (spelt, asked) in [("--any-digest", 4..6), ("--any-params", 6..12)] {
         let mut words = good.clone();
         words.drain(asked);
@@ -181,7 +181,7 @@ fn gate_accepts_only_the_required_run_and_prints_one_line_for_each_reason() {
     for least in ["strict", "best-effort", "off", "landlock,network", "seccomp"] {
         at.open(&at.bundle, &[&good[..], &words(&["--min-sandbox", least])].concat());
     }
-    // Witnesses that the roster does not have can't have seen it.
+    // The roster has no witness, so `--witness 1` cannot be met.
     at.shut(&at.bundle, &[&good[..], &words(&["--witness", "1"])].concat(), &["verified"]);
 }
 
@@ -215,7 +215,7 @@ fn gate_refuses_a_run_that_failed_or_is_too_old() {
     let (warned, demands) = of("deploy:warn");
     at.shut(&warned, &demands, &["outcome"]);
     at.open(&warned, &[&demands[..], &words(&["--allow-warned"])].concat());
-    // A receipt is evidence, not a ticket: it passes again while it is young, and then no more.
+    // A receipt passes the gate several times, until the maximum age is reached.
     let began = now();
     at.open(&at.bundle, &at.demands());
     at.open(&at.bundle, &at.demands());
@@ -228,7 +228,7 @@ fn gate_refuses_a_run_that_failed_or_is_too_old() {
 #[test]
 fn gate_refuses_a_staging_boundary_with_the_same_name_and_key() {
     let at = Deployed::new();
-    // The same people, the same name, even the same key: another log, so another boundary.
+    // The staging boundary has the same roster, name and key, but another log and therefore another id.
     let mut staging = prepared();
     staging
         .write("b/boundary/roster.toml", &fs::read_to_string(at.world.path("b/boundary/roster.toml")).expect("read"));
@@ -276,7 +276,7 @@ fn gate_refuses_an_unverified_bundle_with_every_option() {
         assert_eq!(output.status.code(), Some(1), "{garbage:?}: {}", said(&output));
         assert!(said(&output).contains("NOT MET  verified"), "{}", said(&output));
     }
-    // Under another trusted roster it is nobody's.
+    // The verification fails under another trusted roster.
     let stranger = format!("sha256:{}", "b".repeat(64));
     let output = at.command(&at.bundle, &all).args(["--roster", &stranger]).output().expect("gate");
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
@@ -309,7 +309,7 @@ fn gate_reports_wrong_usage_and_has_no_default_for_a_required_option() {
     usage(&[&good[..4], &good[6..], &words(&["--lock", "countersign.lock"])].concat(), "later version");
     let missing = at.gate(Path::new("/nowhere/run.bundle.json"), &good);
     assert_eq!(missing.status.code(), Some(2), "{}", said(&missing));
-    // The standard input will do, and an empty one is no bundle.
+    // The argument `-` reads the bundle from the standard input. Empty input is no bundle.
     let piped = |input: Stdio| {
         let mut command = at.command(Path::new("-"), &good);
         command.args(["--roster", &at.roster]).stdin(input).output().expect("gate").status.code()
@@ -333,7 +333,8 @@ fn a_roster_that_was_replaced_in_a_ci_checkout_is_not_read() {
         (output.status.code(), said(&output))
     };
     let text = |path: &Path| path.to_string_lossy().into_owned();
-    // By a relative path, an absolute one, from elsewhere, through a link into it, through a link in it.
+    // The gate refuses a roster in the checkout: by relative path, by absolute path, from another directory, through a
+    // link to the checkout, and through a link in the checkout.
     let (outside, link, way) = (at.world.path("safe/roster.json"), checkout.join("link.json"), at.world.path("way"));
     at.roster_file(&outside);
     symlink(&outside, &link).expect("a link");
@@ -353,7 +354,8 @@ fn a_roster_that_was_replaced_in_a_ci_checkout_is_not_read() {
     let mut piped = at.command(&at.bundle, &at.demands());
     let piped = piped.args(["--roster", "-"]).current_dir(&elsewhere).stdin(fs::File::open(&outside).expect("open"));
     assert_eq!(piped.output().expect("gate").status.code(), Some(2), "nobody knows where it comes from");
-    // Without a work tree too: in the current directory, and where the runner says that it checked out.
+    // The gate also refuses a roster in the current directory, or in the directory that the CI runner names, without
+    // `.git`.
     let plain = at.world.path("plain/roster.json");
     at.roster_file(&plain);
     assert_eq!(trusting("roster.json", plain.parent().expect("a parent"), &[]).0, Some(2));
@@ -361,24 +363,23 @@ fn a_roster_that_was_replaced_in_a_ci_checkout_is_not_read() {
     let command = command.args(["--roster", &text(&plain)]).current_dir(&elsewhere);
     assert_eq!(command.output().expect("gate").status.code(), Some(0));
     assert_eq!(command.env("GITHUB_WORKSPACE", at.world.path("plain")).output().expect("gate").status.code(), Some(2));
-    // The variable is no way round it.
+    // The environment variable `COUNTERSIGN_TRUST` does not bypass the check.
     let mut command = at.command(&at.bundle, &at.demands());
     let command = command.env("COUNTERSIGN_TRUST", &inside).current_dir(&elsewhere);
     assert_eq!(command.output().expect("gate").status.code(), Some(2));
     assert_eq!(command.env("COUNTERSIGN_TRUST", &outside).output().expect("gate").status.code(), Some(0));
-    // Pinned from outside, the file may lie anywhere; a swapped one is not the pinned one.
+    // With `--roster-digest`, the file may be in the checkout, but must have the pinned digest.
     assert_eq!(trusting(&text(&inside), &checkout, &["--roster-digest", &at.roster]).0, Some(0));
     let other = deployable_roster(&at);
     fs::write(&inside, other).expect("swapped");
     let (code, said) = trusting(&text(&inside), &checkout, &["--roster-digest", &at.roster]);
     assert_eq!(code, Some(2), "{said}");
     assert!(said.contains("not the roster that --roster-digest pins"), "{said}");
-    // A file that others may write is nobody's.
+    // The gate refuses a roster file that other users can write.
     fs::set_permissions(&outside, fs::Permissions::from_mode(0o666)).expect("mode");
     assert_eq!(trusting(&text(&outside), &elsewhere, &[]).0, Some(2));
 }
 
-/// A roster file that other users can write is never trusted, in any command.
 #[test]
 fn verify_and_audit_refuse_a_roster_that_others_can_write_as_gate_does() {
     let at = Deployed::new();
@@ -404,7 +405,7 @@ fn verify_and_audit_refuse_a_roster_that_others_can_write_as_gate_does() {
         assert_eq!(audit.status.code(), Some(2), "{}", self::said(&audit));
         let mut gate = at.command(&at.bundle, &at.demands());
         assert_eq!(gate.args(["--roster", named]).output().expect("gate").status.code(), Some(2));
-        // What the shell hands over is no file of others, and a digest needs none.
+        // The check applies neither to the standard input nor to a digest.
         for other in ["-", "/dev/stdin", &at.roster] {
             let (code, said) = verify(other);
             assert_eq!(code, Some(0), "{other}: {said}");
@@ -414,7 +415,7 @@ fn verify_and_audit_refuse_a_roster_that_others_can_write_as_gate_does() {
     assert_eq!(verify(named).0, Some(0));
 }
 
-/// Another roster, as a hostile change would bring it along.
+/// Another roster, which a hostile commit puts into the checkout.
 fn deployable_roster(at: &Deployed) -> Vec<u8> {
     let mut envelope: Value =
         serde_json::from_slice(&fs::read(at.world.path("safe/roster.json")).expect("read")).expect("JSON");
@@ -437,7 +438,7 @@ fn trust_comes_only_from_the_configuration_of_the_user() {
     let found = gate();
     assert_eq!(found.status.code(), Some(0), "{}", said(&found));
     assert!(said(&found).contains("trust from    "), "{}", said(&found));
-    // Jobs that put their home into the checkout have the configuration of whoever wrote the commit.
+    // If the home directory is in the checkout, the author of the commit controls the configuration.
     let at_home = |name: &str, value: PathBuf| {
         let mut command = at.command(&at.bundle, &at.demands());
         command.env(name, value).output().expect("gate")
@@ -448,7 +449,7 @@ fn trust_comes_only_from_the_configuration_of_the_user() {
     assert_eq!(gate().status.code(), Some(2));
     fs::remove_dir(at.world.path("home/.git")).expect("none any more");
     assert_eq!(gate().status.code(), Some(0));
-    // The same of a digest that is kept there.
+    // The same rule applies to a trusted digest in the configuration.
     fs::remove_file(at.world.path("home/.config/countersign/roster.json")).expect("removed");
     fs::write(at.world.path("home/.config/countersign/trust"), format!("{}\n", at.roster)).expect("written");
     assert_eq!(gate().status.code(), Some(0));
@@ -468,11 +469,11 @@ fn gate_refuses_a_step_that_was_changed_since_it_was_pinned() {
     let bundle = at.run("deploy:web", json!({"commit": COMMIT}));
     let line = at.shut(&bundle, &at.demands(), &["digest"]);
     assert!(detail(&line, "digest").contains(&at.digest), "{line:#}");
-    // The run before the change still passes: it ran what is demanded.
+    // The run before the change still passes, because its step has the required digest.
     at.open(&at.bundle, &at.demands());
 }
 
-/// The version after this one, changed by hand.
+/// The next roster version, with `edit` applied.
 fn next_version(before: &Value, edit: impl FnOnce(&mut Value)) -> Value {
     let payload = support::people::payload_of(before);
     let mut tables = support::people::statement_of(before)["predicate"].take();
@@ -488,7 +489,8 @@ fn digest_of_version(envelope: &Value) -> String {
     format!("sha256:{}", support::people::sha256(&support::people::payload_of(envelope)))
 }
 
-/// The user's configuration directory with version 1 in it, and versions 1 to 3: of the second on alice is gone.
+/// Writes version 1 to the user's configuration directory. Returns this directory and versions 1 to 3. Version 2
+/// removes alice.
 fn three_versions(at: &Deployed) -> (PathBuf, [Value; 3]) {
     let config = at.world.path("home/.config/countersign");
     at.roster_file(&config.join("roster.json"));
@@ -515,7 +517,7 @@ fn the_gate_with_several_trusted_rosters_uses_the_newest_roster() {
     };
     assert_eq!(gate(&[]).0, Some(0));
     let gone = ["keys-still-rostered", "seal-in-force"];
-    // Whichever of them stands first, and also where one between them is missing.
+    // The newest roster counts in either order of the files, and also if a version between the two is missing.
     for (name, newer) in [("rosters/2.json", &second), ("rosters/3.json", &third)] {
         put("roster.json", &first);
         put(name, newer);
@@ -527,19 +529,19 @@ fn the_gate_with_several_trusted_rosters_uses_the_newest_roster() {
         assert_eq!((code, &unmet[..]), (Some(1), &gone.map(str::to_owned)[..]), "{name}: {said}");
         fs::remove_file(config.join(name)).expect("removed");
     }
-    // The first as a digest, the newer as a file.
+    // Version 1 is trusted as a digest, and version 2 as a file.
     put("roster.json", &second);
     fs::write(config.join("trust"), format!("{}\n", digest_of_version(&first))).expect("written");
     let (code, unmet, said) = gate(&[]);
     assert_eq!((code, &unmet[..]), (Some(1), &gone.map(str::to_owned)[..]), "{said}");
-    // `verify` says that it is open, and goes on.
+    // The command `verify` reports the check as not checked and accepts the bundle.
     let output = at.world.program(&["verify", "--json"]).arg(&at.bundle).output().expect("verify");
     let line: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     let checks = line["report"]["checks"].as_array().expect("checks");
     let rostered = checks.iter().find(|check| check["name"] == "keys-still-rostered").expect("the check");
     assert_eq!((output.status.code(), &rostered["finding"]), (Some(0), &json!("not-checked")), "{line:#}");
     assert_eq!(line["report"]["trust"]["newest"]["version"], 2, "{line:#}");
-    // A digest tells neither version nor roster: nobody knows whether it is of a newer one.
+    // A digest does not contain the version, so the gate cannot know the newest roster.
     fs::remove_file(config.join("roster.json")).expect("removed");
     let digests = format!("{}\n{}\n", digest_of_version(&first), digest_of_version(&second));
     fs::write(config.join("trust"), digests).expect("written");
@@ -579,7 +581,7 @@ fn newer_version(envelope: &Value) -> u64 {
 fn gate_with_a_help_option_among_its_arguments_never_passes() {
     let at = Deployed::new();
     let demands = at.demands();
-    // As an argument of its own, as the file, and as a value, which no option takes it for.
+    // The help option as a separate argument, in place of the file, and in place of a value.
     for (bundle, words, says) in [
         (&*at.bundle, [&demands[..], &words(&["-h"])].concat(), "nothing was checked"),
         (&*at.bundle, words(&["--help"]), "nothing was checked"),
@@ -610,7 +612,7 @@ fn an_error_about_the_home_directory_names_the_correction() {
     let output = at.command(&at.bundle, &at.demands()).current_dir(at.world.path("home")).output().expect("gate");
     assert_eq!(output.status.code(), Some(2), "{}", said(&output));
     assert!(said(&output).contains("change to another directory"), "{}", said(&output));
-    // The same outside of it; and what CircleCI calls the checkout by default is below the home directory.
+    // In another directory the gate passes. The gate expands `~` in the checkout directory that CircleCI names.
     let mut elsewhere = at.command(&at.bundle, &at.demands());
     assert_eq!(elsewhere.output().expect("gate").status.code(), Some(0));
     at.roster_file(&at.world.path("home/project/roster.json"));

@@ -1,4 +1,4 @@
-//! A client that another program generates from `openapi.json` goes through the whole exchange.
+//! A client that a generator creates from `openapi.json` proposes, approves and verifies a run.
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
@@ -18,7 +18,7 @@ fn a_client_generated_from_openapi_can_propose_and_approve_and_verify_a_run() {
         );
     };
     let world = World::with(|setup| {
-        // A reference with a slash, which the generated client percent-encodes.
+        // The generated client must percent-encode the slash in the reference of the step.
         let text = format!("params:\n  text: {{type: string}}\n{SMALL}");
         setup.runbook("team/say.md", runbook(&text, &[("echo", "printf '%s\\n' \"$PARAM_TEXT\"")]));
     });
@@ -67,7 +67,7 @@ fn openapi_describes_every_enum_and_operation_and_path_parameter() {
             assert!(said(operation), "{path}");
             let parameters = operation["parameters"].as_array().unwrap();
             assert!(parameters.iter().all(said), "{path}: {parameters:?}");
-            // Each name in braces is one parameter, and no other is in the path.
+            // The names in braces in the path are exactly the path parameters of the operation.
             let named: Vec<&str> = path.split(['{', '}']).skip(1).step_by(2).collect();
             let listed: Vec<&str> =
                 parameters.iter().filter(|one| one["in"] == "path").filter_map(|one| one["name"].as_str()).collect();

@@ -1,4 +1,4 @@
-//! What is approved and can't begin: everybody who waits for it learns why.
+//! Approved runs that cannot start: each client gets the reason.
 
 use std::fs::{self, Permissions};
 use std::io::{BufRead as _, BufReader};
@@ -9,7 +9,7 @@ use crate::support::people::{self, alice};
 use crate::support::{POLICY, SMALL, World, id_of, runbook, said, wait_for};
 use serde_json::{Value, json};
 
-/// What the approver's program says, with the roster of this world.
+/// Runs a command as alice, with the roster of this world, and returns the output.
 fn as_alice(world: &World, words: &[&str]) -> String {
     said(&world.as_alice(words).output().expect("it starts"))
 }
@@ -28,7 +28,7 @@ fn the_reason_why_an_approved_run_waits_is_shown_until_it_runs() {
     let proposal = world.propose("host:go", json!({}));
     let id = id_of(&proposal);
     assert!(proposal.get("held_up").is_none(), "{proposal:#}");
-    // What the step needs goes between the seal and the run.
+    // The directory that the step needs is removed after the seal.
     fs::remove_dir(&tree).expect("removed");
     let digest = proposal["digest"].as_str().expect("a digest");
     let approved = as_alice(&world, &["approve", id, "--yes", "--expect", digest]);
@@ -38,7 +38,7 @@ fn the_reason_why_an_approved_run_waits_is_shown_until_it_runs() {
     assert_eq!((&view["status"], &view["held_up"]["code"]), (&json!("approved"), &json!("sandbox-unavailable")));
     assert!(view["held_up"]["detail"].as_str().expect("words").contains(&path), "{view:#}");
     assert!(view.get("refusal").is_none(), "nothing is refused for good: {view:#}");
-    // In a list, in the stream of events, in a review and in the inbox.
+    // The list, the event stream, the review and the inbox also show the reason.
     let list = world.wire.get("/v1/proposals?status=approved", &world.reader).ok(200);
     assert_eq!(list["proposals"][0]["held_up"], view["held_up"]);
     let events: Vec<Value> = world.wire.lines(id, &world.reader, 0).take(4).collect();
@@ -48,10 +48,10 @@ fn the_reason_why_an_approved_run_waits_is_shown_until_it_runs() {
     assert!(review.contains("held up") && review.contains("sandbox-unavailable"), "{review}");
     let inbox = as_alice(&world, &["inbox"]);
     assert!(told(&inbox) && inbox.contains("nothing waits for your signature"), "{inbox}");
-    // A warning, once.
+    // The service log contains exactly one warning.
     let warned = |log: &str| log.lines().filter(|line| line.contains("WARN") && line.contains(id)).count();
     assert_eq!(warned(&world.service_log()), 1, "{}", world.service_log());
-    // Who waits is told once for each reason, and then sees it run.
+    // The command `wait` prints each reason once and then the output of the run.
     let mut waiting = world.program(&["--url", &world.wire.url, "wait", id]);
     waiting.env("COUNTERSIGN_TOKEN", &world.agent).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut waiting = waiting.spawn().expect("it starts");
@@ -68,12 +68,13 @@ fn the_reason_why_an_approved_run_waits_is_shown_until_it_runs() {
     assert_eq!((ended.status.code(), said(&ended).as_str()), (Some(0), "ran\n"), "{rest:?}");
     assert!(!rest.concat().contains("start yet"), "{rest:?}");
     assert!(world.show(id).get("held_up").is_none());
-    // Told later, the story is the one that is kept.
+    // A later event stream contains only the stored events.
     assert!(world.wire.lines(id, &world.reader, 0).all(|event| event["type"] != "held-up"));
     world.assert_verified(&world.until(id, "finished"));
 }
 
-/// A world with room for one run; the proposal that has it, and an approved one that waits for it and says so.
+/// A world with a limit of one run. Returns the running proposal, and an approved proposal that waits for the first
+/// run.
 fn one_waits_for_another() -> (World, Value, Value) {
     let world = World::with(|setup| setup.limits = "runs = 1".to_owned());
     let [running, waiting] = ["plain:wait", "plain:true"].map(|step| world.propose(step, json!({})));
@@ -100,7 +101,7 @@ fn an_approved_run_that_waits_for_free_capacity_shows_this_reason() {
 fn an_approved_run_that_could_not_start_shows_no_outdated_reason_and_runs_later() {
     let (world, running, waiting) = one_waits_for_another();
     let id = id_of(&waiting);
-    // Now there is room for it, and nobody can say how much there is on the disk.
+    // The limit now permits the run, but the boundary cannot determine the free space of the disk.
     let (outputs, gone) = (world.path("b/boundary/outputs"), world.path("b/boundary/gone"));
     fs::rename(&outputs, &gone).expect("moved");
     cancel(&world, &running);
@@ -114,7 +115,7 @@ fn an_approved_run_that_could_not_start_shows_no_outdated_reason_and_runs_later(
     assert_eq!(world.until(id, "finished")["outcome"]["status"], "succeeded");
 }
 
-/// A world whose service is started under this limit of a shell's `ulimit`.
+/// A world whose service starts under this `ulimit`.
 fn limited(limit: &str) -> World {
     World::prepared(|setup| {
         setup.runbook("slow.md", runbook(SMALL, &[("go", "sleep 1; seq 100")]));
@@ -140,7 +141,7 @@ fn a_run_over_the_limit_of_open_files_waits_and_its_nonce_is_not_spent() {
     for proposal in &proposals {
         assert_eq!(world.until(id_of(proposal), "finished")["outcome"]["status"], "succeeded");
     }
-    // With which not even one run can be promised, nothing is served.
+    // If the limit of open files is too low for one run, the service does not start.
     let said = limited("-n 32").try_start().expect_err("too few");
     assert!(said.contains("at most 32 files") && said.contains("LimitNOFILE"), "{said}");
 }

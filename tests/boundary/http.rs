@@ -1,4 +1,4 @@
-//! The wire: events, waiting, who may call from where, deadlines, probes.
+//! The HTTP protocol: events, waiting, hosts and origins, time limits, and probes.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -9,7 +9,7 @@ use crate::support::wire::Wire;
 use crate::support::{self, SMALL, World, bytes_of, exchange, id_of, people, runbook};
 use serde_json::{Value, json};
 
-// ---- events
+// Events
 
 const TALK: &str = "echo one\nsleep 0.1\necho two >&2\nsleep 0.1\nprintf '\\377\\376'\nsleep 0.1\nhead -c 100000 /dev/zero | tr '\\0' x\necho end";
 
@@ -21,7 +21,7 @@ fn a_resumed_event_stream_has_the_same_events_as_a_live_stream() {
     });
     let proposal = world.propose("talk:go", json!({}));
     let id = id_of(&proposal).to_owned();
-    // Readers of both forms from before the first signature, one of them slow.
+    // The readers of both formats start before the first signature. One reader is slow.
     let live: Vec<_> = (0..4)
         .map(|number| {
             let (wire, id, token) = (world.wire.clone(), id.clone(), world.reader.clone());
@@ -41,7 +41,7 @@ fn a_resumed_event_stream_has_the_same_events_as_a_live_stream() {
         .collect();
     world.sign(&proposal, &[&alice()]).ok(200);
     world.sign(&proposal, &[&bob()]).ok(200);
-    // One that is cut off after each event and takes it up again.
+    // This reader disconnects after each event and resumes the stream.
     let (wire, token) = (world.wire.clone(), world.reader.clone());
     let mut resumed: Vec<Value> = Vec::new();
     loop {
@@ -56,7 +56,7 @@ fn a_resumed_event_stream_has_the_same_events_as_a_live_stream() {
     }
     let readers: Vec<Vec<Value>> = live.into_iter().map(|reader| reader.join().unwrap()).collect();
     let first = &readers[0];
-    // Numbers, kinds and places first: what differs is seen at a glance.
+    // A short form of the events is compared first, so that the message of a failure is readable.
     let brief = |events: &[Value]| -> Vec<String> {
         let length = |event: &Value| event["text"].as_str().or(event["base64"].as_str()).map_or(0, str::len);
         events.iter().map(|one| format!("{} {} {} {}", one["id"], one["type"], one["offset"], length(one))).collect()
@@ -65,7 +65,7 @@ fn a_resumed_event_stream_has_the_same_events_as_a_live_stream() {
         assert_eq!(brief(other), brief(first));
         assert!(other == first);
     }
-    // Numbered from 1, in the order in which things happened.
+    // The event ids start at 1 and follow the order of the events.
     let kinds: Vec<String> = first
         .iter()
         .map(|event| match event["type"].as_str().unwrap() {
@@ -79,7 +79,7 @@ fn a_resumed_event_stream_has_the_same_events_as_a_live_stream() {
     assert_eq!(&kinds[..6], ["pending", "signature", "signature", "approved", "running", "output"], "{kinds:?}");
     let ends: Vec<&str> = kinds[kinds.len() - 3..].iter().map(String::as_str).collect();
     assert!(ends.contains(&"exit") && ends.contains(&"finished") && ends.contains(&"receipt"), "{kinds:?}");
-    // The pieces are the recorded streams.
+    // The output events together contain the recorded streams.
     let finished = world.until(&id, "finished");
     let receipt = world.receipt(&finished);
     assert_eq!(first.last().unwrap()["receipt"], finished["receipt"]);
@@ -99,7 +99,7 @@ fn a_resumed_event_stream_has_the_same_events_as_a_live_stream() {
         let digest = format!("sha256:{}", people::sha256(&whole));
         assert_eq!(receipt["output"][stream]["sha256"], json!(digest), "{stream}");
     }
-    // Later, from anywhere, and after a restart: the same.
+    // Later readers get the same events, also after a restart.
     for restart in [false, true] {
         if restart {
             world.restart();
@@ -130,9 +130,9 @@ fn the_event_stream_ends_with_the_end_of_its_proposal() {
     let event = last(&denied);
     assert_eq!((&event["status"], &event["code"]), (&json!("denied"), &json!("denied")));
     assert_eq!(last(&cancelled)["status"], "cancelled");
-    // An end that nobody causes comes as well, when housekeeping gets there; what a view says is so at once.
+    // A view shows an expiry at once. The event of an expiry comes with the next housekeeping.
     support::wait_for("it has expired", || world.show(id_of(&expired))["status"] == "expired");
-    // In the words that runbook tools share.
+    // `shape=simple` selects the event types that runbook tools share.
     let accept = [("accept", "application/x-ndjson"), ("authorization", &format!("Bearer {}", world.agent))];
     let path = format!("/v1/proposals/{}/events?shape=simple", id_of(&denied));
     let simple = world.wire.call("GET", &path, &accept, None).text();
@@ -170,11 +170,11 @@ fn a_submission_of_a_whole_envelope_streams_on_request() {
     let kinds: Vec<&str> = lines.iter().map(|line| line["type"].as_str().unwrap()).collect();
     assert_eq!(kinds, ["output", "exit", "bundle"], "{simple}");
     assert_eq!((&lines[0]["data"], &lines[1]["exitCode"]), (&json!("hi\n"), &json!(0)));
-    // A refusal before the run has its own status.
+    // A refusal before the run is a problem document instead of a stream.
     submit("", &whole).problem("nonce-replayed");
 }
 
-// ---- waiting
+// Waiting
 
 #[test]
 fn a_request_that_waits_is_answered_at_a_change_or_at_its_time_limit() {
@@ -182,7 +182,7 @@ fn a_request_that_waits_is_answered_at_a_change_or_at_its_time_limit() {
     let proposal = world.propose("two:go", json!({}));
     let path = format!("/v1/proposals/{}", id_of(&proposal));
     let get = |query: &str| world.wire.get(&format!("{path}{query}"), &world.reader);
-    // Running out of waiting is never a denial.
+    // If a wait times out, the proposal stays pending.
     let began = Instant::now();
     let view = get("?wait=1s").ok(200);
     assert_eq!(view["status"], "pending");
@@ -197,7 +197,7 @@ fn a_request_that_waits_is_answered_at_a_change_or_at_its_time_limit() {
     let (view, answered) = waiting.join().unwrap();
     assert_eq!(view["status"], "denied");
     assert!(answered.saturating_duration_since(denied) < Duration::from_secs(5));
-    // What is over is answered at once.
+    // A request for a closed proposal is answered immediately.
     let began = Instant::now();
     assert_eq!(get("?wait=55").ok(200)["next"], json!(["propose-again"]));
     assert!(began.elapsed() < Duration::from_secs(5));
@@ -241,7 +241,7 @@ fn lists_are_filtered_and_paged() {
     }
 }
 
-// ---- who may call, from where
+// Hosts, origins and tokens
 
 fn get(wire: &Wire, path: &str, headers: &str) -> String {
     exchange(wire, format!("GET {path} HTTP/1.1\r\n{headers}\r\n").as_bytes())
@@ -276,7 +276,7 @@ fn requests_of_other_hosts_and_origins_are_refused() {
         assert!(answer.starts_with("HTTP/1.1 403 ") || answer.starts_with("HTTP/1.1 400 "), "{bad}{answer}");
         assert!(!answer.contains("plain:true"), "nothing is told: {answer}");
     }
-    // Also where no token is needed: a page of another origin signs nothing.
+    // The rule also applies without a token: a page of another origin cannot send a signature.
     let proposal = world.propose("plain:true", json!({}));
     let body = json!({"signatures": [alice().sign(&bytes_of(&proposal))]}).to_string();
     let answer = exchange(
@@ -291,7 +291,7 @@ fn requests_of_other_hosts_and_origins_are_refused() {
     );
     assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
     assert_eq!(world.show(id_of(&proposal))["status"], "pending");
-    // Nor is a body taken that a page could send without asking first.
+    // The service refuses each content type that a web page can send to another origin without a preflight request.
     for kind in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data"] {
         let path = format!("/v1/proposals/{}/signatures", id_of(&proposal));
         let refused = world.wire.call("POST", &path, &[("content-type", kind)], Some(body.as_bytes()));
@@ -299,7 +299,7 @@ fn requests_of_other_hosts_and_origins_are_refused() {
         assert_eq!((refused.status, refused.header("accept")), (415, Some("application/json")), "{problem}");
         assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains("curl: `--json`")), "{problem}");
     }
-    // `curl -d` to a call that takes no body.
+    // The service also refuses the content type of `curl -d` for a call that needs no body.
     let (path, bearer) =
         (format!("/v1/proposals/{}/cancellation", id_of(&proposal)), format!("Bearer {}", world.agent));
     let form = [("authorization", &*bearer), ("content-type", "application/x-www-form-urlencoded")];
@@ -377,7 +377,7 @@ fn a_connection_with_a_slow_request_head_is_closed_and_delays_no_other_caller() 
     while closed < slow.len() {
         assert!(began.elapsed() < Duration::from_secs(25), "{closed} of 20 were closed");
         for stream in &mut slow {
-            // One byte now and then does not help.
+            // Single bytes do not extend the time limit.
             let _ = stream.write_all(b"a");
         }
         slow.retain_mut(|stream| {
@@ -397,7 +397,7 @@ fn a_connection_with_a_slow_request_head_is_closed_and_delays_no_other_caller() 
     world.run("plain:true", json!({}), &[&alice()]);
 }
 
-// ---- probes
+// Probes
 
 #[test]
 fn health_probes_report_the_current_state() {
@@ -410,7 +410,7 @@ fn health_probes_report_the_current_state() {
     assert_eq!(world.wire.peek("/version").ok(200)["name"], "countersign");
     let described = world.wire.peek("/openapi.json").ok(200);
     assert!(described["openapi"].as_str().unwrap().starts_with("3.1"));
-    // Every path that is described answers something else than not-found to whoever may call.
+    // The description contains these paths.
     let paths = described["paths"].as_object().unwrap();
     for path in ["/v1/proposals", "/v1/authorizations", "/v1/receipts/{id}/bundle", "/log/checkpoint", "/ready"] {
         assert!(paths.contains_key(path), "{path}");

@@ -1,4 +1,4 @@
-//! The HTTP face of the real binary: what it refuses, and how its answers look.
+//! The HTTP interface of the real binary: refused requests and the form of the answers.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-/// A service of its own: directory, keys, port, token.
+/// A service with its own directory, keys, port and token.
 struct Service {
     child: Child,
     address: SocketAddr,
@@ -34,7 +34,7 @@ impl Answer {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
     }
 
-    /// Checks that it is a problem document of this status and code.
+    /// Checks that the answer is a problem document of this status and code.
     fn is_problem(&self, status: u16, code: &str) -> Value {
         assert_eq!(self.status, status, "{}\n{}", self.head, self.body);
         assert!(self.head.contains("content-type: application/problem+json"), "{}", self.head);
@@ -83,7 +83,7 @@ impl Service {
         let address = lines
             .find_map(|line| line.ok()?.split_once("http://")?.1.trim().parse().ok())
             .expect("the address that it listens on");
-        // What it says later is of no interest, but it must be able to say it.
+        // The thread reads the later output of the service: the service must still be able to write to its stdout.
         std::thread::spawn(move || lines.for_each(drop));
         let created =
             countersign(at, &["token", "--config", "b", "create", "bot", "--scope", "propose", "--scope", "read"]);
@@ -91,7 +91,7 @@ impl Service {
         Self { child, address, token, directory }
     }
 
-    /// Sends a request as it is written and reads the answer to its end.
+    /// Sends the exact bytes of a request and reads the answer to its end.
     fn raw(&self, request: &[u8]) -> Answer {
         let mut stream = TcpStream::connect(self.address).expect("connected");
         stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a deadline");
@@ -151,7 +151,7 @@ fn a_web_page_of_another_origin_cannot_use_the_service() {
     assert_eq!(answer.status, 200);
     assert!(!answer.head.contains("access-control"), "no CORS: {}", answer.head);
     assert!(answer.head.contains("x-content-type-options: nosniff"));
-    // A form can be sent from any page, JSON can not.
+    // A web page can send a form to another origin, but not a body of the type JSON.
     service
         .ask("POST", "/v1/proposals", &[("authorization", &service.bearer()), ("content-type", "text/plain")], "{}")
         .is_problem(415, "malformed");
@@ -250,7 +250,7 @@ fn a_proposal_can_be_created_and_awaited_and_followed_and_cancelled() {
     assert_eq!(made["status"], "pending");
     let again = service.post("/v1/proposals", r#"{"step":"host:report","reason":"a look"}"#);
     assert_eq!((again.status, &again.json()["id"]), (200, &made["id"]), "the same wish is answered with what exists");
-    // Running out of waiting is no denial.
+    // If a wait times out, the proposal stays pending.
     assert_eq!(service.get(&format!("/v1/proposals/{id}?wait=0s")).json()["status"], "pending");
     service.get(&format!("/v1/proposals/{id}?wait=soon")).is_problem(400, "malformed");
     service.get(&format!("/v1/proposals/{id}/events?shape=simple")).is_problem(400, "malformed");
@@ -262,7 +262,7 @@ fn a_proposal_can_be_created_and_awaited_and_followed_and_cancelled() {
     service
         .ask("POST", &format!("/v1/proposals/{id}/signatures"), &[("content-type", "application/json")], &stranger)
         .is_problem(422, "unknown-signer");
-    // A wait ends as soon as the status changes; a stream ends after the last event.
+    // A wait ends as soon as the status changes. A stream ends after the last event.
     let (waited, followed) = std::thread::scope(|scope| {
         let waited = scope.spawn(|| service.get(&format!("/v1/proposals/{id}?wait=20s")));
         let followed = scope.spawn(|| {

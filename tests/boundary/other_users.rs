@@ -1,5 +1,5 @@
-//! What other users of the host can do to a boundary: neither give it a key nor keep it from starting. And what only an
-//! ordinary user meets: directories that can be passed and not looked into.
+//! Other users of the host can neither provide the key of a boundary nor prevent the start of a boundary. One test runs
+//! the sandbox as an ordinary user, with a directory that this user can enter but not list.
 
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
@@ -8,11 +8,11 @@ use std::process::{Child, Command, Stdio};
 
 use crate::support::{PROGRAM, World, not_run, people, wait_for};
 
-/// The service's user, and another one; neither has a name.
+/// The user id of the service, and the user id of another user. Neither user has a name.
 const OURS: u32 = 4242;
 const THEIRS: u32 = 4243;
 
-/// Whether this test can be several users.
+/// Returns whether the test runs as root, because only root can start processes of other users.
 fn is_root(test: &str) -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {
@@ -40,7 +40,7 @@ fn a_key_of_another_user_is_refused() {
     world.start();
 }
 
-/// The mark of a service's helper is no secret: every run can read it in the command line of its first process.
+/// The process mark of a helper is not secret: each run can read the mark in the command line of its first process.
 #[test]
 fn a_process_of_another_user_with_the_process_mark_does_not_prevent_a_start() {
     const NAME: &str = "a_process_of_another_user_with_the_process_mark_does_not_prevent_a_start";
@@ -56,7 +56,7 @@ fn a_process_of_another_user_with_the_process_mark_does_not_prevent_a_start() {
     let given = Command::new("chown").arg("-R").arg(format!("{OURS}:{OURS}")).arg(world.path(".")).status();
     assert!(given.unwrap().success());
     world.start();
-    // As it stands in the command line of the helper, after the program's own word for it.
+    // The command line of the helper contains a subcommand and then the mark.
     let helper = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", world.pid())).unwrap();
     let helper = std::fs::read_to_string(format!("/proc/{}/cmdline", helper.trim())).unwrap();
     let words: Vec<&str> = helper.split('\0').skip(1).take(2).collect();
@@ -77,7 +77,7 @@ fn a_process_of_another_user_with_the_process_mark_does_not_prevent_a_start() {
         let line = || std::fs::read_to_string(format!("/proc/{}/cmdline", child.id())).unwrap_or_default();
         wait_for("it looks like a helper", || line().starts_with(&format!("sh\0{}\0", words.join("\0"))));
     }
-    // A start that waited for theirs would give up after half a minute.
+    // If the start waited for the process of the other user, the start would fail after 30 s.
     world.start();
     assert!(theirs.try_wait().unwrap().is_none(), "another user's process was ended");
     assert!(!ours.wait().unwrap().success(), "its own is ended as ever");
@@ -85,7 +85,8 @@ fn a_process_of_another_user_with_the_process_mark_does_not_prevent_a_start() {
     let _ = theirs.wait();
 }
 
-/// What stands in there can't be known, so what is denied may: all of it is out of reach.
+/// An unreadable directory can contain a file that the deny pattern matches, so the run cannot access the directory at
+/// all.
 #[test]
 fn a_run_cannot_access_an_unreadable_directory_if_a_deny_pattern_applies() {
     const NAME: &str = "a_run_cannot_access_an_unreadable_directory_if_a_deny_pattern_applies";
@@ -111,6 +112,6 @@ fn a_run_cannot_access_an_unreadable_directory_if_a_deny_pattern_applies() {
         (done.status.success(), String::from_utf8_lossy(&done.stdout).into_owned())
     };
     assert_eq!(reads(0o755), (true, "in notes\n".to_owned()));
-    // Whoever knows the name could open it here as well.
+    // With mode 0711, a process outside of the sandbox can still open the file by its name.
     assert_eq!(reads(0o711), (false, String::new()));
 }

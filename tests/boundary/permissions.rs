@@ -1,10 +1,11 @@
-//! What policy asks at the boundary: it is put into the statement, signed, asked again at the run and by who verifies.
+//! Permissions that policy requires: the boundary writes them into the statement, approvers sign them, and the boundary
+//! and the verifier check them again.
 
 use crate::support::people::{alice, envelope, payload_of, predicate_of};
 use crate::support::{SMALL, World, bytes_of, id_of, people, runbook};
 use serde_json::{Value, json};
 
-/// Lists `printf`, denies `dd`, and leaves the rest to the built-in lists and to whoever signs.
+/// Allows `printf` and `false`, denies `dd`, and leaves other commands to the built-in lists and to the approvers.
 const POLICY: &str = "version: 1\ndefault:\n  mode: prompted\n  run: {allow: [printf, \"false\"], deny: [dd]}\n  approvals: {required: 1, from: [ops]}\n";
 
 fn asking() -> World {
@@ -31,7 +32,7 @@ fn asked() -> Value {
     ])
 }
 
-/// As documents sort: by the bytes of each item's canonical JSON.
+/// Sorts the items by the bytes of their canonical JSON, which is the order in the documents.
 fn sorted(mut items: Value) -> Value {
     items.as_array_mut().expect("a list").sort_by_key(people::canonical);
     items
@@ -47,11 +48,11 @@ fn a_run_with_required_permissions_is_signed_and_executed_and_verified() {
     let finished = world.until(id_of(&proposal), "finished");
     assert_eq!(world.output(&finished, "stdout"), "a\nover\n");
     world.assert_verified(&finished);
-    // What is listed is not asked.
+    // A command that the policy file allows needs no permission.
     let listed = world.propose("ask:listed", json!({}));
     let signed: Value = serde_json::from_slice(&bytes_of(&listed)).expect("a statement");
     assert_eq!(signed["predicate"]["permissions"], json!([]));
-    // An interpreter whose scripts nobody reads is the one thing that is asked about, unless a list names it.
+    // The boundary does not parse Python. A Python step needs at most one permission: the interpreter.
     let snake = world.wire.get("/v1/steps/snake:go", &world.reader).ok(200);
     assert_eq!(snake["permissions"], json!([]), "the built-in lists allow python");
     world.assert_audited();
@@ -65,7 +66,7 @@ fn a_step_that_the_policy_file_denies_is_refused_before_any_approver_is_asked() 
     let detail = problem["detail"].as_str().expect("words");
     assert!(detail.contains("dd") && detail.contains("2:") && detail.contains("default"), "{detail}");
     assert_eq!(world.wire.get("/v1/proposals", &world.reader).ok(200)["proposals"], json!([]));
-    // Nor does a statement pass that was signed elsewhere, whatever it grants.
+    // The boundary also refuses a statement that was signed offline, even if the statement grants `dd`.
     let mut predicate = world.authorization("ask:denied", json!({}));
     predicate["permissions"] = json!([{"type": "run", "what": "dd", "why": "built-in-deny"}]);
     world.submit(&envelope(&people::authorization(&predicate), &[&alice()])).problem("policy-denied");
@@ -88,12 +89,13 @@ fn r2_a_statement_without_a_required_permission_is_refused_as_context_changed() 
         let reply = world.submit(&envelope(&people::authorization(&predicate), &[&alice()]));
         reply.problem("context-changed");
     }
-    // Another reason is another question.
+    // A permission with another reason does not fulfil the requirement.
     let mut otherwise = asked();
     otherwise[0]["why"] = json!("unlisted");
     predicate["permissions"] = sorted(otherwise);
     world.submit(&envelope(&people::authorization(&predicate), &[&alice()])).problem("context-changed");
-    // The nonce was not spent by any of them: all that is asked, and one more, runs.
+    // The refusals spend no nonce, so a statement with all required permissions and one additional permission still
+    // runs.
     let mut more = asked();
     more.as_array_mut().expect("a list").push(json!({"type": "run", "what": "zcat", "why": "unlisted"}));
     predicate["permissions"] = sorted(more);
@@ -128,7 +130,7 @@ fn an_unclear_script_is_reported_at_the_seal_or_at_the_proposal() {
     });
     let said = world.try_start().expect_err("nothing could be signed");
     assert!(said.contains("many:all") && said.contains("65") && said.contains("64"), "{said}");
-    // An override that lists them helps.
+    // With an override that allows the programs, no permission is required.
     let deep = format!("{}printf a{}", "( ".repeat(120), " )".repeat(120));
     let listed = format!("{POLICY}overrides: [{{runbook: many, run: {{allow: [\"program*\"]}}}}]\n");
     let world = World::with(|setup| {

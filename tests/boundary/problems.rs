@@ -1,4 +1,4 @@
-//! `tests/conformance/problems.json` played against the real binary over real HTTP: each problem code has its vectors.
+//! Plays `tests/conformance/problems.json` against the real binary over HTTP. Each problem code has test vectors.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -24,7 +24,7 @@ fn text<'v>(value: &'v Value, field: &str) -> &'v str {
     value[field].as_str().unwrap_or_else(|| panic!("no text {field} in {value}"))
 }
 
-/// Every code of the closed list has a vector, or a reason why it can't have one here.
+/// Each code of the closed list has a vector, or a reason why the vectors do not contain the code.
 #[test]
 fn every_problem_code_has_a_vector() {
     let file = file();
@@ -37,7 +37,7 @@ fn every_problem_code_has_a_vector() {
     assert_eq!(covered.len() + elsewhere.len(), Code::ALL.len(), "a code that there is not");
     let ids: BTreeSet<&str> = vectors(&file).iter().map(|vector| text(vector, "id")).collect();
     assert_eq!(ids.len(), vectors(&file).len(), "each vector has one name");
-    // The test that a reason names is there.
+    // The test that the reason names exists.
     let named = file["elsewhere"]["sandbox-unavailable"].as_str().expect("a reason");
     let test = named.split_whitespace().find(|word| word.contains('_')).expect("a test's name");
     assert!(include_str!("steps.rs").contains(&format!("fn {test}()")), "{test}");
@@ -56,7 +56,7 @@ fn each_problem_vector_is_refused_with_its_code() {
         }
     }
     for (limits, world) in &worlds {
-        // A run that still goes on has no receipt yet.
+        // In a world with other limits, a run can still be in progress, and such a run has no receipt yet.
         if limits.is_empty() {
             world.check_history();
         }
@@ -64,18 +64,18 @@ fn each_problem_vector_is_refused_with_its_code() {
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
-/// The boundary that the vectors speak of.
+/// The boundary that the vectors expect.
 fn world(limits: &str) -> World {
     World::with(|setup| {
         setup.policy.push_str("overrides:\n  - {runbook: \"closed/**\", mode: deny}\n");
         setup.runbook("closed/door.md", runbook(SMALL, &[("open", ":")]));
-        // Vectors leave proposals behind, and follow each other fast.
+        // The vectors leave many pending proposals.
         let roomy = "pending_per_proposer = 1000\npending = 1000";
         setup.limits = if limits.is_empty() { roomy.to_owned() } else { limits.to_owned() };
     })
 }
 
-/// What a vector has made so far.
+/// The documents that the steps of a vector have created so far.
 #[derive(Default)]
 struct Made {
     proposal: Value,
@@ -110,13 +110,13 @@ fn play(world: &World, vector: &Value) -> Result<(), String> {
     Ok(())
 }
 
-/// The secrets of the vectors' tokens.
+/// The secrets of the tokens that the vectors name.
 struct Tokens(BTreeMap<&'static str, String>);
 
 impl Tokens {
     fn of(world: &World) -> Self {
         use std::sync::Mutex;
-        // One token of each name for a world, ever.
+        // A world creates the token `narrow` only once, because a token name is unique.
         static NARROW: Mutex<BTreeMap<String, String>> = Mutex::new(BTreeMap::new());
         let narrow = NARROW
             .lock()
@@ -138,7 +138,7 @@ impl Tokens {
     }
 }
 
-/// One step of a vector: the answer, or nothing where it only waits.
+/// Plays one step of a vector. Returns the answer, or `None` if the step only waits.
 fn act(world: &World, tokens: &Tokens, step: &Value, made: &mut Made) -> Result<Option<Reply>, String> {
     let token = || tokens.secret(step);
     let path = || text(step, "path").replace("{proposal}", made.proposal["id"].as_str().unwrap_or_default());
@@ -189,7 +189,7 @@ fn act(world: &World, tokens: &Tokens, step: &Value, made: &mut Made) -> Result<
     Ok(Some(reply))
 }
 
-/// Changes the statement, signs it, changes it again, hands it in.
+/// Applies `change`, signs the statement, applies `after_signing` and submits the envelope.
 fn hand_in(world: &World, token: &str, step: &Value, made: &mut Made) -> Reply {
     patch(&mut made.statement, &step["change"]);
     let payload = people::canonical(&made.statement);
@@ -204,7 +204,7 @@ fn hand_in(world: &World, token: &str, step: &Value, made: &mut Made) -> Reply {
     world.submit_as(token, &made.envelope)
 }
 
-/// RFC 6902's add, replace and remove; `seconds_from_now` is a time.
+/// Applies the operations add, replace and remove of RFC 6902. `seconds_from_now` sets a time relative to now.
 fn patch(document: &mut Value, operations: &Value) {
     for operation in operations.as_array().into_iter().flatten() {
         let (parent, member) = text(operation, "path").rsplit_once('/').expect("a place");

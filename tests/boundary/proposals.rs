@@ -1,4 +1,4 @@
-//! What a proposal is named by, how it is denied, how often it is made, and how long it is kept.
+//! Ids, denials, rate limits and visibility of proposals.
 
 use std::path::Path;
 use std::process::Output;
@@ -12,7 +12,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// A command of an approver, with the key and the roster that the approver trusts, in this directory.
+/// Runs an approver's command in `directory`, with the approver's key and the trusted roster.
 fn as_approver(world: &World, key: &Key, directory: &Path, command: &str, arguments: &[&str]) -> Output {
     let file = format!("home/{}.pem", key.name);
     world.write(&file, key.secret.to_pkcs8_v1_pem().as_str());
@@ -21,26 +21,26 @@ fn as_approver(world: &World, key: &Key, directory: &Path, command: &str, argume
     program.args(arguments).current_dir(directory).output().expect(command)
 }
 
-/// A command of the agent.
+/// Runs a command with the agent's token.
 fn as_agent(world: &World, arguments: &[&str]) -> Output {
     let mut program = world.program(&["--url", &world.wire.url]);
     program.args(arguments).env("COUNTERSIGN_TOKEN", &world.agent).output().expect("the program")
 }
 
-/// A statement of the agent with this id, signed by alice.
+/// An authorization of the agent with this id, signed by alice.
 fn signed_as(world: &World, step: &str, id: &str) -> Value {
     let mut predicate = world.authorization(step, json!({}));
     predicate["proposal"] = json!(id);
     envelope(&people::authorization(&predicate), &[&alice()])
 }
 
-/// An id with this ending that no other test has.
+/// An unused proposal id with this ending.
 fn id_ending(ending: &str) -> String {
     let id = people::proposal_id();
     format!("{}{ending}", &id[..id.len() - ending.len()])
 }
 
-// ---- what a proposal is named by
+// Ids on the command line
 
 #[test]
 fn an_id_is_never_read_as_the_name_of_a_file_in_the_working_directory() {
@@ -61,7 +61,7 @@ fn an_id_is_never_read_as_the_name_of_a_file_in_the_working_directory() {
     assert!(denied.status.success(), "{}", said(&denied));
     assert_eq!(world.show(id_of(&meant))["status"], "denied");
     assert_eq!(world.show(id_of(&planted))["status"], "pending");
-    // A file is named with its directory.
+    // An argument with a directory names a file.
     let file = format!("./{ending}");
     let review = as_approver(&world, &alice(), &directory, "review", &["--json", &file]);
     let shown: Value = serde_json::from_slice(&review.stdout).unwrap_or_else(|_| panic!("{}", said(&review)));
@@ -73,20 +73,21 @@ fn an_approver_can_name_an_open_proposal_by_its_last_digits_even_if_closed_propo
     let world = World::new();
     let open = world.propose("plain:true", json!({}));
     let ending = &id_of(&open)[id_of(&open).len() - 6..];
-    // Whoever makes statements by themselves chooses their ids. This one is newer and over.
+    // A program that creates its own statements can choose the id. This proposal is newer, and its run has finished.
     world.submit(&signed_as(&world, "plain:true", &id_ending(ending))).ok(200);
     let here = world.path("");
     let review = as_approver(&world, &alice(), &here, "review", &["--json", ending]);
     let shown: Value = serde_json::from_slice(&review.stdout).unwrap_or_else(|_| panic!("{}", said(&review)));
     assert_eq!(shown["digest"], open["digest"]);
-    // Who follows runs may mean either: both are listed, none is taken.
+    // The command `wait` also accepts closed proposals, so both proposals match: the command lists both and waits for
+    // neither.
     let wait = as_agent(&world, &["wait", ending]);
     assert_eq!(wait.status.code(), Some(2), "{}", said(&wait));
     assert!(said(&wait).contains("2 proposals match") && said(&wait).contains(id_of(&open)), "{}", said(&wait));
     let denied = as_approver(&world, &alice(), &here, "deny", &["--yes", ending]);
     assert!(denied.status.success(), "{}", said(&denied));
     assert_eq!(world.show(id_of(&open))["status"], "denied");
-    // Now none of them is open.
+    // Both proposals are closed now.
     let again = as_approver(&world, &alice(), &here, "deny", &["--yes", ending]);
     assert_eq!(again.status.code(), Some(2), "{}", said(&again));
     assert!(said(&again).contains("no open proposal ends with"), "{}", said(&again));
@@ -148,9 +149,9 @@ fn a_search_by_last_digits_finds_only_open_proposals_that_the_caller_may_see() {
     }
 }
 
-// ---- denials of what the boundary has not seen
+// Denials of statements that the boundary does not know
 
-/// The body that denies a statement which the boundary need not know.
+/// The body that denies a statement, which can be unknown to the boundary.
 fn denial_of(world: &World, payload: &[u8], key: &Key) -> Value {
     let denial = envelope(&people::denial(&world.boundary(), payload, "no"), &[key]);
     json!({"denial": denial, "payload": envelope(payload, &[])["payload"]})
@@ -168,13 +169,13 @@ fn a_statement_that_was_denied_before_the_boundary_knew_it_never_runs() {
     let statement: Value = serde_json::from_slice(&std::fs::read(here.join("st.json")).unwrap()).unwrap();
     let payload = people::payload_of(&statement);
     let signed = envelope(&payload, &[&alice(), &bob()]);
-    // One signs and takes it back; the boundary has not seen the statement.
+    // Alice denies the signed statement before the boundary receives the statement.
     let denied = as_approver(&world, &alice(), &here, "deny", &["--yes", "st.json"]);
     assert!(denied.status.success(), "{}", said(&denied));
     let predicate = people::predicate_of(&statement);
     assert!(text(&denied.stdout).contains(predicate["expires_at"].as_str().unwrap()), "{}", said(&denied));
     world.submit(&signed).problem("denied");
-    // It is an entry of the log like every denial, and holds after a restart and a power cut.
+    // The denial is a log entry and stays in force after a restart and a crash.
     assert_eq!((world.count("denial"), world.count("consumption")), (1, 0));
     world.assert_audited();
     world.restart();
@@ -185,7 +186,7 @@ fn a_statement_that_was_denied_before_the_boundary_knew_it_never_runs() {
     std::fs::write(here.join("signed.json"), signed.to_string()).unwrap();
     let submitted = as_agent(&world, &["submit", here.join("signed.json").to_str().unwrap()]);
     assert_eq!(submitted.status.code(), Some(126), "{}", said(&submitted));
-    // Again: the same entry.
+    // The same denial again adds no entry.
     let again = world.wire.post("/v1/denials", "", &denial_of(&world, &payload, &alice())).ok(200);
     assert_eq!((world.count("denial"), &again["kept_until"]), (1, &predicate["expires_at"]));
     assert!(again.get("status").is_none(), "{again:#}");
@@ -222,13 +223,13 @@ fn a_statement_in_a_file_is_not_signed_if_it_was_denied_or_has_ended() {
     }
     let told = text(&approve("open.json").stderr).to_owned();
     assert!(!told.contains("did not answer") && !told.contains("nothing to sign"), "{told}");
-    // Only who may read all steps asks for denials.
+    // Only a caller who can read all steps can ask for denials.
     let digest = format!("sha256:{}", people::sha256(&denied));
     let view = world.wire.get(&format!("/v1/denials/{digest}"), &world.reader).ok(200);
     assert_eq!((&view["digest"], &view["denials"][0]["approver"]), (&json!(digest), &json!("bob")), "{view:#}");
     world.wire.get(&format!("/v1/denials/{digest}"), &world.agent).problem("forbidden");
     world.wire.get("/v1/denials/sha256:1", &world.reader).problem("malformed");
-    // Without an answer that is said, and the review goes on.
+    // If the boundary does not answer, the command prints a note and shows the review.
     world.stop();
     let told = as_approver(&world, &alice(), &here, "review", &["open.json"]);
     let note = "note: the boundary did not answer whether this statement was denied or has run: the boundary at ";
@@ -280,7 +281,7 @@ fn only_an_eligible_approver_can_deny_a_statement_with_an_open_window() {
         over[field] = json!(people::stamp(people::now() - ago));
     }
     post(&denial_of(&world, &people::authorization(&over), &alice())).problem("expired");
-    // A step that is not registered now could be again within the window: any approver may say no.
+    // A reseal within the window can restore a removed step, so any approver can deny the statement.
     let mut gone = predicate.clone();
     gone["step"]["ref"] = json!("plain:gone");
     world.wire.post("/v1/denials", "", &denial_of(&world, &people::authorization(&gone), &frank())).ok(200);
@@ -288,9 +289,9 @@ fn only_an_eligible_approver_can_deny_a_statement_with_an_open_window() {
     world.submit(&envelope(&payload, &[&alice()])).problem("denied");
 }
 
-// ---- how often
+// Rate limits
 
-/// A wish that is cancelled at once.
+/// Creates a proposal and cancels the proposal.
 fn propose_and_cancel(world: &World) -> support::wire::Reply {
     let mut wish = World::wish("plain:true", json!({}));
     wish["nonce"] = json!(people::nonce());
@@ -319,13 +320,13 @@ fn a_token_that_proposes_too_often_gets_a_retry_time() {
     refused.problem("rate-limited");
     let wait: i64 = refused.header("retry-after").unwrap().parse().unwrap();
     assert!((7000..=7200).contains(&wait), "an hour after a window of an hour: {wait}");
-    // Others go on.
+    // The limit does not affect other tokens.
     world.wire.post("/v1/proposals", &world.courier, &World::wish("plain:true", json!({}))).ok(201);
 }
 
 #[test]
 fn invalid_signatures_count_towards_the_rate_limit_of_their_sender() {
-    // Two signatures of a key in a second, and eight at once; ten calls a second of a token.
+    // A key has a rate of two signatures a second with a burst of eight. A token has a rate of ten calls a second.
     let world = World::with(|setup| setup.limits = "calls_per_second = 10".to_owned());
     let proposal = world.propose("two:go", json!({}));
     let path = format!("/v1/proposals/{}/signatures", id_of(&proposal));
@@ -336,7 +337,7 @@ fn invalid_signatures_count_towards_the_rate_limit_of_their_sender() {
         if reply.status == 429 { limited += 1 } else { refused += 1 }
     }
     assert!(refused > 8 && limited > 0, "{refused} refused, {limited} limited: the sender pays");
-    // Alice's key is not charged for any of that.
+    // The invalid signatures do not count against alice's key.
     for reply in [world.sign(&proposal, &[&alice()]), world.sign(&proposal, &[&alice()])] {
         reply.ok(200);
     }
@@ -353,7 +354,7 @@ fn a_valid_denial_is_never_rate_limited() {
     let mut bad = denial(&alice());
     bad["signatures"][0]["sig"] = bob().sign(b"x")["sig"].clone();
     let path = format!("/v1/proposals/{}/denial", id_of(&proposal));
-    // Nobody's calls of this machine are used up, by whoever it was.
+    // Invalid denials use up the limit for anonymous calls from this address.
     support::wait_for("anonymous calls are limited", || world.wire.post(&path, "", &bad).status == 429);
     assert_eq!(world.wire.post(&path, "", &bad).status, 429);
     world.wire.post(&path, "", &denial(&alice())).ok(200);
@@ -398,7 +399,7 @@ fn a_repeated_proposal_is_reported_as_existing_with_its_reason() {
     assert_eq!(world.list("pending").len(), 2);
 }
 
-// ---- what is told of a refused wish
+// Refused proposals
 
 #[test]
 fn an_unknown_step_is_refused_with_a_suggestion() {
@@ -413,7 +414,7 @@ fn an_unknown_step_is_refused_with_a_suggestion() {
     let told = as_agent(&world, &["propose", "plain:tru"]);
     assert_eq!(told.status.code(), Some(127), "{}", said(&told));
     assert!(said(&told).contains("did you mean plain:true?"), "{}", said(&told));
-    // Of steps that the caller may not know of nothing is said.
+    // The suggestion names no step that the token cannot see.
     let narrow = world.token_for("narrow", &[], &["propose"], &["plain:tru", "say:*"]);
     assert!(refused(&narrow).ends_with("see `countersign registry list`"), "{}", refused(&narrow));
 }
@@ -459,9 +460,9 @@ fn r10_a_restart_gives_no_new_budget_for_logged_refusals() {
     refused(&world, 5);
     world.restart();
     refused(&world, 5);
-    // What follows in the log is a summary of them: so they were noted.
+    // The restart writes a summary entry, which shows that the boundary has counted the refusals.
     world.restart();
-    // A new hour has a new budget.
+    // Each hour has a separate budget, so the check applies only if the hour is the same.
     if people::now() / 3600 == hour {
         assert_eq!(of_agent(&world), 60);
         assert!(world.count("refusal") > 60, "what is counted only is summed up");

@@ -1,4 +1,4 @@
-//! Every problem code, through the real binary: what is refused, how it says so, and that nothing stays of it.
+//! Each problem code, through the real binary: the refusal, the form of the answer, and the unchanged store.
 
 use crate::support::people::{
     alice, bob, carol, carol_too, dora, envelope, erin, frank, mallory, now, oscar, payload_of, stamp, statement, wrap,
@@ -7,7 +7,7 @@ use crate::support::wire::pointers;
 use crate::support::{self, SMALL, World, bytes_of, id_of, people, runbook, wait_for};
 use serde_json::{Value, json};
 
-// ---- malformed
+// Malformed requests
 
 #[test]
 fn malformed_bodies_are_refused_with_their_place() {
@@ -102,7 +102,7 @@ fn malformed_envelopes_are_refused() {
         let code = reply.json()["type"].clone();
         assert!(code == "/problems/malformed" || code == "/problems/bad-signature", "{broken:#}: {}", reply.text());
     }
-    // The same envelope as it should be, in the other alphabet and without padding, runs.
+    // The correct envelope runs, even in base64url without padding.
     let lenient = people::payload_of(&sound);
     let mut spelt = sound.clone();
     use base64::Engine as _;
@@ -125,7 +125,7 @@ fn a_statement_whose_subject_differs_from_its_copy_is_refused_as_malformed() {
     assert!(pointers(&problem)[0].starts_with("/subject/1"), "{problem:#}");
 }
 
-// ---- too-large
+// Requests that are too large
 
 #[test]
 fn an_oversized_body_is_refused_before_it_is_read() {
@@ -134,7 +134,7 @@ fn an_oversized_body_is_refused_before_it_is_read() {
     world.unchanged(|| world.wire.post_bytes("/v1/proposals", &world.agent, &huge)).problem("too-large");
     let reply = world.unchanged(|| world.wire.post_bytes("/v1/authorizations", &world.agent, &huge));
     reply.problem("too-large");
-    // Without a length in front it is counted while it arrives.
+    // Without a Content-Length header, the boundary counts the bytes while they arrive.
     let head = format!(
         "POST /v1/proposals HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {}\r\ncontent-type: application/json\r\n\
          transfer-encoding: chunked\r\n\r\n",
@@ -172,7 +172,7 @@ fn an_oversized_body_is_refused_before_it_is_read() {
     assert_eq!(pointers(&problem), ["/signatures"]);
 }
 
-// ---- the step and its parameters
+// The step and its parameters
 
 #[test]
 fn a_proposal_of_an_unknown_step_is_refused() {
@@ -183,7 +183,7 @@ fn a_proposal_of_an_unknown_step_is_refused() {
         assert_eq!(pointers(&reply.problem("unknown-step")), ["/step"]);
         world.wire.get(&format!("/v1/steps/{step}"), &world.reader).problem("unknown-step");
     }
-    // R10: each is an entry, of the principal's, with the digest of what was asked for.
+    // Rule R10: the log gets one refusal entry of the principal for each request.
     let noted = || {
         let of_agent = |(kind, entry): &(String, serde_json::Value)| {
             let said = &entry["predicate"];
@@ -214,7 +214,7 @@ fn a_proposal_with_an_old_step_digest_is_refused_as_step_changed() {
     predicate["step"]["digest"] = json!(digest);
     let signed = envelope(&people::authorization(&predicate), &[&alice()]);
     world.unchanged(|| world.submit(&signed)).problem("step-changed");
-    // The digest that is sealed may be insisted on.
+    // A proposal that names the sealed digest is accepted.
     let wish = World::wish(&format!("plain:true@{}", sealed.as_str().unwrap()), json!({}));
     world.wire.post("/v1/proposals", &world.agent, &wish).ok(201);
 }
@@ -255,7 +255,7 @@ fn the_refusal_invalid_params_lists_every_place() {
         found.sort();
         assert_eq!(found, places, "{problem:#}");
     }
-    // What is signed must be complete: no default is filled in behind the approver's back.
+    // A signed statement must contain all parameters: the boundary never adds a default to a signed statement.
     let predicate = world.authorization("p:go", json!({"host": "a"}));
     let signed = envelope(&people::authorization(&predicate), &[&alice()]);
     let problem = world.unchanged(|| world.submit(&signed)).problem("invalid-params");
@@ -286,12 +286,12 @@ fn approval_for_other_parameters_is_refused() {
     other["params"] = json!({"text": "harmful"});
     let forged = wrap(&people::authorization(&other), vec![signature.clone()]);
     world.unchanged(|| world.submit(&forged)).problem("bad-signature");
-    // Nor does it move to another proposal.
+    // The signature is also invalid for another proposal.
     let one = world.propose("say:echo", json!({"text": "harmful"}));
     let path = format!("/v1/proposals/{}/signatures", id_of(&one));
     let body = json!({"signatures": [signature]});
     world.unchanged(|| world.wire.post(&path, "", &body)).problem("bad-signature");
-    // What was signed still runs, as it was signed.
+    // The signed parameters still run.
     let bundle =
         world.submit(&wrap(&people::authorization(&predicate), vec![alice().sign(&people::authorization(&predicate))]));
     let receipt = people::predicate_of(&bundle.ok(200)["receipt"]);
@@ -299,7 +299,7 @@ fn approval_for_other_parameters_is_refused() {
     assert_eq!(run["params"], json!({"text": "harmless"}));
 }
 
-// ---- where it is for
+// The boundary that the authorization names
 
 #[test]
 fn an_authorization_for_another_boundary_is_refused() {
@@ -332,7 +332,7 @@ fn an_authorization_of_another_epoch_is_revoked() {
     world.unchanged(|| world.submit(&signed)).problem("revoked");
 }
 
-// ---- who signed
+// The signers
 
 #[test]
 fn a_signature_of_a_key_outside_the_roster_is_refused() {
@@ -344,7 +344,7 @@ fn a_signature_of_a_key_outside_the_roster_is_refused() {
     let signed = envelope(&people::authorization(&world.authorization("plain:true", json!({}))), &[&mallory()]);
     world.unchanged(|| world.submit(&signed)).problem("unknown-signer");
     world.unchanged(|| world.deny(&proposal, &mallory())).problem("unknown-signer");
-    // A stranger costs the log nothing.
+    // The signature of an unknown key creates no log entry.
     assert_eq!(world.list("pending").len(), 1);
     let refusals = world.log().into_iter().filter(|(kind, statement)| {
         kind == "refusal" && statement["predicate"]["principal"] == mallory().keyid().as_str()
@@ -375,7 +375,7 @@ fn an_envelope_with_an_invalid_signature_is_refused() {
         let body = json!({"signatures": [bad]});
         world.unchanged(|| world.wire.post(&path, "", &body)).problem("bad-signature");
     }
-    // One bad one spoils the call: the good one is not kept.
+    // If one signature is invalid, the boundary refuses the whole request and stores none of its signatures.
     let body = json!({"signatures": [dora().sign(&payload), alice().sign(b"x")]});
     world.unchanged(|| world.wire.post(&path, "", &body)).problem("bad-signature");
     assert_eq!(world.show(id_of(&proposal))["approvals"]["have"], 0);
@@ -417,13 +417,13 @@ fn a_quorum_with_a_missing_signature_is_refused() {
     let proposal = world.propose("two:go", json!({"text": "x"}));
     let view = world.sign(&proposal, &[&alice()]).ok(200);
     assert_eq!((&view["status"], &view["approvals"]["have"]), (&json!("pending"), &json!(1)));
-    // With the second it runs.
+    // The second signature completes the quorum.
     world.submit(&envelope(&payload, &[&alice(), &bob()])).ok(200);
 }
 
 #[test]
 fn two_signatures_of_one_person_count_once() {
-    // Carol has two keys; here she owns nothing.
+    // Carol has two keys and does not own the token `free`.
     let world = World::new();
     let token = world.token("free", &[], &["propose"]);
     let wish = World::wish("two:go", json!({}));
@@ -454,7 +454,7 @@ fn a_quorum_without_a_signature_of_each_required_group_is_refused() {
     assert_eq!(receipt["decision"]["groups"], json!(["ops", "security"]));
 }
 
-// ---- when
+// The window
 
 #[test]
 fn an_authorization_before_its_window_is_refused_as_not_yet_valid() {
@@ -480,7 +480,7 @@ fn an_authorization_after_its_window_is_refused_as_expired() {
     }
     let signed = envelope(&people::authorization(&predicate), &[&alice()]);
     world.unchanged(|| world.submit(&signed)).problem("expired");
-    // A proposal that nobody signed in time.
+    // A proposal without enough approvals expires at the end of the window.
     let mut wish = World::wish("plain:true", json!({}));
     wish["expires_in_s"] = json!(1);
     let proposal = world.wire.post("/v1/proposals", &world.agent, &wish).ok(201);
@@ -491,7 +491,7 @@ fn an_authorization_after_its_window_is_refused_as_expired() {
     world.check_history();
 }
 
-// ---- what came before
+// Earlier decisions and spent nonces
 
 #[test]
 fn an_authorization_that_an_approver_denied_is_refused_as_denied() {
@@ -504,7 +504,7 @@ fn an_authorization_that_an_approver_denied_is_refused_as_denied() {
     world.unchanged(|| world.submit(&signed)).problem("denied");
     assert_eq!(world.count("denial"), 1);
     assert_eq!(world.count("consumption"), 0);
-    // A denial of what was never proposed here counts as well, once it is proposed whole.
+    // A second denial of the same proposal is refused.
     let again = world.unchanged(|| world.deny(&proposal, &alice()));
     again.problem("wrong-state");
 }
@@ -520,7 +520,7 @@ fn a_spent_nonce_is_refused_as_nonce_replayed_and_the_answer_links_the_run() {
         let problem = world.unchanged(|| world.submit(&signed)).problem("nonce-replayed");
         assert_eq!((&problem["receipt"], &problem["proposal"]), (&json!(receipt), &proposal["id"]), "{problem:#}");
     }
-    // Somebody who may not read that run gets no link to it.
+    // A caller who cannot read the run gets no link to the run.
     let problem = world.submit_as(&world.courier, &signed).problem("nonce-replayed");
     assert!(problem.get("receipt").is_none() && problem.get("proposal").is_none(), "{problem:#}");
     assert!(bundle["receipt"].is_object());
@@ -533,13 +533,13 @@ fn a_nonce_cannot_be_used_for_a_second_proposal() {
     let mut wish = World::wish("plain:true", json!({}));
     wish["nonce"] = json!(people::nonce());
     let first = world.wire.post("/v1/proposals", &world.agent, &wish).ok(201);
-    // The same again is answered with what exists, another body is refused.
+    // The same request returns the existing proposal. Another request with the same nonce is refused.
     let again = world.unchanged(|| world.wire.post("/v1/proposals", &world.agent, &wish)).ok(200);
     assert_eq!((&again["id"], &again["payload"]), (&first["id"], &first["payload"]));
     wish["reason"] = json!("another");
     let problem = world.unchanged(|| world.wire.post("/v1/proposals", &world.agent, &wish)).problem("nonce-replayed");
     assert_eq!((pointers(&problem), &problem["proposal"]), (vec!["/nonce".to_owned()], &first["id"]));
-    // Without a nonce an identical one that waits is answered with the one there.
+    // A request without a nonce returns the identical pending proposal.
     let one = world.propose("plain:fail", json!({}));
     let same = world.wire.post("/v1/proposals", &world.agent, &World::wish("plain:fail", json!({}))).ok(200);
     assert_eq!(one["id"], same["id"]);
@@ -574,7 +574,7 @@ fn a_signature_for_a_finished_proposal_is_refused_as_wrong_state() {
     let cancel = format!("/v1/proposals/{id}/cancellation");
     let problem = world.unchanged(|| world.wire.post(&cancel, &world.agent, &json!({}))).problem("wrong-state");
     assert_eq!(problem["proposal"], json!(id));
-    // Only forward: what was taken back stays so.
+    // A cancelled proposal stays cancelled.
     let proposal = world.propose("plain:true", json!({}));
     let cancel = format!("/v1/proposals/{}/cancellation", id_of(&proposal));
     assert_eq!(world.wire.post(&cancel, &world.agent, &json!({})).ok(200)["status"], "cancelled");
@@ -583,7 +583,7 @@ fn a_signature_for_a_finished_proposal_is_refused_as_wrong_state() {
     assert_eq!(world.count("consumption"), 1);
 }
 
-// ---- rules
+// Policy and sandbox
 
 #[test]
 fn a_step_that_policy_denies_is_refused_although_all_approvers_signed() {
@@ -593,7 +593,6 @@ fn a_step_that_policy_denies_is_refused_although_all_approvers_signed() {
     });
     let wish = World::wish("closed/door:open", json!({}));
     world.unchanged(|| world.wire.post("/v1/proposals", &world.agent, &wish)).problem("policy-denied");
-    // Whoever signs.
     let predicate = world.authorization("closed/door:open", json!({}));
     let signed = envelope(&people::authorization(&predicate), &[&alice(), &bob(), &dora()]);
     world.unchanged(|| world.submit(&signed)).problem("policy-denied");
@@ -619,7 +618,7 @@ fn an_authorization_for_a_changed_context_is_refused_as_context_changed() {
     }
 }
 
-// ---- room
+// Limits
 
 #[test]
 fn a_refusal_as_busy_leaves_the_nonce_unspent() {
@@ -630,7 +629,7 @@ fn a_refusal_as_busy_leaves_the_nonce_unspent() {
     let signed = envelope(&people::authorization(&world.authorization("plain:true", json!({}))), &[&alice()]);
     let problem = world.unchanged(|| world.submit(&signed)).problem("busy");
     assert!(problem["detail"].as_str().unwrap().contains("spent no nonce"), "{problem:#}");
-    // What was offered online waits for room instead.
+    // An online proposal with enough approvals waits until the other run ends.
     let waiting = world.propose("plain:true", json!({}));
     world.sign(&waiting, &[&alice()]).ok(200);
     let view = world.until(id_of(&waiting), "approved");
@@ -672,13 +671,13 @@ fn a_refusal_as_rate_limited_contains_a_retry_time() {
         ["plain:true", "plain:fail", "each:go"].iter().map(|step| propose(&world.agent, step).ok(201)).collect();
     world.unchanged(|| propose(&world.agent, "two:go")).problem("rate-limited");
     propose(&world.courier, "two:go").ok(201);
-    // All of them together: that is no fault of this proposer.
+    // The limit for all proposers together gives `busy` instead of `rate-limited`.
     let third = world.token("third", &[], &["propose"]);
     world.unchanged(|| propose(&third, "plain:true")).problem("busy");
     let cancel = format!("/v1/proposals/{}/cancellation", id_of(&proposals[0]));
     world.wire.post(&cancel, &world.agent, &json!({})).ok(200);
     propose(&world.agent, "plain:true").ok(201);
-    // Guessing tokens is charged to the address, and holds up nobody who has one.
+    // Guesses of tokens count against the address of the caller, but do not block a caller with a valid token.
     let limited = (0..100).find_map(|n| {
         let reply = world.wire.get("/v1/registry", &format!("cst_{n}"));
         if reply.status == 429 { Some(reply) } else { None }
@@ -687,7 +686,7 @@ fn a_refusal_as_rate_limited_contains_a_retry_time() {
     world.wire.get("/v1/registry", &world.agent).ok(200);
 }
 
-// ---- who calls
+// Authentication and access
 
 #[test]
 fn a_request_without_a_valid_token_is_refused_as_unauthenticated() {
@@ -703,7 +702,7 @@ fn a_request_without_a_valid_token_is_refused_as_unauthenticated() {
     }
     let basic = world.wire.call("GET", "/v1/registry", &[("authorization", "Basic dTpw")], None);
     basic.problem("unauthenticated");
-    // Approving needs none: the signature is the authority.
+    // An approval needs no token, because the signature authenticates the approver.
     let proposal = world.propose("two:go", json!({}));
     world.sign(&proposal, &[&alice()]).ok(200);
 }
@@ -715,17 +714,17 @@ fn a_token_without_the_required_scope_is_refused_as_forbidden() {
     world.unchanged(|| world.wire.post("/v1/proposals", &world.reader, &wish)).problem("forbidden");
     let signed = envelope(&people::authorization(&world.authorization("plain:true", json!({}))), &[&alice()]);
     world.unchanged(|| world.submit_as(&world.reader, &signed)).problem("forbidden");
-    // A token for some steps proposes and hands in those only.
+    // A token with step patterns can propose and submit only the matching steps.
     let narrow = world.token_for("narrow", &[], &["propose"], &["say:*"]);
     world.unchanged(|| world.wire.post("/v1/proposals", &narrow, &wish)).problem("forbidden");
     world.unchanged(|| world.submit_as(&narrow, &signed)).problem("forbidden");
     world.wire.post("/v1/proposals", &narrow, &World::wish("say:echo", json!({}))).ok(201);
-    // Reading is not cancelling, and entries are not for proposers.
+    // The scope `read` does not permit a cancellation, and the scope `propose` does not permit reading log entries.
     let proposal = world.propose("plain:true", json!({}));
     let cancel = format!("/v1/proposals/{}/cancellation", id_of(&proposal));
     world.unchanged(|| world.wire.post(&cancel, &world.reader, &json!({}))).problem("forbidden");
     world.wire.get("/log/tile/entries/000.p/1", &world.agent).problem("forbidden");
-    // A statement whose proposer nobody knows: nobody could say who may not approve it.
+    // The owners of an unknown proposer are unknown too, so the boundary could not exclude them from approval.
     let mut predicate = world.authorization("plain:true", json!({}));
     predicate["proposer"] = json!("ghost");
     let ghost = envelope(&people::authorization(&predicate), &[&alice()]);
@@ -752,7 +751,7 @@ fn proposals_of_other_callers_are_refused_as_not_found() {
     ] {
         world.wire.get(&path, &world.reader).problem("not-found");
     }
-    // Not one's own looks exactly as if it did not exist.
+    // A proposal of another caller gets the same answer as a proposal that does not exist.
     let hidden = world.wire.get(&format!("/v1/proposals/{id}"), &world.courier).problem("not-found");
     let nothing = world.wire.get(&format!("/v1/proposals/{other}"), &world.courier).problem("not-found");
     assert_eq!(
@@ -770,7 +769,7 @@ fn promise_11_bad_input_leaves_no_trace_in_the_store() {
     let world = World::new();
     let good = envelope(&people::authorization(&world.authorization("plain:true", json!({}))), &[&alice()]);
     let text = good.to_string().into_bytes();
-    // Cut and flipped everywhere: never a fault, never a run, never a row.
+    // A truncated or changed envelope never causes a fault, a run or a row.
     let mut step = 0;
     let tried = world.unchanged(|| {
         let mut tried = 0;
@@ -803,19 +802,19 @@ fn a_field_of_a_later_version_is_refused_by_its_name() {
     let payload = people::authorization(&predicate);
     let problem = world.unchanged(|| world.submit(&envelope(&payload, &[&alice()]))).problem("later-feature");
     assert_eq!(problem["errors"][0]["pointer"], "/predicate/emergency", "{problem:#}");
-    // What is broken is no later feature.
+    // An invalid value in a later field is `malformed`, not `later-feature`.
     predicate["emergency"] = json!("yes");
     let payload = people::authorization(&predicate);
     world.unchanged(|| world.submit(&envelope(&payload, &[&alice()]))).problem("malformed");
 }
 
-/// Every code of the closed list that this version can answer has a test that sees it over HTTP.
+/// Each code that this version can return has a test over HTTP, in this file or in `steps.rs`.
 #[test]
 fn every_refusal_code_has_a_test_in_this_file() {
     use countersign::record::code::Code;
-    // Later versions answer the first three. The fourth stands behind a check of the document itself: a subject that is not
-    // its twin is malformed (`a_statement_whose_subject_differs_from_its_copy_is_refused_as_malformed`), so nothing
-    // gets as far as that question.
+    // Only later versions return the first three codes. No request causes `params-mismatch`, because a subject that
+    // differs from its copy is `malformed` first
+    // (`a_statement_whose_subject_differs_from_its_copy_is_refused_as_malformed`).
     let elsewhere = ["session-stale", "grant-exhausted", "not-granted", "params-mismatch"];
     let sources = [include_str!("refusals.rs"), include_str!("steps.rs")].concat();
     let missing: Vec<&str> = (Code::ALL.iter().map(|code| code.word()))

@@ -1,10 +1,11 @@
-//! What can never run is told when it is sealed, and refused before anybody signs.
+//! Steps that can never run: the seal reports these steps, and the boundary refuses their proposals before any
+//! signature.
 
 use crate::support::poor::poor_host;
 use crate::support::{SMALL, World, runbook, wait_for};
 use serde_json::{Value, json};
 
-/// `doctor` of this world: the lines that say what must be fixed.
+/// Runs `doctor` for this world and returns the lines that report a problem.
 fn to_fix(world: &World) -> Vec<String> {
     let doctor = world.program(&["doctor"]).arg(world.path("b")).output().unwrap();
     let text = String::from_utf8_lossy(&doctor.stdout).into_owned();
@@ -52,14 +53,14 @@ fn a_new_token_whose_owners_are_needed_for_a_quorum_is_reported() {
     assert!(to_fix(&world).iter().any(|line| line.contains(why)), "{:?}", to_fix(&world));
     let problem = world.wire.post("/v1/proposals", &token, &World::wish("two:go", json!({}))).problem("quorum-missing");
     assert!(problem["detail"].as_str().unwrap().contains(why), "{problem:#}");
-    // One approval is enough there, and carol is left.
+    // The step `plain:true` needs one approval, and carol can give the approval.
     world.wire.post("/v1/proposals", &token, &World::wish("plain:true", json!({}))).ok(201);
-    // The same where no service runs.
+    // The command reports the same if no service is running.
     world.stop();
     let mut make = world.program(&["token", "create", "crowd-2", "--scope", "propose", "--config"]);
     let made = make.arg(&home).args(["--owner", "alice", "--owner", "bob", "--owner", "dora"]).output().unwrap();
     let said = String::from_utf8_lossy(&made.stderr).into_owned();
-    // The reason that both tokens have is said once.
+    // The command prints the common reason of both tokens once.
     assert!(
         said.contains("proposals of each:go, two:go by crowd and of each:go, two:go by crowd-2 are refused"),
         "{said}"
@@ -86,7 +87,7 @@ fn a_step_that_this_host_can_never_run_is_reported_at_the_seal_and_refused_at_th
     assert!(problem["detail"].as_str().unwrap().contains("namespaces"), "{problem:#}");
     world.propose("plain:true", json!({}));
     assert!(to_fix(&world).iter().any(|line| line.contains(told)), "{:?}", to_fix(&world));
-    // The list of steps marks that one and no other.
+    // The list of steps marks only `full:go`.
     let mut list = world.program(&["--url", &world.wire.url, "registry", "list"]);
     let list = list.env("COUNTERSIGN_TOKEN", &world.reader).output().unwrap();
     let list = String::from_utf8_lossy(&list.stdout).into_owned();

@@ -1,4 +1,4 @@
-//! A service that ends or is started again while clients wait.
+//! Clients wait while the service stops or restarts.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Stdio};
@@ -12,7 +12,7 @@ fn slow() -> World {
     World::with(|setup| setup.runbook("slow.md", runbook(SMALL, &[("go", "echo begun\nsleep 3\necho done")])))
 }
 
-/// `wait ID` of the agent.
+/// Starts `countersign wait ID` with the agent's token.
 fn waiter(world: &World, id: &str) -> Child {
     let mut command = world.program(&["--url", &world.wire.url, "wait", id]);
     command.env("COUNTERSIGN_TOKEN", &world.agent).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -61,14 +61,15 @@ fn the_wait_command_continues_after_a_restart_of_the_boundary() {
     let mut command = world.program(&["--url", &world.wire.url, "wait", &id, "--json"]);
     command.env("COUNTERSIGN_TOKEN", &world.agent).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut waiting = command.spawn().expect("it starts");
-    // Its first event: the boundary was reached.
+    // The first event shows that the command has reached the boundary.
     let mut events = BufReader::new(waiting.stdout.take().expect("a pipe"));
     let mut first = String::new();
     events.read_line(&mut first).expect("an event");
     assert!(first.contains("pending"), "{first}");
     world.setup.listen = world.wire.url.strip_prefix("http://").expect("a URL").to_owned();
     world.stop();
-    // A boundary that was reached is asked for two minutes, and one that never answered for a quarter of a minute.
+    // The command retries for 120 s if the boundary has answered before, and for 15 s if the boundary has never
+    // answered.
     let mut talk = BufReader::new(waiting.stderr.take().expect("a pipe"));
     let mut said = String::new();
     talk.read_line(&mut said).expect("words");

@@ -1,4 +1,4 @@
-//! What a step gets, what it can't do, and what its receipt says of it: real runs of the real binary.
+//! Real runs of the real binary: the environment of a step, the limits of a step, and the receipt.
 
 use crate::support::people::{alice, dora, envelope};
 use crate::support::poor::{poor_container, poor_host};
@@ -10,7 +10,7 @@ fn steps(front: &str, steps: &[(&str, &str)]) -> World {
     World::with(|setup| setup.runbook("s.md", runbook(front, steps)))
 }
 
-/// The step ran with this status; its standard output.
+/// Runs the step, checks the status of the run and returns the standard output.
 #[track_caller]
 fn said(world: &World, step: &str, status: &str) -> String {
     let finished = world.run(step, json!({}), &[&alice()]);
@@ -20,12 +20,12 @@ fn said(world: &World, step: &str, status: &str) -> String {
     output
 }
 
-/// A number of seconds for `sleep` that nothing else on this host uses.
+/// A duration for `sleep` that no other process on this host uses.
 fn mark(number: u32) -> String {
     format!("86398.{number}{}", std::process::id())
 }
 
-// ---- promise 6
+// Promise 6: parameters are data
 
 #[test]
 fn promise_6_parameters_are_never_evaluated() {
@@ -55,7 +55,8 @@ fn promise_6_parameters_are_never_evaluated() {
         assert_eq!(serde_json::from_str::<Value>(file).unwrap(), json!({"text": hostile}));
         assert_eq!(world.output(&finished, "stderr"), "");
     }
-    // What no environment can carry is refused, not cut.
+    // An environment variable cannot contain a NUL byte, so the boundary refuses the value instead of truncating the
+    // value.
     let wish = World::wish("s:show", json!({"text": "a\u{0}b"}));
     let problem = world.unchanged(|| world.wire.post("/v1/proposals", &world.agent, &wish)).problem("invalid-params");
     assert_eq!(support::wire::pointers(&problem), ["/params/text"]);
@@ -75,7 +76,7 @@ fn parameters_of_every_type_are_in_variables_and_in_the_parameter_file() {
     assert_eq!(serde_json::from_str::<Value>(file).unwrap(), params);
 }
 
-// ---- promise 7
+// Promise 7: the sandbox fails closed
 
 #[test]
 fn promise_7_the_receipt_states_the_enforced_layers() {
@@ -93,7 +94,7 @@ fn promise_7_the_receipt_states_the_enforced_layers() {
 
 #[test]
 fn promise_7_a_missing_layer_is_refused_before_the_nonce_is_spent() {
-    // A boundary that is to hold strict does not even start, and says which layer and which knob.
+    // A boundary with the level `strict` does not start, and the error names the missing layers and the kernel setting.
     let mut world = World::new();
     let offered = world.propose("plain:true", json!({}));
     let whole = envelope(&people::authorization(&world.authorization("plain:true", json!({}))), &[&alice()]);
@@ -103,7 +104,7 @@ fn promise_7_a_missing_layer_is_refused_before_the_nonce_is_spent() {
     }
     let said = world.try_start().expect_err("strict can't be held");
     assert!(said.contains("namespaces") && said.contains("network") && said.contains("max_user_namespaces"), "{said}");
-    // At best effort it serves, and what was signed for strict is refused with its nonce unspent.
+    // With the level `best-effort` the boundary starts, but refuses the authorization for `strict` and spends no nonce.
     world.write("b/countersign.toml", "name = \"prod\"\n[sandbox]\nlevel = \"best-effort\"\n");
     world.start();
     let ready = world.wire.peek("/ready").json();
@@ -130,7 +131,7 @@ fn a_refusal_as_sandbox_unavailable_leaves_the_nonce_unspent() {
     world.make_tokens();
     let fine = world.run("say:echo", json!({"text": "in a container"}), &[&alice()]);
     assert_eq!(world.receipt(&fine)["sandbox"]["level"], "best-effort");
-    // Somebody closes the directory that runs with an id of their own have to enter.
+    // With mode 0700, a run with a separate user id cannot enter the directory.
     let mode = |mode| std::fs::set_permissions(world.path("b"), std::fs::Permissions::from_mode(mode)).unwrap();
     mode(0o700);
     let whole = envelope(&people::authorization(&world.authorization("plain:true", json!({}))), &[&alice()]);
@@ -140,7 +141,7 @@ fn a_refusal_as_sandbox_unavailable_leaves_the_nonce_unspent() {
     world.sign(&offered, &[&alice()]).ok(200);
     assert_eq!(world.until(id_of(&offered), "approved")["next"], json!(["wait", "deny", "cancel"]));
     assert_eq!((world.count("consumption"), world.count("receipt")), (1, 1));
-    // Mended, what was approved runs by itself, and what was refused may be handed in again.
+    // With the correct mode, the approved run starts automatically, and the refused envelope can be submitted again.
     mode(0o755);
     world.until(id_of(&offered), "finished");
     world.submit(&whole).ok(200);
@@ -167,7 +168,7 @@ fn a_weaker_sandbox_is_signed_and_named_in_the_receipt() {
     world.assert_verified(&finished);
 }
 
-/// Where runs have neither namespaces nor ids of their own: whoever could end them from outside is their own first process.
+/// Without namespaces and separate user ids, only the first process of a run can end all processes of the run.
 #[test]
 fn a_step_that_ignores_sigterm_is_dead_at_its_receipt_even_without_namespaces() {
     const NAME: &str = "a_step_that_ignores_sigterm_is_dead_at_its_receipt_even_without_namespaces";
@@ -180,7 +181,7 @@ fn a_step_that_ignores_sigterm_is_dead_at_its_receipt_even_without_namespaces() 
     if !poor_host(&mut world, NAME) {
         return;
     }
-    // Without a root's powers, or a control group would do it.
+    // The service gets no capabilities, because root with capabilities would end the run through a control group.
     let script = world.setup.before.last_mut().unwrap();
     *script = script.replace("exec ", "exec setpriv --bounding-set=-all --inh-caps=-all ");
     world.start();
@@ -198,7 +199,7 @@ fn a_step_that_ignores_sigterm_is_dead_at_its_receipt_even_without_namespaces() 
     assert_eq!((on_host(&mark), &world.receipt(&finished)["sandbox"]["left"]), (false, &Value::Null));
 }
 
-// ---- R9 and what a step can't do
+// Rule R9 (private set) and other limits of a step
 
 #[test]
 fn r9_a_step_cannot_read_the_private_set() {
@@ -222,7 +223,7 @@ fn r9_a_step_cannot_read_the_private_set() {
     paths.push(format!("/proc/{}/root", world.pid()));
     assert!(paths.iter().any(|path| path.ends_with("key.pem")) && paths.len() > 10, "{paths:?}");
     let finished = world.run("s:look", json!({"paths": paths}), &[&alice()]);
-    // What it made itself it finds: it looked.
+    // The step finds its own file, which shows that the search works.
     assert_eq!(world.output(&finished, "stdout"), "own control.sock\nlooked\n");
 }
 
@@ -267,12 +268,12 @@ fn a_step_inherits_no_environment_and_no_descriptor() {
     let lines: Vec<&str> = output.lines().collect();
     let own = "COUNTERSIGN_PARAMS HOME LANG LC_ALL PATH PWD SHLVL TMPDIR _ ";
     assert_eq!(lines[0], own, "{output}");
-    // The one more is of `ls` itself, which looks.
+    // Descriptor 3 belongs to `ls`.
     assert_eq!(lines[1], "0 1 2 3 ", "{output}");
     assert_eq!(&lines[2..], ["0", "0"], "standard input is empty");
 }
 
-// ---- hostile steps end, and nothing of them is left
+// Hostile steps
 
 #[test]
 fn a_double_forked_child_is_dead_before_the_receipt_is_signed() {
@@ -312,9 +313,9 @@ fn a_fork_bomb_affects_only_its_own_run() {
     let front = "defaults: {timeout: 3s, memory: 64MiB, processes: 16}";
     let world = steps(front, &[("bomb", "bomb() { bomb | bomb & }\nbomb 2> /dev/null\nwhile :; do :; done")]);
     let finished = world.run("s:bomb", json!({}), &[&alice()]);
-    // The script itself starts no program after the bomb, so only the time limit ends the run.
+    // The script starts no program after the bomb, so only the time limit ends the run.
     assert_eq!(finished["outcome"]["status"], "timed_out", "{finished:#}");
-    // The service and other runs go on.
+    // The service and other runs continue.
     world.run("plain:true", json!({}), &[&alice()]);
     world.assert_verified(&finished);
 }
@@ -395,7 +396,7 @@ fn cancelling_kills_the_run_and_leaves_a_receipt() {
     let begun = lines.find(|event| event["type"] == "output").expect("output");
     assert_eq!(begun["text"], "begun\n");
     let path = format!("/v1/proposals/{id}/cancellation");
-    // Whoever may see it and is not its proposer or an operator may not.
+    // Only the proposer or an operator can cancel a run.
     world.wire.post(&path, &world.reader, &json!({})).problem("forbidden");
     world.wire.post(&path, &world.agent, &json!({})).ok(200);
     let finished = world.until(id, "finished");

@@ -15,7 +15,8 @@ use crate::support::said;
 const BINARY: &str = env!("CARGO_BIN_EXE_countersign");
 
 fn run(dir: &Path, args: &[&str]) -> Output {
-    // A `serve` that is not refused serves without end: the test then fails by exit code 124.
+    // If `serve` wrongly starts, the service would never end. `timeout` ends the service with exit code 124, so the
+    // test fails.
     let mut command = Command::new("timeout");
     command.args(["-k", "5", if args.first() == Some(&"serve") { "60" } else { "0" }, BINARY]);
     command.args(args).current_dir(dir).stdin(Stdio::null());
@@ -31,7 +32,8 @@ fn must(dir: &Path, args: &[&str]) -> Output {
     output
 }
 
-/// A directory with keys of alice and bob, and a boundary that `init` made, of a level that any host holds.
+/// Creates a directory with keys of alice and bob and a boundary from `init`, with a sandbox level that every host
+/// supports.
 fn boundary() -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().expect("a directory");
     std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o711)).expect("set");
@@ -98,7 +100,7 @@ impl Drop for Service {
     }
 }
 
-/// systemd's own look at the unit that `init` writes, for directories whose names it has to escape.
+/// systemd checks the unit file that `init` writes, for directories whose names need escapes.
 #[test]
 fn systemd_loads_the_unit_that_init_writes() {
     const NAME: &str = "systemd_loads_the_unit_that_init_writes";
@@ -111,13 +113,13 @@ fn systemd_loads_the_unit_that_init_writes() {
             host::not_run(NAME, "there is no systemd-analyze here");
             return;
         };
-        // The account is made by the operator, as the unit says.
+        // The unit file asks the operator to create the account, so the check ignores the missing account.
         let told: Vec<String> = said(&looked).lines().map(str::to_owned).collect();
         let wrong: Vec<&String> = told.iter().filter(|line| line.contains("countersign.service")).collect();
         assert!(looked.status.success() && wrong.is_empty(), "{name}: {told:?}");
     }
     let unit = dir.path().join("plain/countersign.service");
-    // Version 250 and later; the score is the exposure from 0 to 100.
+    // `security --offline` needs systemd 250 or later. The threshold is an exposure from 0 to 100.
     let scored = systemd(&["security", "--offline=true", "--threshold=65"], &unit).expect("it was there");
     assert!(scored.status.success(), "{}", said(&scored));
 }
@@ -157,7 +159,7 @@ fn a_token_is_made_through_the_socket_and_without_a_service_through_the_store() 
     let made: Value = serde_json::from_slice(&made.stdout).expect("JSON");
     let secret = made["secret"].as_str().expect("a secret").to_owned();
     assert!(secret.starts_with("cst_") && secret.len() > 40);
-    // It opens what it should, at once.
+    // The new token works at once.
     let url = service.started["url"].as_str().expect("a URL").to_owned();
     let mut list = Command::new(BINARY);
     list.args(["registry", "list", "--url", &url]).env("COUNTERSIGN_TOKEN", &secret);
@@ -296,7 +298,7 @@ fn the_strict_level_is_refused_with_the_missing_layer_and_the_setting_to_change(
 fn a_copied_boundary_directory_is_not_served_together_with_the_original() {
     let (dir, home) = boundary();
     let service = Service::start(dir.path());
-    // A live directory has files that come and go: `cp` fails if one of them goes while it copies.
+    // The service creates and removes files, so `cp` fails if a file disappears during the copy.
     let copied = (0..50).any(|_| {
         let _ = std::fs::remove_dir_all(dir.path().join("copy"));
         let copy = Command::new("cp").args(["-a", "b", "copy"]).current_dir(dir.path()).stderr(Stdio::null()).status();
@@ -311,10 +313,10 @@ fn a_copied_boundary_directory_is_not_served_together_with_the_original() {
     for words in [&*original.to_string_lossy(), &*copy.to_string_lossy(), "two histories", "countersign init"] {
         assert!(text.contains(words), "{words}\n{text}");
     }
-    // Nor does a command write its log in the place of a service.
+    // A command that writes to the log also refuses the copy.
     let token = run(dir.path(), &["token", "create", "late", "--config", "copy"]);
     assert!(!token.status.success() && said(&token).contains("two histories"), "{}", said(&token));
-    // Where the original has ended, one of the two may go on.
+    // After the end of the original service, one of the two directories may continue.
     assert!(service.stop());
     must(dir.path(), &["token", "create", "late", "--config", "copy"]);
 }

@@ -1,4 +1,4 @@
-//! `countersign policy` through the real binary, and the speed of deciding.
+//! `countersign policy` through the real binary, and the speed of its decisions.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -14,7 +14,7 @@ fn run(dir: &Path, args: &[&str]) -> Output {
     Command::new(BINARY).arg("policy").args(args).current_dir(dir).stdin(Stdio::null()).output().expect("started")
 }
 
-/// Exit code and all that was said.
+/// Returns the exit code and the whole output of the command.
 fn answer(dir: &Path, args: &[&str]) -> (i32, String) {
     let output = run(dir, args);
     (output.status.code().expect("a code"), said(&output))
@@ -24,7 +24,7 @@ fn json(dir: &Path, args: &[&str]) -> Value {
     serde_json::from_slice(&run(dir, args).stdout).expect("JSON")
 }
 
-/// A repository with these files.
+/// Creates a repository with these files.
 fn repository(files: &[(&str, &str)]) -> tempfile::TempDir {
     let dir = tempfile::tempdir().expect("a directory");
     std::fs::create_dir(dir.path().join(".git")).expect("made");
@@ -67,7 +67,8 @@ fn the_exit_code_of_policy_check_shows_if_the_script_would_run() {
     for line in ["service:look (bash): allowed", "service:restart (bash): would ask", "service:py (python): allowed"] {
         assert!(said.contains(line), "{said}");
     }
-    // Where people sign, being asked is what it is for; a built-in deny is a question, a written one final.
+    // With `--boundary`, approvers answer the questions, so a question is no failure. A built-in deny rule only asks,
+    // but a written deny rule is final.
     for (file, expected) in [("ask.sh", 0), ("bad.sh", 0), ("dynamic.sh", 0), ("service.md", 0), ("broken.sh", 1)] {
         assert_eq!(check(&["--boundary", file]).0, expected, "{file}");
     }
@@ -103,14 +104,14 @@ fn the_policy_is_the_nearest_file_in_the_parent_directories() {
     let said = || answer(&dir.path().join("a/b"), &["check", "x.sh"]).1;
     let write = |name: &str, content: &str| std::fs::write(dir.path().join(name), content).expect("written");
     assert!(said().contains("run.deny \"npm\""), "{}", said());
-    // The nearer directory goes first, and in one directory the order is fixed.
+    // The nearest directory has precedence, and one directory has a fixed order of names.
     let mut last = "git";
     for name in [".rundownrc.yaml", ".rundownrc.json", ".rundownrc", "countersign.policy.yaml"] {
         last = if last == "git" { "npm" } else { "git" };
         write(&format!("a/{name}"), &deny(last));
         assert!(said().contains(&format!("run.deny \"{last}\"")) && said().contains(name), "{name}: {}", said());
     }
-    // A package.json counts where it speaks of policy.
+    // A package.json counts only if the file has a policy key.
     write("a/b/package.json", "{\n\t\"name\": \"x\",\n\t\"version\": \"1.0.0\"\n}\n");
     assert!(said().contains("countersign.policy.yaml"), "{}", said());
     write(
@@ -120,7 +121,7 @@ fn the_policy_is_the_nearest_file_in_the_parent_directories() {
     assert!(said().contains("package.json") && said().contains("run.deny \"git\""), "{}", said());
     write("a/b/package.json", "{\n\t\"rundown\": {\"version\": 1, \"run\": 2}\n}\n");
     assert!(said().contains("package.json:2:28: unknown key"), "{}", said());
-    // Code is not run to learn what may run.
+    // The program never executes a policy file that is code.
     for name in ["rundown.config.js", "rundown.config.cjs", "rundown.config.mjs"] {
         write(&format!("a/b/{name}"), "export default {}\n");
         let (code, said) = answer(&dir.path().join("a/b"), &["check", "x.sh"]);
@@ -265,7 +266,7 @@ fn the_boundary_denies_a_denied_system_path_under_each_of_its_names() {
     }
 }
 
-/// Issue 05, A 1: a CI tries its policy on what steps would read, write and inherit, with the options of `run`.
+/// A CI job checks the paths and variables of its steps against a policy, with the options of `run`.
 #[test]
 fn policy_check_decides_about_paths_and_variables_and_options() {
     let policy =
@@ -331,7 +332,7 @@ fn policy_check_decides_about_paths_and_variables_and_options() {
     assert_eq!(value["asked"][1]["what"], "APP_MODE");
 }
 
-/// Issue 05, A 1: an everyday deployment is asked about the programs that no list allows, and nothing else.
+/// A common deployment asks only about programs that no list allows.
 #[test]
 fn a_common_deployment_needs_permissions_only_for_its_programs() {
     let script = "#!/usr/bin/env bash

@@ -1,4 +1,4 @@
-//! What an approver meets: the decision screen, its question, the inbox, a denial, and what is over.
+//! The terminal output for an approver: the decision screen, the question, the inbox, a denial, and ended proposals.
 
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,7 +8,7 @@ use crate::support::{self, SMALL, World, id_of, runbook, said};
 use crate::terminal::Terminal;
 use serde_json::{Value, json};
 
-/// The same at a terminal so many columns wide.
+/// Starts the command at a terminal with this number of columns.
 fn at_terminal(world: &World, columns: usize, command: &Command, more: &[(&str, &str)]) -> Terminal {
     let words: Vec<String> = std::iter::once(command.get_program())
         .chain(command.get_args())
@@ -51,7 +51,7 @@ fn roster_sign_shows_the_digest_on_one_line_of_80_columns() {
     assert!(at + "type ".len() + end.len() <= 80, "{question:?}");
 }
 
-/// The sample of every new boundary.
+/// A world with the sample runbook and the sample policy of every new boundary.
 fn sample() -> World {
     World::with(|setup| {
         setup.runbook("service.md", include_str!("../../runbooks/service.md"));
@@ -81,7 +81,7 @@ fn the_review_of_a_harmless_run_fits_on_one_page_with_its_script() {
             "{} lines beside the script:\n{text}",
             lines.len() - script
         );
-        // The file's own words.
+        // The screen shows the exact text of the script.
         assert!(
             columns < 80 || text.contains(r#"printf '%s is stopped, nothing is left behind\n' "$PARAM_NAME""#),
             "{text}"
@@ -194,7 +194,8 @@ fn an_approver_of_more_than_five_remarks_must_type_the_number_of_further_remarks
         let script = "zz-unknown || :\nif false; then rm -f x; fi\n\"$NOTHING\" || :";
         setup.runbook("ask.md", runbook(&format!("{params}{SMALL}"), &[("go proc=full", script)]));
     });
-    // The reason hides, the value is long, the first run, proc full, rm, and what is not known.
+    // The proposal causes many remarks: a bidirectional control character in the reason, a long value, a first run, the
+    // whole of /proc, `rm`, and unknown commands.
     let wish = json!({"step": "ask:go", "params": {"text": "y".repeat(600)}, "reason": "fine\u{202e}"});
     let proposal = world.wire.post("/v1/proposals", &world.agent, &wish).ok(201);
     let end = digits(&proposal);
@@ -240,7 +241,8 @@ fn an_inbox_is_a_table_that_fits_the_terminal() {
     }
 }
 
-/// Whose key asks for a passphrase is said before it asks, with what for; a failed reading signs nothing and says so as reading.
+/// The program names the key and the purpose before the passphrase prompt. With a wrong passphrase, the message reports
+/// a failed read.
 #[test]
 fn the_passphrase_prompt_names_the_key() {
     if !["ssh-keygen", "ssh-add"].iter().all(|program| support::has(program)) {
@@ -274,7 +276,7 @@ fn the_passphrase_prompt_names_the_key() {
     assert!(text.contains("nothing waits for your signature"), "{text}");
 }
 
-/// Sends calls without a token from this machine, one after the other, until `work` is done.
+/// Sends calls without a token from this machine, in two threads, until `work` ends.
 fn under_junk<T>(world: &World, work: impl FnOnce() -> T) -> T {
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -286,7 +288,7 @@ fn under_junk<T>(world: &World, work: impl FnOnce() -> T) -> T {
                 }
             });
         }
-        // Ends the junk also when `work` panics.
+        // Stops the calls even if `work` panics.
         let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             support::wait_for("calls without a token are limited", || world.wire.peek("/log/checkpoint").status == 429);
             work()
@@ -306,9 +308,10 @@ fn approvers_review_and_sign_while_calls_without_a_token_are_limited() {
             let output = world.as_alice(words).output().expect("it starts");
             assert_eq!(output.status.code(), Some(0), "{words:?}: {}", said(&output));
         }
-        // Who has neither a token nor a rostered key is told how long to wait, and nothing of keys.
+        // A caller without a token and without a key in the roster learns how long to wait, and learns nothing about
+        // keys.
         world.write("mallory.pem", mallory().secret.to_pkcs8_v1_pem().as_str());
-        // Now and then one of these calls is the one that the rate lets through.
+        // The rate limit sometimes admits one of these calls, so the test retries.
         for words in [&["inbox", "--all", "--key"][..], &["log", "checkpoint", "--key"]] {
             support::wait_for("a stranger's key is limited", || {
                 let mut command = world.program(&["--url", &world.wire.url]);
@@ -320,7 +323,7 @@ fn approvers_review_and_sign_while_calls_without_a_token_are_limited() {
                     && text.contains("try again in 1 s")
             });
         }
-        // A signature that verifies needs no token.
+        // A valid signature needs no token and has no rate limit.
         let path = format!("/v1/proposals/{}/signatures", id_of(&proposal));
         let junk = json!({"signatures": [{"keyid": alice().keyid(), "sig": bob().sign(b"x")["sig"]}]});
         support::wait_for("a signature that does not verify is limited", || {
@@ -335,7 +338,7 @@ fn approvers_review_and_sign_while_calls_without_a_token_are_limited() {
     });
 }
 
-/// The 200 parts of one parameter, and another one behind it.
+/// The proposal has 200 parts of one parameter and a second parameter after them.
 #[test]
 fn the_last_screen_and_a_denial_name_each_parameter() {
     let world = World::with(|setup| {
@@ -376,7 +379,7 @@ fn a_token_of_another_boundary_causes_an_error_that_names_the_other_boundary() {
     }
 }
 
-/// The commands below "Next:" are run as they are written, but for the port, and for `approve`, which asks a person.
+/// The test runs the commands below "Next:" unchanged, except for the port and for `approve`, which asks a person.
 #[test]
 fn the_commands_that_init_prints_work_without_changes() {
     use std::io::{BufRead as _, BufReader};

@@ -1,4 +1,5 @@
-//! Later versions of the roster through the real binary: drafted, signed, taken at a start; and everything that is not.
+//! Later versions of the roster through the real binary: draft, sign, accept at a start, and every version that is not
+//! accepted.
 
 use std::fs;
 use std::path::PathBuf;
@@ -13,24 +14,24 @@ use serde_json::{Value, json};
 
 use crate::second;
 
-/// Not in the first roster.
+/// An approver's key that is not in the first roster.
 fn grace() -> Key {
     Key::of("grace", 40)
 }
 
-/// The boundary's next key.
+/// The next key of the boundary.
 fn second_key() -> Key {
     Key::of("boundary", 41)
 }
 
-/// An envelope as documents have it: signatures sorted by key id.
+/// Wraps the payload in an envelope whose signatures are sorted by key id.
 fn envelope(payload: &[u8], signers: &[&Key]) -> Value {
     let mut signatures: Vec<Value> = signers.iter().map(|key| key.sign(payload)).collect();
     signatures.sort_by_key(|signature| signature["keyid"].as_str().expect("a key id").to_owned());
     people::wrap(payload, signatures)
 }
 
-/// What the tests do with a world's roster.
+/// Operations of the tests on a world's roster.
 trait Rosters {
     fn version(&self, version: u64) -> PathBuf;
     fn envelope_of(&self, version: u64) -> Value;
@@ -58,7 +59,7 @@ impl Rosters for World {
         self.write(&format!("b/boundary/roster.d/{version}.json"), &envelope.to_string());
     }
 
-    /// `countersign roster …` on the boundary's host.
+    /// Runs `countersign roster …` on the boundary's host.
     fn tool(&self, arguments: &[&str]) -> Output {
         let config = self.path("b").to_string_lossy().into_owned();
         self.program(&["roster", "--config", &config]).args(arguments).output().expect("started")
@@ -76,7 +77,7 @@ impl Rosters for World {
         self.path(&name)
     }
 
-    /// As an approver does who pinned this roster.
+    /// Signs a version as an approver that has pinned this roster.
     fn sign_version(&self, version: u64, key: &Key, pinned: &str) -> Output {
         let payload = people::payload_of(&self.envelope_of(version));
         let digest = format!("sha256:{}", sha256(&payload));
@@ -92,18 +93,18 @@ impl Rosters for World {
         self.ready()["notes"].to_string()
     }
 
-    /// The version of the roster in force.
+    /// Returns the version of the roster in force.
     fn in_force(&self) -> u64 {
         self.ready()["roster"]["version"].as_u64().expect("a number")
     }
 
-    /// The digest to pin a version by.
+    /// Returns the digest that pins a version.
     fn pinned(&self, version: u64) -> String {
         format!("sha256:{}", sha256(&people::payload_of(&self.envelope_of(version))))
     }
 }
 
-/// Holds that our verifier and the independent one find the same in a run's bundle, whichever version is pinned.
+/// Asserts that this program's verifier and the independent verifier agree about the bundles, with each version pinned.
 #[track_caller]
 fn assert_both_verifiers_agree(world: &World, runs: &[&Value], versions: u64) {
     let mut cases = Vec::new();
@@ -123,7 +124,7 @@ fn assert_both_verifiers_agree(world: &World, runs: &[&Value], versions: u64) {
     }
 }
 
-/// Holds that the whole history is decided alike by who pinned these.
+/// Asserts that an audit with each of these pins accepts the whole log.
 #[track_caller]
 fn assert_audited(world: &World, pinned: &[String]) {
     world.check_history();
@@ -136,7 +137,8 @@ fn assert_audited(world: &World, pinned: &[String]) {
             said(&output).lines().filter(|line| line.contains("verdict")).map(str::to_owned).collect();
         assert!(finding.iter().any(|line| line.contains("every entry is correct")), "{finding:?}");
     }
-    // The independent auditor too, of a copy. Of a later version it wants the file, not its digest alone.
+    // The independent auditor also accepts an export. With a later version, that auditor needs the file instead of the
+    // digest.
     let mirror = tempfile::tempdir().expect("a directory");
     let copied = world
         .program(&["log", "export", "--url", &url])
@@ -152,7 +154,7 @@ fn assert_audited(world: &World, pinned: &[String]) {
     }
 }
 
-/// The version after `before`, changed by hand.
+/// Returns the version after `before` with an edit.
 fn after(before: &Value, edit: impl FnOnce(&mut Value)) -> Vec<u8> {
     let payload = people::payload_of(before);
     let mut tables = people::statement_of(before)["predicate"].take();
@@ -188,7 +190,8 @@ fn an_added_approver_counts_only_after_enough_signatures_and_a_restart() {
     let pinned = world.pinned(1);
     let seal = world.seal();
 
-    // Nobody, then one of two: the sealed one stays in force, and it is said who is missing.
+    // With no signature or with one of two signatures, the sealed roster stays in force, and the notes name the missing
+    // approvers.
     world.restart();
     assert_eq!((world.in_force(), world.seal()), (1, seal), "{}", world.notes());
     assert!(world.notes().contains("0 of 2 approvers of version 1 signed, 2 more of alice, bob,"), "{}", world.notes());
@@ -215,7 +218,7 @@ fn an_added_approver_counts_only_after_enough_signatures_and_a_restart() {
     assert!(world.started["notes"].to_string().contains("1 more of bob"), "serve says it too");
     let offered = world.propose("plain:true", json!({}));
     world.unchanged(|| world.sign(&offered, &[&grace()])).problem("unknown-signer");
-    // What runbooks and tokens change meanwhile is sealed under the roster in force.
+    // A new seal of runbooks and tokens keeps the roster in force.
     world.write("b/runbooks/more.md", &support::runbook(support::SMALL, &[("go", ":")]));
     world.reseal(seal + 1);
     assert_eq!(world.in_force(), 1);
@@ -228,7 +231,7 @@ fn an_added_approver_counts_only_after_enough_signatures_and_a_restart() {
     assert!(!world.notes().contains("1 more of"), "nobody's signature is missing any more: {}", world.notes());
     let doctor = said(&world.program(&["doctor", &home]).output().expect("started"));
     assert!(doctor.contains(waits), "{doctor}");
-    // Taken at a start, never while it serves: SIGHUP seals runbooks alone.
+    // The boundary accepts a version only at a start. A reseal while the service runs seals only the runbooks.
     world.write("b/runbooks/more.md", &support::runbook(support::SMALL, &[("go", "true")]));
     world.reseal(seal + 2);
     assert_eq!(world.in_force(), 1);
@@ -240,7 +243,8 @@ fn an_added_approver_counts_only_after_enough_signatures_and_a_restart() {
     let finished = world.until(id_of(&offered), "finished");
     assert_eq!(world.receipt(&finished)["decision"]["approvers"], json!(["grace"]));
 
-    // From version 1 forwards by the signatures, from version 2 as it is.
+    // With version 1 pinned, the signatures lead to version 2. With version 2 pinned, no earlier signature is
+    // necessary.
     let bundle = world.bundle(&finished);
     let brought: Value = serde_json::from_slice(&bundle).expect("JSON");
     assert_eq!(brought["roster"], json!([world.envelope_of(1), world.envelope_of(2)]));
@@ -249,7 +253,7 @@ fn an_added_approver_counts_only_after_enough_signatures_and_a_restart() {
         assert_eq!((code, &report["report"]["verified"]), (0, &json!(true)), "{report:#}");
         assert_eq!(report["report"]["facts"]["roster"]["version"], 2);
     }
-    // The seal holds who signed: other signatures of the same version, good ones too, are not those.
+    // The seal names the signers of the version. Other valid signatures over the same version do not match the seal.
     let mut others = brought.clone();
     let payload = people::payload_of(&brought["roster"][1]);
     others["roster"][1] = envelope(&payload, &[&alice(), &carol()]);
@@ -270,7 +274,7 @@ fn signatures_of_several_people_are_merged_and_invalid_signatures_are_dropped() 
     world.must(&["remove", "approver", "frank"]);
     let pinned = world.pinned(1);
     let file = world.version(2).to_string_lossy().into_owned();
-    // Each signs a copy on a machine of their own.
+    // Each approver signs a copy on a separate machine.
     let draft = fs::read_to_string(&file).expect("a draft");
     let digest = world.pinned(2);
     for key in [alice(), bob()] {
@@ -299,7 +303,7 @@ fn signatures_of_several_people_are_merged_and_invalid_signatures_are_dropped() 
     let refused = world.tool(&["merge", &file, &other]);
     assert!(!refused.status.success() && said(&refused).contains("only for its own version"), "{}", said(&refused));
 
-    // A change makes signatures void, and never by accident.
+    // A change makes the signatures void, so the program refuses the change without an explicit option.
     let refused = world.tool(&["remove", "approver", "dora"]);
     assert!(said(&refused).contains("signed already by alice"), "{}", said(&refused));
     let text = fs::read_to_string(world.path("b/boundary/roster.toml")).expect("read");
@@ -309,7 +313,7 @@ fn signatures_of_several_people_are_merged_and_invalid_signatures_are_dropped() 
     assert!(world.must(&["merge", &file, &paths[1]]).contains("signatures are complete"));
     assert_eq!(signatures(2), 2);
 
-    // What is complete is built upon, also before the boundary has taken it.
+    // The next draft follows a completely signed version, even before the boundary accepts that version.
     world.must(&["remove", "approver", "dora"]);
     assert_eq!((signatures(2), signatures(3)), (2, 0));
     assert!(world.sign_version(3, &alice(), &pinned).status.success(), "trust in version 1 leads to version 2");
@@ -340,7 +344,8 @@ fn signing_a_roster_shows_every_change_and_refuses_a_version_without_a_trusted_p
         assert!(shown.contains(words), "{words}\n{shown}");
     }
     assert!(world.must(&["sign", &file, "--review", "--roster", &pinned]).contains("The policy itself is not shown"));
-    // Not without trust in what it follows, not another digest, not by a stranger, not unattended without a digest.
+    // The program refuses to sign without trust in the previous version, with another digest, with the key of a
+    // stranger, and with `--yes` without a digest.
     let digest = world.pinned(2);
     let attempt = |arguments: &[&str], key: &Key| {
         let mut command = world.program(&["roster", "sign", &file, "--yes"]);
@@ -383,7 +388,8 @@ fn another_roster_version_with_the_number_of_a_trusted_version_cannot_be_signed(
         let output = command.arg(world.pem(&alice())).arg(world.path("other/2.json")).output().expect("started");
         (output.status.code().expect("a code"), said(&output))
     };
-    // Whichever of them stands first, and also where one between them is missing.
+    // The result does not depend on the order of the trusted rosters, and is the same if a version between them is
+    // missing.
     for (newer, version) in [(&taken, 2), (&third, 3)] {
         for (name, other) in [("roster.json", "rosters/a.json"), ("rosters/a.json", "roster.json")] {
             trust(name, &first);
@@ -420,13 +426,13 @@ fn the_earlier_signature_of_a_removed_approver_no_longer_counts() {
     assert_eq!(receipt["decision"]["approvers"], json!(["alice", "bob"]));
     assert_eq!(receipt["authorization"]["signatures"].as_array().expect("a list").len(), 2, "dora's is not embedded");
     world.assert_verified(&finished);
-    // An envelope signed whole before, with a signature of hers in it, is refused.
+    // The boundary refuses a complete envelope that contains a signature of dora.
     let whole = people::authorization(&world.authorization("two:go", json!({"text": "third"})));
     world.unchanged(|| world.submit(&envelope(&whole, &[&dora(), &bob()]))).problem("unknown-signer");
     assert_audited(&world, &[world.pinned(1)]);
 }
 
-/// `countersign.toml` with another key.
+/// Sets the key file in `countersign.toml`.
 fn set_key(world: &World, name: &str) {
     let text = fs::read_to_string(world.path("b/countersign.toml")).expect("read");
     let text: String =
@@ -447,12 +453,13 @@ fn receipts_of_an_old_and_a_new_boundary_key_verify_with_both_rosters() {
     let pinned = world.pinned(1);
     assert!(world.sign_version(2, &alice(), &pinned).status.success());
 
-    // The new key with the new version not yet signed: it does not start, and says what is missing.
+    // The service does not start with the new key while version 2 lacks a signature, and the error names the missing
+    // approver.
     world.stop();
     set_key(&world, "key-2.pem");
     let why = world.try_start().expect_err("the key is in no sealed roster");
     assert!(why.contains("not in the sealed roster") && why.contains("1 more of bob"), "{why}");
-    // The new version signed and the old key still named: the old seal stays in force.
+    // Version 2 is signed, but the configuration still names the old key, so the old seal stays in force.
     assert!(world.sign_version(2, &bob(), &pinned).status.success());
     set_key(&world, "key.pem");
     world.start();
@@ -485,12 +492,13 @@ fn receipts_of_an_old_and_a_new_boundary_key_verify_with_both_rosters() {
     seen(&world, &old, &boundary_key());
     seen(&world, &between, &boundary_key());
     seen(&world, &new, &second_key());
-    // With the newest roster known the old key is no longer there: that is left to the log, and said.
+    // The newest roster does not contain the old key, so the verifier leaves this check to the log and reports
+    // `not-checked`.
     let (_, report) = world.verify_pinned(&world.bundle(&old), &files[1]);
     let checks = report["report"]["checks"].as_array().expect("checks");
     let still = checks.iter().find(|check| check["name"] == "keys-still-rostered").expect("the check");
     assert_eq!(still["finding"], "not-checked", "{still:#}");
-    // And again after a power cut, and with more entries.
+    // The results are the same after a crash and with more entries in the log.
     world.kill9();
     world.start();
     world.run("plain:true", json!({}), &[&alice()]);
@@ -499,7 +507,7 @@ fn receipts_of_an_old_and_a_new_boundary_key_verify_with_both_rosters() {
     assert_both_verifiers_agree(&world, &[&old, &new], 2);
     assert_audited(&world, &files);
     assert_audited(&world, &versions);
-    // The old key signs nothing here any more.
+    // The service does not start with the old key.
     world.stop();
     set_key(&world, "key.pem");
     let why = world.try_start().expect_err("dropped");
@@ -544,8 +552,8 @@ fn a_new_key_waits_until_the_old_key_has_closed_its_open_runs() {
     set_key(&world, "key.pem");
     world.start();
     assert_eq!(world.show(id_of(&running))["outcome"]["status"], "unknown");
-    // No checkpoint over these receipts is recorded, as after a death right behind their commit: only the key before can
-    // still make one.
+    // The store has no checkpoint over these receipts, as after a crash directly after their commit. Only the previous
+    // key can still sign such a checkpoint.
     world.kill9();
     rusqlite::Connection::open(world.database()).unwrap().execute("DELETE FROM checkpoint", []).unwrap();
     set_key(&world, "key-2.pem");
@@ -585,7 +593,8 @@ fn an_edited_policy_is_in_force_only_after_a_signed_roster_names_it() {
     let pinned = world.pinned(1);
     assert!(world.sign_version(2, &alice(), &pinned).status.success());
     assert!(world.sign_version(2, &bob(), &pinned).status.success());
-    // Edited again after it was signed: what was signed is not there, and what is there was not signed.
+    // The policy changes after the signatures: the signed policy is no longer on disk, and the policy on disk is not
+    // signed.
     world.stop();
     world.write("b/boundary/policy.yaml", &policy.replace("execute", "prompted"));
     world.start();
@@ -608,7 +617,7 @@ fn several_roster_versions_are_accepted_together_if_the_chain_is_complete() {
         }),
         &[&alice(), &bob()],
     );
-    // Of the next only the people of version 2 are asked, grace among them.
+    // Only the approvers of version 2, including grace, may sign version 3.
     let v3 = envelope(&after(&v2, |tables| without(tables, "approver", "dora")), &[&grace(), &carol()]);
     let v4 = envelope(&after(&v3, |tables| tables["threshold"] = json!(3)), &[&grace(), &alice(), &bob()]);
     world.put_version(2, &v2);
@@ -630,7 +639,7 @@ fn several_roster_versions_are_accepted_together_if_the_chain_is_complete() {
         let (code, report) = world.verify_pinned(&world.bundle(&finished), &world.pinned(version));
         assert_eq!(code, 0, "version {version}: {report:#}");
     }
-    // The same log read again: what is sealed is in the store, whatever becomes of the files.
+    // The store contains the sealed versions, so the roster stays in force without the files.
     fs::remove_dir_all(world.path("b/boundary/roster.d")).expect("removed");
     world.restart();
     assert_eq!(world.in_force(), 4);
@@ -719,14 +728,14 @@ fn forged_or_replaced_roster_versions_leave_the_sealed_roster_in_force() {
         assert_eq!((world.in_force(), world.seal()), (1, seal), "{what}");
         assert!(world.notes().contains(words), "{what}: {}", world.notes());
     }
-    // One that others can write is not even read.
+    // The service does not read a version file that other users can write.
     world.put_version(2, &envelope(&v2, &[&alice(), &bob()]));
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o666);
     fs::set_permissions(world.version(2), mode).expect("set");
     world.restart();
     assert_eq!(world.in_force(), 1);
     assert!(world.notes().contains("other users can write this path"), "{}", world.notes());
-    // Two version 2, both signed by enough: the one that was sealed stands.
+    // Two documents of version 2 have enough signatures. The sealed document stays in force.
     world.put_version(2, &envelope(&v2, &[&alice(), &bob()]));
     fs::set_permissions(world.version(2), std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("set");
     world.restart();
@@ -769,7 +778,7 @@ fn a_key_that_was_removed_from_the_roster_cannot_be_added_again() {
         let notes = world.notes();
         assert!(notes.contains("a key that was removed after version 1; a removed key can't return"), "{notes}");
     }
-    // The tool does not even write such a draft.
+    // The command also refuses to write such a draft.
     fs::remove_file(world.version(3)).expect("removed");
     let back = world.tool(&["add", "approver", "dora", "--key", &line, "--group", "ops"]);
     assert!(!back.status.success() && said(&back).contains("can't return"), "{}", said(&back));
@@ -806,7 +815,7 @@ fn every_command_reports_an_unguarded_roster() {
     let (code, report) = world.verify_pinned(&world.bundle(&finished), &first);
     assert_eq!((code, &report["report"]["facts"]["roster"]["guarded"]), (0, &json!(false)));
     assert!(report["report"]["warnings"].to_string().contains("version 2 of the roster is unguarded"), "{report:#}");
-    // Whoever runs the boundary goes on alone from here, and whoever pinned version 1 is told.
+    // From version 3 on, mallory alone controls the roster. A verifier that pinned version 1 gets a warning.
     let v3 = after(&world.envelope_of(2), |tables| {
         tables["approver"] =
             json!([{"name": "mallory", "groups": ["ops", "security"], "keys": [mallory().ssh.line()]}]);
@@ -835,7 +844,8 @@ fn a_person_who_pinned_version_1_can_sign_under_its_later_versions() {
     let first = world.envelope_of(1);
     let other = |edit: &dyn Fn(&mut Value)| envelope(&after(&first, edit), &[&alice(), &bob()]);
     let v2 = other(&|tables| without(tables, "approver", "dora"));
-    // Trust in version 2 while the boundary has version 1: set back, or not there yet. Nothing is signed.
+    // The approver trusts version 2, but the boundary has version 1: the boundary was set back or is not updated yet.
+    // The program does not sign.
     world.write("v2.json", &v2.to_string());
     let newer = world.path("v2.json").to_string_lossy().into_owned();
     let offered = world.propose("two:go", json!({}));
@@ -872,7 +882,7 @@ fn a_crash_during_a_roster_change_leaves_the_old_or_the_new_roster_version() {
         world.put_version(version, &next);
         before = next;
         world.stop();
-        // Killed somewhere on its way up: before, within or after the commit of the seal.
+        // SIGKILL arrives at different times of the start: before, during and after the commit of the seal.
         let mut child = world.program(&["serve", "--listen", "127.0.0.1:0", "--json"]);
         let child = child.arg(world.path("b")).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
         let mut child = child.spawn().expect("serve");
@@ -926,7 +936,7 @@ fn versions_that_would_not_fit_into_a_bundle_are_not_accepted() {
         versions.push(before.clone());
     }
     world.restart();
-    // All of them are signed; under the last no receipt could be shown to anybody.
+    // All versions are signed, but a bundle under the last version would be too large, so no receipt could be verified.
     let last = versions.len() as u64 + 1;
     assert_eq!(world.in_force(), last - 1, "{}", world.notes());
     let notes = world.notes();
@@ -955,7 +965,8 @@ fn a_person_cannot_have_the_name_of_a_token() {
             "{}",
             world.notes()
         );
-        // Nor one that has ended: what it proposed stays in the log under its name.
+        // In the second round, the token is revoked. Its name is still not available, because the log contains
+        // proposals under the name.
         world.control(&json!({"do": "token-revoke", "name": "reader"})).ok();
     }
 }
@@ -996,7 +1007,7 @@ fn a_boundary_key_can_be_replaced_with_three_starts() {
         after(&world.envelope_of(1), |tables| tables["boundary"][0]["keys"] = lines(&[&boundary_key(), &second_key()]));
     let v2 = envelope(&v2, &[&alice(), &bob()]);
     world.put_version(2, &v2);
-    // Power cuts all the way: each start finds what the one before left.
+    // Each restart follows SIGKILL, so the service must continue from the state on disk.
     world.kill9();
     world.start();
     assert_eq!(world.in_force(), 2, "{}", world.notes());
@@ -1005,7 +1016,7 @@ fn a_boundary_key_can_be_replaced_with_three_starts() {
     assert_eq!(world.sign(&running, &[&alice()]).status, 200);
     world.until(id_of(&running), "running");
     world.kill9();
-    // Both keys are in the roster of this seal: the new one may close what the old one began.
+    // The roster of this seal contains both keys, so the new key may sign the receipt of a run under the old key.
     set_key(&world, "key-2.pem");
     world.start();
     let unknown = world.show(id_of(&running));
@@ -1021,7 +1032,8 @@ fn a_boundary_key_can_be_replaced_with_three_starts() {
     for finished in &runs {
         for version in 1..=3 {
             let file = world.version(version).to_string_lossy().into_owned();
-            // A lone version 3 is not connected with version 1: the bundles of that time begin and end there.
+            // A verifier cannot connect a file of version 3 alone with version 1, and the older bundles contain only
+            // earlier versions.
             let pinned = if version < 3 { file } else { world.pinned(1) };
             let (code, report) = world.verify_pinned(&world.bundle(finished), &pinned);
             assert_eq!(code, 0, "{pinned}: {report:#}");
@@ -1088,7 +1100,7 @@ fn an_unreadable_roster_version_does_not_prevent_a_start() {
     std::os::unix::fs::symlink(world.path("nowhere"), &place).expect("a link");
     start(&mut world, "a link to nothing");
     fs::remove_file(&place).expect("removed");
-    // The directory itself is something else: nothing can be kept there, and nothing is found.
+    // A regular file has the path of the directory, so the service can neither store nor find a version.
     let directory = world.path("b/boundary/roster.d");
     fs::remove_dir_all(&directory).expect("removed");
     fs::write(&directory, "x").expect("written");
@@ -1121,7 +1133,7 @@ fn a_waiting_run_that_a_removed_approver_approved_is_refused() {
     assert_audited(&world, &[world.pinned(1)]);
 }
 
-/// A boundary whose roster needs one signature for the version after.
+/// A world whose roster needs only one signature for the next version.
 fn world_of_one() -> World {
     let mut world = World::prepared(|_| {});
     let text = world.roster().replace("threshold = 2", "threshold = 1");
@@ -1131,13 +1143,13 @@ fn world_of_one() -> World {
     world
 }
 
-/// Alice's next key.
+/// The next key of alice.
 fn alice_too() -> Key {
     Key::of("alice-2", 42)
 }
 
 impl Key {
-    /// Where `roster add` finds it.
+    /// Writes the public key to a file and returns the path for `roster add`.
     fn line_in(&self, world: &World) -> String {
         let name = format!("{}.pub", self.name);
         world.write(&name, &format!("{}\n", self.ssh.line()));
@@ -1174,7 +1186,7 @@ fn a_person_with_an_old_key_and_a_new_one_signs_in_any_order() {
         let signatures = envelope["signatures"].as_array().expect("a list");
         signatures.iter().map(|signature| signature["keyid"].clone()).collect()
     };
-    // The old key counts for both versions, the new one for its own alone.
+    // The old key counts for version 1 and version 2, the new key only for version 2.
     let both = envelope(&people::payload_of(&draft), &[&alice(), &alice_too()]);
     world.put_version(2, &both);
     world.restart();
@@ -1189,7 +1201,7 @@ fn a_person_with_an_old_key_and_a_new_one_signs_in_any_order() {
         }
         assert_eq!(signers(&world.envelope_of(2)), [alice().keyid()], "what does not count is left out");
         assert!(world.must(&["show"]).contains("version 2 is signed"));
-        // Each signed a copy, and they are put together.
+        // The two signatures are in two copies, and `merge` combines the copies.
         let payload = people::payload_of(&draft);
         world.write("other.json", &envelope(&payload, &[&keys[1]]).to_string());
         world.put_version(2, &envelope(&payload, &[&keys[0]]));
@@ -1199,7 +1211,7 @@ fn a_person_with_an_old_key_and_a_new_one_signs_in_any_order() {
         assert!(merged.contains("signatures are complete") && merged.contains("left out"), "{merged}");
         assert_eq!(signers(&world.envelope_of(2)), [alice().keyid()]);
     }
-    // The same statement keeps its signatures, unless somebody asks.
+    // A draft of the same statement keeps its signatures unless `--drop-signatures` is given.
     world.put_version(2, &envelope(&people::payload_of(&draft), &[&alice_too()]));
     world.must(&["draft"]);
     assert_eq!(signers(&world.envelope_of(2)), [alice_too().keyid()]);
@@ -1226,7 +1238,7 @@ fn a_roster_version_that_is_not_accepted_does_not_block_earlier_versions() {
     let offered = world.propose("two:go", json!({}));
     world.unchanged(|| world.sign(&offered, &[&dora()])).problem("unknown-signer");
 
-    // Two keys later: a start with the one in the middle goes as far as that one counts.
+    // Versions 3 and 4 each need another boundary key. A start with the key of version 3 accepts no later version.
     let third = Key::of("boundary", 43);
     let v4 = signed(&after(&v3, |tables| tables["boundary"][0]["keys"] = lines(&[&third])));
     world.put_version(4, &v4);
@@ -1276,7 +1288,7 @@ fn offline_token_commands_do_not_accept_waiting_roster_versions() {
     fs::rename(&more, world.path("more.md")).expect("moved");
     world.start();
     assert_eq!((world.in_force(), world.seal()), (1, seal), "to list puts nothing in force: {}", world.notes());
-    // What changes tokens seals tokens, and nothing else.
+    // A token command seals only tokens.
     world.stop();
     fs::rename(world.path("2.json"), world.version(2)).expect("moved");
     fs::rename(world.path("more.md"), &more).expect("moved");
@@ -1350,7 +1362,7 @@ fn an_unfinished_roster_edit_does_not_prevent_a_restart() {
         assert!(world.notes().contains(name), "{}", world.notes());
         assert!(world.started["notes"].to_string().contains(name), "serve says it too");
     }
-    // Neither is needed for what is signed: the policy that version 2 names is the sealed one.
+    // The boundary needs neither file to accept version 2, because the version names the sealed policy.
     let v2 = after(&world.envelope_of(1), |tables| without(tables, "approver", "dora"));
     world.put_version(2, &envelope(&v2, &[&alice(), &bob()]));
     let home = world.path("b").to_string_lossy().into_owned();
@@ -1358,13 +1370,13 @@ fn an_unfinished_roster_edit_does_not_prevent_a_restart() {
     assert!(!doctor.status.success() && said(&doctor).contains("policy.yaml"), "{}", said(&doctor));
     world.restart();
     assert_eq!(world.in_force(), 2, "{}", world.notes());
-    // A log that has not begun needs them.
+    // The first start of a log needs both files.
     let mut fresh = World::prepared(|_| {});
     fresh.write("b/boundary/policy.yaml", "[[[");
     fresh.write("b/boundary/roster.toml", "[[[");
     let why = fresh.try_start().expect_err("nothing to seal");
     assert!(why.contains("policy.yaml") && why.contains("roster.toml"), "{why}");
-    // Nor is there one in a store that a crash left empty.
+    // After a crash with an empty store, a start also needs both files.
     fs::write(fresh.database(), "").expect("written");
     mode(&fresh, "b/boundary/countersign.db", 0o600);
     let why = fresh.try_start().expect_err("nothing to seal");
@@ -1386,7 +1398,7 @@ fn a_file_that_is_no_roster_version_is_moved_away_and_drafted_again() {
 #[test]
 fn a_service_can_read_roster_versions_that_root_has_written() {
     use std::os::unix::fs::PermissionsExt as _;
-    // The service's umask lets nobody else in; what it puts there holds public keys and signatures.
+    // The service's umask denies access by other users, but these files contain only public keys and signatures.
     let world = World::new();
     let mode = |path: PathBuf| fs::metadata(path).expect("there").permissions().mode() & 0o7777;
     assert_eq!((mode(world.path("b/boundary/roster.d")), mode(world.version(1))), (0o755, 0o644));

@@ -1,4 +1,4 @@
-//! `countersign run` through the real binary, at a terminal where somebody is asked.
+//! `countersign run` through the real binary. Tests of questions use a terminal.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
@@ -9,10 +9,10 @@ use serde_json::Value;
 use crate::support::wait_for;
 use crate::terminal::{PROGRAM, Person, lives, read};
 
-/// Allows what the scripts below use, and denies one command in writing.
+/// Allows the commands of the scripts below, and denies one command explicitly.
 const POLICY: &str = "version: 1\ndefault:\n  run: {allow: [printf, sleep, exit, kill, trap, ':', wait, 'true', cat, read], deny: [shred]}\n";
 
-/// With that policy as a file.
+/// A person with this policy as a file.
 fn person() -> Person {
     let person = Person::new();
     person.write("policy.yaml", POLICY);
@@ -180,7 +180,7 @@ fn the_yes_option_allows_unlisted_commands_but_no_denied_or_unknown_commands() {
     for step in ["denied", "builtin", "unknown", "setting"] {
         assert_eq!(run(step).ended(126).out, "", "{step}");
     }
-    // What `-y` leaves open is asked where a person can answer, and denied where nobody can.
+    // At a terminal, the program asks about what `-y` does not allow. Without a terminal, the program denies it.
     let mut terminal = person.at_terminal(&["a.md:unknown", "-y", "--policy", "policy.yaml"]);
     terminal.answers("o");
     assert_eq!(terminal.end().0, Some(0));
@@ -219,7 +219,7 @@ fn without_a_terminal_a_question_is_a_denial_that_names_the_allowing_flags() {
     assert_eq!(run(&["--non-interactive", "--allow-run", "tput"]).ended(0).out, "done");
     let ran = person.run(&["a.md:two", "--policy", "policy.yaml"]).ended(126);
     assert!(ran.err.contains("--allow-env IFS") && ran.err.contains("can't be known"), "{}", ran.err);
-    // At a terminal too, if that was said.
+    // `--non-interactive` also has an effect at a terminal.
     let (code, text) = person.at_terminal(&["a.md:one", "--policy", "policy.yaml", "--non-interactive"]).end();
     assert!(code == Some(126) && !text.contains("allow it?"), "{text}");
     assert_eq!(answers(&person.receipts()[0]), [("--allow-run".to_owned(), "tput".to_owned())]);
@@ -348,7 +348,7 @@ fn a_step_can_use_the_current_directory_only_as_policy_allows() {
     let person = person();
     person.write("data.txt", "old");
     person.write(".env", "secret");
-    // A new file: what others own can't be written in an overlay, and to a step of root's all is somebody else's.
+    // The step writes a new file, because a step cannot change files of another owner in an overlay.
     let script = "cat data.txt .env 2>/dev/null; printf ' new' > made.txt; cat made.txt";
     person.runbook("a.md", "", &[("one", script)]);
     let made = person.path("work/made.txt");
@@ -364,7 +364,7 @@ fn a_step_can_use_the_current_directory_only_as_policy_allows() {
     person.write("closed.yaml", &POLICY.replace("default:\n", "default:\n  read: {deny: ['{repo}', '{repo}/**']}\n"));
     let ran = person.run(&["a.md", "--policy", "closed.yaml"]).ended(0);
     assert!(ran.out == " new" && !made.exists() && ran.err.contains("a separate empty directory"), "{ran:?}");
-    // Without a sandbox nothing stays out of its reach.
+    // Without a sandbox, the step can read and write all files of the person.
     let ran = person.run_plain(&["a.md", "--policy", "policy.yaml", "--no-sandbox"]).ended(0);
     assert_eq!(ran.out, "oldsecret new");
 }
@@ -391,7 +391,7 @@ fn a_step_gets_only_the_paths_of_the_command_line() {
     assert!(ran.err.contains("--allow-write ."), "{}", ran.err);
     assert_eq!(run(&["--allow-write", ".,../given"]).ended(0).out, "given");
     assert_eq!(read(&given.join("made")), "new");
-    // Where it can't have the current directory it works in the one that is given, and the receipt says that it is the host's.
+    // If the step cannot get the current directory, the step works in the given directory.
     fs::remove_file(given.join("made")).expect("removed");
     for name in ["a.md", "policy.yaml"] {
         fs::copy(person.path("work").join(name), person.path("home").join(name)).expect("copied");
@@ -426,7 +426,7 @@ fn no_step_can_see_the_keys_and_receipts_of_the_person() {
     let log = person.log_file().to_string_lossy().into_owned();
     person.runbook("a.md", "", &[("one", &format!("cat '{key}' '{log}' 2>/dev/null || printf unseen"))]);
     assert_eq!(person.run(&["a.md", "--policy", "policy.yaml"]).ended(0).out, "unseen");
-    // Where they lie below the current directory, the step does not get that.
+    // If the key and the log are below the current directory, the step does not get the current directory.
     fs::copy(person.path("work/a.md"), person.path("home/a.md")).expect("copied");
     fs::copy(person.path("work/policy.yaml"), person.path("home/policy.yaml")).expect("copied");
     let mut command = person.command(&["run", person.sandbox, "a.md", "--policy", "policy.yaml", "--allow-write", "."]);
@@ -479,17 +479,17 @@ fn a_local_log_that_was_edited_or_shortened_or_reordered_is_reported() {
         let ran = log(&[]).ended(1);
         assert!(ran.out.contains("WRONG"), "{what}: {}{}", ran.out, ran.err);
     }
-    // A torn line is set aside by the next run, and the chain goes on.
+    // The next run moves an incomplete line to another file, and the chain continues.
     let ran = person.run(&["a.md:one", "--policy", "policy.yaml"]).ended(0);
     assert!(ran.err.contains("the incomplete line is now in"), "{}", ran.err);
     assert_eq!((person.receipts().len(), log(&[]).ended(0).code), (3, Some(0)));
-    // Another key's signature is not the person's, until that key is named.
+    // A signature of another key is invalid until `--also-key` names the key.
     let new = person.command(&["key", "generate", "--out", "new.pem"]).output().expect("started");
     assert!(new.status.success());
     person.run(&["a.md:one", "--policy", "policy.yaml", "--key", "new.pem"]).ended(0);
     log(&[]).ended(1);
     log(&["--also-key", "new.pub"]).ended(0);
-    // Nothing follows a line that is no receipt.
+    // The program appends nothing after a line that is no receipt.
     OpenOptions::new()
         .append(true)
         .open(person.log_file())
@@ -520,7 +520,7 @@ fn ctrl_c_ends_all_processes_of_the_step_and_a_receipt_is_written() {
     person.runbook("a.md", "", &[("one", &script), ("two", "printf further")]);
     let mut terminal = person.at_terminal(&["a.md", "--policy", "policy.yaml"]);
     terminal.wait_for("began");
-    // The shell says so before what it started in the background is another program.
+    // The script prints `began` before its background processes have executed `sleep`.
     wait_for("its processes are seen", || lives(&mark));
     terminal.types("\x03");
     let (code, text) = terminal.end();
@@ -633,7 +633,7 @@ fn the_default_sandbox_level_is_strict_and_a_missing_layer_is_refused() {
     let ran = person.run_plain(&["a.md", "--policy", "policy.yaml"]).ended(0);
     assert_eq!(ran.out, "done");
     assert_eq!(person.receipts()[0]["predicate"]["sandbox"]["level"], "strict");
-    // A host on which no further namespace can be made.
+    // A host that permits no further namespaces.
     let without_namespaces = |flag: &str| {
         let line = format!(
             "exec unshare -U -r sh -c 'echo 0 > /proc/sys/user/max_user_namespaces && echo unshared >&2 && \

@@ -1,4 +1,4 @@
-//! What people meet at the command line: tokens beside keys, token files, output in a log, a key without our program.
+//! Command line use by people: tokens and keys together, token files, output in a log, and keys without this program.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -9,7 +9,7 @@ use crate::support::people::{alice, bob, mallory};
 use crate::support::{self, SMALL, World, has, id_of, not_run, runbook, said};
 use serde_json::{Value, json};
 
-/// A world with the key files `alice.pem` and `mallory.pem`, and its roster in `roster.json`.
+/// A world with the key files `alice.pem` and `mallory.pem`, and with its roster in `roster.json`.
 fn world() -> World {
     let world = World::new();
     with_files(&world);
@@ -24,7 +24,7 @@ fn with_files(world: &World) {
     world.write("roster.json", &String::from_utf8(shown.stdout).unwrap());
 }
 
-/// As somebody at a terminal who has this token in the environment and this key.
+/// Runs the program with this token in the environment and with this key.
 fn at_terminal(world: &World, token: &str, key: &str, words: &[&str]) -> Output {
     let mut command = world.program(words);
     command.env("COUNTERSIGN_URL", &world.wire.url).env("COUNTERSIGN_TOKEN", token);
@@ -35,7 +35,7 @@ fn at_terminal(world: &World, token: &str, key: &str, words: &[&str]) -> Output 
 #[test]
 fn a_token_in_the_environment_does_not_prevent_a_review() {
     let world = world();
-    // Tokens that may not read all that a review is made of: an agent's, one that reads some steps, one that has ended.
+    // Tokens that may not read everything for a review: an agent's token, a token for some steps, and a revoked token.
     let limited = world.token_for("limited", &[], &["read"], &["plain:*"]);
     let ended = world.token("ended", &[], &["read"]);
     world.control(&json!({"do": "token-revoke", "name": "ended"})).unwrap();
@@ -55,7 +55,7 @@ fn a_token_in_the_environment_does_not_prevent_a_review() {
         let denied = at_terminal(&world, token, "alice.pem", &["deny", id_of(&other), "--yes"]);
         assert!(denied.status.success(), "{}", said(&denied));
     }
-    // A token that may read all is used, and no key has to sign a challenge for it.
+    // If a token may read everything, the program uses the token and signs no challenge.
     let before = world.service_log().matches("/v1/challenges").count();
     let proposal = world.propose("plain:true", json!({}));
     let shown = at_terminal(&world, &world.reader, "alice.pem", &["review", id_of(&proposal)]);
@@ -71,7 +71,7 @@ fn output_and_audit_and_export_can_use_a_key_instead_of_a_token() {
     let approved = at_terminal(&world, &world.agent, "alice.pem", &["approve", id, "--yes", "--expect", digest]);
     assert!(approved.status.success(), "{}", said(&approved));
     world.until(id, "finished");
-    // The courier's token shows nothing of what the agent proposed.
+    // The token of the courier gives no access to proposals of the agent.
     let copy = world.path("mirror-of-a-person");
     let commands =
         [&["output", id][..], &["log", "export", copy.to_str().unwrap()], &["audit", world.wire.url.as_str()]];
@@ -81,7 +81,7 @@ fn output_and_audit_and_export_can_use_a_key_instead_of_a_token() {
         let read = at_terminal(&world, &world.courier, "alice.pem", words);
         assert!(read.status.success(), "{words:?}: {}", said(&read));
     }
-    // The agent's own token is enough for its own output, and no key has to sign for it.
+    // The agent's token is enough for the agent's own output, so no key signs a challenge.
     let before = world.service_log().matches("/v1/challenges").count();
     let own = at_terminal(&world, &world.agent, "alice.pem", &["output", id]);
     assert!(own.status.success() && said(&own).contains("hello"), "{}", said(&own));
@@ -92,7 +92,7 @@ fn output_and_audit_and_export_can_use_a_key_instead_of_a_token() {
 fn a_review_without_read_access_reports_both_ways_to_get_access() {
     let world = world();
     let proposal = world.propose("say:echo", json!({"text": "x"}));
-    // The agent sees its own proposal, but not what a review is made of; the boundary does not know the key.
+    // The agent may see its own proposal, but not the other data of a review. The boundary does not know the key.
     let shown = at_terminal(&world, &world.agent, "mallory.pem", &["review", id_of(&proposal)]);
     assert_ne!(shown.status.code(), Some(0), "{}", said(&shown));
     for part in ["the boundary knows none of your keys", "--key FILE", "the scope `read`"] {
@@ -118,7 +118,7 @@ fn registry_list_accepts_a_named_key_and_key_show_accepts_both_file_names() {
     assert_eq!(world.program(&["key", "show"]).output().unwrap().status.code(), Some(2));
 }
 
-// ---- token files
+// Token files
 
 #[test]
 fn a_token_file_that_others_can_read_is_refused_with_the_correcting_command() {
@@ -140,13 +140,13 @@ fn a_token_file_that_others_can_read_is_refused_with_the_correcting_command() {
         fs::set_permissions(&file, Permissions::from_mode(mode)).unwrap();
         assert!(list().status.success(), "{mode:o}");
     }
-    // The one of the configuration directory as well.
+    // The program also checks the token file in the configuration directory.
     let own = world.path("home/.config/countersign/token");
     world.write("home/.config/countersign/token", &world.agent);
     fs::set_permissions(&own, Permissions::from_mode(0o644)).unwrap();
     let refused = world.program(&["registry", "list", "--url", &world.wire.url]).output().unwrap();
     assert!(refused.status.code() == Some(2) && said(&refused).contains("chmod 600"), "{}", said(&refused));
-    // Nobody else opens a pipe.
+    // No other user can open the pipe, so its mode does not matter.
     if has("bash") {
         let mut bash = world.command("bash");
         let line = "exec \"$0\" registry list --url \"$1\" --token-file <(printf %s \"$2\")";
@@ -168,7 +168,7 @@ fn a_token_is_written_to_a_new_file_that_only_its_user_can_read() {
     assert_eq!(fs::metadata(&file).unwrap().mode() & 0o7777, 0o600);
     let listed = world.program(&["registry", "list", "--url", &world.wire.url, "--token-file"]).arg(&file).output();
     assert!(listed.as_ref().unwrap().status.success(), "{}", said(&listed.unwrap()));
-    // A file that exists is not replaced, and no token is made for it.
+    // The command does not replace an existing file and creates no token for it.
     let before = fs::read(&file).unwrap();
     let refused = create("second", &[]);
     assert!(refused.status.code() == Some(2) && said(&refused).contains("no token was made"), "{}", said(&refused));
@@ -186,7 +186,7 @@ fn a_token_is_written_to_a_new_file_that_only_its_user_can_read() {
     assert!(["propose:", "read:", "operate:"].iter().all(|scope| help.contains(scope)), "{help}");
 }
 
-// ---- output in a log
+// Output in a log
 
 #[test]
 fn escaped_output_cannot_control_a_terminal_or_a_ci_system() {
@@ -213,7 +213,7 @@ fn escaped_output_cannot_control_a_terminal_or_a_ci_system() {
     assert_eq!(print(&["output", "--escape", "--json"]).status.code(), Some(2));
 }
 
-// ---- without our program
+// Approval without this program
 
 #[test]
 fn the_commands_of_the_keys_page_approve_and_deny_with_only_openssl_and_curl() {
@@ -248,7 +248,7 @@ fn the_commands_of_the_keys_page_approve_and_deny_with_only_openssl_and_curl() {
     let answer = run(&unwanted, [read, deny]);
     assert!(answer.contains("\"denied\""), "{answer}");
     assert_eq!(world.show(id_of(&unwanted))["status"], "denied");
-    // The line for the roster, of a key that openssl made.
+    // `key show` prints the roster line of a key from openssl.
     let made = Command::new("bash")
         .args(["-ec", "openssl genpkey -algorithm ed25519 -out bob2.pem; chmod 600 bob2.pem"])
         .current_dir(world.path("desk"))

@@ -1,5 +1,5 @@
-//! The service is killed: at every fault point, while steps run, with a broken disk, with a clock that jumps.
-// The fault points exist in these builds only.
+//! Tests that kill the service at every crash point and during runs, and tests with a failing disk or a moved clock.
+// Only builds with debug assertions contain crash points.
 #![cfg(debug_assertions)]
 
 use std::path::PathBuf;
@@ -14,27 +14,26 @@ use countersign::crypto::merkle;
 use countersign::store::crash_points::POINTS;
 use serde_json::{Value, json};
 
-// ---- every fault point
+// Every crash point
 
-/// What clients were told before the service died; all of it must still be so afterwards.
+/// The answers that clients received before the service died. All of them must be true after the restart.
 #[derive(Default)]
 struct Told {
-    /// Proposals that were answered, with the state they were said to be in.
+    /// Each proposal in an answer of the service, with the last status that a client knows.
     proposals: Vec<(Value, &'static str)>,
-    /// Envelopes that were handed in, and whether a bundle came back.
+    /// Submitted envelopes, each with the bundle that the service returned, if any.
     handed_in: Vec<(Value, Option<Value>)>,
-    /// Secrets of tokens.
     tokens: Vec<String>,
-    /// Checkpoints.
+    /// Checkpoints that a client read.
     heads: Vec<String>,
 }
 
-/// One of everything that writes, until the service is gone.
+/// Performs one operation of each kind that writes. Returns the answers so far as `Err` if the service dies.
 fn everything(world: &World, round: &str) -> Result<Told, Told> {
     let mut told = Told::default();
     let seen = Arc::new(Mutex::new(Vec::new()));
     let over = Arc::new(AtomicBool::new(false));
-    // Somebody looks at the log's head all the while.
+    // One thread polls the checkpoint of the log during all operations.
     let watcher = {
         let (wire, seen, over) = (Wire::new(&world.wire.url), seen.clone(), over.clone());
         std::thread::spawn(move || {
@@ -64,16 +63,15 @@ fn attempt(world: &World, round: &str, told: &mut Told) -> Option<()> {
         Some(reply.ok(201))
     };
     let sign = |proposal: &Value| Some(world.try_sign(proposal, &[&alice()]).ok()?.ok(200));
-    // A seal.
+    // A seal: a new token changes the registry.
     let token = json!({"name": format!("t{round}"), "owners": [], "scopes": ["read"], "patterns": []});
     let secret = world.control(&json!({"do": "token-create", "token": token})).ok()?;
     told.tokens.push(secret.as_str().unwrap().to_owned());
-    // A denial.
     let denied = propose("denied", "plain:true")?;
     told.proposals.push((denied.clone(), "pending"));
     world.try_deny(&denied, &dora()).ok()?.ok(200);
     told.proposals.last_mut()?.1 = "denied";
-    // A run that was offered online.
+    // A run with an online proposal and an online approval.
     let online = propose("online", "plain:true")?;
     told.proposals.push((online.clone(), "pending"));
     sign(&online)?;
@@ -86,9 +84,9 @@ fn attempt(world: &World, round: &str, told: &mut Told) -> Option<()> {
         }
     }
     told.proposals.last_mut()?.1 = "finished";
-    // A refusal.
+    // A refusal: the proposal is already denied.
     world.wire.try_post("/v1/authorizations", &world.agent, &envelope(&bytes_of(&denied), &[&alice()])).ok()?;
-    // A run that is handed in whole.
+    // A run whose complete signed authorization arrives in one request.
     let mut predicate = serde_json::from_slice::<Value>(&bytes_of(&online)).unwrap()["predicate"].take();
     predicate["proposal"] = json!(people::proposal_id());
     predicate["nonce"] = json!(people::nonce());
@@ -96,13 +94,13 @@ fn attempt(world: &World, round: &str, told: &mut Told) -> Option<()> {
     told.handed_in.push((whole.clone(), None));
     let reply = world.wire.try_post("/v1/authorizations", &world.agent, &whole).ok()?;
     told.handed_in.last_mut()?.1 = Some(reply.ok(200));
-    // One that is taken back.
+    // A cancellation.
     let cancelled = propose("cancelled", "plain:true")?;
     told.proposals.push((cancelled.clone(), "pending"));
     let path = format!("/v1/proposals/{}/cancellation", id_of(&cancelled));
     world.wire.try_post(&path, &world.agent, &json!({})).ok()?.ok(200);
     told.proposals.last_mut()?.1 = "cancelled";
-    // The refusal is logged by the by: it is not waited for by its sender.
+    // The service logs the refusal in the background, after its answer. Give it 400 ms.
     let deadline = std::time::Instant::now() + std::time::Duration::from_millis(400);
     while std::time::Instant::now() < deadline {
         world.wire.try_call("GET", "/health", &[], None).ok()?;
@@ -115,7 +113,7 @@ fn is_over(world: &World) -> bool {
     world.list("approved").is_empty() && world.list("running").is_empty()
 }
 
-/// All that was told is so.
+/// Asserts that every answer in `told` is still true.
 fn hold(world: &World, told: &Told, point: &str) {
     for secret in &told.tokens {
         assert_eq!(world.wire.get("/v1/registry", secret).status, 200, "{point}: a token that was given away is gone");
@@ -123,7 +121,7 @@ fn hold(world: &World, told: &Told, point: &str) {
     for (proposal, status) in &told.proposals {
         let view = world.show(id_of(proposal));
         assert_eq!(view["payload"], proposal["payload"], "{point}");
-        // What was only offered may have gone on since; what was over stays as it was.
+        // A pending proposal can have changed its status since the answer. A final status must stay the same.
         let allowed = match *status {
             "pending" => vec!["pending", "denied", "cancelled", "finished"],
             other => vec![other],
@@ -136,7 +134,7 @@ fn hold(world: &World, told: &Told, point: &str) {
         if let Some(bundle) = bundle {
             assert_eq!(reply.ok(200)["envelope"], bundle["receipt"], "{point}: a receipt that was seen is another one");
         }
-        // Handed in again it runs if it did not, and never twice.
+        // Submit the envelope again: it runs if it did not run before, and never a second time.
         let again = world.submit(whole);
         match reply.status {
             200 => {
@@ -147,7 +145,7 @@ fn hold(world: &World, told: &Told, point: &str) {
             }
         }
     }
-    // Every head that anybody saw is a beginning of the log.
+    // Every checkpoint that a client read must be a prefix of the log.
     let head = |note: &str| -> (u64, merkle::Hash) {
         use base64::Engine as _;
         let root = base64::engine::general_purpose::STANDARD.decode(note.lines().nth(2).unwrap()).unwrap();
@@ -166,7 +164,7 @@ fn hold(world: &World, told: &Told, point: &str) {
     world.check_history();
 }
 
-/// Kills the service at one point and starts it again. Gives how many receipts say `unknown`.
+/// Kills the service at one crash point and restarts it. Returns the number of receipts with the outcome `unknown`.
 fn killed_at(point: &str) -> usize {
     let mut world = World::new();
     world.stop();
@@ -181,7 +179,7 @@ fn killed_at(point: &str) -> usize {
     wait_for("what was approved has run", || is_over(&world));
     hold(&world, &told, point);
     let unknown = unknown_receipts(&world);
-    // It goes on as if nothing had been.
+    // After recovery, the service must accept all operations again.
     let more = everything(&world, "2").unwrap_or_else(|_| panic!("{point}: it died again"));
     hold(&world, &more, point);
     assert_eq!(unknown_receipts(&world).len(), unknown.len(), "{point}: only a crash leaves an unknown end");
@@ -201,7 +199,7 @@ fn unknown_receipts(world: &World) -> Vec<Value> {
 
 #[test]
 fn promise_3_each_consumption_has_one_receipt_after_a_kill_at_any_point() {
-    // Each point at the first time that it comes by; some also later, when other work passes there.
+    // Kill the service at the first occurrence of each crash point, and at some later occurrences in other operations.
     let more = [
         "before-consume-commit:2",
         "after-consume-commit:2",
@@ -232,7 +230,7 @@ fn promise_3_each_consumption_has_one_receipt_after_a_kill_at_any_point() {
     let unknown = unknown.lock().unwrap();
     assert_eq!(unknown.len(), POINTS.len() + more.len());
     for (point, count) in unknown.iter() {
-        // Between the two commits of a run nobody knows how it ended; at every other point all is known.
+        // The outcome is unknown only if the service dies between the two commits of a run.
         let (name, _) = point.split_once(':').unwrap_or((point, ""));
         match name {
             "after-consume-commit" | "before-receipt-commit" => assert_eq!(*count, 1, "{point}"),
@@ -241,7 +239,7 @@ fn promise_3_each_consumption_has_one_receipt_after_a_kill_at_any_point() {
     }
 }
 
-// ---- while a step runs
+// A crash during a step
 
 fn mark(number: u32) -> String {
     format!("86397.{number}{}", std::process::id())
@@ -257,7 +255,7 @@ fn sleeper(number: u32) -> (World, String) {
     (World::with(|setup| setup.runbook("s.md", sleeping(&mark))), mark)
 }
 
-/// The same on a host that makes no namespaces.
+/// Like `sleeper`, on a host without namespaces.
 fn poor_sleeper(test: &str, number: u32) -> Option<(World, String)> {
     let mark = mark(number);
     let mut world = World::prepared(|setup| {
@@ -299,13 +297,13 @@ fn an_interrupted_run_has_the_outcome_unknown_and_does_not_run_again() {
     world.unchanged(|| world.submit(&signed)).problem("nonce-replayed");
     assert!(processes_with(&mark).is_empty(), "it runs again");
     world.check_history();
-    // Recovered once: the next start has nothing to do.
+    // Recovery ran once, so the next start has nothing to recover.
     world.restart();
     assert_eq!(world.started["recovered"], 0);
     assert_eq!(world.count("receipt"), 1);
 }
 
-/// The processes that one has begun.
+/// The child processes of a process.
 fn children(pid: u32) -> Vec<u32> {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
     tasks
@@ -318,7 +316,7 @@ fn signal(pid: u32, signal: rustix::process::Signal) {
     rustix::process::kill_process(rustix::process::Pid::from_raw(pid as i32).unwrap(), signal).unwrap();
 }
 
-/// The helper of the service, and the first process of its one run.
+/// The pids of the service's helper and of the first process of its only run.
 fn helper_and_first(world: &World) -> (u32, u32) {
     let helpers = children(world.pid());
     assert_eq!(helpers.len(), 1, "one helper of a service");
@@ -333,7 +331,7 @@ fn r6_leftover_processes_are_killed_before_the_service_starts() {
     leftovers_are_killed_first(world, &mark);
 }
 
-/// Where no namespace ends a run with its first process.
+/// Without namespaces, the kernel does not kill the run when its first process dies.
 #[test]
 fn r6_leftover_processes_are_killed_before_the_service_starts_without_namespaces() {
     let Some((world, mark)) =
@@ -346,21 +344,22 @@ fn r6_leftover_processes_are_killed_before_the_service_starts_without_namespaces
 
 fn leftovers_are_killed_first(mut world: World, mark: &str) {
     let proposal = begun(&world, "s:sleep");
-    // The helper and the first process would end the run when the service dies. They are stopped, so they can't.
+    // The helper and the first process would end the run when the service dies. SIGSTOP prevents this.
     let (helper, first) = helper_and_first(&world);
     signal(helper, rustix::process::Signal::STOP);
     signal(first, rustix::process::Signal::STOP);
     world.kill9();
-    // The next one is root of the host: another user namespace beside that one would have no power over its runs.
+    // Start the next service without the wrapper, as root of the host. A service in a second user
+    // namespace could not signal the processes in the first one.
     world.setup.before.clear();
-    // Its receipt says that it is over, so it has to be before anybody can see that receipt.
+    // The receipt states that the run is over, so all processes must be dead before the receipt can be read.
     world.start();
     assert_eq!(processes_with(mark), [0; 0], "recovery signed a receipt for a run that still runs");
     let finished = world.show(id_of(&proposal));
     assert_eq!(finished["outcome"], json!({"status": "unknown"}));
 }
 
-/// The helper dies first, and the service right after it: nobody is left to sweep.
+/// The helper dies first and the service dies directly after it, so neither can kill the run's processes.
 #[test]
 fn a_run_without_namespaces_ends_when_its_helper_and_the_service_are_killed() {
     const NAME: &str = "a_run_without_namespaces_ends_when_its_helper_and_the_service_are_killed";
@@ -375,8 +374,8 @@ fn a_run_without_namespaces_ends_when_its_helper_and_the_service_are_killed() {
 
 #[test]
 fn r5_no_signed_data_is_visible_before_it_is_written_to_the_disk() {
-    // The step has ended and its receipt is signed; it dies before that is on disk: nobody was told.
-    // It lives on for a while after its output, so that this gets to who listens before the service dies.
+    // The service dies after it signed the receipt, but before the receipt is on disk: no client may see the exit. The
+    // step sleeps after its output, so that the output reaches the listener before the service dies.
     let mut world = World::with(|setup| setup.runbook("slow.md", runbook(SMALL, &[("talk", "echo out; sleep 0.5")])));
     world.stop();
     world.setup.env("COUNTERSIGN_FAULT", "before-receipt-commit");
@@ -391,7 +390,8 @@ fn r5_no_signed_data_is_visible_before_it_is_written_to_the_disk() {
     world.setup.env.clear();
     world.start();
     assert_eq!(world.show(id_of(&proposal))["outcome"], json!({"status": "unknown"}));
-    // The nonce is signed away and not on disk: nothing ran, nobody saw anything of it, and then it runs once.
+    // The service dies before the signed consumption is on disk: no client may see a run. After the restart the step
+    // runs once.
     world.stop();
     world.setup.env("COUNTERSIGN_FAULT", "before-consume-commit");
     world.start();
@@ -408,9 +408,10 @@ fn r5_no_signed_data_is_visible_before_it_is_written_to_the_disk() {
     world.check_history();
 }
 
-// ---- a disk and a clock that can't be trusted
+// A failing disk and a wrong clock
 
-/// The library that moves clocks and breaks syncs, built once; none where there is no compiler.
+/// Builds the shim library, which moves clocks and makes syncs fail, once for all tests. Returns `None` without a
+/// compiler.
 fn shim(test: &str) -> Option<String> {
     static BUILT: Mutex<Option<PathBuf>> = Mutex::new(None);
     if !support::has("cc") {
@@ -451,7 +452,7 @@ fn r5_after_a_failed_sync_the_process_ends() {
     world.start();
     assert!(world.log_size() >= size);
     assert_eq!(world.receipt(&world.show(id_of(&first)))["outcome"]["status"], "succeeded");
-    // The commit was written and only its sync failed, so the next process finds the spent nonce.
+    // SQLite wrote the commit and only its sync failed, so the next process finds the spent nonce.
     world.submit(&whole).problem("nonce-replayed");
     world.check_history();
 }
@@ -466,12 +467,12 @@ fn r7_no_expired_authorization_becomes_valid_if_the_clock_is_set_back() {
     });
     world.start();
     world.make_tokens();
-    // Good by the true clock; the boundary's says that it is long over.
+    // This authorization is valid by the real clock, but expired by the clock of the boundary.
     let mut predicate = world.authorization("plain:true", json!({}));
     predicate["expires_at"] = json!(stamp(now() + 1800));
     let late = envelope(&people::authorization(&predicate), &[&alice()]);
     world.unchanged(|| world.submit(&late)).problem("expired");
-    // Spent while the clock was ahead.
+    // The boundary consumes this authorization while its clock is two hours ahead.
     predicate = world.authorization("plain:fail", json!({}));
     for (field, after) in [("issued_at", ahead), ("not_before", ahead), ("expires_at", ahead + 600)] {
         predicate[field] = json!(stamp(now() + after));
@@ -479,13 +480,13 @@ fn r7_no_expired_authorization_becomes_valid_if_the_clock_is_set_back() {
     let spent = envelope(&people::authorization(&predicate), &[&alice()]);
     world.submit(&spent).ok(200);
     world.stop();
-    // The clock is set right: two hours back.
+    // Set the clock back by two hours, to the real time.
     world.setup.env.clear();
     world.start();
     world.unchanged(|| world.submit(&late)).problem("expired");
     world.unchanged(|| world.submit(&spent)).problem("nonce-replayed");
     let sizes = world.log_size();
-    // New work goes on, dated after everything that is there.
+    // New runs succeed. Their times are not earlier than the times in the log.
     let finished = world.run("plain:true", json!({}), &[&alice()]);
     assert_eq!(finished["outcome"]["status"], "succeeded");
     assert!(world.log_size() > sizes);
@@ -508,7 +509,7 @@ fn r7_approval_windows_end_even_if_the_clock_is_behind_the_log() {
     let wish = json!({"step": "plain:true", "params": {}, "reason": "short", "expires_in_s": 3});
     let short = world.wire.post("/v1/proposals", &world.agent, &wish).ok(201);
     world.until(id_of(&short), "expired");
-    // Nobody is told that all is well.
+    // `/ready` and `doctor` must report the wrong clock.
     let ready = world.wire.peek("/ready");
     assert_eq!(ready.status, 503, "{}", ready.text());
     let notes = ready.json()["notes"].to_string();
@@ -541,7 +542,7 @@ fn r7_a_clock_that_jumps_ahead_only_delays_the_deletion_of_nonces() {
     let signed = envelope(&people::authorization(&predicate), &[&alice()]);
     world.submit(&signed).ok(200);
     world.stop();
-    // Forty days later, says the clock. If that were believed, the nonce could be forgotten.
+    // Move the clock 40 days ahead. If the service trusted this clock, it would delete the nonce.
     world.setup.env("LD_PRELOAD", &shim);
     world.setup.env("SHIM_CLOCK", (40 * 86_400).to_string());
     world.start();
@@ -569,7 +570,7 @@ fn r5_a_disk_that_becomes_read_only_ends_the_service_without_data_loss() {
     let open = begun(&world, "s:short");
     let size = world.log_size();
     std::fs::write(&mark, "").unwrap();
-    // Its end can't be written down, so nobody is told of one.
+    // The service cannot store the end of the run, so it must not report an end.
     assert_ne!(world.ended(), Some(0), "it must not go on, nor end as if all were well");
     let refused = world.try_start().expect_err("it does not start on such a disk");
     assert!(refused.contains("ead-only") || refused.contains("readonly"), "{refused}");
@@ -585,7 +586,7 @@ fn r5_a_disk_that_becomes_read_only_ends_the_service_without_data_loss() {
     assert_sound(&world);
 }
 
-/// `store check` finds nothing.
+/// Asserts that `store check` finds no defect.
 #[track_caller]
 fn assert_sound(world: &World) {
     let checked = world.program(&["store", "check", "--config"]).arg(world.path("b")).output().expect("store check");
@@ -616,7 +617,7 @@ fn r7_a_clock_that_is_set_a_year_forward_and_back_causes_no_contradiction_in_the
         world.assert_verified(&ran);
         dates.push(world.receipt(&ran)["finished_at"].as_str().unwrap().to_owned());
         spent.push(envelope(&bytes_of(&ran), &[&alice()]));
-        // Whatever was spent under whatever clock is spent or over, never new.
+        // An authorization that was spent under any of these clocks is refused as replayed or expired.
         for again in &spent {
             let refused = world.submit(again).json()["type"].as_str().unwrap_or("it ran").to_owned();
             assert!(["/problems/nonce-replayed", "/problems/expired"].contains(&&*refused), "{clock}: {refused}");
@@ -630,7 +631,7 @@ fn r7_a_clock_that_is_set_a_year_forward_and_back_causes_no_contradiction_in_the
     world.assert_verified(&world.show(id_of(&first)));
 }
 
-// ---- an orderly end
+// An orderly shutdown
 
 #[test]
 fn after_sigterm_the_service_waits_for_its_runs_and_writes_their_receipts() {
@@ -651,7 +652,7 @@ fn after_sigterm_the_service_waits_for_its_runs_and_writes_their_receipts() {
     wait_for("both run", || world.list("running").len() == 2);
     let began = std::time::Instant::now();
     world.signal(rustix::process::Signal::TERM);
-    // Waiting ends with how things are, which is no denial.
+    // The long poll returns the current state of the proposal, not an error.
     let view = waiting.join().unwrap().ok(200);
     assert!(["running", "finished"].contains(&view["status"].as_str().unwrap()), "{view:#}");
     assert!(handing_in.join().unwrap().ok(200)["receipt"].is_object(), "what was handed in gets its answer");
@@ -668,7 +669,7 @@ fn after_sigterm_the_service_waits_for_its_runs_and_writes_their_receipts() {
 
 #[test]
 fn an_approved_proposal_runs_after_the_next_start() {
-    // Killed between the quorum and the claim: nothing is lost, nothing runs twice.
+    // The service is killed after the quorum but before the claim of the runs. No approved run is lost or runs twice.
     let mut world = World::with(|setup| setup.limits = "runs = 1".to_owned());
     let holder = begun(&world, "plain:wait");
     let waiting: Vec<Value> = ["plain:true", "plain:fail"]

@@ -1,4 +1,4 @@
-//! The store after crashes, backups, edits by hand and earlier versions.
+//! Tests of the store after crashes, backups, manual edits and upgrades from earlier versions.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "../support/mod.rs"]

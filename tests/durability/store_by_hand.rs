@@ -1,4 +1,5 @@
-//! A store whose rows, schema or mark somebody changed by hand: `store check` sees it, and nothing runs again by it.
+//! Manual changes to the rows, the schema or the low-water mark of a store: `store check` reports them, and no step
+//! runs again because of them.
 
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -9,7 +10,8 @@ use rusqlite::Connection;
 use rusqlite::types::Value as Cell;
 use serde_json::{Value, json};
 
-/// What `store check` can't see, and why that is no harm; a table may be narrowed to some of its rows.
+/// Columns whose changes `store check` cannot detect, with the reason why that is harmless. A `WHERE` clause limits an
+/// entry to some rows of its table.
 const UNSEEN: &[(&str, &str, &str)] = &[
     ("state", "version", "a counter of this process: it says that something changed, not what"),
     (
@@ -51,7 +53,8 @@ fn sql(path: &Path, statement: &str) {
     Connection::open(path).unwrap().execute_batch(statement).unwrap();
 }
 
-/// A store with rows in every table: one run that goes on, and one of everything that is over or waits.
+/// A boundary with rows in every table: one open run, and proposals and runs in every other state. Also returns its
+/// backup.
 fn full() -> (World, PathBuf) {
     let world = World::new();
     world.run("say:echo", json!({"text": "kept"}), &[&alice()]);
@@ -74,7 +77,7 @@ fn full() -> (World, PathBuf) {
     (world, backup)
 }
 
-/// Another value of the same type, as a hand would put it.
+/// A different value of the same type.
 fn other(cell: &Cell) -> Cell {
     match cell {
         Cell::Null => Cell::Integer(1),
@@ -121,7 +124,7 @@ fn store_check_finds_a_change_of_any_column_of_any_table() {
         let keys = strings(&connection, &format!("SELECT name FROM pragma_table_info('{table}') WHERE pk > 0"));
         let key = keys.iter().enumerate().map(|(at, name)| format!("{name} = ?{}", at + 1)).collect::<Vec<_>>();
         let key = key.join(" AND ");
-        // All that differ in kind, and of the many alike the first and the last.
+        // All proposals, because their states differ; of every other table the first and the last row.
         let mut rows: Vec<Vec<Cell>> = connection
             .prepare(&format!("SELECT * FROM {table}"))
             .unwrap()
@@ -151,7 +154,7 @@ fn store_check_finds_a_change_of_any_column_of_any_table() {
     for (statement, values) in &changes {
         std::fs::write(&database, &sound).unwrap();
         let connection = Connection::open(&database).unwrap();
-        // What SQLite itself refuses (a type, a second row of one key) nobody can put there.
+        // Skip changes that SQLite itself rejects, for example a wrong type or a duplicate key.
         if connection.execute(statement, rusqlite::params_from_iter(values)).is_err() {
             continue;
         }
@@ -175,7 +178,7 @@ fn promise_2_an_edited_expiry_never_prunes_a_nonce() {
     for edit in ["UPDATE nonce SET expires_at = 0", "UPDATE nonce SET expires_at = 0, spent = -1"] {
         sql(&database, &format!("{edit}; DELETE FROM proposal; UPDATE state SET mark = 0"));
         world.start();
-        // Housekeeping begins with the service.
+        // The pruner starts with the service.
         wait_for("the pruner has walked", || mark(&database) > 0);
         world.submit(&whole).problem("nonce-replayed");
         world.stop();

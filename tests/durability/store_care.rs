@@ -1,4 +1,4 @@
-//! The store looked through, copied, put back, thinned out; and what is done to it by hand.
+//! Tests of `store check`, `store backup`, `store restore` and of retention, also after manual changes to the store.
 
 use std::path::Path;
 use std::process::Output;
@@ -12,7 +12,7 @@ fn store(world: &World, arguments: &[&str]) -> Output {
     command.arg(world.path("b")).args(arguments).output().expect("store")
 }
 
-/// Each store that was looked at.
+/// Runs `store check` and returns its exit code and one JSON report for each checked store.
 fn checked(world: &World, arguments: &[&str]) -> (i32, Vec<Value>) {
     let output = store(world, &[&["check"], arguments].concat());
     let lines = String::from_utf8(output.stdout.clone()).expect("UTF-8");
@@ -39,7 +39,7 @@ fn sql(world: &World, statement: &str) -> usize {
     rusqlite::Connection::open(world.database()).unwrap().execute(statement, []).unwrap()
 }
 
-/// A boundary that has done one of everything, with an output in a row and one in a file.
+/// A boundary with one operation of each kind. One output is in a row of the database, one is in a file.
 fn busy() -> (World, Value, Value) {
     let world = World::with(|setup| {
         let large =
@@ -59,7 +59,7 @@ fn busy() -> (World, Value, Value) {
     (world, finished, large)
 }
 
-// ---- check
+// store check
 
 #[test]
 fn store_check_finds_manual_changes() {
@@ -116,7 +116,7 @@ fn store_check_finds_manual_changes() {
         let told = stores[0]["defects"].to_string();
         assert!(told.contains(words), "{statement}: {told}");
     }
-    // Bytes of the file itself, and a file that is no database.
+    // A truncated file, and a file that is not a database.
     let mut cut = sound.clone();
     cut.truncate(sound.len() / 2);
     std::fs::write(world.database(), &cut).unwrap();
@@ -164,7 +164,7 @@ fn readers_and_backups_during_runs_get_a_consistent_state() {
                 must(store(&world, &["backup", backup]));
                 let found = checked(&world, &[backup]).1;
                 let defects = found[0]["defects"].as_array().unwrap();
-                // What retention ended while it was copied may be missing; nothing else may.
+                // Retention can delete an output during the copy. No other data may be missing.
                 assert!(
                     defects.iter().all(|defect| defect["what"].as_str().unwrap().contains("is missing although")),
                     "{found:#?}"
@@ -178,7 +178,7 @@ fn readers_and_backups_during_runs_get_a_consistent_state() {
     world.check_history();
 }
 
-// ---- what is put back by hand
+// Stores that were restored by hand
 
 #[test]
 fn promise_2_a_store_copy_restored_by_hand_is_not_served() {
@@ -196,10 +196,10 @@ fn promise_2_a_store_copy_restored_by_hand_is_not_served() {
     assert!(refused.contains("the store is an older copy") && refused.contains("store restore"), "{refused}");
     let (code, stores) = checked(&world, &[]);
     assert!(code == 1 && stores[0]["defects"].to_string().contains("an older copy"), "{stores:#?}");
-    // `token` would open the store as well.
+    // `token create` opens the store too, so it must also refuse.
     let token = world.program(&["token", "create", "late", "--config"]).arg(world.path("b")).output().unwrap();
     assert_eq!(token.status.code(), Some(2), "{}", said(&token));
-    // No store at all: a new log would bear the name.
+    // Without a store, the service must not begin a new log under the same name.
     std::fs::remove_file(world.database()).unwrap();
     let refused = world.try_start().expect_err("no new log by accident");
     assert!(refused.contains("there is no store"), "{refused}");
@@ -222,7 +222,8 @@ fn a_store_older_than_an_external_checkpoint_is_not_served() {
     world.run("plain:fail", json!({}), &[&alice()]);
     let newest = world.wire.peek("/log/checkpoint").text();
     world.stop();
-    // The whole private directory is put back, its own checkpoint with it: only who kept one elsewhere sees it.
+    // The test restores the whole private directory, including its checkpoint. Only a checkpoint in another place
+    // reveals the old state.
     std::fs::write(world.database(), &copy).unwrap();
     std::fs::write(world.path("b/boundary/checkpoint"), &head).unwrap();
     world.write("mirror/checkpoint", &newest);
@@ -244,7 +245,7 @@ fn a_store_older_than_an_external_checkpoint_is_not_served() {
     world.write("b/countersign.toml", &format!("known_checkpoints = [\"../mirror\"]\n{config}"));
     let refused = world.try_start().expect_err("the configuration names it as well");
     assert!(refused.contains("older copy"), "{refused}");
-    // Another root at a size that both have: a fork.
+    // A different root hash at the same size: a fork.
     let mut lines: Vec<&str> = newest.lines().collect();
     let size = std::str::from_utf8(&head).unwrap().lines().nth(1).unwrap().to_owned();
     lines[1] = &size;
@@ -255,7 +256,7 @@ fn a_store_older_than_an_external_checkpoint_is_not_served() {
             && refused.contains("without a signature of this boundary's current key"),
         "{refused}"
     );
-    // An older one is no reason.
+    // An older checkpoint of the same log is accepted.
     world.write("mirror/checkpoint", std::str::from_utf8(&head).unwrap());
     world.start();
 }
@@ -269,7 +270,8 @@ fn promise_2_a_nonce_row_deleted_by_hand_is_not_served() {
     assert!(refused.contains("could run again") && refused.contains("store restore"), "{refused}");
 }
 
-/// The number of nonces is a row too, and so is the proposal that would refuse a second run by its state.
+/// The test also changes the count of nonces and deletes the proposal, whose state would otherwise prevent a second
+/// run.
 #[test]
 fn promise_2_a_missing_nonce_row_is_found_even_if_count_and_proposal_were_changed() {
     let mut world = World::new();
@@ -285,7 +287,7 @@ fn promise_2_a_missing_nonce_row_is_found_even_if_count_and_proposal_were_change
     assert!(refused.contains("could run again") && refused.contains("store restore"), "{refused}");
 }
 
-// ---- backup and restore
+// Backup and restore
 
 #[test]
 fn a_backup_of_a_running_boundary_can_be_restored_into_a_new_log_that_names_the_old_log() {
@@ -297,7 +299,7 @@ fn a_backup_of_a_running_boundary_can_be_restored_into_a_new_log_that_names_the_
     let old_bundle = world.bundle(&finished);
     let backup = world.path("backup");
     let backup = backup.to_str().unwrap();
-    // Runs go on while it is made.
+    // Other runs continue during the backup.
     let made = std::thread::scope(|scope| {
         let runs = scope.spawn(|| {
             for _ in 0..5 {
@@ -315,7 +317,7 @@ fn a_backup_of_a_running_boundary_can_be_restored_into_a_new_log_that_names_the_
     let again = store(&world, &["backup", backup]);
     assert!(again.status.code() == Some(2) && said(&again).contains("exists already"), "{}", said(&again));
     assert_sound(&world, &[backup]);
-    // Every one of its files is private, and the log goes on where it is.
+    // All files of the backup are private, and the log continues in place.
     private(Path::new(backup));
     world.run("say:echo", json!({"text": "after"}), &[&alice()]);
     world.stop();
@@ -339,13 +341,13 @@ fn a_backup_of_a_running_boundary_can_be_restored_into_a_new_log_that_names_the_
     world.start();
     assert_eq!(world.started["id"], restored["id"]);
     assert_ne!(world.started["id"], json!(old));
-    // The genesis seal is that of the formats: `{follows: {id, checkpoint}}`, number 0, no id, no previous.
+    // The format of the genesis seal is `{follows: {id, checkpoint}}`, number 0, no id and no previous seal.
     let (kind, first) = world.log().remove(0);
     let seal = &first["predicate"];
     assert_eq!((kind.as_str(), &seal["number"]), ("seal", &json!(0)));
     assert_eq!(seal["genesis"], json!({"follows": {"id": old, "checkpoint": newest}}));
     assert_eq!((seal["boundary"].get("id"), seal.get("previous")), (None, None));
-    // Tokens are what they were; what waited is void; what was spent stays spent.
+    // Tokens stay valid, pending proposals are void, and spent nonces stay spent.
     assert_eq!(world.list("pending"), [Value::Null; 0]);
     world.submit(&spent).problem("wrong-boundary");
     world.submit(&envelope(&bytes_of(&waiting), &[&alice()])).problem("wrong-boundary");
@@ -354,7 +356,7 @@ fn a_backup_of_a_running_boundary_can_be_restored_into_a_new_log_that_names_the_
     same_nonce["nonce"] = payload["predicate"]["nonce"].clone();
     let same_nonce = envelope(&people::authorization(&same_nonce), &[&alice()]);
     world.submit(&same_nonce).problem("nonce-replayed");
-    // Old receipts, bundles and outputs are shown still, and verify; those of the new log too.
+    // Old receipts, bundles and outputs are still available and still verify, and so do those of the new log.
     assert_eq!(world.output(&finished, "stdout"), "kept\n");
     assert!(world.output(&large, "stdout").len() > 65_536);
     let bundle = world.bundle(&finished);
@@ -368,7 +370,8 @@ fn a_backup_of_a_running_boundary_can_be_restored_into_a_new_log_that_names_the_
     world.assert_verified(&world.run("say:echo", json!({"text": "new"}), &[&alice()]));
     world.check_history();
     world.assert_audited();
-    // A mirror of the old log is no reason to refuse the new one, which names it; and it is backed up with it.
+    // A mirror with a checkpoint of the old log does not stop the start, because the new log names the old log. A
+    // backup of the new log contains the old log.
     world.stop();
     world.write("mirror/checkpoint", &newest);
     let config = std::fs::read_to_string(world.path("b/countersign.toml")).unwrap();
@@ -407,7 +410,7 @@ fn a_closed_log_and_a_backup_are_exported_and_audited_without_the_boundary() {
     std::fs::remove_file(world.database()).unwrap();
     let restored = must(store(&world, &["restore", backup.to_str().unwrap()]));
     let closed = restored["closed"].as_str().unwrap();
-    // Nothing serves, and no key is at hand.
+    // The commands run without the service and without a token.
     let run = |arguments: &[&str]| {
         let mut command = world.program(arguments);
         command.args(["--url", "http://127.0.0.1:1"]).env_remove("COUNTERSIGN_TOKEN").output().unwrap()
@@ -429,14 +432,14 @@ fn a_closed_log_and_a_backup_are_exported_and_audited_without_the_boundary() {
         assert_eq!(same.status.code(), Some(0), "{}", said(&same));
         assert_eq!(std::fs::read(Path::new(from).join("countersign.db")).unwrap(), before, "nothing is changed");
     }
-    // It stays evidence whatever somebody adds to the database: entries are held against the signed head.
+    // Triggers in the database do not affect the audit, because the audit compares the entries with the signed head.
     let database = rusqlite::Connection::open(backup.join("countersign.db")).unwrap();
     database.execute_batch("CREATE TRIGGER t AFTER INSERT ON nonce BEGIN DELETE FROM nonce; END").unwrap();
     drop(database);
     let audited = run(&["audit", backup.to_str().unwrap(), "--roster", &roster]);
     assert_eq!(audited.status.code(), Some(0), "{}", said(&audited));
     assert_eq!(checked(&world, &[backup.to_str().unwrap()]).0, 1);
-    // The head is that of the log: of another one no copy is made.
+    // `log export` refuses a backup whose checkpoint does not match its entries.
     let note = std::fs::read_to_string(backup.join("checkpoint")).unwrap();
     std::fs::write(backup.join("checkpoint"), note.replacen(&format!("\n{entries}\n"), "\n3\n", 1)).unwrap();
     let refused = run(&["log", "export", world.path("no").to_str().unwrap(), "--from", backup.to_str().unwrap()]);
@@ -479,7 +482,7 @@ fn a_damaged_or_foreign_backup_is_refused_without_leftover_files() {
     refused("could run again");
     tamper("UPDATE leaf SET data = CAST(replace(data, 'A', 'B') AS BLOB) WHERE idx = 3");
     refused("defects, the first: ");
-    // A longer log than the backup's own, that is another one: its own checkpoint and ours do not agree.
+    // A changed entry with a changed stored hash.
     tamper("UPDATE leaf SET data = CAST(data || ' ' AS BLOB), hash = zeroblob(32) WHERE idx = 2");
     refused("defects");
     std::fs::write(&database, &sound[..sound.len() / 3]).unwrap();
@@ -489,12 +492,12 @@ fn a_damaged_or_foreign_backup_is_refused_without_leftover_files() {
     std::fs::remove_file(&database).unwrap();
     refused("can't be copied");
     std::fs::write(&database, &sound).unwrap();
-    // Of a boundary of another name.
+    // A backup of a boundary with a different name.
     let config = std::fs::read_to_string(world.path("b/countersign.toml")).unwrap();
     world.write("b/countersign.toml", &config.replacen("\"prod\"", "\"stage\"", 1));
     refused("");
     world.write("b/countersign.toml", &config);
-    // A restore that was cut off is not mistaken for a new boundary.
+    // The service must not treat an interrupted restore as a new boundary.
     std::fs::create_dir(world.path("b/boundary/restoring")).unwrap();
     let stopped = world.try_start().expect_err("half a restore");
     assert!(stopped.contains("was interrupted"), "{stopped}");
@@ -535,13 +538,13 @@ fn an_interrupted_restore_is_finished_by_another_restore() {
     assert_eq!(names, [""; 0], "nothing is left of it");
 }
 
-// ---- a disk that refuses
+// A disk that rejects writes
 
 #[test]
 fn output_that_cannot_be_written_to_the_disk_is_dropped_but_the_receipt_is_written() {
     let (world, _, large) = busy();
     let name = world.receipt(&large)["output"]["stdout"]["blake3"].as_str().unwrap().replace("blake3:", "");
-    // Where its file has to lie there is none, and no directory can be made: an error that no room would mend.
+    // A file blocks the directory of the output, so the write fails with an error that more disk space would not solve.
     let directory = world.path("b/boundary/outputs").join(&name[..2]);
     std::fs::remove_dir_all(&directory).unwrap();
     std::fs::write(&directory, "in the way").unwrap();
@@ -554,7 +557,7 @@ fn output_that_cannot_be_written_to_the_disk_is_dropped_but_the_receipt_is_writt
     assert!(code == 1 && stores[0]["defects"].to_string().contains(&name), "and the check names it: {stores:#?}");
 }
 
-// ---- retention
+// Retention
 
 #[test]
 fn outputs_are_deleted_after_their_retention_and_their_digests_remain() {
@@ -587,7 +590,8 @@ fn outputs_are_deleted_after_their_retention_and_their_digests_remain() {
             proposal
         })
         .collect();
-    // Its window is open for an hour: whatever became of it, its row says that it must not run.
+    // Retention must keep this cancelled proposal, because its window stays open for an hour and its row prevents a
+    // run.
     let open = world.propose("plain:fail", json!({}));
     world.wire.post(&format!("/v1/proposals/{}/cancellation", id_of(&open)), &world.agent, &json!({})).ok(200);
     let waiting = world.propose("two:go", json!({}));
@@ -606,7 +610,6 @@ fn outputs_are_deleted_after_their_retention_and_their_digests_remain() {
         assert!(problem["receipt"].is_string());
         assert_eq!(get(name, &world.courier).status, 404, "whoever may not see the run learns nothing");
     }
-    // The directories of large outputs are empty.
     let directory = world.path("b/boundary/outputs");
     wait_for("the file is gone", || {
         std::fs::read_dir(&directory)
@@ -614,13 +617,13 @@ fn outputs_are_deleted_after_their_retention_and_their_digests_remain() {
             .flatten()
             .all(|entry| std::fs::read_dir(entry.path()).map_or(true, |mut files| files.next().is_none()))
     });
-    // Receipt, bundle, view and events are there; the view tells who approved from the receipt.
+    // The receipt, the bundle, the view and the events remain. The view reads the approvers from the receipt.
     world.assert_verified(&finished);
     let view = world.show(id_of(&finished));
     assert_eq!((&view["status"], &view["approvals"]["approvers"]), (&json!("finished"), &json!(["alice"])));
     let last = world.wire.lines(id_of(&finished), &world.reader, 0).last().unwrap();
     assert_eq!(last["type"], "receipt");
-    // What never ran is gone, and says so; what could still run by its window is not.
+    // Proposals that never ran are deleted, and the API answers 410. A proposal whose window is still open remains.
     for proposal in &gone {
         let path = format!("/v1/proposals/{}", id_of(proposal));
         wait_for("it is deleted", || world.wire.get(&path, &world.reader).status == 410);
@@ -632,7 +635,7 @@ fn outputs_are_deleted_after_their_retention_and_their_digests_remain() {
     world.submit(&envelope(&bytes_of(&open), &[&alice()])).problem("wrong-state");
     assert_eq!(world.show(id_of(&waiting))["status"], "pending");
     assert_eq!(world.wire.get(&format!("/v1/proposals/{}", people::proposal_id()), &world.reader).status, 404);
-    // The same bytes again are kept again.
+    // The store keeps the same bytes again after a new run.
     let again = world.run("big:go", json!({}), &[&alice()]);
     assert!(world.output(&again, "stdout").len() > 65_536);
     assert_sound(&world, &[]);

@@ -1,6 +1,6 @@
-//! Stores that earlier versions wrote: what later programs must serve, and what they refuse by version.
+//! Stores of earlier versions: the upgrade of a 0.1.0 store, which the service refuses, and the use of a 0.2.0 store.
 //!
-//! `tests/stores/README.md` says how each fixture was made.
+//! `tests/stores/README.md` describes how each fixture was made.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -14,12 +14,11 @@ use base64::engine::general_purpose::STANDARD;
 use countersign::crypto::{merkle, note};
 use serde_json::{Value, json};
 
-/// A directory below `tests/stores`.
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stores").join(name)
 }
 
-/// Copies a directory; only its owner can read the copies.
+/// Copies a directory. The copies are private to their owner.
 fn copy_tree(world: &World, from: &Path, to: &str) {
     for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
         let to = format!("{to}/{}", entry.file_name().to_str().unwrap());
@@ -36,7 +35,7 @@ fn run(world: &World, arguments: &[&str]) -> Output {
     world.program(arguments).args(["--url", "http://127.0.0.1:1"]).output().unwrap()
 }
 
-/// A boundary that has the store of 0.1.0, with an output and a log that it follows.
+/// A boundary with a store of 0.1.0, one output and a closed log that the store's log follows.
 fn of_0_1_0() -> World {
     let world = World::prepared(|_| {});
     copy_tree(&world, &fixture("0.1.0/backup"), "b/boundary");
@@ -58,7 +57,7 @@ fn upgraded(world: &World) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// Everything of the old store is in the directory `0.1.0`, and nothing else was made.
+/// Asserts that the directory `0.1.0` contains everything of the old store, and that no temporary files remain.
 fn assert_kept(world: &World) {
     let kept = world.path("b/boundary/0.1.0");
     let old = |path: PathBuf| -> (i64, Vec<(u64, Vec<u8>)>) {
@@ -78,7 +77,7 @@ fn assert_kept(world: &World) {
     assert!(!names.any(|name| name.contains("restoring")), "nothing is left of the way");
 }
 
-/// The log of `world` follows that of the fixture, whose last head is `note`.
+/// Asserts that the log of `world` follows the log of the fixture, whose last checkpoint is `note`.
 fn assert_follows(world: &World, note: &str) {
     let (kind, first) = world.log().remove(0);
     let seal = &first["predicate"];
@@ -89,7 +88,7 @@ fn assert_follows(world: &World, note: &str) {
 
 const OLD_ID: &str = "sha256:2f6bf6d0e9dcca9beb55269187a7f3bea8814afeb6f59438bb993cad646546b5";
 
-/// A head of the fixture's log, signed with the key of the tests' boundary, which has the same name.
+/// A checkpoint of the fixture's log, signed by `signer` under the name of the test boundary.
 fn head_of_0_1_0(size: usize, signer: &Key) -> String {
     let database = rusqlite::Connection::open_with_flags(
         fixture("0.1.0/backup/countersign.db"),
@@ -132,11 +131,11 @@ fn a_store_of_version_0_1_0_is_refused_until_it_is_upgraded_to_a_new_log() {
         assert!(told(&said(&output)), "{arguments:?}: {}", said(&output));
     }
     assert!(!world.path("copy").exists());
-    // The way on.
+    // The upgrade to a new log.
     let note = fs::read_to_string(fixture("0.1.0/backup/checkpoint")).unwrap();
     let done = upgraded(&world);
     assert_eq!((&done["follows"], &done["entries"], &done["checkpoint"]), (&json!(OLD_ID), &json!(4), &json!(note)));
-    // Nobody has the key that signed the fixture, and the operator is told so.
+    // The key that signed the fixture no longer exists. The report must say that the checkpoint was not verified.
     assert_eq!(done["verified"], json!(false));
     assert!(done["notes"][0].as_str().unwrap().contains("was not verified"), "{done}");
     assert_kept(&world);
@@ -145,7 +144,7 @@ fn a_store_of_version_0_1_0_is_refused_until_it_is_upgraded_to_a_new_log() {
     assert_eq!(world.started["id"], done["id"]);
     world.make_tokens();
     assert_follows(&world, &note);
-    // A bundle of the new log names the boundary whose id is the digest of that first seal.
+    // A receipt of the new log names the id of the boundary, which is the digest of the first seal.
     let finished = world.run("plain:true", json!({}), &[&alice()]);
     world.assert_verified(&finished);
     let first = people::sha256(&people::canonical(&world.log()[0].1));
@@ -160,11 +159,11 @@ fn a_store_of_version_0_1_0_is_refused_until_it_is_upgraded_to_a_new_log() {
     let printed = String::from_utf8(audited.stdout).unwrap();
     let summary: Value = serde_json::from_str(printed.lines().last().unwrap()).unwrap();
     assert_eq!(summary["follows"], json!({"checkpoint": note, "id": OLD_ID}));
-    // What was signed for the old log names the old id.
+    // An authorization for the old log names the old id, so the boundary refuses the authorization.
     let mut spent = world.authorization("plain:true", json!({}));
     spent["boundary"]["id"] = json!(OLD_ID);
     world.submit(&envelope(&people::authorization(&spent), &[&alice()])).problem("wrong-boundary");
-    // Once more there is nothing to do, whether the boundary serves or not.
+    // A second upgrade refuses, whether the service runs or not.
     let again = upgrade(&world, &[]);
     assert!(again.status.code() == Some(2) && said(&again).contains("is in use by process"), "{}", said(&again));
     world.stop();
@@ -176,7 +175,7 @@ fn a_store_of_version_0_1_0_is_refused_until_it_is_upgraded_to_a_new_log() {
         said(&again)
     );
     sound(&world, &[]);
-    // A store that was lost afterwards is restored from a backup, and no second log begins after the old one.
+    // If the new store is lost, the operator must restore a backup. A second upgrade must not begin another log.
     fs::rename(world.database(), world.path("lost")).unwrap();
     let again = upgrade(&world, &[]);
     assert!(again.status.code() == Some(2) && said(&again).contains("store restore BACKUP"), "{}", said(&again));
@@ -249,7 +248,6 @@ fn an_impossible_upgrade_changes_nothing() {
         assert!(fs::read(world.database()).unwrap() == there, "{words}: the database is another");
         assert_eq!(names(), before, "{words}");
     };
-    // Broken databases.
     set(b"no database", &checkpoint);
     refused("can't be opened");
     set(&database[..database.len() / 3], &checkpoint);
@@ -268,14 +266,14 @@ fn an_impossible_upgrade_changes_nothing() {
     refused("the first log entry is not the seal whose digest is the boundary's id");
     sql("UPDATE leaf SET data = CAST(data || ' ' AS BLOB) WHERE idx = 3");
     refused("of another log than the log in the old store");
-    // Heads that are not those of the store.
+    // Checkpoints that do not match the store.
     set(&database, &checkpoint.replacen("\n4\n", "\n5\n", 1));
     refused("the file is a checkpoint of 5 entries, but the old store has only 4");
     set(&database, &checkpoint.replace("2f6bf6d0e9dcca9b", "00112233445566ff"));
     refused("the file is a checkpoint of the log prod/00112233445566ff");
     set(&database, "no head");
     refused("the file is no checkpoint");
-    // The text of one head under the signature of another.
+    // The text of one checkpoint with the signature of another checkpoint.
     let (of_4, of_2) = (head_of_0_1_0(4, &boundary_key()), head_of_0_1_0(2, &boundary_key()));
     let forged = format!("{}\n\n{}", of_4.split_once("\n\n").unwrap().0, of_2.split_once("\n\n").unwrap().1);
     set(&database, &forged);
@@ -284,19 +282,18 @@ fn an_impossible_upgrade_changes_nothing() {
     fs::remove_file(world.path("b/boundary/checkpoint")).unwrap();
     let output = upgrade(&world, &[]);
     assert!(said(&output).contains("there is no checkpoint of the old log"), "{}", said(&output));
-    // A new log that can't begin.
+    // An invalid policy, with which the new log cannot begin.
     set(&database, &checkpoint);
     world.write("b/boundary/policy.yaml", "version: none");
     refused("policy.yaml");
     world.write("b/boundary/policy.yaml", &world.setup.policy);
-    // A run without a receipt.
     sql("INSERT INTO crossing SELECT spent, id, zeroblob(32), NULL, x'', x'' FROM proposal");
     refused("runs without a receipt: 1. Start and stop the boundary once with the program of 0.1.0");
     let done = upgrade(&world, &["--accept-open-runs"]);
     assert_eq!(done.status.code(), Some(0), "{}", said(&done));
     assert!(said(&done).contains("runs of the old log without a receipt: 1"), "{}", said(&done));
     assert_kept(&world);
-    // A second old store is not put over the first.
+    // A second old store must not overwrite the first old store.
     fs::remove_file(world.database()).unwrap();
     set(&database, &checkpoint);
     let output = upgrade(&world, &[]);
@@ -323,7 +320,7 @@ fn an_interrupted_upgrade_is_finished_by_the_same_command() {
         if let Some(refusal) = refusal {
             let refused = world.try_start().expect_err(point);
             assert!(refused.contains(refusal), "{point}: {refused}");
-            // The same once more, killed at the last point, and then to its end.
+            // Run the upgrade again, killed at the last crash point, and then to its end.
             let mut killed = world.program(&["store", "upgrade", "--config"]);
             killed.arg(world.path("b")).env("COUNTERSIGN_FAULT", "upgrade-old-outputs-kept");
             assert_eq!(killed.output().unwrap().status.code(), None, "{point}");
@@ -341,9 +338,9 @@ fn an_interrupted_upgrade_is_finished_by_the_same_command() {
     }
 }
 
-// ---- 0.2.0
+// Stores of 0.2.0
 
-/// The steps of the fixture's boundary, which a fixture of a later version may extend.
+/// Adds the steps of the fixture's boundary.
 fn steps(setup: &mut support::Setup) {
     let line = "echo \"line $i of an output that is a file of its own\"";
     let large = format!("i=0; while [ $i -lt 1500 ]; do {line}; i=$((i+1)); done");
@@ -351,7 +348,7 @@ fn steps(setup: &mut support::Setup) {
     setup.runbook("both.md", runbook(SMALL, &[("go", "echo one\necho two >&2\necho three")]));
 }
 
-/// Copies a file into the fixture.
+/// Writes a file of the fixture.
 fn keep(bytes: &[u8], name: &str) {
     let path = fixture("0.2.0").join(name);
     fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -365,15 +362,15 @@ fn keep_tree(from: &Path, to: &str) {
     }
 }
 
-/// Makes `tests/stores/0.2.0`: a boundary in which every table has rows, except that of full tiles, and every kind of document
-/// an entry.
+/// Makes `tests/stores/0.2.0`: a boundary with rows in every table except the table of full tiles, and with a log entry
+/// of every kind.
 fn write_0_2_0() {
     let mut world = World::with(steps);
     let small = world.run("say:echo", json!({"text": "kept"}), &[&alice()]);
     let large = world.run("big:go", json!({}), &[&alice()]);
     world.run("plain:fail", json!({}), &[&bob()]);
     world.run("both:go", json!({}), &[&alice()]);
-    // A second version of the roster, signed by two, and the seal that takes it.
+    // A second roster version with two signatures, and the seal that states it.
     let grace = Key::of("grace", 40);
     world.write("grace.pub", &format!("{}\n", grace.ssh.line()));
     let (home, public) = (world.path("b"), world.path("grace.pub"));
@@ -389,7 +386,7 @@ fn write_0_2_0() {
     world.restart();
     assert_eq!(world.wire.peek("/ready").ok(200)["roster"]["version"], 2);
     let two = world.run("two:go", json!({"text": "both"}), &[&alice(), &bob()]);
-    // Proposals of every status, a denial that came first, a refusal.
+    // Proposals of every status, a denial without a proposal, and a refusal.
     let denied = world.propose("plain:true", json!({}));
     world.deny(&denied, &alice()).ok(200);
     let early = people::authorization(&world.authorization("plain:true", json!({})));
@@ -410,7 +407,7 @@ fn write_0_2_0() {
     for (name, finished) in [("small", &small), ("large", &large), ("two", &two)] {
         keep(&world.bundle(finished), &format!("{name}.bundle.json"));
     }
-    // What runs as the power goes: the next start writes its receipt.
+    // A run that is open at the crash: the next start writes its receipt.
     let running = world.propose("plain:wait", json!({}));
     world.sign(&running, &[&alice()]).ok(200);
     world.until(id_of(&running), "running");
@@ -436,7 +433,7 @@ fn write_0_2_0() {
     }
 }
 
-/// A boundary that is a copy of the fixture, not started. Its key is a test key of a fixed seed.
+/// A boundary from a copy of the fixture, not started. Its key is a test key with a fixed seed.
 fn of_0_2_0(config: &str) -> World {
     let mut world = World::prepared(steps);
     let key = fs::read(world.path("b/boundary/key.pem")).unwrap();
@@ -450,7 +447,7 @@ fn of_0_2_0(config: &str) -> World {
     world
 }
 
-/// Starts it, and makes tokens: the fixture has only the digests of its own.
+/// Starts the boundary and makes tokens, because the fixture contains only the digests of its tokens.
 fn serve(world: &mut World) {
     world.start();
     world.agent = world.token("later-agent", &["carol"], &["propose"]);
@@ -498,14 +495,14 @@ fn a_store_of_0_2_0_is_checked_served_audited_backed_up_restored_and_pruned() {
         assert!(rows(&format!("leaf WHERE kind = {kind}")) > 0, "no entry of kind {kind}");
     }
     sound(&world, &[]);
-    // Its bundles verify with either version of its roster.
+    // The bundles of both roster versions verify with the first roster version.
     for name in ["small", "large", "two"] {
         let bundle = fixture(&format!("0.2.0/{name}.bundle.json"));
         let roster = fixture("0.2.0/b/boundary/roster.d/1.json");
         let output = run(&world, &["verify", bundle.to_str().unwrap(), "--roster", roster.to_str().unwrap()]);
         assert_eq!(output.status.code(), Some(0), "{name}: {}", said(&output));
     }
-    // It is served: what ran when the power went gets its receipt, what was over stays over, and it goes on.
+    // The service closes the open run with a receipt, keeps the finished runs and accepts new runs.
     let before = fs::read_to_string(fixture("0.2.0/b/boundary/checkpoint")).unwrap();
     serve(&mut world);
     let origin = world.wire.peek("/log/checkpoint").text();
@@ -519,7 +516,7 @@ fn a_store_of_0_2_0_is_checked_served_audited_backed_up_restored_and_pruned() {
     world.assert_verified(&world.run("say:echo", json!({"text": "later"}), &[&alice()]));
     world.check_history();
     world.assert_audited();
-    // Backed up and restored into a log that follows it.
+    // Backup, and restore into a log that follows this log.
     let backup = world.path("backup").to_str().unwrap().to_owned();
     let home = world.path("b").to_str().unwrap().to_owned();
     let output = run(&world, &["store", "backup", "--config", &home, &backup]);
@@ -534,7 +531,7 @@ fn a_store_of_0_2_0_is_checked_served_audited_backed_up_restored_and_pruned() {
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     world.start();
     world.assert_verified(&world.run("say:echo", json!({"text": "in the next log"}), &[&alice()]));
-    // Pruned: outputs go after their retention, and the store stays sound.
+    // Pruning: outputs are deleted after their retention, and `store check` finds no defect.
     let mut world = of_0_2_0("[retention]\noutputs = \"1s\"\nproposals = \"1s\"\n");
     serve(&mut world);
     let outputs = |world: &World| -> i64 {

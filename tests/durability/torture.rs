@@ -1,11 +1,12 @@
-//! Kill -9 at every fault point and at every ordered pair of them, seeded: a failure is replayed by its seed.
+//! Kills the service with SIGKILL at every crash point and at every ordered pair of crash points. A seed makes failures
+//! reproducible.
 //!
-//! Each start of the service is armed with one point and dies there, during recovery or under work; the next start is
-//! armed with another. The order of the points is a walk over all ordered pairs, so after `n * n` cycles each pair has
-//! been met. After each death the store at rest is looked through, and the history must have kept its laws.
+//! Each start of the service arms one crash point, and the service dies there during recovery or under load. The next
+//! start arms another point. The order of the points is a walk over all ordered pairs, so `n * n` cycles cover every
+//! pair. After each death, the test checks the store at rest and the invariants of the log.
 //!
-//! `scripts/torture --cycles N --seed S` runs as many as one likes; as a test it makes every point and many pairs.
-// The fault points exist in these builds only.
+//! `scripts/torture --cycles N --seed S` runs any number of cycles. The plain test covers every point and many pairs.
+// Only builds with debug assertions contain crash points.
 #![cfg(debug_assertions)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,9 +34,10 @@ use countersign::store::stored_status::StoredStatus;
 use countersign::trust::chain::Pinned;
 use serde_json::{Value, json};
 
-/// Cycles of a plain test run: each point at least once, and as many pairs.
+/// Number of cycles of a plain test run: each point at least once, and about as many pairs.
 const CYCLES: usize = 60;
-/// Cycles of one store: the log grows, and looking through it is part of each cycle.
+/// Number of cycles of one store. Every cycle checks the whole log, which grows, so a store gets only a limited number
+/// of cycles.
 const CYCLES_OF_A_STORE: usize = 40;
 
 #[test]
@@ -46,7 +48,7 @@ fn promise_2_and_3_are_true_after_kill_9_at_every_point_and_pair_of_points() {
     let walk = walk(POINTS.len(), seed);
     let pieces: Vec<Vec<usize>> = (0..cycles)
         .step_by(CYCLES_OF_A_STORE)
-        // Each piece begins with the last point of the one before, so that no pair falls between two stores.
+        // Each piece begins with the last point of the previous piece, so that no pair is lost between two stores.
         .map(|first| {
             let cycles = CYCLES_OF_A_STORE.min(cycles - first);
             (first.saturating_sub(1)..first + cycles).map(|at| walk[at % walk.len()]).collect()
@@ -92,7 +94,7 @@ fn promise_2_and_3_are_true_after_kill_9_at_every_point_and_pair_of_points() {
     }
 }
 
-/// Services at one time: more only wait for each other.
+/// Number of services that run in parallel. More services only compete for the CPU.
 const WORKERS: usize = 3;
 
 #[derive(Default)]
@@ -118,8 +120,8 @@ impl Totals {
     }
 }
 
-/// An order of points in which each ordered pair stands side by side once: an Eulerian circuit of the complete graph with
-/// loops (Hierholzer), its edges in seeded order. The first points are each point once.
+/// Returns an order of points in which each ordered pair is adjacent once: a random Eulerian circuit of the complete
+/// graph with loops (Hierholzer). The walk begins with one round over all points.
 fn walk(points: usize, seed: u64) -> Vec<usize> {
     let mut random = Random(seed);
     let mut left: Vec<Vec<usize>> = (0..points)
@@ -129,7 +131,7 @@ fn walk(points: usize, seed: u64) -> Vec<usize> {
             to
         })
         .collect();
-    // One round by all points first, so that a short run meets each.
+    // Begin with one round over all points, so that a short run also covers each point.
     let mut round: Vec<usize> = (0..points).collect();
     random.shuffle(&mut round);
     for (at, from) in round.iter().enumerate() {
@@ -144,7 +146,7 @@ fn walk(points: usize, seed: u64) -> Vec<usize> {
         }
     }
     circuit.reverse();
-    // Round and circuit both begin and end at the same point.
+    // The round and the circuit begin and end at the same point.
     let mut walk = round;
     walk.extend(circuit);
     walk.pop();
@@ -164,7 +166,7 @@ fn the_torture_test_visits_every_ordered_pair_of_fault_points_once() {
     assert_ne!(walk(POINTS.len(), 1), walk(POINTS.len(), 2));
 }
 
-/// SplitMix64: a failure is replayed by its seed.
+/// SplitMix64, a seeded generator, so that a failure is reproducible.
 struct Random(u64);
 
 impl Random {
@@ -188,23 +190,24 @@ impl Random {
     }
 }
 
-/// One store, killed again and again.
+/// One store whose service is killed repeatedly.
 struct Torture {
     world: World,
     random: Random,
     seed: u64,
     piece: usize,
     cycle: usize,
-    /// The entries as they were last seen: they only ever grow.
+    /// Leaf hashes of the entries that were present at the previous check. They must stay the prefix of the log.
     seen: Vec<merkle::Hash>,
-    /// Decides every entry again as it comes, from the first on.
+    /// Repeats every decision of the log, and continues with the new entries after each cycle.
     auditor: Option<Auditor>,
-    /// What was answered as durable: each envelope that a bundle came back for, by proposal.
+    /// The outcome of each run that the service reported as finished, by proposal.
     answered: BTreeMap<String, Value>,
     totals: Totals,
 }
 
-/// What lies beside a log at rest. Its tiles were compared before.
+/// The blobs of a store at rest, for the auditor. Tiles are not read, because the check of the store already compared
+/// them.
 struct Blobs<'a>(&'a SqliteReads);
 
 impl EvidenceFiles for Blobs<'_> {
@@ -217,7 +220,7 @@ impl EvidenceFiles for Blobs<'_> {
     }
 }
 
-/// The end of the service, seen by a client.
+/// The connection failed, because the service is dead.
 struct Gone;
 
 impl Torture {
@@ -239,7 +242,7 @@ impl Torture {
     }
 
     fn cycles(mut self, points: &[usize]) -> Totals {
-        // The first point only opens the first pair, unless it is the very first cycle.
+        // The first point of a later piece only opens the first pair. The previous piece already counted this point.
         let mut before = if self.piece == 0 { None } else { Some(points[0]) };
         if self.piece > 0 {
             self.cycle(points[0], None);
@@ -258,8 +261,8 @@ impl Torture {
         self.cycle += 1;
         let place = self.place(point, before);
         self.world.setup.env.clear();
-        // Sometimes only at the second time that it comes by: with something else done before, or within recovery.
-        // Not where a second time is long in coming.
+        // Sometimes the service dies at the second occurrence of the point, so that other work or a part of recovery
+        // precedes it. Pruning and retiring are excluded, because their second occurrence can take long.
         let by_itself = ["prune", "retire"].iter().any(|kind| POINTS[point].contains(kind));
         let time = if !by_itself && self.random.below(4) == 0 { 2 } else { 1 };
         self.world.setup.env("COUNTERSIGN_FAULT", format!("{}:{time}", POINTS[point]));
@@ -272,7 +275,7 @@ impl Torture {
                 }
                 assert_eq!(self.world.ended(), None, "{place}: it was killed");
             }
-            // While it recovers: what the pair is about.
+            // The service died during recovery.
             Err(_) => self.totals.at_start += 1,
         }
         self.totals.cycles += 1;
@@ -289,7 +292,7 @@ impl Torture {
         format!("seed {}, store {}, cycle {}: {before}, then {}", self.seed, self.piece, self.cycle, POINTS[point])
     }
 
-    /// Some work that passes the point, with seeded other work before it.
+    /// Does some work that reaches the point, sometimes after other random work.
     fn work(&mut self, point: &str) -> Result<(), Gone> {
         if self.random.below(3) == 0 {
             match self.random.below(3) {
@@ -308,7 +311,7 @@ impl Torture {
             "advance" => self.run_online(),
             "consume" | "receipt" if self.random.below(2) == 0 => self.run_whole(),
             "consume" | "receipt" => self.run_online(),
-            // Housekeeping comes by itself, at once after a start.
+            // Housekeeping starts by itself, directly after the start of the service.
             _ => {
                 std::thread::sleep(Duration::from_millis(5));
                 self.world.wire.try_call("GET", "/health", &[], None).map(drop).map_err(|_| Gone)
@@ -320,7 +323,7 @@ impl Torture {
         let mut wish = World::wish(step, json!({}));
         wish["nonce"] = json!(people::nonce());
         let reply = self.world.wire.try_post("/v1/proposals", &self.world.agent, &wish).map_err(|_| Gone)?;
-        // Twenty of a proposer may wait, and pairs of points leave some behind: those are taken back.
+        // A proposer can have at most 20 pending proposals, and earlier cycles leave some pending. Cancel them.
         if reply.status == 429 {
             for waiting in self.listed("pending")? {
                 self.cancel_one(id_of(&waiting))?;
@@ -379,7 +382,7 @@ impl Torture {
         }
     }
 
-    /// A fresh statement, signed and handed in whole: made of a proposal's bytes, under an id and nonce of its own.
+    /// A new signed authorization with its own id and nonce, made from the bytes of another proposal.
     fn whole(&mut self) -> Result<(String, Value), Gone> {
         let like = self.propose("plain:true")?;
         let mut predicate = serde_json::from_slice::<Value>(&bytes_of(&like)).unwrap()["predicate"].take();
@@ -394,14 +397,15 @@ impl Torture {
         let hand_in = || self.world.wire.try_post("/v1/authorizations", &self.world.agent, &whole).map_err(|_| Gone);
         let bundle = hand_in()?.ok(200);
         self.answered.insert(id, people::predicate_of(&bundle["receipt"])["outcome"].clone());
-        // The same again: one nonce, one run, whatever else goes on.
+        // The same envelope again must be refused: one nonce gives one run.
         hand_in()?.problem("nonce-replayed");
         Ok(())
     }
 
     fn refuse(&mut self) -> Result<(), Gone> {
         let (_, mut whole) = self.whole()?;
-        // Signed for something else: a refusal of somebody who is known, which is logged by the by.
+        // Signatures over another authorization cause a refusal of a known token, which the service logs in the
+        // background.
         whole["signatures"] = self.whole()?.1["signatures"].clone();
         let reply = self.world.wire.try_post("/v1/authorizations", &self.world.agent, &whole).map_err(|_| Gone)?;
         assert_ne!(reply.status, 200, "{}", reply.text());
@@ -412,7 +416,7 @@ impl Torture {
         Ok(())
     }
 
-    /// The laws, read from the store at rest.
+    /// Checks the invariants in the store at rest.
     fn hold(&mut self, place: &str, recovered: bool) {
         let config = Config::load(&self.world.path("b/countersign.toml")).expect("a configuration");
         let survey = restore::look_through(&config, &config.database, &config.outputs(), &mut |_, _| {});
@@ -422,7 +426,7 @@ impl Torture {
         let leaves = reads.leaves(0..head.size).expect("leaves");
         let hashes: Vec<_> = leaves.iter().map(|leaf| merkle::leaf_hash(leaf)).collect();
         assert!(hashes.starts_with(&self.seen), "{place}: an entry that was there has changed or is gone");
-        // A checkpoint that was kept beside the store is a beginning of the log.
+        // The checkpoint file beside the store must be a prefix of the log.
         let kept = std::fs::read_to_string(config.kept_checkpoint()).expect("a checkpoint");
         let size: usize = kept.lines().nth(1).unwrap().parse().unwrap();
         let root = STANDARD.encode(merkle::root(&hashes[..size]));
@@ -450,7 +454,7 @@ impl Torture {
                 _ => {}
             }
         }
-        // Between a death and the next recovery runs may be open: one at a time here.
+        // Before the next recovery, a consumption can lack its receipt. The number must match the unfinished runs.
         let open = reads.unfinished().expect("read").len();
         assert_eq!(items.len() - receipts.len(), open, "{place}: consumptions without a receipt");
         assert!(!recovered || open == 0, "{place}: recovery left a run open");
@@ -461,7 +465,7 @@ impl Torture {
             let detail: Value = serde_json::from_slice(row.detail.as_deref().unwrap()).unwrap();
             assert_eq!(&detail, outcome, "{place}: {id} ended otherwise");
         }
-        // What really ran, by the service's own words: nothing twice, and nothing that is not in the log.
+        // The service's own log lists the runs: no run occurs twice, and every run has a proposal in the store.
         let log = self.world.service_log();
         let mut ran = BTreeSet::new();
         for line in log.lines().filter(|line| line.contains(" ran proposal=")) {
@@ -475,7 +479,7 @@ impl Torture {
         self.totals.unknown = unknown;
     }
 
-    /// The auditor's word on what came since it looked last.
+    /// Audits the entries that are new since the previous call.
     fn decide_again(&mut self, place: &str, leaves: &[Vec<u8>], beside: &dyn EvidenceFiles) {
         let roster = self.world.started["roster"].as_str().unwrap().parse().unwrap();
         let auditor = self.auditor.get_or_insert_with(|| {
@@ -489,7 +493,7 @@ impl Torture {
         }
     }
 
-    /// Started once more without a fault: everything is over, and it works as if nothing had been.
+    /// Starts the service without a crash point: all open work ends, and new work succeeds.
     fn last(&mut self) {
         self.world.setup.env.clear();
         self.world.start();

@@ -1,8 +1,8 @@
-//! Plays scripts that try to get out, and finds out whether one did.
+//! Plays scripts that try to escape from the sandbox, and reports which of them succeed.
 //!
-//! A round is a process of its own: this test binary, started again as the one whom the scripts know as the service,
-//! as whoever it is to be and with what a careless service has: a secret in its environment, an agent, and an
-//! inheritable descriptor on a file outside.
+//! Each round is a separate process: this test binary starts itself again as the service of the scripts. The service has
+//! the user of the round and the mistakes of a careless service: a secret in its environment, an agent, and an
+//! inheritable descriptor of a file outside of the sandbox.
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses another part of it")]
 
@@ -27,87 +27,90 @@ use serde::{Deserialize, Serialize};
 use crate::support::host;
 use planted::Planted;
 
-/// One script that tries to get out.
+/// A script that tries to escape from the sandbox.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Case {
     pub id: String,
     pub language: String,
     pub script: String,
     pub must: String,
-    /// Where nothing holds it, by whom it gets out.
+    /// The user with which the script escapes if no sandbox holds the script.
     #[serde(default)]
     pub bites: Bites,
-    /// The one architecture whose calls it makes by number; any when it names the calls of each.
+    /// The architecture of the script's system call numbers. None if the script has the numbers of every architecture.
     #[serde(default)]
     pub machine: Option<String>,
 }
 
-/// Who gets out where nothing holds the script.
+/// The user with which a script escapes if no sandbox holds the script.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Bites {
-    /// Anybody.
+    /// Any user.
     User,
-    /// The host's root.
+    /// Only root of the host.
     Root,
-    /// Never to be tried unheld: `must` says why.
+    /// The script never runs without a sandbox. `must` contains the reason.
     Never,
-    /// Perhaps, by what the kernel has.
+    /// Unknown: the result depends on the kernel.
     #[default]
     Some,
 }
 
-/// What holds the scripts of a round.
+/// The sandbox of the scripts in a round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Held {
     Strict,
     BestEffort,
     Off,
-    /// Landlock and nothing else.
+    /// Only Landlock.
     LandlockAlone,
     Nothing,
 }
 
-/// As whom the service of a round runs.
+/// The user of the service in a round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Who {
-    /// As whoever runs the tests.
+    /// The user that runs the tests.
     Self_,
-    /// As a user of no power.
+    /// An unprivileged user.
     Ordinary,
-    /// The same, where no user namespace can be made.
+    /// An unprivileged user on a host that permits no user namespaces.
     WithoutUserNamespaces,
 }
 
-/// How one script ended.
+/// The end of one script.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Outcome {
     pub id: String,
-    /// What got out; nothing when it was held.
+    /// Descriptions of successful escapes. Empty if the sandbox held the script.
     pub breaches: Vec<String>,
-    /// Why the sandbox refused the run before it began.
+    /// The reason why the sandbox refused the run.
     pub refused: Option<String>,
-    /// The end, in words.
+    /// The end of the run as text.
     pub end: String,
-    /// Layers that the run's facts call missing.
+    /// The layers that the facts of the run report as missing.
     pub missing: Vec<String>,
 }
 
-/// A user id that nobody has.
+/// A user id that no user of the host has.
 const ORDINARY: u32 = 61_234;
-/// By how much this machine is slower than those that the suite's times are meant for: the second kernel's is emulated.
+/// Returns the factor by which this machine is slower than a usual machine. The second kernel of the tests runs in an
+/// emulator.
 fn slow() -> u64 {
     std::env::var("COUNTERSIGN_SLOW").ok().and_then(|times| times.parse().ok()).unwrap_or(1)
 }
 
-/// How long a whole round may take.
+/// The maximum time of a round.
 const ROUND: Duration = Duration::from_secs(900);
 const ORDER: &str = "COUNTERSIGN_TEST_ESCAPES";
 
-/// Scripts of the shared suite that make calls by their numbers on x86_64, which their file does not say.
+/// Scripts of the shared suite with system call numbers of x86_64. The file of the suite does not state the
+/// architecture.
 const X86_64: [&str; 2] = ["ptrace-host", "dangerous-syscalls"];
 
-/// The scripts of this project, and those of each directory in `COUNTERSIGN_CASES`, which this machine's architecture can play.
+/// Returns the scripts that this machine's architecture can play: the scripts of this project and the scripts of each
+/// directory in `COUNTERSIGN_CASES`.
 pub fn cases() -> Vec<Case> {
     let (played, others): (Vec<Case>, Vec<Case>) = all_cases().into_iter().partition(|case| {
         let x86_64 = X86_64.contains(&case.id.as_str()).then_some("x86_64");
@@ -120,7 +123,7 @@ pub fn cases() -> Vec<Case> {
     played
 }
 
-/// Those of every architecture.
+/// Returns the scripts for all architectures.
 pub fn all_cases() -> Vec<Case> {
     let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conformance");
     let listed = std::env::var_os("COUNTERSIGN_CASES").unwrap_or_default();
@@ -131,7 +134,7 @@ pub fn all_cases() -> Vec<Case> {
             let Ok(bytes) = std::fs::read(directory.join(name)) else { continue };
             let read: Vec<Case> = serde_json::from_slice(&bytes).expect("cases");
             for case in read {
-                // A further directory may hold the same file.
+                // A directory in `COUNTERSIGN_CASES` may contain a copy of the same file.
                 if !found.iter().any(|known| known.script == case.script) {
                     found.push(case);
                 }
@@ -141,15 +144,16 @@ pub fn all_cases() -> Vec<Case> {
     found
 }
 
-/// Scripts that nothing holds leave files on the host. No other round may look at the host at that time.
+/// Scripts without a sandbox leave files on the host, so no other round may inspect the host at the same time.
 pub static HOST: RwLock<()> = RwLock::new(());
 
-/// Plays every script in a process of its own, in which the test `name` of `escapes.rs` calls [`play_what_is_ordered`].
+/// Plays every script in a separate process. In this process, the test `name` of `escapes.rs` calls
+/// [`play_what_is_ordered`].
 pub fn round(name: &str, who: Who, held: Held) -> Vec<Outcome> {
     round_over(name, who, held, Workdir::Copy)
 }
 
-/// The same with the work tree given in that way.
+/// Plays a round whose work tree has this kind of working directory.
 pub fn round_over(name: &str, who: Who, held: Held, workdir: Workdir) -> Vec<Outcome> {
     // A failed test poisons the lock, but the other rounds are still valid.
     let (_alone, _beside) = match held {
@@ -174,7 +178,7 @@ pub fn round_over(name: &str, who: Who, held: Held, workdir: Workdir) -> Vec<Out
     let mut words: Vec<String> = Vec::new();
     let mut say = |line: &[&str]| words.extend(line.iter().map(|&word| word.to_owned()));
     if who == Who::WithoutUserNamespaces {
-        // In a user namespace in which no further one is allowed: for its processes a host without them.
+        // A user namespace that permits no further user namespaces is like a host without user namespaces.
         say(&["unshare", "--user", "--map-root-user", "bash", "-ec"]);
         say(&[
             "echo 0 > /proc/sys/user/max_user_namespaces; exec setpriv --bounding-set=-all --inh-caps=-all \"$@\"",
@@ -182,10 +186,10 @@ pub fn round_over(name: &str, who: Who, held: Held, workdir: Workdir) -> Vec<Out
         ]);
     }
     if held == Held::Nothing && who == Who::Self_ && root {
-        // Whatever a script does to mounts stays in here.
+        // Changes of mounts stay in this mount namespace.
         say(&["unshare", "--mount"]);
     }
-    // What a careless service has open.
+    // The open descriptor of a careless service.
     say(&["bash", "-c", "exec 99< \"$0\"; exec \"$@\"", canary.to_str().expect("UTF-8")]);
     say(&[test.to_str().expect("UTF-8"), "--exact", &format!("escapes::{name}"), "--nocapture", "--test-threads=1"]);
     let mut command = Command::new(&words[0]);
@@ -204,7 +208,7 @@ pub fn round_over(name: &str, who: Who, held: Held, workdir: Workdir) -> Vec<Out
     serde_json::from_slice(&outcomes).expect("outcomes")
 }
 
-/// In the process of a round: plays it. Otherwise does nothing and says so.
+/// Plays the round and returns true in the process of a round. Returns false in every other process.
 pub fn play_what_is_ordered() -> bool {
     let Ok(order) = std::env::var(ORDER) else { return false };
     let order: Order = serde_json::from_str(&order).expect("an order");
@@ -256,8 +260,9 @@ impl Order {
         if matches!(self.held, Held::LandlockAlone | Held::Nothing) {
             return None;
         }
-        // With the sandbox off nothing but an id of its own keeps a run from the boundary's files; where there is none
-        // such a boundary does not run the step. To see the suite bite, this one has nothing private then.
+        // With the sandbox off, only a separate user id keeps a run away from private files. If no such id is
+        // available, the boundary refuses the step. This sandbox then has no private files, so that the scripts run and
+        // can escape.
         let root = rustix::process::geteuid().is_root();
         let private = if self.held == Held::Off && !root { vec![] } else { vec![planted.boundary()] };
         let setup = Setup {
@@ -309,7 +314,7 @@ impl Order {
         Run { said, end: format!("{:?}", report.end), missing, refused: None, report: Some(report), took }
     }
 
-    /// The profile that the scripts are written for: the work tree may be written, `.env` in it is denied.
+    /// Prepares the profile that the scripts expect: the work tree is writable, and `.env` in the tree is denied.
     fn prepare(&self, sandbox: &LinuxSandbox, planted: &Planted, case: &Case) -> Result<Prepared, Unavailable> {
         let mut profile = Profile { workdir: self.workdir, ..profile(&planted.work(), case) };
         if self.held == Held::Off || !sandbox.probe().held().contains(&Layer::Namespaces) {
@@ -328,7 +333,7 @@ impl Order {
         std::fs::write(&script, &case.script).expect("a script");
         let interpreter = if case.language == "python" { "/usr/bin/python3" } else { "/usr/bin/bash" };
         let alone = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tools/landlock_alone.py");
-        // A shell between, for scripts that send signals to their parent.
+        // A shell is the parent of the script, because some scripts send signals to their parent.
         let mut command = Command::new("/usr/bin/bash");
         command.args(["-c", "trap : USR1; \"$@\"; exit $?", "bash"]);
         if self.held == Held::LandlockAlone {
@@ -352,7 +357,7 @@ impl Order {
     }
 }
 
-/// One script's run, however it was held.
+/// The run of one script, with or without a sandbox.
 #[derive(Default)]
 struct Run {
     said: String,
@@ -364,12 +369,12 @@ struct Run {
 }
 
 impl Run {
-    /// Of a script that is never run unheld.
+    /// The result of a script that never runs without a sandbox.
     fn none() -> Self {
         Self { end: "not run".into(), ..Self::default() }
     }
 
-    /// What the page of the suite asks of some scripts beyond what holds for all.
+    /// Checks the additional requirements of the suite's page for some scripts.
     fn breaches(&self, case: &Case, grown_kib: u64) -> Vec<String> {
         let mut found = Vec::new();
         let Some(report) = &self.report else { return found };
@@ -382,7 +387,7 @@ impl Run {
                     found.push(format!("kept {kept}, counted {cut}, grew by {grown_kib} KiB, {:?}", report.end));
                 }
             }
-            // Three seconds and one of grace; the rest is for a machine that is busy with other tests.
+            // Three seconds of timeout and one second of grace. The other seconds are for a busy machine.
             "timeout-ignore-term" if report.end != End::TimedOut || self.took > Duration::from_secs(8 * slow()) => {
                 found.push(format!("{:?} after {:?}", report.end, self.took));
             }
@@ -395,7 +400,7 @@ impl Run {
     }
 }
 
-/// Limits of the suite's page.
+/// The limits on the suite's page.
 fn limits(case: &Case) -> Limits {
     let wall_ms = slow() * if case.id == "timeout-ignore-term" { 3000 } else { 10_000 };
     Limits {
@@ -417,7 +422,7 @@ fn profile(work: &Path, case: &Case) -> Profile {
     }
 }
 
-/// The program where any user can start it: as it stands, or a copy.
+/// Returns the program if every user can start the program, or else a copy that every user can start.
 fn reachable(program: &Path, home: &Path, name: &str) -> PathBuf {
     let open = |path: &Path| path.metadata().is_ok_and(|found| found.permissions().mode() & 0o001 != 0);
     if program.ancestors().all(open) {
@@ -430,7 +435,7 @@ fn reachable(program: &Path, home: &Path, name: &str) -> PathBuf {
     copy
 }
 
-/// Waits for the end of a process and of its output, at most so long; then its whole group is ended.
+/// Waits for the end of a process and of its output. After the maximum time, kills the process group.
 fn collect(child: &mut std::process::Child, most: Duration) -> (std::process::ExitStatus, String) {
     let (to, from) = mpsc::channel();
     let stdout = child.stdout.take().map(|pipe| Box::new(pipe) as Box<dyn std::io::Read + Send>);
@@ -439,7 +444,7 @@ fn collect(child: &mut std::process::Child, most: Duration) -> (std::process::Ex
         let to = to.clone();
         std::thread::spawn(move || {
             let mut piece = [0; 65_536];
-            // Kept up to a megabyte; read to the end.
+            // Reads the whole output, but keeps at most one megabyte.
             let mut left: usize = 1 << 20;
             while let Ok(length @ 1..) = pipe.read(&mut piece) {
                 let kept = length.min(left);
@@ -466,7 +471,7 @@ fn collect(child: &mut std::process::Child, most: Duration) -> (std::process::Ex
             said.extend(piece);
         }
     };
-    // What it left open may stay open; what was written is there.
+    // A leftover process may keep the pipe open, but the written output is complete.
     while let Ok(piece) = from.recv_timeout(Duration::from_millis(100)) {
         said.extend(piece);
     }

@@ -1,4 +1,4 @@
-//! What the scripts look for, and whether they found it.
+//! The resources that the scripts try to reach, and the checks whether a script reached them.
 
 use std::cell::RefCell;
 use std::net::{TcpListener, UdpSocket};
@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// All that stands on the host for the scripts to reach.
+/// All resources on the host that the scripts try to reach.
 pub struct Planted {
     home: PathBuf,
     token: String,
@@ -25,9 +25,9 @@ pub struct Planted {
 }
 
 impl Planted {
-    /// Plants everything below `home`, where the canary stands already.
+    /// Creates all resources below `home`. The canary file must exist.
     pub fn new(home: &Path, token: &str) -> Self {
-        // Modes are as they are written here.
+        // Without a umask, files get exactly the modes in this code.
         rustix::process::umask(rustix::fs::Mode::empty());
         for (name, mode) in [
             ("work", 0o777),
@@ -72,7 +72,7 @@ impl Planted {
         planted
     }
 
-    /// Listeners that tell the token to whoever comes, and count.
+    /// Starts listeners that send the token to every client and count the clients.
     fn listen(&mut self) {
         let tcp = TcpListener::bind("127.0.0.1:0").expect("a listener");
         self.port = tcp.local_addr().expect("an address").port();
@@ -160,7 +160,8 @@ impl Planted {
         format!("{}\n", self.token)
     }
 
-    /// Makes the work tree anew: `.env`, a hard link to it, one more below, all with the token.
+    /// Creates the work tree again: `.env`, a hard link to the file, and a second `.env` in a subdirectory, all with
+    /// the token.
     pub fn renew(&self) {
         for name in ["work", "out", "tmp"] {
             for entry in std::fs::read_dir(self.home.join(name)).expect("a directory").flatten() {
@@ -194,7 +195,7 @@ impl Planted {
         *before = sleeper();
     }
 
-    /// The step's approved environment. `on_host`: the step has the host's root, not one of its own.
+    /// Returns the approved environment of the step. `on_host`: the step has the host's root directory, not its own.
     pub fn environment(&self, case: &str, on_host: bool) -> Vec<(String, String)> {
         let path = |name: &str| self.home.join(name).display().to_string();
         [
@@ -222,7 +223,7 @@ impl Planted {
         format!("{}/{case}", self.name)
     }
 
-    /// All that got out, by what the run said and what stands on the host now.
+    /// Returns all escapes that the output of the run or the state of the host shows.
     pub fn breaches(&self, said: &str) -> Vec<String> {
         let mut found = Vec::new();
         if said.contains("ESCAPED") {
@@ -232,7 +233,7 @@ impl Planted {
         if said.contains(&self.token) {
             found.push("the token is in what is recorded".to_owned());
         }
-        // A datagram or connection that was sent is seen by its thread within a moment.
+        // The listener threads need a moment to count a datagram or a connection.
         std::thread::sleep(std::time::Duration::from_millis(10));
         for (what, hits) in &self.hits {
             if hits.load(Ordering::SeqCst) > 0 {
@@ -280,7 +281,7 @@ impl Planted {
         found
     }
 
-    /// Processes of a script's run that are alive.
+    /// Returns the living processes of a script's run.
     pub fn alive(&self, case: &str) -> Vec<u32> {
         let wanted = format!("CS_RUN={}\0", self.mark(case));
         let entries = std::fs::read_dir("/proc").expect("/proc").flatten();
@@ -307,7 +308,7 @@ impl Drop for Planted {
     }
 }
 
-/// A process of the host. It sleeps once it is there.
+/// Starts a process on the host and waits until the process sleeps.
 fn sleeper() -> Child {
     let child = Command::new("sleep").arg("900").stdin(Stdio::null()).spawn().expect("a process of the host");
     let status = || std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
@@ -317,7 +318,7 @@ fn sleeper() -> Child {
     child
 }
 
-/// Ends processes that got away.
+/// Kills leftover processes.
 pub fn end(pids: &[u32]) {
     for pid in pids {
         if let Some(pid) = rustix::process::Pid::from_raw(i32::try_from(*pid).unwrap_or(0)) {

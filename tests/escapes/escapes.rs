@@ -1,4 +1,4 @@
-//! Scripts that try to get out of the sandbox: those of the suite, and those of history.
+//! Scripts that try to escape from the sandbox: the scripts of the shared suite and of this project.
 
 use crate::escape::{Bites, Held, Outcome, Who, all_cases, cases, play_what_is_ordered, round, round_over};
 use countersign::record::profile::Workdir;
@@ -20,7 +20,7 @@ fn a_strict_sandbox_prevents_every_escape_if_the_service_is_an_ordinary_user() {
     }
 }
 
-/// A live tree: what stands in it may be changed, what is denied may not even be seen.
+/// In a live tree, a run may change files, but may not see denied files.
 #[test]
 fn a_strict_sandbox_prevents_every_escape_from_a_live_tree() {
     if !play_what_is_ordered() {
@@ -29,8 +29,8 @@ fn a_strict_sandbox_prevents_every_escape_from_a_live_tree() {
     }
 }
 
-/// Without user namespaces Landlock is what is left of the host's files: no script may do better than against
-/// Landlock alone, in the same round and as the same user, and what is missing is in the facts.
+/// Without user namespaces, only Landlock protects the files of the host. No script may reach more than with Landlock
+/// alone in the same round and as the same user, and the facts of the run name the missing layers.
 #[test]
 fn the_level_best_effort_without_user_namespaces_still_enforces_landlock() {
     const NAME: &str = "the_level_best_effort_without_user_namespaces_still_enforces_landlock";
@@ -63,7 +63,7 @@ fn many_escape_scripts_succeed_without_a_sandbox() {
     assert!(breached(&outcomes).len() >= 20, "only {} got out; {refused:?}", breached(&outcomes).len());
 }
 
-/// A script that is held by nothing gets out, as the one it says: else it would prove nothing where it is held.
+/// Without a sandbox, each script must escape as its declared user. Otherwise the script proves nothing in a sandbox.
 #[test]
 fn every_escape_script_succeeds_without_a_sandbox() {
     const NAME: &str = "every_escape_script_succeeds_without_a_sandbox";
@@ -103,7 +103,8 @@ fn each_of_many_escape_scripts_has_a_unique_name() {
     assert!(cases.len() >= 25 + 40, "{}", cases.len());
 }
 
-/// A number of one architecture is another call, or none, on another one: a script that is to be held there would be by that.
+/// A system call number of one architecture is another call on another architecture, so the script would fail without a
+/// sandbox too and would prove nothing.
 #[test]
 fn scripts_with_syscall_numbers_have_the_numbers_of_both_architectures() {
     let numbers: Vec<(String, u32)> = all_cases()
@@ -122,10 +123,10 @@ fn scripts_with_syscall_numbers_have_the_numbers_of_both_architectures() {
     assert!(of_one.is_empty(), "write a pair: {of_one:?}");
 }
 
-/// From here on all architectures count alike.
+/// From this number on, all architectures have the same system call numbers.
 const FIRST_COMMON: u32 = 424;
 
-/// One with a slip of the pen would be held by that.
+/// A script with a syntax error would fail in every sandbox and would prove nothing.
 #[test]
 fn every_script_is_valid_in_its_language() {
     for case in all_cases() {

@@ -1,4 +1,4 @@
-//! The scripts of `tests/escapes/escapes.rs` once more as they would come: steps of a runbook, proposed, signed and run over HTTP.
+//! The scripts of `tests/escapes/escapes.rs` as steps of a runbook that are proposed, signed and run over HTTP.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -11,9 +11,9 @@ use crate::support::people::alice;
 use crate::support::{POLICY, PROGRAM, World, id_of, not_run};
 use serde_json::{Value, json};
 
-/// An ordinary user of no name.
+/// The id of an unprivileged user without a name.
 const ORDINARY: &str = "4242";
-/// Limits of the suite's page.
+/// The limits on the suite's page.
 const FRONT: &str = "countersign: 1\ntitle: Ways out\n\
                      defaults: {timeout: 10s, memory: 256MiB, processes: 64, output: 64KiB, file_size: 64MiB}";
 
@@ -35,7 +35,7 @@ fn no_escape_over_http_succeeds_if_the_service_is_an_ordinary_user() {
     nothing_gets_out(&["setpriv", "--reuid", ORDINARY, "--regid", ORDINARY, "--clear-groups"]);
 }
 
-/// Plays every script in a service that is started by these words.
+/// Plays every script in a service that this command line starts.
 fn nothing_gets_out(by: &[&str]) {
     let _host = escape::HOST.read().unwrap_or_else(PoisonError::into_inner);
     let home = tempfile::Builder::new().prefix("countersign-escape-").tempdir().unwrap();
@@ -52,7 +52,8 @@ fn nothing_gets_out(by: &[&str]) {
         let work = planted.work().display().to_string();
         let tree = format!("write: [\"{work}\"], deny: [\"**/.env\"]");
         setup.policy = format!("{POLICY}overrides:\n  - {{runbook: escape, sandbox: {{{tree}}}}}\n");
-        // What a careless service has: a secret in its environment, an agent, and a file outside that its children inherit.
+        // The mistakes of a careless service: a secret in its environment, an agent, and a descriptor that its children
+        // inherit.
         setup.env("CS_SECRET_ENV", "the service's own");
         setup.env("SSH_AUTH_SOCK", "/tmp/no-agent");
         setup.before = ["bash", "-c", "exec 99< \"$0\"; exec \"$@\"", canary.to_str().unwrap()]
@@ -98,7 +99,7 @@ fn nothing_gets_out(by: &[&str]) {
         all.push_str(&entry.1.to_string());
     }
     all.push_str(&world.service_log());
-    // Everything that the host can see of it, and what was said, published or logged anywhere.
+    // Checks the host, the output, the log of the boundary and the log of the service.
     wrong.extend(planted.breaches(&all.replace("ESCAPED", "")));
     if world.path("b/runbooks/pwned.md").exists() {
         wrong.push("a runbook was written".to_owned());
@@ -111,19 +112,20 @@ fn nothing_gets_out(by: &[&str]) {
         }
     }
     assert!(wrong.is_empty(), "{} things:\n{}", wrong.len(), wrong.join("\n"));
-    // Four fifths say so; the others are ended, or print something else.
+    // At least four of five scripts print that they were held. The sandbox kills the other scripts, or they print other
+    // text.
     assert!(held * 5 >= cases.len() * 4, "only {held} of {} say that they were held", cases.len());
     assert!(cases.len() >= 25 + 40 && world.count("receipt") == cases.len());
     world.assert_audited();
 }
 
-/// A step of each script, which first sets what it is told of the host.
+/// Returns a runbook with one step for each script. Each step first sets the script's environment.
 fn runbook(world: &World, planted: &Planted, cases: &[Case]) -> String {
     let mut text = format!("---\n{FRONT}\n---\n");
     for case in cases {
         let mut environment = planted.environment(&case.id, false);
         for (name, value) in &mut environment {
-            // The real ones.
+            // The real directories of the boundary.
             match name.as_str() {
                 "CS_BOUNDARY" => *value = world.path("b/boundary").display().to_string(),
                 "CS_RUNBOOKS" => *value = world.path("b/runbooks").display().to_string(),
@@ -143,7 +145,7 @@ fn runbook(world: &World, planted: &Planted, cases: &[Case]) -> String {
     text
 }
 
-/// What the receipt of a run must say, beyond what holds for all, if it does not.
+/// Returns the first additional requirement of the suite's page that the receipt does not meet.
 fn unlike_its_page(case: &Case, receipt: &Value) -> Option<&'static str> {
     let status = receipt["outcome"]["status"].as_str().unwrap();
     let stdout = &receipt["output"]["stdout"];

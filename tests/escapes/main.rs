@@ -1,4 +1,5 @@
-//! Scripts that try to leave the sandbox. The binary changes its umask, so other tests stay out of it.
+//! Scripts that try to escape from the sandbox. The tests change the umask of their process, so they have their own
+//! binary.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "../escape/mod.rs"]

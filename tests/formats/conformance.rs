@@ -1,7 +1,7 @@
-//! The vectors: ours, and those of each directory in `COUNTERSIGN_CASES`.
+//! Checks the vectors of this repository, and those of each directory in `COUNTERSIGN_CASES`.
 //!
-//! One line per failing vector and a count per file, on standard output whatever the test harness captures. See
-//! `tests/conformance/README.md` for the files.
+//! The tests print one line for each failing vector and a count for each file, even if the test harness captures the
+//! output. `tests/conformance/README.md` describes the files.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,8 @@ use crate::golden;
 #[test]
 fn the_vectors_of_this_repository_give_the_expected_results() {
     let mut run = Run::default();
-    // problems.json is played against a boundary: tests/boundary/problems.rs; the escapes in a sandbox: tests/escapes/escapes.rs.
+    // tests/boundary/problems.rs checks problems.json with a boundary. tests/escapes/escapes.rs checks the sandbox
+    // escapes.
     run.directory(
         &golden::own_vectors(),
         &["golden", "problems.json", "sandbox-escapes.json", "sandbox-escapes-own.json"],
@@ -35,7 +36,7 @@ fn golden_documents_give_the_expected_results() {
     run.end();
 }
 
-/// Weak, non-canonical and shared keys never get into a roster; an approver's name or key stands once.
+/// The roster refuses weak, non-canonical and shared keys, and a second use of an approver's name or key.
 #[test]
 fn weak_keys_are_refused_in_the_roster() {
     let file = read(&golden::own_vectors().join("roster.json")).expect("the rosters");
@@ -96,7 +97,7 @@ fn each_of_many_own_vectors_has_a_unique_name() {
     }
 }
 
-/// A reader that says yes to everything would pass all: with the expectation turned round, each vector must fail.
+/// A reader that accepts everything would pass all vectors. With the opposite expectation, every vector must fail.
 #[test]
 fn a_vector_with_a_wrong_expectation_fails() {
     for (name, reader) in READERS {
@@ -152,7 +153,7 @@ struct Run {
 
 impl Run {
     fn directory(&mut self, dir: &Path, but: &[&str]) {
-        // Tests run beside each other; what is said of one directory stands together.
+        // Tests run in parallel. The lock keeps the lines of one directory together.
         static SAYING: Mutex<()> = Mutex::new(());
         let _turn = SAYING.lock().unwrap_or_else(PoisonError::into_inner);
         self.say(&format!("vectors of {}", dir.display()));
@@ -193,7 +194,7 @@ impl Run {
             let why: String = why.chars().take(600).collect();
             self.say(&format!("FAILED {name}: {id}: {why}"));
         }
-        // A file without a vector would pass by saying nothing.
+        // A file without vectors is a failure, because it checks nothing.
         let empty = usize::from(all == 0);
         self.failed += failures.len() + empty;
         self.passed += all - failures.len();
@@ -206,7 +207,7 @@ impl Run {
         host::not_run(&format!("vectors {name}"), reason);
     }
 
-    /// Past the capture of the test harness: counts are wanted on success too.
+    /// Writes to stdout past the capture of the test harness, because the counts are useful on success too.
     fn say(&self, line: &str) {
         if !self.quiet {
             let _ = writeln!(std::io::stdout().lock(), "{line}");

@@ -1,6 +1,7 @@
-//! The fuzz targets on stable: every seed, and 2,000 damaged forms of each, through the same entry functions.
+//! Runs the fuzz targets on the stable compiler, with every seed and 2,000 damaged variants of each seed.
 //!
-//! Seeds stand in `fuzz/seeds.txt`; what a fuzzer found is added to `fuzz/regressions/TARGET/` and replayed here for ever.
+//! `fuzz/seeds.txt` lists the seeds. Inputs that a fuzzer found are in `fuzz/regressions/TARGET/`, and the tests replay
+//! them.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,7 +10,7 @@ use std::path::Path;
 #[allow(unreachable_pub, missing_docs, reason = "also the library of the fuzz workspace")]
 mod targets;
 
-/// Damaged forms of each seed.
+/// Number of damaged variants of each seed.
 const ROUNDS: usize = 2_000;
 
 macro_rules! replays {
@@ -44,7 +45,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The seeds of each target, with the file they come from.
+/// The seeds of each target, with their file names.
 fn seeds() -> BTreeMap<String, Vec<(String, Vec<u8>)>> {
     let list = std::fs::read_to_string(root().join("fuzz/seeds.txt")).expect("the list of seeds");
     let mut found: BTreeMap<String, Vec<_>> = BTreeMap::new();
@@ -74,7 +75,7 @@ fn replay(name: &str) {
     }
 }
 
-/// Runs one input; a panic says which, so that it can be written to a file and kept.
+/// Runs one input. After a panic, prints the input, so that it can become a regression file.
 fn run(target: targets::Target, input: &[u8], what: &str) {
     if let Err(panic) = std::panic::catch_unwind(|| target(input)) {
         let shown = String::from_utf8_lossy(&input[..input.len().min(2000)]);
@@ -83,7 +84,7 @@ fn run(target: targets::Target, input: &[u8], what: &str) {
     }
 }
 
-/// xorshift64*: the same damage on every machine and in every run.
+/// xorshift64*, so that the damage is the same on every machine and in every run.
 struct Random(u64);
 
 impl Random {
@@ -105,7 +106,7 @@ impl Random {
     }
 }
 
-/// What readers stumble over: ends of numbers, names, quotes, depth.
+/// Tokens that are difficult for parsers: limits of numbers, names, quotes and nesting.
 const TOKENS: [&str; 36] = [
     "\"",
     "\\",
@@ -168,7 +169,6 @@ fn damage(seed: &[u8], other: &[u8], random: &mut Random) -> Vec<u8> {
                 drop(bytes.splice(at..at, other[from..from + taken].to_vec()));
             }
             _ => {
-                // Two bytes change places: digits and letters stay what they are.
                 let with = random.below(bytes.len() + 1);
                 if at < bytes.len() && with < bytes.len() {
                     bytes.swap(at, with);

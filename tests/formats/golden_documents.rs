@@ -1,4 +1,5 @@
-//! Every file below `tests/conformance/golden` is made by this project, byte for byte; `COUNTERSIGN_WRITE_VECTORS=1` writes them.
+//! Every file below `tests/conformance/golden` is reproducible byte for byte. `COUNTERSIGN_WRITE_VECTORS=1` writes the
+//! files.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,7 +14,7 @@ fn newly_created_documents_equal_the_golden_documents() {
     let root = golden::own_vectors().join("golden");
     let mut kept = BTreeMap::new();
     read_below(&root, "", &mut kept);
-    // `reserved` holds parts of documents, by the test that reads them.
+    // The tests in reserved.rs write and read the directory `reserved`.
     kept.retain(|path, _| path != "README.md" && !path.starts_with("reserved/"));
     if std::env::var_os("COUNTERSIGN_WRITE_VECTORS").is_some() {
         for path in kept.keys().filter(|path| !made.contains_key(*path)) {

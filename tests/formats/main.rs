@@ -1,4 +1,5 @@
-//! The documents: vectors, golden documents, schemas, properties, mutants and foreign readers.
+//! Tests of the document formats: vectors, golden documents, schemas, properties, mutants and verifiers in other
+//! languages.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "../golden/mod.rs"]

@@ -1,6 +1,7 @@
-//! Every field and item of every signed document flipped, dropped, doubled or swapped: refused, by two verifiers alike.
+//! Flips, drops, doubles or swaps every field and item of every signed document. Both verifiers must refuse each mutant
+//! at the same checks, except the changes in `FREE`.
 //!
-//! With `COUNTERSIGN_MUTANTS=<n>` the second verifier is asked about one in n; without it, about all.
+//! With `COUNTERSIGN_MUTANTS=<n>` the second verifier checks only one mutant in n, otherwise all.
 
 use std::collections::BTreeSet;
 
@@ -12,9 +13,10 @@ use crate::golden;
 
 use crate::mutants;
 
-/// What may change without a bundle showing it, as `<kind><pointer> <change>` begins, and why.
+/// Changes that no bundle can reveal, by the prefix `<kind><pointer> <change>`, with the reason.
 const FREE: &[(&str, &str)] = &[
-    // What the people who sign an authorization mean, as long as step, schema and policy hold for it.
+    // Values that approvers choose when they sign an authorization. The step, the schema and the policy must allow
+    // them.
     ("authorization/predicate/params/drain", "parameters of the schema: the approvers' to say"),
     ("authorization/predicate/params/host flipped", "parameters of the schema: the approvers' to say"),
     ("authorization/predicate/reason", "the proposer's words"),
@@ -29,7 +31,7 @@ const FREE: &[(&str, &str)] = &[
     ),
     ("authorization/predicate/issued_at flipped", "a window that the spending still lies in"),
     ("authorization/predicate/expires_at flipped", "a window that the spending still lies in"),
-    // The boundary's word, which `verify` names as such on every run.
+    // Statements of the boundary alone. `verify` reports them as such for every run.
     ("receipt/predicate/boundary/version", "the program's version"),
     ("receipt/predicate/decision/excluded/0", "owners of a token: the sealed tokens show them to `audit`"),
     ("receipt/predicate/duration_ms", "how long it took"),
@@ -59,7 +61,8 @@ const FREE: &[(&str, &str)] = &[
     ("seal/predicate/tokens flipped", "a blob that only `audit` opens"),
     ("seal/predicate/configuration flipped", "a blob that only `audit` opens"),
     ("sealed builtins", "the program's own lists: not in the roster, so that an upgrade breaks none"),
-    // Another roster is trusted by another digest, a later one by its signatures: what they signed is what they meant.
+    // A different first roster has a different trusted digest, and a later roster has signatures of approvers. So these
+    // values are the choice of the roster's signers.
     ("roster/predicate/approver/0 swapped", "the order of people"),
     ("roster/predicate/approver/1 swapped", "the order of people"),
     ("roster/predicate/approver/2", "somebody who did not sign here"),
@@ -76,7 +79,7 @@ const FREE: &[(&str, &str)] = &[
     ("roster-2/predicate/operator", "who cancels and revokes"),
     ("roster-2/predicate/threshold", "who signs the next version; 0 is shown as unguarded"),
     ("roster-2/predicate/boundary/0/keys/0 flipped", "the comment of a key"),
-    // Nobody's word at all.
+    // A value that no signature covers.
     (
         "bundle.json/proofs/* checkpoint line 4 doubled",
         "a note may carry one signature line twice, as C2SP's readers take it",
@@ -115,7 +118,7 @@ fn every_mutant_is_refused_by_both_verifiers_at_the_same_checks() {
     assert!(faults.is_empty(), "{} of {total}:\n{}", faults.len(), faults.join("\n"));
 }
 
-/// The vectors of `tests/conformance/bundles.json` are what is made here; `COUNTERSIGN_WRITE_VECTORS=1` writes them.
+/// Regenerates the vectors of `tests/conformance/bundles.json`. `COUNTERSIGN_WRITE_VECTORS=1` writes them.
 #[test]
 fn newly_created_bundle_vectors_equal_the_stored_vectors_and_both_verifiers_agree() {
     let path = golden::own_vectors().join("bundles.json");
@@ -142,7 +145,7 @@ fn newly_created_bundle_vectors_equal_the_stored_vectors_and_both_verifiers_agre
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
-/// Every check that a bundle is put to has a vector that fails there, or that leaves it open where it can't fail.
+/// Every check of a bundle has a vector that fails this check, or that leaves the check open if it cannot fail.
 #[test]
 fn every_check_of_a_bundle_has_a_vector() {
     let mut covered = mutants::named::coverage(&mutants::named::file());
@@ -158,7 +161,7 @@ fn every_check_of_a_bundle_has_a_vector() {
     assert_eq!(covered.len(), CheckName::ALL.len(), "a check that there is not: {covered:?}");
 }
 
-/// What our own verifier takes must stand in the table.
+/// Every mutant that our own verifier accepts must be in the table `FREE`.
 fn survivor(case: &Case, first: Option<&Verdict>, used: &mut BTreeSet<&'static str>, faults: &mut Vec<String>) {
     if first.is_some_and(|first| first.verified) {
         match FREE.iter().find(|(free, _)| case.id.starts_with(free)) {
@@ -168,7 +171,7 @@ fn survivor(case: &Case, first: Option<&Verdict>, used: &mut BTreeSet<&'static s
     }
 }
 
-/// The second verifier finds the same, check by check.
+/// The findings of both verifiers must be equal for every check.
 fn compare(case: &Case, first: Option<&Verdict>, second: Option<&Verdict>, faults: &mut Vec<String>) {
     match (first, second) {
         (Some(first), Some(second)) => {

@@ -1,4 +1,5 @@
-//! Laws over many inputs: reader, envelope, quorum, sizes, and every field of every golden document.
+//! Property tests of the JSON reader, envelopes, quorum and size limits, and of changes to every field of every golden
+//! document.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -42,9 +43,9 @@ fn config(cases: u32) -> ProptestConfig {
     ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }
 
-// ---- reader
+// Reader
 
-/// Any value of the strict profile, to depth 4.
+/// Any value of the strict JSON profile, to depth 4.
 fn values() -> impl Strategy<Value = Value> {
     let integer = -(json::MAX_INTEGER as i64)..=json::MAX_INTEGER as i64;
     let text = prop_oneof![any::<String>(), "[ -~]{0,12}", Just("\u{1f600}\u{7f}\u{0}\"\\/".to_owned())];
@@ -67,14 +68,14 @@ fn reader_law(bytes: &[u8]) {
     let canonical = parse_canonical(bytes, 1 << 20);
     match json::parse(bytes, 1 << 20) {
         Ok(value) => {
-            // What is read has one canonical form, which is read as the same value and is its own.
+            // A parsed value has exactly one canonical form, and parsing this form gives the same value.
             let written = to_canonical(&value);
             assert!(written.is_ascii() && !written.contains(&b'\n'));
             assert_eq!(parse_canonical(&written, 1 << 20).as_ref(), Ok(&value));
             assert_eq!(to_canonical(&value), written);
             assert_eq!(canonical_of(&value).as_ref(), Ok(&written));
             assert_eq!(canonical.is_ok(), written == bytes, "canonical exactly when it is its own form");
-            // The usual reader agrees on the value, where ours takes it at all.
+            // The reader of serde_json gives the same value.
             assert_eq!(serde_json::from_slice::<Value>(bytes).expect("JSON"), value);
         }
         Err(error) => assert_eq!(canonical.expect_err("refused as well").reason, error.reason),
@@ -119,7 +120,7 @@ fn a_document_of_the_maximum_size_is_read_and_a_larger_document_is_refused() {
     assert_eq!(json::parse(nested(33).as_bytes(), 100).expect_err("too deep").reason, Reason::Depth);
 }
 
-// ---- envelope
+// Envelope
 
 fn read_authorization(envelope: &Envelope) -> Result<Verified<Authorization>, String> {
     let roster = TrustedRoster::from_payload(&golden::bytes("payload/roster.json")).expect("the golden roster");
@@ -175,11 +176,11 @@ proptest! {
     }
 }
 
-// ---- quorum
+// Quorum
 
 const GROUPS: [&str; 4] = ["dba", "net", "ops", "security"];
 
-/// Eight people, each in the groups of their bits, each with two keys.
+/// A roster with one approver for each element of `members`, whose bits select the groups. Each approver has two keys.
 fn roster_of(members: &[u8]) -> (TrustedRoster, Vec<[KeyId; 2]>) {
     let mut approvers = Vec::new();
     let mut keyids = Vec::new();
@@ -202,7 +203,7 @@ fn roster_of(members: &[u8]) -> (TrustedRoster, Vec<[KeyId; 2]>) {
     (TrustedRoster::from_payload(&payload).expect("a sound roster"), keyids)
 }
 
-/// Whether every place gets a person of its own, by trying.
+/// Whether each place can have its own person. Tries all assignments.
 fn can_fill(people: &[u8], places: &[usize]) -> bool {
     let Some((place, rest)) = places.split_first() else { return true };
     people.iter().enumerate().any(|(at, groups)| {
@@ -251,7 +252,7 @@ proptest! {
         let once: Vec<_> = signed.iter().map(signature).collect();
         let counted = count(&once, &roster, &excluded, &rules, at);
 
-        // In any order and however often: the same people, the same kept keys, the same answer.
+        // The order and repetitions of signatures change neither the counted approvers nor the decision.
         let mixed: Vec<_> = shuffle.iter().filter_map(|at| signed.get(*at)).map(signature).collect();
         let twice: Vec<_> = mixed.iter().chain(&once).cloned().collect();
         for other in [&mixed, &twice] {
@@ -260,7 +261,7 @@ proptest! {
             prop_assert_eq!(decide(&rules, &again).is_ok(), decide(&rules, &counted).is_ok());
         }
 
-        // And the answer is the one that trying all assignments gives.
+        // The decision equals the result of a search over all assignments.
         let named: u8 = policy.1.iter().chain(&step.1).fold(0, |bits, at| bits | 1 << at);
         let people: BTreeSet<usize> = signed.iter().map(|(person, _)| *person)
             .filter(|person| !out.contains(person) && members[*person] & named != 0).collect();
@@ -270,7 +271,7 @@ proptest! {
         let expected = [&policy, &step].iter().all(|(required, from, each)| holds(*required, from, *each, &groups));
         prop_assert_eq!(decide(&rules, &counted).is_ok(), expected);
 
-        // One more person who signs never unmeets it.
+        // An additional signer never changes a met quorum to unmet.
         let more: Vec<_> = once.iter().cloned().chain((0..6).map(|person| signature(&(person, 0)))).collect();
         if expected {
             prop_assert!(decide(&rules, &count(&more, &roster, &excluded, &rules, at)).is_ok());
@@ -278,30 +279,30 @@ proptest! {
     }
 }
 
-// ---- sizes
+// Size limits
 
 fn statement<P: Predicate>(kind: &str) -> Statement<P> {
     Statement::from_payload(&golden::bytes(&format!("payload/{kind}.json"))).expect("a golden payload")
 }
 
-/// The largest authorization: parameters, permissions and reason at their limits as far as 20 KiB hold them.
+/// An authorization of maximum size: the reason and the parameters are at their limits, and permissions fill the rest.
 fn largest_authorization() -> Statement<Authorization> {
     let mut predicate = statement::<Authorization>("authorization").predicate;
     predicate.reason = "r".repeat(MAX_REASON_BYTES);
     let frame = "{\"host\":\"\"}".len();
     predicate.params = json!({"host": "h".repeat(MAX_PARAMS_BYTES - frame)});
     let mut room = MAX_AUTHORIZATION_BYTES - predicate.clone().into_statement().unwrap().to_payload().unwrap().len();
-    // Permissions take up what is left, the last one to the byte.
+    // Permissions fill the remaining bytes exactly.
     let one = |what: String| Permission { kind: PermissionKind::Run, what, why: PermissionReason::Unlisted };
     let bytes = canonical_of(&one(String::new())).unwrap().len() + 1;
     while room >= bytes {
         let length = (room - bytes).min(100);
         let rest = room - bytes - length;
-        // What is left over for the next one must hold a whole one, or be nothing.
+        // The rest after this permission must be zero or enough for one more permission.
         let length = if rest > 0 && rest < bytes + 4 { length - (bytes + 4 - rest) } else { length };
         predicate.permissions.push(one(format!("{:04}{}", predicate.permissions.len(), "x".repeat(length - 4))));
         room -= bytes + length;
-        // The first one has no comma before it.
+        // The first permission has no comma before it.
         if predicate.permissions.len() == 1 {
             room += 1;
         }
@@ -319,14 +320,14 @@ fn a_receipt_with_all_maximum_values_fits_into_a_log_entry() {
     let signatures: Vec<_> = (0..MAX_SIGNATURES)
         .map(|at| {
             let key = SshKey::from_public(SecretKey::from_seed([at as u8 + 50; 32]).public(), "").unwrap();
-            // Together the most, of sizes whose base64 has the most padding.
+            // The sizes add up to the maximum, and each size gives the maximum base64 padding.
             let size = if at == 0 { MAX_SIGNATURE_BYTES - 511 * (MAX_SIGNATURES - 1) } else { 511 };
             EnvelopeSignature::new(key.keyid(), &vec![at as u8; size])
         })
         .collect();
     let mut receipt = statement::<Receipt>("receipt").predicate;
     receipt.authorization = Envelope::new(&payload, signatures);
-    // The rest at its limit too: the version to the byte.
+    // Fill the version, so that the rest of the receipt is at its limit too.
     let rest = |receipt: &Receipt| {
         let statement = receipt.clone().into_statement().unwrap();
         canonical_of(&statement).unwrap().len() - canonical_of(&receipt.authorization).unwrap().len()
@@ -344,7 +345,7 @@ fn a_receipt_with_all_maximum_values_fits_into_a_log_entry() {
     let signed = Signed::<Receipt>::from_envelope(&envelope, Base64::Strict).expect("read");
     let _well_formed = signed.check_document().expect("well formed");
 
-    // A boundary's signature in the longer form would take the leaf over the limit, so it is refused.
+    // A boundary signature in the longer sshsig form would exceed the limit of the log entry, so it is refused.
     let mut longer = envelope.clone();
     longer.signatures[0] = EnvelopeSignature::new(longer.signatures[0].keyid, &golden::sshsig("boundary", &bytes));
     assert!(golden::leaf_data(&longer).len() > MAX_ENTRY_BYTES);
@@ -354,7 +355,6 @@ fn a_receipt_with_all_maximum_values_fits_into_a_log_entry() {
     let refused = signed.verify_raw(|_| Some(&key)).expect_err("the longer form");
     assert!(refused.to_string().contains("64 raw bytes"), "{refused}");
 
-    // One byte more of the rest.
     receipt.boundary.version.push('v');
     let refused = receipt.into_statement().unwrap().to_payload().expect_err("one byte more");
     assert!(refused.too_large, "{refused}");
@@ -369,7 +369,7 @@ fn an_authorization_one_byte_over_any_of_its_limits_is_too_large() {
         let built = predicate.clone().into_statement().unwrap();
         let refused = built.to_payload().expect_err(at);
         assert!(refused.too_large && refused.pointer == at, "{refused:?}");
-        // And when it comes from outside.
+        // The same limit applies when the document is parsed.
         let refused = Statement::<Authorization>::from_payload(&canonical_of(&built).unwrap()).expect_err(at);
         assert!(refused.too_large && refused.pointer == at, "{refused:?}");
     };
@@ -401,7 +401,7 @@ fn a_consumption_of_16_items_fits_into_a_log_entry_and_17_items_are_refused() {
         predicate.spent = (0..items)
             .map(|at| Spent {
                 authorization: AuthorizationDigest::of(&[at as u8]),
-                // The longest nonce: 64 bytes.
+                // The maximum nonce has 64 bytes.
                 nonce: format!("{at:04}{}", "A".repeat(82)).parse().expect("a nonce"),
                 expires_at,
             })
@@ -467,7 +467,7 @@ fn a_roster_of_256_kib_and_a_bundle_of_4_mib_are_accepted_and_one_byte_more_is_r
     roster.name.push('n');
     assert!(roster.into_statement().unwrap().to_payload().expect_err("a byte more").too_large);
 
-    // The bundle need not be canonical: blanks bring it to its limit.
+    // A bundle does not have to be canonical. Blanks fill it to the limit.
     let mut bundle = golden::bytes("bundle.json");
     bundle.resize(MAX_BUNDLE_BYTES, b' ');
     let report = verify(&bundle, &RosterTrust::Roster(golden::bytes("roster.json")), VerifyOptions::default())
@@ -476,7 +476,7 @@ fn a_roster_of_256_kib_and_a_bundle_of_4_mib_are_accepted_and_one_byte_more_is_r
     bundle.push(b' ');
     assert!(Bundle::parse(&bundle).expect_err("a byte more").too_large);
 
-    // A step of 1 MiB in it.
+    // A step of exactly 1 MiB in the bundle.
     let mut bundle = golden::value("bundle.json");
     let missing = (1 << 20) - to_canonical(&bundle["step"]).len();
     let source = bundle["step"]["source"].as_str().unwrap().to_owned();
@@ -486,9 +486,9 @@ fn a_roster_of_256_kib_and_a_bundle_of_4_mib_are_accepted_and_one_byte_more_is_r
     assert!(Bundle::parse(&to_canonical(&bundle)).expect_err("a byte more").too_large);
 }
 
-// ---- golden documents, changed
+// Changed golden documents
 
-/// Reads a payload of a kind; gives back what the writer makes of what was read.
+/// Parses a payload of a kind, and returns the bytes of the parsed document.
 fn read_back(kind: &str, payload: &[u8]) -> Result<Vec<u8>, Malformed> {
     fn one<P: Predicate>(payload: &[u8]) -> Result<Vec<u8>, Malformed> {
         Statement::<P>::from_payload(payload)?.to_payload()
@@ -523,7 +523,7 @@ proptest! {
             }
         }
         for as_kind in golden::KINDS {
-            // What is read is all that was signed.
+            // The parsed document contains everything that was signed.
             if let Ok(again) = read_back(as_kind, &payload) {
                 prop_assert_eq!(&again, &payload);
             }
@@ -568,19 +568,19 @@ fn every_structural_change_is_refused_or_read_correctly() {
                 if repaired {
                     golden::repair_twins(kind, &mut value);
                 }
-                // A subject that was changed and made its twin again is the golden one.
+                // Skip the mutant if the repair of the subject gives the golden document again.
                 if value == golden::payload(kind) {
                     continue;
                 }
                 tried += 1;
                 let payload = to_canonical(&value);
                 if let Ok(again) = read_back(kind, &payload) {
-                    // Nothing was filled in, dropped or read otherwise: the reader's document is the signed one.
+                    // The reader must not add, drop or change anything: the parsed document equals the signed document.
                     assert_eq!(again, payload, "{kind}{}: {}", mutant.pointer, mutant.what);
                     *accepted.entry(kind).or_insert(0) += 1;
                 }
             }
-            // Whatever is null, of another type or under another name is refused.
+            // Null values, other types and renamed members are refused.
             if ["null", "another type", "doubled under another name", "renamed"].contains(&mutant.what)
                 && !is_free(kind, &mutant.pointer)
             {
@@ -594,11 +594,12 @@ fn every_structural_change_is_refused_or_read_correctly() {
         }
     }
     assert!(tried > 2000, "{tried}");
-    // Some do say something else that is sound (another reason, another order of approvers); they are few.
+    // A few mutants are valid documents with different content, for example another reason or another order of
+    // approvers.
     assert!(accepted.values().sum::<i32>() * 4 < tried, "{accepted:?} of {tried}");
 }
 
-/// Values whose inside no document type knows.
+/// Values whose content no document type defines.
 fn is_free(kind: &str, pointer: &str) -> bool {
     kind == "authorization" && pointer.starts_with("/predicate/params/")
 }

@@ -1,6 +1,6 @@
-//! Receipts, keys and signers, checked by programs that are not ours.
+//! Independent programs check receipts, keys and allowed signers.
 //!
-//! What a host lacks is listed as not run, by name, with the reason.
+//! If a program is not installed, the test reports itself as not run, with the reason.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ fn openssl_verifies_every_ed25519_signature_of_the_golden_documents() {
     let home = tempfile::tempdir().expect("a directory");
     for kind in golden::KINDS {
         for signer in golden::signers(kind) {
-            // Payload, message, signature and key all come from our own code.
+            // The payload, message, signature and key come from our own code.
             let payload = golden::bytes(&format!("payload/{kind}.json"));
             let message = file(home.path(), "message", &pae(PAYLOAD_TYPE, &payload));
             let signature = file(home.path(), "signature", &golden::secret(signer).sign(&pae(PAYLOAD_TYPE, &payload)));
@@ -49,7 +49,7 @@ fn openssl_verifies_the_signature_of_a_receipt() {
     let home = tempfile::tempdir().expect("a directory");
     let receipt = &golden::value("bundle.json")["receipt"];
     let text = |pointer: &str| STANDARD.decode(receipt.pointer(pointer).and_then(Value::as_str).unwrap()).unwrap();
-    // The message by hand, not by our function.
+    // Build the DSSE message without our own function.
     let payload = text("/payload");
     let mut message = format!("DSSEv1 28 application/vnd.in-toto+json {} ", payload.len()).into_bytes();
     message.extend_from_slice(&payload);
@@ -75,7 +75,7 @@ fn openssl_reads_the_key_files_of_this_program() {
             secret.public().to_spki_pem().as_bytes(),
         );
         assert!(String::from_utf8_lossy(&public.stdout).contains("ED25519"), "{public:?}");
-        // And the other way: what openssl writes, we read.
+        // The other direction: our code reads the keys that openssl writes.
         let written = finish(Command::new(&openssl).arg("pkey"), secret.to_pkcs8_v1_pem().as_bytes());
         let read = SecretKey::from_pkcs8_pem(&String::from_utf8_lossy(&written.stdout)).expect("openssl's own form");
         assert_eq!(read.public(), secret.public());
@@ -129,7 +129,7 @@ fn sigstore_reads_every_statement() {
         let output = check(&golden::bytes(&format!("payload/{kind}.json")));
         assert!(output.status.success(), "{kind}: {}", String::from_utf8_lossy(&output.stderr));
     }
-    // Its reader takes no algorithm that it does not know.
+    // The reader of sigstore rejects unknown digest algorithms.
     let mut value = golden::payload("receipt");
     value["subject"][1]["digest"]["blake3"] = Value::from("0".repeat(64));
     assert!(!check(value.to_string().as_bytes()).status.success(), "a digest that it does not know");
@@ -154,7 +154,7 @@ fn ssh_keygen_accepts_the_exported_allowed_signers() {
     assert!(!verify("alice", "countersign", &message).status.success(), "another person");
     assert!(!verify("bob", "file", &message).status.success(), "another namespace");
     assert!(!verify("bob", "countersign", b"another message").status.success(), "another message");
-    // A person's time ends for ssh-keygen as it does for us.
+    // `valid-before` of an approver has the same effect in ssh-keygen as in our code.
     let mut tables = roster.tables().clone();
     tables.approver[1].valid_before = Some("2020-01-01T00:00:00Z".parse().expect("a time"));
     let payload = tables.into_statement().and_then(|statement| statement.to_payload()).expect("a roster");
@@ -188,7 +188,7 @@ fn finish(command: &mut Command, input: &[u8]) -> Output {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    // It may end without reading all of it.
+    // The program can exit without reading all input.
     let _ = child.stdin.take().expect("stdin").write_all(input);
     child.wait_with_output().expect("its end")
 }

@@ -1,6 +1,8 @@
-//! What the formats reserve for later versions: valid documents are answered `later-feature`, broken ones `malformed`.
+//! Reserved parts of the formats, for later versions: valid documents give `later-feature`, and invalid documents give
+//! `malformed`.
 //!
-//! `COUNTERSIGN_WRITE_VECTORS=1 cargo test --test formats reserved::` writes `tests/conformance/golden/reserved` from the tables below.
+//! `COUNTERSIGN_WRITE_VECTORS=1 cargo test --test formats reserved::` writes `tests/conformance/golden/reserved` from
+//! the tables below.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -26,7 +28,7 @@ use crate::golden::{envelope, key, own_vectors, payload, reference, repair_twins
 const GRANT: &str = "grt_019aa0b0-5c00-7000-8000-000000000002";
 const SESSION: &str = "ses_019aa0b0-5c00-7000-8000-000000000003";
 
-/// A document, what it is read as, and the place of the part that a later version decides.
+/// A valid document, its kind, and the pointer to the reserved part.
 struct Valid {
     name: &'static str,
     kind: &'static str,
@@ -116,7 +118,7 @@ fn manifest() -> Value {
     json!([entry("report/a.txt"), entry("report/b.txt")])
 }
 
-/// A golden payload with a change of its predicate, and with subjects that fit it.
+/// A golden payload with a changed predicate and matching subjects.
 fn changed(kind: &str, change: impl Fn(&mut Value)) -> Value {
     let mut document = payload(kind);
     change(&mut document);
@@ -353,7 +355,8 @@ fn valid() -> Vec<Valid> {
     all.into_iter().map(|(name, kind, document, at)| Valid { name, kind, document, at }).collect()
 }
 
-/// One defect: the valid document it is made of, the place that is replaced or added, with what, and where the answer points.
+/// A defect: its name, the valid document that it changes, the place that it replaces or adds, the new value, and the
+/// pointer of the expected answer.
 type Defect = (&'static str, &'static str, &'static str, Value, &'static str);
 
 fn defects() -> Vec<Defect> {
@@ -429,7 +432,7 @@ fn defects() -> Vec<Defect> {
             json!(false),
             "/predicate/emergency",
         ),
-        // What an envelope with a grant lacks is broken, whatever its payload reserves.
+        // A defect in the envelope is malformed, even if the payload has reserved parts.
         (
             "authorization-grant-signed-by-nobody",
             "authorization-grant-envelope",
@@ -727,8 +730,7 @@ fn defects() -> Vec<Defect> {
     ]
 }
 
-/// Puts `value` at a place, which may not be there yet. Subjects of a roster's tables are made again, so that only the
-/// defect is wrong.
+/// Sets `value` at a place, which can be new. In a roster the subjects are repaired, so that only the defect is wrong.
 fn put(kind: &str, document: &mut Value, at: &str, value: Value) {
     let (parent, field) = at.rsplit_once('/').unwrap();
     match document.pointer_mut(parent).unwrap_or_else(|| panic!("{at}")) {
@@ -763,7 +765,8 @@ fn files() -> BTreeMap<String, Vec<u8>> {
     files
 }
 
-/// Where the documents are kept; written first where that is asked for, whichever test comes first.
+/// The directory of the documents. If `COUNTERSIGN_WRITE_VECTORS` is set, the first test that needs the directory
+/// writes it.
 fn root() -> PathBuf {
     static WRITE: Once = Once::new();
     let root = own_vectors().join("golden/reserved");
@@ -779,7 +782,7 @@ fn root() -> PathBuf {
     root
 }
 
-/// The entries of the index: what to read as what, and the answer.
+/// The entries of the index: the file, its kind and the expected answer.
 fn index() -> Vec<Value> {
     serde_json::from_slice(&fs::read(root().join("index.json")).unwrap()).unwrap()
 }
@@ -849,7 +852,7 @@ fn schemas_accept_every_valid_reserved_document() {
         let document: Value = serde_json::from_slice(&fs::read(root().join(file)).unwrap()).unwrap();
         let errors: Vec<_> =
             validator.iter_errors(&document).map(|error| format!("{}: {error}", error.instance_path())).collect();
-        // A parameter's schema is data to the schema of a step.
+        // The schema of a step does not check the schemas of parameters.
         assert!(errors.is_empty(), "{file}: {errors:?}");
     }
 }

@@ -1,4 +1,5 @@
-//! The JSON Schemas: no drift, what is valid fits, and what a type refuses its schema refuses.
+//! Tests of the JSON Schemas: the stored schemas are current, valid documents match them, and documents that a type
+//! rejects do not match.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -76,7 +77,7 @@ fn every_golden_document_fits_its_schema() {
     }
 }
 
-/// What a schema can express is what the type alone refuses: members that are missing, unknown or of another type.
+/// A type and its schema must both refuse missing, unknown and wrongly typed members.
 fn refused_alike<T: DeserializeOwned>(name: &str, document: &Value) {
     let validator = validator(name);
     let (mut alike, mut stricter) = (0, 0);
@@ -138,7 +139,8 @@ fn every_document_that_the_reader_accepts_fits_its_schema() {
                 "roster" => Statement::<Roster>::from_payload(&payload).is_ok(),
                 _ => Statement::<Seal>::from_payload(&payload).is_ok(),
             };
-            // What an embedded envelope says is for its own reader; a receipt's looks at its fields and their types alone.
+            // An embedded envelope has its own reader. The reader of a receipt checks only the fields of the envelope
+            // and their types.
             let embedded = kind == "receipt" && mutant.pointer.starts_with("/predicate/authorization/");
             if taken && !embedded {
                 fits(&validator, &value, &format!("{kind}{}: {}", mutant.pointer, mutant.what));

@@ -1,6 +1,7 @@
-//! The golden documents as they are made: one crossing from fixed times, nonces and keys, and mutants of it.
+//! Creates the golden documents: one crossing with fixed times, nonces and keys, and changed copies of this crossing.
 //!
-//! `tests/formats/golden_documents.rs` compares every file below `tests/conformance/golden` with what is made here.
+//! `tests/formats/golden_documents.rs` compares every file below `tests/conformance/golden` with the result of this
+//! module.
 
 use std::collections::BTreeMap;
 
@@ -26,7 +27,8 @@ use super::{KEYS, KINDS, envelope, leaf_data, path, reference, repair_twins, sec
 /// The files below `tests/conformance/golden`, by path.
 pub type Files = BTreeMap<String, Vec<u8>>;
 
-/// The release that the golden documents name. They are frozen with it: a later release reads them as they are.
+/// The release in the golden documents. The documents are frozen: later releases must read the documents without a
+/// change.
 const RELEASE: &str = "0.2.0";
 const EPOCH: &str = "e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0";
 const NONCE: &str = "AZqgsFwAQkJCQkJCQkJCQkJCQkJCQg";
@@ -34,7 +36,7 @@ const OTHER_NONCE: &str = "gQCJkQCJkQCJkQCJkQCJkQAwFsgqZA";
 const OTHER_BOUNDARY: &str = "sha256:043feb4dfa0a93c992972eebca6b978de496ff21e8aae04ca8a63491ba391f6c";
 const STDOUT: &[u8] = b"restarting nginx on web-3\n";
 
-/// Everything: the valid documents and the refused ones.
+/// All files: the valid documents and the refused documents.
 pub fn files() -> Files {
     let mut files = Files::new();
     valid(&mut files);
@@ -47,7 +49,7 @@ fn named_key(name: &str) -> SshKey {
     SshKey::from_public(secret(name).public(), name).expect("a key")
 }
 
-/// The line of a security key whose authenticator holds the test key of this name.
+/// The public key of a security key whose authenticator uses the test key of this name.
 fn security_key(name: &str) -> SshKey {
     let mut blob = Vec::new();
     put(&mut blob, b"sk-ssh-ed25519@openssh.com");
@@ -57,13 +59,13 @@ fn security_key(name: &str) -> SshKey {
     SshKey::parse(&line).expect("a security key")
 }
 
-/// SSH's wire format of a string (RFC 4251, section 5).
+/// Appends an SSH string (RFC 4251, section 5).
 fn put(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(&u32::try_from(bytes.len()).expect("short").to_be_bytes());
     out.extend_from_slice(bytes);
 }
 
-/// An SSHSIG blob over `message`, as `ssh-keygen -Y sign` makes it; with `flags`, one of a security key.
+/// An SSHSIG blob over `message`, as `ssh-keygen -Y sign` creates. With `flags`, the blob is from a security key.
 fn sshsig_blob(name: &str, namespace: &[u8], flags: Option<u8>, message: &[u8]) -> Vec<u8> {
     let mut signed = b"SSHSIG".to_vec();
     put(&mut signed, namespace);
@@ -171,7 +173,7 @@ fn roster_1() -> Value {
     statement("roster", predicate, &[("roster", "")])
 }
 
-/// Version 2: another boundary is enrolled beside the first.
+/// Version 2 of the roster, which adds another boundary.
 fn roster_2() -> Value {
     let mut value = roster_1();
     value["predicate"]["previous"] = json!(reference(&to_canonical(&roster_1())));
@@ -193,8 +195,8 @@ type Edit<'d> = Option<Box<dyn Fn(&mut Value) + 'd>>;
 type Sign<'d> = Option<Box<dyn Fn(&[u8]) -> Envelope + 'd>>;
 type Note<'d> = Option<Box<dyn Fn(&str, &[Hash]) -> String + 'd>>;
 
-/// What differs from the golden crossing. Each edit sees the whole statement and leaves its subjects as they are: an edit
-/// that changes a twin repairs it.
+/// Changes of the golden crossing. An edit gets the whole statement. The subjects are not updated after an edit, so an
+/// edit that must keep the subjects consistent calls `repair_twins`.
 struct Story<'d> {
     /// The versions of the roster.
     rosters: Vec<Envelope>,
@@ -202,17 +204,17 @@ struct Story<'d> {
     authorization: Edit<'d>,
     consumption: Edit<'d>,
     receipt: Edit<'d>,
-    /// Bytes of the receipt's payload that no JSON value has.
+    /// A replacement in the bytes of the receipt's payload, for bytes that no JSON value produces.
     receipt_text: Option<(&'d str, &'d str)>,
     sign_seal: Sign<'d>,
     sign_authorization: Sign<'d>,
     sign_receipt: Sign<'d>,
-    /// The log's entries in their order.
+    /// The order of the log entries.
     order: [&'d str; 5],
     note: Note<'d>,
-    /// Whether the registry holds the step; without it the other step is alone.
+    /// Whether the registry contains the step. Otherwise the registry contains another digest for the same reference.
     registered: bool,
-    /// The bundle as it is handed out.
+    /// An edit of the finished bundle.
     bundle: Edit<'d>,
 }
 
@@ -236,7 +238,7 @@ impl Default for Story<'_> {
     }
 }
 
-/// A story told: every document of the crossing.
+/// All documents of the crossing that a story describes.
 struct Told {
     payloads: BTreeMap<&'static str, Vec<u8>>,
     envelopes: BTreeMap<&'static str, Envelope>,
@@ -248,7 +250,7 @@ struct Told {
 }
 
 impl Told {
-    /// The bundle's file.
+    /// The content of the bundle file.
     fn file(&self) -> Vec<u8> {
         line(&self.bundle)
     }
@@ -428,7 +430,7 @@ fn receipt(id: &str, authorization: &str, signed: &Envelope, index: u64, leaf: &
     )
 }
 
-/// A checkpoint of these leaves under this name, signed by the key of `name`.
+/// A checkpoint with this origin and these leaves, signed with the key of `name`.
 fn checkpoint(origin: &str, leaves: &[Hash], name: &str) -> String {
     let body = Checkpoint { origin: origin.to_owned(), size: leaves.len() as u64, root: merkle::root(leaves) }.body();
     let mut signature = note::key_hash(origin, &secret(name).public()).to_vec();
@@ -436,7 +438,7 @@ fn checkpoint(origin: &str, leaves: &[Hash], name: &str) -> String {
     format!("{body}\n\u{2014} {origin} {}\n", STANDARD.encode(signature))
 }
 
-/// The golden crossing under two versions of the roster.
+/// The golden crossing with two versions of the roster.
 fn two_rosters<'d>(second: Envelope) -> Story<'d> {
     Story { rosters: vec![envelope(&to_canonical(&roster_1()), &[]), second], ..Story::default() }
 }
@@ -445,7 +447,7 @@ fn second_signed_by(names: &[&str]) -> Envelope {
     envelope(&to_canonical(&roster_2()), names)
 }
 
-/// One version of a roster, which is version 1 with a change.
+/// Version 1 of the roster, with a change.
 fn changed_roster(change: impl Fn(&mut Value)) -> Envelope {
     let mut value = roster_1();
     change(&mut value["predicate"]);
@@ -453,7 +455,7 @@ fn changed_roster(change: impl Fn(&mut Value)) -> Envelope {
     envelope(&to_canonical(&value), &[])
 }
 
-/// Version 1 with bob's key a security key, of which the group `security` asks `presence`.
+/// Version 1 of the roster, in which bob has a security key and the group `security` requires `presence`.
 fn roster_with_security_key(presence: &str) -> Envelope {
     changed_roster(|roster| {
         roster["approver"][1]["keys"] = json!([security_key("bob").line()]);
@@ -461,7 +463,8 @@ fn roster_with_security_key(presence: &str) -> Envelope {
     })
 }
 
-/// Keys of types that version 1 does not verify: alice, who signs with her other key, and a person with nothing else.
+/// A roster with keys of unsupported types: an additional key of alice, who signs with her other key, and the only key
+/// of frank.
 fn roster_with_foreign_keys() -> Envelope {
     let line = |kind: &str, parts: &[&[u8]]| {
         let mut blob = Vec::new();
@@ -469,7 +472,7 @@ fn roster_with_foreign_keys() -> Envelope {
         parts.iter().for_each(|part| put(&mut blob, part));
         format!("{kind} {}", STANDARD.encode(blob))
     };
-    // A point of P-256 is 65 bytes; nobody looks at these.
+    // A P-256 point has 65 bytes. The content of these points is never checked.
     let point = [&[4][..], &[0x2a; 64]].concat();
     let ecdsa = line("ecdsa-sha2-nistp256", &[b"nistp256", &point]);
     let passkey = line("webauthn-sk-ecdsa-sha2-nistp256@openssh.com", &[b"nistp256", &[7; 65], b"ssh:"]);
@@ -480,7 +483,7 @@ fn roster_with_foreign_keys() -> Envelope {
     })
 }
 
-/// Alice signs raw, and bob in this way.
+/// An envelope with a raw signature of alice and this signature of bob.
 fn with_bob(payload: &[u8], keyid: KeyId, sig: &[u8]) -> Envelope {
     let mut made = envelope(payload, &["alice"]);
     made.signatures.push(EnvelopeSignature::new(keyid, sig));
@@ -498,7 +501,7 @@ fn bob_by_security_key(payload: &[u8], flags: u8) -> Envelope {
     with_bob(payload, security_key("bob").keyid(), &blob)
 }
 
-/// The user was present (1), the user was verified (4): flags of an authenticator.
+/// Flags of an authenticator: user present (1), and user present and verified (1 + 4).
 const PRESENT: u8 = 1;
 const VERIFIED: u8 = 5;
 
@@ -586,7 +589,8 @@ fn facts(golden: &Told) -> Vec<u8> {
     out
 }
 
-/// Lists what is refused: the file, the roster that is trusted for it, the check that must fail and those that fail besides.
+/// The list of the refused documents: the file, the trusted roster, the check that must fail, and other checks that
+/// also fail.
 struct Refused<'f> {
     files: &'f mut Files,
     index: Vec<String>,
@@ -601,12 +605,12 @@ impl Refused<'_> {
         assert!(self.files.insert(format!("refused/{name}.json"), bytes).is_none(), "{name} twice");
     }
 
-    /// A bundle that fails at one check, under the golden roster.
+    /// Adds a bundle that fails one check, with the golden roster as the trusted roster.
     fn one(&mut self, name: &str, expect: &str, story: &Story<'_>) {
         self.push(name, expect, &[], "valid/roster.json", story.tell().file());
     }
 
-    /// The same under the story's own roster, which is written beside it.
+    /// Adds a bundle with the story's own roster as the trusted roster, and writes this roster to a file.
     fn under_own_roster(&mut self, name: &str, expect: &str, story: &Story<'_>) {
         let told = story.tell();
         let path = format!("refused/rosters/{}.json", &hex(&sha256(&told.payloads["roster"]))[..12]);
@@ -614,7 +618,7 @@ impl Refused<'_> {
         self.push(name, expect, &[], &path, told.file());
     }
 
-    /// The same, where the roster can't be a file because it is refused itself.
+    /// Adds a bundle whose roster is invalid, so that the trusted roster is a digest instead of a file.
     fn under_pinned_roster(&mut self, name: &str, expect: &str, story: &Story<'_>) {
         let told = story.tell();
         self.push(name, expect, &[], &reference(&told.payloads["roster"]), told.file());
@@ -641,23 +645,23 @@ fn spent<'d>(edit: impl Fn(&mut Value) + 'd) -> Story<'d> {
     Story { consumption: on(edit), ..Story::default() }
 }
 
-/// The receipt in this envelope.
+/// A story in which `sign` creates the envelope of the receipt.
 fn receipt_by<'d>(sign: impl Fn(&[u8]) -> Envelope + 'd) -> Story<'d> {
     Story { sign_receipt: Some(Box::new(sign)), ..Story::default() }
 }
 
-/// The authorization in this envelope.
+/// A story in which `sign` creates the envelope of the authorization.
 fn approved_by<'d>(sign: impl Fn(&[u8]) -> Envelope + 'd) -> Story<'d> {
     Story { sign_authorization: Some(Box::new(sign)), ..Story::default() }
 }
 
-/// An envelope with one signature, made over something else.
+/// An envelope with one signature, which covers `message` instead of the payload.
 fn signature_over(payload: &[u8], message: &[u8]) -> Envelope {
     let signature = EnvelopeSignature::new(named_key("boundary").keyid(), &secret("boundary").sign(message));
     Envelope::new(payload, vec![signature])
 }
 
-/// Signed by these approvers, and decided so in the receipt.
+/// A story in which these approvers sign, with the corresponding decision in the receipt.
 fn decided<'d>(names: &'d [&'d str], excluded: &'d [&'d str], groups: &'d [&'d str]) -> Story<'d> {
     let decision = move |receipt: &mut Value| {
         let decision = &mut receipt["predicate"]["decision"];
@@ -684,7 +688,7 @@ fn refused(files: &mut Files) {
     list.files.insert("refused/index.json".to_owned(), index.into_bytes());
 }
 
-/// The bundle's own JSON.
+/// Defects in the JSON text of the bundle.
 fn texts(list: &mut Refused<'_>) {
     let golden = Story::default().tell();
     let with = |from: &str, to: &str| golden.text().replacen(from, to, 1).into_bytes();
@@ -703,7 +707,7 @@ fn receipts(list: &mut Refused<'_>) {
     list.one("receipt-float", "receipt-document", &text(r#""duration_ms":412"#, r#""duration_ms":412.0"#));
     let stray = |payload: &[u8]| {
         let mut made = envelope(payload, &["boundary"]);
-        // The last letter before `==` carries four bits that belong to no byte.
+        // The last letter before `==` has four unused bits.
         let sig = &mut made.signatures[0].sig;
         let at = sig.len() - 3;
         let letter = char::from(sig.as_bytes()[at]);
@@ -722,7 +726,7 @@ fn receipts(list: &mut Refused<'_>) {
         let denial = statement("denial", predicate, &[("authorization", &digest)]);
         envelope(&to_canonical(&denial), &["alice", "bob"])
     };
-    // The first subject is that of the bytes embedded; nothing else of the receipt differs.
+    // The first subject must match the embedded bytes, so that the receipt has no other defect.
     let named = |receipt: &mut Value| {
         let payload = receipt["predicate"]["authorization"]["payload"].as_str().expect("text");
         let digest = hex(&sha256(&STANDARD.decode(payload).expect("base64")));
@@ -764,9 +768,10 @@ fn receipts(list: &mut Refused<'_>) {
     list.one("seal-signed-by-stranger", "seal-signature", &seal);
 }
 
-/// The second half of a signature is a number below the order of the group; another one of the same class is no signature.
+/// Adds the group order to the second half of an Ed25519 signature. The second half must be less than the group order,
+/// so the result is not a valid signature (RFC 8032).
 fn add_group_order(signature: &mut [u8; 64]) {
-    // 2^252 + 27742317777372353535851937790883648493, least byte first (RFC 8032).
+    // 2^252 + 27742317777372353535851937790883648493, least significant byte first (RFC 8032).
     const ORDER: [u8; 32] = [
         0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde, 0x14, 0, 0, 0, 0, 0,
         0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10,
@@ -893,7 +898,7 @@ fn logs(list: &mut Refused<'_>) {
     let before = order(["seal", "receipt", "refusal", "consumption", "denial"]);
     list.one("receipt-before-consumption", "log-order", &before);
     let before = Story {
-        // Entry 0 is what the log begins with: the seal, wherever it is.
+        // The log begins with the consumption instead of the seal.
         ..order(["consumption", "seal", "refusal", "receipt", "denial"])
     };
     list.one("consumption-before-seal", "log-order", &before);
@@ -917,7 +922,7 @@ fn logs(list: &mut Refused<'_>) {
     list.one("checkpoint-signed-by-stranger", "checkpoint", &stranger);
     let golden = Story::default().tell();
     let differ = bundled(|bundle| {
-        // The same log, one entry earlier.
+        // The same log without the last entry.
         let leaves = &golden.leaves[..4];
         let checkpoint = checkpoint(&golden.origin, leaves, "boundary");
         bundle["proofs"]["receipt"] = json!(TlogProof { index: 3, hashes: path(leaves, 3), checkpoint }.to_string());
@@ -936,7 +941,7 @@ fn rosters(list: &mut Refused<'_>) {
     };
     let mut weak = Vec::new();
     put(&mut weak, b"ssh-ed25519");
-    // The neutral point, for which anybody can sign.
+    // The neutral element is a weak key: anyone can create a valid signature for this key.
     put(&mut weak, &[&[1][..], &[0; 31]].concat());
     let weak = format!("ssh-ed25519 {} alice", STANDARD.encode(weak));
     list.under_pinned_roster("roster-weak-key", check, &with_key(weak));

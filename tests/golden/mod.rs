@@ -1,4 +1,4 @@
-//! The golden documents, their test keys, and crossings made anew around one change.
+//! The golden documents, their test keys, and documents with one change.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 #![allow(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -16,10 +16,10 @@ use countersign::record::checkpoint::Checkpoint;
 use countersign::record::envelope::{Envelope, EnvelopeSignature};
 use serde_json::{Value, json};
 
-/// Every kind of golden payload, in the order in which one names the other.
+/// The kinds of golden payloads. A kind refers only to earlier kinds.
 pub const KINDS: [&str; 7] = ["roster", "seal", "authorization", "consumption", "receipt", "refusal", "denial"];
 
-/// The seeds of the test keys: 32 times this byte.
+/// The seed of a test key consists of 32 copies of this byte.
 pub const KEYS: [(&str, u8); 7] =
     [("alice", 1), ("bob", 2), ("boundary", 3), ("carol", 4), ("mallory", 5), ("dora", 6), ("operator", 7)];
 
@@ -55,7 +55,7 @@ pub fn key(name: &str) -> SshKey {
     SshKey::from_public(secret(name).public(), "").expect("a key")
 }
 
-/// The payload signed by these, signatures sorted.
+/// An envelope with sorted signatures of these people.
 pub fn envelope(payload: &[u8], names: &[&str]) -> Envelope {
     let message = pae(PAYLOAD_TYPE, payload);
     let mut signatures: Vec<_> =
@@ -64,7 +64,7 @@ pub fn envelope(payload: &[u8], names: &[&str]) -> Envelope {
     Envelope::new(payload, signatures)
 }
 
-/// The payload signed as `ssh-keygen -Y sign -n countersign` does it.
+/// An SSHSIG blob over the payload, as `ssh-keygen -Y sign -n countersign` creates.
 pub fn sshsig(name: &str, payload: &[u8]) -> Vec<u8> {
     let text = |out: &mut Vec<u8>, bytes: &[u8]| {
         out.extend_from_slice(&u32::try_from(bytes.len()).expect("short").to_be_bytes());
@@ -88,7 +88,7 @@ pub fn sshsig(name: &str, payload: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Who signs a kind in the golden story.
+/// The signers of each kind in the golden crossing.
 pub fn signers(kind: &str) -> &'static [&'static str] {
     match kind {
         "roster" => &[],
@@ -108,7 +108,7 @@ pub fn leaf_data(envelope: &Envelope) -> Vec<u8> {
     to_canonical(&serde_json::to_value(envelope).expect("an envelope"))
 }
 
-/// A signed checkpoint of the golden boundary's key.
+/// A checkpoint that is signed with the key of the golden boundary.
 pub fn checkpoint(origin: &str, size: u64, root: Hash) -> String {
     let body = Checkpoint { origin: origin.to_owned(), size, root }.body();
     let key = secret("boundary");
@@ -117,7 +117,7 @@ pub fn checkpoint(origin: &str, size: u64, root: Hash) -> String {
         .to_string()
 }
 
-/// The inclusion path of a leaf among these.
+/// The inclusion path of a leaf in the tree of these leaves.
 pub fn path(leaves: &[Hash], index: u64) -> Vec<Hash> {
     let subtree = |level: u8, at: u64| {
         let width = 1_usize << level;
@@ -128,7 +128,7 @@ pub fn path(leaves: &[Hash], index: u64) -> Vec<Hash> {
     path.expect("a leaf of the tree")
 }
 
-/// Makes the subjects of a statement the twins of its predicate again, as far as that has what they name.
+/// Updates the subjects of a statement with the values of the predicate, as far as the predicate contains the values.
 pub fn repair_twins(kind: &str, document: &mut Value) {
     let predicate = document["predicate"].clone();
     let digits = |value: &Value| value.as_str().and_then(|text| text.split_once(':')).map(|(_, hex)| json!(hex));
@@ -174,15 +174,16 @@ pub fn repair_twins(kind: &str, document: &mut Value) {
 /// One structural change of a document.
 #[derive(Debug, Clone)]
 pub struct Mutant {
-    /// Where.
+    /// The changed place.
     pub pointer: String,
-    /// What was done there.
+    /// The kind of the change.
     pub what: &'static str,
-    /// The document after it.
+    /// The changed document.
     pub value: Value,
 }
 
-/// Each value of a document dropped, written as null, of another type, doubled and swapped with its neighbour.
+/// Returns copies of a document, each with one change: a value removed, set to null or to another type, emptied,
+/// doubled, renamed, or swapped with the next value.
 pub fn mutants(document: &Value) -> Vec<Mutant> {
     let mut places = Vec::new();
     collect(document, String::new(), &mut places);
@@ -262,8 +263,8 @@ pub fn mutants(document: &Value) -> Vec<Mutant> {
     found
 }
 
-/// The canonical text with the member at this pointer standing twice, the second time as `again`; nothing where the pointer
-/// names no member of an object.
+/// The canonical text with the member at this pointer twice, the second time with the value `again`. Returns `None` if
+/// the pointer names no member of an object.
 pub fn member_twice(document: &Value, pointer: &str, again: &Value) -> Option<Vec<u8>> {
     const MARK: &str = "zzTWICEzz";
     let (parent, step) = pointer.rsplit_once('/')?;

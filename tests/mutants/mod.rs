@@ -1,7 +1,7 @@
-//! Every change of every document of the golden crossing, each with all that follows made anew and signed again.
+//! Mutants of every document of the golden crossing. All documents that follow from a mutant are made and signed again.
 //!
-//! The attacker here holds the boundary's key and, for what people sign, theirs: only what the document says can give a
-//! mutant away, never merely its signature. (That an old signature does not hold over changed bytes is a mutant of its own.)
+//! The attacker has the boundary's key and the keys of the signers, so only the content of a document can reveal a
+//! mutant, never its signature. Separate mutants test an old signature over changed bytes.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -24,30 +24,30 @@ use serde_json::{Value, json};
 use crate::golden::{self, Mutant, reference};
 use crate::second::Case;
 
-/// The kinds that a bundle holds, each after those that it names.
+/// The kinds of documents in a bundle. Each kind comes after the kinds that it names.
 pub const KINDS: [&str; 6] = ["roster", "roster-2", "seal", "authorization", "consumption", "receipt"];
 
-/// The golden crossing around one thing that is not as it should be.
+/// The golden crossing with one defect.
 #[derive(Default)]
 pub struct Story {
-    /// Under two versions of the roster, the second signed by alice and bob.
+    /// Whether the crossing uses two versions of the roster. Alice and bob sign the second version.
     pub two_rosters: bool,
-    /// The payload of one kind.
+    /// A replacement for the payload of one kind.
     pub payload: Option<(&'static str, Vec<u8>)>,
-    /// The envelope of one kind, whatever it holds.
+    /// A replacement for the envelope of one kind. The envelope can hold any payload.
     pub envelope: Option<(&'static str, Value)>,
-    /// Step, policy or builtins, sealed as they are here.
+    /// A replacement for the step, the policy or the builtins. The seal names the replacement.
     pub sealed: Option<(&'static str, Value)>,
-    /// The authorization is of the step that is sealed: its own digest tells nothing.
+    /// Whether the authorization names the digest of the replaced step, so that the digests agree.
     pub approved: bool,
-    /// Another policy, in the roster as well.
+    /// A replacement for the policy, also in the roster.
     pub policy: Option<Value>,
-    /// The checkpoint's text before it is signed.
+    /// A replacement for the text of the checkpoint before it is signed.
     pub body: Option<String>,
 }
 
 impl Story {
-    /// The bundle, and the digest to trust: of the first version of the roster.
+    /// The bundle, and the digest of the first roster version to trust.
     pub fn tell(&self, id: String) -> Case {
         let mut bundle = value("bundle.json").clone();
         let mut first = payload("roster");
@@ -130,7 +130,7 @@ impl Story {
     }
 }
 
-/// A note of this text, signed under this name by the boundary's key, whatever the text is.
+/// Any text as a note with the boundary's signature under this name.
 pub fn signed_note(text: &str, origin: &str) -> String {
     let key = golden::secret("boundary");
     let mut line = countersign::crypto::note::key_hash(origin, &key.public()).to_vec();
@@ -138,7 +138,7 @@ pub fn signed_note(text: &str, origin: &str) -> String {
     format!("{text}\n\u{2014} {origin} {}\n", STANDARD.encode(line))
 }
 
-/// A golden file, read once.
+/// A golden file. Each file is read only once.
 fn value(path: &str) -> &'static Value {
     static READ: Mutex<BTreeMap<String, &'static Value>> = Mutex::new(BTreeMap::new());
     let mut read = READ.lock().expect("nobody panicked");
@@ -149,7 +149,7 @@ fn payload(kind: &str) -> Value {
     value(&format!("payload/{kind}.json")).clone()
 }
 
-/// The second version: as the first, with another name, and what a later version has to say.
+/// The second version of a roster, with another name and with the digest of the first version.
 pub fn second_roster(first: &[u8]) -> Value {
     let mut value = payload("roster");
     value["predicate"]["name"] = json!("example, second version");
@@ -186,7 +186,7 @@ fn receipt(boundary: &str, authorization: &[u8], signed: Value, consumption: &Va
     value
 }
 
-/// The registry of the changed step and the other one, in the seal and in the bundle's proof.
+/// Seals the changed step and one other step: sets the registry in the seal, and the proof in the bundle.
 fn reseal(seal: &mut Value, bundle: &mut Value) {
     let other = json!({"digest": "sha256:15ffa975c431b9e0a7602e217ee512178615eec96b65e6f4d55db92a6baf21ac", "ref": "deploy/web:status"});
     let digest = reference(&to_canonical(&bundle["step"]));
@@ -198,7 +198,7 @@ fn reseal(seal: &mut Value, bundle: &mut Value) {
     bundle["step_proof"] = json!({"index": 1, "size": 2, "hashes": [hex(&hashes[0])]});
 }
 
-/// Every mutant that is made from the golden documents.
+/// All mutants of the golden documents.
 pub fn all() -> Vec<Case> {
     let mut cases = Vec::new();
     for kind in KINDS {
@@ -221,7 +221,7 @@ fn golden_payload(kind: &str) -> Value {
     if kind == "roster-2" { second_roster(&golden::bytes("payload/roster.json")) } else { golden::payload(kind) }
 }
 
-/// The payload of one kind, as it is and with its subjects made the twins of its predicate again.
+/// Mutants of the payload of one kind, with and without repaired subjects.
 fn payloads(kind: &'static str, cases: &mut Vec<Case>) {
     let original = golden_payload(kind);
     let base = if kind == "roster-2" { "roster" } else { kind };
@@ -244,10 +244,10 @@ fn payloads(kind: &'static str, cases: &mut Vec<Case>) {
     }
 }
 
-/// Everything that a receipt may say of its sandbox.
+/// A sandbox with all facts that a receipt can state.
 const ALL_FACTS: &str = include_str!("../vectors/receipt-sandbox.json");
 
-/// Facts of the sandbox that the golden receipt does not have.
+/// Mutants of facts that the golden receipt does not contain.
 fn facts(cases: &mut Vec<Case>) {
     let mut original = golden_payload("receipt");
     original["predicate"]["sandbox"] = serde_json::from_str(ALL_FACTS).expect("JSON");
@@ -259,7 +259,7 @@ fn facts(cases: &mut Vec<Case>) {
     }
 }
 
-/// The envelope of one kind, and its old signatures over a changed payload.
+/// Mutants of the envelope of one kind, and its old signatures over a changed payload.
 fn envelopes(kind: &'static str, cases: &mut Vec<Case>) {
     let base = if kind == "roster-2" { "roster" } else { kind };
     let names = if kind == "roster-2" { &["alice", "bob"][..] } else { golden::signers(base) };
@@ -282,7 +282,7 @@ fn envelopes(kind: &'static str, cases: &mut Vec<Case>) {
     }
 }
 
-/// Lines of the checkpoint, signed again.
+/// Mutants of the lines of the checkpoint, signed again.
 fn checkpoints(cases: &mut Vec<Case>) {
     let text = String::from_utf8(golden::bytes("log/checkpoint")).expect("text");
     let body: Vec<&str> = text.lines().take(3).collect();
@@ -292,7 +292,7 @@ fn checkpoints(cases: &mut Vec<Case>) {
     }
 }
 
-/// Everything in the bundle that nobody signs again, and the lines of its proofs.
+/// Mutants of the unsigned parts of the bundle, and of the lines of its proofs.
 fn bundles(cases: &mut Vec<Case>) {
     for (file, two) in [("bundle.json", false), ("bundle-roster-2.json", true)] {
         let original = golden::value(file);
@@ -313,7 +313,8 @@ fn bundles(cases: &mut Vec<Case>) {
             let text = original["proofs"][name].as_str().expect("text");
             let lines: Vec<&str> = text.lines().collect();
             for (what, changed) in line_changes(&lines) {
-                // In one proof it is the checkpoints that differ; in all three the checkpoint itself is another.
+                // A change of one proof makes the checkpoints of the proofs differ. The mutants below change all
+                // three proofs.
                 let mut alone = original.clone();
                 alone["proofs"][name] = json!(changed.join("\n") + "\n");
                 push(format!("/proofs/{name} {what}"), &alone);
@@ -332,7 +333,7 @@ fn bundles(cases: &mut Vec<Case>) {
     }
 }
 
-/// Lines flipped, dropped, doubled, swapped.
+/// Flips, drops, doubles and swaps lines.
 fn line_changes<'l>(lines: &[&'l str]) -> Vec<(String, Vec<Cow<'l, str>>)> {
     let all = || lines.iter().map(|line| Cow::Borrowed(*line)).collect::<Vec<_>>();
     let mut found = Vec::new();
@@ -355,7 +356,7 @@ fn line_changes<'l>(lines: &[&'l str]) -> Vec<(String, Vec<Cow<'l, str>>)> {
     found
 }
 
-/// What `golden::mutants` makes, and each value flipped: another one of the same form.
+/// The mutants of `golden::mutants`, and each string and number flipped to another value of the same form.
 pub fn changes(document: &Value) -> Vec<Mutant> {
     let mut found = golden::mutants(document);
     for pointer in golden::places(document) {
@@ -364,7 +365,7 @@ pub fn changes(document: &Value) -> Vec<Mutant> {
         match place {
             Value::String(text) => *text = flip_text(text),
             Value::Number(number) => *place = json!(number.as_i64().unwrap() + 1),
-            // `emptied` turns it round already.
+            // The mutant `emptied` already changes these values.
             _ => continue,
         }
         found.push(Mutant { pointer, what: FLIPPED, value });
@@ -372,13 +373,13 @@ pub fn changes(document: &Value) -> Vec<Mutant> {
     found
 }
 
-/// What is done to a value that keeps its form.
+/// The name of a change that keeps the form of the value.
 pub const FLIPPED: &str = "flipped";
 
-/// Another text of the same form: another hex digit, letter of a key id or of base64, second of a time, letter.
+/// A different text of the same form: it changes one hex digit, base64 letter, digit of a time, or letter.
 pub fn flip_text(text: &str) -> String {
     let mut letters: Vec<char> = text.chars().collect();
-    // The last letter of base64 has stray bits, the last of a time is its zone: take one in the middle of the last eight.
+    // Avoid the end of the text: the last base64 letter has unused bits, and the last letter of a time is its zone.
     let at = if letters.len() >= 8 { letters.len() - 6 } else { letters.len().saturating_sub(1) };
     match letters.get_mut(at) {
         Some(letter) => {

@@ -1,4 +1,4 @@
-//! `tests/conformance/bundles.json`: broken bundles of one defect each, as changes of the golden one.
+//! Builds `tests/conformance/bundles.json`: bundles with at most one defect each, as patches of the golden bundle.
 
 use std::collections::BTreeMap;
 
@@ -14,17 +14,17 @@ use super::{Story, reference, second_roster};
 use crate::golden;
 use crate::second::Case;
 
-/// A vector: what is broken, the bundle, and the checks that must fail; of those that fail none, what stays open.
+/// A vector: the bundle, the checks that must fail, and if no check fails, the checks that stay open.
 pub struct Named {
     pub case: Case,
     pub failed: Vec<&'static str>,
     pub open: Vec<&'static str>,
 }
 
-/// What stays open of the golden bundle itself.
+/// The check that stays open for the golden bundle itself.
 const OPEN: [&str; 1] = ["seal-in-force"];
 
-/// The vectors as the file holds them.
+/// The content of the vector file.
 pub fn file() -> Value {
     let base = golden::value("bundle.json");
     let vectors: Vec<Value> = all()
@@ -33,7 +33,7 @@ pub fn file() -> Value {
             let bundle: Value = serde_json::from_slice(&named.case.bundle).expect("a bundle");
             let patch: Vec<Value> = (bundle.as_object().unwrap().iter())
                 .flat_map(|(name, value)| match value {
-                    // The proofs one by one: they are long.
+                    // One patch for each proof, because proofs are long.
                     Value::Object(inner) if name == "proofs" => {
                         inner.iter().map(|(inner, value)| (format!("/proofs/{inner}"), value.clone())).collect()
                     }
@@ -70,7 +70,7 @@ fn all() -> Vec<Named> {
     found
 }
 
-/// The golden payload of a kind with one change, its twins made equal again unless they are what is changed.
+/// The golden payload of a kind with one change. Its subjects are not repaired, unlike in `twins`.
 fn changed(kind: &'static str, change: impl Fn(&mut Value)) -> Story {
     let mut value = golden::payload(kind);
     change(&mut value);
@@ -265,7 +265,7 @@ fn signatures(found: &mut Vec<Named>) {
         let strange = if kind == "seal" { "receipt" } else { "seal" };
         other["signatures"] = golden::value(&format!("envelope/{strange}.json"))["signatures"].clone();
         push("signature-of-another-document", other);
-        // It holds, and a log entry at its maximum would have no room for it.
+        // The signature is valid, but a log entry of maximum size would have no room for the longer form.
         let mut longer = original.clone();
         longer["signatures"][0]["sig"] = json!(STANDARD.encode(golden::sshsig("boundary", &payload)));
         push("signed-by-sshsig", longer);
@@ -297,7 +297,7 @@ fn signatures(found: &mut Vec<Named>) {
     swapped["signatures"].as_array_mut().unwrap().swap(0, 1);
     push("authorization-signatures-out-of-order", swapped, &["authorization-signatures"]);
     push("authorization-signed-by-nobody", signed(&[]), &["quorum"]);
-    // The form of the embedded envelope belongs to the document in it, as that of every envelope does.
+    // The reader of the authorization also checks the form of the embedded envelope.
     let mut formed = |id: &str, change: &dyn Fn(&mut Value)| {
         let original = signed(&["alice", "bob"]);
         let mut value = original.clone();
@@ -333,7 +333,7 @@ fn signatures(found: &mut Vec<Named>) {
     formed("with-signatures-of-8193-bytes", &|value| more(value, 1, 8193 - 128));
 }
 
-/// A step that is broken is looked at under a good authorization only.
+/// An invalid step is reported only if the authorization is valid.
 fn broken_steps(found: &mut Vec<Named>) {
     let mut step = golden::value("bundle.json")["step"].clone();
     step["colour"] = json!("red");
@@ -344,7 +344,7 @@ fn broken_steps(found: &mut Vec<Named>) {
     refused(found, "step-and-authorization-unknown-field", &["authorization-document"], story);
 }
 
-/// What comes with a later version, in a step that is otherwise sealed and approved.
+/// Reserved features in a step that is otherwise sealed and approved.
 fn later_steps(found: &mut Vec<Named>) {
     for (field, value) in [
         ("template", json!("gruntwork")),
@@ -579,7 +579,7 @@ fn decisions(found: &mut Vec<Named>) {
         value.pointer_mut(parent).unwrap()[field] = bad;
         refused(found, &format!("policy-{id}"), &["quorum"], policy(value));
     }
-    // One approver is the rule where no number is written.
+    // If the rule has no number, one approver is required.
     let mut one = plain.clone();
     one["default"]["approvals"] = json!({"from": ["ops", "security"]});
     let case = policy(one).tell("policy-approvals-without-a-number".to_owned());
@@ -676,7 +676,7 @@ fn rosters(found: &mut Vec<Named>) {
     doubled["signatures"].as_array_mut().unwrap().insert(0, first);
     let story = Story { two_rosters: true, envelope: Some(("roster-2", doubled)), ..Story::default() };
     refused(found, "roster-2-signature-twice", &["roster-chain"], story);
-    // Nothing wrong, but less than all is known.
+    // These bundles have no defect, but some checks stay open.
     let witness = twins("roster", |value| {
         let key = golden::key("mallory");
         value["predicate"]["witness"] = json!([{"name": "w.example", "vkey": countersign::crypto::note::vkey("w.example", key.public()), "url": "https://w.example"}]);
@@ -711,7 +711,7 @@ fn rosters(found: &mut Vec<Named>) {
     }
 }
 
-/// Each check and how often it fails or stays open in a vector.
+/// How often each check fails or stays open in the vectors.
 pub fn coverage(file: &Value) -> BTreeMap<String, usize> {
     let mut found = BTreeMap::new();
     for vector in file["vectors"].as_array().expect("vectors") {

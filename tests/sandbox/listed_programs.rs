@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 
 use crate::support::{World, not_run, said};
 
-/// Prints `uid=` if a script starts it, and is on no list of these tests.
+/// A program that no list of these tests contains. The program prints `uid=` if a script can start it.
 const OTHER: &str = "/usr/bin/id";
 
 fn tried(world: &World, options: &[&str], interpreter: &str, script: &str) -> Output {

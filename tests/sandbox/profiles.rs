@@ -1,4 +1,4 @@
-//! What steps declare of the host, from runbook and policy to the receipt; `countersign sandbox` and `doctor --production`.
+//! Sandbox permissions from the runbook and the policy to the receipt; `countersign sandbox` and `doctor --production`.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -8,7 +8,7 @@ use crate::support::people::alice;
 use crate::support::{self, POLICY, SMALL, World, not_run, runbook, said};
 use serde_json::{Value, json};
 
-/// A directory of the host with a file and a denied one.
+/// Creates a directory on the host with a plain file and with a file that the tests deny.
 fn tree() -> (tempfile::TempDir, String) {
     let dir = tempfile::Builder::new().prefix("countersign-tree-").tempdir().expect("a directory");
     std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o777)).expect("mode");
@@ -20,7 +20,7 @@ fn tree() -> (tempfile::TempDir, String) {
     (dir, path)
 }
 
-/// What `serve` says of a step that declares this, under a policy that allows it that.
+/// Returns the error of `serve` for a step with this declaration, under a policy with these sandbox permissions.
 fn refused(declares: &str, allows: &str) -> String {
     let mut world = World::prepared(|setup| {
         setup.runbook("host.md", runbook(SMALL, &[(&format!("go {declares}"), "true")]));
@@ -67,7 +67,7 @@ fn a_missing_or_private_path_is_an_error_at_the_seal_with_its_place() {
         let text = refused(&declares, &allows);
         assert!(text.contains("host.md:7:11: host:go: ") && text.contains(expected), "{declares}: {text}");
     }
-    // The directory above the boundary's own.
+    // The directory above the boundary contains the private set.
     let mut world = World::prepared(|_| {});
     let above = world.path("").canonicalize().expect("real").display().to_string();
     let above = above.trim_end_matches('/').to_owned();
@@ -124,7 +124,7 @@ fn all_steps_that_cannot_be_sealed_are_reported_in_one_message_with_their_places
         assert!(!text.contains("host:fine") && !text.contains("toml: host.md"), "{text}");
     };
     check(&world.try_start().expect_err("it does not serve"));
-    // The same at a later seal, while the old one stays in force.
+    // A later seal reports the same errors, and the old seal stays in force.
     world.write("b/runbooks/host.md", &runbook("", &[("fine", "true")]));
     world.start();
     let before = world.service_log().len();
@@ -134,14 +134,14 @@ fn all_steps_that_cannot_be_sealed_are_reported_in_one_message_with_their_places
     check(&world.service_log()[before..]);
 }
 
-/// What would otherwise be found out when the nonce is spent.
+/// Without this check, the error appears only after the nonce is consumed.
 #[test]
 fn a_directory_that_no_run_can_get_is_an_error_at_the_seal() {
     let (_dir, tree) = tree();
     let closed = format!("{tree}/closed");
     std::fs::create_dir_all(format!("{closed}/in")).expect("a directory");
     std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0o700)).expect("mode");
-    // Only an id of its own is a stranger there.
+    // Only a run with its own user id has no access to the directory.
     if rustix::process::geteuid().is_root() {
         for (path, how) in [(closed.clone(), "look into"), (format!("{closed}/in"), "enter")] {
             let text = refused(&format!("read={path}"), &format!("read: [\"{path}\"]"));
@@ -150,7 +150,7 @@ fn a_directory_that_no_run_can_get_is_an_error_at_the_seal() {
     } else {
         not_run("a_directory_that_no_run_can_get_is_an_error_at_the_seal", "ids of its own need root");
     }
-    // An overlay over two file systems. A copy has room for both.
+    // An overlay cannot contain two file systems. A copy can.
     std::fs::create_dir(format!("{tree}/other")).expect("a directory");
     let world = World::prepared(|_| {});
     let program = world.program(&[]).get_program().to_owned();
@@ -164,7 +164,8 @@ fn a_directory_that_no_run_can_get_is_an_error_at_the_seal() {
     assert!(!tried.status.success() && said(&tried).contains(&says), "{}", said(&tried));
 }
 
-/// A copy has no sockets, and in one of an overlay nobody listens: what was signed would not be what the step gets.
+/// A copy contains no sockets, and no process listens on a socket of an overlay, so the run would not get the socket of
+/// the signed profile.
 #[test]
 fn a_declared_socket_is_reachable_in_every_kind_of_working_directory_or_refused_at_the_seal() {
     let (dir, tree) = tree();
@@ -240,7 +241,7 @@ fn a_declared_profile_is_signed_and_enforced_and_repeated_in_the_receipt() {
     world.assert_audited();
 }
 
-/// Between the two runs somebody moved what was denied: the second one may have read it.
+/// Between the two runs, the host renames the denied file, so the second run may have read the file.
 #[test]
 fn a_receipt_reports_that_only_the_run_before_masked_names() {
     let (dir, tree) = tree();
@@ -334,7 +335,7 @@ fn the_sandbox_command_runs_a_command_with_a_profile() {
     let read =
         run(&["--read", ".", "--deny", "**/.env", "--", "cat", &format!("{tree}/plain"), &format!("{tree}/.env")]);
     assert!(said(&read).contains("plain text") && !said(&read).contains("the secret"), "{}", said(&read));
-    // What lies in a denied directory is denied, also where it is named itself.
+    // A deny pattern for a directory also covers a path in the directory that the profile names.
     std::fs::create_dir(dir.path().join("pub")).expect("a directory");
     for denied in [tree.clone(), format!("**/{}", Path::new(&tree).file_name().expect("a name").display())] {
         let below = run(&["--read", "pub", "--deny", &denied, "--", "ls", &format!("{tree}/pub")]);
@@ -394,7 +395,6 @@ fn the_sandbox_command_runs_a_command_with_a_profile() {
     }
 }
 
-/// A command that fails for what the profile does not give ends with its own words, and the option that gives it.
 #[test]
 fn the_sandbox_command_names_the_option_for_a_missing_access() {
     let world = World::prepared(|_| {});
@@ -405,7 +405,7 @@ fn the_sandbox_command_names_the_option_for_a_missing_access() {
     let text = run(&["--", "cat", "/proc/meminfo"]);
     assert!(text.contains("give --full-proc to show the rest"), "{text}");
     assert!(run(&["--full-proc", "--", "cat", "/proc/meminfo"]).contains("MemTotal"));
-    // The shell goes on, and its end is none of a limit.
+    // The shell continues after the limit, so the exit code of the command does not show the limit.
     let words = "a program of the command reached the limit file_bytes: a file has at most 67108864 bytes here";
     for script in [
         "head -c 100000000 /dev/zero > /tmp/large; echo on",
@@ -416,12 +416,12 @@ fn the_sandbox_command_names_the_option_for_a_missing_access() {
     }
     let fine = run(&["--", "sh", "-c", "echo /proc/meminfo; exit 3"]);
     assert_eq!(fine, "/proc/meminfo\n");
-    // The first example of its help.
+    // The first example in the help of `countersign sandbox`.
     let listed = run(&["--", "ls", "-la", "/"]);
     assert!(listed.contains("usr") && !listed.contains("denied"), "{listed}");
 }
 
-/// The files of a tree keep their owner in an overlay, and a run of root's is nobody whom the host knows.
+/// Files in an overlay keep their owner. If the service is root, the run has a user id that owns no file of the host.
 #[test]
 fn the_sandbox_command_explains_why_files_of_another_owner_cannot_be_changed() {
     if !rustix::process::geteuid().is_root() {
@@ -450,7 +450,7 @@ fn the_sandbox_command_explains_why_files_of_another_owner_cannot_be_changed() {
     assert_eq!(tried("overlay", "echo new > new && cat new"), "new\n");
 }
 
-/// Alternatives in braces are one pattern, on the command line and in a runbook.
+/// Alternatives in braces are one pattern, both on the command line and in a runbook.
 #[test]
 fn a_list_of_deny_patterns_is_split_only_at_commas_outside_of_braces() {
     let (_dir, tree) = tree();
@@ -475,7 +475,7 @@ fn a_list_of_deny_patterns_is_split_only_at_commas_outside_of_braces() {
     assert!(text.contains("not closed"), "{text}");
 }
 
-/// What a step could write to the terminal of whoever tries it would look like this program's words.
+/// With control characters, the output of a step could imitate messages of this program on the terminal.
 #[test]
 fn the_sandbox_command_escapes_control_characters_on_a_terminal() {
     let world = World::prepared(|_| {});
@@ -541,7 +541,7 @@ fn doctor_production_prints_the_hardening_list() {
     assert!(said(&list(&world)).contains("FAIL   modes of keys and files"), "{}", said(&list(&world)));
     std::fs::remove_file(world.path("b/boundary/policy.yaml")).expect("removed");
     assert!(said(&list(&world)).contains("policy.yaml can't be checked"), "{}", said(&list(&world)));
-    // Who serves is judged by the store, not by whoever asks.
+    // The owner of the store decides which user the service has, not the user that runs `doctor`.
     let root = "belongs to root, so the service runs as root";
     assert_eq!(said(&list(&world)).contains(root), rustix::process::geteuid().is_root(), "{}", said(&list(&world)));
     let nowhere = world.program(&["doctor", "--production"]).current_dir(world.path("")).output().expect("doctor");

@@ -1,4 +1,4 @@
-//! Usual programs under strict, many runs beside each other, and what a host does to a run's files meanwhile.
+//! Common programs in a strict sandbox, many parallel runs, and changes that the host makes to a run's files.
 
 use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
@@ -41,7 +41,7 @@ impl Bench {
         self.home.path().canonicalize().expect("real").join("tree")
     }
 
-    /// How a script ended and what it said, its output first.
+    /// Returns the end of the run and its output: first stdout, then stderr.
     fn run(&self, profile: &Profile, language: &str, script: &str) -> (End, String) {
         let prepared = self.sandbox.check(profile).expect("can be held");
         let plan = Plan {
@@ -61,12 +61,12 @@ impl Bench {
     }
 }
 
-/// What a step has that asks for nothing, but for time: this host may be busy.
+/// A profile without sandbox permissions. The timeout is long because the host may be busy.
 fn profile() -> Profile {
     Profile::nothing(STRICT.to_vec(), Limits { wall_ms: 60_000, ..Limits::default() })
 }
 
-/// Whether a program can be tried; where it can't, the report says so.
+/// Returns false and reports the test as not run if the program is not installed.
 fn is_installed(test: &str, program: &str) -> bool {
     let there =
         ["/usr/bin", "/bin", "/usr/local/bin"].iter().any(|directory| Path::new(directory).join(program).exists());
@@ -76,7 +76,8 @@ fn is_installed(test: &str, program: &str) -> bool {
     there
 }
 
-/// The program that must be in a system directory, the language, the script, and the last line that it prints. `full` needs the whole of /proc.
+/// One entry per script: the program that must be in a system directory, the language, the script, the last line that
+/// the script prints, and whether the script needs the whole of /proc (`full`).
 const PROGRAMS: &[(&str, &str, &str, &str, bool)] = &[
     ("bash", "bash", "a=(1 2 3); shopt -s extglob; [[ ${#a[@]} == 3 ]] && echo ok", "ok", false),
     ("dash", "sh", "dash -c 'echo $((6*7))'", "42", false),
@@ -197,7 +198,7 @@ fn common_programs_work_in_a_strict_sandbox() {
     assert!(PROGRAMS.len() >= 30);
 }
 
-/// Where what a step makes is the host's, its filter refuses more.
+/// In a live tree, the step's files stay on the host, so the seccomp filter refuses more system calls.
 #[test]
 fn common_programs_work_in_a_live_tree() {
     let bench = Bench::new();
@@ -206,7 +207,7 @@ fn common_programs_work_in_a_live_tree() {
     let wanted =
         ["git", "tar", "gzip", "find", "sort", "sed", "make", "ssh-keygen", "mktemp", "mkfifo", "flock", "perl"];
     for (number, (program, language, script, expected, full)) in PROGRAMS.iter().enumerate() {
-        // In a tree a script has a directory of its own; of Python what makes files.
+        // Each script has its own directory in the tree. Of the Python scripts, only those that create files run here.
         let python = *language == "python" && script.contains("sqlite3");
         if *full || !(wanted.contains(program) || python || script.contains("venv")) {
             continue;
@@ -248,14 +249,14 @@ print(sorted(n for n in os.listdir("/tmp") if not n.startswith("countersign-")),
         runs.into_iter().map(|run| run.join().expect("no panic")).collect()
     });
     for (end, said) in said {
-        // Each could make what the other made too, and saw one of everything: itself, and the first process.
+        // Both runs can create the same names. Each run sees only its own files and two processes: pid 1 and itself.
         assert_eq!(end, End::Exited(0), "{said}");
         assert_eq!(said, "['of-one', 'work'] ['of-one'] ['of-one'] 2\n");
     }
     assert_eq!(std::fs::read_dir(bench.tree()).expect("the tree").count(), 0, "nothing of it is on the host");
 }
 
-/// A host process replaces a denied file while a run looks at it: in a copy and under an overlay nothing shows.
+/// The host replaces a denied file while a run reads the file. A copy and an overlay must not show the file.
 #[test]
 fn a_run_cannot_access_a_denied_file_that_the_host_replaces() {
     let bench = Bench::new();

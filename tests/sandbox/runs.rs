@@ -1,6 +1,6 @@
-//! The sandbox, tried from inside by real steps.
+//! Real steps test the sandbox from inside.
 //!
-//! What a host can't hold is not skipped silently: [`Bench::strict`] fails there and says which layer is missing.
+//! If a host cannot enforce a layer, the tests fail: [`Bench::strict`] panics and names the missing layer.
 
 use std::io::Read as _;
 use std::net::{TcpListener, UdpSocket};
@@ -99,26 +99,26 @@ fn err(report: &mut Report) -> String {
     text
 }
 
-/// What the script printed, which must have ended with 0.
+/// Returns what the script printed. The script must end with exit code 0.
 fn said(mut report: Report) -> String {
     let (text, complaints) = (out(&mut report), err(&mut report));
     assert_eq!(report.end, End::Exited(0), "{text}{complaints}");
     text.trim_end().to_owned()
 }
 
-/// An argument for `sleep` that only one test of one process uses.
+/// Returns an argument for `sleep` that only one test of one process uses.
 fn mark(name: &str) -> String {
     let number = name.bytes().fold(0_u32, |sum, byte| (sum * 31 + u32::from(byte)) % 10_000);
     format!("86399.{number:04}{}", std::process::id())
 }
 
-/// Returns the name of a test of this file for `--exact`, which has the module but not the binary.
+/// Returns the name of a test of this file for `--exact`: with the module, without the name of the binary.
 fn exact(name: &str) -> String {
     let (_, module) = module_path!().split_once("::").expect("a module");
     format!("{module}::{name}")
 }
 
-// ---- ends
+// The end of a run
 
 #[test]
 fn the_exit_code_is_the_exit_code_of_the_step() {
@@ -209,7 +209,7 @@ fn cancelling_ends_all_processes_of_a_run() {
     let report = bench.sandbox.run(prepared, plan("bash", &script), &mut |_| from_live.cancel(), &flag);
     assert_eq!(report.end, End::Cancelled);
     assert!(!on_host(&mark));
-    // A flag that was raised before ends the run at once.
+    // A flag that is raised before the start ends the run at once.
     let prepared = bench.sandbox.check(&profile()).expect("can be held");
     assert_eq!(bench.sandbox.run(prepared, plan("bash", "sleep 20"), &mut |_| {}, &flag).end, End::Cancelled);
 }
@@ -256,7 +256,7 @@ fn killing_the_helper_ends_all_processes_of_the_run() {
 
 #[test]
 fn the_death_of_the_service_ends_all_processes_of_a_run() {
-    // This very test, started again, is the service that dies.
+    // The test starts itself again as a child process. The child is the service that dies.
     if let Ok(mark) = std::env::var("COUNTERSIGN_TEST_MARK") {
         Bench::strict().bash(&format!("(setsid nohup sleep {mark} >/dev/null 2>&1 &); trap '' TERM; sleep {mark}"));
         return;
@@ -275,7 +275,7 @@ fn the_death_of_the_service_ends_all_processes_of_a_run() {
     wait_for("the run is gone", || !on_host(&mark));
 }
 
-/// The process that sleeps for the marked time.
+/// Returns the id of the process that sleeps for the marked time.
 fn sleeper(mark: &str) -> Option<String> {
     let entries = std::fs::read_dir("/proc").expect("/proc").flatten();
     entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).find(|pid| {
@@ -284,13 +284,13 @@ fn sleeper(mark: &str) -> Option<String> {
     })
 }
 
-/// What the kernel says of a process under that key (proc_pid_status(5)).
+/// Returns the value of a key in /proc/PID/status (proc_pid_status(5)).
 fn status(pid: &str, key: &str) -> String {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     status.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default().trim().to_owned()
 }
 
-/// The id of the helper above the process with that mark.
+/// Returns the process id of the helper that started the marked process.
 fn helper_of(mark: &str) -> String {
     let mut pid = sleeper(mark).expect("the marked process");
     let me = std::process::id().to_string();
@@ -317,7 +317,7 @@ fn the_helper_accepts_no_requests_of_other_processes() {
     }
 }
 
-// ---- output
+// Output
 
 #[test]
 fn output_is_passed_on_live_and_recorded_in_order() {
@@ -357,7 +357,7 @@ fn an_output_of_a_gigabyte_is_counted_and_its_stored_part_is_limited() {
     assert!(resident() < before + 8192, "grew from {before} to {} KiB", resident());
 }
 
-// ---- what a step is given
+// The environment of a step
 
 #[test]
 fn the_environment_is_exactly_the_approved_environment() {
@@ -407,7 +407,7 @@ fn a_step_starts_with_default_signals_and_the_default_umask() {
     assert!(text.starts_with("0077\n"), "{text}");
     for line in text.lines().filter(|line| line.starts_with("Sig") && !line.starts_with("SigQ")) {
         let set = line.split_whitespace().nth(1).and_then(|set| u64::from_str_radix(set, 16).ok()).expect("a set");
-        // glibc's posix_spawn ignores its own two signals (32 and 33) for everybody.
+        // posix_spawn of glibc leaves the two internal signals 32 and 33 of glibc ignored.
         assert_eq!(set & !0x1_8000_0000, 0, "{line}");
     }
 }
@@ -446,7 +446,7 @@ fn the_step_is_an_ordinary_user_without_capabilities() {
     }
 }
 
-/// What people try first, and what programs take for granted.
+/// Commands that users try first, and files that most programs need.
 #[test]
 fn common_commands_find_their_files_in_the_sandbox() {
     let bench = Bench::strict();
@@ -458,14 +458,14 @@ fn common_commands_find_their_files_in_the_sandbox() {
     }
     let name = "import socket\nprint(socket.gethostbyname(socket.gethostname()), socket.getfqdn())";
     assert_eq!(said(bench.run(plan("python", name))), "127.0.1.1 countersign");
-    // What stands in a live tree is for others to read; what is private stays so.
+    // Other users may read new files of a live tree. Files in private directories stay private.
     let tree = plant(&bench);
     for (workdir, mask) in [(Workdir::InPlace, "0022"), (Workdir::Copy, "0077"), (Workdir::Overlay, "0077")] {
         assert_eq!(said(bench.run_with(&on_tree(&tree, workdir), plan("bash", "umask"))), mask, "{workdir:?}");
     }
 }
 
-/// Its owner is another user than the step, and git asks for that in each process anew.
+/// The owner of the tree is not the user of the step, and each git process checks the owner.
 #[test]
 fn git_works_in_a_tree_of_the_run() {
     let bench = Bench::strict();
@@ -510,7 +510,7 @@ fn java_starts_if_a_jdk_is_installed() {
     assert!(version.contains("version"), "{version}");
 }
 
-// ---- what a step must not reach
+// Resources that a step must not reach
 
 #[test]
 fn a_run_sees_only_system_files_of_the_host() {
@@ -715,13 +715,14 @@ os.mkfifo("/tmp/pipe"); print("pipe")
 #[test]
 fn a_step_sets_no_limits_of_another_process() {
     let bench = Bench::strict();
-    // Its pid 1 without descriptors could wait for nothing, and would turn in circles beyond every limit of CPU time.
+    // Without descriptors, pid 1 of the run could wait for no process and would busy-loop beyond every limit of CPU
+    // time.
     let script = "ulimit -n 100 && ulimit -n; prlimit --nofile=50 true && echo own
 prlimit --pid 1 --nofile=0 2>/dev/null || echo held; sleep 9 & prlimit --pid $! --cpu=1 2>/dev/null || echo held; taskset -p $! >/dev/null && echo seen";
     assert_eq!(said(bench.bash(script)), "100\nown\nheld\nheld\nseen");
 }
 
-/// What the kernel has once for the whole machine, and what it counts for a whole user.
+/// The kernel has some memory pools once for the whole machine and counts other pools for each user.
 #[test]
 fn a_step_cannot_use_memory_pools_of_the_whole_machine() {
     let bench = Bench::strict();
@@ -753,9 +754,9 @@ print("watches", sum(one >= 0 for one in watched))
     assert_eq!(said(bench.run(plan("python", script))), expected);
 }
 
-// ---- trees of the host
+// Trees of the host
 
-/// A tree with something denied under two names, which anybody may read and write.
+/// Creates a tree that all users may read and write, with a denied file that has two names.
 fn plant(bench: &Bench) -> String {
     let tree = bench.path("tree");
     std::fs::create_dir_all(tree.join("deep/a")).expect("directories");
@@ -774,7 +775,7 @@ fn on_tree(tree: &str, workdir: Workdir) -> Profile {
     Profile { write: vec![tree.into()], deny: vec!["**/.env".into(), "secrets".into()], workdir, ..profile() }
 }
 
-/// Tries every way to a denied name, then says what the rest is.
+/// Tries every way to read a denied name, then prints the other files.
 const REACH: &str = "
 for f in .env deep/a/.env deep/notes secrets/key; do
   cat $f && echo reached $f; dd if=$f && echo reached $f; cp $f copy && echo reached $f
@@ -793,11 +794,11 @@ fn a_copy_or_an_overlay_is_private_and_contains_no_denied_names() {
         assert_eq!(report.end, End::Exited(0), "{workdir:?}: {text}{complaints}");
         assert_eq!(text, format!("{tree}\nplainchanged\n"), "{workdir:?} {complaints}");
         let facts = report.enforcement.fs.expect("facts");
-        // What the host moves meanwhile is seen through an overlay.
+        // An overlay shows names that the host moves during the run, so its masks are only point-in-time.
         let held = if workdir == Workdir::Copy { Masks::Stable } else { Masks::PointInTime };
         assert_eq!((facts.mode, facts.deny, facts.masked), (workdir, Some(held), Some(4)));
         assert!(report.enforcement.limits.is_some_and(|limits| limits.disk.is_some()));
-        // The host's tree is as it was.
+        // The tree on the host is unchanged.
         assert_eq!(std::fs::read_to_string(Path::new(&tree).join("plain")).expect("a file"), "plain");
         assert!(!Path::new(&tree).join("new").exists());
     }
@@ -812,7 +813,7 @@ fn runbooks_are_never_writable_under_any_profile() {
         let live = Profile { write: vec![path.display().to_string()], workdir: Workdir::InPlace, ..profile() };
         let refused = bench.sandbox.check(&live).expect_err("refused");
         assert!(matches!(refused, Unavailable::Private { .. } | Unavailable::Unwritable { .. }), "{refused}");
-        // A receipt would say that nothing of the host was written.
+        // With `workdir=private`, the receipt would state that the run wrote no file of the host.
         let private = Profile { workdir: Workdir::Private, ..live };
         assert!(matches!(bench.sandbox.check(&private), Err(Unavailable::Invalid { .. })));
     }
@@ -831,7 +832,7 @@ fn a_live_tree_is_writable_and_its_denied_names_are_masked() {
     assert_eq!(text, format!("{tree}\nplainchanged\n"));
     let facts = report.enforcement.fs.expect("facts");
     assert_eq!((facts.mode, facts.deny, facts.masked), (Workdir::InPlace, Some(Masks::PointInTime), Some(4)));
-    // Nothing bounds what is written to the host's own disk.
+    // No limit applies to the disk space of the host that the run uses.
     assert!(report.enforcement.limits.is_some_and(|limits| limits.disk.is_none() && limits.file.is_some()));
     assert_eq!(std::fs::read_to_string(Path::new(&tree).join("new")).expect("written"), "new\n");
     for name in [".env", "deep/a/.env", "deep/notes", "secrets/key"] {
@@ -839,8 +840,9 @@ fn a_live_tree_is_writable_and_its_denied_names_are_masked() {
     }
 }
 
-/// A mask lies over a name, and moves with the directories above it: moved out of its pattern in one run, a name would be read in
-/// the next one. In the meantime a directory in its place would be the host's denied path, with what the step put there.
+/// A mask covers one path. If a step could rename a directory above the masked name, the name would no longer match its
+/// pattern, and the next run could read the file. A new directory at the old path would also get the mask of the denied
+/// name.
 #[test]
 fn denied_names_in_a_live_tree_stay_in_place_between_runs() {
     let bench = Bench::strict();
@@ -893,7 +895,8 @@ print(sorted(os.listdir(".")), os.listdir("deep/newer"), open("deep/plain").read
     }
 }
 
-/// The host does not know of the run's mounts: any user there could run such a file as the step's id, or the service's.
+/// The host does not have the mount options of the run, so any user of the host could execute such a file with the user
+/// id of the step or of the service.
 #[test]
 fn a_step_leaves_no_setuid_file_in_a_live_tree() {
     let bench = Bench::strict();
@@ -918,7 +921,7 @@ mkdir open && chmod 1777 open && chmod 750 ran && mkdir -m 700 own && tar cf - p
         .map(|entry| entry.path())
         .collect();
     assert!(set_id.is_empty(), "{set_id:?}");
-    // What nobody else ever sees may have any mode.
+    // In a private directory, a file may have any mode, because no process outside of the run sees the file.
     assert_eq!(said(bench.bash("cp /usr/bin/true tool; chmod 4755 tool; stat -c %a tool")), "4755");
 }
 
@@ -934,8 +937,8 @@ fn denied_names_in_readable_paths_are_masked() {
     assert_eq!(report.enforcement.fs.and_then(|facts| facts.deny), Some(Masks::PointInTime));
 }
 
-/// A file that is denied in one place stays closed under the names that it has elsewhere, and under those of which nobody can say
-/// whether it has them.
+/// A file that is denied under one name is also masked under its other hard-link names. A hard link is also masked if
+/// the sandbox cannot find out whether another name of the file is denied.
 #[test]
 fn a_hard_link_to_a_denied_file_is_masked_in_every_directory_of_the_run() {
     let bench = Bench::strict();
@@ -945,7 +948,7 @@ fn a_hard_link_to_a_denied_file_is_masked_in_every_directory_of_the_run() {
     let at = |name: &str| Path::new(&tree).join(name);
     std::fs::hard_link(at(".env"), other.join("notes")).expect("a link");
     std::fs::hard_link(at("plain"), at("deep/same")).expect("a link");
-    // No run's id can look into this one, and its file may be read by anybody.
+    // No user id of a run can read this directory, but every user can read the file in it.
     std::fs::hard_link(at("secrets/key"), at("deep/copy")).expect("a link");
     std::fs::set_permissions(at("secrets"), std::fs::Permissions::from_mode(0o700)).expect("mode");
     let script =
@@ -957,14 +960,14 @@ fn a_hard_link_to_a_denied_file_is_masked_in_every_directory_of_the_run() {
         assert_eq!((report.end.clone(), out(&mut report).as_str()), (End::Exited(0), "plain"), "{workdir:?}");
         assert_eq!(report.enforcement.fs.and_then(|facts| facts.masked), Some(6), "{workdir:?}");
     }
-    // Only the other directory is given, and the one file in it by its name.
+    // The profile names the hard link itself instead of the directory of the link.
     let file =
         Profile { read: vec![format!("{read}/notes"), tree.clone()], write: vec![], ..on_tree(&tree, Workdir::Copy) };
     let file = Profile { workdir: Workdir::Private, ..file };
     assert_eq!(out(&mut bench.run_with(&file, plan("bash", &script))), "plain");
 }
 
-/// Else one step could keep every later one from its tree, each for the price of a nonce.
+/// Otherwise one step could make every later run in the same tree fail, and each failed run would consume a nonce.
 #[test]
 fn a_very_deep_directory_of_a_step_does_not_prevent_later_runs() {
     let bench = Bench::strict();
@@ -992,17 +995,17 @@ fn the_receipt_counts_masked_names_and_links_are_not_masked() {
         let mut report = bench.run_with(&profile, plan("bash", &script));
         (out(&mut report), report.enforcement.fs.and_then(|facts| facts.masked))
     };
-    // What a denied link leads to has a name of its own.
+    // The target of a denied symbolic link has its own name, and no pattern denies that name.
     assert_eq!(run(on_tree(&tree, Workdir::InPlace)), ("plain".to_owned(), Some(4)));
     let reads = Profile { read: vec![tree.clone()], write: vec![], ..on_tree(&tree, Workdir::Private) };
     assert_eq!(run(reads), ("plain".to_owned(), Some(4)));
-    // In private trees it is not there.
+    // In a copy and in an overlay, the link does not exist.
     for workdir in [Workdir::Copy, Workdir::Overlay] {
         assert_eq!(run(on_tree(&tree, workdir)), (String::new(), Some(5)), "{workdir:?}");
     }
 }
 
-/// The receipt says `point-in-time` of an overlay because of this.
+/// This is why the receipt states `point-in-time` for an overlay.
 #[test]
 fn a_rename_on_the_host_is_visible_in_an_overlay_and_not_in_a_copy() {
     let bench = Bench::strict();
@@ -1030,7 +1033,7 @@ fn a_file_moved_over_a_denied_name_on_the_host_is_not_visible_in_a_copy() {
             let run = scope.spawn(|| {
                 let script =
                     "echo on; for i in $(seq 40); do cat .env 2>/dev/null && echo reached; sleep 0.02; done; echo end";
-                // A run may be refused while the host moves names, but it must start in the end.
+                // A run may be refused while the host renames directories, but a later attempt must start.
                 let deadline = Instant::now() + Duration::from_secs(30);
                 loop {
                     let report = bench.run_with(&on_tree(&tree, workdir), plan("bash", script));
@@ -1104,7 +1107,7 @@ fn a_run_cannot_use_a_socket_in_a_readable_or_writable_directory() {
     assert!(listener.accept().is_err());
 }
 
-/// A known gap: masks are for what was there when the run began.
+/// Known gap: masks cover only names that exist at the start of the run.
 #[test]
 fn a_socket_that_the_host_creates_later_is_reachable_in_a_host_path_but_not_in_a_copy() {
     let bench = Bench::strict();
@@ -1125,7 +1128,7 @@ fn a_socket_that_the_host_creates_later_is_reachable_in_a_host_path_but_not_in_a
             std::fs::write(Path::new(&tree).join("go"), "").expect("a file");
             run.join().expect("no panic")
         });
-        // A copy never sees the sign, and tries in the end.
+        // In a copy, the file `go` never appears, so the script tries to connect after its last wait.
         assert_eq!(text, format!("on\n{said}\n"), "{:?}", profile.workdir);
         for name in ["late", "go"] {
             std::fs::remove_file(Path::new(&tree).join(name)).expect("removed");
@@ -1151,7 +1154,7 @@ fn the_network_of_the_host_is_reachable_only_if_the_profile_allows_it() {
     assert!(facts.ns.is_some_and(|ns| !ns.contains(&"net".to_owned())));
 }
 
-// ---- limits
+// Limits
 
 #[test]
 fn a_fork_bomb_is_limited() {
@@ -1175,7 +1178,8 @@ except OSError as error: print("held", n < 64, n > 32)
     assert_eq!(said(bench.bash("echo fine")), "fine");
 }
 
-/// Where the service is not root its runs are one user, and the kernel counts descriptors in flight over Unix sockets for a user.
+/// If the service is not root, all its runs have one user, and the kernel counts the descriptors in flight over Unix
+/// sockets for each user.
 #[test]
 fn a_step_that_sends_many_descriptors_over_a_socket_does_not_prevent_other_starts() {
     use std::io::BufRead as _;
@@ -1186,7 +1190,7 @@ fn a_step_that_sends_many_descriptors_over_a_socket_does_not_prevent_other_start
     std::fs::hard_link(built, &program).or_else(|_| std::fs::copy(built, &program).map(drop)).expect("a copy");
     let service = |command: &[&str]| {
         let mut service = Command::new("bash");
-        // The lowest limit that hosts have.
+        // The lowest usual limit of a host.
         service.args(["-c", r#"ulimit -n 1024; exec "$0" sandbox --timeout 60 -- "$@""#]).arg(&program).args(command);
         service.current_dir("/").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         if rustix::process::geteuid().is_root() {
@@ -1242,7 +1246,7 @@ fn memory_and_file_count_and_disk_space_and_cpu_time_are_limited() {
     assert_eq!(python(&small, disk), (End::Exited(0), "held 28".into()));
     let spin = limited(|limits| (limits.cpu_milli, limits.wall_ms) = (50, 20_000));
     match by(&bench, |limits| limits.cpu) {
-        // A group gives out less instead of ending anything.
+        // A control group throttles the run and kills no process.
         LimitHolder::Cgroup2 => {
             let slow = limited(|limits| (limits.cpu_milli, limits.wall_ms) = (100, 2000));
             let report = bench.run_with(&slow, plan("bash", "while :; do :; done"));
@@ -1257,7 +1261,7 @@ fn memory_and_file_count_and_disk_space_and_cpu_time_are_limited() {
             assert_eq!(end("exit 152"), End::Exited(152));
         }
     }
-    // A signal that anybody can send is no limit.
+    // SIGXCPU alone does not prove that a limit was reached, because any process of the run can send the signal.
     assert_eq!(bench.run_with(&spin, plan("bash", "kill -XCPU $$; sleep 9")).end, End::Signalled(24));
     let full = "for i in 1 2 3 4 5 6 7 8; do head -c 1000000 /dev/zero > $i || exit 1; done";
     assert_eq!(bench.run_with(&small, plan("bash", full)).end, End::Killed("disk_bytes"));
@@ -1267,13 +1271,13 @@ fn memory_and_file_count_and_disk_space_and_cpu_time_are_limited() {
     );
 }
 
-/// What holds a limit on this host.
+/// Returns the mechanism that enforces a limit on this host.
 fn by(bench: &Bench, limit: impl Fn(LimitFacts) -> Option<HeldLimit>) -> LimitHolder {
     let facts = bench.bash("true").enforcement;
     facts.limits.and_then(limit).expect("held").by
 }
 
-/// As review and `sandbox --explain` say it.
+/// Review and `sandbox --explain` print both limits.
 #[test]
 fn shared_memory_is_limited_in_addition_to_the_disk_limit() {
     let bench = Bench::strict();
@@ -1286,7 +1290,8 @@ fn shared_memory_is_limited_in_addition_to_the_disk_limit() {
     assert_eq!(Limits::default().shared_memory_bytes(), 64 << 20);
 }
 
-/// Without a control group the kernel has no limit for them: an auditor reads that in the receipt, an operator by `doctor`.
+/// Without a control group, the kernel does not limit some kinds of memory. The receipt tells auditors, and `doctor`
+/// tells operators.
 #[test]
 fn the_receipt_and_doctor_report_memory_without_a_limit() {
     let bench = Bench::strict();
@@ -1313,7 +1318,7 @@ fn a_delegated_control_group_contains_the_whole_run() {
         not_run("limits by a control group", why);
         return;
     }
-    // Each process stays below the limit, all of them together do not.
+    // Each process stays below the limit, but all processes together exceed the limit.
     let script = r#"
 import os, time
 for _ in range(6):
@@ -1338,7 +1343,7 @@ time.sleep(5); print("got it")
     assert_eq!(bench.run_with(&few, plan("bash", bomb)).end, End::Killed("processes"));
 }
 
-// ---- the helper
+// The helper
 
 #[test]
 fn a_dead_helper_is_restarted_and_its_runs_have_ended() {
@@ -1376,7 +1381,8 @@ fn a_stopped_helper_is_replaced_and_its_runs_continue() {
             assert!(matches!(&unheard, End::NotStarted(why) if why.contains("helper")), "{unheard:?}");
             assert_eq!(said(bench.bash("echo after")), "after");
             if wakes {
-                // It takes up what it was asked then, and may not begin it: nobody waits for that any more.
+                // The resumed helper reads the old request and must not start the run, because the service has already
+                // reported that the run did not start.
                 signal("-CONT", &helper);
                 wait_for("it took it up", || status(&helper, "State:").starts_with('S'));
                 assert_eq!(said(bench.bash("sleep 0.5; echo later")), "later");
@@ -1419,7 +1425,7 @@ fn mounts_that_change_between_two_runs_are_visible_in_the_next_run() {
     assert_eq!((with.as_str(), again.as_str(), seen().as_str()), ("new", "new", ""));
 }
 
-/// How many processes sleep for the marked time.
+/// Returns how many processes sleep for the marked time.
 fn sleepers(mark: &str) -> usize {
     let entries = std::fs::read_dir("/proc").expect("/proc").flatten();
     let lines = entries.filter_map(|entry| std::fs::read_to_string(entry.path().join("cmdline")).ok());
@@ -1461,7 +1467,8 @@ fn a_successful_escape_attempt_is_reported() {
     assert!(tried.iter().any(|attempt| attempt.answer == AttemptResult::Held), "{tried:?}");
 }
 
-/// What `command` says on a host of its own that a shell has prepared; nothing where that can't be.
+/// Returns the output of `command` in new namespaces that a shell has prepared, or None if the host permits no such
+/// namespaces.
 fn after(unshare: &[&str], prepare: &str, command: &str) -> Option<String> {
     let home = tempfile::tempdir().expect("a directory");
     let script = format!("{prepare}; echo prepared; exec \"$0\" {command}");
@@ -1479,7 +1486,7 @@ fn after(unshare: &[&str], prepare: &str, command: &str) -> Option<String> {
     Some(format!("{text}{complaints}"))
 }
 
-/// What `doctor` says there of its attempts.
+/// Returns the line of `doctor` about the escape attempts in such namespaces.
 fn attempts_after(unshare: &[&str], prepare: &str) -> Option<String> {
     let text = after(unshare, prepare, "doctor")?;
     let line = text.lines().find(|line| line.contains("attempts to get out")).map(str::to_owned);
@@ -1504,7 +1511,7 @@ fn doctor_tests_a_service_that_is_the_first_process_of_a_container() {
     let Some(line) = attempts_after(&container, "true") else { return };
     assert!(line.contains("12 made by a real step, all held"), "{line}");
     let Some(line) = attempts_after(&container, "echo 0 > /proc/sys/user/max_user_namespaces") else { return };
-    // Without namespaces Landlock closes /proc, and these two read there.
+    // Without namespaces, Landlock denies access to /proc, and these two attempts read files of /proc.
     let not_made = "10 made by a real step, all held; not made: keep a capability (no /proc/self/status), gain rights by executing (no /proc/self/status)";
     assert!(line.contains(not_made) || line.contains("the step could: see the service's process"), "{line}");
 }
@@ -1554,7 +1561,7 @@ fn a_missing_layer_is_reported_with_the_setting_that_enables_it() {
     }
 }
 
-// ---- the private set under another path
+// Private files under another path
 
 #[test]
 fn a_run_cannot_reach_private_files_through_another_mount() {
@@ -1587,9 +1594,9 @@ fn a_run_cannot_reach_private_files_through_another_mount() {
     }
 }
 
-// ---- denied names that move
+// Denied names that the host moves
 
-/// Directories are renamed to and fro while runs start: what is denied in them is in no run's view under any name.
+/// The host renames directories back and forth while runs start. A copy must not show a denied file under any name.
 #[test]
 fn deny_patterns_apply_to_a_directory_that_is_moved_during_a_start() {
     let bench = Bench::strict();
@@ -1628,7 +1635,8 @@ fn deny_patterns_apply_to_a_directory_that_is_moved_during_a_start() {
                     End::NotStarted(_) => refused += 1,
                     other => panic!("{other:?}"),
                 }
-                // What is renamed after the start shows through an overlay, and is said to: only a copy is stable.
+                // An overlay shows what the host renames after the start, and the receipt states this. Only a copy is
+                // stable.
                 assert!(workdir != Workdir::Copy || !text.contains("secret"), "run {number}: {text}");
             }
         }));
@@ -1641,7 +1649,7 @@ fn deny_patterns_apply_to_a_directory_that_is_moved_during_a_start() {
     assert!(!left.contains("secret"), "{left}");
 }
 
-// ---- users of the host
+// Users of the host
 
 #[test]
 fn a_run_has_the_user_that_its_profile_names() {
@@ -1686,7 +1694,7 @@ fn a_run_has_the_user_that_its_profile_names() {
     assert!(refused.contains("a user of the host needs the sandbox"), "{refused}");
 }
 
-// ---- weaker forms
+// Weaker sandboxes
 
 #[test]
 fn a_run_with_the_sandbox_level_off_still_ends_all_its_processes() {
@@ -1724,7 +1732,8 @@ fn a_run_with_the_sandbox_level_off_still_ends_all_its_processes() {
         assert!(matches!(run.join().expect("no panic").end, End::Lost(_)));
         assert!(!on_host(&mark), "swept by the run's own id");
     });
-    // Whoever got that id from elsewhere, a service manager say, is no child of the run.
+    // A process that a program outside of the run starts with the run's user id is not a child of the run. The end of
+    // the run also kills this process.
     let mut stranger = None;
     let meets = format!("id -u; until grep -qs '[8]{}' /proc/[0-9]*/cmdline; do sleep 0.01; done", &mark[1..]);
     let prepared = bench.sandbox.check(&profile).expect("as before");
@@ -1792,7 +1801,8 @@ fn a_host_without_strict_isolation_refuses_the_strict_level_and_names_the_settin
     assert_eq!(std::fs::read_dir(bench.path("scratch")).expect("a directory").count(), 0);
 }
 
-/// Where namespaces are missing and the service has no id to give away: what the receipt says of the network and of who is left.
+/// If namespaces are missing and the service cannot give the run its own user id, the receipt reports the network and
+/// the leftover processes.
 #[test]
 fn without_namespaces_the_receipt_names_the_network_and_leftover_processes() {
     const NAME: &str = "without_namespaces_the_receipt_names_the_network_and_leftover_processes";
@@ -1828,10 +1838,11 @@ fn without_namespaces_the_receipt_names_the_network_and_leftover_processes() {
             err(&mut report)
         );
     }
-    // What it makes there is the host's, and would be run as the service.
+    // A setuid file of the step would be a file of the host and would run as the user of the service.
     let mut set_id = bench.run_with(&weak, plan("bash", "cp /usr/bin/true x; chmod 4755 x && echo got"));
     assert_eq!(out(&mut set_id), "");
-    // Nobody's death is told to whoever waits for these: one is its parent's sibling, the other has no signal for its end.
+    // An ordinary wait() of the creator does not report the end of these processes: the first process is a sibling of
+    // its creator (CLONE_PARENT), and the second process has no exit signal.
     let clones = mark("clones");
     let forks_away = r#"
 import ctypes, os, platform
@@ -1850,7 +1861,7 @@ if clone(CLONE_PARENT) == 0:
             assert!(!on_host(&clones));
         }
     }
-    // The service is a process of the same id, and what processes share by a key would stay when the run is over.
+    // The service has the same user id as the step, and System V and POSIX IPC objects would outlive the run.
     let others = r#"
 import ctypes, os, resource
 service, libc = int(os.environ["SERVICE"]), ctypes.CDLL(None, use_errno=True)
@@ -1882,19 +1893,21 @@ os.nice(1); os.sched_setaffinity(0, os.sched_getaffinity(0)); print("its own")
         let _ = std::process::Command::new("kill").args(["-9", &alive]).status();
     }
     assert!(matches!(report.end, End::Lost(_)), "{:?}", report.end);
-    // A control group ends what nobody watches any more; without one nobody knows.
+    // After the death of the helper, a control group kills the processes of the run. Without a control group, one
+    // process is left, and the receipt contains the number of such processes.
     let grouped = report.enforcement.kill.is_some_and(|kill| kill.contains(&"cgroup.kill".to_owned()));
     assert_eq!(report.enforcement.left, if grouped { None } else { Some(1) });
 }
 
-// ---- network
+// Network
 
-/// What a listed host is reached by, what not, and what the facts say of it. Names lead to this host for this test only.
+/// The proxy reaches the allowed host and rejects other hosts, and the receipt reports both. Fault injection resolves
+/// the host names to this host.
 #[test]
 fn only_allowed_hosts_are_reachable_through_the_proxy() {
     let server = TcpListener::bind("127.0.0.1:0").expect("a listener");
     let port = server.local_addr().expect("an address").port();
-    // This very test, started again, is the service whose names are armed.
+    // The test starts itself again as a child process. The child is the service with the injected host names.
     if std::env::var_os("COUNTERSIGN_FAULT_NAMES").is_none() {
         let mut service = std::process::Command::new(std::env::current_exe().expect("this test"));
         service

@@ -1,14 +1,14 @@
-//! Scripts from a seed: of everyday forms only, or dense with what misleads readers of shell.
+//! Generates shell scripts from a seed: common scripts, or scripts with many constructs that mislead a parser.
 
 use std::fmt::Write as _;
 
-/// Programs that exist and say that they ran. Those with `n` fail.
+/// Programs that exist and record each call. The programs with an `n` at the start of the name fail.
 pub(crate) const PROGRAMS: &[&str] = &[
     "ada", "bob", "cyd", "dan", "eve", "fay", "gus", "hal", "ivy", "joe", "kim", "lea", "max", "ora", "pam", "rex",
     "sam", "tom", "nay", "nix",
 ];
 
-/// Numbers from a seed.
+/// A random number generator with a seed.
 pub(crate) struct Random(u64);
 
 impl Random {
@@ -37,24 +37,24 @@ impl Random {
     }
 }
 
-/// What may be in a script.
+/// The kind of a generated script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
-    /// What people write in runbooks.
+    /// Common constructs of runbooks.
     Everyday,
-    /// Whatever the grammar allows, with all names written out.
+    /// Any construct of the grammar, with literal names.
     Traps,
-    /// The same, and names that only running tells.
+    /// As `Traps`, with names that only an execution of the script shows.
     Hidden,
-    /// What misleads readers that know the grammar only.
+    /// Constructs that mislead a parser that knows only the grammar.
     Sly,
-    /// Whatever the grammar allows, and then bytes are changed.
+    /// Any construct of the grammar, with random changes of bytes.
     Damaged,
-    /// Errors of expansion and assignment, after which bash drops the rest of a line.
+    /// Errors in expansions and assignments, after which bash skips the rest of a line.
     Errors,
 }
 
-/// One script.
+/// Returns the script of a seed.
 pub(crate) fn script(seed: u64, form: Form) -> String {
     let mut maker = Maker {
         random: Random::new(seed),
@@ -78,7 +78,7 @@ pub(crate) fn script(seed: u64, form: Form) -> String {
     text
 }
 
-/// Takes away, doubles, or puts in what has a meaning.
+/// Removes, doubles or inserts characters with a meaning in the grammar.
 fn damage(text: &mut String, random: &mut Random) {
     const BITS: &[&str] = &[
         "'", "\"", "`", "$(", ")", "(", "{", "}", " ", "\n", "\\", "\\\n", ";", "&", "|", "#", "<<E\n", "EOF", "$",
@@ -110,9 +110,9 @@ fn damage(text: &mut String, random: &mut Random) {
 struct Maker {
     random: Random,
     traps: bool,
-    /// What runs may be hidden.
+    /// Whether a program's name may be hidden until the script runs.
     hidden: bool,
-    /// Functions are called. In a damaged script a function may come to call itself, for ever.
+    /// Whether the script calls its functions. In a damaged script, a function could call itself without end.
     calls: bool,
     delimiters: usize,
     functions: Vec<String>,
@@ -155,7 +155,7 @@ impl Maker {
     fn list(&mut self, depth: usize) -> String {
         let mut text = String::new();
         for number in 0..=self.random.below(2) {
-            // A here-document ends its line.
+            // A line with a here-document must end with a newline.
             if number > 0 && !text.ends_with('\n') {
                 text.push_str(self.random.pick(if self.traps {
                     &["; ", "\n", " && ", " || ", " | ", " & ", "\n# )' }\n"]
@@ -168,7 +168,7 @@ impl Maker {
         text
     }
 
-    /// A list that a reserved word may follow.
+    /// Returns a list that a reserved word may follow.
     fn body(&mut self, depth: usize) -> String {
         let list = self.list(depth);
         if list.ends_with('\n') { list } else { format!("{list}{}", self.random.pick(&["; ", "\n", " ;\n"])) }
@@ -358,7 +358,7 @@ impl Maker {
         }
     }
 
-    /// A program's name as it may be written.
+    /// Returns an unusual notation of a program's name.
     fn odd_name(&mut self) -> String {
         let name = self.program();
         let (first, rest) = name.split_at(1);
@@ -506,7 +506,7 @@ impl Maker {
         text
     }
 
-    /// What runs the words behind it.
+    /// Returns a command that executes its arguments.
     fn wrapper(&mut self) -> String {
         let inner = self.program();
         match self.random.below(40) {
@@ -553,7 +553,7 @@ impl Maker {
         }
     }
 
-    /// `text` between quotes of one kind or the other.
+    /// Returns `text` in one kind of quotes.
     fn quoted(&mut self, text: &str) -> String {
         match self.random.below(3) {
             0 => format!("'{}'", text.replace('\'', "'\\''")),
@@ -578,7 +578,8 @@ impl Maker {
         }
     }
 
-    /// What misleads readers that know the grammar, but not all that the shells and the programs do with it.
+    /// Returns a construct that misleads a parser that knows the grammar, but not every behavior of the shells and the
+    /// programs.
     fn sly(&mut self) -> String {
         let (inner, other) = (self.program(), self.program());
         let wrapper = self.random.pick(&["env", "nice", "nohup", "timeout", "xargs", "command", "setsid"]);
@@ -799,7 +800,7 @@ impl Maker {
                 format!("k='$({inner})'; a=({})", self.random.pick(&["[b[$k]]=1", "[$k]=1", "[b[${k}]]=x", "\"$k\""]))
             }
             27 => {
-                // A line goes on wherever it may, and where it may not.
+                // Inserts line continuations at any position, including invalid positions.
                 let mut text = if self.random.one_in(2) { self.trap(1) } else { self.everyday(2) };
                 for _ in 0..=self.random.below(5) {
                     let mut at = self.random.below(text.len() + 1);
@@ -847,7 +848,8 @@ impl Maker {
         }
     }
 
-    /// A definition that an error may drop, and a call of what it would have hidden; or a text that is put together and evaluated.
+    /// Returns a definition that an error may skip, and a call that the definition would hide. Or returns a text that
+    /// the script composes and evaluates.
     fn error(&mut self) -> String {
         let (inner, other) = (self.program(), self.program());
         if self.random.one_in(4) {
@@ -879,7 +881,7 @@ impl Maker {
         format!("{dropped}\n{call}")
     }
 
-    /// A command that fails in an expansion or an assignment.
+    /// Returns a command that fails in an expansion or an assignment.
     fn failing(&mut self, inner: &str) -> String {
         let value = self.random.pick(&[
             "$((1/0))",
@@ -987,7 +989,7 @@ impl Maker {
         text.replace("{inner}", inner)
     }
 
-    /// A text that is put together out of parts, and evaluated.
+    /// Returns a text that the script composes from parts and evaluates.
     fn pieces(&mut self, inner: &str) -> String {
         let parts = self.random.pick(&[
             "x='b['; x+='$({})]'",

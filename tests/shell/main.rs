@@ -1,4 +1,4 @@
-//! The reader of shell scripts, by hand-written scripts and against bash and dash.
+//! Tests of the shell parser with hand-written scripts and against bash and dash.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod generator;

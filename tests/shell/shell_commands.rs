@@ -1,11 +1,11 @@
-//! What is found in a script, through the library's interface: one test for each promise.
+//! The findings in a script through the library's interface, with one test for each guarantee.
 
 use std::time::{Duration, Instant};
 
 use countersign::shell::commands::{ReadLimit, find, find_in};
 use countersign::shell::found::{FoundKind, ScriptFinding, Shell};
 
-/// What bash would run, in short: `git`, `env>rm` (rm by env), `f()`, `PATH=`, `?`.
+/// Returns short forms of the findings for bash: `git`, `env>rm` (`env` runs `rm`), `f()`, `PATH=`, `?`.
 fn bash(script: &str) -> Vec<String> {
     match find_in(Shell::Bash, script, ReadLimit::Step) {
         Ok(found) => found.iter().map(short).collect(),
@@ -13,7 +13,7 @@ fn bash(script: &str) -> Vec<String> {
     }
 }
 
-/// What bash or dash would run.
+/// Returns short forms of the findings for bash and for dash.
 fn either(script: &str) -> Vec<String> {
     match find(script, ReadLimit::Step) {
         Ok(found) => found.iter().map(short).collect(),
@@ -41,7 +41,7 @@ fn is_unknown(script: &str) {
     let found = bash(script);
     assert!(found.iter().any(|one| one.ends_with('?')), "{script}: {found:?}");
     for one in find_in(Shell::Bash, script, ReadLimit::Step).unwrap() {
-        // What happened, and what to write instead.
+        // The message states what happened and what to write instead.
         assert!(!matches!(one.what, FoundKind::Unknown(why) if !why.contains(": ")), "{script}: {:?}", one.what);
     }
 }
@@ -441,7 +441,8 @@ fn every_wrapper_is_found_with_the_command_that_it_runs() {
     ] {
         let found = bash(script);
         if inside == "?" {
-            // `--` ends options before assignments for these, or a keyword has no such option: either way it must not be missed.
+            // `env` and `sudo` accept `--` only before assignments, and the keyword `time` has no option `-f`. In each
+            // case, the parser must find `rm` or report an unknown command.
             assert!(found.iter().any(|one| one.ends_with("rm") || one.ends_with('?')), "{script}: {found:?}");
         } else {
             assert!(found.iter().any(|one| one == inside), "{script}: {found:?}");
@@ -587,7 +588,7 @@ fn functions_count_only_if_they_are_certainly_defined() {
         let found = bash(script);
         assert!(found.iter().any(|one| one.split('>').next_back() == Some("f")), "{script}: {found:?}");
     }
-    // No function hides these from a POSIX shell.
+    // In a POSIX shell, no function replaces a special built-in command such as `eval`.
     assert!(bash("eval() { x; }; eval rm").contains(&"eval>rm".to_owned()));
 }
 
@@ -623,7 +624,7 @@ fn places_of_findings_are_positions_in_the_script() {
     assert_eq!(at("é; rm\n\n  x \"$(rm)\" `y`"), ["1:1 é", "1:4 rm", "3:3 x", "3:8 rm", "3:14 y"]);
     assert_eq!(at("sh -c '\nrm x; ls'"), ["1:1 sh", "2:1 sh>rm", "2:7 sh>ls"]);
     assert_eq!(at("sh -c 'sh -c \"x rm\"'"), ["1:1 sh", "1:8 sh>sh", "1:15 sh>sh>x"]);
-    // Where quotes change the text, the place is the text's.
+    // If quotes change the text, the position of a finding is the position of the text.
     assert_eq!(at("x; sh -c 'a '\\''b'\\''; rm'"), ["1:1 x", "1:4 sh", "1:10 sh>a", "1:10 sh>rm"]);
     assert_eq!(at("cat <<E\na $(rm)\nE\nls"), ["1:1 cat", "2:5 rm", "4:1 ls"]);
     let found = find("sudo env rm 'a b'", ReadLimit::Step).unwrap();
@@ -697,7 +698,8 @@ fn scripts_with_exponential_expansion_are_parsed_quickly_with_a_small_stack() {
             let script = of.repeat(65_536 / of.len());
             let began = Instant::now();
             let _ = find(&script, ReadLimit::Step);
-            // Hundred times what it takes in a release: this is the test profile on a busy machine.
+            // The limit is a hundred times the time of a release build, because the test profile is slow and the
+            // machine may be busy.
             assert!(began.elapsed() < Duration::from_secs(3), "{of}: {:?}", began.elapsed());
         }
     });
@@ -732,7 +734,8 @@ fn every_command_found_for_bash_is_also_found_for_sh() {
     }
 }
 
-/// Each runs `rm`, or what nobody knows: it is found, or unknown, or refused; for bash and for `sh`.
+/// Each script runs `rm` or an unknown command. For bash and for `sh`, the parser must find `rm`, report an unknown
+/// command, or refuse the script.
 #[track_caller]
 fn rm_is_never_missed(scripts: &[&str]) {
     for script in scripts {
@@ -1438,7 +1441,7 @@ fn a_setting_whose_name_is_composed_of_parts_is_found() {
     }
 }
 
-/// Issue 05, A 1: bash drops the rest of a line after an error in an expansion or an assignment.
+/// Bash skips the rest of a line after an error in an expansion or an assignment.
 #[test]
 fn a_function_definition_after_another_command_on_its_line_is_never_certain() {
     for before in [
@@ -1469,14 +1472,12 @@ fn a_function_definition_after_another_command_on_its_line_is_never_certain() {
     finds("cat <<E\nx\nE\nf() { :; }\nf", &["cat", ":", "f()"]);
 }
 
-/// Issue 05, A 1.
 #[test]
 fn a_function_with_the_name_of_a_wrapper_hides_no_arguments() {
     finds("env() { :; }\nenv rm x", &[":", "env", "env>rm"]);
     finds("f() { timeout 5 rm; }\ntimeout() { :; }\nf", &["timeout", "timeout>rm", ":", "f()"]);
 }
 
-/// Issue 05, A 1.
 #[test]
 fn parameters_of_a_function_are_read_from_its_calls() {
     finds("retry() { until \"$@\"; do sleep 1; done; }\nretry kubectl get nodes", &["sleep", "retry()", "kubectl"]);
@@ -1517,7 +1518,6 @@ fn parameters_of_a_function_are_read_from_its_calls() {
     }
 }
 
-/// Issue 05, A 1.
 #[test]
 fn the_variable_ifs_is_reported_as_a_setting_except_before_read() {
     finds("while IFS= read -r line; do git add \"$line\"; done < f", &["read", "git"]);
@@ -1535,7 +1535,6 @@ fn the_variable_ifs_is_reported_as_a_setting_except_before_read() {
     }
 }
 
-/// Issue 05, A 1.
 #[test]
 fn a_program_path_below_proc_or_dev_is_reported_as_unknown() {
     for script in [
@@ -1553,7 +1552,6 @@ fn a_program_path_below_proc_or_dev_is_reported_as_unknown() {
     finds("./dev/setup.sh; /opt/proc/x; ./proc", &["./dev/setup.sh", "/opt/proc/x", "./proc"]);
 }
 
-/// Issue 05, A 1.
 #[test]
 fn texts_that_may_be_joined_and_evaluated_are_reported_as_unknown() {
     for script in [
@@ -1596,7 +1594,7 @@ fn texts_that_may_be_joined_and_evaluated_are_reported_as_unknown() {
     }
 }
 
-/// Issue 05, A 1: what is unknown, what its message says to write instead, and that written.
+/// Each case has an unknown command, the correction in the message, and the corrected script.
 #[test]
 fn every_unknown_command_is_reported_with_a_correction() {
     for (script, says, instead) in [

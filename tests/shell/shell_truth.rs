@@ -1,7 +1,8 @@
-//! What bash and dash really run of generated scripts, against what the reader of shell found in them.
+//! Compares the programs that generated scripts run in bash and dash with the findings of the shell parser.
 //!
-//! Every program that ran must have been found, or the script was called unknown or refused: no misses. Against the cheap way out,
-//! the shares of what is unknown or refused are limited too. `scripts/shell-truth` runs more.
+//! The parser must find every program that ran, or report the script as unknown, or refuse the script. The tests also
+//! limit the shares of unknown and refused scripts, because otherwise a parser that refuses every script would pass.
+//! `scripts/shell-truth` runs more scripts.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -19,20 +20,21 @@ use countersign::shell::found::{FoundKind, NotUnderstood, ScriptFinding, Shell};
 
 use crate::generator::{Form, PROGRAMS, script};
 
-/// Programs of the host that scripts may call; the generator gives them nothing that does harm.
+/// Programs of the host that scripts may call. The generator gives these programs no harmful arguments.
 const TOOLS: &[&str] = &[
     "bash", "cat", "chmod", "dash", "env", "false", "find", "flock", "git", "head", "ionice", "linux64", "mkdir",
     "nice", "nohup", "setarch", "setsid", "sh", "sleep", "sort", "split", "stdbuf", "tar", "taskset", "timeout",
     "true", "xargs",
 ];
-/// The user of all scripts where the test is root's: a damaged script may write to any path, so to the programs of the host too.
+/// The user id of all scripts if the test runs as root: a damaged script may write to any path, including programs of
+/// the host.
 const NOBODY: u32 = 65_534;
-/// Scripts that one shell runs, each in a subshell of its own.
+/// The number of scripts that one shell runs, each in its own subshell.
 const BATCH: usize = 50;
-/// How long a script may take on a busy machine, and what a batch leaves behind when it has ended.
+/// The maximum time of a script on a busy machine, and of the leftover processes of a batch that has ended.
 const PATIENCE: Duration = Duration::from_secs(20);
 const STRAGGLERS: Duration = Duration::from_millis(500);
-/// How many scripts run where nothing else is asked for, in each form.
+/// The number of scripts in each form if no other number is set.
 const SCRIPTS: [(Form, usize); 6] = [
     (Form::Everyday, 5_000),
     (Form::Traps, 7_000),
@@ -86,10 +88,10 @@ fn every_program_that_a_generated_script_executes_was_found() {
             nothing_ran.push(format!("{form:?}: only {ran} programs ran in {count} scripts"));
         }
         let most = match form {
-            // Texts in quotes that would run something count where the script also evaluates variables.
+            // Quoted text with a command counts as unknown if the script also evaluates variables.
             Form::Everyday => 4.0,
             Form::Traps => 30.0,
-            // What can't be known, and what is mostly no valid script.
+            // These forms hide names on purpose, or are mostly no valid scripts.
             Form::Hidden | Form::Sly | Form::Damaged | Form::Errors => 100.0,
         };
         refused_too_often |= share(bash.max(either)) > most;
@@ -139,19 +141,19 @@ fn the_programs_in_handwritten_scripts_are_found() {
 fn no_test_script_changes_the_programs_of_other_scripts() {
     let world = World::new();
     let scripts = ["echo > \"$(command -v ada)\"".to_owned(), "ada".to_owned()];
-    // The second time both scripts of each shell come after the first one's writing.
+    // In the second round, both scripts of each shell run after the write of the first round.
     for _ in 0..2 {
         let outcome = world.run(&scripts, false);
         assert!(outcome[1].bash.contains("ada") && outcome[1].dash.contains("ada"), "a script changed a program");
     }
 }
 
-/// Policy asks about the script as a whole, or denies it.
+/// Returns true if policy asks about the whole script or denies the whole script.
 fn covers_all(found: &Result<Vec<ScriptFinding>, NotUnderstood>) -> bool {
     found.as_ref().map_or(true, |found| found.iter().any(|one| matches!(one.what, FoundKind::Unknown(_))))
 }
 
-/// The first program that ran and was not found.
+/// Returns the first program that ran and that the parser did not find.
 fn missed<'r>(ran: &'r BTreeSet<String>, found: &Result<Vec<ScriptFinding>, NotUnderstood>) -> Option<&'r str> {
     if covers_all(found) {
         return None;
@@ -165,19 +167,19 @@ fn missed<'r>(ran: &'r BTreeSet<String>, found: &Result<Vec<ScriptFinding>, NotU
     ran.iter().map(String::as_str).find(|name| !named(name))
 }
 
-/// What ran, by shell.
+/// The programs that ran in each shell.
 #[derive(Default, Clone)]
 struct Truth {
     bash: BTreeSet<String>,
     dash: BTreeSet<String>,
 }
 
-/// A folder with the programs.
+/// A directory with the programs.
 struct World {
     folder: tempfile::TempDir,
     /// Whether scripts run as [`NOBODY`].
     drops: bool,
-    /// Batches that did not end.
+    /// The number of batches that did not end.
     stuck: AtomicUsize,
 }
 
@@ -204,7 +206,7 @@ impl World {
             status.expect("a C compiler").success()
         };
         assert!(compiled(&["-static"]) || compiled(&[]), "stub.c compiles");
-        // A script that writes to a program must not change what all others run.
+        // A script that writes to a program's file must not change the program for the other scripts.
         std::fs::set_permissions(&stub, std::fs::Permissions::from_mode(0o555)).unwrap();
         for name in PROGRAMS {
             std::fs::hard_link(&stub, folder.path().join("programs").join(name)).unwrap();
@@ -219,7 +221,8 @@ impl World {
         Self { folder, drops: rustix::process::geteuid().is_root(), stuck: AtomicUsize::new(0) }
     }
 
-    /// Runs all scripts in both shells; `alone` each in a shell of its own, as an error ends a subshell that would otherwise go on.
+    /// Runs all scripts in both shells. With `alone`, each script has its own shell: an error ends a subshell that
+    /// reads a script with `.`, but a separate shell may continue after the error.
     fn run(&self, scripts: &[String], alone: bool) -> Vec<Truth> {
         let results = Mutex::new(vec![Truth::default(); scripts.len()]);
         let next = AtomicUsize::new(0);
@@ -249,7 +252,8 @@ impl World {
         results.into_inner().unwrap()
     }
 
-    /// What each script ran. Most are read by `.` in a subshell; the first three of a batch by a shell of their own.
+    /// Returns the programs that each script ran. A subshell reads most scripts with `.`; the first three scripts of a
+    /// batch have their own shell.
     fn batch(&self, shell: &str, scripts: &[String], alone: bool) -> Vec<BTreeSet<String>> {
         let folder = tempfile::tempdir_in(self.folder.path()).unwrap();
         let work = folder.path().join("work");
@@ -278,7 +282,8 @@ impl World {
             if self.drive(shell, folder.path(), next) {
                 break;
             }
-            // A coprocess and a process substitution can wait for each other for ever. What ran until then counts; the rest goes on.
+            // A coprocess and a process substitution can wait for each other without end. The programs that ran so far
+            // count, and the batch continues with the next script.
             next = (next..scripts.len()).rfind(|number| record(*number).exists()).unwrap_or(next) + 1;
             self.stuck.fetch_add(1, Ordering::Relaxed);
         }
@@ -288,7 +293,7 @@ impl World {
         (0..scripts.len()).map(read).collect()
     }
 
-    /// Runs a folder's driver from script `next` on; false if it had to be killed.
+    /// Runs the driver of a directory from script `next` on. Returns false if the driver was killed before its end.
     fn drive(&self, shell: &str, folder: &Path, mut next: usize) -> bool {
         let path = |name: &str| self.folder.path().join(name).to_str().unwrap().to_owned();
         let mut command = Command::new(shell);
@@ -308,7 +313,7 @@ impl World {
             .process_group(0)
             .spawn()
             .expect("bash and dash");
-        // The end of its output is the end of all that it started.
+        // The output ends when the last process of the batch has ended.
         let mut output = child.stdout.take().unwrap();
         let (done, wait) = mpsc::channel();
         std::thread::spawn(move || {

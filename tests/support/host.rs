@@ -19,8 +19,8 @@ pub fn not_run(name: &str, reason: &str) {
     }
 }
 
-/// Returns name, user id and group id of a host user that a run can be. If the tests do not run as root, this is the
-/// current user.
+/// Returns name, user id and group id of a host user for a run. If the tests do not run as root, returns the current
+/// user.
 pub fn user_of_the_host() -> (String, u32, u32) {
     let me = rustix::process::geteuid().as_raw();
     let users = std::fs::read_to_string("/etc/passwd").expect("users");

@@ -50,7 +50,7 @@ pub struct Setup {
     pub limits: String,
     /// Environment of the service.
     pub env: Vec<(String, String)>,
-    /// Command that starts the service.
+    /// Words in front of the command line of the service, for example `unshare`.
     pub before: Vec<String>,
     /// Address of the listener.
     pub listen: String,
@@ -223,7 +223,7 @@ impl World {
         self.courier = self.token("courier", &["bob"], &["propose"]);
     }
 
-    // ---- files and processes
+    // Files and processes
 
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
@@ -335,13 +335,13 @@ impl World {
         status.expect("ended").code()
     }
 
-    /// Ends the service like an operator.
+    /// Stops the service with SIGTERM.
     pub fn stop(&mut self) {
         self.signal(rustix::process::Signal::TERM);
         assert_eq!(self.ended(), Some(0), "{}", self.service_log());
     }
 
-    /// Ends the service like a power cut.
+    /// Kills the service with SIGKILL, as a crash does.
     pub fn kill9(&mut self) {
         self.signal(rustix::process::Signal::KILL);
         assert_eq!(self.ended(), None);
@@ -388,7 +388,7 @@ impl World {
         made.as_str().expect("a secret").to_owned()
     }
 
-    // ---- the usual calls
+    // Requests
 
     /// Returns the body of a proposal.
     pub fn wish(step: &str, params: Value) -> Value {
@@ -525,14 +525,14 @@ impl World {
         assert!(done.status.success(), "{}", said(&done));
     }
 
-    // ---- statements by hand
+    // Statements that a test writes
 
     /// Returns name, id and epoch of this boundary, as in statements.
     pub fn boundary(&self) -> Value {
         self.wire.get("/v1/registry", &self.reader).ok(200)["boundary"].clone()
     }
 
-    /// Returns the predicate of a valid authorization of the agent, written by hand.
+    /// Returns the predicate of a valid authorization of the agent.
     pub fn authorization(&self, step: &str, params: Value) -> Value {
         let sealed = self.wire.get(&format!("/v1/steps/{step}"), &self.reader).ok(200);
         let source = sealed["definition"]["source"].as_str().expect("a source");
@@ -554,7 +554,7 @@ impl World {
         })
     }
 
-    // ---- the log
+    // The log
 
     /// Returns the number of entries in the log.
     pub fn log_size(&self) -> u64 {

@@ -1,6 +1,6 @@
-//! People with keys from fixed seeds, and statements and envelopes that are written by hand.
+//! People with keys from fixed seeds, and statements and envelopes that a test writes itself.
 //!
-//! This file does not call the writers that are under test. It implements canonical JSON, PAE and DSSE again, from
+//! This module does not call the writers under test. The module implements canonical JSON, PAE and DSSE again, from
 //! their specifications, so that a test can also write documents that the product never writes.
 
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -4,7 +4,8 @@
 
 use crate::support::{World, has, not_run};
 
-/// Starts the service in an environment without user namespaces, so that some layers are missing.
+/// Prepares a start of the service without user namespaces, so that some layers are missing. Returns false on a host
+/// that does not support this.
 pub fn poor_host(world: &mut World, name: &str) -> bool {
     if !has("unshare") {
         not_run(name, "there is no `unshare` here");
@@ -23,7 +24,7 @@ pub fn poor_host(world: &mut World, name: &str) -> bool {
     true
 }
 
-/// Starts the service as root of a container without namespaces. Runs then get only their own user ids.
+/// Prepares a start of the service as root of a container without namespaces. Runs then get only separate user ids.
 pub fn poor_container(world: &mut World, name: &str) -> bool {
     if !poor_host(world, name) {
         return false;
@@ -32,8 +33,8 @@ pub fn poor_container(world: &mut World, name: &str) -> bool {
         not_run(name, "only root can be root of a container here");
         return false;
     }
-    // A process outside maps all ids, like the engine of a container. The first shell has no privileges before the
-    // mapping.
+    // A process outside of the user namespace maps all ids, as a container engine does. Before the mapping, the first
+    // shell has no privileges.
     let inner = "echo 0 > /proc/sys/user/max_user_namespaces; exec \"$0\" \"$@\"";
     let middle =
         "until grep -q 4294967295 /proc/self/gid_map; do sleep 0.01; done; exec sh -c \"$INNER\" \"$0\" \"$@\"";

@@ -183,7 +183,7 @@ impl Reply {
             "malformed" => 400,
             "unauthenticated" => 401,
             "forbidden" => 403,
-            // Data that was deleted after its retention is gone permanently.
+            // Status 410 means that the boundary deleted the data after the retention.
             "not-found" if self.status == 410 => 410,
             "not-found" | "unknown-step" => 404,
             "step-changed" | "nonce-replayed" | "context-changed" | "wrong-state" => 409,

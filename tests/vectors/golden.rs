@@ -1,4 +1,4 @@
-//! A folder of golden documents: everything in it made again with our own code, and its broken bundles refused.
+//! Checks a directory of golden documents: our code reproduces every file, and refuses the invalid bundles.
 
 use std::path::{Path, PathBuf};
 
@@ -30,7 +30,7 @@ use crate::golden::reference;
 
 type Checked = Result<(), String>;
 
-/// All that a golden folder holds.
+/// Checks every file of a golden directory.
 pub fn check(dir: &Path) -> Vec<Outcome> {
     let golden = Golden { dir: dir.to_owned() };
     let mut done = vec![
@@ -75,7 +75,7 @@ pub fn check(dir: &Path) -> Vec<Outcome> {
     done
 }
 
-/// Broken bundles, as changes of the golden one.
+/// Checks the bundles of `bundles.json`, which are patches of the golden bundle.
 pub fn bundles(file: &Value) -> Vec<Outcome> {
     let base = crate::golden::value("bundle.json");
     super::each(file, |vector| {
@@ -117,7 +117,7 @@ impl Golden {
             .map_err(|error| error.to_string())
     }
 
-    /// Payload, message, signatures and envelope of one kind, read and made again.
+    /// Checks the payload, message, signatures and envelope of one kind: parses and reproduces each of them.
     fn document<P: Predicate>(&self, signers: &[&str]) -> Checked {
         let kind = P::KIND;
         let payload = self.read(&format!("valid/payload/{kind}.json"))?;
@@ -160,7 +160,7 @@ impl Golden {
         same("step", reference(&to_canonical(&bundle["step"])), self.fact("/step")?)?;
         let seal = Statement::<Seal>::from_payload(&payload("seal")?).map_err(|error| error.to_string())?.predicate;
         same("registry root of the seal", seal.registry_root.to_string(), self.fact("/registry_root")?)?;
-        // The registry is its own blob: the leaves in it give the root.
+        // The registry is a blob of the log. Its leaves give the registry root.
         let manifest = self.read(&format!("valid/log/blob/sha256/{}", seal.registry.hex()))?;
         let leaves = parse_canonical(&manifest, 1 << 20).map_err(|error| error.to_string())?;
         let leaves: Vec<Hash> = leaves
@@ -310,7 +310,7 @@ impl Golden {
         if !failed.is_empty() || !report.verified {
             return Err(format!("not established: {}", failed.join("; ")));
         }
-        // Left open are only what a lone bundle can't settle, and rules that this version does not evaluate.
+        // Only checks that need more than one bundle, and rules that this version does not evaluate, can be open.
         let open: Vec<&str> = report
             .checks
             .iter()
@@ -322,7 +322,7 @@ impl Golden {
         if !unexpected.is_empty() {
             return Err(format!("not checked: {unexpected:?}"));
         }
-        // Without trust, or with another roster, nothing is verified.
+        // No bundle is verified without a trusted roster.
         if verify(&self.read(bundle)?, &RosterTrust::Nothing, VerifyOptions::default()).is_ok() {
             return Err("verified without a trusted roster".to_owned());
         }

@@ -1,4 +1,4 @@
-//! Readers of the vector files: one function a file, a result a vector.
+//! Readers of the vector files. Each reader is one function, and gives one result for each vector.
 #![allow(unreachable_pub, clippy::expect_used, reason = "a test fails by panicking")]
 
 pub mod golden;
@@ -8,13 +8,13 @@ pub mod rules;
 
 use serde_json::Value;
 
-/// What became of one vector: its name, and why it fails.
+/// The name of a vector, and its error if it failed.
 pub type Outcome = (String, Result<(), String>);
 
-/// Reads one file and checks its vectors.
+/// Checks all vectors of one file.
 pub type Reader = fn(&Value) -> Vec<Outcome>;
 
-/// The files that this version has a reader for.
+/// The files for which this version has a reader.
 pub const READERS: [(&str, Reader); 13] = [
     ("bundles.json", golden::bundles),
     ("canonical-json.json", parts::canonical_json),
@@ -31,10 +31,9 @@ pub const READERS: [(&str, Reader); 13] = [
     ("window.json", people::windows),
 ];
 
-/// Files of later versions, by name.
 pub const LATER: [&str; 2] = ["gruntwork-runbooks.json", "rundown-runbooks.json"];
 
-/// A check of each of `vectors`, named by its `id`.
+/// Checks each vector of the file. The name of a result is the `id` of the vector.
 pub fn each(file: &Value, check: impl Fn(&Value) -> Result<(), String>) -> Vec<Outcome> {
     let vectors = file["vectors"].as_array().map_or(&[][..], Vec::as_slice);
     vectors
@@ -47,17 +46,17 @@ pub fn each(file: &Value, check: impl Fn(&Value) -> Result<(), String>) -> Vec<O
         .collect()
 }
 
-/// Says where two values differ.
+/// Compares two values, and describes the difference.
 pub fn same<T: PartialEq + std::fmt::Debug>(what: &str, got: T, expected: T) -> Result<(), String> {
     if got == expected { Ok(()) } else { Err(format!("{what}: got {got:?}, expected {expected:?}")) }
 }
 
-/// A text member of a vector.
+/// A string member of a vector.
 pub fn text<'v>(vector: &'v Value, field: &str) -> Result<&'v str, String> {
     vector[field].as_str().ok_or_else(|| format!("the vector has no text {field:?}"))
 }
 
-/// `expect` and `pointer` of a vector against what happened: accepted, or refused with a word and a pointer.
+/// Compares the result with `expect` and `pointer` of a vector: accepted, or refused with a code and a pointer.
 pub fn expected(vector: &Value, happened: Result<(), (&str, String, String)>) -> Result<(), String> {
     let expect = text(vector, "expect")?;
     match happened {

@@ -1,4 +1,4 @@
-//! Bytes, names, trees, parameters.
+//! Readers of vectors for bytes, names, trees and parameters.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -26,7 +26,6 @@ use super::{Outcome, each, expected, same, text};
 
 const SIZE: usize = 4 << 20;
 
-/// Strict JSON and its canonical form.
 pub fn canonical_json(file: &Value) -> Vec<Outcome> {
     each(file, |vector| {
         let input = STANDARD.decode(text(vector, "input_b64")?).map_err(|error| error.to_string())?;
@@ -43,7 +42,8 @@ pub fn canonical_json(file: &Value) -> Vec<Outcome> {
     })
 }
 
-/// What a witness says of a checkpoint: `accept` with the time, `none` where it says nothing, `refuse`.
+/// The result of a witness key for a note: `accept` with the time, `none` without a cosignature of this witness, or
+/// `refuse`.
 pub fn cosignatures(file: &Value) -> Vec<Outcome> {
     each(file, |vector| {
         let witness = WitnessKey::parse(text(vector, "vkey")?).map_err(|error| error.to_string());
@@ -151,7 +151,7 @@ fn list<'v>(file: &'v Value, pointer: &str) -> &'v [Value] {
     file.pointer(pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
-/// Which paths a pattern over runbooks matches.
+/// The paths that a pattern matches.
 pub fn globs(file: &Value) -> Vec<Outcome> {
     let table = |table: &Value, dots: LeadingDots| -> Vec<Outcome> {
         let paths: Vec<&str> = list(table, "/paths").iter().filter_map(Value::as_str).collect();
@@ -172,9 +172,9 @@ pub fn globs(file: &Value) -> Vec<Outcome> {
     outcomes
 }
 
-/// Names, refs, ids, nonces, times, digests.
+/// Names, references, ids, nonces, times and digests.
 pub fn identifiers(file: &Value) -> Vec<Outcome> {
-    /// Whether it parses, and then whether it is written as it was read.
+    /// Returns whether the text parses. It is an error if the parsed value prints as another text.
     fn one<T: std::str::FromStr + std::fmt::Display>(text: &str) -> Result<bool, String> {
         match text.parse::<T>() {
             Ok(read) if read.to_string() == text => Ok(true),
@@ -209,7 +209,7 @@ pub fn parameters(file: &Value) -> Vec<Outcome> {
         let schema = match ParameterSchema::compile(&vector["schema"]) {
             Ok(schema) => schema,
             Err(flaws) => {
-                // The place that the vector names must be among them; one defect can be two flaws.
+                // The pointer of the vector must be among the flaws, because one defect can cause two flaws.
                 let places: Vec<String> = flaws.iter().map(|flaw| pointer(&flaw.path)).collect();
                 let place = vector["pointer"].as_str().filter(|place| places.iter().any(|found| found == place));
                 let place = place.map_or_else(|| places.join(" "), str::to_owned);
@@ -234,7 +234,6 @@ pub fn parameters(file: &Value) -> Vec<Outcome> {
     })
 }
 
-/// Envelopes, read strictly and leniently.
 pub fn envelopes(file: &Value) -> Vec<Outcome> {
     each(file, |vector| {
         let bytes = match vector["text"].as_str() {

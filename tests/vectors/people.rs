@@ -1,4 +1,4 @@
-//! Who counts, when, and who is who.
+//! Readers of vectors for windows, quorums and rosters.
 
 use std::collections::BTreeMap;
 
@@ -26,7 +26,7 @@ use serde_json::{Value, json};
 
 use super::{Outcome, each, expected, same, text};
 
-/// Times of an authorization and of the run.
+/// Windows: the times of an authorization and the time of the run.
 pub fn windows(file: &Value) -> Vec<Outcome> {
     let golden: Statement<Authorization> =
         Statement::from_payload(&crate::golden::bytes("payload/authorization.json")).expect("the golden authorization");
@@ -43,7 +43,7 @@ pub fn windows(file: &Value) -> Vec<Outcome> {
     })
 }
 
-/// Rules and the people who signed.
+/// Quorums: the rules and the signers.
 pub fn quorum(file: &Value) -> Vec<Outcome> {
     each(file, one_quorum)
 }
@@ -79,7 +79,7 @@ fn one_quorum(vector: &Value) -> Result<(), String> {
         let keyid = if presence == Presence::Unknown { plain.keyid() } else { security.keyid() };
         signatures.push(VerifiedSignature { keyid, presence, sig: Vec::new() });
     }
-    // A function of the set: the order and repetitions of signatures change nothing.
+    // The result depends only on the set of signatures, not on their order or repetitions.
     let orders = [signatures.clone(), signatures.iter().rev().cloned().collect(), {
         let mut twice = signatures.clone();
         twice.rotate_left(usize::from(signatures.len() > 1));
@@ -99,7 +99,7 @@ fn one_quorum(vector: &Value) -> Result<(), String> {
     Ok(())
 }
 
-/// A plain and a security key of a person of the vectors.
+/// A plain key and a security key of a person in the vectors.
 fn keys_of(name: &str) -> (SshKey, SshKey) {
     let public = |label: &str| SecretKey::from_seed(sha256(format!("{label} {name}").as_bytes())).public();
     let plain = SshKey::from_public(public("plain"), "").expect("a key");
@@ -143,7 +143,7 @@ fn roster_of(vector: &Value) -> Result<TrustedRoster, String> {
     TrustedRoster::from_payload(&payload).map_err(|error| error.to_string())
 }
 
-/// Rosters and their chains.
+/// Rosters and chains of rosters.
 pub fn rosters(file: &Value) -> Vec<Outcome> {
     each(file, |vector| {
         if vector["versions"].is_array() {

@@ -1,4 +1,4 @@
-//! What policy says of a command, a path, a variable.
+//! Readers of vectors for policy decisions about commands, paths and variables.
 
 use countersign::policy::builtins::Builtins;
 use countersign::policy::decide::{DecisionPlace, Flags, PolicyVerdict, decide_env, decide_path, decide_script, worst};
@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::{Outcome, same, text};
 
-/// `policy.json` and what has its shape: a list of decisions.
+/// Reads `policy.json` and files of the same format: a list of decisions.
 pub fn decisions(file: &Value) -> Vec<Outcome> {
     let vectors = file.as_array().map_or(&[][..], Vec::as_slice);
     let name = |vector: &Value| vector["id"].as_str().unwrap_or("a vector without id").to_owned();
@@ -29,7 +29,7 @@ fn one(vector: &Value) -> Result<(), String> {
     let (answer, asks) = answer(vector)?;
     let expected = text(vector, "expected")?;
     let others = vector["accept"].as_array().into_iter().flatten();
-    // Nothing runs under a policy that can't be read.
+    // An unreadable policy allows nothing, so it also satisfies these expectations.
     let refused = answer == "invalid" && ["deny", "error", "refuse"].contains(&expected);
     if answer != expected && !refused && !others.filter_map(Value::as_str).any(|other| other == answer) {
         return Err(format!("expected {expected}, got {answer}: {}", asks.join(", ")));
@@ -40,11 +40,11 @@ fn one(vector: &Value) -> Result<(), String> {
     }
 }
 
-/// The word of the answer, and each thing that is not simply allowed.
+/// The decision, and each part that is not simply allowed.
 fn answer(vector: &Value) -> Result<(&'static str, Vec<String>), String> {
     let policy = match &vector["policy"] {
         Value::Null => Policy::untouched(),
-        // Text is a file with what JSON could not hold.
+        // A string is the text of a policy file that JSON cannot express.
         written => match Policy::load(&written.as_str().map_or_else(|| written.to_string(), str::to_owned)) {
             Ok(policy) => policy,
             Err(errors) => return Ok(("invalid", errors.iter().map(ToString::to_string).collect())),
@@ -73,7 +73,8 @@ fn answer(vector: &Value) -> Result<(&'static str, Vec<String>), String> {
             (decided.verdict, vec![decided])
         }
     };
-    // A script that is not understood is denied though nothing in it is.
+    // At the terminal, the session and the default answers of the vector answer each question. The result of a script
+    // without parts, for example an unparsable script, is its own verdict.
     let mut decided = decided;
     for one in decided.iter_mut().filter(|_| at == DecisionPlace::Terminal) {
         let PolicyVerdict::Ask(why) = one.verdict else { continue };
@@ -109,7 +110,7 @@ fn kind(word_of: &str) -> Result<PermissionKind, String> {
     KINDS.into_iter().find(|kind| word(*kind) == word_of).ok_or_else(|| format!("no kind {word_of:?}"))
 }
 
-/// What was said before the question of a vector comes.
+/// The flags and answers that exist before the question of the vector.
 struct Said {
     flags: Flags,
     session: Session,

@@ -1,0 +1,81 @@
+//! Lists the proposals that match a filter.
+
+use crate::boundary::proposals::{Proposals, status_of};
+use crate::boundary::view::{ProposalList, ProposalStatus};
+use crate::crossing::caller::Caller;
+use crate::crossing::refusal::{Refusal, Stopped, fault};
+use crate::record::code::Code;
+use crate::record::ident::{Name, ProposalId, ProposalIdEnding, StepRef};
+use crate::record::token::Scope;
+use crate::store::stored_proposal::ProposalQuery;
+
+/// Maximum number of proposals on one page.
+const MOST_LISTED: usize = 100;
+
+/// Filter for a list of proposals.
+#[derive(Debug, Clone, Default)]
+pub struct ProposalFilter {
+    /// Selects the proposals with these statuses. An empty list selects every status.
+    pub statuses: Vec<ProposalStatus>,
+    /// Selects the proposals whose id ends with this text.
+    pub ending: Option<ProposalIdEnding>,
+    /// Selects the proposals of this step.
+    pub step: Option<StepRef>,
+    /// Selects the proposals of this proposer.
+    pub proposer: Option<Name>,
+    /// The cursor that the previous page returned.
+    pub cursor: Option<String>,
+    /// Maximum number of proposals in the list. 0 means a full page.
+    pub limit: usize,
+}
+
+impl Proposals {
+    /// Returns the proposals that the caller may see, newest first.
+    ///
+    /// # Errors
+    /// Returns `unauthenticated` if the caller has no name, and `malformed` for a cursor that no list returned.
+    pub fn list(&self, caller: &Caller, filter: &ProposalFilter) -> Result<ProposalList, Stopped> {
+        let Some(name) = caller.name() else {
+            return Err(Refusal::new(Code::Unauthenticated, "send Authorization: Bearer cst_...").into());
+        };
+        let before = match filter.cursor.as_deref().map(str::parse::<ProposalId>) {
+            None => None,
+            Some(Ok(id)) => Some(id),
+            Some(Err(_)) => {
+                return Err(Refusal::new(
+                    Code::Malformed,
+                    "the cursor is not from an answer of this boundary: leave the cursor out",
+                )
+                .at("/cursor", "unknown")
+                .into());
+            }
+        };
+        // A caller without the scope `read` or `operate` sees only the caller's own proposals. The store selects these
+        // proposals.
+        let own_only = !caller.may(Scope::Read) && !caller.may(Scope::Operate);
+        let proposer = if own_only { Some(name.clone()) } else { filter.proposer.clone() };
+        if own_only && filter.proposer.as_ref().is_some_and(|asked| asked != name) {
+            return Ok(ProposalList { proposals: Vec::new(), cursor: None });
+        }
+        let limit = if filter.limit == 0 { MOST_LISTED } else { filter.limit.min(MOST_LISTED) };
+        let rows = ProposalQuery {
+            statuses: filter.statuses.iter().copied().map(status_of).collect(),
+            ending: filter.ending.clone(),
+            step: filter.step.clone(),
+            proposer,
+            before,
+            limit,
+        };
+        let page = self.ledger.proposals(&rows).map_err(|e| fault(&e))?;
+        let mut proposals = Vec::with_capacity(page.proposals.len());
+        for row in page.proposals.iter().filter(|row| caller.may_see(&row.core.proposer, &row.core.step)) {
+            let view = self.view(row)?;
+            // An expired proposal still has its old status in the store until the next housekeeping, so check the
+            // status again.
+            if filter.statuses.is_empty() || filter.statuses.contains(&view.status) {
+                proposals.push(view);
+            }
+        }
+        Ok(ProposalList { proposals, cursor: page.next.map(|id| id.to_string()) })
+    }
+}
