@@ -41,13 +41,7 @@ impl SshKey {
     /// # Errors
     /// Returns an error if the line is not exactly `TYPE BASE64 [COMMENT]` with a strong Ed25519 key.
     pub fn parse(line: &str) -> Result<Self, SshKeyError> {
-        if line.len() > MAX_LINE_BYTES {
-            return Err(SshKeyError::TooLong);
-        }
-        if line.chars().any(char::is_control) {
-            return Err(SshKeyError::Control);
-        }
-        let (kind, rest) = line.split_once(' ').unwrap_or((line, ""));
+        let (kind, rest) = type_and_rest(line)?;
         if kind != PLAIN && kind != SECURITY_KEY {
             return Err(SshKeyError::OtherType(kind.chars().take(60).collect()));
         }
@@ -174,6 +168,17 @@ impl schemars::JsonSchema for SshKey {
     }
 }
 
+/// Splits a key line after the type.
+fn type_and_rest(line: &str) -> Result<(&str, &str), SshKeyError> {
+    if line.len() > MAX_LINE_BYTES {
+        return Err(SshKeyError::TooLong);
+    }
+    if line.chars().any(char::is_control) {
+        return Err(SshKeyError::Control);
+    }
+    Ok(line.split_once(' ').unwrap_or((line, "")))
+}
+
 /// A public key of a type that this version cannot verify. A roster may contain such a key, but the key's signatures
 /// never count.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -189,13 +194,7 @@ impl ForeignKey {
     /// # Errors
     /// Returns an error if the line has another form, or if its blob does not begin with its type.
     pub fn parse(line: &str) -> Result<Self, SshKeyError> {
-        if line.len() > MAX_LINE_BYTES {
-            return Err(SshKeyError::TooLong);
-        }
-        if line.chars().any(char::is_control) {
-            return Err(SshKeyError::Control);
-        }
-        let (kind, rest) = line.split_once(' ').unwrap_or((line, ""));
+        let (kind, rest) = type_and_rest(line)?;
         let plain = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit();
         let is_type = kind.len() <= MAX_TYPE_BYTES
             && kind.bytes().next().is_some_and(plain)

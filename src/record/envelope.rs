@@ -243,7 +243,7 @@ impl<P: Predicate> Signed<P> {
     }
 }
 
-/// Proof that a payload is a complete document of its kind, whoever signed it.
+/// Proof that a payload is a complete document of its kind. The proof says nothing about signatures.
 #[derive(Debug)]
 #[must_use]
 pub struct WellFormed(());

@@ -21,6 +21,6 @@ pub(super) struct ExecutableFiles {
     pub(super) closed: Vec<PathBuf>,
     /// Directories and files that the run may read, but from which the run can't execute anything.
     pub(super) readable: Vec<PathBuf>,
-    /// True if the run may also execute the files that it creates in its own directories.
+    /// True if the run may also execute the files in the directories that it may write.
     pub(super) own: bool,
 }

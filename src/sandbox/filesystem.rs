@@ -119,7 +119,7 @@ pub(super) fn own_root(request: &RunRequest, source: &[u8], params: &[u8]) -> Re
     let listed = request.programs.as_ref();
     // With a closed list of programs, no mount is executable except those of the listed programs and of libraries.
     let no_exec = if listed.is_some() { MOUNT_NO_EXEC } else { 0 };
-    // The run's own directories also become executable if the list allows the programs that the run creates.
+    // If the list contains `{work}/**`, the directories that the run may write are executable too.
     let own_no_exec = listed.is_some_and(|listed| !listed.own);
     let mut sources = Vec::new();
     for path in &host.directories {
@@ -231,7 +231,7 @@ pub(super) fn own_root(request: &RunRequest, source: &[u8], params: &[u8]) -> Re
             }
         }
     }
-    let write = if own_no_exec { PathAccess::WriteOnly } else { PathAccess::Write };
+    let write = if own_no_exec { PathAccess::WriteNoExecute } else { PathAccess::Write };
     for path in &profile.read {
         grant(path.as_ref(), if listed.is_some() { PathAccess::SignedRead } else { PathAccess::Signed });
     }

@@ -37,7 +37,7 @@ pub(super) enum PathAccess {
     /// All rights except the creation of device nodes.
     Write,
     /// The same access as `Write`, without the right to execute files.
-    WriteOnly,
+    WriteNoExecute,
     /// Read, write and ioctl, as programs need for `/dev/null`.
     Device,
 }
@@ -62,7 +62,7 @@ pub(super) fn confine(grants: &[PathGrant], ports: bool) -> Result<(u64, u64), S
         let what = || format!("open {} for a Landlock rule", grant.path.display());
         // `path_beneath_rules` of the crate skips paths that can't be opened, but a missing path must be an error.
         let fd = match grant.access {
-            PathAccess::Signed | PathAccess::SignedRead | PathAccess::Write | PathAccess::WriteOnly => {
+            PathAccess::Signed | PathAccess::SignedRead | PathAccess::Write | PathAccess::WriteNoExecute => {
                 open_real(&grant.path)
             }
             _ => rustix::fs::open(&grant.path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()),
@@ -104,7 +104,7 @@ fn rights(access: PathAccess, abi: ABI) -> BitFlags<AccessFs> {
         PathAccess::Read | PathAccess::SignedRead => read,
         PathAccess::ReadExecute | PathAccess::Signed => read | AccessFs::Execute,
         PathAccess::Write => all & !(AccessFs::MakeChar | AccessFs::MakeBlock),
-        PathAccess::WriteOnly => all & !(AccessFs::MakeChar | AccessFs::MakeBlock | AccessFs::Execute),
+        PathAccess::WriteNoExecute => all & !(AccessFs::MakeChar | AccessFs::MakeBlock | AccessFs::Execute),
         PathAccess::Device => {
             all & (AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::Truncate | AccessFs::IoctlDev)
         }

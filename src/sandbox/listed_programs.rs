@@ -5,7 +5,6 @@ use std::fs::{self, File};
 use std::io::Read as _;
 use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 
 use crate::record::later_parts::{ListedProgram, OnlyListed, ProgramList};
 use crate::record::later_words::OWN_PROGRAMS;
@@ -26,18 +25,19 @@ const LIBRARIES: [&str; 8] = [
 ];
 /// Directories with the extension modules of a program. A run can load code from a directory only if its list has a
 /// program whose file name contains the first text.
-const EXTENSIONS: [(&str, &str); 7] = [
+const EXTENSIONS: [(&str, &str); 6] = [
     ("python", "/usr/lib/python3"),
-    ("python", "/usr/lib/python3."),
-    ("java", "/usr/lib/jvm/"),
+    ("java", JVM),
     ("ruby", "/usr/lib/ruby"),
     ("perl", "/usr/lib/perl"),
     ("gcc", "/usr/lib/gcc"),
     ("g++", "/usr/lib/gcc"),
 ];
-/// Texts in the names of programs that compile code in memory (just-in-time compilers). Without code in memory, these
-/// programs do not start.
-const COMPILERS_IN_MEMORY: [&str; 4] = ["node", "java", "deno", "bun"];
+/// File names of programs that compile code in memory (just-in-time compilers). Without code in memory, these programs
+/// do not start. All programs below [`JVM`] compile code in memory too.
+const COMPILERS_IN_MEMORY: [&str; 4] = ["node", "nodejs", "deno", "bun"];
+/// Directory of the Java virtual machines.
+const JVM: &str = "/usr/lib/jvm/";
 /// Directories whose files are programs. A run with a closed list can list the names in these directories, but can
 /// read only the programs of its list.
 const PROGRAM_DIRECTORIES: [&str; 8] =
@@ -53,7 +53,8 @@ const MAX_DEPTH: usize = 8;
 /// Finds the files of a list on this host.
 ///
 /// # Errors
-/// Returns a message about the first program that this host does not have, or that has no known format.
+/// Returns a message about the first program that this host does not have or that no run can see, or about a property of
+/// this host because of which no list can be enforced.
 pub(super) fn find(list: &ProgramList) -> Result<ExecutableFiles, String> {
     if let Some(entry) = open_interpreter(Path::new("/proc/sys/fs/binfmt_misc")) {
         return Err(format!(
@@ -89,29 +90,40 @@ pub(super) fn find(list: &ProgramList) -> Result<ExecutableFiles, String> {
     libraries.retain(|path| !inner.contains(path));
     let mut closed = Vec::new();
     for tree in &libraries {
-        closed.extend(programs_between_libraries(tree)?.iter().cloned());
+        close_programs(tree, 0, &mut closed)?;
     }
     closed.retain(|path| !programs.contains(path));
     closed.sort();
-    if closed.len() > MAX_CLOSED {
-        let (some, trees) = (&closed[MAX_CLOSED], closed.len());
-        return Err(format!(
-            "{trees} programs lie between shared libraries, for example {}, and at most {MAX_CLOSED} can be closed: move \
-             these programs to another directory",
-            some.display()
-        ));
-    }
-    let all = programs.iter().chain(&libraries).chain(&closed);
-    if let Some(path) = all.into_iter().find(|path| path.to_str().is_none()) {
-        return Err(format!("the path {} is not UTF-8: rename the file or directory", path.display()));
+    check_closed(&closed)?;
+    if let Some(path) = programs.iter().chain(&libraries).find(|path| path.to_str().is_none()) {
+        return Err(not_utf8(path));
     }
     Ok(ExecutableFiles {
         programs: programs.into_iter().collect(),
         libraries: libraries.into_iter().collect(),
         closed,
-        readable: readable()?,
+        readable: readable(),
         own,
     })
+}
+
+/// Checks that a request for a run can name all programs between shared libraries.
+fn check_closed(closed: &[PathBuf]) -> Result<(), String> {
+    if let Some(path) = closed.iter().find(|path| path.to_str().is_none()) {
+        return Err(not_utf8(path));
+    }
+    closed.get(MAX_CLOSED).map_or(Ok(()), |one| {
+        Err(format!(
+            "{} programs lie between shared libraries, for example {}, and at most {MAX_CLOSED} can be closed: move these \
+             programs to another directory",
+            closed.len(),
+            one.display()
+        ))
+    })
+}
+
+fn not_utf8(path: &Path) -> String {
+    format!("the path {} is not UTF-8: rename the file or directory", path.display())
 }
 
 /// Returns the name of an enabled binfmt_misc entry whose interpreter the kernel opened when the entry was made (flag
@@ -126,12 +138,10 @@ fn open_interpreter(entries: &Path) -> Option<String> {
     Some(found.file_name().to_string_lossy().into_owned())
 }
 
-/// Returns true if the list contains a program that compiles code in memory.
-pub(super) fn compile_in_memory(list: &ProgramList) -> bool {
-    let paths = list.list.iter().filter_map(|one| Path::new(one.path.as_str()).canonicalize().ok());
-    let named =
-        |path: &Path| COMPILERS_IN_MEMORY.iter().any(|name| is_named(path, name)) || is_below(path, "/usr/lib/jvm/");
-    paths.into_iter().any(|path| named(&path))
+/// Returns true if one of the programs compiles code in memory. The paths must be real paths.
+pub(super) fn compile_in_memory(programs: &[PathBuf]) -> bool {
+    let compiles = |path: &Path| COMPILERS_IN_MEMORY.iter().any(|name| path.ends_with(name)) || is_below(path, JVM);
+    programs.iter().any(|path| compiles(path))
 }
 
 /// Returns the list for programs that a person names: bare names, absolute paths, or `{work}/**`.
@@ -261,27 +271,14 @@ fn elf_loader(head: &[u8], read_at: impl Fn(u64, &mut [u8]) -> std::io::Result<(
     (kind == EXECUTABLE).then_some(None)
 }
 
-/// Returns the programs below a directory with shared libraries. A directory that has programs but no libraries is
-/// returned instead of its programs. The directory is searched once in the life of this process.
-fn programs_between_libraries(tree: &Path) -> Result<Vec<PathBuf>, String> {
-    static FOUND: OnceLock<std::sync::Mutex<std::collections::BTreeMap<PathBuf, Vec<PathBuf>>>> = OnceLock::new();
-    let found = FOUND.get_or_init(std::sync::Mutex::default);
-    let mut found = found.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    if let Some(programs) = found.get(tree) {
-        return Ok(programs.clone());
-    }
-    let mut programs = Vec::new();
-    search(tree, 0, &mut programs)?;
-    found.insert(tree.to_owned(), programs.clone());
-    Ok(programs)
-}
-
-fn search(directory: &Path, depth: usize, programs: &mut Vec<PathBuf>) -> Result<(), String> {
+/// Adds the programs below a directory with shared libraries to `closed`. A directory that has programs but no libraries
+/// is added instead of its programs.
+fn close_programs(directory: &Path, depth: usize, closed: &mut Vec<PathBuf>) -> Result<(), String> {
     let unreadable = |error: std::io::Error| format!("{} can't be read: {error}", directory.display());
     let (mut here, mut below, mut libraries) = (Vec::new(), Vec::new(), 0);
     let entries = match fs::read_dir(directory) {
         Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
-            programs.push(directory.to_owned());
+            closed.push(directory.to_owned());
             return Ok(());
         }
         entries => entries.map_err(unreadable)?,
@@ -304,15 +301,15 @@ fn search(directory: &Path, depth: usize, programs: &mut Vec<PathBuf>) -> Result
         }
     }
     if !here.is_empty() && libraries == 0 && below.is_empty() {
-        programs.push(directory.to_owned());
+        closed.push(directory.to_owned());
     } else {
-        programs.append(&mut here);
+        closed.append(&mut here);
     }
     if depth == MAX_DEPTH {
-        programs.append(&mut below);
+        closed.append(&mut below);
         return Ok(());
     }
-    below.iter().try_for_each(|directory| search(directory, depth + 1, programs))
+    below.iter().try_for_each(|directory| close_programs(directory, depth + 1, closed))
 }
 
 /// Returns true for names such as `libc.so.6`, `ld-linux-x86-64.so.2` and `_ssl.cpython-311-x86_64-linux-gnu.so`.
@@ -321,7 +318,7 @@ fn is_library_name(name: &str) -> bool {
 }
 
 /// Returns the directories and files below the system directories, except the directories of programs.
-fn readable() -> Result<Vec<PathBuf>, String> {
+fn readable() -> Vec<PathBuf> {
     let mut found = Vec::new();
     for system in SYSTEM.iter().map(Path::new).filter(|path| path.symlink_metadata().is_ok_and(|at| at.is_dir())) {
         let programs: Vec<PathBuf> = match system.to_str() {
@@ -343,7 +340,7 @@ fn readable() -> Result<Vec<PathBuf>, String> {
         }
     }
     found.sort();
-    Ok(found)
+    found
 }
 
 fn real_program(path: &Path) -> Result<PathBuf, String> {
@@ -422,11 +419,29 @@ mod tests {
     }
 
     #[test]
-    fn a_list_contains_the_interpreters_of_scripts() {
-        let Some(script) = program_path("ldd") else { return };
-        let list = list_of(&["ldd".to_owned(), "ldd".to_owned()]).expect("a list");
-        let names: Vec<&str> = list.list.iter().map(|one| one.name.as_str()).collect();
-        assert_eq!((names.len(), names.contains(&"ldd")), (2, true), "{script}: {names:?}");
+    fn too_many_programs_between_libraries_or_a_path_that_is_not_utf8_is_an_error() {
+        use std::os::unix::ffi::OsStringExt as _;
+        let many = vec![PathBuf::from("/usr/lib/x/program"); MAX_CLOSED + 1];
+        assert_eq!(check_closed(&many[1..]), Ok(()));
+        let error = check_closed(&many).expect_err("one too many");
+        assert!(error.starts_with("1025 programs lie between shared libraries"), "{error}");
+        let odd = PathBuf::from(std::ffi::OsString::from_vec(b"/usr/lib/\xff".to_vec()));
+        let error = check_closed(&[odd]).expect_err("not UTF-8");
+        assert!(error.contains("is not UTF-8"), "{error}");
+    }
+
+    #[test]
+    fn only_programs_that_compile_code_in_memory_may_make_memory_executable() {
+        for (path, compiles) in [
+            ("/usr/bin/node", true),
+            ("/usr/lib/jvm/java-17-openjdk-amd64/bin/jar", true),
+            ("/usr/bin/bunzip2", false),
+            ("/usr/bin/ubuntu-report", false),
+            ("/usr/bin/node-gyp", false),
+            ("/usr/lib/node/tool", false),
+        ] {
+            assert_eq!(compile_in_memory(&[PathBuf::from("/usr/bin/sh"), PathBuf::from(path)]), compiles, "{path}");
+        }
     }
 
     #[test]
@@ -444,14 +459,19 @@ mod tests {
     }
 
     #[test]
-    fn a_list_contains_the_program_that_env_starts_for_a_script() {
+    fn a_list_contains_the_interpreters_of_scripts_and_the_programs_that_env_starts() {
         let dir = tempfile::tempdir().expect("a directory");
         let script = dir.path().join("tool");
-        fs::write(&script, "#!/usr/bin/env -S A=b sh -x\n").expect("a file");
-        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("mode");
-        let list = list_of(&[script.display().to_string()]).expect("a list");
-        let names: Vec<&str> = list.list.iter().map(|one| one.name.as_str()).collect();
-        assert_eq!(names, ["env", "sh", "tool"]);
+        for (first_line, expected) in
+            [("#!/bin/sh -e\n", &["sh", "tool"][..]), ("#!/usr/bin/env -S A=b sh -x\n", &["env", "sh", "tool"])]
+        {
+            fs::write(&script, first_line).expect("a file");
+            fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("mode");
+            let twice = vec![script.display().to_string(); 2];
+            let list = list_of(&twice).expect("a list");
+            let names: Vec<&str> = list.list.iter().map(|one| one.name.as_str()).collect();
+            assert_eq!(names, expected, "{first_line}");
+        }
     }
 
     #[test]

@@ -48,10 +48,11 @@ impl Prepared {
             let why = "a list of programs needs the layers namespaces, landlock and seccomp".to_owned();
             return Err(Unavailable::Invalid { why });
         }
-        self.programs = Some(listed_programs::find(list).map_err(|why| Unavailable::Invalid { why })?);
-        let code =
-            if listed_programs::compile_in_memory(list) { CodeInMemory::NoFiles } else { CodeInMemory::MappedFiles };
+        let files = listed_programs::find(list).map_err(|why| Unavailable::Invalid { why })?;
+        let compiles = listed_programs::compile_in_memory(&files.programs);
+        let code = if compiles { CodeInMemory::NoFiles } else { CodeInMemory::MappedFiles };
         self.filter = self.filter.map(|filter| SyscallFilter { code, ..filter });
+        self.programs = Some(files);
         Ok(self)
     }
 

@@ -157,12 +157,7 @@ fn escape(text: &str, quoted: bool) -> String {
     while let Some(c) = rest.chars().next() {
         if c == ' ' {
             let run = rest.len() - rest.trim_start_matches(' ').len();
-            let (begins, ends) = (rest.len() == text.len(), run == rest.len());
-            if !ends && (run <= 2 || (begins && run <= INDENT)) {
-                out.push_str(&rest[..run]);
-            } else {
-                let _ = write!(out, "\\s{{{run}}}");
-            }
+            write_spaces(&mut out, &rest[..run], rest.len() == text.len(), run == rest.len());
             rest = &rest[run..];
             continue;
         }
@@ -185,6 +180,16 @@ fn escape(text: &str, quoted: bool) -> String {
     out
 }
 
+/// Writes spaces. A long run of spaces, and a run at the end of the text, could hide text on a screen, so the number of
+/// spaces is written instead.
+fn write_spaces(out: &mut String, spaces: &str, begins: bool, ends: bool) {
+    if !ends && (spaces.len() <= 2 || (begins && spaces.len() <= INDENT)) {
+        out.push_str(spaces);
+    } else {
+        let _ = write!(out, "\\s{{{}}}", spaces.len());
+    }
+}
+
 fn escape_source(line: &str) -> String {
     let mut out = String::with_capacity(line.len() + 8);
     let mut rest = line;
@@ -192,12 +197,7 @@ fn escape_source(line: &str) -> String {
         let run = rest.len() - rest.trim_start_matches(c).len();
         match c {
             ' ' => {
-                let (begins, ends) = (rest.len() == line.len(), run == rest.len());
-                if !ends && (run <= 2 || (begins && run <= INDENT)) {
-                    out.push_str(&rest[..run]);
-                } else {
-                    let _ = write!(out, "\\s{{{run}}}");
-                }
+                write_spaces(&mut out, &rest[..run], rest.len() == line.len(), run == rest.len());
                 rest = &rest[run..];
                 continue;
             }

@@ -261,3 +261,23 @@ fn a_list_with_an_unknown_program_or_without_its_layers_is_refused() {
     let output = tried(&world, &["--read", &tree, "--programs", &format!("{tree}/other")], "sh", "echo it runs");
     assert!(said(&output).contains("outside of the system directories"), "{}", said(&output));
 }
+
+#[test]
+fn a_host_whose_kernel_starts_an_interpreter_without_landlock_refuses_every_list() {
+    const NAME: &str = "a_host_whose_kernel_starts_an_interpreter_without_landlock_refuses_every_list";
+    let world = World::prepared(|_| {});
+    // Since Linux 6.7, a user namespace has binfmt_misc entries of its own.
+    let register = "mount -t binfmt_misc none /proc/sys/fs/binfmt_misc && \
+                    echo ':countersign:E::countersign::/usr/bin/id:F' > /proc/sys/fs/binfmt_misc/register";
+    let in_namespace = |script: &str| {
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script, env!("CARGO_BIN_EXE_countersign")]);
+        command.env("HOME", world.path("")).output().expect("unshare")
+    };
+    if !in_namespace(register).status.success() {
+        return not_run(NAME, "this kernel has no binfmt_misc for a user namespace");
+    }
+    let refused = in_namespace(&format!("{register} && exec \"$0\" sandbox --programs ls -- ls -d /usr"));
+    let text = said(&refused);
+    assert!(text.contains("binfmt_misc entry countersign") && !text.contains("/usr\n"), "{text}");
+}
