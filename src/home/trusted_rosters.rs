@@ -61,9 +61,9 @@ pub struct DecidingRoster<'t, T> {
     pub unconnected: Vec<&'t ChosenTrust>,
 }
 
-/// Calls `connect` for each trusted roster and chooses the roster that leads to the newest version. If two rosters lead
-/// to the same newest version, the function prefers the roster that is this version, because with an older roster the
-/// result would not show that a key was removed later.
+/// Calls `connect` for each trusted roster and chooses the roster that leads to the newest version. Several rosters may
+/// lead to the same newest version. Then the function chooses the roster that is this version itself. An older roster
+/// would not show that a key was removed later.
 ///
 /// # Errors
 /// If `connect` fails for every roster, returns each roster with the error. This list is empty if there is no trusted

@@ -88,7 +88,8 @@ impl SuccessionTallies {
         Ok(fallen)
     }
 
-    /// Returns true if a signature of this key would increase one of the two counts.
+    /// Returns true if a signature of this key is still missing: for the threshold of the version before, or for the
+    /// threshold of the next version.
     #[must_use]
     pub fn lacks(&self, before: &TrustedRoster, next: &TrustedRoster, keyid: &KeyId) -> bool {
         [(before, &self.of_before), (next, &self.of_next)].iter().any(|(roster, tally)| {
