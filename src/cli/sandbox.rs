@@ -105,7 +105,10 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let setup =
         Setup { helper: None, scratch: place.clone(), spool: place, private: Vec::new(), unwritable: Vec::new() };
     let sandbox = LinuxSandbox::new(&setup).map_err(|error| broken(&error))?;
-    let profile = profile(args, &sandbox.probe().held())?;
+    let mut profile = profile(args, &sandbox.probe().held())?;
+    if !args.programs.is_empty() {
+        profile = profile.with_programs(program_list(args)?);
+    }
     if let Some(reason) = &profile.off_reason {
         terminal.say(&format!(
             "THE SANDBOX IS OFF ({reason}): only the limits apply, and all processes are killed at the \
@@ -118,17 +121,6 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         }
     }
     let prepared = sandbox.check(&profile).map_err(|why| CommandFailure::new(Exit::Refused, why.to_string()))?;
-    let programs = if args.programs.is_empty() { None } else { Some(program_list(args)?) };
-    let prepared = match &programs {
-        Some(list) => {
-            prepared.with_programs(list).map_err(|why| CommandFailure::new(Exit::Refused, why.to_string()))?
-        }
-        None => prepared,
-    };
-    if let (true, Some(list)) = (args.explain && !terminal.json, &programs) {
-        let names: Vec<String> = list.list.iter().map(|one| one.path.to_string()).collect();
-        terminal.say(&format!("may start only: {}", PrintableText::text(&names.join(", ")).as_str()));
-    }
     if args.explain && !terminal.json {
         let missing: Vec<&str> = prepared.missing().into_iter().map(Layer::word).collect();
         let lacks = if missing.is_empty() { String::new() } else { format!("; missing: {}", missing.join(", ")) };
@@ -137,7 +129,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     if args.command.is_empty() {
         if terminal.json {
             terminal.object(&json!({
-                "profile": profile, "programs": programs, "level": prepared.level(), "missing": prepared.missing(),
+                "profile": profile, "level": prepared.level(), "missing": prepared.missing(),
             }))?;
         }
         return Ok(Exit::Done);
@@ -188,7 +180,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     for hint in hints(&profile, foreign, &report.end, &complaints) {
         terminal.say(&hint);
     }
-    for path in programs.iter().flat_map(|list| refused_programs(list, &complaints)) {
+    for path in profile.programs.iter().flat_map(|list| refused_programs(list, &complaints)) {
         terminal.say(&format!(
             "the list of programs does not contain {path}, so the command can neither start nor read it: add --programs {path}"
         ));
@@ -204,7 +196,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     if terminal.json {
         let stream = |capture: &Capture| json!({"bytes": capture.bytes, "truncated": capture.truncated});
         terminal.object(&json!({
-            "profile": profile, "programs": programs, "end": format!("{:?}", report.end), "sandbox": report.enforcement,
+            "profile": profile, "end": format!("{:?}", report.end), "sandbox": report.enforcement,
             "stdout": stream(&report.stdout), "stderr": stream(&report.stderr),
             "duration_ms": report.duration_ms, "cpu_ms": report.usage.cpu_ms,
             "memory_peak_bytes": report.usage.memory_peak_bytes,

@@ -8,6 +8,7 @@ use std::sync::{Arc, LazyLock};
 
 use serde_json::Value;
 
+use crate::policy::closures::Closures;
 use crate::policy::lists::AllPermissionLists;
 use crate::policy::origin::RuleOrigin;
 use crate::policy::policy_error::PolicyError;
@@ -20,6 +21,7 @@ pub const CANONICAL: &[u8] = include_bytes!("builtins.json");
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Builtins {
     lists: Arc<AllPermissionLists>,
+    closures: Arc<Closures>,
 }
 
 impl Builtins {
@@ -31,6 +33,7 @@ impl Builtins {
 
     /// Parses the built-in lists of a seal or of a bundle. The lists have the format
     /// `{"version":1,"run":{"allow":[…],"deny":[…]},"read":…,"write":…,"env":…}`, in which only `version` is required.
+    /// Version 2 also has `closures`.
     ///
     /// # Errors
     /// Returns all problems in the lists, for example an unknown version.
@@ -39,7 +42,19 @@ impl Builtins {
         for written in read_lists(value)? {
             lists.add(written.kind, written.side, written.listed, RuleOrigin::BuiltIn);
         }
-        Ok(Self { lists: Arc::new(lists) })
+        let closures = match value.get("closures") {
+            Some(closures) => Closures::from_value(closures).map_err(|flaws| {
+                flaws.into_iter().map(|message| PolicyError { line: 1, column: 1, message }).collect::<Vec<_>>()
+            })?,
+            None => Closures::default(),
+        };
+        Ok(Self { lists: Arc::new(lists), closures: Arc::new(closures) })
+    }
+
+    /// Returns the closures, which are empty in lists of version 1.
+    #[must_use]
+    pub const fn closures(&self) -> &Arc<Closures> {
+        &self.closures
     }
 
     /// Returns the lists.

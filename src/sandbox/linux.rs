@@ -294,6 +294,10 @@ impl Sandbox for LinuxSandbox {
         let mut run = FollowedRun::new(&self.spool, &prepared.profile.limits);
         match invalid(&plan) {
             Some(why) => run.failure = Some(SetupFailure::new(SetupStage::Request, why)),
+            None if prepared.profile.require.contains(&Layer::Programs) && prepared.programs.is_none() => {
+                let why = "the profile requires a list of programs, but has no list";
+                run.failure = Some(SetupFailure::new(SetupStage::Request, why));
+            }
             None => self.attempt(&mut run, &prepared, &plan, live, cancel),
         }
         run.report(&prepared, self.probe.own_id)

@@ -41,6 +41,7 @@ mod trees;
 pub mod unavailable;
 
 use crate::record::enforcement::Enforcement;
+use crate::record::later_parts::ProgramFacts;
 use crate::record::profile::Profile;
 use crate::sandbox::cancel_flag::CancelFlag;
 use crate::sandbox::capture::{Capture, Chunk, Segment};
@@ -98,6 +99,8 @@ pub struct Report {
     pub usage: RunUsage,
     /// The sandbox layers and limits that were enforced.
     pub enforcement: Enforcement,
+    /// The programs that the run executed, or `None` for a run without a list of programs.
+    pub programs: Option<ProgramFacts>,
     /// Milliseconds from the start of the run to the death of its whole process tree.
     pub duration_ms: u64,
 }
@@ -124,6 +127,7 @@ impl Report {
             order: Vec::new(),
             usage: RunUsage::default(),
             enforcement: enforcement_facts::nothing_enforced(),
+            programs: None,
             duration_ms: 0,
         }
     }

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::Signal;
 
-use crate::record::profile::Limits;
+use crate::record::later_parts::{ProgramFacts, ProgramMode};
+use crate::record::profile::{Layer, Limits};
 use crate::sandbox::cancel_flag::CancelFlag;
 use crate::sandbox::capture::{Chunk, OutputStream, Recorder};
 use crate::sandbox::cgroup::{Controllers, GroupEvents};
@@ -354,7 +355,14 @@ impl FollowedRun {
             cpu_ms: seen.cpu_us.unwrap_or(spent.cpu_us).div_ceil(1000),
             memory_peak_bytes: seen.memory_peak.unwrap_or(spent.resident_peak),
         };
-        Report { end, stdout, stderr, order, usage, enforcement, duration_ms }
+        let listed = prepared.profile.programs.as_ref().map(|list| list.list.len() as u64);
+        let programs = listed.filter(|_| enforcement.layers.contains(&Layer::Programs)).map(|listed| ProgramFacts {
+            mode: ProgramMode::Listed,
+            listed,
+            refused: None,
+            started: None,
+        });
+        Report { end, stdout, stderr, order, usage, enforcement, programs, duration_ms }
     }
 
     fn end(&self) -> End {
