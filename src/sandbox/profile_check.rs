@@ -30,9 +30,16 @@ pub struct Prepared {
     pub(super) layers: Vec<Layer>,
     /// The only files that the run may execute, or `None` if the run may execute every file that it can read.
     pub(super) programs: Option<ExecutableFiles>,
+    /// True if the run records its programs for a person who writes a list.
+    pub(super) learn: bool,
 }
 
 impl Prepared {
+    /// Records each program that the run starts, for [`Report::learned`](crate::sandbox::Report).
+    pub fn learning(self) -> Self {
+        Self { learn: true, ..self }
+    }
+
     /// Returns the uid and gid of the host user in `run_as`, or `None` if the run has ids of its own.
     #[must_use]
     pub fn host_ids(&self) -> Option<(u32, u32)> {
@@ -139,7 +146,7 @@ pub(super) fn check(profile: &Profile, probe: &HostProbe, around: &HostSurroundi
     // Access to the host's network is not the layer `network`, even if policy allows it.
     layers.retain(|layer| *layer != Layer::Network || profile.network.mode != NetworkMode::Host);
     let level = if off { Level::Off } else { level(&layers) };
-    let prepared = Prepared { profile: profile.clone(), form, user, landlock, filter, level, layers, programs: None };
+    let prepared = Prepared { profile: profile.clone(), form, user, landlock, filter, level, layers, programs: None, learn: false };
     match &profile.programs {
         Some(list) => prepared.with_programs(list),
         None => Ok(prepared),

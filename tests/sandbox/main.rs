@@ -6,5 +6,6 @@ mod support;
 
 mod listed_programs;
 mod profiles;
+mod program_record;
 mod programs;
 mod runs;
