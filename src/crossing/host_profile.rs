@@ -2,7 +2,7 @@
 
 use crate::crossing::refusal::Refusal;
 use crate::decision::in_force::StepInForce;
-use crate::decision::programs::moved;
+use crate::policy::signed_programs::moved;
 use crate::record::code::Code;
 use crate::record::profile::Profile;
 use crate::sandbox::listed_programs;

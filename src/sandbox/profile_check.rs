@@ -146,7 +146,17 @@ pub(super) fn check(profile: &Profile, probe: &HostProbe, around: &HostSurroundi
     // Access to the host's network is not the layer `network`, even if policy allows it.
     layers.retain(|layer| *layer != Layer::Network || profile.network.mode != NetworkMode::Host);
     let level = if off { Level::Off } else { level(&layers) };
-    let prepared = Prepared { profile: profile.clone(), form, user, landlock, filter, level, layers, programs: None, learn: false };
+    let prepared = Prepared {
+        profile: profile.clone(),
+        form,
+        user,
+        landlock,
+        filter,
+        level,
+        layers,
+        programs: None,
+        learn: false,
+    };
     match &profile.programs {
         Some(list) => prepared.with_programs(list),
         None => Ok(prepared),
