@@ -9,7 +9,7 @@ use crate::record::later_parts::ProgramList;
 use crate::record::later_words::OWN_PROGRAMS;
 use crate::sandbox::executable_files::ExecutableFiles;
 use crate::sandbox::filesystem::SYSTEM;
-use crate::sandbox::program_format::{FileFormat, format_of};
+use crate::sandbox::program_format::{FileFormat, can_be_mapped_as_program, format_of};
 
 /// Directories in which dynamic loaders find shared libraries. A directory that a host does not have is skipped.
 const LIBRARIES: [&str; 8] = [
@@ -158,13 +158,9 @@ fn close_programs(directory: &Path, depth: usize, closed: &mut Vec<PathBuf>) -> 
         if kind.is_dir() {
             below.push(entry.path());
         } else if kind.is_file() {
-            // The C library and the dynamic loader have a program header `PT_INTERP` or an entry point, but a run needs
-            // them as libraries.
-            if is_library_name(&entry.file_name().to_string_lossy()) {
-                libraries += 1;
-            } else if entry.metadata().map_err(unreadable)?.permissions().mode() & 0o111 != 0
-                && !matches!(format_of(&entry.path()), Ok(FileFormat::Script { .. } | FileFormat::Other))
-            {
+            let library = is_library_name(&entry.file_name().to_string_lossy());
+            libraries += usize::from(library);
+            if can_be_mapped_as_program(&entry.path(), library) {
                 here.push(entry.path());
             }
         }
