@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::ErrorKind::{NotFound, PermissionDenied};
-use std::io::Read as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
@@ -39,10 +38,12 @@ pub(super) fn format_of(path: &Path) -> Result<FileFormat, String> {
     }
 }
 
+/// Reads the first bytes of a file. For most programs, these bytes contain all program headers.
 fn head_of(path: &Path) -> std::io::Result<(File, Vec<u8>)> {
     let file = File::open(path)?;
-    let mut head = Vec::with_capacity(256);
-    (&file).take(256).read_to_end(&mut head)?;
+    let mut head = vec![0; 1024];
+    let length = file.read_at(&mut head, 0)?;
+    head.truncate(length);
     Ok((file, head))
 }
 
@@ -70,6 +71,16 @@ fn elf_program(head: &[u8], read_at: impl Fn(u64, &mut [u8]) -> std::io::Result<
     if !head.starts_with(b"\x7fELF") || head.get(4..6)? != [2, 1] {
         return None;
     }
+    let read_at = |at: u64, into: &mut [u8]| {
+        let from = usize::try_from(at).unwrap_or(usize::MAX);
+        match from.checked_add(into.len()).and_then(|end| head.get(from..end)) {
+            Some(known) => {
+                into.copy_from_slice(known);
+                Ok(())
+            }
+            None => read_at(at, into),
+        }
+    };
     let half = |bytes: &[u8], at: usize| Some(u16::from_le_bytes(bytes.get(at..at + 2)?.try_into().ok()?));
     let word = |bytes: &[u8], at: usize| Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
     let (kind, table) = (half(head, 16)?, long(head, 32)?);
