@@ -18,7 +18,7 @@ use crate::review::render::profile_words;
 use crate::sandbox::cancel_flag::CancelFlag;
 use crate::sandbox::capture::{Capture, OutputStream};
 use crate::sandbox::linux::{LinuxSandbox, Setup};
-use crate::sandbox::listed_programs::list_of;
+use crate::sandbox::program_lookup::list_of;
 use crate::sandbox::{End, Plan, Sandbox as _};
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::outcome_words::XFSZ_IN_A_SHELL;

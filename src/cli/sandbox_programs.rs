@@ -90,7 +90,7 @@ mod tests {
     #[test]
     fn each_refused_program_is_named_with_the_option_that_allows_it() {
         let profile = Profile::nothing(STRICT.to_vec(), Limits::default());
-        let env = crate::sandbox::listed_programs::program_path("env").expect("every host has env");
+        let env = crate::sandbox::program_lookup::program_path("env").expect("every host has env");
         let path = |path: &str, count| Execution { path: path.parse().expect("a path"), count };
         let paths = vec![path("/srv/tool", 1), path("/tmp/work/own", 3), path(&env, 1)];
         let refused_ones = Some(Executions { paths, more: 2 });

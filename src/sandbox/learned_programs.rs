@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::record::later_words::OWN_PROGRAMS;
-use crate::sandbox::listed_programs::program_path;
 use crate::sandbox::program_counts::ProgramCounts;
+use crate::sandbox::program_lookup::program_path;
 
 /// The programs that a command started.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]

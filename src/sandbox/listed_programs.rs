@@ -1,17 +1,15 @@
 //! Finds the files of a list of programs on this host.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
-use std::io::Read as _;
-use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::record::later_parts::{ListedProgram, OnlyListed, ProgramList};
-use crate::record::later_words::{OWN_PROGRAMS, Program};
-use crate::record::reserved::ReservedPart as _;
+use crate::record::later_parts::ProgramList;
+use crate::record::later_words::OWN_PROGRAMS;
 use crate::sandbox::executable_files::ExecutableFiles;
 use crate::sandbox::filesystem::SYSTEM;
-use crate::sandbox::interpreter;
+use crate::sandbox::program_format::{FileFormat, can_be_mapped_as_program, format_of};
 
 /// Directories in which dynamic loaders find shared libraries. A directory that a host does not have is skipped.
 const LIBRARIES: [&str; 8] = [
@@ -43,9 +41,6 @@ const JVM: &str = "/usr/lib/jvm/";
 /// read only the programs of its list.
 const PROGRAM_DIRECTORIES: [&str; 8] =
     ["bin", "sbin", "libexec", "games", "local/bin", "local/sbin", "local/libexec", "local/games"];
-/// Maximum number of interpreters between a script and a program in machine code (`BINPRM` in the kernel allows five
-/// levels).
-const MAX_INTERPRETERS: usize = 5;
 /// Maximum number of unlisted programs between shared libraries. Each needs one mount.
 const MAX_CLOSED: usize = 1024;
 /// Maximum depth of the search for programs between libraries.
@@ -146,164 +141,6 @@ pub(super) fn compile_in_memory(programs: &[PathBuf]) -> bool {
     programs.iter().any(|path| compiles(path))
 }
 
-/// Returns the list for programs that a person names: bare names, absolute paths, or `{work}/**`.
-///
-/// The list also contains the interpreters of programs that are scripts.
-///
-/// # Errors
-/// Returns a message about the first name that is no program of this host.
-pub fn list_of(names: &[String]) -> Result<ProgramList, String> {
-    let mut list = Vec::new();
-    let mut add = |name: &str, path: &str| -> Result<(), String> {
-        let name = name.parse().map_err(|error| format!("{name:?}: {error}"))?;
-        let path = path.parse().map_err(|error| format!("{path:?}: {error}"))?;
-        let one = ListedProgram { name, path };
-        if !list.contains(&one) {
-            list.push(one);
-        }
-        Ok(())
-    };
-    for name in names {
-        if name == OWN_PROGRAMS {
-            add(name, name)?;
-            continue;
-        }
-        if name.is_empty() || (name.contains('/') && !name.starts_with('/')) {
-            return Err(format!("{name:?} is neither the name of a program, nor an absolute path, nor {OWN_PROGRAMS}"));
-        }
-        let mut path = interpreter::find(name)
-            .ok_or_else(|| format!("this host has no program {name} in {}", interpreter::PATH))?;
-        let mut name = name.rsplit('/').next().unwrap_or(name).to_owned();
-        for _ in 0..MAX_INTERPRETERS {
-            add(&name, &path.to_string_lossy())?;
-            let FileFormat::Script { interpreter, argument } = format_of(&real_program(&path)?)? else { break };
-            let missing = |interpreter: &str| {
-                format!("{} needs the program {interpreter}, which this host does not have", path.display())
-            };
-            let found = interpreter::find(&interpreter.to_string_lossy());
-            let found = found.ok_or_else(|| missing(&interpreter.to_string_lossy()))?;
-            name = interpreter.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            // `env` starts the first word that is neither an option nor a variable.
-            let by_env = argument
-                .split([' ', '\t'])
-                .find(|word| !word.is_empty() && !word.starts_with('-') && !word.contains('='));
-            if let (true, Some(word)) = (name == "env", by_env) {
-                add(&name, &found.to_string_lossy())?;
-                let started = interpreter::find(word).ok_or_else(|| missing(word))?;
-                (name, path) = (word.rsplit('/').next().unwrap_or(word).to_owned(), started);
-            } else {
-                path = found;
-            }
-        }
-    }
-    list.sort_by(|a, b| (a.name.as_str(), a.path.as_str()).cmp(&(b.name.as_str(), b.path.as_str())));
-    Ok(ProgramList { mode: OnlyListed::Listed, list })
-}
-
-/// Reason why the names of a list can't be resolved on this host.
-#[derive(Debug)]
-pub struct ListError(String, bool);
-
-impl ListError {
-    /// Returns true if the list is too large for a profile.
-    #[must_use]
-    pub const fn is_too_large(&self) -> bool {
-        self.1
-    }
-}
-
-impl std::fmt::Display for ListError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// Resolves names on this host.
-///
-/// # Errors
-/// Returns the first program that no list may contain.
-pub fn resolve(required: &BTreeSet<Program>, optional: &BTreeSet<Program>) -> Result<ProgramList, ListError> {
-    let mut names: Vec<String> = required.iter().map(ToString::to_string).collect();
-    let there = |name: &&Program| !name.as_str().contains('*') && interpreter::find(name.as_str()).is_some();
-    names.extend(optional.iter().filter(there).map(ToString::to_string));
-    let list = list_of(&names).map_err(|why| ListError(why, false))?;
-    list.check().map_err(|error| ListError(error.to_string(), true))?;
-    Ok(list)
-}
-
-/// Returns the path of a program of this host, or `None` if no program has this name or this absolute path.
-#[must_use]
-pub fn program_path(name: &str) -> Option<String> {
-    let path = interpreter::find(name)?;
-    lies_in_system(&path).then(|| path.to_string_lossy().into_owned())
-}
-
-/// The format of an executable file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum FileFormat {
-    /// Machine code. The value is the dynamic loader, or `None` if the program is linked statically.
-    Elf { loader: Option<PathBuf> },
-    /// A script with a shebang line.
-    Script { interpreter: PathBuf, argument: String },
-    /// A file that the kernel can't execute by itself.
-    Other,
-}
-
-/// Reads the format of a file from the first bytes of the file.
-fn format_of(path: &Path) -> Result<FileFormat, String> {
-    let unreadable = |error: std::io::Error| format!("{} can't be read: {error}", path.display());
-    let file = File::open(path).map_err(unreadable)?;
-    let mut head = Vec::with_capacity(256);
-    (&file).take(256).read_to_end(&mut head).map_err(unreadable)?;
-    if head.starts_with(b"#!") {
-        return match interpreter::shebang(&head) {
-            Ok(Some(program)) => {
-                Ok(FileFormat::Script { interpreter: program.path, argument: program.arguments.join(" ") })
-            }
-            _ => {
-                Err(format!("{} is a script whose first line names no interpreter by an absolute path", path.display()))
-            }
-        };
-    }
-    if !head.starts_with(b"\x7fELF") {
-        return Ok(FileFormat::Other);
-    }
-    match elf_loader(&head, |at, bytes| file.read_exact_at(bytes, at)) {
-        Some(loader) => Ok(FileFormat::Elf { loader: loader.map(PathBuf::from) }),
-        None => Ok(FileFormat::Other),
-    }
-}
-
-/// Returns the dynamic loader in the program header `PT_INTERP` of a 64-bit little-endian ELF file. The outer `None`
-/// means that the file is a shared library or is malformed. The inner `None` means that the program is linked
-/// statically (System V ABI, chapter 5).
-fn elf_loader(head: &[u8], read_at: impl Fn(u64, &mut [u8]) -> std::io::Result<()>) -> Option<Option<String>> {
-    const EXECUTABLE: u16 = 2;
-    const INTERPRETER: u32 = 3;
-    const MAX_LOADER: u64 = 4096;
-    if head.get(4..6)? != [2, 1] {
-        return None;
-    }
-    let half = |bytes: &[u8], at: usize| Some(u16::from_le_bytes(bytes.get(at..at + 2)?.try_into().ok()?));
-    let word = |bytes: &[u8], at: usize| Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
-    let long = |bytes: &[u8], at: usize| Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
-    let (kind, table) = (half(head, 16)?, long(head, 32)?);
-    let (size, count) = (half(head, 54)?, half(head, 56)?);
-    let mut entry = vec![0; usize::from(size).max(56)];
-    for number in 0..u64::from(count) {
-        read_at(table.checked_add(number * u64::from(size))?, &mut entry).ok()?;
-        if word(&entry, 0)? == INTERPRETER {
-            let (at, length) = (long(&entry, 8)?, long(&entry, 32)?);
-            let mut text = vec![0; usize::try_from(length).ok().filter(|_| length <= MAX_LOADER)?];
-            read_at(at, &mut text).ok()?;
-            let end = text.iter().position(|byte| *byte == 0).unwrap_or(text.len());
-            text.truncate(end);
-            return Some(Some(String::from_utf8(text).ok()?));
-        }
-    }
-    (kind == EXECUTABLE).then_some(None)
-}
-
 /// Adds the programs below a directory with shared libraries to `closed`. A directory that has programs but no libraries
 /// is added instead of its programs.
 fn close_programs(directory: &Path, depth: usize, closed: &mut Vec<PathBuf>) -> Result<(), String> {
@@ -322,13 +159,9 @@ fn close_programs(directory: &Path, depth: usize, closed: &mut Vec<PathBuf>) -> 
         if kind.is_dir() {
             below.push(entry.path());
         } else if kind.is_file() {
-            // The C library and the dynamic loader have a program header `PT_INTERP` or an entry point, but a run needs
-            // them as libraries.
-            if is_library_name(&entry.file_name().to_string_lossy()) {
-                libraries += 1;
-            } else if entry.metadata().map_err(unreadable)?.permissions().mode() & 0o111 != 0
-                && !matches!(format_of(&entry.path()), Ok(FileFormat::Script { .. } | FileFormat::Other))
-            {
+            let library = is_library_name(&entry.file_name().to_string_lossy());
+            libraries += usize::from(library);
+            if can_be_mapped_as_program(&entry.path(), library) {
                 here.push(entry.path());
             }
         }
@@ -376,7 +209,7 @@ fn readable() -> Vec<PathBuf> {
     found
 }
 
-fn real_program(path: &Path) -> Result<PathBuf, String> {
+pub(super) fn real_program(path: &Path) -> Result<PathBuf, String> {
     let path = real(path)?;
     let found = path.metadata().map_err(|error| format!("{} can't be read: {error}", path.display()))?;
     if !found.is_file() || found.permissions().mode() & 0o111 == 0 {
@@ -389,7 +222,7 @@ fn real(path: &Path) -> Result<PathBuf, String> {
     path.canonicalize().map_err(|error| format!("this host has no program {}: {error}", path.display()))
 }
 
-fn lies_in_system(path: &Path) -> bool {
+pub(super) fn lies_in_system(path: &Path) -> bool {
     SYSTEM.iter().any(|system| path.starts_with(system))
 }
 
@@ -417,39 +250,6 @@ fn directories_with(prefix: &str) -> Vec<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
-
-    fn loader_in(bytes: &[u8]) -> Option<Option<String>> {
-        elf_loader(&bytes[..bytes.len().min(256)], |at, into| {
-            let at = usize::try_from(at).unwrap_or(usize::MAX);
-            let from = at.checked_add(into.len()).and_then(|end| bytes.get(at..end));
-            from.map(|from| into.copy_from_slice(from)).ok_or_else(|| std::io::ErrorKind::UnexpectedEof.into())
-        })
-    }
-
-    #[test]
-    fn the_loader_of_a_program_is_read_from_its_elf_header() {
-        let shell = fs::read(interpreter::find("sh").expect("every host has a shell")).expect("readable");
-        let loader = loader_in(&shell).expect("a program").expect("linked dynamically");
-        assert!(Path::new(&loader).is_file(), "{loader}");
-        assert_eq!(loader_in(b"\x7fELF\x01\x01"), None, "32 bits");
-        assert_eq!(loader_in(&shell[..100]), None, "cut");
-    }
-
-    proptest! {
-        #[test]
-        fn a_broken_elf_file_causes_no_panic(
-            cut in 0..4096_usize,
-            changes in proptest::collection::vec((0..256_usize, any::<u8>()), 0..40),
-        ) {
-            let mut shell = fs::read(interpreter::find("sh").expect("every host has a shell")).expect("readable");
-            shell.truncate(shell.len() - cut);
-            for (at, byte) in changes {
-                shell[at] = byte;
-            }
-            loader_in(&shell);
-        }
-    }
 
     #[test]
     fn too_many_programs_between_libraries_or_a_path_that_is_not_utf8_is_an_error() {
@@ -489,22 +289,6 @@ mod tests {
             .expect("a file");
         assert_eq!(open_interpreter(dir.path()).as_deref(), Some("qemu"));
         assert_eq!(open_interpreter(&dir.path().join("none")), None);
-    }
-
-    #[test]
-    fn a_list_contains_the_interpreters_of_scripts_and_the_programs_that_env_starts() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let script = dir.path().join("tool");
-        for (first_line, expected) in
-            [("#!/bin/sh -e\n", &["sh", "tool"][..]), ("#!/usr/bin/env -S A=b sh -x\n", &["env", "sh", "tool"])]
-        {
-            fs::write(&script, first_line).expect("a file");
-            fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("mode");
-            let twice = vec![script.display().to_string(); 2];
-            let list = list_of(&twice).expect("a list");
-            let names: Vec<&str> = list.list.iter().map(|one| one.name.as_str()).collect();
-            assert_eq!(names, expected, "{first_line}");
-        }
     }
 
     #[test]

@@ -32,7 +32,7 @@ fn tree() -> (tempfile::TempDir, String) {
 }
 
 /// The path of the dynamic loader, which can map a program without executing the program's file.
-fn loader() -> &'static str {
+pub(crate) fn loader() -> &'static str {
     let known = ["/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1"];
     known.into_iter().find(|path| Path::new(path).exists()).expect("a glibc host")
 }
@@ -277,4 +277,25 @@ fn a_host_whose_kernel_starts_an_interpreter_without_landlock_refuses_every_list
     let refused = in_namespace(&format!("{register} && exec \"$0\" sandbox --programs ls -- ls -d /usr"));
     let text = said(&refused);
     assert!(text.contains("binfmt_misc entry countersign") && !text.contains("/usr\n"), "{text}");
+}
+
+#[test]
+fn a_host_without_user_namespaces_refuses_every_list() {
+    const NAME: &str = "a_host_without_user_namespaces_refuses_every_list";
+    const SCRIPT: &str = "echo 0 > /proc/sys/user/max_user_namespaces || exit 99; exec \"$0\" \"$@\"";
+    let world = World::prepared(|_| {});
+    let attempt = |options: &[&str]| {
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-root-user", "sh", "-c", SCRIPT, env!("CARGO_BIN_EXE_countersign"), "sandbox"]);
+        command.args(options).args(["--", "sh", "-c", "echo it runs"]).env("HOME", world.path(""));
+        command.output().expect("unshare")
+    };
+    let without = attempt(&["--profile", "best-effort"]);
+    if !said(&without).contains("it runs") {
+        return not_run(NAME, "this host has no user namespaces to begin with");
+    }
+    for level in ["best-effort", "strict"] {
+        let text = said(&attempt(&["--profile", level, "--programs", "ls"]));
+        assert!(!text.contains("it runs") && text.contains("namespaces"), "{level}: {text}");
+    }
 }
