@@ -9,7 +9,8 @@ use crate::record::later_parts::ProgramList;
 use crate::record::later_words::OWN_PROGRAMS;
 use crate::sandbox::executable_files::ExecutableFiles;
 use crate::sandbox::filesystem::SYSTEM;
-use crate::sandbox::program_format::{FileFormat, can_be_mapped_as_program, format_of};
+use crate::sandbox::library_search::LibrarySearch;
+use crate::sandbox::program_format::{FileFormat, format_of};
 
 /// Directories in which dynamic loaders find shared libraries. A directory that a host does not have is skipped.
 const LIBRARIES: [&str; 8] = [
@@ -43,15 +44,13 @@ const PROGRAM_DIRECTORIES: [&str; 8] =
     ["bin", "sbin", "libexec", "games", "local/bin", "local/sbin", "local/libexec", "local/games"];
 /// Maximum number of unlisted programs between shared libraries. Each needs one mount.
 const MAX_CLOSED: usize = 1024;
-/// Maximum depth of the search for programs between libraries.
-const MAX_DEPTH: usize = 8;
 
-/// Finds the files of a list on this host.
+/// Finds the files of a list on this host. `search` finds the unlisted programs between shared libraries.
 ///
 /// # Errors
 /// Returns a message about the first program that this host does not have or that no run can see, or about a property of
 /// this host because of which no list can be enforced.
-pub(super) fn find(list: &ProgramList) -> Result<ExecutableFiles, String> {
+pub(super) fn find(list: &ProgramList, search: &LibrarySearch) -> Result<ExecutableFiles, String> {
     if let Some(entry) = open_interpreter(Path::new("/proc/sys/fs/binfmt_misc")) {
         return Err(format!(
             "this host starts the interpreter of the binfmt_misc entry {entry} without asking Landlock (flag F), so no list can \
@@ -86,7 +85,7 @@ pub(super) fn find(list: &ProgramList) -> Result<ExecutableFiles, String> {
     libraries.retain(|path| !inner.contains(path));
     let mut closed = Vec::new();
     for tree in &libraries {
-        close_programs(tree, 0, &mut closed)?;
+        closed.extend(search.programs_below(tree)?);
     }
     closed.retain(|path| !programs.contains(path));
     closed.sort();
@@ -139,48 +138,6 @@ fn open_interpreter(entries: &Path) -> Option<String> {
 pub(super) fn compile_in_memory(programs: &[PathBuf]) -> bool {
     let compiles = |path: &Path| COMPILERS_IN_MEMORY.iter().any(|name| path.ends_with(name)) || is_below(path, JVM);
     programs.iter().any(|path| compiles(path))
-}
-
-/// Adds the programs below a directory with shared libraries to `closed`. A directory that has programs but no libraries
-/// is added instead of its programs.
-fn close_programs(directory: &Path, depth: usize, closed: &mut Vec<PathBuf>) -> Result<(), String> {
-    let unreadable = |error: std::io::Error| format!("{} can't be read: {error}", directory.display());
-    let (mut here, mut below, mut libraries) = (Vec::new(), Vec::new(), 0);
-    let entries = match fs::read_dir(directory) {
-        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
-            closed.push(directory.to_owned());
-            return Ok(());
-        }
-        entries => entries.map_err(unreadable)?,
-    };
-    for entry in entries {
-        let entry = entry.map_err(unreadable)?;
-        let kind = entry.file_type().map_err(unreadable)?;
-        if kind.is_dir() {
-            below.push(entry.path());
-        } else if kind.is_file() {
-            let library = is_library_name(&entry.file_name().to_string_lossy());
-            libraries += usize::from(library);
-            if can_be_mapped_as_program(&entry.path(), library) {
-                here.push(entry.path());
-            }
-        }
-    }
-    if !here.is_empty() && libraries == 0 && below.is_empty() {
-        closed.push(directory.to_owned());
-    } else {
-        closed.append(&mut here);
-    }
-    if depth == MAX_DEPTH {
-        closed.append(&mut below);
-        return Ok(());
-    }
-    below.iter().try_for_each(|directory| close_programs(directory, depth + 1, closed))
-}
-
-/// Returns true for names such as `libc.so.6`, `ld-linux-x86-64.so.2` and `_ssl.cpython-311-x86_64-linux-gnu.so`.
-fn is_library_name(name: &str) -> bool {
-    name.ends_with(".so") || name.contains(".so.")
 }
 
 /// Returns the directories and files below the system directories, except the directories of programs.
@@ -289,15 +246,5 @@ mod tests {
             .expect("a file");
         assert_eq!(open_interpreter(dir.path()).as_deref(), Some("qemu"));
         assert_eq!(open_interpreter(&dir.path().join("none")), None);
-    }
-
-    #[test]
-    fn names_of_shared_libraries_are_told_from_names_of_programs() {
-        for name in ["libc.so.6", "ld-linux-x86-64.so.2", "_ssl.cpython-311-x86_64-linux-gnu.so"] {
-            assert!(is_library_name(name), "{name}");
-        }
-        for name in ["sort", "so", "ssh-keysign", "lib.soap"] {
-            assert!(!is_library_name(name), "{name}");
-        }
     }
 }

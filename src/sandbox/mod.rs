@@ -26,6 +26,7 @@ mod interpreter;
 pub mod launcher;
 pub mod learned_programs;
 mod leftovers;
+mod library_search;
 pub mod linux;
 mod listed_programs;
 mod mounts;

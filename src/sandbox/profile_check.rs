@@ -7,6 +7,7 @@ use crate::record::later_parts::ProgramList;
 use crate::record::profile::{ISOLATED, Layer, NetworkMode, Proc, Profile, STRICT, Workdir};
 use crate::sandbox::denied_names::NamePatterns;
 use crate::sandbox::executable_files::ExecutableFiles;
+use crate::sandbox::library_search::LibrarySearch;
 use crate::sandbox::mounts::Mounts;
 use crate::sandbox::probe::{HostProbe, level};
 use crate::sandbox::profile_paths::{
@@ -47,12 +48,12 @@ impl Prepared {
     }
 
     /// Restricts the run to the programs of a list.
-    fn with_programs(mut self, list: &ProgramList) -> Result<Self, Unavailable> {
+    fn with_programs(mut self, list: &ProgramList, search: &LibrarySearch) -> Result<Self, Unavailable> {
         if self.form != RunForm::Namespaces || !self.landlock || self.filter.is_none() {
             let why = "a list of programs needs the layers namespaces, landlock and seccomp".to_owned();
             return Err(Unavailable::Invalid { why });
         }
-        let files = listed_programs::find(list).map_err(|why| Unavailable::Programs { why })?;
+        let files = listed_programs::find(list, search).map_err(|why| Unavailable::Programs { why })?;
         self.layers.push(Layer::Programs);
         self.layers.sort_unstable();
         let compiles = listed_programs::compile_in_memory(&files.programs);
@@ -94,6 +95,8 @@ pub(super) struct HostSurroundings {
     unwritable: Vec<PathBuf>,
     /// Parent directory of the directories of runs on the host's root file system.
     pub(super) scratch: PathBuf,
+    /// The search for programs between shared libraries.
+    libraries: LibrarySearch,
     /// A private path that every run would see, and the visible directory that overlaps with it.
     exposed: Option<(PathBuf, PathBuf)>,
 }
@@ -105,7 +108,7 @@ impl HostSurroundings {
         let visible: Vec<PathBuf> = filesystem::always_visible().map(real).collect();
         let mounts = Mounts::of_this_process().unwrap_or_default();
         let exposed = private.iter().find_map(|own| Some((own.clone(), overlap(&mounts, own, &visible)?.clone())));
-        Self { private, unwritable, scratch, exposed }
+        Self { private, unwritable, scratch, libraries: LibrarySearch::default(), exposed }
     }
 }
 
@@ -158,7 +161,7 @@ pub(super) fn check(profile: &Profile, probe: &HostProbe, around: &HostSurroundi
         learn: false,
     };
     match &profile.programs {
-        Some(list) => prepared.with_programs(list),
+        Some(list) => prepared.with_programs(list, &around.libraries),
         None => Ok(prepared),
     }
 }
