@@ -349,3 +349,32 @@ fn an_ordinary_user_gets_the_record_of_a_run() {
     let (learned, stderr) = run(&["--learn"]);
     assert_eq!(learned["learned"]["list"], json!(["cp", "id", "ls", "sh", "{work}/**"]), "{stderr}");
 }
+
+#[test]
+fn a_host_without_a_listener_runs_the_command_without_a_record() {
+    const NAME: &str = "a_host_without_a_listener_runs_the_command_without_a_record";
+    // The kernel gives a process only one listener, and this program already has one.
+    let source = "#include <linux/filter.h>\n#include <linux/seccomp.h>\n#include <sys/prctl.h>\n#include <sys/syscall.h>\n\
+        #include <unistd.h>\n\
+        int main(int c, char **v) { struct sock_filter all[] = {{0x06, 0, 0, SECCOMP_RET_ALLOW}};\n\
+        struct sock_fprog program = {1, all}; if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)) return 3;\n\
+        int listener = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, &program);\n\
+        if (listener < 0 || dup(listener) < 0) return 3; execv(v[1], v + 1); return 3; }";
+    let Some((_dir, tree)) = compiled(source, &[]) else {
+        return not_run(NAME, "there is no C compiler here");
+    };
+    let world = World::prepared(|_| {});
+    let run = |options: &[&str]| {
+        let mut command = Command::new(format!("{tree}/tool"));
+        command.arg(env!("CARGO_BIN_EXE_countersign")).args(["--json", "sandbox"]).args(options);
+        report(command.args(["--", "sh", "-c", "ls -d /; id; true"]).env("HOME", world.path("")))
+    };
+    let (with_list, stderr) = run(&["--programs", "ls"]);
+    assert_eq!(
+        (&with_list["end"], &with_list["program_facts"]),
+        (&json!("Exited(0)"), &json!({"mode": "listed", "listed": 2}))
+    );
+    assert!(stderr.contains("not recorded") && !stderr.contains("uid="), "{stderr}");
+    let (learned, stderr) = run(&["--learn"]);
+    assert_eq!((&learned["end"], &learned["learned"]), (&json!("Exited(0)"), &Value::Null), "{stderr}");
+}
