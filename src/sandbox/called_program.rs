@@ -25,7 +25,7 @@ const PLACE: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
 ///
 /// If the thread has ended, another thread of the host can have its number. The answer to the call then fails, so the
 /// result is not used.
-pub(super) struct Caller<'a> {
+pub(super) struct WaitingProcess<'a> {
     thread: u32,
     /// Root directory of the run.
     root: &'a OwnedFd,
@@ -39,7 +39,7 @@ pub(super) fn root_of(listener: &OwnedFd, call: &WaitingCall) -> Result<Option<O
     if notifications::is_waiting(listener, call.id) { root.map(Some) } else { Ok(None) }
 }
 
-impl<'a> Caller<'a> {
+impl<'a> WaitingProcess<'a> {
     pub(super) fn new(call: &WaitingCall, root: &'a OwnedFd) -> Self {
         Self { thread: call.thread, root }
     }
@@ -88,10 +88,16 @@ impl<'a> Caller<'a> {
         rustix::fs::open(format!("/proc/{}/{name}", self.thread), PLACE, Mode::empty())
     }
 
-    /// Follows a path like the kernel does for the process. The kernel can't do this in one call, because a link such as
-    /// `/proc/self` means another process here.
+    /// Follows a path like the kernel does for the process. For most absolute paths, the kernel does this in one call. The
+    /// call fails for a path with a link such as `/proc/self`, which means another process here.
     fn find(&self, directory: i32, path: &[u8], follow_last: bool) -> Result<Option<OwnedFd>, Errno> {
         let relative = !path.starts_with(b"/");
+        if !relative
+            && follow_last
+            && let Ok(file) = rustix::fs::openat2(self.root, path, PLACE, Mode::empty(), ResolveFlags::IN_ROOT)
+        {
+            return Ok(Some(file));
+        }
         let Some(mut at) = absent(if relative { self.directory(directory) } else { self.root() })? else {
             return Ok(None);
         };

@@ -5,7 +5,7 @@
 //! its privileges (`confine`, `seccomp`, `grants`) and executes the step. The service ([`linux`], [`run_follower`],
 //! `helper`, `cgroup`) never calls fork. The service sends requests to the helper, reads the output pipes and enforces
 //! the deadline. The checks before a run are in [`probe`], [`profile_check`] and `profile_paths`. The report after a run
-//! is built in `enforcement_facts`.
+//! is built in `enforcement_facts`. A thread of the service records the programs of a run (`program_recorder`).
 
 pub mod addresses;
 pub mod attempts;

@@ -31,7 +31,7 @@ pub(super) struct FoundProgram {
 
 /// The programs of one attempt to execute a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Attempt {
+pub(super) enum ExecAttempt {
     /// The file, then the interpreter of each script.
     Started(Vec<FoundProgram>),
     /// The list refuses this program.
@@ -85,10 +85,10 @@ impl CountsByPath {
 
 impl ProgramCounts {
     /// Counts an attempt of a thread.
-    pub(super) fn add(&mut self, thread: u32, attempt: Attempt) {
+    pub(super) fn add(&mut self, thread: u32, attempt: ExecAttempt) {
         match attempt {
-            Attempt::Started(programs) => programs.into_iter().for_each(|program| self.started.add(program)),
-            Attempt::Refused(program) => {
+            ExecAttempt::Started(programs) => programs.into_iter().for_each(|program| self.started.add(program)),
+            ExecAttempt::Refused(program) => {
                 if self.is_repeated(thread, &program) {
                     return;
                 }
@@ -98,8 +98,8 @@ impl ProgramCounts {
                 self.recent.push_back((thread, program.clone()));
                 self.refused.add(program);
             }
-            Attempt::Nothing => {}
-            Attempt::Unknown => self.unknown += 1,
+            ExecAttempt::Nothing => {}
+            ExecAttempt::Unknown => self.unknown += 1,
         }
     }
 
@@ -116,7 +116,7 @@ impl ProgramCounts {
     }
 
     /// Returns the facts for a receipt. They have at most [`MAX_PROGRAM_FACTS_BYTES`]. If the facts are too large, the
-    /// longest paths are only counted.
+    /// longest paths are only counted, of equal lengths first those of started programs.
     pub(super) fn facts(&self, mode: ProgramMode, listed: u64) -> ProgramFacts {
         let nothing_read = self.unknown > 0 && self.started.named.is_empty() && self.refused.named.is_empty();
         if nothing_read {
@@ -158,12 +158,12 @@ mod tests {
         FoundProgram { path: path.to_owned(), given: given.to_owned(), file }
     }
 
-    fn started(path: &str) -> Attempt {
-        Attempt::Started(vec![program(path, path)])
+    fn started(path: &str) -> ExecAttempt {
+        ExecAttempt::Started(vec![program(path, path)])
     }
 
-    fn refused(path: &str) -> Attempt {
-        Attempt::Refused(program(path, path))
+    fn refused(path: &str) -> ExecAttempt {
+        ExecAttempt::Refused(program(path, path))
     }
 
     fn counts(executions: &Executions) -> Vec<(&str, u64)> {
@@ -219,7 +219,10 @@ mod tests {
             executions.paths.iter().map(|one| one.path.as_str().chars().take(2).collect()).collect()
         };
         assert_eq!((names(&started), started.more), (vec!["/a".into(), "/b".into(), "/u".into()], 3));
-        assert_eq!((names(&refused), refused.more), (["/a", "/b", "/c", "/d", "/u"].map(String::from).to_vec(), 1));
+        assert_eq!(
+            (names(&refused), refused.more),
+            (["/a", "/b", "/c", "/d", "/e", "/u"].map(String::from).to_vec(), 0)
+        );
     }
 
     #[test]
@@ -234,7 +237,7 @@ mod tests {
     #[test]
     fn a_search_through_linked_directories_counts_as_one_refusal() {
         let mut all = ProgramCounts::default();
-        let by = |given: &str| Attempt::Refused(program("/usr/bin/id", given));
+        let by = |given: &str| ExecAttempt::Refused(program("/usr/bin/id", given));
         for given in ["/usr/bin/id", "/bin/id", "/usr/bin/id", "/bin/id"] {
             all.add(7, by(given));
         }
@@ -246,7 +249,7 @@ mod tests {
     #[test]
     fn programs_that_the_service_cannot_read_are_counted_without_a_name() {
         let mut all = ProgramCounts::default();
-        all.add(1, Attempt::Unknown);
+        all.add(1, ExecAttempt::Unknown);
         let facts = all.facts(ProgramMode::Listed, 1);
         assert_eq!((facts.started, facts.refused), (None, None), "nothing was recorded");
         all.add(1, started("/usr/bin/sh"));

@@ -18,11 +18,11 @@ use rustix::fs::{FileType, StatVfsMountFlags};
 use rustix::io::Errno;
 
 use crate::record::later_parts::{ProgramFacts, ProgramMode};
-use crate::sandbox::called_program::{self, Caller};
+use crate::sandbox::called_program::{self, WaitingProcess};
 use crate::sandbox::executable_files::ExecutableFiles;
 use crate::sandbox::filesystem;
 use crate::sandbox::learned_programs::LearnedPrograms;
-use crate::sandbox::program_counts::{Attempt, FileId, FoundProgram, ProgramCounts};
+use crate::sandbox::program_counts::{ExecAttempt, FileId, FoundProgram, ProgramCounts};
 use crate::sandbox::syscalls::notifications::{self, WaitingCall};
 
 /// Maximum number of interpreters between a script and a program in machine code, as in the kernel.
@@ -61,23 +61,28 @@ impl ProgramRules {
     }
 
     /// Finds the file that a call executes, and the interpreters of this file.
-    fn look(&self, call: &WaitingCall, caller: &Caller<'_>, known: &mut BTreeSet<FileId>) -> Result<Attempt, Errno> {
-        let Some((mut file, mut given)) = caller.file_of(call)? else { return Ok(Attempt::Nothing) };
+    fn look(
+        &self,
+        call: &WaitingCall,
+        process: &WaitingProcess<'_>,
+        known: &mut BTreeSet<FileId>,
+    ) -> Result<ExecAttempt, Errno> {
+        let Some((mut file, mut given)) = process.file_of(call)? else { return Ok(ExecAttempt::Nothing) };
         let mut started = Vec::new();
         while started.len() <= MAX_INTERPRETERS {
-            let Some((program, allowed)) = self.judge(&file, &given)? else { return Ok(Attempt::Nothing) };
+            let Some((program, allowed)) = self.judge(&file, &given)? else { return Ok(ExecAttempt::Nothing) };
             if !allowed {
-                return Ok(Attempt::Refused(program));
+                return Ok(ExecAttempt::Refused(program));
             }
             let id = program.file;
             started.push(program);
             if known.contains(&id) {
-                return Ok(Attempt::Started(started));
+                return Ok(ExecAttempt::Started(started));
             }
             let head = match called_program::head_of(&file) {
                 Ok(head) => head,
                 // The run can execute programs that the user of the service may not read.
-                Err(Errno::ACCESS) => return Ok(Attempt::Started(started)),
+                Err(Errno::ACCESS) => return Ok(ExecAttempt::Started(started)),
                 Err(error) => return Err(error),
             };
             if head.starts_with(b"\x7fELF") {
@@ -85,13 +90,13 @@ impl ProgramRules {
                 if self.files.contains_key(&id) {
                     known.insert(id);
                 }
-                return Ok(Attempt::Started(started));
+                return Ok(ExecAttempt::Started(started));
             }
-            let Some(interpreter) = interpreter_of(&head) else { return Ok(Attempt::Nothing) };
-            let Some(next) = caller.interpreter(interpreter)? else { return Ok(Attempt::Nothing) };
+            let Some(interpreter) = interpreter_of(&head) else { return Ok(ExecAttempt::Nothing) };
+            let Some(next) = process.interpreter(interpreter)? else { return Ok(ExecAttempt::Nothing) };
             (file, given) = (next, interpreter.to_vec());
         }
-        Ok(Attempt::Nothing)
+        Ok(ExecAttempt::Nothing)
     }
 
     /// Returns the program in a file, and whether the run may execute the program. Returns `None` for a file that is no
@@ -114,15 +119,15 @@ impl ProgramRules {
     }
 
     /// Returns the attempt of the step's process to execute the first program, which this process has told.
-    fn first(&self, told: &Path) -> Attempt {
+    fn first(&self, told: &Path) -> ExecAttempt {
         // A person who learns a list knows the shell that starts the command.
         let (Some(id), Ok(real), ProgramMode::Listed) = (id_of(told), told.canonicalize(), self.mode) else {
-            return Attempt::Nothing;
+            return ExecAttempt::Nothing;
         };
         let text = |path: &Path| path.to_string_lossy().into_owned();
         let path = self.files.get(&id).unwrap_or(&real);
         let program = FoundProgram { path: text(path), given: text(told), file: id };
-        if self.files.contains_key(&id) { Attempt::Started(vec![program]) } else { Attempt::Refused(program) }
+        if self.files.contains_key(&id) { ExecAttempt::Started(vec![program]) } else { ExecAttempt::Refused(program) }
     }
 }
 
@@ -222,7 +227,7 @@ impl Answerer<'_> {
     fn answer(&mut self, call: &WaitingCall) {
         // After a panic, the call must continue too.
         let looked = std::panic::catch_unwind(AssertUnwindSafe(|| self.look(call)));
-        let attempt = looked.map_or(Attempt::Unknown, |looked| looked.unwrap_or(Attempt::Unknown));
+        let attempt = looked.map_or(ExecAttempt::Unknown, |looked| looked.unwrap_or(ExecAttempt::Unknown));
         // The report reads the counts after the end of the run. The lock makes sure that this call is counted then.
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         // A call that a signal interrupted is not counted, because the thread may make the call again.
@@ -232,7 +237,7 @@ impl Answerer<'_> {
         }
     }
 
-    fn look(&mut self, call: &WaitingCall) -> Result<Attempt, Errno> {
+    fn look(&mut self, call: &WaitingCall) -> Result<ExecAttempt, Errno> {
         // The step's process shares the memory of the run's first process, which the service may not read.
         if let Some(told) = &self.first {
             return Ok(self.rules.first(told));
@@ -240,8 +245,8 @@ impl Answerer<'_> {
         if self.root.is_none() {
             self.root = called_program::root_of(&self.listener, call)?;
         }
-        let Some(root) = &self.root else { return Ok(Attempt::Nothing) };
-        self.rules.look(call, &Caller::new(call, root), &mut self.known)
+        let Some(root) = &self.root else { return Ok(ExecAttempt::Nothing) };
+        self.rules.look(call, &WaitingProcess::new(call, root), &mut self.known)
     }
 }
 

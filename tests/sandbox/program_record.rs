@@ -5,8 +5,13 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use countersign::record::profile::{Limits, Profile, STRICT};
+use countersign::sandbox::cancel_flag::CancelFlag;
+use countersign::sandbox::linux::{LinuxSandbox, Setup};
+use countersign::sandbox::{Plan, Sandbox as _};
 use serde_json::{Value, json};
 
+use crate::support::host::on_host;
 use crate::support::{World, not_run, said};
 
 /// Runs a command with `--json` and returns the report and the standard error.
@@ -196,6 +201,53 @@ fn a_run_can_be_cancelled_while_it_starts_programs() {
 }
 
 #[test]
+fn a_run_ends_if_the_service_is_killed_while_programs_wait() {
+    let world = World::prepared(|_| {});
+    let mark = format!("killed-service-{}", std::process::id());
+    let script = format!("echo begun; while :; do ls -d / & /none; wait; done > /dev/null 2>&1 # {mark}");
+    let mut command = world.program(&["sandbox", "--programs", "ls", "--", "sh", "-c", &script]);
+    let mut run = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("runs");
+    let mut begun = [0; 5];
+    std::io::Read::read_exact(&mut run.stdout.take().expect("a pipe"), &mut begun).expect("the command has begun");
+    assert!(on_host(&mark));
+    run.kill().expect("killed");
+    run.wait().expect("reaped");
+    let until = Instant::now() + Duration::from_secs(30);
+    while on_host(&mark) {
+        assert!(Instant::now() < until, "a process of the run is left");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn the_thread_of_a_record_ends_with_its_run() {
+    let home = tempfile::Builder::new().prefix("countersign-record-").tempdir().expect("a directory");
+    std::fs::set_permissions(home.path(), std::fs::Permissions::from_mode(0o711)).expect("mode");
+    let place = home.path().to_owned();
+    let helper = Some(env!("CARGO_BIN_EXE_countersign").into());
+    let setup = Setup { helper, scratch: place.clone(), spool: place, private: vec![], unwritable: vec![] };
+    let sandbox = LinuxSandbox::new(&setup).expect("a sandbox");
+    let profile = Profile::nothing(STRICT.to_vec(), Limits { wall_ms: 60_000, ..Limits::default() });
+    for _ in 0..8 {
+        let prepared = sandbox.check(&profile).expect("can be held").learning();
+        let source = b"ls -d /; id; no-such-program".to_vec();
+        let plan = Plan { interpreter: "sh".into(), source, env: vec![], params_json: b"{}".to_vec() };
+        let report = sandbox.run(prepared, plan, &mut |_| {}, &CancelFlag::new().expect("a flag"));
+        assert_eq!(report.learned.expect("recorded").list, ["id", "ls"]);
+    }
+    let threads = || {
+        let threads = std::fs::read_dir("/proc/self/task").expect("threads").flatten();
+        let names = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("comm")).ok());
+        names.filter(|name| name.trim_end() == "program-record").count()
+    };
+    let until = Instant::now() + Duration::from_secs(30);
+    while threads() > 0 {
+        assert!(Instant::now() < until, "{} threads are left", threads());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
 fn a_program_that_changes_its_path_during_the_call_deceives_only_the_record() {
     const NAME: &str = "a_program_that_changes_its_path_during_the_call_deceives_only_the_record";
     // A second thread exchanges two paths of equal length while the first thread executes them.
@@ -296,4 +348,33 @@ fn an_ordinary_user_gets_the_record_of_a_run() {
     assert_eq!(named(facts, "started"), json!({ ls: 1, cp: 1, sh: 2 }), "{facts}");
     let (learned, stderr) = run(&["--learn"]);
     assert_eq!(learned["learned"]["list"], json!(["cp", "id", "ls", "sh", "{work}/**"]), "{stderr}");
+}
+
+#[test]
+fn a_host_without_a_listener_runs_the_command_without_a_record() {
+    const NAME: &str = "a_host_without_a_listener_runs_the_command_without_a_record";
+    // The kernel gives a process only one listener, and this program already has one.
+    let source = "#include <linux/filter.h>\n#include <linux/seccomp.h>\n#include <sys/prctl.h>\n#include <sys/syscall.h>\n\
+        #include <unistd.h>\n\
+        int main(int c, char **v) { struct sock_filter all[] = {{0x06, 0, 0, SECCOMP_RET_ALLOW}};\n\
+        struct sock_fprog program = {1, all}; if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)) return 3;\n\
+        int listener = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, &program);\n\
+        if (listener < 0 || dup(listener) < 0) return 3; execv(v[1], v + 1); return 3; }";
+    let Some((_dir, tree)) = compiled(source, &[]) else {
+        return not_run(NAME, "there is no C compiler here");
+    };
+    let world = World::prepared(|_| {});
+    let run = |options: &[&str]| {
+        let mut command = Command::new(format!("{tree}/tool"));
+        command.arg(env!("CARGO_BIN_EXE_countersign")).args(["--json", "sandbox"]).args(options);
+        report(command.args(["--", "sh", "-c", "ls -d /; id; true"]).env("HOME", world.path("")))
+    };
+    let (with_list, stderr) = run(&["--programs", "ls"]);
+    assert_eq!(
+        (&with_list["end"], &with_list["program_facts"]),
+        (&json!("Exited(0)"), &json!({"mode": "listed", "listed": 2}))
+    );
+    assert!(stderr.contains("not recorded") && !stderr.contains("uid="), "{stderr}");
+    let (learned, stderr) = run(&["--learn"]);
+    assert_eq!((&learned["end"], &learned["learned"]), (&json!("Exited(0)"), &Value::Null), "{stderr}");
 }

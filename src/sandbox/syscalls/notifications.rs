@@ -5,13 +5,13 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::ptr;
 
 /// Command to receive the next waiting call, `_IOWR('!', 0, struct seccomp_notif)`.
-const RECEIVE: libc::Ioctl = 0xc050_2100;
+const RECEIVE: u32 = 0xc050_2100;
 /// Command to answer a call, `_IOWR('!', 1, struct seccomp_notif_resp)`.
-const ANSWER: libc::Ioctl = 0xc018_2101;
+const ANSWER: u32 = 0xc018_2101;
 /// Command to ask whether a call still waits, `_IOW('!', 2, __u64)`.
-const IS_WAITING: libc::Ioctl = 0x4008_2102;
+const IS_WAITING: u32 = 0x4008_2102;
 /// Command to set flags of the listener, `_IOW('!', 4, __u64)`.
-const SET_FLAGS: libc::Ioctl = 0x4008_2104;
+const SET_FLAGS: u32 = 0x4008_2104;
 /// Flag of the listener: the kernel wakes caller and listener on the same processor.
 const SYNCHRONOUS: u64 = 1;
 
@@ -32,14 +32,17 @@ pub(in crate::sandbox) fn receive(listener: &OwnedFd) -> io::Result<WaitingCall>
     let mut call: libc::seccomp_notif = unsafe { std::mem::zeroed() };
     #[expect(unsafe_code, reason = "there is no safe wrapper of this ioctl")]
     // SAFETY: The command contains the size of the structure, which is a live local of this type.
-    let result = unsafe { libc::ioctl(listener.as_raw_fd(), RECEIVE, &raw mut call) };
+    let result = unsafe { libc::ioctl(listener.as_raw_fd(), RECEIVE as libc::Ioctl, &raw mut call) };
     check(result)?;
     Ok(WaitingCall { id: call.id, thread: call.pid, number: call.data.nr, arguments: call.data.args })
 }
 
 /// Returns true if the call with this id still waits. The thread of the call is then alive.
 pub(in crate::sandbox) fn is_waiting(listener: &OwnedFd, id: u64) -> bool {
-    set(listener, IS_WAITING, id).is_ok()
+    #[expect(unsafe_code, reason = "there is no safe wrapper of this ioctl")]
+    // SAFETY: The kernel reads an integer of 64 bits, which lives until the call returns.
+    let result = unsafe { libc::ioctl(listener.as_raw_fd(), IS_WAITING as libc::Ioctl, &raw const id) };
+    check(result).is_ok()
 }
 
 /// Lets the kernel execute the call with this id.
@@ -51,7 +54,7 @@ pub(in crate::sandbox) fn let_continue(listener: &OwnedFd, id: u64) -> io::Resul
     let mut answer = libc::seccomp_notif_resp { id, val: 0, error: 0, flags: CONTINUE };
     #[expect(unsafe_code, reason = "there is no safe wrapper of this ioctl")]
     // SAFETY: The command contains the size of the structure, which is a live local of this type.
-    let result = unsafe { libc::ioctl(listener.as_raw_fd(), ANSWER, &raw mut answer) };
+    let result = unsafe { libc::ioctl(listener.as_raw_fd(), ANSWER as libc::Ioctl, &raw mut answer) };
     check(result)
 }
 
@@ -71,14 +74,7 @@ pub(in crate::sandbox) fn read_memory(thread: u32, address: u64, into: &mut [u8]
 pub(in crate::sandbox) fn answer_fast(listener: &OwnedFd) {
     #[expect(unsafe_code, reason = "there is no safe wrapper of this ioctl")]
     // SAFETY: This command takes an integer and no pointer.
-    let _ = unsafe { libc::ioctl(listener.as_raw_fd(), SET_FLAGS, SYNCHRONOUS) };
-}
-
-fn set(listener: &OwnedFd, command: libc::Ioctl, value: u64) -> io::Result<()> {
-    #[expect(unsafe_code, reason = "there is no safe wrapper of this ioctl")]
-    // SAFETY: The kernel reads an integer of 64 bits, which lives until the call returns.
-    let result = unsafe { libc::ioctl(listener.as_raw_fd(), command, ptr::from_ref(&value)) };
-    check(result)
+    let _ = unsafe { libc::ioctl(listener.as_raw_fd(), SET_FLAGS as libc::Ioctl, SYNCHRONOUS) };
 }
 
 fn check(result: libc::c_int) -> io::Result<()> {
@@ -92,10 +88,9 @@ mod tests {
     #[test]
     fn the_commands_contain_the_sizes_of_the_structures() {
         // The bits are 2 for the direction, 14 for the size, 8 for the letter and 8 for the number.
-        let command =
-            |direction: u64, number: u64, size: usize| direction << 30 | (size as u64) << 16 | 0x2100 | number;
-        assert_eq!(RECEIVE as u64, command(3, 0, size_of::<libc::seccomp_notif>()));
-        assert_eq!(ANSWER as u64, command(3, 1, size_of::<libc::seccomp_notif_resp>()));
-        assert_eq!(IS_WAITING as u64, command(1, 2, size_of::<u64>()));
+        let command = |direction: usize, number: usize, size: usize| direction << 30 | size << 16 | 0x2100 | number;
+        assert_eq!(RECEIVE as usize, command(3, 0, size_of::<libc::seccomp_notif>()));
+        assert_eq!(ANSWER as usize, command(3, 1, size_of::<libc::seccomp_notif_resp>()));
+        assert_eq!(IS_WAITING as usize, command(1, 2, size_of::<u64>()));
     }
 }
