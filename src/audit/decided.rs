@@ -15,13 +15,16 @@ use crate::decision::signature_count::{NotCounted, SignatureCount};
 use crate::decision::step::HashedStep;
 use crate::policy::builtins::Builtins;
 use crate::policy::file::Policy;
-use crate::policy::required_permissions::{PolicyDenied, questions};
+use crate::policy::program_names::ProgramNames;
+use crate::policy::required_permissions::{PolicyDenied, needs};
 use crate::policy::ruling;
+use crate::policy::signed_programs::check_programs;
 use crate::record::authorization::{Authorization, Permission, authorization_digest};
 use crate::record::bundle::Bundle;
 use crate::record::consumption::Consumption;
 use crate::record::envelope::Verified;
 use crate::record::ident::StepRef;
+use crate::record::later_parts::ProgramMode;
 use crate::record::profile::Layer;
 use crate::record::receipt::{Files, Receipt, Status, Stream};
 use crate::record::seal::{ENGINE, Seal};
@@ -35,6 +38,8 @@ pub(crate) struct StepInSeal {
     /// Permissions that policy requires for each run, or the reason why policy denies the step.
     pub(crate) asked: Result<Vec<Permission>, PolicyDenied>,
     pub(crate) rules: QuorumRules,
+    /// Names of the programs that a run may execute, or `None` if a run may execute every program.
+    pub(crate) programs: Option<ProgramNames>,
 }
 
 pub(crate) fn check_seal(
@@ -121,8 +126,8 @@ pub(crate) fn read_rules(bundle: &Bundle, step: &HashedStep) -> Result<(StepInSe
     let rules =
         QuorumRules::combine(ruling.approvals.as_ref().map(|approvals| &approvals.value), &definition.approvals)
             .map_err(failed)?;
-    let asked = questions(&ruling, definition);
-    Ok((StepInSeal { asked, rules }, String::new()))
+    let needs = needs(&ruling, definition);
+    Ok((StepInSeal { asked: needs.permissions, rules, programs: needs.programs }, String::new()))
 }
 
 pub(crate) fn check_excluded(
@@ -177,16 +182,29 @@ pub(crate) fn check_quorum(
 
 pub(crate) fn check_asked(rules: &StepInSeal, signed: &Authorization, seal: &Seal) -> Result<((), String), CheckStop> {
     let asked = rules.asked.as_ref().map_or(0, Vec::len);
-    match check_permissions(&rules.asked, &signed.permissions) {
-        Ok(_covered) => {
-            Ok(((), format!("policy lets the step run; all {asked} permissions that policy asks for are signed")))
-        }
-        // The program finds the permissions by parsing the script, and another program version may parse the script
-        // differently.
-        Err(error) if seal.engine != ENGINE && error.rests_on_reading() => Err(CheckStop::NotChecked(format!(
+    let read_otherwise = |error: &dyn std::fmt::Display| {
+        CheckStop::NotChecked(format!(
             "{:?} made the decision, but this program ({ENGINE}) decides differently: {error}",
             seal.engine
-        ))),
+        ))
+    };
+    match check_permissions(&rules.asked, &signed.permissions) {
+        Ok(_covered) => match check_programs(rules.programs.as_ref(), signed.sandbox.programs.as_ref()) {
+            Ok(()) => {
+                let list = signed.sandbox.programs.as_ref().map_or_else(String::new, |programs| {
+                    format!("; the list has only names that the step needs ({})", programs.list.len())
+                });
+                Ok((
+                    (),
+                    format!("policy lets the step run; all {asked} permissions that policy asks for are signed{list}"),
+                ))
+            }
+            Err(error) if seal.engine != ENGINE => Err(read_otherwise(&error)),
+            Err(error) => Err(failed(error)),
+        },
+        // The program finds the permissions by parsing the script, and another program version may parse the script
+        // differently.
+        Err(error) if seal.engine != ENGINE && error.rests_on_reading() => Err(read_otherwise(&error)),
         Err(error) => Err(failed(error)),
     }
 }
@@ -203,10 +221,23 @@ pub(crate) fn check_sandbox(signed: &Authorization, receipt: &Receipt) -> Result
     ensure(both.is_empty(), || {
         format!("the receipt lists the same layers as enforced and as missing: {}", words(both))
     })?;
+    check_program_facts(signed, receipt)?;
     if signed.sandbox.require.is_empty() {
         return Ok(((), "no layer was required".to_owned()));
     }
     Ok(((), format!("enforced: {}", words(signed.sandbox.require.iter().collect()))))
+}
+
+/// Checks that the receipt of a run with a list of programs states the number of these programs, and that no other
+/// receipt states a list.
+fn check_program_facts(signed: &Authorization, receipt: &Receipt) -> Result<(), CheckStop> {
+    let expected = signed.sandbox.programs.as_ref().map(|programs| programs.list.len() as u64);
+    let stated = receipt.programs.as_ref().filter(|facts| facts.mode == ProgramMode::Listed).map(|facts| facts.listed);
+    ensure(expected == stated, || {
+        let words =
+            |count: Option<u64>| count.map_or("no list".to_owned(), |count| format!("a list of {count} programs"));
+        format!("the approvers signed {}, but the receipt states {}", words(expected), words(stated))
+    })
 }
 
 pub(crate) fn check_outcome(receipt: &Receipt, consumed_at: Timestamp) -> Result<((), String), CheckStop> {

@@ -24,6 +24,7 @@ use crate::decision::quorum;
 use crate::decision::signature_count::{self, NotCounted};
 use crate::decision::step::check_step;
 use crate::decision::window::check_window;
+use crate::policy::signed_programs::{check_programs, without_list};
 use crate::record::authorization::{Authorization, BoundaryRef};
 use crate::record::consumption::{Consumption, Spent};
 use crate::record::envelope::{Base64, Signed, Verified};
@@ -544,11 +545,14 @@ impl Again {
             known.limits.clone_from(&signed.sandbox.limits);
             known.require.clone_from(&signed.sandbox.require);
             known.deny.clone_from(&signed.sandbox.deny);
-            if let Err(error) = check_profile(&known, &signed.sandbox) {
+            if let Err(error) = check_profile(&known, &without_list(&signed.sandbox, &known)) {
                 self.read_otherwise(FindingKind::Sandbox, error.to_string());
             }
             self.leave_open(FindingKind::Sandbox, why);
-        } else if let Err(error) = check_profile(&step.profile, &signed.sandbox) {
+        } else if let Err(error) = check_profile(&step.profile, &without_list(&signed.sandbox, &step.profile)) {
+            self.read_otherwise(FindingKind::Sandbox, error.to_string());
+        }
+        if let Err(error) = check_programs(step.programs(), signed.sandbox.programs.as_ref()) {
             self.read_otherwise(FindingKind::Sandbox, error.to_string());
         }
         let tokens = Tokens::Sealed(&state.tokens, at);

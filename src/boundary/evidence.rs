@@ -11,6 +11,7 @@ use crate::boundary::witnesses::Witnessing;
 use crate::crossing::boundary_key::BoundaryKey;
 use crate::crossing::caller::Caller;
 use crate::crossing::cross::Crossing;
+use crate::crossing::host_profile::profile_on_host;
 use crate::crossing::refusal::{Refusal, Stopped, fault};
 use crate::crossing::sealed::{BundleShare, Sealed};
 use crate::crossing::stage::{BundleParts, Receipted};
@@ -223,7 +224,7 @@ impl Evidence {
             approvals: held.approvals.to_vec(),
             permissions: held.asked().clone().unwrap_or_default(),
             denied: held.asked().as_ref().err().map(ToString::to_string),
-            sandbox: (*held.profile).clone(),
+            sandbox: profile_on_host(held).unwrap_or_else(|_| (*held.profile).clone()),
             last_success: self.last_success(caller, reference)?,
         })
     }

@@ -11,6 +11,7 @@ use crate::crossing::caller::Caller;
 use crate::crossing::capacity::Permit;
 use crate::crossing::changes::Changes;
 use crate::crossing::cross::Crossing;
+use crate::crossing::host_profile::profile_on_host;
 use crate::crossing::live::RunsInProgress;
 use crate::crossing::refusal::{Refusal, Stopped, fault};
 use crate::crossing::sealed::Sealed;
@@ -141,6 +142,7 @@ impl Proposals {
         }
         let millis = (self.surroundings.millis)();
         let now = self.crossing.now();
+        let sandbox = profile_on_host(held)?;
         self.demand_future(&sealed, held, &proposer, now, now.plus(window))?;
         let chosen_nonce = body.nonce.is_some();
         let authorization = Authorization {
@@ -151,7 +153,7 @@ impl Proposals {
             params: params.value().clone(),
             rendered: held.hashed.rendered(),
             permissions,
-            sandbox: (*held.profile).clone(),
+            sandbox,
             proposer,
             reason: body.reason,
             issued_at: now,

@@ -22,6 +22,7 @@ use crate::record::validity::Timestamp;
 use crate::registry::Registry;
 use crate::registry::registry_error::RegistryError;
 use crate::sandbox::Sandbox;
+use crate::sandbox::program_lookup;
 use crate::sandbox::unavailable::Unavailable;
 use crate::store::ledger::Ledger;
 use crate::store::stored_leaf::WriteStop;
@@ -96,6 +97,11 @@ pub fn check_on_host(
         match sandbox.check(profile) {
             Ok(_) | Err(Unavailable::Layer { .. } | Unavailable::Broken { .. } | Unavailable::Scratch { .. }) => {}
             Err(error) => errors.push(registered.flaw(&error)),
+        }
+        if let Some(names) = step.programs()
+            && let Err(error) = program_lookup::resolve(&names.required, &names.optional)
+        {
+            errors.push(registered.flaw(&error));
         }
         let live = if profile.workdir == Workdir::InPlace { &profile.write[..] } else { &[] };
         for path in live.iter().map(Path::new) {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
+use crate::cli::sandbox_programs;
 use crate::home::named_file::read_bounded;
 use crate::local::signals::Signals;
 use crate::record::declared::DeclaredSandbox;
@@ -17,7 +18,7 @@ use crate::review::render::profile_words;
 use crate::sandbox::cancel_flag::CancelFlag;
 use crate::sandbox::capture::{Capture, OutputStream};
 use crate::sandbox::linux::{LinuxSandbox, Setup};
-use crate::sandbox::program_lookup::{list_of, program_path};
+use crate::sandbox::program_lookup::list_of;
 use crate::sandbox::{End, Plan, Sandbox as _};
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::outcome_words::XFSZ_IN_A_SHELL;
@@ -32,6 +33,7 @@ use crate::terminal::streams::Terminal;
   countersign sandbox --write . --workdir overlay --deny '**/.env' -- sh -c 'echo x > new; ls -la'
   countersign sandbox --net api.example.com:443 -- curl -sS https://api.example.com/
   countersign sandbox --programs git,jq -- ./deploy.sh  # the kernel refuses every other program
+  countersign sandbox --learn -- ./deploy.sh            # prints the programs that the command starts
   countersign sandbox --explain                         # describes the profile, runs nothing
   countersign sandbox --profile signed.json -- true     # the `sandbox` of an authorization
 
@@ -74,6 +76,10 @@ pub struct Args {
     /// can see
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     programs: Vec<String>,
+    /// Record each program that the command starts, and print the list for --programs at the end. The command may start
+    /// every program
+    #[arg(long, conflicts_with = "programs")]
+    learn: bool,
     /// Time limit in seconds
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     timeout: Option<u64>,
@@ -105,7 +111,10 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let setup =
         Setup { helper: None, scratch: place.clone(), spool: place, private: Vec::new(), unwritable: Vec::new() };
     let sandbox = LinuxSandbox::new(&setup).map_err(|error| broken(&error))?;
-    let profile = profile(args, &sandbox.probe().held())?;
+    let mut profile = profile(args, &sandbox.probe().held())?;
+    if !args.programs.is_empty() {
+        profile = profile.with_programs(program_list(args)?);
+    }
     if let Some(reason) = &profile.off_reason {
         terminal.say(&format!(
             "THE SANDBOX IS OFF ({reason}): only the limits apply, and all processes are killed at the \
@@ -118,17 +127,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         }
     }
     let prepared = sandbox.check(&profile).map_err(|why| CommandFailure::new(Exit::Refused, why.to_string()))?;
-    let programs = if args.programs.is_empty() { None } else { Some(program_list(args)?) };
-    let prepared = match &programs {
-        Some(list) => {
-            prepared.with_programs(list).map_err(|why| CommandFailure::new(Exit::Refused, why.to_string()))?
-        }
-        None => prepared,
-    };
-    if let (true, Some(list)) = (args.explain && !terminal.json, &programs) {
-        let names: Vec<String> = list.list.iter().map(|one| one.path.to_string()).collect();
-        terminal.say(&format!("may start only: {}", PrintableText::text(&names.join(", ")).as_str()));
-    }
+    let prepared = if args.learn { prepared.learning() } else { prepared };
     if args.explain && !terminal.json {
         let missing: Vec<&str> = prepared.missing().into_iter().map(Layer::word).collect();
         let lacks = if missing.is_empty() { String::new() } else { format!("; missing: {}", missing.join(", ")) };
@@ -137,7 +136,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     if args.command.is_empty() {
         if terminal.json {
             terminal.object(&json!({
-                "profile": profile, "programs": programs, "level": prepared.level(), "missing": prepared.missing(),
+                "profile": profile, "level": prepared.level(), "missing": prepared.missing(),
             }))?;
         }
         return Ok(Exit::Done);
@@ -188,10 +187,8 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     for hint in hints(&profile, foreign, &report.end, &complaints) {
         terminal.say(&hint);
     }
-    for path in programs.iter().flat_map(|list| refused_programs(list, &complaints)) {
-        terminal.say(&format!(
-            "the list of programs does not contain {path}, so the command can neither start nor read it: add --programs {path}"
-        ));
+    for line in report.programs.iter().flat_map(|facts| sandbox_programs::refused(facts, &profile)) {
+        terminal.say(PrintableText::text(&line).as_str());
     }
     let written = report.stdout.bytes + report.stderr.bytes;
     if report.stdout.truncated || report.stderr.truncated {
@@ -204,7 +201,8 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     if terminal.json {
         let stream = |capture: &Capture| json!({"bytes": capture.bytes, "truncated": capture.truncated});
         terminal.object(&json!({
-            "profile": profile, "programs": programs, "end": format!("{:?}", report.end), "sandbox": report.enforcement,
+            "profile": profile, "program_facts": report.programs, "learned": report.learned,
+            "end": format!("{:?}", report.end), "sandbox": report.enforcement,
             "stdout": stream(&report.stdout), "stderr": stream(&report.stderr),
             "duration_ms": report.duration_ms, "cpu_ms": report.usage.cpu_ms,
             "memory_peak_bytes": report.usage.memory_peak_bytes,
@@ -212,6 +210,11 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     } else if args.explain {
         let facts = serde_json::to_string(&report.enforcement).unwrap_or_default();
         terminal.say(&format!("the enforced sandbox, in the form of a receipt: {facts}"));
+    }
+    if args.learn && !terminal.json {
+        for line in sandbox_programs::learned(report.learned.as_ref()) {
+            terminal.say(PrintableText::text(&line).as_str());
+        }
     }
     match unwritten {
         Some(failure) if exit == Exit::Step(0) => Err(failure),
@@ -261,27 +264,6 @@ fn hints(profile: &Profile, foreign: Option<&str>, end: &End, complaints: &str) 
     hints
 }
 
-/// Returns the paths of programs that the command could not start because the list does not contain them. The paths come
-/// from the error messages of shells and of Python, so the result may be incomplete. The result has at most
-/// [`MOST_REFUSED`] paths.
-fn refused_programs(list: &ProgramList, complaints: &str) -> Vec<String> {
-    let mut refused = Vec::new();
-    for line in complaints.lines() {
-        let word = REFUSALS.iter().find_map(|words| {
-            let (before, after) = line.rsplit_once(words)?;
-            let word = after.strip_prefix(": ").or_else(|| before.rsplit(": ").next());
-            word.map(|word| word.trim_matches(['\'', '"', '‘', '’', '`', ' ']))
-        });
-        let Some(path) = word.and_then(program_path) else { continue };
-        let real = |path: &str| Path::new(path).canonicalize().ok();
-        let listed = list.list.iter().any(|one| real(one.path.as_str()) == real(&path));
-        if !listed && !refused.contains(&path) && refused.len() < MOST_REFUSED {
-            refused.push(path);
-        }
-    }
-    refused
-}
-
 /// Returns the first writable directory tree that belongs to another user or group.
 fn foreign_tree(profile: &Profile, run_as: Option<(u32, u32)>) -> Option<&str> {
     if profile.workdir == Workdir::Copy {
@@ -294,11 +276,6 @@ fn foreign_tree(profile: &Profile, run_as: Option<(u32, u32)>) -> Option<&str> {
     profile.write.iter().map(String::as_str).find(foreign)
 }
 
-/// Error messages of a shell or of Python about a program that could not be started.
-const REFUSALS: [&str; 4] =
-    [": Permission denied", ": command not found", ": not found", "PermissionError: [Errno 13] Permission denied"];
-/// Maximum number of hints about refused programs.
-const MOST_REFUSED: usize = 8;
 /// Error messages of programs that have no network.
 const NO_NETWORK: [&str; 7] = [
     "ould not resolve",
@@ -445,25 +422,6 @@ mod tests {
         // No hint is needed, because the end of the run already names this limit.
         assert_eq!(hints(&plain, None, &End::Killed("file_bytes"), "File size limit exceeded"), [""; 0]);
         assert_eq!(hints(&plain, None, &End::Exited(1), "No such file or directory"), [""; 0]);
-    }
-
-    #[test]
-    fn a_refused_program_is_named_once_and_only_if_the_host_has_it() {
-        let list = list_of(&["sh".to_owned()]).expect("every host has a shell");
-        let env = program_path("env").expect("every host has env");
-        for complaint in [
-            "sh: 1: env: Permission denied\nsh: 1: env: not found\n",
-            "script: line 3: /usr/bin/env: Permission denied",
-            "bash: line 1: env: command not found",
-            "PermissionError: [Errno 13] Permission denied: 'env'",
-        ] {
-            assert_eq!(refused_programs(&list, complaint), [env.as_str()], "{complaint}");
-        }
-        for complaint in
-            ["sh: 1: no-such-program: not found", "cat: /etc/shadow: Permission denied", "sh: Permission denied"]
-        {
-            assert_eq!(refused_programs(&list, complaint), [""; 0], "{complaint}");
-        }
     }
 
     #[test]

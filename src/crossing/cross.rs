@@ -11,6 +11,7 @@ use crate::crossing::boundary_key::BoundaryKey;
 use crate::crossing::capacity::{Capacity, CapacityLimits, Permit, busy};
 use crate::crossing::changes::Changes;
 use crate::crossing::current_seal::CurrentSeal;
+use crate::crossing::host_profile::{check_not_moved, profile_on_host};
 use crate::crossing::live::{RecordedOutput, RunInProgress, RunsInProgress};
 use crate::crossing::masks::with_masks_before;
 use crate::crossing::recorded_outputs::{Outputs, RecordedRows};
@@ -168,8 +169,8 @@ impl Crossing {
         let sealed = verified.sealed().clone();
         let signed = verified.document().predicate();
         let about = |objection: Objection| Stopped::from(refusal_of(&objection).about(&signed.proposal));
-        let here = &sealed.boundary;
-        let place = check_place(&signed.boundary, &here.name, &here.id, &here.epoch).map_err(|e| about(e.into()))?;
+        let own = &sealed.boundary;
+        let place = check_place(&signed.boundary, &own.name, &own.id, &own.epoch).map_err(|e| about(e.into()))?;
         let scope = verified.demand_scope(&signed.step.reference)?;
         let found = sealed.step(&signed.step.reference);
         let step = check_step(signed, found.map(|(_, held)| &held.hashed)).map_err(|e| about(e.into()))?;
@@ -180,7 +181,9 @@ impl Crossing {
         };
         let fit = check_parameters(signed, &registered.schema).map_err(|e| about(e.into()))?;
         let permissions = check_permissions(held.asked(), &signed.permissions).map_err(|e| about(e.into()))?;
-        let profile = check_profile(&held.profile, &signed.sandbox).map_err(|e| about(e.into()))?;
+        let here = profile_on_host(held).map_err(|refusal| refusal.about(&signed.proposal))?;
+        check_not_moved(&here, &signed.sandbox).map_err(|refusal| refusal.about(&signed.proposal))?;
+        let profile = check_profile(&here, &signed.sandbox).map_err(|e| about(e.into()))?;
         let sandbox = self.sandbox.check(&signed.sandbox).map_err(|unavailable| {
             Refusal::new(Code::SandboxUnavailable, unavailable.to_string()).about(&signed.proposal)
         })?;
@@ -351,7 +354,7 @@ impl Crossing {
     pub fn receipt(&self, ran: Ran) -> Result<SignedReceipt, Stopped> {
         let Ran { closing, end, started_at, finished_at } = ran;
         let sealed = self.state();
-        let (outcome, output, usage, sandbox, duration_ms, recorded) = match end {
+        let (outcome, output, usage, sandbox, programs, duration_ms, recorded) = match end {
             RunEnd::Seen { report, recorded, recording } => (
                 outcome_of(&report.end),
                 Output { stdout: recorded.stdout.clone(), stderr: recorded.stderr.clone() },
@@ -366,12 +369,13 @@ impl Crossing {
                     &closing.basis.step,
                     &closing.basis.envelope,
                 ),
+                report.programs.clone(),
                 report.duration_ms,
                 Some((recorded, recording)),
             ),
             RunEnd::Unseen => {
                 let output = Output { stdout: Stream::empty(), stderr: Stream::empty() };
-                (Outcome::of(Status::Unknown), output, Usage::default(), nothing_enforced(), 0, None)
+                (Outcome::of(Status::Unknown), output, Usage::default(), nothing_enforced(), None, 0, None)
             }
         };
         let started_at = shown_start(&outcome, started_at, finished_at);
@@ -390,6 +394,7 @@ impl Crossing {
             output,
             files: Files::none(),
             sandbox,
+            programs,
             usage,
             seal: closing.claim.seal,
             boundary: ReceiptBoundary {

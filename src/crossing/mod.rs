@@ -8,6 +8,7 @@ pub mod capacity;
 pub mod changes;
 pub mod cross;
 pub mod current_seal;
+pub mod host_profile;
 pub mod live;
 mod masks;
 pub mod recorded_outputs;

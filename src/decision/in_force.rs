@@ -10,9 +10,10 @@ use crate::decision::quorum_rules::QuorumRules;
 use crate::decision::step::HashedStep;
 use crate::policy::builtins::Builtins;
 use crate::policy::file::Policy;
-use crate::policy::required_permissions::{PolicyDenied, questions};
+use crate::policy::program_names::ProgramNames;
+use crate::policy::required_permissions::{PolicyDenied, StepNeeds, needs};
 use crate::policy::ruling::{Ruling, resolve};
-use crate::policy::step_profile::{PolicyProfile, effective};
+use crate::policy::step_profile::{PolicyProfile, profile_of_step};
 use crate::record::authorization::Permission;
 use crate::record::bundle::StepProof;
 use crate::record::configuration::Configuration;
@@ -28,14 +29,14 @@ use crate::trust::trusted_roster::TrustedRoster;
 pub struct StepInForce {
     /// The ruling of policy about the step.
     pub ruling: Arc<Ruling>,
-    asked: OnceLock<Result<Vec<Permission>, PolicyDenied>>,
+    needs: OnceLock<StepNeeds>,
     /// The definition of the step, with its digests.
     pub hashed: HashedStep,
     /// Quorum rules. All rules must be met.
     pub rules: Arc<QuorumRules>,
     /// Quorum rules as documents state them: the rule of policy and the rule of the step.
     pub approvals: Arc<Vec<Approvals>>,
-    /// The sandbox in which the step runs.
+    /// The sandbox in which the step runs, without the list of programs, which depends on the host.
     pub profile: Arc<Profile>,
     /// The index of the step in the registry.
     index: usize,
@@ -46,7 +47,16 @@ impl StepInForce {
     ///
     /// The script is parsed at the first call, because most seals are used for only one or two steps.
     pub fn asked(&self) -> &Result<Vec<Permission>, PolicyDenied> {
-        self.asked.get_or_init(|| questions(&self.ruling, self.hashed.definition()))
+        &self.needs().permissions
+    }
+
+    /// Returns the names of the programs that a run may execute, or `None` if a run may execute every program.
+    pub fn programs(&self) -> Option<&ProgramNames> {
+        self.needs().programs.as_ref()
+    }
+
+    fn needs(&self) -> &StepNeeds {
+        self.needs.get_or_init(|| needs(&self.ruling, self.hashed.definition()))
     }
 
     /// Returns the proof for a bundle that the registry contains the step.
@@ -109,14 +119,14 @@ pub fn each_in_force(
                 refuse(&format!("the roster has no group {group}: add the group to the roster, or name another group"));
             }
         }
-        match (effective(&ruling, &definition.sandbox, &given), HashedStep::of(definition.clone())) {
+        match (profile_of_step(&ruling, definition, &given), HashedStep::of(definition.clone())) {
             (Ok(profile), Ok(hashed)) => {
                 let rules = shared(rules, before.map(|step| &step.rules));
                 let approvals = of_policy.into_iter().chain([&definition.approvals]).cloned().collect();
                 let approvals = shared(approvals, before.map(|step| &step.approvals));
                 let profile = shared(profile, before.map(|step| &step.profile));
-                let asked = OnceLock::new();
-                let step = StepInForce { ruling, asked, hashed, rules, approvals, profile, index };
+                let needs = OnceLock::new();
+                let step = StepInForce { ruling, needs, hashed, rules, approvals, profile, index };
                 steps.insert(reference.clone(), step);
             }
             (profile, hashed) => {

@@ -48,7 +48,7 @@ pub fn check_profile(resolved: &Profile, signed: &Profile) -> Result<ProfileHold
     let json = |profile| serde_json::to_value(profile).unwrap_or_default();
     let (resolved, signed): (Value, Value) = (json(resolved), json(signed));
     let permissions = SandboxPermission::ALL.map(SandboxPermission::field);
-    let fields = ["require"].into_iter().chain(permissions).chain(["limits"]);
+    let fields = ["require"].into_iter().chain(permissions).chain(["limits", "programs"]);
     let fields = fields.filter(|field| resolved.get(field) != signed.get(field)).collect();
     Err(PermissionsError::OtherSandbox { fields })
 }

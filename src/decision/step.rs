@@ -231,7 +231,6 @@ mod tests {
             ("outputs", json!([{"name": "id", "schema": {"type": "string"}}])),
             ("plan", json!({"step": "own:files", "max_age_s": 600})),
             ("runs_on", json!(["web"])),
-            ("programs", json!(["jq"])),
         ] {
             let error = refused(field, value);
             assert_eq!(error.code(), Code::LaterFeature);

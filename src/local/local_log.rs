@@ -305,6 +305,7 @@ mod tests {
             outcome: Outcome::exited(0),
             output: Output { stdout: Stream::empty(), stderr: Stream::empty() },
             sandbox: nothing_enforced(),
+            programs: None,
             previous,
         };
         Envelope::new(&receipt.into_statement().to_payload().expect("a payload"), Vec::new())

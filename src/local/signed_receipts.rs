@@ -11,6 +11,7 @@ use crate::record::authorization::StepReference;
 use crate::record::document::Predicate as _;
 use crate::record::enforcement::Enforcement;
 use crate::record::envelope::Envelope;
+use crate::record::later_parts::ProgramFacts;
 use crate::record::local_receipt::{LocalReceipt, QuestionAnswer};
 use crate::record::receipt::{Outcome, Output};
 use crate::terminal::exit::{CommandFailure, Exit};
@@ -39,10 +40,11 @@ pub struct StepAfter {
     pub(super) outcome: Outcome,
     pub(super) output: Output,
     pub(super) sandbox: Enforcement,
+    pub(super) programs: Option<ProgramFacts>,
 }
 
 /// Space that is reserved before the run for the content that is known only after the run, in bytes of canonical JSON.
-const ROOM: usize = 6 << 10;
+const ROOM: usize = 8 << 10;
 
 impl Receipts {
     /// Loads the key and checks that the log is writable. Call this function before the first question and the first
@@ -109,6 +111,7 @@ impl Receipts {
                 outcome: after.outcome,
                 output: after.output,
                 sandbox: after.sandbox,
+                programs: after.programs,
                 previous,
             };
             let payload = receipt.into_statement().to_payload().map_err(|error| {

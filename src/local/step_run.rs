@@ -213,7 +213,12 @@ impl RunbookWalk<'_> {
         self.signals.run_ended();
         let taken = live.end(&report.stdout, &report.stderr);
         let outcome = outcome_of(&report.end);
-        let after = StepAfter { outcome: outcome.clone(), output: taken.output.clone(), sandbox: report.enforcement };
+        let after = StepAfter {
+            outcome: outcome.clone(),
+            output: taken.output.clone(),
+            sandbox: report.enforcement,
+            programs: report.programs,
+        };
         // Write the receipt before waiting for the output, because the reader of the output may never read again.
         let appended = self.receipts.map(|receipts| receipts.append(before, after)).transpose();
         if self.rules.was_changed(self.project) {

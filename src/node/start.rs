@@ -256,9 +256,9 @@ pub fn sandbox(config: &Config) -> Result<LinuxSandbox, Problems> {
     })
 }
 
-/// Returns a message for each layer that this host lacks, with the reason and the correction.
+/// Returns a message for each layer of `strict` that this host lacks, with the reason and the correction.
 pub fn missing(probe: &HostProbe) -> impl Iterator<Item = String> {
-    probe.layers.iter().filter_map(|state| {
+    probe.layers.iter().filter(|state| STRICT.contains(&state.layer)).filter_map(|state| {
         let missing = state.missing.as_ref()?;
         Some(format!("the layer {} is missing: {}; fix it with: {}", state.layer.word(), missing.why, missing.knob))
     })

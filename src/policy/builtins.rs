@@ -1,6 +1,7 @@
 //! The built-in allow lists and deny lists. The built-in lists apply unless the policy contains `extends: none`.
 //!
-//! The lists come from the security document of the project Rundown, in canonical JSON. A seal names this canonical
+//! The lists come from the security document of the project Rundown, and the closures from the documents that each closure
+//! names, in canonical JSON. A seal names this canonical
 //! JSON by its digest. A boundary decides with the lists in its own program, a verifier with the lists that the seal
 //! names.
 
@@ -8,6 +9,7 @@ use std::sync::{Arc, LazyLock};
 
 use serde_json::Value;
 
+use crate::policy::closures::Closures;
 use crate::policy::lists::AllPermissionLists;
 use crate::policy::origin::RuleOrigin;
 use crate::policy::policy_error::PolicyError;
@@ -20,6 +22,7 @@ pub const CANONICAL: &[u8] = include_bytes!("builtins.json");
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Builtins {
     lists: Arc<AllPermissionLists>,
+    closures: Arc<Closures>,
 }
 
 impl Builtins {
@@ -31,6 +34,7 @@ impl Builtins {
 
     /// Parses the built-in lists of a seal or of a bundle. The lists have the format
     /// `{"version":1,"run":{"allow":[…],"deny":[…]},"read":…,"write":…,"env":…}`, in which only `version` is required.
+    /// Version 2 also has `closures`.
     ///
     /// # Errors
     /// Returns all problems in the lists, for example an unknown version.
@@ -39,7 +43,19 @@ impl Builtins {
         for written in read_lists(value)? {
             lists.add(written.kind, written.side, written.listed, RuleOrigin::BuiltIn);
         }
-        Ok(Self { lists: Arc::new(lists) })
+        let closures = match value.get("closures") {
+            Some(closures) => Closures::from_value(closures).map_err(|flaws| {
+                flaws.into_iter().map(|message| PolicyError { line: 1, column: 1, message }).collect::<Vec<_>>()
+            })?,
+            None => Closures::default(),
+        };
+        Ok(Self { lists: Arc::new(lists), closures: Arc::new(closures) })
+    }
+
+    /// Returns the closures, which are empty in lists of version 1.
+    #[must_use]
+    pub const fn closures(&self) -> &Arc<Closures> {
+        &self.closures
     }
 
     /// Returns the lists.
@@ -81,9 +97,32 @@ mod tests {
     }
 
     #[test]
+    fn each_everyday_program_that_starts_others_has_a_closure() {
+        let closures = Builtins::current().closures();
+        for name in [
+            "git", "gcc", "g++", "cc", "c++", "clang", "make", "tar", "python", "python3", "pip", "pip3", "node",
+            "npm", "npx", "perl", "ssh", "scp", "curl", "jq", "go", "cargo", "rustc", "java", "javac",
+        ] {
+            let program = name.parse().expect("a program");
+            assert!(closures.of(&program).is_some(), "{name}");
+        }
+    }
+
+    #[test]
+    fn no_closure_contains_a_pager_or_an_editor() {
+        let closures = Builtins::current().closures();
+        let all = closures.expand(&closures.names().cloned().collect());
+        for name in ["less", "more", "most", "pager", "vi", "vim", "nano", "ed", "emacs", "editor", "sensible-editor"] {
+            assert!(!all.contains(&name.parse().expect("a program")), "{name}");
+        }
+    }
+
+    #[test]
     fn sealed_lists_are_read_strictly() {
         let read = |text: &str| Builtins::from_sealed(&serde_json::from_str(text).expect("JSON"));
         assert!(read(r#"{"version":1}"#).expect("read").lists().is_empty());
+        let second = read(r#"{"closures":{"a":{"source":"a(1)","starts":["b"]}},"version":2}"#).expect("read");
+        assert_eq!(second.closures().names().count(), 1);
         assert!(
             !read(r#"{"read":{"deny":["**/id_*"]},"run":{"deny":["rm"]},"version":1}"#)
                 .expect("read")
@@ -94,6 +133,9 @@ mod tests {
             r#"{"version":2}"#,
             "{}",
             "[]",
+            r#"{"version":1,"closures":{}}"#,
+            r#"{"version":2,"closures":{"a b":{"source":"x","starts":[]}}}"#,
+            r#"{"version":3,"closures":{}}"#,
             r#"{"version":1,"runs":{}}"#,
             r#"{"version":1,"run":{"denny":[]}}"#,
             r#"{"version":1,"run":{"deny":[1]}}"#,

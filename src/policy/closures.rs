@@ -5,14 +5,11 @@
 //! names the paths of all distributions, and the search on a host leaves out the files that the host does not have.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::LazyLock;
 
 use serde_json::Value;
 
 use crate::record::later_words::Program;
 
-/// Built-in closures in canonical JSON.
-pub const CANONICAL: &[u8] = include_bytes!("closures.json");
 /// Maximum number of programs with a closure, and maximum number of programs in one closure.
 const MAX_PROGRAMS: usize = 512;
 /// Maximum length of a source, in bytes.
@@ -33,12 +30,6 @@ pub struct Closure {
 }
 
 impl Closures {
-    /// Returns the built-in closures of this program.
-    #[must_use]
-    pub fn current() -> &'static Self {
-        &CURRENT
-    }
-
     /// Parses closures: `{"scp":{"source":"scp(1)","starts":["ssh"]}}`. The names in `starts` are sorted.
     ///
     /// # Errors
@@ -73,6 +64,11 @@ impl Closures {
     pub fn of(&self, program: &Program) -> Option<&Closure> {
         let name = program.as_str().rsplit('/').next()?;
         self.0.get(&name.parse().ok()?)
+    }
+
+    /// Returns the names of the programs that have a closure.
+    pub fn names(&self) -> impl Iterator<Item = &Program> {
+        self.0.keys()
     }
 
     /// Returns the given programs, all programs that these programs start, all programs that those start, and so on.
@@ -145,46 +141,13 @@ fn path_pattern(word: &str) -> Option<Program> {
     if word.strip_prefix('/')?.split('/').all(plain) { word.parse().ok() } else { None }
 }
 
-#[expect(
-    clippy::expect_used,
-    reason = "the closures are compiled into the program, and a test of this module reads them"
-)]
-static CURRENT: LazyLock<Closures> = LazyLock::new(|| {
-    let value = serde_json::from_slice(CANONICAL).expect("the built-in closures are JSON");
-    Closures::from_value(&value).expect("the built-in closures are closures")
-});
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::crypto::canonical;
     use serde_json::json;
 
     fn set(names: &[&str]) -> BTreeSet<Program> {
         names.iter().map(|name| name.parse().expect("a program")).collect()
-    }
-
-    #[test]
-    fn the_built_in_closures_are_canonical_and_valid() {
-        let value: Value = serde_json::from_slice(CANONICAL).expect("JSON");
-        assert_eq!(canonical::to_canonical(&value), CANONICAL);
-        assert_eq!(Closures::from_value(&value).as_ref(), Ok(Closures::current()));
-        for name in [
-            "git", "gcc", "g++", "cc", "c++", "clang", "make", "tar", "python", "python3", "pip", "pip3", "node",
-            "npm", "npx", "perl", "ssh", "scp", "curl", "jq", "go", "cargo", "rustc", "java", "javac",
-        ] {
-            let program = name.parse().expect("a program");
-            assert!(Closures::current().of(&program).is_some(), "{name}");
-        }
-    }
-
-    #[test]
-    fn no_built_in_closure_contains_a_pager_or_an_editor() {
-        let all: BTreeSet<Program> = Closures::current().0.keys().cloned().collect();
-        let all = Closures::current().expand(&all);
-        for name in ["less", "more", "most", "pager", "vi", "vim", "nano", "ed", "emacs", "editor", "sensible-editor"] {
-            assert!(!all.contains(&name.parse::<Program>().expect("a program")), "{name}");
-        }
     }
 
     #[test]

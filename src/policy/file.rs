@@ -45,11 +45,11 @@ pub struct CompiledPattern {
     pub listed: ListedPattern,
 }
 
-/// Version 1 of the policy file.
+/// The policy file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PolicyFile {
-    /// Always 1.
+    /// 1, or 2 for a policy with `sandbox.programs`.
     pub version: u64,
     /// `none`: only what is written here holds. Otherwise the file extends the built-in lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]

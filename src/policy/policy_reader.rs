@@ -83,9 +83,18 @@ impl Policy {
 pub(super) fn read_lists(value: &Value) -> Result<Vec<CompiledPattern>, Vec<PolicyError>> {
     let tree = YamlNode::of_json(value);
     let mut reader = Reader::new(Reading::Sealed);
-    tree.closed_map("the built-in lists", &["version", "run", "read", "write", "env"], &[], &mut reader.flaws);
-    if !matches!(tree.value("version"), Some(YamlNode { kind: YamlKind::Integer(1), .. })) {
-        reader.flaw(&tree, "this program version supports only built-in lists of version 1");
+    let keys = ["version", "run", "read", "write", "env", "closures"];
+    match tree.value("version") {
+        Some(YamlNode { kind: YamlKind::Integer(1), .. }) => {
+            tree.closed_map("the built-in lists", &keys[..5], &[], &mut reader.flaws);
+        }
+        Some(YamlNode { kind: YamlKind::Integer(2), .. }) if tree.value("closures").is_some() => {
+            tree.closed_map("the built-in lists", &keys, &[], &mut reader.flaws);
+        }
+        _ => reader.flaw(
+            &tree,
+            "this program version supports only built-in lists of version 1, and of version 2 with `closures`",
+        ),
     }
     let mut written = Vec::new();
     for kind in KINDS {
@@ -136,19 +145,20 @@ struct Reader {
     /// Number of patterns that were read so far.
     count: usize,
     sandbox_rules: bool,
+    version: u64,
 }
 
 impl Reader {
     fn new(reading: Reading) -> Self {
-        Self { reading, flaws: Vec::new(), compiled: Compiled::default(), count: 0, sandbox_rules: false }
+        Self { reading, flaws: Vec::new(), compiled: Compiled::default(), count: 0, sandbox_rules: false, version: 1 }
     }
 
     fn file(&mut self, tree: &YamlNode) -> PolicyFile {
         tree.closed_map("a policy", &["version", "extends", "default", "overrides", "grants"], &[], &mut self.flaws);
         match tree.value("version") {
-            Some(YamlNode { kind: YamlKind::Integer(1), .. }) => {}
+            Some(YamlNode { kind: YamlKind::Integer(version @ 1..=2), .. }) => self.version = version.unsigned_abs(),
             Some(other) => {
-                self.flaw(other, "this program version supports only policies with `version: 1`: write version: 1")
+                self.flaw(other, "this program version supports only policies of version 1 and 2: write version: 1")
             }
             None if matches!(tree.kind, YamlKind::Map(_)) => {
                 self.flaw(tree, "the version is missing: write version: 1")
@@ -180,7 +190,7 @@ impl Reader {
             );
             self.flaw(tree, &format!("{message}: remove some"));
         }
-        PolicyFile { version: 1, extends, default: default.unwrap_or_default(), overrides, grants }
+        PolicyFile { version: self.version, extends, default: default.unwrap_or_default(), overrides, grants }
     }
 
     fn items<'n>(&mut self, tree: &'n YamlNode, name: &str, most: usize) -> Option<&'n [YamlNode]> {
@@ -371,8 +381,13 @@ impl Reader {
             rule.approvals = Approvals::read(approvals, GroupSource::Named, &mut self.flaws);
         }
         if let Some(sandbox) = node.value("sandbox") {
-            let (read, says_more) =
-                sandbox_rule::read(sandbox, self.reading == Reading::Sealed, what == "default", &mut self.flaws);
+            let (read, says_more) = sandbox_rule::read(
+                sandbox,
+                self.version,
+                self.reading == Reading::Sealed,
+                what == "default",
+                &mut self.flaws,
+            );
             rule.sandbox = Some(read);
             self.sandbox_rules |= says_more;
         }
@@ -398,7 +413,7 @@ mod tests {
     #[test]
     fn every_flaw_is_reported_with_its_place() {
         let text = "\
-version: 2
+version: 3
 defualt: {}
 extends: built-in
 default:
@@ -427,7 +442,7 @@ grants:
         assert_eq!(
             errors(text),
             [
-                "1:10: this program version supports only policies with `version: 1`: write version: 1",
+                "1:10: this program version supports only policies of version 1 and 2: write version: 1",
                 "2:1: unknown key in a policy: \"defualt\"; did you mean \"default\"?",
                 "3:10: `extends` can only be `none`: remove `extends` to build on the built-in lists",
                 "5:9: unknown mode: \"promted\"; did you mean \"prompted\"?",

@@ -14,8 +14,10 @@ use crate::policy::file::Mode;
 use crate::policy::lists::{AllPermissionLists, word};
 use crate::policy::origin::RuleOrigin;
 use crate::policy::paths::TRUSTED;
+use crate::policy::program_names::{ProgramNames, program_names};
 use crate::policy::ruling::Ruling;
 use crate::record::authorization::{MAX_PERMISSION_BYTES, MAX_PERMISSIONS, Permission, PermissionKind};
+use crate::record::later_words::{OWN_PROGRAMS, Program};
 use crate::record::step_definition::StepDefinition;
 use crate::shell::commands::ReadLimit;
 use crate::shell::found::{NotUnderstood, ScriptPlace, Shell};
@@ -114,6 +116,23 @@ impl fmt::Display for PolicyDenied {
 
 impl std::error::Error for PolicyDenied {}
 
+/// What a step needs: permissions of its approvers, and programs of its host.
+#[derive(Debug, Clone)]
+pub struct StepNeeds {
+    /// The permissions that the signatures must grant, or the reason why policy denies the step.
+    pub permissions: Result<Vec<Permission>, PolicyDenied>,
+    /// The programs that a run may execute, or `None` if a run may execute every program.
+    pub programs: Option<ProgramNames>,
+}
+
+/// Derives the needs of a step. The script is parsed once.
+#[must_use]
+pub fn needs(ruling: &Ruling, step: &StepDefinition) -> StepNeeds {
+    let decision = decide_step(ruling, step, DecisionPlace::Boundary, &Flags::default());
+    let programs = program_names(ruling, step, &decision);
+    StepNeeds { permissions: permissions_of(ruling, decision), programs }
+}
+
 /// Returns the permissions that the signatures of an authorization must grant for this step. The permissions are sorted
 /// like the arrays in documents, and contain no duplicates.
 ///
@@ -124,11 +143,14 @@ impl std::error::Error for PolicyDenied {}
 /// # Errors
 /// Returns an error if policy denies the step, or if the permissions do not fit into an authorization.
 pub fn questions(ruling: &Ruling, step: &StepDefinition) -> Result<Vec<Permission>, PolicyDenied> {
+    needs(ruling, step).permissions
+}
+
+fn permissions_of(ruling: &Ruling, decision: PolicyDecision) -> Result<Vec<Permission>, PolicyDenied> {
     let allowed = |lists: &AllPermissionLists| !lists.of(PermissionKind::Run).allow.entries().is_empty();
     if ruling.mode.value == Mode::Deny && !allowed(&ruling.written) && !allowed(&ruling.built_in) {
         return Err(PolicyDenied::NothingAllowed { mode: ruling.mode.origin.clone() });
     }
-    let decision = decide_step(ruling, step, DecisionPlace::Boundary, &Flags::default());
     if let Some(not_understood) = decision.not_understood {
         return Err(PolicyDenied::NotUnderstood(not_understood));
     }
@@ -164,7 +186,8 @@ pub fn questions(ruling: &Ruling, step: &StepDefinition) -> Result<Vec<Permissio
     Ok(asked.into_iter().map(|(_, permission)| permission).collect())
 }
 
-/// Decides the commands of a step as described at [`questions`].
+/// Decides the commands of a step as described at [`questions`]. A program that the step declares is decided like a
+/// command of the script.
 #[must_use]
 pub fn decide_step(ruling: &Ruling, step: &StepDefinition, at: DecisionPlace, flags: &Flags) -> PolicyDecision {
     let mut decision = decide_source(ruling, &step.interpreter, &step.source, ReadLimit::Step, at, flags);
@@ -172,6 +195,11 @@ pub fn decide_step(ruling: &Ruling, step: &StepDefinition, at: DecisionPlace, fl
     // line of the script.
     if step.source.starts_with("#!") && shebang(&step.source) != Some(&step.interpreter) {
         decision.decided.insert(0, decide_unknown(ruling, &step.source, SHEBANG, at, flags));
+        decision.verdict = worst(&decision.decided);
+    }
+    let declared = step.programs.iter().flatten().map(Program::as_str).filter(|name| *name != OWN_PROGRAMS);
+    if step.programs.is_some() && decision.not_understood.is_none() {
+        decision.decided.extend(declared.map(|name| decide_command(ruling, name, at, flags)));
         decision.verdict = worst(&decision.decided);
     }
     decision

@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::policy::builtins::Builtins;
+use crate::policy::closures::Closures;
 use crate::policy::file::{CompiledPattern, Mode, Policy};
 use crate::policy::lists::AllPermissionLists;
 use crate::policy::origin::{RuleOrigin, WithOrigin};
 use crate::policy::paths::RunbookPath;
 use crate::record::declared::{Limit, SandboxRule};
 use crate::record::ident::StepRef;
+use crate::record::later_parts::ProgramMode;
+use crate::record::later_words::Program;
 use crate::record::profile::Proc;
 use crate::record::step_definition::Approvals;
 
@@ -24,6 +27,12 @@ pub struct Ruling {
     pub proc: Option<WithOrigin<Proc>>,
     /// Limits that policy sets.
     pub limits: BTreeMap<Limit, WithOrigin<u64>>,
+    /// Whether a run may execute only listed programs, or `None` if policy does not say.
+    pub program_mode: Option<WithOrigin<ProgramMode>>,
+    /// Programs that every list contains, with the rule that names each.
+    pub programs: BTreeMap<Program, RuleOrigin>,
+    /// Programs that other programs start.
+    pub closures: Arc<Closures>,
     /// Host access that a step may declare.
     pub host: SandboxRule,
     /// Patterns of the policy file for this step, from the default, the overrides and the grants.
@@ -51,6 +60,9 @@ pub fn resolve_path(policy: &Policy, builtins: &Builtins, runbook: &RunbookPath)
         approvals: None,
         proc: None,
         limits: BTreeMap::new(),
+        program_mode: None,
+        programs: BTreeMap::new(),
+        closures: builtins.closures().clone(),
         host: SandboxRule::default(),
         written: AllPermissionLists::empty(),
         built_in: if policy.file().extends.is_some() {
@@ -95,6 +107,12 @@ impl Ruling {
         self.host.add(sandbox);
         if let Some(value) = sandbox.proc {
             self.proc = Some(WithOrigin { value, origin: origin.clone() });
+        }
+        if let Some(rule) = &sandbox.programs {
+            if let Some(value) = rule.mode {
+                self.program_mode = Some(WithOrigin { value, origin: origin.clone() });
+            }
+            self.programs.extend(rule.allow.iter().flatten().map(|name| (name.clone(), origin.clone())));
         }
         for limit in Limit::ALL {
             if let Some(value) = sandbox.limits.as_ref().and_then(|limits| limits.value(limit)) {

@@ -5,12 +5,14 @@
 
 use crate::policy::host_access;
 use crate::policy::profile_error::ProfileError;
+use crate::policy::program_names::is_listed;
 use crate::policy::ruling::Ruling;
 use crate::record::authorization::PermissionKind;
 use crate::record::configuration::Configuration;
 use crate::record::declared::{DeclaredSandbox, Limit};
 use crate::record::enforcement;
 use crate::record::profile::{Layer, Limits, Proc, Profile, STRICT};
+use crate::record::step_definition::StepDefinition;
 
 /// Sandbox values that the boundary's configuration gives to every run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,7 +49,20 @@ pub enum RequiredLayers {
     BestEffort(Vec<Layer>),
 }
 
-/// Returns the effective profile of a step.
+/// Returns the effective profile of a step, without its list of programs. If the step may execute only listed programs,
+/// the profile requires the layer `programs`.
+///
+/// # Errors
+/// Returns the first value that the step may not have.
+pub fn profile_of_step(ruling: &Ruling, step: &StepDefinition, given: &PolicyProfile) -> Result<Profile, ProfileError> {
+    let mut profile = effective(ruling, &step.sandbox, given)?;
+    if is_listed(ruling, step) {
+        profile.require_programs();
+    }
+    Ok(profile)
+}
+
+/// Returns the effective profile for the declarations of a step.
 ///
 /// The value of a limit comes from the step. If the step has no value, the limit comes from policy, and if policy has
 /// no value, from the boundary. The maximum is the value in policy or, if policy has none, the boundary's maximum. If a

@@ -9,9 +9,9 @@ use crate::crypto::digest::{AuthorizationDigest, ContentDigest, ParamsDigest, Re
 use crate::record::document::{Predicate, Statement, Subject, check_sorted, check_subjects};
 use crate::record::envelope::Verified;
 use crate::record::ident::{BoundaryName, Epoch, Name, Nonce, ProposalId, StepRef};
-use crate::record::later_parts::{Artifacts, Emergency, PlanReference, ProgramList, RunTarget, SessionState};
+use crate::record::later_parts::{Artifacts, Emergency, PlanReference, RunTarget, SessionState};
 use crate::record::malformed::Malformed;
-use crate::record::profile::{PROGRAMS, Profile};
+use crate::record::profile::Profile;
 use crate::record::reserved::{Reserved, below, read_typed};
 use crate::record::validity::Timestamp;
 
@@ -168,8 +168,6 @@ impl Predicate for Authorization {
         Reserved::field::<Emergency>("emergency"),
         Reserved::field::<ContentDigest>("grant"),
         Reserved::field::<PlanReference>("plan"),
-        Reserved::field::<ProgramList>("sandbox/programs"),
-        Reserved::word("sandbox/require", PROGRAMS),
         Reserved::field::<SessionState>("session"),
         Reserved::field::<RunTarget>("target"),
     ];
@@ -203,7 +201,6 @@ impl Predicate for Authorization {
                 "an emergency cannot use a grant: leave out one of the two",
             ));
         }
-        Profile::check_programs(&predicate["sandbox"], "/predicate/sandbox")?;
         // The subjects of artifacts follow the first two subjects.
         let Some(artifacts) = predicate.get("artifacts") else { return Ok(()) };
         let expected = read_typed::<Artifacts>(artifacts)?.subjects();

@@ -8,6 +8,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::record::host_names::check_address;
+use crate::record::later_parts::{MAX_PROGRAMS, ProgramMode};
+use crate::record::later_words::{OWN_PROGRAMS, Program};
 use crate::record::profile::{Limits, Proc, Workdir};
 use crate::yaml::{YamlFlaw, YamlKind, YamlNode, unknown};
 
@@ -152,15 +154,47 @@ pub struct SandboxRule {
     /// Whether a step may declare `sandbox=off`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub may_be_off: Option<bool>,
+    /// The programs that a step may execute. Needs version 2 of the policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub programs: Option<ProgramsRule>,
+}
+
+/// What policy says of the programs that a step may execute.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProgramsRule {
+    /// `listed`: only the programs of a list, which is derived from the step, policy and the sealed closures. `any`: every
+    /// program of the host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<ProgramMode>,
+    /// Programs that every list contains, sorted: names, absolute paths, or `{work}/**` for what a step builds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = MAX_PROGRAMS), extend("uniqueItems" = true))]
+    pub allow: Option<Vec<Program>>,
+}
+
+/// Checks the text for a program that a person writes in a policy or a runbook.
+///
+/// # Errors
+/// Returns an error if the text is neither a name, nor an absolute path, nor `{work}/**`.
+pub fn check_program(text: &str) -> Result<(), String> {
+    let _word: Program = text.parse().map_err(|error: crate::record::ident::IdentError| error.to_string())?;
+    let plain = !text.contains(['*', '?', '[', '{', '"', '\\', ' ']) && (text.starts_with('/') || !text.contains('/'));
+    if text == OWN_PROGRAMS || plain {
+        return Ok(());
+    }
+    Err(format!(
+        "{text:?} is not a program: write a name such as jq, an absolute path, or {OWN_PROGRAMS} for what the step builds"
+    ))
 }
 
 impl SandboxRule {
     /// Returns the rule that allows at most the declaration `most`.
     #[must_use]
-    pub fn allowing(most: DeclaredSandbox, may_be_off: Option<bool>) -> Self {
+    pub fn allowing(most: DeclaredSandbox, may_be_off: Option<bool>, programs: Option<ProgramsRule>) -> Self {
         let DeclaredSandbox { limits, proc, read, write, deny, workdir, network, sockets, run_as, off_reason: _ } =
             most;
-        Self { limits, proc, read, write, deny, workdir, network, sockets, run_as, may_be_off }
+        Self { limits, proc, read, write, deny, workdir, network, sockets, run_as, may_be_off, programs }
     }
 
     /// Adds a later rule for the same step. Its values replace the earlier values, but the deny patterns of both rules
@@ -169,8 +203,8 @@ impl SandboxRule {
         fn set<T>(to: &mut Option<T>, later: Option<T>) {
             *to = later.or_else(|| to.take());
         }
-        // A ruling stores the limits and `proc` elsewhere, with the origin of each value.
-        let Self { limits: _, proc: _, read, write, deny, workdir, network, sockets, run_as, may_be_off } =
+        // A ruling stores the limits, `proc` and the programs elsewhere, with the origin of each value.
+        let Self { limits: _, proc: _, programs: _, read, write, deny, workdir, network, sockets, run_as, may_be_off } =
             later.clone();
         set(&mut self.read, read);
         set(&mut self.write, write);

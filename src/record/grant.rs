@@ -10,13 +10,10 @@ use crate::crypto::key_id::KeyId;
 use crate::record::authorization::{BoundaryRef, MAX_REASON_BYTES, Permission, check_permissions, check_reason};
 use crate::record::document::{Predicate, Statement, Subject, check_subjects};
 use crate::record::ident::{Name, StepRef};
-use crate::record::later_parts::{
-    Artifact, MAX_ARTIFACTS, MAX_GRANT_S, MAX_USES, ProgramList, check_by, check_count, check_range,
-};
+use crate::record::later_parts::{Artifact, MAX_ARTIFACTS, MAX_GRANT_S, MAX_USES, check_by, check_count, check_range};
 use crate::record::later_words::GrantId;
 use crate::record::malformed::Malformed;
-use crate::record::profile::{PROGRAMS, Profile};
-use crate::record::reserved::Reserved;
+use crate::record::profile::Profile;
 use crate::record::validity::Timestamp;
 
 /// Maximum size of a grant's payload, in bytes. With signatures of 8,192 bytes in total, its log entry still fits into
@@ -132,11 +129,6 @@ impl Grant {
 impl Predicate for Grant {
     const KIND: &'static str = "grant";
     const MAX_BYTES: usize = MAX_GRANT_BYTES;
-    const RESERVED: &'static [Reserved] = &[
-        Reserved::field::<ProgramList>("steps/*/sandbox/programs"),
-        Reserved::word("steps/*/sandbox/require", PROGRAMS),
-    ];
-
     fn check(&self, subjects: &[Subject]) -> Result<(), Malformed> {
         check_count("/predicate/steps", self.steps.len(), 1, MAX_STEPS)?;
         check_by("/predicate/steps", &self.steps, |step| step.reference.as_str())?;
@@ -166,13 +158,6 @@ impl Predicate for Grant {
             return Err(Malformed::at("/predicate/expires_at", "a grant may last at most 30 days"));
         }
         check_subjects(subjects, &self.subjects())
-    }
-
-    fn check_reserved(statement: &mut Value) -> Result<(), Malformed> {
-        for (at, step) in statement["predicate"]["steps"].as_array().into_iter().flatten().enumerate() {
-            Profile::check_programs(&step["sandbox"], &format!("/predicate/steps/{at}/sandbox"))?;
-        }
-        Ok(())
     }
 }
 

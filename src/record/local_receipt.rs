@@ -12,9 +12,7 @@ use crate::record::document::{Predicate, Statement, Subject, check_subjects};
 use crate::record::enforcement::Enforcement;
 use crate::record::later_parts::ProgramFacts;
 use crate::record::malformed::Malformed;
-use crate::record::profile::PROGRAMS;
-use crate::record::receipt::{Outcome, Output};
-use crate::record::reserved::Reserved;
+use crate::record::receipt::{Outcome, Output, check_programs};
 
 /// What a person ran, what policy asked and what they answered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -39,6 +37,9 @@ pub struct LocalReceipt {
     pub output: Output,
     /// What of the sandbox was enforced.
     pub sandbox: Enforcement,
+    /// Which programs the run executed. Present if the profile has a list of programs and the run started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub programs: Option<ProgramFacts>,
     /// Digest of the local receipt before this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<ContentDigest>,
@@ -76,14 +77,10 @@ impl LocalReceipt {
 impl Predicate for LocalReceipt {
     const KIND: &'static str = "local-receipt";
     const MAX_BYTES: usize = 48_000;
-    const RESERVED: &'static [Reserved] = &[
-        Reserved::field::<ProgramFacts>("programs"),
-        Reserved::word("sandbox/layers", PROGRAMS),
-        Reserved::word("sandbox/missing", PROGRAMS),
-    ];
 
     fn check(&self, subjects: &[Subject]) -> Result<(), Malformed> {
         self.outcome.check()?;
+        check_programs(self.programs.as_ref())?;
         check_subjects(subjects, &self.subjects())
     }
 }

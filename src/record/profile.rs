@@ -3,12 +3,12 @@
 //! The first version of the format already defines all parts of the profile. A program that cannot enforce a part
 //! refuses the profile.
 
+use crate::record::document::check_sorted;
+use crate::record::later_parts::ProgramList;
+use crate::record::malformed::Malformed;
+use crate::record::reserved::{ReservedPart as _, below};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
-
-use crate::record::document::check_sorted;
-use crate::record::malformed::Malformed;
 
 /// A part of the sandbox that can be required. A closed list; a level such as `strict` is a shorthand for some of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -24,6 +24,8 @@ pub enum Layer {
     Namespaces,
     /// The network as the profile says, by a network namespace.
     Network,
+    /// Only the programs of a list can be executed.
+    Programs,
     /// A system-call filter.
     Seccomp,
 }
@@ -38,12 +40,13 @@ impl Layer {
             Self::Landlock => "landlock",
             Self::Namespaces => "namespaces",
             Self::Network => "network",
+            Self::Programs => "programs",
             Self::Seccomp => "seccomp",
         }
     }
 }
 
-/// The layers of `strict`, sorted.
+/// The layers of `strict`, sorted. The layer [`Layer::Programs`] belongs to profiles with a list of programs only.
 pub const STRICT: [Layer; 6] =
     [Layer::Capabilities, Layer::Filesystem, Layer::Landlock, Layer::Namespaces, Layer::Network, Layer::Seccomp];
 
@@ -76,19 +79,20 @@ pub struct Profile {
     pub run_as: String,
     /// What the run may use up.
     pub limits: Limits,
+    /// The only programs that the run may execute. If the field is absent, the run may execute every program of the host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub programs: Option<ProgramList>,
     /// Why the sandbox is off, when it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub off_reason: Option<String>,
 }
 
-/// Name of the layer that enforces a list of programs, which only a later version supports.
-pub const PROGRAMS: &str = "programs";
-
 /// Value of [`Profile::run_as`] for a run that gets its own user id.
 pub const ISOLATED: &str = "isolated";
 
 impl Profile {
-    /// Checks that the arrays are sorted and unique. `pointer` is the place of the profile in the document.
+    /// Checks that the arrays are sorted and unique, and that the profile requires the layer `programs` only together
+    /// with a list of programs. `pointer` is the place of the profile in the document.
     ///
     /// # Errors
     /// Returns an error for the first element that breaks a rule.
@@ -103,21 +107,27 @@ impl Profile {
         ] {
             check_sorted(&format!("{pointer}/{name}"), items)?;
         }
-        Ok(())
-    }
-
-    /// Checks that a profile requires the layer `programs` only together with a list of programs.
-    ///
-    /// # Errors
-    /// Returns an error if the profile requires the layer without a list of programs.
-    pub(super) fn check_programs(profile: &Value, pointer: &str) -> Result<(), Malformed> {
-        let required =
-            profile["require"].as_array().and_then(|layers| layers.iter().position(|layer| layer == PROGRAMS));
-        match required {
-            Some(at) if profile.get("programs").is_none() => {
+        match (&self.programs, self.require.iter().position(|layer| *layer == Layer::Programs)) {
+            (Some(programs), _) => programs.check().map_err(|error| below(&format!("{pointer}/programs"), error)),
+            (None, Some(at)) => {
                 Err(Malformed::at(format!("{pointer}/require/{at}"), "required without a list of programs"))
             }
-            _ => Ok(()),
+            (None, None) => Ok(()),
+        }
+    }
+
+    /// Returns the profile with a list of programs that the sandbox must enforce.
+    #[must_use]
+    pub fn with_programs(mut self, list: ProgramList) -> Self {
+        self.programs = Some(list);
+        self.require_programs();
+        self
+    }
+
+    /// Adds the layer `programs` to the required layers.
+    pub fn require_programs(&mut self) {
+        if let Err(at) = self.require.binary_search(&Layer::Programs) {
+            self.require.insert(at, Layer::Programs);
         }
     }
 
@@ -135,6 +145,7 @@ impl Profile {
             proc: Proc::Minimal,
             run_as: ISOLATED.to_owned(),
             limits,
+            programs: None,
             off_reason: None,
         }
     }

@@ -15,8 +15,7 @@ use crate::record::envelope::{Base64, Envelope};
 use crate::record::ident::{BoundaryName, GroupName, Name};
 use crate::record::later_parts::{ProgramFacts, RunnerReference, SessionChange};
 use crate::record::malformed::Malformed;
-use crate::record::profile::PROGRAMS;
-use crate::record::reserved::Reserved;
+use crate::record::reserved::{Reserved, ReservedPart as _, below};
 use crate::record::validity::Timestamp;
 
 /// Maximum size of a receipt's payload, in bytes, without the embedded authorization.
@@ -46,6 +45,9 @@ pub struct Receipt {
     pub files: Files,
     /// What of the sandbox was enforced.
     pub sandbox: Enforcement,
+    /// Which programs the run executed. Present if the profile has a list of programs and the run started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub programs: Option<ProgramFacts>,
     /// What it used up.
     pub usage: Usage,
     /// The seal in force at the consumption.
@@ -378,13 +380,8 @@ impl Predicate for Receipt {
     // Size of the largest authorization with 16 signatures (39,498 bytes), and the other parts. The log entry still
     // fits into a tile.
     const MAX_BYTES: usize = 39_498 + MAX_REST_BYTES;
-    const RESERVED: &'static [Reserved] = &[
-        Reserved::field::<ProgramFacts>("programs"),
-        Reserved::field::<RunnerReference>("runner"),
-        Reserved::word("sandbox/layers", PROGRAMS),
-        Reserved::word("sandbox/missing", PROGRAMS),
-        Reserved::field::<SessionChange>("session"),
-    ];
+    const RESERVED: &'static [Reserved] =
+        &[Reserved::field::<RunnerReference>("runner"), Reserved::field::<SessionChange>("session")];
 
     fn check(&self, subjects: &[Subject]) -> Result<(), Malformed> {
         check_sorted("/predicate/decision/approvers", &self.decision.approvers)?;
@@ -393,6 +390,7 @@ impl Predicate for Receipt {
         let below = |error: Malformed| Malformed { pointer: "/predicate/decision".to_owned(), ..error };
         let _room = self.decision.check_room().map_err(below)?;
         self.sandbox.check()?;
+        check_programs(self.programs.as_ref())?;
         let known = |limit: &String| Limit::ALL.iter().any(|known| known.field() == limit);
         if self.outcome.limit.as_ref().is_some_and(|limit| !known(limit)) {
             return Err(Malformed::at("/predicate/outcome/limit", "expected the name of a limit of the profile"));
@@ -442,6 +440,14 @@ pub(super) fn check_output(output: &Output) -> Result<(), Malformed> {
         }
     }
     Ok(())
+}
+
+/// Checks the field `programs`.
+///
+/// # Errors
+/// Returns the error with its place in the payload.
+pub(super) fn check_programs(programs: Option<&ProgramFacts>) -> Result<(), Malformed> {
+    programs.map_or(Ok(()), |programs| programs.check().map_err(|error| below("/predicate/programs", error)))
 }
 
 #[cfg(test)]
@@ -557,6 +563,7 @@ mod tests {
                 kill: words(&["cgroup.kill", "pidns", "subreaper"]),
                 left: Some(most),
             },
+            programs: Some(serde_json::from_value(largest_programs()).expect("the field")),
             usage: Usage { cpu_ms: most, memory_peak_bytes: most, processes_peak: Some(most) },
             seal: SealDigest::of(b""),
             boundary: ReceiptBoundary {
@@ -593,7 +600,6 @@ mod tests {
         value["predicate"]["session"] = json!({"before": digest, "after": digest});
         value["predicate"]["runner"] =
             json!({"name": "n".repeat(64), "keyid": largest().boundary.keyid, "report": digest});
-        value["predicate"]["programs"] = largest_programs();
         let payload = canonical::to_canonical(&value);
         let refused = Statement::<Receipt>::from_payload(&payload).expect_err("reserved parts");
         assert!(refused.later && refused.pointer == "/predicate/files/count", "{refused}");

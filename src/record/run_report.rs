@@ -10,10 +10,8 @@ use crate::record::enforcement::Enforcement;
 use crate::record::ident::Name;
 use crate::record::later_parts::ProgramFacts;
 use crate::record::malformed::Malformed;
-use crate::record::profile::PROGRAMS;
-use crate::record::receipt::{ConsumptionRef, Files, Outcome, Output, Usage, check_output};
+use crate::record::receipt::{ConsumptionRef, Files, Outcome, Output, Usage, check_output, check_programs};
 use crate::record::refusal_statement::RefusingBoundary;
-use crate::record::reserved::Reserved;
 use crate::record::validity::Timestamp;
 
 /// What ran on a runner, and how it ended.
@@ -42,6 +40,9 @@ pub struct RunReport {
     pub files: Files,
     /// What of the sandbox was enforced.
     pub sandbox: Enforcement,
+    /// Which programs the run executed. Present if the profile has a list of programs and the run started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub programs: Option<ProgramFacts>,
     /// What it used up.
     pub usage: Usage,
 }
@@ -79,15 +80,10 @@ impl RunReport {
 impl Predicate for RunReport {
     const KIND: &'static str = "run-report";
     const MAX_BYTES: usize = 16 << 10;
-    const RESERVED: &'static [Reserved] = &[
-        Reserved::field::<ProgramFacts>("programs"),
-        Reserved::word("sandbox/layers", PROGRAMS),
-        Reserved::word("sandbox/missing", PROGRAMS),
-    ];
-
     fn check(&self, subjects: &[Subject]) -> Result<(), Malformed> {
         self.outcome.check()?;
         self.sandbox.check()?;
+        check_programs(self.programs.as_ref())?;
         if self.finished_at < self.started_at {
             return Err(Malformed::at("/predicate/finished_at", "before started_at"));
         }

@@ -448,10 +448,10 @@ mod tests {
         let table = |name: fn(SandboxPermission) -> &'static str, others: &[&str]| {
             SandboxPermission::ALL.into_iter().map(name).chain(others.iter().copied()).map(str::to_owned).collect()
         };
-        let expected: BTreeSet<String> = table(SandboxPermission::field, &["limits", "require"]);
+        let expected: BTreeSet<String> = table(SandboxPermission::field, &["limits", "programs", "require"]);
         assert_eq!(fields::<Profile>(), expected);
         assert_eq!(fields::<DeclaredSandbox>(), table(SandboxPermission::field, &["limits"]));
-        assert_eq!(fields::<SandboxRule>(), table(SandboxPermission::rule_key, &["limits"]));
+        assert_eq!(fields::<SandboxRule>(), table(SandboxPermission::rule_key, &["limits", "programs"]));
     }
 
     #[test]

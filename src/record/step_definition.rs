@@ -65,7 +65,7 @@ pub struct StepDefinition {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = MAX_LABELS), extend("uniqueItems" = true))]
     pub runs_on: Option<Vec<Label>>,
-    /// Programs that it starts, sorted. Reserved.
+    /// Programs that it starts besides those that its script names, sorted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = MAX_PROGRAMS), extend("uniqueItems" = true))]
     pub programs: Option<Vec<Program>>,
@@ -95,7 +95,6 @@ impl StepDefinition {
             (self.session != SessionUse::None, "/step/session"),
             (self.plan.is_some(), "/step/plan"),
             (self.runs_on.is_some(), "/step/runs_on"),
-            (self.programs.is_some(), "/step/programs"),
         ]
         .into_iter()
         .filter(|(used, _)| *used)

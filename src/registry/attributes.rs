@@ -203,7 +203,7 @@ pub(crate) const LIMITS: [(&str, Limit); 7] = [
 
 /// Returns the names of all attributes of a step.
 fn known() -> Vec<&'static str> {
-    let own = ["title", "params", "exclusive", "sandbox"].into_iter();
+    let own = ["title", "params", "exclusive", "sandbox", "programs"].into_iter();
     own.chain(LIMITS.map(|(name, _)| name)).chain(SandboxPermission::ALL.map(SandboxPermission::attribute)).collect()
 }
 

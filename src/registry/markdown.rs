@@ -6,7 +6,9 @@
 
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 
-use crate::record::ident::StepRef;
+use crate::record::declared::check_program;
+use crate::record::ident::{IdentError, StepRef};
+use crate::record::later_words::Program;
 use crate::record::step_definition::{Format, MAX_SOURCE_BYTES, SessionUse, StepDefinition, Template};
 use crate::registry::attributes::{self, FenceInfo, PlacedText};
 use crate::registry::front_matter::{self, FrontMatter};
@@ -99,7 +101,7 @@ fn step(
         }
     };
     let mut sandbox = front.sandbox.clone();
-    let (mut title, mut exclusive, mut params) = (None, None, None);
+    let (mut title, mut exclusive, mut params, mut programs) = (None, None, None, None);
     let at = |name: &str| info.attributes.iter().find(|(key, _)| key.text == name).map(|(_, value)| value.place);
     if let (Some(off), None) = (at("sandbox"), at("reason")) {
         flaws
@@ -113,6 +115,7 @@ fn step(
             "title" => front_matter::title(&value.text).map(|text| title = Some(text)),
             "exclusive" => exclusive_name(&value.text).map(|name| exclusive = Some(name)),
             "params" => chosen(&value.text, &front.params.names()).map(|names| params = Some(names)),
+            "programs" => program_names(&value.text).map(|names| programs = Some(names)),
             "sandbox" if value.text == "off" => Ok(()),
             "sandbox" => Err(unknown("value of sandbox", &value.text, &["off"])),
             name => front_matter::declare(&mut sandbox, name, &value.text),
@@ -169,7 +172,7 @@ fn step(
             exclusive,
             plan: None,
             runs_on: None,
-            programs: None,
+            programs,
         },
     })
 }
@@ -205,6 +208,21 @@ fn interpreter(front: &FrontMatter, block: &Block, info: &FenceInfo) -> Result<S
         }
         None => Ok(front.interpreter.clone().unwrap_or_else(|| "bash".to_owned())),
     }
+}
+
+/// Reads the programs of a step. The names are sorted like every array of a definition.
+fn program_names(text: &str) -> Result<Vec<Program>, String> {
+    let mut names: Vec<Program> = Vec::new();
+    for name in text.split(',').map(str::trim) {
+        check_program(name)?;
+        let name: Program = name.parse().map_err(|error: IdentError| error.to_string())?;
+        if names.contains(&name) {
+            return Err(format!("{:?} is listed twice: name the program once", name.as_str()));
+        }
+        names.push(name);
+    }
+    names.sort_by(|a, b| a.as_str().cmp(b.as_str()));
+    Ok(names)
 }
 
 fn exclusive_name(text: &str) -> Result<String, String> {

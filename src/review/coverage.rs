@@ -124,7 +124,7 @@ impl<'f> EqualValues<'f> {
             ".files" | ".secrets" | ".outputs" | ".approvals.from" => is(Value::Array(Vec::new())),
             ".approvals.required" => is(1.into()),
             _ if path == ".params" || path.starts_with(".params.") => Some(FieldReason::Schema),
-            _ if path == ".sandbox" || path.starts_with(".sandbox.") => {
+            _ if path == ".sandbox" || path.starts_with(".programs") || path.starts_with(".sandbox.") => {
                 let what = "the sandbox, which this program derives from the field";
                 Some(if self.found.holds(SANDBOX) { FieldReason::Equals(what) } else { FieldReason::Open(what) })
             }

@@ -11,7 +11,8 @@ use crate::policy::builtins::Builtins;
 use crate::policy::file::Policy;
 use crate::policy::required_permissions::{self, PolicyDenied};
 use crate::policy::ruling;
-use crate::policy::step_profile::{PolicyProfile, RequiredLayers, effective};
+use crate::policy::signed_programs::{check_programs, without_list};
+use crate::policy::step_profile::{PolicyProfile, RequiredLayers, profile_of_step};
 use crate::record::authorization::{Authorization, Permission};
 use crate::record::document::Statement;
 use crate::record::envelope::{Base64, Signed};
@@ -304,16 +305,17 @@ impl Derived {
             }
         };
         let ruling = ruling::resolve(&policy, &lists, &signed.step.reference);
-        let asked = required_permissions::questions(&ruling, &definition);
+        let needs = required_permissions::needs(&ruling, &definition);
+        let asked = needs.permissions.clone();
         // The boundary seals its lists without the signature of an approver, so approvers must also sign the
         // permissions that this program's own lists require.
         let own = if lists == *Builtins::current() {
-            asked.clone()
+            needs.clone()
         } else {
             let ruling = ruling::resolve(&policy, Builtins::current(), &signed.step.reference);
-            required_permissions::questions(&ruling, &definition)
+            required_permissions::needs(&ruling, &definition)
         };
-        self.permissions(signed, asked, own);
+        self.permissions(signed, asked, own.permissions);
         let definition = &definition;
         self.rules = rules(ruling.approvals.as_ref().map(|rule| &rule.value), &definition.approvals);
         if policy.has_sandbox_rules() {
@@ -332,15 +334,27 @@ impl Derived {
             _ => Err("the configuration could not be fetched".to_owned()),
         };
         let derived =
-            given.and_then(|given| effective(&ruling, &definition.sandbox, &given).map_err(|error| error.to_string()));
+            given.and_then(|given| profile_of_step(&ruling, definition, &given).map_err(|error| error.to_string()));
         let finding = match derived {
             Ok(profile) => {
-                let finding = if profile == signed.sandbox {
-                    ReviewFinding::Holds
+                let compared = without_list(&signed.sandbox, &profile);
+                let finding = if profile == compared {
+                    let listed = signed.sandbox.programs.as_ref();
+                    match (
+                        check_programs(needs.programs.as_ref(), listed),
+                        check_programs(own.programs.as_ref(), listed),
+                    ) {
+                        (Ok(()), Ok(())) => ReviewFinding::Holds,
+                        (Err(error), _) => ReviewFinding::Fails(error.to_string()),
+                        (Ok(()), Err(error)) => ReviewFinding::Fails(format!(
+                            "with the built-in lists of this program instead of the lists of the boundary, {error}: use the \
+                             same version of countersign on both sides"
+                        )),
+                    }
                 } else {
                     ReviewFinding::Fails(format!(
                         "the signed sandbox differs from the derived sandbox: {}",
-                        differences(&profile, &signed.sandbox)
+                        differences(&profile, &compared)
                     ))
                 };
                 self.profile = Some(profile);

@@ -11,7 +11,7 @@ use crate::crypto::canonical;
 use crate::crypto::digest::ContentDigest;
 use crate::record::authorization::{Authorization, PermissionKind, PermissionReason};
 use crate::record::ident::Name;
-use crate::record::profile::{ISOLATED, Limits, NetworkMode, Proc, Profile, STRICT, Workdir};
+use crate::record::profile::{ISOLATED, Layer, Limits, NetworkMode, Proc, Profile, STRICT, Workdir};
 use crate::record::step_definition::{Approvals, StepDefinition};
 use crate::record::validity::{DEFAULT_WINDOW_S, Timestamp};
 use crate::review::compare::compare;
@@ -21,7 +21,9 @@ use crate::review::line::{LineWeight, Lines, MOST_PARAMETERS, ROW, ReviewLine};
 use crate::review::remarks;
 use crate::review::signed_field::{FieldReason, SignedField};
 use crate::review::sources::{ReviewSources, RosterSource};
-use crate::review::value_words::{bytes, counted, duration_ms, listed, paths, plain_or_quoted, rule_words, span};
+use crate::review::value_words::{
+    bytes, counted, duration_ms, list_words, listed, paths, plain_or_quoted, rule_words, span,
+};
 use crate::terminal::field_paths::{leaves, path_key};
 use crate::terminal::printable_text::PrintableText;
 use crate::terminal::screen::{LineTone, lines_of};
@@ -57,6 +59,7 @@ impl Lines {
         lines.parameters(sources, signed);
         lines.reason(signed);
         lines.programs(definition, signed);
+        lines.may_run(&signed.sandbox);
         lines.sandbox(&signed.sandbox);
         lines.limits(&signed.sandbox.limits, definition);
         lines.besides(found);
@@ -261,10 +264,28 @@ impl Lines {
         self.always.push(ReviewLine { shows, ..ReviewLine::always("programs", text, &[]) });
     }
 
+    /// Adds the line with the programs that the run may execute.
+    fn may_run(&mut self, profile: &Profile) {
+        if profile.off_reason.is_some() {
+            return;
+        }
+        let Some(programs) = &profile.programs else {
+            let text = "every program of the host: the kernel holds no list";
+            return self.push("may run", PrintableText::words(text), &[]);
+        };
+        let text = list_words(programs).and(", and nothing else: the kernel holds this list");
+        let each = |at| ["name", "path"].map(|field| format!("signed.predicate.sandbox.programs.list[{at}].{field}"));
+        let mut shows: Vec<String> = (0..programs.list.len()).flat_map(each).collect();
+        shows.push("signed.predicate.sandbox.programs.mode".to_owned());
+        self.always.push(ReviewLine { shows, ..ReviewLine::always("may run", text, &[]) });
+    }
+
     fn sandbox(&mut self, profile: &Profile) {
         let mut parts = Vec::new();
-        let layers: Vec<_> = profile.require.iter().map(|layer| layer.word()).collect();
-        parts.push(if profile.require == STRICT {
+        // The line `may run` shows the layer `programs`.
+        let required = profile.require.iter().filter(|layer| **layer != Layer::Programs);
+        let layers: Vec<_> = required.clone().map(|layer| layer.word()).collect();
+        parts.push(if required.copied().eq(STRICT) {
             PrintableText::words(if profile.off_reason.is_some() { "OFF, all layers named" } else { "strict" })
         } else if layers.is_empty() {
             PrintableText::words(if profile.off_reason.is_some() { "OFF" } else { "no layer is required" })

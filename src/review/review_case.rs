@@ -9,7 +9,7 @@ use crate::crypto::ssh_key::SshKey;
 use crate::policy::builtins::{Builtins, CANONICAL};
 use crate::policy::file::Policy;
 use crate::policy::required_permissions;
-use crate::policy::step_profile::{PolicyProfile, RequiredLayers, effective};
+use crate::policy::step_profile::{PolicyProfile, RequiredLayers, profile_of_step};
 use crate::record::authorization::{
     Authorization, BoundaryRef, Permission, PermissionKind, PermissionReason, StepReference,
 };
@@ -103,7 +103,7 @@ impl ReviewCase {
         let lists = serde_json::from_slice(&self.builtins).expect("JSON");
         let Ok(lists) = Builtins::from_sealed(&lists) else { return nothing() };
         let ruling = crate::policy::ruling::resolve(&policy, &lists, &definition.reference);
-        match (required_permissions::questions(&ruling, &definition), effective(&ruling, &definition.sandbox, &given)) {
+        match (required_permissions::questions(&ruling, &definition), profile_of_step(&ruling, &definition, &given)) {
             (Ok(asked), Ok(profile)) => (asked, profile),
             _ => nothing(),
         }

@@ -1,6 +1,8 @@
 //! Texts for amounts, rules and paths.
 
 use crate::record::ident::Name;
+use crate::record::later_parts::{ListedProgram, ProgramList};
+use crate::record::later_words::OWN_PROGRAMS;
 use crate::record::step_definition::Approvals;
 use crate::terminal::printable_text::PrintableText;
 
@@ -60,6 +62,32 @@ pub fn paths(array: &str, count: usize) -> Vec<String> {
 pub fn plain_or_quoted(word: &str) -> PrintableText {
     let plain = |c: u8| c.is_ascii_alphanumeric() || b"._/+-".contains(&c);
     if !word.is_empty() && word.bytes().all(plain) { PrintableText::text(word) } else { PrintableText::quoted(word) }
+}
+
+/// Returns a list of programs, grouped by directory. A program whose file has another name, for example because the name
+/// is a link, is written as `awk = /usr/bin/mawk`.
+#[must_use]
+pub fn list_words(programs: &ProgramList) -> PrintableText {
+    let mut groups: Vec<(&str, Vec<&str>)> = Vec::new();
+    let mut others = Vec::new();
+    for ListedProgram { name, path } in &programs.list {
+        let (directory, file) = path.as_str().rsplit_once('/').unwrap_or(("", path.as_str()));
+        if name.as_str() == OWN_PROGRAMS {
+            others.push(PrintableText::words("every file in the directories that the run may write"));
+        } else if name.as_str() == file || name.as_str() == path.as_str() {
+            match groups.iter_mut().find(|(known, _)| *known == directory) {
+                Some((_, names)) => names.push(file),
+                None => groups.push((directory, vec![file])),
+            }
+        } else {
+            others.push(plain_or_quoted(name.as_str()).and(" = ").then(&plain_or_quoted(path.as_str())));
+        }
+    }
+    let groups = groups.iter().map(|(directory, names)| {
+        let names = PrintableText::joined(names.iter().map(|name| plain_or_quoted(name)), ", ");
+        names.and(" in ").then(&plain_or_quoted(if directory.is_empty() { "/" } else { directory }))
+    });
+    PrintableText::joined(groups.chain(others), "; ")
 }
 
 /// Returns a number with its noun, in the plural if needed.

@@ -95,6 +95,7 @@ pub(super) fn find(list: &ProgramList) -> Result<ExecutableFiles, String> {
         return Err(not_utf8(path));
     }
     Ok(ExecutableFiles {
+        listed: list.list.len() as u64,
         programs: programs.into_iter().collect(),
         libraries: libraries.into_iter().collect(),
         closed,

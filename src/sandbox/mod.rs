@@ -10,6 +10,7 @@
 pub mod addresses;
 pub mod attempts;
 mod bpf;
+mod called_program;
 pub mod cancel_flag;
 pub mod capture;
 mod cgroup;
@@ -23,6 +24,7 @@ mod helper;
 mod ids;
 mod interpreter;
 pub mod launcher;
+pub mod learned_programs;
 mod leftovers;
 pub mod linux;
 mod listed_programs;
@@ -31,8 +33,10 @@ pub mod network;
 pub mod probe;
 pub mod profile_check;
 mod profile_paths;
+mod program_counts;
 mod program_format;
 pub mod program_lookup;
+mod program_recorder;
 pub mod protocol;
 mod remove;
 mod request;
@@ -43,9 +47,11 @@ mod trees;
 pub mod unavailable;
 
 use crate::record::enforcement::Enforcement;
+use crate::record::later_parts::ProgramFacts;
 use crate::record::profile::Profile;
 use crate::sandbox::cancel_flag::CancelFlag;
 use crate::sandbox::capture::{Capture, Chunk, Segment};
+use crate::sandbox::learned_programs::LearnedPrograms;
 use crate::sandbox::probe::HostProbe;
 use crate::sandbox::profile_check::Prepared;
 use crate::sandbox::unavailable::Unavailable;
@@ -100,6 +106,10 @@ pub struct Report {
     pub usage: RunUsage,
     /// The sandbox layers and limits that were enforced.
     pub enforcement: Enforcement,
+    /// The programs of a run with a list of programs, or `None` for other runs.
+    pub programs: Option<ProgramFacts>,
+    /// The programs of a run for [`Prepared::learning`], or `None` for other runs and if this host gave no record.
+    pub learned: Option<LearnedPrograms>,
     /// Milliseconds from the start of the run to the death of its whole process tree.
     pub duration_ms: u64,
 }
@@ -126,6 +136,8 @@ impl Report {
             order: Vec::new(),
             usage: RunUsage::default(),
             enforcement: enforcement_facts::nothing_enforced(),
+            programs: None,
+            learned: None,
             duration_ms: 0,
         }
     }

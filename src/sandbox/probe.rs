@@ -59,7 +59,8 @@ impl HostProbe {
     /// Returns the layers that this host fully enforces, sorted.
     #[must_use]
     pub fn held(&self) -> Vec<Layer> {
-        self.layers.iter().filter(|state| state.missing.is_none()).map(|state| state.layer).collect()
+        let held = self.layers.iter().filter(|state| state.missing.is_none()).map(|state| state.layer);
+        held.filter(|layer| *layer != Layer::Programs).collect()
     }
 
     /// Returns the strongest level that this host supports.
@@ -102,7 +103,8 @@ impl HostProbe {
                 state(Layer::Filesystem, spaces.clone()),
                 state(Layer::Landlock, why(&lacking.landlock)),
                 state(Layer::Namespaces, spaces.clone()),
-                state(Layer::Network, spaces),
+                state(Layer::Network, spaces.clone()),
+                state(Layer::Programs, spaces.or_else(|| why(&lacking.landlock)).or_else(|| why(&lacking.seccomp))),
                 state(Layer::Seccomp, why(&lacking.seccomp)),
             ],
             landlock_abi: super::syscalls::landlock_abi().ok().and_then(|abi| abi.try_into().ok()),

@@ -30,9 +30,16 @@ pub struct Prepared {
     pub(super) layers: Vec<Layer>,
     /// The only files that the run may execute, or `None` if the run may execute every file that it can read.
     pub(super) programs: Option<ExecutableFiles>,
+    /// True if the run records its programs for a person who writes a list.
+    pub(super) learn: bool,
 }
 
 impl Prepared {
+    /// Records each program that the run starts, for [`Report::learned`](crate::sandbox::Report).
+    pub fn learning(self) -> Self {
+        Self { learn: true, ..self }
+    }
+
     /// Returns the uid and gid of the host user in `run_as`, or `None` if the run has ids of its own.
     #[must_use]
     pub fn host_ids(&self) -> Option<(u32, u32)> {
@@ -40,15 +47,14 @@ impl Prepared {
     }
 
     /// Restricts the run to the programs of a list.
-    ///
-    /// # Errors
-    /// Returns an error if this host can't enforce a list, or does not have a listed program.
-    pub fn with_programs(mut self, list: &ProgramList) -> Result<Self, Unavailable> {
+    fn with_programs(mut self, list: &ProgramList) -> Result<Self, Unavailable> {
         if self.form != RunForm::Namespaces || !self.landlock || self.filter.is_none() {
             let why = "a list of programs needs the layers namespaces, landlock and seccomp".to_owned();
             return Err(Unavailable::Invalid { why });
         }
-        let files = listed_programs::find(list).map_err(|why| Unavailable::Invalid { why })?;
+        let files = listed_programs::find(list).map_err(|why| Unavailable::Programs { why })?;
+        self.layers.push(Layer::Programs);
+        self.layers.sort_unstable();
         let compiles = listed_programs::compile_in_memory(&files.programs);
         let code = if compiles { CodeInMemory::NoFiles } else { CodeInMemory::MappedFiles };
         self.filter = self.filter.map(|filter| SyscallFilter { code, ..filter });
@@ -68,10 +74,14 @@ impl Prepared {
         &self.layers
     }
 
-    /// Returns the layers of `strict` that will not be enforced, sorted.
+    /// Returns the layers of `strict` and of the profile that will not be enforced, sorted.
     #[must_use]
     pub fn missing(&self) -> Vec<Layer> {
-        STRICT.into_iter().filter(|layer| !self.layers.contains(layer)).collect()
+        let mut expected: Vec<Layer> = STRICT.into_iter().chain(self.profile.require.iter().copied()).collect();
+        expected.retain(|layer| !self.layers.contains(layer));
+        expected.sort_unstable();
+        expected.dedup();
+        expected
     }
 }
 
@@ -136,7 +146,21 @@ pub(super) fn check(profile: &Profile, probe: &HostProbe, around: &HostSurroundi
     // Access to the host's network is not the layer `network`, even if policy allows it.
     layers.retain(|layer| *layer != Layer::Network || profile.network.mode != NetworkMode::Host);
     let level = if off { Level::Off } else { level(&layers) };
-    Ok(Prepared { profile: profile.clone(), form, user, landlock, filter, level, layers, programs: None })
+    let prepared = Prepared {
+        profile: profile.clone(),
+        form,
+        user,
+        landlock,
+        filter,
+        level,
+        layers,
+        programs: None,
+        learn: false,
+    };
+    match &profile.programs {
+        Some(list) => prepared.with_programs(list),
+        None => Ok(prepared),
+    }
 }
 
 fn user(profile: &Profile) -> Result<Option<HostId>, Unavailable> {

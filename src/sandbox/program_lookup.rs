@@ -1,7 +1,10 @@
 //! Finds the programs of a list on this host by their names.
 
+use std::collections::BTreeSet;
+
 use crate::record::later_parts::{ListedProgram, OnlyListed, ProgramList};
-use crate::record::later_words::OWN_PROGRAMS;
+use crate::record::later_words::{OWN_PROGRAMS, Program};
+use crate::record::reserved::ReservedPart as _;
 use crate::sandbox::interpreter;
 use crate::sandbox::listed_programs::{lies_in_system, real_program};
 use crate::sandbox::program_format::{FileFormat, format_of};
@@ -69,6 +72,37 @@ pub fn list_of(names: &[String]) -> Result<ProgramList, String> {
 pub fn program_path(name: &str) -> Option<String> {
     let path = interpreter::find(name)?;
     lies_in_system(&path).then(|| path.to_string_lossy().into_owned())
+}
+
+/// Reason why the names of a list can't be resolved on this host.
+#[derive(Debug)]
+pub struct ListError(String, bool);
+
+impl ListError {
+    /// Returns true if the list is too large for a profile.
+    #[must_use]
+    pub const fn is_too_large(&self) -> bool {
+        self.1
+    }
+}
+
+impl std::fmt::Display for ListError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Resolves names on this host.
+///
+/// # Errors
+/// Returns the first program that no list may contain.
+pub fn resolve(required: &BTreeSet<Program>, optional: &BTreeSet<Program>) -> Result<ProgramList, ListError> {
+    let mut names: Vec<String> = required.iter().map(ToString::to_string).collect();
+    let there = |name: &&Program| !name.as_str().contains('*') && interpreter::find(name.as_str()).is_some();
+    names.extend(optional.iter().filter(there).map(ToString::to_string));
+    let list = list_of(&names).map_err(|why| ListError(why, false))?;
+    list.check().map_err(|error| ListError(error.to_string(), true))?;
+    Ok(list)
 }
 
 #[cfg(test)]

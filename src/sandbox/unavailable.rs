@@ -21,6 +21,11 @@ pub enum Unavailable {
         /// The contradiction or the useless value.
         why: String,
     },
+    /// The programs of the list are not on this host as the list says, or a run can't get them.
+    Programs {
+        /// The reason.
+        why: String,
+    },
     /// The run can't become the host user that the profile names.
     User {
         /// Name of the user in the profile.
@@ -69,6 +74,7 @@ impl Unavailable {
         match self {
             Self::Layer { .. } | Self::Broken { .. } => true,
             Self::Invalid { .. }
+            | Self::Programs { .. }
             | Self::User { .. }
             | Self::Path { .. }
             | Self::Private { .. }
@@ -89,6 +95,7 @@ impl fmt::Display for Unavailable {
                 missing.knob
             ),
             Self::Invalid { why } => write!(f, "the profile can't be enforced: {why}"),
+            Self::Programs { why } => write!(f, "the list of programs can't be enforced: {why}"),
             Self::User { name, why } => write!(f, "the step can't run as {name}: {why}"),
             Self::Path { path, why } => write!(f, "the profile's path {path} {why}"),
             Self::Private { private, through } => {

@@ -15,6 +15,7 @@ mod other_users;
 mod outside;
 mod permissions;
 mod problems;
+mod programs;
 mod proposals;
 mod refusals;
 mod refused_early;

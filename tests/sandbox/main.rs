@@ -10,5 +10,6 @@ mod everyday;
 mod listed_attacks;
 mod listed_programs;
 mod profiles;
+mod program_record;
 mod programs;
 mod runs;

@@ -275,7 +275,7 @@ fn a_receipt_is_refused_if_its_decision_differs_from_the_decision_of_the_verifie
         ["quorum"]
     );
     assert_eq!(
-        refused(FixtureStage::Policy, |policy| policy["version"] = json!(2)),
+        refused(FixtureStage::Policy, |policy| policy["version"] = json!(3)),
         ["quorum"],
         "a policy that can't be read"
     );

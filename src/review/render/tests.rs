@@ -53,6 +53,7 @@ fn the_decision_screen_matches_its_snapshot() {
       parameters  host = "web-3"
       reason      "p99 is up"  (ci-agent's words, not checked)
       programs    policy asks about nothing that the script names
+      may run     every program of the host: the kernel holds no list
       sandbox     strict, own empty directory, no network, no files of the host
       limits      5 min, 512 MiB, 100 processes, 1 CPU
       signatures  1 of 2 so far, the boundary says (bob); policy asks 1 person of

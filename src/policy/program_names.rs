@@ -1,0 +1,70 @@
+//! The names of the programs that a step may execute.
+//!
+//! The names depend only on the sealed policy, the sealed lists and the sealed step definition, so approvers, boundary
+//! and auditors derive the same names. Only the boundary knows the files of these names on its host.
+
+use std::collections::BTreeSet;
+
+use crate::policy::decide::{AppliedRule, Decided, PolicyDecision, PolicyVerdict};
+use crate::policy::ruling::Ruling;
+use crate::record::authorization::PermissionKind;
+use crate::record::later_parts::ProgramMode;
+use crate::record::later_words::{OWN_PROGRAMS, Program};
+use crate::record::step_definition::StepDefinition;
+
+/// Names of the programs that a step may execute. A name is a file name, an absolute path or `{work}/**`. A closure may
+/// also contain an absolute path with `*`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ProgramNames {
+    /// The interpreter of the step and the programs that the step declares. The host must have these programs.
+    pub required: BTreeSet<Program>,
+    /// The programs of the script, of policy and of the closures. The list leaves out a program that the host does not
+    /// have.
+    pub optional: BTreeSet<Program>,
+}
+
+impl ProgramNames {
+    /// Returns true if the list of a run may contain this name.
+    #[must_use]
+    pub fn contains(&self, name: &Program) -> bool {
+        self.required.contains(name) || self.optional.contains(name)
+    }
+}
+
+/// Returns true if a run of the step may execute only listed programs: if policy says `listed`, or if the step declares
+/// programs. Without a sandbox, there is no list.
+#[must_use]
+pub fn is_listed(ruling: &Ruling, step: &StepDefinition) -> bool {
+    let by_policy = ruling.program_mode.as_ref().is_some_and(|mode| mode.value == ProgramMode::Listed);
+    (by_policy || step.programs.is_some()) && step.sandbox.off_reason.is_none()
+}
+
+/// Returns the names of the programs that a step may execute, or `None` if the step may execute every program.
+/// `decision` is the decision of policy about the step.
+#[must_use]
+pub fn program_names(ruling: &Ruling, step: &StepDefinition, decision: &PolicyDecision) -> Option<ProgramNames> {
+    if !is_listed(ruling, step) {
+        return None;
+    }
+    let mut required: BTreeSet<Program> = step.programs.iter().flatten().cloned().collect();
+    required.extend(step.interpreter.parse().ok());
+    let mut named = required.clone();
+    named.extend(decision.decided.iter().flat_map(named_programs));
+    let is_denied = |name: &Program| {
+        name.as_str() != OWN_PROGRAMS
+            && ruling.written.of(PermissionKind::Run).deny.find_denied(name.as_str(), None).is_some()
+    };
+    named.extend(ruling.programs.keys().filter(|name| !is_denied(name)).cloned());
+    let mut optional = ruling.closures.expand(&named);
+    // A deny list of the policy file removes a program from the closure of another program.
+    optional.retain(|name| !required.contains(name) && (named.contains(name) || !is_denied(name)));
+    Some(ProgramNames { required, optional })
+}
+
+/// Returns the program that a decision is about, and its wrappers.
+fn named_programs(decided: &Decided) -> impl Iterator<Item = Program> {
+    let known = !matches!(decided.rule, AppliedRule::Function | AppliedRule::Unknown { .. });
+    let is_run = decided.kind == PermissionKind::Run && decided.verdict != PolicyVerdict::Deny;
+    let words = decided.via.iter().chain((known && is_run).then_some(&decided.what));
+    words.filter(|word| word.starts_with('/') || !word.contains('/')).filter_map(|word| word.parse().ok())
+}

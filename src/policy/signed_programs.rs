@@ -1,0 +1,104 @@
+//! Question: does the signed list of programs contain exactly the programs that the step needs?
+//!
+//! The names in the list follow from the sealed state. The path of each name is the statement of the boundary, because
+//! only the boundary knows the files of its host.
+
+use std::fmt;
+
+use crate::policy::program_names::ProgramNames;
+use crate::record::later_parts::ProgramList;
+use crate::record::later_words::Program;
+use crate::record::profile::{Layer, Profile};
+
+/// Reason why a signed list of programs is not the derived list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProgramsError {
+    /// Policy and step need a list, but the signed sandbox has no list.
+    NoList,
+    /// The signed sandbox has a list, but neither policy nor step asks for a list.
+    NotAsked,
+    /// The list has programs that nothing in the sealed state names.
+    Surplus {
+        /// The names.
+        names: Vec<Program>,
+    },
+    /// The list lacks programs that the step declares, or its interpreter.
+    Lacking {
+        /// The names.
+        names: Vec<Program>,
+    },
+}
+
+/// Checks the names of a signed list. `needed` has the derived names, or is `None` if a run may execute every program.
+///
+/// A list may lack a program of the script, of policy or of a closure, because the host may not have this program.
+///
+/// # Errors
+/// Returns the first difference.
+pub fn check_programs(needed: Option<&ProgramNames>, signed: Option<&ProgramList>) -> Result<(), ProgramsError> {
+    let (needed, signed) = match (needed, signed) {
+        (None, None) => return Ok(()),
+        (Some(_), None) => return Err(ProgramsError::NoList),
+        (None, Some(_)) => return Err(ProgramsError::NotAsked),
+        (Some(needed), Some(signed)) => (needed, signed),
+    };
+    let mut surplus: Vec<Program> = signed.list.iter().map(|one| one.name.clone()).collect();
+    surplus.retain(|name| !needed.contains(name));
+    surplus.dedup();
+    if !surplus.is_empty() {
+        return Err(ProgramsError::Surplus { names: surplus });
+    }
+    let listed = |name: &&Program| signed.list.iter().any(|one| one.name == **name);
+    let lacking: Vec<Program> = needed.required.iter().filter(|name| !listed(name)).cloned().collect();
+    if lacking.is_empty() { Ok(()) } else { Err(ProgramsError::Lacking { names: lacking }) }
+}
+
+/// Returns the signed profile without its list of programs, if `derived` requires the layer `programs`. So both profiles
+/// can be compared, and [`check_programs`] checks the list.
+#[must_use]
+pub fn without_list(signed: &Profile, derived: &Profile) -> Profile {
+    let mut signed = signed.clone();
+    if derived.require.contains(&Layer::Programs) {
+        signed.programs = None;
+    }
+    signed
+}
+
+/// Returns the programs that have another path on the host now than in the signed list, as a sentence. Returns `None` if
+/// the two lists differ in another way.
+#[must_use]
+pub fn moved(now: &ProgramList, signed: &ProgramList) -> Option<String> {
+    let names = |list: &ProgramList| list.list.iter().map(|one| one.name.clone()).collect::<Vec<_>>();
+    if names(now) != names(signed) {
+        return None;
+    }
+    let pairs = now.list.iter().zip(&signed.list).filter(|(now, signed)| now.path != signed.path);
+    let moved: Vec<String> = pairs
+        .map(|(now, signed)| format!("{} is now {}, but the approvers signed {}", now.name, now.path, signed.path))
+        .collect();
+    (!moved.is_empty()).then(|| format!("{}; propose again", moved.join("; ")))
+}
+
+impl fmt::Display for ProgramsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let join = |names: &[Program]| names.iter().map(Program::as_str).collect::<Vec<_>>().join(", ");
+        match self {
+            Self::NoList => {
+                f.write_str("a run may execute only listed programs, but the signed sandbox has no list of programs")
+            }
+            Self::NotAsked => f.write_str(
+                "the signed sandbox has a list of programs, but neither policy nor the step asks for a list",
+            ),
+            Self::Surplus { names } => write!(
+                f,
+                "the signed list of programs has {}, but neither script, step, policy nor closures name this program",
+                join(names)
+            ),
+            Self::Lacking { names } => {
+                write!(f, "the signed list of programs lacks {}, which the step needs", join(names))
+            }
+        }
+    }
+}
+
+impl std::error::Error for ProgramsError {}

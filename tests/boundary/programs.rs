@@ -1,0 +1,176 @@
+//! The list of programs of a run: derived from the sealed state, signed by approvers, enforced by the kernel, and stated
+//! in the receipt.
+
+use crate::support::people::{self, alice, envelope};
+use crate::support::poor::poor_host;
+use crate::support::{SMALL, World, bytes_of, id_of, runbook};
+use serde_json::{Value, json};
+
+/// Executes listed programs only. The mode asks for no permission, except for unknown commands.
+const POLICY: &str = "version: 2\nextends: none\ndefault:\n  mode: execute\n  approvals: {required: 1, from: [ops]}\n  \
+                      sandbox: {programs: {mode: listed, allow: [cat, no-such-tool]}}\noverrides:\n  - {runbook: free, sandbox: {programs: {mode: any}}}\n";
+
+/// Starts `date`, but no reader of the script can know this.
+const HIDDEN: &str = "word=$(printf 'da%s' te)\n\"$word\" +ran%%\n";
+
+fn listing() -> World {
+    World::with(|setup| {
+        setup.policy = POLICY.to_owned();
+        let steps = [
+            ("hidden", HIDDEN),
+            ("declared programs=date", HIDDEN),
+            ("own programs=\"{work}/**\"", "printf '#!/bin/bash\\necho built\\n' > tool\nchmod +x tool\n./tool"),
+            ("foreign", "printf '#!/bin/bash\\necho built\\n' > tool\nchmod +x tool\n./tool"),
+            ("plain", "printf 'a\\n' | cat"),
+        ];
+        setup.runbook("list.md", runbook(SMALL, &steps));
+        setup.runbook("free.md", runbook(SMALL, &[("hidden", HIDDEN), ("declared programs=cat", HIDDEN)]));
+    })
+}
+
+fn predicate(proposal: &Value) -> Value {
+    let statement: Value = serde_json::from_slice(&bytes_of(proposal)).expect("a statement");
+    statement["predicate"].clone()
+}
+
+fn names(sandbox: &Value) -> Vec<&str> {
+    sandbox["programs"]["list"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|one| one["name"].as_str().expect("text"))
+        .collect()
+}
+
+fn run(world: &World, step: &str) -> (Value, Value) {
+    let proposal = world.propose(step, json!({}));
+    assert_eq!(world.sign(&proposal, &[&alice()]).status, 200);
+    let finished = world.until(id_of(&proposal), "finished");
+    (predicate(&proposal), finished)
+}
+
+#[test]
+fn a_program_that_the_list_does_not_name_is_not_executed() {
+    let world = listing();
+    let (signed, finished) = run(&world, "list:hidden");
+    assert_eq!(names(&signed["sandbox"]), ["bash", "cat", "printf"]);
+    assert!(signed["sandbox"]["require"].as_array().expect("layers").contains(&json!("programs")));
+    let receipt = world.receipt(&finished);
+    assert_eq!(receipt["outcome"], json!({"status": "failed", "exit_code": 126}), "{receipt:#}");
+    assert_eq!(world.output(&finished, "stdout"), "");
+    assert!(receipt["sandbox"]["layers"].as_array().expect("layers").contains(&json!("programs")));
+    assert_eq!((&receipt["programs"]["mode"], &receipt["programs"]["listed"]), (&json!("listed"), &json!(3)));
+    world.assert_verified(&finished);
+    // With the mode `any`, the same script starts the program.
+    let (signed, finished) = run(&world, "free:hidden");
+    assert_eq!(signed["sandbox"].get("programs"), None);
+    assert_eq!(world.output(&finished, "stdout"), "ran%\n");
+    assert_eq!(world.receipt(&finished).get("programs"), None);
+    world.assert_verified(&finished);
+    world.assert_audited();
+}
+
+#[test]
+fn a_step_can_declare_programs_that_its_script_does_not_name() {
+    let world = listing();
+    let (signed, finished) = run(&world, "list:declared");
+    assert_eq!(names(&signed["sandbox"]), ["bash", "cat", "date", "printf"]);
+    assert_eq!(world.output(&finished, "stdout"), "ran%\n");
+    world.assert_verified(&finished);
+    // A step that declares programs has a list, even if policy allows any program.
+    let (signed, finished) = run(&world, "free:declared");
+    assert_eq!(names(&signed["sandbox"]), ["bash", "cat", "printf"]);
+    assert_eq!(world.receipt(&finished)["outcome"]["exit_code"], 126);
+    world.assert_audited();
+}
+
+#[test]
+fn a_file_that_a_step_writes_is_executed_only_if_the_list_has_the_work_directory() {
+    let world = listing();
+    let (signed, finished) = run(&world, "list:own");
+    assert!(names(&signed["sandbox"]).contains(&"{work}/**"));
+    assert_eq!(world.output(&finished, "stdout"), "built\n");
+    world.assert_verified(&finished);
+    let (_, finished) = run(&world, "list:foreign");
+    assert_eq!(world.receipt(&finished)["outcome"]["exit_code"], 126);
+    world.assert_audited();
+}
+
+#[test]
+fn a_signed_list_that_differs_from_the_derived_list_spends_no_nonce() {
+    let world = listing();
+    let sandbox = world.authorization("list:plain", json!({}))["sandbox"].clone();
+    assert_eq!(names(&sandbox), ["bash", "cat", "printf"]);
+    let attempt = |code: &str, change: &dyn Fn(&mut Value)| {
+        let mut predicate = world.authorization("list:plain", json!({}));
+        change(&mut predicate["sandbox"]);
+        world.unchanged(|| world.submit(&envelope(&people::authorization(&predicate), &[&alice()])).problem(code))
+    };
+    let list = |sandbox: &mut Value| sandbox["programs"]["list"].as_array_mut().expect("a list").clone();
+    attempt("context-changed", &|sandbox| {
+        let mut more = list(sandbox);
+        more.insert(2, json!({"name": "date", "path": "/usr/bin/date"}));
+        sandbox["programs"]["list"] = json!(more);
+    });
+    attempt("context-changed", &|sandbox| {
+        let mut fewer = list(sandbox);
+        fewer.remove(1);
+        sandbox["programs"]["list"] = json!(fewer);
+    });
+    attempt("context-changed", &|sandbox| {
+        let map = sandbox.as_object_mut().expect("a map");
+        map.remove("programs");
+        map["require"].as_array_mut().expect("layers").retain(|layer| layer != "programs");
+    });
+    attempt("malformed", &|sandbox| drop(sandbox.as_object_mut().expect("a map").remove("programs")));
+    attempt("malformed", &|sandbox| sandbox["programs"]["mode"] = json!("any"));
+    attempt("malformed", &|sandbox| sandbox["programs"]["list"].as_array_mut().expect("a list").reverse());
+    // The name has another file on this host than in the signed list.
+    let problem = attempt("sandbox-unavailable", &|sandbox| {
+        sandbox["programs"]["list"][1]["path"] = json!("/usr/bin/date");
+    });
+    let detail = problem["detail"].as_str().expect("words");
+    assert!(detail.contains("cat is now /") && detail.contains("the approvers signed /usr/bin/date"), "{detail}");
+}
+
+#[test]
+fn a_missing_declared_program_is_refused_with_its_place_before_anybody_signs() {
+    let mut world = World::prepared(|setup| {
+        setup.policy = POLICY.to_owned();
+        setup.runbook("list.md", runbook(SMALL, &[("a programs=no-such-tool", "true")]));
+    });
+    let refused = world.try_start().expect_err("a program that this host does not have");
+    assert!(refused.contains("no-such-tool") && refused.contains("list.md:7"), "{refused}");
+}
+
+#[test]
+fn a_host_without_namespaces_refuses_the_proposal_before_anybody_signs() {
+    let mut world = World::prepared(|setup| {
+        setup.policy = POLICY.to_owned();
+        setup.config = "[sandbox]\nlevel = \"best-effort\"\n".to_owned();
+        setup.runbook("list.md", runbook(SMALL, &[("plain", "printf 'a\\n' | cat")]));
+        setup.runbook("free.md", runbook(SMALL, &[("plain", "printf 'a\\n' | cat")]));
+    });
+    if !poor_host(&mut world, "a_host_without_namespaces_refuses_the_proposal_before_anybody_signs") {
+        return;
+    }
+    world.start();
+    world.make_tokens();
+    let reply = world.wire.post("/v1/proposals", &world.agent, &World::wish("list:plain", json!({})));
+    let problem = reply.problem("sandbox-unavailable");
+    assert!(problem["detail"].as_str().expect("words").contains("required layer programs"), "{problem}");
+    let (_, finished) = run(&world, "free:plain");
+    assert_eq!(world.output(&finished, "stdout"), "a\n");
+}
+
+#[test]
+fn a_denied_program_is_in_no_list() {
+    let world = World::with(|setup| {
+        setup.policy = POLICY.replace("mode: execute", "mode: execute\n  run: {deny: [cat, ssh]}");
+        setup.runbook("list.md", runbook(SMALL, &[("plain", "printf a"), ("git", "git --version")]));
+    });
+    let (signed, _) = run(&world, "list:plain");
+    assert_eq!(names(&signed["sandbox"]), ["bash", "printf"]);
+    let (signed, _) = run(&world, "list:git");
+    assert!(names(&signed["sandbox"]).contains(&"git") && !names(&signed["sandbox"]).contains(&"ssh"), "{signed:#}");
+}
