@@ -32,7 +32,7 @@ fn tree() -> (tempfile::TempDir, String) {
 }
 
 /// The path of the dynamic loader, which can map a program without executing the program's file.
-fn loader() -> &'static str {
+pub(crate) fn loader() -> &'static str {
     let known = ["/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1"];
     known.into_iter().find(|path| Path::new(path).exists()).expect("a glibc host")
 }
@@ -234,7 +234,7 @@ fn a_refused_program_is_explained_with_the_option_that_allows_it() {
     let output = tried(&world, &["--json", "--programs", OTHER], "sh", "true");
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(report["programs"]["mode"], "listed");
-    assert_eq!(report["programs"]["list"][0], serde_json::json!({"name": "id", "path": OTHER}));
+    assert_eq!(report["programs"]["list"][0], serde_json::json!({"name": OTHER, "path": OTHER}));
     let output = tried(&world, &["--json"], "sh", "true");
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert!(report["programs"].is_null(), "without a list: {report}");
@@ -246,7 +246,8 @@ fn a_list_with_an_unknown_program_or_without_its_layers_is_refused() {
     for (options, words) in [
         (&["--programs", "no-such-program"][..], "this host has no program no-such-program in /usr/local/sbin"),
         (&["--programs", "./x"], "\"./x\" is neither the name of a program, nor an absolute path, nor {work}/**"),
-        (&["--programs", "/etc/passwd"], "this host has no program /etc/passwd"),
+        (&["--programs", "/etc/passwd"], "/etc/passwd is not an executable file: name a program"),
+        (&["--programs", "/usr/lib"], "/usr/lib is a directory: name a program"),
         (&["--programs", "ls", "--profile", "off"], "needs the layers namespaces, landlock and seccomp"),
     ] {
         let output = tried(&world, options, "sh", "echo it runs");

@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod closures;
 mod listed_programs;
 mod profiles;
 mod programs;
