@@ -99,7 +99,7 @@ pub fn check_on_host(
             Err(error) => errors.push(registered.flaw(&error)),
         }
         if let Some(names) = step.programs()
-            && let Err(error) = program_lookup::resolve(&names.required, &names.optional)
+            && let Err(error) = program_lookup::list_of(&names.required, &names.optional)
         {
             errors.push(registered.flaw(&error));
         }

@@ -1,5 +1,6 @@
 //! The `sandbox` command runs a command in a sandbox, without a boundary.
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -8,8 +9,10 @@ use serde_json::json;
 use crate::cli::sandbox_programs;
 use crate::home::named_file::read_bounded;
 use crate::local::signals::Signals;
+use crate::policy::builtins::Builtins;
 use crate::record::declared::DeclaredSandbox;
 use crate::record::later_parts::ProgramList;
+use crate::record::later_words::Program;
 use crate::record::profile::{Layer, Limits, NetworkMode, Proc, Profile, STRICT, Workdir};
 use crate::record::sandbox_permission::SandboxPermission;
 use crate::record::stream_name::StreamName;
@@ -72,7 +75,8 @@ pub struct Args {
     #[arg(long)]
     full_proc: bool,
     /// Programs that the command may start, in addition to itself and sh: names, absolute paths, or {work}/** for all files
-    /// in the directories that the command may write. Without this option, the command may start every program that it
+    /// in the directories that the command may write. The command may also start the programs that these programs need to
+    /// do their job, for example `as` and `ld` for gcc. Without this option, the command may start every program that it
     /// can see
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     programs: Vec<String>,
@@ -222,13 +226,17 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     }
 }
 
-/// Returns the list of programs of the option `--programs`, the command itself, and the shell that starts the command.
+/// Returns the list of programs of the option `--programs`, the command itself, and the shell that starts the command,
+/// with all programs that these programs start.
 fn program_list(args: &Args) -> Result<ProgramList, CommandFailure> {
+    let usage = |why: String| CommandFailure::usage(format!("--programs: {why}"));
     let mut names = args.programs.clone();
     names.push("sh".to_owned());
     // A path that is no system program is a file of the run. The list may allow the file with {work}/**.
     names.extend(args.command.first().filter(|word| !word.contains('/') || word.starts_with('/')).cloned());
-    list_of(&names).map_err(|why| CommandFailure::usage(format!("--programs: {why}")))
+    let program = |name: &String| name.parse().map_err(|error| usage(format!("{name:?}: {error}")));
+    let required = names.iter().map(program).collect::<Result<BTreeSet<Program>, _>>()?;
+    list_of(&required, &Builtins::current().closures().expand(&required)).map_err(|error| usage(error.to_string()))
 }
 
 /// Returns hints for the error messages that the profile explains. Each hint names an option that helps.

@@ -7,7 +7,7 @@ use std::fmt;
 
 use crate::policy::program_names::ProgramNames;
 use crate::record::later_parts::ProgramList;
-use crate::record::later_words::Program;
+use crate::record::later_words::{Program, listed_name};
 use crate::record::profile::{Layer, Profile};
 
 /// Reason why a signed list of programs is not the derived list.
@@ -48,7 +48,7 @@ pub fn check_programs(needed: Option<&ProgramNames>, signed: Option<&ProgramList
     if !surplus.is_empty() {
         return Err(ProgramsError::Surplus { names: surplus });
     }
-    let listed = |name: &&Program| signed.list.iter().any(|one| one.name == **name);
+    let listed = |name: &&Program| signed.list.iter().any(|one| one.name == listed_name(name));
     let lacking: Vec<Program> = needed.required.iter().filter(|name| !listed(name)).cloned().collect();
     if lacking.is_empty() { Ok(()) } else { Err(ProgramsError::Lacking { names: lacking }) }
 }

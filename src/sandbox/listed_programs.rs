@@ -25,13 +25,16 @@ const LIBRARIES: [&str; 8] = [
 ];
 /// Directories with the extension modules of a program. A run can load code from a directory only if its list has a
 /// program whose file name contains the first text.
-const EXTENSIONS: [(&str, &str); 6] = [
+const EXTENSIONS: [(&str, &str); 9] = [
     ("python", "/usr/lib/python3"),
     ("java", JVM),
     ("ruby", "/usr/lib/ruby"),
     ("perl", "/usr/lib/perl"),
     ("gcc", "/usr/lib/gcc"),
     ("g++", "/usr/lib/gcc"),
+    ("gcc", "/usr/libexec/gcc"),
+    ("g++", "/usr/libexec/gcc"),
+    ("clang", "/usr/lib/llvm"),
 ];
 /// File names of programs that compile code in memory (just-in-time compilers). Without code in memory, these programs
 /// do not start. All programs below [`JVM`] compile code in memory too.
@@ -95,10 +98,10 @@ pub(super) fn find(list: &ProgramList, search: &LibrarySearch) -> Result<Executa
     }
     Ok(ExecutableFiles {
         listed: list.list.len() as u64,
+        readable: readable(&programs, &libraries),
         programs: programs.into_iter().collect(),
         libraries: libraries.into_iter().collect(),
         closed,
-        readable: readable(),
         own,
     })
 }
@@ -140,8 +143,9 @@ pub(super) fn compile_in_memory(programs: &[PathBuf]) -> bool {
     programs.iter().any(|path| compiles(path))
 }
 
-/// Returns the directories and files below the system directories, except the directories of programs.
-fn readable() -> Vec<PathBuf> {
+/// Returns the directories and files below the system directories, except the directories of programs. In these
+/// directories, a run can read only libraries and the data files beside the listed programs.
+fn readable(listed: &BTreeSet<PathBuf>, libraries: &BTreeSet<PathBuf>) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for system in SYSTEM.iter().map(Path::new).filter(|path| path.symlink_metadata().is_ok_and(|at| at.is_dir())) {
         let programs: Vec<PathBuf> = match system.to_str() {
@@ -161,12 +165,27 @@ fn readable() -> Vec<PathBuf> {
                 }
             }
         }
+        found.extend(libraries.iter().filter(|path| programs.iter().any(|closed| path.starts_with(closed))).cloned());
+        found.extend(data_beside(listed, &programs));
     }
     found.sort();
     found
 }
 
-pub(super) fn real_program(path: &Path) -> Result<PathBuf, String> {
+/// Returns the files without the right to execute in the directories of the listed programs, if such a directory lies in
+/// a directory of programs. For example, the script `git-submodule` reads the file `git-sh-setup`.
+fn data_beside(listed: &BTreeSet<PathBuf>, programs: &[PathBuf]) -> Vec<PathBuf> {
+    let inside = |path: &Path| programs.iter().any(|closed| path.starts_with(closed) && path != closed);
+    let directories: BTreeSet<&Path> =
+        listed.iter().filter_map(|path| path.parent()).filter(|path| inside(path)).collect();
+    let entries = directories.into_iter().flat_map(|path| fs::read_dir(path).into_iter().flatten().flatten());
+    let data = |entry: &fs::DirEntry| {
+        entry.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 == 0)
+    };
+    entries.filter(data).map(|entry| entry.path()).collect()
+}
+
+fn real_program(path: &Path) -> Result<PathBuf, String> {
     let path = real(path)?;
     let found = path.metadata().map_err(|error| format!("{} can't be read: {error}", path.display()))?;
     if !found.is_file() || found.permissions().mode() & 0o111 == 0 {

@@ -31,6 +31,7 @@ pub mod linux;
 mod listed_programs;
 mod mounts;
 pub mod network;
+mod path_pattern;
 pub mod probe;
 pub mod profile_check;
 mod profile_paths;

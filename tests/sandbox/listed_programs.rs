@@ -231,7 +231,7 @@ fn a_refused_program_is_explained_with_the_option_that_allows_it() {
     let output = tried(&world, &["--json", "--programs", OTHER], "sh", "true");
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(report["programs"]["mode"], "listed");
-    assert_eq!(report["programs"]["list"][0], serde_json::json!({"name": "id", "path": OTHER}));
+    assert_eq!(report["programs"]["list"][0], serde_json::json!({"name": OTHER, "path": OTHER}));
     let output = tried(&world, &["--json"], "sh", "true");
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert!(report["programs"].is_null(), "without a list: {report}");
@@ -243,7 +243,8 @@ fn a_list_with_an_unknown_program_or_without_its_layers_is_refused() {
     for (options, words) in [
         (&["--programs", "no-such-program"][..], "this host has no program no-such-program in /usr/local/sbin"),
         (&["--programs", "./x"], "\"./x\" is neither the name of a program, nor an absolute path, nor {work}/**"),
-        (&["--programs", "/etc/passwd"], "this host has no program /etc/passwd"),
+        (&["--programs", "/etc/passwd"], "/etc/passwd is not an executable file: name a program"),
+        (&["--programs", "/usr/lib"], "/usr/lib is a directory: name a program"),
         (&["--programs", "ls", "--profile", "off"], "needs the layers namespaces, landlock and seccomp"),
     ] {
         let output = tried(&world, options, "sh", "echo it runs");

@@ -6,6 +6,7 @@ mod planted;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod closures;
 mod everyday;
 mod listed_attacks;
 mod listed_programs;
