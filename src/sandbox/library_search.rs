@@ -127,7 +127,7 @@ mod tests {
         fs::write(inner.join("liba.so"), "a").expect("a file");
         let search = LibrarySearch::default();
         let found = || search.programs_below(dir.path()).expect("readable");
-        assert_eq!(found(), [PathBuf::new(); 0]);
+        assert_eq!(found(), Vec::<PathBuf>::new());
         let shell = fs::canonicalize("/bin/sh").expect("every host has a shell");
         fs::copy(shell, inner.join("tool")).expect("copied");
         fs::set_permissions(inner.join("tool"), fs::Permissions::from_mode(0o644)).expect("mode");
@@ -135,7 +135,7 @@ mod tests {
         fs::rename(inner.join("tool"), dir.path().join("tool")).expect("renamed");
         assert_eq!(found(), [dir.path().join("tool")]);
         fs::remove_file(dir.path().join("tool")).expect("removed");
-        assert_eq!(found(), [PathBuf::new(); 0]);
+        assert_eq!(found(), Vec::<PathBuf>::new());
     }
 
     #[test]

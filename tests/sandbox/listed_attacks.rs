@@ -291,8 +291,8 @@ fn a_file_that_replaces_a_listed_program_before_the_start_makes_no_unlisted_prog
         command.arg("listed; canary; listed/canary").stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("unshare");
         let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stderr.take().expect("a pipe")));
-        // The list is resolved when the program prints it.
-        let printed = lines.find(|line| line.as_ref().is_ok_and(|line| line.contains("may start only")));
+        // The program prints the level after it has found the listed programs.
+        let printed = lines.find(|line| line.as_ref().is_ok_and(|line| line.contains("level here")));
         assert!(printed.is_some(), "{replace}");
         let status = Command::new("sh").args(["-c", replace]).current_dir(run.path("sbin")).status().expect("sh");
         assert!(status.success(), "{replace}");

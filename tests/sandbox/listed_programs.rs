@@ -230,11 +230,11 @@ fn a_refused_program_is_explained_with_the_option_that_allows_it() {
     assert!(text.contains("uid=") && !text.contains("does not contain"), "{text}");
     let output = tried(&world, &["--json", "--programs", OTHER], "sh", "true");
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    assert_eq!(report["programs"]["mode"], "listed");
-    assert_eq!(report["programs"]["list"][0], serde_json::json!({"name": OTHER, "path": OTHER}));
+    assert_eq!(report["profile"]["programs"]["mode"], "listed");
+    assert_eq!(report["profile"]["programs"]["list"][0], serde_json::json!({"name": "id", "path": OTHER}));
     let output = tried(&world, &["--json"], "sh", "true");
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    assert!(report["programs"].is_null(), "without a list: {report}");
+    assert!(report["profile"]["programs"].is_null(), "without a list: {report}");
 }
 
 #[test]
@@ -245,7 +245,7 @@ fn a_list_with_an_unknown_program_or_without_its_layers_is_refused() {
         (&["--programs", "./x"], "\"./x\" is neither the name of a program, nor an absolute path, nor {work}/**"),
         (&["--programs", "/etc/passwd"], "/etc/passwd is not an executable file: name a program"),
         (&["--programs", "/usr/lib"], "/usr/lib is a directory: name a program"),
-        (&["--programs", "ls", "--profile", "off"], "needs the layers namespaces, landlock and seccomp"),
+        (&["--programs", "ls", "--profile", "off"], "the profile requires layers, but the sandbox is off"),
     ] {
         let output = tried(&world, options, "sh", "echo it runs");
         let text = said(&output);
