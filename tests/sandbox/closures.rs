@@ -449,7 +449,7 @@ fn a_closure_opens_no_other_program_in_the_directories_of_its_programs() {
         }
         let output = world.program(&["sandbox", "--json", "--explain", "--programs", name]).output().expect("runs");
         let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
-        let entries = report["programs"]["list"].as_array().expect("a list").iter();
+        let entries = report["profile"]["programs"]["list"].as_array().expect("a list").iter();
         let listed: Vec<PathBuf> =
             entries.map(|one| Path::new(one["path"].as_str().expect("text")).canonicalize().expect("real")).collect();
         let mut others: Vec<String> = listed
