@@ -147,7 +147,8 @@ pub(super) fn compile_in_memory(programs: &[PathBuf]) -> bool {
 
 /// Returns the list for programs that a person names: bare names, absolute paths, or `{work}/**`.
 ///
-/// The list also contains the interpreters of programs that are scripts.
+/// If a program is a script, the list also contains the files of its interpreters, under the name of the script. So every
+/// name in the list is a name of `names`.
 ///
 /// # Errors
 /// Returns a message about the first name that is no program of this host.
@@ -172,24 +173,21 @@ pub fn list_of(names: &[String]) -> Result<ProgramList, String> {
         }
         let mut path = interpreter::find(name)
             .ok_or_else(|| format!("this host has no program {name} in {}", interpreter::PATH))?;
-        let mut name = name.rsplit('/').next().unwrap_or(name).to_owned();
         for _ in 0..MAX_INTERPRETERS {
-            add(&name, &path.to_string_lossy())?;
+            add(name, &path.to_string_lossy())?;
             let FileFormat::Script { interpreter, argument } = format_of(&real_program(&path)?)? else { break };
             let missing = |interpreter: &str| {
                 format!("{} needs the program {interpreter}, which this host does not have", path.display())
             };
             let found = interpreter::find(&interpreter.to_string_lossy());
             let found = found.ok_or_else(|| missing(&interpreter.to_string_lossy()))?;
-            name = interpreter.file_name().unwrap_or_default().to_string_lossy().into_owned();
             // `env` starts the first word that is neither an option nor a variable.
             let by_env = argument
                 .split([' ', '\t'])
                 .find(|word| !word.is_empty() && !word.starts_with('-') && !word.contains('='));
-            if let (true, Some(word)) = (name == "env", by_env) {
-                add(&name, &found.to_string_lossy())?;
-                let started = interpreter::find(word).ok_or_else(|| missing(word))?;
-                (name, path) = (word.rsplit('/').next().unwrap_or(word).to_owned(), started);
+            if let (true, Some(word)) = (interpreter.ends_with("env"), by_env) {
+                add(name, &found.to_string_lossy())?;
+                path = interpreter::find(word).ok_or_else(|| missing(word))?;
             } else {
                 path = found;
             }
@@ -501,8 +499,11 @@ mod tests {
             fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("mode");
             let twice = vec![script.display().to_string(); 2];
             let list = list_of(&twice).expect("a list");
-            let names: Vec<&str> = list.list.iter().map(|one| one.name.as_str()).collect();
-            assert_eq!(names, expected, "{first_line}");
+            assert!(list.list.iter().all(|one| one.name.as_str() == twice[0]), "{list:?}");
+            let mut files: Vec<&str> =
+                list.list.iter().filter_map(|one| one.path.as_str().rsplit('/').next()).collect();
+            files.sort_unstable();
+            assert_eq!(files, expected, "{first_line}");
         }
     }
 

@@ -233,11 +233,11 @@ fn a_refused_program_is_explained_with_the_option_that_allows_it() {
     assert!(text.contains("uid=") && !text.contains("does not contain"), "{text}");
     let output = tried(&world, &["--json", "--programs", OTHER], "sh", "true");
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    assert_eq!(report["programs"]["mode"], "listed");
-    assert_eq!(report["programs"]["list"][0], serde_json::json!({"name": "id", "path": OTHER}));
+    assert_eq!(report["profile"]["programs"]["mode"], "listed");
+    assert_eq!(report["profile"]["programs"]["list"][0], serde_json::json!({"name": OTHER, "path": OTHER}));
     let output = tried(&world, &["--json"], "sh", "true");
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    assert!(report["programs"].is_null(), "without a list: {report}");
+    assert!(report["profile"]["programs"].is_null(), "without a list: {report}");
 }
 
 #[test]
