@@ -9,7 +9,6 @@ use crate::crypto::digest::{BlobDigest, LeafHash, PolicyDigest, StepDigest, unhe
 use crate::crypto::merkle::{self, Hash};
 use crate::decision::exclusion::{self, ExcludedSigners, Tokens};
 use crate::decision::permissions::check_permissions;
-use crate::decision::programs::{check_list, check_programs};
 use crate::decision::quorum::{self, QuorumMet};
 use crate::decision::quorum_rules::QuorumRules;
 use crate::decision::signature_count::{NotCounted, SignatureCount};
@@ -19,6 +18,7 @@ use crate::policy::file::Policy;
 use crate::policy::program_names::ProgramNames;
 use crate::policy::required_permissions::{PolicyDenied, needs};
 use crate::policy::ruling::{self, Ruling};
+use crate::policy::signed_programs::{check_list, check_programs};
 use crate::record::authorization::{Authorization, Permission, authorization_digest};
 use crate::record::bundle::Bundle;
 use crate::record::consumption::Consumption;

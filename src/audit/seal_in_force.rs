@@ -600,6 +600,9 @@ fn in_part(value: &Value) -> Option<Configuration> {
         Some(require) => serde_json::from_value(require.clone()).ok()?,
         None => Vec::new(),
     };
+    if require.contains(&Layer::Programs) {
+        return None;
+    }
     let any = u64::MAX;
     let maximum = Limits {
         wall_ms: any,

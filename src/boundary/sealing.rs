@@ -22,7 +22,7 @@ use crate::record::validity::Timestamp;
 use crate::registry::Registry;
 use crate::registry::registry_error::RegistryError;
 use crate::sandbox::Sandbox;
-use crate::sandbox::listed_programs;
+use crate::sandbox::program_lookup;
 use crate::sandbox::unavailable::Unavailable;
 use crate::store::ledger::Ledger;
 use crate::store::stored_leaf::WriteStop;
@@ -99,7 +99,7 @@ pub fn check_on_host(
             Err(error) => errors.push(registered.flaw(&error)),
         }
         if let Some(names) = step.programs()
-            && let Err(error) = listed_programs::resolve(&names.required, &names.optional)
+            && let Err(error) = program_lookup::list_of(&names.required, &names.optional)
         {
             errors.push(registered.flaw(&error));
         }

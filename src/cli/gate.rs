@@ -327,7 +327,7 @@ fn parse_sandbox(text: &str) -> Result<SandboxRequirement, String> {
 fn unknown_layer(word: &str) -> String {
     format!(
         "{} is no level and no layer: give strict, best-effort, off, or some of capabilities, filesystem, landlock, \
-         namespaces, network, seccomp",
+         namespaces, network, programs, seccomp",
         PrintableText::quoted(word).as_str()
     )
 }

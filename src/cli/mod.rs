@@ -28,6 +28,7 @@ pub mod review_subject;
 pub mod roster;
 pub mod run;
 pub mod sandbox;
+mod sandbox_programs;
 pub mod schema;
 pub mod serve;
 pub mod store;

@@ -1,14 +1,18 @@
 //! The `sandbox` command runs a command in a sandbox, without a boundary.
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
+use crate::cli::sandbox_programs;
 use crate::home::named_file::read_bounded;
 use crate::local::signals::Signals;
+use crate::policy::builtins::Builtins;
 use crate::record::declared::DeclaredSandbox;
 use crate::record::later_parts::ProgramList;
+use crate::record::later_words::Program;
 use crate::record::profile::{Layer, Limits, NetworkMode, Proc, Profile, STRICT, Workdir};
 use crate::record::sandbox_permission::SandboxPermission;
 use crate::record::stream_name::StreamName;
@@ -17,7 +21,7 @@ use crate::review::render::profile_words;
 use crate::sandbox::cancel_flag::CancelFlag;
 use crate::sandbox::capture::{Capture, OutputStream};
 use crate::sandbox::linux::{LinuxSandbox, Setup};
-use crate::sandbox::listed_programs::{list_of, program_path};
+use crate::sandbox::program_lookup::list_of;
 use crate::sandbox::{End, Plan, Sandbox as _};
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::outcome_words::XFSZ_IN_A_SHELL;
@@ -32,6 +36,7 @@ use crate::terminal::streams::Terminal;
   countersign sandbox --write . --workdir overlay --deny '**/.env' -- sh -c 'echo x > new; ls -la'
   countersign sandbox --net api.example.com:443 -- curl -sS https://api.example.com/
   countersign sandbox --programs git,jq -- ./deploy.sh  # the kernel refuses every other program
+  countersign sandbox --learn -- ./deploy.sh            # prints the programs that the command starts
   countersign sandbox --explain                         # describes the profile, runs nothing
   countersign sandbox --profile signed.json -- true     # the `sandbox` of an authorization
 
@@ -70,10 +75,15 @@ pub struct Args {
     #[arg(long)]
     full_proc: bool,
     /// Programs that the command may start, in addition to itself and sh: names, absolute paths, or {work}/** for all files
-    /// in the directories that the command may write. Without this option, the command may start every program that it
+    /// in the directories that the command may write. The command may also start the programs that these programs need to
+    /// do their job, for example `as` and `ld` for gcc. Without this option, the command may start every program that it
     /// can see
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     programs: Vec<String>,
+    /// Record each program that the command starts, and print the list for --programs at the end. The command may start
+    /// every program
+    #[arg(long, conflicts_with = "programs")]
+    learn: bool,
     /// Time limit in seconds
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     timeout: Option<u64>,
@@ -121,6 +131,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         }
     }
     let prepared = sandbox.check(&profile).map_err(|why| CommandFailure::new(Exit::Refused, why.to_string()))?;
+    let prepared = if args.learn { prepared.learning() } else { prepared };
     if args.explain && !terminal.json {
         let missing: Vec<&str> = prepared.missing().into_iter().map(Layer::word).collect();
         let lacks = if missing.is_empty() { String::new() } else { format!("; missing: {}", missing.join(", ")) };
@@ -180,10 +191,8 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     for hint in hints(&profile, foreign, &report.end, &complaints) {
         terminal.say(&hint);
     }
-    for path in profile.programs.iter().flat_map(|list| refused_programs(list, &complaints)) {
-        terminal.say(&format!(
-            "the list of programs does not contain {path}, so the command can neither start nor read it: add --programs {path}"
-        ));
+    for line in report.programs.iter().flat_map(|facts| sandbox_programs::refused(facts, &profile)) {
+        terminal.say(PrintableText::text(&line).as_str());
     }
     let written = report.stdout.bytes + report.stderr.bytes;
     if report.stdout.truncated || report.stderr.truncated {
@@ -196,7 +205,8 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     if terminal.json {
         let stream = |capture: &Capture| json!({"bytes": capture.bytes, "truncated": capture.truncated});
         terminal.object(&json!({
-            "profile": profile, "end": format!("{:?}", report.end), "sandbox": report.enforcement,
+            "profile": profile, "program_facts": report.programs, "learned": report.learned,
+            "end": format!("{:?}", report.end), "sandbox": report.enforcement,
             "stdout": stream(&report.stdout), "stderr": stream(&report.stderr),
             "duration_ms": report.duration_ms, "cpu_ms": report.usage.cpu_ms,
             "memory_peak_bytes": report.usage.memory_peak_bytes,
@@ -205,19 +215,28 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         let facts = serde_json::to_string(&report.enforcement).unwrap_or_default();
         terminal.say(&format!("the enforced sandbox, in the form of a receipt: {facts}"));
     }
+    if args.learn && !terminal.json {
+        for line in sandbox_programs::learned(report.learned.as_ref()) {
+            terminal.say(PrintableText::text(&line).as_str());
+        }
+    }
     match unwritten {
         Some(failure) if exit == Exit::Step(0) => Err(failure),
         _ => Ok(exit),
     }
 }
 
-/// Returns the list of programs of the option `--programs`, the command itself, and the shell that starts the command.
+/// Returns the list of programs of the option `--programs`, the command itself, and the shell that starts the command,
+/// with all programs that these programs start.
 fn program_list(args: &Args) -> Result<ProgramList, CommandFailure> {
+    let usage = |why: String| CommandFailure::usage(format!("--programs: {why}"));
     let mut names = args.programs.clone();
     names.push("sh".to_owned());
     // A path that is no system program is a file of the run. The list may allow the file with {work}/**.
     names.extend(args.command.first().filter(|word| !word.contains('/') || word.starts_with('/')).cloned());
-    list_of(&names).map_err(|why| CommandFailure::usage(format!("--programs: {why}")))
+    let program = |name: &String| name.parse().map_err(|error| usage(format!("{name:?}: {error}")));
+    let required = names.iter().map(program).collect::<Result<BTreeSet<Program>, _>>()?;
+    list_of(&required, &Builtins::current().closures().expand(&required)).map_err(|error| usage(error.to_string()))
 }
 
 /// Returns hints for the error messages that the profile explains. Each hint names an option that helps.
@@ -253,27 +272,6 @@ fn hints(profile: &Profile, foreign: Option<&str>, end: &End, complaints: &str) 
     hints
 }
 
-/// Returns the paths of programs that the command could not start because the list does not contain them. The paths come
-/// from the error messages of shells and of Python, so the result may be incomplete. The result has at most
-/// [`MOST_REFUSED`] paths.
-fn refused_programs(list: &ProgramList, complaints: &str) -> Vec<String> {
-    let mut refused = Vec::new();
-    for line in complaints.lines() {
-        let word = REFUSALS.iter().find_map(|words| {
-            let (before, after) = line.rsplit_once(words)?;
-            let word = after.strip_prefix(": ").or_else(|| before.rsplit(": ").next());
-            word.map(|word| word.trim_matches(['\'', '"', '‘', '’', '`', ' ']))
-        });
-        let Some(path) = word.and_then(program_path) else { continue };
-        let real = |path: &str| Path::new(path).canonicalize().ok();
-        let listed = list.list.iter().any(|one| real(one.path.as_str()) == real(&path));
-        if !listed && !refused.contains(&path) && refused.len() < MOST_REFUSED {
-            refused.push(path);
-        }
-    }
-    refused
-}
-
 /// Returns the first writable directory tree that belongs to another user or group.
 fn foreign_tree(profile: &Profile, run_as: Option<(u32, u32)>) -> Option<&str> {
     if profile.workdir == Workdir::Copy {
@@ -286,11 +284,6 @@ fn foreign_tree(profile: &Profile, run_as: Option<(u32, u32)>) -> Option<&str> {
     profile.write.iter().map(String::as_str).find(foreign)
 }
 
-/// Error messages of a shell or of Python about a program that could not be started.
-const REFUSALS: [&str; 4] =
-    [": Permission denied", ": command not found", ": not found", "PermissionError: [Errno 13] Permission denied"];
-/// Maximum number of hints about refused programs.
-const MOST_REFUSED: usize = 8;
 /// Error messages of programs that have no network.
 const NO_NETWORK: [&str; 7] = [
     "ould not resolve",
@@ -437,25 +430,6 @@ mod tests {
         // No hint is needed, because the end of the run already names this limit.
         assert_eq!(hints(&plain, None, &End::Killed("file_bytes"), "File size limit exceeded"), [""; 0]);
         assert_eq!(hints(&plain, None, &End::Exited(1), "No such file or directory"), [""; 0]);
-    }
-
-    #[test]
-    fn a_refused_program_is_named_once_and_only_if_the_host_has_it() {
-        let list = list_of(&["sh".to_owned()]).expect("every host has a shell");
-        let env = program_path("env").expect("every host has env");
-        for complaint in [
-            "sh: 1: env: Permission denied\nsh: 1: env: not found\n",
-            "script: line 3: /usr/bin/env: Permission denied",
-            "bash: line 1: env: command not found",
-            "PermissionError: [Errno 13] Permission denied: 'env'",
-        ] {
-            assert_eq!(refused_programs(&list, complaint), [env.as_str()], "{complaint}");
-        }
-        for complaint in
-            ["sh: 1: no-such-program: not found", "cat: /etc/shadow: Permission denied", "sh: Permission denied"]
-        {
-            assert_eq!(refused_programs(&list, complaint), [""; 0], "{complaint}");
-        }
     }
 
     #[test]

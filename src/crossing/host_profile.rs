@@ -2,10 +2,10 @@
 
 use crate::crossing::refusal::Refusal;
 use crate::decision::in_force::StepInForce;
-use crate::decision::programs::moved;
+use crate::policy::signed_programs::moved;
 use crate::record::code::Code;
 use crate::record::profile::Profile;
-use crate::sandbox::listed_programs;
+use crate::sandbox::program_lookup::{self, ListError};
 
 /// Returns the profile of a run. If the step may execute only listed programs, the names are resolved on this host now.
 ///
@@ -15,10 +15,13 @@ use crate::sandbox::listed_programs;
 pub fn profile_on_host(held: &StepInForce) -> Result<Profile, Refusal> {
     let profile = (*held.profile).clone();
     let Some(names) = held.programs() else { return Ok(profile) };
-    match listed_programs::resolve(&names.required, &names.optional) {
+    match program_lookup::list_of(&names.required, &names.optional) {
         Ok(list) => Ok(profile.with_programs(list)),
         Err(error) => {
-            let code = if error.is_too_large() { Code::TooLarge } else { Code::SandboxUnavailable };
+            let code = match error {
+                ListError::TooLarge(_) => Code::TooLarge,
+                ListError::Program(_) => Code::SandboxUnavailable,
+            };
             Err(Refusal::new(code, format!("{}: {error}", held.hashed.definition().reference)))
         }
     }

@@ -13,7 +13,6 @@ pub mod in_force;
 pub mod parameters;
 pub mod permissions;
 pub mod place;
-pub mod programs;
 pub mod quorum;
 pub mod quorum_rules;
 pub mod reach;

@@ -20,4 +20,5 @@ pub mod required_permissions;
 pub mod ruling;
 mod sandbox_rule;
 pub mod session;
+pub mod signed_programs;
 pub mod step_profile;

@@ -9,7 +9,7 @@ use crate::policy::decide::{AppliedRule, Decided, PolicyDecision, PolicyVerdict}
 use crate::policy::ruling::Ruling;
 use crate::record::authorization::PermissionKind;
 use crate::record::later_parts::ProgramMode;
-use crate::record::later_words::{OWN_PROGRAMS, Program};
+use crate::record::later_words::{OWN_PROGRAMS, Program, listed_name};
 use crate::record::step_definition::StepDefinition;
 
 /// Names of the programs that a step may execute. A name is a file name, an absolute path or `{work}/**`. A closure may
@@ -24,10 +24,10 @@ pub struct ProgramNames {
 }
 
 impl ProgramNames {
-    /// Returns true if the list of a run may contain this name.
+    /// Returns true if the list of a run may contain this name, which is the last segment of a name or path.
     #[must_use]
     pub fn contains(&self, name: &Program) -> bool {
-        self.required.contains(name) || self.optional.contains(name)
+        self.required.iter().chain(&self.optional).any(|one| listed_name(one) == *name)
     }
 }
 
@@ -58,8 +58,7 @@ pub fn program_names(ruling: &Ruling, step: &StepDefinition, decision: &PolicyDe
 }
 
 /// Returns true if a deny list of the policy file has the program.
-#[must_use]
-pub fn is_denied(ruling: &Ruling, name: &Program) -> bool {
+fn is_denied(ruling: &Ruling, name: &Program) -> bool {
     name.as_str() != OWN_PROGRAMS
         && ruling.written.of(PermissionKind::Run).deny.find_denied(name.as_str(), None).is_some()
 }

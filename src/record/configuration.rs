@@ -1,10 +1,12 @@
 //! Configuration: the limits and the sandbox level that a seal puts in force.
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use schemars::{Schema, SchemaGenerator, json_schema};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::record::enforcement::Level;
-use crate::record::profile::{Layer, Limits};
+use crate::record::profile::{Layer, Limits, STRICT};
 
 /// The seal's `configuration` blob: what the boundary gives every run, and the most that a step may ask for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -33,5 +35,34 @@ pub struct ConfiguredSandbox {
     /// The level that the operator chose.
     pub level: Level,
     /// The layers that it stands for on this host: they are what approvers sign.
+    #[serde(deserialize_with = "layers_of_a_level")]
+    #[schemars(schema_with = "schema_of_layers")]
     pub require: Vec<Layer>,
+}
+
+/// Reads layers of a level. The layer `programs` belongs to a list of programs and to no level.
+fn layers_of_a_level<'de, D: Deserializer<'de>>(input: D) -> Result<Vec<Layer>, D::Error> {
+    let layers = Vec::<Layer>::deserialize(input)?;
+    if layers.contains(&Layer::Programs) {
+        return Err(D::Error::custom("the layer `programs` belongs to no level"));
+    }
+    Ok(layers)
+}
+
+fn schema_of_layers(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "array", "items": {"type": "string", "enum": STRICT.map(Layer::word)}})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_layer_of_a_list_of_programs_belongs_to_no_level() {
+        let read = |layers: &str| {
+            serde_json::from_str::<ConfiguredSandbox>(&format!(r#"{{"level":"strict","require":[{layers}]}}"#))
+        };
+        assert!(read(r#""landlock","seccomp""#).is_ok());
+        assert!(read(r#""landlock","programs""#).is_err());
+    }
 }

@@ -27,9 +27,9 @@ pub const MAX_PROGRAMS_BYTES: usize = 4 << 10;
 /// Maximum size of the field `programs` in a receipt, in bytes.
 pub const MAX_PROGRAM_FACTS_BYTES: usize = 2 << 10;
 /// Maximum number of refused programs that a receipt names.
-const MAX_REFUSED: usize = 8;
+pub const MAX_REFUSED: usize = 8;
 /// Maximum number of started programs that a receipt names.
-const MAX_STARTED: usize = 16;
+pub const MAX_STARTED: usize = 16;
 /// Maximum size of a manifest, in bytes of canonical JSON.
 const MAX_MANIFEST_BYTES: usize = 1 << 20;
 /// Maximum number of uses of a grant.

@@ -121,6 +121,16 @@ text_type!(
         || text.len() <= 1024 && text.strip_prefix('/').is_some_and(is_relative)
 );
 
+/// Returns the name of a program in a list: the last segment of a name or path, or `{work}/**`.
+#[must_use]
+pub fn listed_name(program: &Program) -> Program {
+    if program.as_str() == OWN_PROGRAMS {
+        return program.clone();
+    }
+    let last = program.as_str().rsplit('/').next().unwrap_or_default();
+    last.parse().unwrap_or_else(|_| program.clone())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,11 +7,11 @@ use serde_json::Value;
 
 use crate::crypto::digest::{AuthorizationDigest, BlobDigest, PolicyDigest, RenderedDigest, SealDigest, StepDigest};
 use crate::crypto::{canonical, json};
-use crate::decision::programs::{check_programs, without_list};
 use crate::policy::builtins::Builtins;
 use crate::policy::file::Policy;
 use crate::policy::required_permissions::{self, PolicyDenied};
 use crate::policy::ruling;
+use crate::policy::signed_programs::{check_programs, without_list};
 use crate::policy::step_profile::{PolicyProfile, RequiredLayers, profile_of_step};
 use crate::record::authorization::{Authorization, Permission};
 use crate::record::document::Statement;

@@ -20,6 +20,8 @@ pub(super) struct FilterVerdict(pub(super) u32);
 impl FilterVerdict {
     pub(super) const ALLOW: Self = Self(0x7fff_0000);
     pub(super) const KILL: Self = Self(0x8000_0000);
+    /// The call waits until the process with the filter's listener has answered.
+    pub(super) const NOTIFY: Self = Self(0x7fc0_0000);
 
     /// Returns the verdict that the call fails with `errno` and is not executed.
     pub(super) const fn errno(errno: u16) -> Self {

@@ -4,8 +4,9 @@
 //! resource limits, Landlock, descriptors, exec.
 
 use std::ffi::CString;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use rustix::process::{Pid, Resource, Rlimit};
@@ -15,7 +16,9 @@ use crate::record::profile::{NetworkMode, Workdir};
 use crate::sandbox::filesystem::{self, StepPaths};
 use crate::sandbox::grants;
 use crate::sandbox::interpreter;
-use crate::sandbox::protocol::{AtStage, Confined, HostId, RunForm, RunRequest, SetupFailure, SetupStage};
+use crate::sandbox::protocol::{
+    self, AtStage, Confined, HelperMessage, HostId, RunForm, RunRequest, SetupFailure, SetupStage,
+};
 use crate::sandbox::seccomp;
 use crate::sandbox::syscalls::{self, ForkSide};
 
@@ -43,17 +46,19 @@ pub(super) struct Confinement {
 }
 
 /// Starts the step, and waits until exec succeeded or an earlier call failed. `proxy` is the port of the run's proxy on
-/// the run's own loopback.
+/// the run's own loopback. If the programs of the run are recorded, the step's process sends a listener for them to
+/// `control`.
 pub(super) fn start(
     request: &RunRequest,
     view: &StepPaths,
     source: &[u8],
     held: &Confinement,
     proxy: Option<u16>,
+    control: &UnixStream,
 ) -> Result<(Pid, Confined), SetupFailure> {
     let mut outcome = None;
     let step = syscalls::spawn(&mut || {
-        let Err(failure) = become_step(request, view, source, held, proxy, &mut outcome);
+        let Err(failure) = become_step(request, view, source, held, proxy, control, &mut outcome);
         outcome = Some(Err(failure));
     })
     .at(SetupStage::Processes, "start the step's process")?;
@@ -159,6 +164,7 @@ fn become_step(
     source: &[u8],
     held: &Confinement,
     proxy: Option<u16>,
+    control: &UnixStream,
     outcome: &mut Option<Result<Confined, SetupFailure>>,
 ) -> Result<std::convert::Infallible, SetupFailure> {
     rustix::process::setsid().at(SetupStage::Processes, "begin a session")?;
@@ -196,11 +202,23 @@ fn become_step(
         arguments.push(text(argument, what)?);
     }
     let environment = environment(request, view, proxy)?;
+    if request.record {
+        announce_programs(&program.path, control)?;
+    }
     // The helper has reset all signal handlers to their defaults.
     syscalls::unblock_signals().at(SetupStage::Processes, "unblock signals")?;
     syscalls::close_on_exec_from(3).at(SetupStage::Processes, "close descriptors")?;
     *outcome = Some(Ok(facts));
     Err(syscalls::execute(&path, &arguments, &environment)).at(SetupStage::Exec, what())
+}
+
+/// Lets the service record the programs that this process and its future children execute. Without a listener from the
+/// kernel, the run has no record.
+fn announce_programs(next: &Path, control: &UnixStream) -> Result<(), SetupFailure> {
+    let Ok(listener) = seccomp::announce_programs() else { return Ok(()) };
+    // The kernel refuses each exec if no process has the listener, so the run can't start without the service.
+    protocol::send_descriptor(control, &HelperMessage::Announcing(next.to_owned()), listener.as_fd())
+        .at(SetupStage::Seccomp, "hand on the listener for programs")
 }
 
 /// Returns the environment of the step, with the variables of every run and the variables of the plan.

@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ExecutableFiles {
+    /// Number of entries in the list.
+    pub(super) listed: u64,
     /// Real paths of the listed programs and of the loaders that these programs need, sorted.
     pub(super) programs: Vec<PathBuf>,
     /// Real paths of directories with shared libraries, sorted.

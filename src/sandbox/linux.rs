@@ -16,6 +16,7 @@ use crate::record::profile::{Layer, Limits, NetworkMode, Profile, STRICT, Workdi
 use crate::sandbox::cancel_flag::CancelFlag;
 use crate::sandbox::capture::Chunk;
 use crate::sandbox::cgroup::{GroupParent, RunGroup};
+use crate::sandbox::filesystem;
 use crate::sandbox::helper::{Helper, PATIENCE};
 use crate::sandbox::ids::{Id, Ids};
 use crate::sandbox::interpreter;
@@ -24,6 +25,7 @@ use crate::sandbox::network::{Proxy, Resolve};
 use crate::sandbox::probe::{HostProbe, Missing, ProbeFailures};
 use crate::sandbox::profile_check::{self, HostSurroundings, Prepared};
 use crate::sandbox::profile_paths;
+use crate::sandbox::program_recorder::{ProgramRecorder, ProgramRules};
 use crate::sandbox::protocol::{
     self, AtStage as _, Descriptors, HelperMessage, HostId, MAX_TEXT, RunForm, RunRequest, SetupFailure, SetupStage,
     Start, StepEnd, SyscallFilter,
@@ -167,8 +169,17 @@ impl LinuxSandbox {
         let filter = probe.missing(Layer::Seccomp).is_none().then(|| SyscallFilter::of(RunForm::Namespaces, &profile));
         let landlock = probe.missing(Layer::Landlock).is_none();
         let (form, layers) = (RunForm::Namespaces, probe.held());
-        let prepared =
-            Prepared { profile, form, user: None, landlock, filter, level: Level::Strict, layers, programs: None };
+        let prepared = Prepared {
+            profile,
+            form,
+            user: None,
+            landlock,
+            filter,
+            level: Level::Strict,
+            layers,
+            programs: None,
+            learn: false,
+        };
         let plan = Plan { interpreter: "sh".into(), source: b"exit 0".into(), env: vec![], params_json: b"{}".into() };
         let tried = self.play(&prepared, &plan);
         remove_run_dir(&tree);
@@ -197,6 +208,7 @@ impl LinuxSandbox {
             level: Level::Strict,
             layers: STRICT.to_vec(),
             programs: None,
+            learn: false,
         };
         let plan = Plan {
             interpreter: "sh".into(),
@@ -330,6 +342,7 @@ impl LinuxSandbox {
         }
         let own_id = id.as_ref().map(Id::number);
         let group = self.group(prepared);
+        run.programs = program_rules(prepared, run_dir.as_deref()).and_then(ProgramRecorder::start);
         let request = RunRequest {
             form: prepared.form,
             landlock: prepared.landlock,
@@ -339,6 +352,7 @@ impl LinuxSandbox {
             env: plan.env.clone(),
             profile: prepared.profile.clone(),
             programs: prepared.programs.clone(),
+            record: run.programs.is_some(),
             group: group.as_ref().map(|group| group.controllers).unwrap_or_default(),
             run_dir: run_dir.as_ref().map(|path| path.display().to_string()),
             source_bytes: plan.source.len() as u64,
@@ -467,6 +481,17 @@ impl LinuxSandbox {
             tracing::error!(%error, "the processes of a run whose first process was killed could not be ended");
             1
         })
+    }
+}
+
+/// Returns the rules by which the programs of a run are recorded, or `None` if the run has no record.
+fn program_rules(prepared: &Prepared, run_dir: Option<&Path>) -> Option<ProgramRules> {
+    let profile = &prepared.profile;
+    let own = run_dir.unwrap_or(Path::new("/tmp")).to_owned();
+    let writable = filesystem::host_paths(&profile.write).map(PathBuf::from).chain([own]).collect();
+    match &prepared.programs {
+        Some(list) => Some(ProgramRules::listed(list, writable)),
+        None => prepared.learn.then(|| ProgramRules::any(profile.read.iter().map(PathBuf::from).collect(), writable)),
     }
 }
 

@@ -5,11 +5,12 @@
 //! its privileges (`confine`, `seccomp`, `grants`) and executes the step. The service ([`linux`], [`run_follower`],
 //! `helper`, `cgroup`) never calls fork. The service sends requests to the helper, reads the output pipes and enforces
 //! the deadline. The checks before a run are in [`probe`], [`profile_check`] and `profile_paths`. The report after a run
-//! is built in `enforcement_facts`.
+//! is built in `enforcement_facts`. A thread of the service records the programs of a run (`program_recorder`).
 
 pub mod addresses;
 pub mod attempts;
 mod bpf;
+mod called_program;
 pub mod cancel_flag;
 pub mod capture;
 mod cgroup;
@@ -23,14 +24,21 @@ mod helper;
 mod ids;
 mod interpreter;
 pub mod launcher;
+pub mod learned_programs;
 mod leftovers;
+mod library_search;
 pub mod linux;
-pub mod listed_programs;
+mod listed_programs;
 mod mounts;
 pub mod network;
+mod path_pattern;
 pub mod probe;
 pub mod profile_check;
 mod profile_paths;
+mod program_counts;
+mod program_format;
+pub mod program_lookup;
+mod program_recorder;
 pub mod protocol;
 mod remove;
 mod request;
@@ -45,6 +53,7 @@ use crate::record::later_parts::ProgramFacts;
 use crate::record::profile::Profile;
 use crate::sandbox::cancel_flag::CancelFlag;
 use crate::sandbox::capture::{Capture, Chunk, Segment};
+use crate::sandbox::learned_programs::LearnedPrograms;
 use crate::sandbox::probe::HostProbe;
 use crate::sandbox::profile_check::Prepared;
 use crate::sandbox::unavailable::Unavailable;
@@ -99,8 +108,10 @@ pub struct Report {
     pub usage: RunUsage,
     /// The sandbox layers and limits that were enforced.
     pub enforcement: Enforcement,
-    /// The programs that the run executed, or `None` for a run without a list of programs.
+    /// The programs of a run with a list of programs, or `None` for other runs.
     pub programs: Option<ProgramFacts>,
+    /// The programs of a run for [`Prepared::learning`], or `None` for other runs and if this host gave no record.
+    pub learned: Option<LearnedPrograms>,
     /// Milliseconds from the start of the run to the death of its whole process tree.
     pub duration_ms: u64,
 }
@@ -128,6 +139,7 @@ impl Report {
             usage: RunUsage::default(),
             enforcement: enforcement_facts::nothing_enforced(),
             programs: None,
+            learned: None,
             duration_ms: 0,
         }
     }

@@ -7,6 +7,7 @@ use crate::record::later_parts::ProgramList;
 use crate::record::profile::{ISOLATED, Layer, NetworkMode, Proc, Profile, STRICT, Workdir};
 use crate::sandbox::denied_names::NamePatterns;
 use crate::sandbox::executable_files::ExecutableFiles;
+use crate::sandbox::library_search::LibrarySearch;
 use crate::sandbox::mounts::Mounts;
 use crate::sandbox::probe::{HostProbe, level};
 use crate::sandbox::profile_paths::{
@@ -30,9 +31,16 @@ pub struct Prepared {
     pub(super) layers: Vec<Layer>,
     /// The only files that the run may execute, or `None` if the run may execute every file that it can read.
     pub(super) programs: Option<ExecutableFiles>,
+    /// True if the run records its programs for a person who writes a list.
+    pub(super) learn: bool,
 }
 
 impl Prepared {
+    /// Records each program that the run starts, for [`Report::learned`](crate::sandbox::Report).
+    pub fn learning(self) -> Self {
+        Self { learn: true, ..self }
+    }
+
     /// Returns the uid and gid of the host user in `run_as`, or `None` if the run has ids of its own.
     #[must_use]
     pub fn host_ids(&self) -> Option<(u32, u32)> {
@@ -40,12 +48,12 @@ impl Prepared {
     }
 
     /// Restricts the run to the programs of a list.
-    fn with_programs(mut self, list: &ProgramList) -> Result<Self, Unavailable> {
+    fn with_programs(mut self, list: &ProgramList, search: &LibrarySearch) -> Result<Self, Unavailable> {
         if self.form != RunForm::Namespaces || !self.landlock || self.filter.is_none() {
             let why = "a list of programs needs the layers namespaces, landlock and seccomp".to_owned();
             return Err(Unavailable::Invalid { why });
         }
-        let files = listed_programs::find(list).map_err(|why| Unavailable::Programs { why })?;
+        let files = listed_programs::find(list, search).map_err(|why| Unavailable::Programs { why })?;
         self.layers.push(Layer::Programs);
         self.layers.sort_unstable();
         let compiles = listed_programs::compile_in_memory(&files.programs);
@@ -87,6 +95,8 @@ pub(super) struct HostSurroundings {
     unwritable: Vec<PathBuf>,
     /// Parent directory of the directories of runs on the host's root file system.
     pub(super) scratch: PathBuf,
+    /// The search for programs between shared libraries.
+    libraries: LibrarySearch,
     /// A private path that every run would see, and the visible directory that overlaps with it.
     exposed: Option<(PathBuf, PathBuf)>,
 }
@@ -98,7 +108,7 @@ impl HostSurroundings {
         let visible: Vec<PathBuf> = filesystem::always_visible().map(real).collect();
         let mounts = Mounts::of_this_process().unwrap_or_default();
         let exposed = private.iter().find_map(|own| Some((own.clone(), overlap(&mounts, own, &visible)?.clone())));
-        Self { private, unwritable, scratch, exposed }
+        Self { private, unwritable, scratch, libraries: LibrarySearch::default(), exposed }
     }
 }
 
@@ -139,9 +149,19 @@ pub(super) fn check(profile: &Profile, probe: &HostProbe, around: &HostSurroundi
     // Access to the host's network is not the layer `network`, even if policy allows it.
     layers.retain(|layer| *layer != Layer::Network || profile.network.mode != NetworkMode::Host);
     let level = if off { Level::Off } else { level(&layers) };
-    let prepared = Prepared { profile: profile.clone(), form, user, landlock, filter, level, layers, programs: None };
+    let prepared = Prepared {
+        profile: profile.clone(),
+        form,
+        user,
+        landlock,
+        filter,
+        level,
+        layers,
+        programs: None,
+        learn: false,
+    };
     match &profile.programs {
-        Some(list) => prepared.with_programs(list),
+        Some(list) => prepared.with_programs(list, &around.libraries),
         None => Ok(prepared),
     }
 }

@@ -11,6 +11,7 @@ use std::io::{self, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
@@ -131,6 +132,8 @@ pub(super) struct RunRequest {
     pub(super) profile: Profile,
     /// The only files that the run may execute, or `None` if the run may execute every file that it can read.
     pub(super) programs: Option<ExecutableFiles>,
+    /// True if the service records the programs that the run executes.
+    pub(super) record: bool,
     /// The limits that the run's control group enforces.
     pub(super) group: Controllers,
     /// The run's private directory on the host, used only with [`RunForm::Host`].
@@ -139,14 +142,18 @@ pub(super) struct RunRequest {
     pub(super) params_bytes: u64,
 }
 
-/// Reports of the helper and of init, in the order of sending. `Listening` is sent only if the network mode is an allow
-/// list, and `Ended` only if the step ended. `Failed` replaces `Started` if the step could not be started.
+/// Reports of the helper, of init and of the step's process, in the order of sending. `Listening` is sent only if the
+/// network mode is an allow list, `Announcing` only if the programs of the run are recorded, and `Ended` only if the step
+/// ended. `Failed` replaces `Started` if the step could not be started.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum HelperMessage {
     /// The first process of the run exists. A pidfd of the process is attached.
     Cloned,
     /// The run listens on its own loopback. The listener is attached.
     Listening,
+    /// The run's processes announce each program before the kernel executes the program. The listener is attached. The
+    /// value is the program that the step's process executes next.
+    Announcing(PathBuf),
     /// The call exec succeeded, so the step runs.
     Started(Confined),
     /// The step was not executed.
@@ -504,6 +511,7 @@ mod tests {
             env: vec![("PARAM_A".into(), "b\u{0}".into())],
             profile: profile(),
             programs: None,
+            record: false,
             group: Controllers::default(),
             run_dir: None,
             source_bytes: 3,

@@ -11,8 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::Signal;
 
-use crate::record::later_parts::{ProgramFacts, ProgramMode};
-use crate::record::profile::{Layer, Limits};
+use crate::record::profile::Limits;
 use crate::sandbox::cancel_flag::CancelFlag;
 use crate::sandbox::capture::{Chunk, OutputStream, Recorder};
 use crate::sandbox::cgroup::{Controllers, GroupEvents};
@@ -21,6 +20,7 @@ use crate::sandbox::enforcement_facts;
 use crate::sandbox::helper::{PATIENCE, Running};
 use crate::sandbox::network::NetworkContacts;
 use crate::sandbox::profile_check::Prepared;
+use crate::sandbox::program_recorder::{ProgramRecorder, nothing_recorded};
 use crate::sandbox::protocol::{
     self, Confined, HelperMessage, KILL, RunForm, SetupFailure, SetupStage, SpentResources, StepEnd, TERMINATE,
 };
@@ -97,6 +97,8 @@ pub(super) struct FollowedRun {
     pub(super) egress: Option<Egress>,
     /// The network contacts that the proxy counted.
     pub(super) contacts: Option<NetworkContacts>,
+    /// Records the programs of the run, if the run has a record.
+    pub(super) programs: Option<ProgramRecorder>,
     /// True if the processes of the run did not end within the time limit.
     pub(super) stuck: bool,
     /// True if the helper sent no message within the time limit.
@@ -126,6 +128,7 @@ impl FollowedRun {
             disk_full: false,
             egress: None,
             contacts: None,
+            programs: None,
             stuck: false,
             silent: false,
         }
@@ -257,6 +260,11 @@ impl FollowedRun {
                         egress(listener.into());
                     }
                 }
+                Ok(Some(HelperMessage::Announcing(first))) => {
+                    if let (Some(listener), Some(recorder)) = (self.descriptor.take(), &mut self.programs) {
+                        recorder.begin(listener, first);
+                    }
+                }
                 Ok(Some(HelperMessage::Started(facts))) => self.confined = Some(facts),
                 Ok(Some(HelperMessage::Failed(failure))) => self.failure = Some(failure),
                 Ok(Some(HelperMessage::Ended(end, full))) => (self.step, self.disk_full) = (Some(end), full),
@@ -348,6 +356,10 @@ impl FollowedRun {
                 enforcement_facts::enforced(prepared, confined, group, self.contacts.as_ref(), own_id, left)
             }
         };
+        let recorder = self.programs.as_ref().filter(|_| self.confined.is_some());
+        let list = prepared.programs.as_ref().filter(|_| self.confined.is_some());
+        let programs = list.map(|list| recorder.map_or_else(|| nothing_recorded(list.listed), ProgramRecorder::facts));
+        let learned = recorder.filter(|_| prepared.learn).and_then(ProgramRecorder::learned);
         let duration_ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         let (stdout, stderr, order) = self.recorder.finish();
         let seen = self.seen.map(|(_, seen)| seen).unwrap_or_default();
@@ -355,14 +367,7 @@ impl FollowedRun {
             cpu_ms: seen.cpu_us.unwrap_or(spent.cpu_us).div_ceil(1000),
             memory_peak_bytes: seen.memory_peak.unwrap_or(spent.resident_peak),
         };
-        let listed = prepared.profile.programs.as_ref().map(|list| list.list.len() as u64);
-        let programs = listed.filter(|_| enforcement.layers.contains(&Layer::Programs)).map(|listed| ProgramFacts {
-            mode: ProgramMode::Listed,
-            listed,
-            refused: None,
-            started: None,
-        });
-        Report { end, stdout, stderr, order, usage, enforcement, programs, duration_ms }
+        Report { end, stdout, stderr, order, usage, enforcement, programs, learned, duration_ms }
     }
 
     fn end(&self) -> End {

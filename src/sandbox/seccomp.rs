@@ -15,6 +15,8 @@
 
 mod syscall_table;
 
+use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::OnceLock;
 
 use rustix::thread::SecureComputingMode;
@@ -38,6 +40,20 @@ pub(super) fn confine(leaves: SyscallFilter) -> Result<String, SetupFailure> {
         return Err(SetupFailure::new(SetupStage::Seccomp, "the system-call filter is not active"));
     }
     Ok(digest.clone())
+}
+
+/// Installs a second filter for this process and all its future children. With this filter, each call that executes a
+/// program waits until the holder of the returned listener has answered. The filter refuses nothing, and the kernel
+/// follows the stricter verdict of two filters, so the first filter keeps its effect.
+///
+/// # Errors
+/// Returns an error if the kernel or the container of the service gives no listener. No filter is installed then.
+pub(super) fn announce_programs() -> io::Result<OwnedFd> {
+    let mut calls = [libc::SYS_execve, libc::SYS_execveat].map(|number| u32::try_from(number).unwrap_or(u32::MAX));
+    calls.sort_unstable();
+    let is = |verdict| FilterEntry::Is(verdict);
+    let entries = calls.map(|number| [(number, is(FilterVerdict::NOTIFY)), (number + 1, is(FilterVerdict::ALLOW))]);
+    syscalls::set_notifying_filter(&bpf::program(HOST.arch(), entries.as_flattened()))
 }
 
 /// Generates all filters before the first fork, so that child processes inherit them.

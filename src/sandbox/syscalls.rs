@@ -1,7 +1,9 @@
 //! System calls for which no safe wrapper exists.
 //!
-//! No other file of `src/sandbox` contains `unsafe`. Only the helper and its child processes use this file. Each of
-//! them has one thread.
+//! No other file of `src/sandbox` contains `unsafe`. Only the helper and its child processes use this file, and each of
+//! them has one thread. The service uses only `syscalls/notifications.rs`.
+
+pub(super) mod notifications;
 
 use std::ffi::{CStr, CString};
 use std::io;
@@ -346,15 +348,32 @@ pub(super) fn landlock_abi() -> io::Result<i32> {
 /// Installs a seccomp filter for this process and all its future children, permanently. The kernel requires that the
 /// process has set `no_new_privs` before this call.
 pub(super) fn set_seccomp_filter(program: &[Instruction]) -> io::Result<()> {
+    seccomp_filter(program, 0).map(drop)
+}
+
+/// Installs a filter like [`set_seccomp_filter`], and returns its listener, which receives the calls with the verdict
+/// [`FilterVerdict::NOTIFY`](crate::sandbox::bpf::FilterVerdict::NOTIFY).
+pub(super) fn set_notifying_filter(program: &[Instruction]) -> io::Result<OwnedFd> {
+    let listen = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
+    // With the second flag, a signal that does not kill the process does not interrupt a call that the listener already
+    // has. Kernels before 5.19 refuse this flag.
+    let listener = seccomp_filter(program, listen | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV)
+        .or_else(|_| seccomp_filter(program, listen))?;
+    let listener = i32::try_from(listener).map_err(io::Error::other)?;
+    #[expect(unsafe_code, reason = "the kernel made this descriptor just now")]
+    // SAFETY: The call seccomp succeeded, so the descriptor is open and has no other owner.
+    Ok(unsafe { OwnedFd::from_raw_fd(listener) })
+}
+
+fn seccomp_filter(program: &[Instruction], flags: libc::c_ulong) -> io::Result<libc::c_long> {
     let length = u16::try_from(program.len()).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
     let program = libc::sock_fprog { len: length, filter: program.as_ptr().cast_mut().cast() };
-    const FLAGS: libc::c_uint = 0;
     #[expect(unsafe_code, reason = "there is no safe wrapper of seccomp")]
     // SAFETY: An `Instruction` has the layout of a `sock_filter` (`repr(C)`, the same four fields, checked by a test).
     // The kernel reads `len` instructions, which live in the slice until the call returns. The kernel only reads the
     // instructions.
-    let result = unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, FLAGS, &raw const program) };
-    check(result).map(drop)
+    let result = unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program) };
+    check(result)
 }
 
 /// Enables the loopback device of this process's network namespace.

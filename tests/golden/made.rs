@@ -1044,8 +1044,8 @@ fn programs(list: &mut Refused<'_>) {
     one("list-without-the-layer", check, with_programs(unrequired, kept));
     let denied = |value: &mut Value| entries(value).insert(2, json!({"name": "nc", "path": "/usr/bin/nc"}));
     one("denied-by-the-policy-file", check, with_programs(denied, |value| listed(value, 7)));
-    let by_path = |value: &mut Value| entries(value).insert(0, json!({"name": "/opt/NC", "path": "/opt/NC"}));
-    one("denied-in-every-directory", check, with_programs(by_path, |value| listed(value, 7)));
+    let by_path = |value: &mut Value| entries(value).insert(0, json!({"name": "NC", "path": "/opt/NC"}));
+    one("denied-in-other-letter-case", check, with_programs(by_path, |value| listed(value, 7)));
     // Only a verifier that parses the script knows that nothing names this program.
     let surplus = |value: &mut Value| entries(value).insert(1, json!({"name": "date", "path": "/usr/bin/date"}));
     one("named-by-nothing", check, with_programs(surplus, |value| listed(value, 7)));

@@ -1,7 +1,6 @@
 """The list of programs that a run may execute: its form, what a receipt says of it, closures, and the rules of it that need no reading
 of scripts. From `formats.md`, sections 9 to 12 and 15."""
 
-import os
 import re
 
 from globs import matches
@@ -22,8 +21,6 @@ MOST = 128
 MOST_BYTES = 4096
 LAYER = "programs"
 MODE = one_of("any", "listed")
-# Where a name without a slash lies, for a deny pattern with one.
-SYSTEM = ("/bin", "/sbin", "/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin")
 
 
 def path_of_program(value, place):
@@ -113,7 +110,7 @@ def interpreter_of(step):
         program(name, "")
     except Bad:
         return None
-    return name
+    return listed_name(name)
 
 
 def check_list(policy, step, sandbox):
@@ -123,47 +120,26 @@ def check_list(policy, step, sandbox):
         raise Bad("a run has a list of programs exactly where policy or the step says so")
     if signed is None:
         return
-    names, interpreter = {one["name"] for one in signed["list"]}, interpreter_of(step)
-    missing = ({interpreter} - {None} | set(step.get("programs", []))) - names
+    names = {one["name"] for one in signed["list"]}
+    declared, interpreter = {listed_name(one) for one in step.get("programs", [])}, interpreter_of(step)
+    missing = (declared | {interpreter} - {None}) - names
     if missing:
         raise Bad(f"the list lacks {', '.join(sorted(missing))}")
     if LAYER not in sandbox["require"]:
         raise Bad("a list that no sandbox must hold")
-    for name in sorted(names - {WORK}):
-        shell = name == interpreter and name not in step.get("programs", [])
-        if not shell and any(denies(pattern, name) for pattern in policy.run_denied):
+    for name in sorted(names - {WORK} - ({interpreter} - declared)):
+        if any(denies(pattern, name) for pattern in policy.run_denied):
             raise Bad(f"the policy denies {name}, and the list has it")
 
 
+def listed_name(program_or_path):
+    """The name in a list: the last segment."""
+    last = program_or_path.rsplit("/", 1)[-1]
+    return program_or_path if program_or_path == WORK or last in ("", ".", "..") else last
+
+
 def denies(pattern, name):
-    """Whether this pattern of a deny list of `run` is of the program with this name."""
-    base = name.rsplit("/", 1)[-1]
+    """Whether this pattern of a deny list of `run` is for names, and of this one. Where a program lies is not known here."""
     if pattern in ("[", "."):
-        return base == pattern
-    if "/" not in pattern:
-        return matches(pattern, base, True, True)
-    if "/" not in name:
-        return any(_of_path(pattern, f"{directory}/{name}") for directory in SYSTEM)
-    # A program of the system has many paths.
-    if pattern.rsplit("/", 1)[-1] == base and any(_of_path(pattern, f"{directory}/{base}") for directory in SYSTEM):
-        return True
-    path = os.path.normpath(name)
-    while path.startswith("../"):
-        path = path[3:]
-    return _of_path(pattern, "/" + path.lstrip("/"))
-
-
-def _of_path(pattern, path):
-    below = path[1:]
-    if pattern == "/":
-        return below == ""
-    if pattern.startswith("{"):
-        # A boundary has no such place.
-        return False
-    if pattern.startswith("/"):
-        pattern = pattern[1:]
-    elif pattern != "**" and not pattern.startswith("**/"):
-        pattern = "**/" + pattern.removeprefix("./")
-    if below == "":
-        return set(pattern.split("/")) == {"**"}
-    return matches(pattern, below, True)
+        return name == pattern
+    return "/" not in pattern and matches(pattern, name, True, True)

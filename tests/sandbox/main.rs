@@ -1,10 +1,16 @@
 //! The sandbox: what a step can reach, and what its limits are.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "../planted/mod.rs"]
+mod planted;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod closures;
+mod everyday;
+mod listed_attacks;
 mod listed_programs;
 mod profiles;
+mod program_record;
 mod programs;
 mod runs;

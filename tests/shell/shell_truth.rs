@@ -15,10 +15,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
 
+use countersign::sandbox::program_lookup::program_path;
 use countersign::shell::commands::{ReadLimit, find, find_in};
 use countersign::shell::found::{FoundKind, NotUnderstood, ScriptFinding, Shell};
 
 use crate::generator::{Form, PROGRAMS, script};
+use crate::planted::{PlantedHost, PlantedRun, SBIN, User};
 
 /// Programs of the host that scripts may call. The generator gives these programs no harmful arguments.
 const TOOLS: &[&str] = &[
@@ -169,22 +171,31 @@ fn missed<'r>(ran: &'r BTreeSet<String>, found: &Result<Vec<ScriptFinding>, NotU
 
 /// The programs that ran in each shell.
 #[derive(Default, Clone)]
-struct Truth {
-    bash: BTreeSet<String>,
-    dash: BTreeSet<String>,
+pub(crate) struct Truth {
+    pub(crate) bash: BTreeSet<String>,
+    pub(crate) dash: BTreeSet<String>,
 }
 
 /// A directory with the programs.
-struct World {
+pub(crate) struct World {
     folder: tempfile::TempDir,
     /// Whether scripts run as [`NOBODY`].
     drops: bool,
     /// The number of batches that did not end.
-    stuck: AtomicUsize,
+    pub(crate) stuck: AtomicUsize,
+    sandbox: Option<Sandbox>,
+}
+
+/// The sandbox in which a world runs its scripts.
+struct Sandbox {
+    host: PlantedHost,
+    run: PlantedRun,
+    /// Options of `countersign sandbox`.
+    options: Vec<String>,
 }
 
 impl World {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let open = |path: &Path| std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
         open(folder.path());
@@ -218,12 +229,35 @@ impl World {
                 std::os::unix::fs::symlink(path, folder.path().join("tools").join(name)).unwrap();
             }
         }
-        Self { folder, drops: rustix::process::geteuid().is_root(), stuck: AtomicUsize::new(0) }
+        Self { folder, drops: rustix::process::geteuid().is_root(), stuck: AtomicUsize::new(0), sandbox: None }
+    }
+
+    /// Returns a world whose scripts run in the sandbox. With a list, the sandbox can execute only the tools and the listed
+    /// ones of [`PROGRAMS`]. Returns `None` on a host where this user cannot create a mount namespace.
+    pub(crate) fn in_sandbox(listed: Option<&[&str]>) -> Option<Self> {
+        let host = PlantedHost::new()?;
+        let mut world = Self { drops: false, ..Self::new() };
+        let run = host.run(&[]);
+        for name in PROGRAMS {
+            std::fs::copy(world.folder.path().join("stub"), run.path("sbin").join(name)).unwrap();
+        }
+        let mut options = Vec::new();
+        if let Some(listed) = listed {
+            let list: Vec<String> = listed
+                .iter()
+                .copied()
+                .map(str::to_owned)
+                .chain(TOOLS.iter().filter_map(|name| program_path(name)))
+                .collect();
+            options.extend(["--programs".to_owned(), list.join(",")]);
+        }
+        world.sandbox = Some(Sandbox { host, run, options });
+        Some(world)
     }
 
     /// Runs all scripts in both shells. With `alone`, each script has its own shell: an error ends a subshell that
     /// reads a script with `.`, but a separate shell may continue after the error.
-    fn run(&self, scripts: &[String], alone: bool) -> Vec<Truth> {
+    pub(crate) fn run(&self, scripts: &[String], alone: bool) -> Vec<Truth> {
         let results = Mutex::new(vec![Truth::default(); scripts.len()]);
         let next = AtomicUsize::new(0);
         let batches = scripts.len().div_ceil(BATCH) * 2;
@@ -259,15 +293,19 @@ impl World {
         let work = folder.path().join("work");
         std::fs::create_dir(&work).unwrap();
         std::fs::write(work.join("o"), "a\nb\n").unwrap();
-        if self.drops {
-            for path in [folder.path(), &work, &work.join("o")] {
+        for path in [folder.path(), &work, &work.join("o")] {
+            if self.drops {
                 chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+            }
+            if self.sandbox.is_some() {
+                // Each run of the sandbox has its own user id.
+                std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777)).unwrap();
             }
         }
         let record = |number: usize| folder.path().join(format!("r{number}"));
         let mut next = 0;
         while next < scripts.len() {
-            let mut driver = String::new();
+            let mut driver = self.environment(folder.path());
             for (number, script) in scripts.iter().enumerate().skip(next) {
                 std::fs::write(folder.path().join(format!("s{number}")), script).unwrap();
                 let how = match if alone { number % 3 } else { number } {
@@ -293,20 +331,33 @@ impl World {
         (0..scripts.len()).map(read).collect()
     }
 
+    /// Returns shell commands that set the environment of all scripts.
+    fn environment(&self, folder: &Path) -> String {
+        let (folder, own) = (folder.canonicalize().unwrap(), self.folder.path().canonicalize().unwrap());
+        let programs = if self.sandbox.is_some() { SBIN.to_owned() } else { format!("{}/programs", own.display()) };
+        format!("export PATH={programs}:{}/tools LC_ALL=C.UTF-8 HOME={}/work\n", own.display(), folder.display())
+    }
+
+    /// Returns the command that runs the driver of a directory.
+    fn command(&self, shell: &str, folder: &Path) -> Command {
+        let Some(Sandbox { host, run, options }) = &self.sandbox else {
+            let mut command = Command::new(shell);
+            if self.drops {
+                command.uid(NOBODY).gid(NOBODY);
+            }
+            command.arg("driver").current_dir(folder).env_clear();
+            return command;
+        };
+        let mut command = host.command(run, &[], User::Same);
+        command.args([&host.program(), "sandbox", "--workdir", "in-place", "--timeout", "3600", "--write"]).arg(folder);
+        command.arg("--read").arg(self.folder.path().join("tools")).args(options).args(["--", shell, "driver"]);
+        command
+    }
+
     /// Runs the driver of a directory from script `next` on. Returns false if the driver was killed before its end.
     fn drive(&self, shell: &str, folder: &Path, mut next: usize) -> bool {
-        let path = |name: &str| self.folder.path().join(name).to_str().unwrap().to_owned();
-        let mut command = Command::new(shell);
-        if self.drops {
-            command.uid(NOBODY).gid(NOBODY);
-        }
+        let mut command = self.command(shell, folder);
         let mut child = command
-            .arg("driver")
-            .current_dir(folder)
-            .env_clear()
-            .env("PATH", format!("{}:{}", path("programs"), path("tools")))
-            .env("LC_ALL", "C.UTF-8")
-            .env("HOME", folder.join("work"))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())

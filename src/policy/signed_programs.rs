@@ -5,10 +5,11 @@
 
 use std::fmt;
 
-use crate::policy::program_names::{ProgramNames, is_denied};
+use crate::policy::program_names::ProgramNames;
 use crate::policy::ruling::Ruling;
+use crate::record::authorization::PermissionKind;
 use crate::record::later_parts::ProgramList;
-use crate::record::later_words::Program;
+use crate::record::later_words::{OWN_PROGRAMS, Program, listed_name};
 use crate::record::profile::{Layer, Profile};
 use crate::record::step_definition::StepDefinition;
 
@@ -66,11 +67,17 @@ pub fn check_list(
     if !signed.require.contains(&Layer::Programs) {
         return Err(ProgramsError::NoLayer);
     }
-    // No permission is asked for a shell that runs the step, so policy can deny this shell to other programs.
-    let is_interpreter =
-        |name: &Program| needed.required.contains(name) && !step.programs.iter().flatten().any(|one| one == name);
+    // Policy does not decide about a shell that runs the step, so policy can deny this shell to the script.
+    let declared: Vec<Program> = step.programs.iter().flatten().map(listed_name).collect();
+    let is_interpreter = |name: &Program| {
+        !declared.contains(name) && needed.required.iter().any(|required| listed_name(required) == *name)
+    };
+    // A pattern for names matches the last segment of a path, so the directory of the program does not matter.
+    let deny = &ruling.written.of(PermissionKind::Run).deny;
     let mut names: Vec<Program> = list.list.iter().map(|one| one.name.clone()).collect();
-    names.retain(|name| is_denied(ruling, name) && !is_interpreter(name));
+    names.retain(|name| {
+        name.as_str() != OWN_PROGRAMS && deny.find_name(name.as_str()).is_some() && !is_interpreter(name)
+    });
     names.dedup();
     if names.is_empty() { Ok(()) } else { Err(ProgramsError::Denied { names }) }
 }
@@ -88,7 +95,7 @@ pub fn check_programs(needed: Option<&ProgramNames>, signed: Option<&ProgramList
         (None, Some(_)) => return Err(ProgramsError::NotAsked),
         (Some(needed), Some(signed)) => (needed, signed),
     };
-    let listed = |name: &&Program| signed.list.iter().any(|one| one.name == **name);
+    let listed = |name: &&Program| signed.list.iter().any(|one| one.name == listed_name(name));
     let lacking: Vec<Program> = needed.required.iter().filter(|name| !listed(name)).cloned().collect();
     if !lacking.is_empty() {
         return Err(ProgramsError::Lacking { names: lacking });

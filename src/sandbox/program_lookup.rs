@@ -1,0 +1,480 @@
+//! Finds the programs of a list on this host by their names.
+//!
+//! A required program must exist. An optional program is left out if this host does not have it, because one set of
+//! closures names the paths of all distributions. A program that the run's user can change is an error in both cases.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::Access;
+
+use crate::crypto::canonical;
+use crate::record::later_parts::{ListedProgram, MAX_PROGRAMS, MAX_PROGRAMS_BYTES, OnlyListed, ProgramList};
+use crate::record::later_words::{OWN_PROGRAMS, Program, listed_name};
+use crate::sandbox::interpreter;
+use crate::sandbox::listed_programs::lies_in_system;
+use crate::sandbox::path_pattern::matching;
+use crate::sandbox::program_format::{FileFormat, format_of};
+
+/// Maximum number of interpreters between a script and a program in machine code (`BINPRM` in the kernel allows five
+/// levels).
+const MAX_INTERPRETERS: usize = 5;
+
+/// Returns the list for names of programs: bare names, absolute paths, absolute paths with `*`, or `{work}/**`.
+///
+/// Optional programs that this host does not have, or that no run can execute, are left out. The list also contains the
+/// interpreters of programs that are scripts. An entry has the last segment of the given name, and the real path of the
+/// file. An interpreter has the name of its script. If several files match a pattern, each file has its own entry.
+///
+/// # Errors
+/// Returns a message about the first required program that this host does not have or that no run can execute, about a
+/// program that the run's user can change, or about the size of the list.
+pub fn list_of(required: &BTreeSet<Program>, optional: &BTreeSet<Program>) -> Result<ProgramList, ListError> {
+    Host { search: interpreter::PATH, system: lies_in_system, changeable: changeable_by_run }
+        .list_of(required, optional)
+}
+
+/// Returns the path of a program of this host, or `None` if no program has this name or this absolute path.
+#[must_use]
+pub fn program_path(name: &str) -> Option<String> {
+    let path = interpreter::find(name)?;
+    lies_in_system(&path).then(|| path.to_string_lossy().into_owned())
+}
+
+/// Reason why a list can't be made on this host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ListError {
+    /// A program is missing, or no list may contain it.
+    Program(String),
+    /// No document can contain the list.
+    TooLarge(String),
+}
+
+impl fmt::Display for ListError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Program(why) | Self::TooLarge(why) => f.write_str(why),
+        }
+    }
+}
+
+impl std::error::Error for ListError {}
+
+/// Properties of a host that decide which file a name means.
+struct Host<'a> {
+    /// Directories in which bare names are searched.
+    search: &'a str,
+    /// Returns true if runs can see this path.
+    system: fn(&Path) -> bool,
+    /// Returns true if the user of a run can change this file.
+    changeable: fn(&Path) -> bool,
+}
+
+/// The reason why a name is not in the list.
+#[derive(Debug, PartialEq, Eq)]
+enum Unlisted {
+    /// This host does not have the program, or no run can execute it.
+    Absent(String),
+    /// The list would be unsafe. This is an error for an optional program too.
+    Unsafe(String),
+}
+
+/// The files of a list. Different names of one file stay apart, because a person reads the names.
+#[derive(Debug, Default)]
+struct Files {
+    /// Names with the real path of each file.
+    named: BTreeSet<(Program, PathBuf)>,
+    /// Real paths of interpreters and of files in closures, each with the name of the program that needs the file. The list
+    /// contains such a file once, and only if it does not contain the file under a name.
+    needed: BTreeMap<PathBuf, Program>,
+}
+
+impl Host<'_> {
+    fn list_of(&self, required: &BTreeSet<Program>, optional: &BTreeSet<Program>) -> Result<ProgramList, ListError> {
+        let mut files = Files::default();
+        for name in required {
+            self.add(name, true, &mut files)
+                .map_err(|(Unlisted::Absent(why) | Unlisted::Unsafe(why))| ListError::Program(why))?;
+        }
+        for name in optional.difference(required) {
+            if let Err(Unlisted::Unsafe(why)) = self.add(name, !name.as_str().starts_with('/'), &mut files) {
+                return Err(ListError::Program(why));
+            }
+        }
+        let Files { mut named, needed } = files;
+        for (path, name) in needed {
+            if !named.iter().any(|(_, known)| *known == path) {
+                named.insert((name, path));
+            }
+        }
+        let entry = |(name, path): (Program, PathBuf)| {
+            let text = path.to_string_lossy();
+            let path = text.parse().map_err(|error| ListError::Program(format!("{text:?}: {error}")))?;
+            Ok(ListedProgram { name, path })
+        };
+        let mut list = named.into_iter().map(entry).collect::<Result<Vec<_>, ListError>>()?;
+        // In a document, an array has the order of its elements in canonical JSON.
+        list.sort_by_cached_key(|one| canonical::canonical_of(one).unwrap_or_default());
+        let list = ProgramList { mode: OnlyListed::Listed, list };
+        check_size(&list, required)?;
+        Ok(list)
+    }
+
+    /// Adds all files that a name means, and the interpreters of those files that are scripts. `is_named` is false for a
+    /// file that only another program needs.
+    fn add(&self, name: &Program, is_named: bool, files: &mut Files) -> Result<(), Unlisted> {
+        if name.as_str() == OWN_PROGRAMS {
+            files.named.insert((name.clone(), OWN_PROGRAMS.into()));
+            return Ok(());
+        }
+        let mut result = Err(Unlisted::Absent(format!("this host has no program {name}")));
+        let label = listed_name(name);
+        for path in self.paths_of(name.as_str())? {
+            match self.with_interpreters(path) {
+                Ok(mut found) => {
+                    let program = found.remove(0);
+                    if is_named {
+                        files.named.insert((label.clone(), program));
+                    } else {
+                        files.needed.entry(program).or_insert_with(|| label.clone());
+                    }
+                    for interpreter in found {
+                        files.needed.entry(interpreter).or_insert_with(|| label.clone());
+                    }
+                    result = Ok(());
+                }
+                Err(Unlisted::Absent(_)) if result.is_ok() => {}
+                Err(absent @ Unlisted::Absent(_)) => result = Err(absent),
+                Err(other) => return Err(other),
+            }
+        }
+        result
+    }
+
+    /// Returns the paths that a name means, before any check of the files.
+    fn paths_of(&self, name: &str) -> Result<Vec<PathBuf>, Unlisted> {
+        if name.starts_with('/') {
+            return if name.contains('*') { matching(name).map_err(Unlisted::Unsafe) } else { Ok(vec![name.into()]) };
+        }
+        if name.contains('/') {
+            let why = format!("{name:?} is neither the name of a program, nor an absolute path, nor {OWN_PROGRAMS}");
+            return Err(Unlisted::Absent(why));
+        }
+        let mut paths = self.search.split(':').map(|directory| Path::new(directory).join(name));
+        // Like execvp(3), the search skips files that are not executable.
+        let found = paths.clone().find(|path| is_program(path)).or_else(|| paths.find(|path| path.exists()));
+        let missing = || Unlisted::Absent(format!("this host has no program {name} in {}", self.search));
+        found.map(|path| vec![path]).ok_or_else(missing)
+    }
+
+    /// Returns the real path of a program, and then of the interpreters that the program needs.
+    fn with_interpreters(&self, path: PathBuf) -> Result<Vec<PathBuf>, Unlisted> {
+        let mut path = path;
+        let mut files = Vec::new();
+        for _ in 0..MAX_INTERPRETERS {
+            let real = self.usable(&path)?;
+            let format = format_of(&real).map_err(Unlisted::Absent)?;
+            files.push(real);
+            let FileFormat::Script { interpreter, argument } = format else { break };
+            path = self.interpreter(&path, &interpreter.to_string_lossy())?;
+            if !interpreter.ends_with("env") {
+                continue;
+            }
+            // `env` starts the first word that is neither an option nor a variable.
+            let mut words = argument.split([' ', '\t']);
+            if let Some(word) = words.find(|word| !word.is_empty() && !word.starts_with('-') && !word.contains('=')) {
+                files.push(self.usable(&path)?);
+                path = self.interpreter(&path, word)?;
+            }
+        }
+        Ok(files)
+    }
+
+    /// Returns the path of the interpreter of a script.
+    fn interpreter(&self, script: &Path, word: &str) -> Result<PathBuf, Unlisted> {
+        // A `*` in the first line of a script is no wildcard.
+        let path = if word.starts_with('/') {
+            Some(PathBuf::from(word))
+        } else {
+            self.paths_of(word).ok().and_then(|paths| paths.into_iter().next())
+        };
+        path.filter(|path| is_program(path)).ok_or_else(|| {
+            Unlisted::Absent(format!("{} needs the program {word}, which this host does not have", script.display()))
+        })
+    }
+
+    /// Returns the real path of a program, if runs can execute the file and can't change it.
+    fn usable(&self, path: &Path) -> Result<PathBuf, Unlisted> {
+        let shown = path.display();
+        let missing = |error| Unlisted::Absent(format!("this host has no program {shown}: {error}"));
+        let real = path.canonicalize().map_err(missing)?;
+        if real.is_dir() {
+            return Err(Unlisted::Absent(format!("{shown} is a directory: name a program")));
+        }
+        if !is_program(&real) {
+            return Err(Unlisted::Absent(format!("{shown} is not an executable file: name a program")));
+        }
+        if !(self.system)(&real) {
+            let why = format!("{} is outside of the system directories, so no run can see it", real.display());
+            return Err(Unlisted::Absent(why));
+        }
+        if (self.changeable)(&real) {
+            let real = real.display();
+            return Err(Unlisted::Unsafe(format!(
+                "the user of the run can change the program {real}: make the file writable for its owner only (chmod \
+                 go-w), and let another user own the file"
+            )));
+        }
+        Ok(real)
+    }
+}
+
+fn is_program(path: &Path) -> bool {
+    path.is_file() && rustix::fs::access(path, Access::EXEC_OK).is_ok()
+}
+
+/// Returns true if the user of a run can change the file. A run that root starts has its own user id, which owns no
+/// files. A run of another user has the ids of this user.
+fn changeable_by_run(path: &Path) -> bool {
+    if rustix::process::geteuid().is_root() {
+        path.metadata().is_ok_and(|found| found.permissions().mode() & 0o002 != 0)
+    } else {
+        rustix::fs::access(path, Access::WRITE_OK).is_ok()
+    }
+}
+
+/// Checks that a document can contain the list.
+fn check_size(list: &ProgramList, required: &BTreeSet<Program>) -> Result<(), ListError> {
+    let bytes = canonical::canonical_of(list).map_err(|error| ListError::Program(error.to_string()))?.len();
+    if list.list.len() <= MAX_PROGRAMS && bytes <= MAX_PROGRAMS_BYTES {
+        return Ok(());
+    }
+    let names: Vec<&str> = required.iter().map(Program::as_str).collect();
+    Err(ListError::TooLarge(format!(
+        "the list has {} programs in {bytes} bytes, and at most {MAX_PROGRAMS} programs in {MAX_PROGRAMS_BYTES} bytes are \
+         allowed: list fewer of these programs, each of which adds the programs that it starts: {}",
+        list.list.len(),
+        names.join(", ")
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    fn set(names: &[&str]) -> BTreeSet<Program> {
+        names.iter().map(|name| name.parse().expect("a program")).collect()
+    }
+
+    /// A host whose only directory of programs is a temporary directory.
+    struct Fake {
+        dir: tempfile::TempDir,
+        search: String,
+    }
+
+    impl Fake {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().expect("a directory");
+            let search = dir.path().canonicalize().expect("real").join("bin").display().to_string();
+            fs::create_dir(dir.path().join("bin")).expect("a directory");
+            Self { dir, search }
+        }
+
+        /// The path of a file, absolute and without links.
+        fn path(&self, name: &str) -> String {
+            self.dir.path().canonicalize().expect("real").join(name).display().to_string()
+        }
+
+        fn file(&self, name: &str, content: &str, mode: u32) {
+            let path = PathBuf::from(self.path(name));
+            fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
+            fs::write(&path, content).expect("a file");
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("mode");
+        }
+
+        fn link(&self, target: &str, name: &str) {
+            std::os::unix::fs::symlink(target, self.path(name)).expect("a link");
+        }
+
+        fn try_list(&self, required: &[&str], optional: &[&str]) -> Result<ProgramList, ListError> {
+            let host = Host {
+                search: &self.search,
+                system: |path| !path.ends_with("outside"),
+                changeable: |path| path.metadata().is_ok_and(|found| found.permissions().mode() & 0o002 != 0),
+            };
+            host.list_of(&set(required), &set(optional))
+        }
+
+        /// The entries of a list, with paths relative to the temporary directory.
+        fn list(&self, required: &[&str], optional: &[&str]) -> Vec<(String, String)> {
+            let list = self.try_list(required, optional).expect("a list").list;
+            let root = self.path("");
+            let short = |text: &str| text.replace(&root, "");
+            list.iter().map(|one| (short(one.name.as_str()), short(one.path.as_str()))).collect()
+        }
+    }
+
+    fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
+        expected.iter().map(|(name, path)| ((*name).to_owned(), (*path).to_owned())).collect()
+    }
+
+    #[test]
+    fn a_missing_program_is_an_error_only_if_it_is_required() {
+        let host = Fake::new();
+        host.file("bin/tool", "x", 0o755);
+        host.file("bin/data", "x", 0o644);
+        host.file("bin/outside", "x", 0o755);
+        fs::create_dir(host.path("bin/directory")).expect("a directory");
+        host.link("nowhere", "bin/dangling");
+        let absolute = host.path("bin/directory");
+        let (none, pattern) = (host.path("none"), host.path("*/none"));
+        for (name, words) in [
+            ("none", format!("this host has no program none in {}", host.search)),
+            ("dangling", format!("this host has no program dangling in {}", host.search)),
+            (&none, format!("this host has no program {none}: No such file")),
+            (&pattern, format!("this host has no program {pattern}")),
+            ("directory", format!("{absolute} is a directory: name a program")),
+            (&absolute, format!("{absolute} is a directory: name a program")),
+            ("data", format!("{} is not an executable file: name a program", host.path("bin/data"))),
+            ("outside", "is outside of the system directories, so no run can see it".to_owned()),
+            ("./tool", "\"./tool\" is neither the name of a program, nor an absolute path".to_owned()),
+        ] {
+            let error = host.try_list(&[name], &[]).expect_err("required").to_string();
+            assert!(error.contains(&words), "{name}: {error}");
+            assert_eq!(host.list(&["tool"], &[name]), pairs(&[("tool", "bin/tool")]), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_program_that_the_user_of_the_run_can_change_is_an_error_even_if_it_is_optional() {
+        let host = Fake::new();
+        host.file("bin/tool", "x", 0o755);
+        host.file("bin/open", "x", 0o757);
+        host.file("bin/script", &format!("#!{}\n", host.path("bin/open")), 0o755);
+        let pattern = host.path("bin/o*");
+        for (required, optional) in
+            [(&["open"][..], &[][..]), (&["tool"], &["open"]), (&["tool"], &["script"]), (&["tool"], &[&pattern])]
+        {
+            let error = host.try_list(required, optional).expect_err("refused").to_string();
+            assert!(error.contains("the user of the run can change the program"), "{error}");
+            assert!(error.contains(&host.path("bin/open")) && error.contains("chmod go-w"), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_user_of_a_run_can_change_a_file_that_all_users_can_write() {
+        let host = Fake::new();
+        host.file("bin/open", "x", 0o757);
+        host.file("bin/closed", "x", 0o555);
+        assert!(changeable_by_run(Path::new(&host.path("bin/open"))));
+        assert!(!changeable_by_run(Path::new(&host.path("bin/closed"))));
+    }
+
+    #[test]
+    fn each_file_that_matches_a_pattern_has_one_entry() {
+        let host = Fake::new();
+        for file in ["lib/gcc/x86/12/cc1", "lib/gcc/x86/13/cc1", "lib/gcc/arm/12/cc1"] {
+            host.file(file, "x", 0o755);
+        }
+        host.file("lib/gcc/arm/12/cc1plus", "x", 0o755);
+        host.file("lib/gcc/.hidden/12/cc1", "x", 0o755);
+        host.file("lib/gcc/x86/14/cc1", "data", 0o644);
+        host.link("12", "lib/gcc/x86/12.2");
+        let pattern = host.path("lib/gcc/*/*/cc1");
+        let expected: Vec<(String, String)> = ["lib/gcc/arm/12/cc1", "lib/gcc/x86/12/cc1", "lib/gcc/x86/13/cc1"]
+            .map(|path| ("cc1".to_owned(), path.to_owned()))
+            .into();
+        assert_eq!(host.list(&[], &[&pattern]), expected);
+        assert_eq!(host.list(&[&pattern], &[]), expected);
+    }
+
+    #[test]
+    fn a_pattern_that_matches_too_many_paths_is_an_error() {
+        let host = Fake::new();
+        for number in 0..=1024 {
+            host.link("nowhere", &format!("bin/{number}"));
+        }
+        let error = host.try_list(&[], &[&host.path("bin/*")]).expect_err("too many").to_string();
+        assert!(error.starts_with("more than 1024 paths match"), "{error}");
+    }
+
+    #[test]
+    fn names_of_one_multi_call_file_stay_apart() {
+        let host = Fake::new();
+        host.file("bin/busybox", "x", 0o755);
+        host.link("busybox", "bin/ls");
+        host.link("busybox", "bin/cat");
+        fs::hard_link(host.path("bin/busybox"), host.path("bin/sh")).expect("a link");
+        let entries = host.list(&["ls", "sh"], &["cat", &host.path("bin/ls")]);
+        let expected = [("cat", "bin/busybox"), ("ls", "bin/busybox"), ("sh", "bin/sh")];
+        assert_eq!(entries, pairs(&expected));
+    }
+
+    #[test]
+    fn a_list_contains_the_interpreters_of_scripts_and_the_programs_that_env_starts() {
+        let host = Fake::new();
+        host.file("bin/sh", "x", 0o755);
+        host.file("bin/env", "x", 0o755);
+        for (first_line, expected) in [
+            (format!("#!{} -e\n", host.path("bin/sh")), &[("tool", "bin/sh"), ("tool", "bin/tool")][..]),
+            (
+                format!("#!{} -S A=b sh -x\n", host.path("bin/env")),
+                &[("tool", "bin/env"), ("tool", "bin/sh"), ("tool", "bin/tool")],
+            ),
+        ] {
+            host.file("bin/tool", &first_line, 0o755);
+            assert_eq!(host.list(&["tool"], &[]), pairs(expected), "{first_line}");
+            assert_eq!(host.list(&[&host.path("bin/tool")], &[]), pairs(expected), "{first_line}");
+            let named = host.list(&["tool"], &["sh"]);
+            assert!(
+                named.contains(&("sh".to_owned(), "bin/sh".to_owned())) && named.len() == expected.len(),
+                "{named:?}"
+            );
+        }
+        host.file("bin/tool", "#!/no/such/interpreter\n", 0o755);
+        let error = host.try_list(&["tool"], &[]).expect_err("required").to_string();
+        assert!(error.contains("needs the program /no/such/interpreter, which this host does not have"), "{error}");
+        assert_eq!(
+            host.list(&["sh"], &["tool"]),
+            pairs(&[("sh", "bin/sh")]),
+            "an optional script without its interpreter"
+        );
+    }
+
+    #[test]
+    fn a_list_is_a_valid_part_of_a_document() {
+        let host = Fake::new();
+        for name in ["a", "a-b", "a b", "a!", "b"] {
+            host.file(&format!("bin/{name}"), "x", 0o755);
+        }
+        let list = host.try_list(&["b", "a", "a-b", "{work}/**"], &["a b", "a!"]).expect("a list");
+        assert_eq!(list.list.len(), 6);
+        crate::record::document::check_sorted("", &list.list).expect("sorted");
+        assert_eq!(list.list.last().expect("own").path.as_str(), OWN_PROGRAMS);
+    }
+
+    #[test]
+    fn a_list_that_no_document_can_contain_is_refused_with_the_names_to_leave_out() {
+        let host = Fake::new();
+        let long = "x".repeat(100);
+        for number in 0..40 {
+            host.file(&format!("bin/{long}{number}"), "x", 0o755);
+        }
+        host.file("bin/tool", "x", 0o755);
+        let optional: Vec<String> = (0..40).map(|number| format!("{long}{number}")).collect();
+        let optional: Vec<&str> = optional.iter().map(String::as_str).collect();
+        let error = host.try_list(&["tool"], &optional).expect_err("too large").to_string();
+        assert!(error.starts_with("the list has 41 programs in ") && error.contains(" bytes, and at most"), "{error}");
+        assert!(error.contains("4096 bytes") && error.ends_with(": tool"), "{error}");
+        for number in 0..129 {
+            host.link("tool", &format!("bin/{number}"));
+        }
+        let many: Vec<String> = (0..129).map(|number| number.to_string()).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        let error = host.try_list(&many, &[]).expect_err("too many").to_string();
+        assert!(error.starts_with("the list has 129 programs in "), "{error}");
+    }
+}
