@@ -3,6 +3,7 @@
 //!
 //! The fuzz targets use this file, and `tests/formats/fuzz_corpus.rs` includes it by path to replay the seeds with the
 //! stable toolchain.
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::OnceLock;
 
@@ -35,9 +36,12 @@ use countersign::record::envelope::{Base64, Envelope, MAX_SIGNATURES, Signed};
 use countersign::record::grant::Grant;
 use countersign::record::ident::StepRef;
 use countersign::record::later;
+use countersign::record::later_parts::{ProgramFacts, ProgramList, ProgramMode};
+use countersign::record::later_words::Program;
 use countersign::record::local_receipt::LocalReceipt;
 use countersign::record::receipt::Receipt;
 use countersign::record::refusal_statement::RefusalStatement;
+use countersign::record::reserved::ReservedPart;
 use countersign::record::review_statement::ReviewStatement;
 use countersign::record::revocation::Revocation;
 use countersign::record::roster::Roster;
@@ -48,11 +52,12 @@ use countersign::sandbox::protocol;
 use countersign::shell::commands::{self, ReadLimit};
 use countersign::shell::found::Shell;
 use countersign::trust::trusted_roster::TrustedRoster;
+use serde_json::Value;
 
 pub type Target = fn(&[u8]);
 
 /// All entry functions with their names.
-pub const ALL: [(&str, Target); 13] = [
+pub const ALL: [(&str, Target); 14] = [
     ("bundle_verify", bundle_verify),
     ("envelope", envelope),
     ("json_reader", json_reader),
@@ -60,6 +65,7 @@ pub const ALL: [(&str, Target); 13] = [
     ("markdown_runbook", markdown_runbook),
     ("note_and_proof", note_and_proof),
     ("policy_yaml", policy_yaml),
+    ("program_lists", program_lists),
     ("reserved_kinds", reserved_kinds),
     ("roster_toml", roster_toml),
     ("ssh_key_line", ssh_key_line),
@@ -233,6 +239,33 @@ pub fn policy_yaml(data: &[u8]) {
             for name in ["git", "/usr/bin/rm", "./scripts/a.sh", "[", "\n"] {
                 let _ = decide_command(&rulings[0], name, DecisionPlace::Boundary, &Flags::default());
             }
+        }
+        Err(errors) => assert!(!errors.is_empty()),
+    }
+}
+
+/// A list of programs, the facts of a receipt about programs, and built-in lists with closures.
+pub fn program_lists(data: &[u8]) {
+    fn part<P: ReservedPart + PartialEq>(value: &Value) -> Option<P> {
+        let part: P = serde_json::from_value(value.clone()).ok()?;
+        part.check().ok()?;
+        let written = serde_json::to_value(&part).expect("JSON");
+        assert!(serde_json::from_value::<P>(written).expect("its own form") == part);
+        Some(part)
+    }
+    let Ok(value) = json::parse(data, 1 << 20) else { return };
+    if let Some(list) = part::<ProgramList>(&value) {
+        assert!((1..=128).contains(&list.list.len()));
+    }
+    if let Some(facts) = part::<ProgramFacts>(&value) {
+        assert_eq!(facts.listed == 0, facts.mode == ProgramMode::Any);
+    }
+    match Builtins::from_sealed(&value) {
+        Ok(lists) => {
+            // A second expansion adds no program.
+            let names: BTreeSet<Program> = lists.closures().names().cloned().collect();
+            let expanded = lists.closures().expand(&names);
+            assert!(expanded.is_superset(&names) && lists.closures().expand(&expanded) == expanded);
         }
         Err(errors) => assert!(!errors.is_empty()),
     }

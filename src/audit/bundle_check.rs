@@ -341,8 +341,8 @@ fn verify_parsed(
             ),
         ))
     });
-    let _permissions =
-        ledger.check(C::Permissions, || check_asked(rules?, authorization?.predicate(), sealed?.seal.predicate()));
+    let _permissions = ledger
+        .check(C::Permissions, || check_asked(rules?, step?, authorization?.predicate(), sealed?.seal.predicate()));
     let _sandbox = ledger.check(C::Sandbox, || check_sandbox(authorization?.predicate(), receipt?.predicate()));
 
     let _outcome = ledger.check(C::Outcome, || check_outcome(receipt?.predicate(), consumption?.predicate().at));

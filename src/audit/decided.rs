@@ -17,8 +17,8 @@ use crate::policy::builtins::Builtins;
 use crate::policy::file::Policy;
 use crate::policy::program_names::ProgramNames;
 use crate::policy::required_permissions::{PolicyDenied, needs};
-use crate::policy::ruling;
-use crate::policy::signed_programs::check_programs;
+use crate::policy::ruling::{self, Ruling};
+use crate::policy::signed_programs::{check_list, check_programs};
 use crate::record::authorization::{Authorization, Permission, authorization_digest};
 use crate::record::bundle::Bundle;
 use crate::record::consumption::Consumption;
@@ -40,6 +40,8 @@ pub(crate) struct StepInSeal {
     pub(crate) rules: QuorumRules,
     /// Names of the programs that a run may execute, or `None` if a run may execute every program.
     pub(crate) programs: Option<ProgramNames>,
+    /// The rules of policy for the step.
+    pub(crate) ruling: Ruling,
 }
 
 pub(crate) fn check_seal(
@@ -127,7 +129,7 @@ pub(crate) fn read_rules(bundle: &Bundle, step: &HashedStep) -> Result<(StepInSe
         QuorumRules::combine(ruling.approvals.as_ref().map(|approvals| &approvals.value), &definition.approvals)
             .map_err(failed)?;
     let needs = needs(&ruling, definition);
-    Ok((StepInSeal { asked: needs.permissions, rules, programs: needs.programs }, String::new()))
+    Ok((StepInSeal { asked: needs.permissions, rules, programs: needs.programs, ruling }, String::new()))
 }
 
 pub(crate) fn check_excluded(
@@ -180,7 +182,13 @@ pub(crate) fn check_quorum(
     Ok((met, detail))
 }
 
-pub(crate) fn check_asked(rules: &StepInSeal, signed: &Authorization, seal: &Seal) -> Result<((), String), CheckStop> {
+pub(crate) fn check_asked(
+    rules: &StepInSeal,
+    step: &HashedStep,
+    signed: &Authorization,
+    seal: &Seal,
+) -> Result<((), String), CheckStop> {
+    check_list(&rules.ruling, step.definition(), rules.programs.as_ref(), &signed.sandbox).map_err(failed)?;
     let asked = rules.asked.as_ref().map_or(0, Vec::len);
     let read_otherwise = |error: &dyn std::fmt::Display| {
         CheckStop::NotChecked(format!(
@@ -199,7 +207,7 @@ pub(crate) fn check_asked(rules: &StepInSeal, signed: &Authorization, seal: &Sea
                     format!("policy lets the step run; all {asked} permissions that policy asks for are signed{list}"),
                 ))
             }
-            Err(error) if seal.engine != ENGINE => Err(read_otherwise(&error)),
+            Err(error) if seal.engine != ENGINE && error.rests_on_reading() => Err(read_otherwise(&error)),
             Err(error) => Err(failed(error)),
         },
         // The program finds the permissions by parsing the script, and another program version may parse the script

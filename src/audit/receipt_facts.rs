@@ -90,7 +90,7 @@ pub(crate) fn boundary_says(witnesses: &[WitnessFacts]) -> Vec<String> {
         "what the step did, printed and left behind: the boundary recorded this, and signed only the digests of its \
          records",
         "what the run used of CPU and memory",
-        "how the sandbox enforced its layers",
+        "how the sandbox enforced its layers, and which files of the host the listed programs are",
     ]
     .map(str::to_owned)
     .to_vec();

@@ -24,7 +24,7 @@ use crate::decision::quorum;
 use crate::decision::signature_count::{self, NotCounted};
 use crate::decision::step::check_step;
 use crate::decision::window::check_window;
-use crate::policy::signed_programs::{check_programs, without_list};
+use crate::policy::signed_programs::{check_list, check_programs, without_list};
 use crate::record::authorization::{Authorization, BoundaryRef};
 use crate::record::consumption::{Consumption, Spent};
 use crate::record::envelope::{Base64, Signed, Verified};
@@ -552,7 +552,9 @@ impl Again {
         } else if let Err(error) = check_profile(&step.profile, &without_list(&signed.sandbox, &step.profile)) {
             self.read_otherwise(FindingKind::Sandbox, error.to_string());
         }
-        if let Err(error) = check_programs(step.programs(), signed.sandbox.programs.as_ref()) {
+        if let Err(error) = check_list(&step.ruling, step.hashed.definition(), step.programs(), &signed.sandbox) {
+            self.find(FindingKind::Sandbox, error.to_string());
+        } else if let Err(error) = check_programs(step.programs(), signed.sandbox.programs.as_ref()) {
             self.read_otherwise(FindingKind::Sandbox, error.to_string());
         }
         let tokens = Tokens::Sealed(&state.tokens, at);

@@ -50,15 +50,17 @@ pub fn program_names(ruling: &Ruling, step: &StepDefinition, decision: &PolicyDe
     required.extend(step.interpreter.parse().ok());
     let mut named = required.clone();
     named.extend(decision.decided.iter().flat_map(named_programs));
-    let is_denied = |name: &Program| {
-        name.as_str() != OWN_PROGRAMS
-            && ruling.written.of(PermissionKind::Run).deny.find_denied(name.as_str(), None).is_some()
-    };
-    named.extend(ruling.programs.keys().filter(|name| !is_denied(name)).cloned());
+    named.extend(ruling.programs.keys().filter(|name| !is_denied(ruling, name)).cloned());
     let mut optional = ruling.closures.expand(&named);
     // A deny list of the policy file removes a program from the closure of another program.
-    optional.retain(|name| !required.contains(name) && (named.contains(name) || !is_denied(name)));
+    optional.retain(|name| !required.contains(name) && (named.contains(name) || !is_denied(ruling, name)));
     Some(ProgramNames { required, optional })
+}
+
+/// Returns true if a deny list of the policy file has the program.
+fn is_denied(ruling: &Ruling, name: &Program) -> bool {
+    name.as_str() != OWN_PROGRAMS
+        && ruling.written.of(PermissionKind::Run).deny.find_denied(name.as_str(), None).is_some()
 }
 
 /// Returns the program that a decision is about, and its wrappers.

@@ -6,9 +6,12 @@
 use std::fmt;
 
 use crate::policy::program_names::ProgramNames;
+use crate::policy::ruling::Ruling;
+use crate::record::authorization::PermissionKind;
 use crate::record::later_parts::ProgramList;
-use crate::record::later_words::{Program, listed_name};
+use crate::record::later_words::{OWN_PROGRAMS, Program, listed_name};
 use crate::record::profile::{Layer, Profile};
+use crate::record::step_definition::StepDefinition;
 
 /// Reason why a signed list of programs is not the derived list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +30,56 @@ pub enum ProgramsError {
         /// The names.
         names: Vec<Program>,
     },
+    /// The list has programs that a deny list of the policy file names.
+    Denied {
+        /// The names.
+        names: Vec<Program>,
+    },
+    /// The signed sandbox has a list, but does not require the layer `programs`.
+    NoLayer,
+}
+
+impl ProgramsError {
+    /// Returns true if another program version may decide differently, because the decision depends on the parsing of
+    /// the script.
+    #[must_use]
+    pub const fn rests_on_reading(&self) -> bool {
+        matches!(self, Self::Surplus { .. })
+    }
+}
+
+/// Checks the rules of a signed list that do not depend on the script. A verifier that does not parse scripts checks
+/// these rules too. `needed` has the derived names, or is `None` if a run may execute every program.
+///
+/// # Errors
+/// Returns the first broken rule.
+pub fn check_list(
+    ruling: &Ruling,
+    step: &StepDefinition,
+    needed: Option<&ProgramNames>,
+    signed: &Profile,
+) -> Result<(), ProgramsError> {
+    match check_programs(needed, signed.programs.as_ref()) {
+        Err(error) if !error.rests_on_reading() => return Err(error),
+        _ => {}
+    }
+    let (Some(needed), Some(list)) = (needed, &signed.programs) else { return Ok(()) };
+    if !signed.require.contains(&Layer::Programs) {
+        return Err(ProgramsError::NoLayer);
+    }
+    // Policy does not decide about a shell that runs the step, so policy can deny this shell to the script.
+    let declared: Vec<Program> = step.programs.iter().flatten().map(listed_name).collect();
+    let is_interpreter = |name: &Program| {
+        !declared.contains(name) && needed.required.iter().any(|required| listed_name(required) == *name)
+    };
+    // A pattern for names matches the last segment of a path, so the directory of the program does not matter.
+    let deny = &ruling.written.of(PermissionKind::Run).deny;
+    let mut names: Vec<Program> = list.list.iter().map(|one| one.name.clone()).collect();
+    names.retain(|name| {
+        name.as_str() != OWN_PROGRAMS && deny.find_name(name.as_str()).is_some() && !is_interpreter(name)
+    });
+    names.dedup();
+    if names.is_empty() { Ok(()) } else { Err(ProgramsError::Denied { names }) }
 }
 
 /// Checks the names of a signed list. `needed` has the derived names, or is `None` if a run may execute every program.
@@ -42,15 +95,15 @@ pub fn check_programs(needed: Option<&ProgramNames>, signed: Option<&ProgramList
         (None, Some(_)) => return Err(ProgramsError::NotAsked),
         (Some(needed), Some(signed)) => (needed, signed),
     };
+    let listed = |name: &&Program| signed.list.iter().any(|one| one.name == listed_name(name));
+    let lacking: Vec<Program> = needed.required.iter().filter(|name| !listed(name)).cloned().collect();
+    if !lacking.is_empty() {
+        return Err(ProgramsError::Lacking { names: lacking });
+    }
     let mut surplus: Vec<Program> = signed.list.iter().map(|one| one.name.clone()).collect();
     surplus.retain(|name| !needed.contains(name));
     surplus.dedup();
-    if !surplus.is_empty() {
-        return Err(ProgramsError::Surplus { names: surplus });
-    }
-    let listed = |name: &&Program| signed.list.iter().any(|one| one.name == listed_name(name));
-    let lacking: Vec<Program> = needed.required.iter().filter(|name| !listed(name)).cloned().collect();
-    if lacking.is_empty() { Ok(()) } else { Err(ProgramsError::Lacking { names: lacking }) }
+    if surplus.is_empty() { Ok(()) } else { Err(ProgramsError::Surplus { names: surplus }) }
 }
 
 /// Returns the signed profile without its list of programs, if `derived` requires the layer `programs`. So both profiles
@@ -97,6 +150,13 @@ impl fmt::Display for ProgramsError {
             Self::Lacking { names } => {
                 write!(f, "the signed list of programs lacks {}, which the step needs", join(names))
             }
+            Self::Denied { names } => {
+                write!(f, "the signed list of programs has {}, which the policy file denies", join(names))
+            }
+            Self::NoLayer => f.write_str(
+                "the signed sandbox has a list of programs, but does not require the layer programs, so no sandbox \
+                 must enforce the list",
+            ),
         }
     }
 }

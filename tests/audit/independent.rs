@@ -36,6 +36,11 @@ fn both_verifiers_accept_every_valid_bundle() {
             ("valid/bundle-roster-2.json", "valid/roster.json"),
         ]
         .map(|(bundle, roster)| case(&dir, bundle, roster));
+        let listed = dir.join("valid/bundle-programs.json").is_file();
+        let cases: Vec<Case> = cases
+            .into_iter()
+            .chain(listed.then(|| case(&dir, "valid/bundle-programs.json", "valid/roster-programs.json")))
+            .collect();
         for (case, second) in cases.iter().zip(theirs(&cases)) {
             let (first, second) = (ours(case).expect("trust"), second.expect("trust"));
             assert!(first.verified && second.verified, "{}: {:?}", case.id, second.failed());
@@ -54,6 +59,11 @@ fn both_verifiers_refuse_every_broken_bundle_at_the_check_of_its_index() {
             index.iter().map(|entry| case(&dir, &text(entry, "file"), &text(entry, "roster"))).collect();
         for ((entry, case), second) in index.iter().zip(&cases).zip(theirs(&cases)) {
             let (first, second) = (ours(case).expect("trust"), second.expect("trust"));
+            if entry["engine"].is_string() {
+                // A verifier that does not parse scripts does not know the defect.
+                assert!(second.verified && second.findings[entry["expect"].as_str().unwrap()] == "not-checked");
+                continue;
+            }
             assert!(!first.verified && !second.verified, "{} is established", case.id);
             let mut expected = vec![text(entry, "expect")];
             expected.extend(entry["also"].as_array().unwrap().iter().map(|word| word.as_str().unwrap().to_owned()));

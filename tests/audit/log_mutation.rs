@@ -348,6 +348,80 @@ fn both_auditors_find_reused_tokens_and_overlapping_runs_and_missing_receipts() 
     agree(liars());
 }
 
+/// A log with one run under a list of programs. The edits change the signed sandbox and the receipt.
+fn listed(sandbox: impl FnOnce(&mut Value), receipt: impl FnOnce(&mut Value)) -> Log {
+    let mut log = Log::with(|sealed| {
+        sealed.policy["version"] = json!(2);
+        sealed.policy["default"]["run"] = json!({"deny": ["nc"]});
+        sealed.policy["default"]["sandbox"] = json!({"programs": {"allow": ["cat"], "mode": "listed"}});
+        let closure = json!({"source": "restart(8)", "starts": ["nc", "ssh"]});
+        sealed.builtins = json!({"closures": {"restart": closure}, "version": 2});
+        sealed.steps[0]["programs"] = json!(["jq"]);
+    });
+    let program = |name: &str| json!({"name": name, "path": format!("/usr/bin/{name}")});
+    let list = ["bash", "cat", "jq", "restart", "ssh"].map(program);
+    let approved = log.approved_but("nginx:restart", 10, &[ALICE], |predicate| {
+        predicate["sandbox"]["programs"] = json!({"list": list, "mode": "listed"});
+        sandbox(&mut predicate["sandbox"]);
+    });
+    let place = log.consume(10, &[&approved]);
+    log.receipt_but(place, &approved, |predicate| {
+        predicate["sandbox"]["layers"].as_array_mut().expect("layers").insert(5, json!("programs"));
+        predicate["programs"] = json!({"listed": 5, "mode": "listed"});
+        receipt(predicate);
+    });
+    log
+}
+
+fn list_of(sandbox: &mut Value) -> &mut Vec<Value> {
+    sandbox["programs"]["list"].as_array_mut().expect("a list")
+}
+
+fn without(value: &mut Value, field: &str) {
+    value.as_object_mut().expect("an object").remove(field);
+}
+
+#[test]
+fn both_auditors_find_a_wrong_list_of_programs() {
+    let mut cases = Vec::new();
+    let mut push = |id: &str, clean: bool, log: Log| cases.push((Told { id: id.to_owned(), log }, clean));
+    let kept = |_: &mut Value| {};
+    let states = |count: usize| move |receipt: &mut Value| receipt["programs"]["listed"] = json!(count);
+    push("the list of the policy", true, listed(kept, kept));
+    let another_path = |sandbox: &mut Value| list_of(sandbox)[1]["path"] = json!("/bin/cat");
+    push("another path", true, listed(another_path, kept));
+    push("without an optional program", true, listed(|sandbox| drop(list_of(sandbox).pop()), states(4)));
+    push("without the interpreter", false, listed(|sandbox| drop(list_of(sandbox).remove(0)), states(4)));
+    push("without a declared program", false, listed(|sandbox| drop(list_of(sandbox).remove(2)), states(4)));
+    let denied = json!({"name": "nc", "path": "/usr/bin/nc"});
+    push("with a denied program", false, listed(move |sandbox| list_of(sandbox).insert(3, denied), states(6)));
+    push("the receipt states another count", false, listed(kept, states(4)));
+    push("the receipt states no list", false, listed(kept, |receipt| without(receipt, "programs")));
+    let no_layer = |value: &mut Value| value.as_array_mut().expect("layers").retain(|layer| layer != "programs");
+    push("the layer was not enforced", false, listed(kept, move |receipt| no_layer(&mut receipt["sandbox"]["layers"])));
+    push("the layer is not required", false, listed(move |sandbox| no_layer(&mut sandbox["require"]), kept));
+    let no_list = move |sandbox: &mut Value| {
+        without(sandbox, "programs");
+        no_layer(&mut sandbox["require"]);
+    };
+    push("no list", false, listed(no_list, |receipt| without(receipt, "programs")));
+    let mut log = Log::new();
+    let approved = log.approved_but("nginx:restart", 10, &[ALICE], |predicate| {
+        predicate["sandbox"]["programs"] =
+            json!({"list": [{"name": "bash", "path": "/usr/bin/bash"}], "mode": "listed"});
+    });
+    let place = log.consume(10, &[&approved]);
+    log.receipt_but(place, &approved, |receipt| receipt["programs"] = json!({"listed": 1, "mode": "listed"}));
+    push("a list that nothing asks for", false, log);
+    agree(cases);
+
+    // Only the auditor that parses the script knows that nothing names this program.
+    let date = json!({"name": "date", "path": "/usr/bin/date"});
+    let surplus = listed(move |sandbox| list_of(sandbox).insert(2, date), states(6));
+    let found = ours(&surplus);
+    assert!(!found.clean && found.words.iter().any(|word| word.contains("has date, but neither")), "{found:?}");
+}
+
 fn agree(cases: Vec<(Told, bool)>) {
     let (told, expected): (Vec<Told>, Vec<bool>) = cases.into_iter().unzip();
     let second = theirs(&told);

@@ -22,6 +22,8 @@ fn listing() -> World {
             ("own programs=\"{work}/**\"", "printf '#!/bin/bash\\necho built\\n' > tool\nchmod +x tool\n./tool"),
             ("foreign", "printf '#!/bin/bash\\necho built\\n' > tool\nchmod +x tool\n./tool"),
             ("plain", "printf 'a\\n' | cat"),
+            ("path programs=/usr/bin/date", "/usr/bin/date +ran%%"),
+            ("script programs=ldd", "ldd --version > /dev/null && printf 'ran\\n'"),
         ];
         setup.runbook("list.md", runbook(SMALL, &steps));
         setup.runbook("free.md", runbook(SMALL, &[("hidden", HIDDEN), ("declared programs=cat", HIDDEN)]));
@@ -81,6 +83,23 @@ fn a_step_can_declare_programs_that_its_script_does_not_name() {
     let (signed, finished) = run(&world, "free:declared");
     assert_eq!(names(&signed["sandbox"]), ["bash", "cat", "printf"]);
     assert_eq!(world.receipt(&finished)["outcome"]["exit_code"], 126);
+    world.assert_audited();
+}
+
+#[test]
+fn every_name_in_a_list_follows_from_the_sealed_state_also_for_paths_and_scripts() {
+    let world = listing();
+    let (signed, finished) = run(&world, "list:path");
+    assert_eq!(names(&signed["sandbox"]), ["bash", "cat", "date"]);
+    assert_eq!(world.output(&finished, "stdout"), "ran%\n");
+    world.assert_verified(&finished);
+    // `ldd` is a shell script.
+    let (signed, finished) = run(&world, "list:script");
+    let mut listed = names(&signed["sandbox"]);
+    listed.dedup();
+    assert_eq!(listed, ["bash", "cat", "ldd", "printf"]);
+    assert_eq!(world.output(&finished, "stdout"), "ran\n");
+    world.assert_verified(&finished);
     world.assert_audited();
 }
 

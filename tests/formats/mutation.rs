@@ -79,6 +79,15 @@ const FREE: &[(&str, &str)] = &[
     ("roster-2/predicate/operator", "who cancels and revokes"),
     ("roster-2/predicate/threshold", "who signs the next version; 0 is shown as unguarded"),
     ("roster-2/predicate/boundary/0/keys/0 flipped", "the comment of a key"),
+    // The path of a listed program is a statement of the boundary, and closures are lists of the program.
+    ("listed authorization/predicate/sandbox/programs/list/0/path flipped", "where a listed program lies"),
+    ("listed authorization/predicate/sandbox/programs/list/1/path flipped", "where a listed program lies"),
+    ("listed authorization/predicate/sandbox/programs/list/2/path flipped", "where a listed program lies"),
+    ("listed authorization/predicate/sandbox/programs/list/3/path flipped", "where a listed program lies"),
+    ("listed authorization/predicate/sandbox/programs/list/4/path flipped", "where a listed program lies"),
+    ("listed receipt/predicate/programs/refused", "what the list refused"),
+    ("listed receipt/predicate/programs/started", "what the run started"),
+    ("listed builtins", "the program's own lists: not in the roster, so that an upgrade breaks none"),
     // A value that no signature covers.
     (
         "bundle.json/proofs/* checkpoint line 4 doubled",
@@ -175,7 +184,14 @@ fn survivor(case: &Case, first: Option<&Verdict>, used: &mut BTreeSet<&'static s
 fn compare(case: &Case, first: Option<&Verdict>, second: Option<&Verdict>, faults: &mut Vec<String>) {
     match (first, second) {
         (Some(first), Some(second)) => {
-            let differences = first.differences(second);
+            let mut differences = first.differences(second);
+            if case.id.starts_with("listed ") {
+                // Only our verifier parses the script, and knows which names nothing explains.
+                differences.retain(|one| {
+                    !["permissions: ours failed, theirs not-checked", "verified: ours false, theirs true"]
+                        .contains(&one.as_str())
+                });
+            }
             if !differences.is_empty() {
                 faults.push(format!("{}: {} (ours failed {:?})", case.id, differences.join("; "), first.failed()));
             }

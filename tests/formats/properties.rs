@@ -16,20 +16,28 @@ use countersign::decision::exclusion::{self, Tokens};
 use countersign::decision::quorum::decide;
 use countersign::decision::quorum_rules::QuorumRules;
 use countersign::decision::signature_count::count;
+use countersign::policy::builtins::Builtins;
+use countersign::policy::closures::Closures;
+use countersign::policy::file::Policy;
+use countersign::policy::ruling::resolve;
 use countersign::record::authorization::{
     Authorization, MAX_AUTHORIZATION_BYTES, MAX_PARAMS_BYTES, MAX_REASON_BYTES, Permission, PermissionKind,
     PermissionReason,
 };
 use countersign::record::bundle::{Bundle, MAX_BUNDLE_BYTES};
 use countersign::record::consumption::{Consumption, MAX_ITEMS, Spent};
+use countersign::record::declared::check_program;
 use countersign::record::denial::Denial;
 use countersign::record::document::{Predicate, Statement};
 use countersign::record::envelope::{
     Base64, Envelope, EnvelopeSignature, MAX_SIGNATURES, Signed, Verified, VerifiedSignature,
 };
+use countersign::record::later_parts::{ListedProgram, ProgramFacts, ProgramList, ProgramMode};
+use countersign::record::later_words::Program;
 use countersign::record::malformed::Malformed;
 use countersign::record::receipt::{MAX_REST_BYTES, Receipt};
 use countersign::record::refusal_statement::RefusalStatement;
+use countersign::record::reserved::ReservedPart as _;
 use countersign::record::roster::{MAX_ROSTER_BYTES, Roster};
 use countersign::record::seal::Seal;
 use countersign::record::step_definition::Approvals;
@@ -624,5 +632,140 @@ fn a_changed_document_under_its_old_signature_is_refused() {
                 );
             }
         }
+    }
+}
+
+// Programs
+
+/// Names and paths of programs, and texts that are neither.
+fn words() -> impl Strategy<Value = String> {
+    prop_oneof![
+        prop::sample::select(vec!["a", "b", "jq", "g++", "{work}/**", "/usr/bin/jq", "/usr/lib/*/cc1"])
+            .prop_map(str::to_owned),
+        prop::sample::select(vec!["", ".", "..", "bin/jq", "jq*", "{repo}/x", "a b", "/a//b", "-x", "/"])
+            .prop_map(str::to_owned),
+        "[a-z/*.{}]{1,12}",
+        any::<String>(),
+    ]
+}
+
+proptest! {
+    #![proptest_config(config(300))]
+
+    #[test]
+    fn an_accepted_list_of_programs_has_one_order_and_no_entry_twice(
+        names in prop::collection::vec((words(), words()), 0..6), shuffle in any::<prop::sample::Index>(),
+    ) {
+        let mut entries: Vec<Value> =
+            names.iter().map(|(name, path)| json!({"name": name, "path": path})).collect();
+        entries.sort_by_key(to_canonical);
+        let read = |entries: &[Value]| -> Option<ProgramList> {
+            let list: ProgramList = serde_json::from_value(json!({"mode": "listed", "list": entries})).ok()?;
+            list.check().is_ok().then_some(list)
+        };
+        if let Some(list) = read(&entries) {
+            prop_assert!(!entries.is_empty());
+            prop_assert_eq!(serde_json::to_value(&list).unwrap()["list"].clone(), json!(entries));
+            for ListedProgram { name, path } in &list.list {
+                prop_assert_eq!(name.as_str() == "{work}/**", path.as_str() == "{work}/**");
+            }
+            let mut twice = entries.clone();
+            twice.insert(0, entries[0].clone());
+            prop_assert!(read(&twice).is_none(), "twice");
+            let mut other = entries.clone();
+            other.rotate_left(shuffle.index(entries.len()));
+            prop_assert_eq!(read(&other).is_some(), other == entries);
+        }
+    }
+
+    #[test]
+    fn facts_about_programs_count_a_list_only_in_the_mode_listed(
+        listed in any::<bool>(), count in prop_oneof![0_u64..3, 126_u64..131],
+        started in prop::option::of(prop::collection::vec(("/[a-c]{1,3}", 0_u64..3), 0..18)),
+    ) {
+        let mode = if listed { "listed" } else { "any" };
+        let mut value = json!({"mode": mode, "listed": count});
+        if let Some(paths) = &started {
+            let paths: Vec<Value> = paths.iter().map(|(path, count)| json!({"path": path, "count": count})).collect();
+            value["started"] = json!({"paths": paths, "more": 0});
+        }
+        let good = count <= 128 && listed == (count > 0) && started.as_ref().is_none_or(|paths| {
+            paths.len() <= 16 && paths.iter().all(|(_, count)| *count > 0) && paths.windows(2).all(|two| two[0].0 < two[1].0)
+        });
+        let facts: ProgramFacts = serde_json::from_value(value).unwrap();
+        prop_assert_eq!(facts.check().is_ok(), good);
+    }
+
+    #[test]
+    fn an_expansion_of_closures_contains_the_names_and_is_complete(
+        closures in prop::collection::btree_map(
+            "[a-e]", prop::collection::btree_set(prop_oneof!["[a-f]", "/x/[a-e*]"], 0..4), 0..5),
+        given in prop::collection::btree_set("[a-g]", 0..4),
+    ) {
+        let value: serde_json::Map<String, Value> = closures.iter().map(|(name, starts)| {
+            let starts: Vec<&String> = starts.iter().filter(|one| *one != name).collect();
+            (name.clone(), json!({"source": "x(1)", "starts": starts}))
+        }).collect();
+        let closures = Closures::from_value(&Value::Object(value)).expect("closures");
+        let given: BTreeSet<Program> = given.iter().map(|name| name.parse().unwrap()).collect();
+        let expanded = closures.expand(&given);
+        prop_assert!(expanded.is_superset(&given));
+        for name in &expanded {
+            let starts = closures.of(name).map(|closure| closure.starts.clone()).unwrap_or_default();
+            prop_assert!(expanded.is_superset(&starts), "{}", name);
+        }
+        // Nothing is in the expansion without a reason.
+        for name in expanded.difference(&given) {
+            prop_assert!(expanded.iter().any(|by| closures.of(by).is_some_and(|one| one.starts.contains(name))));
+        }
+    }
+
+    #[test]
+    fn any_json_as_closures_is_accepted_or_refused_with_a_reason(value in values(), name in words(), start in words()) {
+        let made = json!({ name.clone(): {"source": "x(1)", "starts": [start]} });
+        for value in [value, made] {
+            match Closures::from_value(&value) {
+                Ok(closures) => prop_assert!(closures.names().count() == value.as_object().unwrap().len()),
+                Err(problems) => prop_assert!(!problems.is_empty()),
+            }
+        }
+    }
+
+    #[test]
+    fn the_last_mode_of_programs_wins_and_the_lists_of_all_rules_are_joined(
+        rules in prop::collection::vec(
+            (prop::option::of(any::<bool>()), prop::collection::btree_set("[a-d]", 0..3), any::<bool>()), 1..5),
+    ) {
+        let rule = |(mode, allow, _): &(Option<bool>, BTreeSet<String>, bool)| {
+            let mut rule = serde_json::Map::new();
+            if let Some(listed) = mode {
+                rule.insert("mode".to_owned(), json!(if *listed { "listed" } else { "any" }));
+            }
+            if !allow.is_empty() {
+                rule.insert("allow".to_owned(), json!(allow));
+            }
+            json!({"programs": rule})
+        };
+        let overrides: Vec<Value> = rules[1..].iter().map(|one| {
+            json!({"runbook": if one.2 { "deploy/**" } else { "other" }, "sandbox": rule(one)})
+        }).collect();
+        let policy = json!({"version": 2, "default": {"sandbox": rule(&rules[0])}, "overrides": overrides});
+        let policy = Policy::from_sealed(&policy).expect("a policy");
+        let ruling = resolve(&policy, Builtins::current(), &"deploy/app:x".parse().unwrap());
+        let matching: Vec<_> = rules.iter().enumerate().filter(|(at, one)| *at == 0 || one.2).map(|(_, one)| one).collect();
+        let mode = matching.iter().filter_map(|one| one.0).next_back();
+        prop_assert_eq!(ruling.program_mode.map(|mode| mode.value == ProgramMode::Listed), mode);
+        let joined: BTreeSet<String> = matching.iter().flat_map(|one| one.1.clone()).collect();
+        prop_assert_eq!(ruling.programs.keys().map(ToString::to_string).collect::<BTreeSet<_>>(), joined);
+    }
+
+    #[test]
+    fn a_policy_with_any_words_as_programs_is_accepted_exactly_if_each_word_is_a_program(
+        allow in prop::collection::vec(words(), 0..4),
+    ) {
+        let policy = json!({"version": 2, "default": {"sandbox": {"programs": {"allow": allow}}}});
+        let unique: BTreeSet<&String> = allow.iter().collect();
+        let good = !allow.is_empty() && unique.len() == allow.len() && allow.iter().all(|word| check_program(word).is_ok());
+        prop_assert_eq!(Policy::from_sealed(&policy).is_ok(), good);
     }
 }

@@ -195,11 +195,95 @@ type Edit<'d> = Option<Box<dyn Fn(&mut Value) + 'd>>;
 type Sign<'d> = Option<Box<dyn Fn(&[u8]) -> Envelope + 'd>>;
 type Note<'d> = Option<Box<dyn Fn(&str, &[Hash]) -> String + 'd>>;
 
+/// A step that declares programs.
+fn step_with_programs() -> Value {
+    let mut step = step();
+    step["programs"] = json!(["jq", "{work}/**"]);
+    step
+}
+
+/// A policy of version 2, under which a run may execute only listed programs.
+fn policy_with_programs() -> Value {
+    let mut policy = policy();
+    policy["version"] = json!(2);
+    policy["default"]["run"]["deny"] = json!(["nc"]);
+    policy["default"]["sandbox"] = json!({"programs": {"allow": ["systemctl"], "mode": "any"}});
+    policy["overrides"][0]["sandbox"] = json!({"programs": {"mode": "listed"}});
+    policy
+}
+
+/// Built-in lists of version 2. The deny list of [`policy_with_programs`] names one program of a closure.
+fn builtins_with_closures() -> Value {
+    let mut builtins = builtins();
+    builtins["version"] = json!(2);
+    builtins["closures"] = json!({
+        "jq": {"source": "jq(1)", "starts": []},
+        "systemctl": {"source": "systemctl(1)", "starts": ["/usr/lib/systemd/systemd-reply-*", "nc", "ssh"]},
+    });
+    builtins
+}
+
+fn listed_programs() -> Value {
+    let program = |name: &str| json!({"name": name, "path": format!("/usr/bin/{name}")});
+    let own = json!({"name": "{work}/**", "path": "{work}/**"});
+    let list: Vec<Value> = ["bash", "jq", "printf", "ssh", "systemctl"].map(program).into_iter().chain([own]).collect();
+    json!({"list": list, "mode": "listed"})
+}
+
+fn program_facts() -> Value {
+    json!({
+        "listed": 6, "mode": "listed", "refused": {"more": 0, "paths": [{"count": 1, "path": "/usr/bin/nc"}]},
+        "started": {"more": 2, "paths": [{"count": 1, "path": "/usr/bin/bash"}]},
+    })
+}
+
+/// Adds the layer `programs` to sorted layers.
+fn add_layer(layers: &mut Value) {
+    layers.as_array_mut().expect("layers").insert(5, json!("programs"));
+}
+
+fn sign_programs(authorization: &mut Value) {
+    let signed = &mut authorization["predicate"];
+    signed["permissions"] = json!([{"type": "run", "what": "jq", "why": "unlisted"}]);
+    signed["sandbox"]["programs"] = listed_programs();
+    add_layer(&mut signed["sandbox"]["require"]);
+}
+
+fn state_programs(receipt: &mut Value) {
+    receipt["predicate"]["programs"] = program_facts();
+    add_layer(&mut receipt["predicate"]["sandbox"]["layers"]);
+}
+
+/// The golden crossing with a list of programs, a policy of version 2 and built-in lists of version 2. The edits change
+/// the authorization and the receipt.
+fn with_programs<'d>(authorization: impl Fn(&mut Value) + 'd, receipt: impl Fn(&mut Value) + 'd) -> Story<'d> {
+    let policy = policy_with_programs();
+    let digest = reference(&to_canonical(&policy));
+    Story {
+        rosters: vec![changed_roster(|roster| roster["policy"] = json!(digest))],
+        step: step_with_programs(),
+        policy,
+        builtins: builtins_with_closures(),
+        authorization: on(move |value| {
+            sign_programs(value);
+            authorization(value);
+        }),
+        receipt: on(move |value| {
+            state_programs(value);
+            receipt(value);
+        }),
+        ..Story::default()
+    }
+}
+
 /// Changes of the golden crossing. An edit gets the whole statement. The subjects are not updated after an edit, so an
 /// edit that must keep the subjects consistent calls `repair_twins`.
 struct Story<'d> {
     /// The versions of the roster.
     rosters: Vec<Envelope>,
+    step: Value,
+    policy: Value,
+    builtins: Value,
     seal: Edit<'d>,
     authorization: Edit<'d>,
     consumption: Edit<'d>,
@@ -222,6 +306,9 @@ impl Default for Story<'_> {
     fn default() -> Self {
         Self {
             rosters: vec![envelope(&to_canonical(&roster_1()), &[])],
+            step: step(),
+            policy: policy(),
+            builtins: builtins(),
             seal: None,
             authorization: None,
             consumption: None,
@@ -278,7 +365,7 @@ impl Story<'_> {
         let last = self.rosters.last().expect("a roster");
         let roster = STANDARD.decode(&last.payload).expect("base64");
         let leaves = match self.registered {
-            true => vec![registry_leaf(&other_step()), registry_leaf(&step())],
+            true => vec![registry_leaf(&other_step()), registry_leaf(&self.step)],
             false => {
                 let other = json!({"digest": reference(b"x"), "ref": "nginx:restart"});
                 vec![registry_leaf(&other_step()), other]
@@ -290,10 +377,10 @@ impl Story<'_> {
             "seal",
             json!({
                 "at": "2026-11-20T09:00:00Z", "boundary": {"name": "prod-eu"},
-                "builtins": reference(&to_canonical(&builtins())),
+                "builtins": reference(&to_canonical(&self.builtins)),
                 "configuration": reference(&to_canonical(&configuration())),
                 "engine": format!("countersign {RELEASE}"), "epoch": EPOCH, "genesis": "9e".repeat(32),
-                "keys": [named_key("boundary").keyid()], "number": 0, "policy": reference(&to_canonical(&policy())),
+                "keys": [named_key("boundary").keyid()], "number": 0, "policy": reference(&to_canonical(&self.policy)),
                 "registry": reference(&to_canonical(&json!(leaves))), "registry_root": root,
                 "roster": reference(&roster), "tokens": reference(&to_canonical(&tokens())),
             }),
@@ -307,7 +394,7 @@ impl Story<'_> {
         let id = reference(&seal);
         let boundary = json!({"epoch": EPOCH, "id": id, "name": "prod-eu"});
 
-        let mut authorization = authorization(&boundary);
+        let mut authorization = authorization(&boundary, &self.step);
         apply(&self.authorization, &mut authorization);
         let authorization_payload = to_canonical(&authorization);
         let digest = reference(&authorization_payload);
@@ -328,6 +415,7 @@ impl Story<'_> {
 
         let index = |kind: &str| self.order.iter().position(|entry| *entry == kind).expect("an entry") as u64;
         let mut receipt = receipt(&id, &digest, &signed, index("consumption"), &merkle::leaf_hash(&leaf_data(&spent)));
+        receipt["predicate"]["decision"]["policy"] = json!(reference(&to_canonical(&self.policy)));
         apply(&self.receipt, &mut receipt);
         let mut receipt = to_canonical(&receipt);
         if let Some((from, to)) = self.receipt_text {
@@ -373,10 +461,10 @@ impl Story<'_> {
         let place = u64::from(self.registered);
         let siblings: Vec<String> = path(&hashes, place).iter().map(|hash| hex(hash)).collect();
         let mut bundle = json!({
-            "builtins": builtins(), "consumption": envelopes["consumption"],
-            "mediaType": "application/vnd.countersign.bundle.v1+json", "policy": policy(),
+            "builtins": self.builtins, "consumption": envelopes["consumption"],
+            "mediaType": "application/vnd.countersign.bundle.v1+json", "policy": self.policy,
             "proofs": proofs.iter().map(|(kind, proof)| ((*kind).to_owned(), json!(proof.to_string()))).collect::<Map<_, _>>(),
-            "receipt": envelopes["receipt"], "roster": self.rosters, "seal": envelopes["seal"], "step": step(),
+            "receipt": envelopes["receipt"], "roster": self.rosters, "seal": envelopes["seal"], "step": self.step,
             "step_proof": {"hashes": siblings, "index": place, "size": 2},
         });
         apply(&self.bundle, &mut bundle);
@@ -384,8 +472,7 @@ impl Story<'_> {
     }
 }
 
-fn authorization(boundary: &Value) -> Value {
-    let step = step();
+fn authorization(boundary: &Value, step: &Value) -> Value {
     let predicate = json!({
         "boundary": boundary, "expires_at": "2026-11-20T10:30:00Z", "issued_at": "2026-11-20T09:30:00Z", "nonce": NONCE,
         "not_before": "2026-11-20T09:30:00Z", "params": {"drain": true, "host": "web-3"}, "permissions": [],
@@ -398,7 +485,7 @@ fn authorization(boundary: &Value) -> Value {
             "network": {"hosts": [], "mode": "none"}, "proc": "minimal", "read": [], "require": LAYERS,
             "run_as": "isolated", "sockets": [], "workdir": "private", "write": [],
         },
-        "step": {"digest": reference(&to_canonical(&step)), "ref": step["ref"]},
+        "step": {"digest": reference(&to_canonical(step)), "ref": step["ref"]},
     });
     statement("authorization", predicate, &[("nginx:restart", ""), ("params", "")])
 }
@@ -415,7 +502,7 @@ fn receipt(id: &str, authorization: &str, signed: &Envelope, index: u64, leaf: &
         "boundary": {"id": id, "keyid": named_key("boundary").keyid(), "name": "prod-eu", "version": RELEASE},
         "consumption": {"index": index, "item": 0, "leaf": format!("sha256:{}", hex(leaf))},
         "decision": {"approvers": ["alice", "bob"], "excluded": ["carol", "ci-agent"], "groups": ["ops", "security"],
-            "handed_in_by": "ci-agent", "policy": reference(&to_canonical(&policy()))},
+            "handed_in_by": "ci-agent"},
         "duration_ms": 412, "files": {"bytes": 0, "count": 0, "manifest": reference(b"[]")},
         "finished_at": "2026-11-20T09:40:01Z", "outcome": {"exit_code": 0, "status": "succeeded"},
         "output": {"stderr": stream(b""), "stdout": stream(STDOUT)},
@@ -535,6 +622,12 @@ fn valid(files: &mut Files) {
     let foreign = roster_with_foreign_keys();
     put("roster-foreign-keys.json", leaf_data(&foreign));
     put("bundle-foreign-keys.json", Story { rosters: vec![foreign], ..Story::default() }.tell().file());
+    let listed = with_programs(|_| {}, |_| {}).tell();
+    put("roster-programs.json", leaf_data(&listed.envelopes["roster"]));
+    put("bundle-programs.json", listed.file());
+    for (kind, payload) in &listed.payloads {
+        put(&format!("programs/payload/{kind}.json"), payload.clone());
+    }
 
     for (name, _) in KEYS {
         let (key, secret) = (named_key(name), secret(name));
@@ -595,6 +688,8 @@ struct Refused<'f> {
     files: &'f mut Files,
     index: Vec<String>,
 }
+
+const PROGRAMS_ROSTER: &str = "valid/roster-programs.json";
 
 impl Refused<'_> {
     fn push(&mut self, name: &str, expect: &str, also: &[&str], roster: &str, bytes: Vec<u8>) {
@@ -684,6 +779,7 @@ fn refused(files: &mut Files) {
     records(&mut list);
     logs(&mut list);
     rosters(&mut list);
+    programs(&mut list);
     let index = format!("[\n{}\n]\n", list.index.join(",\n"));
     list.files.insert("refused/index.json".to_owned(), index.into_bytes());
 }
@@ -891,6 +987,109 @@ fn records(list: &mut Refused<'_>) {
         value["subject"][1]["digest"]["blake3"] = json!(bare);
     });
     list.one("receipt-subject-with-blake3", "receipt-document", &blake3);
+}
+
+/// Bundles with a defect in the list of programs.
+fn programs(list: &mut Refused<'_>) {
+    fn sandbox(value: &mut Value) -> &mut Value {
+        &mut value["predicate"]["sandbox"]
+    }
+    fn entries(value: &mut Value) -> &mut Vec<Value> {
+        sandbox(value)["programs"]["list"].as_array_mut().expect("a list")
+    }
+    fn listed(value: &mut Value, count: usize) {
+        value["predicate"]["programs"]["listed"] = json!(count);
+    }
+    let kept = |_: &mut Value| {};
+    let mut one = |name: &str, expect: &str, story: Story<'_>| {
+        list.push(&format!("programs-{name}"), expect, &[], PROGRAMS_ROSTER, story.tell().file());
+    };
+    let document = "authorization-document";
+    let removed = |value: &mut Value| drop(sandbox(value).as_object_mut().expect("a map").remove("programs"));
+    one("required-without-a-list", document, with_programs(removed, kept));
+    one("out-of-order", document, with_programs(|value| entries(value).swap(0, 1), kept));
+    let large = |value: &mut Value| {
+        let path = |at: usize| json!({"name": format!("{at:03}"), "path": format!("/{at:03}{}", "x".repeat(40))});
+        *entries(value) = (0..60).map(path).collect();
+    };
+    one("over-4096-bytes", document, with_programs(large, kept));
+    let name = |value: &mut Value| entries(value)[5]["path"] = json!("/usr/bin/x");
+    one("work-directory-as-name-only", document, with_programs(name, kept));
+    let path = |value: &mut Value| entries(value)[4]["path"] = json!("{work}/**");
+    one("work-directory-as-path-only", document, with_programs(path, kept));
+
+    one("receipt-states-another-count", "sandbox", with_programs(kept, |value| listed(value, 5)));
+    let any = |value: &mut Value| value["predicate"]["programs"] = json!({"listed": 0, "mode": "any"});
+    one("receipt-states-mode-any", "sandbox", with_programs(kept, any));
+    let silent = |value: &mut Value| drop(value["predicate"].as_object_mut().expect("a map").remove("programs"));
+    one("receipt-states-nothing", "sandbox", with_programs(kept, silent));
+    let unheld = |value: &mut Value| {
+        let layers = sandbox(value)["layers"].as_array_mut().expect("layers");
+        layers.retain(|layer| layer != "programs");
+    };
+    one("layer-not-enforced", "sandbox", with_programs(kept, unheld));
+
+    let check = "permissions";
+    let dropped =
+        |place: usize| with_programs(move |value| drop(entries(value).remove(place)), |value| listed(value, 5));
+    one("without-the-interpreter", check, dropped(0));
+    one("without-a-declared-program", check, dropped(1));
+    one("without-the-declared-work-directory", check, dropped(5));
+    let unlisted = |value: &mut Value| {
+        removed(value);
+        drop(sandbox(value)["require"].as_array_mut().expect("layers").remove(5));
+    };
+    one("listed-by-policy-without-a-list", check, with_programs(unlisted, silent));
+    let unrequired = |value: &mut Value| drop(sandbox(value)["require"].as_array_mut().expect("layers").remove(5));
+    one("list-without-the-layer", check, with_programs(unrequired, kept));
+    let denied = |value: &mut Value| entries(value).insert(2, json!({"name": "nc", "path": "/usr/bin/nc"}));
+    one("denied-by-the-policy-file", check, with_programs(denied, |value| listed(value, 7)));
+    let by_path = |value: &mut Value| entries(value).insert(0, json!({"name": "NC", "path": "/opt/NC"}));
+    one("denied-in-other-letter-case", check, with_programs(by_path, |value| listed(value, 7)));
+    // Only a verifier that parses the script knows that nothing names this program.
+    let surplus = |value: &mut Value| entries(value).insert(1, json!({"name": "date", "path": "/usr/bin/date"}));
+    one("named-by-nothing", check, with_programs(surplus, |value| listed(value, 7)));
+    let last = list.index.last_mut().expect("an entry");
+    *last = last.replacen('{', &format!("{{\"engine\": \"countersign {RELEASE}\", "), 1);
+    let asked_by_nobody = Story {
+        receipt: on(|value| {
+            state_programs(value);
+            listed(value, 6);
+        }),
+        ..authorized(sign_programs)
+    };
+    list.one("programs-list-that-nothing-asks-for", check, &asked_by_nobody);
+
+    let by_policy = |edit: fn(&mut Value)| {
+        let mut policy = policy_with_programs();
+        edit(&mut policy);
+        let digest = reference(&to_canonical(&policy));
+        let rosters = vec![changed_roster(|roster| roster["policy"] = json!(digest))];
+        Story { policy, rosters, ..with_programs(|_| {}, |_| {}) }
+    };
+    list.under_own_roster(
+        "programs-in-a-policy-of-version-1",
+        "quorum",
+        &by_policy(|policy| policy["version"] = json!(1)),
+    );
+    list.under_own_roster("policy-of-version-3", "quorum", &by_policy(|policy| policy["version"] = json!(3)));
+    let mode = |policy: &mut Value| policy["default"]["sandbox"]["programs"]["mode"] = json!("none");
+    list.under_own_roster("programs-mode-of-another-word", "quorum", &by_policy(mode));
+    let sealed = |edit: fn(&mut Value)| {
+        let mut builtins = builtins_with_closures();
+        edit(&mut builtins);
+        Story { builtins, ..with_programs(|_| {}, |_| {}) }.tell().file()
+    };
+    for (name, edit) in [
+        ("builtins-of-version-1-with-closures", (|lists| lists["version"] = json!(1)) as fn(&mut Value)),
+        ("builtins-of-version-2-without-closures", |lists| {
+            drop(lists.as_object_mut().expect("a map").remove("closures"))
+        }),
+        ("closure-out-of-order", |lists| lists["closures"]["systemctl"]["starts"] = json!(["ssh", "nc"])),
+        ("closure-without-a-source", |lists| lists["closures"]["jq"]["source"] = json!("")),
+    ] {
+        list.push(name, "quorum", &[], PROGRAMS_ROSTER, sealed(edit));
+    }
 }
 
 fn logs(list: &mut Refused<'_>) {

@@ -1,6 +1,7 @@
 """One bundle, offline: every check with its finding. From `formats.md`, Bundle."""
 
 import documents
+import programs
 import rules
 from log import Checkpoint, Note, Proof, check_inclusion, leaf_hash, read_vkey
 from roster import Chain
@@ -65,7 +66,7 @@ BOUNDARY_SAYS = (
     "who is excluded as an owner of a token, and who handed in",
     "what the step did and printed beyond the signed digests",
     "CPU and memory used",
-    "how the sandbox held its layers, beyond their names",
+    "how the sandbox held its layers, beyond their names, and which files the listed programs are",
     "all times, unless a witness dated the checkpoint",
 )
 MAY_STAY_OPEN = ("permissions", "sandbox", "keys-still-rostered", "seal-in-force", "witnesses")
@@ -322,8 +323,9 @@ class _Bundle:
         policy = policy or self.policy()
         if policy.mode == "deny" and not policy.allows:
             raise Bad("policy denies this: it allows no command")
+        programs.check_list(policy, self.bundle["step"], self.authorization["sandbox"])
         # What a script runs is found by parsing it.
-        return NotChecked("scripts are not read here, so what policy asks of them is not known")
+        return NotChecked("scripts are not read here, so what policy asks of them, and which programs they name, is not known")
 
     def rest(self):
         held = True if self.held is not None else None
@@ -479,6 +481,10 @@ def check_sandbox(receipt, authorization):
     missing = set(authorization["sandbox"]["require"]) - set(facts["layers"])
     if missing:
         raise Bad(f"required and not held: {', '.join(sorted(missing))}")
+    signed, stated = authorization["sandbox"].get("programs"), receipt.get("programs", {"mode": "any"})
+    listed = None if stated["mode"] == "any" else stated["listed"]
+    if listed != (None if signed is None else len(signed["list"])):
+        raise Bad("the receipt does not state the list that was signed")
     return None
 
 

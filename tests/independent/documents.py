@@ -5,6 +5,7 @@ What is reserved for later versions stands in `reserved.py`; a document that has
 
 import functools
 
+import programs
 import reserved
 from shapes import *
 from wire import Bad, Envelope, canonical, reference, seconds, strict_canonical
@@ -109,7 +110,7 @@ def profile(value, place):
 
 KNOWN_LAYERS = ("capabilities", "filesystem", "landlock", "namespaces", "network", "seccomp")
 LAYER = one_of(*KNOWN_LAYERS)
-LAYERS = arr(one_of(*KNOWN_LAYERS, later=("programs",)), ordered=True)
+LAYERS = arr(one_of(*KNOWN_LAYERS, programs.LAYER), ordered=True)
 PROFILE_LIMITS = ("wall_ms", "cpu_milli", "memory_bytes", "processes", "file_bytes", "disk_bytes", "output_bytes")
 CODES = (
     "malformed too-large later-feature unknown-step step-changed invalid-params params-mismatch wrong-boundary unknown-signer bad-signature "
@@ -141,7 +142,7 @@ PROFILE = obj(
         "run_as": text(),
         "limits": obj({name: number() for name in PROFILE_LIMITS}),
     },
-    {"off_reason": text(), "programs": later(reserved.PROGRAMS)},
+    {"off_reason": text(), "programs": programs.LIST},
 )
 BOUNDARY_OF = obj({"name": BOUNDARY, "id": DIGEST, "epoch": EPOCH})
 STREAM = obj(
@@ -219,6 +220,8 @@ RAN = {
     "sandbox": ENFORCED,
     "usage": obj({"cpu_ms": number(), "memory_peak_bytes": number()}, {"processes_peak": number()}),
 }
+
+MORE_OF_RUN = {"programs": programs.facts}
 
 KINDS = {
     "authorization": obj(
@@ -300,7 +303,7 @@ KINDS = {
             "seal": DIGEST,
             "boundary": obj({"name": BOUNDARY, "id": DIGEST, "keyid": KEYID, "version": text()}),
         },
-        reserved.OF_RECEIPT,
+        {**MORE_OF_RUN, **reserved.OF_RECEIPT},
     ),
     "refusal": obj(
         {"at": time},
@@ -347,7 +350,7 @@ KINDS = {
             "authorization": DIGEST,
             **RAN,
         },
-        {"programs": reserved.ran},
+        MORE_OF_RUN,
     ),
 }
 LATER_KINDS = ("grant", "revocation", "review", "run-report")
@@ -385,13 +388,16 @@ STEP = obj(
         "approvals": APPROVALS,
         **reserved.OF_STEP,
     },
-    {"exclusive": text(), **reserved.MORE_OF_STEP},
+    {"exclusive": text(), "programs": programs.DECLARED, **reserved.MORE_OF_STEP},
 )
 
 
 def parse_step(value):
     """The pointers of a step's reserved parts."""
-    return STEP(value, "/step") + reserved.check_step(value, "/step")
+    found = STEP(value, "/step")
+    if "programs" in value and "off_reason" in value["sandbox"]:
+        raise wrong("/step/programs", "not where the sandbox is off")
+    return found + reserved.check_step(value, "/step")
 
 
 def plan_of_bundle(value, place):

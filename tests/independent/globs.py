@@ -11,8 +11,8 @@ MOST_BYTES, MOST_WAYS, MOST_DEPTH = 512, 64, 8
 NO_DOT = r"(?!\.)"
 
 
-def matches(pattern, path, dot=False):
-    return any(match(one, path) for one in _compiled(pattern, dot))
+def matches(pattern, path, dot=False, nocase=False):
+    return any(match(one, path) for one in _compiled(pattern, dot, nocase))
 
 
 @functools.lru_cache(maxsize=4096)
@@ -145,9 +145,10 @@ def _check_segments(way):
 
 
 @functools.lru_cache(maxsize=1024)
-def _compiled(pattern, dot):
+def _compiled(pattern, dot, nocase):
     check(pattern)
-    return [re.compile(_translate(one, "" if dot else NO_DOT), re.S) for one in _expand(pattern)]
+    flags = re.S | (re.I if nocase else 0)
+    return [re.compile(_translate(one, "" if dot else NO_DOT), flags) for one in _expand(pattern)]
 
 
 def _expand(pattern):

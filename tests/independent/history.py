@@ -6,6 +6,7 @@ Nothing is taken from a database or from the boundary: entries, hash tiles, blob
 import os
 
 import documents
+import programs
 import rules
 from bundle import (
     NotChecked,
@@ -516,9 +517,12 @@ class History:
             missing = set(sealed.profiles[ref]["require"]) - set(authorization["sandbox"]["require"])
             if missing:
                 raise Bad(f"nobody signed the required layers {', '.join(sorted(missing))}")
+            programs.check_list(policy, sealed.steps[ref], authorization["sandbox"])
             if policy.open_sandbox:
                 return NotChecked("what policy says of the sandbox besides limits and proc is not evaluated here")
-            wanted, signed_one = dict(sealed.profiles[ref]), authorization["sandbox"]
+            wanted, signed_one = dict(sealed.profiles[ref]), dict(authorization["sandbox"])
+            # Which names a script adds to the list is not read here; its paths only the boundary knows.
+            signed_one.pop("programs", None)
             left = []
             if configuration.open is not None:
                 left = ["limits", "require", "deny"]

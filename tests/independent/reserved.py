@@ -10,19 +10,16 @@ from shapes import (
     SECRET_NAME,
     SESSION_ID,
     VARIABLE,
-    WORK,
     arr,
     at_most,
     boolean,
     free,
-    host_path,
     later,
     later_items,
     number,
     obj,
     one_of,
     path_ref,
-    program,
     rel_path,
     text,
     wrong,
@@ -46,18 +43,6 @@ def target(value, place):
         raise wrong(place, "a runner or labels, exactly one of both")
 
 
-def path_of_program(value, place):
-    if value != WORK:
-        host_path(value, place)
-
-
-def listed_program(value, place):
-    obj({"name": program, "path": path_of_program})(value, place)
-    if (value["name"] == WORK) != (value["path"] == WORK):
-        raise wrong(place, f"{WORK} is both name and path, or neither")
-
-
-PROGRAMS = at_most(4096, obj({"mode": one_of("listed"), "list": arr(listed_program, low=1, high=128, ordered=True)}))
 OF_AUTHORIZATION = {
     "emergency": later(emergency),
     "grant": later(DIGEST),
@@ -68,22 +53,9 @@ OF_AUTHORIZATION = {
 }
 
 
-def executions(high):
-    path = obj({"path": host_path, "count": number(1)})
-    return obj({"paths": arr(path, high=high, by="path"), "more": number()})
-
-
-def ran(value, place):
-    shape = obj({"mode": one_of("any", "listed"), "listed": number(0, 128)}, {"refused": executions(8), "started": executions(16)})
-    at_most(2048, shape)(value, place)
-    if (value["listed"] == 0) != (value["mode"] == "any"):
-        raise wrong(f"{place}/listed", "0 exactly where any program may run")
-
-
 OF_RECEIPT = {
     "runner": later(obj({"name": NAME, "keyid": KEYID, "report": DIGEST})),
     "session": later(obj({"before": DIGEST, "after": DIGEST})),
-    "programs": later(ran),
 }
 OF_ITEM = {"grant": later(DIGEST), "use": later(number(1, 1000)), "runner": later(NAME), "session": later(SESSION)}
 RUNNER = obj({"name": NAME, "keys": arr(text(), low=1), "labels": arr(NAME, high=16, ordered=True)})
@@ -129,7 +101,6 @@ OF_STEP = {
 MORE_OF_STEP = {
     "plan": later(obj({"step": path_ref, "max_age_s": number(1, MONTH)})),
     "runs_on": later(LABELS),
-    "programs": later(at_most(4096, arr(program, low=1, high=128, ordered=True))),
 }
 
 
@@ -137,8 +108,6 @@ def check_step(step, place):
     """What one field of a step says of another; gives the places of parameters that are secret."""
     if step.get("plan", {}).get("step") == step["ref"]:
         raise wrong(f"{place}/plan/step", "a step plans itself")
-    if "programs" in step and "off_reason" in step["sandbox"]:
-        raise wrong(f"{place}/programs", "not where the sandbox is off")
     return secret_parameters(step["params"], f"{place}/params")
 
 

@@ -3,6 +3,7 @@
 import itertools
 import re
 
+import programs
 from globs import check as check_glob, matches
 from documents import NAME, OF_SANDBOX, PROFILE_LIMITS, arr, boolean, number, obj, one_of, parse_step, refuse_later, text, time
 from shapes import wrong
@@ -34,20 +35,25 @@ def granted_at(value, place):
     time(found.group(1) + "Z", place)
 
 
-POLICY = obj(
-    {"version": number(1, 1)},
-    {
-        "extends": one_of("none"),
-        "default": obj({}, {**RULE, "sandbox": obj({}, {**EVERYWHERE, **LATER_WORDS})}),
-        "overrides": arr(obj({"runbook": text()}, {**RULE, "sandbox": obj({}, {**SANDBOX, **LATER_WORDS})})),
-        "grants": arr(
-            obj(
-                {"type": one_of("run", "read", "write", "env"), "pattern": text(), "scope": one_of("permanent")},
-                {"runbook": text(), "grantedAt": granted_at},
-            )
-        ),
-    },
-)
+def policy_of(version, more):
+    """`more`: what the version has of sandboxes."""
+    return obj(
+        {"version": number(version, version)},
+        {
+            "extends": one_of("none"),
+            "default": obj({}, {**RULE, "sandbox": obj({}, {**EVERYWHERE, **more, **LATER_WORDS})}),
+            "overrides": arr(obj({"runbook": text()}, {**RULE, "sandbox": obj({}, {**SANDBOX, **more, **LATER_WORDS})})),
+            "grants": arr(
+                obj(
+                    {"type": one_of("run", "read", "write", "env"), "pattern": text(), "scope": one_of("permanent")},
+                    {"runbook": text(), "grantedAt": granted_at},
+                )
+            ),
+        },
+    )
+
+
+POLICIES = {1: policy_of(1, {}), 2: policy_of(2, {"programs": programs.RULE})}
 
 
 def read_step(step):
@@ -65,11 +71,14 @@ def read_step(step):
 def check_builtins(value):
     """The form of built-in lists; what their patterns match is left to who reads scripts."""
     kinds = ("run", "read", "write", "env")
-    if not isinstance(value, dict) or value.get("version") != 1 or isinstance(value["version"], bool):
-        raise Bad("no built-in lists of version 1")
-    if not set(value) <= {"version", *kinds}:
-        raise Bad("the built-in lists have an unknown word")
-    for kind in set(value) - {"version"}:
+    if not isinstance(value, dict) or value.get("version") not in (1, 2) or isinstance(value["version"], bool):
+        raise Bad("no built-in lists of version 1 or 2")
+    # Version 2 has closures, version 1 has none.
+    if not set(value) <= {"version", "closures", *kinds} or ("closures" in value) != (value["version"] == 2):
+        raise Bad("the built-in lists have an unknown word, or lack one")
+    if "closures" in value:
+        programs.check_closures(value["closures"])
+    for kind in set(value) & set(kinds):
         lists = value[kind]
         if not isinstance(lists, dict) or not set(lists) <= {"allow", "deny"}:
             raise Bad(f"the built-in list {kind} is malformed")
@@ -220,13 +229,17 @@ class Policy:
     """
 
     def __init__(self, value, ref, builtins=None):
-        POLICY(value, "")
+        # Of another version, or of none, it is held against the first.
+        version = value.get("version") if isinstance(value, dict) else None
+        POLICIES.get(version if isinstance(version, int) else 1, POLICIES[1])(value, "")
         check_policy(value)
         overrides = value.get("overrides", [])
         self.open = set(value) - {"version", "default", "overrides"}
         self.mode, self.approvals = "prompted", None
         self.sandbox, self.open_sandbox = {"limits": {}, "deny": []}, set()
         self.denied = {"read": [], "write": []}
+        # Of programs: whether only those of a list may run, and what the file itself denies.
+        self.program_mode, self.run_denied = "any", []
         if builtins is not None:
             check_builtins(builtins)
             if value.get("extends") != "none":
@@ -239,13 +252,15 @@ class Policy:
         for place, rule in enumerate([value.get("default", {})] + overrides):
             self.open |= set(rule) - {"mode", "approvals", "sandbox", "runbook"}
             sandbox = rule.get("sandbox", {})
-            self.open_sandbox |= set(sandbox) - set(SANDBOX)
+            self.open_sandbox |= set(sandbox) - set(SANDBOX) - {"programs"}
             # Every matching override applies in order, the later wins.
             if place and not self._is_for(rule["runbook"], path):
                 continue
             self.mode = rule.get("mode", self.mode)
             self.approvals = rule.get("approvals", self.approvals)
             self.allows |= bool(rule.get("run", {}).get("allow"))
+            self.run_denied += rule.get("run", {}).get("deny", [])
+            self.program_mode = sandbox.get("programs", {}).get("mode", self.program_mode)
             self.deny(rule)
             # Limits by their names; deny patterns add up.
             limits = {**self.sandbox["limits"], **sandbox.get("limits", {})}

@@ -9,6 +9,7 @@ of policy allows it by the same word, paths also below; deny patterns of both ad
 import os
 import re
 
+import programs
 from documents import LAYER, PROFILE_LIMITS, arr, number, obj, one_of
 from wire import Bad
 
@@ -86,6 +87,8 @@ class Configuration:
         if mode == "host":
             # The host's network is held by nothing.
             require -= {"network"}
+        if programs.has_list(policy, step):
+            require |= {programs.LAYER}
         reaches = "read" in declared or "write" in declared
         denied = rule["deny"] + declared.get("deny", []) + policy.denied["read"]
         if declared.get("write"):

@@ -44,12 +44,15 @@ pub struct Story {
     pub policy: Option<Value>,
     /// A replacement for the text of the checkpoint before it is signed.
     pub body: Option<String>,
+    /// Whether the crossing is the golden crossing with a list of programs.
+    pub listed: bool,
 }
 
 impl Story {
     /// The bundle, and the digest of the first roster version to trust.
     pub fn tell(&self, id: String) -> Case {
-        let mut bundle = value("bundle.json").clone();
+        let payload = |kind: &str| original(self.listed, kind);
+        let mut bundle = value(if self.listed { "bundle-programs.json" } else { "bundle.json" }).clone();
         let mut first = payload("roster");
         if let Some(policy) = &self.policy {
             bundle["policy"] = policy.clone();
@@ -86,11 +89,12 @@ impl Story {
             golden::repair_twins("authorization", &mut authorization);
         }
         let authorization = self.bytes("authorization", authorization);
-        let consumption = self.bytes("consumption", consumption(&boundary, &authorization));
+        let consumption = self.bytes("consumption", consumption(payload("consumption"), &boundary, &authorization));
         let consumption = self.wrap("consumption", &consumption, &["boundary"]);
         let signed = self.wrap("authorization", &authorization, &["alice", "bob"]);
         let policy = reference(&to_canonical(&bundle["policy"]));
-        let receipt = self.bytes("receipt", receipt(&boundary, &authorization, signed, &consumption, &policy));
+        let stated = receipt(payload("receipt"), &boundary, &authorization, signed, &consumption, &policy);
+        let receipt = self.bytes("receipt", stated);
         let receipt = self.wrap("receipt", &receipt, &["boundary"]);
         let seal = self.wrap("seal", &seal, &["boundary"]);
 
@@ -145,13 +149,14 @@ fn value(path: &str) -> &'static Value {
     read.entry(path.to_owned()).or_insert_with(|| Box::leak(Box::new(golden::value(path))))
 }
 
-fn payload(kind: &str) -> Value {
-    value(&format!("payload/{kind}.json")).clone()
+/// The payload of the golden crossing, or of the golden crossing with a list of programs.
+fn original(listed: bool, kind: &str) -> Value {
+    value(&format!("{}payload/{kind}.json", if listed { "programs/" } else { "" })).clone()
 }
 
 /// The second version of a roster, with another name and with the digest of the first version.
 pub fn second_roster(first: &[u8]) -> Value {
-    let mut value = payload("roster");
+    let mut value = original(false, "roster");
     value["predicate"]["name"] = json!("example, second version");
     value["predicate"]["previous"] = json!(reference(first));
     value["predicate"]["version"] = json!(2);
@@ -159,8 +164,7 @@ pub fn second_roster(first: &[u8]) -> Value {
     value
 }
 
-fn consumption(boundary: &str, authorization: &[u8]) -> Value {
-    let mut value = payload("consumption");
+fn consumption(mut value: Value, boundary: &str, authorization: &[u8]) -> Value {
     value["predicate"]["seal"] = json!(boundary);
     let item = &mut value["predicate"]["spent"][0];
     item["authorization"] = json!(reference(authorization));
@@ -174,8 +178,14 @@ fn consumption(boundary: &str, authorization: &[u8]) -> Value {
     value
 }
 
-fn receipt(boundary: &str, authorization: &[u8], signed: Value, consumption: &Value, policy: &str) -> Value {
-    let mut value = payload("receipt");
+fn receipt(
+    mut value: Value,
+    boundary: &str,
+    authorization: &[u8],
+    signed: Value,
+    consumption: &Value,
+    policy: &str,
+) -> Value {
     let stated = &mut value["predicate"];
     stated["authorization"] = signed;
     stated["consumption"]["leaf"] = json!(format!("sha256:{}", hex(&merkle::leaf_hash(&to_canonical(consumption)))));
@@ -212,6 +222,7 @@ pub fn all() -> Vec<Case> {
         }
     }
     facts(&mut cases);
+    programs(&mut cases);
     checkpoints(&mut cases);
     bundles(&mut cases);
     cases
@@ -256,6 +267,28 @@ fn facts(cases: &mut Vec<Case>) {
     for mutant in changes(&original).iter().filter(|mutant| mutant.pointer.starts_with("/predicate/sandbox/")) {
         let place = mutant.pointer.trim_start_matches("/predicate/sandbox");
         cases.push(story(&mutant.value).tell(format!("all facts{place} {}", mutant.what)));
+    }
+}
+
+/// Mutants of the list of programs: in the authorization, in the receipt, and in the sealed closures.
+fn programs(cases: &mut Vec<Case>) {
+    for (kind, places) in [
+        ("authorization", &["/predicate/sandbox/programs", "/predicate/sandbox/require/5"][..]),
+        ("receipt", &["/predicate/programs", "/predicate/sandbox/layers", "/predicate/sandbox/missing"]),
+    ] {
+        for mutant in changes(&original(true, kind)) {
+            if places.iter().any(|place| mutant.pointer.starts_with(place)) {
+                let payload = Some((kind, to_canonical(&mutant.value)));
+                let story = Story { listed: true, payload, ..Story::default() };
+                cases.push(story.tell(format!("listed {kind}{} {}", mutant.pointer, mutant.what)));
+            }
+        }
+    }
+    for mutant in changes(&value("bundle-programs.json")["builtins"]) {
+        if mutant.pointer.starts_with("/closures") || mutant.pointer.starts_with("/version") {
+            let story = Story { listed: true, sealed: Some(("builtins", mutant.value.clone())), ..Story::default() };
+            cases.push(story.tell(format!("listed builtins{} {}", mutant.pointer, mutant.what)));
+        }
     }
 }
 

@@ -63,6 +63,7 @@ fn all() -> Vec<Named> {
     signatures(&mut found);
     broken_steps(&mut found);
     later_steps(&mut found);
+    step_with_programs(&mut found);
     places(&mut found);
     decisions(&mut found);
     outcomes(&mut found);
@@ -358,13 +359,20 @@ fn later_steps(found: &mut Vec<Named>) {
         ("outputs", json!([{"name": "id", "schema": {"type": "string"}}])),
         ("plan", json!({"max_age_s": 600, "step": "own:files"})),
         ("runs_on", json!(["web"])),
-        ("programs", json!(["jq"])),
     ] {
         let mut step = golden::value("bundle.json")["step"].clone();
         step[field] = value;
         let story = Story { sealed: Some(("step", step)), approved: true, ..Story::default() };
         refused(found, &format!("step-with-{}", field.replace('_', "-")), &["step"], story);
     }
+}
+
+/// A step that declares programs, without a signed list.
+fn step_with_programs(found: &mut Vec<Named>) {
+    let mut step = golden::value("bundle.json")["step"].clone();
+    step["programs"] = json!(["jq"]);
+    let story = Story { sealed: Some(("step", step)), approved: true, ..Story::default() };
+    refused(found, "step-with-programs", &["permissions"], story);
 }
 
 fn places(found: &mut Vec<Named>) {

@@ -21,12 +21,12 @@ use countersign::record::envelope::{Base64, Envelope, EnvelopeSignature, Signed}
 use countersign::record::receipt::Receipt;
 use countersign::record::refusal_statement::RefusalStatement;
 use countersign::record::roster::Roster;
-use countersign::record::seal::Seal;
+use countersign::record::seal::{ENGINE, Seal};
 use countersign::trust::trusted_roster::TrustedRoster;
 use serde_json::Value;
 
 use super::{Outcome, same};
-use crate::golden::reference;
+use crate::golden::{own_vectors, reference};
 
 type Checked = Result<(), String>;
 
@@ -60,8 +60,13 @@ pub fn check(dir: &Path) -> Vec<Outcome> {
         ("valid/bundle-sk-verified.json", "valid/roster-sk-verified.json"),
         ("valid/bundle-foreign-keys.json", "valid/roster-foreign-keys.json"),
         ("valid/bundle-roster-2.json", "valid/roster.json"),
+        ("valid/bundle-programs.json", "valid/roster-programs.json"),
     ] {
-        done.push((bundle.to_owned(), golden.established(bundle, roster)));
+        // Golden documents of other directories can be older than a list of programs.
+        if bundle != "valid/bundle-programs.json" || dir == own_vectors().join("golden") || golden.read(bundle).is_ok()
+        {
+            done.push((bundle.to_owned(), golden.established(bundle, roster)));
+        }
     }
     match golden.json("refused/index.json") {
         Ok(index) => {
@@ -339,6 +344,14 @@ impl Golden {
             verify(&bytes, &self.trust(roster)?, VerifyOptions::default()).map_err(|error| error.to_string())?;
         let failed: Vec<&str> = report.failed().map(|check| check.name.word()).collect();
         let also: Vec<&str> = entry["also"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        // Only a verifier that parses scripts as this engine did knows the defect.
+        if entry["engine"].as_str().is_some_and(|engine| engine != ENGINE) {
+            let open = report
+                .checks
+                .iter()
+                .any(|check| check.name.word() == expect && check.finding == CheckFinding::NotChecked);
+            return if report.verified && open { Ok(()) } else { Err(format!("failed at {failed:?}")) };
+        }
         if report.verified {
             return Err("established".to_owned());
         }

@@ -383,6 +383,16 @@ fn a_check_that_needs_more_data_than_a_bundle_has_is_not_checked() {
         })
         .report(VerifyOptions::default());
     assert_eq!(report.finding(CheckName::Permissions), CheckFinding::Failed, "{:?}", report.checks);
+    // The rules of a list of programs do not depend on the script either.
+    let report = read_by_another_version()
+        .edit(FixtureStage::Policy, |policy| {
+            policy["version"] = json!(2);
+            policy["default"]["sandbox"] = json!({"programs": {"mode": "listed"}});
+        })
+        .report(VerifyOptions::default());
+    let check = report.checks.iter().find(|check| check.name == CheckName::Permissions).expect("the check");
+    assert_eq!(check.finding, CheckFinding::Failed, "{check:?}");
+    assert!(check.detail.contains("has no list of programs"), "{check:?}");
     let (verified, left) = open(FixtureStage::Roster, |roster| {
         roster["predicate"]["witness"] =
             json!([{"name": "w.example", "vkey": "w.example+00000000+BAAA", "url": "https://w.example"}]);
