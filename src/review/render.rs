@@ -12,7 +12,7 @@ use crate::review::line::{LineWeight, ReviewLine};
 use crate::review::line::{MOST_REMARKS, ROW};
 use crate::review::signed_field::FieldReason;
 use crate::review::sources::ReviewSources;
-use crate::review::value_words::{bytes, duration_ms};
+use crate::review::value_words::{bytes, duration_ms, list_words};
 use crate::terminal::printable_text::PrintableText;
 use crate::terminal::screen::{LineTone, Screen};
 
@@ -217,7 +217,12 @@ pub fn profile_words(profile: &Profile) -> Vec<String> {
         let values: Vec<_> = line.values.iter().map(|value| format!("{value:?}")).collect();
         format!("{}{}", line.words, values.join(", "))
     });
+    let programs = profile.programs.as_ref().map_or_else(
+        || "may run: every program that it can see".to_owned(),
+        |list| format!("may run only: {}", list_words(list).as_str()),
+    );
     let others = [
+        programs,
         format!("required layers: {}", if layers.is_empty() { "NONE".to_owned() } else { layers.join(", ") }),
         format!("at most time: {}", duration_ms(limits.wall_ms)),
         format!("at most CPU: {}.{:03} CPUs{UNGROUPED}", limits.cpu_milli / 1000, limits.cpu_milli % 1000),
