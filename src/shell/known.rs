@@ -1,8 +1,43 @@
-//! Names of programs that start other programs, and of builtins that the parser evaluates.
+//! Names of programs that start other programs, and of builtins that the parser evaluates. The table is frozen
+//! (CONTRIBUTING.md).
 
 /// Returns true if the table of programs contains `name`.
 pub(super) fn is_known(name: &str) -> bool {
     NAMES.binary_search(&name).is_ok() || is_loader(name) || is_shell(name) || is_vim(name)
+}
+
+/// Returns true for a wrapper that starts its commands only as processes of the run, with every option. False for
+/// programs that also start commands elsewhere (`ssh`, `parallel`, `systemd-run`, `git`), as another user (`sudo`), or
+/// without an execution (`busybox`).
+pub(super) fn is_local(name: &str) -> bool {
+    let plain = matches!(
+        name,
+        "." | "alias"
+            | "ash"
+            | "builtin"
+            | "command"
+            | "env"
+            | "eval"
+            | "exec"
+            | "find"
+            | "fish"
+            | "flock"
+            | "ionice"
+            | "mapfile"
+            | "nice"
+            | "nohup"
+            | "readarray"
+            | "setsid"
+            | "sh"
+            | "source"
+            | "stdbuf"
+            | "time"
+            | "timeout"
+            | "trap"
+            | "watch"
+            | "xargs"
+    );
+    plain || is_shell(name)
 }
 
 /// Returns true for Debian's builds of vim, for example `vim.basic` and `vim.tiny`.

@@ -3,7 +3,10 @@
 //! A program that is not in the table is assumed to run nothing (docs/design.md lists the resulting gaps). An entry of
 //! the table contains the options of a program and the meaning of its operands. After a word that may be an option, the
 //! meaning of the words is unknown.
+//!
+//! The table is frozen (CONTRIBUTING.md): a closed list of programs holds what the table does not know.
 
+use crate::shell::found::UnknownReason;
 use crate::shell::grammars::{
     CHROOT, CHRT, DOAS, IONICE, NSENTER, PKEXEC, PRLIMIT, READ, SETARCH, SETPRIV, SETSID, SSH_AGENT, STDBUF, SU,
     TASKSET, TIME, TIMEOUT, UNSHARE,
@@ -137,7 +140,7 @@ pub(super) struct WrapperCall<'f, 's, 'a> {
 }
 
 impl<'a> WrapperCall<'_, '_, 'a> {
-    pub(super) fn unknown(&mut self, word: &Word, why: &'static str) {
+    pub(super) fn unknown(&mut self, word: &Word, why: impl Into<UnknownReason>) {
         self.finding.unknown(word, why, self.inside);
     }
 
