@@ -577,7 +577,7 @@ mod tests {
         for (script, listed, any) in [
             ("\"$CMD\" x; eval \"$y\"", &[][..], &["\"$CMD\"@1", "eval", "\"$y\"@1"][..]),
             ("source ./x; exec \"$CMD\"", &[], &["source", "./x@1", "exec", "\"$CMD\"@1"]),
-            ("ssh \"$HOST\" ls", &["ssh", "\"$HOST\"@1"], &["ssh", "\"$HOST\"@1"]),
+            ("ssh \"$HOST\" git", &["ssh", "\"$HOST\"@1"], &["ssh", "\"$HOST\"@1"]),
             ("PATH=/x:$PATH", &["PATH"], &["PATH"]),
             ("jq .; /usr/bin/jq .; curl x", &[], &["jq", "/usr/bin/jq", "curl"]),
             (

@@ -149,7 +149,7 @@ fn a_deployment_under_the_policy_of_init_is_proposed_with_at_most_four_permissio
         setup.policy = countersign::cli::init::content::policy(1);
         let steps = [
             ("all", include_str!("../support/deploy.sh")),
-            ("unknown", "\"$CMD\" x || eval \"$TEXT\" || printf 'over\\n'"),
+            ("unknown", "\"$CMD\" x || printf 'over\\n'; eval \"$TEXT\""),
             ("words", "ssh \"$HOST\" ls"),
         ];
         setup.runbook("deploy.md", runbook(SMALL, &steps));
