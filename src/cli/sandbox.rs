@@ -236,7 +236,8 @@ fn program_list(args: &Args) -> Result<ProgramList, CommandFailure> {
     names.extend(args.command.first().filter(|word| !word.contains('/') || word.starts_with('/')).cloned());
     let program = |name: &String| name.parse().map_err(|error| usage(format!("{name:?}: {error}")));
     let required = names.iter().map(program).collect::<Result<BTreeSet<Program>, _>>()?;
-    list_of(&required, &Builtins::current().closures().expand(&required)).map_err(|error| usage(error.to_string()))
+    list_of(&required, &Builtins::current().closures().started_by(&required, |_| true).into_keys().cloned().collect())
+        .map_err(|error| usage(error.to_string()))
 }
 
 /// Returns hints for the error messages that the profile explains. Each hint names an option that helps.

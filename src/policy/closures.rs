@@ -71,19 +71,25 @@ impl Closures {
         self.0.keys()
     }
 
-    /// Returns the given programs, all programs that these programs start, all programs that those start, and so on.
+    /// Returns all programs that the given programs start, all programs that those start, and so on, each with a program
+    /// that starts it. The result contains none of the given programs, and no program for which `may` returns false.
     #[must_use]
-    pub fn expand(&self, names: &BTreeSet<Program>) -> BTreeSet<Program> {
-        let mut expanded = names.clone();
-        let mut waiting: Vec<&Program> = names.iter().collect();
-        while let Some(program) = waiting.pop() {
-            for started in self.of(program).into_iter().flat_map(|closure| &closure.starts) {
-                if expanded.insert(started.clone()) {
-                    waiting.push(started);
+    pub fn started_by<'a>(
+        &'a self,
+        names: &BTreeSet<Program>,
+        may: impl Fn(&Program) -> bool,
+    ) -> BTreeMap<&'a Program, Program> {
+        let mut started = BTreeMap::new();
+        let mut waiting: Vec<Program> = names.iter().cloned().collect();
+        while let Some(starter) = waiting.pop() {
+            for program in self.of(&starter).into_iter().flat_map(|closure| &closure.starts) {
+                if !names.contains(program) && !started.contains_key(program) && may(program) {
+                    started.insert(program, starter.clone());
+                    waiting.push(program.clone());
                 }
             }
         }
-        expanded
+        started
     }
 }
 
@@ -220,20 +226,24 @@ mod tests {
     }
 
     #[test]
-    fn an_expansion_contains_the_given_names_and_everything_that_they_start() {
+    fn everything_that_programs_start_is_found_with_its_starter() {
         let closure = |starts: &[&str]| json!({"source": "x(1)", "starts": starts});
         let closures = Closures::from_value(&json!({
             "a": closure(&["/usr/lib/*/b", "x"]), "b": closure(&["c"]), "c": closure(&["a", "d"]), "e": closure(&[]),
         }))
         .expect("closures");
         for (given, expected) in [
-            (&["a"][..], &["/usr/lib/*/b", "a", "c", "d", "x"][..]),
-            (&["/opt/bin/a"], &["/opt/bin/a", "/usr/lib/*/b", "a", "c", "d", "x"]),
-            (&["e", "unknown", "{work}/**"], &["e", "unknown", "{work}/**"]),
+            (&["a"][..], &["/usr/lib/*/b", "c", "d", "x"][..]),
+            (&["/opt/bin/a"], &["/usr/lib/*/b", "a", "c", "d", "x"]),
+            (&["e", "unknown", "{work}/**"], &[]),
             (&[], &[]),
         ] {
-            assert_eq!(closures.expand(&set(given)), set(expected), "{given:?}");
+            let started = closures.started_by(&set(given), |_| true);
+            assert_eq!(started.keys().copied().cloned().collect::<BTreeSet<_>>(), set(expected), "{given:?}");
         }
-        assert_eq!(Closures::default().expand(&set(&["a"])), set(&["a"]));
+        let started = closures.started_by(&set(&["a"]), |name| name.as_str() != "c");
+        let starters: Vec<(&str, &str)> = started.iter().map(|(name, by)| (name.as_str(), by.as_str())).collect();
+        assert_eq!(starters, [("/usr/lib/*/b", "a"), ("x", "a")], "only c starts d");
+        assert!(Closures::default().started_by(&set(&["a"]), |_| true).is_empty());
     }
 }

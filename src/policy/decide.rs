@@ -3,21 +3,22 @@
 //! All commands are decided before a person is asked, so a denied command is refused before any question. The first
 //! rule that applies decides, in this order: grants of the command line, deny lists of the policy file, allow lists of
 //! the policy file, built-in deny lists, built-in allow lists, mode. An unknown command could be a denied command, so
-//! only an answer for one run of the command can allow it.
+//! only an answer for one run of the command can allow it. If a run may execute only listed programs, the kernel refuses
+//! a denied program, so a boundary asks about unknown commands only where the list does not hold.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::sync::Arc;
 
+use crate::policy::applied_rule::{AnswerChange, AppliedRule};
 use crate::policy::file::Mode;
-use crate::policy::lists::{AllPermissionLists, ListEntry, ListSide, ListedPattern, PatternList, word};
-use crate::policy::origin::{RuleOrigin, WithOrigin};
+use crate::policy::lists::{AllPermissionLists, ListEntry, ListSide, ListedPattern, PatternList};
+use crate::policy::origin::RuleOrigin;
 use crate::policy::paths::{PathVariables, TRUSTED, normalised};
 use crate::policy::patterns::PatternError;
 use crate::policy::ruling::Ruling;
 use crate::record::authorization::{PermissionKind, PermissionReason};
+use crate::record::later_words::Program;
 use crate::shell::commands::{self, ReadLimit};
-use crate::shell::found::{FoundKind, NotUnderstood, ScriptFinding, ScriptPlace, Shell};
+use crate::shell::found::{FoundKind, NotUnderstood, ScriptFinding, ScriptPlace, Shell, UnknownPart, UnknownReason};
 
 /// Place of the decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +28,19 @@ pub enum DecisionPlace {
     /// A boundary, where a denial by a built-in list becomes a question to the approvers. A denial by the policy file
     /// is final in both places.
     Boundary,
+    /// A boundary whose run may execute only listed programs. Policy does not ask which of them an unknown command is.
+    ListedBoundary,
+}
+
+impl DecisionPlace {
+    /// Returns the place for a run that may execute only listed programs, if `listed` is true.
+    #[must_use]
+    pub const fn with_list(self, listed: bool) -> Self {
+        match self {
+            Self::Boundary if listed => Self::ListedBoundary,
+            place => place,
+        }
+    }
 }
 
 /// Options of one command line. A boundary has no such options.
@@ -106,88 +120,6 @@ pub struct PolicyDecision {
     pub decided: Vec<Decided>,
     /// Reason why the script is not understood and therefore denied, or `None` if it is understood.
     pub not_understood: Option<NotUnderstood>,
-}
-
-/// Rule behind a decision.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AppliedRule {
-    /// A pattern in a list of the policy.
-    Listed {
-        /// Kind of the command, path or variable.
-        kind: PermissionKind,
-        /// List that contains the pattern.
-        side: ListSide,
-        /// The pattern as written.
-        pattern: Arc<str>,
-        /// Origin of the pattern.
-        origin: RuleOrigin,
-        /// Effect of `--deny-all`.
-        then: AnswerChange,
-    },
-    /// No list matches the name, so the mode decides.
-    Unlisted {
-        /// The mode with its origin.
-        mode: WithOrigin<Mode>,
-        /// True if a list allows the base name of the command, but the command's path is outside the program
-        /// directories of the system.
-        elsewhere: bool,
-        /// Effect of `--deny-all`.
-        then: AnswerChange,
-    },
-    /// The command is not known before the run.
-    Unknown {
-        /// Reason, in words.
-        why: &'static str,
-        /// Mode, which may deny the command.
-        mode: WithOrigin<Mode>,
-        /// Effect of `--deny-all`.
-        then: AnswerChange,
-    },
-    /// A function that the script itself defines.
-    Function,
-    /// The option `--allow-all`.
-    AllowAll,
-}
-
-/// Effect of `--deny-all` on the answer of a rule.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AnswerChange {
-    /// No effect.
-    Stands,
-    /// The option changed the answer to a denial.
-    DenyAll,
-}
-
-impl fmt::Display for AppliedRule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let then = match self {
-            Self::Listed { kind, side, pattern, origin, then } => {
-                write!(f, "{}.{} {pattern:?}, {origin}", word(*kind), side.word())?;
-                *then
-            }
-            Self::Unlisted { mode, elsewhere, then } => {
-                f.write_str("not listed")?;
-                if *elsewhere {
-                    f.write_str(" (a list allows this name, but only in system directories)")?;
-                }
-                write!(f, ", mode {}, {}", mode.value.word(), mode.origin)?;
-                *then
-            }
-            Self::Unknown { why, mode, then } => {
-                write!(f, "unknown: {why}")?;
-                if mode.value == Mode::Deny {
-                    write!(f, ", mode deny, {}", mode.origin)?;
-                }
-                *then
-            }
-            Self::Function => return f.write_str("a function of this script"),
-            Self::AllowAll => return f.write_str("--allow-all"),
-        };
-        f.write_str(match then {
-            AnswerChange::Stands => "",
-            AnswerChange::DenyAll => "; --deny-all denies it",
-        })
-    }
 }
 
 /// Decides all commands of a bash script. A script that is empty or not understood is denied.
@@ -314,7 +246,7 @@ impl Judge<'_> {
             FoundKind::Function(name) if self.denies(name) => self.command(name),
             FoundKind::Function(_) => (PolicyVerdict::Allow, AppliedRule::Function),
             FoundKind::Setting(name) => self.setting(name),
-            FoundKind::Unknown(why) => self.unknown(why),
+            FoundKind::Unknown(reason) => self.unknown_command(*reason),
         }
     }
 
@@ -340,12 +272,35 @@ impl Judge<'_> {
             ListSide::Allow => lies.allowed_by(list, name, places).cloned(),
         };
         let (verdict, mut rule) = self.by_lists(PermissionKind::Run, &find);
+        let by_policy_file = matches!(&rule, AppliedRule::Listed { origin, .. } if *origin != RuleOrigin::BuiltIn);
+        if verdict != PolicyVerdict::Allow
+            && !by_policy_file
+            && let Some(rule) = self.named_program(&lies, name)
+        {
+            return (PolicyVerdict::Allow, rule);
+        }
+        let is_asked = verdict == PolicyVerdict::Ask(PermissionReason::Unlisted);
+        if is_asked && self.at == DecisionPlace::ListedBoundary && STARTERS.contains(&name) {
+            return (PolicyVerdict::Allow, AppliedRule::OnlyListed);
+        }
         if let AppliedRule::Unlisted { elsewhere, .. } = &mut rule {
             let base = name.rsplit_once('/').map_or("", |(_, base)| base);
             let listed = |lists: &AllPermissionLists| lists.of(PermissionKind::Run).allow.find_name(base).is_some();
             *elsewhere = !base.is_empty() && (listed(&self.ruling.written) || listed(&self.ruling.built_in));
         }
         (verdict, rule)
+    }
+
+    /// Returns the rule for a program that is in every list of the policy. A question about it would be without effect,
+    /// because an unknown command of each step can execute it.
+    fn named_program(&self, lies: &Lies, name: &str) -> Option<AppliedRule> {
+        if self.at != DecisionPlace::ListedBoundary {
+            return None;
+        }
+        let base = name.rsplit_once('/').map_or(name, |(_, base)| base);
+        let find = |text: &str| self.ruling.programs.get_key_value(&text.parse::<Program>().ok()?);
+        let (name, origin) = find(name).or_else(|| if lies.trusted { find(base) } else { None })?;
+        Some(AppliedRule::NamedProgram { name: name.clone(), origin: origin.clone() })
     }
 
     /// Decides a variable that changes later commands, for example `PATH`. An allow list of the policy file permits
@@ -372,6 +327,17 @@ impl Judge<'_> {
             "the variable changes later commands: call programs by their paths instead, or grant the variable (type: \
              env)",
         )
+    }
+
+    /// Decides a command that is unknown before the run. No permission is needed if the kernel restricts the command to
+    /// the list of the run.
+    fn unknown_command(&self, reason: UnknownReason) -> (PolicyVerdict, AppliedRule) {
+        let (verdict, rule) = self.unknown(reason.text);
+        let is_listed = self.at == DecisionPlace::ListedBoundary && reason.part == UnknownPart::Programs;
+        match verdict {
+            PolicyVerdict::Ask(_) if is_listed => (PolicyVerdict::Allow, AppliedRule::OnlyListed),
+            verdict => (verdict, rule),
+        }
     }
 
     fn unknown(&self, why: &'static str) -> (PolicyVerdict, AppliedRule) {
@@ -409,8 +375,10 @@ impl Judge<'_> {
         if let Some(entry) = find(&built_in.deny, ListSide::Deny) {
             let closed = self.ruling.mode.value == Mode::Deny || self.flags.deny_all;
             let (verdict, then) = match self.at {
-                DecisionPlace::Boundary if !closed => self.asked(PermissionReason::BuiltInDeny),
-                DecisionPlace::Boundary | DecisionPlace::Terminal => (PolicyVerdict::Deny, AnswerChange::Stands),
+                DecisionPlace::Boundary | DecisionPlace::ListedBoundary if !closed => {
+                    self.asked(PermissionReason::BuiltInDeny)
+                }
+                _ => (PolicyVerdict::Deny, AnswerChange::Stands),
             };
             return (verdict, listed(kind, ListSide::Deny, entry, then));
         }
@@ -504,6 +472,8 @@ fn is_empty(script: &str) -> bool {
     script.lines().all(|line| line.trim_start().is_empty() || line.trim_start().starts_with('#'))
 }
 
+/// Builtins that start programs from their text, from a file or from their arguments.
+const STARTERS: [&str; 4] = [".", "eval", "exec", "source"];
 const EMPTY: &str = "the script contains no command: write a command, or remove the script";
 /// Directories to which links in the system's program directories may lead.
 const SYSTEM: [&str; 7] = ["/usr/", "/bin/", "/sbin/", "/lib/", "/lib32/", "/lib64/", "/snap/"];
@@ -590,6 +560,40 @@ mod tests {
         ] {
             assert_eq!(said(policy, name, DecisionPlace::Terminal, flags), expected);
         }
+    }
+
+    #[test]
+    fn a_list_of_programs_answers_only_questions_about_unknown_programs() {
+        let asked = |policy: &str, script: &str, at: DecisionPlace| -> Vec<String> {
+            let policy = Policy::load(&format!("version: 2\n{policy}")).expect("a policy");
+            let ruling = resolve_path(&policy, Builtins::current(), &RunbookPath::of_file("deploy/app.runbook.md"));
+            let decision = decide_script(&ruling, script, ReadLimit::Step, at, &Flags::default());
+            let open = decision.decided.into_iter().filter(|one| one.verdict != PolicyVerdict::Allow);
+            open.map(|one| format!("{}{}", if one.verdict == PolicyVerdict::Deny { "!" } else { "" }, one.what))
+                .collect()
+        };
+        let policy =
+            "default: {run: {deny: [dd]}, sandbox: {programs: {mode: listed, allow: [dd, jq, curl, /opt/x/tool]}}}";
+        for (script, listed, any) in [
+            ("\"$CMD\" x; eval \"$y\"", &[][..], &["\"$CMD\"@1", "eval", "\"$y\"@1"][..]),
+            ("source ./x; exec \"$CMD\"", &[], &["source", "./x@1", "exec", "\"$CMD\"@1"]),
+            ("ssh \"$HOST\" git", &["ssh", "\"$HOST\"@1"], &["ssh", "\"$HOST\"@1"]),
+            ("PATH=/x:$PATH", &["PATH"], &["PATH"]),
+            ("jq .; /usr/bin/jq .; curl x", &[], &["jq", "/usr/bin/jq", "curl"]),
+            (
+                "/opt/x/tool; tool; ./jq; /tmp/jq",
+                &["tool", "./jq", "/tmp/jq"],
+                &["/opt/x/tool", "tool", "./jq", "/tmp/jq"],
+            ),
+            ("dd if=x", &["!dd"], &["!dd"]),
+        ] {
+            assert_eq!(asked(policy, script, DecisionPlace::ListedBoundary), listed, "{script}");
+            assert_eq!(asked(policy, script, DecisionPlace::Boundary), any, "{script}");
+        }
+        let closed = "default: {mode: deny, sandbox: {programs: {mode: listed, allow: [jq]}}}";
+        assert_eq!(asked(closed, "jq .; \"$CMD\"", DecisionPlace::ListedBoundary), ["!\"$CMD\"@1"]);
+        let open = "default: {mode: execute, sandbox: {programs: {mode: listed}}}";
+        assert_eq!(asked(open, "zed; \"$CMD\"", DecisionPlace::ListedBoundary), [""; 0]);
     }
 
     #[test]

@@ -6,15 +6,16 @@
 use std::fmt;
 
 use crate::crypto::canonical;
+use crate::policy::applied_rule::AppliedRule;
 use crate::policy::decide::{
-    AppliedRule, Decided, DecisionPlace, Flags, PolicyDecision, PolicyVerdict, decide_command, decide_script_of,
-    decide_unknown, worst,
+    Decided, DecisionPlace, Flags, PolicyDecision, PolicyVerdict, decide_command, decide_script_of, decide_unknown,
+    worst,
 };
 use crate::policy::file::Mode;
 use crate::policy::lists::{AllPermissionLists, word};
 use crate::policy::origin::RuleOrigin;
 use crate::policy::paths::TRUSTED;
-use crate::policy::program_names::{ProgramNames, program_names};
+use crate::policy::program_names::{ProgramNames, is_listed, program_names};
 use crate::policy::ruling::Ruling;
 use crate::record::authorization::{MAX_PERMISSION_BYTES, MAX_PERMISSIONS, Permission, PermissionKind};
 use crate::record::later_words::{OWN_PROGRAMS, Program};
@@ -130,7 +131,8 @@ pub struct StepNeeds {
 pub fn needs(ruling: &Ruling, step: &StepDefinition) -> StepNeeds {
     let decision = decide_step(ruling, step, DecisionPlace::Boundary, &Flags::default());
     let programs = program_names(ruling, step, &decision);
-    StepNeeds { permissions: permissions_of(ruling, decision), programs }
+    let names_programs = is_listed(ruling, step) && !ruling.programs.is_empty();
+    StepNeeds { permissions: permissions_of(ruling, decision, names_programs), programs }
 }
 
 /// Returns the permissions that the signatures of an authorization must grant for this step. The permissions are sorted
@@ -146,9 +148,15 @@ pub fn questions(ruling: &Ruling, step: &StepDefinition) -> Result<Vec<Permissio
     needs(ruling, step).permissions
 }
 
-fn permissions_of(ruling: &Ruling, decision: PolicyDecision) -> Result<Vec<Permission>, PolicyDenied> {
+/// `names_programs` is true if policy allows programs by `sandbox.programs`.
+fn permissions_of(
+    ruling: &Ruling,
+    decision: PolicyDecision,
+    names_programs: bool,
+) -> Result<Vec<Permission>, PolicyDenied> {
     let allowed = |lists: &AllPermissionLists| !lists.of(PermissionKind::Run).allow.entries().is_empty();
-    if ruling.mode.value == Mode::Deny && !allowed(&ruling.written) && !allowed(&ruling.built_in) {
+    let is_empty = !names_programs && !allowed(&ruling.written) && !allowed(&ruling.built_in);
+    if ruling.mode.value == Mode::Deny && is_empty {
         return Err(PolicyDenied::NothingAllowed { mode: ruling.mode.origin.clone() });
     }
     if let Some(not_understood) = decision.not_understood {
@@ -190,6 +198,7 @@ fn permissions_of(ruling: &Ruling, decision: PolicyDecision) -> Result<Vec<Permi
 /// command of the script.
 #[must_use]
 pub fn decide_step(ruling: &Ruling, step: &StepDefinition, at: DecisionPlace, flags: &Flags) -> PolicyDecision {
+    let at = at.with_list(is_listed(ruling, step));
     let mut decision = decide_source(ruling, &step.interpreter, &step.source, ReadLimit::Step, at, flags);
     // A definition that does not come from a runbook may name one interpreter in its field and another in the first
     // line of the script.
@@ -410,6 +419,81 @@ mod tests {
             asked("", "bash", "#!/usr/bin/python3\ngit status\n"),
             Ok(vec!["run #!/usr/bin/python3@1 unknown".to_owned()])
         );
+    }
+
+    /// Returns the needs of a bash step under a policy of version 2.
+    fn needs_of(policy: &str, source: &str, programs: Option<&[&str]>) -> StepNeeds {
+        let policy = Policy::load(&format!("version: 2\n{policy}")).expect("a policy");
+        let mut step = step("bash", source);
+        step.programs = programs.map(|names| names.iter().map(|name| name.parse().expect("a program")).collect());
+        needs(&resolve(&policy, Builtins::current(), &step.reference), &step)
+    }
+
+    #[test]
+    fn an_unknown_command_is_asked_about_only_if_every_program_can_start() {
+        let what = |needs: &StepNeeds| -> Vec<String> {
+            needs.permissions.as_ref().expect("allowed").iter().map(|one| one.what.clone()).collect()
+        };
+        let script = "\"$CMD\" x\nssh \"$HOST\" git\n";
+        let unknown = ["\"$CMD\"@1", "\"$HOST\"@2"];
+        for (policy, programs, expected) in [
+            ("default: {}", None, [&unknown[..], &["ssh"]].concat()),
+            ("default: {sandbox: {programs: {mode: any}}}", None, [&unknown[..], &["ssh"]].concat()),
+            ("default: {sandbox: {programs: {mode: listed}}}", None, [&unknown[1..], &["ssh"]].concat()),
+            ("default: {}", Some(&["ssh"][..]), [&unknown[1..], &["ssh"]].concat()),
+            ("default: {sandbox: {programs: {mode: listed, allow: [ssh]}}}", None, unknown[1..].to_vec()),
+        ] {
+            let mut found = what(&needs_of(policy, script, programs));
+            found.sort();
+            assert_eq!(found, expected, "{policy} {programs:?}");
+        }
+        let mut off = step("bash", script);
+        off.sandbox.off_reason = Some("x".to_owned());
+        let policy = Policy::load("version: 2\ndefault: {sandbox: {programs: {mode: listed}}}").expect("a policy");
+        let needs = needs(&resolve(&policy, Builtins::current(), &off.reference), &off);
+        assert!(needs.programs.is_none() && what(&needs).contains(&unknown[0].to_owned()), "without a sandbox");
+    }
+
+    #[test]
+    fn a_program_that_the_policy_file_denies_is_never_in_the_list() {
+        let listed = |deny: &str, source: &str, programs: Option<&[&str]>| {
+            let policy = format!(
+                "default: {{run: {{deny: [{deny}]}}, sandbox: {{programs: {{mode: listed, allow: [awk, rm, /usr/bin/ssh]}}}}}}"
+            );
+            needs_of(&policy, source, programs)
+        };
+        let names = |needs: &StepNeeds| -> Vec<String> {
+            let names = needs.programs.as_ref().expect("a list");
+            names.required.iter().chain(&names.optional).map(ToString::to_string).collect()
+        };
+        let plain = names(&listed("nothing", "git fetch; \"$CMD\"\n", None));
+        for name in ["git", "awk", "rm", "ssh", "/usr/bin/ssh", "gpg", "gpg-agent", "sh", "/usr/lib/git-core/git"] {
+            assert!(plain.contains(&name.to_owned()), "{name}: {plain:?}");
+        }
+        // The programs come from policy and from the closure of git. gpg starts gpg-agent.
+        for deny in ["rm, ssh, gpg", "\"RM\", \"s[s]h\", \"g?g\"", "/usr/bin/rm, /usr/bin/ssh, /bin/gpg"] {
+            let found = names(&listed(deny, "git fetch; \"$CMD\"\n", None));
+            for name in ["rm", "ssh", "/usr/bin/ssh", "gpg", "gpg-agent"] {
+                assert!(!found.contains(&name.to_owned()), "{deny}: {found:?}");
+            }
+            assert!(found.contains(&"awk".to_owned()) && !found.iter().any(|name| name.contains('$')), "{found:?}");
+        }
+        // A script or a declaration with a denied program is refused.
+        assert!(listed("rm", "rm x\n", None).permissions.is_err());
+        assert!(listed("rm", "git fetch\n", Some(&["rm"])).permissions.is_err());
+        // The interpreter of the step stays in the list.
+        assert!(names(&listed("bash", "git fetch\n", None)).contains(&"bash".to_owned()));
+    }
+
+    #[test]
+    fn a_closed_policy_may_allow_programs_only_by_its_list() {
+        let needs = |allow: &str| {
+            let policy =
+                format!("extends: none\ndefault: {{mode: deny, sandbox: {{programs: {{mode: listed{allow}}}}}}}");
+            needs_of(&policy, "git fetch\n", None).permissions
+        };
+        assert_eq!(needs(", allow: [git]"), Ok(vec![]));
+        assert!(matches!(needs(""), Err(PolicyDenied::NothingAllowed { .. })));
     }
 
     #[test]

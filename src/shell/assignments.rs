@@ -1,6 +1,6 @@
 //! Assignments in a script: the variables that a command or a builtin sets, and their values.
 
-use crate::shell::found::FoundKind;
+use crate::shell::found::{FoundKind, UnknownReason};
 use crate::shell::reasons::NOT_NAMED;
 use crate::shell::script_walk::{Context, ScriptWalk, raw};
 use crate::shell::settings;
@@ -60,5 +60,7 @@ impl ScriptWalk<'_> {
     }
 }
 
-const ELEMENTS: &str = "the shell reads this value as elements of an array, so the value may run a command: write \
-                        `name=(...)` without `declare`";
+const ELEMENTS: UnknownReason = UnknownReason::programs(
+    "the shell reads this value as elements of an array, so the value may run a command: write \
+                        `name=(...)` without `declare`",
+);

@@ -1,4 +1,5 @@
-//! Programs that run a command from an option, or whose options the parser does not know.
+//! Programs that run a command from an option, or whose options the parser does not know. The table is frozen
+//! (CONTRIBUTING.md).
 
 use crate::shell::grammars::{LOADER, START_STOP_DAEMON};
 use crate::shell::options::{OptionGrammar, letters};

@@ -1,6 +1,6 @@
 //! Walk through the syntax tree of a script, which records the commands.
 
-use crate::shell::found::{FoundKind, ScriptFinding, ScriptPlace, Shell};
+use crate::shell::found::{FoundKind, ScriptFinding, ScriptPlace, Shell, UnknownReason};
 use crate::shell::known::is_known;
 use crate::shell::nested_text::check_nesting;
 use crate::shell::positional_parameters::MOVES;
@@ -315,7 +315,7 @@ impl ScriptWalk<'_> {
                     if context.aside && !sets { self.loose.push(raw) } else { self.traps.push(raw) }
                 }
                 WordPart::Unknown(why, at) => {
-                    let mut raw = raw(word, FoundKind::Unknown(why), context);
+                    let mut raw = raw(word, FoundKind::Unknown(*why), context);
                     raw.at = *at;
                     self.found.push(raw);
                 }
@@ -325,11 +325,11 @@ impl ScriptWalk<'_> {
     }
 
     /// Records that the command in `word` is unknown.
-    pub(super) fn unknown(&mut self, word: &Word, why: &'static str, context: Context<'_>) {
+    pub(super) fn unknown(&mut self, word: &Word, why: impl Into<UnknownReason>, context: Context<'_>) {
         if context.function.is_none() {
             self.may_call();
         }
-        self.found.push(raw(word, FoundKind::Unknown(why), context));
+        self.found.push(raw(word, FoundKind::Unknown(why.into()), context));
     }
 
     pub(super) fn may_call(&mut self) {

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use crate::shell::arithmetic::evaluates;
+use crate::shell::found::UnknownReason;
 use crate::shell::grammar::ListEnd;
 use crate::shell::settings;
 use crate::shell::syntax::{ByteOrigin, CommandList, HOLE, Parser, Read, Word, WordPart};
@@ -193,7 +194,9 @@ impl Parser<'_> {
         self.evaluates |= evaluated;
         if assigns && indirect {
             w.word.parts.push(WordPart::Unknown(
-                "this expansion sets a variable whose name is in another variable: name the variable directly",
+                UnknownReason::words(
+                    "this expansion sets a variable whose name is in another variable: name the variable directly",
+                ),
                 start,
             ));
         } else if assigns {
@@ -343,7 +346,7 @@ impl Parser<'_> {
 }
 
 /// Reason for an expansion with `@P`. The expansion runs commands in the value of a variable.
-const PROMPT: &str = "`${...@P}` runs the commands in the variable: leave `@P` out";
+const PROMPT: UnknownReason = UnknownReason::programs("`${...@P}` runs the commands in the variable: leave `@P` out");
 
 fn without_tabs(text: &str) -> String {
     text.split_inclusive('\n').map(|line| line.trim_start_matches('\t')).collect()

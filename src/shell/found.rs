@@ -53,7 +53,46 @@ pub enum FoundKind {
     /// An assignment to a variable that changes later commands, with the variable's name.
     Setting(String),
     /// A command that cannot be known before the run, with the reason.
-    Unknown(&'static str),
+    Unknown(UnknownReason),
+}
+
+/// Reason why a command is unknown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct UnknownReason {
+    /// The unknown part.
+    pub part: UnknownPart,
+    /// Reason in words, with a correction of the script.
+    pub text: &'static str,
+}
+
+/// Part of a command that is unknown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum UnknownPart {
+    /// The programs that a process of the run starts. If a run may start only listed programs, the kernel restricts
+    /// them to the list.
+    Programs,
+    /// Other parts, for example the options of a known program, the variables that the script sets, or a command on
+    /// another host. A list of programs does not restrict these parts.
+    Words,
+}
+
+impl UnknownReason {
+    /// Returns the reason for unknown programs.
+    pub(super) const fn programs(text: &'static str) -> Self {
+        Self { part: UnknownPart::Programs, text }
+    }
+
+    /// Returns the reason for other unknown parts.
+    pub(super) const fn words(text: &'static str) -> Self {
+        Self { part: UnknownPart::Words, text }
+    }
+}
+
+impl From<&'static str> for UnknownReason {
+    /// A reason without a known part counts as a reason that no list of programs restricts.
+    fn from(text: &'static str) -> Self {
+        Self::words(text)
+    }
 }
 
 /// Script, or part of a script, that the parser does not understand, so that policy denies the script.

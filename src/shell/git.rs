@@ -1,4 +1,4 @@
-//! Commands that git runs because of options and settings.
+//! Commands that git runs because of options and settings. The tables are frozen (CONTRIBUTING.md).
 
 use crate::shell::grammars::GIT;
 use crate::shell::options::{OptionGrammar, letters};

@@ -1,4 +1,4 @@
-//! Programs that run their arguments and need special rules.
+//! Programs that run their arguments and need special rules. No program is added (CONTRIBUTING.md).
 
 use crate::shell::grammars::{
     ENV, FLOCK, NICE, PARALLEL, RUNUSER, SCRIPT, SSH, STRACE, SUDO, SYSTEMD_RUN, WATCH, XARGS,

@@ -1,8 +1,8 @@
 //! Texts in a script that run as scripts, for example the argument of `bash -c` or `eval`.
 
-use crate::shell::found::FoundKind;
+use crate::shell::found::{FoundKind, UnknownPart, UnknownReason};
 use crate::shell::reasons::NO_TEXT;
-use crate::shell::script_walk::{Context, ScriptWalk, TextReader};
+use crate::shell::script_walk::{Context, RawFinding, ScriptWalk, TextReader};
 use crate::shell::syntax::{self, ByteOrigin, Dialect, HOLE, MAX_DEPTH, SyntaxFlaw, Word};
 
 impl ScriptWalk<'_> {
@@ -40,6 +40,7 @@ impl ScriptWalk<'_> {
             (joined.as_str(), ByteOrigin::Fixed(first.at))
         };
         let hidden = words.iter().find(|word| !(word.exact || word.one && !word.text.contains(HOLE)));
+        let recorded = self.found.len();
         if let Some(hidden) = hidden {
             self.unknown(hidden, NO_TEXT, context);
         } else if reader == TextReader::Here && context.function.is_none() {
@@ -95,6 +96,12 @@ impl ScriptWalk<'_> {
                 walked?;
             } else {
                 let seen = self.found.split_off(before);
+                // The known part of the text names a program with unknown words, for example `sh -c "ssh $HOST"`.
+                let words =
+                    |raw: &RawFinding| matches!(raw.what, FoundKind::Unknown(why) if why.part == UnknownPart::Words);
+                if seen.iter().any(words) {
+                    self.found[recorded].what = FoundKind::Unknown(UnknownReason::words(NO_TEXT.text));
+                }
                 self.found.extend(seen.into_iter().filter(|raw| !matches!(raw.what, FoundKind::Unknown(_))));
                 // The list `calls` is sorted by index.
                 self.calls.truncate(self.calls.partition_point(|(index, _)| *index < before));

@@ -1,5 +1,6 @@
 //! Parser of command-line options in the style of getopt.
 
+use crate::shell::found::UnknownReason;
 use crate::shell::reasons::{MAY_BE_OPTION, NO_OPTION, SEVERAL_WORDS, UNKNOWN_OPTION};
 use crate::shell::syntax::{HOLE, Word};
 
@@ -63,7 +64,7 @@ impl ReadOptions<'_> {
 }
 
 /// A word that cannot be read as an option or an operand, with the reason.
-pub(super) type UnreadableWord<'w> = (&'w Word, &'static str);
+pub(super) type UnreadableWord<'w> = (&'w Word, UnknownReason);
 
 /// Parses the options in `words`, which are the arguments of a program.
 ///
@@ -187,7 +188,7 @@ fn following<'w>(option: &'w Word, next: Option<&'w Word>) -> Result<Word, Unrea
     match next {
         Some(next) if next.one => Ok(next.clone()),
         Some(next) => Err((next, SEVERAL_WORDS)),
-        None => Err((option, "this option has no value: add the value")),
+        None => Err((option, "this option has no value: add the value".into())),
     }
 }
 

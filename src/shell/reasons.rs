@@ -1,70 +1,96 @@
 //! Reasons why a command is unknown, each with a correction of the script.
+//!
+//! A reason is about programs only if a process of this run starts them. The kernel then restricts them to the list of
+//! the run, so that no person must decide about them. All other reasons are about words.
+
+use crate::shell::found::UnknownReason;
 
 /// Reason for a word that precedes a command and may become several words.
-pub(super) const SEVERAL_WORDS: &str =
-    "this word comes before the command and may become several words, or none: put the word in double quotes";
+pub(super) const SEVERAL_WORDS: UnknownReason = UnknownReason::words(
+    "this word comes before the command and may become several words, or none: put the word in double quotes",
+);
 
 /// Reason for a command whose name is unknown.
-pub(super) const NO_NAME: &str =
-    "the name of the command is not literal text: write the name itself, or choose a literal name with `case`";
+pub(super) const NO_NAME: UnknownReason = UnknownReason::programs(
+    "the name of the command is not literal text: write the name itself, or choose a literal name with `case`",
+);
 
 /// Reason for text that a shell runs but that is not completely known.
-pub(super) const NO_TEXT: &str = "the text that the shell runs is not literal: put the text in single quotes, and pass values as arguments (`sh -c 'ls -- \"$1\"' _ \"$x\"`) or as variables";
+pub(super) const NO_TEXT: UnknownReason = UnknownReason::programs(
+    "the text that the shell runs is not literal: put the text in single quotes, and pass values as arguments (`sh -c 'ls -- \"$1\"' _ \"$x\"`) or as variables",
+);
 
 /// Reason for a shell setting that changes how the shell parses the script.
-pub(super) const READING: &str = "this setting changes how the shell parses the script: leave the setting out";
+pub(super) const READING: UnknownReason =
+    UnknownReason::words("this setting changes how the shell parses the script: leave the setting out");
 
 /// Reason for a word that may change how the shell parses the script.
-pub(super) const MAY_BE_READING: &str = "this word may be a setting that changes how the shell parses the script: \
-                                         write a literal setting, or `set -- \"$x\"` for parameters";
+pub(super) const MAY_BE_READING: UnknownReason = UnknownReason::words(
+    "this word may be a setting that changes how the shell parses the script: write a literal setting, or \
+     `set -- \"$x\"` for parameters",
+);
 
 /// Reason for an assignment to a variable whose name is the result of an expansion.
-pub(super) const NOT_NAMED: &str = "the name of the variable is not literal text: write the name itself";
+pub(super) const NOT_NAMED: UnknownReason =
+    UnknownReason::words("the name of the variable is not literal text: write the name itself");
 
 /// Reason for a git address that contains a command.
-pub(super) const EXT: &str = "git runs the command in an `ext::` address: use a path, https or ssh";
+pub(super) const EXT: UnknownReason =
+    UnknownReason::words("git runs the command in an `ext::` address: use a path, https or ssh");
 
 /// Reason for an option whose name is unknown.
-pub(super) const NO_OPTION: &str =
-    "the name of this option is not literal text: write the name itself, with only the value in a variable";
+pub(super) const NO_OPTION: UnknownReason = UnknownReason::words(
+    "the name of this option is not literal text: write the name itself, with only the value in a variable",
+);
 
 /// Reason for an option that is not in the grammar of its program.
-pub(super) const UNKNOWN_OPTION: &str = "this option is unknown: leave the option out, or use its documented long form";
+pub(super) const UNKNOWN_OPTION: UnknownReason =
+    UnknownReason::words("this option is unknown: leave the option out, or use its documented long form");
 
 /// Reason for a git setting whose name is unknown.
-pub(super) const GIT_SETTING: &str = "the name of the git setting is not literal text: write the name itself";
+pub(super) const GIT_SETTING: UnknownReason =
+    UnknownReason::words("the name of the git setting is not literal text: write the name itself");
 
 /// Reason for an argument of a shell that is unknown.
-pub(super) const SHELL_ARGUMENT: &str =
-    "an argument of the shell is not literal text: write literal options, and put values after the text and `_`";
+pub(super) const SHELL_ARGUMENT: UnknownReason = UnknownReason::programs(
+    "an argument of the shell is not literal text: write literal options, and put values after the text and `_`",
+);
 
 /// Reason for a shell whose grammar the parser does not know.
-pub(super) const OTHER_SHELL: &str = "the grammar of this shell is not supported: use bash or sh";
+pub(super) const OTHER_SHELL: UnknownReason =
+    UnknownReason::programs("the grammar of this shell is not supported: use bash or sh");
 
 /// Reason for an argument of `find` that may be an action.
-pub(super) const FIND_ACTION: &str =
-    "this word may become an action of `find`: put paths first, as \"./$x\", and write literal tests and actions";
+pub(super) const FIND_ACTION: UnknownReason = UnknownReason::words(
+    "this word may become an action of `find`: put paths first, as \"./$x\", and write literal tests and actions",
+);
 
 /// Reason for an ssh option that names another source of commands.
-pub(super) const SSH_ELSEWHERE: &str = "with this option, ssh reads commands from another file and runs them: leave \
-                                        the option out, or set single options with `-o`";
+pub(super) const SSH_ELSEWHERE: UnknownReason = UnknownReason::words(
+    "with this option, ssh reads commands from another file and runs them: leave the option out, or set single options \
+     with `-o`",
+);
 
 /// Reason for a word that may be an option and is followed by the option's value.
-pub(super) const MAY_BE_OPTION: &str = "this word may be an option: write `--` before the word";
+pub(super) const MAY_BE_OPTION: UnknownReason =
+    UnknownReason::words("this word may be an option: write `--` before the word");
 
 /// Reason for a word that may be an option or may be the command.
-pub(super) const MAY_BE_COMMAND: &str =
-    "this word may be an option or the command: write the literal name of the command";
+pub(super) const MAY_BE_COMMAND: UnknownReason =
+    UnknownReason::programs("this word may be an option or the command: write the literal name of the command");
 
 /// Reason for a command below `/proc` or `/dev`.
-pub(super) const OF_THE_KERNEL: &str =
-    "a file below `/proc` or `/dev` may be any program: call the program by its name";
+pub(super) const OF_THE_KERNEL: UnknownReason =
+    UnknownReason::programs("a file below `/proc` or `/dev` may be any program: call the program by its name");
 
 /// Reason for a text that bash may evaluate a second time.
-pub(super) const TRAP: &str = "this text could run a command, because the script evaluates variables as arithmetic: write the text without `$(`, backticks and `name[$x`, or put the text and the arithmetic into separate steps";
+pub(super) const TRAP: UnknownReason = UnknownReason::programs(
+    "this text could run a command, because the script evaluates variables as arithmetic: write the text without `$(`, backticks and `name[$x`, or put the text and the arithmetic into separate steps",
+);
 
 /// Bash options that change how bash parses the script.
 pub(super) const CHANGES_READING: [&str; 4] = ["keyword", "history", "histexpand", "extdebug"];
 
 /// Reason for a login shell, because the script may have written the profile files.
-pub(super) const LOGIN: &str = "a login shell first runs a profile that is not in the script: leave `-l` out";
+pub(super) const LOGIN: UnknownReason =
+    UnknownReason::programs("a login shell first runs a profile that is not in the script: leave `-l` out");

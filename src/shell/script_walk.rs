@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::shell::found::{FoundKind, Shell};
+use crate::shell::found::{FoundKind, Shell, UnknownReason};
+use crate::shell::known::is_local;
 use crate::shell::syntax::{Dialect, Word};
 
 /// A result with a byte offset instead of line and column.
@@ -174,6 +175,13 @@ impl<'s> ScriptWalk<'s> {
 }
 
 pub(super) fn raw(word: &Word, what: FoundKind, context: Context<'_>) -> RawFinding {
+    let what = match what {
+        // The command may run on another host, as another user or in a multi-call program.
+        FoundKind::Unknown(reason) if !context.via.iter().all(|name| is_local(name)) => {
+            FoundKind::Unknown(UnknownReason::words(reason.text))
+        }
+        what => what,
+    };
     let source = word.source();
     let cut = source.char_indices().nth(200).map_or(source.len(), |(at, _)| at);
     RawFinding { at: word.at, what, via: context.via.to_vec(), source: source[..cut].to_owned() }

@@ -1,4 +1,4 @@
-//! Variables that change which commands a shell runs later.
+//! Variables that change which commands a shell runs later. The table is frozen (CONTRIBUTING.md).
 
 /// Returns true if a shell, the loader or an interpreter uses the variable to choose, find or parse a program.
 pub(super) fn changes(name: &str) -> bool {

@@ -1,6 +1,7 @@
 //! Builtins that run texts or commands, or that set variables.
 
 use crate::shell::arithmetic::evaluates;
+use crate::shell::found::UnknownReason;
 use crate::shell::grammar::RESERVED;
 use crate::shell::grammars::{EXEC, MAPFILE};
 use crate::shell::known::is_known;
@@ -36,7 +37,9 @@ impl<'a> WrapperCall<'_, '_, 'a> {
     pub(super) fn source(&mut self) -> Done {
         self.unknown(
             self.arguments.first().unwrap_or(self.name),
-            "this command runs the commands of another file: put these commands into this script",
+            UnknownReason::programs(
+                "this command runs the commands of another file: put these commands into this script",
+            ),
         );
         self.finding.undefines(None);
         Ok(())
@@ -74,7 +77,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
                 continue;
             }
             let Some((_, value)) = word.exactly().and_then(|text| text.split_once('=')) else {
-                self.unknown(word, "an alias is not literal text: define a function instead");
+                self.unknown(word, UnknownReason::programs("an alias is not literal text: define a function instead"));
                 self.finding.undefines(None);
                 continue;
             };
@@ -96,7 +99,9 @@ impl<'a> WrapperCall<'_, '_, 'a> {
             if !simple {
                 self.unknown(
                     word,
-                    "an alias contains more than a command and its arguments: define a function instead",
+                    UnknownReason::programs(
+                        "an alias contains more than a command and its arguments: define a function instead",
+                    ),
                 );
             }
             let value = Word { raw: word.raw.clone(), ..Word::literal(value, word.at) };

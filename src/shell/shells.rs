@@ -1,6 +1,6 @@
 //! Shells that receive a script as a text, as a file or on standard input.
 
-use crate::shell::found::FoundKind;
+use crate::shell::found::{FoundKind, UnknownReason};
 use crate::shell::reasons::{CHANGES_READING, LOGIN, READING, SHELL_ARGUMENT, UNKNOWN_OPTION};
 use crate::shell::script_walk::TextReader;
 use crate::shell::syntax::{self, ByteOrigin, Dialect, Word};
@@ -16,8 +16,10 @@ impl<'a> WrapperCall<'_, '_, 'a> {
                 if body.text.trim_end_matches('\n').contains('\n') && !self.read_as_a_whole(body, reader, before) {
                     self.unknown(
                         self.name,
-                        "a command may read a part of the script from standard input: use `-c '...'`, or give the \
-                         command `</dev/null`",
+                        UnknownReason::programs(
+                            "a command may read a part of the script from standard input: use `-c '...'`, or give the \
+                             command `</dev/null`",
+                        ),
                     );
                 }
                 Ok(())
@@ -25,8 +27,10 @@ impl<'a> WrapperCall<'_, '_, 'a> {
             None => {
                 self.unknown(
                     self.name,
-                    "a shell runs commands from its standard input, which are not in the script: write the commands \
-                     after `-c`, or in a here-document",
+                    UnknownReason::programs(
+                        "a shell runs commands from its standard input, which are not in the script: write the \
+                         commands after `-c`, or in a here-document",
+                    ),
                 );
                 Ok(())
             }
@@ -134,14 +138,16 @@ impl<'a> WrapperCall<'_, '_, 'a> {
             match rest.first() {
                 Some(text) => self.finding.text(&[text], reader, self.inside)?,
                 None => {
-                    self.unknown(self.name, "a shell runs a text that is not in the script: write the text after `-c`")
+                    self.unknown(self.name, "a shell runs a text that is not in the script: write the text after `-c`");
                 }
             }
         } else if let Some(file) = rest.first().filter(|_| !input) {
             self.unknown(
                 file,
-                "a shell runs a file that is not in the script: put its commands into this script, or make the file \
-                 executable and call it by its path",
+                UnknownReason::programs(
+                    "a shell runs a file that is not in the script: put its commands into this script, or make the \
+                     file executable and call it by its path",
+                ),
             );
             return Ok(());
         }

@@ -4,6 +4,8 @@
 //! bash and two subshells in dash. A text that a shell may read differently from this parser is refused
 //! ([`SyntaxFlaw::guard`]).
 
+use crate::shell::found::UnknownReason;
+
 /// Placeholder for a part of a word that is known only at run time. It is a Unicode noncharacter, and a script that
 /// contains it is refused.
 pub(super) const HOLE: char = '\u{10FFFE}';
@@ -169,7 +171,7 @@ pub(super) enum WordPart {
     /// A text that runs a command if the shell evaluates it as arithmetic or as a name.
     Trap(usize),
     /// An unknown effect, with the reason.
-    Unknown(&'static str, usize),
+    Unknown(UnknownReason, usize),
 }
 
 impl Word {

@@ -1,5 +1,6 @@
 //! Parser of words, with their quotes, expansions, substitutions and here-documents.
 
+use crate::shell::found::UnknownReason;
 use crate::shell::settings;
 use crate::shell::syntax::{HOLE, Parser, Read, Word, WordPart, is_name};
 use crate::shell::traps::{is_trap, opens_index};
@@ -356,7 +357,9 @@ impl Parser<'_> {
 }
 
 /// Reason for an array index with an unknown part.
-pub(super) const INDEX: &str = "an index that is not literal text may run a command: check the index with `case`, then write `name=(...)` or use several variables";
+pub(super) const INDEX: UnknownReason = UnknownReason::programs(
+    "an index that is not literal text may run a command: check the index with `case`, then write `name=(...)` or use several variables",
+);
 
 pub(super) fn finished(mut w: WordBuilder, raw: &str) -> Word {
     let holes = w.word.text.contains(HOLE);

@@ -141,3 +141,36 @@ fn an_unclear_script_is_reported_at_the_seal_or_at_the_proposal() {
     let reply = world.wire.post("/v1/proposals", &world.agent, &World::wish("many:deep", json!({})));
     assert!(reply.problem("policy-denied")["detail"].as_str().expect("words").contains("1:"), "{}", reply.text());
 }
+
+/// The policy file that `init` writes makes `deploy.sh` ask about three programs, and the list has each of them.
+#[test]
+fn a_deployment_under_the_policy_of_init_is_proposed_with_at_most_four_permissions() {
+    let world = World::with(|setup| {
+        setup.policy = countersign::cli::init::content::policy(1);
+        let steps = [
+            ("all", include_str!("../support/deploy.sh")),
+            ("unknown", "\"$CMD\" x || printf 'over\\n'; eval \"$TEXT\""),
+            ("words", "ssh \"$HOST\" ls"),
+        ];
+        setup.runbook("deploy.md", runbook(SMALL, &steps));
+    });
+    let permissions = |proposal: &Value| {
+        let signed: Value = serde_json::from_slice(&bytes_of(proposal)).expect("a statement");
+        assert!(signed["predicate"]["sandbox"]["programs"]["list"].is_array(), "{signed:#}");
+        signed["predicate"]["permissions"].clone()
+    };
+    let program = |name: &str| json!({"type": "run", "what": name, "why": "built-in-deny"});
+    let all = world.propose("deploy:all", json!({}));
+    assert_eq!(permissions(&all), json!([program("curl"), program("docker"), program("kubectl")]));
+    let host = json!({"type": "run", "what": "\"$HOST\"@1", "why": "unknown"});
+    let words = world.propose("deploy:words", json!({}));
+    assert_eq!(permissions(&words), sorted(json!([host, program("ssh")])));
+    // The boundary accepts and audits a run without permissions for its unknown commands.
+    let proposal = world.propose("deploy:unknown", json!({}));
+    assert_eq!(permissions(&proposal), json!([]));
+    assert_eq!(world.sign(&proposal, &[&alice()]).status, 200);
+    let finished = world.until(id_of(&proposal), "finished");
+    assert_eq!(world.output(&finished, "stdout"), "over\n");
+    world.assert_verified(&finished);
+    world.assert_audited();
+}

@@ -365,3 +365,85 @@ done < hosts.txt
         commands.iter().filter(|one| one["verdict"] != "allow").filter_map(|one| one["what"].as_str()).collect();
     assert_eq!(asked, ["docker", "curl"], "{value}");
 }
+
+/// Returns a directory with `deploy.sh` and the policy file that `init` writes.
+fn new_boundary() -> tempfile::TempDir {
+    let dir = repository(&[("deploy.sh", include_str!("../support/deploy.sh"))]);
+    let init = Command::new(BINARY).args(["init", "b", "--name", "prod", "--yes"]).current_dir(dir.path()).output();
+    assert!(init.expect("started").status.success());
+    dir
+}
+
+#[test]
+fn a_deployment_under_the_policy_of_init_asks_about_at_most_four_programs() {
+    let dir = new_boundary();
+    let args = ["explain", "--boundary", "--json", "--policy", "b/boundary/policy.yaml", "deploy.sh"];
+    let value = json(dir.path(), &args);
+    let commands = value["scripts"][0]["commands"].as_array().expect("commands");
+    let asked: std::collections::BTreeSet<&str> =
+        commands.iter().filter(|one| one["verdict"] != "allow").filter_map(|one| one["what"].as_str()).collect();
+    // docs/policy.md gives the reason for each question.
+    assert_eq!(asked.into_iter().collect::<Vec<_>>(), ["curl", "docker", "kubectl"], "{value}");
+    assert!(commands.iter().all(|one| one["verdict"] != "deny"), "{value}");
+    let page = include_str!("../../docs/policy.md");
+    for name in ["curl", "docker", "kubectl"] {
+        assert!(page.contains(&format!("| `{name}` | ")), "{name}");
+    }
+    let (code, said) = answer(dir.path(), &["check", "--boundary", "--policy", "b/boundary/policy.yaml", "deploy.sh"]);
+    assert_eq!(code, 0, "{said}");
+}
+
+#[test]
+fn policy_explain_shows_the_list_of_programs_with_the_origin_of_each() {
+    let dir = new_boundary();
+    let args =
+        |more: &[&'static str]| [&["explain", "--boundary", "--policy", "b/boundary/policy.yaml"], more].concat();
+    let (_, said) = answer(dir.path(), &args(&["deploy.sh"]));
+    let line = |origin: &str| {
+        let found = said.lines().find_map(|line| line.strip_prefix(origin)?.strip_prefix("  "));
+        found.unwrap_or_else(|| panic!("{origin}: {said}")).trim().split(", ").collect::<Vec<_>>()
+    };
+    assert!(said.contains("only these programs can start"), "{said}");
+    assert_eq!(line("the interpreter"), ["bash"]);
+    assert_eq!(line("the script, allowed: run.allow \"git\", built in"), ["git"]);
+    assert_eq!(line("the script, asked: run.deny \"docker\", built in"), ["docker"]);
+    assert_eq!(line("the script, allowed: sandbox.programs.allow \"sed\", default"), ["sed"]);
+    assert!(line("sandbox.programs.allow, default").contains(&"awk"), "{said}");
+    assert!(line("started by git").contains(&"ssh"), "{said}");
+    let value = json(dir.path(), &args(&["--json", "deploy.sh"]));
+    let programs = value["scripts"][0]["programs"].as_array().expect("a list");
+    let of = |name: &str| programs.iter().find(|one| one["name"] == name).unwrap_or_else(|| panic!("{name}: {value}"));
+    for (name, from) in [("bash", "interpreter"), ("git", "script"), ("awk", "policy"), ("ssh", "closure")] {
+        assert_eq!(of(name)["from"], from, "{name}");
+    }
+    assert_eq!(of("ssh")["origin"], "started by git");
+    // A step can declare programs, also under a policy without a list.
+    let step = "---\ncountersign: 1\n---\n```bash {#a programs=jq}\ngit log\n```\n\n```bash {#b}\ngit log\n```\n";
+    std::fs::write(dir.path().join("steps.md"), step).expect("written");
+    let value = json(dir.path(), &["explain", "--boundary", "--json", "steps.md"]);
+    let programs = value["scripts"][0]["programs"].as_array().expect("a list");
+    assert!(programs.iter().any(|one| one["name"] == "jq" && one["from"] == "step"), "{value}");
+    assert!(value["scripts"][1].get("programs").is_none(), "{value}");
+}
+
+#[test]
+fn policy_check_asks_about_unknown_words_but_not_about_unknown_programs_of_a_closed_list() {
+    let policy = |mode: &str| format!("version: 2\ndefault: {{sandbox: {{programs: {{mode: {mode}}}}}}}\n");
+    let dir = repository(&[
+        ("listed.yaml", &policy("listed")),
+        ("any.yaml", &policy("any")),
+        ("cmd.sh", "\"$CMD\" x\neval \"$TEXT\"\nbash ./more.sh\n"),
+        ("ssh.sh", "ssh \"$HOST\" uptime\n"),
+        ("remote.sh", "ssh -- \"$HOST\" \"$CMD\"\n"),
+    ]);
+    let unknown = |policy: &str, script: &str| {
+        let value = json(dir.path(), &["explain", "--boundary", "--json", "--policy", policy, script]);
+        let commands = value["scripts"][0]["commands"].as_array().expect("commands").clone();
+        commands.iter().filter(|one| one["why"] == "unknown").count()
+    };
+    for (script, listed, any) in [("cmd.sh", 0, 3), ("ssh.sh", 1, 1), ("remote.sh", 2, 2)] {
+        assert_eq!((unknown("listed.yaml", script), unknown("any.yaml", script)), (listed, any), "{script}");
+    }
+    let (_, said) = answer(dir.path(), &["check", "--boundary", "--policy", "listed.yaml", "ssh.sh"]);
+    assert!(said.contains("write `--` before the word"), "{said}");
+}

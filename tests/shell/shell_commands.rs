@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use countersign::shell::commands::{ReadLimit, find, find_in};
-use countersign::shell::found::{FoundKind, ScriptFinding, Shell};
+use countersign::shell::found::{FoundKind, ScriptFinding, Shell, UnknownPart};
 
 /// Returns short forms of the findings for bash: `git`, `env>rm` (`env` runs `rm`), `f()`, `PATH=`, `?`.
 fn bash(script: &str) -> Vec<String> {
@@ -42,7 +42,7 @@ fn is_unknown(script: &str) {
     assert!(found.iter().any(|one| one.ends_with('?')), "{script}: {found:?}");
     for one in find_in(Shell::Bash, script, ReadLimit::Step).unwrap() {
         // The message states what happened and what to write instead.
-        assert!(!matches!(one.what, FoundKind::Unknown(why) if !why.contains(": ")), "{script}: {:?}", one.what);
+        assert!(!matches!(one.what, FoundKind::Unknown(why) if !why.text.contains(": ")), "{script}: {:?}", one.what);
     }
 }
 
@@ -1619,9 +1619,91 @@ fn every_unknown_command_is_reported_with_a_correction() {
         let found = find_in(Shell::Bash, script, ReadLimit::Step).unwrap();
         let said: Vec<&str> = found
             .iter()
-            .filter_map(|one| if let FoundKind::Unknown(why) = one.what { Some(why) } else { None })
+            .filter_map(|one| if let FoundKind::Unknown(why) = one.what { Some(why.text) } else { None })
             .collect();
         assert!(said.iter().any(|why| why.contains(says)), "{script}: {said:?}");
         assert!(bash(instead).iter().all(|one| !one.ends_with('?')), "{instead}: {:?}", bash(instead));
+    }
+}
+
+/// Returns the unknown parts of a script.
+fn unknown_parts(script: &str) -> Vec<UnknownPart> {
+    let found = find_in(Shell::Bash, script, ReadLimit::Step).unwrap_or_else(|why| panic!("{script}: {why}"));
+    let part = |one: &ScriptFinding| if let FoundKind::Unknown(why) = one.what { Some(why.part) } else { None };
+    found.iter().filter_map(part).collect()
+}
+
+#[test]
+fn an_unknown_command_of_the_run_itself_is_an_unknown_program() {
+    for script in [
+        "\"$CMD\" x",
+        "\"$DIR\"/tool",
+        "$CMD $ARGS",
+        "/usr/bin/gre?",
+        "/proc/self/exe x",
+        "eval \"$x\"",
+        "eval \"git log; $x\"",
+        "sh -c \"$x\"",
+        "bash ./other.sh",
+        "bash \"$FILE\" a",
+        "bash -lc ls",
+        "source ./env",
+        ". \"$FILE\"",
+        "git log | sh",
+        "trap \"$x\" EXIT",
+        "alias a='b; c'",
+        "zsh -c ls",
+        "exec \"$CMD\"",
+        "command \"$CMD\"",
+        "nohup \"$CMD\" &",
+        "timeout 5 \"$CMD\"",
+        "env \"$X\" ls",
+        "git ls-files | xargs \"$CMD\"",
+        "git ls-files | xargs -I{} sh -c 'git log {}'",
+        "find . -exec \"$CMD\" ';'",
+        "x='a[$(id)]'; ((x))",
+        "f() { \"$CMD\"; }; f",
+    ] {
+        let parts = unknown_parts(script);
+        assert!(!parts.is_empty() && parts.iter().all(|part| *part == UnknownPart::Programs), "{script}: {parts:?}");
+    }
+}
+
+#[test]
+fn unknown_words_and_unknown_commands_outside_the_run_are_no_unknown_programs() {
+    for script in [
+        "ssh \"$HOST\" ls",
+        "ssh -- \"$HOST\" \"$CMD\"",
+        "ssh -- host '$CMD x'",
+        "ssh -- host xargs '$CMD'",
+        "ssh -- host <<'E'\n$CMD\nE",
+        "ssh -- host sh -c \"'$x'\"",
+        "env ssh \"$HOST\" ls",
+        "sh -c \"ssh $HOST ls\"",
+        "eval \"ssh -- host $x\"",
+        "sh -c 'ssh \"$1\" ls'",
+        "timeout \"$T\" ls",
+        "find . $x",
+        "git \"$x\"",
+        "git -c \"$x\" status",
+        "git bisect run \"$CMD\"",
+        "rsync -e \"$x\" a b",
+        "tar --to-command=\"$x\" -xf a",
+        "make SHELL=x",
+        "sudo \"$CMD\"",
+        "sudo sh -c \"$x\"",
+        "su -c \"$x\" joe",
+        "busybox \"$APPLET\" x",
+        "parallel \"$CMD\" ::: a",
+        "systemd-run \"$CMD\"",
+        "export \"$NAME\"=1",
+        "declare -n a=b",
+        "unset \"$x\"",
+        "set $x",
+        "enable -f ./x.so x",
+        "hash -p \"$x\" ls",
+    ] {
+        let parts = unknown_parts(script);
+        assert!(parts.contains(&UnknownPart::Words), "{script}: {parts:?}");
     }
 }

@@ -155,7 +155,7 @@ fn warnings(held: &PolicyAtHand, answered: &[ScriptAnswer]) -> Vec<String> {
     for one in ran.filter(|one| one.verdict == PolicyVerdict::Allow && one.kind == PermissionKind::Run) {
         // A rule that the user wrote has its own warning already.
         let built_in =
-            matches!(&one.rule, crate::policy::decide::AppliedRule::Listed { origin: RuleOrigin::BuiltIn, .. });
+            matches!(&one.rule, crate::policy::applied_rule::AppliedRule::Listed { origin: RuleOrigin::BuiltIn, .. });
         if built_in && is_interpreter(&one.what) {
             found.insert(format!(
                 "{} is allowed and executes its arguments and input, so only the sandbox restricts it",

@@ -1,5 +1,7 @@
-//! The `policy explain` command prints every command of a script, with the rule that decides about it.
+//! The `policy explain` command prints every command of a script with the rule that decides about it, and the programs
+//! that can start.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde_json::json;
@@ -8,12 +10,15 @@ use crate::cli::policy::source::{
     PolicySource, heading, heads, is_interpreter, not_understood, row, to_json, word_of, worst,
 };
 use crate::local::grant_options::GrantArgs;
+use crate::policy::program_names::ProgramOrigin;
 use crate::policy::required_permissions::is_read;
+use crate::record::later_words::Program;
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::streams::Terminal;
 use crate::terminal::table::aligned;
 
-/// Show every command of a script: its line, the wrappers through which it runs, and the rule that decides about it.
+/// Show every command of a script: its line, the wrappers through which it runs, and the rule that decides about it. If
+/// policy allows only listed programs, also show the list of the script and the origin of each program.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   countersign policy explain deploy.sh
@@ -53,10 +58,14 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailu
         }
         if one.decision.decided.is_empty() {
             terminal.line("  it starts no command")?;
-            continue;
+        } else {
+            let rows: Vec<_> = std::iter::once(heads()).chain(one.decision.decided.iter().map(row)).collect();
+            terminal.put(aligned(&rows).as_bytes())?;
         }
-        let rows: Vec<_> = std::iter::once(heads()).chain(one.decision.decided.iter().map(row)).collect();
-        terminal.put(aligned(&rows).as_bytes())?;
+        if let Some(programs) = &one.programs {
+            terminal.line("only these programs can start, if this host has them:")?;
+            terminal.put(aligned(&by_origin(programs)).as_bytes())?;
+        }
     }
     let interpreters = answered.iter().flat_map(|one| &one.decision.decided).any(|one| is_interpreter(&one.what));
     if interpreters {
@@ -65,4 +74,16 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailu
         )?;
     }
     Ok(Exit::Done)
+}
+
+/// Returns a table of the programs with one row for each origin, in the order of [`ProgramOrigin::word`].
+fn by_origin(programs: &BTreeMap<Program, ProgramOrigin>) -> Vec<[String; 2]> {
+    let order = ["interpreter", "step", "script", "policy", "closure"];
+    let mut rows: BTreeMap<(Option<usize>, String), Vec<&str>> = BTreeMap::new();
+    for (name, origin) in programs {
+        let rank = order.iter().position(|word| *word == origin.word());
+        rows.entry((rank, origin.to_string())).or_default().push(name.as_str());
+    }
+    let rows = rows.into_iter().map(|((_, origin), names)| [origin, names.join(", ")]);
+    std::iter::once(["ORIGIN", "PROGRAMS"].map(str::to_owned)).chain(rows).collect()
 }

@@ -1,5 +1,6 @@
 //! The scripts of a file, and the policy for these scripts.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -13,9 +14,11 @@ use crate::policy::builtins::Builtins;
 use crate::policy::decide::{Decided, DecisionPlace, Flags, PolicyDecision, PolicyVerdict};
 use crate::policy::lists::word;
 use crate::policy::paths::RunbookPath;
-use crate::policy::required_permissions::{decide_file, decide_source};
+use crate::policy::program_names::{ProgramOrigin, is_listed, is_listed_by_policy, program_origins};
+use crate::policy::required_permissions::{decide_file, decide_step};
 use crate::policy::ruling::{Ruling, resolve_path};
 use crate::record::authorization::{PermissionKind, PermissionReason};
+use crate::record::later_words::Program;
 use crate::registry::markdown;
 use crate::shell::commands::ReadLimit;
 use crate::terminal::exit::CommandFailure;
@@ -54,6 +57,9 @@ pub(super) struct ScriptAnswer {
     pub(super) name: String,
     pub(super) interpreter: String,
     pub(super) decision: PolicyDecision,
+    /// Programs in the list of the run, each with its origin. `None` if policy does not allow the script, or if the run
+    /// may execute every program.
+    pub(super) programs: Option<BTreeMap<Program, ProgramOrigin>>,
 }
 
 impl PolicyOptions {
@@ -111,17 +117,22 @@ impl PolicySource {
         let text = String::from_utf8(text).map_err(|_| {
             CommandFailure::usage(format!("{} is not UTF-8: name a script or a runbook", file.display()))
         })?;
-        let decide = |name: String, interpreter: String, source: &str, size: ReadLimit| {
-            let decision = decide_source(&held.ruling, &interpreter, source, size, self.at(), flags);
-            ScriptAnswer { name, interpreter, decision }
-        };
+        let answer =
+            |name: String, interpreter: String, declared: &[Program], listed: bool, decision: PolicyDecision| {
+                let listed = listed && decision.verdict != PolicyVerdict::Deny;
+                let programs = listed.then(|| program_origins(&held.ruling, &interpreter, declared, &decision));
+                ScriptAnswer { name, interpreter, decision, programs }
+            };
         let shown = if stdin { "the standard input".to_owned() } else { file.display().to_string() };
         let answered = match file.extension().and_then(|ending| ending.to_str()) {
             Some("md") => steps(file, &text)?
                 .into_iter()
                 .map(|found| {
                     let step = found.definition;
-                    decide(step.reference.to_string(), step.interpreter, &step.source, ReadLimit::Step)
+                    let decision = decide_step(&held.ruling, &step, self.at(), flags);
+                    let declared = step.programs.as_deref().unwrap_or_default();
+                    let listed = is_listed(&held.ruling, &step);
+                    answer(step.reference.to_string(), step.interpreter.clone(), declared, listed, decision)
                 })
                 .collect(),
             Some("mdx") => {
@@ -130,8 +141,10 @@ impl PolicySource {
                 ));
             }
             _ => {
-                let (interpreter, decision) = decide_file(&held.ruling, &text, ReadLimit::File, self.at(), flags);
-                vec![ScriptAnswer { name: shown, interpreter, decision }]
+                let listed = is_listed_by_policy(&held.ruling);
+                let at = self.at().with_list(listed);
+                let (interpreter, decision) = decide_file(&held.ruling, &text, ReadLimit::File, at, flags);
+                vec![answer(shown, interpreter, &[], listed, decision)]
             }
         };
         Ok(answered)
@@ -208,6 +221,10 @@ pub(super) fn to_json(one: &ScriptAnswer) -> Value {
     let mut value = json!({
         "name": one.name, "interpreter": one.interpreter, "verdict": word_of(one.decision.verdict), "commands": commands,
     });
+    if let Some(programs) = &one.programs {
+        let entry = |(name, origin): (&Program, &ProgramOrigin)| json!({"name": name, "from": origin.word(), "origin": origin.to_string()});
+        value["programs"] = programs.iter().map(entry).collect();
+    }
     if let Some(stop) = &one.decision.not_understood {
         value["not_understood"] =
             json!({"line": stop.place.line, "column": stop.place.column, "message": stop.message});
