@@ -43,22 +43,46 @@ pub fn is_listed(ruling: &Ruling, step: &StepDefinition) -> bool {
 /// `decision` is the decision of policy about the step.
 #[must_use]
 pub fn program_names(ruling: &Ruling, step: &StepDefinition, decision: &PolicyDecision) -> Option<ProgramNames> {
-    if !is_listed(ruling, step) {
-        return None;
-    }
-    let mut required: BTreeSet<Program> = step.programs.iter().flatten().cloned().collect();
-    required.extend(step.interpreter.parse().ok());
-    let mut named = required.clone();
+    is_listed(ruling, step).then(|| with_closures(ruling, step, &named_in(ruling, step, decision)))
+}
+
+/// Returns the programs that step, script and policy name, without the programs that these programs start.
+#[must_use]
+pub fn named_in(ruling: &Ruling, step: &StepDefinition, decision: &PolicyDecision) -> BTreeSet<Program> {
+    let mut named = required_by(step);
+    named.extend(first_line(&step.source));
     named.extend(decision.decided.iter().flat_map(named_programs));
-    let is_denied = |name: &Program| {
-        name.as_str() != OWN_PROGRAMS
-            && ruling.written.of(PermissionKind::Run).deny.find_denied(name.as_str(), None).is_some()
-    };
-    named.extend(ruling.programs.keys().filter(|name| !is_denied(name)).cloned());
-    let mut optional = ruling.closures.expand(&named);
+    named.extend(ruling.programs.keys().filter(|name| !is_denied(ruling, name)).cloned());
+    named
+}
+
+/// Adds the programs that the named programs start.
+#[must_use]
+pub fn with_closures(ruling: &Ruling, step: &StepDefinition, named: &BTreeSet<Program>) -> ProgramNames {
+    let required = required_by(step);
+    let mut optional = ruling.closures.expand(named);
     // A deny list of the policy file removes a program from the closure of another program.
-    optional.retain(|name| !required.contains(name) && (named.contains(name) || !is_denied(name)));
-    Some(ProgramNames { required, optional })
+    optional.retain(|name| !required.contains(name) && (named.contains(name) || !is_denied(ruling, name)));
+    ProgramNames { required, optional }
+}
+
+/// Returns the interpreter of the step and the programs that the step declares.
+fn required_by(step: &StepDefinition) -> BTreeSet<Program> {
+    // The sandbox starts `python3` for this interpreter.
+    let interpreter = if step.interpreter == "python" { "python3" } else { &step.interpreter };
+    step.programs.iter().flatten().cloned().chain(interpreter.parse().ok()).collect()
+}
+
+/// Returns the program that the kernel starts for the first line of a script, for example `/usr/bin/env`.
+fn first_line(source: &str) -> Option<Program> {
+    let program = source.strip_prefix("#!")?.lines().next()?.split_ascii_whitespace().next()?;
+    program.parse().ok().filter(|_| program.starts_with('/'))
+}
+
+/// Returns true if a deny list of the policy file has the program.
+fn is_denied(ruling: &Ruling, name: &Program) -> bool {
+    name.as_str() != OWN_PROGRAMS
+        && ruling.written.of(PermissionKind::Run).deny.find_denied(name.as_str(), None).is_some()
 }
 
 /// Returns the program that a decision is about, and its wrappers.
