@@ -15,6 +15,7 @@ use crate::record::ident::{Name, StepRef};
 use crate::record::token::Scope;
 use crate::record::validity::Timestamp;
 use crate::sandbox::Sandbox;
+use crate::sandbox::program_lookup;
 use crate::sandbox::unavailable::Unavailable;
 use crate::store::ledger::Ledger;
 
@@ -155,11 +156,12 @@ impl Health {
 fn steps_beyond_the_host(sealed: &Sealed, sandbox: &dyn Sandbox) -> BTreeMap<StepRef, String> {
     let of_the_host = |reference: &StepRef| {
         let (_, held) = sealed.step(reference)?;
-        sandbox
-            .check(&held.profile)
-            .err()
-            .filter(Unavailable::is_of_the_host)
-            .map(|unavailable| unavailable.to_string())
+        let unavailable = sandbox.check(&held.profile).err().filter(Unavailable::is_of_the_host);
+        let unlisted = || {
+            let names = held.programs()?;
+            program_lookup::list_of(&names.required, &names.optional).err().map(|error| error.to_string())
+        };
+        unavailable.map(|unavailable| unavailable.to_string()).or_else(unlisted)
     };
     let steps = sealed.registry.steps().map(|step| &step.definition.reference);
     steps.filter_map(|reference| Some((reference.clone(), of_the_host(reference)?))).collect()

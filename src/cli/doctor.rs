@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::cli::configured::ConfigArgs;
+use crate::cli::doctor_programs;
 use crate::cli::hardening::{self, PointResult};
 use crate::crossing::capacity::PROPOSAL_ROOM;
 use crate::local::problems::problems;
@@ -15,8 +16,10 @@ use crate::node::file_problem::FileProblem;
 use crate::node::files::{self, BoundaryFiles};
 use crate::node::roster_file::DraftRoster;
 use crate::node::roster_succession;
+use crate::policy::file::Policy;
 use crate::record::enforcement::{Level, UNBOUNDED_WORDS};
 use crate::record::profile::Layer;
+use crate::registry::Registry;
 use crate::sandbox::Sandbox as _;
 use crate::sandbox::attempts::{self, Attempt};
 use crate::sandbox::linux::{LinuxSandbox, Setup};
@@ -304,7 +307,10 @@ fn of_files(config: &Config) -> Vec<Line> {
                 problems.iter().map(|problem| fix("files", problem.to_string())).collect()
             };
             match &files.policy {
-                Ok(policy) => lines.push(ok("policy", policy.digest().to_string())),
+                Ok(policy) => {
+                    lines.push(ok("policy", policy.digest().to_string()));
+                    lines.extend(of_programs(&files.registry, policy));
+                }
                 Err(problems) => lines.extend(broken(problems)),
             }
             match &files.roster {
@@ -317,6 +323,24 @@ fn of_files(config: &Config) -> Vec<Line> {
             lines
         }
     }
+}
+
+/// Reports the programs of the steps that this host lacks or that no list can contain.
+fn of_programs(registry: &Registry, policy: &Policy) -> Vec<Line> {
+    let what = "programs";
+    let found = doctor_programs::find(registry, policy);
+    let mut lines: Vec<Line> = found.problems.into_iter().map(|problem| fix(what, problem)).collect();
+    if !found.lacking.is_empty() {
+        let says = format!(
+            "this host does not have {}; the lists leave these programs out, so a step fails if it starts one",
+            found.lacking.join("; ")
+        );
+        lines.push(Line { holds: State::Note, what: what.into(), says });
+    }
+    if lines.is_empty() && found.listed > 0 {
+        lines.push(ok(what, format!("this host has the programs of the lists of {} steps", found.listed)));
+    }
+    lines
 }
 
 fn of_roster(config: &Config, roster: &DraftRoster, key: &FileSigner) -> Vec<Line> {

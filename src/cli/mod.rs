@@ -11,6 +11,7 @@ pub mod configured;
 pub mod demo;
 pub mod deny;
 pub mod doctor;
+mod doctor_programs;
 pub mod gate;
 pub mod global;
 pub mod hardening;

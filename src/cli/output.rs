@@ -13,8 +13,10 @@ use crate::record::stream_name::StreamName;
 use crate::remote::client::Client;
 use crate::remote::follow_run::follow;
 use crate::remote::proposals::{LookupRange, find_proposal};
+use crate::remote::refused_programs;
 use crate::remote::run_printer::{OutputForm, RunPrinter};
 use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::refused_programs::print_hints;
 use crate::terminal::streams::Terminal;
 
 /// Print the output of a run after a check against the digests in its receipt. With -f, print the output live.
@@ -68,7 +70,8 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     };
     let mut sink = RunPrinter::new(terminal, args.form);
     if args.follow {
-        follow(&client, &id, &mut sink)?;
+        let view = follow(&client, &id, &mut sink)?;
+        refused_programs::explain(&client, &view, sink.complaints(), terminal)?;
         return Ok(Exit::Done);
     }
     let Some(receipt) = &view.receipt else {
@@ -81,10 +84,15 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     };
     let payload =
         Base64::Strict.decode("/payload", &receipt.envelope.payload).map_err(|error| odd(error.to_string()))?;
-    let written =
-        Statement::<Receipt>::from_payload(&payload).map_err(|error| odd(error.to_string()))?.predicate.output;
+    let signed = Statement::<Receipt>::from_payload(&payload).map_err(|error| odd(error.to_string()))?.predicate;
+    let written = &signed.output;
     if terminal.json {
-        terminal.object(&json!({"proposal": id, "receipt": receipt.id, "output": written}))?;
+        let mut object = json!({"proposal": id, "receipt": receipt.id, "output": written});
+        let hints = refused_programs::of_receipt(&view, &signed, sink.complaints());
+        if !hints.is_empty() {
+            object["hints"] = json!(hints);
+        }
+        terminal.object(&object)?;
         return Ok(Exit::Done);
     }
     for (name, stream, wanted) in
@@ -101,6 +109,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         }
     }
     sink.end()?;
+    print_hints(&refused_programs::of_receipt(&view, &signed, sink.complaints()), terminal)?;
     Ok(Exit::Done)
 }
 

@@ -168,8 +168,9 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         terminal.say(&format!("{} {}, {}", view.id, view.status.word(), needs(&view)));
     }
     stop_waiting_on_interrupt(&view.id);
-    let ended = follow(&client, &view.id, &mut RunPrinter::new(terminal, args.form))?;
-    conclude(&client, &ended, WantedBundle { bundle: args.bundle.as_deref(), witnesses: args.witness }, terminal)
+    let mut printer = RunPrinter::new(terminal, args.form);
+    let ended = follow(&client, &view.id, &mut printer)?;
+    conclude(&client, &ended, WantedBundle { bundle: args.bundle.as_deref(), witnesses: args.witness }, &printer)
 }
 
 fn needs(view: &ProposalView) -> String {

@@ -26,6 +26,7 @@ use crate::sandbox::{End, Plan, Sandbox as _};
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::outcome_words::XFSZ_IN_A_SHELL;
 use crate::terminal::printable_text::PrintableText;
+use crate::terminal::refused_programs::{ListPlace, OutputComplaints, refusal_lines};
 use crate::terminal::streams::Terminal;
 
 /// Try a command in a sandbox.
@@ -191,7 +192,14 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     for hint in hints(&profile, foreign, &report.end, &complaints) {
         terminal.say(&hint);
     }
-    for line in report.programs.iter().flat_map(|facts| sandbox_programs::refused(facts, &profile)) {
+    let mut denied = OutputComplaints::default();
+    denied.read(complaints.as_bytes());
+    let exit_code = if let End::Exited(code) = &report.end { Some(*code) } else { None };
+    for line in report
+        .programs
+        .iter()
+        .flat_map(|facts| refusal_lines(facts, &profile.write, exit_code, &denied, &ListPlace::Sandbox))
+    {
         terminal.say(PrintableText::text(&line).as_str());
     }
     let written = report.stdout.bytes + report.stderr.bytes;

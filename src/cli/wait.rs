@@ -43,6 +43,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     let client = global.client(&args.key)?;
     let id = find_proposal(&client, args.proposal.as_deref(), LookupRange::Visible(ProposalStatus::Pending))?;
     stop_waiting_on_interrupt(&id);
-    let view = follow(&client, &id, &mut RunPrinter::new(terminal, args.form))?;
-    conclude(&client, &view, WantedBundle { bundle: args.bundle.as_deref(), witnesses: args.witness }, terminal)
+    let mut printer = RunPrinter::new(terminal, args.form);
+    let view = follow(&client, &id, &mut printer)?;
+    conclude(&client, &view, WantedBundle { bundle: args.bundle.as_deref(), witnesses: args.witness }, &printer)
 }

@@ -11,7 +11,7 @@ use crate::local::project::Project;
 use crate::local::prompt::{Occurrence, Question};
 use crate::local::runbook::{ChosenStep, Runbook, at};
 use crate::policy::builtins::Builtins;
-use crate::policy::decide::{Decided, DecisionPlace, Flags, PolicyVerdict, decide_env, decide_path};
+use crate::policy::decide::{Decided, DecisionPlace, Flags, PolicyDecision, PolicyVerdict, decide_env, decide_path};
 use crate::policy::file::Policy;
 use crate::policy::paths::RunbookPath;
 use crate::policy::required_permissions::{MAX_SHOWN, decide_step};
@@ -92,13 +92,18 @@ impl LocalRules {
         resolve_path(&self.policy, Builtins::current(), &self.runbook)
     }
 
-    /// Decides about every command and variable of a step. Returns the unanswered questions in the order of the
-    /// script.
+    /// Decides about every command and variable of a step. Returns the decision, and the unanswered questions in the
+    /// order of the script.
     ///
     /// # Errors
     /// Returns an error if the policy denies a command or a variable. The error names the place in the script and the
     /// policy rule.
-    pub fn decide(&self, ruling: &Ruling, chosen: &ChosenStep, shown: &str) -> Result<Vec<Question>, CommandFailure> {
+    pub fn decide(
+        &self,
+        ruling: &Ruling,
+        chosen: &ChosenStep,
+        shown: &str,
+    ) -> Result<(PolicyDecision, Vec<Question>), CommandFailure> {
         let definition = &chosen.step.definition;
         let decision = decide_step(ruling, definition, DecisionPlace::Terminal, &self.flags);
         let refused = |why: String| {
@@ -151,7 +156,23 @@ impl LocalRules {
                 )));
             }
         }
-        Ok(questions)
+        Ok((decision, questions))
+    }
+
+    /// Returns true if the options disable the policy.
+    pub const fn allows_all(&self) -> bool {
+        self.args.grants.allows_all()
+    }
+
+    /// Returns true if the options deny everything that no list allows.
+    pub const fn denies_all(&self) -> bool {
+        self.args.grants.deny_all
+    }
+
+    /// Returns the commands that the option `--allow-run` allows.
+    pub fn allowed_programs(&self) -> impl Iterator<Item = String> {
+        let grants = self.args.grants.grants().into_iter();
+        grants.filter(|(kind, _, _)| *kind == PermissionKind::Run).flat_map(|(_, _, patterns)| patterns)
     }
 
     /// Returns true if a step may inherit the variable.

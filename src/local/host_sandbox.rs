@@ -6,42 +6,23 @@ use std::path::{Path, PathBuf};
 use crate::home::directories::Home;
 use crate::local::decide::LocalRules;
 use crate::local::project::Project;
+use crate::local::sandbox_choice::SandboxChoice;
+use crate::local::step_programs::{StepPrograms, not_enforced};
 use crate::local::working_directory::WorkingDirectory;
 use crate::node::config;
 use crate::policy::ruling::Ruling;
 use crate::policy::step_profile::{PolicyProfile, RequiredLayers, effective};
 use crate::record::declared::DeclaredSandbox;
-use crate::record::profile::{Limits, Profile, STRICT};
+use crate::record::profile::{Layer, Limits, Profile, STRICT};
 use crate::sandbox::cancel_flag::CancelFlag;
 use crate::sandbox::capture::Chunk;
 use crate::sandbox::linux::{LinuxSandbox, Setup};
+use crate::sandbox::probe::Missing;
 use crate::sandbox::profile_check::Prepared;
 use crate::sandbox::unavailable::Unavailable;
 use crate::sandbox::{Plan, Report, Sandbox};
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::streams::Terminal;
-
-/// Sandbox level that the person chose.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SandboxChoice {
-    /// All layers are required. If the host lacks a layer, the step is refused.
-    Strict,
-    /// The layers that this host supports. The program reports each missing layer.
-    BestEffort,
-    /// Resource limits only, without a sandbox. The value is the option that disabled the sandbox.
-    Off(&'static str),
-}
-
-impl SandboxChoice {
-    /// Returns a description of the chosen level.
-    pub fn words(self) -> String {
-        match self {
-            Self::Strict => "sandbox strict".to_owned(),
-            Self::BestEffort => "sandbox best-effort".to_owned(),
-            Self::Off(flag) => format!("NO SANDBOX ({flag})"),
-        }
-    }
-}
 
 /// Sandbox of this host for one command.
 #[derive(Debug)]
@@ -58,7 +39,7 @@ pub struct HostSandbox {
 /// Returns an error if the step declares a resource that it cannot get.
 pub fn profile(
     wanted: SandboxChoice,
-    held: Vec<crate::record::profile::Layer>,
+    held: Vec<Layer>,
     ruling: &Ruling,
     declared: &DeclaredSandbox,
     rules: &LocalRules,
@@ -99,7 +80,8 @@ impl HostSandbox {
         let private = if matches!(wanted, SandboxChoice::Off(_)) { Vec::new() } else { private };
         let hold = Self::new(wanted, private)?;
         if wanted == SandboxChoice::BestEffort {
-            for state in &hold.sandbox.probe().layers {
+            // The line about the programs of each step names the reason for the missing layer `programs`.
+            for state in hold.sandbox.probe().layers.iter().filter(|state| state.layer != Layer::Programs) {
                 if let Some(missing) = &state.missing {
                     terminal.say(&format!(
                         "warning: the sandbox layer {} is missing on this host: {}; fix it with: {}",
@@ -167,8 +149,14 @@ impl HostSandbox {
         WorkingDirectory::find(rules, ruling, project, &self.sandbox.probe().held(), off)
     }
 
+    /// Returns the reason why this host can't enforce a list of programs, or `None` if it can.
+    pub fn missing_programs(&self) -> Option<&Missing> {
+        self.sandbox.probe().missing(Layer::Programs)
+    }
+
     /// Creates and checks the profile of a step. If the step cannot get the current directory (for example because it
-    /// contains the person's keys), the step gets an empty directory, and `work` contains the reason after the call.
+    /// contains the person's keys), the step gets an empty directory, and `work` contains the reason after the call. If
+    /// this host can't enforce a list of programs with the level best-effort, `programs` contains the reason.
     ///
     /// # Errors
     /// Returns an error if the step or this host cannot use the profile. No process was started.
@@ -178,23 +166,32 @@ impl HostSandbox {
         declared: &DeclaredSandbox,
         rules: &LocalRules,
         work: &mut WorkingDirectory,
+        programs: &mut StepPrograms,
     ) -> Result<Prepared, CommandFailure> {
-        let held = self.sandbox.probe().held();
-        let checked = self.sandbox.check(&profile(self.wanted, held.clone(), ruling, declared, rules, work)?);
-        let checked = match checked {
-            Err(why @ (Unavailable::Path { .. } | Unavailable::Private { .. }))
-                if matches!(work, WorkingDirectory::InPlace { .. } | WorkingDirectory::Overlay { .. }) =>
-            {
-                *work = WorkingDirectory::Private(why.to_string());
-                self.sandbox.check(&profile(self.wanted, held, ruling, declared, rules, work)?)
-            }
-            other => other,
+        let check = |work: &mut WorkingDirectory, programs: &StepPrograms| {
+            let profile = profile(self.wanted, self.sandbox.probe().held(), ruling, declared, rules, work)?;
+            Ok::<_, CommandFailure>(self.sandbox.check(&programs.put(profile)?))
         };
+        let mut checked = check(work, programs)?;
+        if let Err(why @ (Unavailable::Path { .. } | Unavailable::Private { .. })) = &checked
+            && matches!(work, WorkingDirectory::InPlace { .. } | WorkingDirectory::Overlay { .. })
+        {
+            *work = WorkingDirectory::Private(why.to_string());
+            checked = check(work, programs)?;
+        }
+        if let (Err(Unavailable::Programs { why }), SandboxChoice::BestEffort) = (&checked, self.wanted) {
+            *programs = StepPrograms::Any(not_enforced(why));
+            checked = check(work, programs)?;
+        }
         checked.map_err(|unavailable| {
             let advice = match (&unavailable, self.wanted) {
                 (Unavailable::Layer { .. } | Unavailable::Private { .. }, SandboxChoice::Strict) => {
                     "; or run the step with the layers that this host has (--sandbox), or without a sandbox \
                      (--no-sandbox)"
+                }
+                (Unavailable::Programs { .. }, SandboxChoice::Strict) => {
+                    "; or let the step start every program: `sandbox: {programs: {mode: any}}` in the policy (version: \
+                     2), or --sandbox"
                 }
                 _ => "",
             };

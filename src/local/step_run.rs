@@ -7,13 +7,15 @@ use serde_json::json;
 use crate::crossing::cross::outcome_of;
 use crate::local::decide::LocalRules;
 use crate::local::environment;
-use crate::local::host_sandbox::{HostSandbox, SandboxChoice};
+use crate::local::host_sandbox::HostSandbox;
 use crate::local::output_copier::OutputCopier;
 use crate::local::project::Project;
 use crate::local::prompt::Question;
 use crate::local::runbook::{ChosenStep, Runbook};
+use crate::local::sandbox_choice::SandboxChoice;
 use crate::local::signals::Signals;
 use crate::local::signed_receipts::{Receipts, StepAfter, StepBefore};
+use crate::local::step_programs::StepPrograms;
 use crate::local::working_directory::WorkingDirectory;
 use crate::policy::session::{AnswerChoice, AnswerGiven, Session, plural};
 use crate::record::authorization::StepReference;
@@ -26,6 +28,7 @@ use crate::sandbox::{End, Plan};
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::outcome_words::outcome_words;
 use crate::terminal::printable_text::PrintableText;
+use crate::terminal::refused_programs::{ListPlace, OutputComplaints, print_hints, refusal_lines};
 use crate::terminal::streams::Terminal;
 
 /// Variables that the sandbox sets.
@@ -46,6 +49,8 @@ pub struct RunbookWalk<'a> {
     wrote: bool,
     /// Working directory that was last printed for the person.
     told: Option<WorkingDirectory>,
+    /// Line about the programs that was last printed for the person.
+    told_programs: Option<String>,
     terminal: &'a Terminal,
 }
 
@@ -71,6 +76,7 @@ impl<'a> RunbookWalk<'a> {
             session: Session::default(),
             wrote: false,
             told: None,
+            told_programs: None,
             terminal,
         }
     }
@@ -86,9 +92,11 @@ impl RunbookWalk<'_> {
         let ruling = self.rules.ruling();
         // The policy decides about the whole script before the first question, so the program asks no questions about a
         // script that the policy denies.
-        let questions = self.rules.decide(&ruling, chosen, &self.runbook.shown)?;
+        let (decision, questions) = self.rules.decide(&ruling, chosen, &self.runbook.shown)?;
+        let host = (self.hold.wanted(), self.hold.missing_programs());
+        let mut programs = StepPrograms::of(self.rules, &ruling, definition, &decision, self.project, host);
         let mut work = self.hold.work(self.rules, &ruling, self.project);
-        let prepared = self.hold.check(&ruling, &definition.sandbox, self.rules, &mut work)?;
+        let prepared = self.hold.check(&ruling, &definition.sandbox, self.rules, &mut work, &mut programs)?;
         let inherited =
             environment::inherit(std::env::vars_os(), &OWN, |name| self.rules.allows_variable(&ruling, name));
         let withheld = inherited.withheld.clone();
@@ -115,7 +123,7 @@ impl RunbookWalk<'_> {
         if self.receipts.is_some() {
             Receipts::check_room(&before)?;
         }
-        self.begin(chosen, &before, &prepared, &withheld, work)?;
+        self.begin(chosen, &before, &prepared, &withheld, work, &programs)?;
         self.wrote = true;
         self.run(before, prepared, plan)
     }
@@ -168,13 +176,14 @@ impl RunbookWalk<'_> {
         prepared: &Prepared,
         withheld: &[String],
         work: WorkingDirectory,
+        programs: &StepPrograms,
     ) -> Result<(), CommandFailure> {
         let definition = &chosen.step.definition;
         if self.terminal.json {
             return self.terminal.object(&json!({
                 "type": "step", "step": definition.reference, "digest": chosen.step.digest, "params": before.params,
                 "policy": before.policy, "sandbox": prepared.level().word(), "layers": prepared.layers(),
-                "workdir": work.word(), "withheld": withheld,
+                "workdir": work.word(), "programs": programs.json(prepared.profile()), "withheld": withheld,
             }));
         }
         if self.terminal.err_is_terminal() {
@@ -198,6 +207,12 @@ impl RunbookWalk<'_> {
             self.terminal.say(&format!("note: the step {}", work.words()));
         }
         self.told = Some(work);
+        let words = programs.words(prepared.profile());
+        let always = matches!(programs, StepPrograms::Any(_));
+        if words != self.told_programs && (always || self.terminal.err_is_terminal()) {
+            words.iter().for_each(|words| self.terminal.say(words));
+        }
+        self.told_programs = words;
         Ok(())
     }
 
@@ -208,11 +223,24 @@ impl RunbookWalk<'_> {
         };
         let cancel = CancelFlag::new().map_err(odd)?;
         let mut live = OutputCopier::begin(self.terminal, &cancel)?;
+        let (mut complaints, writable) = (OutputComplaints::default(), prepared.profile().write.clone());
         self.signals.run_begins(&cancel);
-        let report = self.hold.run(prepared, plan, &mut |chunk| live.take(chunk), &cancel);
+        let report = self.hold.run(
+            prepared,
+            plan,
+            &mut |chunk| {
+                complaints.read(chunk.bytes);
+                live.take(chunk);
+            },
+            &cancel,
+        );
         self.signals.run_ended();
         let taken = live.end(&report.stdout, &report.stderr);
         let outcome = outcome_of(&report.end);
+        let hints = report
+            .programs
+            .as_ref()
+            .map(|facts| refusal_lines(facts, &writable, outcome.exit_code, &complaints, &ListPlace::Run));
         let after = StepAfter {
             outcome: outcome.clone(),
             output: taken.output.clone(),
@@ -230,6 +258,7 @@ impl RunbookWalk<'_> {
         let signal = self.signals.all_is_written();
         let cut = [&taken.output.stdout, &taken.output.stderr].iter().any(|stream| stream.truncated);
         let written = taken.written();
+        print_hints(&hints.unwrap_or_default(), self.terminal)?;
         self.end(&outcome, &report.end, cut, appended.as_ref().ok().and_then(Option::as_ref))?;
         let exit = match signal {
             // The exit code tells the parent process about the signal. No further step begins.

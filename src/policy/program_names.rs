@@ -41,7 +41,7 @@ pub enum ProgramOrigin {
     Interpreter,
     /// The step declares the program.
     Step,
-    /// The script names the program. The decision is `None` for a wrapper that the script names by its path.
+    /// The script names the program. The decision is `None` for the first line of a script and for a wrapper.
     Script(Option<(PolicyVerdict, AppliedRule)>),
     /// Policy adds the program to every list.
     Policy(RuleOrigin),
@@ -100,19 +100,24 @@ pub fn is_listed_by_policy(ruling: &Ruling) -> bool {
 /// `decision` is the decision of policy about the step.
 #[must_use]
 pub fn program_names(ruling: &Ruling, step: &StepDefinition, decision: &PolicyDecision) -> Option<ProgramNames> {
-    if !is_listed(ruling, step) {
-        return None;
-    }
-    let mut names = ProgramNames::default();
+    is_listed(ruling, step).then(|| with_closures(ruling, step, &named_in(ruling, step, decision)))
+}
+
+/// Returns the programs that step, script and policy name, without the programs that these programs start.
+#[must_use]
+pub fn named_in(ruling: &Ruling, step: &StepDefinition, decision: &PolicyDecision) -> BTreeSet<Program> {
     let declared = step.programs.as_deref().unwrap_or_default();
-    for (name, origin) in program_origins(ruling, &step.interpreter, declared, decision) {
-        if origin.is_required() {
-            names.required.insert(name)
-        } else {
-            names.optional.insert(name)
-        };
-    }
-    Some(names)
+    named_origins(ruling, &step.interpreter, declared, &step.source, decision).into_keys().collect()
+}
+
+/// Adds the programs that the named programs start.
+#[must_use]
+pub fn with_closures(ruling: &Ruling, step: &StepDefinition, named: &BTreeSet<Program>) -> ProgramNames {
+    let declared = step.programs.iter().flatten().cloned();
+    let required: BTreeSet<Program> = declared.chain(program_of(&step.interpreter)).collect();
+    let started = ruling.closures.started_by(named, |name| !is_denied(ruling, name)).into_keys();
+    let optional = named.iter().chain(started).filter(|name| !required.contains(name)).cloned().collect();
+    ProgramNames { required, optional }
 }
 
 /// Returns the programs in the list of a step, each with its origin. `declared` has the programs that the step declares.
@@ -124,25 +129,58 @@ pub fn program_origins(
     ruling: &Ruling,
     interpreter: &str,
     declared: &[Program],
+    source: &str,
     decision: &PolicyDecision,
 ) -> BTreeMap<Program, ProgramOrigin> {
-    let deny = &ruling.written.of(PermissionKind::Run).deny;
-    let may = |name: &Program| name.as_str() == OWN_PROGRAMS || deny.find_denied(name.as_str(), None).is_none();
+    let mut origins = named_origins(ruling, interpreter, declared, source, decision);
+    let named: BTreeSet<Program> = origins.keys().cloned().collect();
+    let started = ruling.closures.started_by(&named, |name| !is_denied(ruling, name)).into_iter();
+    origins.extend(started.map(|(name, starter)| (name.clone(), ProgramOrigin::Closure(starter))));
+    origins
+}
+
+fn named_origins(
+    ruling: &Ruling,
+    interpreter: &str,
+    declared: &[Program],
+    source: &str,
+    decision: &PolicyDecision,
+) -> BTreeMap<Program, ProgramOrigin> {
     let mut origins: BTreeMap<Program, ProgramOrigin> = BTreeMap::new();
-    origins.extend(interpreter.parse().ok().map(|name| (name, ProgramOrigin::Interpreter)));
+    origins.extend(program_of(interpreter).map(|name| (name, ProgramOrigin::Interpreter)));
     for name in declared {
         origins.entry(name.clone()).or_insert(ProgramOrigin::Step);
     }
-    for (name, origin) in decision.decided.iter().flat_map(named_programs) {
+    let in_script = first_line(source).map(|name| (name, ProgramOrigin::Script(None))).into_iter();
+    for (name, origin) in in_script.chain(decision.decided.iter().flat_map(named_programs)) {
         origins.entry(name).or_insert(origin);
     }
-    for (name, origin) in ruling.programs.iter().filter(|(name, _)| may(name)) {
+    for (name, origin) in ruling.programs.iter().filter(|(name, _)| !is_denied(ruling, name)) {
         origins.entry(name.clone()).or_insert_with(|| ProgramOrigin::Policy(origin.clone()));
     }
-    let named: BTreeSet<Program> = origins.keys().cloned().collect();
-    let started = ruling.closures.started_by(&named, may).into_iter();
-    origins.extend(started.map(|(name, starter)| (name.clone(), ProgramOrigin::Closure(starter))));
     origins
+}
+
+/// Returns the program that the sandbox starts for an interpreter.
+fn program_of(interpreter: &str) -> Option<Program> {
+    let program = match interpreter {
+        "python" => "python3",
+        "javascript" => "node",
+        other => other,
+    };
+    program.parse().ok()
+}
+
+/// Returns the program that the kernel starts for the first line of a script, for example `/usr/bin/env`.
+fn first_line(source: &str) -> Option<Program> {
+    let program = source.strip_prefix("#!")?.lines().next()?.split_ascii_whitespace().next()?;
+    program.parse().ok().filter(|_| program.starts_with('/'))
+}
+
+/// Returns true if a deny list of the policy file has the program.
+fn is_denied(ruling: &Ruling, name: &Program) -> bool {
+    name.as_str() != OWN_PROGRAMS
+        && ruling.written.of(PermissionKind::Run).deny.find_denied(name.as_str(), None).is_some()
 }
 
 /// Returns the wrappers of a command and the program that the decision is about.

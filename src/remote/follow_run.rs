@@ -13,6 +13,7 @@ use crate::crypto::note::TlogProof;
 use crate::record::bundle::{Bundle, MAX_BUNDLE_BYTES};
 use crate::record::ident::{ProposalId, ReceiptId};
 use crate::remote::client::Client;
+use crate::remote::refused_programs;
 use crate::remote::run_printer::RunPrinter;
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::outcome_words::outcome_words;
@@ -188,7 +189,8 @@ pub struct WantedBundle<'a> {
     pub witnesses: Option<u64>,
 }
 
-/// Writes the bundle if the user named a bundle file, prints the result, and returns the exit code.
+/// Writes the bundle if the user named a bundle file, explains refused programs, prints the result, and returns the
+/// exit code.
 ///
 /// # Errors
 /// Returns an error if the bundle cannot be fetched or written.
@@ -196,8 +198,9 @@ pub fn conclude(
     client: &Client,
     view: &ProposalView,
     wanted: WantedBundle<'_>,
-    terminal: &Terminal,
+    printer: &RunPrinter<'_>,
 ) -> Result<Exit, CommandFailure> {
+    let terminal = printer.terminal();
     let exit = exit_of(view);
     let bundle = wanted.bundle;
     let mut bundle_failure = None;
@@ -211,6 +214,7 @@ pub fn conclude(
             None => terminal.say("there is no receipt, so no bundle was written"),
         }
     }
+    refused_programs::explain(client, view, printer.complaints(), terminal)?;
     if terminal.json {
         let path = bundle.filter(|_| bundle_failure.is_none() && view.receipt.is_some());
         terminal.object(&json!({

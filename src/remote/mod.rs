@@ -4,4 +4,5 @@ pub mod export;
 pub mod follow_run;
 pub mod log_source;
 pub mod proposals;
+pub mod refused_programs;
 pub mod run_printer;

@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::boundary::view::{Event, RefusalView};
 use crate::record::stream_name::StreamName;
 use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::refused_programs::OutputComplaints;
 use crate::terminal::run_output::{CommandGuard, EscapedOutput};
 use crate::terminal::streams::Terminal;
 
@@ -32,6 +33,7 @@ pub struct RunPrinter<'t> {
     err: EscapedOutput,
     guard: CommandGuard,
     held_up: Option<RefusalView>,
+    complaints: OutputComplaints,
 }
 
 impl<'t> RunPrinter<'t> {
@@ -40,7 +42,7 @@ impl<'t> RunPrinter<'t> {
     #[must_use]
     pub fn new(terminal: &'t Terminal, form: OutputForm) -> Self {
         let (out, err, guard) = (EscapedOutput::default(), EscapedOutput::default(), CommandGuard::default());
-        Self { terminal, form, out, err, guard, held_up: None }
+        Self { terminal, form, out, err, guard, held_up: None, complaints: OutputComplaints::default() }
     }
 
     /// Returns the terminal of this printer.
@@ -49,12 +51,21 @@ impl<'t> RunPrinter<'t> {
         self.terminal
     }
 
+    /// Returns the error messages in the output that a list of programs may explain.
+    #[must_use]
+    pub const fn complaints(&self) -> &OutputComplaints {
+        &self.complaints
+    }
+
     /// Prints one event.
     ///
     /// # Errors
     /// Returns an error if the standard output cannot be written, or if a piece of output is not valid base64.
     pub fn event(&mut self, event: &Event, line: &Value) -> Result<(), CommandFailure> {
         if self.terminal.json {
+            if let Event::Output { text: Some(text), .. } = event {
+                self.complaints.read(text.as_bytes());
+            }
             return self.terminal.object(line);
         }
         match event {
@@ -103,6 +114,7 @@ impl<'t> RunPrinter<'t> {
     /// # Errors
     /// Returns an error if the standard stream cannot be written.
     pub fn output(&mut self, stream: StreamName, piece: &[u8]) -> Result<(), CommandFailure> {
+        self.complaints.read(piece);
         let (tamed, is_terminal) = match stream {
             StreamName::Stdout => (&mut self.out, self.terminal.out_is_terminal()),
             StreamName::Stderr => (&mut self.err, self.terminal.err_is_terminal()),

@@ -69,7 +69,9 @@ impl HostProbe {
         level(&self.held())
     }
 
-    pub(super) fn missing(&self, layer: Layer) -> Option<&Missing> {
+    /// Returns the reason why this host does not have the layer, or `None` if the host has the layer.
+    #[must_use]
+    pub fn missing(&self, layer: Layer) -> Option<&Missing> {
         self.layers.iter().find(|state| state.layer == layer)?.missing.as_ref()
     }
 

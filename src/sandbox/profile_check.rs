@@ -63,6 +63,12 @@ impl Prepared {
         Ok(self)
     }
 
+    /// Returns the checked profile.
+    #[must_use]
+    pub const fn profile(&self) -> &Profile {
+        &self.profile
+    }
+
     /// Returns the level that the run will have.
     #[must_use]
     pub fn level(&self) -> Level {

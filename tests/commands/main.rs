@@ -10,6 +10,7 @@ mod terminal;
 
 mod operator;
 mod policy;
+mod programs;
 mod review;
 mod roster_chain;
 mod run;

@@ -71,7 +71,7 @@ fn each_refused_program_is_counted_by_its_real_path() {
         assert_eq!(named(facts, "refused"), refused, "{script}: {facts}");
         assert_eq!((&facts["mode"], &facts["refused"]["more"]), (&json!("listed"), &json!(0)), "{facts}");
         for path in refused.as_object().expect("an object").keys() {
-            assert!(stderr.contains(&format!("tried to run {path} ")), "{script}: {stderr}");
+            assert!(stderr.contains(&format!("tried to run {path}")), "{script}: {stderr}");
         }
     }
 }

@@ -117,12 +117,12 @@ impl PolicySource {
         let text = String::from_utf8(text).map_err(|_| {
             CommandFailure::usage(format!("{} is not UTF-8: name a script or a runbook", file.display()))
         })?;
-        let answer =
-            |name: String, interpreter: String, declared: &[Program], listed: bool, decision: PolicyDecision| {
-                let listed = listed && decision.verdict != PolicyVerdict::Deny;
-                let programs = listed.then(|| program_origins(&held.ruling, &interpreter, declared, &decision));
-                ScriptAnswer { name, interpreter, decision, programs }
-            };
+        let answer = |name: String, interpreter: String, decision: PolicyDecision, list: Option<(&[Program], &str)>| {
+            let list = list.filter(|_| decision.verdict != PolicyVerdict::Deny);
+            let origins = |(declared, source)| program_origins(&held.ruling, &interpreter, declared, source, &decision);
+            let programs = list.map(origins);
+            ScriptAnswer { name, interpreter, decision, programs }
+        };
         let shown = if stdin { "the standard input".to_owned() } else { file.display().to_string() };
         let answered = match file.extension().and_then(|ending| ending.to_str()) {
             Some("md") => steps(file, &text)?
@@ -131,8 +131,8 @@ impl PolicySource {
                     let step = found.definition;
                     let decision = decide_step(&held.ruling, &step, self.at(), flags);
                     let declared = step.programs.as_deref().unwrap_or_default();
-                    let listed = is_listed(&held.ruling, &step);
-                    answer(step.reference.to_string(), step.interpreter.clone(), declared, listed, decision)
+                    let list = is_listed(&held.ruling, &step).then_some((declared, step.source.as_str()));
+                    answer(step.reference.to_string(), step.interpreter.clone(), decision, list)
                 })
                 .collect(),
             Some("mdx") => {
@@ -144,7 +144,7 @@ impl PolicySource {
                 let listed = is_listed_by_policy(&held.ruling);
                 let at = self.at().with_list(listed);
                 let (interpreter, decision) = decide_file(&held.ruling, &text, ReadLimit::File, at, flags);
-                vec![answer(shown, interpreter, &[], listed, decision)]
+                vec![answer(shown, interpreter, decision, listed.then_some((&[], text.as_str())))]
             }
         };
         Ok(answered)

@@ -13,9 +13,10 @@ use serde_json::{Map, json};
 use crate::home::keys::KeyArgs;
 use crate::home::parameter_values::read_params;
 use crate::local::decide::{LocalRules, RuleArgs};
-use crate::local::host_sandbox::{HostSandbox, SandboxChoice};
+use crate::local::host_sandbox::HostSandbox;
 use crate::local::project::Project;
 use crate::local::runbook::Runbook;
+use crate::local::sandbox_choice::SandboxChoice;
 use crate::local::signals::Signals;
 use crate::local::signed_receipts::Receipts;
 use crate::local::step_run::RunbookWalk;
@@ -34,7 +35,9 @@ use crate::terminal::streams::Terminal;
 Policy decides about every command of a step before the first question, and a denied command ends the whole run. A \
 step works in the current directory if policy lets the step write there. If policy does not let the step write \
 there, the step works in an overlay of that directory, whose changes are discarded, or in an empty directory. Policy \
-selects the variables of your environment that a step inherits. A step never inherits your ssh agent, your terminal \
+selects the variables of your environment that a step inherits. The kernel starts only the programs of a list: those of \
+script, step and policy, those that you allow, and those that these start. The line `programs:` names them, and with \
+--json the whole list. A step never inherits your ssh agent, your terminal \
 as its input, or variables such as LD_* and BASH_ENV, and the sandbox sets PATH and HOME. If root runs the command, \
 a step has its own user id, which can't change the files of other users, also not in an overlay. Ctrl-C ends the \
 step and all its processes.
@@ -112,8 +115,8 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     rules.say_what_is_off(terminal);
     if let SandboxChoice::Off(flag) = wanted {
         terminal.say(&format!(
-            "WARNING: {flag}: NO SANDBOX. The step can read and write what you can, reach the network, and talk to your other \
-             processes"
+            "WARNING: {flag}: NO SANDBOX. The step can start every program, read and write what you can, reach the network, and \
+             talk to your other processes"
         ));
     }
     if receipts.is_none() {

@@ -1,0 +1,135 @@
+//! Lines of `doctor` about the programs of the steps.
+
+use std::collections::BTreeMap;
+
+use crate::policy::builtins::Builtins;
+use crate::policy::decide::{DecisionPlace, Flags};
+use crate::policy::file::Policy;
+use crate::policy::program_names::{is_listed, named_in, with_closures};
+use crate::policy::required_permissions::decide_step;
+use crate::policy::ruling::resolve as ruling_of;
+use crate::record::ident::StepRef;
+use crate::record::later_words::{OWN_PROGRAMS, Program};
+use crate::registry::Registry;
+use crate::sandbox::program_lookup::{list_of, program_path};
+
+/// Maximum number of steps that one line names.
+const SHOWN: usize = 3;
+/// Builtins of bash that no host has as a program, or that a host may lack because the shell runs the builtin.
+const BUILTINS: [&str; 62] = [
+    ".",
+    ":",
+    "[",
+    "alias",
+    "bg",
+    "bind",
+    "break",
+    "builtin",
+    "caller",
+    "cd",
+    "command",
+    "compgen",
+    "complete",
+    "compopt",
+    "continue",
+    "declare",
+    "dirs",
+    "disown",
+    "echo",
+    "enable",
+    "eval",
+    "exec",
+    "exit",
+    "export",
+    "false",
+    "fc",
+    "fg",
+    "getopts",
+    "hash",
+    "help",
+    "history",
+    "jobs",
+    "kill",
+    "let",
+    "local",
+    "logout",
+    "mapfile",
+    "popd",
+    "printf",
+    "pushd",
+    "pwd",
+    "read",
+    "readarray",
+    "readonly",
+    "return",
+    "set",
+    "shift",
+    "shopt",
+    "source",
+    "suspend",
+    "test",
+    "times",
+    "trap",
+    "true",
+    "type",
+    "typeset",
+    "ulimit",
+    "umask",
+    "unalias",
+    "unset",
+    "wait",
+    "[[",
+];
+
+/// What this host has of the programs of all steps with a list.
+#[derive(Debug, Default)]
+pub(super) struct ProgramFindings {
+    /// Number of steps with a list of programs.
+    pub(super) listed: usize,
+    /// Problems because of which this host can't run a step, each with its steps.
+    pub(super) problems: Vec<String>,
+    /// Programs that this host does not have, but without which a step can run, each with its steps.
+    pub(super) lacking: Vec<String>,
+}
+
+/// Looks on this host for the programs of all steps that may execute only listed programs.
+pub(super) fn find(registry: &Registry, policy: &Policy) -> ProgramFindings {
+    let (mut problems, mut lacking) = (BTreeMap::new(), BTreeMap::new());
+    let mut listed = 0;
+    for step in registry.steps().map(|step| &step.definition) {
+        let ruling = ruling_of(policy, Builtins::current(), &step.reference);
+        if !is_listed(&ruling, step) {
+            continue;
+        }
+        listed += 1;
+        let decision = decide_step(&ruling, step, DecisionPlace::Boundary, &Flags::default());
+        let named = named_in(&ruling, step, &decision);
+        let names = with_closures(&ruling, step, &named);
+        if let Err(error) = list_of(&names.required, &names.optional) {
+            add(&mut problems, error.to_string(), &step.reference);
+        }
+        for name in named.iter().filter(|name| !names.required.contains(*name) && is_lacking(name)) {
+            add(&mut lacking, name.to_string(), &step.reference);
+        }
+    }
+    let words = |found: BTreeMap<String, Vec<StepRef>>, between: &str| {
+        found.into_iter().map(|(what, steps)| format!("{what}{between}{}", some_of(&steps))).collect()
+    };
+    ProgramFindings { listed, problems: words(problems, ": "), lacking: words(lacking, " of ") }
+}
+
+fn add(found: &mut BTreeMap<String, Vec<StepRef>>, what: String, step: &StepRef) {
+    found.entry(what).or_default().push(step.clone());
+}
+
+/// Returns true if this host does not have a program that the script or policy names.
+fn is_lacking(name: &Program) -> bool {
+    let name = name.as_str();
+    name != OWN_PROGRAMS && !BUILTINS.contains(&name) && program_path(name).is_none()
+}
+
+fn some_of(steps: &[StepRef]) -> String {
+    let shown: Vec<&str> = steps.iter().take(SHOWN).map(StepRef::as_str).collect();
+    let more = steps.len().saturating_sub(SHOWN);
+    if more > 0 { format!("{} and {more} more", shown.join(", ")) } else { shown.join(", ") }
+}

@@ -1,0 +1,292 @@
+//! The programs that a step at a terminal may execute.
+//!
+//! A step has a list of programs unless policy, an option or this host says otherwise. The list has the programs of the
+//! script, the step, the policy and the person, and the programs that these programs start.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::local::decide::LocalRules;
+use crate::local::project::Project;
+use crate::local::sandbox_choice::SandboxChoice;
+use crate::policy::applied_rule::AppliedRule;
+use crate::policy::decide::{Decided, PolicyDecision};
+use crate::policy::file::Mode;
+use crate::policy::origin::RuleOrigin;
+use crate::policy::program_names::{is_listed, named_in, with_closures};
+use crate::policy::ruling::Ruling;
+use crate::record::authorization::PermissionKind;
+use crate::record::declared::check_program;
+use crate::record::later_parts::{ListedProgram, ProgramMode};
+use crate::record::later_words::{OWN_PROGRAMS, Program};
+use crate::record::profile::Profile;
+use crate::record::step_definition::StepDefinition;
+use crate::sandbox::probe::Missing;
+use crate::sandbox::program_lookup::{ListError, list_of, program_path};
+use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::printable_text::PrintableText;
+
+/// Maximum number of programs that the line before a run names.
+const SHOWN: usize = 12;
+/// Maximum number of interpreters between a script and a program in machine code, as in the kernel.
+const MAX_INTERPRETERS: usize = 5;
+/// Maximum length of a shebang line in the kernel, in bytes.
+const MAX_SHEBANG: u64 = 255;
+/// Directories that a run has for itself and can write.
+const OWN_DIRECTORIES: [&str; 2] = ["/tmp", "/dev/shm"];
+
+/// The programs that a step may execute.
+#[derive(Debug)]
+pub enum StepPrograms {
+    /// Every program that the step can see, with the reason.
+    Any(String),
+    /// Only the programs of a list.
+    Listed(Box<NamedPrograms>),
+}
+
+/// The programs that script, step, policy and person name.
+#[derive(Debug)]
+pub struct NamedPrograms {
+    ruling: Ruling,
+    step: StepDefinition,
+    /// The names, without the programs that these programs start.
+    named: BTreeSet<Program>,
+    /// The first program of the project that the script starts.
+    own: Option<String>,
+}
+
+impl StepPrograms {
+    /// Finds the programs of a step. `missing` is the reason why this host can't enforce a list.
+    pub fn of(
+        rules: &LocalRules,
+        ruling: &Ruling,
+        step: &StepDefinition,
+        decision: &PolicyDecision,
+        project: &Project,
+        (wanted, missing): (SandboxChoice, Option<&Missing>),
+    ) -> Self {
+        if let Some(reason) = any_reason(rules, ruling, step, wanted) {
+            return Self::Any(reason);
+        }
+        if let (SandboxChoice::BestEffort, Some(missing)) = (wanted, missing) {
+            return Self::Any(not_enforced(&missing.why));
+        }
+        let mut names = NamedPrograms {
+            ruling: ruling.clone(),
+            step: step.clone(),
+            named: named_in(ruling, step, decision),
+            own: None,
+        };
+        let is_command =
+            |one: &&Decided| one.kind == PermissionKind::Run && !matches!(one.rule, AppliedRule::Unknown { .. });
+        for one in decision.decided.iter().filter(is_command) {
+            names.add_path(&one.what, project);
+        }
+        for pattern in rules.allowed_programs().chain(granted(ruling)) {
+            names.add_path(&pattern, project);
+            // A pattern such as `git*` names no program. The programs of the script that it allows are on the list.
+            names.named.extend(pattern.parse().ok().filter(|_| check_program(&pattern).is_ok()));
+        }
+        // `go run` builds a program in the step's own directory and starts it.
+        if step.interpreter == "go" {
+            names.own.get_or_insert_with(|| "the program that go builds".to_owned());
+        }
+        Self::Listed(Box::new(names))
+    }
+
+    /// Sets the list of programs in a profile.
+    ///
+    /// # Errors
+    /// Returns an error if this host lacks a program that the step needs, or if no list can contain a program that the
+    /// step would see.
+    pub fn put(&self, profile: Profile) -> Result<Profile, CommandFailure> {
+        match self {
+            Self::Any(_) => Ok(profile),
+            Self::Listed(names) => names.put(profile),
+        }
+    }
+
+    /// Returns the line about the programs of a run, or `None` for a run without a sandbox, about which another line
+    /// warns.
+    pub fn words(&self, profile: &Profile) -> Option<String> {
+        match self {
+            Self::Any(_) if profile.off_reason.is_some() => None,
+            Self::Any(why) => Some(format!("programs: every program, because {why}")),
+            Self::Listed(names) => Some(format!("programs: {}", names.words(profile))),
+        }
+    }
+
+    /// Returns the whole list for JSON output.
+    pub fn json(&self, profile: &Profile) -> Value {
+        match (self, &profile.programs) {
+            (Self::Any(why), _) => json!({"mode": ProgramMode::Any, "why": why}),
+            (Self::Listed(_), list) => json!(list),
+        }
+    }
+}
+
+/// Returns the reason why every program may run, for a host that can't enforce a list.
+pub fn not_enforced(why: &str) -> String {
+    format!("this host can't enforce a list of programs: {why}")
+}
+
+/// Returns the reason why policy, the step or an option lets a step execute every program.
+fn any_reason(rules: &LocalRules, ruling: &Ruling, step: &StepDefinition, wanted: SandboxChoice) -> Option<String> {
+    if let SandboxChoice::Off(flag) = wanted {
+        return Some(format!("{flag} leaves no sandbox that could enforce a list"));
+    }
+    if step.sandbox.off_reason.is_some() {
+        return Some("the step declares sandbox=off".to_owned());
+    }
+    if is_listed(ruling, step) {
+        return None;
+    }
+    // The only other value of the mode is `any`.
+    if let Some(mode) = &ruling.program_mode {
+        return Some(format!("policy says sandbox.programs.mode: any ({})", mode.origin));
+    }
+    if rules.allows_all() {
+        return Some("of --allow-all".to_owned());
+    }
+    let executes = ruling.mode.value == Mode::Execute && !rules.denies_all();
+    executes.then(|| format!("policy says mode: execute ({})", ruling.mode.origin))
+}
+
+/// Returns the texts of the permanent grants of policy for commands.
+fn granted(ruling: &Ruling) -> impl Iterator<Item = String> {
+    let allowed = ruling.written.of(PermissionKind::Run).allow.entries().iter();
+    allowed.filter(|entry| matches!(entry.origin, RuleOrigin::Grant(_))).map(|entry| entry.listed.text().to_string())
+}
+
+/// Returns true for the path of a program outside of the system directories, for example `./deploy.sh` or `~/bin/x`.
+fn is_path(command: &str) -> bool {
+    command.contains('/') && !command.contains(['*', '?', '{']) && program_path(command).is_none()
+}
+
+impl NamedPrograms {
+    /// Adds the programs behind a path that the script names, if the path is in the project: the interpreter of a script, or the target of a
+    /// link into the system directories. The run can execute other files of the project only with `{work}/**`.
+    fn add_path(&mut self, command: &str, project: &Project) {
+        if !is_path(command) {
+            return;
+        }
+        if !command.starts_with('/') {
+            self.own.get_or_insert_with(|| command.to_owned());
+        }
+        let mut path = project.cwd.join(command);
+        for _ in 0..MAX_INTERPRETERS {
+            let Ok(real) = path.canonicalize() else { return };
+            if self.add_system_program(&real) {
+                return;
+            }
+            let Some((interpreter, argument)) = interpreter_of(&real) else { return };
+            if Path::new(&interpreter).file_name().is_some_and(|name| name == "env") {
+                let started = argument
+                    .split_ascii_whitespace()
+                    .find(|word| !word.starts_with('-') && !word.contains('='))
+                    .filter(|word| !word.contains('/'));
+                self.named.extend(started.and_then(|word| word.parse().ok()));
+            }
+            path = interpreter.into();
+        }
+    }
+
+    /// Adds a program of the system directories. Returns false if the path is no such program.
+    fn add_system_program(&mut self, real: &Path) -> bool {
+        let Some(text) = real.to_str() else { return false };
+        let found = program_path(text).is_some();
+        self.named.extend(found.then(|| text.parse().ok()).flatten());
+        found
+    }
+
+    fn put(&self, profile: Profile) -> Result<Profile, CommandFailure> {
+        let refused = |why: String| Err(CommandFailure::new(Exit::Refused, format!("nothing was run: {why}")));
+        let given = |path: &str| is_below(path, profile.write.iter().map(String::as_str));
+        let read = |path: &str| is_below(path, profile.read.iter().map(String::as_str)) && !given(path);
+        let writable = |path: &str| given(path) || (is_below(path, OWN_DIRECTORIES.into_iter()) && !read(path));
+        let mut names = with_closures(&self.ruling, &self.step, &self.named);
+        let own = self.own.is_some() || self.named.iter().any(|name| writable(name.as_str()));
+        if own && let Ok(own) = OWN_PROGRAMS.parse() {
+            names.required.insert(own);
+        }
+        let elsewhere = |name: &&Program| read(name.as_str()) && Path::new(name.as_str()).exists() && !is_visible(name);
+        if let Some(name) = names.optional.iter().find(elsewhere) {
+            return refused(format!(
+                "{} is outside of the system directories, so no list of programs can contain it: to let this step start \
+                 every program, say `sandbox: {{programs: {{mode: any}}}}` in the policy (version: 2)",
+                PrintableText::text(name.as_str()).as_str()
+            ));
+        }
+        names.optional.retain(|name| name.as_str().contains('*') || is_visible(name));
+        match list_of(&names.required, &names.optional) {
+            Ok(list) => Ok(profile.with_programs(list)),
+            Err(error @ ListError::TooLarge(_)) => refused(format!(
+                "{error}: split the step, or say `sandbox: {{programs: {{mode: any}}}}` in the policy (version: 2)"
+            )),
+            Err(error) => refused(error.to_string()),
+        }
+    }
+
+    fn words(&self, profile: &Profile) -> String {
+        let list = profile.programs.as_ref().map_or(&[][..], |programs| &programs.list);
+        let files: BTreeSet<&str> = self.named.iter().map(|name| shown_name(name.as_str())).collect();
+        let is_named = |one: &&ListedProgram| files.contains(shown_name(one.name.as_str()));
+        let mut shown: Vec<&str> = list.iter().filter(is_named).map(|one| shown_name(one.name.as_str())).collect();
+        shown.retain(|name| *name != OWN_PROGRAMS);
+        shown.sort_unstable();
+        shown.dedup();
+        let more = shown.len().saturating_sub(SHOWN);
+        shown.truncate(SHOWN);
+        let mut words = shown.join(", ");
+        if more > 0 {
+            words.push_str(&format!(" and {more} more"));
+        }
+        let own = list.iter().any(|one| one.name.as_str() == OWN_PROGRAMS);
+        let started = list.iter().filter(|one| !is_named(one) && one.name.as_str() != OWN_PROGRAMS).count();
+        if started > 0 {
+            words.push_str(&format!(" and {started} that these start"));
+        }
+        if own {
+            words.push_str(&format!(", and {OWN_PROGRAMS}: every file in the directories that the step may write"));
+        }
+        if let Some(own) = &self.own {
+            words.push_str(&format!(" (the step starts {own})"));
+        }
+        words.push_str("; nothing else");
+        PrintableText::text(&words).as_str().to_owned()
+    }
+}
+
+/// Returns the file name of a program in a system directory.
+fn shown_name(name: &str) -> &str {
+    if name == OWN_PROGRAMS {
+        return name;
+    }
+    name.rsplit_once('/').map_or(name, |(_, file)| file)
+}
+
+fn is_below<'a>(path: &str, mut directories: impl Iterator<Item = &'a str>) -> bool {
+    directories.any(|directory| path.strip_prefix(directory).is_some_and(|rest| rest.starts_with('/')))
+}
+
+/// Returns true if every run can see the program. The target of a link must lie in the system directories too.
+fn is_visible(name: &Program) -> bool {
+    let real = || Path::new(&program_path(name.as_str())?).canonicalize().ok();
+    name.as_str() == OWN_PROGRAMS || real().is_some_and(|real| real.to_str().and_then(program_path).is_some())
+}
+
+/// Returns the interpreter in the first line of a script, and the text after it.
+fn interpreter_of(script: &Path) -> Option<(String, String)> {
+    let mut head = Vec::new();
+    // Opening a pipe would block.
+    script.metadata().ok().filter(std::fs::Metadata::is_file)?;
+    File::open(script).ok()?.take(MAX_SHEBANG).read_to_end(&mut head).ok()?;
+    let line = head.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
+    let line = std::str::from_utf8(line).ok()?.trim();
+    let (interpreter, argument) = line.split_once([' ', '\t']).unwrap_or((line, ""));
+    interpreter.starts_with('/').then(|| (interpreter.to_owned(), argument.to_owned()))
+}

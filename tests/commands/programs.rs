@@ -1,0 +1,281 @@
+//! The list of programs of `countersign run`, and the words that explain a refused program.
+
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::support::people::alice;
+use crate::support::{SMALL, World, id_of, not_run, runbook, said};
+use crate::terminal::{PROGRAM, Person};
+
+/// Allows the commands of the scripts below. No script names `id`, which prints `uid=`.
+const ALLOW: &str = "run: {allow: [printf, cat, env, bash, echo, python, python3, 'true', chmod]}";
+/// Starts `id`, but no reader of the script can know this.
+const HIDDEN: &str = "import subprocess\nprint('begun', flush=True)\nsubprocess.run(['id'])";
+/// Policy of a boundary whose steps start only listed programs.
+const LISTED: &str = "version: 2\nextends: none\ndefault:\n  mode: execute\n  approvals: {required: 1, from: [ops]}\n  \
+                      sandbox: {programs: {mode: listed}}\n";
+/// Words that add `id` to the list of a step.
+const ADD: &str = "programs=id to the block, or sandbox.programs.allow: [id] to the policy";
+
+/// A person with a policy that allows the commands of the scripts.
+fn person() -> Person {
+    with_policy(1, "")
+}
+
+fn with_policy(version: u8, more: &str) -> Person {
+    let person = Person::new();
+    person.write("policy.yaml", &format!("version: {version}\ndefault:\n  {ALLOW}\n{more}"));
+    person
+}
+
+/// Writes a runbook with a Python step.
+fn python(person: &Person, attributes: &str, script: &str) {
+    person.write("a.md", &format!("---\ncountersign: 1\n---\n\n```python {{#{attributes}}}\n{script}\n```\n"));
+}
+
+fn programs(person: &Person) -> Value {
+    person.receipts().pop().expect("a receipt")["predicate"]["programs"].clone()
+}
+
+/// Asserts that the text explains why the list refused `id`. A host without a record of the refused programs can only
+/// name the list as a possible reason.
+#[track_caller]
+fn assert_explained(text: &str, facts: &Value, add: &str) {
+    let expected = if facts.get("refused").is_some() {
+        format!("the step tried to run /usr/bin/id, but its list of programs does not have it: {add}")
+    } else {
+        "the step may execute only the programs of its list".to_owned()
+    };
+    assert!(text.contains(&expected), "{text}");
+}
+
+#[test]
+fn a_local_run_executes_only_the_programs_of_its_list() {
+    let person = person();
+    python(&person, "one", HIDDEN);
+    let run = ["a.md", "--policy", "policy.yaml"];
+    let ran = person.run_plain(&run).ended(1);
+    assert_eq!(ran.out, "begun\n", "{}", ran.err);
+    let facts = programs(&person);
+    assert_eq!(facts["mode"], "listed", "{facts}");
+    assert_explained(&ran.err, &facts, &format!("add --allow-run id to this command, {ADD}"));
+    // The words that the message advises.
+    let ran = person.run_plain(&[&run[..], &["--allow-run", "id"]].concat()).ended(0);
+    assert!(ran.out.contains("uid="), "{ran:?}");
+    python(&person, "one programs=id", HIDDEN);
+    assert!(person.run_plain(&[&run[..], &["-y"]].concat()).ended(0).out.contains("uid="));
+    python(&person, "one", HIDDEN);
+    person
+        .write("policy.yaml", &format!("version: 2\ndefault:\n  {ALLOW}\n  sandbox: {{programs: {{allow: [id]}}}}\n"));
+    assert!(person.run_plain(&run).ended(0).out.contains("uid="));
+    let grant = "grants: [{type: run, pattern: id, scope: permanent}]\n";
+    person.write("policy.yaml", &format!("version: 1\ndefault:\n  {ALLOW}\n{grant}"));
+    assert!(person.run_plain(&run).ended(0).out.contains("uid="));
+}
+
+#[test]
+fn an_unknown_command_that_a_person_allows_can_start_only_listed_programs() {
+    let person = person();
+    person.runbook("a.md", "", &[("one", "$(printf i)d")]);
+    let mut terminal = person.at_terminal(&["a.md", "--policy", "policy.yaml"]);
+    terminal.answers("o");
+    let (code, text) = terminal.end();
+    assert_eq!(code, Some(126), "{text}");
+    assert!(!text.contains("uid=") && text.contains("programs: bash, printf; nothing else"), "{text}");
+    assert_explained(&text, &programs(&person), &format!("add --allow-run id to this command, {ADD}"));
+}
+
+#[test]
+fn the_answer_allow_once_adds_the_program_to_the_list_of_this_run() {
+    let person = person();
+    person.runbook("a.md", "", &[("one", "id; printf done")]);
+    let mut terminal = person.at_terminal(&["a.md", "--policy", "policy.yaml"]);
+    terminal.answers("o");
+    let (code, text) = terminal.end();
+    assert!(code == Some(0) && text.contains("uid="), "{text}");
+    assert!(text.contains("programs: bash, id, printf; nothing else"), "{text}");
+}
+
+#[test]
+fn every_program_can_run_only_if_policy_or_an_option_says_so() {
+    let execute = "  mode: execute\n";
+    let listed = "  mode: execute\n  sandbox: {programs: {mode: listed}}\n";
+    let any = "  sandbox: {programs: {mode: any}}\n";
+    for (version, policy, options, reason) in [
+        (1, execute, &[][..], "programs: every program, because policy says mode: execute (default)"),
+        (2, any, &[], "programs: every program, because policy says sandbox.programs.mode: any (default)"),
+        (1, "", &["--allow-all", "--sandbox-strict"], "programs: every program, because of --allow-all"),
+        (1, "", &["--allow-all"], "--allow-all: NO SANDBOX. The step can start every program"),
+        (1, "", &["--no-sandbox"], "--no-sandbox: NO SANDBOX. The step can start every program"),
+    ] {
+        let person = with_policy(version, policy);
+        python(&person, "one", HIDDEN);
+        let ran = person.run_plain(&[&["a.md", "--policy", "policy.yaml"], options].concat()).ended(0);
+        assert!(ran.out.contains("uid=") && ran.err.contains(reason), "{ran:?}");
+        assert_eq!(ran.err.matches("every program").count(), 1, "{}", ran.err);
+    }
+    for (version, policy, attributes, options) in [
+        (2, listed, "one", &[][..]),
+        (1, execute, "one programs=cat", &[]),
+        (1, execute, "one", &["--deny-all"]),
+        (2, any, "one programs=cat", &[]),
+    ] {
+        let person = with_policy(version, policy);
+        python(&person, attributes, HIDDEN);
+        let ran = person.run_plain(&[&["a.md", "--policy", "policy.yaml"], options].concat()).ended(1);
+        assert!(ran.out == "begun\n" && !ran.err.contains("every program"), "{policy} {options:?}: {ran:?}");
+    }
+}
+
+#[test]
+fn a_program_of_the_project_can_run_if_the_script_names_its_path() {
+    let person = person();
+    for (name, text) in [("tool", "#!/usr/bin/env python3\nprint('tool')\n"), ("other", "#!/bin/bash\necho other\n")] {
+        person.write(name, text);
+        std::fs::set_permissions(person.path("work").join(name), std::os::unix::fs::PermissionsExt::from_mode(0o755))
+            .expect("mode");
+    }
+    std::os::unix::fs::symlink("/usr/bin/cat", person.path("work/linked")).expect("a link");
+    let absolute = person.path("work/tool").canonicalize().expect("real").display().to_string();
+    let run = ["a.md", "--policy", "policy.yaml", "--allow-write", ".", "-y"];
+    for (script, words) in [
+        ("./tool", "(the step starts ./tool)"),
+        ("./tool && printf x | ./linked", "(the step starts ./tool)"),
+        (absolute.as_str(), "{work}/**: every file in the directories that the step may write; nothing else"),
+        ("printf '#!/bin/bash\\necho built\\n' > built; env chmod +x built; ./built", "(the step starts ./built)"),
+    ] {
+        person.runbook("a.md", "", &[("one", script)]);
+        let (code, text) = person.at_terminal(&run).end();
+        assert!(code == Some(0) && text.contains(words), "{script}: {text}");
+    }
+    // A program that the script does not name is refused, and the message names the words that allow it.
+    python(&person, "one", "import subprocess\nsubprocess.run(['./other'])");
+    let ran = person.run_plain(&run).ended(1);
+    assert_eq!(ran.out, "", "{}", ran.err);
+    let add = "/other, but its list of programs does not have it: add programs=\"{work}/**\" to the block";
+    assert!(
+        ran.err.contains(add) || ran.err.contains("the step may execute only the programs of its list"),
+        "{}",
+        ran.err
+    );
+    python(&person, "one programs=\"{work}/**\"", "import subprocess\nsubprocess.run(['./other'])");
+    let ran = person.run_plain(&[&run[..], &["--allow-run", "bash"]].concat()).ended(0);
+    assert_eq!(ran.out, "other\n", "{}", ran.err);
+}
+
+#[test]
+fn the_first_line_of_a_script_can_name_env() {
+    let person = person();
+    person.runbook("a.md", "", &[("one", "#!/usr/bin/env bash\nprintf done")]);
+    assert_eq!(person.run_plain(&["a.md", "--policy", "policy.yaml"]).ended(0).out, "done");
+    let world = World::with(|setup| {
+        setup.policy = LISTED.to_owned();
+        setup.runbook("list.md", runbook(SMALL, &[("env", "#!/usr/bin/env bash\nprintf done")]));
+    });
+    let finished = world.run("list:env", json!({}), &[&alice()]);
+    assert_eq!(world.output(&finished, "stdout"), "done");
+    world.assert_verified(&finished);
+}
+
+#[test]
+fn a_program_that_no_list_can_contain_is_refused_before_the_run() {
+    let person = person();
+    let tool = person.path("tools/tool");
+    person.write("../tools/tool", "#!/bin/bash\necho tool\n");
+    std::fs::set_permissions(&tool, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("mode");
+    let tool = tool.canonicalize().expect("real").display().to_string();
+    person.runbook("a.md", "", &[("one", &format!("printf before; {tool}"))]);
+    let run = ["a.md", "--policy", "policy.yaml", "-y"];
+    // A run does not see the program, as before.
+    let ran = person.run_plain(&run).ended(127);
+    assert_eq!(ran.out, "before", "{}", ran.err);
+    let ran = person.run_plain(&[&run[..], &["--allow-read", "../tools"]].concat()).ended(126);
+    assert!(ran.out.is_empty() && ran.err.contains("sandbox: {programs: {mode: any}}"), "{ran:?}");
+    person.write("policy.yaml", &format!("version: 2\ndefault:\n  {ALLOW}\n  sandbox: {{programs: {{mode: any}}}}\n"));
+    let ran = person.run_plain(&[&run[..], &["--allow-read", "../tools"]].concat()).ended(0);
+    assert_eq!(ran.out, "beforetool\n", "{}", ran.err);
+    person.runbook("a.md", "", &[("one programs=no-such-program", "printf x")]);
+    let ran = person.run_plain(&run).ended(126);
+    assert!(ran.out.is_empty() && ran.err.contains("this host has no program no-such-program"), "{ran:?}");
+}
+
+#[test]
+fn a_best_effort_host_without_namespaces_says_that_every_program_can_run() {
+    const NAME: &str = "a_best_effort_host_without_namespaces_says_that_every_program_can_run";
+    let person = person();
+    python(&person, "one", HIDDEN);
+    let line = format!(
+        "exec unshare -U -r sh -c 'echo 0 > /proc/sys/user/max_user_namespaces && echo unshared >&2 && \
+         exec {PROGRAM} run a.md --policy policy.yaml --sandbox'"
+    );
+    let mut command = Command::new("bash");
+    command.args(["-c", &line]).current_dir(person.path("work")).env("HOME", person.path("home"));
+    let output = command.env_remove("XDG_STATE_HOME").output().expect("started");
+    let text = said(&output);
+    if !text.contains("unshared") {
+        return not_run(NAME, "unshare is refused here");
+    }
+    assert!(output.status.success() && text.contains("uid="), "{text}");
+    assert_eq!(
+        text.matches("programs: every program, because this host can't enforce a list of programs: ").count(),
+        1,
+        "{text}"
+    );
+    assert!(!text.contains("the sandbox layer programs"), "{text}");
+}
+
+#[test]
+fn wait_and_output_explain_a_refused_program() {
+    let world = World::with(|setup| {
+        setup.policy =
+            "version: 2\nextends: none\ndefault:\n  mode: execute\n  approvals: {required: 1, from: [ops]}\n  \
+                        sandbox: {programs: {mode: listed}}\n"
+                .to_owned();
+        setup.runbook("list.md", runbook(SMALL, &[("hidden", "word=$(printf i)d\n\"$word\"")]));
+    });
+    let proposal = world.propose("list:hidden", json!({}));
+    assert_eq!(world.sign(&proposal, &[&alice()]).status, 200);
+    let id = id_of(&proposal);
+    let facts = world.receipt(&world.until(id, "finished"))["programs"].clone();
+    let tried = |words: &[&str]| {
+        let mut command = world.program(words);
+        command.env("COUNTERSIGN_URL", &world.wire.url).env("COUNTERSIGN_TOKEN", &world.agent);
+        command.output().expect("started")
+    };
+    let waited = tried(&["wait", id]);
+    assert_eq!(waited.status.code(), Some(126), "{}", said(&waited));
+    for output in [&waited, &tried(&["output", id]), &tried(&["output", id, "-f"])] {
+        let text = said(output);
+        assert_explained(&text, &facts, &format!("add {ADD}"));
+        assert!(!text.contains("--allow-run"), "{text}");
+    }
+    let answer = tried(&["output", id, "--json"]);
+    let answer: Value = serde_json::from_slice(&answer.stdout).expect("JSON");
+    assert_explained(answer["hints"][0].as_str().expect("a hint"), &facts, &format!("add {ADD}"));
+    let events = said(&tried(&["wait", id, "--json"]));
+    assert!(events.contains("\"type\":\"hint\""), "{events}");
+}
+
+#[test]
+fn doctor_and_the_registry_report_programs_that_this_host_lacks() {
+    let mut world = World::with(|setup| {
+        setup.policy =
+            "version: 2\nextends: none\ndefault:\n  mode: execute\n  approvals: {required: 1, from: [ops]}\n  \
+                        sandbox: {programs: {mode: listed}}\n"
+                .to_owned();
+        setup
+            .runbook("list.md", runbook(SMALL, &[("lacks", "cd /; no-such-tool; printf x"), ("has", "cat /dev/null")]));
+    });
+    let doctor = |world: &World| said(&world.program(&["doctor"]).arg(world.path("b")).output().expect("started"));
+    let text = doctor(&world);
+    assert!(
+        text.contains("layer programs") && text.contains("this host does not have no-such-tool of list:lacks;"),
+        "{text}"
+    );
+    world.write("b/runbooks/list.md", &runbook(SMALL, &[("needs programs=no-such-tool", "no-such-tool")]));
+    let text = doctor(&world);
+    let line = text.lines().find(|line| line.contains("no-such-tool")).unwrap_or_default();
+    assert!(line.starts_with("FIX") && line.contains("list:needs"), "{text}");
+    world.stop();
+}
