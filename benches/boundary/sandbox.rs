@@ -1,13 +1,17 @@
 //! Measures a run in the sandbox and a plain spawn, alternately in one measurement.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use countersign::record::ident::IdentError;
+use countersign::record::later_words::Program;
 use countersign::record::profile::{Limits, Profile};
 use countersign::sandbox::Sandbox as _;
 use countersign::sandbox::linux::{LinuxSandbox, Setup};
+use countersign::sandbox::program_lookup::list_of;
 use countersign::terminal::exit::CommandFailure;
 use serde::Serialize;
 
@@ -46,6 +50,8 @@ pub struct Report {
 struct Turns {
     plain_us: f64,
     strongest_us: f64,
+    /// With a list of programs in addition. `None` if this host can't enforce a list.
+    listed_us: Option<f64>,
     /// With the sandbox level `off`. `None` if this host refuses that level.
     off_us: Option<f64>,
     /// With bubblewrap, which does less. `None` if bubblewrap is not installed or cannot run.
@@ -88,11 +94,26 @@ fn profile(sandbox: &LinuxSandbox, off: bool) -> Profile {
     Profile { off_reason: off.then(|| "to measure it".to_owned()), ..Profile::nothing(require, Limits::default()) }
 }
 
+/// Programs of the list, which most hosts have.
+const LISTED: [&str; 30] = [
+    "awk", "basename", "cat", "chmod", "cp", "cut", "date", "dd", "diff", "dirname", "env", "expr", "find", "grep", "head",
+    "id", "ls", "mkdir", "mktemp", "mv", "sed", "seq", "sh", "sort", "stat", "tail", "touch", "tr", "true", "wc",
+];
+
+fn listed(sandbox: &LinuxSandbox) -> Result<Profile, CommandFailure> {
+    let names = LISTED.iter().map(|name| name.parse().map_err(|error: IdentError| broken(&error)));
+    let names: BTreeSet<Program> = names.collect::<Result<_, _>>()?;
+    let list = list_of(&BTreeSet::new(), &names).map_err(|error| broken(&error))?;
+    Ok(profile(sandbox, false).with_programs(list))
+}
+
 fn turns(sandbox: &LinuxSandbox, runs: usize) -> Result<Turns, CommandFailure> {
     let (strongest, off) = (profile(sandbox, false), profile(sandbox, true));
     let off_runs = sandbox.check(&off).is_ok();
     let bubblewrap = spawn(bubblewrapped().stderr(Stdio::null())).is_ok();
-    let mut times = [const { Vec::new() }; 4];
+    let listed = listed(sandbox)?;
+    let listed_runs = sandbox.check(&listed).is_ok();
+    let mut times = [const { Vec::new() }; 5];
     for _ in 0..runs.max(1) {
         times[0].push(timed(|| spawn(&mut Command::new("/bin/true")))?);
         times[1].push(timed(|| run_true(sandbox, &strongest))?);
@@ -102,12 +123,16 @@ fn turns(sandbox: &LinuxSandbox, runs: usize) -> Result<Turns, CommandFailure> {
         if bubblewrap {
             times[3].push(timed(|| spawn(&mut bubblewrapped()))?);
         }
+        if listed_runs {
+            times[4].push(timed(|| run_true(sandbox, &listed))?);
+        }
     }
-    let [plain, strongest, off, bubblewrap] = times;
+    let [plain, strongest, off, bubblewrap, listed] = times;
     let some = |times: Vec<f64>| (!times.is_empty()).then(|| median(times));
     Ok(Turns {
         plain_us: median(plain),
         strongest_us: median(strongest),
+        listed_us: some(listed),
         off_us: some(off),
         bubblewrap_us: some(bubblewrap),
     })
@@ -169,10 +194,12 @@ pub fn table(report: &Report) -> String {
         let or = |us: Option<f64>, why: &str| us.map_or_else(|| why.to_owned(), over);
         let _ = writeln!(
             text,
-            "{name}: `true` plain {:.0} us, {} {}, off {}, bubblewrap {}",
+            "{name}: `true` plain {:.0} us, {} {}, with {} listed programs {}, off {}, bubblewrap {}",
             turns.plain_us,
             report.level,
             over(turns.strongest_us),
+            LISTED.len(),
+            or(turns.listed_us, "refused here"),
             or(turns.off_us, "refused here"),
             or(turns.bubblewrap_us, "not installed, or refused here"),
         );

@@ -6,6 +6,7 @@
 
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 
+use crate::crypto::canonical::canonical_of;
 use crate::record::declared::check_program;
 use crate::record::ident::{IdentError, StepRef};
 use crate::record::later_words::Program;
@@ -221,7 +222,8 @@ fn program_names(text: &str) -> Result<Vec<Program>, String> {
         }
         names.push(name);
     }
-    names.sort_by(|a, b| a.as_str().cmp(b.as_str()));
+    // A definition sorts its arrays by the canonical JSON of the elements.
+    names.sort_by_cached_key(|name| canonical_of(name).unwrap_or_default());
     Ok(names)
 }
 
