@@ -96,8 +96,9 @@ fn profile(sandbox: &LinuxSandbox, off: bool) -> Profile {
 
 /// Programs of the list, which most hosts have.
 const LISTED: [&str; 30] = [
-    "awk", "basename", "cat", "chmod", "cp", "cut", "date", "dd", "diff", "dirname", "env", "expr", "find", "grep", "head",
-    "id", "ls", "mkdir", "mktemp", "mv", "sed", "seq", "sh", "sort", "stat", "tail", "touch", "tr", "true", "wc",
+    "awk", "basename", "cat", "chmod", "cp", "cut", "date", "dd", "diff", "dirname", "env", "expr", "find", "grep",
+    "head", "id", "ls", "mkdir", "mktemp", "mv", "sed", "seq", "sh", "sort", "stat", "tail", "touch", "tr", "true",
+    "wc",
 ];
 
 fn listed(sandbox: &LinuxSandbox) -> Result<Profile, CommandFailure> {

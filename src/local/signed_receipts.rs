@@ -11,8 +11,8 @@ use crate::record::authorization::StepReference;
 use crate::record::document::Predicate as _;
 use crate::record::enforcement::Enforcement;
 use crate::record::envelope::Envelope;
-use crate::record::later_parts::ProgramFacts;
 use crate::record::local_receipt::{LocalReceipt, QuestionAnswer};
+use crate::record::program_list::ProgramFacts;
 use crate::record::receipt::{Outcome, Output};
 use crate::terminal::exit::{CommandFailure, Exit};
 

@@ -11,8 +11,8 @@ use crate::policy::decide::{Decided, PolicyDecision, PolicyVerdict};
 use crate::policy::origin::RuleOrigin;
 use crate::policy::ruling::Ruling;
 use crate::record::authorization::PermissionKind;
-use crate::record::later_parts::ProgramMode;
 use crate::record::later_words::{OWN_PROGRAMS, Program, listed_name};
+use crate::record::program_list::ProgramMode;
 use crate::record::step_definition::StepDefinition;
 
 /// Names of the programs that a step may execute. A name is a file name, an absolute path or `{work}/**`. A closure may

@@ -11,9 +11,9 @@ use crate::policy::origin::{RuleOrigin, WithOrigin};
 use crate::policy::paths::RunbookPath;
 use crate::record::declared::{Limit, SandboxRule};
 use crate::record::ident::StepRef;
-use crate::record::later_parts::ProgramMode;
 use crate::record::later_words::Program;
 use crate::record::profile::Proc;
+use crate::record::program_list::ProgramMode;
 use crate::record::step_definition::Approvals;
 
 /// The policy for one step, in which each value has its origin.

@@ -2,7 +2,7 @@
 
 use crate::policy::host_access::check_deny;
 use crate::record::declared::{DeclaredLimits, DeclaredSandbox, Limit, ProgramsRule, SandboxRule, check_program, list};
-use crate::record::later_parts::{MAX_PROGRAMS, ProgramMode};
+use crate::record::program_list::{MAX_PROGRAMS, ProgramMode};
 use crate::record::sandbox_permission::SandboxPermission;
 use crate::yaml::{YamlFlaw, YamlKind, YamlNode, unknown};
 

@@ -8,9 +8,9 @@ use std::fmt;
 use crate::policy::program_names::ProgramNames;
 use crate::policy::ruling::Ruling;
 use crate::record::authorization::PermissionKind;
-use crate::record::later_parts::ProgramList;
 use crate::record::later_words::{OWN_PROGRAMS, Program, listed_name};
 use crate::record::profile::{Layer, Profile};
+use crate::record::program_list::ProgramList;
 use crate::record::step_definition::StepDefinition;
 
 /// Reason why a signed list of programs is not the derived list.

@@ -8,9 +8,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::record::host_names::check_address;
-use crate::record::later_parts::{MAX_PROGRAMS, ProgramMode};
 use crate::record::later_words::{OWN_PROGRAMS, Program};
 use crate::record::profile::{Limits, Proc, Workdir};
+use crate::record::program_list::{MAX_PROGRAMS, ProgramMode};
 use crate::yaml::{YamlFlaw, YamlKind, YamlNode, unknown};
 
 /// What network a step needs: `none`, `host`, or `{allow: ["api.example.com:443"]}`.

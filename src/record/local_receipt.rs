@@ -10,8 +10,8 @@ use crate::crypto::digest::{ContentDigest, PolicyDigest};
 use crate::record::authorization::StepReference;
 use crate::record::document::{Predicate, Statement, Subject, check_subjects};
 use crate::record::enforcement::Enforcement;
-use crate::record::later_parts::ProgramFacts;
 use crate::record::malformed::Malformed;
+use crate::record::program_list::ProgramFacts;
 use crate::record::receipt::{Outcome, Output, check_programs};
 
 /// What a person ran, what policy asked and what they answered.

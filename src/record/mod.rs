@@ -25,6 +25,7 @@ pub mod later_words;
 pub mod local_receipt;
 pub mod malformed;
 pub mod profile;
+pub mod program_list;
 pub mod receipt;
 pub mod refusal_statement;
 pub mod reserved;

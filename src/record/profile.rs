@@ -4,8 +4,8 @@
 //! refuses the profile.
 
 use crate::record::document::check_sorted;
-use crate::record::later_parts::ProgramList;
 use crate::record::malformed::Malformed;
+use crate::record::program_list::ProgramList;
 use crate::record::reserved::{ReservedPart as _, below};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -13,8 +13,9 @@ use crate::record::document::{Predicate, Statement, Subject, check_sorted, check
 use crate::record::enforcement::Enforcement;
 use crate::record::envelope::{Base64, Envelope};
 use crate::record::ident::{BoundaryName, GroupName, Name};
-use crate::record::later_parts::{ProgramFacts, RunnerReference, SessionChange};
+use crate::record::later_parts::{RunnerReference, SessionChange};
 use crate::record::malformed::Malformed;
+use crate::record::program_list::ProgramFacts;
 use crate::record::reserved::{Reserved, ReservedPart as _, below};
 use crate::record::validity::Timestamp;
 
@@ -464,8 +465,8 @@ mod tests {
         Root, SeccompFacts, UNBOUNDED,
     };
     use crate::record::envelope::{EnvelopeSignature, MAX_SIGNATURES};
-    use crate::record::later_parts::MAX_PROGRAM_FACTS_BYTES;
     use crate::record::profile::{Layer, NetworkMode, Workdir};
+    use crate::record::program_list::MAX_PROGRAM_FACTS_BYTES;
 
     fn name<T: std::str::FromStr>(at: usize) -> T
     where

@@ -12,11 +12,11 @@ use crate::record::document::check_sorted;
 use crate::record::envelope::MAX_SIGNATURES;
 use crate::record::ident::{GroupName, StepRef};
 use crate::record::later_parts::{
-    MAX_GRANT_S, MAX_LABELS, MAX_PROGRAMS, MAX_PROGRAMS_BYTES, check_by, check_bytes, check_count, check_labels,
-    check_range,
+    MAX_GRANT_S, MAX_LABELS, check_by, check_bytes, check_count, check_labels, check_range,
 };
 use crate::record::later_words::{Label, OutputName, Program, RelativePath, SecretName, Variable};
 use crate::record::malformed::Malformed;
+use crate::record::program_list::{MAX_PROGRAMS, MAX_PROGRAMS_BYTES};
 use crate::yaml::{YamlFlaw, YamlKind, YamlNode};
 
 /// The canonical object whose SHA-256 is the step digest. Prose is not part of it, nor policy, roster or

@@ -1,8 +1,8 @@
 //! Texts for amounts, rules and paths.
 
 use crate::record::ident::Name;
-use crate::record::later_parts::{ListedProgram, ProgramList};
 use crate::record::later_words::OWN_PROGRAMS;
+use crate::record::program_list::{ListedProgram, ProgramList};
 use crate::record::step_definition::Approvals;
 use crate::terminal::printable_text::PrintableText;
 

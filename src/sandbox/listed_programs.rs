@@ -5,8 +5,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::record::later_parts::ProgramList;
 use crate::record::later_words::OWN_PROGRAMS;
+use crate::record::program_list::ProgramList;
 use crate::sandbox::executable_files::ExecutableFiles;
 use crate::sandbox::filesystem::SYSTEM;
 use crate::sandbox::library_search::LibrarySearch;

@@ -49,8 +49,8 @@ mod trees;
 pub mod unavailable;
 
 use crate::record::enforcement::Enforcement;
-use crate::record::later_parts::ProgramFacts;
 use crate::record::profile::Profile;
+use crate::record::program_list::ProgramFacts;
 use crate::sandbox::cancel_flag::CancelFlag;
 use crate::sandbox::capture::{Capture, Chunk, Segment};
 use crate::sandbox::learned_programs::LearnedPrograms;

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::record::enforcement::Level;
-use crate::record::later_parts::ProgramList;
 use crate::record::profile::{ISOLATED, Layer, NetworkMode, Proc, Profile, STRICT, Workdir};
+use crate::record::program_list::ProgramList;
 use crate::sandbox::denied_names::NamePatterns;
 use crate::sandbox::executable_files::ExecutableFiles;
 use crate::sandbox::library_search::LibrarySearch;

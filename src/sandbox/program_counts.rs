@@ -5,10 +5,10 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::crypto::canonical;
-use crate::record::later_parts::{
+use crate::record::later_words::HostPath;
+use crate::record::program_list::{
     Execution, Executions, MAX_PROGRAM_FACTS_BYTES, MAX_REFUSED, MAX_STARTED, ProgramFacts, ProgramMode,
 };
-use crate::record::later_words::HostPath;
 
 /// Maximum number of started programs, and of refused programs, that are counted by their path. Further programs are only
 /// counted together.

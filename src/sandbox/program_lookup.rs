@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::Access;
 
 use crate::crypto::canonical;
-use crate::record::later_parts::{ListedProgram, MAX_PROGRAMS, MAX_PROGRAMS_BYTES, OnlyListed, ProgramList};
 use crate::record::later_words::{OWN_PROGRAMS, Program, listed_name};
+use crate::record::program_list::{ListedProgram, MAX_PROGRAMS, MAX_PROGRAMS_BYTES, OnlyListed, ProgramList};
 use crate::sandbox::interpreter;
 use crate::sandbox::listed_programs::lies_in_system;
 use crate::sandbox::path_pattern::matching;

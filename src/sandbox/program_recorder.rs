@@ -17,7 +17,7 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{FileType, StatVfsMountFlags};
 use rustix::io::Errno;
 
-use crate::record::later_parts::{ProgramFacts, ProgramMode};
+use crate::record::program_list::{ProgramFacts, ProgramMode};
 use crate::sandbox::called_program::{self, WaitingProcess};
 use crate::sandbox::executable_files::ExecutableFiles;
 use crate::sandbox::filesystem;

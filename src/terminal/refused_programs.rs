@@ -3,8 +3,8 @@
 use serde_json::json;
 
 use crate::record::declared::check_program;
-use crate::record::later_parts::{Execution, ProgramFacts, ProgramMode};
 use crate::record::later_words::OWN_PROGRAMS;
+use crate::record::program_list::{Execution, ProgramFacts, ProgramMode};
 use crate::terminal::exit::CommandFailure;
 use crate::terminal::printable_text::PrintableText;
 use crate::terminal::streams::Terminal;
@@ -166,7 +166,7 @@ pub fn print_hints(lines: &[String], terminal: &Terminal) -> Result<(), CommandF
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::later_parts::Executions;
+    use crate::record::program_list::Executions;
 
     fn facts(refused: Option<&[(&str, u64)]>, more: u64) -> ProgramFacts {
         let execution = |(path, count): &(&str, u64)| Execution { path: path.parse().expect("a path"), count: *count };

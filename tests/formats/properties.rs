@@ -32,9 +32,9 @@ use countersign::record::document::{Predicate, Statement};
 use countersign::record::envelope::{
     Base64, Envelope, EnvelopeSignature, MAX_SIGNATURES, Signed, Verified, VerifiedSignature,
 };
-use countersign::record::later_parts::{ListedProgram, ProgramFacts, ProgramList, ProgramMode};
 use countersign::record::later_words::Program;
 use countersign::record::malformed::Malformed;
+use countersign::record::program_list::{ListedProgram, ProgramFacts, ProgramList, ProgramMode};
 use countersign::record::receipt::{MAX_REST_BYTES, Receipt};
 use countersign::record::refusal_statement::RefusalStatement;
 use countersign::record::reserved::ReservedPart as _;
