@@ -65,7 +65,7 @@ fn the_decision_screen_matches_its_snapshot() {
                   33 further signed fields equal a value shown here or a built-in
                 +  default; 4 only restrict the parameters
       remarks     none
-      digest sha256:f64967690004b4b87bd94b39b789d8c5afce5a15c0572d44539f51bfc221d17e
+      digest sha256:e1de40793fa27c017feb07d9962843cfee5450647098fd2a4b19dd4163bf38d8
     "#);
 }
 
