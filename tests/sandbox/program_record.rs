@@ -374,7 +374,7 @@ fn a_host_without_a_listener_runs_the_command_without_a_record() {
         (&with_list["end"], &with_list["program_facts"]),
         (&json!("Exited(0)"), &json!({"mode": "listed", "listed": 2}))
     );
-    assert!(stderr.contains("not recorded") && !stderr.contains("uid="), "{stderr}");
+    assert!(stderr.contains("this host did not record") && !stderr.contains("uid="), "{stderr}");
     let (learned, stderr) = run(&["--learn"]);
     assert_eq!((&learned["end"], &learned["learned"]), (&json!("Exited(0)"), &Value::Null), "{stderr}");
 }
