@@ -151,8 +151,10 @@ fn named_origins(
     for name in declared {
         origins.entry(name.clone()).or_insert(ProgramOrigin::Step);
     }
+    // The decisions about the interpreter and the declared programs have no place in the script.
+    let found = decision.decided.iter().filter(|decided| decided.place.is_some());
     let in_script = first_line(source).map(|name| (name, ProgramOrigin::Script(None))).into_iter();
-    for (name, origin) in in_script.chain(decision.decided.iter().flat_map(named_programs)) {
+    for (name, origin) in in_script.chain(found.flat_map(named_programs)) {
         origins.entry(name).or_insert(origin);
     }
     for (name, origin) in ruling.programs.iter().filter(|(name, _)| !is_denied(ruling, name)) {
@@ -162,7 +164,7 @@ fn named_origins(
 }
 
 /// Returns the program that the sandbox starts for an interpreter.
-fn program_of(interpreter: &str) -> Option<Program> {
+pub(super) fn program_of(interpreter: &str) -> Option<Program> {
     let program = match interpreter {
         "python" => "python3",
         "javascript" => "node",

@@ -12,10 +12,10 @@ use crate::policy::decide::{
     worst,
 };
 use crate::policy::file::Mode;
-use crate::policy::lists::{AllPermissionLists, word};
+use crate::policy::lists::{AllPermissionLists, ListSide, word};
 use crate::policy::origin::RuleOrigin;
 use crate::policy::paths::TRUSTED;
-use crate::policy::program_names::{ProgramNames, is_listed, program_names};
+use crate::policy::program_names::{ProgramNames, is_listed, program_names, program_of};
 use crate::policy::ruling::Ruling;
 use crate::record::authorization::{MAX_PERMISSION_BYTES, MAX_PERMISSIONS, Permission, PermissionKind};
 use crate::record::later_words::{OWN_PROGRAMS, Program};
@@ -284,10 +284,19 @@ pub fn decide_source(
         None => PolicyDecision { verdict: PolicyVerdict::Allow, decided: Vec::new(), not_understood: None },
     };
     if !is_read(interpreter) && decision.not_understood.is_none() {
-        decision.decided.insert(0, decide_command(ruling, interpreter, at, flags));
+        decision.decided.insert(0, decide_interpreter(ruling, interpreter, at, flags));
         decision.verdict = worst(&decision.decided);
     }
     decision
+}
+
+/// Decides the interpreter of a step by its name. If a list denies the program that the sandbox starts for this name
+/// (`python3` for `python`), the interpreter is denied too.
+fn decide_interpreter(ruling: &Ruling, interpreter: &str, at: DecisionPlace, flags: &Flags) -> Decided {
+    let named = decide_command(ruling, interpreter, at, flags);
+    let Some(program) = program_of(interpreter).filter(|program| program.as_str() != interpreter) else { return named };
+    let started = decide_command(ruling, program.as_str(), at, flags);
+    if matches!(started.rule, AppliedRule::Listed { side: ListSide::Deny, .. }) { started } else { named }
 }
 
 /// Returns true if the parser can read the commands in a script for this interpreter.
@@ -409,6 +418,8 @@ mod tests {
         assert_eq!(asked("", "python3", "import os; os.system('rm x')\n"), Ok(vec![]), "the built-in lists allow it");
         assert_eq!(asked("", "perl", "unlink 'x'\n"), Ok(vec!["run perl unlisted".to_owned()]));
         assert!(asked("default: {run: {deny: [\"python*\"]}}", "python3", "1\n").is_err());
+        assert!(asked("default: {run: {deny: [python3]}}", "python", "1\n").is_err(), "the sandbox starts python3");
+        assert_eq!(asked("default: {mode: deny, run: {allow: [python]}}", "python", "1\n"), Ok(vec![]));
         assert_eq!(
             asked("", "zsh", "git status; jq .\n"),
             Ok(vec!["run jq unlisted".to_owned(), "run zsh unlisted".to_owned()]),

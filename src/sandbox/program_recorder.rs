@@ -47,8 +47,13 @@ pub(super) struct ProgramRules {
 impl ProgramRules {
     /// Returns the rules of a run with a list of programs.
     pub(super) fn listed(list: &ExecutableFiles, writable: Vec<PathBuf>) -> Self {
-        let file = |path: &PathBuf| Some((id_of(path)?, path.clone()));
-        let files = list.programs.iter().filter_map(file).collect();
+        let mut files = BTreeMap::new();
+        for path in &list.programs {
+            if let Some(id) = id_of(path) {
+                // Of several hard links, the record names the first path.
+                files.entry(id).or_insert_with(|| path.clone());
+            }
+        }
         let directories = if list.own { writable.clone() } else { Vec::new() };
         Self { mode: ProgramMode::Listed, listed: list.listed, files, directories, writable }
     }
