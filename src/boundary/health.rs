@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::boundary::view::{Ready, RosterView};
 use crate::boundary::witnesses::Witnessing;
 use crate::crossing::cross::Crossing;
+use crate::crossing::host_profile::list_on_host;
 use crate::crossing::sealed::Sealed;
 use crate::decision::exclusion::{self, ExcludedSigners, Tokens};
 use crate::decision::quorum_rules::QuorumRules;
@@ -15,7 +16,6 @@ use crate::record::ident::{Name, StepRef};
 use crate::record::token::Scope;
 use crate::record::validity::Timestamp;
 use crate::sandbox::Sandbox;
-use crate::sandbox::program_lookup;
 use crate::sandbox::unavailable::Unavailable;
 use crate::store::ledger::Ledger;
 
@@ -157,10 +157,7 @@ fn steps_beyond_the_host(sealed: &Sealed, sandbox: &dyn Sandbox) -> BTreeMap<Ste
     let of_the_host = |reference: &StepRef| {
         let (_, held) = sealed.step(reference)?;
         let unavailable = sandbox.check(&held.profile).err().filter(Unavailable::is_of_the_host);
-        let unlisted = || {
-            let names = held.programs()?;
-            program_lookup::list_of(&names.required, &names.optional).err().map(|error| error.to_string())
-        };
+        let unlisted = || list_on_host(held).err().map(|error| error.to_string());
         unavailable.map(|unavailable| unavailable.to_string()).or_else(unlisted)
     };
     let steps = sealed.registry.steps().map(|step| &step.definition.reference);

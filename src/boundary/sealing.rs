@@ -7,6 +7,7 @@ use crate::boundary::health::Health;
 use crate::crossing::boundary_key::BoundaryKey;
 use crate::crossing::cross::Crossing;
 use crate::crossing::current_seal::CurrentSeal;
+use crate::crossing::host_profile::list_on_host;
 use crate::crossing::refusal::{Refusal, Stopped, fault};
 use crate::crossing::sealed::{SealContent, SealDraft, SealError, SealPredecessor, Sealed};
 use crate::crossing::surroundings::Surroundings;
@@ -22,7 +23,6 @@ use crate::record::validity::Timestamp;
 use crate::registry::Registry;
 use crate::registry::registry_error::RegistryError;
 use crate::sandbox::Sandbox;
-use crate::sandbox::program_lookup;
 use crate::sandbox::unavailable::Unavailable;
 use crate::store::ledger::Ledger;
 use crate::store::stored_leaf::WriteStop;
@@ -98,9 +98,7 @@ pub fn check_on_host(
             Ok(_) | Err(Unavailable::Layer { .. } | Unavailable::Broken { .. } | Unavailable::Scratch { .. }) => {}
             Err(error) => errors.push(registered.flaw(&error)),
         }
-        if let Some(names) = step.programs()
-            && let Err(error) = program_lookup::list_of(&names.required, &names.optional)
-        {
+        if let Err(error) = list_on_host(step) {
             errors.push(registered.flaw(&error));
         }
         let live = if profile.workdir == Workdir::InPlace { &profile.write[..] } else { &[] };

@@ -2,9 +2,10 @@
 
 use crate::crossing::refusal::Refusal;
 use crate::decision::in_force::StepInForce;
-use crate::policy::signed_programs::moved;
+use crate::policy::signed_programs::{moved, without_denied};
 use crate::record::code::Code;
 use crate::record::profile::Profile;
+use crate::record::program_list::ProgramList;
 use crate::sandbox::program_lookup::{self, ListError};
 
 /// Returns the profile of a run. If the step may execute only listed programs, the names are resolved on this host now.
@@ -14,9 +15,9 @@ use crate::sandbox::program_lookup::{self, ListError};
 /// contain. Returns `too-large` if the list is too large for a profile.
 pub fn profile_on_host(held: &StepInForce) -> Result<Profile, Refusal> {
     let profile = (*held.profile).clone();
-    let Some(names) = held.programs() else { return Ok(profile) };
-    match program_lookup::list_of(&names.required, &names.optional) {
-        Ok(list) => Ok(profile.with_programs(list)),
+    match list_on_host(held) {
+        Ok(Some(list)) => Ok(profile.with_programs(list)),
+        Ok(None) => Ok(profile),
         Err(error) => {
             let code = match error {
                 ListError::TooLarge(_) => Code::TooLarge,
@@ -25,6 +26,16 @@ pub fn profile_on_host(held: &StepInForce) -> Result<Profile, Refusal> {
             Err(Refusal::new(code, format!("{}: {error}", held.hashed.definition().reference)))
         }
     }
+}
+
+/// Returns the list of programs of a step on this host, or `None` if the step may execute every program.
+///
+/// # Errors
+/// Returns the first program that is missing or that no list may contain.
+pub fn list_on_host(held: &StepInForce) -> Result<Option<ProgramList>, ListError> {
+    let Some(names) = held.programs() else { return Ok(None) };
+    let list = program_lookup::list_of(&names.required, &names.optional)?;
+    without_denied(&held.ruling, held.hashed.definition(), names, list).map(Some).map_err(ListError::Program)
 }
 
 /// Checks that each listed program has the file that the approvers signed.

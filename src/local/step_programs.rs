@@ -19,6 +19,7 @@ use crate::policy::file::Mode;
 use crate::policy::origin::RuleOrigin;
 use crate::policy::program_names::{is_listed, named_in, with_closures};
 use crate::policy::ruling::Ruling;
+use crate::policy::signed_programs::without_denied;
 use crate::record::authorization::PermissionKind;
 use crate::record::declared::check_program;
 use crate::record::later_words::{OWN_PROGRAMS, Program};
@@ -222,7 +223,10 @@ impl NamedPrograms {
             ));
         }
         names.optional.retain(|name| name.as_str().contains('*') || is_visible(name));
-        match list_of(&names.required, &names.optional) {
+        let list = list_of(&names.required, &names.optional);
+        let list =
+            list.and_then(|list| without_denied(&self.ruling, &self.step, &names, list).map_err(ListError::Program));
+        match list {
             Ok(list) => Ok(profile.with_programs(list)),
             Err(error @ ListError::TooLarge(_)) => refused(format!(
                 "{error}: split the step, or say `sandbox: {{programs: {{mode: any}}}}` in the policy (version: 2)"

@@ -176,7 +176,7 @@ pub(super) fn program_of(interpreter: &str) -> Option<Program> {
 /// Returns the program that the kernel starts for the first line of a script, for example `/usr/bin/env`.
 fn first_line(source: &str) -> Option<Program> {
     let program = source.strip_prefix("#!")?.lines().next()?.split_ascii_whitespace().next()?;
-    program.parse().ok().filter(|_| program.starts_with('/'))
+    program.parse().ok().filter(|_| program.starts_with('/') && !program.contains('*'))
 }
 
 /// Returns true if a deny list of the policy file has the program.
@@ -191,6 +191,8 @@ fn named_programs(decided: &Decided) -> impl Iterator<Item = (Program, ProgramOr
     let is_run = decided.kind == PermissionKind::Run && decided.verdict != PolicyVerdict::Deny;
     let wrappers = decided.via.iter().map(|word| (word, None));
     let program = (known && is_run).then(|| (&decided.what, Some((decided.verdict, decided.rule.clone()))));
-    let words = wrappers.chain(program).filter(|(word, _)| word.starts_with('/') || !word.contains('/'));
+    // Only a closure may contain `*`. In a script, `*` is either unknown before the run or an ordinary character.
+    let words = wrappers.chain(program).filter(|(word, _)| !word.contains('*'));
+    let words = words.filter(|(word, _)| word.starts_with('/') || !word.contains('/'));
     words.filter_map(|(word, decision)| Some((word.parse().ok()?, ProgramOrigin::Script(decision))))
 }

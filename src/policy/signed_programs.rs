@@ -10,7 +10,7 @@ use crate::policy::ruling::Ruling;
 use crate::record::authorization::PermissionKind;
 use crate::record::later_words::{OWN_PROGRAMS, Program, listed_name};
 use crate::record::profile::{Layer, Profile};
-use crate::record::program_list::ProgramList;
+use crate::record::program_list::{ListedProgram, ProgramList};
 use crate::record::step_definition::StepDefinition;
 
 /// Reason why a signed list of programs is not the derived list.
@@ -67,19 +67,51 @@ pub fn check_list(
     if !signed.require.contains(&Layer::Programs) {
         return Err(ProgramsError::NoLayer);
     }
-    // Policy does not decide about a shell that runs the step, so policy can deny this shell to the script.
-    let declared: Vec<Program> = step.programs.iter().flatten().map(listed_name).collect();
-    let is_interpreter = |name: &Program| {
-        !declared.contains(name) && needed.required.iter().any(|required| listed_name(required) == *name)
-    };
     // A pattern for names matches the last segment of a path, so the directory of the program does not matter.
     let deny = &ruling.written.of(PermissionKind::Run).deny;
-    let mut names: Vec<Program> = list.list.iter().map(|one| one.name.clone()).collect();
-    names.retain(|name| {
-        name.as_str() != OWN_PROGRAMS && deny.find_name(name.as_str()).is_some() && !is_interpreter(name)
+    let file = |one: &ListedProgram| one.path.as_str().rsplit('/').next().unwrap_or_default().to_owned();
+    let denied = list.list.iter().filter(|one| one.path.as_str() != OWN_PROGRAMS).filter(|one| {
+        [one.name.as_str(), &file(one)].iter().any(|name| deny.find_name(name).is_some())
+            && !is_interpreter(step, needed, &one.name)
     });
+    let mut names: Vec<Program> = denied.map(|one| one.name.clone()).collect();
     names.dedup();
     if names.is_empty() { Ok(()) } else { Err(ProgramsError::Denied { names }) }
+}
+
+/// Returns true if the name is the interpreter of the step. Policy does not decide about a shell that runs the step, so
+/// policy can deny this shell to the script.
+fn is_interpreter(step: &StepDefinition, needed: &ProgramNames, name: &Program) -> bool {
+    let is_declared = step.programs.iter().flatten().any(|declared| listed_name(declared) == *name);
+    !is_declared && needed.required.iter().any(|required| listed_name(required) == *name)
+}
+
+/// Leaves out the programs whose file a deny list of the policy file names, for example the file behind a link.
+///
+/// # Errors
+/// Returns a message if the step declares such a program.
+pub fn without_denied(
+    ruling: &Ruling,
+    step: &StepDefinition,
+    needed: &ProgramNames,
+    mut list: ProgramList,
+) -> Result<ProgramList, String> {
+    let deny = &ruling.written.of(PermissionKind::Run).deny;
+    let is_denied = |one: &ListedProgram| {
+        one.path.as_str() != OWN_PROGRAMS
+            && deny.find_denied(one.path.as_str(), None).is_some()
+            && !is_interpreter(step, needed, &one.name)
+    };
+    let is_required = |one: &&ListedProgram| needed.required.iter().any(|name| listed_name(name) == one.name);
+    if let Some(one) = list.list.iter().filter(is_required).find(|one| is_denied(one)) {
+        return Err(format!(
+            "the program {} is the file {}, which policy denies (run.deny): remove the program from the step, or change the \
+             policy",
+            one.name, one.path
+        ));
+    }
+    list.list.retain(|one| !is_denied(one));
+    Ok(list)
 }
 
 /// Checks the names of a signed list. `needed` has the derived names, or is `None` if a run may execute every program.

@@ -110,8 +110,8 @@ impl Host<'_> {
             }
         }
         let entry = |(name, path): (Program, PathBuf)| {
-            let text = path.to_string_lossy();
-            let path = text.parse().map_err(|error| ListError::Program(format!("{text:?}: {error}")))?;
+            let text = path.to_str().unwrap_or_default();
+            let path = text.parse().map_err(|error| ListError::Program(format!("{}: {error}", path.display())))?;
             Ok(ListedProgram { name, path })
         };
         let mut list = named.into_iter().map(entry).collect::<Result<Vec<_>, ListError>>()?;
@@ -218,6 +218,10 @@ impl Host<'_> {
         }
         if !(self.system)(&real) {
             let why = format!("{} is outside of the system directories, so no run can see it", real.display());
+            return Err(Unlisted::Absent(why));
+        }
+        if real.to_str().is_none() {
+            let why = format!("the path {} is not UTF-8, so no document can contain the path", real.display());
             return Err(Unlisted::Absent(why));
         }
         if (self.changeable)(&real) {

@@ -193,3 +193,30 @@ fn a_denied_program_is_in_no_list() {
     let (signed, _) = run(&world, "list:git");
     assert!(names(&signed["sandbox"]).contains(&"git") && !names(&signed["sandbox"]).contains(&"ssh"), "{signed:#}");
 }
+
+#[test]
+fn a_star_in_a_script_adds_no_program_and_a_link_to_a_denied_program_is_left_out() {
+    let shell = std::fs::canonicalize("/usr/bin/sh").expect("every host has sh");
+    let shell = shell.file_name().expect("a name").to_str().expect("text").to_owned();
+    let world = World::with(|setup| {
+        setup.policy = POLICY.replace("mode: execute", &format!("mode: execute\n  run: {{deny: [date, \"{shell}\"]}}"));
+        let steps = [
+            ("star", "'/usr/bin/dat*' || true\nword=date\n\"$word\" +ran%%\n"),
+            ("link", "awk 'BEGIN { print 1 }' || sh -c 'printf x'"),
+        ];
+        setup.runbook("list.md", runbook(SMALL, &steps));
+    });
+    let (signed, finished) = run(&world, "list:star");
+    assert_eq!(names(&signed["sandbox"]), ["bash", "cat", "true"], "{signed:#}");
+    assert_eq!(world.output(&finished, "stdout"), "");
+    world.assert_verified(&finished);
+    let (signed, _) = run(&world, "list:link");
+    let files: Vec<&str> = signed["sandbox"]["programs"]["list"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|one| one["path"].as_str().expect("text"))
+        .collect();
+    assert!(!files.iter().any(|path| path.ends_with(&format!("/{shell}"))) || shell == "bash", "{files:?}");
+    world.assert_audited();
+}

@@ -105,7 +105,7 @@ def has_list(policy, step):
 
 def interpreter_of(step):
     """The name under which the interpreter is listed, or None where it is no program's."""
-    name = "python3" if step["interpreter"] == "python" else step["interpreter"]
+    name = {"python": "python3", "javascript": "node"}.get(step["interpreter"], step["interpreter"])
     try:
         program(name, "")
     except Bad:
@@ -127,8 +127,11 @@ def check_list(policy, step, sandbox):
         raise Bad(f"the list lacks {', '.join(sorted(missing))}")
     if LAYER not in sandbox["require"]:
         raise Bad("a list that no sandbox must hold")
-    for name in sorted(names - {WORK} - ({interpreter} - declared)):
-        if any(denies(pattern, name) for pattern in policy.run_denied):
+    for one in signed["list"]:
+        name, file = one["name"], one["path"].rsplit("/", 1)[-1]
+        if name in {WORK} | ({interpreter} - declared):
+            continue
+        if any(denies(pattern, word) for pattern in policy.run_denied for word in (name, file)):
             raise Bad(f"the policy denies {name}, and the list has it")
 
 

@@ -188,6 +188,10 @@ fn no_script_of_the_policy_vectors_executes_a_program_that_its_list_does_not_con
                     let added = attack.run(&host, shell, Some(&[list.clone(), unlisted].concat()), User::Same);
                     let mut with = attack.run(&host, shell, Some(&list), User::Same);
                     with.extend(attack.run(&host, shell, Some(&list), User::Ordinary));
+                    // The list of the command contains the closures of its programs too.
+                    let named = list.iter().map(|path| path.parse().expect("a program")).collect();
+                    let closures = Builtins::current().closures().started_by(&named, |_| true);
+                    with.retain(|mark| !closures.keys().any(|name| name.as_str() == mark));
                     if !with.is_empty() {
                         let text = format!("{} in {shell}: {with:?} ran with the list {list:?}", attack.id);
                         escaped.lock().expect("no panic").push(text);
