@@ -7,14 +7,19 @@ use similar::algorithms::{Capture, Compact, Replace, myers};
 
 use crate::crypto::digest::StepDigest;
 use crate::crypto::{canonical, json};
-use crate::record::authorization::{Authorization, PermissionKind};
+use crate::record::authorization::{Authorization, Permission, PermissionKind};
+use crate::record::profile::{Layer, Profile};
+use crate::record::program_list::ProgramList;
 use crate::record::step_definition::{MAX_DEFINITION_BYTES, StepDefinition};
 use crate::review::comparison::{LineDifference, RunComparison};
 use crate::review::derived::Derived;
 use crate::review::sources::{LastRun, ReviewSources};
-use crate::review::value_words::counted;
+use crate::review::value_words::{counted, plain_or_quoted, program_words};
 use crate::terminal::field_paths::leaves;
 use crate::terminal::printable_text::PrintableText;
+
+/// Maximum number of removed entries of a list that the screen names, and of added entries.
+const MOST_ENTRIES: usize = 16;
 
 /// Compares the proposed run with the last successful run of the step.
 #[must_use]
@@ -45,24 +50,33 @@ pub fn compare(sources: &ReviewSources, found: &Derived, signed: &Authorization)
         }
     }
     if let Some(profile) = &last.profile {
-        let values = (serde_json::to_value(profile), serde_json::to_value(&signed.sandbox));
+        let both = profile.programs.is_some() && signed.sandbox.programs.is_some();
+        // Without a list, no layer `programs` is required, so this layer appears and disappears with the list.
+        let value = |profile: &Profile| {
+            let mut profile = Profile { programs: None, ..profile.clone() };
+            profile.require.retain(|layer| both || *layer != Layer::Programs);
+            serde_json::to_value(profile)
+        };
+        let values = (value(profile), value(&signed.sandbox));
         if let (Ok(old), Ok(new)) = values
             && old != new
         {
             changed.push("sandbox".to_owned());
             fields.extend(fields_diff(&serde_json::json!({"sandbox": old}), &serde_json::json!({"sandbox": new})));
         }
+        let lists = lists_diff(profile.programs.as_ref(), signed.sandbox.programs.as_ref());
+        if !lists.is_empty() {
+            changed.push("programs".to_owned());
+            fields.extend(lists);
+        }
     }
     if let Some(before) = &last.permissions {
-        let runs = |permissions: &[crate::record::authorization::Permission]| -> Vec<String> {
-            let runs = permissions.iter().filter(|permission| permission.kind == PermissionKind::Run);
-            runs.map(|permission| permission.what.clone()).collect()
-        };
-        let (old, new) = (runs(before), runs(&signed.permissions));
-        if old != new {
-            changed.push("programs".to_owned());
-            let list = |programs: &[String]| serde_json::json!({ "programs": programs });
-            fields.extend(fields_diff(&list(&old), &list(&new)));
+        let asked = runs_diff(before, &signed.permissions);
+        if !asked.is_empty() {
+            if !changed.iter().any(|part| part == "programs") {
+                changed.push("programs".to_owned());
+            }
+            fields.extend(asked);
         }
     }
     let compared = match (&last.profile, &last.permissions) {
@@ -111,6 +125,49 @@ fn lines_diff(old: &str, new: &str) -> Vec<LineDifference> {
     changes.collect()
 }
 
+/// Compares the lists of programs that the two runs may start.
+fn lists_diff(old: Option<&ProgramList>, new: Option<&ProgramList>) -> Vec<LineDifference> {
+    let words = |list: &ProgramList| list.list.iter().map(program_words).collect::<Vec<_>>();
+    if let (Some(old), Some(new)) = (old, new) {
+        return entries_diff("programs: ", &words(old), &words(new));
+    }
+    if old.is_none() && new.is_none() {
+        return Vec::new();
+    }
+    let line = |was, list: Option<&ProgramList>| {
+        let text = match list {
+            None => "programs: every program of the host".to_owned(),
+            Some(list) => format!("programs: only a list, {}", counted(list.list.len(), "program")),
+        };
+        LineDifference { was, number: None, text: PrintableText::text(&text) }
+    };
+    vec![line(true, old), line(false, new)]
+}
+
+/// Compares the programs for which policy asks.
+fn runs_diff(old: &[Permission], new: &[Permission]) -> Vec<LineDifference> {
+    let words = |permissions: &[Permission]| -> Vec<PrintableText> {
+        let runs = permissions.iter().filter(|permission| permission.kind == PermissionKind::Run);
+        runs.map(|permission| plain_or_quoted(&permission.what)).collect()
+    };
+    entries_diff("permission to run: ", &words(old), &words(new))
+}
+
+/// Compares two lists by their entries, because the position of an entry has no meaning.
+fn entries_diff(list: &'static str, old: &[PrintableText], new: &[PrintableText]) -> Vec<LineDifference> {
+    let lines = |was: bool, sign: &'static str, mine: &[PrintableText], other: &[PrintableText]| {
+        let start = PrintableText::words(list).and(sign);
+        let only: Vec<_> = mine.iter().filter(|entry| !other.contains(entry)).collect();
+        let more = only.len().saturating_sub(MOST_ENTRIES);
+        let mut texts: Vec<_> = only.iter().take(MOST_ENTRIES).map(|entry| start.clone().then(entry)).collect();
+        if more > 0 {
+            texts.push(start.then(&PrintableText::text(&format!("{more} more"))));
+        }
+        texts.into_iter().map(move |text| LineDifference { was, number: None, text })
+    };
+    lines(true, "- ", old, new).chain(lines(false, "+ ", new, old)).collect()
+}
+
 fn fields_diff(old: &Value, new: &Value) -> Vec<LineDifference> {
     let list = |document: &Value| -> Vec<PrintableText> {
         let mut found = Vec::new();
@@ -133,9 +190,81 @@ mod tests {
 
     use crate::crypto::canonical::to_canonical;
     use crate::crypto::digest::StepDigest;
-    use crate::record::profile::{Limits, Profile, STRICT};
-    use crate::review::review_case::{case, kubectl, painted};
+    use crate::record::later_words::OWN_PROGRAMS;
+    use crate::record::profile::{Layer, Limits, Profile, STRICT};
+    use crate::record::program_list::ProgramList;
+    use crate::review::compare::lists_diff;
+    use crate::review::review_case::{case, kubectl, painted, program_list};
     use crate::review::sources::LastRun;
+
+    fn words(old: Option<&ProgramList>, new: Option<&ProgramList>) -> Vec<String> {
+        let difference = lists_diff(old, new);
+        let sign = |was: bool| if was { "was" } else { "now" };
+        difference.iter().map(|line| format!("{} {}", sign(line.was), line.text.as_str())).collect()
+    }
+
+    #[test]
+    fn lists_of_programs_are_compared_by_entry() {
+        let old = program_list(&[("awk", "/usr/bin/mawk"), ("cat", "/usr/bin/cat"), ("id", "/usr/bin/id")]);
+        let new = program_list(&[
+            ("awk", "/usr/bin/gawk"),
+            ("cat", "/usr/bin/cat"),
+            ("hostname", "/usr/bin/hostname"),
+            ("id", "/usr/bin/id"),
+            (OWN_PROGRAMS, OWN_PROGRAMS),
+        ]);
+        assert_eq!(
+            words(old.as_ref(), new.as_ref()),
+            [
+                "was programs: - awk (the file /usr/bin/mawk)",
+                "now programs: + awk (the file /usr/bin/gawk)",
+                "now programs: + hostname (the file /usr/bin/hostname)",
+                "now programs: + every file in the directories that the run may write",
+            ]
+        );
+        assert!(words(old.as_ref(), old.as_ref()).is_empty() && words(None, None).is_empty());
+        assert_eq!(
+            words(None, old.as_ref()),
+            ["was programs: every program of the host", "now programs: only a list, 3 programs"]
+        );
+        assert_eq!(words(old.as_ref(), None)[1], "now programs: every program of the host");
+        // At most 16 entries are named.
+        let many: Vec<_> = (0..20).map(|at| (format!("p{at}"), format!("/usr/bin/p{at}"))).collect();
+        let many: Vec<_> = many.iter().map(|(name, path)| (name.as_str(), path.as_str())).collect();
+        let lines = words(program_list(&many[..1]).as_ref(), program_list(&many).as_ref());
+        assert_eq!(lines.len(), 17, "{lines:?}");
+        assert_eq!(lines[16], "now programs: + 3 more");
+    }
+
+    #[test]
+    fn an_added_program_is_one_line_and_no_change_of_the_sandbox() {
+        let mut case = case();
+        case.spoil = |signed| {
+            signed.sandbox.programs =
+                program_list(&[("awk", "/usr/bin/mawk"), ("bash", "/usr/bin/bash"), ("id", "/usr/bin/id")]);
+        };
+        let mut sources = case.sources();
+        let mut profile = Profile::nothing(STRICT.to_vec(), Limits::default());
+        profile.programs = program_list(&[("bash", "/usr/bin/bash"), ("id", "/usr/bin/id")]);
+        let last = sources.last.as_mut().expect("a last run");
+        (last.profile, last.permissions) = (Some(profile), Some(Vec::new()));
+        let screen = painted(&sources, 400, false);
+        assert!(screen.contains("changed since the last success: programs; "), "{screen}");
+        let changes: Vec<_> =
+            screen.lines().filter(|line| line.starts_with("  was ") || line.starts_with("  now ")).collect();
+        assert_eq!(changes, ["  now       | programs: + awk (the file /usr/bin/mawk)"], "{screen}");
+        // The layer `programs` is no further change.
+        case.spoil = |signed| {
+            signed.sandbox.programs = program_list(&[("bash", "/usr/bin/bash")]);
+            signed.sandbox.require.push(Layer::Programs);
+            signed.sandbox.require.sort();
+        };
+        let mut sources = case.sources();
+        sources.last.as_mut().expect("a last run").profile = Some(Profile::nothing(STRICT.to_vec(), Limits::default()));
+        let screen = painted(&sources, 400, false);
+        assert!(screen.contains("changed since the last success: programs; "), "{screen}");
+        assert!(screen.contains("  now       | programs: only a list, 1 program\n"), "{screen}");
+    }
 
     #[test]
     fn differences_from_the_last_run_are_shown() {
@@ -166,7 +295,7 @@ mod tests {
             "  now       | interpreter = \"bash\"",
             "  was       | sandbox.limits.processes = 7",
             "  now       | sandbox.limits.processes = 100",
-            "  was       | programs[0] = \"kubectl\"",
+            "  was       | permission to run: - kubectl\n",
             "  parameters  host = \"web-3\"  (last success: \"web-2\")",
             "gone = nothing  (last success: 1)",
             "  remarks     1. changed since the last success: script, definition, sandbox, programs; ",

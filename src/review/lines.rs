@@ -258,6 +258,10 @@ impl Lines {
             } else {
                 "policy asks only about the programs in the remarks"
             })
+        } else if signed.sandbox.programs.is_some() {
+            PrintableText::words(
+                "not a shell script, so policy can't see which programs it starts: the kernel starts only those below",
+            )
         } else {
             PrintableText::words("unknown: this is not a shell script, so the script may start any program")
         };
@@ -273,7 +277,7 @@ impl Lines {
             let text = "every program of the host: the kernel holds no list";
             return self.push("may run", PrintableText::words(text), &[]);
         };
-        let text = list_words(programs).and(", and nothing else: the kernel holds this list");
+        let text = list_words(programs);
         let each = |at| ["name", "path"].map(|field| format!("signed.predicate.sandbox.programs.list[{at}].{field}"));
         let mut shows: Vec<String> = (0..programs.list.len()).flat_map(each).collect();
         shows.push("signed.predicate.sandbox.programs.mode".to_owned());

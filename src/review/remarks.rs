@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use crate::crypto::canonical::to_canonical;
 use crate::record::authorization::{Authorization, PermissionKind, PermissionReason};
+use crate::record::later_words::OWN_PROGRAMS;
 use crate::record::profile::{Profile, STRICT, Workdir};
 use crate::record::sandbox_permission::SandboxPermission;
 use crate::review::comparison::RunComparison;
@@ -24,6 +25,7 @@ const LONG: usize = 500;
 pub fn of_statement(signed: &Authorization, definition: Option<&Value>) -> Vec<ReviewLine> {
     let mut remarks = host_needs(&signed.sandbox);
     remarks.extend(of_permissions(signed));
+    remarks.extend(not_listed(signed));
     let mut texts = texts_of(&serde_json::to_value(signed).unwrap_or_default(), "");
     if let Some(definition) = definition {
         texts.extend(texts_of(definition, "definition"));
@@ -91,6 +93,31 @@ fn of_permissions(signed: &Authorization) -> Vec<ReviewLine> {
         }
     }
     remarks
+}
+
+/// Returns a remark about paths that policy asks about, but that the list of programs does not contain.
+///
+/// A name without `/` may be a builtin of the shell, which needs no entry.
+fn not_listed(signed: &Authorization) -> Option<ReviewLine> {
+    let list = &signed.sandbox.programs.as_ref()?.list;
+    if list.iter().any(|one| one.name.as_str() == OWN_PROGRAMS) {
+        return None;
+    }
+    let listed = |what: &str| {
+        let name = what.rsplit('/').next().unwrap_or_default();
+        list.iter().any(|one| one.name.as_str() == name || one.path.as_str().rsplit('/').next() == Some(name))
+    };
+    let reasons = [PermissionReason::Unlisted, PermissionReason::BuiltInDeny];
+    let asked = reasons.into_iter().flat_map(|why| asked(signed, PermissionKind::Run, why));
+    let names: Vec<_> = asked.map(|(_, what)| what).filter(|what| what.contains('/') && !listed(what)).collect();
+    if names.is_empty() {
+        return None;
+    }
+    let text = PrintableText::joined(names.into_iter().map(plain_or_quoted), ", ").and(
+        ": not in the list of programs, so such a file can't start on the boundary's host, unless it is a link to a listed \
+         program",
+    );
+    Some(ReviewLine::remark(RemarkSeverity::HostNeed, text, Vec::new()))
 }
 
 /// Returns the permissions of this kind for which policy gives this reason, with their positions.

@@ -219,7 +219,7 @@ pub fn profile_words(profile: &Profile) -> Vec<String> {
     });
     let programs = profile.programs.as_ref().map_or_else(
         || "may run: every program that it can see".to_owned(),
-        |list| format!("may run only: {}", list_words(list).as_str()),
+        |list| format!("may run {}", list_words(list).as_str()),
     );
     let others = [
         programs,

@@ -15,6 +15,7 @@ use crate::record::authorization::{
 };
 use crate::record::envelope::{Envelope, EnvelopeSignature};
 use crate::record::profile::{Limits, Profile, STRICT};
+use crate::record::program_list::{ListedProgram, OnlyListed, ProgramList};
 use crate::record::roster::Roster;
 use crate::record::seal::{Genesis, Seal, SealedBoundary};
 use crate::record::step_definition::StepDefinition;
@@ -42,6 +43,14 @@ pub(crate) fn signature(seed: u8, payload: &[u8]) -> EnvelopeSignature {
 
 pub(super) fn kubectl() -> Permission {
     Permission { kind: PermissionKind::Run, what: "kubectl".to_owned(), why: PermissionReason::BuiltInDeny }
+}
+
+/// Returns a list of these programs, each a name and a path.
+pub(super) fn program_list(programs: &[(&str, &str)]) -> Option<ProgramList> {
+    let list = programs
+        .iter()
+        .map(|(name, path)| ListedProgram { name: name.parse().expect("name"), path: path.parse().expect("path") });
+    Some(ProgramList { mode: OnlyListed::Listed, list: list.collect() })
 }
 
 /// Documents of a review, before they are hashed and signed.

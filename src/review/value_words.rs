@@ -64,30 +64,47 @@ pub fn plain_or_quoted(word: &str) -> PrintableText {
     if !word.is_empty() && word.bytes().all(plain) { PrintableText::text(word) } else { PrintableText::quoted(word) }
 }
 
-/// Returns a list of programs, grouped by directory. A program whose file has another name, for example because the name
-/// is a link, is written as `awk = /usr/bin/mawk`.
+/// Describes a list of programs, grouped by directory. A program whose file has another name, for example because the
+/// name is a link, is described by [`program_words`].
 #[must_use]
 pub fn list_words(programs: &ProgramList) -> PrintableText {
     let mut groups: Vec<(&str, Vec<&str>)> = Vec::new();
     let mut others = Vec::new();
-    for ListedProgram { name, path } in &programs.list {
-        let (directory, file) = path.as_str().rsplit_once('/').unwrap_or(("", path.as_str()));
-        if name.as_str() == OWN_PROGRAMS {
-            others.push(PrintableText::words("every file in the directories that the run may write"));
-        } else if name.as_str() == file || name.as_str() == path.as_str() {
+    for program in &programs.list {
+        let (name, path) = (program.name.as_str(), program.path.as_str());
+        let (directory, file) = path.rsplit_once('/').unwrap_or(("", path));
+        if name == OWN_PROGRAMS || name != file && name != path {
+            others.push(program_words(program));
+        } else {
             match groups.iter_mut().find(|(known, _)| *known == directory) {
                 Some((_, names)) => names.push(file),
                 None => groups.push((directory, vec![file])),
             }
-        } else {
-            others.push(plain_or_quoted(name.as_str()).and(" = ").then(&plain_or_quoted(path.as_str())));
         }
     }
     let groups = groups.iter().map(|(directory, names)| {
         let names = PrintableText::joined(names.iter().map(|name| plain_or_quoted(name)), ", ");
         names.and(" in ").then(&plain_or_quoted(if directory.is_empty() { "/" } else { directory }))
     });
-    PrintableText::joined(groups.chain(others), "; ")
+    let start = match programs.list.iter().filter(|program| program.name.as_str() != OWN_PROGRAMS).count() {
+        0 => "only these files".to_owned(),
+        1 => "only this program".to_owned(),
+        count => format!("only these {count} programs"),
+    };
+    PrintableText::text(&start)
+        .and(": ")
+        .then(&PrintableText::joined(groups.chain(others), "; "))
+        .and("; the kernel starts nothing else")
+}
+
+/// Describes one program of a list: `awk (the file /usr/bin/mawk)`.
+#[must_use]
+pub fn program_words(program: &ListedProgram) -> PrintableText {
+    if program.name.as_str() == OWN_PROGRAMS {
+        return PrintableText::words("every file in the directories that the run may write");
+    }
+    let path = plain_or_quoted(program.path.as_str());
+    plain_or_quoted(program.name.as_str()).and(" (the file ").then(&path).and(")")
 }
 
 /// Returns a number with its noun, in the plural if needed.

@@ -3,11 +3,13 @@
 use serde_json::{Value, json};
 
 use crate::crypto::canonical::to_canonical;
+use crate::record::authorization::Authorization;
+use crate::record::later_words::OWN_PROGRAMS;
 use crate::record::roster::PresenceRule;
 use crate::review::derived::StatementVerdict;
 use crate::review::line::RemarkSeverity;
 use crate::review::render::brief;
-use crate::review::review_case::{ReviewCase, case, fails, is_script, judged, painted, remarks};
+use crate::review::review_case::{ReviewCase, case, fails, is_script, judged, painted, program_list, remarks};
 use crate::review::sources::RosterSource;
 use crate::terminal::screen_decoder;
 use crate::trust::trusted_roster::TrustedRoster;
@@ -158,4 +160,56 @@ fn the_signatures_line_names_the_kind_of_key_that_a_group_requires() {
         let text = line.text.as_str();
         assert!(text.contains(words) && text.contains("security keys") == rule.is_some(), "{text}");
     }
+}
+
+/// Returns a case whose policy asks for a list of programs.
+fn listed(interpreter: &str, spoil: fn(&mut Authorization)) -> ReviewCase {
+    let mut case = case();
+    case.policy = json!({"version": 2, "default": {"mode": "prompted", "run": {"allow": ["systemctl"]},
+        "sandbox": {"programs": {"mode": "listed", "allow": ["awk", "{work}/**"]}}, "approvals": {"required": 1, "from": ["ops"]}}});
+    case.definition["interpreter"] = interpreter.into();
+    case.spoil = spoil;
+    case
+}
+
+#[test]
+fn the_list_of_programs_is_one_line_that_shows_the_file_of_each_link() {
+    let bash = |signed: &mut Authorization| {
+        signed.sandbox.programs = program_list(&[
+            ("awk", "/usr/bin/mawk"),
+            ("bash", "/usr/bin/bash"),
+            ("systemctl", "/usr/bin/systemctl"),
+            (OWN_PROGRAMS, OWN_PROGRAMS),
+        ]);
+    };
+    let sources = listed("bash", bash).sources();
+    assert_eq!(judged(&sources).standing, StatementVerdict::Sound, "{}", fails(&judged(&sources)));
+    let screen = painted(&sources, 400, false);
+    assert!(
+        screen.contains(
+            "  may run     only these 3 programs: bash, systemctl in /usr/bin; awk (the file /usr/bin/mawk); every file in \
+             the directories that the run may write; the kernel starts nothing else\n"
+        ),
+        "{screen}"
+    );
+}
+
+#[test]
+fn a_script_that_policy_cannot_read_starts_only_listed_programs() {
+    let python = |signed: &mut Authorization| {
+        signed.sandbox.programs = program_list(&[("python3", "/usr/bin/python3.11")]);
+    };
+    let sources = listed("python", python).sources();
+    assert_eq!(judged(&sources).standing, StatementVerdict::Sound, "{}", fails(&judged(&sources)));
+    let screen = painted(&sources, 400, false);
+    for line in [
+        "  programs    not a shell script, so policy can't see which programs it starts: the kernel starts only those below\n",
+        "  may run     only this program: python3 (the file /usr/bin/python3.11); the kernel starts nothing else\n",
+    ] {
+        assert!(screen.contains(line), "{line}{screen}");
+    }
+    let mut case = case();
+    case.definition["interpreter"] = "python".into();
+    let screen = painted(&case.sources(), 400, false);
+    assert!(screen.contains("so the script may start any program\n"), "{screen}");
 }

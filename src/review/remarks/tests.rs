@@ -2,9 +2,10 @@
 
 use serde_json::json;
 
+use crate::record::later_words::OWN_PROGRAMS;
 use crate::review::derived::StatementVerdict;
 use crate::review::line::{MOST_REMARKS, RemarkSeverity};
-use crate::review::review_case::{case, fails, judged, painted, remarks};
+use crate::review::review_case::{case, fails, judged, painted, program_list, remarks};
 use crate::review::sources::ReviewSources;
 
 #[test]
@@ -87,6 +88,33 @@ fn programs_that_are_in_no_list_get_one_line_and_no_remark() {
     assert_eq!(judged(&sources).standing, StatementVerdict::Sound, "{}", fails(&judged(&sources)));
     let screen = painted(&sources, 100, false);
     assert!(screen.contains("  programs    aa1, bb2, cc3"), "{screen}");
+}
+
+#[test]
+fn a_path_that_is_not_in_the_list_of_programs_causes_a_remark() {
+    let mut case = case();
+    case.policy = json!({"version": 2, "default": {"mode": "prompted", "sandbox": {"programs": {"mode": "listed"}},
+        "approvals": {"required": 1, "from": ["ops"]}}});
+    case.definition["source"] = "./d.sh\n/opt/x/tool\n/opt/y/known\nkubectl\n".into();
+    case.spoil =
+        |signed| signed.sandbox.programs = program_list(&[("bash", "/usr/bin/bash"), ("known", "/opt/y/known")]);
+    let sources = case.sources();
+    assert_eq!(judged(&sources).standing, StatementVerdict::Sound, "{}", fails(&judged(&sources)));
+    let expected = (
+        RemarkSeverity::HostNeed,
+        "./d.sh, /opt/x/tool: not in the list of programs, so such a file can't start on the boundary's host, unless \
+         it is a link to a listed program"
+            .to_owned(),
+    );
+    assert!(remarks(&sources).contains(&expected), "{:#?}", remarks(&sources));
+    // A run that may start its own files can start these paths, and so can a run without a list.
+    case.spoil = |signed| {
+        signed.sandbox.programs = program_list(&[("bash", "/usr/bin/bash"), (OWN_PROGRAMS, OWN_PROGRAMS)]);
+    };
+    assert!(!remarks(&case.sources()).iter().any(|(_, text)| text.contains("not in the list")));
+    case.policy["default"]["sandbox"]["programs"]["mode"] = "any".into();
+    case.spoil = |_| {};
+    assert!(!remarks(&case.sources()).iter().any(|(_, text)| text.contains("not in the list")));
 }
 
 #[test]
