@@ -9,7 +9,6 @@ use serde_json::json;
 use crate::cli::sandbox_programs;
 use crate::home::named_file::read_bounded;
 use crate::local::signals::Signals;
-use crate::policy::builtins::Builtins;
 use crate::record::declared::DeclaredSandbox;
 use crate::record::later_words::Program;
 use crate::record::profile::{Layer, Limits, NetworkMode, Proc, Profile, STRICT, Workdir};
@@ -21,7 +20,6 @@ use crate::review::render::profile_words;
 use crate::sandbox::cancel_flag::CancelFlag;
 use crate::sandbox::capture::{Capture, OutputStream};
 use crate::sandbox::linux::{LinuxSandbox, Setup};
-use crate::sandbox::program_lookup::list_of;
 use crate::sandbox::{End, Plan, Sandbox as _};
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::outcome_words::XFSZ_IN_A_SHELL;
@@ -36,8 +34,10 @@ use crate::terminal::streams::Terminal;
   countersign sandbox --read /srv/app -- cat /srv/app/version
   countersign sandbox --write . --workdir overlay --deny '**/.env' -- sh -c 'echo x > new; ls -la'
   countersign sandbox --net api.example.com:443 -- curl -sS https://api.example.com/
-  countersign sandbox --programs git,jq -- ./deploy.sh  # the kernel refuses every other program
-  countersign sandbox --learn -- ./deploy.sh            # prints the programs that the command starts
+  countersign sandbox --write . --workdir copy --programs 'git,{work}/**' -- ./deploy.sh
+                                                        # the kernel refuses every other program
+  countersign sandbox --write . --workdir copy --learn -- ./deploy.sh
+                                                        # prints the programs that the command starts
   countersign sandbox --explain                         # describes the profile, runs nothing
   countersign sandbox --profile signed.json -- true     # the `sandbox` of an authorization
 
@@ -75,10 +75,10 @@ pub struct Args {
     /// `uptime` and node (os.cpus()) need this data
     #[arg(long)]
     full_proc: bool,
-    /// Programs that the command may start, in addition to itself and sh: names, absolute paths, or {work}/** for all files
-    /// in the directories that the command may write. The command may also start the programs that these programs need to
-    /// do their job, for example `as` and `ld` for gcc. Without this option, the command may start every program that it
-    /// can see
+    /// Programs that the command may start, in addition to sh, and to the command itself if it is a system program: names,
+    /// absolute paths, or {work}/** for all files in the directories that the command may write. The command may also
+    /// start the programs that these programs need to do their job, for example `as` and `ld` for gcc. Without this
+    /// option, the command may start every program that it can see
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     programs: Vec<String>,
     /// Record each program that the command starts, and print the list for --programs at the end. The command may start
@@ -153,7 +153,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     signals.run_begins(&flag);
     let mut sink = RunPrinter::new(terminal, OutputForm::default());
     let (mut unwritten, mut complaints) = (None, Vec::new());
-    let report = sandbox.run(
+    let mut report = sandbox.run(
         prepared,
         plan,
         &mut |chunk| {
@@ -171,6 +171,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         },
         &flag,
     );
+    report.learned = report.learned.map(|learned| sandbox_programs::shortened(learned, &args.command[0]));
     unwritten = unwritten.or(sink.end().err());
     let caught = signals.all_is_written();
     let exit = match &report.end {
@@ -224,7 +225,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         terminal.say(&format!("the enforced sandbox, in the form of a receipt: {facts}"));
     }
     if args.learn && !terminal.json {
-        for line in sandbox_programs::learned(report.learned.as_ref()) {
+        for line in sandbox_programs::learned(report.learned.as_ref(), &report.end) {
             terminal.say(PrintableText::text(&line).as_str());
         }
     }
@@ -238,14 +239,16 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
 /// with all programs that these programs start.
 fn program_list(args: &Args) -> Result<ProgramList, CommandFailure> {
     let usage = |why: String| CommandFailure::usage(format!("--programs: {why}"));
+    if args.programs.len() > 1 && args.programs.iter().any(String::is_empty) {
+        return Err(usage("an empty name between commas: remove one comma".to_owned()));
+    }
     let mut names = args.programs.clone();
     names.push("sh".to_owned());
     // A path that is no system program is a file of the run. The list may allow the file with {work}/**.
     names.extend(args.command.first().filter(|word| !word.contains('/') || word.starts_with('/')).cloned());
     let program = |name: &String| name.parse().map_err(|error| usage(format!("{name:?}: {error}")));
     let required = names.iter().map(program).collect::<Result<BTreeSet<Program>, _>>()?;
-    list_of(&required, &Builtins::current().closures().started_by(&required, |_| true).into_keys().cloned().collect())
-        .map_err(|error| usage(error.to_string()))
+    sandbox_programs::list_with_started(&required).map_err(|error| usage(error.to_string()))
 }
 
 /// Returns hints for the error messages that the profile explains. Each hint names an option that helps.

@@ -1,9 +1,51 @@
 //! Words of the `sandbox` command about the programs that a run started.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::policy::builtins::Builtins;
+use crate::record::later_words::Program;
+use crate::record::program_list::ProgramList;
+use crate::sandbox::End;
 use crate::sandbox::learned_programs::LearnedPrograms;
+use crate::sandbox::program_lookup::{ListError, list_of};
+
+/// Leaves out each program that another program of the list starts to do its job. The command itself stays.
+pub(super) fn shortened(mut learned: LearnedPrograms, command: &str) -> LearnedPrograms {
+    let command = command.rsplit('/').next();
+    let allowed: BTreeMap<String, BTreeSet<String>> =
+        learned.list.iter().map(|entry| (entry.clone(), allowed_with(entry))).collect();
+    let has = |entry: &str, other: &str| {
+        let mut started = learned.started.iter().filter(|one| one.entry.as_deref() == Some(other));
+        started.all(|one| allowed[entry].contains(&one.path))
+    };
+    // Two programs that start each other both stay.
+    let is_added = |entry: &String| {
+        command != Some(entry.as_str()) && allowed.keys().any(|other| has(other, entry) && !has(entry, other))
+    };
+    learned.list = learned.list.iter().filter(|entry| !is_added(entry)).cloned().collect();
+    learned
+}
+
+/// Returns the paths of the programs that a list with this one entry allows.
+fn allowed_with(entry: &str) -> BTreeSet<String> {
+    let Ok(name) = entry.parse::<Program>() else { return BTreeSet::new() };
+    let required = BTreeSet::from([name]);
+    let list = list_with_started(&required).map(|programs| programs.list).unwrap_or_default();
+    list.into_iter().map(|one| one.path.to_string()).collect()
+}
+
+/// Returns the list of the given programs and of all programs that these programs start.
+pub(super) fn list_with_started(required: &BTreeSet<Program>) -> Result<ProgramList, ListError> {
+    let started = Builtins::current().closures().started_by(required, |_| true);
+    list_of(required, &started.into_keys().cloned().collect())
+}
 
 /// Returns the lines with the list of programs that a command needs.
-pub(super) fn learned(learned: Option<&LearnedPrograms>) -> Vec<String> {
+pub(super) fn learned(learned: Option<&LearnedPrograms>, end: &End) -> Vec<String> {
+    let is_empty = learned.is_some_and(|learned| learned.started.is_empty() && learned.more == 0);
+    if is_empty || matches!(end, End::NotStarted(_)) {
+        return vec!["the command did not start, so there is no list".to_owned()];
+    }
     let Some(LearnedPrograms { list, started, more }) = learned else {
         return vec!["the programs of the command could not be recorded: this host gives no listener for them".into()];
     };
@@ -21,13 +63,14 @@ pub(super) fn learned(learned: Option<&LearnedPrograms>) -> Vec<String> {
     if *more > 0 {
         lines.push(format!("started other programs {}, which are missing in this list", times(*more)));
     }
-    if list.is_empty() {
-        lines.push("the command needs no list of programs".to_owned());
-    } else {
+    if !list.is_empty() {
         let list = list.join(",");
         lines.push(format!("for countersign sandbox: --programs {}", in_a_shell(&list)));
         let quote = if is_plain(&list) { "" } else { "\"" };
         lines.push(format!("for a step of a runbook: programs={quote}{list}{quote}"));
+        if *end != End::Exited(0) {
+            lines.push("the command ended with an error, so the list may be incomplete".to_owned());
+        }
     }
     lines
 }
@@ -57,7 +100,7 @@ mod tests {
             started: vec![LearnedProgram { path: "/usr/bin/git".into(), count: 2, entry: Some("git".into()) }],
             more: 0,
         };
-        let lines = |entries: &[&str]| learned(Some(&of(entries)));
+        let lines = |entries: &[&str]| learned(Some(&of(entries)), &End::Exited(0));
         assert_eq!(
             lines(&["git", "jq"]),
             [
@@ -73,5 +116,23 @@ mod tests {
                 "for a step of a runbook: programs=\"git,{work}/**\""
             ]
         );
+    }
+    #[test]
+    fn a_list_of_a_failed_command_may_be_incomplete() {
+        let one = LearnedPrograms {
+            list: vec!["git".to_owned()],
+            started: vec![LearnedProgram { path: "/usr/bin/git".into(), count: 1, entry: Some("git".into()) }],
+            more: 0,
+        };
+        let incomplete = "the command ended with an error, so the list may be incomplete";
+        for (end, last) in [
+            (End::Exited(1), incomplete),
+            (End::TimedOut, incomplete),
+            (End::Exited(0), "for a step of a runbook: programs=git"),
+        ] {
+            assert_eq!(learned(Some(&one), &end).last().map(String::as_str), Some(last), "{end:?}");
+        }
+        let nothing = learned(Some(&LearnedPrograms::default()), &End::Exited(127));
+        assert_eq!(nothing, ["the command did not start, so there is no list"]);
     }
 }

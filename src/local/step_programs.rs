@@ -3,7 +3,7 @@
 //! A step has a list of programs unless policy, an option or this host says otherwise. The list has the programs of the
 //! script, the step, the policy and the person, and the programs that these programs start.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
@@ -17,14 +17,14 @@ use crate::policy::applied_rule::AppliedRule;
 use crate::policy::decide::{Decided, PolicyDecision};
 use crate::policy::file::Mode;
 use crate::policy::origin::RuleOrigin;
-use crate::policy::program_names::{is_listed, named_in, with_closures};
+use crate::policy::program_names::{denial_of, is_listed, named_in, with_closures};
 use crate::policy::ruling::Ruling;
 use crate::policy::signed_programs::without_denied;
 use crate::record::authorization::PermissionKind;
 use crate::record::declared::check_program;
 use crate::record::later_words::{OWN_PROGRAMS, Program};
 use crate::record::profile::Profile;
-use crate::record::program_list::{ListedProgram, ProgramMode};
+use crate::record::program_list::{ListedProgram, ProgramFacts, ProgramMode};
 use crate::record::step_definition::StepDefinition;
 use crate::sandbox::probe::Missing;
 use crate::sandbox::program_lookup::{ListError, list_of, program_path};
@@ -155,6 +155,17 @@ fn any_reason(rules: &LocalRules, ruling: &Ruling, step: &StepDefinition, wanted
     }
     let executes = ruling.mode.value == Mode::Execute && !rules.denies_all();
     executes.then(|| format!("policy says mode: execute ({})", ruling.mode.origin))
+}
+
+/// Returns the refused programs that the policy file denies, each with the rule.
+pub fn denied_programs(ruling: &Ruling, facts: &ProgramFacts) -> BTreeMap<String, String> {
+    let refused = facts.refused.iter().flat_map(|refused| &refused.paths).map(|one| one.path.to_string());
+    let rule = |path: String| {
+        let entry = denial_of(ruling, &path)?;
+        let words = format!("run.deny \"{}\", {}", entry.listed.text(), entry.origin);
+        Some((path, words))
+    };
+    refused.filter_map(rule).collect()
 }
 
 /// Returns the texts of the permanent grants of policy for commands.

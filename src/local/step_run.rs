@@ -15,7 +15,7 @@ use crate::local::runbook::{ChosenStep, Runbook};
 use crate::local::sandbox_choice::SandboxChoice;
 use crate::local::signals::Signals;
 use crate::local::signed_receipts::{Receipts, StepAfter, StepBefore};
-use crate::local::step_programs::StepPrograms;
+use crate::local::step_programs::{StepPrograms, denied_programs};
 use crate::local::working_directory::WorkingDirectory;
 use crate::policy::session::{AnswerChoice, AnswerGiven, Session, plural};
 use crate::record::authorization::StepReference;
@@ -237,10 +237,10 @@ impl RunbookWalk<'_> {
         self.signals.run_ended();
         let taken = live.end(&report.stdout, &report.stderr);
         let outcome = outcome_of(&report.end);
-        let hints = report
-            .programs
-            .as_ref()
-            .map(|facts| refusal_lines(facts, &writable, outcome.exit_code, &complaints, &ListPlace::Run));
+        let hints = report.programs.as_ref().map(|facts| {
+            let denied = denied_programs(&self.rules.ruling(), facts);
+            refusal_lines(facts, &writable, outcome.exit_code, &complaints, &ListPlace::Run(&denied))
+        });
         let after = StepAfter {
             outcome: outcome.clone(),
             output: taken.output.clone(),

@@ -8,6 +8,7 @@ use std::fmt;
 
 use crate::policy::applied_rule::AppliedRule;
 use crate::policy::decide::{Decided, PolicyDecision, PolicyVerdict};
+use crate::policy::lists::ListEntry;
 use crate::policy::origin::RuleOrigin;
 use crate::policy::ruling::Ruling;
 use crate::record::authorization::PermissionKind;
@@ -181,8 +182,13 @@ fn first_line(source: &str) -> Option<Program> {
 
 /// Returns true if a deny list of the policy file has the program.
 fn is_denied(ruling: &Ruling, name: &Program) -> bool {
-    name.as_str() != OWN_PROGRAMS
-        && ruling.written.of(PermissionKind::Run).deny.find_denied(name.as_str(), None).is_some()
+    name.as_str() != OWN_PROGRAMS && denial_of(ruling, name.as_str()).is_some()
+}
+
+/// Returns the entry of the policy file that denies a program.
+#[must_use]
+pub fn denial_of<'a>(ruling: &'a Ruling, name: &str) -> Option<&'a ListEntry> {
+    ruling.written.of(PermissionKind::Run).deny.find_denied(name, None)
 }
 
 /// Returns the wrappers of a command and the program that the decision is about.

@@ -247,7 +247,7 @@ fn wait_and_output_explain_a_refused_program() {
     assert_eq!(waited.status.code(), Some(126), "{}", said(&waited));
     for output in [&waited, &tried(&["output", id]), &tried(&["output", id, "-f"])] {
         let text = said(output);
-        assert_explained(&text, &facts, &format!("add {ADD}"));
+        assert_explained(&text, &facts, &format!("add {ADD}, unless policy denies it"));
         assert!(!text.contains("--allow-run"), "{text}");
     }
     let answer = tried(&["output", id, "--json"]);
@@ -255,6 +255,46 @@ fn wait_and_output_explain_a_refused_program() {
     assert_explained(answer["hints"][0].as_str().expect("a hint"), &facts, &format!("add {ADD}"));
     let events = said(&tried(&["wait", id, "--json"]));
     assert!(events.contains("\"type\":\"hint\""), "{events}");
+}
+
+#[test]
+fn a_program_that_policy_denies_is_not_advised_for_the_list() {
+    let person = Person::new();
+    person.write("policy.yaml", "version: 1\ndefault:\n  run: {allow: [python, python3], deny: [id]}\n");
+    python(&person, "one", HIDDEN);
+    let run = ["a.md", "--policy", "policy.yaml"];
+    let ran = person.run_plain(&run).ended(1);
+    if programs(&person).get("refused").is_some() {
+        let only =
+            "policy denies it (run.deny \"id\", default), so only the option --allow-run id of this command adds it";
+        assert!(ran.err.contains(only) && !ran.err.contains("programs=id"), "{}", ran.err);
+    }
+    assert!(person.run_plain(&[&run[..], &["--allow-run", "id"]].concat()).ended(0).out.contains("uid="));
+}
+
+#[test]
+fn a_failed_step_without_a_recorded_refusal_names_its_list_as_a_possible_reason() {
+    let which = "import shutil, sys\nsys.exit(0 if shutil.which('id') else 2)";
+    let reason = "the step may execute only the programs of its list, which may be the reason for the failure";
+    let person = person();
+    python(&person, "one", which);
+    let ran = person.run_plain(&["a.md", "--policy", "policy.yaml"]).ended(2);
+    assert!(ran.err.contains(reason) && ran.err.contains("--allow-run NAME"), "{}", ran.err);
+    let world = World::with(|setup| {
+        setup.policy = LISTED.to_owned();
+        setup.runbook("list.md", format!("---\ncountersign: 1\n---\n\n```python {{#which}}\n{which}\n```\n"));
+    });
+    let proposal = world.propose("list:which", json!({}));
+    assert_eq!(world.sign(&proposal, &[&alice()]).status, 200);
+    let id = id_of(&proposal);
+    world.until(id, "finished");
+    for (command, code) in [("wait", 2), ("output", 0)] {
+        let mut command = world.program(&[command, id]);
+        command.env("COUNTERSIGN_URL", &world.wire.url).env("COUNTERSIGN_TOKEN", &world.agent);
+        let output = command.output().expect("started");
+        assert_eq!(output.status.code(), Some(code), "{}", said(&output));
+        assert!(said(&output).contains(reason) && said(&output).contains("programs=NAME"), "{}", said(&output));
+    }
 }
 
 #[test]

@@ -293,8 +293,7 @@ fn the_record_exists_only_for_a_run_with_a_list() {
 #[test]
 fn a_learned_list_is_enough_for_the_same_command() {
     let world = World::prepared(|_| {});
-    let script =
-        "ls -d /; awk 1 < /dev/null; cp /bin/ls own; ./own -d /; /usr/lib/git-core/git --version; sh -c :; none; true";
+    let script = "ls -d /; awk 1 < /dev/null; cp /bin/ls own; ./own -d /; sh -c :; none; true";
     let command = ["bash", "-c", script];
     let (report, _) = sandbox(&world, &["--learn"], &command);
     let list = report["learned"]["list"].as_array().expect("a list");
@@ -377,4 +376,98 @@ fn a_host_without_a_listener_runs_the_command_without_a_record() {
     assert!(stderr.contains("this host did not record") && !stderr.contains("uid="), "{stderr}");
     let (learned, stderr) = run(&["--learn"]);
     assert_eq!((&learned["end"], &learned["learned"]), (&json!("Exited(0)"), &Value::Null), "{stderr}");
+}
+
+#[test]
+fn a_program_that_only_asks_whether_a_file_is_executable_makes_no_record() {
+    let world = World::prepared(|_| {});
+    let which = "import shutil, sys; sys.exit(0 if shutil.which('nl') else 3)";
+    let list = ["--programs", "python3"];
+    let (report, stderr) = sandbox(&world, &list, &["python3", "-c", which]);
+    assert_eq!((&report["end"], &report["program_facts"]["refused"]["paths"]), (&json!("Exited(3)"), &json!([])));
+    let reason = "the command may execute only the programs of its list, which may be the reason for the failure";
+    assert!(stderr.contains(reason) && stderr.contains("add --programs NAME"), "{stderr}");
+    for (options, code) in [(&list[..], "0"), (&[], "3")] {
+        let (_, stderr) = sandbox(&world, options, &["python3", "-c", &format!("exit({code})")]);
+        assert!(!stderr.contains(reason), "{options:?}: {stderr}");
+    }
+}
+
+#[test]
+fn one_line_has_the_words_for_all_refused_programs() {
+    let world = World::prepared(|_| {});
+    let script = "id; nl /dev/null; od /dev/null; true";
+    let (_, stderr) = sandbox(&world, &["--programs", "ls"], &["sh", "-c", script]);
+    assert_eq!(stderr.matches("tried to run").count(), 1, "{stderr}");
+    let words = stderr.split("does not have them: add ").nth(1).and_then(|rest| rest.lines().next());
+    assert_eq!(words, Some("--programs id,nl,od"), "{stderr}");
+    let added: Vec<&str> = words.unwrap_or_default().split(' ').collect();
+    let (report, stderr) = sandbox(&world, &[&["--programs", "ls"], &added[..]].concat(), &["sh", "-c", script]);
+    assert_eq!(named(&report["program_facts"], "refused"), json!({}), "{stderr}");
+}
+
+#[test]
+fn an_empty_name_in_a_list_is_explained() {
+    let world = World::prepared(|_| {});
+    for list in ["id,", ",id", "id,,ls"] {
+        let output = world.program(&["sandbox", "--programs", list, "--", "id"]).output().expect("runs");
+        assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+        assert!(said(&output).contains("--programs: an empty name between commas: remove one comma"), "{list}");
+    }
+}
+
+#[test]
+fn no_list_is_learned_from_a_command_that_did_not_start() {
+    let world = World::prepared(|_| {});
+    let learn =
+        |command: &[&str]| said(&world.program(&["sandbox", "--learn", "--"]).args(command).output().expect("runs"));
+    let text = learn(&["no-such-program"]);
+    assert!(text.contains("the command did not start, so there is no list"), "{text}");
+    let incomplete = "the command ended with an error, so the list may be incomplete";
+    assert!(!text.contains(incomplete) && !learn(&["id"]).contains(incomplete), "{text}");
+    let text = learn(&["id", "--no-such-option"]);
+    assert!(text.contains("--programs id\n") && text.contains(incomplete), "{text}");
+}
+
+#[test]
+fn a_learned_list_leaves_out_what_its_programs_start() {
+    const NAME: &str = "a_learned_list_leaves_out_what_its_programs_start";
+    if [&["gcc", "--version"], &["make", "--version"]]
+        .iter()
+        .any(|one| Command::new(one[0]).arg(one[1]).output().is_err())
+    {
+        return not_run(NAME, "there is no gcc or no make here");
+    }
+    let world = World::prepared(|_| {});
+    let dir = tempfile::Builder::new().prefix("countersign-make-").tempdir().expect("a directory");
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).expect("mode");
+    let tree = dir.path().canonicalize().expect("real").display().to_string();
+    std::fs::write(dir.path().join("tool.c"), "int main(void) { return 0; }").expect("a file");
+    let makefile = "all:\n\tgcc -o tool tool.c\n\t./tool\n\tls -d /\n";
+    std::fs::write(dir.path().join("Makefile"), makefile).expect("a file");
+    let options = ["--write", &tree, "--workdir", "copy"];
+    let (report, stderr) = sandbox(&world, &[&options[..], &["--learn"]].concat(), &["make"]);
+    assert_eq!(report["learned"]["list"], json!(["gcc", "ls", "make", "{work}/**"]), "{report} {stderr}");
+    let list = ["--programs", "gcc,ls,make,{work}/**"];
+    let (report, stderr) = sandbox(&world, &[&options[..], &list].concat(), &["make"]);
+    assert_eq!(report["end"], "Exited(0)", "{stderr}");
+}
+
+#[test]
+fn the_examples_of_the_help_work() {
+    let world = World::prepared(|_| {});
+    let help = said(&world.program(&["sandbox", "--help"]).output().expect("runs"));
+    let dir = tempfile::Builder::new().prefix("countersign-help-").tempdir().expect("a directory");
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).expect("mode");
+    let script = dir.path().join("deploy.sh");
+    std::fs::write(&script, "#!/bin/sh\ngit --version\n").expect("a file");
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).expect("mode");
+    let examples: Vec<&str> = help.lines().map(str::trim).filter(|line| line.ends_with("-- ./deploy.sh")).collect();
+    assert_eq!(examples.len(), 2, "{help}");
+    for example in examples {
+        let line = example.replacen("countersign", env!("CARGO_BIN_EXE_countersign"), 1);
+        let output = Command::new("sh").args(["-c", &line]).current_dir(dir.path()).output().expect("runs");
+        let text = said(&output);
+        assert!(output.status.success() && text.contains("git version"), "{example}: {text}");
+    }
 }
