@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::audit::report::WitnessFacts;
 use crate::crypto::digest::{AuthorizationDigest, ParamsDigest, RosterDigest, SealDigest, StepDigest};
 use crate::record::ident::{BoundaryName, GroupName, Name, ReceiptId, StepRef};
+use crate::record::program_list::ProgramFacts;
 use crate::record::receipt::Outcome;
 use crate::record::seal::FollowedLog;
 use crate::record::validity::Timestamp;
@@ -238,6 +239,10 @@ pub struct DecisionLine {
     pub groups: Vec<GroupName>,
     /// How it ended.
     pub outcome: Outcome,
+    /// Which programs the run started, and which its list refused, according to the receipt. Absent if the run had no
+    /// list of programs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub programs: Option<ProgramFacts>,
     /// The receipt.
     pub receipt: ReceiptId,
     /// Digest of the authorization that the approvers signed.

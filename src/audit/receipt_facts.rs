@@ -54,6 +54,7 @@ pub(crate) fn collect(
         files: stated.files.clone(),
         usage: stated.usage.clone(),
         sandbox: stated.sandbox.clone(),
+        programs: stated.programs.clone(),
         witnesses: Vec::new(),
         approved: authorization.map(|authorization| approved(authorization.predicate())),
     }
@@ -90,7 +91,8 @@ pub(crate) fn boundary_says(witnesses: &[WitnessFacts]) -> Vec<String> {
         "what the step did, printed and left behind: the boundary recorded this, and signed only the digests of its \
          records",
         "what the run used of CPU and memory",
-        "how the sandbox enforced its layers, and which files of the host the listed programs are",
+        "how the sandbox enforced its layers, which files of the host the listed programs are, and which programs the \
+         run started and the list refused",
     ]
     .map(str::to_owned)
     .to_vec();

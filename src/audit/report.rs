@@ -10,6 +10,7 @@ use crate::crypto::digest::{LeafHash, PolicyDigest, RenderedDigest, RosterDigest
 use crate::crypto::key_id::KeyId;
 use crate::record::enforcement::Enforcement;
 use crate::record::ident::{BoundaryName, GroupName, Name, Nonce, ReceiptId, StepRef};
+use crate::record::program_list::ProgramFacts;
 use crate::record::receipt::{Files, Outcome, Output, Usage};
 use crate::record::validity::Timestamp;
 
@@ -315,6 +316,9 @@ pub struct Facts {
     pub usage: Usage,
     /// Parts of the sandbox that were active.
     pub sandbox: Enforcement,
+    /// Which programs the run started, and which its list refused. Absent if the run had no list of programs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub programs: Option<ProgramFacts>,
     /// Witnesses that cosigned the checkpoint, as far as this was established.
     pub witnesses: Vec<WitnessFacts>,
     /// Facts that the approvers signed. Absent if their signatures were not verified.

@@ -307,6 +307,7 @@ impl Runs {
             approvers: receipt.decision.approvers.clone(),
             groups: receipt.decision.groups.clone(),
             outcome: receipt.outcome.clone(),
+            programs: receipt.programs.clone(),
             receipt: id,
             authorization: digest,
             seal: open.in_force.number,

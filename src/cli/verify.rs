@@ -19,6 +19,7 @@ use crate::record::bundle::{Bundle, MAX_BUNDLE_BYTES};
 use crate::record::document::{Predicate as _, predicate_type};
 use crate::record::envelope::{Base64, Envelope};
 use crate::record::local_receipt::LocalReceipt;
+use crate::record::program_list::{Executions, ProgramFacts, ProgramMode};
 use crate::record::validity::{SKEW_S, Timestamp};
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::outcome_words::outcome_words;
@@ -461,6 +462,9 @@ fn state(screen: &mut Screen, facts: &Facts) {
     if let Some(warning) = facts.sandbox.warning() {
         screen.field_in(LineTone::Bad, "WARNING", &PrintableText::text(&warning));
     }
+    if let Some(programs) = &facts.programs {
+        screen.field("programs", &PrintableText::text(&program_words(programs)));
+    }
     screen.field("boundary", &PrintableText::text(&format!("{} {}", facts.boundary.name, facts.boundary.id)));
     screen.field(
         "roster",
@@ -472,6 +476,24 @@ fn state(screen: &mut Screen, facts: &Facts) {
             if facts.roster.guarded { "" } else { " UNGUARDED" }
         )),
     );
+}
+
+/// Returns the number of listed programs, and the started and the refused programs with their counts. The paths are
+/// complete, because a run can start a file of its own directory that has the name of a system program.
+fn program_words(facts: &ProgramFacts) -> String {
+    let list = match facts.mode {
+        ProgramMode::Listed => format!("{} listed", facts.listed),
+        ProgramMode::Any => "every program can start".to_owned(),
+    };
+    format!("{list}; started {}; refused {}", execution_words(&facts.started), execution_words(&facts.refused))
+}
+
+fn execution_words(executions: &Option<Executions>) -> String {
+    let Some(Executions { paths, more }) = executions else { return "not recorded".to_owned() };
+    let named = paths.iter().map(|one| format!("{} ({})", one.path, one.count));
+    let others = (*more > 0).then(|| format!("others ({more})"));
+    let words: Vec<_> = named.chain(others).collect();
+    if words.is_empty() { "none".to_owned() } else { words.join(", ") }
 }
 
 #[cfg(test)]
@@ -589,6 +611,26 @@ mod tests {
             assert!(printed.contains(&format!("because       {says}")), "{printed}");
             assert_eq!(printed.matches(WITHOUT_ROSTER).count(), 2, "{printed}");
             assert!(printed.contains("not checked  27 checks"), "{printed}");
+        }
+    }
+
+    #[test]
+    fn the_programs_of_a_run_are_shown_with_complete_paths_and_counts() {
+        let words = |facts: serde_json::Value| program_words(&serde_json::from_value(facts).expect("facts"));
+        let paths = |path: &str, more: u64| json!({"paths": [{"path": path, "count": 2}], "more": more});
+        let none = json!({"paths": [], "more": 0});
+        for (facts, expected) in [
+            (
+                json!({"mode": "listed", "listed": 3, "started": paths("/usr/bin/jq", 4), "refused": paths("/tmp/work/jq", 0)}),
+                "3 listed; started /usr/bin/jq (2), others (4); refused /tmp/work/jq (2)",
+            ),
+            (json!({"mode": "listed", "listed": 1, "started": none}), "1 listed; started none; refused not recorded"),
+            (
+                json!({"mode": "any", "listed": 0}),
+                "every program can start; started not recorded; refused not recorded",
+            ),
+        ] {
+            assert_eq!(words(facts), expected);
         }
     }
 

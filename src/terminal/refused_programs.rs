@@ -56,7 +56,8 @@ impl OutputComplaints {
 /// Returns lines about the programs that the list refused. `writable` has the directories of the host that the run could
 /// write.
 ///
-/// If a run failed and no refused program was recorded, the result is a line with this possible reason.
+/// If no refused program was recorded, but the exit code or the output of the run suggests a refusal, the result is a line
+/// with this possible reason.
 #[must_use]
 pub fn refusal_lines(
     facts: &ProgramFacts,
@@ -70,7 +71,9 @@ pub fn refusal_lines(
     }
     let mut lines =
         facts.refused.iter().flat_map(|refused| recorded_lines(refused, writable, place)).collect::<Vec<_>>();
-    let failed = exit_code.is_some_and(|code| code != 0) || (complaints.denied && facts.refused.is_none());
+    let failed = exit_code.is_some_and(|code| code != 0);
+    let may_be_refused =
+        matches!(exit_code, Some(126 | 127)) || (complaints.denied && (failed || facts.refused.is_none()));
     if complaints.unmapped {
         let subject = place.subject();
         lines.push(format!(
@@ -78,7 +81,7 @@ pub fn refusal_lines(
              in a directory that {subject} may write, {}",
             add(&[OWN_PROGRAMS], place)
         ));
-    } else if failed && lines.is_empty() {
+    } else if may_be_refused && lines.is_empty() {
         lines.push(possible_reason(facts, place));
     }
     lines

@@ -73,6 +73,46 @@ fn a_program_that_the_list_does_not_name_is_not_executed() {
 }
 
 #[test]
+fn verify_and_audit_show_the_programs_of_a_receipt() {
+    let world = listing();
+    let (_, finished) = run(&world, "list:hidden");
+    let programs = &world.receipt(&finished)["programs"];
+    let (_, report) = world.verify(&world.bundle(&finished));
+    assert_eq!(&report["report"]["facts"]["programs"], programs, "{report:#}");
+    let says = report["report"]["boundary_says"].to_string();
+    assert!(says.contains("which programs the run started and the list refused"), "{says}");
+
+    let roster = world.started["roster"].as_str().expect("a digest");
+    let bundle = world.path("run.bundle.json");
+    std::fs::write(&bundle, world.bundle(&finished)).expect("written");
+    let done = world.program(&["verify", "--roster", roster]).arg(&bundle).output().expect("verify");
+    let screen = String::from_utf8_lossy(&done.stdout).split_whitespace().collect::<Vec<_>>().join(" ");
+    let named = |key: &str| match &programs[key]["paths"] {
+        Value::Array(paths) if paths.is_empty() => "none".to_owned(),
+        Value::Array(paths) => {
+            let words = |one: &Value| format!("{} ({})", one["path"].as_str().expect("a path"), one["count"]);
+            paths.iter().map(words).collect::<Vec<_>>().join(", ")
+        }
+        _ => "not recorded".to_owned(),
+    };
+    let line = format!("programs 3 listed; started {}; refused {}", named("started"), named("refused"));
+    assert!(screen.contains(&line), "{line}: {screen}");
+
+    // A run without a list states no programs.
+    run(&world, "free:hidden");
+    let mut audit = world.program(&["audit", &world.wire.url, "--url", &world.wire.url, "--roster", roster, "--json"]);
+    let done = audit.env("COUNTERSIGN_TOKEN", &world.reader).output().expect("audit");
+    let lines = String::from_utf8_lossy(&done.stdout);
+    let decisions: Vec<Value> = lines
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).expect("JSON"))
+        .filter(|line| line["type"] == "decision")
+        .collect();
+    let shown: Vec<_> = decisions.iter().map(|line| line.get("programs")).collect();
+    assert_eq!(shown, [Some(programs), None], "{lines}");
+}
+
+#[test]
 fn a_step_can_declare_programs_that_its_script_does_not_name() {
     let world = listing();
     let (signed, finished) = run(&world, "list:declared");

@@ -163,7 +163,7 @@ fn policy_explain_names_the_place_and_wrapper_and_rule_of_every_command() {
     );
     assert!(line("run git").contains("allowed") && line("run docker").contains("DENIED"), "{said}");
     assert!(line("set PATH").contains("asked"), "{said}");
-    assert!(said.contains("the sandbox restricts them"), "{said}");
+    assert!(said.contains("Policy can't read what an interpreter runs. The sandbox restricts it."), "{said}");
     let columns: Vec<usize> =
         said.lines().filter(|line| line.contains("run.")).filter_map(|line| line.find("run.")).collect();
     assert!(columns.len() > 2 && columns.windows(2).all(|pair| pair[0] == pair[1]), "not aligned: {said}");
@@ -424,6 +424,46 @@ fn policy_explain_shows_the_list_of_programs_with_the_origin_of_each() {
     let programs = value["scripts"][0]["programs"].as_array().expect("a list");
     assert!(programs.iter().any(|one| one["name"] == "jq" && one["from"] == "step"), "{value}");
     assert!(value["scripts"][1].get("programs").is_none(), "{value}");
+}
+
+#[test]
+fn policy_explain_says_why_every_program_can_start() {
+    let step = |more: &str| format!("---\ncountersign: 1\n---\n```bash {{#a{more}}}\ngit log\n```\n");
+    let dir = repository(&[
+        ("none.yaml", "version: 2\ndefault: {sandbox: {programs: {allow: [jq]}}}\n"),
+        ("any.yaml", "version: 2\ndefault: {sandbox: {programs: {mode: any}}}\n"),
+        ("listed.yaml", "version: 2\ndefault: {sandbox: {programs: {mode: listed}}}\n"),
+        ("execute.yaml", "version: 1\ndefault: {mode: execute}\n"),
+        ("x.sh", "git log\n"),
+        ("make.sh", "make x\n"),
+        ("rm.sh", "rm x\n"),
+        ("off.md", &step(" sandbox=off reason=\"no sandbox\"")),
+        ("declared.md", &step(" programs=jq")),
+    ]);
+    let explain = |arguments: &[&str]| answer(dir.path(), &[&["explain"], arguments].concat()).1;
+    let every = |arguments: &[&str]| {
+        let said = explain(arguments);
+        said.lines().find(|line| line.contains("every program can start")).map(str::to_owned)
+    };
+    let at_boundary = |policy, file| every(&["--boundary", "--policy", policy, file]);
+    let line = |why: &str| Some(format!("every program can start: {why}"));
+    let any = "policy says sandbox.programs.mode: any (default)";
+    assert_eq!(at_boundary("any.yaml", "x.sh"), line(any));
+    let unused = "policy has no sandbox.programs.mode, so sandbox.programs.allow has no effect";
+    assert_eq!(at_boundary("none.yaml", "x.sh"), line(unused));
+    assert_eq!(at_boundary("execute.yaml", "x.sh"), line("policy has no sandbox.programs.mode"));
+    assert_eq!(at_boundary("listed.yaml", "off.md"), line("the step declares sandbox=off"));
+    for (policy, file) in [("listed.yaml", "x.sh"), ("none.yaml", "declared.md")] {
+        assert_eq!(at_boundary(policy, file), None, "{policy} {file}");
+    }
+    // At a terminal, a step has a list also if policy has no mode for programs.
+    assert_eq!(every(&["--policy", "any.yaml", "x.sh"]), line(any));
+    assert_eq!(every(&["--policy", "execute.yaml", "x.sh"]), line("policy says mode: execute (default)"));
+    let said = explain(&["--policy", "none.yaml", "x.sh"]);
+    assert!(said.contains("`countersign run` uses a list of programs"), "{said}");
+    assert_eq!(every(&["rm.sh"]), None);
+    let said = explain(&["--boundary", "--policy", "listed.yaml", "make.sh"]);
+    assert!(said.ends_with("runs. The kernel still starts only the programs above.\n"), "{said}");
 }
 
 #[test]

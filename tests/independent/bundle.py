@@ -66,7 +66,7 @@ BOUNDARY_SAYS = (
     "who is excluded as an owner of a token, and who handed in",
     "what the step did and printed beyond the signed digests",
     "CPU and memory used",
-    "how the sandbox held its layers, beyond their names, and which files the listed programs are",
+    "how the sandbox held its layers, beyond their names, which files the listed programs are, and what was started and refused",
     "all times, unless a witness dated the checkpoint",
 )
 MAY_STAY_OPEN = ("permissions", "sandbox", "keys-still-rostered", "seal-in-force", "witnesses")

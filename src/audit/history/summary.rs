@@ -113,8 +113,8 @@ const RESTS_ON: [&str; 4] = [
     "the roster that you trust: who may approve, and which keys are the boundary's",
     "the approvers' signatures: that each run was approved as it was run, at most once, by people who may approve it",
     "the hashes: that these entries, in this order, are the log of the signed head",
-    "the boundary's statements: times, who handed in an approval, what a step did and printed, how the sandbox was \
-     enforced",
+    "the boundary's statements: times, who handed in an approval, what a step did and printed, which programs it \
+     started, how the sandbox was enforced",
 ];
 
 /// Facts that a single copy of a log can't show.

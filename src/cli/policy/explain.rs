@@ -14,6 +14,7 @@ use crate::policy::program_names::ProgramOrigin;
 use crate::policy::required_permissions::is_read;
 use crate::record::later_words::Program;
 use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::printable_text::PrintableText;
 use crate::terminal::streams::Terminal;
 use crate::terminal::table::aligned;
 
@@ -66,12 +67,19 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailu
             terminal.line("only these programs can start, if this host has them:")?;
             terminal.put(aligned(&by_origin(programs)).as_bytes())?;
         }
+        if let Some(line) = &one.without_list {
+            terminal.line(PrintableText::text(line).as_str())?;
+        }
     }
-    let interpreters = answered.iter().flat_map(|one| &one.decision.decided).any(|one| is_interpreter(&one.what));
-    if interpreters {
-        terminal.line(
-            "\nInterpreters execute their arguments and input, so the sandbox restricts them and this list does not.",
-        )?;
+    let mut with_interpreters =
+        answered.iter().filter(|one| one.decision.decided.iter().any(|one| is_interpreter(&one.what))).peekable();
+    if with_interpreters.peek().is_some() {
+        let limit = if with_interpreters.all(|one| one.programs.is_some()) {
+            "The kernel still starts only the programs above."
+        } else {
+            "The sandbox restricts it."
+        };
+        terminal.line(&format!("\nPolicy can't read what an interpreter runs. {limit}"))?;
     }
     Ok(Exit::Done)
 }

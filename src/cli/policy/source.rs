@@ -12,6 +12,7 @@ use crate::local::project::{FoundPolicy, Project};
 use crate::node::file_problem::{FileProblem, Problems};
 use crate::policy::builtins::Builtins;
 use crate::policy::decide::{Decided, DecisionPlace, Flags, PolicyDecision, PolicyVerdict};
+use crate::policy::file::Mode;
 use crate::policy::lists::word;
 use crate::policy::paths::RunbookPath;
 use crate::policy::program_names::{ProgramOrigin, is_listed, is_listed_by_policy, program_origins};
@@ -60,6 +61,8 @@ pub(super) struct ScriptAnswer {
     /// Programs in the list of the run, each with its origin. `None` if policy does not allow the script, or if the run
     /// may execute every program.
     pub(super) programs: Option<BTreeMap<Program, ProgramOrigin>>,
+    /// What a run may execute if `programs` has no list. `None` if policy does not allow the script.
+    pub(super) without_list: Option<String>,
 }
 
 impl PolicyOptions {
@@ -117,11 +120,17 @@ impl PolicySource {
         let text = String::from_utf8(text).map_err(|_| {
             CommandFailure::usage(format!("{} is not UTF-8: name a script or a runbook", file.display()))
         })?;
-        let answer = |name: String, interpreter: String, decision: PolicyDecision, list: Option<(&[Program], &str)>| {
-            let list = list.filter(|_| decision.verdict != PolicyVerdict::Deny);
+        let answer = |name: String,
+                      interpreter: String,
+                      decision: PolicyDecision,
+                      list: Option<(&[Program], &str)>,
+                      is_off: bool| {
+            let may_run = decision.verdict != PolicyVerdict::Deny;
+            let without_list = (may_run && list.is_none()).then(|| without_list(&held.ruling, self.boundary, is_off));
+            let list = list.filter(|_| may_run);
             let origins = |(declared, source)| program_origins(&held.ruling, &interpreter, declared, source, &decision);
             let programs = list.map(origins);
-            ScriptAnswer { name, interpreter, decision, programs }
+            ScriptAnswer { name, interpreter, decision, programs, without_list }
         };
         let shown = if stdin { "the standard input".to_owned() } else { file.display().to_string() };
         let answered = match file.extension().and_then(|ending| ending.to_str()) {
@@ -132,7 +141,13 @@ impl PolicySource {
                     let decision = decide_step(&held.ruling, &step, self.at(), flags);
                     let declared = step.programs.as_deref().unwrap_or_default();
                     let list = is_listed(&held.ruling, &step).then_some((declared, step.source.as_str()));
-                    answer(step.reference.to_string(), step.interpreter.clone(), decision, list)
+                    answer(
+                        step.reference.to_string(),
+                        step.interpreter.clone(),
+                        decision,
+                        list,
+                        step.sandbox.off_reason.is_some(),
+                    )
                 })
                 .collect(),
             Some("mdx") => {
@@ -144,11 +159,29 @@ impl PolicySource {
                 let listed = is_listed_by_policy(&held.ruling);
                 let at = self.at().with_list(listed);
                 let (interpreter, decision) = decide_file(&held.ruling, &text, ReadLimit::File, at, flags);
-                vec![answer(shown, interpreter, decision, listed.then_some((&[], text.as_str())))]
+                vec![answer(shown, interpreter, decision, listed.then_some((&[], text.as_str())), false)]
             }
         };
         Ok(answered)
     }
+}
+
+/// Returns what a run may execute if neither policy nor the step says `listed`.
+fn without_list(ruling: &Ruling, boundary: bool, is_off: bool) -> String {
+    let why = match &ruling.program_mode {
+        _ if is_off => "the step declares sandbox=off".to_owned(),
+        // The only other value of the mode is `listed`.
+        Some(mode) => format!("policy says sandbox.programs.mode: any ({})", mode.origin),
+        None if boundary => "policy has no sandbox.programs.mode".to_owned(),
+        None if ruling.mode.value == Mode::Execute => format!("policy says mode: execute ({})", ruling.mode.origin),
+        None => {
+            return "`countersign run` uses a list of programs, and prints the list before the step; at a boundary \
+                    every program can start"
+                .to_owned();
+        }
+    };
+    let unused = if ruling.programs.is_empty() { "" } else { ", so sandbox.programs.allow has no effect" };
+    format!("every program can start: {why}{unused}")
 }
 
 fn steps(file: &Path, text: &str) -> Result<Vec<markdown::FoundStep>, CommandFailure> {
