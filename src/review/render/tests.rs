@@ -65,7 +65,7 @@ fn the_decision_screen_matches_its_snapshot() {
                   33 further signed fields equal a value shown here or a built-in
                 +  default; 4 only restrict the parameters
       remarks     none
-      digest sha256:e1de40793fa27c017feb07d9962843cfee5450647098fd2a4b19dd4163bf38d8
+      digest sha256:83dd22f85e9d7355bc9f1cfb9c257c4dc780ee9431bb3c9eb513345aabe8a184
     "#);
 }
 
