@@ -1,6 +1,6 @@
 //! Lines of `doctor` about the programs of the steps.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::policy::builtins::Builtins;
 use crate::policy::decide::{DecisionPlace, Flags};
@@ -16,70 +16,10 @@ use crate::sandbox::program_lookup::{list_of, program_path};
 /// Maximum number of steps that one line names.
 const SHOWN: usize = 3;
 /// Builtins of bash that no host has as a program, or that a host may lack because the shell runs the builtin.
-const BUILTINS: [&str; 62] = [
-    ".",
-    ":",
-    "[",
-    "alias",
-    "bg",
-    "bind",
-    "break",
-    "builtin",
-    "caller",
-    "cd",
-    "command",
-    "compgen",
-    "complete",
-    "compopt",
-    "continue",
-    "declare",
-    "dirs",
-    "disown",
-    "echo",
-    "enable",
-    "eval",
-    "exec",
-    "exit",
-    "export",
-    "false",
-    "fc",
-    "fg",
-    "getopts",
-    "hash",
-    "help",
-    "history",
-    "jobs",
-    "kill",
-    "let",
-    "local",
-    "logout",
-    "mapfile",
-    "popd",
-    "printf",
-    "pushd",
-    "pwd",
-    "read",
-    "readarray",
-    "readonly",
-    "return",
-    "set",
-    "shift",
-    "shopt",
-    "source",
-    "suspend",
-    "test",
-    "times",
-    "trap",
-    "true",
-    "type",
-    "typeset",
-    "ulimit",
-    "umask",
-    "unalias",
-    "unset",
-    "wait",
-    "[[",
-];
+const BUILTINS: &str = ". : [ alias bg bind break builtin caller cd command compgen complete compopt continue declare dirs disown \
+    echo enable eval exec exit export false fc fg getopts hash help history jobs kill let local logout mapfile \
+    popd printf pushd pwd read readarray readonly return set shift shopt source suspend test times trap true \
+    type typeset ulimit umask unalias unset wait [[";
 
 /// What this host has of the programs of all steps with a list.
 #[derive(Debug, Default)]
@@ -95,7 +35,7 @@ pub(super) struct ProgramFindings {
 /// Looks on this host for the programs of all steps that may execute only listed programs.
 pub(super) fn find(registry: &Registry, policy: &Policy) -> ProgramFindings {
     let (mut problems, mut lacking) = (BTreeMap::new(), BTreeMap::new());
-    let mut listed = 0;
+    let (mut listed, mut of_policy) = (0, BTreeSet::new());
     for step in registry.steps().map(|step| &step.definition) {
         let ruling = ruling_of(policy, Builtins::current(), &step.reference);
         if !is_listed(&ruling, step) {
@@ -109,13 +49,20 @@ pub(super) fn find(registry: &Registry, policy: &Policy) -> ProgramFindings {
             add(&mut problems, error.to_string(), &step.reference);
         }
         for name in named.iter().filter(|name| !names.required.contains(*name) && is_lacking(name)) {
-            add(&mut lacking, name.to_string(), &step.reference);
+            match ruling.programs.get(name) {
+                Some(origin) => _ = of_policy.insert(format!("{name} of sandbox.programs.allow ({origin})")),
+                None => add(&mut lacking, name.to_string(), &step.reference),
+            }
         }
     }
-    let words = |found: BTreeMap<String, Vec<StepRef>>, between: &str| {
+    let words = |found: BTreeMap<String, Vec<StepRef>>, between: &str| -> Vec<String> {
         found.into_iter().map(|(what, steps)| format!("{what}{between}{}", some_of(&steps))).collect()
     };
-    ProgramFindings { listed, problems: words(problems, ": "), lacking: words(lacking, " of ") }
+    ProgramFindings {
+        listed,
+        problems: words(problems, ": "),
+        lacking: of_policy.into_iter().chain(words(lacking, " of ")).collect(),
+    }
 }
 
 fn add(found: &mut BTreeMap<String, Vec<StepRef>>, what: String, step: &StepRef) {
@@ -125,7 +72,7 @@ fn add(found: &mut BTreeMap<String, Vec<StepRef>>, what: String, step: &StepRef)
 /// Returns true if this host does not have a program that the script or policy names.
 fn is_lacking(name: &Program) -> bool {
     let name = name.as_str();
-    name != OWN_PROGRAMS && !BUILTINS.contains(&name) && program_path(name).is_none()
+    name != OWN_PROGRAMS && !BUILTINS.split(' ').any(|builtin| builtin == name) && program_path(name).is_none()
 }
 
 fn some_of(steps: &[StepRef]) -> String {

@@ -4,8 +4,6 @@
 //! script, the step, the policy and the person, and the programs that these programs start.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::Read as _;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -27,16 +25,12 @@ use crate::record::profile::Profile;
 use crate::record::program_list::{ListedProgram, ProgramFacts, ProgramMode};
 use crate::record::step_definition::StepDefinition;
 use crate::sandbox::probe::Missing;
-use crate::sandbox::program_lookup::{ListError, list_of, program_path};
+use crate::sandbox::program_lookup::{ListError, MAX_INTERPRETERS, interpreter_of, list_of, program_path};
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::printable_text::PrintableText;
 
 /// Maximum number of programs that the line before a run names.
 const SHOWN: usize = 12;
-/// Maximum number of interpreters between a script and a program in machine code, as in the kernel.
-const MAX_INTERPRETERS: usize = 5;
-/// Maximum length of a shebang line in the kernel, in bytes.
-const MAX_SHEBANG: u64 = 255;
 /// Directories that a run has for itself and can write.
 const OWN_DIRECTORIES: [&str; 2] = ["/tmp", "/dev/shm"];
 
@@ -180,8 +174,8 @@ fn is_path(command: &str) -> bool {
 }
 
 impl NamedPrograms {
-    /// Adds the programs behind a path that the script names, if the path is in the project: the interpreter of a script, or the target of a
-    /// link into the system directories. The run can execute other files of the project only with `{work}/**`.
+    /// Adds the programs behind a path that the script names, if the path is in the project: the interpreter of a script,
+    /// or the target of a link into the system directories. The run can execute other files of the project only with `{work}/**`.
     fn add_path(&mut self, command: &str, project: &Project) {
         if !is_path(command) {
             return;
@@ -195,15 +189,9 @@ impl NamedPrograms {
             if self.add_system_program(&real) {
                 return;
             }
-            let Some((interpreter, argument)) = interpreter_of(&real) else { return };
-            if Path::new(&interpreter).file_name().is_some_and(|name| name == "env") {
-                let started = argument
-                    .split_ascii_whitespace()
-                    .find(|word| !word.starts_with('-') && !word.contains('='))
-                    .filter(|word| !word.contains('/'));
-                self.named.extend(started.and_then(|word| word.parse().ok()));
-            }
-            path = interpreter.into();
+            let Some((interpreter, started)) = interpreter_of(&real) else { return };
+            self.named.extend(started.filter(|word| !word.contains('/')).and_then(|word| word.parse().ok()));
+            path = interpreter;
         }
     }
 
@@ -292,16 +280,4 @@ fn is_below<'a>(path: &str, mut directories: impl Iterator<Item = &'a str>) -> b
 fn is_visible(name: &Program) -> bool {
     let real = || Path::new(&program_path(name.as_str())?).canonicalize().ok();
     name.as_str() == OWN_PROGRAMS || real().is_some_and(|real| real.to_str().and_then(program_path).is_some())
-}
-
-/// Returns the interpreter in the first line of a script, and the text after it.
-fn interpreter_of(script: &Path) -> Option<(String, String)> {
-    let mut head = Vec::new();
-    // Opening a pipe would block.
-    script.metadata().ok().filter(std::fs::Metadata::is_file)?;
-    File::open(script).ok()?.take(MAX_SHEBANG).read_to_end(&mut head).ok()?;
-    let line = head.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
-    let line = std::str::from_utf8(line).ok()?.trim();
-    let (interpreter, argument) = line.split_once([' ', '\t']).unwrap_or((line, ""));
-    interpreter.starts_with('/').then(|| (interpreter.to_owned(), argument.to_owned()))
 }

@@ -121,26 +121,25 @@ pub fn with_closures(ruling: &Ruling, step: &StepDefinition, named: &BTreeSet<Pr
     ProgramNames { required, optional }
 }
 
-/// Returns the programs in the list of a step, each with its origin. `declared` has the programs that the step declares.
-///
-/// A program that the policy file denies is in no list, except the interpreter of the step: policy refuses a step whose
-/// script or declaration names a denied program.
+/// Adds the programs that the named programs start to the named programs.
 #[must_use]
-pub fn program_origins(
+pub fn with_started(
     ruling: &Ruling,
-    interpreter: &str,
-    declared: &[Program],
-    source: &str,
-    decision: &PolicyDecision,
+    mut origins: BTreeMap<Program, ProgramOrigin>,
 ) -> BTreeMap<Program, ProgramOrigin> {
-    let mut origins = named_origins(ruling, interpreter, declared, source, decision);
     let named: BTreeSet<Program> = origins.keys().cloned().collect();
     let started = ruling.closures.started_by(&named, |name| !is_denied(ruling, name)).into_iter();
     origins.extend(started.map(|(name, starter)| (name.clone(), ProgramOrigin::Closure(starter))));
     origins
 }
 
-fn named_origins(
+/// Returns the programs that script, step and policy name, each with its origin. `declared` has the programs that the step
+/// declares.
+///
+/// A program that the policy file denies is in no list, except the interpreter of the step: policy refuses a step whose
+/// script or declaration names a denied program.
+#[must_use]
+pub fn named_origins(
     ruling: &Ruling,
     interpreter: &str,
     declared: &[Program],

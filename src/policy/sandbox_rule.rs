@@ -9,8 +9,8 @@ use crate::yaml::{YamlFlaw, YamlKind, YamlNode, unknown};
 /// Keys of newer versions.
 const LATER: [&str; 3] = ["level", "require", "off_reason"];
 
-/// Reads the rule. `version` is the version of the policy. `of_all` is true for the rule `default`. The returned bool is true if the rule has keys that this
-/// version cannot evaluate, which only a sealed policy may have.
+/// Reads the rule. `version` is the version of the policy. `of_all` is true for the rule `default`. The returned bool is
+/// true if the rule has keys that this version cannot evaluate, which only a sealed policy may have.
 pub(super) fn read(
     node: &YamlNode,
     version: u64,

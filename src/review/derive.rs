@@ -11,7 +11,7 @@ use crate::policy::builtins::Builtins;
 use crate::policy::file::Policy;
 use crate::policy::required_permissions::{self, PolicyDenied};
 use crate::policy::ruling;
-use crate::policy::signed_programs::{check_programs, without_list};
+use crate::policy::signed_programs::{check_list, check_programs, without_list};
 use crate::policy::step_profile::{PolicyProfile, RequiredLayers, profile_of_step};
 use crate::record::authorization::{Authorization, Permission};
 use crate::record::document::Statement;
@@ -340,8 +340,9 @@ impl Derived {
                 let compared = without_list(&signed.sandbox, &profile);
                 let finding = if profile == compared {
                     let listed = signed.sandbox.programs.as_ref();
+                    let by_rules = check_list(&ruling, definition, needs.programs.as_ref(), &signed.sandbox);
                     match (
-                        check_programs(needs.programs.as_ref(), listed),
+                        by_rules.and_then(|()| check_programs(needs.programs.as_ref(), listed)),
                         check_programs(own.programs.as_ref(), listed),
                     ) {
                         (Ok(()), Ok(())) => ReviewFinding::Holds,

@@ -20,7 +20,7 @@ use crate::sandbox::program_format::{FileFormat, format_of};
 
 /// Maximum number of interpreters between a script and a program in machine code (`BINPRM` in the kernel allows five
 /// levels).
-const MAX_INTERPRETERS: usize = 5;
+pub const MAX_INTERPRETERS: usize = 5;
 
 /// Returns the list for names of programs: bare names, absolute paths, absolute paths with `*`, or `{work}/**`.
 ///
@@ -61,6 +61,23 @@ impl fmt::Display for ListError {
 }
 
 impl std::error::Error for ListError {}
+
+/// Returns the interpreter of a script, and the program that the interpreter starts if it is `env`. Returns `None` if the
+/// file is no script.
+#[must_use]
+pub fn interpreter_of(script: &Path) -> Option<(PathBuf, Option<String>)> {
+    // Opening a pipe would block.
+    script.metadata().ok().filter(std::fs::Metadata::is_file)?;
+    let Ok(FileFormat::Script { interpreter, argument }) = format_of(script) else { return None };
+    let started = started_by_env(&interpreter, &argument).map(str::to_owned);
+    Some((interpreter, started))
+}
+
+/// Returns the program that the interpreter `env` starts: the first word that is neither an option nor a variable.
+fn started_by_env<'a>(interpreter: &Path, argument: &'a str) -> Option<&'a str> {
+    let mut words = argument.split([' ', '\t']).filter(|_| interpreter.ends_with("env"));
+    words.find(|word| !word.is_empty() && !word.starts_with('-') && !word.contains('='))
+}
 
 /// Properties of a host that decide which file a name means.
 struct Host<'a> {
@@ -179,12 +196,7 @@ impl Host<'_> {
             files.push(real);
             let FileFormat::Script { interpreter, argument } = format else { break };
             path = self.interpreter(&path, &interpreter.to_string_lossy())?;
-            if !interpreter.ends_with("env") {
-                continue;
-            }
-            // `env` starts the first word that is neither an option nor a variable.
-            let mut words = argument.split([' ', '\t']);
-            if let Some(word) = words.find(|word| !word.is_empty() && !word.starts_with('-') && !word.contains('=')) {
+            if let Some(word) = started_by_env(&interpreter, &argument) {
                 files.push(self.usable(&path)?);
                 path = self.interpreter(&path, word)?;
             }

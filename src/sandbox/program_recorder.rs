@@ -23,10 +23,9 @@ use crate::sandbox::executable_files::ExecutableFiles;
 use crate::sandbox::filesystem;
 use crate::sandbox::learned_programs::LearnedPrograms;
 use crate::sandbox::program_counts::{ExecAttempt, FileId, FoundProgram, ProgramCounts};
+use crate::sandbox::program_lookup::MAX_INTERPRETERS;
 use crate::sandbox::syscalls::notifications::{self, WaitingCall};
 
-/// Maximum number of interpreters between a script and a program in machine code, as in the kernel.
-const MAX_INTERPRETERS: usize = 5;
 /// Pause after an unexpected error of the kernel, so that the thread does not use a whole processor.
 const PAUSE: Duration = Duration::from_millis(1);
 

@@ -15,7 +15,7 @@ use crate::policy::decide::{Decided, DecisionPlace, Flags, PolicyDecision, Polic
 use crate::policy::file::Mode;
 use crate::policy::lists::word;
 use crate::policy::paths::RunbookPath;
-use crate::policy::program_names::{ProgramOrigin, is_listed, is_listed_by_policy, program_origins};
+use crate::policy::program_names::{ProgramOrigin, is_listed, is_listed_by_policy, named_origins, with_started};
 use crate::policy::required_permissions::{decide_file, decide_step};
 use crate::policy::ruling::{Ruling, resolve_path};
 use crate::record::authorization::{PermissionKind, PermissionReason};
@@ -128,7 +128,10 @@ impl PolicySource {
             let may_run = decision.verdict != PolicyVerdict::Deny;
             let without_list = (may_run && list.is_none()).then(|| without_list(&held.ruling, self.boundary, is_off));
             let list = list.filter(|_| may_run);
-            let origins = |(declared, source)| program_origins(&held.ruling, &interpreter, declared, source, &decision);
+            let origins = |(declared, source)| {
+                let named = named_origins(&held.ruling, &interpreter, declared, source, &decision);
+                with_started(&held.ruling, named)
+            };
             let programs = list.map(origins);
             ScriptAnswer { name, interpreter, decision, programs, without_list }
         };

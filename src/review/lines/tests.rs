@@ -213,3 +213,16 @@ fn a_script_that_policy_cannot_read_starts_only_listed_programs() {
     let screen = painted(&case.sources(), 400, false);
     assert!(screen.contains("so the script may start any program\n"), "{screen}");
 }
+
+#[test]
+fn a_list_with_a_file_that_policy_denies_fails_the_review() {
+    let bash = |signed: &mut Authorization| {
+        signed.sandbox.programs = program_list(&[("awk", "/usr/bin/mawk"), ("bash", "/usr/bin/bash")]);
+    };
+    let mut case = listed("bash", bash);
+    assert_eq!(judged(&case.sources()).standing, StatementVerdict::Sound);
+    case.policy["default"]["run"]["deny"] = json!(["mawk"]);
+    let found = judged(&case.sources());
+    assert_ne!(found.standing, StatementVerdict::Sound);
+    assert!(fails(&found).contains("awk"), "{}", fails(&found));
+}
