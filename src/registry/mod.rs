@@ -8,6 +8,7 @@ mod directory_walk;
 mod evaluate;
 pub(crate) mod front_matter;
 pub mod markdown;
+pub mod page;
 pub mod parameter_error;
 pub(crate) mod parameter_pattern;
 pub mod parameter_schema;

@@ -1,0 +1,131 @@
+//! A runbook file as the reader of its format gets it, and what the reader returns.
+
+use std::fs;
+use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Component, Path, PathBuf};
+
+use crate::registry::markdown::FoundStep;
+use crate::yaml::YamlFlaw;
+
+/// Maximum size of a file that a runbook names, in bytes.
+const MAX_NAMED_BYTES: u64 = 1 << 20;
+
+/// Runbook file.
+#[derive(Debug)]
+pub struct Page<'a> {
+    /// First part of each step reference: the relative path without the ending of the format.
+    pub name: &'a str,
+    /// Content of the file.
+    pub text: &'a str,
+    /// Files in the runbook's directory.
+    pub files: &'a RunbookFiles,
+}
+
+/// Steps of one runbook file.
+#[derive(Debug, Default)]
+pub struct ReadPage {
+    /// The steps, in the order of the file.
+    pub steps: Vec<FoundStep>,
+    /// Facts about the file that a person should know and that are no errors, for example attributes without effect.
+    pub remarks: Vec<YamlFlaw>,
+}
+
+/// Files in the directory of a runbook and below it.
+#[derive(Debug, Clone)]
+pub struct RunbookFiles {
+    directory: PathBuf,
+    owner: Option<u32>,
+}
+
+impl RunbookFiles {
+    /// Gives access to the files of a directory. If `owner` is given, only this user and root may be able to write a
+    /// file.
+    #[must_use]
+    pub const fn new(directory: PathBuf, owner: Option<u32>) -> Self {
+        Self { directory, owner }
+    }
+
+    /// Reads a file that a runbook names by its path relative to the directory of the runbook.
+    ///
+    /// # Errors
+    /// Returns a message if the path leads out of the directory, also through a link, or if the file can't be read, is
+    /// larger than 1 MiB, or can be written by another user.
+    pub fn read(&self, relative: &str) -> Result<Vec<u8>, String> {
+        let path = Path::new(relative);
+        let plain = |part: Component| matches!(part, Component::Normal(_) | Component::CurDir);
+        if relative.is_empty() || !path.components().all(plain) {
+            return Err(format!(
+                "{relative:?} is not a path inside of the runbook's directory: write a relative path without .."
+            ));
+        }
+        let unreadable =
+            |error: std::io::Error| format!("the file {relative:?} can't be read ({error}): correct the path");
+        let directory = self.directory.canonicalize().map_err(unreadable)?;
+        let real = directory.join(path).canonicalize().map_err(unreadable)?;
+        if !real.starts_with(&directory) {
+            return Err(format!(
+                "{relative:?} is a link that leads out of the runbook's directory: copy the file to this place"
+            ));
+        }
+        for place in real.ancestors().take_while(|place| *place != directory) {
+            self.check_writers(place)?;
+        }
+        let mut bytes = Vec::new();
+        let file = fs::File::open(&real).map_err(unreadable)?;
+        if !file.metadata().map_err(unreadable)?.is_file() {
+            return Err(format!("{relative:?} is not a regular file: name a file"));
+        }
+        file.take(MAX_NAMED_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+        if bytes.len() as u64 > MAX_NAMED_BYTES {
+            return Err(format!("the file {relative:?} is larger than {MAX_NAMED_BYTES} bytes: make it smaller"));
+        }
+        Ok(bytes)
+    }
+
+    fn check_writers(&self, real: &Path) -> Result<(), String> {
+        let (Some(owner), Ok(found)) = (self.owner, real.metadata()) else { return Ok(()) };
+        if found.uid() != owner && found.uid() != 0 || found.mode() & 0o022 != 0 {
+            let path = real.display();
+            return Err(format!("other users can change {path}: run `chown {owner} {path}` and `chmod go-w {path}`"));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_runbook_reads_only_files_of_its_own_directory() {
+        let home = tempfile::tempdir().expect("a directory");
+        let runbook = home.path().join("runbook");
+        fs::create_dir_all(runbook.join("scripts")).expect("directories");
+        fs::write(home.path().join("outside"), "x").expect("a file");
+        fs::write(runbook.join("scripts/a.sh"), "echo a\n").expect("a file");
+        fs::write(runbook.join("large"), vec![0; (1 << 20) + 1]).expect("a file");
+        std::os::unix::fs::symlink("../outside", runbook.join("link")).expect("a link");
+        std::os::unix::fs::symlink("scripts/a.sh", runbook.join("inner")).expect("a link");
+        let files = RunbookFiles::new(runbook.clone(), None);
+        assert_eq!(files.read("./scripts/a.sh").expect("inside"), b"echo a\n");
+        assert_eq!(files.read("inner").expect("inside"), b"echo a\n");
+        let outside = runbook.join("../outside").display().to_string();
+        for (path, words) in [
+            ("../outside", "not a path inside"),
+            ("scripts/../../outside", "not a path inside"),
+            (&outside, "not a path inside"),
+            ("", "not a path inside"),
+            ("link", "leads out of"),
+            ("none", "can't be read"),
+            ("scripts", "not a regular file"),
+            ("large", "larger than"),
+        ] {
+            let error = files.read(path).expect_err(path);
+            assert!(error.contains(words), "{path}: {error}");
+        }
+        let other = RunbookFiles::new(runbook, Some(1_000_000));
+        let owned_by_root = fs::metadata(home.path()).expect("metadata").uid() == 0;
+        assert_eq!(other.read("scripts/a.sh").is_ok(), owned_by_root, "a file of another user is refused");
+    }
+}
