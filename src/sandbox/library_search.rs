@@ -4,7 +4,7 @@
 //! directories with shared libraries, which takes milliseconds, so a result stays valid until one of the directories
 //! changes. A file that somebody overwrites in its place changes no directory.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
@@ -55,6 +55,12 @@ impl LibrarySearch {
         let programs = found.programs.clone();
         self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(tree.to_owned(), Arc::new(found));
         Ok(programs)
+    }
+
+    /// Adds all directories that the last search in this tree has read.
+    pub(super) fn add_directories(&self, tree: &Path, to: &mut BTreeSet<PathBuf>) {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(tree).cloned();
+        to.extend(known.iter().flat_map(|known| known.directories.iter().map(|(path, _)| path.clone())));
     }
 }
 

@@ -48,18 +48,31 @@ const PROGRAM_DIRECTORIES: [&str; 8] =
 /// Maximum number of unlisted programs between shared libraries. Each needs one mount.
 const MAX_CLOSED: usize = 1024;
 
-/// Finds the files of a list on this host. `search` finds the unlisted programs between shared libraries.
+/// Checks that no binary format of this host starts an interpreter past Landlock.
 ///
 /// # Errors
-/// Returns a message about the first program that this host does not have or that no run can see, or about a property of
-/// this host because of which no list can be enforced.
-pub(super) fn find(list: &ProgramList, search: &LibrarySearch) -> Result<ExecutableFiles, String> {
+/// Returns a message about the entry of `binfmt_misc` because of which no list can be enforced.
+pub(super) fn check_binary_formats() -> Result<(), String> {
     if let Some(entry) = open_interpreter(Path::new("/proc/sys/fs/binfmt_misc")) {
         return Err(format!(
             "this host starts the interpreter of the binfmt_misc entry {entry} without asking Landlock (flag F), so no list can \
              refuse the interpreter: remove the entry with `echo -1 > /proc/sys/fs/binfmt_misc/{entry}`"
         ));
     }
+    Ok(())
+}
+
+/// Finds the files of a list on this host. `search` finds the unlisted programs between shared libraries. The directories
+/// on whose entries the result depends are added to `places`.
+///
+/// # Errors
+/// Returns a message about the first program that this host does not have or that no run can see, or about a property of
+/// this host because of which no list can be enforced.
+pub(super) fn find(
+    list: &ProgramList,
+    search: &LibrarySearch,
+    places: &mut BTreeSet<PathBuf>,
+) -> Result<ExecutableFiles, String> {
     let own = list.list.iter().any(|one| one.path.as_str() == OWN_PROGRAMS);
     let mut programs = BTreeSet::new();
     for one in list.list.iter().filter(|one| one.path.as_str() != OWN_PROGRAMS) {
@@ -69,10 +82,14 @@ pub(super) fn find(list: &ProgramList, search: &LibrarySearch) -> Result<Executa
         }
         programs.insert(path);
     }
-    for path in programs.clone() {
-        if let FileFormat::Elf { loader: Some(loader) } = format_of(&path)? {
-            programs.insert(real(&loader)?);
+    let mut loaders = BTreeSet::new();
+    for path in &programs {
+        if let FileFormat::Elf { loader: Some(loader) } = format_of(path)? {
+            loaders.insert(loader);
         }
+    }
+    for loader in &loaders {
+        programs.insert(real(loader)?);
     }
     let wanted = |name: &str, prefix: &str| programs.iter().any(|path| is_named(path, name) || is_below(path, prefix));
     let extensions = EXTENSIONS.iter().filter(|(name, prefix)| wanted(name, prefix));
@@ -89,6 +106,10 @@ pub(super) fn find(list: &ProgramList, search: &LibrarySearch) -> Result<Executa
     let mut closed = Vec::new();
     for tree in &libraries {
         closed.extend(search.programs_below(tree)?);
+        search.add_directories(tree, places);
+    }
+    for path in programs.iter().chain(&libraries) {
+        places.extend(path.ancestors().skip(1).map(Path::to_owned));
     }
     closed.retain(|path| !programs.contains(path));
     closed.sort();

@@ -19,6 +19,7 @@ mod denied_names;
 pub mod enforcement_facts;
 mod executable_files;
 mod filesystem;
+mod found_lists;
 mod grants;
 mod helper;
 mod ids;

@@ -7,7 +7,7 @@ use crate::record::profile::{ISOLATED, Layer, NetworkMode, Proc, Profile, STRICT
 use crate::record::program_list::ProgramList;
 use crate::sandbox::denied_names::NamePatterns;
 use crate::sandbox::executable_files::ExecutableFiles;
-use crate::sandbox::library_search::LibrarySearch;
+use crate::sandbox::found_lists::FoundLists;
 use crate::sandbox::mounts::Mounts;
 use crate::sandbox::probe::{HostProbe, level};
 use crate::sandbox::profile_paths::{
@@ -48,12 +48,12 @@ impl Prepared {
     }
 
     /// Restricts the run to the programs of a list.
-    fn with_programs(mut self, list: &ProgramList, search: &LibrarySearch) -> Result<Self, Unavailable> {
+    fn with_programs(mut self, list: &ProgramList, lists: &FoundLists) -> Result<Self, Unavailable> {
         if self.form != RunForm::Namespaces || !self.landlock || self.filter.is_none() {
             let why = "a list of programs needs the layers namespaces, landlock and seccomp".to_owned();
             return Err(Unavailable::Invalid { why });
         }
-        let files = listed_programs::find(list, search).map_err(|why| Unavailable::Programs { why })?;
+        let files = lists.files_of(list).map_err(|why| Unavailable::Programs { why })?;
         self.layers.push(Layer::Programs);
         self.layers.sort_unstable();
         let compiles = listed_programs::compile_in_memory(&files.programs);
@@ -101,8 +101,8 @@ pub(super) struct HostSurroundings {
     unwritable: Vec<PathBuf>,
     /// Parent directory of the directories of runs on the host's root file system.
     pub(super) scratch: PathBuf,
-    /// The search for programs between shared libraries.
-    libraries: LibrarySearch,
+    /// The search for the files of lists.
+    lists: FoundLists,
     /// A private path that every run would see, and the visible directory that overlaps with it.
     exposed: Option<(PathBuf, PathBuf)>,
 }
@@ -114,7 +114,7 @@ impl HostSurroundings {
         let visible: Vec<PathBuf> = filesystem::always_visible().map(real).collect();
         let mounts = Mounts::of_this_process().unwrap_or_default();
         let exposed = private.iter().find_map(|own| Some((own.clone(), overlap(&mounts, own, &visible)?.clone())));
-        Self { private, unwritable, scratch, libraries: LibrarySearch::default(), exposed }
+        Self { private, unwritable, scratch, lists: FoundLists::default(), exposed }
     }
 }
 
@@ -167,7 +167,7 @@ pub(super) fn check(profile: &Profile, probe: &HostProbe, around: &HostSurroundi
         learn: false,
     };
     match &profile.programs {
-        Some(list) => prepared.with_programs(list, &around.libraries),
+        Some(list) => prepared.with_programs(list, &around.lists),
         None => Ok(prepared),
     }
 }
