@@ -45,7 +45,7 @@ pub fn run(args: &Args) -> Result<Exit, CommandFailure> {
         let around = |sandbox| Arc::new(Nothing { sandbox }) as Arc<dyn Sandbox>;
         let node = Node::open_with(config, around).await.map_err(|error| broken(&error))?;
         println!("{}", node.started().url);
-        node.serve().await.map_err(|error| broken(&error))?;
+        node.serve(None).await.map_err(|error| broken(&error))?;
         Ok(Exit::Done)
     })
 }

@@ -31,6 +31,8 @@ struct Differences {
     rosters: Vec<String>,
     /// Reason why the last attempt to reseal failed, or `None` if the attempt succeeded.
     reseal: Option<String>,
+    /// Difference between the runbooks and the seal, if the service only tells differences.
+    runbooks: Option<String>,
     /// Parts of the seal in force that do not work on this host.
     seal: Vec<String>,
     /// Steps of the seal in force that this host can't run, each with the reason.
@@ -64,6 +66,11 @@ impl Health {
         self.notes.lock().reseal = failed;
     }
 
+    /// Stores how the runbooks differ from the seal, or `None` if they do not differ.
+    pub(super) fn set_runbook_note(&self, note: Option<String>) {
+        self.notes.lock().runbooks = note;
+    }
+
     /// Stores the notes for the operator that were found at the start of the service.
     pub fn set_notes(&self, notes: Vec<String>) {
         self.notes.lock().start = notes;
@@ -80,7 +87,7 @@ impl Health {
     pub fn notes(&self) -> Vec<String> {
         let notes = self.notes.lock();
         let differences = notes.start.iter().chain(&notes.rosters).chain(&notes.reseal);
-        differences.chain(&notes.seal).cloned().collect()
+        differences.chain(&notes.runbooks).chain(&notes.seal).cloned().collect()
     }
 
     /// Returns the notes that require an action of the operator (a failed reseal, or steps whose proposals are

@@ -22,6 +22,7 @@ use crate::record::token::SealedToken;
 use crate::record::validity::Timestamp;
 use crate::registry::Registry;
 use crate::registry::registry_error::RegistryError;
+use crate::registry::step_differences::{StepDifference, differences};
 use crate::sandbox::Sandbox;
 use crate::sandbox::unavailable::Unavailable;
 use crate::store::ledger::Ledger;
@@ -200,6 +201,21 @@ impl Sealing {
         sealed
     }
 
+    /// Compares the runbooks with the seal in force, and tells the operator in the log and in the health report what
+    /// differs. Only root and the user of the service (`owner`) may be able to write the runbooks.
+    pub async fn tell_differences(&self, runbooks: Vec<PathBuf>, owner: u32) {
+        let read = tokio::task::spawn_blocking(move || Registry::load(&runbooks, Some(owner))).await;
+        let note = match read {
+            Ok(Ok(files)) => told_differences(&differences(&self.crossing.state().registry, &files)),
+            Ok(Err(errors)) => Some(format!("the runbooks can't be sealed: {}", first_of(&errors))),
+            Err(error) => Some(format!("the runbooks can't be read: {error}")),
+        };
+        if let Some(note) = &note {
+            tracing::warn!("{note}");
+        }
+        self.health.set_runbook_note(note);
+    }
+
     async fn reseal_as_they_are(&self, runbooks: Vec<PathBuf>, owner: u32) -> Result<bool, Stopped> {
         let dirs = runbooks.clone();
         let read = tokio::task::spawn_blocking(move || Registry::load(&runbooks, Some(owner)));
@@ -271,6 +287,23 @@ impl Sealing {
         }
         Err(fault(&"the time of the log moves ahead of the clock before each attempt to seal"))
     }
+}
+
+/// Describes the differences between the runbooks and the seal, or returns `None` if there are none.
+fn told_differences(differences: &[StepDifference]) -> Option<String> {
+    let first: Vec<String> = differences.iter().take(MOST_TOLD).map(ToString::to_string).collect();
+    let more = match differences.len().saturating_sub(MOST_TOLD) {
+        0 => String::new(),
+        more => format!(", and {more} more steps differ"),
+    };
+    (!first.is_empty()).then(|| {
+        format!("the runbooks differ from the seal: {}{more}; send SIGHUP to seal the runbooks", first.join(", "))
+    })
+}
+
+fn first_of(errors: &[RegistryError]) -> String {
+    let first = errors.first().map(ToString::to_string).unwrap_or_default();
+    if errors.len() > 1 { format!("{first} (and {} more errors)", errors.len() - 1) } else { first }
 }
 
 /// Shortens the errors of a failed reseal to a note with the first errors and the number of the other errors.

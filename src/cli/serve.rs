@@ -9,6 +9,7 @@ use serde_json::json;
 use crate::cli::configured::ConfigArgs;
 use crate::local::problems::problems;
 use crate::node::config::Config;
+use crate::node::runbook_watch::RunbookWatch;
 use crate::node::serve::{Node, Started};
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::printable_text::PrintableText;
@@ -35,6 +36,22 @@ pub struct Args {
     /// boundary does not start if its store is older than this checkpoint
     #[arg(long = "known-checkpoint", value_name = "FILE")]
     known_checkpoints: Vec<PathBuf>,
+    /// Seal the runbooks again after each change. Runbooks with an error leave the old seal in force
+    #[arg(long)]
+    watch: bool,
+    /// Do not seal changed runbooks, but tell in the log and in /ready what differs from the seal
+    #[arg(long, conflicts_with = "watch")]
+    watch_only: bool,
+}
+
+impl Args {
+    fn watched(&self) -> Option<RunbookWatch> {
+        match (self.watch, self.watch_only) {
+            (true, _) => Some(RunbookWatch::Seal),
+            (_, true) => Some(RunbookWatch::Tell),
+            _ => None,
+        }
+    }
 }
 
 /// Serves the boundary.
@@ -69,7 +86,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     runtime.block_on(async {
         let node = Node::open(config).await.map_err(problems)?;
         announce(node.started(), terminal)?;
-        node.serve().await.map_err(|error| CommandFailure::new(Exit::Unreachable, error.to_string()))?;
+        node.serve(args.watched()).await.map_err(|error| CommandFailure::new(Exit::Unreachable, error.to_string()))?;
         terminal.say("ended: every run has its receipt");
         Ok(Exit::Done)
     })

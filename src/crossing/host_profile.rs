@@ -6,14 +6,17 @@ use crate::policy::signed_programs::{moved, without_denied};
 use crate::record::code::Code;
 use crate::record::profile::Profile;
 use crate::record::program_list::ProgramList;
+use crate::record::step_definition::StepDefinition;
 use crate::sandbox::program_lookup::{self, ListError};
 
 /// Returns the profile of a run. If the step may execute only listed programs, the names are resolved on this host now.
 ///
 /// # Errors
 /// Returns `sandbox-unavailable` if this host does not have a required program, or has a program that no list may
-/// contain. Returns `too-large` if the list is too large for a profile.
+/// contain. Returns `too-large` if the list is too large for a profile. Returns `later-feature` if the step needs a
+/// secret.
 pub fn profile_on_host(held: &StepInForce) -> Result<Profile, Refusal> {
+    check_secrets(held.hashed.definition())?;
     let profile = (*held.profile).clone();
     match list_on_host(held) {
         Ok(Some(list)) => Ok(profile.with_programs(list)),
@@ -26,6 +29,21 @@ pub fn profile_on_host(held: &StepInForce) -> Result<Profile, Refusal> {
             Err(Refusal::new(code, format!("{}: {error}", held.hashed.definition().reference)))
         }
     }
+}
+
+/// Refuses a step that needs secrets, because this version gives no secrets to a run.
+fn check_secrets(step: &StepDefinition) -> Result<(), Refusal> {
+    let names: Vec<&str> = step.secrets.iter().map(|secret| secret.name.as_str()).collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    let detail = format!(
+        "{} needs the secret {}, and this version gives no secrets to a run: remove the secret from the runbook, or run \
+         the step by hand",
+        step.reference,
+        names.join(", ")
+    );
+    Err(Refusal::new(Code::LaterFeature, detail).at("/step", "needs a secret"))
 }
 
 /// Returns the list of programs of a step on this host, or `None` if the step may execute every program.

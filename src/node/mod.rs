@@ -18,6 +18,7 @@ pub mod roster_edit;
 pub mod roster_file;
 pub mod roster_succession;
 pub mod rosters;
+pub mod runbook_watch;
 pub mod serve;
 pub mod start;
 pub mod template;

@@ -20,6 +20,7 @@ use crate::node::control::{self, ControlReply, ControlRequest};
 use crate::node::file_problem::{FileProblem, Problems};
 use crate::node::files::BoundaryFiles;
 use crate::node::host_lock::HostLock;
+use crate::node::runbook_watch::{self, RunbookWatch};
 use crate::node::start::{self, AssembledBoundary, TakenChanges};
 use crate::node::{descriptors, kept_checkpoint, memory, roster_succession, witnessing};
 use crate::record::ident::BoundaryName;
@@ -155,17 +156,19 @@ impl Node {
     }
 
     /// Serves until SIGTERM or SIGINT, then waits for the current runs and closes the store. On SIGHUP the service
-    /// reads the runbooks again and seals them.
+    /// reads the runbooks again and seals them. `watch` states what the service does if a runbook changes without SIGHUP.
     ///
     /// # Errors
     /// Returns an error if the HTTP listener fails.
-    pub async fn serve(self) -> Result<(), Problems> {
+    pub async fn serve(self, watch: Option<RunbookWatch>) -> Result<(), Problems> {
         let Self { boundary, ledger, listener, control, config, signals, newest_roster, lock, .. } = self;
         let Signals { hangup, mut end, mut interrupt } = signals;
         let broken =
             |error: &dyn std::fmt::Display| FileProblem::whole(&config.path, format!("serving ended: {error}"));
         // Continue the proposals that had enough signatures but did not run before the last shutdown.
         boundary.proposals.resume().await.map_err(|stopped| broken(&stopped))?;
+        let watching = watch
+            .map(|watch| tokio::spawn(runbook_watch::keep_watching(boundary.clone(), config.runbooks.clone(), watch)));
         let beside = [
             tokio::spawn(control::serve(control, boundary.clone(), config.runbooks.clone())),
             tokio::spawn(reseal_on(hangup, boundary.clone(), config.runbooks.clone())),
@@ -182,7 +185,7 @@ impl Node {
             tracing::info!("received a signal to end: refusing new requests and waiting for current runs");
         };
         let served = http::serve(listener, boundary.clone(), face, shutdown).await;
-        for task in beside {
+        for task in beside.into_iter().chain(watching) {
             task.abort();
         }
         let _ = std::fs::remove_file(config.socket());

@@ -47,7 +47,7 @@ pub struct StepDefinition {
     pub sandbox: DeclaredSandbox,
     /// Who must approve, at the least.
     pub approvals: Approvals,
-    /// Secrets that the step may ask for, sorted by name. Reserved.
+    /// Secrets that the step may ask for, sorted by name.
     #[schemars(length(max = MAX_SECRETS))]
     pub secrets: Vec<StepSecret>,
     /// Outputs that later steps may take, sorted by name. Reserved.
@@ -87,10 +87,8 @@ impl StepDefinition {
     pub fn check_reserved(&self) -> Result<(), Malformed> {
         self.check_parts()?;
         let mut used: Vec<String> = [
-            (self.format != Format::Markdown, "/step/format"),
             (!self.files.is_empty(), "/step/files"),
             (self.template != Template::None, "/step/template"),
-            (!self.secrets.is_empty(), "/step/secrets"),
             (!self.outputs.is_empty(), "/step/outputs"),
             (self.session != SessionUse::None, "/step/session"),
             (self.plan.is_some(), "/step/plan"),

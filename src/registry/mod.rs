@@ -16,6 +16,7 @@ pub mod registered_step;
 pub mod registry_error;
 pub mod schema_keywords;
 mod shared_schemas;
+pub mod step_differences;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

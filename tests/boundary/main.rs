@@ -21,3 +21,4 @@ mod refusals;
 mod refused_early;
 mod restart;
 mod steps;
+mod watch;

@@ -74,7 +74,7 @@ def secret(value, place):
 
 
 def secrets(value, place):
-    arr(secret, low=1, high=32, by="name")(value, place)
+    arr(secret, high=32, by="name")(value, place)
     seen = set()
     for at, one in enumerate(value):
         if "variable" in one and one["variable"] in seen:
@@ -91,10 +91,10 @@ def schema_of_output(value, place):
 OUTPUT = obj({"name": OUTPUT_NAME, "schema": schema_of_output})
 STEP_FILE = obj({"path": rel_path, "bytes": number(), "digest": DIGEST, "executable": boolean})
 OF_STEP = {
-    "format": one_of("markdown", later=("gruntwork", "rundown", "runnable")),
+    "format": one_of("markdown", "gruntwork", "rundown", "runnable"),
     "template": one_of("none", later=("gruntwork",)),
     "session": one_of("none", later=("read", "write")),
-    "secrets": later_items(secrets),
+    "secrets": secrets,
     "outputs": later_items(arr(OUTPUT, low=1, high=64, by="name")),
     "files": later_items(arr(STEP_FILE, low=1, high=256, by="path")),
 }

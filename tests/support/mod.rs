@@ -54,6 +54,8 @@ pub struct Setup {
     pub before: Vec<String>,
     /// Address of the listener.
     pub listen: String,
+    /// More options of `serve`.
+    pub options: Vec<String>,
 }
 
 impl Setup {
@@ -140,6 +142,7 @@ impl World {
             env: Vec::new(),
             before: Vec::new(),
             listen: "127.0.0.1:0".to_owned(),
+            options: Vec::new(),
         };
         let text = "params:\n  text: {type: string, default: hello, maxLength: 4000}\n";
         setup.runbook("say.md", runbook(&format!("{text}{SMALL}"), &[("echo", "printf '%s\\n' \"$PARAM_TEXT\"")]));
@@ -284,7 +287,8 @@ impl World {
         let log = OpenOptions::new().create(true).append(true).open(self.path("serve.log")).expect("a log");
         let before = log.metadata().expect("a size").len() as usize;
         let serve = [PROGRAM, "serve", "--listen", &self.setup.listen, "--json"].map(str::to_owned);
-        let words: Vec<String> = self.setup.before.iter().cloned().chain(serve).collect();
+        let words: Vec<String> =
+            self.setup.before.iter().cloned().chain(serve).chain(self.setup.options.iter().cloned()).collect();
         let mut command = self.command(&words[0]);
         command.args(&words[1..]).arg(self.path("b")).envs(self.setup.env.iter().cloned());
         let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().expect("serve");
