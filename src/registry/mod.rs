@@ -7,6 +7,7 @@ pub(crate) mod attributes;
 mod directory_walk;
 mod evaluate;
 pub(crate) mod front_matter;
+pub mod lock_file;
 pub mod markdown;
 pub mod page;
 pub mod parameter_error;
