@@ -319,3 +319,13 @@ fn doctor_and_the_registry_report_programs_that_this_host_lacks() {
     assert!(line.starts_with("FIX") && line.contains("list:needs"), "{text}");
     world.stop();
 }
+
+#[test]
+fn an_empty_name_in_a_list_of_programs_is_reported_as_empty() {
+    let person = person();
+    for list in ["id,", ",id", "\"id, ,cat\""] {
+        person.runbook("a.md", "", &[(&format!("one programs={list}"), "printf x")]);
+        let ran = person.run_plain(&["a.md"]).ended(2);
+        assert!(ran.err.contains("a name is empty: remove one comma"), "{list}: {}", ran.err);
+    }
+}
