@@ -460,7 +460,7 @@ fn policy_explain_says_why_every_program_can_start() {
     assert_eq!(every(&["--policy", "any.yaml", "x.sh"]), line(any));
     assert_eq!(every(&["--policy", "execute.yaml", "x.sh"]), line("policy says mode: execute (default)"));
     let said = explain(&["--policy", "none.yaml", "x.sh"]);
-    assert!(said.contains("`countersign run` uses a list of programs"), "{said}");
+    assert!(said.contains("`countersign run` uses this list of programs"), "{said}");
     assert_eq!(every(&["rm.sh"]), None);
     let said = explain(&["--boundary", "--policy", "listed.yaml", "make.sh"]);
     assert!(said.ends_with("runs. The kernel still starts only the programs above.\n"), "{said}");
@@ -486,4 +486,24 @@ fn policy_check_asks_about_unknown_words_but_not_about_unknown_programs_of_a_clo
     }
     let (_, said) = answer(dir.path(), &["check", "--boundary", "--policy", "listed.yaml", "ssh.sh"]);
     assert!(said.contains("write `--` before the word"), "{said}");
+}
+
+#[test]
+fn policy_show_prints_the_mode_and_the_names_of_programs_with_their_origin() {
+    let policy = "version: 2\ndefault: {sandbox: {programs: {mode: listed, allow: [awk, jq]}}}\noverrides: [{runbook: \"deploy/**\", sandbox: {programs: {allow: [kubectl]}}}]\n";
+    let dir = repository(&[("countersign.policy.yaml", policy)]);
+    let (code, said) = answer(dir.path(), &["show", "--runbook", "deploy/x.md"]);
+    assert_eq!(code, 0, "{said}");
+    let has = |line: &str| said.lines().any(|one| one.split_whitespace().eq(line.split_whitespace()));
+    for line in ["programs listed, default", "programs awk, jq, default", "programs kubectl, overrides[0] (deploy/**)"]
+    {
+        assert!(has(line), "{line}: {said}");
+    }
+    let value = json(dir.path(), &["show", "--json", "--runbook", "deploy/x.md"]);
+    assert_eq!(value["programs"]["mode"], serde_json::json!({"value": "listed", "origin": "default"}), "{value}");
+    let kubectl = serde_json::json!({"name": "kubectl", "origin": "overrides[0] (deploy/**)"});
+    assert_eq!(value["programs"]["allow"][2], kubectl, "{value}");
+    let dir = repository(&[("countersign.policy.yaml", "version: 1\n")]);
+    let value = json(dir.path(), &["show", "--json"]);
+    assert_eq!(value["programs"], serde_json::json!({"mode": null, "allow": []}), "{value}");
 }
