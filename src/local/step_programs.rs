@@ -251,7 +251,7 @@ impl NamedPrograms {
         let own = list.iter().any(|one| one.name.as_str() == OWN_PROGRAMS);
         let started = list.iter().filter(|one| !is_named(one) && one.name.as_str() != OWN_PROGRAMS).count();
         if started > 0 {
-            words.push_str(&format!(" and {started} that these start"));
+            words.push_str(&format!(" and {started} that these start (`countersign policy explain` shows them)"));
         }
         if own {
             words.push_str(&format!(", and {OWN_PROGRAMS}: every file in the directories that the step may write"));

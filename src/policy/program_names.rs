@@ -190,12 +190,26 @@ pub fn denial_of<'a>(ruling: &'a Ruling, name: &str) -> Option<&'a ListEntry> {
     ruling.written.of(PermissionKind::Run).deny.find_denied(name, None)
 }
 
+/// Returns the commands of a script that no list can contain, because no document can contain their names.
+#[must_use]
+pub fn not_listable(decision: &PolicyDecision) -> BTreeSet<&str> {
+    let found = decision.decided.iter().filter(|one| is_program(one));
+    let words = found.flat_map(|one| one.via.iter().chain([&one.what])).map(String::as_str);
+    // A relative path is a file of the run, and `{work}/**` can allow this file.
+    let words = words.filter(|word| word.starts_with('/') || !word.contains('/'));
+    words.filter(|word| word.parse::<Program>().is_err()).collect()
+}
+
+/// Returns true if the decision is about a program that may start, whose name is known before the run.
+fn is_program(decided: &Decided) -> bool {
+    let known = !matches!(decided.rule, AppliedRule::Function | AppliedRule::OnlyListed | AppliedRule::Unknown { .. });
+    known && decided.kind == PermissionKind::Run && decided.verdict != PolicyVerdict::Deny
+}
+
 /// Returns the wrappers of a command and the program that the decision is about.
 fn named_programs(decided: &Decided) -> impl Iterator<Item = (Program, ProgramOrigin)> {
-    let known = !matches!(decided.rule, AppliedRule::Function | AppliedRule::OnlyListed | AppliedRule::Unknown { .. });
-    let is_run = decided.kind == PermissionKind::Run && decided.verdict != PolicyVerdict::Deny;
     let wrappers = decided.via.iter().map(|word| (word, None));
-    let program = (known && is_run).then(|| (&decided.what, Some((decided.verdict, decided.rule.clone()))));
+    let program = is_program(decided).then(|| (&decided.what, Some((decided.verdict, decided.rule.clone()))));
     // Only a closure may contain `*`. In a script, `*` is either unknown before the run or an ordinary character.
     let words = wrappers.chain(program).filter(|(word, _)| !word.contains('*'));
     let words = words.filter(|(word, _)| word.starts_with('/') || !word.contains('/'));

@@ -329,3 +329,13 @@ fn an_empty_name_in_a_list_of_programs_is_reported_as_empty() {
         assert!(ran.err.contains("a name is empty: remove one comma"), "{list}: {}", ran.err);
     }
 }
+
+#[test]
+fn the_line_about_the_programs_names_the_command_that_shows_all() {
+    let person = Person::new();
+    person.write("policy.yaml", "version: 1\ndefault: {run: {allow: [tar]}}\n");
+    person.runbook("a.md", "", &[("one", "tar --version")]);
+    let (code, text) = person.at_terminal(&["a.md", "--policy", "policy.yaml"]).end();
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("that these start (`countersign policy explain` shows them); nothing else"), "{text}");
+}
