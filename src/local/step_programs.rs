@@ -21,11 +21,13 @@ use crate::policy::signed_programs::without_denied;
 use crate::record::authorization::PermissionKind;
 use crate::record::declared::check_program;
 use crate::record::later_words::{OWN_PROGRAMS, Program};
-use crate::record::profile::Profile;
+use crate::record::profile::{ISOLATED, Profile};
 use crate::record::program_list::{ListedProgram, ProgramFacts, ProgramMode};
 use crate::record::step_definition::StepDefinition;
 use crate::sandbox::probe::Missing;
-use crate::sandbox::program_lookup::{ListError, MAX_INTERPRETERS, interpreter_of, list_of, program_path};
+use crate::sandbox::program_lookup::{
+    ListError, MAX_INTERPRETERS, SMALLER_LIST, WantedPrograms, interpreter_of, list_of, program_path,
+};
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::printable_text::PrintableText;
 
@@ -222,15 +224,17 @@ impl NamedPrograms {
             ));
         }
         names.optional.retain(|name| name.as_str().contains('*') || is_visible(name));
-        let list = list_of(&names.required, &names.optional);
+        let list = list_of(&WantedPrograms {
+            required: &names.required,
+            optional: &names.optional,
+            starters: &names.starters,
+            is_host_user: profile.run_as != ISOLATED,
+        });
         let list =
             list.and_then(|list| without_denied(&self.ruling, &self.step, &names, list).map_err(ListError::Program));
         match list {
             Ok(list) => Ok(profile.with_programs(list)),
-            Err(error @ ListError::TooLarge(_)) => refused(format!(
-                "{error}: split the step, or say `sandbox: {{programs: {{mode: any}}}}` in the policy (version: 2)"
-            )),
-            Err(error) => refused(error.to_string()),
+            Err(error) => refused(error.advised(SMALLER_LIST).to_string()),
         }
     }
 

@@ -25,6 +25,8 @@ pub struct ProgramNames {
     /// The programs of the script, of policy and of the closures. The list leaves out a program that the host does not
     /// have.
     pub optional: BTreeSet<Program>,
+    /// For each program of a closure, a program that starts it.
+    pub starters: BTreeMap<Program, Program>,
 }
 
 impl ProgramNames {
@@ -116,9 +118,10 @@ pub fn named_in(ruling: &Ruling, step: &StepDefinition, decision: &PolicyDecisio
 pub fn with_closures(ruling: &Ruling, step: &StepDefinition, named: &BTreeSet<Program>) -> ProgramNames {
     let declared = step.programs.iter().flatten().cloned();
     let required: BTreeSet<Program> = declared.chain(program_of(&step.interpreter)).collect();
-    let started = ruling.closures.started_by(named, |name| !is_denied(ruling, name)).into_keys();
-    let optional = named.iter().chain(started).filter(|name| !required.contains(name)).cloned().collect();
-    ProgramNames { required, optional }
+    let started = ruling.closures.started_by(named, |name| !is_denied(ruling, name));
+    let starters: BTreeMap<Program, Program> = started.into_iter().map(|(name, by)| (name.clone(), by)).collect();
+    let optional = named.iter().chain(starters.keys()).filter(|name| !required.contains(name)).cloned().collect();
+    ProgramNames { required, optional, starters }
 }
 
 /// Adds the programs that the named programs start to the named programs.
