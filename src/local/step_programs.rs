@@ -26,7 +26,7 @@ use crate::record::program_list::{ListedProgram, ProgramFacts, ProgramMode};
 use crate::record::step_definition::StepDefinition;
 use crate::sandbox::probe::Missing;
 use crate::sandbox::program_lookup::{
-    ListError, MAX_INTERPRETERS, SMALLER_LIST, WantedPrograms, interpreter_of, list_of, program_path,
+    ListError, MAX_INTERPRETERS, SMALLER_LIST, WantedPrograms, interpreter_of, is_builtin, list_of, program_path,
 };
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::printable_text::PrintableText;
@@ -54,6 +54,8 @@ pub struct NamedPrograms {
     named: BTreeSet<Program>,
     /// The first program of the project that the script starts.
     own: Option<String>,
+    /// Entries of the option `--allow-run` that name one program.
+    allowed: Vec<Program>,
 }
 
 impl StepPrograms {
@@ -77,6 +79,11 @@ impl StepPrograms {
             step: step.clone(),
             named: named_in(ruling, step, decision),
             own: None,
+            allowed: rules
+                .allowed_programs()
+                .filter(|name| check_program(name).is_ok())
+                .filter_map(|name| name.parse().ok())
+                .collect(),
         };
         let is_command =
             |one: &&Decided| one.kind == PermissionKind::Run && !matches!(one.rule, AppliedRule::Unknown { .. });
@@ -114,6 +121,14 @@ impl StepPrograms {
             Self::Any(_) if profile.off_reason.is_some() => None,
             Self::Any(why) => Some(format!("programs: every program, because {why}")),
             Self::Listed(names) => Some(format!("programs: {}", names.words(profile))),
+        }
+    }
+
+    /// Returns a line about the programs of `--allow-run` that the list can't contain.
+    pub fn not_added(&self, profile: &Profile) -> Option<String> {
+        match self {
+            Self::Any(_) => None,
+            Self::Listed(names) => names.not_added(profile),
         }
     }
 
@@ -236,6 +251,23 @@ impl NamedPrograms {
             Ok(list) => Ok(profile.with_programs(list)),
             Err(error) => refused(error.advised(SMALLER_LIST).to_string()),
         }
+    }
+
+    fn not_added(&self, profile: &Profile) -> Option<String> {
+        let given = |path: &str| is_below(path, profile.write.iter().map(String::as_str));
+        let may_be_listed = |name: &str| {
+            name == OWN_PROGRAMS || given(name) || is_below(name, OWN_DIRECTORIES.into_iter()) || is_builtin(name)
+        };
+        let none = (BTreeSet::new(), BTreeMap::new());
+        let reason = |name: &Program| {
+            let required = BTreeSet::from([name.clone()]);
+            let is_host_user = profile.run_as != ISOLATED;
+            list_of(&WantedPrograms { required: &required, optional: &none.0, starters: &none.1, is_host_user }).err()
+        };
+        let names = self.allowed.iter().filter(|name| !may_be_listed(name.as_str()));
+        let reasons: Vec<String> = names.filter_map(reason).map(|error| error.to_string()).collect();
+        let reasons = PrintableText::text(&reasons.join("; ")).as_str().to_owned();
+        (!reasons.is_empty()).then(|| format!("note: --allow-run adds no program to the list: {reasons}"))
     }
 
     fn words(&self, profile: &Profile) -> String {

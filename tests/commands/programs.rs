@@ -342,11 +342,9 @@ fn the_line_about_the_programs_names_the_command_that_shows_all() {
 
 #[test]
 fn a_list_that_is_too_large_names_the_programs_that_add_most() {
-    let person = person();
-    person.write(
-        "policy.yaml",
-        &format!("version: 2\nextends: none\ndefault:\n  {ALLOW}\n  sandbox: {{programs: {{mode: listed}}}}\n"),
-    );
+    let person = Person::new();
+    let policy = "version: 2\nextends: none\ndefault:\n  mode: execute\n  sandbox: {programs: {mode: listed}}\n";
+    person.write("policy.yaml", policy);
     let programs = ordinary_programs().join(",");
     person.runbook("a.md", "", &[(&format!("one programs={programs}"), "printf x")]);
     let ran = person.run_plain(&["a.md", "--policy", "policy.yaml", "-y"]).ended(126);
@@ -373,4 +371,26 @@ fn ordinary_programs() -> Vec<String> {
     names.sort();
     names.truncate(120);
     names
+}
+
+#[test]
+fn a_program_of_allow_run_that_is_not_on_the_list_is_named() {
+    let person = person();
+    person.runbook("a.md", "", &[("one", "printf x"), ("two", "printf y")]);
+    let run = ["a.md", "--policy", "policy.yaml", "--allow-run"];
+    let ran = person.run_plain(&[&run[..], &["cat,cd,nosuchprog,/opt/x,/proc/self/exe,./own,w*"]].concat()).ended(0);
+    let lines: Vec<&str> = ran.err.lines().filter(|line| line.contains("--allow-run")).collect();
+    assert_eq!(lines.len(), 1, "{}", ran.err);
+    for words in [
+        "note: --allow-run adds no program to the list: this host has no program nosuchprog in /",
+        "; this host has no program /opt/x: ",
+        " is outside of the system directories, so no run can see it",
+    ] {
+        assert!(lines[0].contains(words), "{words}: {}", ran.err);
+    }
+    for name in ["cat", " cd", "own", "w*"] {
+        assert!(!lines[0].contains(&format!("{name} in ")), "{name}: {}", ran.err);
+    }
+    let ran = person.run_plain(&[&run[..], &["cat,cd"]].concat()).ended(0);
+    assert!(!ran.err.contains("--allow-run"), "{}", ran.err);
 }
