@@ -196,10 +196,8 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let mut denied = OutputComplaints::default();
     denied.read(complaints.as_bytes());
     let exit_code = if let End::Exited(code) = &report.end { Some(*code) } else { None };
-    for line in report
-        .programs
-        .iter()
-        .flat_map(|facts| refusal_lines(facts, &profile.write, exit_code, &denied, &ListPlace::Sandbox))
+    for line in
+        report.programs.iter().flat_map(|facts| refusal_lines(facts, &profile, exit_code, &denied, &ListPlace::Sandbox))
     {
         terminal.say(PrintableText::text(&line).as_str());
     }

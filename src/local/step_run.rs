@@ -231,7 +231,7 @@ impl RunbookWalk<'_> {
         };
         let cancel = CancelFlag::new().map_err(odd)?;
         let mut live = OutputCopier::begin(self.terminal, &cancel)?;
-        let (mut complaints, writable) = (OutputComplaints::default(), prepared.profile().write.clone());
+        let (mut complaints, profile) = (OutputComplaints::default(), prepared.profile().clone());
         self.signals.run_begins(&cancel);
         let report = self.hold.run(
             prepared,
@@ -247,7 +247,7 @@ impl RunbookWalk<'_> {
         let outcome = outcome_of(&report.end);
         let hints = report.programs.as_ref().map(|facts| {
             let denied = denied_programs(&self.rules.ruling(), facts);
-            refusal_lines(facts, &writable, outcome.exit_code, &complaints, &ListPlace::Run(&denied))
+            refusal_lines(facts, &profile, outcome.exit_code, &complaints, &ListPlace::Run(&denied))
         });
         let after = StepAfter {
             outcome: outcome.clone(),
