@@ -1,6 +1,6 @@
 //! Measures a run in the sandbox and a plain spawn, alternately in one measurement.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,7 +11,7 @@ use countersign::record::later_words::Program;
 use countersign::record::profile::{Limits, Profile};
 use countersign::sandbox::Sandbox as _;
 use countersign::sandbox::linux::{LinuxSandbox, Setup};
-use countersign::sandbox::program_lookup::list_of;
+use countersign::sandbox::program_lookup::{WantedPrograms, list_of};
 use countersign::terminal::exit::CommandFailure;
 use serde::Serialize;
 
@@ -104,7 +104,9 @@ const LISTED: [&str; 30] = [
 fn listed(sandbox: &LinuxSandbox) -> Result<Profile, CommandFailure> {
     let names = LISTED.iter().map(|name| name.parse().map_err(|error: IdentError| broken(&error)));
     let names: BTreeSet<Program> = names.collect::<Result<_, _>>()?;
-    let list = list_of(&BTreeSet::new(), &names).map_err(|error| broken(&error))?;
+    let (required, starters) = (BTreeSet::new(), BTreeMap::new());
+    let wanted = WantedPrograms { required: &required, optional: &names, starters: &starters, is_host_user: false };
+    let list = list_of(&wanted).map_err(|error| broken(&error))?;
     Ok(profile(sandbox, false).with_programs(list))
 }
 

@@ -11,15 +11,10 @@ use crate::policy::ruling::resolve as ruling_of;
 use crate::record::ident::StepRef;
 use crate::record::later_words::{OWN_PROGRAMS, Program};
 use crate::registry::Registry;
-use crate::sandbox::program_lookup::{list_of, program_path};
+use crate::sandbox::program_lookup::{SMALLER_LIST, WantedPrograms, is_builtin, list_of, program_path};
 
 /// Maximum number of steps that one line names.
 const SHOWN: usize = 3;
-/// Builtins of bash that no host has as a program, or that a host may lack because the shell runs the builtin.
-const BUILTINS: &str = ". : [ alias bg bind break builtin caller cd command compgen complete compopt continue declare dirs disown \
-    echo enable eval exec exit export false fc fg getopts hash help history jobs kill let local logout mapfile \
-    popd printf pushd pwd read readarray readonly return set shift shopt source suspend test times trap true \
-    type typeset ulimit umask unalias unset wait [[";
 
 /// What this host has of the programs of all steps with a list.
 #[derive(Debug, Default)]
@@ -45,8 +40,14 @@ pub(super) fn find(registry: &Registry, policy: &Policy) -> ProgramFindings {
         let decision = decide_step(&ruling, step, DecisionPlace::Boundary, &Flags::default());
         let named = named_in(&ruling, step, &decision);
         let names = with_closures(&ruling, step, &named);
-        if let Err(error) = list_of(&names.required, &names.optional) {
-            add(&mut problems, error.to_string(), &step.reference);
+        let wanted = WantedPrograms {
+            required: &names.required,
+            optional: &names.optional,
+            starters: &names.starters,
+            is_host_user: step.sandbox.run_as.is_some(),
+        };
+        if let Err(error) = list_of(&wanted) {
+            add(&mut problems, error.advised(SMALLER_LIST).to_string(), &step.reference);
         }
         for name in named.iter().filter(|name| !names.required.contains(*name) && is_lacking(name)) {
             match ruling.programs.get(name) {
@@ -72,7 +73,7 @@ fn add(found: &mut BTreeMap<String, Vec<StepRef>>, what: String, step: &StepRef)
 /// Returns true if this host does not have a program that the script or policy names.
 fn is_lacking(name: &Program) -> bool {
     let name = name.as_str();
-    name != OWN_PROGRAMS && !BUILTINS.split(' ').any(|builtin| builtin == name) && program_path(name).is_none()
+    name != OWN_PROGRAMS && !is_builtin(name) && program_path(name).is_none()
 }
 
 fn some_of(steps: &[StepRef]) -> String {

@@ -1,5 +1,6 @@
 //! The `registry` command lists the steps of a boundary or of files.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
@@ -10,8 +11,10 @@ use crate::home::keys::KeyArgs;
 use crate::local::problems::problems;
 use crate::node::file_problem::{FileProblem, Problems};
 use crate::record::ident::StepRef;
+use crate::record::later_words::{OWN_PROGRAMS, Program};
 use crate::record::step_definition::Approvals;
 use crate::registry::Registry;
+use crate::sandbox::program_lookup::program_path;
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::printable_text::PrintableText;
 use crate::terminal::screen::Screen;
@@ -100,11 +103,23 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
                 .steps()
                 .map(|step| json!({"ref": step.definition.reference, "digest": step.digest, "title": step.definition.title}))
                 .collect();
-            terminal.object(&json!({"registry_root": registry.root(), "steps": steps}))?;
+            let missing: Vec<Value> = missing_programs(&registry)
+                .into_iter()
+                .map(|(program, steps)| json!({"program": program, "steps": steps}))
+                .collect();
+            terminal.object(&json!({"registry_root": registry.root(), "steps": steps, "missing_programs": missing}))?;
             Ok(Exit::Done)
         }
         Command::List { .. } => {
             terminal.say(&format!("registry root {}", registry.root()));
+            for (program, steps) in missing_programs(&registry) {
+                let steps: Vec<&str> = steps.into_iter().map(StepRef::as_str).collect();
+                terminal.say(&format!(
+                    "warning: this host has no program {program}, so a boundary on this host refuses {}: install the \
+                     program, or remove it from programs=",
+                    steps.join(", ")
+                ));
+            }
             let rows = registry.steps().map(|step| {
                 let of_step = std::slice::from_ref(&step.definition.approvals);
                 [
@@ -131,6 +146,19 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
             print_step(&found.digest.to_string(), &definition, &json!({}), terminal)
         }
     }
+}
+
+/// Returns the programs that steps declare and that this host does not have, each with its steps.
+fn missing_programs(registry: &Registry) -> BTreeMap<&Program, Vec<&StepRef>> {
+    let mut missing: BTreeMap<&Program, Vec<&StepRef>> = BTreeMap::new();
+    for step in registry.steps().map(|step| &step.definition) {
+        for name in step.programs.iter().flatten() {
+            if name.as_str() != OWN_PROGRAMS && program_path(name.as_str()).is_none() {
+                missing.entry(name).or_default().push(&step.reference);
+            }
+        }
+    }
+    missing
 }
 
 fn unknown_step<'a>(step: &StepRef, known: impl Iterator<Item = &'a str>) -> String {

@@ -196,10 +196,8 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let mut denied = OutputComplaints::default();
     denied.read(complaints.as_bytes());
     let exit_code = if let End::Exited(code) = &report.end { Some(*code) } else { None };
-    for line in report
-        .programs
-        .iter()
-        .flat_map(|facts| refusal_lines(facts, &profile.write, exit_code, &denied, &ListPlace::Sandbox))
+    for line in
+        report.programs.iter().flat_map(|facts| refusal_lines(facts, &profile, exit_code, &denied, &ListPlace::Sandbox))
     {
         terminal.say(PrintableText::text(&line).as_str());
     }
@@ -248,7 +246,7 @@ fn program_list(args: &Args) -> Result<ProgramList, CommandFailure> {
     names.extend(args.command.first().filter(|word| !word.contains('/') || word.starts_with('/')).cloned());
     let program = |name: &String| name.parse().map_err(|error| usage(format!("{name:?}: {error}")));
     let required = names.iter().map(program).collect::<Result<BTreeSet<Program>, _>>()?;
-    sandbox_programs::list_with_started(&required).map_err(|error| usage(error.to_string()))
+    sandbox_programs::list_with_started(&required, args.run_as.is_some()).map_err(|error| usage(error.to_string()))
 }
 
 /// Returns hints for the error messages that the profile explains. Each hint names an option that helps.

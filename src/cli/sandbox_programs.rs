@@ -7,7 +7,7 @@ use crate::record::later_words::Program;
 use crate::record::program_list::ProgramList;
 use crate::sandbox::End;
 use crate::sandbox::learned_programs::LearnedPrograms;
-use crate::sandbox::program_lookup::{ListError, list_of};
+use crate::sandbox::program_lookup::{ListError, WantedPrograms, list_of};
 
 /// Leaves out each program that another program of the list starts to do its job. The command itself stays.
 pub(super) fn shortened(mut learned: LearnedPrograms, command: &str) -> LearnedPrograms {
@@ -30,14 +30,18 @@ pub(super) fn shortened(mut learned: LearnedPrograms, command: &str) -> LearnedP
 fn allowed_with(entry: &str) -> BTreeSet<String> {
     let Ok(name) = entry.parse::<Program>() else { return BTreeSet::new() };
     let required = BTreeSet::from([name]);
-    let list = list_with_started(&required).map(|programs| programs.list).unwrap_or_default();
+    let list = list_with_started(&required, false).map(|programs| programs.list).unwrap_or_default();
     list.into_iter().map(|one| one.path.to_string()).collect()
 }
 
 /// Returns the list of the given programs and of all programs that these programs start.
-pub(super) fn list_with_started(required: &BTreeSet<Program>) -> Result<ProgramList, ListError> {
+/// `is_host_user` is true if the run has the ids of a user of this host.
+pub(super) fn list_with_started(required: &BTreeSet<Program>, is_host_user: bool) -> Result<ProgramList, ListError> {
     let started = Builtins::current().closures().started_by(required, |_| true);
-    list_of(required, &started.into_keys().cloned().collect())
+    let starters: BTreeMap<Program, Program> = started.into_iter().map(|(name, by)| (name.clone(), by)).collect();
+    let optional = starters.keys().cloned().collect();
+    list_of(&WantedPrograms { required, optional: &optional, starters: &starters, is_host_user })
+        .map_err(|error| error.advised("list fewer programs, or leave out --programs"))
 }
 
 /// Returns the lines with the list of programs that a command needs.

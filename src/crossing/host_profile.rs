@@ -7,7 +7,7 @@ use crate::record::code::Code;
 use crate::record::profile::Profile;
 use crate::record::program_list::ProgramList;
 use crate::record::step_definition::StepDefinition;
-use crate::sandbox::program_lookup::{self, ListError};
+use crate::sandbox::program_lookup::{ListError, SMALLER_LIST, WantedPrograms, list_of};
 
 /// Returns the profile of a run. If the step may execute only listed programs, the names are resolved on this host now.
 ///
@@ -52,7 +52,13 @@ fn check_secrets(step: &StepDefinition) -> Result<(), Refusal> {
 /// Returns the first program that is missing or that no list may contain.
 pub fn list_on_host(held: &StepInForce) -> Result<Option<ProgramList>, ListError> {
     let Some(names) = held.programs() else { return Ok(None) };
-    let list = program_lookup::list_of(&names.required, &names.optional)?;
+    let wanted = WantedPrograms {
+        required: &names.required,
+        optional: &names.optional,
+        starters: &names.starters,
+        is_host_user: held.hashed.definition().sandbox.run_as.is_some(),
+    };
+    let list = list_of(&wanted).map_err(|error| error.advised(SMALLER_LIST))?;
     without_denied(&held.ruling, held.hashed.definition(), names, list).map(Some).map_err(ListError::Program)
 }
 

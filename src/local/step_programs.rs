@@ -21,11 +21,13 @@ use crate::policy::signed_programs::without_denied;
 use crate::record::authorization::PermissionKind;
 use crate::record::declared::check_program;
 use crate::record::later_words::{OWN_PROGRAMS, Program};
-use crate::record::profile::Profile;
+use crate::record::profile::{ISOLATED, Profile};
 use crate::record::program_list::{ListedProgram, ProgramFacts, ProgramMode};
 use crate::record::step_definition::StepDefinition;
 use crate::sandbox::probe::Missing;
-use crate::sandbox::program_lookup::{ListError, MAX_INTERPRETERS, interpreter_of, list_of, program_path};
+use crate::sandbox::program_lookup::{
+    ListError, MAX_INTERPRETERS, SMALLER_LIST, WantedPrograms, interpreter_of, is_builtin, list_of, program_path,
+};
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::printable_text::PrintableText;
 
@@ -52,6 +54,8 @@ pub struct NamedPrograms {
     named: BTreeSet<Program>,
     /// The first program of the project that the script starts.
     own: Option<String>,
+    /// Entries of the option `--allow-run` that name one program.
+    allowed: Vec<Program>,
 }
 
 impl StepPrograms {
@@ -75,6 +79,11 @@ impl StepPrograms {
             step: step.clone(),
             named: named_in(ruling, step, decision),
             own: None,
+            allowed: rules
+                .allowed_programs()
+                .filter(|name| check_program(name).is_ok())
+                .filter_map(|name| name.parse().ok())
+                .collect(),
         };
         let is_command =
             |one: &&Decided| one.kind == PermissionKind::Run && !matches!(one.rule, AppliedRule::Unknown { .. });
@@ -112,6 +121,14 @@ impl StepPrograms {
             Self::Any(_) if profile.off_reason.is_some() => None,
             Self::Any(why) => Some(format!("programs: every program, because {why}")),
             Self::Listed(names) => Some(format!("programs: {}", names.words(profile))),
+        }
+    }
+
+    /// Returns a line about the programs of `--allow-run` that the list can't contain.
+    pub fn not_added(&self, profile: &Profile) -> Option<String> {
+        match self {
+            Self::Any(_) => None,
+            Self::Listed(names) => names.not_added(profile),
         }
     }
 
@@ -222,16 +239,35 @@ impl NamedPrograms {
             ));
         }
         names.optional.retain(|name| name.as_str().contains('*') || is_visible(name));
-        let list = list_of(&names.required, &names.optional);
+        let list = list_of(&WantedPrograms {
+            required: &names.required,
+            optional: &names.optional,
+            starters: &names.starters,
+            is_host_user: profile.run_as != ISOLATED,
+        });
         let list =
             list.and_then(|list| without_denied(&self.ruling, &self.step, &names, list).map_err(ListError::Program));
         match list {
             Ok(list) => Ok(profile.with_programs(list)),
-            Err(error @ ListError::TooLarge(_)) => refused(format!(
-                "{error}: split the step, or say `sandbox: {{programs: {{mode: any}}}}` in the policy (version: 2)"
-            )),
-            Err(error) => refused(error.to_string()),
+            Err(error) => refused(error.advised(SMALLER_LIST).to_string()),
         }
+    }
+
+    fn not_added(&self, profile: &Profile) -> Option<String> {
+        let given = |path: &str| is_below(path, profile.write.iter().map(String::as_str));
+        let may_be_listed = |name: &str| {
+            name == OWN_PROGRAMS || given(name) || is_below(name, OWN_DIRECTORIES.into_iter()) || is_builtin(name)
+        };
+        let none = (BTreeSet::new(), BTreeMap::new());
+        let reason = |name: &Program| {
+            let required = BTreeSet::from([name.clone()]);
+            let is_host_user = profile.run_as != ISOLATED;
+            list_of(&WantedPrograms { required: &required, optional: &none.0, starters: &none.1, is_host_user }).err()
+        };
+        let names = self.allowed.iter().filter(|name| !may_be_listed(name.as_str()));
+        let reasons: Vec<String> = names.filter_map(reason).map(|error| error.to_string()).collect();
+        let reasons = PrintableText::text(&reasons.join("; ")).as_str().to_owned();
+        (!reasons.is_empty()).then(|| format!("note: --allow-run adds no program to the list: {reasons}"))
     }
 
     fn words(&self, profile: &Profile) -> String {
@@ -251,7 +287,7 @@ impl NamedPrograms {
         let own = list.iter().any(|one| one.name.as_str() == OWN_PROGRAMS);
         let started = list.iter().filter(|one| !is_named(one) && one.name.as_str() != OWN_PROGRAMS).count();
         if started > 0 {
-            words.push_str(&format!(" and {started} that these start"));
+            words.push_str(&format!(" and {started} that these start (`countersign policy explain` shows them)"));
         }
         if own {
             words.push_str(&format!(", and {OWN_PROGRAMS}: every file in the directories that the step may write"));

@@ -51,6 +51,8 @@ pub struct RunbookWalk<'a> {
     told: Option<WorkingDirectory>,
     /// Line about the programs that was last printed for the person.
     told_programs: Option<String>,
+    /// Line about programs that the list can't contain, as last printed for the person.
+    told_not_added: Option<String>,
     terminal: &'a Terminal,
 }
 
@@ -77,6 +79,7 @@ impl<'a> RunbookWalk<'a> {
             wrote: false,
             told: None,
             told_programs: None,
+            told_not_added: None,
             terminal,
         }
     }
@@ -179,6 +182,11 @@ impl RunbookWalk<'_> {
         programs: &StepPrograms,
     ) -> Result<(), CommandFailure> {
         let definition = &chosen.step.definition;
+        let not_added = programs.not_added(prepared.profile());
+        if not_added != self.told_not_added {
+            not_added.iter().for_each(|line| self.terminal.say(line));
+        }
+        self.told_not_added = not_added;
         if self.terminal.json {
             return self.terminal.object(&json!({
                 "type": "step", "step": definition.reference, "digest": chosen.step.digest, "params": before.params,
@@ -223,7 +231,7 @@ impl RunbookWalk<'_> {
         };
         let cancel = CancelFlag::new().map_err(odd)?;
         let mut live = OutputCopier::begin(self.terminal, &cancel)?;
-        let (mut complaints, writable) = (OutputComplaints::default(), prepared.profile().write.clone());
+        let (mut complaints, profile) = (OutputComplaints::default(), prepared.profile().clone());
         self.signals.run_begins(&cancel);
         let report = self.hold.run(
             prepared,
@@ -239,7 +247,7 @@ impl RunbookWalk<'_> {
         let outcome = outcome_of(&report.end);
         let hints = report.programs.as_ref().map(|facts| {
             let denied = denied_programs(&self.rules.ruling(), facts);
-            refusal_lines(facts, &writable, outcome.exit_code, &complaints, &ListPlace::Run(&denied))
+            refusal_lines(facts, &profile, outcome.exit_code, &complaints, &ListPlace::Run(&denied))
         });
         let after = StepAfter {
             outcome: outcome.clone(),

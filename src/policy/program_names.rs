@@ -25,6 +25,8 @@ pub struct ProgramNames {
     /// The programs of the script, of policy and of the closures. The list leaves out a program that the host does not
     /// have.
     pub optional: BTreeSet<Program>,
+    /// For each program of a closure, a program that starts it.
+    pub starters: BTreeMap<Program, Program>,
 }
 
 impl ProgramNames {
@@ -116,9 +118,10 @@ pub fn named_in(ruling: &Ruling, step: &StepDefinition, decision: &PolicyDecisio
 pub fn with_closures(ruling: &Ruling, step: &StepDefinition, named: &BTreeSet<Program>) -> ProgramNames {
     let declared = step.programs.iter().flatten().cloned();
     let required: BTreeSet<Program> = declared.chain(program_of(&step.interpreter)).collect();
-    let started = ruling.closures.started_by(named, |name| !is_denied(ruling, name)).into_keys();
-    let optional = named.iter().chain(started).filter(|name| !required.contains(name)).cloned().collect();
-    ProgramNames { required, optional }
+    let started = ruling.closures.started_by(named, |name| !is_denied(ruling, name));
+    let starters: BTreeMap<Program, Program> = started.into_iter().map(|(name, by)| (name.clone(), by)).collect();
+    let optional = named.iter().chain(starters.keys()).filter(|name| !required.contains(name)).cloned().collect();
+    ProgramNames { required, optional, starters }
 }
 
 /// Adds the programs that the named programs start to the named programs.
@@ -190,12 +193,26 @@ pub fn denial_of<'a>(ruling: &'a Ruling, name: &str) -> Option<&'a ListEntry> {
     ruling.written.of(PermissionKind::Run).deny.find_denied(name, None)
 }
 
+/// Returns the commands of a script that no list can contain, because no document can contain their names.
+#[must_use]
+pub fn not_listable(decision: &PolicyDecision) -> BTreeSet<&str> {
+    let found = decision.decided.iter().filter(|one| is_program(one));
+    let words = found.flat_map(|one| one.via.iter().chain([&one.what])).map(String::as_str);
+    // A relative path is a file of the run, and `{work}/**` can allow this file.
+    let words = words.filter(|word| word.starts_with('/') || !word.contains('/'));
+    words.filter(|word| word.parse::<Program>().is_err()).collect()
+}
+
+/// Returns true if the decision is about a program that may start, whose name is known before the run.
+fn is_program(decided: &Decided) -> bool {
+    let known = !matches!(decided.rule, AppliedRule::Function | AppliedRule::OnlyListed | AppliedRule::Unknown { .. });
+    known && decided.kind == PermissionKind::Run && decided.verdict != PolicyVerdict::Deny
+}
+
 /// Returns the wrappers of a command and the program that the decision is about.
 fn named_programs(decided: &Decided) -> impl Iterator<Item = (Program, ProgramOrigin)> {
-    let known = !matches!(decided.rule, AppliedRule::Function | AppliedRule::OnlyListed | AppliedRule::Unknown { .. });
-    let is_run = decided.kind == PermissionKind::Run && decided.verdict != PolicyVerdict::Deny;
     let wrappers = decided.via.iter().map(|word| (word, None));
-    let program = (known && is_run).then(|| (&decided.what, Some((decided.verdict, decided.rule.clone()))));
+    let program = is_program(decided).then(|| (&decided.what, Some((decided.verdict, decided.rule.clone()))));
     // Only a closure may contain `*`. In a script, `*` is either unknown before the run or an ordinary character.
     let words = wrappers.chain(program).filter(|(word, _)| !word.contains('*'));
     let words = words.filter(|(word, _)| word.starts_with('/') || !word.contains('/'));

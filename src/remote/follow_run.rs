@@ -207,9 +207,16 @@ pub fn conclude(
     if let Some(path) = bundle {
         match &view.receipt {
             Some(receipt) => {
-                let written = fetch(client, receipt, wanted.witnesses, terminal)
-                    .and_then(|bytes| write_new(path, &bytes, terminal));
-                bundle_failure = written.err();
+                let problem = match fetch(client, receipt, wanted.witnesses, terminal) {
+                    Ok(bytes) => write_new(path, &bytes, terminal).err().map(|failure| {
+                        format!(
+                            "was not written: {failure}; to get the bundle, run `countersign wait {} --bundle FILE`",
+                            view.id
+                        )
+                    }),
+                    Err(failure) => Some(format!("could not be fetched: {failure}")),
+                };
+                bundle_failure = problem;
             }
             None => terminal.say("there is no receipt, so no bundle was written"),
         }
@@ -228,12 +235,11 @@ pub fn conclude(
     }
     // The exit code of a failed run has priority over a failure to write the bundle.
     match bundle_failure {
-        Some(failure) if exit.code() == 0 => Err(CommandFailure::new(
-            Exit::Unreachable,
-            format!("the run succeeded, but its bundle could not be fetched: {failure}"),
-        )),
+        Some(failure) if exit.code() == 0 => {
+            Err(CommandFailure::new(Exit::Unreachable, format!("the run succeeded, but its bundle {failure}")))
+        }
         Some(failure) => {
-            terminal.say(&format!("no bundle: {failure}"));
+            terminal.say(&format!("the bundle {failure}"));
             Ok(exit)
         }
         None => Ok(exit),

@@ -17,7 +17,7 @@ pub fn of_receipt(view: &ProposalView, receipt: &Receipt, complaints: &OutputCom
         return Vec::new();
     };
     let place = ListPlace::Boundary(view.id.as_str());
-    refusal_lines(facts, &signed.sandbox.write, receipt.outcome.exit_code, complaints, &place)
+    refusal_lines(facts, &signed.sandbox, receipt.outcome.exit_code, complaints, &place)
 }
 
 /// Prints a line for each program that the list of a finished run refused. An unreadable receipt causes no line.

@@ -21,6 +21,20 @@ use crate::terminal::printable_text::PrintableText;
 /// Maximum number of removed entries of a list that the screen names, and of added entries.
 const MOST_ENTRIES: usize = 16;
 
+/// Arrays of a definition or of a sandbox without an order, each with its label and its path. Documents sort these arrays,
+/// so an added entry changes the positions of other entries.
+const SETS: [(&str, &[&str]); 9] = [
+    ("programs: ", &["programs"]),
+    ("sandbox.read: ", &["sandbox", "read"]),
+    ("sandbox.write: ", &["sandbox", "write"]),
+    ("sandbox.deny: ", &["sandbox", "deny"]),
+    ("sandbox.sockets: ", &["sandbox", "sockets"]),
+    ("sandbox.network.allow: ", &["sandbox", "network", "allow"]),
+    ("sandbox.network.hosts: ", &["sandbox", "network", "hosts"]),
+    ("sandbox.require: ", &["sandbox", "require"]),
+    ("exclusive: ", &["exclusive"]),
+];
+
 /// Compares the proposed run with the last successful run of the step.
 #[must_use]
 pub fn compare(sources: &ReviewSources, found: &Derived, signed: &Authorization) -> RunComparison {
@@ -168,7 +182,36 @@ fn entries_diff(list: &'static str, old: &[PrintableText], new: &[PrintableText]
     lines(true, "- ", old, new).chain(lines(false, "+ ", new, old)).collect()
 }
 
+/// Returns the texts of the array at the path and removes the array. Returns no text for another value.
+fn take_entries(document: &mut Value, path: &[&str]) -> Vec<PrintableText> {
+    let Some((field, parents)) = path.split_last() else { return Vec::new() };
+    let parent = parents.iter().try_fold(document, |value, key| value.get_mut(key));
+    let Some(Value::Object(fields)) = parent else { return Vec::new() };
+    let found: Option<Vec<PrintableText>> = match fields.get(*field) {
+        Some(Value::Array(items)) if !items.is_empty() => {
+            items.iter().map(|item| item.is_string().then(|| PrintableText::value(item))).collect()
+        }
+        _ => None,
+    };
+    found.map_or_else(Vec::new, |texts| {
+        fields.remove(*field);
+        texts
+    })
+}
+
+/// Compares two documents by their fields. The arrays of [`SETS`] are compared by their entries.
 fn fields_diff(old: &Value, new: &Value) -> Vec<LineDifference> {
+    let (mut old, mut new) = (old.clone(), new.clone());
+    let mut changes = Vec::new();
+    for (label, path) in SETS {
+        let (before, after) = (take_entries(&mut old, path), take_entries(&mut new, path));
+        changes.extend(entries_diff(label, &before, &after));
+    }
+    changes.extend(leaves_diff(&old, &new));
+    changes
+}
+
+fn leaves_diff(old: &Value, new: &Value) -> Vec<LineDifference> {
     let list = |document: &Value| -> Vec<PrintableText> {
         let mut found = Vec::new();
         leaves(document, String::new(), &mut found);
@@ -193,7 +236,7 @@ mod tests {
     use crate::record::later_words::OWN_PROGRAMS;
     use crate::record::profile::{Layer, Limits, Profile, STRICT};
     use crate::record::program_list::ProgramList;
-    use crate::review::compare::lists_diff;
+    use crate::review::compare::{fields_diff, lists_diff};
     use crate::review::review_case::{case, kubectl, painted, program_list};
     use crate::review::sources::LastRun;
 
@@ -264,6 +307,34 @@ mod tests {
         let screen = painted(&sources, 400, false);
         assert!(screen.contains("changed since the last success: programs; "), "{screen}");
         assert!(screen.contains("  now       | programs: only a list, 1 program\n"), "{screen}");
+    }
+
+    #[test]
+    fn declared_programs_and_paths_are_compared_by_entry() {
+        let mut case = case();
+        case.definition["programs"] = json!(["awk", "jq", "tar"]);
+        case.definition["sandbox"] = json!({"read": ["/srv/a", "/srv/b"]});
+        case.spoil = |signed| signed.sandbox.read = ["/srv/a", "/srv/b"].map(str::to_owned).to_vec();
+        let mut sources = case.sources();
+        let mut before = case.definition.clone();
+        before["programs"] = json!(["jq", "tar"]);
+        before["sandbox"] = json!({"read": ["/srv/b"]});
+        let before = to_canonical(&before);
+        let mut profile = Profile::nothing(STRICT.to_vec(), Limits::default());
+        profile.read = vec!["/srv/b".to_owned()];
+        let last = sources.last.as_mut().expect("a last run");
+        (last.digest, last.definition) = (StepDigest::of(&before), Some(before));
+        (last.profile, last.permissions) = (Some(profile), Some(Vec::new()));
+        let screen = painted(&sources, 400, false);
+        let changes: Vec<_> =
+            screen.lines().filter(|line| line.starts_with("  was ") || line.starts_with("  now ")).collect();
+        let expected = ["programs: + \"awk\"", "sandbox.read: + \"/srv/a\"", "sandbox.read: + \"/srv/a\""];
+        assert_eq!(changes, expected.map(|text| format!("  now       | {text}")), "{screen}");
+        // The order of another array has a meaning.
+        let (one, two) = (json!({"a": [1, 2]}), json!({"a": [2, 1]}));
+        assert_eq!(fields_diff(&one, &two).len(), 4);
+        let (none, empty) = (json!({}), json!({"programs": []}));
+        assert!(!fields_diff(&none, &empty).is_empty());
     }
 
     #[test]

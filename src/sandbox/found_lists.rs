@@ -112,9 +112,12 @@ const CHANGES: WatchFlags = WatchFlags::CREATE
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeMap;
     use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
     use std::path::Path;
+
+    use crate::sandbox::program_lookup::{WantedPrograms, list_of};
 
     /// Returns true if the change is noticed.
     fn notices(change: impl FnOnce(&Path)) -> bool {
@@ -148,8 +151,11 @@ mod tests {
 
     #[test]
     fn the_files_of_a_list_are_remembered_and_equal_a_new_search() {
-        let names = ["sh", "cat"].map(|name| name.parse().expect("a program"));
-        let list = crate::sandbox::program_lookup::list_of(&BTreeSet::new(), &names.into()).expect("a list");
+        let required = ["sh", "cat"].map(|name| name.parse().expect("a program")).into();
+        let (optional, starters) = (BTreeSet::new(), BTreeMap::new());
+        let wanted =
+            WantedPrograms { required: &required, optional: &optional, starters: &starters, is_host_user: false };
+        let list = list_of(&wanted).expect("a list");
         let lists = FoundLists::default();
         let (first, second) = (lists.files_of(&list), lists.files_of(&list));
         assert!(first.is_ok() && first == second, "{first:?} {second:?}");

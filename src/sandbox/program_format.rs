@@ -10,7 +10,8 @@ use crate::sandbox::interpreter;
 /// The format of an executable file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum FileFormat {
-    /// Machine code. The value is the dynamic loader, or `None` if the program is linked statically.
+    /// Machine code. The value is the dynamic loader, or `None` if the program is linked statically or the file is no 64-bit
+    /// program.
     Elf { loader: Option<PathBuf> },
     /// A script with a shebang line.
     Script { interpreter: PathBuf, argument: String },
@@ -34,6 +35,7 @@ pub(super) fn format_of(path: &Path) -> Result<FileFormat, String> {
     }
     match elf_program(&head, |at, bytes| file.read_exact_at(bytes, at)) {
         Some((loader, _)) => Ok(FileFormat::Elf { loader: loader.map(PathBuf::from) }),
+        None if head.starts_with(b"\x7fELF") => Ok(FileFormat::Elf { loader: None }),
         None => Ok(FileFormat::Other),
     }
 }

@@ -3,6 +3,7 @@
 //! A required program must exist. An optional program is left out if this host does not have it, because one set of
 //! closures names the paths of all distributions. A program that the run's user can change is an error in both cases.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::os::unix::fs::PermissionsExt as _;
@@ -18,9 +19,36 @@ use crate::sandbox::listed_programs::lies_in_system;
 use crate::sandbox::path_pattern::matching;
 use crate::sandbox::program_format::{FileFormat, format_of};
 
+/// What a person can do about a list that is too large.
+pub const SMALLER_LIST: &str =
+    "split the step, or say `sandbox: {programs: {mode: any}}` for its runbook in the policy (version: 2)";
+/// Maximum number of programs that the message about a list that is too large names.
+const MOST_NAMED: usize = 5;
+/// Builtins of bash that no host has as a program, or that a host may lack because the shell runs the builtin.
+const BUILTINS: &str = ". : [ alias bg bind break builtin caller cd command compgen complete compopt continue declare dirs disown \
+    echo enable eval exec exit export false fc fg getopts hash help history jobs kill let local logout mapfile \
+    popd printf pushd pwd read readarray readonly return set shift shopt source suspend test times trap true \
+    type typeset ulimit umask unalias unset wait [[";
+/// Permission of other users to read a file.
+const READ: u32 = 0o004;
+/// Permission of other users to execute a file.
+const EXECUTE: u32 = 0o001;
 /// Maximum number of interpreters between a script and a program in machine code (`BINPRM` in the kernel allows five
 /// levels).
 pub const MAX_INTERPRETERS: usize = 5;
+
+/// Names of the programs of a list, and properties of the run.
+#[derive(Debug, Clone, Copy)]
+pub struct WantedPrograms<'a> {
+    /// Programs that the host must have.
+    pub required: &'a BTreeSet<Program>,
+    /// Programs that the list leaves out if the host does not have them.
+    pub optional: &'a BTreeSet<Program>,
+    /// For each program of a closure, a program that starts it.
+    pub starters: &'a BTreeMap<Program, Program>,
+    /// True if the run has the ids of a user of this host (`run-as`).
+    pub is_host_user: bool,
+}
 
 /// Returns the list for names of programs: bare names, absolute paths, absolute paths with `*`, or `{work}/**`.
 ///
@@ -31,9 +59,10 @@ pub const MAX_INTERPRETERS: usize = 5;
 /// # Errors
 /// Returns a message about the first required program that this host does not have or that no run can execute, about a
 /// program that the run's user can change, or about the size of the list.
-pub fn list_of(required: &BTreeSet<Program>, optional: &BTreeSet<Program>) -> Result<ProgramList, ListError> {
-    Host { search: interpreter::PATH, system: lies_in_system, changeable: changeable_by_run }
-        .list_of(required, optional)
+pub fn list_of(wanted: &WantedPrograms<'_>) -> Result<ProgramList, ListError> {
+    // A run that root starts has its own user id, which is in no group. Only a run with `run-as` has other ids.
+    let others = rustix::process::geteuid().is_root() && !wanted.is_host_user;
+    Host { search: interpreter::PATH, system: lies_in_system, changeable: changeable_by_run, others }.list_of(wanted)
 }
 
 /// Returns the path of a program of this host, or `None` if no program has this name or this absolute path.
@@ -43,6 +72,12 @@ pub fn program_path(name: &str) -> Option<String> {
     lies_in_system(&path).then(|| path.to_string_lossy().into_owned())
 }
 
+/// Returns true if a name is a builtin of bash, which a script can use on a host without a program of this name.
+#[must_use]
+pub fn is_builtin(name: &str) -> bool {
+    BUILTINS.split(' ').any(|builtin| builtin == name)
+}
+
 /// Reason why a list can't be made on this host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ListError {
@@ -50,6 +85,17 @@ pub enum ListError {
     Program(String),
     /// No document can contain the list.
     TooLarge(String),
+}
+
+impl ListError {
+    /// Adds what a person can do to the message about a list that is too large.
+    #[must_use]
+    pub fn advised(self, advice: &str) -> Self {
+        match self {
+            Self::TooLarge(why) => Self::TooLarge(format!("{why}: {advice}")),
+            Self::Program(_) => self,
+        }
+    }
 }
 
 impl fmt::Display for ListError {
@@ -87,6 +133,8 @@ struct Host<'a> {
     system: fn(&Path) -> bool,
     /// Returns true if the user of a run can change this file.
     changeable: fn(&Path) -> bool,
+    /// True if only the permissions for other users apply to the user of a run.
+    others: bool,
 }
 
 /// The reason why a name is not in the list.
@@ -108,24 +156,43 @@ struct Files {
     needed: BTreeMap<PathBuf, Program>,
 }
 
-impl Host<'_> {
-    fn list_of(&self, required: &BTreeSet<Program>, optional: &BTreeSet<Program>) -> Result<ProgramList, ListError> {
-        let mut files = Files::default();
-        for name in required {
-            self.add(name, true, &mut files)
-                .map_err(|(Unlisted::Absent(why) | Unlisted::Unsafe(why))| ListError::Program(why))?;
+impl Files {
+    fn add_named(&mut self, name: &Program, path: PathBuf) {
+        self.needed.remove(&path);
+        self.named.insert((name.clone(), path));
+    }
+
+    fn add_needed(&mut self, name: &Program, path: PathBuf) {
+        if !self.named.iter().any(|(_, known)| *known == path) {
+            self.needed.entry(path).or_insert_with(|| name.clone());
         }
-        for name in optional.difference(required) {
-            if let Err(Unlisted::Unsafe(why)) = self.add(name, !name.as_str().starts_with('/'), &mut files) {
-                return Err(ListError::Program(why));
+    }
+
+    fn len(&self) -> usize {
+        self.named.len() + self.needed.len()
+    }
+}
+
+impl Host<'_> {
+    fn list_of(&self, wanted: &WantedPrograms<'_>) -> Result<ProgramList, ListError> {
+        let WantedPrograms { required, optional, starters, .. } = wanted;
+        let mut files = Files::default();
+        // The number of entries that each name adds, with its interpreters and its closure.
+        let mut added: BTreeMap<&Program, usize> = BTreeMap::new();
+        let mut before = 0;
+        for name in required.iter().chain(optional.difference(required)) {
+            let is_required = required.contains(name);
+            match self.add(name, is_required || !name.as_str().starts_with('/'), &mut files) {
+                Err(Unlisted::Absent(_)) if !is_required => {}
+                result => {
+                    result.map_err(|(Unlisted::Absent(why) | Unlisted::Unsafe(why))| ListError::Program(why))?;
+                }
             }
+            *added.entry(root_of(name, starters)).or_default() += files.len().saturating_sub(before);
+            before = files.len();
         }
         let Files { mut named, needed } = files;
-        for (path, name) in needed {
-            if !named.iter().any(|(_, known)| *known == path) {
-                named.insert((name, path));
-            }
-        }
+        named.extend(needed.into_iter().map(|(path, name)| (name, path)));
         let entry = |(name, path): (Program, PathBuf)| {
             let text = path.to_str().unwrap_or_default();
             let path = text.parse().map_err(|error| ListError::Program(format!("{}: {error}", path.display())))?;
@@ -135,7 +202,7 @@ impl Host<'_> {
         // In a document, an array has the order of its elements in canonical JSON.
         list.sort_by_cached_key(|one| canonical::canonical_of(one).unwrap_or_default());
         let list = ProgramList { mode: OnlyListed::Listed, list };
-        check_size(&list, required)?;
+        check_size(&list, added)?;
         Ok(list)
     }
 
@@ -143,7 +210,7 @@ impl Host<'_> {
     /// file that only another program needs.
     fn add(&self, name: &Program, is_named: bool, files: &mut Files) -> Result<(), Unlisted> {
         if name.as_str() == OWN_PROGRAMS {
-            files.named.insert((name.clone(), OWN_PROGRAMS.into()));
+            files.add_named(name, OWN_PROGRAMS.into());
             return Ok(());
         }
         let mut result = Err(Unlisted::Absent(format!("this host has no program {name}")));
@@ -153,12 +220,12 @@ impl Host<'_> {
                 Ok(mut found) => {
                     let program = found.remove(0);
                     if is_named {
-                        files.named.insert((label.clone(), program));
+                        files.add_named(&label, program);
                     } else {
-                        files.needed.entry(program).or_insert_with(|| label.clone());
+                        files.add_needed(&label, program);
                     }
                     for interpreter in found {
-                        files.needed.entry(interpreter).or_insert_with(|| label.clone());
+                        files.add_needed(&label, interpreter);
                     }
                     result = Ok(());
                 }
@@ -181,7 +248,8 @@ impl Host<'_> {
         }
         let mut paths = self.search.split(':').map(|directory| Path::new(directory).join(name));
         // Like execvp(3), the search skips files that are not executable.
-        let found = paths.clone().find(|path| is_program(path)).or_else(|| paths.find(|path| path.exists()));
+        let usable = |path: &PathBuf| is_program(path) && self.may(path, EXECUTE);
+        let found = paths.clone().find(usable).or_else(|| paths.find(|path| path.exists()));
         let missing = || Unlisted::Absent(format!("this host has no program {name} in {}", self.search));
         found.map(|path| vec![path]).ok_or_else(missing)
     }
@@ -193,15 +261,33 @@ impl Host<'_> {
         for _ in 0..MAX_INTERPRETERS {
             let real = self.usable(&path)?;
             let format = format_of(&real).map_err(Unlisted::Absent)?;
+            if format == FileFormat::Other && !files.is_empty() {
+                return Err(not_executable(&real, &files));
+            }
+            if matches!(format, FileFormat::Script { .. }) && !self.may(&real, READ) {
+                let real = real.display();
+                return Err(Unlisted::Absent(format!(
+                    "the script {real} can't be read by the user of the run: chmod o+r {real}"
+                )));
+            }
             files.push(real);
             let FileFormat::Script { interpreter, argument } = format else { break };
             path = self.interpreter(&path, &interpreter.to_string_lossy())?;
             if let Some(word) = started_by_env(&interpreter, &argument) {
-                files.push(self.usable(&path)?);
+                let real = self.usable(&path)?;
+                if format_of(&real).map_err(Unlisted::Absent)? == FileFormat::Other {
+                    return Err(not_executable(&real, &files));
+                }
+                files.push(real);
                 path = self.interpreter(&path, word)?;
             }
         }
         Ok(files)
+    }
+
+    /// Returns true if the user of a run has a permission for a file. `bits` is the permission for other users.
+    fn may(&self, path: &Path, bits: u32) -> bool {
+        !self.others || path.metadata().is_ok_and(|found| found.permissions().mode() & bits != 0)
     }
 
     /// Returns the path of the interpreter of a script.
@@ -228,6 +314,10 @@ impl Host<'_> {
         if !is_program(&real) {
             return Err(Unlisted::Absent(format!("{shown} is not an executable file: name a program")));
         }
+        if !self.may(&real, EXECUTE) {
+            let real = real.display();
+            return Err(Unlisted::Absent(format!("{real} can't be executed by the user of the run: chmod o+x {real}")));
+        }
         if !(self.system)(&real) {
             let why = format!("{} is outside of the system directories, so no run can see it", real.display());
             return Err(Unlisted::Absent(why));
@@ -247,6 +337,22 @@ impl Host<'_> {
     }
 }
 
+/// Returns the reason why a script can't start: its interpreter is neither machine code nor a script.
+fn not_executable(interpreter: &Path, files: &[PathBuf]) -> Unlisted {
+    let script = files.first().map(|path| path.display().to_string()).unwrap_or_default();
+    Unlisted::Absent(format!(
+        "{script} needs the program {}, which is neither machine code nor a script: install this program again, or change \
+         the first line of the script",
+        interpreter.display()
+    ))
+}
+
+/// Returns the name because of which a program is in the list: the name itself, or the name whose closure has the program.
+fn root_of<'a>(name: &'a Program, starters: &'a BTreeMap<Program, Program>) -> &'a Program {
+    // A starter was found before the programs that it starts, so the chain ends.
+    std::iter::successors(Some(name), |name| starters.get(*name)).take(starters.len() + 1).last().unwrap_or(name)
+}
+
 fn is_program(path: &Path) -> bool {
     path.is_file() && rustix::fs::access(path, Access::EXEC_OK).is_ok()
 }
@@ -262,17 +368,19 @@ fn changeable_by_run(path: &Path) -> bool {
 }
 
 /// Checks that a document can contain the list.
-fn check_size(list: &ProgramList, required: &BTreeSet<Program>) -> Result<(), ListError> {
+fn check_size(list: &ProgramList, added: BTreeMap<&Program, usize>) -> Result<(), ListError> {
     let bytes = canonical::canonical_of(list).map_err(|error| ListError::Program(error.to_string()))?.len();
     if list.list.len() <= MAX_PROGRAMS && bytes <= MAX_PROGRAMS_BYTES {
         return Ok(());
     }
-    let names: Vec<&str> = required.iter().map(Program::as_str).collect();
+    let mut most: Vec<(&Program, usize)> = added.into_iter().collect();
+    most.sort_by_key(|(_, count)| Reverse(*count));
+    let most: Vec<String> = most.iter().take(MOST_NAMED).map(|(name, count)| format!("{name} {count}")).collect();
     Err(ListError::TooLarge(format!(
         "the list has {} programs in {bytes} bytes, and at most {MAX_PROGRAMS} programs in {MAX_PROGRAMS_BYTES} bytes are \
-         allowed: list fewer of these programs, each of which adds the programs that it starts: {}",
+         allowed; these add most entries: {}",
         list.list.len(),
-        names.join(", ")
+        most.join(", ")
     )))
 }
 
@@ -289,6 +397,7 @@ mod tests {
     struct Fake {
         dir: tempfile::TempDir,
         search: String,
+        others: bool,
     }
 
     impl Fake {
@@ -296,7 +405,7 @@ mod tests {
             let dir = tempfile::tempdir().expect("a directory");
             let search = dir.path().canonicalize().expect("real").join("bin").display().to_string();
             fs::create_dir(dir.path().join("bin")).expect("a directory");
-            Self { dir, search }
+            Self { dir, search, others: false }
         }
 
         /// The path of a file, absolute and without links.
@@ -320,8 +429,20 @@ mod tests {
                 search: &self.search,
                 system: |path| !path.ends_with("outside"),
                 changeable: |path| path.metadata().is_ok_and(|found| found.permissions().mode() & 0o002 != 0),
+                others: self.others,
             };
-            host.list_of(&set(required), &set(optional))
+            let (required, optional) = (set(required), set(optional));
+            let starters = BTreeMap::from(
+                [("gcc", "make"), ("as", "gcc")]
+                    .map(|(name, by)| (name.parse().expect("a program"), by.parse().expect("a program"))),
+            );
+            let is_host_user = false;
+            host.list_of(&WantedPrograms {
+                required: &required,
+                optional: &optional,
+                starters: &starters,
+                is_host_user,
+            })
         }
 
         /// The entries of a list, with paths relative to the temporary directory.
@@ -432,8 +553,8 @@ mod tests {
     #[test]
     fn a_list_contains_the_interpreters_of_scripts_and_the_programs_that_env_starts() {
         let host = Fake::new();
-        host.file("bin/sh", "x", 0o755);
-        host.file("bin/env", "x", 0o755);
+        host.file("bin/sh", "\x7fELF", 0o755);
+        host.file("bin/env", "\x7fELF", 0o755);
         for (first_line, expected) in [
             (format!("#!{} -e\n", host.path("bin/sh")), &[("tool", "bin/sh"), ("tool", "bin/tool")][..]),
             (
@@ -461,6 +582,49 @@ mod tests {
     }
 
     #[test]
+    fn an_interpreter_that_is_no_program_is_refused_with_its_name() {
+        let host = Fake::new();
+        host.file("bin/env", "\x7fELF", 0o755);
+        for content in ["", "no program\n"] {
+            host.file("bin/odd", content, 0o755);
+            for first_line in [host.path("bin/odd"), format!("{} odd", host.path("bin/env"))] {
+                host.file("bin/tool", &format!("#!{first_line}\n"), 0o755);
+                let error = host.try_list(&["tool"], &[]).expect_err("required").to_string();
+                let words = format!("bin/tool needs the program {}, which is neither", host.path("bin/odd"));
+                assert!(error.contains(&words), "{error}");
+                assert_eq!(host.list(&["env"], &["tool"]), pairs(&[("env", "bin/env")]), "an optional script");
+            }
+            // A shell reads such a file as a script.
+            assert_eq!(host.list(&["odd"], &[]), pairs(&[("odd", "bin/odd")]));
+        }
+    }
+
+    #[test]
+    fn the_user_of_a_run_must_be_able_to_execute_a_program() {
+        let mut host = Fake::new();
+        host.file("bin/env", "\x7fELF", 0o755);
+        host.file("bin/mine", "x", 0o700);
+        host.file("bin/group", "x", 0o754);
+        host.file("bin/hidden", &format!("#!{}\n", host.path("bin/env")), 0o711);
+        host.file("bin/code", "\x7fELF", 0o711);
+        for name in ["mine", "group", "hidden", "code"] {
+            assert!(host.try_list(&[name], &[]).is_ok(), "{name}: the user of the run owns the file");
+        }
+        host.others = true;
+        for (name, what, mode) in [("mine", "executed", "o+x"), ("group", "executed", "o+x"), ("hidden", "read", "o+r")]
+        {
+            let error = host.try_list(&[name], &[]).expect_err("required").to_string();
+            let path = host.path(&format!("bin/{name}"));
+            assert!(
+                error.ends_with(&format!("{path} can't be {what} by the user of the run: chmod {mode} {path}")),
+                "{error}"
+            );
+            assert_eq!(host.list(&["env"], &[name]), pairs(&[("env", "bin/env")]), "{name}");
+        }
+        assert_eq!(host.list(&["code"], &[]), pairs(&[("code", "bin/code")]));
+    }
+
+    #[test]
     fn a_list_is_a_valid_part_of_a_document() {
         let host = Fake::new();
         for name in ["a", "a-b", "a b", "a!", "b"] {
@@ -484,7 +648,7 @@ mod tests {
         let optional: Vec<&str> = optional.iter().map(String::as_str).collect();
         let error = host.try_list(&["tool"], &optional).expect_err("too large").to_string();
         assert!(error.starts_with("the list has 41 programs in ") && error.contains(" bytes, and at most"), "{error}");
-        assert!(error.contains("4096 bytes") && error.ends_with(": tool"), "{error}");
+        assert!(error.contains("4096 bytes") && error.contains("these add most entries: tool 1, x"), "{error}");
         for number in 0..129 {
             host.link("tool", &format!("bin/{number}"));
         }
@@ -492,5 +656,14 @@ mod tests {
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
         let error = host.try_list(&many, &[]).expect_err("too many").to_string();
         assert!(error.starts_with("the list has 129 programs in "), "{error}");
+        // The entries of a closure and of its closures count for the name in the step, and so do interpreters.
+        for name in ["as", "gcc", "make"] {
+            host.file(&format!("bin/{name}"), "x", 0o755);
+        }
+        host.file("bin/other", "\x7fELF", 0o755);
+        host.file("bin/script", &format!("#!{}\n", host.path("bin/other")), 0o755);
+        let error = host.try_list(&[&many[..], &["make", "script"]].concat(), &["as", "gcc"]).expect_err("too many");
+        let error = error.advised("split").to_string();
+        assert!(error.ends_with("these add most entries: make 3, script 2, 0 1, 1 1, 10 1: split"), "{error}");
     }
 }

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use crate::record::declared::check_program;
 use crate::record::later_words::OWN_PROGRAMS;
+use crate::record::profile::Profile;
 use crate::record::program_list::{Execution, Executions, ProgramFacts, ProgramMode};
 use crate::terminal::exit::CommandFailure;
 use crate::terminal::printable_text::PrintableText;
@@ -21,6 +22,8 @@ const OWN_DIRECTORIES: [&str; 2] = ["/tmp", "/dev/shm"];
 const DENIED: &[u8] = b"Permission denied";
 /// Error message of the dynamic loader about a library that lies in a directory without the right to execute.
 const UNMAPPED: &[u8] = b"failed to map segment from shared object";
+/// Maximum number of bytes before and in an error message that are read together.
+const MAX_MESSAGE: usize = 1024;
 
 /// Place of a list of programs, to which a person can add a program.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,29 +42,39 @@ pub struct OutputComplaints {
     /// End of the output that was read, because a message may be in two pieces.
     tail: Vec<u8>,
     denied: bool,
-    unmapped: bool,
+    /// Path of a library that the dynamic loader could not load, or an empty text if the message has no absolute path.
+    unmapped: Option<String>,
 }
 
 impl OutputComplaints {
     /// Reads the next piece of output.
     pub fn read(&mut self, piece: &[u8]) {
         self.tail.extend_from_slice(piece);
-        let has = |words: &[u8]| self.tail.windows(words.len()).any(|part| part == words);
-        (self.denied, self.unmapped) = (self.denied || has(DENIED), self.unmapped || has(UNMAPPED));
-        let done = self.tail.len().saturating_sub(UNMAPPED.len());
+        let place_of = |words: &[u8]| self.tail.windows(words.len()).position(|part| part == words);
+        self.denied |= place_of(DENIED).is_some();
+        if self.unmapped.is_none() {
+            self.unmapped = place_of(UNMAPPED).map(|at| path_before(&self.tail[..at]));
+        }
+        let done = self.tail.len().saturating_sub(MAX_MESSAGE);
         self.tail.drain(..done);
     }
 }
 
-/// Returns lines about the programs that the list refused. `writable` has the directories of the host that the run could
-/// write.
+/// Returns the absolute path at the end of a text, before `: `, or an empty text.
+fn path_before(text: &[u8]) -> String {
+    let text = String::from_utf8_lossy(text.strip_suffix(b": ").unwrap_or_default());
+    let word = text.rsplit(|c: char| c.is_whitespace() || c == '\'' || c == '"').next().unwrap_or_default();
+    if word.starts_with('/') { word.to_owned() } else { String::new() }
+}
+
+/// Returns lines about the programs that the list refused. `profile` is the profile of the run, with its list.
 ///
 /// If no refused program was recorded, but the exit code or the output of the run suggests a refusal, the result is a line
 /// with this possible reason.
 #[must_use]
 pub fn refusal_lines(
     facts: &ProgramFacts,
-    writable: &[String],
+    profile: &Profile,
     exit_code: Option<u8>,
     complaints: &OutputComplaints,
     place: &ListPlace<'_>,
@@ -70,37 +83,77 @@ pub fn refusal_lines(
         return Vec::new();
     }
     let mut lines =
-        facts.refused.iter().flat_map(|refused| recorded_lines(refused, writable, place)).collect::<Vec<_>>();
+        facts.refused.iter().flat_map(|refused| recorded_lines(refused, profile, place)).collect::<Vec<_>>();
     let failed = exit_code.is_some_and(|code| code != 0);
     let may_be_refused =
         matches!(exit_code, Some(2 | 126 | 127)) || (complaints.denied && (failed || facts.refused.is_none()));
-    if complaints.unmapped {
-        let subject = place.subject();
-        lines.push(format!(
-            "{subject} could not load a library from a directory that its list of programs does not have: for a library \
-             in a directory that {subject} may write, {}",
-            add(&[OWN_PROGRAMS], place)
-        ));
+    if let Some(path) = &complaints.unmapped {
+        lines.push(unmapped_line(path, profile, place));
     } else if may_be_refused && lines.is_empty() {
         lines.push(possible_reason(facts, place));
     }
     lines
 }
 
+/// Returns the line about a library that the dynamic loader could not load. `path` is empty if the path is unknown.
+fn unmapped_line(path: &str, profile: &Profile, place: &ListPlace<'_>) -> String {
+    let subject = place.subject();
+    let start = format!("{subject} could not load");
+    let own = add(&[OWN_PROGRAMS], place);
+    if path.is_empty() {
+        return format!(
+            "{start} a library from a directory that its list of programs does not have: for a library in a directory \
+             that {subject} may write, {own}"
+        );
+    }
+    let start = format!("{start} the library {path}, because its list of programs does not have the directory: ");
+    if is_writable(path, profile) {
+        start + &own
+    } else {
+        format!("{start}no entry of a list adds this directory: {}", any_program(place))
+    }
+}
+
+/// Returns true if the run may write the directory of a file.
+fn is_writable(path: &str, profile: &Profile) -> bool {
+    let below = |directory: &str| path.strip_prefix(directory).is_some_and(|rest| rest.starts_with('/'));
+    profile.write.iter().any(|directory| below(directory))
+        || (OWN_DIRECTORIES.into_iter().any(below) && !profile.read.iter().any(|directory| below(directory)))
+}
+
+/// Returns the words that let a run start every program.
+const fn any_program(place: &ListPlace<'_>) -> &'static str {
+    match place {
+        ListPlace::Sandbox => "leave out --programs",
+        ListPlace::Boundary(_) | ListPlace::Run(_) => {
+            "say `sandbox: {programs: {mode: any}}` in the policy (version: 2)"
+        }
+    }
+}
+
 /// Returns the lines about recorded programs. One line has all programs that a person can add to the list.
-fn recorded_lines(refused: &Executions, writable: &[String], place: &ListPlace<'_>) -> Vec<String> {
+fn recorded_lines(refused: &Executions, profile: &Profile, place: &ListPlace<'_>) -> Vec<String> {
     let subject = place.subject();
     let (mut tried, mut names, mut lines) = (Vec::new(), BTreeSet::new(), Vec::new());
     for Execution { path, count } in &refused.paths {
         let times = if *count == 1 { String::new() } else { format!(" {count} times") };
-        match entry_for(path.as_str(), writable, place) {
+        let tried_one = format!("{path}{times}");
+        if let Some(list) = &profile.programs
+            && list.list.iter().any(|one| one.path.as_str() == path.as_str())
+        {
+            lines.push(format!(
+                "{subject} tried to run {tried_one}, but this file was replaced after {}",
+                place.replaced_since()
+            ));
+            continue;
+        }
+        match entry_for(path.as_str(), profile, place) {
             Ok(name) => {
-                tried.push(format!("{path}{times}"));
+                tried.push(tried_one);
                 names.insert(name);
             }
-            Err(why) => lines.push(format!(
-                "{subject} tried to run {path}{times}, but its list of programs does not have it: {why}"
-            )),
+            Err(why) => lines
+                .push(format!("{subject} tried to run {tried_one}, but its list of programs does not have it: {why}")),
         }
     }
     if let Some((last, before)) = tried.split_last() {
@@ -138,35 +191,34 @@ fn possible_reason(facts: &ProgramFacts, place: &ListPlace<'_>) -> String {
 }
 
 /// Returns the entry of a list that allows a program, or what a person does if no list can contain the program.
-fn entry_for<'a>(path: &'a str, writable: &[String], place: &ListPlace<'_>) -> Result<&'a str, String> {
-    let below = |directory: &str| path.strip_prefix(directory).is_some_and(|rest| rest.starts_with('/'));
-    if SYSTEM.into_iter().any(below) {
-        let name =
-            path.rsplit_once('/').filter(|(directory, _)| SEARCHED.contains(directory)).map_or(path, |(_, name)| name);
-        if check_program(name).is_err() || name.contains([',', '\'']) {
-            return Err("no list can contain this name, so give the program another name".to_owned());
-        }
-        return match place {
-            ListPlace::Run(denied) if denied.contains_key(path) => Err(format!(
-                "policy denies it ({}), so only the option --allow-run {} of this command adds it",
-                denied[path],
-                quoted(name, '\'')
-            )),
-            _ => Ok(name),
-        };
-    }
-    if OWN_DIRECTORIES.into_iter().any(below) || writable.iter().any(|directory| below(directory)) {
+fn entry_for<'a>(path: &'a str, profile: &Profile, place: &ListPlace<'_>) -> Result<&'a str, String> {
+    if is_writable(path, profile) {
         return Ok(OWN_PROGRAMS);
     }
-    let any = match place {
-        ListPlace::Sandbox => "leave out --programs",
-        ListPlace::Boundary(_) | ListPlace::Run(_) => {
-            "say `sandbox: {programs: {mode: any}}` in the policy (version: 2)"
-        }
-    };
-    Err(format!(
-        "it is outside of the system directories, so no list can contain it: put it into /usr/local/bin, or {any}"
-    ))
+    let below = |directory: &str| path.strip_prefix(directory).is_some_and(|rest| rest.starts_with('/'));
+    if !SYSTEM.into_iter().any(below) {
+        let any = any_program(place);
+        return Err(format!(
+            "it is outside of the system directories, so no list can contain it: put it into /usr/local/bin, or {any}"
+        ));
+    }
+    let mut name =
+        path.rsplit_once('/').filter(|(directory, _)| SEARCHED.contains(directory)).map_or(path, |(_, name)| name);
+    // The name means another file, which the list already has.
+    if profile.programs.iter().flat_map(|list| &list.list).any(|one| one.name.as_str() == name) {
+        name = path;
+    }
+    if check_program(name).is_err() || name.contains([',', '\'']) {
+        return Err("no list can contain this name, so give the program another name".to_owned());
+    }
+    match place {
+        ListPlace::Run(denied) if denied.contains_key(path) => Err(format!(
+            "policy denies it ({}), so only the option --allow-run {} of this command adds it",
+            denied[path],
+            quoted(name, '\'')
+        )),
+        _ => Ok(name),
+    }
 }
 
 /// Returns the words that add programs to a list.
@@ -198,6 +250,15 @@ impl ListPlace<'_> {
             Self::Boundary(_) | Self::Run(_) => "the step",
         }
     }
+
+    /// Returns the time since which a listed file was replaced, and what a person does.
+    const fn replaced_since(&self) -> &'static str {
+        match self {
+            Self::Boundary(_) => "the boundary looked for the listed files: check the file, and propose the step again",
+            Self::Run(_) => "the list was made: check the file, and run the step again",
+            Self::Sandbox => "the list was made: check the file, and run the command again",
+        }
+    }
 }
 
 fn quoted(text: &str, quote: char) -> String {
@@ -223,6 +284,74 @@ pub fn print_hints(lines: &[String], terminal: &Terminal) -> Result<(), CommandF
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::profile::Limits;
+    use crate::record::program_list::{ListedProgram, OnlyListed, ProgramList};
+
+    /// The profile of a run that may write `write` and read `read`, with a list of names and files.
+    fn profile(write: &[&str], read: &[&str], list: &[(&str, &str)]) -> Profile {
+        let mut profile = Profile::nothing(Vec::new(), Limits::default());
+        profile.write = write.iter().map(|&path| path.to_owned()).collect();
+        profile.read = read.iter().map(|&path| path.to_owned()).collect();
+        let one = |(name, path): &(&str, &str)| ListedProgram {
+            name: name.parse().expect("a program"),
+            path: path.parse().expect("a path"),
+        };
+        profile.programs = Some(ProgramList { mode: OnlyListed::Listed, list: list.iter().map(one).collect() });
+        profile
+    }
+
+    #[test]
+    fn a_name_of_another_file_is_advised_as_a_path_and_a_replaced_file_is_reported() {
+        let list = [("tool", "/usr/local/bin/tool"), ("awk", "/usr/bin/mawk")];
+        let profile = profile(&[], &[], &list);
+        let lines = |path: &str, place: &ListPlace<'_>| {
+            refusal_lines(&facts(Some(&[(path, 2)]), 0), &profile, Some(126), &OutputComplaints::default(), place)
+        };
+        let run = ListPlace::Run(&BTreeMap::new());
+        let said = lines("/usr/bin/tool", &run);
+        assert!(said[0].contains("add --allow-run /usr/bin/tool to this command, programs=/usr/bin/tool"), "{said:?}");
+        assert_eq!(
+            lines("/usr/bin/mawk", &run),
+            [
+                "the step tried to run /usr/bin/mawk 2 times, but this file was replaced after the list was made: check the \
+              file, and run the step again"
+            ]
+        );
+        let said = lines("/usr/local/bin/tool", &ListPlace::Boundary("4f2a9c"));
+        assert!(said.len() == 1 && said[0].ends_with("check the file, and propose the step again"), "{said:?}");
+    }
+
+    #[test]
+    fn files_of_the_run_are_advised_only_in_directories_that_the_run_may_write() {
+        let profile = profile(&["/home/pat/p", "/usr/local/share/p"], &["/tmp/read"], &[]);
+        let place = ListPlace::Boundary("4f2a9c");
+        let lines = |path: &str, output: &str| {
+            let mut complaints = OutputComplaints::default();
+            output.as_bytes().chunks(7).for_each(|piece| complaints.read(piece));
+            let refused = [(path, 1)];
+            let refused = if path.is_empty() { &[][..] } else { &refused };
+            refusal_lines(&facts(Some(refused), 0), &profile, Some(1), &complaints, &place).join("\n")
+        };
+        for (path, advised) in [
+            ("/home/pat/p/x", true),
+            ("/tmp/x", true),
+            ("/usr/local/share/p/x", true),
+            ("/tmp/read/x", false),
+            ("/home/pat/x", false),
+            ("/opt/x", false),
+            ("/usr/lib/x", false),
+        ] {
+            let said = lines(path, "");
+            assert!(said.contains("{work}/**") == advised && said.contains("does not have it"), "{said}");
+            for before in ["", "ImportError: ", "x: error while loading shared libraries: "] {
+                let said = lines("", &format!("a\n{before}{path}.so: failed to map segment from shared object\n"));
+                assert!(said.contains(&format!("the library {path}.so, because")), "{said}");
+                assert!(said.contains("{work}/**") == advised && said.contains("mode: any") != advised, "{said}");
+            }
+        }
+        let said = lines("", "libx.so: failed to map segment from shared object\n");
+        assert!(said.contains("for a library in a directory that the step may write, add programs"), "{said}");
+    }
 
     fn facts(refused: Option<&[(&str, u64)]>, more: u64) -> ProgramFacts {
         let execution = |(path, count): &(&str, u64)| Execution { path: path.parse().expect("a path"), count: *count };
@@ -241,7 +370,7 @@ mod tests {
         ];
         let facts = facts(Some(&paths), 2);
         let of = |place: &ListPlace<'_>| {
-            refusal_lines(&facts, &["/home/pat/p".to_owned()], Some(1), &OutputComplaints::default(), place)
+            refusal_lines(&facts, &profile(&["/home/pat/p"], &[], &[]), Some(1), &OutputComplaints::default(), place)
         };
         let tried = "tried to run /home/pat/p/deploy.sh, /tmp/own 3 times, /usr/bin/nc and \
                      /usr/lib/git-core/git-remote-ftp 2 times, but its list of programs does not have them: add";
@@ -276,7 +405,9 @@ mod tests {
     #[test]
     fn the_words_for_several_programs_can_be_pasted() {
         let three = facts(Some(&[("/usr/bin/id", 1), ("/usr/bin/nl", 1), ("/usr/bin/od", 1)]), 0);
-        let of = |place: &ListPlace<'_>| refusal_lines(&three, &[], Some(1), &OutputComplaints::default(), place);
+        let of = |place: &ListPlace<'_>| {
+            refusal_lines(&three, &profile(&[], &[], &[]), Some(1), &OutputComplaints::default(), place)
+        };
         let tried =
             "tried to run /usr/bin/id, /usr/bin/nl and /usr/bin/od, but its list of programs does not have them:";
         assert_eq!(of(&ListPlace::Sandbox), [format!("the command {tried} add --programs id,nl,od")]);
@@ -297,8 +428,13 @@ mod tests {
     fn a_name_that_no_list_can_contain_is_not_advised() {
         for path in ["/usr/bin/a,b", "/usr/bin/a b", "/usr/bin/a*", "/usr/bin/it's"] {
             let facts = facts(Some(&[(path, 1)]), 0);
-            let lines =
-                refusal_lines(&facts, &[], None, &OutputComplaints::default(), &ListPlace::Run(&BTreeMap::new()));
+            let lines = refusal_lines(
+                &facts,
+                &profile(&[], &[], &[]),
+                None,
+                &OutputComplaints::default(),
+                &ListPlace::Run(&BTreeMap::new()),
+            );
             assert!(lines[0].ends_with("give the program another name"), "{lines:?}");
         }
     }
@@ -312,7 +448,7 @@ mod tests {
         };
         let none = facts(None, 0);
         let lines = |facts: &ProgramFacts, code, pieces: &[&str]| {
-            refusal_lines(facts, &[], code, &said(pieces), &ListPlace::Boundary("4f2a9c"))
+            refusal_lines(facts, &profile(&[], &[], &[]), code, &said(pieces), &ListPlace::Boundary("4f2a9c"))
         };
         assert_eq!(lines(&none, Some(0), &["Permission granted"]), [""; 0]);
         assert_eq!(lines(&none, None, &[""]), [""; 0], "no exit code");

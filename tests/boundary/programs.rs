@@ -260,3 +260,23 @@ fn a_star_in_a_script_adds_no_program_and_a_link_to_a_denied_program_is_left_out
     assert!(!files.iter().any(|path| path.ends_with(&format!("/{shell}"))) || shell == "bash", "{files:?}");
     world.assert_audited();
 }
+
+#[test]
+fn a_list_that_is_too_large_is_refused_with_the_names_that_add_most() {
+    let programs: Vec<String> = std::fs::read_dir("/usr/bin")
+        .expect("programs")
+        .flatten()
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()))
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| name.bytes().all(|c| c.is_ascii_lowercase()))
+        .take(120)
+        .collect();
+    let mut world = World::prepared(|setup| {
+        setup.policy = POLICY.to_owned();
+        setup.runbook("list.md", runbook(SMALL, &[(&format!("a programs={}", programs.join(",")), "true")]));
+    });
+    let refused = world.try_start().expect_err("a list that is too large");
+    for words in ["these add most entries: ", "split the step", "sandbox: {programs: {mode: any}}"] {
+        assert!(refused.contains(words), "{words}: {refused}");
+    }
+}

@@ -504,3 +504,22 @@ fn a_run_is_visible_only_to_its_proposer_and_to_readers_and_operators_of_its_ste
         }
     }
 }
+
+#[test]
+fn wait_says_that_the_file_of_the_bundle_exists() {
+    let world = World::new();
+    let done = world.run("say:echo", json!({"text": "x"}), &[&alice()]);
+    let bundle = world.path("there.json");
+    std::fs::write(&bundle, "kept").expect("written");
+    let mut command = world.program(&["--url", &world.wire.url, "wait", id_of(&done), "--bundle"]);
+    let output = command.arg(&bundle).env("COUNTERSIGN_TOKEN", &world.agent).output().expect("wait");
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(125), "{text}");
+    let expected = format!(
+        "there.json: File exists (os error 17); choose another name; to get the bundle, run `countersign wait {} --bundle FILE`",
+        id_of(&done)
+    );
+    assert!(text.contains("the run succeeded, but its bundle was not written: can't write "), "{text}");
+    assert!(text.contains(&expected) && !text.contains("fetched"), "{text}");
+    assert_eq!(std::fs::read_to_string(&bundle).expect("readable"), "kept");
+}

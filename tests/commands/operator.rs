@@ -368,3 +368,19 @@ fn the_registry_command_reports_every_error_in_runbook_files_with_its_place() {
     assert!(said(&must(dir.path(), &["registry", "show", "c:c", "--dir", "."])).contains("Script"));
     assert_eq!(run(dir.path(), &["registry", "show", "c:d", "--dir", "."]).status.code(), Some(127));
 }
+
+#[test]
+fn registry_list_warns_of_declared_programs_that_this_host_lacks() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let step = "---\ncountersign: 1\n---\n```bash {#one programs=\"cat,no-such-tool,{work}/**\"}\n:\n```\n```bash {#two programs=no-such-tool}\n:\n```\n";
+    std::fs::write(dir.path().join("a.md"), step).expect("written");
+    let output = must(dir.path(), &["registry", "list", "--dir", "."]);
+    let line = "warning: this host has no program no-such-tool, so a boundary on this host refuses a:one, a:two: install the \
+                program, or remove it from programs=\n";
+    assert_eq!(String::from_utf8_lossy(&output.stderr).matches(line).count(), 1, "{}", said(&output));
+    assert_eq!(said(&output).matches("warning: ").count(), 1, "{}", said(&output));
+    let output = must(dir.path(), &["registry", "list", "--dir", ".", "--json"]);
+    let value: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let missing = serde_json::json!([{"program": "no-such-tool", "steps": ["a:one", "a:two"]}]);
+    assert_eq!(value["missing_programs"], missing, "{value}");
+}

@@ -460,7 +460,7 @@ fn policy_explain_says_why_every_program_can_start() {
     assert_eq!(every(&["--policy", "any.yaml", "x.sh"]), line(any));
     assert_eq!(every(&["--policy", "execute.yaml", "x.sh"]), line("policy says mode: execute (default)"));
     let said = explain(&["--policy", "none.yaml", "x.sh"]);
-    assert!(said.contains("`countersign run` uses a list of programs"), "{said}");
+    assert!(said.contains("`countersign run` uses this list of programs"), "{said}");
     assert_eq!(every(&["rm.sh"]), None);
     let said = explain(&["--boundary", "--policy", "listed.yaml", "make.sh"]);
     assert!(said.ends_with("runs. The kernel still starts only the programs above.\n"), "{said}");
@@ -486,4 +486,60 @@ fn policy_check_asks_about_unknown_words_but_not_about_unknown_programs_of_a_clo
     }
     let (_, said) = answer(dir.path(), &["check", "--boundary", "--policy", "listed.yaml", "ssh.sh"]);
     assert!(said.contains("write `--` before the word"), "{said}");
+}
+
+#[test]
+fn policy_show_prints_the_mode_and_the_names_of_programs_with_their_origin() {
+    let policy = "version: 2\ndefault: {sandbox: {programs: {mode: listed, allow: [awk, jq]}}}\noverrides: [{runbook: \"deploy/**\", sandbox: {programs: {allow: [kubectl]}}}]\n";
+    let dir = repository(&[("countersign.policy.yaml", policy)]);
+    let (code, said) = answer(dir.path(), &["show", "--runbook", "deploy/x.md"]);
+    assert_eq!(code, 0, "{said}");
+    let has = |line: &str| said.lines().any(|one| one.split_whitespace().eq(line.split_whitespace()));
+    for line in ["programs listed, default", "programs awk, jq, default", "programs kubectl, overrides[0] (deploy/**)"]
+    {
+        assert!(has(line), "{line}: {said}");
+    }
+    let value = json(dir.path(), &["show", "--json", "--runbook", "deploy/x.md"]);
+    assert_eq!(value["programs"]["mode"], serde_json::json!({"value": "listed", "origin": "default"}), "{value}");
+    let kubectl = serde_json::json!({"name": "kubectl", "origin": "overrides[0] (deploy/**)"});
+    assert_eq!(value["programs"]["allow"][2], kubectl, "{value}");
+    let dir = repository(&[("countersign.policy.yaml", "version: 1\n")]);
+    let value = json(dir.path(), &["show", "--json"]);
+    assert_eq!(value["programs"], serde_json::json!({"mode": null, "allow": []}), "{value}");
+}
+
+#[test]
+fn policy_explain_names_a_program_that_no_list_can_contain() {
+    let long = "x".repeat(129);
+    let dir = repository(&[
+        ("listed.yaml", "version: 2\ndefault: {sandbox: {programs: {mode: listed}}}\n"),
+        ("long.sh", &format!("printf a; {long}; {long} b\n")),
+        ("short.sh", &format!("{}\n", &long[1..])),
+    ]);
+    let explain = |more: &[&str]| [&["explain", "--boundary", "--policy", "listed.yaml"], more].concat().join(" ");
+    let lines = |file: &str| {
+        let said = answer(dir.path(), &explain(&[file]).split(' ').collect::<Vec<_>>()).1;
+        said.lines().filter(|line| line.starts_with("no list can contain")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let expected = format!(
+        "no list can contain the program {long}, so the program can't start: its name must have at most 128 bytes and no \
+         control characters"
+    );
+    assert_eq!(lines("long.sh"), [expected]);
+    assert_eq!(lines("short.sh"), [""; 0]);
+    let value = json(dir.path(), &explain(&["--json", "long.sh"]).split(' ').collect::<Vec<_>>());
+    assert_eq!(value["scripts"][0]["not_listable"], serde_json::json!([long]), "{value}");
+}
+
+#[test]
+fn policy_explain_shows_the_list_of_a_local_run_where_policy_has_no_mode_for_programs() {
+    let dir = repository(&[("policy.yaml", "version: 1\ndefault: {run: {allow: [tar]}}\n"), ("x.sh", "tar c x\n")]);
+    let said = answer(dir.path(), &["explain", "--policy", "policy.yaml", "x.sh"]).1;
+    assert!(said.contains("only these programs can start") && said.contains("started by tar"), "{said}");
+    assert!(
+        said.contains("`countersign run` uses this list of programs; at a boundary every program can start"),
+        "{said}"
+    );
+    let said = answer(dir.path(), &["explain", "--boundary", "--policy", "policy.yaml", "x.sh"]).1;
+    assert!(!said.contains("started by tar") && said.contains("every program can start"), "{said}");
 }

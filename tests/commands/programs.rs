@@ -319,3 +319,78 @@ fn doctor_and_the_registry_report_programs_that_this_host_lacks() {
     assert!(line.starts_with("FIX") && line.contains("list:needs"), "{text}");
     world.stop();
 }
+
+#[test]
+fn an_empty_name_in_a_list_of_programs_is_reported_as_empty() {
+    let person = person();
+    for list in ["id,", ",id", "\"id, ,cat\""] {
+        person.runbook("a.md", "", &[(&format!("one programs={list}"), "printf x")]);
+        let ran = person.run_plain(&["a.md"]).ended(2);
+        assert!(ran.err.contains("a name is empty: remove one comma"), "{list}: {}", ran.err);
+    }
+}
+
+#[test]
+fn the_line_about_the_programs_names_the_command_that_shows_all() {
+    let person = Person::new();
+    person.write("policy.yaml", "version: 1\ndefault: {run: {allow: [tar]}}\n");
+    person.runbook("a.md", "", &[("one", "tar --version")]);
+    let (code, text) = person.at_terminal(&["a.md", "--policy", "policy.yaml"]).end();
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("that these start (`countersign policy explain` shows them); nothing else"), "{text}");
+}
+
+#[test]
+fn a_list_that_is_too_large_names_the_programs_that_add_most() {
+    let person = Person::new();
+    let policy = "version: 2\nextends: none\ndefault:\n  mode: execute\n  sandbox: {programs: {mode: listed}}\n";
+    person.write("policy.yaml", policy);
+    let programs = ordinary_programs().join(",");
+    person.runbook("a.md", "", &[(&format!("one programs={programs}"), "printf x")]);
+    let ran = person.run_plain(&["a.md", "--policy", "policy.yaml", "-y"]).ended(126);
+    assert!(ran.out.is_empty() && ran.err.contains("programs in 4096 bytes are allowed"), "{ran:?}");
+    let most = ran.err.split_once("these add most entries: ").expect("the names").1;
+    let most: Vec<&str> = most.split_once(": ").expect("the way out").0.split(", ").collect();
+    assert_eq!(most.len(), 5, "{ran:?}");
+    for name in most {
+        let (name, count) = name.rsplit_once(' ').expect("a number");
+        assert!(programs.split(',').any(|one| one == name) && count.parse::<u64>().is_ok_and(|n| n > 0), "{ran:?}");
+    }
+    assert!(ran.err.contains("sandbox: {programs: {mode: any}}"), "{ran:?}");
+}
+
+/// Names of more programs of this host than a list can contain.
+fn ordinary_programs() -> Vec<String> {
+    let entries = std::fs::read_dir("/usr/bin").expect("programs").flatten();
+    let plain = |name: &String| name.bytes().all(|c| c.is_ascii_lowercase());
+    let mut names: Vec<String> = entries
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()))
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(plain)
+        .collect();
+    names.sort();
+    names.truncate(120);
+    names
+}
+
+#[test]
+fn a_program_of_allow_run_that_is_not_on_the_list_is_named() {
+    let person = person();
+    person.runbook("a.md", "", &[("one", "printf x"), ("two", "printf y")]);
+    let run = ["a.md", "--policy", "policy.yaml", "--allow-run"];
+    let ran = person.run_plain(&[&run[..], &["cat,cd,nosuchprog,/opt/x,/proc/self/exe,./own,w*"]].concat()).ended(0);
+    let lines: Vec<&str> = ran.err.lines().filter(|line| line.contains("--allow-run")).collect();
+    assert_eq!(lines.len(), 1, "{}", ran.err);
+    for words in [
+        "note: --allow-run adds no program to the list: this host has no program nosuchprog in /",
+        "; this host has no program /opt/x: ",
+        " is outside of the system directories, so no run can see it",
+    ] {
+        assert!(lines[0].contains(words), "{words}: {}", ran.err);
+    }
+    for name in ["cat", " cd", "own", "w*"] {
+        assert!(!lines[0].contains(&format!("{name} in ")), "{name}: {}", ran.err);
+    }
+    let ran = person.run_plain(&[&run[..], &["cat,cd"]].concat()).ended(0);
+    assert!(!ran.err.contains("--allow-run"), "{}", ran.err);
+}

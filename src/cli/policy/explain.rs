@@ -67,6 +67,13 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailu
             terminal.line("only these programs can start, if this host has them:")?;
             terminal.put(aligned(&by_origin(programs)).as_bytes())?;
         }
+        for name in &one.not_listable {
+            terminal.line(&format!(
+                "no list can contain the program {}, so the program can't start: its name must have at most 128 bytes and \
+                 no control characters",
+                PrintableText::text(name).as_str()
+            ))?;
+        }
         if let Some(line) = &one.without_list {
             terminal.line(PrintableText::text(line).as_str())?;
         }

@@ -4,7 +4,10 @@ use serde_json::{Value, json};
 
 use crate::cli::policy::source::PolicyOptions;
 use crate::policy::lists::{KINDS, ListEntry, ListSide, word};
+use crate::policy::origin::RuleOrigin;
 use crate::policy::paths::TRUSTED;
+use crate::policy::ruling::Ruling;
+use crate::record::later_words::Program;
 use crate::sandbox::always_readable;
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::printable_text::PrintableText;
@@ -49,6 +52,7 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailu
             "digest": held.found.file.as_ref().map(|_| held.found.policy.digest()),
             "mode": sourced(ruling.mode.value.word().into(), ruling.mode.origin.to_string()),
             "approvals": ruling.approvals.as_ref().map(|rule| sourced(json!(rule.value), rule.origin.to_string())),
+            "programs": programs_json(ruling),
             "rules": rules,
             "trusted_directories": TRUSTED,
             "always_readable": readable,
@@ -75,6 +79,9 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailu
         let value = json!(rule.value);
         screen.field("proc", &PrintableText::text(&format!("{}, {}", value.as_str().unwrap_or_default(), rule.origin)));
     }
+    for line in programs_lines(ruling) {
+        screen.field("programs", &PrintableText::text(&line));
+    }
     screen.heading("Rules");
     terminal.show(&screen)?;
     let mut rows = vec![["KIND", "LIST", "PATTERN", "ORIGIN"].map(str::to_owned)];
@@ -100,4 +107,28 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailu
     terminal.line("")?;
     terminal.show(&screen)?;
     Ok(Exit::Done)
+}
+
+/// Returns what policy says about the list of programs.
+fn programs_json(ruling: &Ruling) -> Value {
+    let mode = ruling.program_mode.as_ref();
+    let mode = mode.map(|mode| json!({"value": mode.value, "origin": mode.origin.to_string()}));
+    let entry = |(name, origin): (&Program, &RuleOrigin)| json!({"name": name, "origin": origin.to_string()});
+    json!({"mode": mode, "allow": ruling.programs.iter().map(entry).collect::<Vec<_>>()})
+}
+
+/// Returns a line with the mode of the list of programs, and one line for each rule that adds programs to the list.
+fn programs_lines(ruling: &Ruling) -> Vec<String> {
+    let word = |mode| json!(mode).as_str().unwrap_or_default().to_owned();
+    let mode = ruling.program_mode.iter().map(|mode| format!("{}, {}", word(mode.value), mode.origin));
+    let mut lines: Vec<String> = mode.collect();
+    let mut origins: Vec<(&RuleOrigin, Vec<&str>)> = Vec::new();
+    for (name, origin) in &ruling.programs {
+        match origins.iter_mut().find(|(other, _)| *other == origin) {
+            Some((_, names)) => names.push(name.as_str()),
+            None => origins.push((origin, vec![name.as_str()])),
+        }
+    }
+    lines.extend(origins.into_iter().map(|(origin, names)| format!("{}, {origin}", names.join(", "))));
+    lines
 }

@@ -15,7 +15,9 @@ use crate::policy::decide::{Decided, DecisionPlace, Flags, PolicyDecision, Polic
 use crate::policy::file::Mode;
 use crate::policy::lists::word;
 use crate::policy::paths::RunbookPath;
-use crate::policy::program_names::{ProgramOrigin, is_listed, is_listed_by_policy, named_origins, with_started};
+use crate::policy::program_names::{
+    ProgramOrigin, is_listed, is_listed_by_policy, named_origins, not_listable, with_started,
+};
 use crate::policy::required_permissions::{decide_file, decide_step};
 use crate::policy::ruling::{Ruling, resolve_path};
 use crate::record::authorization::{PermissionKind, PermissionReason};
@@ -59,9 +61,11 @@ pub(super) struct ScriptAnswer {
     pub(super) interpreter: String,
     pub(super) decision: PolicyDecision,
     /// Programs in the list of the run, each with its origin. `None` if policy does not allow the script, or if the run
-    /// may execute every program.
+    /// may execute every program. At a terminal, a run also has a list if policy does not say which programs can start.
     pub(super) programs: Option<BTreeMap<Program, ProgramOrigin>>,
-    /// What a run may execute if `programs` has no list. `None` if policy does not allow the script.
+    /// Commands that no list can contain.
+    pub(super) not_listable: Vec<String>,
+    /// What a run may execute if neither policy nor the step says `listed`. `None` if policy does not allow the script.
     pub(super) without_list: Option<String>,
 }
 
@@ -123,17 +127,17 @@ impl PolicySource {
         let answer = |name: String,
                       interpreter: String,
                       decision: PolicyDecision,
-                      list: Option<(&[Program], &str)>,
-                      is_off: bool| {
+                      (declared, source): (&[Program], &str),
+                      (is_listed, is_off): (bool, bool)| {
             let may_run = decision.verdict != PolicyVerdict::Deny;
-            let without_list = (may_run && list.is_none()).then(|| without_list(&held.ruling, self.boundary, is_off));
-            let list = list.filter(|_| may_run);
-            let origins = |(declared, source)| {
+            let without_list = (may_run && !is_listed).then(|| without_list(&held.ruling, self.boundary, is_off));
+            let has_list = may_run && (is_listed || (!self.boundary && !is_off && is_listed_at_terminal(&held.ruling)));
+            let not_listable = not_listable(&decision).into_iter().filter(|_| has_list).map(str::to_owned).collect();
+            let programs = has_list.then(|| {
                 let named = named_origins(&held.ruling, &interpreter, declared, source, &decision);
                 with_started(&held.ruling, named)
-            };
-            let programs = list.map(origins);
-            ScriptAnswer { name, interpreter, decision, programs, without_list }
+            });
+            ScriptAnswer { name, interpreter, decision, programs, not_listable, without_list }
         };
         let shown = if stdin { "the standard input".to_owned() } else { file.display().to_string() };
         let answered = match file.extension().and_then(|ending| ending.to_str()) {
@@ -143,13 +147,12 @@ impl PolicySource {
                     let step = found.definition;
                     let decision = decide_step(&held.ruling, &step, self.at(), flags);
                     let declared = step.programs.as_deref().unwrap_or_default();
-                    let list = is_listed(&held.ruling, &step).then_some((declared, step.source.as_str()));
                     answer(
                         step.reference.to_string(),
                         step.interpreter.clone(),
                         decision,
-                        list,
-                        step.sandbox.off_reason.is_some(),
+                        (declared, step.source.as_str()),
+                        (is_listed(&held.ruling, &step), step.sandbox.off_reason.is_some()),
                     )
                 })
                 .collect(),
@@ -162,11 +165,16 @@ impl PolicySource {
                 let listed = is_listed_by_policy(&held.ruling);
                 let at = self.at().with_list(listed);
                 let (interpreter, decision) = decide_file(&held.ruling, &text, ReadLimit::File, at, flags);
-                vec![answer(shown, interpreter, decision, listed.then_some((&[], text.as_str())), false)]
+                vec![answer(shown, interpreter, decision, (&[], text.as_str()), (listed, false))]
             }
         };
         Ok(answered)
     }
+}
+
+/// Returns true if a run at a terminal has a list of programs although neither policy nor the step says `listed`.
+fn is_listed_at_terminal(ruling: &Ruling) -> bool {
+    ruling.program_mode.is_none() && ruling.mode.value != Mode::Execute
 }
 
 /// Returns what a run may execute if neither policy nor the step says `listed`.
@@ -178,9 +186,7 @@ fn without_list(ruling: &Ruling, boundary: bool, is_off: bool) -> String {
         None if boundary => "policy has no sandbox.programs.mode".to_owned(),
         None if ruling.mode.value == Mode::Execute => format!("policy says mode: execute ({})", ruling.mode.origin),
         None => {
-            return "`countersign run` uses a list of programs, and prints the list before the step; at a boundary \
-                    every program can start"
-                .to_owned();
+            return "`countersign run` uses this list of programs; at a boundary every program can start".to_owned();
         }
     };
     let unused = if ruling.programs.is_empty() { "" } else { ", so sandbox.programs.allow has no effect" };
@@ -260,6 +266,9 @@ pub(super) fn to_json(one: &ScriptAnswer) -> Value {
     if let Some(programs) = &one.programs {
         let entry = |(name, origin): (&Program, &ProgramOrigin)| json!({"name": name, "from": origin.word(), "origin": origin.to_string()});
         value["programs"] = programs.iter().map(entry).collect();
+    }
+    if !one.not_listable.is_empty() {
+        value["not_listable"] = json!(one.not_listable);
     }
     if let Some(stop) = &one.decision.not_understood {
         value["not_understood"] =
