@@ -100,11 +100,19 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
                 .steps()
                 .map(|step| json!({"ref": step.definition.reference, "digest": step.digest, "title": step.definition.title}))
                 .collect();
-            terminal.object(&json!({"registry_root": registry.root(), "steps": steps}))?;
+            let remarks: Vec<Value> = registry
+                .remarks()
+                .iter()
+                .map(|one| json!({"file": one.file, "line": one.line, "column": one.column, "message": one.message}))
+                .collect();
+            terminal.object(&json!({"registry_root": registry.root(), "steps": steps, "remarks": remarks}))?;
             Ok(Exit::Done)
         }
         Command::List { .. } => {
             terminal.say(&format!("registry root {}", registry.root()));
+            for remark in registry.remarks() {
+                terminal.say(&format!("remark: {remark}"));
+            }
             let rows = registry.steps().map(|step| {
                 let of_step = std::slice::from_ref(&step.definition.approvals);
                 [

@@ -196,7 +196,8 @@ fn errors_of_all_files_are_reported_together_and_in_order() {
             "large.md:1:1: the file is larger than 262144 bytes: split the file",
             "latin.md:4:3: the file is not UTF-8: save the file as UTF-8",
             "notes.md:3:1: a ```runnable block is not supported by this version: remove it, or move the file out of the runbook directories",
-            "old.mdx:1:1: gruntwork runbooks are not supported by this version: remove the file, or move the file out of the runbook directories",
+            "old.mdx:1:1: <Command> has no id: add id=\"…\"",
+            "old.mdx:1:1: <Command> has no script: write the script in command=\"…\", or name its file with path=\"…\"",
             "same.md:8:11: the step same:a already exists at same.md:4:11: change the id of one of the two steps",
             "x.runbook.md:1:1: rundown runbooks are not supported by this version: remove the file, or move the file out of the runbook directories",
         ]
