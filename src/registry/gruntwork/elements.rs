@@ -100,12 +100,12 @@ fn flaw_of(message: &Message, lines: &TextLines<'_>) -> YamlFlaw {
 /// letters, and it knows only some of the names of entities. No other part of MDX depends on `&`.
 const AMPERSAND: &str = "\u{1}";
 
-/// Strict MDX. Emphasis is switched off, because emphasis can't contain or hide an element, and its nesting has no
-/// limit.
+/// Strict MDX with front matter, which every program that shows such pages hides. Emphasis is switched off, because
+/// emphasis can't hide an element, and its nesting has no limit.
 fn options() -> ParseOptions {
     let budget = Cell::new(MAX_EXPRESSION_BYTES);
     ParseOptions {
-        constructs: Constructs { attention: false, ..Constructs::mdx() },
+        constructs: Constructs { attention: false, frontmatter: true, ..Constructs::mdx() },
         mdx_esm_parse: Some(Box::new(|_| MdxSignal::Ok)),
         mdx_expression_parse: Some(Box::new(move |text, _| {
             // The parser asks again at each brace inside of an expression, with all text before.

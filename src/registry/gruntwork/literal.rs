@@ -278,38 +278,35 @@ impl Reader<'_> {
 
     /// Reads an escape sequence after its backslash, which is at `start`.
     fn escape(&mut self, start: usize, text: &mut String) -> Result<(), LiteralFlaw> {
-        let unknown =
-            |escape: &str| (start, format!("the escape {escape} is not supported: write the character itself"));
-        let Some((_, c)) = self.chars.next() else { return Err(unknown("\\")) };
-        let code = match c {
-            'n' => return Ok(text.push('\n')),
-            't' => return Ok(text.push('\t')),
-            'r' => return Ok(text.push('\r')),
-            'b' => return Ok(text.push('\u{8}')),
-            'f' => return Ok(text.push('\u{c}')),
-            'v' => return Ok(text.push('\u{b}')),
+        let Some((_, c)) = self.chars.next() else { return Ok(()) };
+        let read = match c {
             // A backslash at the end of a line joins the two lines.
             '\n' => return Ok(()),
-            '0'..='9' => return Err(unknown("of a number")),
+            'n' => Some('\n'),
+            't' => Some('\t'),
+            'r' => Some('\r'),
+            'b' => Some('\u{8}'),
+            'f' => Some('\u{c}'),
+            'v' => Some('\u{b}'),
+            '0'..='9' => None,
             'x' => self.hex(2),
             'u' if self.chars.next_if(|(_, c)| *c == '{').is_some() => {
                 let code = self.hex(6);
-                if self.chars.next_if(|(_, c)| *c == '}').is_none() {
-                    return Err(unknown("\\u{"));
-                }
-                code
+                code.filter(|_| self.chars.next_if(|(_, c)| *c == '}').is_some())
             }
+            // Two halves of a character, such as \ud83d\ude00, are refused: one escape \u{1f600} is shorter and clear.
             'u' => self.hex(4),
-            other => return Ok(text.push(other)),
+            other => Some(other),
         };
-        // Two halves of a character, such as \ud83d\ude00, are refused too: one escape \u{1f600} is shorter and clear.
-        let read = code.and_then(char::from_u32).ok_or_else(|| unknown(&format!("\\{c} with this number")))?;
+        let read = read.ok_or_else(|| {
+            (start, format!("the escape \\{c} with these digits is not supported: write the character itself"))
+        })?;
         text.push(read);
         Ok(())
     }
 
-    /// Reads up to `most` hexadecimal digits. Escapes with fewer digits than `\x` and `\u` need are refused.
-    fn hex(&mut self, most: usize) -> Option<u32> {
+    /// Reads up to `most` hexadecimal digits. `\x` and `\u` must have all their digits.
+    fn hex(&mut self, most: usize) -> Option<char> {
         let mut digits = String::new();
         while digits.len() < most
             && let Some((_, c)) = self.chars.next_if(|(_, c)| c.is_ascii_hexdigit())
@@ -319,7 +316,7 @@ impl Reader<'_> {
         if most != 6 && digits.len() < most {
             return None;
         }
-        u32::from_str_radix(&digits, 16).ok()
+        u32::from_str_radix(&digits, 16).ok().and_then(char::from_u32)
     }
 }
 

@@ -108,7 +108,10 @@ fn the_script_is_the_text_that_mdx_gives_to_the_attribute() {
 
 #[test]
 fn a_search_of_the_text_would_find_other_steps_than_a_reader_of_the_page() {
-    let text = r#"{/* <Command id="comment" command="rm -rf /" /> */}
+    let text = r#"---
+summary: <Command id="front" command="rm -rf /" />
+---
+{/* <Command id="comment" command="rm -rf /" /> */}
 
 Inline: `<Command id="code" command="rm -rf /" />` and {'<Command id="text" command="rm -rf /" />'}.
 
@@ -138,8 +141,8 @@ Inline: `<Command id="code" command="rm -rf /" />` and {'<Command id="text" comm
     assert_eq!(steps, [("real", "true"), ("second", "echo second\n")]);
     let remarks: Vec<String> = found.remarks.iter().map(ToString::to_string).collect();
     assert_eq!(remarks.len(), 2, "{remarks:?}");
-    assert_eq!(remarks[0], "17:1: attributes of <Command> without effect: data-id");
-    assert!(remarks[1].starts_with("17:65: Gruntwork's registry takes another script"), "{remarks:?}");
+    assert_eq!(remarks[0], "20:1: attributes of <Command> without effect: data-id");
+    assert!(remarks[1].starts_with("20:65: Gruntwork's registry takes another script"), "{remarks:?}");
 }
 
 #[test]
