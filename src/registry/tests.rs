@@ -422,6 +422,32 @@ fn the_sample_runbooks_are_valid() {
     }
 }
 
+#[test]
+fn a_gruntwork_runbook_reads_the_files_of_its_directory_and_gives_remarks() {
+    let dir = Dir::of(&[
+        ("ops/web.mdx", "<Command id=\"a\" path=\"s/a.sh\" usePty={false} />\n"),
+        ("ops/s/a.sh", "echo a\n"),
+        ("other/s/a.sh", "echo other\n"),
+    ]);
+    let path = dir.path().join("ops/web.mdx");
+    let page = read_file("ops/web.mdx", &path, None).expect("a page");
+    assert_eq!(page.steps[0].definition.source, "echo a\n");
+    assert_eq!(page.steps[0].definition.reference.as_str(), "ops/web:a");
+    assert_eq!(page.remarks[0].to_string(), "1:1: attributes of <Command> without effect: usePty");
+    match dir.load() {
+        Ok(registry) => {
+            let remarks: Vec<String> = registry.remarks().iter().map(ToString::to_string).collect();
+            assert_eq!(remarks, ["ops/web.mdx:1:1: attributes of <Command> without effect: usePty"]);
+        }
+        Err(errors) => assert!(errors[0].to_string().starts_with("ops/web.mdx:1:10: later-feature"), "{errors:?}"),
+    }
+    let script = dir.path().join("ops/s/a.sh");
+    fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o666)).expect("permissions");
+    let owner = std::os::unix::fs::MetadataExt::uid(&script.metadata().expect("metadata"));
+    let flaws = read_file("ops/web.mdx", &path, Some(owner)).map(|page| page.steps.len()).expect_err("writable");
+    assert!(flaws[0].message.contains("other users can change"), "{flaws:?}");
+}
+
 proptest::proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig::with_cases(300))]
     #[test]

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use countersign::registry::gruntwork;
 use countersign::registry::page::{Page, RunbookFiles};
+use sha2::{Digest as _, Sha256};
 
 use crate::host::not_run;
 
@@ -47,7 +48,8 @@ fn gruntworks_executables_are_registered_with_the_same_bytes_or_refused_with_a_r
                     match step {
                         Some(step) if Some(&step.source) == executable.script.as_ref() => {
                             same += 1;
-                            println!("{shown}: {id}: registered, {}, same bytes", step.interpreter);
+                            let number = executable_id(id, &step.source);
+                            println!("{shown}: {id}: registered, {}, same bytes, {number}", step.interpreter);
                         }
                         Some(_) => other.push(format!("{shown}: {id}: registered, other bytes")),
                         None => other.push(format!("{shown}: {id}: not found")),
@@ -65,6 +67,12 @@ fn gruntworks_executables_are_registered_with_the_same_bytes_or_refused_with_a_r
     }
     println!("{} pages: {same} registered with the same bytes, {refused} refused", pages.len());
     assert!(other.is_empty(), "{}", other.join("\n"));
+}
+
+/// Returns the name that Gruntwork gives to the executable: the digest of its id and its script.
+fn executable_id(id: &str, script: &str) -> String {
+    let digest = Sha256::digest(format!("{id}{script}"));
+    digest[..8].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn find_pages(folder: &Path, found: &mut Vec<PathBuf>) {

@@ -216,6 +216,12 @@ fn declare_default(found: &mut Variable, kind: &str, default: Option<&YamlNode>,
             .push(found.flaw(&format!("the default is {}, which is no {kind}: correct the default", node.word())));
         return;
     };
+    if kind == "string" && value.as_str().is_some_and(|text| text.starts_with('-')) {
+        let message = "the default begins with `-`, so a program could use the value as an option: write `type: enum` with \
+                       `options`, or another default";
+        notes.flaws.push(found.flaw(message));
+        return;
+    }
     // In Gruntwork's form, an empty value means that the person must fill in the field.
     let is_empty = value == json!("") || value == json!([]);
     let must_have_content = ["minLength", "minItems", "enum"].iter().any(|keyword| found.schema.contains_key(*keyword));

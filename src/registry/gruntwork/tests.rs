@@ -312,6 +312,7 @@ fn errors_in_variables_have_the_place_of_the_variable() {
         ("variables:\n  - {name: A, type: number}\n", "4:12:", "unknown type"),
         ("variables:\n  - {name: A, type: int, default: x}\n", "4:12:", "no int"),
         ("variables:\n  - {name: A, type: enum}\n", "4:12:", "needs `options`"),
+        ("variables:\n  - {name: A, default: -x}\n", "4:12:", "begins with `-`"),
         ("variables:\n  - {name: A, type: enum, options: [a], default: b}\n", "4:12:", "default does not fit"),
         ("variables:\n  - {name: A}\n  - {name: A}\n", "5:12:", "declared twice"),
         ("variables:\n  - {name: inputs}\n", "4:12:", "use this name"),
