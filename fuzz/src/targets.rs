@@ -47,7 +47,8 @@ use countersign::record::revocation::Revocation;
 use countersign::record::roster::Roster;
 use countersign::record::run_report::RunReport;
 use countersign::record::seal::Seal;
-use countersign::registry::markdown;
+use countersign::registry::page::{Page, RunbookFiles};
+use countersign::registry::{gruntwork, markdown};
 use countersign::sandbox::protocol;
 use countersign::shell::commands::{self, ReadLimit};
 use countersign::shell::found::Shell;
@@ -57,9 +58,10 @@ use serde_json::Value;
 pub type Target = fn(&[u8]);
 
 /// All entry functions with their names.
-pub const ALL: [(&str, Target); 14] = [
+pub const ALL: [(&str, Target); 15] = [
     ("bundle_verify", bundle_verify),
     ("envelope", envelope),
+    ("gruntwork_runbook", gruntwork_runbook),
     ("json_reader", json_reader),
     ("launcher_request", launcher_request),
     ("markdown_runbook", markdown_runbook),
@@ -222,6 +224,21 @@ pub fn markdown_runbook(data: &[u8]) {
             }
         }
         Err(flaws) => assert!(!flaws.is_empty()),
+    }
+}
+
+/// A Gruntwork runbook: the parser returns steps, or at least one error with a place.
+pub fn gruntwork_runbook(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let files = RunbookFiles::new("/nonexistent".into(), None);
+    match gruntwork::read(&Page { name: "seed/runbook", text, files: &files }) {
+        Ok(found) => {
+            for one in found.unwrap_or_default().steps {
+                assert!(one.definition.check_reserved().map_or_else(|error| error.later, |()| true));
+                assert!(serde_json::to_value(&one.definition).is_ok());
+            }
+        }
+        Err(flaws) => assert!(!flaws.is_empty() && flaws.iter().all(|flaw| flaw.place.line > 0)),
     }
 }
 

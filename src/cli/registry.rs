@@ -107,7 +107,14 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
                 .into_iter()
                 .map(|(program, steps)| json!({"program": program, "steps": steps}))
                 .collect();
-            terminal.object(&json!({"registry_root": registry.root(), "steps": steps, "missing_programs": missing}))?;
+            let remarks: Vec<Value> = registry
+                .remarks()
+                .iter()
+                .map(|one| json!({"file": one.file, "line": one.line, "column": one.column, "message": one.message}))
+                .collect();
+            terminal.object(&json!({
+                "registry_root": registry.root(), "steps": steps, "missing_programs": missing, "remarks": remarks,
+            }))?;
             Ok(Exit::Done)
         }
         Command::List { .. } => {
@@ -119,6 +126,9 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
                      program, or remove it from programs=",
                     steps.join(", ")
                 ));
+            }
+            for remark in registry.remarks() {
+                terminal.say(&format!("remark: {remark}"));
             }
             let rows = registry.steps().map(|step| {
                 let of_step = std::slice::from_ref(&step.definition.approvals);

@@ -4,9 +4,9 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::record::step_definition::StepDefinition;
-use crate::registry::markdown;
+use crate::registry::page::{Page, ReadPage, RunbookFiles};
 use crate::registry::registry_error::{RegistryError, whole};
+use crate::registry::{gruntwork, markdown};
 use crate::yaml::{TextPlace, YamlFlaw};
 
 /// Runbook files and errors found in one runbook directory.
@@ -146,16 +146,17 @@ impl RunbookDirectoryWalk {
     }
 }
 
-/// Returns the steps of one file.
-pub(super) fn read_file(relative: &str, path: &Path) -> Result<Vec<(TextPlace, StepDefinition)>, Vec<YamlFlaw>> {
+/// Returns the steps of one file and the remarks about the file. If `owner` is given, only this user and root may be able
+/// to write the files that the runbook names.
+pub(super) fn read_file(relative: &str, path: &Path, owner: Option<u32>) -> Result<ReadPage, Vec<YamlFlaw>> {
     let start = TextPlace { line: 1, column: 1 };
     let flaw = |message: String| vec![YamlFlaw::new(start, message)];
-    if relative.ends_with(".mdx") || relative.ends_with(".runbook.md") {
-        let format = if relative.ends_with(".mdx") { "gruntwork" } else { "rundown" };
-        return Err(flaw(format!(
-            "{format} runbooks are not supported by this version: remove the file, or move the file out of the runbook \
+    if relative.ends_with(".runbook.md") {
+        return Err(flaw(
+            "rundown runbooks are not supported by this version: remove the file, or move the file out of the runbook \
              directories"
-        )));
+                .to_owned(),
+        ));
     }
     let too_large = || flaw(format!("the file is larger than {MAX_FILE_BYTES} bytes: split the file"));
     let unreadable =
@@ -176,8 +177,12 @@ pub(super) fn read_file(relative: &str, path: &Path) -> Result<Vec<(TextPlace, S
         };
         vec![YamlFlaw::new(place, "the file is not UTF-8: save the file as UTF-8")]
     })?;
+    if let Some(name) = relative.strip_suffix(".mdx") {
+        let files = RunbookFiles::new(path.parent().unwrap_or(Path::new("")).to_owned(), owner);
+        return Ok(gruntwork::read(&Page { name, text: &text, files: &files })?.unwrap_or_default());
+    }
     let steps = markdown::read(&text, relative.strip_suffix(".md").unwrap_or(relative))?;
-    Ok(steps.unwrap_or_default().into_iter().map(|found| (found.place, found.definition)).collect())
+    Ok(ReadPage { steps: steps.unwrap_or_default(), remarks: Vec::new() })
 }
 
 /// Maximum size of a runbook, in bytes. People review runbooks, so a larger file is not useful.

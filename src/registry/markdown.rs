@@ -8,11 +8,13 @@ use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 
 use crate::crypto::canonical::canonical_of;
 use crate::record::declared::check_program;
-use crate::record::ident::{IdentError, StepRef};
+use crate::record::ident::IdentError;
 use crate::record::later_words::Program;
-use crate::record::step_definition::{Format, MAX_SOURCE_BYTES, SessionUse, StepDefinition, Template};
+use crate::record::step_definition::{Format, SessionUse, StepDefinition, Template};
 use crate::registry::attributes::{self, FenceInfo, PlacedText};
 use crate::registry::front_matter::{self, FrontMatter};
+use crate::registry::script_rules::{REFUSED_CHARACTERS, check_path, check_size, interpreter_of_shebang, step_ref};
+use crate::registry::text_lines::TextLines;
 use crate::yaml::{self, TextPlace, YamlFlaw, not_yet, unknown};
 
 /// Step with the place of its id.
@@ -31,16 +33,13 @@ pub struct FoundStep {
 /// Returns all flaws of the file.
 pub fn read(text: &str, path: &str) -> Result<Option<Vec<FoundStep>>, Vec<YamlFlaw>> {
     let mut flaws = Vec::new();
-    let lines = Lines::of(text);
+    let lines = TextLines::of(text);
     let Some((yaml, body)) = front_matter(text, &mut flaws) else {
         let blocks = blocks(text, 0, &lines);
         flaws.extend(blocks.iter().filter_map(|block| block.runnable()));
         return if flaws.is_empty() { Ok(None) } else { Err(flaws) };
     };
-    for (bad, message) in [
-        ('\r', "the file has Windows line endings, which break scripts: save the file with LF line endings"),
-        ('\0', "the file contains a NUL character: remove the character"),
-    ] {
+    for (bad, message) in REFUSED_CHARACTERS {
         if let Some(at) = text.find(bad) {
             flaws.push(YamlFlaw::new(lines.place(at), message));
         }
@@ -53,11 +52,7 @@ pub fn read(text: &str, path: &str) -> Result<Option<Vec<FoundStep>>, Vec<YamlFl
         // Without a valid front matter, every block of the file would give an error too.
         Err(flaw) => return Err(vec![flaw]),
     };
-    if format!("{path}:x").parse::<StepRef>().is_err() {
-        let message = format!(
-            "{path:?} can't be part of a step reference: rename the file; use letters, digits and . _ -, at most 255 \
-             bytes"
-        );
+    if let Err(message) = check_path(path) {
         flaws.push(YamlFlaw::new(TextPlace { line: 1, column: 1 }, message));
         return Err(flaws);
     }
@@ -89,14 +84,9 @@ fn step(
     flaws: &mut Vec<YamlFlaw>,
 ) -> Option<FoundStep> {
     let before = flaws.len();
-    let reference = match format!("{path}:{}", info.id.text).parse::<StepRef>() {
+    let reference = match step_ref(path, &info.id.text) {
         Ok(reference) => Some(reference),
-        Err(_) => {
-            let message = format!(
-                "{:?} is not a valid step id: use letters, digits and . _ -, begin with a letter, a digit or _, and \
-                 use at most 64 bytes (255 with the path)",
-                info.id.text
-            );
+        Err(message) => {
             flaws.push(YamlFlaw::new(info.id.place, message));
             None
         }
@@ -137,8 +127,7 @@ fn step(
     if block.source.trim().is_empty() {
         flaws.push(YamlFlaw::new(block.fence, "the block is empty: write the script, or remove the id"));
     }
-    if block.source.len() > MAX_SOURCE_BYTES {
-        let message = format!("the script is larger than {MAX_SOURCE_BYTES} bytes: move a part of it to another step");
+    if let Err(message) = check_size(&block.source) {
         flaws.push(YamlFlaw::new(block.fence, message));
     }
     let interpreter = match interpreter(front, block, info) {
@@ -181,27 +170,9 @@ fn step(
 /// Returns the interpreter from the shebang, the language of the fence or the front matter, in this order. The default
 /// is bash.
 fn interpreter(front: &FrontMatter, block: &Block, info: &FenceInfo) -> Result<String, YamlFlaw> {
-    if let Some(shebang) = block.source.strip_prefix("#!") {
-        let refuse = |message: String| YamlFlaw::new(TextPlace { line: block.fence.line + 1, column: 1 }, message);
-        let mut words = shebang.lines().next().unwrap_or_default().split_ascii_whitespace();
-        let program = words.next().unwrap_or_default();
-        let (directory, mut name) = program.rsplit_once('/').unwrap_or(("", program));
-        if name == "env" {
-            name = words.next().unwrap_or_default();
-        }
-        if !["/bin", "/usr/bin", "/usr/local/bin"].contains(&directory) {
-            return Err(refuse(format!(
-                "{program:?} in the shebang is not a standard path: write #!/usr/bin/env and the name of the program"
-            )));
-        }
-        if name.starts_with('-') || words.next().is_some() {
-            return Err(refuse(
-                "options in a shebang have no effect: remove the options, and write `set -e` or another set command \
-                 below the shebang"
-                    .to_owned(),
-            ));
-        }
-        return front_matter::interpreter(name).map_err(refuse);
+    let refuse = |message| YamlFlaw::new(TextPlace { line: block.fence.line + 1, column: 1 }, message);
+    if let Some(name) = interpreter_of_shebang(&block.source).map_err(refuse)? {
+        return Ok(name);
     }
     match &info.language {
         Some(PlacedText { place, text }) => {
@@ -284,7 +255,7 @@ impl Block {
 }
 
 /// Returns all fenced blocks of `text`, starting at byte `from`.
-fn blocks(text: &str, from: usize, lines: &Lines<'_>) -> Vec<Block> {
+fn blocks(text: &str, from: usize, lines: &TextLines<'_>) -> Vec<Block> {
     let mut found: Vec<Block> = Vec::new();
     let (mut heading, mut in_heading): (Option<String>, Option<String>) = (None, None);
     let mut in_block = false;
@@ -330,7 +301,7 @@ fn blocks(text: &str, from: usize, lines: &Lines<'_>) -> Vec<Block> {
 
 /// Returns the block for a fence. The info string is taken from the file text, because the parser's unescaped text
 /// would give wrong columns.
-fn fence(text: &str, start: usize, lines: &Lines<'_>, heading: Option<String>) -> Block {
+fn fence(text: &str, start: usize, lines: &TextLines<'_>, heading: Option<String>) -> Block {
     let whole = &text[start..];
     let begin = whole.find(['`', '~']).unwrap_or(0);
     let mark = whole[begin..].chars().next().unwrap_or('`');
@@ -381,23 +352,4 @@ fn front_matter<'a>(text: &'a str, flaws: &mut Vec<YamlFlaw>) -> Option<(&'a str
         ));
     }
     Some((yaml, end.map_or(text.len(), |(_, body)| offset + body)))
-}
-
-/// Text with the byte offsets of its lines.
-struct Lines<'a> {
-    text: &'a str,
-    starts: Vec<usize>,
-}
-
-impl<'a> Lines<'a> {
-    fn of(text: &'a str) -> Self {
-        let starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
-        Self { text, starts }
-    }
-
-    fn place(&self, offset: usize) -> TextPlace {
-        let line = self.starts.partition_point(|start| *start <= offset);
-        let start = self.starts[line - 1];
-        TextPlace { line, column: self.text[start..offset].chars().count() + 1 }
-    }
 }

@@ -7,6 +7,7 @@ pub(crate) mod attributes;
 mod directory_walk;
 mod evaluate;
 pub(crate) mod front_matter;
+pub mod gruntwork;
 pub mod lock_file;
 pub mod markdown;
 pub mod page;
@@ -16,8 +17,10 @@ pub mod parameter_schema;
 pub mod registered_step;
 pub mod registry_error;
 pub mod schema_keywords;
+mod script_rules;
 mod shared_schemas;
 pub mod step_differences;
+mod text_lines;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -29,6 +32,7 @@ use crate::crypto::merkle;
 use crate::record::ident::StepRef;
 use crate::record::step_definition::{RegistryLeaf, StepDefinition};
 use crate::registry::directory_walk::{RunbookDirectoryWalk, read_file};
+use crate::registry::markdown::FoundStep;
 use crate::registry::registered_step::{RegisteredStep, StoredStep, register};
 use crate::registry::registry_error::{RegistryError, whole};
 use crate::registry::shared_schemas::SharedSchemas;
@@ -42,6 +46,8 @@ pub struct Registry {
     /// Hashes of all complete subtrees, one list for each height, so that a proof needs no new hash. The first list
     /// contains the leaf hashes in the order of `steps`.
     tree: Vec<Vec<merkle::Hash>>,
+    /// Remarks about the runbook files, sorted by file and place.
+    remarks: Vec<RegistryError>,
 }
 
 /// Proof that a step is in the registry. A bundle contains such a proof.
@@ -63,7 +69,7 @@ impl Registry {
     /// # Errors
     /// Returns all errors of all files, sorted by file and place.
     pub fn load(dirs: &[PathBuf], owner: Option<u32>) -> Result<Self, Vec<RegistryError>> {
-        let mut errors = Vec::new();
+        let (mut errors, mut remarks) = (Vec::new(), Vec::new());
         let mut found: Vec<(Arc<str>, TextPlace, StepDefinition)> = Vec::new();
         let mut schemas = SharedSchemas::default();
         for dir in dirs {
@@ -77,11 +83,14 @@ impl Registry {
                     column: flaw.place.column,
                     message: flaw.message,
                 };
-                match read_file(relative, path) {
-                    Ok(steps) => found.extend(steps.into_iter().map(|(place, mut step)| {
-                        schemas.share(&mut step);
-                        (Arc::clone(&file), place, step)
-                    })),
+                match read_file(relative, path, owner) {
+                    Ok(page) => {
+                        found.extend(page.steps.into_iter().map(|FoundStep { place, definition: mut step }| {
+                            schemas.share(&mut step);
+                            (Arc::clone(&file), place, step)
+                        }));
+                        remarks.extend(page.remarks.into_iter().map(at));
+                    }
                     Err(flaws) => errors.extend(flaws.into_iter().map(at)),
                 }
             }
@@ -89,7 +98,8 @@ impl Registry {
         }
         found.sort_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
         let found = found.into_iter().map(|(file, place, step)| (file, place, StoredStep::Read(Box::new(step))));
-        Self::seal(found, schemas, errors)
+        remarks.sort();
+        Ok(Self { remarks, ..Self::seal(found, schemas, errors)? })
     }
 
     /// Returns the steps of one runbook in file order, each with the place of its id, for the command `run`. `name` is
@@ -108,7 +118,8 @@ impl Registry {
             column: flaw.place.column,
             message: flaw.message,
         };
-        let mut found = read_file(name, path).map_err(|flaws| flaws.into_iter().map(at).collect::<Vec<_>>())?;
+        let read = read_file(name, path, None).map_err(|flaws| flaws.into_iter().map(at).collect::<Vec<_>>())?;
+        let mut found: Vec<_> = read.steps.into_iter().map(|step| (step.place, step.definition)).collect();
         found.sort_by_key(|(place, _)| *place);
         let places: Vec<(TextPlace, StepRef)> = found.iter().map(|(at, step)| (*at, step.reference.clone())).collect();
         let file: Arc<str> = shown.into();
@@ -180,7 +191,9 @@ impl Registry {
             }
         }
         match canonical_of(&leaves) {
-            Ok(manifest) if errors.is_empty() => Ok(Self { steps, manifest, tree: levels(hashes) }),
+            Ok(manifest) if errors.is_empty() => {
+                Ok(Self { steps, manifest, tree: levels(hashes), remarks: Vec::new() })
+            }
             manifest => {
                 errors.extend(manifest.err().map(|error| whole("the registry's manifest", error.to_string())));
                 errors.sort();
@@ -193,6 +206,13 @@ impl Registry {
     /// Returns the steps, sorted by the bytes of their refs. The leaves have the same order.
     pub fn steps(&self) -> impl ExactSizeIterator<Item = &Arc<RegisteredStep>> {
         self.steps.values()
+    }
+
+    /// Returns facts about the runbook files that a person should know and that are no errors, sorted by file and
+    /// place. A registry that was built from stored steps has no remarks.
+    #[must_use]
+    pub fn remarks(&self) -> &[RegistryError] {
+        &self.remarks
     }
 
     /// Returns the step with this ref.

@@ -39,10 +39,11 @@ pub struct RunbookFiles {
 }
 
 impl RunbookFiles {
-    /// Gives access to the files of a directory. If `owner` is given, only this user and root may be able to write a
-    /// file.
+    /// Gives access to the files of a directory. An empty path is the current directory. If `owner` is given, only this
+    /// user and root may be able to write a file.
     #[must_use]
-    pub const fn new(directory: PathBuf, owner: Option<u32>) -> Self {
+    pub fn new(directory: PathBuf, owner: Option<u32>) -> Self {
+        let directory = if directory.as_os_str().is_empty() { PathBuf::from(".") } else { directory };
         Self { directory, owner }
     }
 
@@ -124,6 +125,7 @@ mod tests {
             let error = files.read(path).expect_err(path);
             assert!(error.contains(words), "{path}: {error}");
         }
+        assert!(RunbookFiles::new(PathBuf::new(), None).read("Cargo.toml").is_ok(), "the current directory");
         let other = RunbookFiles::new(runbook, Some(1_000_000));
         let owned_by_root = fs::metadata(home.path()).expect("metadata").uid() == 0;
         assert_eq!(other.read("scripts/a.sh").is_ok(), owned_by_root, "a file of another user is refused");

@@ -196,7 +196,8 @@ fn errors_of_all_files_are_reported_together_and_in_order() {
             "large.md:1:1: the file is larger than 262144 bytes: split the file",
             "latin.md:4:3: the file is not UTF-8: save the file as UTF-8",
             "notes.md:3:1: a ```runnable block is not supported by this version: remove it, or move the file out of the runbook directories",
-            "old.mdx:1:1: gruntwork runbooks are not supported by this version: remove the file, or move the file out of the runbook directories",
+            "old.mdx:1:1: <Command> has no id: add id=\"…\"",
+            "old.mdx:1:1: <Command> has no script: write the script in command=\"…\", or name its file with path=\"…\"",
             "same.md:8:11: the step same:a already exists at same.md:4:11: change the id of one of the two steps",
             "x.runbook.md:1:1: rundown runbooks are not supported by this version: remove the file, or move the file out of the runbook directories",
         ]
@@ -419,6 +420,32 @@ fn the_sample_runbooks_are_valid() {
     for step in registry.steps() {
         assert!(step.schema.complete(serde_json::json!({})).is_ok(), "every parameter has a default");
     }
+}
+
+#[test]
+fn a_gruntwork_runbook_reads_the_files_of_its_directory_and_gives_remarks() {
+    let dir = Dir::of(&[
+        ("ops/web.mdx", "<Command id=\"a\" path=\"s/a.sh\" usePty={false} />\n"),
+        ("ops/s/a.sh", "echo a\n"),
+        ("other/s/a.sh", "echo other\n"),
+    ]);
+    let path = dir.path().join("ops/web.mdx");
+    let page = read_file("ops/web.mdx", &path, None).expect("a page");
+    assert_eq!(page.steps[0].definition.source, "echo a\n");
+    assert_eq!(page.steps[0].definition.reference.as_str(), "ops/web:a");
+    assert_eq!(page.remarks[0].to_string(), "1:1: attributes of <Command> without effect: usePty");
+    match dir.load() {
+        Ok(registry) => {
+            let remarks: Vec<String> = registry.remarks().iter().map(ToString::to_string).collect();
+            assert_eq!(remarks, ["ops/web.mdx:1:1: attributes of <Command> without effect: usePty"]);
+        }
+        Err(errors) => assert!(errors[0].to_string().starts_with("ops/web.mdx:1:10: later-feature"), "{errors:?}"),
+    }
+    let script = dir.path().join("ops/s/a.sh");
+    fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o666)).expect("permissions");
+    let owner = std::os::unix::fs::MetadataExt::uid(&script.metadata().expect("metadata"));
+    let flaws = read_file("ops/web.mdx", &path, Some(owner)).map(|page| page.steps.len()).expect_err("writable");
+    assert!(flaws[0].message.contains("other users can change"), "{flaws:?}");
 }
 
 proptest::proptest! {
