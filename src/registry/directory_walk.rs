@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use crate::record::step_definition::StepDefinition;
 use crate::registry::markdown;
+use crate::registry::page::{Page, ReadPage, RunbookFiles};
 use crate::registry::registry_error::{RegistryError, whole};
+use crate::registry::{rundown, runnable};
 use crate::yaml::{TextPlace, YamlFlaw};
 
 /// Runbook files and errors found in one runbook directory.
@@ -146,16 +148,21 @@ impl RunbookDirectoryWalk {
     }
 }
 
-/// Returns the steps of one file.
-pub(super) fn read_file(relative: &str, path: &Path) -> Result<Vec<(TextPlace, StepDefinition)>, Vec<YamlFlaw>> {
+/// Returns the steps of one file. If `owner` is given, only this user and root may be able to write the other files that
+/// the runbook names.
+pub(super) fn read_file(
+    relative: &str,
+    path: &Path,
+    owner: Option<u32>,
+) -> Result<Vec<(TextPlace, StepDefinition)>, Vec<YamlFlaw>> {
     let start = TextPlace { line: 1, column: 1 };
     let flaw = |message: String| vec![YamlFlaw::new(start, message)];
-    if relative.ends_with(".mdx") || relative.ends_with(".runbook.md") {
-        let format = if relative.ends_with(".mdx") { "gruntwork" } else { "rundown" };
-        return Err(flaw(format!(
-            "{format} runbooks are not supported by this version: remove the file, or move the file out of the runbook \
-             directories"
-        )));
+    if relative.ends_with(".mdx") {
+        return Err(flaw(
+            "gruntwork runbooks are not supported by this version: remove the file, or move the file out of the \
+             runbook directories"
+                .to_owned(),
+        ));
     }
     let too_large = || flaw(format!("the file is larger than {MAX_FILE_BYTES} bytes: split the file"));
     let unreadable =
@@ -176,8 +183,20 @@ pub(super) fn read_file(relative: &str, path: &Path) -> Result<Vec<(TextPlace, S
         };
         vec![YamlFlaw::new(place, "the file is not UTF-8: save the file as UTF-8")]
     })?;
-    let steps = markdown::read(&text, relative.strip_suffix(".md").unwrap_or(relative))?;
-    Ok(steps.unwrap_or_default().into_iter().map(|found| (found.place, found.definition)).collect())
+    let directory = path.parent().unwrap_or(Path::new("/")).to_owned();
+    let files = RunbookFiles::new(directory, owner);
+    let page =
+        |ending: &str| Page { name: relative.strip_suffix(ending).unwrap_or(relative), text: &text, files: &files };
+    let read: Option<ReadPage> = if relative.ends_with(".runbook.md") {
+        rundown::read(&page(".runbook.md"))?
+    } else {
+        let page = page(".md");
+        match markdown::read(page.text, page.name)? {
+            Some(steps) => Some(ReadPage { steps, remarks: Vec::new() }),
+            None => runnable::read(&page)?,
+        }
+    };
+    Ok(read.unwrap_or_default().steps.into_iter().map(|found| (found.place, found.definition)).collect())
 }
 
 /// Maximum size of a runbook, in bytes. People review runbooks, so a larger file is not useful.

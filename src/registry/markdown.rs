@@ -4,16 +4,15 @@
 //! `bash {#restart timeout=60s}`. All other text is prose. This module only reads a runbook and runs nothing. This
 //! module does not parse the script of a block.
 
-use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
-
 use crate::crypto::canonical::canonical_of;
 use crate::record::declared::check_program;
 use crate::record::ident::{IdentError, StepRef};
 use crate::record::later_words::Program;
-use crate::record::step_definition::{Format, MAX_SOURCE_BYTES, SessionUse, StepDefinition, Template};
+use crate::record::step_definition::{Format, SessionUse, StepDefinition, Template};
 use crate::registry::attributes::{self, FenceInfo, PlacedText};
+use crate::registry::fenced_block::{FencedBlock, LineStarts, check_characters, fenced_blocks};
 use crate::registry::front_matter::{self, FrontMatter};
-use crate::yaml::{self, TextPlace, YamlFlaw, not_yet, unknown};
+use crate::yaml::{self, TextPlace, YamlFlaw, unknown};
 
 /// Step with the place of its id.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,20 +30,9 @@ pub struct FoundStep {
 /// Returns all flaws of the file.
 pub fn read(text: &str, path: &str) -> Result<Option<Vec<FoundStep>>, Vec<YamlFlaw>> {
     let mut flaws = Vec::new();
-    let lines = Lines::of(text);
-    let Some((yaml, body)) = front_matter(text, &mut flaws) else {
-        let blocks = blocks(text, 0, &lines);
-        flaws.extend(blocks.iter().filter_map(|block| block.runnable()));
-        return if flaws.is_empty() { Ok(None) } else { Err(flaws) };
-    };
-    for (bad, message) in [
-        ('\r', "the file has Windows line endings, which break scripts: save the file with LF line endings"),
-        ('\0', "the file contains a NUL character: remove the character"),
-    ] {
-        if let Some(at) = text.find(bad) {
-            flaws.push(YamlFlaw::new(lines.place(at), message));
-        }
-    }
+    let lines = LineStarts::of(text);
+    let Some((yaml, body)) = front_matter(text, &mut flaws) else { return Ok(None) };
+    check_characters(text, &lines, &mut flaws);
     if !flaws.is_empty() {
         return Err(flaws);
     }
@@ -53,18 +41,14 @@ pub fn read(text: &str, path: &str) -> Result<Option<Vec<FoundStep>>, Vec<YamlFl
         // Without a valid front matter, every block of the file would give an error too.
         Err(flaw) => return Err(vec![flaw]),
     };
-    if format!("{path}:x").parse::<StepRef>().is_err() {
-        let message = format!(
-            "{path:?} can't be part of a step reference: rename the file; use letters, digits and . _ -, at most 255 \
-             bytes"
-        );
-        flaws.push(YamlFlaw::new(TextPlace { line: 1, column: 1 }, message));
+    if let Err(flaw) = check_file_name(path) {
+        flaws.push(flaw);
         return Err(flaws);
     }
     let mut found = Vec::new();
     let mut has_step = false;
-    for block in blocks(text, body, &lines) {
-        flaws.extend(block.runnable());
+    for block in fenced_blocks(text, body, &lines) {
+        flaws.extend(runnable(&block));
         let before = flaws.len();
         let info = attributes::read(&block.info.text, block.info.place, &mut flaws);
         has_step |= info.is_some() || flaws.len() > before;
@@ -80,11 +64,31 @@ pub fn read(text: &str, path: &str) -> Result<Option<Vec<FoundStep>>, Vec<YamlFl
     if flaws.is_empty() { Ok(Some(found)) } else { Err(flaws) }
 }
 
+/// Checks that the name of a runbook file can be the first part of step references.
+pub(crate) fn check_file_name(path: &str) -> Result<(), YamlFlaw> {
+    if format!("{path}:x").parse::<StepRef>().is_ok() {
+        return Ok(());
+    }
+    let message = format!(
+        "{path:?} can't be part of a step reference: rename the file; use letters, digits and . _ -, at most 255 bytes"
+    );
+    Err(YamlFlaw::new(TextPlace { line: 1, column: 1 }, message))
+}
+
+/// Returns an error if the block belongs to another runbook format.
+fn runnable(block: &FencedBlock) -> Option<YamlFlaw> {
+    (block.info.text.split_whitespace().next() == Some("runnable")).then(|| {
+        let message = "a ```runnable block has no effect in a file with `countersign: 1`: write the language and an id, \
+                       for example ```python {#name}, or remove the front matter";
+        YamlFlaw::new(block.fence, message)
+    })
+}
+
 /// Reads the step of one block. If a block has a flaw, the block gives no step, and reading continues.
-fn step(
+pub(crate) fn step(
     front: &FrontMatter,
     path: &str,
-    block: &Block,
+    block: &FencedBlock,
     info: &FenceInfo,
     flaws: &mut Vec<YamlFlaw>,
 ) -> Option<FoundStep> {
@@ -131,16 +135,7 @@ fn step(
         let named = ["workdir", "write", "sandbox", "network"].into_iter().find_map(at);
         flaws.push(YamlFlaw::new(named.unwrap_or(info.id.place), message));
     }
-    if !block.closed {
-        flaws.push(YamlFlaw::new(block.fence, "the block is not closed: end the block with the same fence"));
-    }
-    if block.source.trim().is_empty() {
-        flaws.push(YamlFlaw::new(block.fence, "the block is empty: write the script, or remove the id"));
-    }
-    if block.source.len() > MAX_SOURCE_BYTES {
-        let message = format!("the script is larger than {MAX_SOURCE_BYTES} bytes: move a part of it to another step");
-        flaws.push(YamlFlaw::new(block.fence, message));
-    }
+    block.check_script("remove the id", flaws);
     let interpreter = match interpreter(front, block, info) {
         Ok(name) => Some(name),
         Err(flaw) => {
@@ -180,28 +175,9 @@ fn step(
 
 /// Returns the interpreter from the shebang, the language of the fence or the front matter, in this order. The default
 /// is bash.
-fn interpreter(front: &FrontMatter, block: &Block, info: &FenceInfo) -> Result<String, YamlFlaw> {
-    if let Some(shebang) = block.source.strip_prefix("#!") {
-        let refuse = |message: String| YamlFlaw::new(TextPlace { line: block.fence.line + 1, column: 1 }, message);
-        let mut words = shebang.lines().next().unwrap_or_default().split_ascii_whitespace();
-        let program = words.next().unwrap_or_default();
-        let (directory, mut name) = program.rsplit_once('/').unwrap_or(("", program));
-        if name == "env" {
-            name = words.next().unwrap_or_default();
-        }
-        if !["/bin", "/usr/bin", "/usr/local/bin"].contains(&directory) {
-            return Err(refuse(format!(
-                "{program:?} in the shebang is not a standard path: write #!/usr/bin/env and the name of the program"
-            )));
-        }
-        if name.starts_with('-') || words.next().is_some() {
-            return Err(refuse(
-                "options in a shebang have no effect: remove the options, and write `set -e` or another set command \
-                 below the shebang"
-                    .to_owned(),
-            ));
-        }
-        return front_matter::interpreter(name).map_err(refuse);
+fn interpreter(front: &FrontMatter, block: &FencedBlock, info: &FenceInfo) -> Result<String, YamlFlaw> {
+    if let Some(interpreter) = block.shebang() {
+        return interpreter;
     }
     match &info.language {
         Some(PlacedText { place, text }) => {
@@ -257,93 +233,6 @@ fn chosen(text: &str, known: &[&str]) -> Result<Vec<String>, String> {
     Ok(names)
 }
 
-/// Fenced block of the document.
-struct Block {
-    /// Place of the first fence character.
-    fence: TextPlace,
-    info: PlacedText,
-    source: String,
-    /// Fence character.
-    mark: char,
-    closed: bool,
-    /// Nearest heading above the block.
-    heading: Option<String>,
-}
-
-impl Block {
-    /// Returns an error if the block belongs to another runbook format.
-    fn runnable(&self) -> Option<YamlFlaw> {
-        (self.info.text.split_whitespace().next() == Some("runnable")).then(|| {
-            let what = "a ```runnable block";
-            YamlFlaw::new(self.fence, format!("{}, or move the file out of the runbook directories", not_yet(what)))
-        })
-    }
-}
-
-/// Returns all fenced blocks of `text`, starting at byte `from`.
-fn blocks(text: &str, from: usize, lines: &Lines<'_>) -> Vec<Block> {
-    let mut found: Vec<Block> = Vec::new();
-    let (mut heading, mut in_heading): (Option<String>, Option<String>) = (None, None);
-    let mut in_block = false;
-    for (event, range) in Parser::new_ext(&text[from..], Options::empty()).into_offset_iter() {
-        match event {
-            Event::Start(Tag::Heading { .. }) => in_heading = Some(String::new()),
-            Event::End(TagEnd::Heading(_)) => {
-                heading = in_heading.take().and_then(|text| front_matter::title(&text).ok());
-            }
-            Event::Start(Tag::CodeBlock(CodeBlockKind::Fenced(_))) => {
-                in_block = true;
-                found.push(fence(text, range.start + from, lines, heading.clone()));
-            }
-            Event::End(TagEnd::CodeBlock) => {
-                in_block = false;
-                if let Some(block) = found.last_mut() {
-                    // A closed block has its script and one more line, the closing fence.
-                    let lines_of = |text: &str| text.matches('\n').count();
-                    let whole = text[from..][range].trim_end();
-                    block.closed = lines_of(whole) == lines_of(&block.source) + 1 && whole.ends_with(block.mark);
-                }
-            }
-            Event::Text(piece) => match (found.last_mut(), &mut in_heading) {
-                (Some(block), _) if in_block => block.source.push_str(&piece),
-                (_, Some(heading)) => heading.push_str(&piece),
-                _ => {}
-            },
-            Event::Code(piece) => {
-                if let Some(heading) = &mut in_heading {
-                    heading.push_str(&piece);
-                }
-            }
-            Event::SoftBreak | Event::HardBreak => {
-                if let Some(heading) = &mut in_heading {
-                    heading.push(' ');
-                }
-            }
-            _ => {}
-        }
-    }
-    found
-}
-
-/// Returns the block for a fence. The info string is taken from the file text, because the parser's unescaped text
-/// would give wrong columns.
-fn fence(text: &str, start: usize, lines: &Lines<'_>, heading: Option<String>) -> Block {
-    let whole = &text[start..];
-    let begin = whole.find(['`', '~']).unwrap_or(0);
-    let mark = whole[begin..].chars().next().unwrap_or('`');
-    let length = whole[begin..].chars().take_while(|c| *c == mark).count();
-    let after = begin + length;
-    let line_end = whole[after..].find('\n').map_or(whole.len(), |at| after + at);
-    Block {
-        fence: lines.place(start + begin),
-        info: PlacedText { place: lines.place(start + after), text: whole[after..line_end].to_owned() },
-        source: String::new(),
-        mark,
-        closed: false,
-        heading,
-    }
-}
-
 /// Returns the YAML of a Countersign front matter and the offset of the body. Returns `None` if the file is prose.
 fn front_matter<'a>(text: &'a str, flaws: &mut Vec<YamlFlaw>) -> Option<(&'a str, usize)> {
     let start = TextPlace { line: 1, column: 1 };
@@ -378,23 +267,4 @@ fn front_matter<'a>(text: &'a str, flaws: &mut Vec<YamlFlaw>) -> Option<(&'a str
         ));
     }
     Some((yaml, end.map_or(text.len(), |(_, body)| offset + body)))
-}
-
-/// Text with the byte offsets of its lines.
-struct Lines<'a> {
-    text: &'a str,
-    starts: Vec<usize>,
-}
-
-impl<'a> Lines<'a> {
-    fn of(text: &'a str) -> Self {
-        let starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
-        Self { text, starts }
-    }
-
-    fn place(&self, offset: usize) -> TextPlace {
-        let line = self.starts.partition_point(|start| *start <= offset);
-        let start = self.starts[line - 1];
-        TextPlace { line, column: self.text[start..offset].chars().count() + 1 }
-    }
 }

@@ -6,6 +6,7 @@
 pub(crate) mod attributes;
 mod directory_walk;
 mod evaluate;
+pub(crate) mod fenced_block;
 pub(crate) mod front_matter;
 pub mod markdown;
 pub mod page;
@@ -14,6 +15,8 @@ pub(crate) mod parameter_pattern;
 pub mod parameter_schema;
 pub mod registered_step;
 pub mod registry_error;
+pub mod rundown;
+pub mod runnable;
 pub mod schema_keywords;
 mod shared_schemas;
 
@@ -75,7 +78,7 @@ impl Registry {
                     column: flaw.place.column,
                     message: flaw.message,
                 };
-                match read_file(relative, path) {
+                match read_file(relative, path, owner) {
                     Ok(steps) => found.extend(steps.into_iter().map(|(place, mut step)| {
                         schemas.share(&mut step);
                         (Arc::clone(&file), place, step)
@@ -106,7 +109,7 @@ impl Registry {
             column: flaw.place.column,
             message: flaw.message,
         };
-        let mut found = read_file(name, path).map_err(|flaws| flaws.into_iter().map(at).collect::<Vec<_>>())?;
+        let mut found = read_file(name, path, None).map_err(|flaws| flaws.into_iter().map(at).collect::<Vec<_>>())?;
         found.sort_by_key(|(place, _)| *place);
         let places: Vec<(TextPlace, StepRef)> = found.iter().map(|(at, step)| (*at, step.reference.clone())).collect();
         let file: Arc<str> = shown.into();

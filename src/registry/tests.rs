@@ -178,7 +178,7 @@ fn errors_of_all_files_are_reported_together_and_in_order() {
         ("a.md", "---\ncountersign: 2\n---\n```bash {#a timeout=0s}\ntrue\n```\n"),
         ("old.mdx", "<Command/>"),
         ("x.runbook.md", "# x"),
-        ("notes.md", "# Notes\n\n```runnable python\nprint()\n```\n"),
+        ("notes.md", "# Notes\n\n```runnable perl\nprint()\n```\n"),
         ("jekyll.md", "---\nlayout: {{ x }}\n---\nprose\n"),
         ("e f.md", "---\ncountersign: 1\n---\n```bash {#a}\ntrue\n```\n"),
         ("same.md", "---\ncountersign: 1\n---\n```bash {#a}\ntrue\n```\n\n```bash {#a}\nfalse\n```\n"),
@@ -195,10 +195,10 @@ fn errors_of_all_files_are_reported_together_and_in_order() {
             "e f.md:1:1: \"e f\" can't be part of a step reference: rename the file; use letters, digits and . _ -, at most 255 bytes",
             "large.md:1:1: the file is larger than 262144 bytes: split the file",
             "latin.md:4:3: the file is not UTF-8: save the file as UTF-8",
-            "notes.md:3:1: a ```runnable block is not supported by this version: remove it, or move the file out of the runbook directories",
+            "notes.md:3:13: unknown language: \"perl\"; write one of python, node, bash, golang",
             "old.mdx:1:1: gruntwork runbooks are not supported by this version: remove the file, or move the file out of the runbook directories",
             "same.md:8:11: the step same:a already exists at same.md:4:11: change the id of one of the two steps",
-            "x.runbook.md:1:1: rundown runbooks are not supported by this version: remove the file, or move the file out of the runbook directories",
+            "x.runbook.md:1:1: the runbook has no step: write an H2 heading, for example ## 1. Build",
         ]
     );
 }

@@ -21,4 +21,5 @@ mod programs;
 mod properties;
 mod receipts_foreign;
 mod reserved;
+mod rundown;
 mod schemas;
