@@ -18,4 +18,5 @@ pub mod signals;
 pub mod signed_receipts;
 pub mod step_programs;
 pub mod step_run;
+pub mod workflow_walk;
 pub mod working_directory;

@@ -228,7 +228,7 @@ mod tests {
             ("```runnable pyton\ntrue\n```\n", "1:13: unknown language: \"pyton\"; did you mean \"python\"?"),
             ("```runnable go\ntrue\n```\n", "1:13: unknown language: \"go\"; write one of"),
             ("```runnable python x\ntrue\n```\n", "1:13: unknown language: \"python x\""),
-            ("```runnable python {x=1}\ntrue\n```\n", "1:19: the braces contain no id"),
+            ("```runnable python {x=1}\ntrue\n```\n", "1:20: the braces contain no id"),
             ("```runnable python {#a!}\ntrue\n```\n", "1:22: \"a!\" is not a valid step id"),
             ("```runnable python {#a tilte=x}\ntrue\n```\n", "1:24: unknown attribute"),
             ("```runnable bash\n\n```\n", "1:1: the block is empty"),
