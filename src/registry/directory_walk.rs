@@ -148,13 +148,8 @@ impl RunbookDirectoryWalk {
     }
 }
 
-/// Returns the steps of one file. If `owner` is given, only this user and root may be able to write the other files that
-/// the runbook names.
-pub(super) fn read_file(
-    relative: &str,
-    path: &Path,
-    owner: Option<u32>,
-) -> Result<Vec<(TextPlace, StepDefinition)>, Vec<YamlFlaw>> {
+/// Returns the text of a runbook file.
+pub(super) fn read_text(relative: &str, path: &Path) -> Result<String, Vec<YamlFlaw>> {
     let start = TextPlace { line: 1, column: 1 };
     let flaw = |message: String| vec![YamlFlaw::new(start, message)];
     if relative.ends_with(".mdx") {
@@ -174,7 +169,7 @@ pub(super) fn read_file(
     if bytes.len() as u64 > MAX_FILE_BYTES {
         return Err(too_large()); // The file grew while it was read.
     }
-    let text = String::from_utf8(bytes).map_err(|error| {
+    String::from_utf8(bytes).map_err(|error| {
         let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let line_start = good.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
         let place = TextPlace {
@@ -182,11 +177,20 @@ pub(super) fn read_file(
             column: String::from_utf8_lossy(&good[line_start..]).chars().count() + 1,
         };
         vec![YamlFlaw::new(place, "the file is not UTF-8: save the file as UTF-8")]
-    })?;
+    })
+}
+
+/// Returns the steps of the text of a file. If `owner` is given, only this user and root may be able to write the other
+/// files that the runbook names.
+pub(super) fn read_steps(
+    relative: &str,
+    path: &Path,
+    text: &str,
+    owner: Option<u32>,
+) -> Result<Vec<(TextPlace, StepDefinition)>, Vec<YamlFlaw>> {
     let directory = path.parent().unwrap_or(Path::new("/")).to_owned();
     let files = RunbookFiles::new(directory, owner);
-    let page =
-        |ending: &str| Page { name: relative.strip_suffix(ending).unwrap_or(relative), text: &text, files: &files };
+    let page = |ending: &str| Page { name: relative.strip_suffix(ending).unwrap_or(relative), text, files: &files };
     let read: Option<ReadPage> = if relative.ends_with(".runbook.md") {
         rundown::read(&page(".runbook.md"))?
     } else {

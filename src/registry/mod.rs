@@ -29,9 +29,10 @@ use crate::crypto::digest::RegistryRoot;
 use crate::crypto::merkle;
 use crate::record::ident::StepRef;
 use crate::record::step_definition::{RegistryLeaf, StepDefinition};
-use crate::registry::directory_walk::{RunbookDirectoryWalk, read_file};
+use crate::registry::directory_walk::{RunbookDirectoryWalk, read_steps, read_text};
 use crate::registry::registered_step::{RegisteredStep, StoredStep, register};
 use crate::registry::registry_error::{RegistryError, whole};
+use crate::registry::rundown::workflow::Workflow;
 use crate::registry::shared_schemas::SharedSchemas;
 use crate::yaml::{TextPlace, YamlFlaw};
 
@@ -43,6 +44,15 @@ pub struct Registry {
     /// Hashes of all complete subtrees, one list for each height, so that a proof needs no new hash. The first list
     /// contains the leaf hashes in the order of `steps`.
     tree: Vec<Vec<merkle::Hash>>,
+}
+
+/// Steps of one runbook file.
+#[derive(Debug, Clone)]
+pub struct FileSteps {
+    /// Steps in file order, each with the place of its id.
+    pub steps: Vec<(TextPlace, Arc<RegisteredStep>)>,
+    /// Order of the steps, if the file is a Rundown runbook.
+    pub workflow: Option<Workflow>,
 }
 
 /// Proof that a step is in the registry. A bundle contains such a proof.
@@ -78,7 +88,7 @@ impl Registry {
                     column: flaw.place.column,
                     message: flaw.message,
                 };
-                match read_file(relative, path, owner) {
+                match read_text(relative, path).and_then(|text| read_steps(relative, path, &text, owner)) {
                     Ok(steps) => found.extend(steps.into_iter().map(|(place, mut step)| {
                         schemas.share(&mut step);
                         (Arc::clone(&file), place, step)
@@ -93,29 +103,30 @@ impl Registry {
         Self::seal(found, schemas, errors)
     }
 
-    /// Returns the steps of one runbook in file order, each with the place of its id, for the command `run`. `name` is
-    /// the path in the step references, with the file ending. `shown` is the name of the file in errors.
+    /// Reads one runbook for the command `run`. `name` is the path in the step references, with the file ending. `shown`
+    /// is the name of the file in errors.
     ///
     /// # Errors
     /// Returns all errors of the file, sorted by place.
-    pub fn of_file(
-        path: &Path,
-        name: &str,
-        shown: &str,
-    ) -> Result<Vec<(TextPlace, Arc<RegisteredStep>)>, Vec<RegistryError>> {
+    pub fn of_file(path: &Path, name: &str, shown: &str) -> Result<FileSteps, Vec<RegistryError>> {
         let at = |flaw: YamlFlaw| RegistryError {
             file: shown.to_owned(),
             line: flaw.place.line,
             column: flaw.place.column,
             message: flaw.message,
         };
-        let mut found = read_file(name, path, None).map_err(|flaws| flaws.into_iter().map(at).collect::<Vec<_>>())?;
+        let all = |flaws: Vec<YamlFlaw>| flaws.into_iter().map(at).collect::<Vec<_>>();
+        let text = read_text(name, path).map_err(all)?;
+        let mut found = read_steps(name, path, &text, None).map_err(all)?;
+        let workflow =
+            if name.ends_with(".runbook.md") { Some(rundown::read_workflow(&text).map_err(all)?) } else { None };
         found.sort_by_key(|(place, _)| *place);
         let places: Vec<(TextPlace, StepRef)> = found.iter().map(|(at, step)| (*at, step.reference.clone())).collect();
         let file: Arc<str> = shown.into();
         let named = found.into_iter().map(|(place, step)| (Arc::clone(&file), place, StoredStep::Read(Box::new(step))));
         let registry = Self::seal(named, SharedSchemas::default(), Vec::new())?;
-        Ok(places.into_iter().filter_map(|(at, step)| Some((at, registry.get(&step)?.clone()))).collect())
+        let steps = places.into_iter().filter_map(|(at, step)| Some((at, registry.get(&step)?.clone()))).collect();
+        Ok(FileSteps { steps, workflow })
     }
 
     /// Builds the sealed registry again from the stored definitions, because the sealed steps stay in force even if the

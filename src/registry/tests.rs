@@ -119,7 +119,8 @@ fn host_resources_that_a_step_declares_are_read_with_their_places() {
 fn the_steps_of_a_file_are_returned_in_file_order_with_their_places() {
     let text = "---\ncountersign: 1\n---\n```{#z}\ntrue\n```\n\n```{#a}\ntrue\n```\n";
     let dir = Dir::of(&[("x.md", text), ("bad.md", &text.replace("{#a}", "{#z}")), ("prose.md", "# Prose\n")]);
-    let read = |name: &str| Registry::of_file(&dir.path().join(name), &format!("deploy/{name}"), name);
+    let read =
+        |name: &str| Registry::of_file(&dir.path().join(name), &format!("deploy/{name}"), name).map(|file| file.steps);
     let steps = read("x.md").expect("steps");
     let found: Vec<_> = steps.iter().map(|(at, step)| (at.line, step.definition.reference.as_str())).collect();
     assert_eq!(found, [(4, "deploy/x:z"), (8, "deploy/x:a")]);
