@@ -254,8 +254,10 @@ mod tests {
             let errors = page(text).expect_err(text);
             assert!(errors.iter().any(|error| error.starts_with(expected)), "{text:?}: {expected}\n{errors:#?}");
         }
-        let many = "```file t a\n```\n".repeat(1) + "```runnable bash\ntrue\n```\n";
-        assert_eq!(steps(&many)[0].definition.files[0].bytes, 0);
+        assert_eq!(steps("```file t a\n```\n```runnable bash\ntrue\n```\n")[0].definition.files[0].bytes, 0);
+        let many: String = (0..=MAX_FILE_BLOCKS).map(|number| format!("```file t f{number}\n```\n")).collect();
+        let errors = page(&format!("{many}```runnable bash\ntrue\n```\n")).expect_err("too many files");
+        assert!(errors[0].starts_with("513:1: the page has more than 256 file blocks"), "{errors:#?}");
         let files = RunbookFiles::new("/none".into(), None);
         let page = Page { name: "e f", text: "```runnable bash\ntrue\n```\n", files: &files };
         assert!(read(&page).expect_err("a bad name")[0].message.contains("rename the file"));

@@ -123,6 +123,8 @@ fn a_list_outside_of_the_project_or_with_errors_is_refused() {
     assert!(ran.err.contains("--var is only for a whole workflow"), "{}", ran.err);
 }
 
+type Change<'a> = &'a dyn Fn(&Person);
+
 #[test]
 fn a_loop_stops_if_its_file_changes() {
     let person = Person::new();
@@ -132,7 +134,7 @@ fn a_loop_stops_if_its_file_changes() {
         person.write("other.txt", "web-1\nweb-2\n");
         std::os::unix::fs::symlink("other.txt", person.path("work/hosts.txt")).expect("a link");
     };
-    let changes: [(&str, &dyn Fn(&Person)); 3] = [
+    let changes: [(&str, Change<'_>); 3] = [
         ("a later line", &|person| person.write("hosts.txt", "web-1\nweb-9\n")),
         ("no file", &|person| fs::remove_file(person.path("work/hosts.txt")).expect("removed")),
         ("another file with the same content", &same_content),

@@ -52,7 +52,7 @@ Exit codes: the code of the step; 124 timed out, 125 the step could not run or i
 denied or refused, \
 127 unknown step, 128+n ended by signal n (130: Ctrl-C).")]
 pub struct Args {
-    /// A runbook in Countersign Markdown, or one step of the runbook
+    /// A runbook, or one step of the runbook
     #[arg(value_name = "FILE[:STEP]", required_unless_present = "log")]
     file: Option<String>,
     /// A parameter. The schema gives its type: text, integer, boolean, or JSON for arrays and objects

@@ -6,7 +6,7 @@ use crate::registry::attributes::PlacedText;
 use crate::registry::fenced_block::FencedBlock;
 use crate::registry::rundown::header::{step_header, substep_header};
 use crate::registry::rundown::loop_clause::{environment_name, loop_clause, replace_variable};
-use crate::registry::rundown::outline::Piece;
+use crate::registry::rundown::outline::MarkdownPiece;
 use crate::registry::rundown::transition::{TransitionLine, newer, transition, transitions};
 use crate::registry::rundown::workflow::{LoopClause, UnitLabel, UnitScript, Workflow, WorkflowStep, WorkflowUnit};
 use crate::yaml::{TextPlace, YamlFlaw};
@@ -23,7 +23,7 @@ const NEWER: [(&str, &str); 5] = [
 ];
 
 /// Reads the workflow. Every flaw is added to `flaws`, and reading continues.
-pub(super) fn build(pieces: Vec<Piece>, flaws: &mut Vec<YamlFlaw>) -> Workflow {
+pub(super) fn build(pieces: Vec<MarkdownPiece>, flaws: &mut Vec<YamlFlaw>) -> Workflow {
     let mut builder = Builder {
         flaws,
         workflow: Workflow { title: None, description: None, steps: Vec::new() },
@@ -114,13 +114,13 @@ impl Builder<'_> {
         Some(step.substep.as_mut().unwrap_or(&mut step.unit))
     }
 
-    fn take(&mut self, piece: Piece) {
+    fn take(&mut self, piece: MarkdownPiece) {
         let below_repeat = self.repeat_depth.take();
         match piece {
-            Piece::Heading { level, text } => self.heading(level, &text),
+            MarkdownPiece::Heading { level, text } => self.heading(level, &text),
             _ if self.skips != Skip::Nothing => {}
-            Piece::Paragraph(lines) => self.paragraph(&lines),
-            Piece::Item { depth, lines } => {
+            MarkdownPiece::Paragraph(lines) => self.paragraph(&lines),
+            MarkdownPiece::Item { depth, lines } => {
                 if below_repeat.is_some_and(|above| depth > above)
                     && let Some(line) = lines.first()
                 {
@@ -131,8 +131,8 @@ impl Builder<'_> {
                 }
                 self.item(depth, &lines);
             }
-            Piece::Fence(block) => self.fence(block),
-            Piece::Indented(text) => {
+            MarkdownPiece::Fence(block) => self.fence(block),
+            MarkdownPiece::Indented(text) => {
                 if let Some(unit) = self.unit() {
                     unit.unit.shown.push(text);
                 }

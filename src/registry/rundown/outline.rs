@@ -9,7 +9,7 @@ use crate::registry::fenced_block::{FencedBlock, LineStarts};
 use crate::yaml::TextPlace;
 
 /// Part of a Rundown file.
-pub(super) enum Piece {
+pub(super) enum MarkdownPiece {
     Heading {
         level: HeadingLevel,
         text: PlacedText,
@@ -27,7 +27,7 @@ pub(super) enum Piece {
 }
 
 /// Returns the parts of the text from byte `from` on, in the order of the file.
-pub(super) fn outline(text: &str, from: usize, lines: &LineStarts<'_>) -> Vec<Piece> {
+pub(super) fn outline(text: &str, from: usize, lines: &LineStarts<'_>) -> Vec<MarkdownPiece> {
     let mut reader = Reader { lines, from, found: Vec::new(), inline: None, items: Vec::new(), heading: None };
     let mut code: Option<Code> = None;
     for (event, range) in Parser::new_ext(&text[from..], Options::empty()).into_offset_iter() {
@@ -42,9 +42,9 @@ pub(super) fn outline(text: &str, from: usize, lines: &LineStarts<'_>) -> Vec<Pi
             (Event::End(TagEnd::CodeBlock), _) => match code.take() {
                 Some(Code::Fence(mut block)) => {
                     block.end(&text[from..][range]);
-                    reader.found.push(Piece::Fence(block));
+                    reader.found.push(MarkdownPiece::Fence(block));
                 }
-                Some(Code::Indented(text)) => reader.found.push(Piece::Indented(text)),
+                Some(Code::Indented(text)) => reader.found.push(MarkdownPiece::Indented(text)),
                 None => {}
             },
             (Event::Text(piece), Some(Code::Fence(block))) => block.source.push_str(piece),
@@ -64,7 +64,7 @@ enum Code {
 struct Reader<'a> {
     lines: &'a LineStarts<'a>,
     from: usize,
-    found: Vec<Piece>,
+    found: Vec<MarkdownPiece>,
     /// Lines of the paragraph that is being read.
     inline: Option<Vec<PlacedText>>,
     /// For each open list item, true if its first paragraph was read.
@@ -83,7 +83,8 @@ impl Reader<'_> {
                 let lines = self.inline.take().unwrap_or_default();
                 if let Some((level, place)) = self.heading.take() {
                     let words: Vec<&str> = lines.iter().map(|line| line.text.as_str()).collect();
-                    self.found.push(Piece::Heading { level, text: PlacedText { place, text: words.join(" ") } });
+                    self.found
+                        .push(MarkdownPiece::Heading { level, text: PlacedText { place, text: words.join(" ") } });
                 }
             }
             Event::Start(Tag::Item) => {
@@ -129,9 +130,9 @@ impl Reader<'_> {
         self.found.push(match self.items.last_mut() {
             Some(read @ false) => {
                 *read = true;
-                Piece::Item { depth, lines }
+                MarkdownPiece::Item { depth, lines }
             }
-            _ => Piece::Paragraph(lines),
+            _ => MarkdownPiece::Paragraph(lines),
         });
     }
 }
