@@ -99,7 +99,9 @@ impl<'a> WorkflowRun<'a> {
         let iteration = current.iteration.as_ref();
         if self.terminal.json {
             return self.terminal.object(&json!({
-                "type": "unit", "unit": current.label, "title": current.unit.title,
+                "type": "unit", "unit": current.label, "title": shown(current, &current.unit.title),
+                "prompt": shown(current, &current.unit.prompt), "shown": current.unit.shown,
+                "runbooks": current.unit.runbooks,
                 "iteration": iteration.map(|one| one.number), "value": iteration.map(|one| &one.value),
             }));
         }

@@ -54,6 +54,7 @@ fn a_question_to_a_person_is_refused_without_a_terminal() {
     let ran = person.run(&["list.runbook.md", "-y", "--json"]).ended(126);
     let first: Value = serde_json::from_str(ran.out.lines().next().expect("a line")).expect("JSON");
     assert_eq!((first["type"].as_str(), first["unit"].as_str()), (Some("unit"), Some("1")));
+    assert_eq!((first["title"].as_str(), first["prompt"].as_str()), (Some("Announce"), Some("Tell the team.")));
     let mut terminal = person.at_terminal(&["list.runbook.md", "--non-interactive"]);
     terminal.wait_for("with --non-interactive");
     assert_eq!(terminal.end().0, Some(126));
