@@ -75,69 +75,33 @@ pub(super) fn environment_name(variable: &str) -> String {
 /// # Errors
 /// Returns a message with the number of the line in the script if the quotes around the place are not certain.
 pub(super) fn replace_variable(source: &str, variable: &str) -> Result<String, (usize, String)> {
-    let name = environment_name(variable);
     if !contains_placeholder(source, variable) {
         return Ok(source.to_owned());
     }
-    let mut out = String::with_capacity(source.len());
-    let mut quote = Quote::None;
-    let mut at = 0;
-    let line = |at: usize| source[..at].matches('\n').count() + 1;
-    let unclear = |at: usize, what: &str| {
-        let message = format!(
-            "{{{{ {variable} }}}} can't be replaced in a script with {what}: write ${name} as for any variable of the \
-             environment"
-        );
-        Err((line(at), message))
-    };
-    while let Some(c) = source[at..].chars().next() {
-        if let Some(end) = placeholder(source, at, variable) {
-            match quote {
-                Quote::None => out.push_str(&format!("\"${{{name}}}\"")),
-                Quote::Double => out.push_str(&format!("${{{name}}}")),
-                Quote::Single => out.push_str(&format!("'\"${{{name}}}\"'")),
-            }
-            at = end;
-            continue;
+    let mut reader =
+        QuoteReader { source, at: 0, out: String::new(), quote: Quote::None, parentheses: 0, outer: Vec::new() };
+    let name = environment_name(variable);
+    while reader.at < source.len() {
+        if let Some(end) = placeholder(source, reader.at, variable) {
+            reader.out.push_str(&match reader.quote {
+                Quote::None => format!("\"${{{name}}}\""),
+                Quote::Double => format!("${{{name}}}"),
+                Quote::Single => format!("'\"${{{name}}}\"'"),
+            });
+            reader.at = end;
+        } else if let Err(what) = reader.step() {
+            let line = source[..reader.at].matches('\n').count() + 1;
+            let message = format!(
+                "{{{{ {variable} }}}} can't be replaced in a script with {what}: write ${name} as for any variable of \
+                 the environment"
+            );
+            return Err((line, message));
         }
-        let rest = &source[at..];
-        let begins_word = at == 0 || source[..at].ends_with(|c: char| c.is_whitespace() || ";|&(".contains(c));
-        match (quote, c) {
-            (Quote::None | Quote::Double, '\\') => {
-                let next = rest[1..].chars().next();
-                if next == Some('{') {
-                    return unclear(at, "a backslash before {{");
-                }
-                out.push(c);
-                out.extend(next);
-                at += 1 + next.map_or(0, char::len_utf8);
-                continue;
-            }
-            (Quote::None, '#') if begins_word => {
-                let end = rest.find('\n').unwrap_or(rest.len());
-                out.push_str(&rest[..end]);
-                at += end;
-                continue;
-            }
-            (Quote::None, '$') if rest.starts_with("$'") => return unclear(at, "$'…'"),
-            (Quote::None, '<') if rest.starts_with("<<") && !rest.starts_with("<<<") => {
-                return unclear(at, "a here-document");
-            }
-            (Quote::None, '(') if rest.starts_with("((") => return unclear(at, "arithmetic"),
-            (Quote::Double, '`') => return unclear(at, "a command substitution in quotes"),
-            (Quote::Double, '$') if rest.starts_with("$(") || rest.starts_with("${") => {
-                return unclear(at, "a substitution in quotes");
-            }
-            (Quote::None, '$') if rest.starts_with("${") => return unclear(at, "${…}"),
-            (Quote::None, '\'') => quote = Quote::Single,
-            (Quote::None, '"') => quote = Quote::Double,
-            (Quote::Single, '\'') | (Quote::Double, '"') => quote = Quote::None,
-            _ => {}
-        }
-        out.push(c);
-        at += c.len_utf8();
     }
-    Ok(out)
+    if reader.quote == Quote::None && reader.outer.is_empty() {
+        return Ok(reader.out);
+    }
+    Err((1, format!("the quotes or parentheses of the script are not closed: close them, or write ${name}")))
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -145,6 +109,95 @@ enum Quote {
     None,
     Single,
     Double,
+}
+
+/// Copies a script and notes in which quotes each place is.
+struct QuoteReader<'a> {
+    source: &'a str,
+    at: usize,
+    out: String,
+    quote: Quote,
+    /// Open parentheses in the innermost command substitution.
+    parentheses: usize,
+    /// Quotes and open parentheses around each open command substitution.
+    outer: Vec<(Quote, usize)>,
+}
+
+impl QuoteReader<'_> {
+    fn copy(&mut self, bytes: usize) {
+        self.out.push_str(&self.source[self.at..self.at + bytes]);
+        self.at += bytes;
+    }
+
+    /// Copies the next part of the script. Returns the name of a part in which quotes are not certain.
+    fn step(&mut self) -> Result<(), &'static str> {
+        let rest = &self.source[self.at..];
+        let Some(c) = rest.chars().next() else { return Ok(()) };
+        match (self.quote, c) {
+            (Quote::Single, '\'') | (Quote::Double, '"') => self.quote = Quote::None,
+            (Quote::Single, _) => {}
+            (_, '\\') => {
+                let next = rest[1..].chars().next();
+                if next == Some('{') {
+                    return Err("a backslash before {{");
+                }
+                self.copy(1 + next.map_or(0, char::len_utf8));
+                return Ok(());
+            }
+            (_, '$') => return self.dollar(rest),
+            (Quote::Double, '`') => return Err("a backquote in quotes"),
+            (Quote::Double, _) => {}
+            (Quote::None, '#') if self.begins_word() => {
+                self.copy(rest.find('\n').unwrap_or(rest.len()));
+                return Ok(());
+            }
+            (Quote::None, '<') if rest.starts_with("<<<") => {
+                self.copy(3);
+                return Ok(());
+            }
+            (Quote::None, '<') if rest.starts_with("<<") => return Err("a here-document"),
+            (Quote::None, '(') if rest.starts_with("((") => return Err("arithmetic"),
+            (Quote::None, '(') => self.parentheses += 1,
+            (Quote::None, ')') if self.parentheses > 0 => self.parentheses -= 1,
+            (Quote::None, ')') => {
+                if let Some((quote, parentheses)) = self.outer.pop() {
+                    (self.quote, self.parentheses) = (quote, parentheses);
+                }
+            }
+            (Quote::None, '\'') => self.quote = Quote::Single,
+            (Quote::None, '"') => self.quote = Quote::Double,
+            (Quote::None, _) => {}
+        }
+        self.copy(c.len_utf8());
+        Ok(())
+    }
+
+    fn dollar(&mut self, rest: &str) -> Result<(), &'static str> {
+        if rest.starts_with("$((") || rest.starts_with("$[") {
+            return Err("arithmetic");
+        }
+        if rest.starts_with("$'") && self.quote == Quote::None {
+            return Err("$'…'");
+        }
+        if let Some(inner) = rest.strip_prefix("${") {
+            let name = inner.bytes().take_while(|c| c.is_ascii_alphanumeric() || *c == b'_').count();
+            if name == 0 || !inner[name..].starts_with('}') {
+                return Err("${…} with more than a name");
+            }
+            self.copy(name + 3);
+        } else if rest.starts_with("$(") {
+            self.copy(2);
+            self.outer.push((self.quote, self.parentheses));
+            (self.quote, self.parentheses) = (Quote::None, 0);
+        } else {
+            self.copy(1);
+        }
+        Ok(())
+    }
+
+    fn begins_word(&self) -> bool {
+        self.at == 0 || self.source[..self.at].ends_with(|c: char| c.is_whitespace() || ";|&()".contains(c))
+    }
 }
 
 fn contains_placeholder(source: &str, variable: &str) -> bool {

@@ -165,6 +165,27 @@ fn a_loop_gives_its_variable_to_the_substeps_as_a_parameter() {
 }
 
 #[test]
+fn a_loop_variable_is_one_word_in_any_quotes() {
+    // Each script prints its words, one a line. Bash reads the value as data.
+    let value = "a  b*'\"$(exit 7);`exit 8`";
+    for script in [
+        "printf '%s\\n' {{x}}",
+        "printf '%s\\n' \"{{ x }}\"",
+        "printf '%s\\n' ''{{x}}'' # don't {{x}}",
+        "printf '%s\\n' '{{x}}'",
+        "printf '%s\\n' \"$(printf '%s' \"{{x}}\")\"",
+        "printf '%s\\n' \"$( (printf '%s' {{x}}) )\"; case {{x}} in (y) ;; esac",
+        "y={{x}}; cat <<<{{x}} >/dev/null; printf '%s\\n' \"${y}\"",
+    ] {
+        let rewritten = loop_clause::replace_variable(script, "x").expect(script);
+        let run = std::process::Command::new("bash").args(["-c", &rewritten]).env("PARAM_X", value).output();
+        let run = run.expect("bash");
+        assert_eq!(String::from_utf8_lossy(&run.stdout), format!("{value}\n"), "{script}\n{rewritten}");
+        assert!(run.status.success(), "{script}");
+    }
+}
+
+#[test]
 fn every_error_of_a_rundown_runbook_has_its_place() {
     let in_loop = |script: &str| format!("## 1. A\n- FOR x IN {{{{ l }}}}\n\n### 1.1 B\n```bash\n{script}\n```\n");
     let mut wrong = Vec::new();
@@ -253,7 +274,12 @@ fn every_error_of_a_rundown_runbook_has_its_place() {
         ("## {N}. A\n- FOR 3\n### {N}.1 B\n".to_owned(), "2:3: a step {N} can't have FOR too"),
         ("## 1. A\n- FOR 3\n### 1.{n} B\n".to_owned(), "2:3: a step with FOR can't have a substep {n}"),
         (in_loop("cat <<X\n{{ x }}\nX"), "6:1: {{ x }} can't be replaced in a script with a here-document"),
-        (in_loop("true\necho \"$(echo {{x}})\""), "7:1: {{ x }} can't be replaced in a script with a substitution"),
+        (in_loop("true\necho \"`echo {{x}}`\""), "7:1: {{ x }} can't be replaced in a script with a backquote"),
+        (in_loop("echo \"${a:-{{x}}}\""), "6:1: {{ x }} can't be replaced in a script with ${…}"),
+        (in_loop("echo $'{{x}}'"), "6:1: {{ x }} can't be replaced in a script with $'…'"),
+        (in_loop("echo \\{{x}}"), "6:1: {{ x }} can't be replaced in a script with a backslash"),
+        (in_loop("echo '{{x}}"), "6:1: the quotes or parentheses of the script are not closed"),
+        (in_loop("echo \"$(echo {{x}}"), "6:1: the quotes or parentheses of the script are not closed"),
         (in_loop("echo $(( {{x}} ))"), "6:1: {{ x }} can't be replaced in a script with arithmetic"),
         (in_loop("#!/usr/bin/env python3\nprint({{x}})"), "6:1: {{ x }} is replaced only in shell scripts"),
     ] {
