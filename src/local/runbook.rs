@@ -1,5 +1,6 @@
 //! Runbook that the person named. The file is read only once, so that the policy decides about the same bytes that run.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,9 +10,11 @@ use crate::home::parameter_values::typed;
 use crate::local::problems::problems;
 use crate::local::project::Project;
 use crate::node::file_problem::{FileProblem, Problems};
+use crate::registry::FileSteps;
 use crate::registry::Registry;
 use crate::registry::parameter_schema::Params;
 use crate::registry::registered_step::RegisteredStep;
+use crate::registry::rundown::workflow::Workflow;
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::printable_text::PrintableText;
 use crate::yaml::TextPlace;
@@ -23,8 +26,19 @@ pub struct Runbook {
     pub shown: String,
     /// Path of the runbook in the form that the `overrides` and grants of a policy use.
     pub name: String,
-    /// Chosen steps with complete parameters.
+    /// Chosen steps with complete parameters. Empty for a workflow.
     pub steps: Vec<ChosenStep>,
+    /// Workflow of a Rundown runbook, if the person named no single step.
+    pub workflow: Option<WorkflowSteps>,
+}
+
+/// Workflow with the steps that it runs.
+#[derive(Debug)]
+pub struct WorkflowSteps {
+    /// Order of the steps.
+    pub workflow: Workflow,
+    /// Steps by their id, each with the place of its fence.
+    pub steps: BTreeMap<String, (TextPlace, Arc<RegisteredStep>)>,
 }
 
 /// One chosen step.
@@ -77,15 +91,29 @@ impl Runbook {
             return Err(CommandFailure::usage(format!("{} is no file", PrintableText::text(&shown).as_str())));
         }
         let name = project.runbook(&real);
-        let steps = Registry::of_file(&real, name.trim_start_matches('/'), &shown).map_err(|errors| {
-            let list = errors.into_iter().map(|e| FileProblem {
-                file: e.file,
-                line: e.line,
-                column: e.column,
-                message: e.message,
-            });
-            problems(Problems::new(list.collect()))
-        })?;
+        let FileSteps { steps, workflow } =
+            Registry::of_file(&real, name.trim_start_matches('/'), &shown).map_err(|errors| {
+                let list = errors.into_iter().map(|e| FileProblem {
+                    file: e.file,
+                    line: e.line,
+                    column: e.column,
+                    message: e.message,
+                });
+                problems(Problems::new(list.collect()))
+            })?;
+        if let (Some(workflow), None) = (workflow, wanted) {
+            if let Some(name) = given.first().or(params.keys().next()) {
+                return Err(CommandFailure::usage(format!(
+                    "{}: a workflow takes no parameters; give the lists of its loops with --var, or name one step as \
+                     FILE:STEP",
+                    PrintableText::text(name).as_str()
+                )));
+            }
+            let steps =
+                steps.into_iter().map(|(place, step)| (step.definition.reference.step().to_owned(), (place, step)));
+            let workflow = WorkflowSteps { workflow, steps: steps.collect() };
+            return Ok(Self { shown, name, steps: Vec::new(), workflow: Some(workflow) });
+        }
         if steps.is_empty() {
             return Err(CommandFailure::usage(format!(
                 "{} contains no step: add the front matter `countersign: 1`, and give a fenced block an id, bash \
@@ -112,7 +140,7 @@ impl Runbook {
         unknown_parameters(&steps, given, &params)?;
         let steps =
             steps.into_iter().map(|(place, step)| choose(*place, step, given, &params)).collect::<Result<_, _>>()?;
-        Ok(Self { shown, name, steps })
+        Ok(Self { shown, name, steps, workflow: None })
     }
 }
 

@@ -111,6 +111,11 @@ impl Signals {
         state.caught
     }
 
+    /// Returns the first signal since the start of the program, if there was one.
+    pub fn caught(&self) -> Option<u8> {
+        self.lock().caught
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         // The state is valid even after a panic, so a poisoned lock is used like any other lock.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)

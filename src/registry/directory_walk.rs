@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::registry::page::{Page, ReadPage, RunbookFiles};
 use crate::registry::registry_error::{RegistryError, whole};
-use crate::registry::{gruntwork, markdown};
+use crate::registry::{gruntwork, markdown, rundown, runnable};
 use crate::yaml::{TextPlace, YamlFlaw};
 
 /// Runbook files and errors found in one runbook directory.
@@ -146,18 +146,10 @@ impl RunbookDirectoryWalk {
     }
 }
 
-/// Returns the steps of one file and the remarks about the file. If `owner` is given, only this user and root may be able
-/// to write the files that the runbook names.
-pub(super) fn read_file(relative: &str, path: &Path, owner: Option<u32>) -> Result<ReadPage, Vec<YamlFlaw>> {
+/// Returns the text of a runbook file.
+pub(super) fn read_text(path: &Path) -> Result<String, Vec<YamlFlaw>> {
     let start = TextPlace { line: 1, column: 1 };
     let flaw = |message: String| vec![YamlFlaw::new(start, message)];
-    if relative.ends_with(".runbook.md") {
-        return Err(flaw(
-            "rundown runbooks are not supported by this version: remove the file, or move the file out of the runbook \
-             directories"
-                .to_owned(),
-        ));
-    }
     let too_large = || flaw(format!("the file is larger than {MAX_FILE_BYTES} bytes: split the file"));
     let unreadable =
         |error: std::io::Error| flaw(format!("the file can't be read ({error}): repair or remove the file"));
@@ -168,7 +160,7 @@ pub(super) fn read_file(relative: &str, path: &Path, owner: Option<u32>) -> Resu
     if bytes.len() as u64 > MAX_FILE_BYTES {
         return Err(too_large()); // The file grew while it was read.
     }
-    let text = String::from_utf8(bytes).map_err(|error| {
+    String::from_utf8(bytes).map_err(|error| {
         let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let line_start = good.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
         let place = TextPlace {
@@ -176,13 +168,31 @@ pub(super) fn read_file(relative: &str, path: &Path, owner: Option<u32>) -> Resu
             column: String::from_utf8_lossy(&good[line_start..]).chars().count() + 1,
         };
         vec![YamlFlaw::new(place, "the file is not UTF-8: save the file as UTF-8")]
-    })?;
-    if let Some(name) = relative.strip_suffix(".mdx") {
-        let files = RunbookFiles::new(path.parent().unwrap_or(Path::new("")).to_owned(), owner);
-        return Ok(gruntwork::read(&Page { name, text: &text, files: &files })?.unwrap_or_default());
-    }
-    let steps = markdown::read(&text, relative.strip_suffix(".md").unwrap_or(relative))?;
-    Ok(ReadPage { steps: steps.unwrap_or_default(), remarks: Vec::new() })
+    })
+}
+
+/// Returns the steps of the text of a file, and remarks about the file. If `owner` is given, only this user and root may be
+/// able to write the other files that the runbook names.
+pub(super) fn read_page(
+    relative: &str,
+    path: &Path,
+    text: &str,
+    owner: Option<u32>,
+) -> Result<ReadPage, Vec<YamlFlaw>> {
+    let files = RunbookFiles::new(path.parent().unwrap_or(Path::new("")).to_owned(), owner);
+    let page = |ending: &str| Page { name: relative.strip_suffix(ending).unwrap_or(relative), text, files: &files };
+    let read = if relative.ends_with(".mdx") {
+        gruntwork::read(&page(".mdx"))?
+    } else if relative.ends_with(".runbook.md") {
+        rundown::read(&page(".runbook.md"))?
+    } else {
+        let page = page(".md");
+        match markdown::read(page.text, page.name)? {
+            Some(steps) => Some(ReadPage { steps, remarks: Vec::new() }),
+            None => runnable::read(&page)?,
+        }
+    };
+    Ok(read.unwrap_or_default())
 }
 
 /// Maximum size of a runbook, in bytes. People review runbooks, so a larger file is not useful.

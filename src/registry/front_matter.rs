@@ -64,15 +64,22 @@ impl DeclaredParams {
     }
 }
 
+impl FrontMatter {
+    /// Returns the settings of a file without front matter.
+    pub(crate) fn absent() -> Self {
+        Self {
+            title: None,
+            params: DeclaredParams::default(),
+            approvals: Approvals::unspecified(),
+            sandbox: DeclaredSandbox::default(),
+            interpreter: None,
+        }
+    }
+}
+
 /// Reads the YAML tree of a front matter. If a field has a flaw, the field keeps its default and reading continues.
 pub(crate) fn read(tree: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> FrontMatter {
-    let mut found = FrontMatter {
-        title: None,
-        params: DeclaredParams::default(),
-        approvals: Approvals::unspecified(),
-        sandbox: DeclaredSandbox::default(),
-        interpreter: None,
-    };
+    let mut found = FrontMatter::absent();
     let known = ["countersign", "title", "params", "approvals", "defaults"];
     for (key, value) in tree.closed_map("the front matter", &known, &LATER, flaws) {
         match key.name.as_str() {

@@ -4,18 +4,17 @@
 //! `bash {#restart timeout=60s}`. All other text is prose. This module only reads a runbook and runs nothing. This
 //! module does not parse the script of a block.
 
-use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
-
 use crate::crypto::canonical::canonical_of;
 use crate::record::declared::check_program;
 use crate::record::ident::IdentError;
 use crate::record::later_words::Program;
 use crate::record::step_definition::{Format, SessionUse, StepDefinition, Template};
 use crate::registry::attributes::{self, FenceInfo, PlacedText};
+use crate::registry::fenced_block::{FencedBlock, check_characters, fenced_blocks};
 use crate::registry::front_matter::{self, FrontMatter};
-use crate::registry::script_rules::{REFUSED_CHARACTERS, check_path, check_size, interpreter_of_shebang, step_ref};
+use crate::registry::script_rules::{check_path, step_ref};
 use crate::registry::text_lines::TextLines;
-use crate::yaml::{self, TextPlace, YamlFlaw, not_yet, unknown};
+use crate::yaml::{self, TextPlace, YamlFlaw, unknown};
 
 /// Step with the place of its id.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,16 +33,8 @@ pub struct FoundStep {
 pub fn read(text: &str, path: &str) -> Result<Option<Vec<FoundStep>>, Vec<YamlFlaw>> {
     let mut flaws = Vec::new();
     let lines = TextLines::of(text);
-    let Some((yaml, body)) = front_matter(text, &mut flaws) else {
-        let blocks = blocks(text, 0, &lines);
-        flaws.extend(blocks.iter().filter_map(|block| block.runnable()));
-        return if flaws.is_empty() { Ok(None) } else { Err(flaws) };
-    };
-    for (bad, message) in REFUSED_CHARACTERS {
-        if let Some(at) = text.find(bad) {
-            flaws.push(YamlFlaw::new(lines.place(at), message));
-        }
-    }
+    let Some((yaml, body)) = front_matter(text, &mut flaws) else { return Ok(None) };
+    check_characters(text, &lines, &mut flaws);
     if !flaws.is_empty() {
         return Err(flaws);
     }
@@ -52,14 +43,14 @@ pub fn read(text: &str, path: &str) -> Result<Option<Vec<FoundStep>>, Vec<YamlFl
         // Without a valid front matter, every block of the file would give an error too.
         Err(flaw) => return Err(vec![flaw]),
     };
-    if let Err(message) = check_path(path) {
-        flaws.push(YamlFlaw::new(TextPlace { line: 1, column: 1 }, message));
+    if let Err(flaw) = check_file_name(path) {
+        flaws.push(flaw);
         return Err(flaws);
     }
     let mut found = Vec::new();
     let mut has_step = false;
-    for block in blocks(text, body, &lines) {
-        flaws.extend(block.runnable());
+    for block in fenced_blocks(text, body, &lines) {
+        flaws.extend(runnable(&block));
         let before = flaws.len();
         let info = attributes::read(&block.info.text, block.info.place, &mut flaws);
         has_step |= info.is_some() || flaws.len() > before;
@@ -75,11 +66,25 @@ pub fn read(text: &str, path: &str) -> Result<Option<Vec<FoundStep>>, Vec<YamlFl
     if flaws.is_empty() { Ok(Some(found)) } else { Err(flaws) }
 }
 
+/// Checks that the name of a runbook file can be the first part of step references.
+pub(super) fn check_file_name(path: &str) -> Result<(), YamlFlaw> {
+    check_path(path).map_err(|message| YamlFlaw::new(TextPlace { line: 1, column: 1 }, message))
+}
+
+/// Returns an error if the block belongs to another runbook format.
+fn runnable(block: &FencedBlock) -> Option<YamlFlaw> {
+    (block.info.text.split_whitespace().next() == Some("runnable")).then(|| {
+        let message = "a ```runnable block has no effect in a file with `countersign: 1`: write the language and an id, \
+                       for example ```python {#name}, or remove the front matter";
+        YamlFlaw::new(block.fence, message)
+    })
+}
+
 /// Reads the step of one block. If a block has a flaw, the block gives no step, and reading continues.
-fn step(
+pub(super) fn step(
     front: &FrontMatter,
     path: &str,
-    block: &Block,
+    block: &FencedBlock,
     info: &FenceInfo,
     flaws: &mut Vec<YamlFlaw>,
 ) -> Option<FoundStep> {
@@ -121,15 +126,7 @@ fn step(
         let named = ["workdir", "write", "sandbox", "network"].into_iter().find_map(at);
         flaws.push(YamlFlaw::new(named.unwrap_or(info.id.place), message));
     }
-    if !block.closed {
-        flaws.push(YamlFlaw::new(block.fence, "the block is not closed: end the block with the same fence"));
-    }
-    if block.source.trim().is_empty() {
-        flaws.push(YamlFlaw::new(block.fence, "the block is empty: write the script, or remove the id"));
-    }
-    if let Err(message) = check_size(&block.source) {
-        flaws.push(YamlFlaw::new(block.fence, message));
-    }
+    block.check_script("remove the id", flaws);
     let interpreter = match interpreter(front, block, info) {
         Ok(name) => Some(name),
         Err(flaw) => {
@@ -169,10 +166,9 @@ fn step(
 
 /// Returns the interpreter from the shebang, the language of the fence or the front matter, in this order. The default
 /// is bash.
-fn interpreter(front: &FrontMatter, block: &Block, info: &FenceInfo) -> Result<String, YamlFlaw> {
-    let refuse = |message| YamlFlaw::new(TextPlace { line: block.fence.line + 1, column: 1 }, message);
-    if let Some(name) = interpreter_of_shebang(&block.source).map_err(refuse)? {
-        return Ok(name);
+fn interpreter(front: &FrontMatter, block: &FencedBlock, info: &FenceInfo) -> Result<String, YamlFlaw> {
+    if let Some(interpreter) = block.shebang() {
+        return interpreter;
     }
     match &info.language {
         Some(PlacedText { place, text }) => {
@@ -186,9 +182,6 @@ fn interpreter(front: &FrontMatter, block: &Block, info: &FenceInfo) -> Result<S
 fn program_names(text: &str) -> Result<Vec<Program>, String> {
     let mut names: Vec<Program> = Vec::new();
     for name in text.split(',').map(str::trim) {
-        if name.is_empty() {
-            return Err("a name is empty: remove one comma, or write the name of a program".to_owned());
-        }
         check_program(name)?;
         let name: Program = name.parse().map_err(|error: IdentError| error.to_string())?;
         if names.contains(&name) {
@@ -229,93 +222,6 @@ fn chosen(text: &str, known: &[&str]) -> Result<Vec<String>, String> {
         names.push(name.to_owned());
     }
     Ok(names)
-}
-
-/// Fenced block of the document.
-struct Block {
-    /// Place of the first fence character.
-    fence: TextPlace,
-    info: PlacedText,
-    source: String,
-    /// Fence character.
-    mark: char,
-    closed: bool,
-    /// Nearest heading above the block.
-    heading: Option<String>,
-}
-
-impl Block {
-    /// Returns an error if the block belongs to another runbook format.
-    fn runnable(&self) -> Option<YamlFlaw> {
-        (self.info.text.split_whitespace().next() == Some("runnable")).then(|| {
-            let what = "a ```runnable block";
-            YamlFlaw::new(self.fence, format!("{}, or move the file out of the runbook directories", not_yet(what)))
-        })
-    }
-}
-
-/// Returns all fenced blocks of `text`, starting at byte `from`.
-fn blocks(text: &str, from: usize, lines: &TextLines<'_>) -> Vec<Block> {
-    let mut found: Vec<Block> = Vec::new();
-    let (mut heading, mut in_heading): (Option<String>, Option<String>) = (None, None);
-    let mut in_block = false;
-    for (event, range) in Parser::new_ext(&text[from..], Options::empty()).into_offset_iter() {
-        match event {
-            Event::Start(Tag::Heading { .. }) => in_heading = Some(String::new()),
-            Event::End(TagEnd::Heading(_)) => {
-                heading = in_heading.take().and_then(|text| front_matter::title(&text).ok());
-            }
-            Event::Start(Tag::CodeBlock(CodeBlockKind::Fenced(_))) => {
-                in_block = true;
-                found.push(fence(text, range.start + from, lines, heading.clone()));
-            }
-            Event::End(TagEnd::CodeBlock) => {
-                in_block = false;
-                if let Some(block) = found.last_mut() {
-                    // A closed block has its script and one more line, the closing fence.
-                    let lines_of = |text: &str| text.matches('\n').count();
-                    let whole = text[from..][range].trim_end();
-                    block.closed = lines_of(whole) == lines_of(&block.source) + 1 && whole.ends_with(block.mark);
-                }
-            }
-            Event::Text(piece) => match (found.last_mut(), &mut in_heading) {
-                (Some(block), _) if in_block => block.source.push_str(&piece),
-                (_, Some(heading)) => heading.push_str(&piece),
-                _ => {}
-            },
-            Event::Code(piece) => {
-                if let Some(heading) = &mut in_heading {
-                    heading.push_str(&piece);
-                }
-            }
-            Event::SoftBreak | Event::HardBreak => {
-                if let Some(heading) = &mut in_heading {
-                    heading.push(' ');
-                }
-            }
-            _ => {}
-        }
-    }
-    found
-}
-
-/// Returns the block for a fence. The info string is taken from the file text, because the parser's unescaped text
-/// would give wrong columns.
-fn fence(text: &str, start: usize, lines: &TextLines<'_>, heading: Option<String>) -> Block {
-    let whole = &text[start..];
-    let begin = whole.find(['`', '~']).unwrap_or(0);
-    let mark = whole[begin..].chars().next().unwrap_or('`');
-    let length = whole[begin..].chars().take_while(|c| *c == mark).count();
-    let after = begin + length;
-    let line_end = whole[after..].find('\n').map_or(whole.len(), |at| after + at);
-    Block {
-        fence: lines.place(start + begin),
-        info: PlacedText { place: lines.place(start + after), text: whole[after..line_end].to_owned() },
-        source: String::new(),
-        mark,
-        closed: false,
-        heading,
-    }
 }
 
 /// Returns the YAML of a Countersign front matter and the offset of the body. Returns `None` if the file is prose.

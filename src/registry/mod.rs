@@ -6,6 +6,7 @@
 pub(crate) mod attributes;
 mod directory_walk;
 mod evaluate;
+mod fenced_block;
 pub(crate) mod front_matter;
 pub mod gruntwork;
 pub mod lock_file;
@@ -16,6 +17,8 @@ pub(crate) mod parameter_pattern;
 pub mod parameter_schema;
 pub mod registered_step;
 pub mod registry_error;
+pub mod rundown;
+pub mod runnable;
 pub mod schema_keywords;
 mod script_rules;
 mod shared_schemas;
@@ -31,10 +34,11 @@ use crate::crypto::digest::RegistryRoot;
 use crate::crypto::merkle;
 use crate::record::ident::StepRef;
 use crate::record::step_definition::{RegistryLeaf, StepDefinition};
-use crate::registry::directory_walk::{RunbookDirectoryWalk, read_file};
+use crate::registry::directory_walk::{RunbookDirectoryWalk, read_page, read_text};
 use crate::registry::markdown::FoundStep;
 use crate::registry::registered_step::{RegisteredStep, StoredStep, register};
 use crate::registry::registry_error::{RegistryError, whole};
+use crate::registry::rundown::workflow::Workflow;
 use crate::registry::shared_schemas::SharedSchemas;
 use crate::yaml::{TextPlace, YamlFlaw};
 
@@ -48,6 +52,15 @@ pub struct Registry {
     tree: Vec<Vec<merkle::Hash>>,
     /// Remarks about the runbook files, sorted by file and place.
     remarks: Vec<RegistryError>,
+}
+
+/// Steps of one runbook file.
+#[derive(Debug, Clone)]
+pub struct FileSteps {
+    /// Steps in file order, each with the place of its id.
+    pub steps: Vec<(TextPlace, Arc<RegisteredStep>)>,
+    /// Order of the steps, if the file is a Rundown runbook.
+    pub workflow: Option<Workflow>,
 }
 
 /// Proof that a step is in the registry. A bundle contains such a proof.
@@ -83,7 +96,7 @@ impl Registry {
                     column: flaw.place.column,
                     message: flaw.message,
                 };
-                match read_file(relative, path, owner) {
+                match read_text(path).and_then(|text| read_page(relative, path, &text, owner)) {
                     Ok(page) => {
                         found.extend(page.steps.into_iter().map(|FoundStep { place, definition: mut step }| {
                             schemas.share(&mut step);
@@ -102,30 +115,31 @@ impl Registry {
         Ok(Self { remarks, ..Self::seal(found, schemas, errors)? })
     }
 
-    /// Returns the steps of one runbook in file order, each with the place of its id, for the command `run`. `name` is
-    /// the path in the step references, with the file ending. `shown` is the name of the file in errors.
+    /// Reads one runbook for the command `run`. `name` is the path in the step references, with the file ending. `shown`
+    /// is the name of the file in errors.
     ///
     /// # Errors
     /// Returns all errors of the file, sorted by place.
-    pub fn of_file(
-        path: &Path,
-        name: &str,
-        shown: &str,
-    ) -> Result<Vec<(TextPlace, Arc<RegisteredStep>)>, Vec<RegistryError>> {
+    pub fn of_file(path: &Path, name: &str, shown: &str) -> Result<FileSteps, Vec<RegistryError>> {
         let at = |flaw: YamlFlaw| RegistryError {
             file: shown.to_owned(),
             line: flaw.place.line,
             column: flaw.place.column,
             message: flaw.message,
         };
-        let read = read_file(name, path, None).map_err(|flaws| flaws.into_iter().map(at).collect::<Vec<_>>())?;
+        let all = |flaws: Vec<YamlFlaw>| flaws.into_iter().map(at).collect::<Vec<_>>();
+        let text = read_text(path).map_err(all)?;
+        let read = read_page(name, path, &text, None).map_err(all)?;
         let mut found: Vec<_> = read.steps.into_iter().map(|step| (step.place, step.definition)).collect();
+        let workflow =
+            if name.ends_with(".runbook.md") { Some(rundown::read_workflow(&text).map_err(all)?) } else { None };
         found.sort_by_key(|(place, _)| *place);
         let places: Vec<(TextPlace, StepRef)> = found.iter().map(|(at, step)| (*at, step.reference.clone())).collect();
         let file: Arc<str> = shown.into();
         let named = found.into_iter().map(|(place, step)| (Arc::clone(&file), place, StoredStep::Read(Box::new(step))));
         let registry = Self::seal(named, SharedSchemas::default(), Vec::new())?;
-        Ok(places.into_iter().filter_map(|(at, step)| Some((at, registry.get(&step)?.clone()))).collect())
+        let steps = places.into_iter().filter_map(|(at, step)| Some((at, registry.get(&step)?.clone()))).collect();
+        Ok(FileSteps { steps, workflow })
     }
 
     /// Builds the sealed registry again from the stored definitions, because the sealed steps stay in force even if the

@@ -50,6 +50,10 @@ fn fenced(info: &str, script: &str) -> String {
     format!("---\ncountersign: 1\nparams: {{a: {{type: string}}}}\n---\n```{info}\n{script}```\n")
 }
 
+fn read_one(name: &str, path: &Path, owner: Option<u32>) -> Result<crate::registry::page::ReadPage, Vec<YamlFlaw>> {
+    read_text(path).and_then(|text| read_page(name, path, &text, owner))
+}
+
 #[test]
 fn the_golden_registry_is_built_from_its_runbooks() {
     let dir =
@@ -119,7 +123,8 @@ fn host_resources_that_a_step_declares_are_read_with_their_places() {
 fn the_steps_of_a_file_are_returned_in_file_order_with_their_places() {
     let text = "---\ncountersign: 1\n---\n```{#z}\ntrue\n```\n\n```{#a}\ntrue\n```\n";
     let dir = Dir::of(&[("x.md", text), ("bad.md", &text.replace("{#a}", "{#z}")), ("prose.md", "# Prose\n")]);
-    let read = |name: &str| Registry::of_file(&dir.path().join(name), &format!("deploy/{name}"), name);
+    let read =
+        |name: &str| Registry::of_file(&dir.path().join(name), &format!("deploy/{name}"), name).map(|file| file.steps);
     let steps = read("x.md").expect("steps");
     let found: Vec<_> = steps.iter().map(|(at, step)| (at.line, step.definition.reference.as_str())).collect();
     assert_eq!(found, [(4, "deploy/x:z"), (8, "deploy/x:a")]);
@@ -178,7 +183,7 @@ fn errors_of_all_files_are_reported_together_and_in_order() {
         ("a.md", "---\ncountersign: 2\n---\n```bash {#a timeout=0s}\ntrue\n```\n"),
         ("old.mdx", "<Command/>"),
         ("x.runbook.md", "# x"),
-        ("notes.md", "# Notes\n\n```runnable python\nprint()\n```\n"),
+        ("notes.md", "# Notes\n\n```runnable perl\nprint()\n```\n"),
         ("jekyll.md", "---\nlayout: {{ x }}\n---\nprose\n"),
         ("e f.md", "---\ncountersign: 1\n---\n```bash {#a}\ntrue\n```\n"),
         ("same.md", "---\ncountersign: 1\n---\n```bash {#a}\ntrue\n```\n\n```bash {#a}\nfalse\n```\n"),
@@ -195,11 +200,11 @@ fn errors_of_all_files_are_reported_together_and_in_order() {
             "e f.md:1:1: \"e f\" can't be part of a step reference: rename the file; use letters, digits and . _ -, at most 255 bytes",
             "large.md:1:1: the file is larger than 262144 bytes: split the file",
             "latin.md:4:3: the file is not UTF-8: save the file as UTF-8",
-            "notes.md:3:1: a ```runnable block is not supported by this version: remove it, or move the file out of the runbook directories",
+            "notes.md:3:13: unknown language: \"perl\"; write one of python, node, bash, golang",
             "old.mdx:1:1: <Command> has no id: add id=\"…\"",
             "old.mdx:1:1: <Command> has no script: write the script in command=\"…\", or name its file with path=\"…\"",
             "same.md:8:11: the step same:a already exists at same.md:4:11: change the id of one of the two steps",
-            "x.runbook.md:1:1: rundown runbooks are not supported by this version: remove the file, or move the file out of the runbook directories",
+            "x.runbook.md:1:1: the runbook has no step: write an H2 heading, for example ## 1. Build",
         ]
     );
 }
@@ -430,7 +435,7 @@ fn a_gruntwork_runbook_reads_the_files_of_its_directory_and_gives_remarks() {
         ("other/s/a.sh", "echo other\n"),
     ]);
     let path = dir.path().join("ops/web.mdx");
-    let page = read_file("ops/web.mdx", &path, None).expect("a page");
+    let page = read_one("ops/web.mdx", &path, None).expect("a page");
     assert_eq!(page.steps[0].definition.source, "echo a\n");
     assert_eq!(page.steps[0].definition.reference.as_str(), "ops/web:a");
     assert_eq!(page.remarks[0].to_string(), "1:1: attributes of <Command> without effect: usePty");
@@ -444,7 +449,7 @@ fn a_gruntwork_runbook_reads_the_files_of_its_directory_and_gives_remarks() {
     let script = dir.path().join("ops/s/a.sh");
     fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o666)).expect("permissions");
     let owner = std::os::unix::fs::MetadataExt::uid(&script.metadata().expect("metadata"));
-    let flaws = read_file("ops/web.mdx", &path, Some(owner)).map(|page| page.steps.len()).expect_err("writable");
+    let flaws = read_one("ops/web.mdx", &path, Some(owner)).map(|page| page.steps.len()).expect_err("writable");
     assert!(flaws[0].message.contains("other users can change"), "{flaws:?}");
 }
 

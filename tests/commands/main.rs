@@ -15,3 +15,4 @@ mod review;
 mod roster_chain;
 mod run;
 mod users;
+mod workflow;

@@ -22,4 +22,5 @@ mod programs;
 mod properties;
 mod receipts_foreign;
 mod reserved;
+mod rundown;
 mod schemas;

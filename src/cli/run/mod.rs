@@ -14,12 +14,14 @@ use crate::home::keys::KeyArgs;
 use crate::home::parameter_values::read_params;
 use crate::local::decide::{LocalRules, RuleArgs};
 use crate::local::host_sandbox::HostSandbox;
+use crate::local::loop_lists::LoopLists;
 use crate::local::project::Project;
 use crate::local::runbook::Runbook;
 use crate::local::sandbox_choice::SandboxChoice;
 use crate::local::signals::Signals;
 use crate::local::signed_receipts::Receipts;
 use crate::local::step_run::RunbookWalk;
+use crate::local::workflow_run::WorkflowRun;
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::streams::Terminal;
 
@@ -29,6 +31,7 @@ use crate::terminal::streams::Terminal;
   countersign run deploy.md                                every step in order, until one does not succeed
   countersign run deploy.md:restart -p host=web-3          one step
   countersign run deploy.md:restart --allow-run kubectl    answers one question in advance
+  countersign run ship.runbook.md --var items=a,b          a Rundown workflow, with a list for its loop
   countersign run checks.md --non-interactive              in a job: policy denies instead of asking
   countersign run --log                                    your own receipts, and a check of their chain
 
@@ -49,7 +52,7 @@ Exit codes: the code of the step; 124 timed out, 125 the step could not run or i
 denied or refused, \
 127 unknown step, 128+n ended by signal n (130: Ctrl-C).")]
 pub struct Args {
-    /// A runbook in Countersign Markdown, or one step of the runbook
+    /// A runbook, or one step of the runbook
     #[arg(value_name = "FILE[:STEP]", required_unless_present = "log")]
     file: Option<String>,
     /// A parameter. The schema gives its type: text, integer, boolean, or JSON for arrays and objects
@@ -59,6 +62,9 @@ pub struct Args {
     /// file
     #[arg(long, value_name = "FILE")]
     params: Option<PathBuf>,
+    /// A list for a loop of a Rundown workflow: items=a,b or items=file:PATH; may be repeated
+    #[arg(long, value_name = "NAME=VALUE")]
+    var: Vec<String>,
     #[command(flatten)]
     rules: RuleArgs,
     /// Use all sandbox layers that this host supports, and report the missing layers
@@ -109,6 +115,13 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let project = Project::here()?;
     let params = args.params.as_deref().map_or(Ok(Map::new()), read_params)?;
     let runbook = Runbook::read(file, &args.param, params, &project)?;
+    let lists = match &runbook.workflow {
+        Some(file) => Some(LoopLists::read(&args.var, &file.workflow, &project)?),
+        None if args.var.is_empty() => None,
+        None => {
+            return Err(CommandFailure::usage("--var is only for a whole workflow, FILE.runbook.md: use -p instead"));
+        }
+    };
     let rules = LocalRules::find(&args.rules, &project, &runbook)?;
     let receipts = if args.no_receipt { None } else { Some(Receipts::prepare(&args.key)?) };
     let wanted = args.wanted();
@@ -125,6 +138,18 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let hold = HostSandbox::prepare(wanted, receipts.as_ref().map(|receipts| receipts.log().directory()), terminal)?;
     let signals = Signals::listen(hold.scratch())?;
     let mut walk = RunbookWalk::new(&project, &runbook, &rules, &hold, receipts.as_ref(), &signals, terminal);
+    let exit = match (&runbook.workflow, &lists) {
+        (Some(file), Some(lists)) => WorkflowRun::prepare(file, lists, &rules, &signals, terminal)?.run(&mut walk)?,
+        _ => in_order(&runbook, &mut walk, terminal)?,
+    };
+    if terminal.json {
+        terminal.object(&json!({"type": "result", "exit": {"code": exit.code(), "kind": exit.word()}}))?;
+    }
+    Ok(exit)
+}
+
+/// Runs the steps in the order of the file, until one does not succeed.
+fn in_order(runbook: &Runbook, walk: &mut RunbookWalk<'_>, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let mut exit = Exit::Done;
     for (at, chosen) in runbook.steps.iter().enumerate() {
         exit = walk.step(chosen)?;
@@ -136,9 +161,6 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
             }
             break;
         }
-    }
-    if terminal.json {
-        terminal.object(&json!({"type": "result", "exit": {"code": exit.code(), "kind": exit.word()}}))?;
     }
     Ok(exit)
 }

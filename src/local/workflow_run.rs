@@ -1,0 +1,213 @@
+//! Runs a workflow at a terminal: runs the scripts, asks the person about the other units, and follows the transitions.
+
+use serde_json::{Map, Value, json};
+
+use crate::local::decide::LocalRules;
+use crate::local::loop_lists::LoopLists;
+use crate::local::runbook::{ChosenStep, WorkflowSteps};
+use crate::local::signals::Signals;
+use crate::local::step_run::RunbookWalk;
+use crate::local::workflow_walk::{CurrentUnit, NextUnit, WorkflowWalk};
+use crate::registry::parameter_schema::Params;
+use crate::registry::rundown::workflow::{UnitScript, WorkflowStep};
+use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::printable_text::PrintableText;
+use crate::terminal::streams::Terminal;
+
+/// Maximum number of attempts to read a valid answer. After the last attempt the unit failed.
+const TRIES: usize = 3;
+
+/// One run of a workflow.
+pub struct WorkflowRun<'a> {
+    file: &'a WorkflowSteps,
+    lists: &'a LoopLists,
+    rules: &'a LocalRules,
+    signals: &'a Signals,
+    terminal: &'a Terminal,
+    /// Exit code of the last unit.
+    last: Exit,
+}
+
+impl<'a> WorkflowRun<'a> {
+    /// Prepares a run, and checks the parameters of every iteration.
+    ///
+    /// # Errors
+    /// Returns an error if a value of a loop does not fit the step.
+    pub fn prepare(
+        file: &'a WorkflowSteps,
+        lists: &'a LoopLists,
+        rules: &'a LocalRules,
+        signals: &'a Signals,
+        terminal: &'a Terminal,
+    ) -> Result<Self, CommandFailure> {
+        let run = Self { file, lists, rules, signals, terminal, last: Exit::Done };
+        for (step, values) in file.workflow.steps.iter().zip(lists.values(&file.workflow)) {
+            for script in step.substeps.iter().filter_map(|unit| unit.script.as_ref()) {
+                for value in &values {
+                    run.chosen(step, script, Some(value))?;
+                }
+            }
+        }
+        Ok(run)
+    }
+
+    /// Walks through the workflow to its end. The exit code is 0 if the workflow completes, and otherwise that of the last
+    /// step, or 1 if that step passed.
+    ///
+    /// # Errors
+    /// Returns an error if a step is denied or refused, if nobody can answer a question, or if the file of a loop has
+    /// changed.
+    pub fn run(mut self, walk: &mut RunbookWalk<'_>) -> Result<Exit, CommandFailure> {
+        let (mut position, mut next) = WorkflowWalk::begin(&self.file.workflow, self.lists.values(&self.file.workflow));
+        loop {
+            let passed = match &next {
+                NextUnit::Run(unit) => {
+                    self.enter(unit)?;
+                    self.last = self.script(unit, walk)?;
+                    // Ctrl-C ends the whole workflow. A step that never ran has no result.
+                    if self.signals.caught().is_some() || self.last == Exit::Unreachable {
+                        return Ok(self.last);
+                    }
+                    self.last.code() == 0
+                }
+                NextUnit::Ask(unit) => {
+                    self.enter(unit)?;
+                    let passed = self.ask(unit)?;
+                    self.last = if passed { Exit::Done } else { Exit::Step(1) };
+                    passed
+                }
+                NextUnit::Completed(message) => {
+                    self.end("complete", message.as_deref())?;
+                    return Ok(Exit::Done);
+                }
+                NextUnit::Stopped(message) => {
+                    self.end("stop", message.as_deref())?;
+                    return Ok(if self.last.code() == 0 { Exit::Step(1) } else { self.last });
+                }
+            };
+            next = position.next(passed);
+        }
+    }
+
+    /// Checks the file of the loop, and shows where the workflow is.
+    fn enter(&self, current: &CurrentUnit<'_>) -> Result<(), CommandFailure> {
+        if let (Some(clause), Some(iteration)) = (&current.step.repeat, &current.iteration)
+            && iteration.begins
+        {
+            self.lists.check_unchanged(&clause.source)?;
+        }
+        let iteration = current.iteration.as_ref();
+        if self.terminal.json {
+            return self.terminal.object(&json!({
+                "type": "unit", "unit": current.label, "title": shown(current, &current.unit.title),
+                "prompt": shown(current, &current.unit.prompt), "shown": current.unit.shown,
+                "runbooks": current.unit.runbooks,
+                "iteration": iteration.map(|one| one.number), "value": iteration.map(|one| &one.value),
+            }));
+        }
+        if current.begins_step && !current.step.substeps.is_empty() {
+            self.terminal.say(&format!("== {} {}", current.step.unit.label, current.step.unit.title));
+            self.say_lines(&current.step.unit.prompt);
+        }
+        let value =
+            iteration.map(|one| format!(" ({} of {}: {})", one.number, one.count, one.value)).unwrap_or_default();
+        self.terminal.say(&format!("== {} {}{value}", current.label, shown(current, &current.unit.title)));
+        self.say_lines(&shown(current, &current.unit.prompt));
+        for text in &current.unit.shown {
+            self.terminal.say("   to read, not run by this program:");
+            self.say_lines(&shown(current, text));
+        }
+        for runbook in &current.unit.runbooks {
+            self.terminal.say(&format!("   another runbook, to run by itself: {runbook}"));
+        }
+        Ok(())
+    }
+
+    fn say_lines(&self, text: &str) {
+        for line in text.lines() {
+            self.terminal.say(&format!("   | {line}"));
+        }
+    }
+
+    fn script(&self, current: &CurrentUnit<'_>, walk: &mut RunbookWalk<'_>) -> Result<Exit, CommandFailure> {
+        let Some(script) = &current.unit.script else { return Ok(Exit::Done) };
+        let value = current.iteration.as_ref().map(|iteration| iteration.value.as_str());
+        walk.step(&self.chosen(current.step, script, value)?)
+    }
+
+    /// Returns the step of a script with its parameters.
+    fn chosen(
+        &self,
+        step: &WorkflowStep,
+        script: &UnitScript,
+        value: Option<&str>,
+    ) -> Result<ChosenStep, CommandFailure> {
+        let Some((place, found)) = self.file.steps.get(&script.id) else {
+            return Err(CommandFailure::new(Exit::UnknownStep, format!("the runbook has no step {}", script.id)));
+        };
+        let mut params = Map::new();
+        let variable = step.repeat.as_ref().and_then(|repeat| repeat.variable.as_ref());
+        if let (Some(variable), Some(value)) = (variable, value) {
+            let integer = found.definition.params["properties"][variable]["type"] == "integer";
+            let number = value.parse::<u64>().ok().filter(|_| integer);
+            params.insert(variable.clone(), number.map_or_else(|| Value::from(value), Value::from));
+        }
+        let complete = found.schema.complete(Value::Object(params));
+        let params: Params = complete.map_err(|errors| {
+            let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            CommandFailure::usage(format!(
+                "{}: the value {} of the loop does not fit: {}",
+                found.definition.reference,
+                PrintableText::quoted(value.unwrap_or_default()).as_str(),
+                PrintableText::text(&errors.join("; ")).as_str()
+            ))
+        })?;
+        Ok(ChosenStep { step: found.clone(), fence_line: place.line, params })
+    }
+
+    fn ask(&self, current: &CurrentUnit<'_>) -> Result<bool, CommandFailure> {
+        let label = &current.label;
+        if let Some(why) = self.rules.answers().nobody {
+            return Err(CommandFailure::new(
+                Exit::Refused,
+                format!("{label} is a question to a person, but {why}: run the workflow at a terminal"),
+            ));
+        }
+        let mut passed = false;
+        for _ in 0..TRIES {
+            let typed = self.terminal.ask(&format!("did {label} pass? [y/n]"), "run the workflow at a terminal")?;
+            match typed.to_ascii_lowercase().as_str() {
+                "y" | "yes" => passed = true,
+                "n" | "no" => {}
+                _ => {
+                    self.terminal.say("the typed text is not one of the answers; without an answer the step failed");
+                    continue;
+                }
+            }
+            break;
+        }
+        if self.terminal.json {
+            self.terminal
+                .object(&json!({"type": "answer", "question": label, "answer": if passed { "yes" } else { "no" }}))?;
+        }
+        Ok(passed)
+    }
+
+    fn end(&self, word: &str, message: Option<&str>) -> Result<(), CommandFailure> {
+        if self.terminal.json {
+            return self.terminal.object(&json!({"type": "workflow", "end": word, "message": message}));
+        }
+        let message = message.map(|text| format!(": {text}")).unwrap_or_default();
+        let words = if word == "complete" { "the workflow is complete" } else { "the workflow has stopped" };
+        self.terminal.say(&format!("== {words}{message}"));
+        Ok(())
+    }
+}
+
+/// Returns a text for the person, with the value of the loop instead of `{{ variable }}`.
+fn shown(current: &CurrentUnit<'_>, text: &str) -> String {
+    let variable = current.step.repeat.as_ref().and_then(|clause| clause.variable.as_ref());
+    let (Some(variable), Some(iteration)) = (variable, &current.iteration) else { return text.to_owned() };
+    text.replace(&format!("{{{{{variable}}}}}"), &iteration.value)
+        .replace(&format!("{{{{ {variable} }}}}"), &iteration.value)
+}

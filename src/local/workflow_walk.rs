@@ -1,0 +1,454 @@
+//! Walks through a workflow: which unit follows after each result. This file runs nothing and asks nobody.
+
+use crate::registry::rundown::workflow::{
+    Aggregation, FinalAction, LoopClause, LoopSource, UnitLabel, UnitTarget, Workflow, WorkflowStep, WorkflowUnit,
+};
+
+/// Maximum number of units that one walk visits. Only a workflow whose `GOTO` lines repeat without end reaches the limit.
+pub const MAX_VISITS: u32 = 100_000;
+
+/// Position in a workflow, with the counters of its retries, loops and instances.
+#[derive(Debug, Clone)]
+pub struct WorkflowWalk<'a> {
+    workflow: &'a Workflow,
+    /// Values of the iterations, for each step.
+    values: Vec<Vec<String>>,
+    step: usize,
+    substep: Option<usize>,
+    /// Index of the iteration of the current step, from 0.
+    iteration: usize,
+    /// Retries of the current unit.
+    retries: u32,
+    /// Retries of the current step as a whole.
+    step_retries: u32,
+    /// Number of the instance of the step `{N}`.
+    instance: u32,
+    /// Number of the instance of the substep `{n}`, for each step.
+    substep_instances: Vec<u32>,
+    /// Results of the substeps since the step began.
+    passed: Vec<bool>,
+    visits: u32,
+    /// True until the first unit after the step began.
+    begins_step: bool,
+    begins_iteration: bool,
+}
+
+/// What the workflow requires next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NextUnit<'a> {
+    /// Run the script of this unit.
+    Run(CurrentUnit<'a>),
+    /// Ask the person if this unit passed.
+    Ask(CurrentUnit<'a>),
+    /// The workflow ended with success, with an optional message.
+    Completed(Option<String>),
+    /// The workflow ended with failure, with an optional message.
+    Stopped(Option<String>),
+}
+
+/// Unit to run or to ask about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CurrentUnit<'a> {
+    /// The step of the unit.
+    pub step: &'a WorkflowStep,
+    /// The unit.
+    pub unit: &'a WorkflowUnit,
+    /// Label, with the numbers of the instances instead of placeholders.
+    pub label: String,
+    /// True if the step begins with this unit.
+    pub begins_step: bool,
+    /// Iteration of the loop around the unit.
+    pub iteration: Option<LoopIteration>,
+}
+
+/// Iteration of a loop.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoopIteration {
+    /// Number of the iteration, from 1.
+    pub number: usize,
+    /// Number of all iterations.
+    pub count: usize,
+    /// Value of the iteration.
+    pub value: String,
+    /// True if the iteration begins with this unit.
+    pub begins: bool,
+}
+
+/// Next move in the workflow.
+enum Move {
+    /// Visit the unit at the current position.
+    Visit,
+    /// Begin a step, at its first substep or at this one.
+    Step(usize, Option<usize>),
+    /// Go on after the last substep of the current step.
+    EndStep,
+    End {
+        completed: bool,
+        message: Option<String>,
+    },
+}
+
+impl<'a> WorkflowWalk<'a> {
+    /// Begins a walk at the first step of the file. `values` contains the values of the loop of each step, in the order
+    /// of the steps, and nothing for a step without a loop.
+    #[must_use]
+    pub fn begin(workflow: &'a Workflow, mut values: Vec<Vec<String>>) -> (Self, NextUnit<'a>) {
+        values.resize(workflow.steps.len(), Vec::new());
+        let mut walk = Self {
+            workflow,
+            values,
+            step: 0,
+            substep: None,
+            iteration: 0,
+            retries: 0,
+            step_retries: 0,
+            instance: 1,
+            substep_instances: vec![1; workflow.steps.len()],
+            passed: Vec::new(),
+            visits: 0,
+            begins_step: true,
+            begins_iteration: true,
+        };
+        let first = if workflow.steps.is_empty() { end(true, None) } else { Move::Step(0, None) };
+        let next = walk.settle(first);
+        (walk, next)
+    }
+
+    /// Returns what follows after the result of the current unit.
+    pub fn next(&mut self, passed: bool) -> NextUnit<'a> {
+        let unit = self.unit();
+        let default = Default::default();
+        let transitions = unit.transitions.as_ref().unwrap_or(&default);
+        let action = if passed { &transitions.pass } else { &transitions.fail };
+        if self.retries < action.retries {
+            self.retries += 1;
+            return self.settle(Move::Visit);
+        }
+        if self.substep.is_some() {
+            self.passed.push(passed);
+        }
+        let next = self.act(&action.then, self.substep);
+        self.settle(next)
+    }
+
+    fn current_step(&self) -> &'a WorkflowStep {
+        &self.workflow.steps[self.step]
+    }
+
+    fn unit(&self) -> &'a WorkflowUnit {
+        let step = self.current_step();
+        self.substep.map_or(&step.unit, |index| &step.substeps[index])
+    }
+
+    fn settle(&mut self, mut next: Move) -> NextUnit<'a> {
+        loop {
+            self.visits += 1;
+            if self.visits > MAX_VISITS {
+                next = end(
+                    false,
+                    Some(format!("the workflow has visited {MAX_VISITS} steps: its GOTO lines have no end")),
+                );
+            }
+            next = match next {
+                Move::Visit => return self.visit(),
+                Move::Step(step, substep) => self.begin_step(step, substep),
+                Move::EndStep => self.end_step(),
+                Move::End { completed: true, message } => return NextUnit::Completed(message),
+                Move::End { completed: false, message } => return NextUnit::Stopped(message),
+            };
+        }
+    }
+
+    fn begin_step(&mut self, step: usize, substep: Option<usize>) -> Move {
+        if step != self.step {
+            self.step_retries = 0;
+        }
+        if step != self.step || substep.is_none() {
+            self.passed.clear();
+            self.iteration = 0;
+            self.begins_step = true;
+            self.begins_iteration = true;
+        }
+        self.step = step;
+        self.retries = 0;
+        let found = self.current_step();
+        self.substep = (!found.substeps.is_empty()).then(|| substep.unwrap_or(0));
+        if found.repeat.is_some() && self.values[step].is_empty() { Move::EndStep } else { Move::Visit }
+    }
+
+    fn visit(&mut self) -> NextUnit<'a> {
+        let (step, unit) = (self.current_step(), self.unit());
+        let number = |label: &UnitLabel, instance: u32| match label {
+            UnitLabel::Dynamic => instance.to_string(),
+            label => label.to_string(),
+        };
+        let mut label = number(&step.unit.label, self.instance);
+        if self.substep.is_some() {
+            label = format!("{label}.{}", number(&unit.label, self.substep_instances[self.step]));
+        }
+        let iteration = step.repeat.as_ref().map(|_| LoopIteration {
+            number: self.iteration + 1,
+            count: self.values[self.step].len(),
+            value: self.values[self.step][self.iteration].clone(),
+            begins: self.begins_iteration,
+        });
+        let current = CurrentUnit { step, unit, label, begins_step: self.begins_step, iteration };
+        self.begins_step = false;
+        self.begins_iteration = false;
+        if unit.script.is_some() { NextUnit::Run(current) } else { NextUnit::Ask(current) }
+    }
+
+    /// Goes on after the last substep. Without transitions of its own, a step passes: a substep that fails has stopped
+    /// the workflow, unless the substep says otherwise.
+    fn end_step(&mut self) -> Move {
+        let Some(transitions) = &self.current_step().unit.transitions else { return self.after_step() };
+        let passed = self.passed.is_empty()
+            || match transitions.aggregation {
+                Aggregation::AllPass => self.passed.iter().all(|passed| *passed),
+                Aggregation::AnyPasses => self.passed.contains(&true),
+            };
+        let action = if passed { &transitions.pass } else { &transitions.fail };
+        if self.step_retries < action.retries {
+            self.step_retries += 1;
+            return Move::Step(self.step, None);
+        }
+        self.act(&action.then, None)
+    }
+
+    /// Goes to the next step with a number. A step with a name is reached only by `GOTO`.
+    fn after_step(&self) -> Move {
+        let rest = self.workflow.steps.iter().enumerate().skip(self.step + 1);
+        let next =
+            rest.filter(|(_, step)| !matches!(step.unit.label, UnitLabel::Name(_))).map(|(index, _)| index).next();
+        next.map_or_else(|| end(true, None), |step| Move::Step(step, None))
+    }
+
+    /// Performs an action of a substep, or of a step if `substep` is `None`.
+    fn act(&mut self, action: &FinalAction, substep: Option<usize>) -> Move {
+        match action {
+            FinalAction::Complete(message) => end(true, message.clone()),
+            FinalAction::Stop(message) => end(false, message.clone()),
+            FinalAction::Goto(target) => self.goto(target),
+            FinalAction::NextInstance(target) => self.next_instance(target.as_ref(), substep),
+            FinalAction::Continue => match substep {
+                None => self.after_step(),
+                Some(index) if index + 1 < self.current_step().substeps.len() => self.substep_at(index + 1),
+                Some(_) if self.iteration + 1 < self.values[self.step].len() => {
+                    self.iteration += 1;
+                    self.begins_iteration = true;
+                    self.substep_at(0)
+                }
+                Some(_) => Move::EndStep,
+            },
+        }
+    }
+
+    fn substep_at(&mut self, index: usize) -> Move {
+        self.substep = Some(index);
+        self.retries = 0;
+        Move::Visit
+    }
+
+    fn goto(&self, target: &UnitTarget) -> Move {
+        let steps = &self.workflow.steps;
+        let Some(step) = steps.iter().position(|step| step.unit.label == target.step) else { return lost(target) };
+        let Some(label) = &target.substep else { return Move::Step(step, None) };
+        let substep = steps[step].substeps.iter().position(|substep| substep.label == *label);
+        substep.map_or_else(|| lost(target), |substep| Move::Step(step, Some(substep)))
+    }
+
+    fn next_instance(&mut self, target: Option<&UnitTarget>, substep: Option<usize>) -> Move {
+        let own = substep.map(|index| &self.current_step().substeps[index].label);
+        let named = match target {
+            Some(target) => target.clone(),
+            None if own == Some(&UnitLabel::Dynamic) => {
+                UnitTarget { step: self.current_step().unit.label.clone(), substep: Some(UnitLabel::Dynamic) }
+            }
+            None => UnitTarget { step: UnitLabel::Dynamic, substep: None },
+        };
+        let next = self.goto(&named);
+        if let Move::Step(step, substep) = &next {
+            if substep.is_some() {
+                self.substep_instances[*step] = self.substep_instances[*step].saturating_add(1);
+            } else {
+                self.instance = self.instance.saturating_add(1);
+                self.substep_instances[*step] = 1;
+            }
+        }
+        next
+    }
+}
+
+fn end(completed: bool, message: Option<String>) -> Move {
+    Move::End { completed, message }
+}
+
+/// The reader of the file checks each target, so this is a fault of the program.
+fn lost(target: &UnitTarget) -> Move {
+    end(false, Some(format!("there is no step {target}: this is a fault of the program")))
+}
+
+/// Returns the values of a loop. `items` are the items of the list, which a loop over a range does not need.
+#[must_use]
+pub fn loop_values(clause: &LoopClause, items: &[String]) -> Vec<String> {
+    let numbers = |first: u32, last: u32| -> Vec<u32> {
+        if first <= last { (first..=last).collect() } else { (last..=first).rev().collect() }
+    };
+    match &clause.source {
+        LoopSource::Range { first, last } => numbers(*first, *last).iter().map(u32::to_string).collect(),
+        LoopSource::List { window: None, .. } => items.to_vec(),
+        LoopSource::List { window: Some((first, last)), .. } => {
+            let item = |number: u32| items.get(usize::try_from(number).ok()?.checked_sub(1)?).cloned();
+            numbers(*first, *last).into_iter().filter_map(item).collect()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::rundown::read_workflow;
+
+    /// Walks with these results (`p` and `f`), and returns the labels of the units and the end.
+    fn path(text: &str, lists: &[&[&str]], results: &str) -> String {
+        let workflow = read_workflow(text).expect("a valid runbook");
+        let mut lists = lists.iter();
+        let values = workflow.steps.iter().map(|step| {
+            let Some(clause) = &step.repeat else { return Vec::new() };
+            let list = if matches!(clause.source, LoopSource::List { .. }) { lists.next() } else { None };
+            let items: Vec<String> =
+                list.into_iter().flat_map(|list| list.iter()).map(|item| (*item).to_owned()).collect();
+            loop_values(clause, &items)
+        });
+        let (mut walk, mut next) = WorkflowWalk::begin(&workflow, values.collect());
+        let mut found = Vec::new();
+        let mut results = results.chars();
+        loop {
+            match next {
+                NextUnit::Run(unit) | NextUnit::Ask(unit) => {
+                    let value = unit.iteration.map(|one| format!("={}", one.value)).unwrap_or_default();
+                    found.push(format!("{}{value}", unit.label));
+                    let Some(result) = results.next() else { break };
+                    next = walk.next(result == 'p');
+                }
+                NextUnit::Completed(message) => {
+                    found.push(format!("COMPLETE{}", message.map(|text| format!(" {text}")).unwrap_or_default()));
+                    break;
+                }
+                NextUnit::Stopped(message) => {
+                    found.push(format!("STOP{}", message.map(|text| format!(" {text}")).unwrap_or_default()));
+                    break;
+                }
+            }
+        }
+        found.join(" ")
+    }
+
+    #[test]
+    fn a_step_continues_after_a_pass_and_stops_after_a_failure() {
+        let text = "## 1. A\n## 2. B\n## X\n## 3. C\n";
+        assert_eq!(path(text, &[], "ppp"), "1 2 3 COMPLETE", "a named step is not in the sequence");
+        assert_eq!(path(text, &[], "pf"), "1 2 STOP");
+        assert_eq!(
+            path("## X\n- PASS: GOTO 1\n## 1. A\n", &[], "pp"),
+            "X 1 COMPLETE",
+            "the first step of the file is first"
+        );
+    }
+
+    #[test]
+    fn a_unit_is_repeated_as_often_as_its_retry_says() {
+        let text =
+            "## 1. A\n- PASS: RETRY 2 CONTINUE\n- FAIL: RETRY 1 GOTO X\n## 2. B\n- FAIL: RETRY\n## X\n- PASS: GOTO 2\n";
+        assert_eq!(path(text, &[], "ppp"), "1 1 1 2");
+        assert_eq!(path(text, &[], "ffp"), "1 1 X 2");
+        assert_eq!(path(text, &[], "pf"), "1 1 X", "passes and failures of one unit count together");
+        assert_eq!(path(text, &[], "pppff"), "1 1 1 2 2 STOP", "a new unit begins with no retry");
+    }
+
+    #[test]
+    fn goto_reaches_steps_substeps_and_names() {
+        let text = "## 1. A\n- PASS: GOTO 2.2\n- FAIL: GOTO X\n## 2. B\n### 2.1 C\n### 2.2 D\n### 2.Y E\n- PASS: GOTO 2\n## X\n- PASS: STOP bad\n";
+        assert_eq!(path(text, &[], "pppp"), "1 2.2 2.Y 2.1 2.2");
+        assert_eq!(path(text, &[], "fp"), "1 X STOP bad");
+    }
+
+    #[test]
+    fn a_failed_substep_stops_unless_it_says_otherwise() {
+        let text =
+            |own: &str, first: &str| format!("## 1. A\n{own}\n### 1.1 B\n{first}\n### 1.2 C\n{first}\n## 2. D\n");
+        assert_eq!(path(&text("- FAIL: CONTINUE", ""), &[], "f"), "1.1 STOP", "the step's transitions are its own");
+        let goes_on = "- FAIL: CONTINUE\n";
+        assert_eq!(path(&text("", goes_on), &[], "ff"), "1.1 1.2 2");
+        for (own, results, expected) in [
+            ("- FAIL: COMPLETE", "pf", "1.1 1.2 COMPLETE"),
+            ("- FAIL: COMPLETE", "fp", "1.1 1.2 COMPLETE"),
+            ("- FAIL: COMPLETE", "pp", "1.1 1.2 2"),
+            ("- PASS: COMPLETE", "pf", "1.1 1.2 STOP"),
+            ("- PASS ANY: COMPLETE\n- FAIL ALL: STOP no", "pf", "1.1 1.2 COMPLETE"),
+            ("- PASS ANY: COMPLETE\n- FAIL ALL: STOP no", "ff", "1.1 1.2 STOP no"),
+            ("- FAIL ANY: RETRY 1 COMPLETE", "fppp", "1.1 1.2 1.1 1.2 2"),
+            ("- FAIL ANY: RETRY 1 COMPLETE", "fppf", "1.1 1.2 1.1 1.2 COMPLETE"),
+        ] {
+            assert_eq!(path(&text(own, goes_on), &[], results), expected, "{own}");
+        }
+    }
+
+    #[test]
+    fn dynamic_steps_and_substeps_count_their_instances() {
+        let text = "## {N}. A\n### {N}.1 B\n### {N}.2 C\n- PASS: GOTO NEXT\n- FAIL: GOTO X\n## X\n- PASS: GOTO {N}.2\n- FAIL: GOTO NEXT {N}\n";
+        assert_eq!(path(text, &[], "ppppfpp"), "1.1 1.2 2.1 2.2 3.1 STOP");
+        assert_eq!(path(text, &[], "pppfpp"), "1.1 1.2 2.1 2.2 X 2.2 3.1");
+        assert_eq!(path(text, &[], "pff"), "1.1 1.2 X 2.1");
+        let text = "## 1. A\n### 1.{n} B\n- PASS: GOTO NEXT\n- FAIL: GOTO X\n## 2. C\n## X\n- PASS: GOTO 1.{n}\n- FAIL: GOTO NEXT 1.{n}\n";
+        assert_eq!(path(text, &[], "ppfpfff"), "1.1 1.2 1.3 X 1.3 X 1.4 X");
+        let text = "## {N}. A\n### {N}.{n} B\n- PASS: GOTO NEXT\n- FAIL: GOTO NEXT {N}\n";
+        assert_eq!(path(text, &[], "ppfp"), "1.1 1.2 1.3 2.1 2.2");
+        assert_eq!(path("## {N}. A\n- FAIL: GOTO {N}\n", &[], "ffp"), "1 1 1 COMPLETE");
+    }
+
+    #[test]
+    fn a_loop_repeats_the_substeps_for_each_value() {
+        let text = "## 1. A\n- FOR x IN {{ l }}\n\n### 1.1 B\n### 1.2 C\n- FAIL: CONTINUE\n## 2. D\n";
+        assert_eq!(path(text, &[&["a", "b"]], "ppppp"), "1.1=a 1.2=a 1.1=b 1.2=b 2 COMPLETE");
+        assert_eq!(path(text, &[&["a", "b"]], "ppf"), "1.1=a 1.2=a 1.1=b STOP");
+        assert_eq!(path(text, &[&["a", "b"]], "pfpp"), "1.1=a 1.2=a 1.1=b 1.2=b 2");
+        assert_eq!(path(text, &[&[]], "p"), "2 COMPLETE", "a loop over an empty list runs nothing");
+        let text = "## 1. A\n- FOR 3 TO 2\n- FAIL: GOTO 2\n\n### 1.1 B\n- FAIL: CONTINUE\n## 2. D\n- PASS: GOTO 1\n";
+        assert_eq!(path(text, &[], "fppp"), "1.1=3 1.1=2 2 1.1=3 1.1=2", "a GOTO begins the loop at its start");
+        let text = "## 1. A\n- FOR x IN 3 TO 2 OF {{ l }}\n### 1.1 B\n";
+        assert_eq!(path(text, &[&["a", "b", "c"]], "pp"), "1.1=c 1.1=b COMPLETE");
+        assert_eq!(path(text, &[&["a", "b"]], "p"), "1.1=b COMPLETE", "the list ends before the range");
+    }
+
+    #[test]
+    fn a_workflow_without_an_end_is_stopped() {
+        let results = "p".repeat(MAX_VISITS as usize + 1);
+        for text in ["## X\n- PASS: GOTO X\n", "## 1. A\n- PASS: GOTO 2\n## 2. B\n- PASS: GOTO 1\n"] {
+            let end = path(text, &[], &results);
+            assert!(end.ends_with("its GOTO lines have no end"), "{}", &end[end.len() - 100..]);
+        }
+        let empty = "## 1. A\n- FOR x IN {{ l }}\n- PASS: GOTO 2\n### 1.1 B\n## 2. C\n- FOR y IN {{ m }}\n- PASS: GOTO 1\n### 2.1 D\n";
+        assert!(path(empty, &[&[], &[]], "").contains("no end"), "two empty loops");
+    }
+
+    #[test]
+    fn only_the_first_unit_begins_its_step_and_its_iteration() {
+        let workflow = read_workflow("## 1. A\n- FOR 2\n### 1.1 B\n- FAIL: RETRY\n### 1.2 C\n").expect("a runbook");
+        let values =
+            workflow.steps.iter().map(|step| loop_values(step.repeat.as_ref().expect("a loop"), &[])).collect();
+        let (mut walk, mut next) = WorkflowWalk::begin(&workflow, values);
+        let mut found = Vec::new();
+        for passed in [false, true, true, true, true] {
+            if let NextUnit::Ask(unit) = &next {
+                let iteration = unit.iteration.as_ref().expect("an iteration");
+                found.push((unit.begins_step, iteration.begins, iteration.number, iteration.count));
+            }
+            next = walk.next(passed);
+        }
+        let expected =
+            [(true, true, 1, 2), (false, false, 1, 2), (false, false, 1, 2), (false, true, 2, 2), (false, false, 2, 2)];
+        assert_eq!(found, expected);
+        assert_eq!(next, NextUnit::Completed(None));
+    }
+}
