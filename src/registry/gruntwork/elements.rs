@@ -166,6 +166,13 @@ impl Collector<'_> {
                                not run: remove the line, or begin the line with another word";
                 self.flaw(start, message);
             }
+            // The parser shows some invalid tags as text instead of an error. A step must not become text silently.
+            Node::Text(_) => {
+                let end = node.position().map_or(start, |position| position.end.offset);
+                if let Some(at) = invalid_tag(self.text.as_bytes(), start..end) {
+                    self.flaw(at, "the character < begins no valid tag: correct the tag, or write \\<");
+                }
+            }
             Node::Code(code) => {
                 if let Some(element) = parent.and_then(|parent| self.found.get_mut(parent)) {
                     let place = self.lines.place(start);
@@ -223,7 +230,7 @@ impl Collector<'_> {
                         None => Some(Value::Bool(true)),
                         Some(AttributeValue::Literal(text)) => {
                             at = self.after_quotes(end);
-                            Some(Value::String(entities::decode(&text.replace(AMPERSAND, "&"))))
+                            self.without_entities(&text.replace(AMPERSAND, "&"), end)
                         }
                         Some(AttributeValue::Expression(expression)) => {
                             at = end_of(&expression.stops, &expression.value).map_or(end, |end| end + 1);
@@ -246,6 +253,17 @@ impl Collector<'_> {
         self.found.len() - 1
     }
 
+    fn without_entities(&mut self, text: &str, at: usize) -> Option<Value> {
+        match entities::decode(text) {
+            Ok(text) => Some(Value::String(text)),
+            Err(entity) => {
+                let message = format!("programs read the entity {entity} differently: write the character itself");
+                self.flaw(at, &message);
+                None
+            }
+        }
+    }
+
     /// Returns the offset after the next occurrence of `word`, or `from` if there is none.
     fn after(&self, from: usize, word: &str) -> usize {
         let rest = self.text.get(from..).unwrap_or_default();
@@ -259,6 +277,14 @@ impl Collector<'_> {
         let length = rest[open + 1..].find(char::from(rest.as_bytes()[open]));
         length.map_or(from, |length| from + open + length + 2)
     }
+}
+
+/// Returns the offset of the first `<` in a part of the page that is neither escaped nor followed by a space.
+fn invalid_tag(page: &[u8], part: Range<usize>) -> Option<usize> {
+    part.filter(|at| page.get(*at) == Some(&b'<')).find(|at| {
+        let escapes = page[..*at].iter().rev().take_while(|byte| **byte == b'\\').count();
+        escapes % 2 == 0 && !matches!(page.get(at + 1), Some(b' ' | b'\t'))
+    })
 }
 
 /// Returns the offset in the page of an offset in an expression.

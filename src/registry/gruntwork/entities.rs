@@ -4,17 +4,23 @@ use markdown::ParseOptions;
 use markdown::mdast::Node;
 
 /// Replaces each entity by its character, once.
-pub(super) fn decode(text: &str) -> String {
+///
+/// # Errors
+/// Returns the first entity that programs read differently: the number of no printable character, or an unknown name
+/// that begins with a known name, such as `&ampx;`.
+pub(super) fn decode(text: &str) -> Result<String, &str> {
     let mut decoded = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find('&') {
         decoded.push_str(&rest[..at]);
         rest = &rest[at..];
         match entity(rest).and_then(|name| Some((name, character(name)?))) {
+            Some((name, character)) if character == "\u{fffd}" => return Err(name),
             Some((name, character)) => {
                 decoded.push_str(&character);
                 rest = &rest[name.len()..];
             }
+            None if entity(rest).is_some_and(begins_with_entity) => return Err(entity(rest).unwrap_or("&")),
             None => {
                 decoded.push('&');
                 rest = &rest[1..];
@@ -22,7 +28,7 @@ pub(super) fn decode(text: &str) -> String {
         }
     }
     decoded.push_str(rest);
-    decoded
+    Ok(decoded)
 }
 
 /// Returns the text from `&` to `;`, if it has the form of an entity.
@@ -31,6 +37,11 @@ fn entity(text: &str) -> Option<&str> {
     let name = &text[1..end];
     let is_name = |name: &str| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric());
     is_name(name.strip_prefix('#').unwrap_or(name)).then(|| &text[..=end])
+}
+
+/// Returns true if the name of an unknown entity begins with the name of a known entity.
+fn begins_with_entity(unknown: &str) -> bool {
+    (3..unknown.len() - 1).any(|end| character(&format!("{};", &unknown[..end])).is_some())
 }
 
 /// Returns the character of an entity. Markdown has the same entities as MDX, and its parser has the table.

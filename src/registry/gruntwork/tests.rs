@@ -97,7 +97,7 @@ fn the_script_is_the_text_that_mdx_gives_to_the_attribute() {
         (r#"command="a &amp;&amp; b &lt; &#39;c&#39; &nbsp;&copy""#, "a && b < 'c' \u{a0}&copy"),
         (r#"command="a \n b""#, r"a \n b"),
         (r#"command="sleep 5 &wait""#, "sleep 5 &wait"),
-        (r#"command="a &#x24;&dollar;&amp;dollar;&none; &#0; &bar; &""#, "a $$&dollar;&none; \u{fffd} &bar; &"),
+        (r#"command="a &#x24;&dollar;&amp;dollar;&none; &bar; &""#, "a $$&dollar;&none; &bar; &"),
         (r#"command={"&amp;"}"#, "&amp;"),
     ] {
         assert_eq!(only(&format!("<Command id=\"a\" {attribute} />")).source, script, "{attribute}");
@@ -231,6 +231,10 @@ fn a_page_that_is_not_strict_mdx_is_refused_with_its_place() {
         (format!("import x from 'y'\n\n{step}"), "1:1", "`import` and `export`"),
         (format!("{step}\nexport const a = `\n\n{step}\n`\n"), "3:1", "`import` and `export`"),
         (format!("{step}<!-- comment -->\n"), "2:2", "Unexpected character"),
+        (format!("{step}\n  <Command id=\"b\" command=\n\"c\" />\n"), "3:3", "no valid tag"),
+        (format!("{step}\nan ite<m\n"), "3:7", "no valid tag"),
+        (format!("{step}\n<Check id=\"b\" command=\"&#128;\" />\n"), "3:22", "entity &#128;"),
+        (format!("{step}\n<Check id=\"b\" command=\"a &ampx; b\" />\n"), "3:22", "entity &ampx;"),
         (format!("\u{feff}{step}"), "1:1", "byte order mark"),
         (format!("# A\r\n{step}"), "1:4", "Windows line endings"),
     ] {
