@@ -160,3 +160,38 @@ fn errors_in_a_rundown_runbook_are_reported_with_their_places() {
     assert!(ran.err.contains("bad.runbook.md:2:3: NEXT belongs to a newer version of Rundown"), "{}", ran.err);
     assert!(ran.err.contains("bad.runbook.md:4:1: the step has the number 3, but 2 follows here"), "{}", ran.err);
 }
+
+/// Policy that allows the commands of the script below.
+const POLICY: &str = "version: 1\ndefault:\n  run: {allow: [printf, exit]}\n";
+const SHIP: &str = "## 1. Build\n- FAIL: RETRY 1 GOTO Undo\n\n```bash\nprintf 'build '; exit 3\n```\n\n## Undo\n- PASS: GOTO \
+2\n\n```sh\nprintf 'undo '\n```\n\n## 2. All\n- FOR host IN {{ hosts }}\n- FAIL: STOP \"not all hosts\"\n\n### 2.1 Deploy\n- FAIL: \
+CONTINUE\n\n```bash\nprintf '%s ' {{host}} \"$PARAM_HOST\"; exit 4\n```\n";
+
+#[test]
+fn a_workflow_runs_its_scripts_and_follows_the_transitions() {
+    let person = Person::new();
+    person.write("policy.yaml", POLICY);
+    person.write("ship.runbook.md", SHIP);
+    let run = ["ship.runbook.md", "--policy", "policy.yaml", "--var", "hosts=a b,$(c)"];
+    let ran = person.run(&run).ended(4);
+    assert_eq!(ran.out, "build build undo a b a b $(c) $(c) ", "a value is never read as a script");
+    let steps: Vec<String> = person
+        .receipts()
+        .iter()
+        .map(|receipt| {
+            let one = &receipt["predicate"];
+            format!("{} {}", one["step"]["ref"].as_str().expect("a ref"), one["params"])
+        })
+        .collect();
+    assert_eq!(
+        steps,
+        ["ship:1 {}", "ship:1 {}", "ship:Undo {}", "ship:2.1 {\"host\":\"a b\"}", "ship:2.1 {\"host\":\"$(c)\"}",]
+    );
+    assert!(ran.err.contains("the workflow has stopped: not all hosts"), "{}", ran.err);
+    let ran = person.run(&["ship.runbook.md:Undo", "--policy", "policy.yaml"]).ended(0);
+    assert_eq!(ran.out, "undo ");
+    let ran = person.run(&["ship.runbook.md:2.1", "--policy", "policy.yaml", "-p", "host=x"]).ended(4);
+    assert_eq!(ran.out, "x x ");
+    let ran = person.run(&["ship.runbook.md", "--policy", "policy.yaml", "--var", "hosts=ok,-x"]).ended(2);
+    assert!(ran.out.is_empty() && ran.err.contains("the value \"-x\" of the loop does not fit"), "{}", ran.err);
+}
