@@ -84,6 +84,8 @@ pub struct OutlineWord {
     pub glob: bool,
     /// Length of the name, if the word has the form of an assignment.
     pub name: Option<usize>,
+    /// Delimiter, if the word is the body of a here-document.
+    pub delimiter: Option<String>,
     /// Elements of an array.
     pub elements: Vec<OutlineWord>,
     /// Commands of the substitutions in the word.
@@ -148,7 +150,10 @@ fn redirects(script: &Script, from: &[Redirect]) -> Vec<OutlineRedirect> {
         operator: one.operator,
         input: one.input,
         target: word(script, &one.target),
-        body: one.body.and_then(|body| script.bodies.get(body)).map(|body| word(script, body)),
+        body: one
+            .body
+            .and_then(|body| script.bodies.get(body))
+            .map(|body| OutlineWord { delimiter: Some(one.target.text.clone()), ..word(script, body) }),
     };
     from.iter().map(redirect).collect()
 }
@@ -171,6 +176,7 @@ fn word(script: &Script, from: &Word) -> OutlineWord {
         quoted: from.quoted,
         glob: from.glob,
         name: from.name,
+        delimiter: None,
         elements: from.elements.iter().map(|one| word(script, one)).collect(),
         lists,
         effects,

@@ -2,7 +2,7 @@
 
 use crate::shell::commands::{ReadLimit, find_in};
 use crate::shell::found::{FoundKind, NotUnderstood, ScriptFinding, Shell};
-use crate::shell::outline::{Outline, outline};
+use crate::shell::outline::{Outline, OutlineWord, UNKNOWN_PART, outline};
 use crate::template::flaw::RenderError;
 use crate::template::shell_quoting::{QUOTED_PLACES, TemplatePlace, quoted};
 use crate::template::shell_roles::{MAX_SLOTS, SlotRule, mark, marks, slot_rules};
@@ -228,8 +228,16 @@ impl ShellPlan {
                 word.text = filled(&word.text, values);
             }
         });
-        if outline(self.shell, script).map_err(refused)? != expected {
+        let mut found = outline(self.shell, script).map_err(refused)?;
+        if found != expected {
             return Err(CANT_WRITE.to_owned());
+        }
+        if self.shell == Shell::Sh {
+            let mut damaged = false;
+            found.each_word(&mut |word| damaged |= dash_damages(word));
+            if damaged {
+                return Err(DAMAGED.to_owned());
+            }
         }
         let found = kinds(find_in(self.shell, script, ReadLimit::Step).map_err(refused)?);
         let known = |one: &&(FoundKind, Vec<String>)| !matches!(one.0, FoundKind::Unknown(_));
@@ -246,6 +254,18 @@ impl ShellPlan {
         }
         Ok(())
     }
+}
+
+/// Returns true if dash would lose a byte of a here-document: dash 0.5.12 drops the first byte of a character outside of
+/// ASCII that follows the beginning of the delimiter at the beginning of a line.
+fn dash_damages(word: &OutlineWord) -> bool {
+    let Some(delimiter) = &word.delimiter else { return false };
+    word.text.split('\n').any(|line| {
+        let same = line.bytes().zip(delimiter.bytes()).take_while(|(a, b)| a == b).count();
+        let rest = line.as_bytes().get(same..).unwrap_or_default();
+        let unknown = line.get(same..).is_some_and(|rest| rest.starts_with(UNKNOWN_PART));
+        same > 0 && rest.first().is_some_and(|byte| !byte.is_ascii()) && !unknown
+    })
 }
 
 fn is_number(value: &str) -> bool {
@@ -293,4 +313,6 @@ const DECIDES: &str = "the value would decide which command runs, or what this p
 const EVALUATED: &str = "a shell runs this text as code: pass the value by the environment variable of the parameter \
                          (`PARAM_NAME`), and read the variable inside the code";
 const CANT_WRITE: &str = "the value can't be written in its place in the script: give another value";
+const DAMAGED: &str = "dash would lose a byte of this here-document, because a line begins like its delimiter and continues with a \
+                       character outside of ASCII: choose another delimiter, or write `bash` in the runbook";
 const CHANGES: &str = "the value would change what the script runs: give another value";

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use crate::host::not_run;
 
 /// Number of values for each language if no other number is set.
-const VALUES: usize = 6_000;
+const VALUES: usize = 4_000;
 
 /// A template with what its script prints for the values `a` to `z`. Fields end with a NUL character.
 struct Piece {

@@ -304,6 +304,19 @@ fn values_that_do_not_fit_their_place_are_refused_with_their_parameter() {
 }
 
 #[test]
+fn a_line_of_which_dash_loses_a_byte_is_refused_for_sh_only() {
+    for source in ["cat <<EOF\n{{ .x }}\nEOF\n", "cat <<'E-F'\n{{ .x }}\nE-F\n", "cat <<-E\n\tE{{ .x }}\nE\n"] {
+        let params = json!({"x": if source.contains('\t') { "é" } else { "Eé" }});
+        assert!(
+            rendered("sh", source, &params).expect_err(source).starts_with("/x: dash would lose a byte"),
+            "{source}"
+        );
+        assert!(rendered("bash", source, &params).is_ok(), "{source}");
+    }
+    assert!(rendered("sh", "cat <<EOF\n{{ .x }}\nEOF\n", &json!({"x": "é Eé"})).is_ok());
+}
+
+#[test]
 fn a_schema_allows_dashes_and_arithmetic_needs_numbers() {
     let schema = |x: Value| json!({"type": "object", "properties": {"x": x}});
     let check = |source: &str, x: Value| ScriptTemplate::parse(source, "bash").unwrap().check(source, &schema(x));
