@@ -21,7 +21,9 @@ pub(super) fn argument_rule(words: &[OutlineWord], at: usize) -> Result<Argument
     let mut rule = ArgumentRule::default();
     match base(&words[0]) {
         "test" | "[" => return test_rule(words, at),
-        "printf" if at == 1 || words.get(1).is_some_and(|first| first.text.starts_with('-')) => return Err(FORMAT),
+        "printf" if at == 1 || !words[1].exact || words[1].text.starts_with('-') || words[1].text.contains("%n") => {
+            return Err(FORMAT);
+        }
         "export" | "readonly" | "local" | "declare" | "typeset" => return declare_rule(words, at),
         "set" | "shopt" if words[1].text != "--" || at == 1 => return Err(SETTINGS),
         name if TAKES_DATA.contains(&name) => return Ok(rule),
@@ -121,6 +123,27 @@ fn declare_rule(words: &[OutlineWord], at: usize) -> Result<ArgumentRule, &'stat
         return Err(VARIABLE_NAME);
     }
     Ok(ArgumentRule { no_array: true, ..ArgumentRule::default() })
+}
+
+/// Returns true if a command evaluates one of its words that is known only at run time, for example `eval "$1"`.
+pub(super) fn evaluates_words(simple: &OutlineCommand, functions: &[String]) -> bool {
+    let words = &simple.words;
+    let unknown = (1..words.len()).filter(|at| !words[*at].exact);
+    let called = words.first().is_some_and(|name| functions.contains(&name.text));
+    words.first().is_some_and(|name| name.exact)
+        && unknown.into_iter().any(|at| called || argument_rule(words, at) == Err(EVALUATED))
+}
+
+/// Returns why no value is allowed anywhere in a script with this command.
+pub(super) fn hazard(simple: &OutlineCommand) -> Option<&'static str> {
+    let first = simple.words.iter().find(|word| !matches!(base(word), "command" | "builtin"))?;
+    let history =
+        |word: &OutlineWord| word.text.contains("hist") || word.text.starts_with(['-', '+']) && word.text.contains('H');
+    match base(first) {
+        "alias" => Some(ALIAS),
+        "set" if simple.words.iter().any(history) => Some(HISTORY),
+        _ => None,
+    }
 }
 
 /// Returns true if a command of the list, or of a list in it, reads a program from its standard input.
@@ -371,6 +394,9 @@ const ONE_OPERAND: &[&str] = &[
 
 const UNKNOWN_NAME: &str =
     "the name of this command is known only at run time, so the command may evaluate the value: write the name itself";
+const ALIAS: &str =
+    "an alias can make an argument of a later command run as code: define a function instead of the alias";
+const HISTORY: &str = "history expansion changes the text of later commands: leave `set -H` out";
 const FORMAT: &str = "`printf` interprets this argument: write `printf '%s' ...`, with the value after the format";
 const SETTINGS: &str = "the value could become a setting of the shell: write `set -- ...`";
 const EVALUATED: &str = "the command may evaluate this argument as code: pass the value by the environment variable of the \

@@ -3,7 +3,9 @@
 use crate::shell::outline::{
     Outline, OutlineCommand, OutlineNode, OutlinePipeline, OutlineRedirect, OutlineWord, UNKNOWN_PART,
 };
-use crate::template::shell_commands::{VARIABLE_NAME, any_reads_code, argument_rule, reads_code, simple_reads_code};
+use crate::template::shell_commands::{
+    VARIABLE_NAME, any_reads_code, argument_rule, evaluates_words, hazard, reads_code, simple_reads_code,
+};
 
 /// First of the private-use characters that mark the slots of a script.
 const FIRST_MARK: u32 = 0xF_0000;
@@ -43,7 +45,10 @@ pub(super) struct SlotRules {
     pub(super) rules: Vec<SlotRule>,
     /// Refused slots, each with the reason.
     pub(super) refused: Vec<(usize, String)>,
+    /// Functions that read code from standard input.
     functions: Vec<String>,
+    /// Functions that evaluate an argument as code.
+    evaluating: Vec<String>,
 }
 
 /// Circumstances of a list of commands.
@@ -69,6 +74,8 @@ pub(super) fn slot_rules(outline: &Outline, slots: usize) -> SlotRules {
 }
 
 impl SlotRules {
+    /// Records the functions that read code from standard input, and the functions that evaluate an argument. Returns
+    /// true if it recorded a new function.
     fn find_functions(&mut self, list: &[OutlinePipeline]) -> bool {
         let mut found = false;
         for node in list.iter().flat_map(|pipeline| &pipeline.nodes) {
@@ -76,6 +83,10 @@ impl SlotRules {
                 OutlineNode::Function(name, body) => {
                     if !self.functions.contains(&name.text) && reads_code(body, &self.functions) {
                         self.functions.push(name.text.clone());
+                        found = true;
+                    }
+                    if !self.evaluating.contains(&name.text) && self.evaluates(body) {
+                        self.evaluating.push(name.text.clone());
                         found = true;
                     }
                     if let OutlineNode::Compound { lists, .. } = &**body {
@@ -89,6 +100,22 @@ impl SlotRules {
             }
         }
         found
+    }
+
+    fn evaluates(&self, node: &OutlineNode) -> bool {
+        let in_lists = |lists: &[Vec<OutlinePipeline>]| {
+            lists.iter().flatten().flat_map(|pipeline| &pipeline.nodes).any(|node| self.evaluates(node))
+        };
+        match node {
+            OutlineNode::Simple(simple) => {
+                let words = simple.words.iter().chain(&simple.assigns);
+                evaluates_words(simple, &self.evaluating) || words.into_iter().any(|word| in_lists(&word.lists))
+            }
+            OutlineNode::Compound { lists, words, .. } => {
+                in_lists(lists) || words.iter().any(|word| in_lists(&word.lists))
+            }
+            OutlineNode::Function(..) => false,
+        }
     }
 
     fn refuse(&mut self, slot: usize, reason: &str) {
@@ -164,7 +191,14 @@ impl SlotRules {
         if let Some(name) = simple.words.first() {
             self.refuse_word(name, COMMAND_NAME);
         }
+        if let Some(reason) = hazard(simple) {
+            (0..self.rules.len()).for_each(|slot| self.refuse(slot, reason));
+        }
+        let evaluating = simple.words.first().is_some_and(|name| self.evaluating.contains(&name.text));
         for (at, word) in simple.words.iter().enumerate().skip(1) {
+            if evaluating {
+                self.refuse_word(word, FUNCTION);
+            }
             let slots = slots_of(word);
             if slots.is_empty() {
                 continue;
@@ -255,5 +289,7 @@ const COMMAND_NAME: &str =
     "a parameter can't decide which command runs: write the names of the commands, and choose one with `case`";
 const PIPED: &str = "a shell or another interpreter runs this text as code: pass the value by the environment variable of \
                      the parameter (`PARAM_NAME`), and read the variable inside the code";
+const FUNCTION: &str = "this function evaluates an argument as code: pass the value by the environment variable of the \
+                        parameter (`PARAM_NAME`)";
 const DELIMITER: &str = "the delimiter of a here-document can't come from a parameter: write a plain word";
 const DESCRIPTOR: &str = "a file descriptor can't come from a parameter: write its number";

@@ -7,10 +7,14 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use countersign::shell::commands::{ReadLimit, find};
+use countersign::shell::found::FoundKind;
 use countersign::template::script_template::ScriptTemplate;
 use serde_json::{Map, Value};
 
+use crate::generator::{Form, PROGRAMS, script};
 use crate::host::not_run;
+use crate::shell_truth::World;
 
 /// Number of values for each language if no other number is set.
 const VALUES: usize = 4_000;
@@ -386,3 +390,64 @@ const PYTHON_DRIVER: &str = "for i in range(COUNT):\n    with open(f'{i}.out', '
 const NODE_DRIVER: &str = "const fs = require('fs'), vm = require('vm');\nfor (let i = 0; i < COUNT; i++) {\n  let out = '';\n  \
                            vm.runInNewContext(fs.readFileSync(`${i}.js`, 'utf8'), {show: (text) => { out += text + '\\0'; }});\n  \
                            fs.writeFileSync(`${i}.out`, out);\n}\n";
+
+/// Values that run `NAME` if a shell evaluates them, in different quotes.
+const ATTACKS: [&str; 14] = [
+    "NAME",
+    "$(NAME)",
+    "`NAME`",
+    "; NAME;",
+    "a; NAME; b",
+    "\nNAME\n",
+    "'; NAME; '",
+    "\"; NAME; \"",
+    "a[$(NAME)]",
+    ") NAME (",
+    "} ; NAME ; {",
+    "x=$(NAME)",
+    "/../NAME",
+    "\\\";NAME;\\'",
+];
+
+#[test]
+fn promise_6_no_value_runs_in_a_random_place_of_a_generated_script() {
+    let (count, seed) = setting();
+    let mut random = Random(seed.wrapping_mul(0x2545_F491_4F6C_DD1D) | 1);
+    let (mut scripts, mut names, mut refused) = (Vec::new(), Vec::new(), 0);
+    let most = count * 40;
+    let mut tried = 0;
+    while scripts.len() < count / 4 && tried < most {
+        tried += 1;
+        let form = if random.below(2) == 0 { Form::Everyday } else { Form::Traps };
+        let mut source = script(seed.wrapping_mul(7_368_787).wrapping_add(tried as u64), form);
+        let Some(name) = PROGRAMS.iter().find(|name| !source.contains(**name)) else { continue };
+        let places: Vec<usize> = source.char_indices().map(|(at, _)| at).collect();
+        if places.is_empty() || source.contains("{{") {
+            continue;
+        }
+        source.insert_str(places[random.below(places.len())], "{{ .v }}");
+        let Ok(template) = ScriptTemplate::parse(&source, "sh") else {
+            refused += 1;
+            continue;
+        };
+        let value = ATTACKS[random.below(ATTACKS.len())].replace("NAME", name);
+        let params = [("v".to_owned(), Value::from(value))].into_iter().collect();
+        let Ok(rendered) = template.render(&params) else { continue };
+        // A script that evaluates its own variables may evaluate the value too.
+        if find(&rendered, ReadLimit::Step)
+            .is_ok_and(|found| !found.iter().any(|one| matches!(one.what, FoundKind::Unknown(_))))
+        {
+            scripts.push(rendered);
+            names.push(*name);
+        }
+    }
+    let world = World::new();
+    let outcome = world.run(&scripts, false);
+    let ran = (scripts.iter().zip(&names).zip(&outcome))
+        .filter(|((_, name), truth)| truth.bash.contains(**name) || truth.dash.contains(**name));
+    let ran: Vec<&str> = ran.map(|((script, _), _)| script.as_str()).collect();
+    println!("{} scripts ran, {refused} templates were refused", scripts.len());
+    assert!(scripts.len() > count / 50, "only {} scripts ran", scripts.len());
+    let first: Vec<&str> = ran.iter().take(8).copied().collect();
+    assert!(ran.is_empty(), "{} values ran as commands:\n{}", ran.len(), first.join("\n%%%%\n"));
+}

@@ -212,6 +212,14 @@ fn placeholders_in_evaluated_places_are_flaws() {
         "env -S {{ .x }}",
         "if {{ .x }}; then ls; fi",
         "#!/bin/{{ .x }}\nls",
+        "alias e=eval\ne {{ .x }}",
+        "set -H; echo \"{{ .x }}\"",
+        "set -o histexpand; echo \"{{ .x }}\"",
+        "f() { eval \"$1\"; }; f {{ .x }}",
+        "f() { sh -c \"$1\"; }; g() { f \"$@\"; }; g {{ .x }}",
+        "printf 'a%n' {{ .x }}",
+        "f() { a=$(awk \"$1\"); }; f {{ .x }}",
+        "printf \"$A\" {{ .x }}",
     ] {
         let found = flaws("bash", place);
         assert!(!found.is_empty(), "{place}");
