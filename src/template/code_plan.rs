@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde_json::Value;
 
 use crate::crypto::canonical::to_canonical;
-use crate::template::code_reader::{CodeLanguage, Segment, SegmentKind, ends_in_escape, is_name, segments};
+use crate::template::code_reader::{CodeLanguage, CodeSegment, SegmentKind, ends_in_escape, is_name, segments};
 use crate::template::flaw::RenderError;
 use crate::template::shell_plan::Flaws;
 use crate::template::shell_quoting::TemplatePlace;
@@ -45,7 +45,7 @@ pub(super) fn plan(variant: &Variant, language: CodeLanguage) -> Result<CodePlan
     if flaws.is_empty() { Ok(CodePlan { language, places }) } else { Err(flaws) }
 }
 
-fn place(language: CodeLanguage, text: &str, part: Segment, at: usize) -> Result<TemplatePlace, &'static str> {
+fn place(language: CodeLanguage, text: &str, part: CodeSegment, at: usize) -> Result<TemplatePlace, &'static str> {
     let (before, after) = (&text[part.start..at], &text[at + mark(0).len_utf8()..]);
     match part.kind {
         SegmentKind::Text => {
@@ -88,7 +88,7 @@ fn place(language: CodeLanguage, text: &str, part: Segment, at: usize) -> Result
 }
 
 /// Returns the place of a call that runs a text as code.
-fn evaluates(language: CodeLanguage, text: &str, parts: &[Segment]) -> Option<usize> {
+fn evaluates(language: CodeLanguage, text: &str, parts: &[CodeSegment]) -> Option<usize> {
     let names: &[&str] = match language {
         CodeLanguage::Python => &[
             "eval",

@@ -27,7 +27,7 @@ pub(super) enum SegmentKind {
 
 /// Part of a script, with its byte offsets. A string contains its quotes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Segment {
+pub(super) struct CodeSegment {
     pub(super) kind: SegmentKind,
     pub(super) start: usize,
     pub(super) end: usize,
@@ -37,7 +37,7 @@ pub(super) struct Segment {
 ///
 /// # Errors
 /// Returns the byte offset of a text that the reader does not understand, and what to do.
-pub(super) fn segments(language: CodeLanguage, text: &str) -> Result<Vec<Segment>, (usize, &'static str)> {
+pub(super) fn segments(language: CodeLanguage, text: &str) -> Result<Vec<CodeSegment>, (usize, &'static str)> {
     let odd =
         |c: char| c.is_control() && !matches!(c, '\n' | '\t') || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}');
     if let Some(at) = text.find(odd) {
@@ -57,7 +57,7 @@ struct CodeReader<'t> {
     language: CodeLanguage,
     text: &'t str,
     at: usize,
-    segments: Vec<Segment>,
+    segments: Vec<CodeSegment>,
     /// Beginning of the code since the last string or comment.
     code: usize,
     /// For each open `${` of a template literal, the number of open braces in it.
@@ -117,13 +117,13 @@ impl CodeReader<'_> {
 
     fn push_code(&mut self, end: usize) {
         if end > self.code {
-            self.segments.push(Segment { kind: SegmentKind::Code, start: self.code, end });
+            self.segments.push(CodeSegment { kind: SegmentKind::Code, start: self.code, end });
         }
     }
 
     fn push(&mut self, kind: SegmentKind, start: usize, end: usize) {
         self.push_code(start);
-        self.segments.push(Segment { kind, start, end });
+        self.segments.push(CodeSegment { kind, start, end });
         (self.at, self.code) = (end, end);
     }
 

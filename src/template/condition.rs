@@ -3,7 +3,17 @@
 use serde_json::Value;
 
 use crate::template::flaw::RenderError;
-use crate::template::syntax::ValueName;
+
+/// Value to which a template refers.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum ValueName {
+    /// A parameter.
+    Parameter(String),
+    /// The item of the surrounding `{{ range }}`.
+    Item,
+    /// The index of the item, from 0.
+    Index,
+}
 
 /// Condition of a branch.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,11 +9,12 @@ use crate::record::step_definition::{StepDefinition, Template};
 use crate::shell::found::Shell;
 use crate::template::code_plan::{self, CodePlan, plain};
 use crate::template::code_reader::CodeLanguage;
+use crate::template::condition::ValueName;
 use crate::template::flaw::{RenderError, TemplateFlaw};
 use crate::template::shell_plan::{self, Flaws, ShellPlan};
 use crate::template::shell_quoting::TemplatePlace;
-use crate::template::syntax::{TemplateNode, ValueName, parse};
-use crate::template::variant::{Decision, MAX_VARIANTS, RangeItem, SlotPart, Variant, all, expand};
+use crate::template::syntax::{TemplateNode, parse};
+use crate::template::variant::{MAX_VARIANTS, RangeItem, SlotPart, Variant, VariantDecision, all, expand};
 
 /// Template of a script, in which every placeholder has a place that can hold any value.
 ///
@@ -252,14 +253,14 @@ fn parameter<'p>(name: &str, params: &'p Map<String, Value>) -> Result<&'p Value
 }
 
 /// Returns the branch that the parameters take, or the number of items of a list.
-fn decide(decision: Decision<'_>, params: &Map<String, Value>) -> Result<usize, RenderError> {
+fn decide(decision: VariantDecision<'_>, params: &Map<String, Value>) -> Result<usize, RenderError> {
     let list = |name: &str| {
         let value = parameter(name, params)?;
         value.as_array().ok_or_else(|| RenderError::new(name, "`{{ range }}` needs a list: write `type: array`"))
     };
     match decision {
-        Decision::Count(name) => list(name).map(Vec::len),
-        Decision::Branch(branches, item) => {
+        VariantDecision::Count(name) => list(name).map(Vec::len),
+        VariantDecision::Branch(branches, item) => {
             let index = item.map_or(Value::Null, |(_, index)| Value::from(index));
             for (number, (condition, _)) in branches.iter().enumerate() {
                 let Some(condition) = condition else { return Ok(number) };

@@ -191,7 +191,7 @@ fn has_program(name: &str, next: &str) -> bool {
     matches!(next, "-c" | "-m" | "-e" | "-ne" | "-pe" | "-p" | "-ec" | "-euc" | "--version" | "-V")
         && !(next == "-p" && name != "node")
         // For a shell, `-e` is a setting and not a program.
-        && !(SHELLS.contains(&name) && !next.ends_with('c'))
+        && (!SHELLS.contains(&name) || next.ends_with('c'))
 }
 
 fn is_interpreter(name: &str) -> bool {

@@ -33,8 +33,8 @@ pub(super) fn plan(variant: &Variant, shell: Shell) -> Result<ShellPlan, Flaws> 
     let mut visible = vec![false; count];
     raw.each_word(&mut |word| marks(&word.text).for_each(|(_, slot)| visible[slot] = true));
     let (mut places, mut flaws) = (Vec::new(), Flaws::new());
-    for slot in 0..count {
-        match place(variant, shell, &raw, slot, visible[slot]) {
+    for (slot, visible) in visible.into_iter().enumerate() {
+        match place(variant, shell, &raw, slot, visible) {
             Ok(place) => places.push(place),
             Err(message) => flaws.push((variant.slots[slot].offset, message.to_owned())),
         }

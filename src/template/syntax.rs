@@ -1,6 +1,6 @@
 //! Parser of templates: the text of a script with actions between `{{` and `}}`.
 
-use crate::template::condition::{Condition, parse_condition};
+use crate::template::condition::{Condition, ValueName, parse_condition};
 use crate::template::flaw::TemplateFlaw;
 
 /// Part of a template.
@@ -14,17 +14,6 @@ pub(super) enum TemplateNode {
     Choice(Vec<(Option<Condition>, Vec<TemplateNode>)>),
     /// `{{ range }}` over the list of a parameter.
     Repeat(ValueName, Vec<TemplateNode>, usize),
-}
-
-/// Value to which a template refers.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum ValueName {
-    /// A parameter.
-    Parameter(String),
-    /// The item of the surrounding `{{ range }}`.
-    Item,
-    /// The index of the item, from 0.
-    Index,
 }
 
 /// Names that a `{{ range }}` declares.

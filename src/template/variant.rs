@@ -1,7 +1,7 @@
 //! Variants of a template: the script for one set of decisions, with a slot for each value.
 
-use crate::template::condition::Condition;
-use crate::template::syntax::{TemplateNode, ValueName};
+use crate::template::condition::{Condition, ValueName};
+use crate::template::syntax::TemplateNode;
 
 /// Script for one set of decisions.
 #[derive(Debug, Clone, Default)]
@@ -40,7 +40,7 @@ pub(super) enum SlotPart {
 }
 
 /// A place of a template where the values decide what follows.
-pub(super) enum Decision<'t> {
+pub(super) enum VariantDecision<'t> {
     /// Which branch is taken.
     Branch(&'t [(Option<Condition>, Vec<TemplateNode>)], RangeItem<'t>),
     /// How many items the list of the named parameter has.
@@ -53,7 +53,7 @@ pub(super) type RangeItem<'t> = Option<(&'t str, usize)>;
 /// Returns the variant for the decisions of `decide`.
 pub(super) fn expand<'t, E>(
     nodes: &'t [TemplateNode],
-    decide: &mut dyn FnMut(Decision<'t>) -> Result<usize, E>,
+    decide: &mut dyn FnMut(VariantDecision<'t>) -> Result<usize, E>,
 ) -> Result<Variant, E> {
     let mut variant = Variant::default();
     expand_into(nodes, None, &mut variant, decide)?;
@@ -64,7 +64,7 @@ fn expand_into<'t, E>(
     nodes: &'t [TemplateNode],
     item: RangeItem<'t>,
     variant: &mut Variant,
-    decide: &mut dyn FnMut(Decision<'t>) -> Result<usize, E>,
+    decide: &mut dyn FnMut(VariantDecision<'t>) -> Result<usize, E>,
 ) -> Result<(), E> {
     for node in nodes {
         match node {
@@ -81,13 +81,13 @@ fn expand_into<'t, E>(
                 variant.slots.push(VariantSlot { offset: *offset, parameter: parameter.to_owned(), part });
             }
             TemplateNode::Choice(branches) => {
-                let branch = decide(Decision::Branch(branches, item))?;
+                let branch = decide(VariantDecision::Branch(branches, item))?;
                 if let Some((_, nodes)) = branches.get(branch) {
                     expand_into(nodes, item, variant, decide)?;
                 }
             }
             TemplateNode::Repeat(ValueName::Parameter(list), nodes, _) => {
-                for index in 0..decide(Decision::Count(list))? {
+                for index in 0..decide(VariantDecision::Count(list))? {
                     expand_into(nodes, Some((list, index)), variant, decide)?;
                 }
             }
@@ -110,8 +110,8 @@ pub(super) fn all(nodes: &[TemplateNode]) -> Option<Vec<(Vec<usize>, Variant)>> 
                 path.push((
                     0,
                     match decision {
-                        Decision::Branch(branches, _) => branches.len(),
-                        Decision::Count(_) => MAX_ITEMS + 1,
+                        VariantDecision::Branch(branches, _) => branches.len(),
+                        VariantDecision::Count(_) => MAX_ITEMS + 1,
                     },
                 ));
             }
