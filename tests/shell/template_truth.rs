@@ -16,10 +16,10 @@ use crate::generator::{Form, PROGRAMS, script};
 use crate::host::not_run;
 use crate::shell_truth::World;
 
-/// Number of values for each language if no other number is set.
-const VALUES: usize = 4_000;
+/// Number of values if no other number is set.
+const VALUES: usize = 3_000;
 
-/// A template with what its script prints for the values `a` to `z`. Fields end with a NUL character.
+/// A template with what its script prints. Fields end with a NUL character.
 struct Piece {
     source: &'static str,
     /// Returns the expected fields for the value.
