@@ -10,6 +10,7 @@
 //! - [`yaml`]: YAML within the data model of JSON, with line numbers
 //! - [`record`]: the documents that are hashed and signed
 //! - [`registry`]: the steps of the runbooks
+//! - [`template`]: scripts with placeholders for parameters
 //! - [`policy`]: the rules that decide about steps and commands
 //! - [`trust`]: the people and their public keys
 //! - [`decision`]: pure functions that compute a verdict from the sealed state and an envelope
@@ -51,6 +52,7 @@ pub mod review;
 pub mod sandbox;
 pub mod shell;
 pub mod store;
+pub mod template;
 pub mod terminal;
 pub mod trust;
 pub mod yaml;

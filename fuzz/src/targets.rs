@@ -52,13 +52,14 @@ use countersign::registry::{gruntwork, markdown};
 use countersign::sandbox::protocol;
 use countersign::shell::commands::{self, ReadLimit};
 use countersign::shell::found::Shell;
+use countersign::template::script_template::ScriptTemplate;
 use countersign::trust::trusted_roster::TrustedRoster;
 use serde_json::Value;
 
 pub type Target = fn(&[u8]);
 
 /// All entry functions with their names.
-pub const ALL: [(&str, Target); 15] = [
+pub const ALL: [(&str, Target); 16] = [
     ("bundle_verify", bundle_verify),
     ("envelope", envelope),
     ("gruntwork_runbook", gruntwork_runbook),
@@ -74,6 +75,7 @@ pub const ALL: [(&str, Target); 15] = [
     ("shell_commands", shell_commands),
     ("sshsig_blob", sshsig_blob),
     ("statement_each_kind", statement_each_kind),
+    ("template_source", template_source),
 ];
 
 /// Strict JSON: each accepted value has exactly one canonical form.
@@ -402,5 +404,22 @@ pub fn shell_commands(data: &[u8]) {
         // A script that is accepted for `sh` is accepted for bash, with no other commands.
         let bash = bash.expect("bash's reading is a part of both");
         assert!(bash.iter().all(|one| either.iter().any(|other| one.what == other.what && one.place == other.place)));
+    }
+}
+
+/// A template: an accepted template renders twice to the same bytes, or refuses the value.
+pub fn template_source(data: &[u8]) {
+    let Ok(source) = std::str::from_utf8(data) else { return };
+    let (value, source) = source.split_once('\n').unwrap_or(("$(a)'\"`", source));
+    for language in ["bash", "sh", "python", "node", "go"] {
+        match ScriptTemplate::parse(source, language) {
+            Ok(template) => {
+                let params = template.names().iter().map(|name| (name.clone(), Value::from(value))).collect();
+                assert_eq!(template.render(&params), template.render(&params));
+            }
+            Err(flaws) => {
+                assert!(!flaws.is_empty() && flaws.iter().all(|flaw| flaw.offset <= source.len()));
+            }
+        }
     }
 }

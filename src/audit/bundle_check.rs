@@ -277,9 +277,9 @@ fn verify_parsed(
     let step = ledger.check(C::Step, || {
         let (bundle, authorization) = (bundle?, authorization?);
         let step = HashedStep::parse(&bundle.step).map_err(failed)?;
-        let _sealed = check_step(authorization.predicate(), Some(&step)).map_err(failed)?;
+        let sealed = check_step(authorization.predicate(), Some(&step)).map_err(failed)?;
         let detail = format!("{} is {}", step.definition().reference, step.digest());
-        Ok((step, detail))
+        Ok((sealed.step().clone(), detail))
     });
     let step = by_ref(&step);
     let _registered = ledger.check(C::StepInRegistry, || check_registered(bundle?, sealed?.seal.predicate()));

@@ -3,6 +3,7 @@
 //! The audit remembers a nonce until the times in the log show that its authorization has expired, and a run until its
 //! receipt.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -514,10 +515,12 @@ impl Again {
             self.find(FindingKind::Proposer, format!("{} may not propose {reference}", decision.handed_in_by));
         }
         let found = state.step(reference);
-        if let Err(error) = check_step(signed, found.map(|(step, _)| &step.hashed)) {
+        let sealed = check_step(signed, found.map(|(step, _)| &step.hashed));
+        if let Err(error) = &sealed {
             self.find(FindingKind::Step, error.to_string());
         }
         let (step, schema) = found?;
+        let step = sealed.as_ref().map_or(Cow::Borrowed(step), |sealed| step.with(sealed.step()));
         // The schema is sealed and complete, so no program version may accept parameters outside the schema.
         let params = match check_parameters(signed, schema) {
             Ok(fit) => Some(fit.params().digest()),

@@ -1,5 +1,7 @@
 //! Callers create, sign, cancel and wait for proposals.
 
+use crate::decision::step::StepError;
+use crate::policy::required_permissions::PolicyDenied;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -126,8 +128,8 @@ impl Proposals {
         }
         // A `deny` in the policy is final: no signature can allow the run. Refuse the proposal before approvers sign
         // it.
-        let permissions =
-            held.asked().clone().map_err(|denied| Refusal::new(Code::PolicyDenied, denied.to_string()))?;
+        let denied = |denied: &PolicyDenied| Refusal::new(Code::PolicyDenied, denied.to_string());
+        held.asked().as_ref().map_err(denied)?;
         let params = step.schema.complete(body.params).map_err(|errors| {
             let detail = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
             let refusal = Refusal::new(Code::InvalidParams, detail);
@@ -135,6 +137,8 @@ impl Proposals {
                 .iter()
                 .fold(refusal, |refusal, error| refusal.at(format!("/params{}", error.pointer), error.message.clone()))
         })?;
+        let held = &*held.filled(params.value()).map_err(not_filled)?;
+        let permissions = held.asked().clone().map_err(|error| denied(&error))?;
         let window = body.expires_in_s.unwrap_or(DEFAULT_WINDOW_S);
         if !(1..=MAX_WINDOW_S).contains(&window) {
             let detail = format!("expected 1 to {MAX_WINDOW_S} seconds");
@@ -631,5 +635,16 @@ pub(super) const fn status_of(status: ProposalStatus) -> StoredStatus {
         ProposalStatus::Expired => StoredStatus::Expired,
         ProposalStatus::Cancelled => StoredStatus::Cancelled,
         ProposalStatus::Refused => StoredStatus::Refused,
+    }
+}
+
+/// Refuses a proposal whose parameters can't be written into the script.
+fn not_filled(error: StepError) -> Refusal {
+    match &error {
+        StepError::Parameter(at) if !at.parameter.is_empty() => {
+            let pointer = format!("/params/{}", at.parameter);
+            Refusal::new(Code::InvalidParams, error.to_string()).at(pointer, at.message.clone())
+        }
+        _ => Refusal::new(error.code(), error.to_string()),
     }
 }

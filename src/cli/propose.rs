@@ -1,5 +1,6 @@
 //! The `propose` command asks for one run of one step.
 
+use crate::template::script_template;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
@@ -257,6 +258,8 @@ fn offline(
     let schema = ParameterSchema::compile(&definition.params)
         .map_err(|flaws| CommandFailure::new(Exit::Refused, join(&flaws)))?;
     let params = schema.complete(Value::Object(params)).map_err(|errors| CommandFailure::usage(join(&errors)))?;
+    let script = script_template::rendered(&definition, params.value().as_object().unwrap_or(&Map::new()))
+        .map_err(|error| CommandFailure::usage(error.to_string()))?;
     let proposer = args.proposer.clone().or_else(|| client.name()).ok_or_else(|| {
         CommandFailure::usage("a token does not contain its name: give the token's name with --proposer NAME")
     })?;
@@ -275,7 +278,7 @@ fn offline(
         },
         step: StepReference { reference: definition.reference.clone(), digest: step.digest },
         params: params.value().clone(),
-        rendered: RenderedDigest::of(definition.source.as_bytes()),
+        rendered: RenderedDigest::of(script.as_bytes()),
         permissions: step.permissions.clone(),
         sandbox: step.sandbox.clone(),
         proposer,

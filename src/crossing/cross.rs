@@ -179,9 +179,10 @@ impl Crossing {
                 Refusal::new(Code::UnknownStep, format!("no step {} is registered", signed.step.reference)).into()
             );
         };
+        let held = held.with(step.step());
         let fit = check_parameters(signed, &registered.schema).map_err(|e| about(e.into()))?;
         let permissions = check_permissions(held.asked(), &signed.permissions).map_err(|e| about(e.into()))?;
-        let here = profile_on_host(held).map_err(|refusal| refusal.about(&signed.proposal))?;
+        let here = profile_on_host(&held).map_err(|refusal| refusal.about(&signed.proposal))?;
         check_not_moved(&here, &signed.sandbox).map_err(|refusal| refusal.about(&signed.proposal))?;
         let profile = check_profile(&here, &signed.sandbox).map_err(|e| about(e.into()))?;
         let sandbox = self.sandbox.check(&signed.sandbox).map_err(|unavailable| {

@@ -2,12 +2,15 @@
 //!
 //! The boundary decides with these rules. The auditor derives the same rules from the blobs of the seal.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
+use serde_json::Value;
+
 use crate::crypto::digest::hex;
 use crate::decision::quorum_rules::QuorumRules;
-use crate::decision::step::HashedStep;
+use crate::decision::step::{HashedStep, StepError};
 use crate::policy::builtins::Builtins;
 use crate::policy::file::Policy;
 use crate::policy::program_names::ProgramNames;
@@ -56,7 +59,24 @@ impl StepInForce {
     }
 
     fn needs(&self) -> &StepNeeds {
-        self.needs.get_or_init(|| needs(&self.ruling, self.hashed.definition()))
+        self.needs.get_or_init(|| needs(&self.ruling, &self.hashed.sample()))
+    }
+
+    /// Returns the rules of a run with these parameters. If the script is a template, policy reads the filled-in script.
+    ///
+    /// # Errors
+    /// Returns the parameter whose value can't be written in its place.
+    pub fn filled(&self, params: &Value) -> Result<Cow<'_, Self>, StepError> {
+        Ok(self.with(&self.hashed.filled(params)?))
+    }
+
+    /// Returns the rules of a run of this step, which [`HashedStep::filled`] returned.
+    #[must_use]
+    pub fn with(&self, filled: &HashedStep) -> Cow<'_, Self> {
+        if !self.hashed.is_template() {
+            return Cow::Borrowed(self);
+        }
+        Cow::Owned(Self { hashed: filled.clone(), needs: OnceLock::new(), ..self.clone() })
     }
 
     /// Returns the proof for a bundle that the registry contains the step.
@@ -119,8 +139,9 @@ pub fn each_in_force(
                 refuse(&format!("the roster has no group {group}: add the group to the roster, or name another group"));
             }
         }
-        match (profile_of_step(&ruling, definition, &given), HashedStep::of(definition.clone())) {
-            (Ok(profile), Ok(hashed)) => {
+        match profile_of_step(&ruling, definition, &given) {
+            Ok(profile) => {
+                let hashed = HashedStep::registered(step);
                 let rules = shared(rules, before.map(|step| &step.rules));
                 let approvals = of_policy.into_iter().chain([&definition.approvals]).cloned().collect();
                 let approvals = shared(approvals, before.map(|step| &step.approvals));
@@ -129,13 +150,7 @@ pub fn each_in_force(
                 let step = StepInForce { ruling, needs, hashed, rules, approvals, profile, index };
                 steps.insert(reference.clone(), step);
             }
-            (profile, hashed) => {
-                for error in
-                    profile.err().iter().map(ToString::to_string).chain(hashed.err().iter().map(ToString::to_string))
-                {
-                    refuse(&error);
-                }
-            }
+            Err(error) => refuse(&error),
         }
     }
     (steps, errors)

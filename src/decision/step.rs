@@ -1,5 +1,6 @@
 //! Question: is the step identical to the sealed step?
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -14,7 +15,10 @@ use crate::record::malformed::Malformed;
 use crate::record::reserved::check_no_null;
 use crate::record::step_definition::StepDefinition;
 use crate::registry::parameter_schema::ParameterSchema;
+use crate::registry::registered_step::RegisteredStep;
 use crate::registry::schema_keywords::pointer;
+use crate::template::flaw::{RenderError, TemplateFlaw};
+use crate::template::script_template::{self, ScriptTemplate};
 
 /// The definition of a step, with its digests. The digests are computed once for a seal, so a crossing does not hash
 /// the definition again.
@@ -23,6 +27,8 @@ pub struct HashedStep {
     definition: Arc<StepDefinition>,
     digest: StepDigest,
     rendered: RenderedDigest,
+    /// Template of the script, until it is filled in.
+    template: Option<Arc<ScriptTemplate>>,
 }
 
 impl HashedStep {
@@ -36,8 +42,54 @@ impl HashedStep {
         definition
             .check_reserved()
             .map_err(|error| StepError::Malformed(broken_schema(&definition).unwrap_or(error)))?;
+        let template = script_template::of_step(&definition).map_err(StepError::Template)?.map(Arc::new);
         let rendered = RenderedDigest::of(definition.source.as_bytes());
-        Ok(Self { digest: StepDigest::of(&bytes), rendered, definition })
+        Ok(Self { digest: StepDigest::of(&bytes), rendered, definition, template })
+    }
+
+    /// Returns the step with the script that runs for these parameters: `definition().source` is the filled-in script. A
+    /// step without a template is returned unchanged. The step digest stays the digest of the definition with the
+    /// template.
+    ///
+    /// # Errors
+    /// Returns the parameter whose value can't be written in its place.
+    pub fn filled(&self, params: &Value) -> Result<Self, StepError> {
+        let Some(template) = &self.template else { return Ok(self.clone()) };
+        let none = Map::new();
+        let source = template.render(params.as_object().unwrap_or(&none)).map_err(StepError::Parameter)?;
+        let rendered = RenderedDigest::of(source.as_bytes());
+        let definition = StepDefinition { source, ..StepDefinition::clone(&self.definition) };
+        Ok(Self { definition: definition.into(), digest: self.digest, rendered, template: None })
+    }
+
+    /// Returns true if the script is a template that is not filled in.
+    #[must_use]
+    pub const fn is_template(&self) -> bool {
+        self.template.is_some()
+    }
+
+    /// Returns the definition that policy reads before the parameters are known. A template has a harmless value in each
+    /// place.
+    #[must_use]
+    pub fn sample(&self) -> Cow<'_, StepDefinition> {
+        match &self.template {
+            None => Cow::Borrowed(&self.definition),
+            Some(template) => {
+                let source = template.sample(&self.definition.source).into_owned();
+                Cow::Owned(StepDefinition { source, ..StepDefinition::clone(&self.definition) })
+            }
+        }
+    }
+
+    /// Returns the step of a registry, which has already been checked and hashed.
+    #[must_use]
+    pub fn registered(step: &RegisteredStep) -> Self {
+        Self {
+            digest: step.digest,
+            rendered: RenderedDigest::of(step.definition.source.as_bytes()),
+            definition: step.definition.clone(),
+            template: step.template.clone(),
+        }
     }
 
     /// Parses and hashes a definition from a document.
@@ -96,7 +148,15 @@ fn without_secrets(schema: &mut Value) {
 /// Proof that the signed step has the sealed definition. Only [`check_step`] constructs this proof.
 #[derive(Debug)]
 #[must_use]
-pub struct StepSealed(());
+pub struct StepSealed(HashedStep);
+
+impl StepSealed {
+    /// Returns the step with the script that runs.
+    #[must_use]
+    pub const fn step(&self) -> &HashedStep {
+        &self.0
+    }
+}
 
 /// Checks that the signed step has the reference, the digest and the resulting script of the definition `sealed`.
 ///
@@ -110,10 +170,11 @@ pub fn check_step(signed: &Authorization, sealed: Option<&HashedStep>) -> Result
     if sealed.digest != signed.step.digest {
         return Err(StepError::Changed { step: reference.clone(), signed: signed.step.digest, sealed: sealed.digest });
     }
-    if sealed.rendered != signed.rendered {
-        return Err(StepError::OtherScript { signed: signed.rendered, sealed: sealed.rendered });
+    let filled = sealed.filled(&signed.params)?;
+    if filled.rendered != signed.rendered {
+        return Err(StepError::OtherScript { signed: signed.rendered, sealed: filled.rendered });
     }
-    Ok(StepSealed(()))
+    Ok(StepSealed(filled))
 }
 
 /// The reason why the signed step is not the sealed step.
@@ -142,6 +203,10 @@ pub enum StepError {
     },
     /// The value is not the definition of a step.
     Malformed(Malformed),
+    /// The template of the script has flaws.
+    Template(Vec<TemplateFlaw>),
+    /// The value of a parameter can't be written in its place of the script.
+    Parameter(RenderError),
 }
 
 impl StepError {
@@ -153,6 +218,8 @@ impl StepError {
             Self::Changed { .. } => Code::StepChanged,
             Self::OtherScript { .. } => Code::ContextChanged,
             Self::Malformed(malformed) => malformed.code(),
+            Self::Template(_) => Code::Malformed,
+            Self::Parameter(_) => Code::InvalidParams,
         }
     }
 }
@@ -172,6 +239,16 @@ impl fmt::Display for StepError {
             }
             Self::Malformed(malformed) if malformed.later => malformed.fmt(f),
             Self::Malformed(malformed) => write!(f, "the document is not the definition of a step: {malformed}"),
+            Self::Template(flaws) => {
+                let flaws: Vec<String> = flaws.iter().map(ToString::to_string).collect();
+                write!(f, "the template of the script is invalid: {}", flaws.join("; "))
+            }
+            Self::Parameter(error) if error.parameter.is_empty() => {
+                write!(f, "the template can't be filled in: {error}")
+            }
+            Self::Parameter(error) => {
+                write!(f, "the template can't be filled in with the parameter {}: {}", error.parameter, error.message)
+            }
         }
     }
 }
@@ -216,6 +293,40 @@ mod tests {
         assert_eq!(check_step(&signed, Some(&sealed)).expect_err("script").code(), Code::ContextChanged);
     }
 
+    fn template(source: &str) -> HashedStep {
+        let mut step = definition();
+        (step["template"], step["source"]) = (json!("gruntwork"), json!(source));
+        HashedStep::parse(&step).expect("a definition")
+    }
+
+    #[test]
+    fn the_signed_script_of_a_template_is_the_script_for_the_signed_parameters() {
+        let sealed = template("echo {{ .host }}\n");
+        let mut signed = authorization();
+        (signed.step.digest, signed.params) = (sealed.digest(), json!({"host": "it's; rm -rf /"}));
+        let filled = sealed.filled(&signed.params).expect("a value for every place");
+        assert_eq!(filled.definition().source, "echo 'it'\\''s; rm -rf /'\n");
+        assert_eq!((filled.digest(), filled.is_template()), (sealed.digest(), false));
+        signed.rendered = filled.rendered();
+        assert_eq!(check_step(&signed, Some(&sealed)).expect("the script").step().rendered(), filled.rendered());
+        signed.params = json!({"host": "web-2"});
+        assert_eq!(check_step(&signed, Some(&sealed)).expect_err("other").code(), Code::ContextChanged);
+        for (host, words) in [(json!("-rf"), "host"), (json!("a\0b"), "host"), (json!({}), "host")] {
+            signed.params = json!({"host": host});
+            let error = check_step(&signed, Some(&sealed)).expect_err("no place");
+            assert_eq!(error.code(), Code::InvalidParams, "{host}");
+            assert!(error.to_string().contains(words), "{error}");
+        }
+    }
+
+    #[test]
+    fn policy_reads_all_branches_of_a_template_before_the_parameters_are_known() {
+        let sealed = template("{{ if eq .host \"a\" }}one {{ .host }}{{ else }}two{{ end }}\n");
+        let sample = sealed.sample();
+        assert!(sample.source.contains("one ") && sample.source.contains("two\n"), "{}", sample.source);
+        assert!(!sample.source.contains("{{"), "{}", sample.source);
+    }
+
     #[test]
     fn a_step_that_cannot_be_hashed_or_rendered_is_refused() {
         let refused = |field: &str, value: Value| {
@@ -224,10 +335,7 @@ mod tests {
             HashedStep::parse(&other).expect_err(field)
         };
         for (field, value) in [
-            ("template", json!("gruntwork")),
-            ("format", json!("rundown")),
             ("session", json!("write")),
-            ("secrets", json!([{"name": "db", "as": "file"}])),
             ("outputs", json!([{"name": "id", "schema": {"type": "string"}}])),
             ("plan", json!({"step": "own:files", "max_age_s": 600})),
             ("runs_on", json!(["web"])),

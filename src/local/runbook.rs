@@ -197,7 +197,10 @@ fn choose(
             PrintableText::text(&errors.join("; ")).as_str()
         ))
     })?;
-    Ok(ChosenStep { step: step.clone(), fence_line: place.line, params })
+    let filled = step.filled(params.value()).map_err(|error| {
+        CommandFailure::usage(format!("{}: the template can't be filled in: {error}", step.definition.reference))
+    })?;
+    Ok(ChosenStep { step: Arc::new(filled), fence_line: place.line, params })
 }
 
 /// Converts a place in a script to a place in the runbook, `file:line:column`. The column does not change.

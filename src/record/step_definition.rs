@@ -88,7 +88,6 @@ impl StepDefinition {
         self.check_parts()?;
         let mut used: Vec<String> = [
             (!self.files.is_empty(), "/step/files"),
-            (self.template != Template::None, "/step/template"),
             (!self.outputs.is_empty(), "/step/outputs"),
             (self.session != SessionUse::None, "/step/session"),
             (self.plan.is_some(), "/step/plan"),

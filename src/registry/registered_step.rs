@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde_json::{Map, Value};
+
 use crate::crypto::canonical::canonical_of;
 use crate::crypto::digest::StepDigest;
 use crate::record::ident::StepRef;
@@ -10,6 +12,8 @@ use crate::record::step_definition::{GroupSource, MAX_DEFINITION_BYTES, MAX_SOUR
 use crate::registry::parameter_schema::ParameterSchema;
 use crate::registry::registry_error::{RegistryError, whole};
 use crate::registry::shared_schemas::SharedSchemas;
+use crate::template::flaw::{RenderError, TemplateFlaw};
+use crate::template::script_template::{self, ScriptTemplate};
 use crate::yaml::TextPlace;
 
 /// Sealed step.
@@ -23,6 +27,8 @@ pub struct RegisteredStep {
     pub digest: StepDigest,
     /// Parameter schema, ready to validate values.
     pub schema: ParameterSchema,
+    /// Template of the script, ready to fill in, or `None` if the script has no placeholders for parameters.
+    pub template: Option<Arc<ScriptTemplate>>,
     /// File and place of the step, or `None` if the step was read from a store.
     pub place: Option<(Arc<str>, TextPlace)>,
 }
@@ -32,6 +38,18 @@ impl RegisteredStep {
     #[must_use]
     pub fn stored(&self) -> Self {
         Self { place: None, ..self.clone() }
+    }
+
+    /// Returns the step with the script that runs for these parameters. The step digest stays the digest of the
+    /// definition with the template.
+    ///
+    /// # Errors
+    /// Returns the parameter whose value can't be written in its place of the script.
+    pub fn filled(&self, params: &Value) -> Result<Self, RenderError> {
+        let Some(template) = &self.template else { return Ok(self.clone()) };
+        let source = template.render(params.as_object().unwrap_or(&Map::new()))?;
+        let definition = StepDefinition { source, ..StepDefinition::clone(&self.definition) };
+        Ok(Self { definition: definition.into(), template: None, ..self.clone() })
     }
 
     /// Returns an error about the step, with the ref and the place.
@@ -87,6 +105,16 @@ pub(super) fn register(
     if canonical.len() > MAX_DEFINITION_BYTES {
         return Err(format!("the step's definition is larger than {MAX_DEFINITION_BYTES} bytes: make it smaller"));
     }
+    let template = script_template::of_step(&definition).map_err(|flaws| template_flaws(&flaws))?.map(Arc::new);
     let digest = StepDigest::of(&canonical);
-    Ok(RegisteredStep { digest, canonical: canonical.into(), schema, definition: definition.into(), place })
+    Ok(RegisteredStep { digest, canonical: canonical.into(), schema, definition: definition.into(), template, place })
+}
+
+/// Describes the flaws of a template. Their places are lines of the script, which may be in another file than the step.
+fn template_flaws(flaws: &[TemplateFlaw]) -> String {
+    let flaws: Vec<String> = flaws
+        .iter()
+        .map(|flaw| format!("line {}, column {} of the script: {}", flaw.line, flaw.column, flaw.message))
+        .collect();
+    flaws.join("; ")
 }

@@ -405,15 +405,17 @@ fn a_step_gets_its_fields_from_its_fence_and_the_front_matter() {
 }
 
 #[test]
-fn runbooks_with_template_syntax_are_refused_by_name() {
+fn a_template_attribute_and_a_template_in_a_refused_place_are_errors() {
     let found = errors(&fenced("bash {#a template=gruntwork}", "true\n"));
     assert_eq!(found, ["a.md:5:13: `template=` is not supported by this version: remove it"]);
     let registry = Dir::of(&[("nginx.md", NGINX)]).load().expect("a registry");
     let mut stored: Vec<StepDefinition> =
         registry.steps().map(|step| StepDefinition::clone(&step.definition)).collect();
     stored[0].template = crate::record::step_definition::Template::Gruntwork;
-    let error = Registry::from_definitions(stored).expect_err("a later feature");
-    assert!(error[0].to_string().starts_with("nginx:restart: later-feature /step/template: "), "{error:?}");
+    stored[0].source = "true\neval {{ .host }}\n".to_owned();
+    let error = Registry::from_definitions(stored).expect_err("a refused place");
+    let words = "nginx:restart: line 2, column 6 of the script: ";
+    assert!(error[0].to_string().starts_with(words), "{error:?}");
 }
 
 #[test]

@@ -50,7 +50,9 @@ pub fn compare(sources: &ReviewSources, found: &Derived, signed: &Authorization)
         });
         match (&before, &found.definition) {
             (Some((old, old_value)), Some((new, new_value))) => {
-                script = lines_diff(&old.source, &new.source);
+                // The source before a template is filled in, because the earlier parameters are not compared here.
+                let after = new_value["source"].as_str().unwrap_or(&new.source);
+                script = lines_diff(&old.source, after);
                 if !script.is_empty() {
                     changed.push("script".to_owned());
                 }

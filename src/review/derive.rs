@@ -3,7 +3,10 @@
 //! This module trusts only bytes whose digest is in the payload, in the signed seal, or in the roster that the approver
 //! trusts.
 
+use crate::template::script_template;
+use serde_json::Map;
 use serde_json::Value;
+use std::borrow::Cow;
 
 use crate::crypto::digest::{AuthorizationDigest, BlobDigest, PolicyDigest, RenderedDigest, SealDigest, StepDigest};
 use crate::crypto::{canonical, json};
@@ -154,8 +157,12 @@ impl Derived {
         }
         self.note(IS_SIGNED, ReviewFinding::Holds);
         self.note("the parameters are complete and fit the schema of the step", parameters(&definition, signed));
-        self.note(SCRIPT_DIGEST, rendered(&definition, signed));
-        self.definition = Some((definition, value));
+        let filled = script_template::rendered(&definition, signed.params.as_object().unwrap_or(&Map::new()))
+            .map(Cow::into_owned)
+            .map_err(|error| format!("the template of the script can't be filled in: {error}"));
+        self.note(SCRIPT_DIGEST, rendered(filled.as_deref(), signed));
+        // Without its script, the definition would show another script than the run executes.
+        self.definition = filled.ok().map(|source| (StepDefinition { source, ..definition }, value));
     }
 
     fn window(&mut self, signed: &Authorization, now: Timestamp) {
@@ -448,11 +455,11 @@ fn parameters(definition: &StepDefinition, signed: &Authorization) -> ReviewFind
     }
 }
 
-fn rendered(definition: &StepDefinition, signed: &Authorization) -> ReviewFinding {
-    if RenderedDigest::of(definition.source.as_bytes()) == signed.rendered {
-        ReviewFinding::Holds
-    } else {
-        ReviewFinding::Fails("the signed script differs from the shown script".to_owned())
+fn rendered(script: Result<&str, &String>, signed: &Authorization) -> ReviewFinding {
+    match script {
+        Ok(script) if RenderedDigest::of(script.as_bytes()) == signed.rendered => ReviewFinding::Holds,
+        Ok(_) => ReviewFinding::Fails("the signed script differs from the shown script".to_owned()),
+        Err(error) => ReviewFinding::Fails(error.clone()),
     }
 }
 

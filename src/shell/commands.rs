@@ -42,7 +42,15 @@ pub fn find(script: &str, most: ReadLimit) -> Result<Vec<ScriptFinding>, NotUnde
 /// # Errors
 /// Returns the same errors as [`find`].
 pub fn find_in(shell: Shell, script: &str, most: ReadLimit) -> Result<Vec<ScriptFinding>, NotUnderstood> {
-    let fail = |at: usize, message: &str| NotUnderstood { place: place(script, at), message: message.to_owned() };
+    check_bytes(script, most)?;
+    let mut finding = ScriptWalk::new(script, shell);
+    finding.whole().map_err(|flaw| not_understood(script, flaw.at, flaw.message))?;
+    Ok(finding.done())
+}
+
+/// Checks the size of a script, and that it contains no refused character.
+pub(super) fn check_bytes(script: &str, most: ReadLimit) -> Result<(), NotUnderstood> {
+    let fail = |at: usize, message: &str| not_understood(script, at, message);
     if script.len() > most.bytes() {
         return Err(fail(0, "the script is too long (maximum: 64 KiB in a step, 1 MB in a file): split the script"));
     }
@@ -56,9 +64,11 @@ pub fn find_in(shell: Shell, script: &str, most: ReadLimit) -> Result<Vec<Script
             "shells disagree about this control character: remove the character (`\\r`: save with Unix line ends)",
         ));
     }
-    let mut finding = ScriptWalk::new(script, shell);
-    finding.whole().map_err(|flaw| fail(flaw.at, flaw.message))?;
-    Ok(finding.done())
+    Ok(())
+}
+
+pub(super) fn not_understood(script: &str, at: usize, message: &str) -> NotUnderstood {
+    NotUnderstood { place: place(script, at), message: message.to_owned() }
 }
 
 fn place(script: &str, at: usize) -> ScriptPlace {

@@ -3,6 +3,7 @@
 //! - [`commands`] is the public interface: it returns every command of a script with its place.
 //! - `command_walk` walks through the syntax tree, and `script_walk` contains the state of the walk. `assignments`,
 //!   `positional_parameters` and `nested_text` are the other parts of the walk.
+//! - [`outline`] returns the structure of a script, so that two scripts can be compared.
 //! - `wrappers` is the table of programs and builtins that run their arguments, with the parts `shells`, `launchers`,
 //!   `carriers`, `shell_builtins` and `git`.
 //! - `options` parses the options of these programs with the grammars in `grammars`.
@@ -29,6 +30,7 @@ mod known;
 mod launchers;
 mod nested_text;
 mod options;
+pub mod outline;
 mod positional_parameters;
 mod quotes;
 mod reasons;

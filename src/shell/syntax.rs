@@ -155,6 +155,8 @@ pub(super) struct Word {
     pub(super) glob: bool,
     /// True if the word assigns elements of an array.
     pub(super) array: bool,
+    /// Elements of the array, without the effects of their expansions, which are in `parts`.
+    pub(super) elements: Vec<Word>,
     /// Length of the variable's name in `text`, if the word has the form of an assignment.
     pub(super) name: Option<usize>,
     /// Effects of the expansion.

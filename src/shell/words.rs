@@ -345,6 +345,7 @@ impl Parser<'_> {
                         w.word.parts.push(WordPart::Trap(element.at));
                     }
                     w.word.parts.append(&mut element.parts);
+                    w.word.elements.push(element);
                 }
             }
         }

@@ -283,7 +283,7 @@ fn valid() -> Vec<Valid> {
         ),
         ("roster-runner", "roster", with_runner(|_| {}), "/predicate/runner"),
         ("step-format", "step", step(|step| step["format"] = json!("rundown")), ""),
-        ("step-template", "step", step(|step| step["template"] = json!("gruntwork")), "/step/template"),
+        ("step-template", "step", step(|step| step["template"] = json!("gruntwork")), ""),
         ("step-session", "step", step(|step| step["session"] = json!("write")), "/step/session"),
         (
             "step-secrets",

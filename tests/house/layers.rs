@@ -15,6 +15,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("yaml", &[]),
     ("record", &["crypto", "yaml"]),
     ("terminal", &["record"]),
+    ("template", &["crypto", "shell", "record"]),
     ("registry", &["crypto", "shell", "yaml", "record"]),
     ("policy", &["crypto", "shell", "yaml", "record"]),
     ("trust", &["crypto", "shell", "yaml", "record"]),

@@ -105,7 +105,7 @@ fn every_test_filter_of_a_script_matches_a_test() {
     let tests = all_tests();
     let mut filters = 0;
     let mut unknown = Vec::new();
-    for script in ["scripts/second-kernel", "scripts/shell-truth", "scripts/torture"] {
+    for script in ["scripts/second-kernel", "scripts/shell-truth", "scripts/template-truth", "scripts/torture"] {
         let text = read(script);
         let lines = text.lines().filter(|line| line.contains("--nocapture") || line.starts_with("limits=("));
         for word in lines.flat_map(|line| line.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))) {

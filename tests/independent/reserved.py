@@ -92,7 +92,7 @@ OUTPUT = obj({"name": OUTPUT_NAME, "schema": schema_of_output})
 STEP_FILE = obj({"path": rel_path, "bytes": number(), "digest": DIGEST, "executable": boolean})
 OF_STEP = {
     "format": one_of("markdown", "gruntwork", "rundown", "runnable"),
-    "template": one_of("none", later=("gruntwork",)),
+    "template": one_of("none", "gruntwork"),
     "session": one_of("none", later=("read", "write")),
     "secrets": secrets,
     "outputs": later_items(arr(OUTPUT, low=1, high=64, by="name")),

@@ -348,7 +348,6 @@ fn broken_steps(found: &mut Vec<Named>) {
 /// Features of a later version, and then features of this version, in a step that is otherwise sealed and approved.
 fn later_steps(found: &mut Vec<Named>) {
     for (field, value) in [
-        ("template", json!("gruntwork")),
         ("session", json!("write")),
         (
             "files",
@@ -363,7 +362,11 @@ fn later_steps(found: &mut Vec<Named>) {
         let story = Story { sealed: Some(("step", step)), approved: true, ..Story::default() };
         refused(found, &format!("step-with-{}", field.replace('_', "-")), &["step"], story);
     }
-    for (field, value) in [("format", json!("rundown")), ("secrets", json!([{"as": "file", "name": "db"}]))] {
+    for (field, value) in [
+        ("format", json!("rundown")),
+        ("secrets", json!([{"as": "file", "name": "db"}])),
+        ("template", json!("gruntwork")),
+    ] {
         let mut step = golden::value("bundle.json")["step"].clone();
         step[field] = value;
         let story = Story { sealed: Some(("step", step)), approved: true, ..Story::default() };

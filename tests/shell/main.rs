@@ -11,3 +11,5 @@ mod listed_scripts;
 mod listed_vectors;
 mod shell_commands;
 mod shell_truth;
+mod template_truth;
+mod templates;

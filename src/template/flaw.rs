@@ -1,0 +1,68 @@
+//! Errors of templates.
+
+use std::fmt;
+
+/// Flaw in a template, with its place.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TemplateFlaw {
+    /// Byte offset in the source.
+    pub offset: usize,
+    /// The line, from 1.
+    pub line: usize,
+    /// Number of the character in the line, from 1.
+    pub column: usize,
+    /// The problem, and what to write instead.
+    pub message: String,
+}
+
+impl TemplateFlaw {
+    pub(super) fn new(source: &str, offset: usize, message: impl Into<String>) -> Self {
+        let mut offset = offset.min(source.len());
+        while !source.is_char_boundary(offset) {
+            offset -= 1;
+        }
+        let before = &source[..offset];
+        let line = before.rfind('\n').map_or(0, |newline| newline + 1);
+        Self {
+            offset,
+            line: before.matches('\n').count() + 1,
+            column: before[line..].chars().count() + 1,
+            message: message.into(),
+        }
+    }
+}
+
+impl fmt::Display for TemplateFlaw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: {}", self.line, self.column, self.message)
+    }
+}
+
+impl std::error::Error for TemplateFlaw {}
+
+/// Reason why a template can't be rendered with the given parameters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RenderError {
+    /// Name of the parameter, empty if the error concerns several parameters together.
+    pub parameter: String,
+    /// The problem, and how to correct it.
+    pub message: String,
+}
+
+impl RenderError {
+    pub(super) fn new(parameter: &str, message: impl Into<String>) -> Self {
+        Self { parameter: parameter.to_owned(), message: message.into() }
+    }
+}
+
+impl fmt::Display for RenderError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.parameter.is_empty() {
+            f.write_str(&self.message)
+        } else {
+            write!(f, "/{}: {}", self.parameter, self.message)
+        }
+    }
+}
+
+impl std::error::Error for RenderError {}

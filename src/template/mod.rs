@@ -1,0 +1,21 @@
+//! Templates: scripts with placeholders for parameters, whose values can never change the structure of the script.
+//!
+//! - [`script_template`] is the public interface: it parses, checks and renders a template.
+//! - [`flaw`] contains the errors.
+//! - `syntax` and `condition` parse the actions of a template.
+//! - `variant` expands conditions and repetitions.
+//! - [`shell_quoting`] defines the places of values, and how a value is written in each place of a shell script.
+//! - `shell_plan` finds the place of each placeholder of a shell script, and checks the rendered script.
+//! - `shell_roles` and `shell_commands` decide in which words of which commands a value is allowed.
+//! - `code_plan` and `code_reader` do the same for other languages.
+mod code_plan;
+mod code_reader;
+mod condition;
+pub mod flaw;
+pub mod script_template;
+mod shell_commands;
+mod shell_plan;
+pub mod shell_quoting;
+mod shell_roles;
+mod syntax;
+mod variant;

@@ -1,0 +1,408 @@
+//! Programs and builtins whose arguments or input are code, so that a value may not become part of them.
+
+use crate::shell::outline::{OutlineCommand, OutlineNode, OutlinePipeline, OutlineWord, UNKNOWN_PART};
+
+/// Rule for a value in an argument.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct ArgumentRule {
+    /// True if the value may never begin with `-`.
+    pub(super) never_dash: bool,
+    /// True if the value must be a whole number.
+    pub(super) number: bool,
+    /// True if the value may not begin with `(`, because the shell might read it as elements of an array.
+    pub(super) no_array: bool,
+}
+
+/// Returns the rule for a value in the word `at` of a command, or the reason why no value is allowed there.
+pub(super) fn argument_rule(words: &[OutlineWord], at: usize) -> Result<ArgumentRule, &'static str> {
+    if !words[0].exact {
+        return Err(UNKNOWN_NAME);
+    }
+    let mut rule = ArgumentRule::default();
+    match base(&words[0]) {
+        "test" | "[" => return test_rule(words, at),
+        "printf" if at == 1 || !words[1].exact || words[1].text.starts_with('-') || words[1].text.contains("%n") => {
+            return Err(FORMAT);
+        }
+        "export" | "readonly" | "local" | "declare" | "typeset" => return declare_rule(words, at),
+        "set" | "shopt" if words[1].text != "--" || at == 1 => return Err(SETTINGS),
+        name if TAKES_DATA.contains(&name) => return Ok(rule),
+        _ => {}
+    }
+    if at > 1 && words[at - 1].text == "--command" || words[at].text.starts_with("--command=") {
+        return Err(EVALUATED);
+    }
+    for index in 0..at {
+        let name = base(&words[index]);
+        if !words[index].exact {
+            continue;
+        }
+        let next = words.get(index + 1).filter(|_| index + 1 < at);
+        let script =
+            next.filter(|script| script.exact && !script.text.starts_with(['-', '+']) && !script.text.is_empty());
+        if index > 0 && !RUNS_ARGUMENTS.contains(&base(&words[0])) {
+            // An unknown program may run its arguments, for example `sh -c`.
+            if is_interpreter(name) && next.is_some_and(|next| next.text.starts_with('-')) {
+                return Err(EVALUATED);
+            }
+            continue;
+        }
+        if EVALUATES.contains(&name) {
+            return Err(EVALUATED);
+        }
+        if is_interpreter(name) && script.is_none() && !is_module(name, &words[index + 1..at]) {
+            return Err(EVALUATED);
+        }
+        if name == "jq" && at >= 2 && matches!(words[at - 2].text.as_str(), "--arg" | "--argjson") {
+            continue;
+        }
+        if matches!(name, "sed" | "gsed" | "jq" | "yq") {
+            let mut rest = words[index + 1..at].iter().skip_while(|word| word.exact && is_plain_flag(name, &word.text));
+            if !rest.next().is_some_and(|program| program.exact && !program.text.starts_with('-')) {
+                return Err(EVALUATED);
+            }
+            rule.never_dash = true;
+        }
+        if DATABASES.contains(&name) && words[index + 1..=at].iter().any(|word| is_program_option(&word.text)) {
+            return Err(EVALUATED);
+        }
+    }
+    Ok(rule)
+}
+
+/// Returns true for `python -m module`, after which all words are arguments of the module.
+fn is_module(name: &str, words: &[OutlineWord]) -> bool {
+    name.starts_with("python") && matches!(words, [option, module, ..] if option.text == "-m" && module.exact)
+}
+
+/// Returns true for an option of `sed` or `jq` without a value.
+fn is_plain_flag(name: &str, text: &str) -> bool {
+    let letters = if name.ends_with("sed") { "nErszu" } else { "rnecsMCSaj" };
+    let edits = name.ends_with("sed") && (text.starts_with("-i") || text == "--in-place");
+    edits || text.strip_prefix('-').is_some_and(|rest| !rest.is_empty() && rest.chars().all(|c| letters.contains(c)))
+}
+
+/// Returns true if the text is an option of a database client whose value is a program.
+fn is_program_option(text: &str) -> bool {
+    ["-c", "-e", "-f", "--command", "--execute", "--eval", "--file", "--init-command"]
+        .iter()
+        .any(|option| text.starts_with(option))
+}
+
+/// `[ -n "value" ]` and `[ "value" = text ]`. With more words, a value could become an operator.
+fn test_rule(words: &[OutlineWord], at: usize) -> Result<ArgumentRule, &'static str> {
+    let end = words.len() - usize::from(base(&words[0]) == "[");
+    let arguments = &words[1..end.max(1)];
+    let negated = usize::from(arguments.len() > 2 && arguments[0].exact && arguments[0].text == "!");
+    let arguments = &arguments[negated..];
+    let operator = |word: &OutlineWord| if word.exact { word.text.clone() } else { String::new() };
+    match arguments {
+        [one, _] if at == negated + 2 && ONE_OPERAND.contains(&operator(one).as_str()) => Ok(ArgumentRule::default()),
+        [_, middle, _] if at != negated + 2 => match operator(middle).as_str() {
+            "=" | "==" | "!=" | "<" | ">" | "-nt" | "-ot" | "-ef" => Ok(ArgumentRule::default()),
+            "-eq" | "-ne" | "-lt" | "-le" | "-gt" | "-ge" => {
+                Ok(ArgumentRule { number: true, ..ArgumentRule::default() })
+            }
+            _ => Err(TEST),
+        },
+        _ => Err(TEST),
+    }
+}
+
+/// `export NAME=value`, and similar builtins.
+fn declare_rule(words: &[OutlineWord], at: usize) -> Result<ArgumentRule, &'static str> {
+    let options = words[1..at].iter().filter(|word| word.text.starts_with(['-', '+']));
+    for option in options {
+        if !option.exact || !matches!(option.text.as_str(), "-x" | "-r" | "-g" | "-rx" | "-xr" | "-gx" | "-gr" | "--") {
+            return Err(DECLARED);
+        }
+    }
+    let name = words[at].text.split('=').next().unwrap_or_default();
+    let plain = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    if !plain || !words[at].text.contains('=') {
+        return Err(VARIABLE_NAME);
+    }
+    Ok(ArgumentRule { no_array: true, ..ArgumentRule::default() })
+}
+
+/// Returns true if a command evaluates one of its words that is known only at run time, for example `eval "$1"`.
+pub(super) fn evaluates_words(simple: &OutlineCommand, functions: &[String]) -> bool {
+    let words = &simple.words;
+    let unknown = (1..words.len()).filter(|at| !words[*at].exact);
+    let called = words.first().is_some_and(|name| functions.contains(&name.text));
+    words.first().is_some_and(|name| name.exact)
+        && unknown.into_iter().any(|at| called || argument_rule(words, at) == Err(EVALUATED))
+}
+
+/// Returns why no value is allowed anywhere in a script with this command.
+pub(super) fn hazard(simple: &OutlineCommand) -> Option<&'static str> {
+    let first = simple.words.iter().find(|word| !matches!(base(word), "command" | "builtin"))?;
+    let history =
+        |word: &OutlineWord| word.text.contains("hist") || word.text.starts_with(['-', '+']) && word.text.contains('H');
+    match base(first) {
+        "alias" => Some(ALIAS),
+        "set" if simple.words.iter().any(history) => Some(HISTORY),
+        _ => None,
+    }
+}
+
+/// Returns true if a command of the list, or of a list in it, reads a program from its standard input.
+pub(super) fn any_reads_code(list: &[OutlinePipeline], functions: &[String]) -> bool {
+    list.iter().flat_map(|pipeline| &pipeline.nodes).any(|node| reads_code(node, functions))
+}
+
+/// Returns true if a command reads a program from its standard input.
+pub(super) fn reads_code(node: &OutlineNode, functions: &[String]) -> bool {
+    match node {
+        OutlineNode::Simple(simple) => simple_reads_code(simple, functions),
+        OutlineNode::Compound { lists, .. } => lists.iter().any(|list| any_reads_code(list, functions)),
+        OutlineNode::Function(..) => false,
+    }
+}
+
+pub(super) fn simple_reads_code(simple: &OutlineCommand, functions: &[String]) -> bool {
+    let words = &simple.words;
+    let Some(first) = words.first() else { return false };
+    if !first.exact || functions.contains(&first.text) {
+        return true;
+    }
+    let most = if RUNS_ARGUMENTS.contains(&base(first)) { words.len() } else { 1 };
+    words.iter().enumerate().take(most).any(|(index, word)| {
+        let name = base(word);
+        let next = words.get(index + 1).filter(|next| next.exact).map_or("", |next| next.text.as_str());
+        if !word.exact {
+            return false;
+        }
+        if matches!(name, "." | "source" | "eval") || READS_PROGRAM.contains(&name) {
+            return true;
+        }
+        if name == "make" {
+            return words.iter().any(|word| word.text == "-");
+        }
+        is_interpreter(name) && (next.is_empty() || next.starts_with(['-', '+', '/']) && !has_program(name, next))
+    })
+}
+
+/// Returns true if the argument after the name of an interpreter names the program to run, or contains it.
+fn has_program(name: &str, next: &str) -> bool {
+    if next.starts_with('/') {
+        return !next.starts_with("/dev/") && !next.starts_with("/proc/");
+    }
+    matches!(next, "-c" | "-m" | "-e" | "-ne" | "-pe" | "-p" | "-ec" | "-euc" | "--version" | "-V")
+        && !(next == "-p" && name != "node")
+        // For a shell, `-e` is a setting and not a program.
+        && (!SHELLS.contains(&name) || next.ends_with('c'))
+}
+
+fn is_interpreter(name: &str) -> bool {
+    let plain = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
+    SHELLS.contains(&plain) || INTERPRETERS.contains(&plain)
+}
+
+/// Returns the name of a program without its directory.
+fn base(word: &OutlineWord) -> &str {
+    let text = word.text.trim_matches(UNKNOWN_PART);
+    text.rsplit('/').next().unwrap_or_default()
+}
+
+const SHELLS: &[&str] = &[
+    "sh", "bash", "rbash", "dash", "ash", "zsh", "ksh", "mksh", "yash", "csh", "tcsh", "fish", "pwsh", "busybox",
+    "toybox",
+];
+const INTERPRETERS: &[&str] = &[
+    "python",
+    "pypy",
+    "node",
+    "nodejs",
+    "ruby",
+    "perl",
+    "php",
+    "lua",
+    "luajit",
+    "tclsh",
+    "wish",
+    "expect",
+    "Rscript",
+    "groovy",
+    "jshell",
+    "irb",
+    "ghci",
+    "runghc",
+    "osascript",
+    "gnuplot",
+    "octave",
+    "guile",
+    "ts-node",
+];
+/// Programs and builtins of which every argument may be evaluated, or may run at another place.
+const EVALUATES: &[&str] = &[
+    "eval",
+    ".",
+    "source",
+    "trap",
+    "alias",
+    "let",
+    "unset",
+    "read",
+    "mapfile",
+    "readarray",
+    "getopts",
+    "hash",
+    "enable",
+    "bind",
+    "complete",
+    "compgen",
+    "compopt",
+    "fc",
+    "awk",
+    "gawk",
+    "mawk",
+    "nawk",
+    "ssh",
+    "scp",
+    "sftp",
+    "autossh",
+    "su",
+    "runuser",
+    "sqlite3",
+    "bc",
+    "dc",
+    "ed",
+    "ex",
+    "vi",
+    "vim",
+    "nvim",
+    "view",
+    "gdb",
+    "m4",
+    "deno",
+    "bun",
+    "at",
+    "batch",
+    "crontab",
+    "watch",
+    "parallel",
+    "tmux",
+    "screen",
+    "script",
+];
+/// Programs and builtins that run their arguments.
+const RUNS_ARGUMENTS: &[&str] = &[
+    "env",
+    "sudo",
+    "doas",
+    "nohup",
+    "nice",
+    "ionice",
+    "timeout",
+    "setsid",
+    "stdbuf",
+    "xargs",
+    "find",
+    "command",
+    "builtin",
+    "exec",
+    "docker",
+    "podman",
+    "nerdctl",
+    "kubectl",
+    "oc",
+    "docker-compose",
+    "lxc",
+    "chroot",
+    "unshare",
+    "nsenter",
+    "flock",
+    "strace",
+    "ltrace",
+    "time",
+    "systemd-run",
+    "npx",
+    "npm",
+    "pnpm",
+    "yarn",
+    "poetry",
+    "uv",
+    "pipenv",
+    "conda",
+    "bundle",
+    "pkexec",
+    "setpriv",
+    "taskset",
+    "chrt",
+    "gosu",
+    "su-exec",
+    "tini",
+    "dumb-init",
+    "watchexec",
+    "entr",
+    "vagrant",
+    "nix-shell",
+    "fakeroot",
+    "unbuffer",
+    "coproc",
+    "start-stop-daemon",
+    "prlimit",
+    "setarch",
+    "linux64",
+    "linux32",
+];
+/// Programs that read a program, or the arguments of a program, from standard input.
+const READS_PROGRAM: &[&str] = &[
+    "xargs",
+    "parallel",
+    "ssh",
+    "su",
+    "runuser",
+    "psql",
+    "mysql",
+    "mariadb",
+    "sqlite3",
+    "mongosh",
+    "mongo",
+    "redis-cli",
+    "bc",
+    "dc",
+    "ed",
+    "ex",
+    "vi",
+    "vim",
+    "nvim",
+    "view",
+    "gdb",
+    "m4",
+    "at",
+    "batch",
+    "crontab",
+    "sftp",
+    "ftp",
+    "telnet",
+    "deno",
+    "bun",
+];
+const DATABASES: &[&str] = &["psql", "mysql", "mariadb", "mongosh", "mongo", "redis-cli"];
+/// Commands whose arguments are only data, also if an argument is the name of an interpreter.
+const TAKES_DATA: &[&str] = &[
+    "echo", "printf", "true", "false", ":", "exit", "return", "cd", "pwd", "mkdir", "rmdir", "rm", "cp", "mv", "ls",
+    "cat", "touch", "ln", "basename", "dirname", "grep", "seq", "head", "tail", "wc", "cut", "tr", "sleep",
+];
+/// Operators of `test` with one operand that never evaluate the operand.
+const ONE_OPERAND: &[&str] = &[
+    "-n", "-z", "-f", "-d", "-e", "-s", "-r", "-w", "-x", "-L", "-h", "-b", "-c", "-p", "-S", "-g", "-u", "-k", "-O",
+    "-G",
+];
+
+const UNKNOWN_NAME: &str =
+    "the name of this command is known only at run time, so the command may evaluate the value: write the name itself";
+const ALIAS: &str =
+    "an alias can make an argument of a later command run as code: define a function instead of the alias";
+const HISTORY: &str = "history expansion changes the text of later commands: leave `set -H` out";
+const FORMAT: &str = "`printf` interprets this argument: write `printf '%s' ...`, with the value after the format";
+const SETTINGS: &str = "the value could become a setting of the shell: write `set -- ...`";
+const EVALUATED: &str = "the command may evaluate this argument as code: pass the value by the environment variable of the \
+                         parameter (`PARAM_NAME`), and read the variable inside the code";
+const TEST: &str = "a value in this test could become an operator: write one comparison, for example `[ \"a\" = \"b\" ]`, and \
+                    join comparisons with `&&`";
+const DECLARED: &str =
+    "these options change how the shell reads the value: write `NAME=...` on a line, and the declaration before it";
+pub(super) const VARIABLE_NAME: &str = "the name of a variable can't come from a parameter: write the name itself";

@@ -1,0 +1,59 @@
+//! Places of values in shell scripts, and how a value is written in each place.
+
+/// Place of a placeholder, which decides how a value is written there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TemplatePlace {
+    /// Shell: outside of quotes.
+    BareWord,
+    /// Shell: inside `"…"`.
+    DoubleQuotes,
+    /// Shell: inside `'…'`.
+    SingleQuotes,
+    /// Shell: in a here-document that the shell expands.
+    HereDocument,
+    /// Shell: in a here-document with a quoted delimiter.
+    QuotedHereDocument,
+    /// In a comment.
+    Comment,
+    /// Shell: in arithmetic, an index or `${…}`.
+    Number,
+    /// Other languages: outside of quotes, where the value becomes a literal.
+    Literal,
+    /// Other languages: inside a quoted string.
+    StringLiteral,
+}
+
+/// Places of shell scripts in which a value arrives in a command.
+pub(super) const QUOTED_PLACES: [TemplatePlace; 5] = [
+    TemplatePlace::DoubleQuotes,
+    TemplatePlace::SingleQuotes,
+    TemplatePlace::BareWord,
+    TemplatePlace::HereDocument,
+    TemplatePlace::QuotedHereDocument,
+];
+
+/// Returns the text that a shell reads as `value` in this place.
+pub(super) fn quoted(place: TemplatePlace, value: &str) -> String {
+    match place {
+        TemplatePlace::BareWord => format!("'{}'", value.replace('\'', r"'\''")),
+        TemplatePlace::SingleQuotes => value.replace('\'', r"'\''"),
+        TemplatePlace::DoubleQuotes => escaped(value, &['\\', '"', '$', '`']),
+        TemplatePlace::HereDocument => escaped(value, &['\\', '$', '`']),
+        TemplatePlace::QuotedHereDocument
+        | TemplatePlace::Comment
+        | TemplatePlace::Number
+        | TemplatePlace::Literal
+        | TemplatePlace::StringLiteral => value.to_owned(),
+    }
+}
+
+fn escaped(value: &str, special: &[char]) -> String {
+    let mut text = String::with_capacity(value.len());
+    for character in value.chars() {
+        if special.contains(&character) {
+            text.push('\\');
+        }
+        text.push(character);
+    }
+    text
+}

@@ -1,0 +1,295 @@
+//! Roles of placeholders in the commands of a shell script, and the places that are refused.
+
+use crate::shell::outline::{
+    Outline, OutlineCommand, OutlineNode, OutlinePipeline, OutlineRedirect, OutlineWord, UNKNOWN_PART,
+};
+use crate::template::shell_commands::{
+    VARIABLE_NAME, any_reads_code, argument_rule, evaluates_words, hazard, reads_code, simple_reads_code,
+};
+
+/// First of the private-use characters that mark the slots of a script.
+const FIRST_MARK: u32 = 0xF_0000;
+/// Maximum number of slots of a script, because each has a character of its own.
+pub(super) const MAX_SLOTS: usize = 4096;
+
+/// Returns the character that marks a slot.
+pub(super) fn mark(slot: usize) -> char {
+    u32::try_from(slot).ok().and_then(|slot| char::from_u32(FIRST_MARK + slot)).unwrap_or(UNKNOWN_PART)
+}
+
+/// Returns the slots whose marks are in a text, each with the byte offset of its mark.
+pub(super) fn marks(text: &str) -> impl Iterator<Item = (usize, usize)> + '_ {
+    let slot = |(at, character): (usize, char)| {
+        let slot = u32::from(character).checked_sub(FIRST_MARK)? as usize;
+        (slot < MAX_SLOTS).then_some((at, slot))
+    };
+    text.char_indices().filter_map(slot)
+}
+
+/// What a slot may contain, beyond its quoting.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct SlotRule {
+    /// True if the value begins an argument, so that it may not begin with `-` unless the schema allows it.
+    pub(super) argument: bool,
+    pub(super) never_dash: bool,
+    /// True if the value must be a whole number.
+    pub(super) number: bool,
+    pub(super) no_array: bool,
+    /// True if the shell splits the output of the surrounding command into words.
+    pub(super) split: bool,
+}
+
+/// Rules for all slots of a script.
+#[derive(Debug, Default)]
+pub(super) struct SlotRules {
+    pub(super) rules: Vec<SlotRule>,
+    /// Refused slots, each with the reason.
+    pub(super) refused: Vec<(usize, String)>,
+    /// Functions that read code from standard input.
+    functions: Vec<String>,
+    /// Functions that evaluate an argument as code.
+    evaluating: Vec<String>,
+}
+
+/// Circumstances of a list of commands.
+#[derive(Clone, Copy, Default)]
+struct Around {
+    /// Reason why no value is allowed in the list.
+    refused: Option<&'static str>,
+}
+
+/// Returns the rules for the slots of a script, of which each is marked with its [`mark`].
+pub(super) fn slot_rules(outline: &Outline, slots: usize) -> SlotRules {
+    let mut rules = SlotRules { rules: vec![SlotRule::default(); slots], ..SlotRules::default() };
+    for reading in &outline.readings {
+        // A function that calls a function which reads code reads code too.
+        while rules.find_functions(reading) {}
+    }
+    for reading in &outline.readings {
+        rules.list(reading, Around::default());
+    }
+    rules.refused.sort();
+    rules.refused.dedup_by_key(|(slot, _)| *slot);
+    rules
+}
+
+impl SlotRules {
+    /// Records the functions that read code from standard input, and the functions that evaluate an argument. Returns
+    /// true if it recorded a new function.
+    fn find_functions(&mut self, list: &[OutlinePipeline]) -> bool {
+        let mut found = false;
+        for node in list.iter().flat_map(|pipeline| &pipeline.nodes) {
+            match node {
+                OutlineNode::Function(name, body) => {
+                    if !self.functions.contains(&name.text) && reads_code(body, &self.functions) {
+                        self.functions.push(name.text.clone());
+                        found = true;
+                    }
+                    if !self.evaluating.contains(&name.text) && self.evaluates(body) {
+                        self.evaluating.push(name.text.clone());
+                        found = true;
+                    }
+                    if let OutlineNode::Compound { lists, .. } = &**body {
+                        lists.iter().for_each(|list| found |= self.find_functions(list));
+                    }
+                }
+                OutlineNode::Compound { lists, .. } => {
+                    lists.iter().for_each(|list| found |= self.find_functions(list));
+                }
+                OutlineNode::Simple(_) => {}
+            }
+        }
+        found
+    }
+
+    fn evaluates(&self, node: &OutlineNode) -> bool {
+        let in_lists = |lists: &[Vec<OutlinePipeline>]| {
+            lists.iter().flatten().flat_map(|pipeline| &pipeline.nodes).any(|node| self.evaluates(node))
+        };
+        match node {
+            OutlineNode::Simple(simple) => {
+                let words = simple.words.iter().chain(&simple.assigns);
+                evaluates_words(simple, &self.evaluating) || words.into_iter().any(|word| in_lists(&word.lists))
+            }
+            OutlineNode::Compound { lists, words, .. } => {
+                in_lists(lists) || words.iter().any(|word| in_lists(&word.lists))
+            }
+            OutlineNode::Function(..) => false,
+        }
+    }
+
+    fn refuse(&mut self, slot: usize, reason: &str) {
+        self.refused.push((slot, reason.to_owned()));
+    }
+
+    /// Refuses every slot of a word, also in its substitutions.
+    fn refuse_word(&mut self, word: &OutlineWord, reason: &str) {
+        for slot in slots_of(word) {
+            self.refuse(slot, reason);
+        }
+    }
+
+    fn list(&mut self, list: &[OutlinePipeline], around: Around) {
+        for pipeline in list {
+            for (index, node) in pipeline.nodes.iter().enumerate() {
+                let code = pipeline.nodes[index + 1..].iter().any(|node| reads_code(node, &self.functions));
+                let refused = around.refused.or(code.then_some(PIPED));
+                self.node(node, Around { refused });
+            }
+        }
+    }
+
+    fn node(&mut self, node: &OutlineNode, around: Around) {
+        match node {
+            OutlineNode::Simple(simple) => self.simple(simple, around),
+            OutlineNode::Function(name, body) => {
+                self.refuse_word(name, COMMAND_NAME);
+                self.node(body, around);
+            }
+            OutlineNode::Compound { sets, words, lists, redirects, coprocess } => {
+                if *coprocess {
+                    // Every command may write to the standard input of the process.
+                    (0..self.rules.len()).for_each(|slot| self.refuse(slot, PIPED));
+                }
+                sets.iter().for_each(|word| self.refuse_word(word, VARIABLE_NAME));
+                for (at, word) in words.iter().enumerate() {
+                    self.tested(words, at);
+                    self.split(word);
+                    self.word(word, around);
+                }
+                lists.iter().for_each(|list| self.list(list, around));
+                let code = lists.iter().any(|list| any_reads_code(list, &self.functions));
+                redirects.iter().for_each(|redirect| self.redirect(redirect, code, around));
+            }
+        }
+    }
+
+    /// Records the rules of a word in `[[ ]]`.
+    fn tested(&mut self, words: &[OutlineWord], at: usize) {
+        let operator = |at: Option<usize>| at.and_then(|at| words.get(at)).map_or("", |word| word.text.as_str());
+        let numbers = |text: &str| matches!(text, "-eq" | "-ne" | "-lt" | "-le" | "-gt" | "-ge");
+        if matches!(operator(at.checked_sub(1)), "-v" | "-R" | "-o") {
+            self.refuse_word(&words[at], VARIABLE_NAME);
+        }
+        if numbers(operator(at.checked_sub(1))) || numbers(operator(at.checked_add(1))) {
+            for slot in slots_of(&words[at]) {
+                self.rules[slot].number = true;
+            }
+        }
+    }
+
+    fn simple(&mut self, simple: &OutlineCommand, around: Around) {
+        for word in &simple.assigns {
+            let name = word.text.find('=').unwrap_or(word.text.len());
+            for (at, slot) in marks(&word.text).collect::<Vec<_>>() {
+                if at < name {
+                    self.refuse(slot, VARIABLE_NAME);
+                }
+            }
+            self.word(word, around);
+        }
+        if let Some(name) = simple.words.first() {
+            self.refuse_word(name, COMMAND_NAME);
+        }
+        if let Some(reason) = hazard(simple) {
+            (0..self.rules.len()).for_each(|slot| self.refuse(slot, reason));
+        }
+        let evaluating = simple.words.first().is_some_and(|name| self.evaluating.contains(&name.text));
+        for (at, word) in simple.words.iter().enumerate().skip(1) {
+            if evaluating {
+                self.refuse_word(word, FUNCTION);
+            }
+            let slots = slots_of(word);
+            if slots.is_empty() {
+                continue;
+            }
+            match argument_rule(&simple.words, at) {
+                Err(reason) => self.refuse_word(word, reason),
+                Ok(rule) => {
+                    for slot in slots {
+                        self.rules[slot].never_dash |= rule.never_dash;
+                        self.rules[slot].number |= rule.number;
+                        self.rules[slot].no_array |= rule.no_array;
+                    }
+                    self.split(word);
+                    self.starts(word);
+                }
+            }
+            self.word(word, around);
+        }
+        let code = simple_reads_code(simple, &self.functions);
+        simple.redirects.iter().for_each(|redirect| self.redirect(redirect, code, around));
+        // In `tee >(sh)`, a shell reads what the command writes.
+        let files = simple.redirects.iter().map(|redirect| &redirect.target);
+        let tee = simple.words.first().is_some_and(|word| word.text == "tee");
+        let files = files.chain(simple.words.iter().filter(|_| tee));
+        if files.flat_map(|word| &word.lists).any(|list| any_reads_code(list, &self.functions)) {
+            (0..self.rules.len()).for_each(|slot| self.refuse(slot, PIPED));
+        }
+    }
+
+    /// Records the slots in substitutions whose output the shell splits into words.
+    fn split(&mut self, word: &OutlineWord) {
+        if !word.one && !word.lists.is_empty() {
+            slots_of(word).into_iter().for_each(|slot| self.rules[slot].split = true);
+        }
+    }
+
+    /// Records the slots with which an argument begins.
+    fn starts(&mut self, word: &OutlineWord) {
+        for (at, slot) in marks(&word.text) {
+            let before = &word.text[..at];
+            if before.chars().all(|c| c == UNKNOWN_PART || marks(c.encode_utf8(&mut [0; 4])).next().is_some()) {
+                self.rules[slot].argument = true;
+            }
+        }
+    }
+
+    fn redirect(&mut self, redirect: &OutlineRedirect, code: bool, around: Around) {
+        match redirect.operator {
+            "<<" | "<<-" => self.refuse_word(&redirect.target, DELIMITER),
+            "<&" | ">&" => self.refuse_word(&redirect.target, DESCRIPTOR),
+            _ => {}
+        }
+        let read = code && redirect.input;
+        let words = [Some(&redirect.target).filter(|_| redirect.operator != ">"), redirect.body.as_ref()];
+        for word in words.into_iter().flatten().filter(|_| read) {
+            self.refuse_word(word, PIPED);
+        }
+        self.word(&redirect.target, around);
+        redirect.body.iter().for_each(|body| self.word(body, around));
+    }
+
+    /// Walks through the elements and the substitutions of a word.
+    fn word(&mut self, word: &OutlineWord, around: Around) {
+        if let Some(reason) = around.refused {
+            marks(&word.text).for_each(|(_, slot)| self.refuse(slot, reason));
+        }
+        for element in &word.elements {
+            self.starts(element);
+            self.word(element, around);
+        }
+        word.lists.iter().for_each(|list| self.list(list, around));
+    }
+}
+
+/// Returns the slots in a word, also in its substitutions.
+pub(super) fn slots_of(word: &OutlineWord) -> Vec<usize> {
+    let mut slots: Vec<usize> = marks(&word.text).map(|(_, slot)| slot).collect();
+    if word.elements.is_empty() && word.lists.is_empty() {
+        return slots;
+    }
+    word.clone().each_word(&mut |inner| slots.extend(marks(&inner.text).map(|(_, slot)| slot)));
+    slots.sort_unstable();
+    slots.dedup();
+    slots
+}
+
+const COMMAND_NAME: &str =
+    "a parameter can't decide which command runs: write the names of the commands, and choose one with `case`";
+const PIPED: &str = "a shell or another interpreter runs this text as code: pass the value by the environment variable of \
+                     the parameter (`PARAM_NAME`), and read the variable inside the code";
+const FUNCTION: &str = "this function evaluates an argument as code: pass the value by the environment variable of the \
+                        parameter (`PARAM_NAME`)";
+const DELIMITER: &str = "the delimiter of a here-document can't come from a parameter: write a plain word";
+const DESCRIPTOR: &str = "a file descriptor can't come from a parameter: write its number";

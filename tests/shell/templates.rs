@@ -1,0 +1,420 @@
+//! Templates: how values are written, and which places are refused.
+
+use countersign::template::flaw::TemplateFlaw;
+use countersign::template::script_template::ScriptTemplate;
+use countersign::template::shell_quoting::TemplatePlace;
+use serde_json::{Map, Value, json};
+
+fn map(value: &Value) -> &Map<String, Value> {
+    value.as_object().expect("an object")
+}
+
+fn rendered(language: &str, source: &str, params: &Value) -> Result<String, String> {
+    let template = ScriptTemplate::parse(source, language).map_err(|flaws| flaws[0].to_string())?;
+    template.render(map(params)).map_err(|error| error.to_string())
+}
+
+fn flaws(language: &str, source: &str) -> Vec<TemplateFlaw> {
+    ScriptTemplate::parse(source, language).err().unwrap_or_default()
+}
+
+#[test]
+fn a_value_is_written_for_its_place() {
+    let nasty = "a'b\"c$d`e\\f";
+    for (source, expected, place) in [
+        ("echo {{ .x }}", r#"echo 'a'\''b"c$d`e\f'"#, TemplatePlace::BareWord),
+        ("echo \"{{ .x }}\"", r#"echo "a'b\"c\$d\`e\\f""#, TemplatePlace::DoubleQuotes),
+        ("echo '{{ .x }}'", r#"echo 'a'\''b"c$d`e\f'"#, TemplatePlace::SingleQuotes),
+        ("cat <<E\n{{ .x }}\nE\n", "cat <<E\na'b\"c\\$d\\`e\\\\f\nE\n", TemplatePlace::HereDocument),
+        ("cat <<'E'\n{{ .x }}\nE\n", "cat <<'E'\na'b\"c$d`e\\f\nE\n", TemplatePlace::QuotedHereDocument),
+        ("true # {{ .x }}\n", "true # a'b\"c$d`e\\f\n", TemplatePlace::Comment),
+        ("echo \"$(echo {{ .x }})\"", r#"echo "$(echo 'a'\''b"c$d`e\f')""#, TemplatePlace::BareWord),
+        ("a=(b {{ .x }})", r#"a=(b 'a'\''b"c$d`e\f')"#, TemplatePlace::BareWord),
+        ("case y in {{ .x }}) ;; esac", r#"case y in 'a'\''b"c$d`e\f') ;; esac"#, TemplatePlace::BareWord),
+        ("X={{ .x }}", r#"X='a'\''b"c$d`e\f'"#, TemplatePlace::BareWord),
+        ("cat <<< {{ .x }}", r#"cat <<< 'a'\''b"c$d`e\f'"#, TemplatePlace::BareWord),
+        ("echo --name={{ .x }}", r#"echo --name='a'\''b"c$d`e\f'"#, TemplatePlace::BareWord),
+    ] {
+        let template = ScriptTemplate::parse(source, "bash").unwrap_or_else(|flaws| panic!("{source}: {flaws:?}"));
+        assert_eq!(template.uses()[0].place, place, "{source}");
+        assert_eq!(template.render(map(&json!({"x": nasty}))).as_deref(), Ok(expected), "{source}");
+    }
+}
+
+#[test]
+fn conditions_and_repetitions_choose_the_text() {
+    let source = "A=(\"{{ .inputs.Alias }}\")\n{{ if eq .inputs.Language \"JavaScript\" -}}\nA+=(--js)\n{{ else if .ts -}}\nA+=(--ts)\n{{ else -}}\nA+=(--none)\n{{ end -}}\necho {{ .outputs.my-block.the_key }}{{/* nothing */}}\n";
+    let params = json!({"Alias": "@/*", "Language": "JavaScript", "ts": false, "outputs_my_block_the_key": 7});
+    assert_eq!(rendered("bash", source, &params).unwrap(), "A=(\"@/*\")\nA+=(--js)\necho '7'\n");
+    let params = json!({"Alias": "", "Language": "x", "ts": true, "outputs_my_block_the_key": true});
+    assert_eq!(rendered("bash", source, &params).unwrap(), "A=(\"\")\nA+=(--ts)\necho 'true'\n");
+    let names = ScriptTemplate::parse(source, "bash").unwrap();
+    assert_eq!(names.names().iter().collect::<Vec<_>>(), ["Alias", "Language", "outputs_my_block_the_key", "ts"]);
+    let source = "for x in{{ range $i, $x := .list }} {{ $x }} {{ $i }}{{ end }}; do echo \"$x\"; done";
+    let items: Vec<String> = (0..5).map(|number| format!("a {number}")).collect();
+    assert_eq!(
+        rendered("bash", source, &json!({"list": items})).unwrap(),
+        "for x in 'a 0' '0' 'a 1' '1' 'a 2' '2' 'a 3' '3' 'a 4' '4'; do echo \"$x\"; done"
+    );
+    assert_eq!(rendered("bash", "echo {{`{{.Names}}`}} {{ .a }}", &json!({"a": "b"})).unwrap(), "echo {{.Names}} 'b'");
+    assert_eq!(
+        rendered("bash", "{{ if eq .a \"true\" }}echo 1{{ end }}\necho", &json!({"a": true}))
+            .unwrap_err()
+            .split(':')
+            .next(),
+        Some("/a")
+    );
+}
+
+#[test]
+fn other_actions_are_flaws_with_their_place() {
+    for source in [
+        "echo {{ .x | upper }}",
+        "echo {{ template \"x\" }}",
+        "echo {{ .a.b.c }}",
+        "echo {{ .x",
+        "echo {{ }}",
+        "echo {{ end }}",
+        "{{ if .x }}echo",
+        "{{ if }}echo{{ end }}",
+        "echo {{ printf \"%q\" .x }}",
+        "echo {{ . }}",
+        "echo {{ $x }}",
+        "{{ if hasPrefix .x \"a\" }}echo{{ end }}",
+        "{{ range .x }}{{ .y }}{{ end }}",
+        "{{ range .x }}a{{ else }}b{{ end }}",
+        "echo {{ .outputs.a-b.c }} {{ .outputs.a.b-c }} {{ .outputs.a.b_c }} {{ .outputs.a_b.c }}",
+        "{{ if .x }}a{{ else }}b{{ else }}c{{ end }}",
+        "{{ with .x }}{{ end }}",
+        "{{ define \"x\" }}{{ end }}",
+        "echo {{ .inputs }}",
+        "echo {{ .Ünicode }}",
+    ] {
+        assert!(!flaws("bash", source).is_empty(), "{source}");
+    }
+    let flaw = &flaws("bash", "echo ü\necho ü {{ .x | upper }}")[0];
+    assert_eq!((flaw.line, flaw.column, flaw.offset), (2, 8, 16));
+    assert!(flaw.message.contains("compute other values in the script"), "{}", flaw.message);
+}
+
+#[test]
+fn placeholders_in_evaluated_places_are_flaws() {
+    for place in [
+        "{{ .x }}",
+        "\"{{ .x }}\" a",
+        "pre{{ .x }} a",
+        "sudo {{ .x }}",
+        "env {{ .x }} a",
+        "env A=b {{ .x }}",
+        "nohup {{ .x }}",
+        "timeout 5 {{ .x }}",
+        "eval {{ .x }}",
+        "eval \"echo {{ .x }}\"",
+        "sh -c {{ .x }}",
+        "sh -c 'echo {{ .x }}'",
+        "bash -c \"echo '{{ .x }}'\"",
+        "sudo bash -c \"echo {{ .x }}\"",
+        "trap 'echo {{ .x }}' EXIT",
+        ". {{ .x }}",
+        "source {{ .x }}/a",
+        "alias a='echo {{ .x }}'",
+        "echo {{ .x }} | sh",
+        "echo {{ .x }} | tee a | bash -s",
+        "echo {{ .x }} | sudo bash",
+        "cat <<E | sh\n{{ .x }}\nE\n",
+        "sh <<E\necho {{ .x }}\nE\n",
+        "bash <<< {{ .x }}",
+        "python3 <<'E'\nprint({{ .x }})\nE\n",
+        "python3 - <<E\n{{ .x }}\nE\n",
+        "{ echo {{ .x }}; } | sh",
+        "{ sh; } <<E\n{{ .x }}\nE\n",
+        "f() { sh; }; echo {{ .x }} | f",
+        "f() { sh; }; g() { f; }; echo {{ .x }} | g",
+        "find . -exec sh -c 'echo {{ .x }}' \\;",
+        "ssh host {{ .x }}",
+        "ssh {{ .x }} ls",
+        "su -c 'ls {{ .x }}' a",
+        "awk '{print {{ .x }}}'",
+        "awk -v a={{ .x }} '{print a}'",
+        "sed 's/a/{{ .x }}/'",
+        "sed -e {{ .x }}",
+        "jq '.{{ .x }}' a",
+        "python3 -c 'print(\"{{ .x }}\")'",
+        "node -e '{{ .x }}'",
+        "perl -e '{{ .x }}'",
+        "ruby -e '{{ .x }}'",
+        "bash {{ .x }}",
+        "python3 {{ .x }}",
+        "kubectl exec a -- sh -c 'ls {{ .x }}'",
+        "whatever a -- sh -c 'ls {{ .x }}'",
+        "docker run a bash -c \"ls {{ .x }}\"",
+        "xargs {{ .x }}",
+        "echo {{ .x }} | xargs ls",
+        "git {{ .x }}",
+        "tar --to-command={{ .x }} -xf a",
+        "rsync -e 'ssh -i {{ .x }}' a b",
+        "\"$C\" {{ .x }}",
+        "$(echo {{ .x }})",
+        "echo {{ .x }} | \"$SHELL\"",
+        "{{ .x }}=1",
+        "X{{ .x }}=1",
+        "export {{ .x }}",
+        "export {{ .x }}=1",
+        "declare -i a={{ .x }}",
+        "declare -a a={{ .x }}",
+        "unset {{ .x }}",
+        "read {{ .x }}",
+        "let {{ .x }}",
+        "printf -v {{ .x }} a",
+        "printf {{ .x }}",
+        "printf \"{{ .x }}\\n\" a",
+        "test -v {{ .x }}",
+        "[ -v {{ .x }} ]",
+        "[[ -v {{ .x }} ]]",
+        "[ {{ .x }} ]",
+        "[ {{ .x }} = a -o b = c ]",
+        "[ a {{ .x }} b ]",
+        "a[{{ .x }}]=1",
+        "for {{ .x }} in a; do ls; done",
+        "mapfile {{ .x }}",
+        "PATH={{ .x }}:$PATH",
+        "export PATH={{ .x }}",
+        "BASH_ENV={{ .x }} ls",
+        "env LD_PRELOAD={{ .x }} ls",
+        "cat <<{{ .x }}\na\n{{ .x }}\n",
+        "echo a >&{{ .x }}",
+        "echo \\{{ .x }}",
+        "echo \"\\{{ .x }}\"",
+        "echo \"${{ .x }}\"",
+        "echo ${{ .x }}",
+        "echo $'a{{ .x }}'",
+        "echo \"$A{{ .x }}\"",
+        "echo `echo {{ .x }}`",
+        "f{{ .x }}() { ls; }",
+        "psql -c 'select {{ .x }}'",
+        "sqlite3 a {{ .x }}",
+        "gcloud compute ssh a --command {{ .x }}",
+        "gcloud compute ssh a --command='{{ .x }}'",
+        "coproc sh; echo {{ .x }} >&${COPROC[1]}",
+        "echo {{ .x }} > >(sh)",
+        "echo {{ .x }} | tee >(sh)",
+        "bash <(echo {{ .x }})",
+        ". <(echo {{ .x }})",
+        "sh -c \"$(echo {{ .x }})\"",
+        "bash < <(echo {{ .x }})",
+        "watch {{ .x }}",
+        "set -o {{ .x }}",
+        "make SHELL={{ .x }}",
+        "command {{ .x }}",
+        "exec {{ .x }}",
+        "builtin {{ .x }}",
+        "busybox sh -c {{ .x }}",
+        "env -S {{ .x }}",
+        "if {{ .x }}; then ls; fi",
+        "#!/bin/{{ .x }}\nls",
+        "alias e=eval\ne {{ .x }}",
+        "set -H; echo \"{{ .x }}\"",
+        "set -o histexpand; echo \"{{ .x }}\"",
+        "f() { eval \"$1\"; }; f {{ .x }}",
+        "f() { sh -c \"$1\"; }; g() { f \"$@\"; }; g {{ .x }}",
+        "printf 'a%n' {{ .x }}",
+        "f() { a=$(awk \"$1\"); }; f {{ .x }}",
+        "printf \"$A\" {{ .x }}",
+    ] {
+        let found = flaws("bash", place);
+        assert!(!found.is_empty(), "{place}");
+        assert!(found.iter().all(|flaw| flaw.message.contains(':')), "{place}: {found:?}");
+    }
+}
+
+#[test]
+fn ordinary_places_are_accepted() {
+    for place in [
+        "gh repo create {{ .x }}/{{ .x }} --public",
+        "gh repo view {{ .x }}/{{ .x }}",
+        "rm -rf {{ .x }} && git clone {{ .x }} {{ .x }}",
+        "echo 'a {{ .x }}' && exit 0",
+        "for i in $(seq 1 {{ .x }}); do echo \"$i: {{ .x }}!\"; done",
+        "cd \"${A}/{{ .x }}/{{ .x }}\"",
+        "if [ \"$A\" = \"{{ .x }}\" ]; then ls; fi",
+        "if [[ -n \"{{ .x }}\" ]]; then ls; fi",
+        "[[ $a == {{ .x }} ]]",
+        "A=\"arn::{{ .x }}:role/b\"",
+        "bash ./deploy.sh {{ .x }}",
+        "python3 a.py --name {{ .x }}",
+        "python3 -m a {{ .x }}",
+        "jq --arg a {{ .x }} '.b' c",
+        "echo {{ .x }} | jq '.a'",
+        "echo {{ .x }} | sed 's/a/b/'",
+        "echo {{ .x }} | python3 -c 'import sys'",
+        "printf '%s\\n' {{ .x }}",
+        "export A={{ .x }}",
+        "local a={{ .x }}",
+        "kubectl get pods -n {{ .x }}",
+        "sudo rm {{ .x }}",
+        "docker run -e A={{ .x }} image",
+        "cat <<E > file\n{{ .x }}\nE\n",
+        "kubectl apply -f - <<E\na: {{ .x }}\nE\n",
+        "aws s3 cp a \"s3://{{ .x }}/\"",
+        "f() { echo \"$1\"; }; f {{ .x }}",
+        "find {{ .x }} -name a",
+        "sed -i 's/a/b/' {{ .x }}",
+        "echo $(( {{ .x }} + 1 ))",
+        "(( {{ .x }} > 1 )) && ls",
+        "[[ $a -eq {{ .x }} ]]",
+        "[ \"$a\" -gt {{ .x }} ]",
+        "echo \"${a:{{ .x }}}\"",
+        "set -- {{ .x }}",
+        "a=({{ .x }}); ls \"${a[@]}\"",
+        "test -f {{ .x }} && cat {{ .x }}",
+        "ls > {{ .x }}",
+        "echo ~/{{ .x }}",
+        "terraform apply -var \"region={{ .x }}\"",
+        "grep -q {{ .x }} file",
+        "A=$(aws sts --id \"{{ .x }}\" | jq -r '.A')",
+    ] {
+        let found = flaws("bash", place);
+        assert!(found.is_empty(), "{place}: {found:?}");
+        assert!(rendered("bash", place, &json!({"x": 5})).is_ok(), "{place}");
+    }
+}
+
+#[test]
+fn values_that_do_not_fit_their_place_are_refused_with_their_parameter() {
+    for (source, value) in [
+        ("ls {{ .x }}", "-l"),
+        ("ls {{ .x }}", "a\u{0}"),
+        ("ls {{ .x }}", "a\r"),
+        ("ls {{ .x }}", "a\u{7f}"),
+        ("ls # {{ .x }}\n", "a\nb"),
+        ("cat <<E\n{{ .x }}\nE\n", "E"),
+        ("cat <<E\n{{ .x }}\nE\n", "a\nE\nls"),
+        ("cat <<'E'\n{{ .x }}\nE\n", "a\nE"),
+        ("cat <<-E\n{{ .x }}\nE\n", "a\n\tb"),
+        ("cat <<E\nF{{ .x }}\nE\n", "\nE\nls\ncat <<E\n"),
+        ("echo $(( {{ .x }} ))", "a[$(ls)]"),
+        ("echo $(( {{ .x }} ))", "-1"),
+        ("echo $(( {{ .x }} ))", "08"),
+        ("[[ 1 -eq {{ .x }} ]]", "a"),
+        ("echo $(ls {{ .x }})", "a b"),
+        ("echo $(ls {{ .x }})", "*"),
+        ("export A={{ .x }}", "(a)"),
+        ("A={{ .x }}; echo $((A))", "b[$(ls)]"),
+        ("sed 's/a/b/' {{ .x }}", "-e1"),
+        ("make {{ .x }}", "SHELL=a"),
+    ] {
+        let error = rendered("bash", source, &json!({"x": value, "y": "ok"})).expect_err(source);
+        assert!(error.starts_with("/x: "), "{source} {value:?}: {error}");
+    }
+    assert!(rendered("bash", "ls {{ .x }}", &json!({})).expect_err("missing").starts_with("/x: the value is missing"));
+    assert!(rendered("bash", "ls {{ .x }}", &json!({"x": ["a"]})).expect_err("a list").starts_with("/x: "));
+    assert!(rendered("bash", "kill {{ .x }}", &json!({"x": -1})).expect_err("negative").starts_with("/x: "));
+}
+
+#[test]
+fn a_line_of_which_dash_loses_a_byte_is_refused_for_sh_only() {
+    for source in ["cat <<EOF\n{{ .x }}\nEOF\n", "cat <<'E-F'\n{{ .x }}\nE-F\n", "cat <<-E\n\tE{{ .x }}\nE\n"] {
+        let params = json!({"x": if source.contains('\t') { "é" } else { "Eé" }});
+        assert!(
+            rendered("sh", source, &params).expect_err(source).starts_with("/x: dash would lose a byte"),
+            "{source}"
+        );
+        assert!(rendered("bash", source, &params).is_ok(), "{source}");
+    }
+    assert!(rendered("sh", "cat <<EOF\n{{ .x }}\nEOF\n", &json!({"x": "é Eé"})).is_ok());
+}
+
+#[test]
+fn a_schema_allows_dashes_and_arithmetic_needs_numbers() {
+    let schema = |x: Value| json!({"type": "object", "properties": {"x": x}});
+    let check = |source: &str, x: Value| ScriptTemplate::parse(source, "bash").unwrap().check(source, &schema(x));
+    let dash = check("ls {{ .x }}", json!({"type": "string", "x-leading-dash": true})).unwrap();
+    assert_eq!(dash.render(map(&json!({"x": "-l"}))).as_deref(), Ok("ls '-l'"));
+    let sed = check("sed a {{ .x }}", json!({"type": "string", "x-leading-dash": true})).unwrap();
+    assert!(sed.render(map(&json!({"x": "-e1"}))).is_err());
+    for source in ["echo $(( {{ .x }} ))", "[[ a -eq {{ .x }} ]]", "[ a -lt {{ .x }} ]", "echo \"${a:-{{ .x }}}\""] {
+        for good in [
+            json!({"type": "integer"}),
+            json!({"type": "string", "enum": ["1", "22"]}),
+            json!({"type": "string", "pattern": "^[0-9]{1,5}$"}),
+        ] {
+            assert!(check(source, good).is_ok(), "{source}");
+        }
+        for bad in [
+            json!({"type": "string"}),
+            json!({"type": "string", "enum": ["1", "a"]}),
+            json!({"type": "string", "pattern": "^[a-z]+$"}),
+        ] {
+            assert!(check(source, bad).expect_err(source)[0].message.contains("arithmetic"), "{source}");
+        }
+    }
+    let missing = ScriptTemplate::parse("ls {{ .y }}", "bash")
+        .unwrap()
+        .check("ls {{ .y }}", &schema(json!({})))
+        .expect_err("no y");
+    assert!(missing[0].message.contains("`y` is not in the schema"));
+}
+
+#[test]
+fn values_in_other_languages_become_literals_and_escapes() {
+    let params = json!({"s": "a\"b'c\\d\né😀`${x}", "n": -5, "b": true, "l": ["x", 1], "o": {"__proto__": "y"}});
+    for (language, source, expected) in [
+        (
+            "python",
+            "print({{ .s }}, {{ .n }}, {{ .b }}, {{ .l }}, {{ .o }})",
+            r#"print("a\u0022b\u0027c\u005cd\u000a\u00e9\U0001f600\u0060${x}", (-5), True, ["x", 1], {"__proto__": "y"})"#,
+        ),
+        ("python", "x = 'a{{ .s }}b'", r"x = 'aa\u0022b\u0027c\u005cd\u000a\u00e9\U0001f600\u0060${x}b'"),
+        ("python", "x = \"\"\"a\n{{ .n }}\"\"\" # x", "x = \"\"\"a\n-5\"\"\" # x"),
+        (
+            "node",
+            "f({{ .s }}, {{ .n }}, {{ .b }}, {{ .o }});",
+            r#"f("a\u0022b\u0027c\u005cd\u000a\u00e9\ud83d\ude00\u0060${x}", (-5), true, JSON.parse("{\u0022__proto__\u0022:\u0022y\u0022}"));"#,
+        ),
+        (
+            "go",
+            "fmt.Println(\"{{ .s }}\", {{ .b }})",
+            r#"fmt.Println("a\u0022b\u0027c\u005cd\u000a\u00e9\U0001f600\u0060${x}", true)"#,
+        ),
+    ] {
+        assert_eq!(rendered(language, source, &params).as_deref(), Ok(expected), "{source}");
+    }
+    for (language, source) in [
+        ("python", "f'{{ .s }}'"),
+        ("python", "x = r'{{ .s }}'"),
+        ("python", "x = b'{{ .s }}'"),
+        ("python", "x = f{{ .s }}"),
+        ("python", "x = a{{ .n }}"),
+        ("python", "x = '\\{{ .s }}'"),
+        ("python", "x = '\\x4{{ .s }}'"),
+        ("python", "x = '\\1{{ .s }}'"),
+        ("python", "x = '\\u00{{ .s }}'"),
+        ("python", "x = '{{ .s }}' % a"),
+        ("python", "x = '{{ .s }}'.format(a)"),
+        ("python", "import os\nos.system('ls {{ .s }}')"),
+        ("python", "run(['sh', '-c', {{ .s }}])"),
+        ("python", "run('a {{ .s }}', shell=True)"),
+        ("python", "#!/usr/bin/{{ .s }}"),
+        ("python", "x = '{{ .s }}"),
+        ("python", "x = f'{a['b']}'; y = {{ .s }}"),
+        ("node", "x = `{{ .s }}`"),
+        ("node", "x = `${ {{ .s }} `"),
+        ("node", "/* {{ .s }} */"),
+        ("node", "x = /{{ .s }}/"),
+        ("node", "x = a / '{{ .s }}'"),
+        ("node", "eval({{ .s }})"),
+        ("node", "x = String.raw{{ .s }}"),
+        ("node", "a <!-- {{ .s }}"),
+        ("node", "require({{ .s }})"),
+        ("go", "x := `{{ .s }}`"),
+        ("go", "x := '{{ .s }}'"),
+        ("go", "// {{ .s }}"),
+        ("go", "exec.Command(\"sh\", \"-c\", {{ .s }})"),
+        ("ruby", "puts '{{ .s }}'"),
+        ("zsh", "echo {{ .s }}"),
+        ("perl", "print '{{ .s }}'"),
+    ] {
+        let found = flaws(language, source);
+        assert!(!found.is_empty() && found[0].message.contains(':'), "{language} {source}: {found:?}");
+    }
+}
