@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use countersign::shell::commands::{ReadLimit, find};
-use countersign::shell::found::FoundKind;
+use countersign::shell::found::{FoundKind, ScriptFinding};
 use countersign::template::script_template::ScriptTemplate;
 use serde_json::{Map, Value};
 
@@ -416,7 +416,7 @@ fn promise_6_no_value_runs_in_a_random_place_of_a_generated_script() {
     let (mut scripts, mut names, mut refused) = (Vec::new(), Vec::new(), 0);
     let most = count * 40;
     let mut tried = 0;
-    while scripts.len() < count / 4 && tried < most {
+    while scripts.len() < count / 8 && tried < most {
         tried += 1;
         let form = if random.below(2) == 0 { Form::Everyday } else { Form::Traps };
         let mut source = script(seed.wrapping_mul(7_368_787).wrapping_add(tried as u64), form);
@@ -433,10 +433,16 @@ fn promise_6_no_value_runs_in_a_random_place_of_a_generated_script() {
         let value = ATTACKS[random.below(ATTACKS.len())].replace("NAME", name);
         let params = [("v".to_owned(), Value::from(value))].into_iter().collect();
         let Ok(rendered) = template.render(&params) else { continue };
-        // A script that evaluates its own variables may evaluate the value too.
-        if find(&rendered, ReadLimit::Step)
-            .is_ok_and(|found| !found.iter().any(|one| matches!(one.what, FoundKind::Unknown(_))))
-        {
+        // The script itself may run the program under a quoted name, for example `a''da`. A script that evaluates its own
+        // variables may evaluate the value too.
+        let harmless = [("v".to_owned(), Value::from("harmless"))].into_iter().collect();
+        let Ok(harmless) = template.render(&harmless) else { continue };
+        let own = |one: &ScriptFinding| match &one.what {
+            FoundKind::Unknown(_) => true,
+            FoundKind::Command(found) => found.ends_with(name),
+            _ => false,
+        };
+        if find(&harmless, ReadLimit::Step).is_ok_and(|found| !found.iter().any(own)) {
             scripts.push(rendered);
             names.push(*name);
         }
