@@ -3,6 +3,7 @@
 //! The names in the list follow from the sealed state. The path of each name is the statement of the boundary, because
 //! only the boundary knows the files of its host.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::policy::program_names::ProgramNames;
@@ -86,7 +87,8 @@ fn is_interpreter(step: &StepDefinition, needed: &ProgramNames, name: &Program) 
     !is_declared && needed.required.iter().any(|required| listed_name(required) == *name)
 }
 
-/// Leaves out the programs whose file a deny list of the policy file names, for example the file behind a link.
+/// Leaves out the programs whose file a deny list of the policy file names, for example the file behind a link. A script
+/// whose interpreter is denied is left out too.
 ///
 /// # Errors
 /// Returns a message if the step declares such a program.
@@ -112,7 +114,8 @@ pub fn without_denied(
             one.name, one.path
         ));
     }
-    list.list.retain(|one| !is_denied(one));
+    let denied: BTreeSet<Program> = list.list.iter().filter(|one| is_denied(one)).map(|one| one.name.clone()).collect();
+    list.list.retain(|one| !denied.contains(&one.name));
     Ok(list)
 }
 

@@ -182,6 +182,9 @@ fn interpreter(front: &FrontMatter, block: &FencedBlock, info: &FenceInfo) -> Re
 fn program_names(text: &str) -> Result<Vec<Program>, String> {
     let mut names: Vec<Program> = Vec::new();
     for name in text.split(',').map(str::trim) {
+        if name.is_empty() {
+            return Err("a name is empty: remove one comma, or write the name of a program".to_owned());
+        }
         check_program(name)?;
         let name: Program = name.parse().map_err(|error: IdentError| error.to_string())?;
         if names.contains(&name) {

@@ -12,6 +12,7 @@ use crate::crypto::json as strict;
 use crate::crypto::note::TlogProof;
 use crate::record::bundle::{Bundle, MAX_BUNDLE_BYTES};
 use crate::record::ident::{ProposalId, ReceiptId};
+use crate::record::receipt::Status;
 use crate::remote::client::Client;
 use crate::remote::refused_programs;
 use crate::remote::run_printer::RunPrinter;
@@ -298,6 +299,9 @@ pub const COSIGNED_PAUSE: Duration = Duration::from_millis(250);
 
 fn ending(view: &ProposalView) -> String {
     let mut words = match (&view.outcome, &view.refusal) {
+        (Some(outcome), _) if outcome.status == Status::NotStarted => {
+            format!("{}; the log of the service says why", outcome_words(outcome))
+        }
         (Some(outcome), _) => outcome_words(outcome),
         (None, Some(refusal)) => format!("{} ({}): {}", view.status.word(), refusal.code, refusal.detail),
         (None, None) => view.status.word().to_owned(),
@@ -328,7 +332,6 @@ pub fn stop_waiting_on_interrupt(id: &ProposalId) {
 mod tests {
     use super::*;
     use crate::record::receipt::Outcome;
-    use crate::record::receipt::Status;
 
     #[test]
     fn exit_code_153_is_explained_as_a_file_that_is_too_large() {

@@ -26,12 +26,12 @@ const MAX_LISTS: usize = 64;
 /// Search for the files of lists, with the results of earlier searches.
 #[derive(Debug, Default)]
 pub(super) struct FoundLists {
-    search: LibrarySearch,
     known: Mutex<Known>,
 }
 
 #[derive(Debug, Default)]
 struct Known {
+    search: LibrarySearch,
     /// inotify instance, or `None` before the first search and after a change.
     notify: Option<OwnedFd>,
     watched: HashSet<PathBuf>,
@@ -62,10 +62,10 @@ impl FoundLists {
         }
         let at = Instant::now();
         let mut places = BTreeSet::new();
-        let files = listed_programs::find(list, &self.search, &mut places)?;
+        let files = listed_programs::find(list, &known.search, &mut places)?;
         let Ok(is_new) = known.watch(&places) else { return Ok(files) };
         // A directory may have changed before its watch began, so the search is repeated with all watches in place.
-        let files = if is_new { listed_programs::find(list, &self.search, &mut places)? } else { files };
+        let files = if is_new { listed_programs::find(list, &known.search, &mut places)? } else { files };
         if places.iter().all(|place| known.watched.contains(place)) && known.lists.len() < MAX_LISTS {
             known.lists.push(FoundList { list: list.clone(), files: files.clone(), at });
         }

@@ -121,8 +121,18 @@ pub fn interpreter_of(script: &Path) -> Option<(PathBuf, Option<String>)> {
 
 /// Returns the program that the interpreter `env` starts: the first word that is neither an option nor a variable.
 fn started_by_env<'a>(interpreter: &Path, argument: &'a str) -> Option<&'a str> {
-    let mut words = argument.split([' ', '\t']).filter(|_| interpreter.ends_with("env"));
-    words.find(|word| !word.is_empty() && !word.starts_with('-') && !word.contains('='))
+    let mut words = argument.split([' ', '\t']).filter(|word| interpreter.ends_with("env") && !word.is_empty());
+    while let Some(word) = words.next() {
+        let has_value = ["--unset", "--chdir"].contains(&word) || !word.starts_with("--") && word.ends_with(['u', 'C']);
+        match word.strip_prefix('-') {
+            // The name of a variable or of a directory follows.
+            Some(_) if has_value => drop(words.next()),
+            Some(_) => {}
+            None if word.contains('=') => {}
+            None => return Some(word),
+        }
+    }
+    None
 }
 
 /// Properties of a host that decide which file a name means.
@@ -248,7 +258,7 @@ impl Host<'_> {
         }
         let mut paths = self.search.split(':').map(|directory| Path::new(directory).join(name));
         // Like execvp(3), the search skips files that are not executable.
-        let usable = |path: &PathBuf| is_program(path) && self.may(path, EXECUTE);
+        let usable = |path: &PathBuf| is_program(path) && self.may(path, EXECUTE) && self.closed(path).is_none();
         let found = paths.clone().find(usable).or_else(|| paths.find(|path| path.exists()));
         let missing = || Unlisted::Absent(format!("this host has no program {name} in {}", self.search));
         found.map(|path| vec![path]).ok_or_else(missing)
@@ -290,6 +300,11 @@ impl Host<'_> {
         !self.others || path.metadata().is_ok_and(|found| found.permissions().mode() & bits != 0)
     }
 
+    /// Returns a directory above a file that the user of a run can't enter.
+    fn closed<'p>(&self, path: &'p Path) -> Option<&'p Path> {
+        path.ancestors().skip(1).find(|directory| !self.may(directory, EXECUTE))
+    }
+
     /// Returns the path of the interpreter of a script.
     fn interpreter(&self, script: &Path, word: &str) -> Result<PathBuf, Unlisted> {
         // A `*` in the first line of a script is no wildcard.
@@ -317,6 +332,11 @@ impl Host<'_> {
         if !self.may(&real, EXECUTE) {
             let real = real.display();
             return Err(Unlisted::Absent(format!("{real} can't be executed by the user of the run: chmod o+x {real}")));
+        }
+        if let Some(directory) = self.closed(&real) {
+            let (real, directory) = (real.display(), directory.display());
+            let why = format!("{real} can't be reached by the user of the run: chmod o+x {directory}");
+            return Err(Unlisted::Absent(why));
         }
         if !(self.system)(&real) {
             let why = format!("{} is outside of the system directories, so no run can see it", real.display());
@@ -611,6 +631,19 @@ mod tests {
             assert!(host.try_list(&[name], &[]).is_ok(), "{name}: the user of the run owns the file");
         }
         host.others = true;
+        let open = |directory: &str, mode| {
+            fs::set_permissions(host.path(directory), fs::Permissions::from_mode(mode)).expect("mode");
+        };
+        open("", 0o755);
+        open("bin", 0o750);
+        let error = host.try_list(&["code"], &[]).expect_err("a closed directory").to_string();
+        let (path, directory) = (host.path("bin/code"), host.path("bin"));
+        assert!(
+            error.ends_with(&format!("{path} can't be reached by the user of the run: chmod o+x {directory}")),
+            "{error}"
+        );
+        assert_eq!(host.list(&[], &["code"]), [], "an optional program");
+        open("bin", 0o755);
         for (name, what, mode) in [("mine", "executed", "o+x"), ("group", "executed", "o+x"), ("hidden", "read", "o+r")]
         {
             let error = host.try_list(&[name], &[]).expect_err("required").to_string();

@@ -16,10 +16,10 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("record", &["crypto", "yaml"]),
     ("terminal", &["record"]),
     ("template", &["crypto", "shell", "record"]),
-    ("registry", &["crypto", "shell", "yaml", "record"]),
+    ("registry", &["crypto", "shell", "yaml", "record", "template"]),
     ("policy", &["crypto", "shell", "yaml", "record"]),
     ("trust", &["crypto", "shell", "yaml", "record"]),
-    ("decision", &["crypto", "shell", "yaml", "record", "registry", "policy", "trust"]),
+    ("decision", &["crypto", "shell", "yaml", "record", "template", "registry", "policy", "trust"]),
     // An audit runs offline, so it must not depend on the store, the sandbox, the network or the crossing.
     ("audit", &["crypto", "shell", "yaml", "record", "registry", "policy", "trust", "decision"]),
     ("home", &["crypto", "record", "terminal", "trust", "audit"]),
@@ -49,7 +49,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         ],
     ),
     ("remote", &["crypto", "record", "terminal", "trust", "audit", "home", "store", "boundary", "http"]),
-    ("review", &["crypto", "record", "terminal", "registry", "policy", "trust", "home", "boundary"]),
+    ("review", &["crypto", "record", "template", "terminal", "registry", "policy", "trust", "home", "boundary"]),
     (
         "local",
         &[
@@ -60,8 +60,9 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "crypto", "shell", "yaml", "record", "registry", "policy", "trust", "decision", "store", "sandbox",
-            "crossing", "boundary", "http", "node", "audit", "terminal", "home", "remote", "local", "review",
+            "crypto", "shell", "yaml", "record", "template", "registry", "policy", "trust", "decision", "store",
+            "sandbox", "crossing", "boundary", "http", "node", "audit", "terminal", "home", "remote", "local",
+            "review",
         ],
     ),
 ];
