@@ -11,6 +11,7 @@ mod generated_client;
 mod held_up;
 mod http;
 mod http_surface;
+mod imported;
 mod other_users;
 mod outside;
 mod permissions;

@@ -1,0 +1,99 @@
+//! Runbooks of other systems at a boundary: Gruntwork, Rundown and runnable fences.
+
+use crate::support::people::alice;
+use crate::support::wire::pointers;
+use crate::support::{World, id_of};
+use serde_json::{Value, json};
+
+const GREET: &str = r##"# Greet
+
+<Inputs id="who">
+```yaml
+variables:
+  - name: Name
+    type: string
+    description: Who is greeted
+  - name: Loud
+    type: bool
+    default: false
+```
+</Inputs>
+
+<Command id="greet" path="greet.sh" inputsId="who" title="Greet somebody" />
+
+<Command id="deploy" awsAuthId="aws" command="echo deploy" />
+<AwsAuth id="aws" />
+"##;
+const SCRIPT: &str = "#!/bin/bash\nset -- {{ .inputs.Name }}\necho \"$#: hello {{ .inputs.Name }}{{ if .inputs.Loud }}!{{ end }}\"\ncat <<EOF\n{{ .inputs.Name }}\nEOF\n";
+const STEPS: &str = "# Build\n\n## 1. Compile\n- PASS: CONTINUE\n- FAIL: STOP\n\n```bash\necho compiled\n```\n";
+const NOTES: &str = "# Notes\n\n```runnable python {#sum}\nprint(1 + 2)\n```\n";
+
+fn world() -> World {
+    World::with(|setup| {
+        setup.runbook("greet.mdx", GREET);
+        setup.runbook("greet.sh", SCRIPT);
+        setup.runbook("build.runbook.md", STEPS);
+        setup.runbook("notes.md", NOTES);
+    })
+}
+
+#[test]
+fn promise_6_a_template_runs_with_the_signed_values_and_its_receipt_verifies() {
+    let world = world();
+    for (name, loud) in [("Ada", true), ("it's $(id) `id` \"x\" *\n; exit 3", false)] {
+        let finished = world.run("greet:greet", json!({"Name": name, "Loud": loud}), &[&alice()]);
+        let end = if loud { "!" } else { "" };
+        assert_eq!(world.output(&finished, "stdout"), format!("1: hello {name}{end}\n{name}\n"), "{finished:#}");
+        world.assert_verified(&finished);
+        let step: Value = world.wire.get("/v1/steps/greet:greet", &world.reader).ok(200);
+        let template = crate::support::people::sha256(step["definition"]["source"].as_str().expect("text").as_bytes());
+        let signed = crate::support::people::predicate_of(&world.receipt(&finished)["authorization"]);
+        assert_eq!(signed["step"]["digest"], step["digest"]);
+        assert!(!signed["rendered"].as_str().expect("a digest").contains(&template), "the script is filled in");
+    }
+    world.assert_audited();
+}
+
+#[test]
+fn a_value_that_has_no_place_in_the_script_is_refused_before_anybody_signs() {
+    let world = world();
+    for name in ["-rf", "two\nEOF\nlines", "a\u{0}b"] {
+        let wish = World::wish("greet:greet", json!({"Name": name}));
+        let problem =
+            world.unchanged(|| world.wire.post("/v1/proposals", &world.agent, &wish)).problem("invalid-params");
+        assert_eq!(pointers(&problem), ["/params/Name"], "{name:?}: {problem:#}");
+    }
+}
+
+#[test]
+fn a_step_that_needs_a_secret_is_registered_and_its_proposals_name_the_secret() {
+    let world = world();
+    let wish = World::wish("greet:deploy", json!({}));
+    let problem = world.unchanged(|| world.wire.post("/v1/proposals", &world.agent, &wish)).problem("later-feature");
+    let detail = problem["detail"].as_str().expect("text");
+    assert!(detail.starts_with("greet:deploy needs the secret aws."), "{detail}");
+    assert!(world.wire.get("/v1/registry", &world.reader).ok(200).to_string().contains("greet:deploy"));
+}
+
+#[test]
+fn steps_of_rundown_and_of_runnable_fences_run_at_a_boundary() {
+    let world = world();
+    for (step, output) in [("build:1", "compiled\n"), ("notes:sum", "3\n")] {
+        let finished = world.run(step, json!({}), &[&alice()]);
+        assert_eq!(world.output(&finished, "stdout"), output, "{finished:#}");
+        world.assert_verified(&finished);
+    }
+    world.assert_audited();
+}
+
+#[test]
+fn the_review_of_a_template_shows_the_script_that_runs() {
+    let world = world();
+    let proposal = world.propose("greet:greet", json!({"Name": "Ada's"}));
+    let output = world.as_alice(&["review", id_of(&proposal)]).output().expect("review");
+    let shown = crate::support::said(&output);
+    for words in ["set -- 'Ada'\\''s'", "template", "gruntwork"] {
+        assert!(shown.contains(words), "{words}: {shown}");
+    }
+    assert!(!shown.contains("NOT TO BE SIGNED") && !shown.contains("{{"), "{shown}");
+}
