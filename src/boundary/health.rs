@@ -15,8 +15,8 @@ use crate::policy::patterns::Pattern;
 use crate::record::ident::{Name, StepRef};
 use crate::record::token::Scope;
 use crate::record::validity::Timestamp;
-use crate::sandbox::Sandbox;
 use crate::sandbox::unavailable::Unavailable;
+use crate::sandbox::{Sandbox, interpreter};
 use crate::store::ledger::Ledger;
 
 /// The differences between the files and the state in force.
@@ -164,8 +164,10 @@ fn steps_beyond_the_host(sealed: &Sealed, sandbox: &dyn Sandbox) -> BTreeMap<Ste
     let of_the_host = |reference: &StepRef| {
         let (_, held) = sealed.step(reference)?;
         let unavailable = sandbox.check(&held.profile).err().filter(Unavailable::is_of_the_host);
+        let step = held.hashed.definition();
+        let interpreter = || interpreter::missing(&step.source, &step.interpreter);
         let unlisted = || list_on_host(held).err().map(|error| error.to_string());
-        unavailable.map(|unavailable| unavailable.to_string()).or_else(unlisted)
+        unavailable.map(|unavailable| unavailable.to_string()).or_else(interpreter).or_else(unlisted)
     };
     let steps = sealed.registry.steps().map(|step| &step.definition.reference);
     steps.filter_map(|reference| Some((reference.clone(), of_the_host(reference)?))).collect()

@@ -7,16 +7,21 @@ use crate::record::code::Code;
 use crate::record::profile::Profile;
 use crate::record::program_list::ProgramList;
 use crate::record::step_definition::StepDefinition;
+use crate::sandbox::interpreter;
 use crate::sandbox::program_lookup::{ListError, SMALLER_LIST, WantedPrograms, list_of};
 
 /// Returns the profile of a run. If the step may execute only listed programs, the names are resolved on this host now.
 ///
 /// # Errors
-/// Returns `sandbox-unavailable` if this host does not have a required program, or has a program that no list may
+/// Returns `sandbox-unavailable` if this host does not have the interpreter or a required program, or has a program that no list may
 /// contain. Returns `too-large` if the list is too large for a profile. Returns `later-feature` if the step needs a
 /// secret.
 pub fn profile_on_host(held: &StepInForce) -> Result<Profile, Refusal> {
-    check_secrets(held.hashed.definition())?;
+    let definition = held.hashed.definition();
+    check_secrets(definition)?;
+    if let Some(why) = interpreter::missing(&definition.source, &definition.interpreter) {
+        return Err(Refusal::new(Code::SandboxUnavailable, format!("{}: {why}", definition.reference)));
+    }
     let profile = (*held.profile).clone();
     match list_on_host(held) {
         Ok(Some(list)) => Ok(profile.with_programs(list)),

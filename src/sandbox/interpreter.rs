@@ -36,6 +36,36 @@ pub(super) fn is_name(interpreter: &str) -> bool {
     bare && path && !interpreter.is_empty() && !interpreter.starts_with('-')
 }
 
+/// Returns the reason why this host can't run a script: the interpreter does not exist, or the program that `env` would
+/// start as the interpreter.
+#[must_use]
+pub fn missing(source: &str, interpreter: &str) -> Option<String> {
+    let program = match program(source.as_bytes(), interpreter) {
+        Ok(program) => program,
+        Err(failure) => return Some(failure.to_string()),
+    };
+    let path = program.path.display().to_string();
+    let started = started_by_env(&program.path, &program.arguments.join(" ")).map(str::to_owned);
+    let absent = [Some(path), started].into_iter().flatten().find(|name| find(name).is_none())?;
+    Some(format!("this host has no program {absent}, which the first line of the script names: install the program"))
+}
+
+/// Returns the program that the interpreter `env` starts: the first word that is neither an option nor a variable.
+pub(super) fn started_by_env<'a>(interpreter: &Path, argument: &'a str) -> Option<&'a str> {
+    let mut words = argument.split([' ', '\t']).filter(|word| interpreter.ends_with("env") && !word.is_empty());
+    while let Some(word) = words.next() {
+        let has_value = ["--unset", "--chdir"].contains(&word) || !word.starts_with("--") && word.ends_with(['u', 'C']);
+        match word.strip_prefix('-') {
+            // The name of a variable or of a directory follows.
+            Some(_) if has_value => drop(words.next()),
+            Some(_) => {}
+            None if word.contains('=') => {}
+            None => return Some(word),
+        }
+    }
+    None
+}
+
 /// Finds the program that runs `source`, in the file system of the calling process.
 pub(super) fn program(source: &[u8], interpreter: &str) -> Result<Program, SetupFailure> {
     match shebang(source)? {
@@ -110,6 +140,21 @@ mod tests {
             assert!(parse(bad).is_err(), "{bad}");
         }
         assert!(shebang(b"#!/bin/\xff\n").is_err());
+    }
+
+    #[test]
+    fn a_host_without_the_interpreter_of_a_script_is_noticed() {
+        assert_eq!(missing("true\n", "sh"), None);
+        assert_eq!(missing("#!/usr/bin/env sh\n", "sh"), None);
+        assert_eq!(missing("#!/usr/bin/env -S -u A B=c sh -e\n", "sh"), None);
+        for (source, interpreter, name) in [
+            ("1", "no-such", "no interpreter no-such"),
+            ("#!/no/such\n", "sh", "/no/such"),
+            ("#!/usr/bin/env no-such\n", "sh", "no program no-such"),
+        ] {
+            let why = missing(source, interpreter).expect("missing");
+            assert!(why.contains(name), "{why}");
+        }
     }
 
     #[test]

@@ -23,7 +23,7 @@ mod found_lists;
 mod grants;
 mod helper;
 mod ids;
-mod interpreter;
+pub mod interpreter;
 pub mod launcher;
 pub mod learned_programs;
 mod leftovers;

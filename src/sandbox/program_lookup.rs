@@ -14,7 +14,7 @@ use rustix::fs::Access;
 use crate::crypto::canonical;
 use crate::record::later_words::{OWN_PROGRAMS, Program, listed_name};
 use crate::record::program_list::{ListedProgram, MAX_PROGRAMS, MAX_PROGRAMS_BYTES, OnlyListed, ProgramList};
-use crate::sandbox::interpreter;
+use crate::sandbox::interpreter::{self, started_by_env};
 use crate::sandbox::listed_programs::lies_in_system;
 use crate::sandbox::path_pattern::matching;
 use crate::sandbox::program_format::{FileFormat, format_of};
@@ -117,22 +117,6 @@ pub fn interpreter_of(script: &Path) -> Option<(PathBuf, Option<String>)> {
     let Ok(FileFormat::Script { interpreter, argument }) = format_of(script) else { return None };
     let started = started_by_env(&interpreter, &argument).map(str::to_owned);
     Some((interpreter, started))
-}
-
-/// Returns the program that the interpreter `env` starts: the first word that is neither an option nor a variable.
-fn started_by_env<'a>(interpreter: &Path, argument: &'a str) -> Option<&'a str> {
-    let mut words = argument.split([' ', '\t']).filter(|word| interpreter.ends_with("env") && !word.is_empty());
-    while let Some(word) = words.next() {
-        let has_value = ["--unset", "--chdir"].contains(&word) || !word.starts_with("--") && word.ends_with(['u', 'C']);
-        match word.strip_prefix('-') {
-            // The name of a variable or of a directory follows.
-            Some(_) if has_value => drop(words.next()),
-            Some(_) => {}
-            None if word.contains('=') => {}
-            None => return Some(word),
-        }
-    }
-    None
 }
 
 /// Properties of a host that decide which file a name means.

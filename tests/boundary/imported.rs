@@ -1,8 +1,9 @@
 //! Runbooks of other systems at a boundary: Gruntwork, Rundown and runnable fences.
 
+use crate::support::host::not_run;
 use crate::support::people::alice;
 use crate::support::wire::pointers;
-use crate::support::{World, id_of};
+use crate::support::{World, has, id_of};
 use serde_json::{Value, json};
 
 const GREET: &str = r##"# Greet
@@ -96,4 +97,24 @@ fn the_review_of_a_template_shows_the_script_that_runs() {
         assert!(shown.contains(words), "{words}: {shown}");
     }
     assert!(!shown.contains("NOT TO BE SIGNED") && !shown.contains("{{"), "{shown}");
+}
+
+#[test]
+fn a_missing_interpreter_is_reported_and_refused_before_the_nonce_is_spent() {
+    const NAME: &str = "a_missing_interpreter_is_reported_and_refused_before_the_nonce_is_spent";
+    let Some(missing) = ["zsh", "ruby", "go", "node"].into_iter().find(|program| !has(program)) else {
+        return not_run(NAME, "this host has every interpreter");
+    };
+    let world = World::with(|setup| {
+        setup.runbook("tool.mdx", "<Command id=\"tool\" path=\"tool.sh\" />\n");
+        setup.runbook("tool.sh", format!("#!/usr/bin/env {missing}\n1\n"));
+    });
+    let why = format!("no interpreter {missing} is in");
+    let notes = world.wire.peek("/ready").json()["notes"].to_string();
+    assert!(notes.contains(&why) || notes.contains(&format!("no program {missing}")), "{notes}");
+    assert!(notes.contains("tool:tool"), "{notes}");
+    let wish = World::wish("tool:tool", json!({}));
+    let reply = world.unchanged(|| world.wire.post("/v1/proposals", &world.agent, &wish));
+    let problem = reply.problem("sandbox-unavailable");
+    assert!(problem["detail"].as_str().expect("text").contains(missing), "{problem:#}");
 }
