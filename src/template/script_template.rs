@@ -13,7 +13,7 @@ use crate::template::condition::ValueName;
 use crate::template::flaw::{RenderError, TemplateFlaw};
 use crate::template::shell_plan::{self, Flaws, ShellPlan};
 use crate::template::shell_quoting::TemplatePlace;
-use crate::template::syntax::{TemplateNode, parse};
+use crate::template::syntax::{OUTPUTS, TemplateNode, parse};
 use crate::template::variant::{MAX_VARIANTS, RangeItem, SlotPart, Variant, VariantDecision, all, expand};
 
 /// Template of a script, in which every placeholder has a place that can hold any value.
@@ -244,6 +244,14 @@ impl ScriptTemplate {
         }
         Ok(script)
     }
+}
+
+/// Returns the parameters that a template uses for outputs of other blocks, or no parameters if the template is invalid.
+#[must_use]
+pub fn output_parameters(source: &str) -> BTreeSet<String> {
+    let mut found = parse(source).map(|nodes| names(&nodes)).unwrap_or_default();
+    found.retain(|name| name.starts_with(OUTPUTS));
+    found
 }
 
 /// Reads and checks the template of a step, or returns `None` if the step has no template.

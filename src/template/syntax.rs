@@ -3,6 +3,9 @@
 use crate::template::condition::{Condition, ValueName, parse_condition};
 use crate::template::flaw::TemplateFlaw;
 
+/// Beginning of the names of parameters for outputs.
+pub(super) const OUTPUTS: &str = "outputs_";
+
 /// Part of a template.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum TemplateNode {
@@ -232,7 +235,7 @@ impl<'s> TemplateParser<'s> {
         let name = match path.split('.').collect::<Vec<_>>()[..] {
             [name] | ["inputs", name] if is_word(name) && !matches!(name, "inputs" | "outputs") => name.to_owned(),
             ["outputs", block, key] if is_word(&block.replace('-', "_")) && is_word(&key.replace('-', "_")) => {
-                format!("outputs_{block}_{key}").replace('-', "_")
+                format!("{OUTPUTS}{block}_{key}").replace('-', "_")
             }
             _ => return Err(not_a_name(text)),
         };

@@ -18,7 +18,7 @@ mod variable;
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::record::declared::{DeclaredSandbox, Limit};
 use crate::record::step_definition::{Approvals, Format, SessionUse, StepDefinition, Template};
@@ -31,6 +31,7 @@ use crate::registry::markdown::FoundStep;
 use crate::registry::page::{Page, ReadPage};
 use crate::registry::script_rules::{REFUSED_CHARACTERS, check_path, check_size, interpreter_of_shebang, step_ref};
 use crate::registry::text_lines::TextLines;
+use crate::template::script_template;
 use crate::yaml::{TextPlace, YamlFlaw};
 
 /// Reads an `*.mdx` page. Returns `None` if the page has no step.
@@ -115,6 +116,8 @@ impl Reader<'_> {
             return None;
         }
         self.compare(element, id, &script, notes);
+        let mut params = params;
+        add_outputs(&mut params, &script.text);
         Some(FoundStep {
             place,
             definition: StepDefinition {
@@ -238,6 +241,23 @@ fn check_attributes(element: &Element, notes: &mut Notes) {
         notes.remarks.push(YamlFlaw::new(element.place, message));
     }
 }
+
+/// Adds a text parameter for each output of another block that the script uses. The proposer gives the value.
+fn add_outputs(params: &mut Value, script: &str) {
+    for name in script_template::output_parameters(script) {
+        if params["properties"].get(&name).is_some() {
+            continue;
+        }
+        params["properties"][&name] =
+            json!({"type": "string", "description": "Output of an earlier block", "maxLength": MAX_OUTPUT});
+        if let Some(required) = params["required"].as_array_mut() {
+            required.push(name.into());
+        }
+    }
+}
+
+/// Maximum length of the value of an output, in characters.
+const MAX_OUTPUT: u64 = 4096;
 
 fn title(element: &Element, flaws: &mut Vec<YamlFlaw>) -> Option<String> {
     let text = element.text("title", flaws)?.split_whitespace().collect::<Vec<_>>().join(" ");

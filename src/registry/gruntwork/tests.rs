@@ -477,3 +477,14 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn an_output_of_another_block_is_a_required_parameter_of_the_step() {
+    let step = only("<Command id=\"a\" command=\"echo {{ .outputs.create-account.account_id }}\" />\n");
+    let name = "outputs_create_account_account_id";
+    assert_eq!(step.params["required"], json!([name]));
+    assert_eq!(
+        step.params["properties"][name],
+        json!({"type": "string", "description": "Output of an earlier block", "maxLength": 4096})
+    );
+}
