@@ -243,6 +243,7 @@ fn a_star_in_a_script_adds_no_program_and_a_link_to_a_denied_program_is_left_out
         let steps = [
             ("star", "'/usr/bin/dat*' || true\nword=date\n\"$word\" +ran%%\n"),
             ("link", "awk 'BEGIN { print 1 }' || sh -c 'printf x'"),
+            ("script", "zgrep x /dev/null || true"),
         ];
         setup.runbook("list.md", runbook(SMALL, &steps));
     });
@@ -258,6 +259,9 @@ fn a_star_in_a_script_adds_no_program_and_a_link_to_a_denied_program_is_left_out
         .map(|one| one["path"].as_str().expect("text"))
         .collect();
     assert!(!files.iter().any(|path| path.ends_with(&format!("/{shell}"))) || shell == "bash", "{files:?}");
+    // The first line of zgrep names sh, so zgrep can't start.
+    let (signed, _) = run(&world, "list:script");
+    assert!(!names(&signed["sandbox"]).contains(&"zgrep") || shell == "bash", "{signed:#}");
     world.assert_audited();
 }
 
