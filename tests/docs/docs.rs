@@ -51,6 +51,9 @@ pages! {
     runbooks_does_what_it_shows: "docs/runbooks.md",
     policy_does_what_it_shows: "docs/policy.md",
     run_locally_does_what_it_shows: "docs/run-locally.md",
+    from_gruntwork_does_what_it_shows: "docs/from-gruntwork.md",
+    from_rundown_does_what_it_shows: "docs/from-rundown.md",
+    from_runnable_fences_does_what_it_shows: "docs/from-runnable-fences.md",
 }
 
 /// Returns README, CONTRIBUTING, SECURITY and all pages in `docs/`.
