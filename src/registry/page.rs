@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Read as _;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Component, Path, PathBuf};
 
 use crate::registry::markdown::FoundStep;
@@ -73,7 +73,9 @@ impl RunbookFiles {
             self.check_writers(place)?;
         }
         let mut bytes = Vec::new();
-        let file = fs::File::open(&real).map_err(unreadable)?;
+        // Without O_NONBLOCK, opening a pipe would wait for a writer.
+        let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+        let file = fs::OpenOptions::new().read(true).custom_flags(nonblocking).open(&real).map_err(unreadable)?;
         if !file.metadata().map_err(unreadable)?.is_file() {
             return Err(format!("{relative:?} is not a regular file: name a file"));
         }
@@ -108,6 +110,14 @@ mod tests {
         fs::write(runbook.join("large"), vec![0; (1 << 20) + 1]).expect("a file");
         std::os::unix::fs::symlink("../outside", runbook.join("link")).expect("a link");
         std::os::unix::fs::symlink("scripts/a.sh", runbook.join("inner")).expect("a link");
+        let pipe = rustix::fs::mknodat(
+            rustix::fs::CWD,
+            runbook.join("pipe"),
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
+            0,
+        );
+        pipe.expect("a pipe");
         let files = RunbookFiles::new(runbook.clone(), None);
         assert_eq!(files.read("./scripts/a.sh").expect("inside"), b"echo a\n");
         assert_eq!(files.read("inner").expect("inside"), b"echo a\n");
@@ -120,6 +130,7 @@ mod tests {
             ("link", "leads out of"),
             ("none", "can't be read"),
             ("scripts", "not a regular file"),
+            ("pipe", "not a regular file"),
             ("large", "larger than"),
         ] {
             let error = files.read(path).expect_err(path);

@@ -93,7 +93,9 @@ pub fn full(sources: &ReviewSources, found: &Derived) -> Screen {
     let mut screen = Screen::default();
     if let Some((_, definition)) = &found.definition {
         screen.heading(DEFINITION);
-        screen.exact(definition, &[(".source", SCRIPT)]);
+        // The script section shows the filled-in script, so the definition shows the template.
+        let elsewhere: &[(&str, &str)] = if definition["template"] == "none" { &[(".source", SCRIPT)] } else { &[] };
+        screen.exact(definition, elsewhere);
     }
     if let Some(payload) = &found.payload {
         screen.heading(SIGNED);

@@ -87,6 +87,14 @@ fn place(language: CodeLanguage, text: &str, part: CodeSegment, at: usize) -> Re
     }
 }
 
+/// Returns true for an option of an interpreter whose next argument is a program, for example `-euc`, and for the names of
+/// functions and settings that run a text as code.
+fn is_program_option(text: &str) -> bool {
+    let letters = |rest: &str| rest.len() < 6 && rest.chars().all(char::is_alphabetic) && rest.contains(['c', 'e']);
+    matches!(text, "--eval" | "shell" | "eval" | "exec" | "execSync" | "Function" | "constructor" | "vm")
+        || text.strip_prefix('-').is_some_and(letters)
+}
+
 /// Returns the place of a call that runs a text as code.
 fn evaluates(language: CodeLanguage, text: &str, parts: &[CodeSegment]) -> Option<usize> {
     let names: &[&str] = match language {
@@ -105,8 +113,12 @@ fn evaluates(language: CodeLanguage, text: &str, parts: &[CodeSegment]) -> Optio
             "create_subprocess_shell",
             "pty",
             "spawn",
+            "timeit",
+            "runpy",
         ],
-        CodeLanguage::JavaScript => &["eval", "Function", "exec", "execSync", "shell", "require", "import", "vm"],
+        CodeLanguage::JavaScript => {
+            &["eval", "Function", "exec", "execSync", "shell", "require", "import", "vm", "constructor"]
+        }
         CodeLanguage::Go => &[],
     };
     for (index, part) in parts.iter().enumerate() {
@@ -117,7 +129,9 @@ fn evaluates(language: CodeLanguage, text: &str, parts: &[CodeSegment]) -> Optio
                 let (at, end) = (from, from + word.len());
                 from = end + source[end..].chars().next().map_or(0, char::len_utf8);
                 let after = source[end..].trim_start();
-                let call = after.starts_with('(') || word == "shell" && after.starts_with(['=', ':']);
+                // The other names can get a second name or an alias before a call.
+                let only_calls = matches!(word, "compile" | "spawn" | "require" | "import" | "shell");
+                let call = !only_calls || after.starts_with('(') || word == "shell" && after.starts_with(['=', ':']);
                 // `require("fs")` loads a literal module.
                 let module = matches!(word, "require" | "import");
                 let next = parts.get(index + 1).map_or("", |next| &text[next.start..next.end]);
@@ -128,7 +142,7 @@ fn evaluates(language: CodeLanguage, text: &str, parts: &[CodeSegment]) -> Optio
                     return Some(part.start + at);
                 }
             }
-        } else if matches!(source.trim_matches(['"', '\'', '`']), "-c" | "-e" | "-lc" | "-ec" | "--eval") {
+        } else if is_program_option(source.trim_matches(['"', '\'', '`'])) {
             return Some(part.start);
         }
     }

@@ -211,6 +211,15 @@ impl ScriptTemplate {
             decisions.push(taken);
             Ok(taken)
         })?;
+        if matches!(self.language, TemplateLanguage::Shell(_))
+            && let Some((name, _)) = params.iter().find(|(_, value)| can_be_arithmetic(value))
+        {
+            return Err(RenderError::new(name, ARITHMETIC));
+        }
+        if variant.slots.len() > MAX_RENDERED && !self.variants.contains_key(&decisions) {
+            let message = format!("the lists give more than {MAX_RENDERED} placeholders: give shorter lists");
+            return Err(RenderError::new("", message));
+        }
         let new;
         let plan = if let Some((_, plan)) = self.variants.get(&decisions) {
             plan
@@ -361,5 +370,21 @@ fn is_number_schema(schema: &Value) -> bool {
     schema["type"] == "integer" || listed || pattern || schema.get("const").is_some_and(number) || items
 }
 
+/// Returns true if a text in the value could run a command where bash uses the text as a number: an array index with a
+/// command substitution. Bash also evaluates the variables that such a text names, and every parameter is a variable.
+fn can_be_arithmetic(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.find('[').is_some_and(|at| text[at..].contains(['$', '`'])),
+        Value::Array(items) => items.iter().any(can_be_arithmetic),
+        Value::Object(fields) => fields.values().any(can_be_arithmetic),
+        _ => false,
+    }
+}
+
+const ARITHMETIC: &str = "the text contains `[` and then `$` or a backtick, which bash could run as a command where the \
+                          script uses a text as a number: leave out one of the characters";
+/// Maximum number of placeholders of a script with another number of list items than at its registration. Each placeholder
+/// is checked by parsing the script.
+const MAX_RENDERED: usize = 64;
 /// Maximum size of a template and of a rendered script, in bytes.
 const MAX_SOURCE: usize = 64 << 10;

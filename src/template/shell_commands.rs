@@ -19,6 +19,13 @@ pub(super) fn argument_rule(words: &[OutlineWord], at: usize) -> Result<Argument
         return Err(UNKNOWN_NAME);
     }
     let mut rule = ArgumentRule::default();
+    if matches!(base(&words[0]), "command" | "builtin") && at > 1 && !words[1].text.starts_with('-') {
+        return argument_rule(&words[1..], at - 1);
+    }
+    let replaces = |word: &OutlineWord| ["-I", "-i", "--replace"].iter().any(|option| word.text.starts_with(option));
+    if words[..at].iter().any(|word| base(word) == "xargs") && words[..at].iter().any(replaces) {
+        return Err(EVALUATED);
+    }
     match base(&words[0]) {
         "test" | "[" => return test_rule(words, at),
         "printf" if at == 1 || !words[1].exact || words[1].text.starts_with('-') || words[1].text.contains("%n") => {
@@ -349,6 +356,9 @@ const RUNS_ARGUMENTS: &[&str] = &[
 ];
 /// Programs that read a program, or the arguments of a program, from standard input.
 const READS_PROGRAM: &[&str] = &[
+    "awk",
+    "gawk",
+    "mawk",
     "xargs",
     "parallel",
     "ssh",

@@ -418,3 +418,49 @@ fn values_in_other_languages_become_literals_and_escapes() {
         assert!(!found.is_empty() && found[0].message.contains(':'), "{language} {source}: {found:?}");
     }
 }
+
+#[test]
+fn a_value_that_bash_could_run_as_a_number_is_refused_in_every_parameter() {
+    let source = "declare -i n\nn={{ .x }}\nRANDOM={{ .x }}\n";
+    for text in ["a[$(id)]", "x[`id`]", "[ $a"] {
+        for params in [json!({"x": text}), json!({"x": "PARAM_Y", "y": text}), json!({"x": "1", "y": ["b", text]})] {
+            let error = rendered("bash", source, &params).unwrap_err();
+            assert!(error.contains("`[` and then `$`"), "{params}: {error}");
+        }
+    }
+    for text in ["a[1]", "$x [", "`id` [0]"] {
+        assert!(rendered("bash", "echo {{ .x }}", &json!({"x": text})).is_ok(), "{text}");
+    }
+    assert!(rendered("python", "print({{ .x }})\n", &json!({"x": "a[$(id)]"})).is_ok());
+}
+
+#[test]
+fn a_list_with_many_more_items_than_at_registration_is_refused_at_once() {
+    let source = "true\n{{ range .list }}echo {{ . }}\n{{ end }}";
+    let items = |count: usize| json!({"list": vec!["a"; count]});
+    assert_eq!(rendered("bash", source, &items(60)).unwrap().matches("echo").count(), 60);
+    let error = rendered("bash", source, &items(2000)).unwrap_err();
+    assert!(error.contains("more than 64 placeholders"), "{error}");
+}
+
+#[test]
+fn a_name_that_runs_text_is_found_without_a_call_and_behind_other_names() {
+    for (language, source) in [
+        ("node", "const sh = promisify(require(\"child_process\").exec); sh({{ .x }})"),
+        ("node", "[{{ .x }}].map(eval)"),
+        ("node", "const o = {\"shell\": true}; f({{ .x }}, o)"),
+        ("node", "\"\".constructor.constructor({{ .x }})()"),
+        ("node", "spawnSync(\"sh\", [\"-euc\", {{ .x }}])"),
+        ("python", "e = eval\ne({{ .x }})\n"),
+        ("python", "from os import system as s\ns({{ .x }})\n"),
+        ("python", "subprocess.run([\"sh\", \"-euc\", {{ .x }}])\n"),
+        ("bash", "command test -v {{ .x }}"),
+        ("bash", "builtin declare -i n={{ .x }}"),
+        ("bash", "echo a | xargs -I{} echo {} {{ .x }}"),
+        ("bash", "awk -f - /dev/null <<< {{ .x }}"),
+    ] {
+        assert!(!flaws(language, source).is_empty(), "{language}: {source}");
+    }
+    assert!(flaws("bash", "command ls {{ .x }}").is_empty());
+    assert!(flaws("node", "console.log(process.env.HOME, {{ .x }})").is_empty());
+}

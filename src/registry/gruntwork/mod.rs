@@ -63,6 +63,10 @@ pub fn read(page: &Page<'_>) -> Result<Option<ReadPage>, Vec<YamlFlaw>> {
     if notes.flaws.is_empty() && steps().next().is_none() {
         return Ok(None);
     }
+    if let Some((_, element)) = steps().nth(MAX_STEPS) {
+        let message = format!("the page has more than {MAX_STEPS} steps: split the page");
+        return Err(vec![YamlFlaw::new(element.place, message)]);
+    }
     if let Err(message) = check_path(page.name) {
         notes.flaws.push(YamlFlaw::new(TextPlace { line: 1, column: 1 }, message));
     }
@@ -256,6 +260,8 @@ fn add_outputs(params: &mut Value, script: &str) {
     }
 }
 
+/// Maximum number of steps of a page.
+const MAX_STEPS: usize = 500;
 /// Maximum length of the value of an output, in characters.
 const MAX_OUTPUT: u64 = 4096;
 

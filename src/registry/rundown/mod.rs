@@ -112,7 +112,10 @@ fn parameters(repeat: Option<&LoopClause>) -> Value {
             LoopSource::Range { first, last } => {
                 json!({"type": "integer", "minimum": first.min(last), "maximum": first.max(last)})
             }
-            LoopSource::List { .. } => json!({"type": "string", "maxLength": MAX_VALUE_LENGTH}),
+            LoopSource::List { .. } => {
+                // Bash evaluates such text as a program if the script uses it as a number.
+                json!({"type": "string", "maxLength": MAX_VALUE_LENGTH, "pattern": "^[^\\[$`]*$"})
+            }
         };
         properties.insert(name.clone(), schema);
         required.push(name.clone());

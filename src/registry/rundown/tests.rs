@@ -144,7 +144,10 @@ fn a_loop_gives_its_variable_to_the_substeps_as_a_parameter() {
     assert_eq!(step.source, "echo \"${PARAM_ITEM}\" \"a ${PARAM_ITEM}\" 'b '\"${PARAM_ITEM}\"'' # it's {{item}}\n");
     assert_eq!(
         *step.params,
-        json!({"type": "object", "properties": {"item": {"type": "string", "maxLength": 4096}}, "required": ["item"]})
+        json!({
+            "type": "object", "properties": {"item": {"type": "string", "maxLength": 4096, "pattern": "^[^\\[$`]*$"}},
+            "required": ["item"],
+        })
     );
     let found = page(&text("i IN 5 TO 2", "echo $PARAM_I"));
     assert_eq!(
