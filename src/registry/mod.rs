@@ -9,6 +9,7 @@ mod evaluate;
 mod fenced_block;
 pub(crate) mod front_matter;
 pub mod gruntwork;
+pub mod imported;
 pub mod lock_file;
 pub mod markdown;
 pub mod page;

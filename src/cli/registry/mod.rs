@@ -1,6 +1,8 @@
 //! The `registry` command lists the steps of a boundary or of files, and checks files.
 mod check;
 mod diff;
+mod import;
+mod import_policy;
 mod lock;
 
 use std::collections::BTreeMap;
@@ -36,7 +38,8 @@ use crate::yaml::nearest;
   countersign registry show service:restart
   countersign registry check --dir runbooks     # errors, remarks, missing programs and the lock
   countersign registry lock --dir runbooks      # write runbooks/countersign.lock
-  countersign registry diff --dir runbooks      # what a new seal would change")]
+  countersign registry diff --dir runbooks      # what a new seal would change
+  countersign registry import ../handbook       # which runbooks of other systems run, and their policy")]
 pub struct Args {
     #[command(subcommand)]
     command: Command,
@@ -77,6 +80,7 @@ enum Command {
         #[command(flatten)]
         key: KeyArgs,
     },
+    Import(import::Args),
 }
 
 /// Lists, shows, locks, checks or compares steps.
@@ -85,6 +89,10 @@ enum Command {
 /// Returns all errors in the files, or the reason why the boundary did not answer.
 pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     match &args.command {
+        Command::Import(_) if !args.dirs.is_empty() => {
+            Err(CommandFailure::usage("`import` reads its own directory: leave out --dir"))
+        }
+        Command::Import(args) => import::run(args, terminal),
         Command::List { key } if args.dirs.is_empty() => list_sealed(&global.client(key)?, terminal),
         Command::Show { step, key } if args.dirs.is_empty() => {
             let view: StepView = global.client(key)?.get(&format!("/v1/steps/{step}"))?;
