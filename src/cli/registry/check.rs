@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::cli::registry::{missing_json, missing_lines, places_json};
+use crate::cli::registry::files_read::{missing_json, missing_lines, places_json};
 use crate::registry::Registry;
 use crate::registry::lock_file::{LOCK_FILE, LockFile};
 use crate::registry::runbook_directories::{InvalidFiles, Locks, RunbookDirectories};
