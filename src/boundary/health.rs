@@ -15,9 +15,13 @@ use crate::policy::patterns::Pattern;
 use crate::record::ident::{Name, StepRef};
 use crate::record::token::Scope;
 use crate::record::validity::Timestamp;
+use crate::registry::registry_error::RegistryError;
 use crate::sandbox::unavailable::Unavailable;
 use crate::sandbox::{Sandbox, interpreter};
 use crate::store::ledger::Ledger;
+
+/// Maximum number of skipped runbooks that the notes name, because every answer of `/ready` contains the notes.
+const MOST_SKIPPED: usize = 20;
 
 /// The differences between the files and the state in force.
 #[derive(Debug, Default)]
@@ -33,6 +37,8 @@ struct Differences {
     reseal: Option<String>,
     /// Difference between the runbooks and the seal, if the service only tells differences.
     runbooks: Option<String>,
+    /// Runbooks that the seal in force leaves out because of an error.
+    skipped: Vec<String>,
     /// Parts of the seal in force that do not work on this host.
     seal: Vec<String>,
     /// Steps of the seal in force that this host can't run, each with the reason.
@@ -71,6 +77,21 @@ impl Health {
         self.notes.lock().runbooks = note;
     }
 
+    /// Stores the runbooks that the seal in force leaves out, each with its first error. Returns the notes about them.
+    pub fn set_skipped(&self, skipped: &[RegistryError]) -> Vec<String> {
+        let first = skipped.iter().take(MOST_SKIPPED);
+        let mut notes: Vec<String> =
+            first.map(|error| format!("a runbook is skipped, so its steps can't be proposed: {error}")).collect();
+        if let Some(more @ 1..) = skipped.len().checked_sub(MOST_SKIPPED) {
+            notes.push(format!("{more} more runbooks are skipped: `countersign registry check --dir DIR` names them"));
+        }
+        let before = std::mem::replace(&mut self.notes.lock().skipped, notes.clone());
+        for note in notes.iter().filter(|note| !before.contains(note)) {
+            tracing::warn!("{note}");
+        }
+        notes
+    }
+
     /// Stores the notes for the operator that were found at the start of the service.
     pub fn set_notes(&self, notes: Vec<String>) {
         self.notes.lock().start = notes;
@@ -87,7 +108,7 @@ impl Health {
     pub fn notes(&self) -> Vec<String> {
         let notes = self.notes.lock();
         let differences = notes.start.iter().chain(&notes.rosters).chain(&notes.reseal);
-        differences.chain(&notes.runbooks).chain(&notes.seal).cloned().collect()
+        differences.chain(&notes.runbooks).chain(&notes.skipped).chain(&notes.seal).cloned().collect()
     }
 
     /// Returns the notes that require an action of the operator (a failed reseal, or steps whose proposals are

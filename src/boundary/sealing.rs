@@ -22,6 +22,7 @@ use crate::record::token::SealedToken;
 use crate::record::validity::Timestamp;
 use crate::registry::Registry;
 use crate::registry::registry_error::RegistryError;
+use crate::registry::runbook_directories::RunbookDirectories;
 use crate::registry::step_differences::{StepDifference, differences};
 use crate::sandbox::Sandbox;
 use crate::sandbox::unavailable::Unavailable;
@@ -188,25 +189,31 @@ impl Sealing {
     }
 
     /// Reads the runbooks again, and seals them if a runbook has changed. Policy, roster and configuration stay the
-    /// same. Only root and the user of the service (`owner`) may be able to write the runbooks.
+    /// same.
     ///
     /// Returns true if a new seal is in force.
     ///
     /// # Errors
     /// Returns all errors in the runbooks. After an error, the old seal stays in force.
-    pub async fn reseal(&self, runbooks: Vec<PathBuf>, owner: u32) -> Result<bool, Stopped> {
-        let sealed = self.reseal_as_they_are(runbooks, owner).await;
+    pub async fn reseal(&self, runbooks: RunbookDirectories) -> Result<bool, Stopped> {
+        let sealed = self.reseal_as_they_are(runbooks).await;
         // The sender of SIGHUP gets no answer, so the health report shows the failure until a reseal succeeds.
         self.health.resealed(sealed.as_ref().err().map(|stopped| told_shortly(&stopped.to_string())));
         sealed
     }
 
     /// Compares the runbooks with the seal in force, and tells the operator in the log and in the health report what
-    /// differs. Only root and the user of the service (`owner`) may be able to write the runbooks.
-    pub async fn tell_differences(&self, runbooks: Vec<PathBuf>, owner: u32) {
-        let read = tokio::task::spawn_blocking(move || Registry::load(&runbooks, Some(owner))).await;
+    /// differs.
+    pub async fn tell_differences(&self, runbooks: RunbookDirectories) {
+        let read = tokio::task::spawn_blocking(move || runbooks.load()).await;
         let note = match read {
-            Ok(Ok(files)) => told_differences(&differences(&self.crossing.state().registry, &files)),
+            Ok(Ok(files)) => {
+                let differing = told_differences(&differences(&self.crossing.state().registry, &files));
+                // A skipped file explains why its steps are missing.
+                let skipped = (!files.skipped().is_empty())
+                    .then(|| format!("; skipped because of an error: {}", first_of(files.skipped())));
+                differing.map(|note| note + &skipped.unwrap_or_default())
+            }
             Ok(Err(errors)) => Some(format!("the runbooks can't be sealed: {}", first_of(&errors))),
             Err(error) => Some(format!("the runbooks can't be read: {error}")),
         };
@@ -216,9 +223,9 @@ impl Sealing {
         self.health.set_runbook_note(note);
     }
 
-    async fn reseal_as_they_are(&self, runbooks: Vec<PathBuf>, owner: u32) -> Result<bool, Stopped> {
-        let dirs = runbooks.clone();
-        let read = tokio::task::spawn_blocking(move || Registry::load(&runbooks, Some(owner)));
+    async fn reseal_as_they_are(&self, runbooks: RunbookDirectories) -> Result<bool, Stopped> {
+        let dirs = runbooks.paths.clone();
+        let read = tokio::task::spawn_blocking(move || runbooks.load());
         let registry = read.await.map_err(|e| fault(&e))?;
         let registry = registry.map_err(|errors| not_sealed(&errors))?;
         let mut material = material_of(&self.crossing.state());
@@ -226,7 +233,9 @@ impl Sealing {
         let (sandbox, near) = (self.sandbox.clone(), dirs);
         let checked = tokio::task::spawn_blocking(move || check_on_host(&material, &*sandbox, &near));
         checked.await.map_err(|e| fault(&e))?.map_err(|errors| not_sealed(&errors))?;
-        self.put_in_force(|material| material.registry = registry.clone(), None).await
+        let sealed = self.put_in_force(|material| material.registry = registry.clone(), None).await?;
+        self.health.set_skipped(registry.skipped());
+        Ok(sealed)
     }
 
     /// Seals a changed state and writes the change to the store in the same commit.

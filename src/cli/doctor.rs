@@ -301,6 +301,11 @@ fn of_files(config: &Config) -> Vec<Line> {
         Ok(files) => {
             let mut lines =
                 vec![ok("runbooks", format!("{} steps, root {}", files.registry.steps().len(), files.registry.root()))];
+            lines.extend(files.registry.skipped().iter().map(|error| Line {
+                holds: State::Note,
+                what: "runbooks".into(),
+                says: format!("skipped: {error}"),
+            }));
             // After the first seal, the service can start without these two files, but the next version of the roster
             // needs them. Therefore their errors are reported anyway.
             let broken = |problems: &[FileProblem]| -> Vec<Line> {

@@ -87,11 +87,12 @@ fn is_decided_by_exit_code(arguments: impl Iterator<Item = OsString>) -> bool {
     let arguments: Vec<OsString> = arguments.collect();
     let has = |names: &[&str]| arguments.iter().any(|word| names.iter().any(|name| word == name));
     let decides = has(&["gate", "verify", "audit"]) && arguments.len() > 2;
-    decides || (has(&["policy"]) && has(&["check"]) && arguments.len() > 3)
+    let decides_below = has(&["policy", "registry"]) && has(&["check", "diff"]);
+    decides || (decides_below && arguments.len() > 3)
 }
 
 /// Commands of later versions, with the advice for this version.
-const LATER: [(&str, &str); 7] = [
+const LATER: [(&str, &str); 4] = [
     ("grant", "each run needs its own approvals"),
     (
         "revoke",
@@ -100,9 +101,6 @@ const LATER: [(&str, &str); 7] = [
     ),
     ("void-all", "stop the boundary, or let proposals expire"),
     ("mcp", "agents call `countersign propose --json` or the HTTP API"),
-    ("lock", "approvers sign a step's digest; `countersign registry list` shows it"),
-    ("check", "`countersign registry list --dir DIR` lists every error of the files"),
-    ("diff", "`countersign review` shows what changed since the last successful run"),
 ];
 
 /// Returns the advice for a command that this version does not have.
@@ -188,7 +186,7 @@ enum Command {
     Store(store::Args),
     /// Show the roster and the digest to pin, and change the roster
     Roster(roster::Args),
-    /// List and show steps
+    /// List, show, check and lock steps
     Registry(registry::Args),
     /// Show how policy decides about a script, and show the rules of policy
     Policy(policy::Args),
@@ -364,7 +362,7 @@ mod tests {
     fn commands_of_later_versions_are_refused_by_name() {
         let advice = |line: &str| Cli::read(line.split(' ').map(OsString::from)).err().and_then(|error| later(&error));
         assert!(advice("countersign revoke me").is_some_and(|advice| advice.contains("countersign deny")));
-        assert!(advice("countersign registry lock").is_some_and(|advice| advice.contains("later version")));
+        assert!(advice("countersign void-all").is_some_and(|advice| advice.contains("later version")));
         assert_eq!((advice("countersign nonsense"), advice("countersign propose")), (None, None));
         for (name, _) in LATER {
             assert!(Cli::command().find_subcommand(name).is_none(), "{name} is there now: take it off the list");
@@ -374,9 +372,14 @@ mod tests {
     #[test]
     fn a_help_option_among_other_arguments_of_gate_or_verify_is_no_success() {
         let decides = |line: &str| is_decided_by_exit_code(line.split(' ').map(OsString::from));
-        for line in
-            ["gate x --help", "gate -p --help", "--json verify -h", "audit --roster r --help", "policy check x -h"]
-        {
+        for line in [
+            "gate x --help",
+            "gate -p --help",
+            "--json verify -h",
+            "audit --roster r --help",
+            "policy check x -h",
+            "registry check --dir x -h",
+        ] {
             assert!(decides(line), "{line}");
         }
         for line in [

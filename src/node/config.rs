@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::record::enforcement::Level;
 use crate::record::ident::BoundaryName;
 use crate::record::profile::Limits;
+use crate::registry::runbook_directories::{InvalidFiles, RunbookDirectories};
 use crate::store::retention::Retention;
 
 /// Name of the configuration file.
@@ -28,6 +29,8 @@ pub struct Config {
     pub database: PathBuf,
     /// Directories with runbooks.
     pub runbooks: Vec<PathBuf>,
+    /// True if a runbook with an error is skipped, instead of preventing the seal.
+    pub skip_invalid_runbooks: bool,
     /// Path of the policy file.
     pub policy: PathBuf,
     /// Path of `roster.toml`.
@@ -59,6 +62,14 @@ pub struct Config {
 }
 
 impl Config {
+    /// Returns the runbook directories, which only root and the user of this process may be able to write.
+    #[must_use]
+    pub fn runbook_directories(&self) -> RunbookDirectories {
+        let invalid = if self.skip_invalid_runbooks { InvalidFiles::Skipped } else { InvalidFiles::Refused };
+        let owner = Some(rustix::process::geteuid().as_raw());
+        RunbookDirectories { invalid, ..RunbookDirectories::strict(self.runbooks.clone(), owner) }
+    }
+
     /// Returns the path of the control socket.
     #[must_use]
     pub fn socket(&self) -> PathBuf {
@@ -122,12 +133,13 @@ pub fn maximum() -> Limits {
 /// Default address of the HTTP interface.
 pub const LISTEN: &str = "127.0.0.1:7433";
 /// Keys of the configuration file.
-pub const KEYS: [&str; 15] = [
+pub const KEYS: [&str; 16] = [
     "name",
     "listen",
     "data",
     "database",
     "runbooks",
+    "skip_invalid_runbooks",
     "policy",
     "roster",
     "key",

@@ -86,6 +86,7 @@ impl Reader {
                 "no runbook directory is configured: name at least one directory".to_owned(),
             );
         }
+        let skip_invalid_runbooks = self.switch(tree, "skip_invalid_runbooks");
         let hosts = self.list(tree, "hosts", &[]);
         for host in &hosts {
             if host.is_empty() || !host.bytes().all(|c| c.is_ascii_alphanumeric() || b".-:[]".contains(&c)) {
@@ -127,6 +128,7 @@ impl Reader {
             data: data.clone(),
             database: database?,
             runbooks,
+            skip_invalid_runbooks,
             policy,
             roster,
             key,
@@ -257,6 +259,15 @@ impl Reader {
         let Some(items) = value.list(&what, &mut self.flaws) else { return Vec::new() };
         let items = items.to_vec();
         items.iter().filter_map(|item| item.text(&what, &mut self.flaws).map(str::to_owned)).collect()
+    }
+
+    /// Returns the value of a key that is false by default.
+    fn switch(&mut self, node: &YamlNode, key: &str) -> bool {
+        match node.value(key).map(|value| &value.kind) {
+            None => false,
+            Some(YamlKind::Boolean(on)) => *on,
+            Some(_) => self.flaw(node, key, format!("`{key}` must be true or false")).unwrap_or_default(),
+        }
     }
 
     fn number(&mut self, node: &YamlNode, key: &str, default: u64, most: u64) -> u64 {

@@ -5,7 +5,7 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -18,6 +18,7 @@ use crate::boundary::view::Ready;
 use crate::node::file_problem::FileProblem;
 use crate::record::ident::Name;
 use crate::record::token::SealedToken;
+use crate::registry::runbook_directories::RunbookDirectories;
 
 /// A request on the control socket.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -63,7 +64,7 @@ pub enum ControlReply {
 }
 
 /// Executes a request.
-pub async fn answer(boundary: &Boundary, runbooks: &[PathBuf], request: ControlRequest) -> ControlReply {
+pub async fn answer(boundary: &Boundary, runbooks: &RunbookDirectories, request: ControlRequest) -> ControlReply {
     let done = match request {
         ControlRequest::TokenCreate { token } => boundary.sealing.create_token(token).await.map(Value::from),
         ControlRequest::TokenList => boundary.sealing.tokens().map(|tokens| json!(tokens)),
@@ -72,7 +73,7 @@ pub async fn answer(boundary: &Boundary, runbooks: &[PathBuf], request: ControlR
         }
         ControlRequest::Reseal => boundary
             .sealing
-            .reseal(runbooks.to_vec(), rustix::process::geteuid().as_raw())
+            .reseal(runbooks.clone())
             .await
             .map(|changed| json!({ "changed": changed, "seal": boundary.crossing.state().seal.number })),
         ControlRequest::Status => {
@@ -101,7 +102,7 @@ pub fn listen(path: &Path) -> Result<UnixListener, FileProblem> {
 }
 
 /// Answers requests until the task is dropped.
-pub async fn serve(listener: UnixListener, boundary: Boundary, runbooks: Vec<PathBuf>) {
+pub async fn serve(listener: UnixListener, boundary: Boundary, runbooks: RunbookDirectories) {
     let own = rustix::process::geteuid().as_raw();
     loop {
         let Ok((stream, _)) = listener.accept().await else {
@@ -122,7 +123,7 @@ pub async fn serve(listener: UnixListener, boundary: Boundary, runbooks: Vec<Pat
     }
 }
 
-async fn converse(stream: UnixStream, boundary: &Boundary, runbooks: &[PathBuf]) -> std::io::Result<()> {
+async fn converse(stream: UnixStream, boundary: &Boundary, runbooks: &RunbookDirectories) -> std::io::Result<()> {
     let (read, mut write) = stream.into_split();
     let mut line = String::new();
     tokio::io::BufReader::new(read.take(MAX_LINE)).read_line(&mut line).await?;

@@ -54,8 +54,7 @@ impl BoundaryFiles {
 }
 
 fn read_registry(config: &Config) -> Result<Registry, Vec<FileProblem>> {
-    Registry::load(&config.runbooks, Some(rustix::process::geteuid().as_raw()))
-        .map_err(|errors| errors.into_iter().map(FileProblem::from).collect())
+    config.runbook_directories().load().map_err(|errors| errors.into_iter().map(FileProblem::from).collect())
 }
 
 /// Reads the policy.

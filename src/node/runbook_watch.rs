@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::boundary::Boundary;
+use crate::registry::runbook_directories::RunbookDirectories;
 
 /// What the service does after a runbook changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,15 +28,14 @@ type FileState = (PathBuf, u64, u64, i64, i64);
 /// Seals the runbooks after each change, or tells what differs. A change is complete if two looks find the same state,
 /// because an editor may write a file in several steps. Runbooks that can't be sealed leave the old seal in force, and
 /// the health report says why.
-pub async fn keep_watching(boundary: Boundary, runbooks: Vec<PathBuf>, watch: RunbookWatch) {
-    let owner = rustix::process::geteuid().as_raw();
+pub async fn keep_watching(boundary: Boundary, runbooks: RunbookDirectories, watch: RunbookWatch) {
     let mut every = tokio::time::interval(EVERY);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     // The first look counts as a change, because a runbook may have changed since the seal.
     let (mut handled, mut before) = (None, None);
     loop {
         every.tick().await;
-        let directories = runbooks.clone();
+        let directories = runbooks.paths.clone();
         let look = move || directories.iter().flat_map(|directory| states_below(directory)).collect::<Vec<_>>();
         let Ok(now) = tokio::task::spawn_blocking(look).await else { continue };
         let complete = before.as_ref() == Some(&now) && handled.as_ref() != Some(&now);
@@ -46,11 +46,11 @@ pub async fn keep_watching(boundary: Boundary, runbooks: Vec<PathBuf>, watch: Ru
         handled.clone_from(&before);
         match watch {
             RunbookWatch::Seal => {
-                if let Err(stopped) = boundary.sealing.reseal(runbooks.clone(), owner).await {
+                if let Err(stopped) = boundary.sealing.reseal(runbooks.clone()).await {
                     tracing::error!("{stopped}");
                 }
             }
-            RunbookWatch::Tell => boundary.sealing.tell_differences(runbooks.clone(), owner).await,
+            RunbookWatch::Tell => boundary.sealing.tell_differences(runbooks.clone()).await,
         }
     }
 }

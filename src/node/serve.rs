@@ -24,6 +24,7 @@ use crate::node::runbook_watch::{self, RunbookWatch};
 use crate::node::start::{self, AssembledBoundary, TakenChanges};
 use crate::node::{descriptors, kept_checkpoint, memory, roster_succession, witnessing};
 use crate::record::ident::BoundaryName;
+use crate::registry::runbook_directories::RunbookDirectories;
 use crate::sandbox::Sandbox;
 use crate::sandbox::linux::LinuxSandbox;
 use crate::store::ledger::Ledger;
@@ -167,11 +168,12 @@ impl Node {
             |error: &dyn std::fmt::Display| FileProblem::whole(&config.path, format!("serving ended: {error}"));
         // Continue the proposals that had enough signatures but did not run before the last shutdown.
         boundary.proposals.resume().await.map_err(|stopped| broken(&stopped))?;
-        let watching = watch
-            .map(|watch| tokio::spawn(runbook_watch::keep_watching(boundary.clone(), config.runbooks.clone(), watch)));
+        let watching = watch.map(|watch| {
+            tokio::spawn(runbook_watch::keep_watching(boundary.clone(), config.runbook_directories(), watch))
+        });
         let beside = [
-            tokio::spawn(control::serve(control, boundary.clone(), config.runbooks.clone())),
-            tokio::spawn(reseal_on(hangup, boundary.clone(), config.runbooks.clone())),
+            tokio::spawn(control::serve(control, boundary.clone(), config.runbook_directories())),
+            tokio::spawn(reseal_on(hangup, boundary.clone(), config.runbook_directories())),
             tokio::spawn(boundary.housekeeping.clone().keep_house()),
             tokio::spawn(watch_rosters(boundary.clone(), config.clone(), newest_roster)),
             tokio::spawn(kept_checkpoint::keep(ledger.clone(), config.kept_checkpoint())),
@@ -222,7 +224,7 @@ pub fn answer_offline(config: Config, request: ControlRequest) -> Result<(Contro
     runtime.block_on(async {
         let AssembledBoundary { boundary, ledger, lock: _lock, .. } =
             start::assemble(&config, sandbox, store, files, TakenChanges::Nothing).await?;
-        let answer = control::answer(&boundary, &config.runbooks, request).await;
+        let answer = control::answer(&boundary, &config.runbook_directories(), request).await;
         kept_checkpoint::write(&ledger, &config.kept_checkpoint()).map_err(|error| broken(&error))?;
         ledger.close().await.map_err(|fault| broken(&fault))?;
         Ok((answer, boundary.health.notes()))
@@ -243,9 +245,9 @@ async fn listen(config: &Config) -> Result<TcpListener, FileProblem> {
     })
 }
 
-async fn reseal_on(mut hangup: Signal, boundary: Boundary, runbooks: Vec<PathBuf>) {
+async fn reseal_on(mut hangup: Signal, boundary: Boundary, runbooks: RunbookDirectories) {
     while hangup.recv().await.is_some() {
-        match boundary.sealing.reseal(runbooks.clone(), rustix::process::geteuid().as_raw()).await {
+        match boundary.sealing.reseal(runbooks.clone()).await {
             Ok(true) => tracing::info!(seal = boundary.crossing.state().seal.number, "runbooks sealed anew"),
             Ok(false) => tracing::info!("runbooks are as sealed"),
             Err(stopped) => tracing::error!("{stopped}"),

@@ -112,6 +112,8 @@ pub async fn assemble(
     let last = ledger.seals().map_err(broken)?.last().copied();
     let closed = closed_ledgers(config, &files.key, &around, &mut notes)?;
     let parts = Start { config, ledger: &ledger, key: &key, around: &around, sandbox: &*sandbox };
+    // Without changes, the files do not become the seal, so their errors do not matter.
+    let skipped = if takes == TakenChanges::Changes { files.registry.skipped().to_vec() } else { Vec::new() };
     let (sealed, found) = match last {
         None => {
             let genesis = Genesis::New(GenesisSalt::new(around.bytes()));
@@ -154,6 +156,7 @@ pub async fn assemble(
     boundary.health.set_notes(notes.clone());
     boundary.health.set_roster_notes(found.following.clone());
     notes.extend(found.following);
+    notes.extend(boundary.health.set_skipped(&skipped));
     notes.extend(boundary.health.note_seal());
     let newest_roster = found.newest.max(boundary.crossing.state().roster.version());
     Ok(AssembledBoundary { boundary, ledger, level, first: last.is_none(), notes, newest_roster, lock })

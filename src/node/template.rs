@@ -29,6 +29,9 @@ pub struct ConfigurationFile {
     /// Directories of runbooks, by default `runbooks`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub runbooks: Option<Vec<String>>,
+    /// Skip a runbook with an error, instead of refusing the seal: by default `false`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub skip_invalid_runbooks: Option<bool>,
     /// The policy, by default `boundary/policy.yaml`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policy: Option<String>,
@@ -191,6 +194,8 @@ known_checkpoints = []
 
 # Directories of runbooks. Runbooks are sealed at start and at SIGHUP. Only the sealed content runs.
 runbooks = ["runbooks"]
+# true: the other runbooks are sealed if a runbook has an error. The notes of `serve` and `/ready` name each skipped file.
+skip_invalid_runbooks = false
 
 [sandbox]
 # strict: the service does not start if the host lacks a layer. best-effort: runs get the layers that the host supports.

@@ -16,6 +16,9 @@ use crate::registry::page::RunbookFiles;
 /// Name of the file.
 pub const LOCK_FILE: &str = "countersign.lock";
 
+/// Maximum size of a lock file in bytes, enough for 100,000 steps.
+const MAX_LOCK_BYTES: u64 = 16 << 20;
+
 /// Content of a lock file: each step with its digest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -37,10 +40,10 @@ impl LockFile {
     /// # Errors
     /// Returns a message if the file can't be read or is no lock.
     pub fn read(directory: &Path, owner: Option<u32>) -> Result<Option<Self>, String> {
-        if directory.join(LOCK_FILE).symlink_metadata().is_err() {
+        if directory.join(LOCK_FILE).symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
             return Ok(None);
         }
-        let bytes = RunbookFiles::new(directory.to_owned(), owner).read(LOCK_FILE)?;
+        let bytes = RunbookFiles::new(directory.to_owned(), owner).read_up_to(LOCK_FILE, MAX_LOCK_BYTES)?;
         let broken = |why: String| format!("the lock can't be read ({why}): run `countersign registry lock` again");
         let value = json::parse(&bytes, bytes.len()).map_err(|error| broken(error.to_string()))?;
         let lock: Self = json::typed(&value).map_err(|error| broken(error.to_string()))?;

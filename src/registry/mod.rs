@@ -9,6 +9,7 @@ mod evaluate;
 mod fenced_block;
 pub(crate) mod front_matter;
 pub mod gruntwork;
+pub mod imported;
 pub mod lock_file;
 pub mod markdown;
 pub mod page;
@@ -17,6 +18,7 @@ pub(crate) mod parameter_pattern;
 pub mod parameter_schema;
 pub mod registered_step;
 pub mod registry_error;
+pub mod runbook_directories;
 pub mod rundown;
 pub mod runnable;
 pub mod schema_keywords;
@@ -26,7 +28,7 @@ pub mod step_differences;
 mod text_lines;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::crypto::canonical::canonical_of;
@@ -34,8 +36,7 @@ use crate::crypto::digest::RegistryRoot;
 use crate::crypto::merkle;
 use crate::record::ident::StepRef;
 use crate::record::step_definition::{RegistryLeaf, StepDefinition};
-use crate::registry::directory_walk::{RunbookDirectoryWalk, read_page, read_text};
-use crate::registry::markdown::FoundStep;
+use crate::registry::directory_walk::{read_page, read_text};
 use crate::registry::registered_step::{RegisteredStep, StoredStep, register};
 use crate::registry::registry_error::{RegistryError, whole};
 use crate::registry::rundown::workflow::Workflow;
@@ -52,6 +53,8 @@ pub struct Registry {
     tree: Vec<Vec<merkle::Hash>>,
     /// Remarks about the runbook files, sorted by file and place.
     remarks: Vec<RegistryError>,
+    /// First error of each file that was skipped, sorted by file.
+    skipped: Vec<RegistryError>,
 }
 
 /// Steps of one runbook file.
@@ -75,46 +78,6 @@ pub struct RegistryProof {
 }
 
 impl Registry {
-    /// Reads every runbook below `dirs`. The order of files and directories does not matter. Names that begin with a
-    /// dot are skipped. A symbolic link that leads out of its runbook directory is an error. If `owner` is given, only
-    /// this user and root may be able to write the files and directories.
-    ///
-    /// # Errors
-    /// Returns all errors of all files, sorted by file and place.
-    pub fn load(dirs: &[PathBuf], owner: Option<u32>) -> Result<Self, Vec<RegistryError>> {
-        let (mut errors, mut remarks) = (Vec::new(), Vec::new());
-        let mut found: Vec<(Arc<str>, TextPlace, StepDefinition)> = Vec::new();
-        let mut schemas = SharedSchemas::default();
-        for dir in dirs {
-            let prefix = if dirs.len() > 1 { format!("{}/", dir.display()) } else { String::new() };
-            let mut walk = RunbookDirectoryWalk::through(dir, prefix, owner);
-            for (relative, path) in &walk.files {
-                let file: Arc<str> = format!("{}{relative}", walk.prefix).into();
-                let at = |flaw: YamlFlaw| RegistryError {
-                    file: file.to_string(),
-                    line: flaw.place.line,
-                    column: flaw.place.column,
-                    message: flaw.message,
-                };
-                match read_text(path).and_then(|text| read_page(relative, path, &text, owner)) {
-                    Ok(page) => {
-                        found.extend(page.steps.into_iter().map(|FoundStep { place, definition: mut step }| {
-                            schemas.share(&mut step);
-                            (Arc::clone(&file), place, step)
-                        }));
-                        remarks.extend(page.remarks.into_iter().map(at));
-                    }
-                    Err(flaws) => errors.extend(flaws.into_iter().map(at)),
-                }
-            }
-            errors.append(&mut walk.errors);
-        }
-        found.sort_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
-        let found = found.into_iter().map(|(file, place, step)| (file, place, StoredStep::Read(Box::new(step))));
-        remarks.sort();
-        Ok(Self { remarks, ..Self::seal(found, schemas, errors)? })
-    }
-
     /// Reads one runbook for the command `run`. `name` is the path in the step references, with the file ending. `shown`
     /// is the name of the file in errors.
     ///
@@ -137,7 +100,7 @@ impl Registry {
         let places: Vec<(TextPlace, StepRef)> = found.iter().map(|(at, step)| (*at, step.reference.clone())).collect();
         let file: Arc<str> = shown.into();
         let named = found.into_iter().map(|(place, step)| (Arc::clone(&file), place, StoredStep::Read(Box::new(step))));
-        let registry = Self::seal(named, SharedSchemas::default(), Vec::new())?;
+        let registry = Self::of_found(named)?;
         let steps = places.into_iter().filter_map(|(at, step)| Some((at, registry.get(&step)?.clone()))).collect();
         Ok(FileSteps { steps, workflow })
     }
@@ -157,14 +120,23 @@ impl Registry {
     /// Returns the same errors as [`Self::from_definitions`].
     pub fn from_stored(steps: impl IntoIterator<Item = StoredStep>) -> Result<Self, Vec<RegistryError>> {
         let named = steps.into_iter().map(|step| (Arc::from(step.reference().as_str()), TextPlace::default(), step));
-        Self::seal(named, SharedSchemas::default(), Vec::new())
+        Self::of_found(named)
     }
 
-    fn seal(
+    fn of_found(
         found: impl IntoIterator<Item = (Arc<str>, TextPlace, StoredStep)>,
-        mut schemas: SharedSchemas,
-        mut errors: Vec<RegistryError>,
     ) -> Result<Self, Vec<RegistryError>> {
+        let mut errors = Vec::new();
+        let steps = Self::register_all(found, &mut SharedSchemas::default(), &mut errors);
+        Self::seal(steps, errors)
+    }
+
+    /// Registers the steps, and adds an error for each step that is no valid step or exists already.
+    fn register_all(
+        found: impl IntoIterator<Item = (Arc<str>, TextPlace, StoredStep)>,
+        schemas: &mut SharedSchemas,
+        errors: &mut Vec<RegistryError>,
+    ) -> BTreeMap<StepRef, Arc<RegisteredStep>> {
         let mut steps: BTreeMap<StepRef, Arc<RegisteredStep>> = BTreeMap::new();
         let mut places: BTreeMap<StepRef, (Arc<str>, TextPlace)> = BTreeMap::new();
         for (file, place, stored) in found {
@@ -183,7 +155,7 @@ impl Registry {
             let registered = match stored {
                 StoredStep::Known(step) => Ok(step),
                 StoredStep::Read(definition) => {
-                    register(*definition, (place.line > 0).then(|| (Arc::clone(&file), place)), &mut schemas)
+                    register(*definition, (place.line > 0).then(|| (Arc::clone(&file), place)), schemas)
                 }
             };
             match registered {
@@ -193,6 +165,17 @@ impl Registry {
                 Err(message) => refuse(message),
             }
         }
+        steps
+    }
+
+    /// Returns the registry of these steps.
+    ///
+    /// # Errors
+    /// Returns the given errors and the errors of the registry itself, sorted.
+    fn seal(
+        steps: BTreeMap<StepRef, Arc<RegisteredStep>>,
+        mut errors: Vec<RegistryError>,
+    ) -> Result<Self, Vec<RegistryError>> {
         let leaves: Vec<RegistryLeaf> = steps
             .iter()
             .map(|(reference, step)| RegistryLeaf { digest: step.digest, reference: reference.clone() })
@@ -206,7 +189,7 @@ impl Registry {
         }
         match canonical_of(&leaves) {
             Ok(manifest) if errors.is_empty() => {
-                Ok(Self { steps, manifest, tree: levels(hashes), remarks: Vec::new() })
+                Ok(Self { steps, manifest, tree: levels(hashes), remarks: Vec::new(), skipped: Vec::new() })
             }
             manifest => {
                 errors.extend(manifest.err().map(|error| whole("the registry's manifest", error.to_string())));
@@ -227,6 +210,13 @@ impl Registry {
     #[must_use]
     pub fn remarks(&self) -> &[RegistryError] {
         &self.remarks
+    }
+
+    /// Returns the first error of each runbook file that the registry leaves out, sorted by file. Only
+    /// [`runbook_directories::InvalidFiles::Skipped`] leaves out a file.
+    #[must_use]
+    pub fn skipped(&self) -> &[RegistryError] {
+        &self.skipped
     }
 
     /// Returns the step with this ref.

@@ -53,6 +53,10 @@ impl RunbookFiles {
     /// Returns a message if the path leads out of the directory, also through a link, or if the file can't be read, is
     /// larger than 1 MiB, or can be written by another user.
     pub fn read(&self, relative: &str) -> Result<Vec<u8>, String> {
+        self.read_up_to(relative, MAX_NAMED_BYTES)
+    }
+
+    pub(super) fn read_up_to(&self, relative: &str, max_bytes: u64) -> Result<Vec<u8>, String> {
         let path = Path::new(relative);
         let plain = |part: Component| matches!(part, Component::Normal(_) | Component::CurDir);
         if relative.is_empty() || !path.components().all(plain) {
@@ -79,9 +83,9 @@ impl RunbookFiles {
         if !file.metadata().map_err(unreadable)?.is_file() {
             return Err(format!("{relative:?} is not a regular file: name a file"));
         }
-        file.take(MAX_NAMED_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-        if bytes.len() as u64 > MAX_NAMED_BYTES {
-            return Err(format!("the file {relative:?} is larger than {MAX_NAMED_BYTES} bytes: make it smaller"));
+        file.take(max_bytes + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+        if bytes.len() as u64 > max_bytes {
+            return Err(format!("the file {relative:?} is larger than {max_bytes} bytes: make it smaller"));
         }
         Ok(bytes)
     }

@@ -1,6 +1,9 @@
 //! Differences between two registries.
 
+use std::collections::BTreeSet;
 use std::fmt;
+
+use serde_json::Value;
 
 use crate::record::ident::StepRef;
 use crate::registry::Registry;
@@ -46,4 +49,52 @@ pub fn differences(old: &Registry, new: &Registry) -> Vec<StepDifference> {
     let mut found: Vec<_> = added.chain(removed).collect();
     found.sort_by(|a, b| a.0.cmp(&b.0));
     found.into_iter().map(|(_, difference)| difference).collect()
+}
+
+/// Returns the fields in which two definitions of a step differ, sorted, for example `params.properties.host`.
+#[must_use]
+pub fn changed_fields(old: &Value, new: &Value) -> Vec<String> {
+    let mut found = Vec::new();
+    add_changed(old, new, "", MAX_FIELD_DEPTH, &mut found);
+    found
+}
+
+fn add_changed(old: &Value, new: &Value, path: &str, depth: usize, found: &mut Vec<String>) {
+    let (Value::Object(before), Value::Object(after)) = (old, new) else {
+        return found.push(path.to_owned());
+    };
+    if depth == 0 {
+        return found.push(path.to_owned());
+    }
+    let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    for name in names.into_iter().filter(|name| before.get(*name) != after.get(*name)) {
+        let inner = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+        let (old, new) = (before.get(name).unwrap_or(&Value::Null), after.get(name).unwrap_or(&Value::Null));
+        add_changed(old, new, &inner, depth - 1, found);
+    }
+}
+
+/// Maximum number of names in a field, enough to name one parameter.
+const MAX_FIELD_DEPTH: usize = 3;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_changed_fields_of_a_definition_are_named() {
+        let old =
+            json!({"source": "a", "title": "t", "params": {"properties": {"host": {"default": 1}}, "type": "object"}});
+        let mut new = old.clone();
+        assert_eq!(changed_fields(&old, &new), [""; 0]);
+        new["source"] = "b".into();
+        new["params"]["properties"]["host"]["default"] = 2.into();
+        new["params"]["properties"]["port"] = json!({});
+        new["exclusive"] = "x".into();
+        let fields = ["exclusive", "params.properties.host", "params.properties.port", "source"];
+        assert_eq!(changed_fields(&old, &new), fields);
+        assert_eq!(changed_fields(&new, &old), fields);
+    }
 }

@@ -2,10 +2,12 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::path::PathBuf;
 
 use super::*;
 use crate::record::step_definition::MAX_SOURCE_BYTES;
 use crate::registry::directory_walk::MAX_FILE_BYTES;
+use crate::registry::runbook_directories::{InvalidFiles, RunbookDirectories};
 
 const NGINX: &str = "---\ncountersign: 1\ntitle: Nginx\nparams:\n  host: {type: string, pattern: \"^[a-z0-9-]{1,32}$\"}\n  drain: {type: boolean, default: true}\napprovals: {required: 1, from: [ops]}\n---\n# Restart nginx\n\nProse.\n\n```bash {#restart}\nprintf 'restarting nginx on %s\\n' \"$PARAM_HOST\"\n```\n";
 const WEB: &str =
@@ -33,12 +35,16 @@ impl Dir {
     }
 
     fn load(&self) -> Result<Registry, Vec<RegistryError>> {
-        Registry::load(&[self.path()], None)
+        load(&[self.path()], None)
     }
 
     fn errors(&self) -> Vec<String> {
         self.load().map_or_else(|errors| errors.iter().map(ToString::to_string).collect(), |_| Vec::new())
     }
+}
+
+fn load(paths: &[PathBuf], owner: Option<u32>) -> Result<Registry, Vec<RegistryError>> {
+    RunbookDirectories::strict(paths.to_vec(), owner).load()
 }
 
 fn errors(text: &str) -> Vec<String> {
@@ -326,7 +332,7 @@ fn links_that_lead_out_of_the_runbook_directory_are_refused() {
     let inside = Dir::of(&[("nginx.md", NGINX)]);
     symlink("nginx.md", inside.path().join("alias.md")).expect("a link");
     assert_eq!(inside.load().expect("a registry").steps().len(), 2, "a link within is followed");
-    let missing = Registry::load(&[inside.path().join("none")], None).expect_err("no directory");
+    let missing = load(&[inside.path().join("none")], None).expect_err("no directory");
     assert!(missing[0].message.contains("runbook directory can't be read"), "{missing:?}");
 }
 
@@ -338,7 +344,7 @@ fn a_runbook_or_directory_that_other_users_can_write_is_refused() {
     let mode = |name: &str, mode| {
         fs::set_permissions(dir.path().join(name), fs::Permissions::from_mode(mode)).expect("mode");
     };
-    let found = |owner| match Registry::load(&[dir.path()], Some(owner)) {
+    let found = |owner| match load(&[dir.path()], Some(owner)) {
         Ok(_) => String::new(),
         Err(errors) => errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"),
     };
@@ -377,10 +383,58 @@ fn the_same_ref_in_two_directories_is_refused() {
     let (a, b) = (Dir::of(&[("nginx.md", NGINX)]), Dir::of(&[("nginx.md", NGINX)]));
     let both = [a.path(), b.path()];
     let reversed = [b.path(), a.path()];
-    let found = Registry::load(&both, None).expect_err("one ref twice");
+    let found = load(&both, None).expect_err("one ref twice");
     assert_eq!(found.len(), 1);
     assert!(found[0].message.contains("already exists at"), "{found:?}");
-    assert_eq!(Registry::load(&reversed, None).expect_err("one ref twice"), found, "the order does not matter");
+    assert_eq!(load(&reversed, None).expect_err("one ref twice"), found, "the order does not matter");
+}
+
+#[test]
+fn skipped_files_are_those_with_an_error_and_their_first_error_is_kept() {
+    let template = "<Command id=\"a\" command=\"true\" />\n\n<Command id=\"b\" command=\"eval {{ .inputs.x }}\" inputsId=\"i\" />\n\n<Inputs id=\"i\">\n```yaml\nvariables:\n  - name: x\n    type: string\n```\n</Inputs>\n";
+    let dir = Dir::of(&[
+        ("nginx.md", NGINX),
+        ("bad.md", "---\ncountersign: 2\n---\n```bash {#a timeout=0s}\ntrue\n```\n"),
+        ("late.mdx", template),
+        ("deploy/web.md", WEB),
+        ("deploy/web.mdx", "<Command id=\"status\" command=\"true\" />\n\n<Check id=\"other\" command=\"true\" />\n"),
+        ("same.md", "---\ncountersign: 1\n---\n```bash {#a}\ntrue\n```\n\n```bash {#a}\nfalse\n```\n"),
+    ]);
+    let skipping =
+        RunbookDirectories { invalid: InvalidFiles::Skipped, ..RunbookDirectories::strict(vec![dir.path()], None) };
+    let registry = skipping.load().expect("one file is sound");
+    let refs: Vec<&str> = registry.steps().map(|step| step.definition.reference.as_str()).collect();
+    assert_eq!(refs, ["nginx:restart"]);
+    let skipped: Vec<String> = registry.skipped().iter().map(ToString::to_string).collect();
+    let expected =
+        ["bad.md:2:14: ", "deploy/web.md:6:11: the step", "deploy/web.mdx:1:", "late.mdx:3:", "same.md:4:11: the step"];
+    assert_eq!(skipped.len(), expected.len(), "{skipped:#?}");
+    for (found, words) in skipped.iter().zip(expected) {
+        assert!(found.starts_with(words), "{words}\n{skipped:#?}");
+    }
+    assert!(dir.load().is_err());
+    symlink("missing.md", dir.path().join("broken.md")).expect("a link");
+    assert!(skipping.load().is_err(), "an error of a path is never skipped");
+}
+
+#[test]
+fn the_locks_of_two_directories_hold_for_the_steps_of_their_own_directory() {
+    use crate::registry::lock_file::LockFile;
+    let (a, b) = (Dir::of(&[("nginx.md", NGINX)]), Dir::of(&[("web.md", WEB)]));
+    let lock = |dir: &Dir| {
+        let registry = dir.load().expect("a registry");
+        LockFile::of(registry.steps().map(|step| (step.definition.reference.clone(), step.digest)))
+    };
+    let both = [a.path(), b.path()];
+    lock(&a).write(&a.path()).expect("written");
+    assert_eq!(load(&both, None).expect("only one directory has a lock").steps().len(), 2);
+    lock(&a).write(&b.path()).expect("written");
+    let found: Vec<String> = load(&both, None).expect_err("another lock").iter().map(ToString::to_string).collect();
+    assert_eq!(found.len(), 2, "{found:#?}");
+    let lock_file = format!("{}/countersign.lock: nginx:restart is in countersign.lock, but", b.path().display());
+    let step = format!("{}/web.md:6:11: web:status is not in countersign.lock", b.path().display());
+    assert!(found.iter().any(|error| error.starts_with(&lock_file)), "{found:#?}");
+    assert!(found.iter().any(|error| error.starts_with(&step)), "{found:#?}");
 }
 
 #[test]
@@ -420,7 +474,7 @@ fn a_template_attribute_and_a_template_in_a_refused_place_are_errors() {
 
 #[test]
 fn the_sample_runbooks_are_valid() {
-    let registry = Registry::load(&[PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("runbooks")], None)
+    let registry = load(&[PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("runbooks")], None)
         .unwrap_or_else(|errors| panic!("{errors:#?}"));
     let refs: Vec<&str> = registry.steps().map(|step| step.definition.reference.as_str()).collect();
     assert_eq!(refs, ["escape:try", "failing:check", "host:report", "long:count", "service:restart"]);

@@ -21,5 +21,6 @@ mod proposals;
 mod refusals;
 mod refused_early;
 mod restart;
+mod runbook_locks;
 mod steps;
 mod watch;

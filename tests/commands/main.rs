@@ -11,6 +11,7 @@ mod terminal;
 mod operator;
 mod policy;
 mod programs;
+mod registry_import;
 mod review;
 mod roster_chain;
 mod run;

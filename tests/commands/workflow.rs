@@ -175,6 +175,9 @@ fn a_workflow_runs_its_scripts_and_follows_the_transitions() {
     let run = ["ship.runbook.md", "--policy", "policy.yaml", "--var", "hosts=a b,$(c)"];
     let ran = person.run(&run).ended(4);
     assert_eq!(ran.out, "build build undo a b a b $(c) $(c) ", "a value is never read as a script");
+    let number = ["ship.runbook.md", "--policy", "policy.yaml", "--var", "hosts=a[$(c)]"];
+    let refused = person.run(&number).ended(2);
+    assert!(refused.err.contains("does not fit"), "{}", refused.err);
     let steps: Vec<String> = person
         .receipts()
         .iter()
@@ -194,4 +197,12 @@ fn a_workflow_runs_its_scripts_and_follows_the_transitions() {
     assert_eq!(ran.out, "x x ");
     let ran = person.run(&["ship.runbook.md", "--policy", "policy.yaml", "--var", "hosts=ok,-x"]).ended(2);
     assert!(ran.out.is_empty() && ran.err.contains("the value \"-x\" of the loop does not fit"), "{}", ran.err);
+}
+
+#[test]
+fn a_gruntwork_step_that_needs_a_secret_is_refused_at_a_terminal_too() {
+    let person = Person::new();
+    person.write("page.mdx", "<AwsAuth id=\"aws\" />\n\n<Command id=\"a\" awsAuthId=\"aws\" command=\"echo ran\" />\n");
+    let ran = person.run(&["page.mdx", "--no-receipt"]).ended(126);
+    assert!(ran.err.contains("page:a needs the secret aws.") && !ran.out.contains("ran"), "{} {}", ran.out, ran.err);
 }

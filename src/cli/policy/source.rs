@@ -158,7 +158,7 @@ impl PolicySource {
                 .collect(),
             Some("mdx") => {
                 return Err(CommandFailure::usage(
-                    "runbooks in MDX are a feature of a later version: name a Countersign Markdown file",
+                    "this command reads no MDX page: name the script of the step, or a Countersign Markdown file",
                 ));
             }
             _ => {

@@ -113,8 +113,8 @@ fn parameters(repeat: Option<&LoopClause>) -> Value {
                 json!({"type": "integer", "minimum": first.min(last), "maximum": first.max(last)})
             }
             LoopSource::List { .. } => {
-                // Bash evaluates such text as a program if the script uses it as a number.
-                json!({"type": "string", "maxLength": MAX_VALUE_LENGTH, "pattern": "^[^\\[$`]*$"})
+                // Bash can run a text with `[` and then `$` or a backtick, if the script uses the text as a number.
+                json!({"type": "string", "maxLength": MAX_VALUE_LENGTH, "pattern": "^[^\\[]*(\\[[^$`]*)?$"})
             }
         };
         properties.insert(name.clone(), schema);

@@ -145,7 +145,7 @@ fn a_loop_gives_its_variable_to_the_substeps_as_a_parameter() {
     assert_eq!(
         *step.params,
         json!({
-            "type": "object", "properties": {"item": {"type": "string", "maxLength": 4096, "pattern": "^[^\\[$`]*$"}},
+            "type": "object", "properties": {"item": {"type": "string", "maxLength": 4096, "pattern": "^[^\\[]*(\\[[^$`]*)?$"}},
             "required": ["item"],
         })
     );

@@ -1,0 +1,78 @@
+//! The `registry diff` command compares files with the seal of a running boundary.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::boundary::view::{RegistryView, StepView};
+use crate::crypto::digest::StepDigest;
+use crate::record::ident::StepRef;
+use crate::registry::Registry;
+use crate::registry::step_differences::changed_fields;
+use crate::remote::client::Client;
+use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::printable_text::PrintableText;
+use crate::terminal::streams::Terminal;
+
+/// Difference between the files and the seal in one step.
+struct Difference<'a> {
+    step: &'a StepRef,
+    change: &'static str,
+    /// Changed fields of the definition, if the step changed.
+    fields: Vec<String>,
+}
+
+pub(super) fn run(files: &Registry, client: &Client, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+    let view: RegistryView = client.get("/v1/registry")?;
+    let same = view.seal.registry_root == files.root();
+    let found = if same { Vec::new() } else { differences(files, &view, client)? };
+    let exit = if same { Exit::Done } else { Exit::CheckSaidNo };
+    if terminal.json {
+        let found: Vec<Value> =
+            found.iter().map(|one| json!({"step": one.step, "change": one.change, "fields": one.fields})).collect();
+        terminal.object(&json!({"same": same, "seal": view.seal.number, "differences": found}))?;
+        return Ok(exit);
+    }
+    for Difference { step, change, fields } in &found {
+        let fields = if fields.is_empty() { String::new() } else { format!(": {}", fields.join(", ")) };
+        terminal.line(PrintableText::text(&format!("{change} {step}{fields}")).as_str())?;
+    }
+    let seal = view.seal.number;
+    terminal.say(&match found.len() {
+        0 if same => format!("the files are as in seal {seal}"),
+        0 => format!("the files differ from seal {seal} in steps that this token may not see: use another token"),
+        1 => format!("1 step differs from seal {seal}"),
+        count => format!("{count} steps differ from seal {seal}"),
+    });
+    Ok(exit)
+}
+
+fn differences<'a>(
+    files: &'a Registry,
+    view: &'a RegistryView,
+    client: &Client,
+) -> Result<Vec<Difference<'a>>, CommandFailure> {
+    let sealed: BTreeMap<&StepRef, StepDigest> = view.steps.iter().map(|step| (&step.reference, step.digest)).collect();
+    let mut found = Vec::new();
+    for step in files.steps() {
+        let reference = &step.definition.reference;
+        match sealed.get(reference) {
+            Some(digest) if *digest == step.digest => {}
+            None => found.push(Difference { step: reference, change: "added", fields: Vec::new() }),
+            Some(_) => {
+                let old: StepView = client.get(&format!("/v1/steps/{reference}"))?;
+                let new = serde_json::from_slice(&step.canonical)
+                    .map_err(|error| CommandFailure::new(Exit::Unreachable, error.to_string()))?;
+                found.push(Difference {
+                    step: reference,
+                    change: "changed",
+                    fields: changed_fields(&old.definition, &new),
+                });
+            }
+        }
+    }
+    let removed = view.steps.iter().map(|step| &step.reference).filter(|reference| files.get(reference).is_none());
+    found.extend(removed.map(|step| Difference { step, change: "removed", fields: Vec::new() }));
+    found.sort_by(|a, b| a.step.cmp(b.step));
+    Ok(found)
+}

@@ -1,0 +1,45 @@
+//! The `registry lock` command writes the lock of runbook directories.
+
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use crate::cli::registry::files_read::read_files;
+use crate::registry::lock_file::{LOCK_FILE, LockFile};
+use crate::registry::runbook_directories::Locks;
+use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::printable_text::PrintableText;
+use crate::terminal::streams::Terminal;
+
+pub(super) fn run(dirs: &[PathBuf], terminal: &Terminal) -> Result<Exit, CommandFailure> {
+    if dirs.len() > 1 {
+        // A step that is in two directories is an error only if both are read together.
+        read_files(dirs, Locks::Ignored)?;
+    }
+    let mut locks = Vec::with_capacity(dirs.len());
+    for dir in dirs {
+        let registry = read_files(std::slice::from_ref(dir), Locks::Ignored)?;
+        let steps = registry.steps().map(|step| (step.definition.reference.clone(), step.digest));
+        locks.push((dir, registry.steps().len(), LockFile::of(steps)));
+    }
+    // Every directory is sound, so the first lock is written only if the others can be made too.
+    let mut written = Vec::with_capacity(locks.len());
+    for (dir, count, lock) in locks {
+        let path = dir.join(LOCK_FILE);
+        lock.write(dir).map_err(|error| {
+            CommandFailure::usage(format!(
+                "the lock {} can't be written ({error}): make the directory writable",
+                path.display()
+            ))
+        })?;
+        written.push(json!({"file": path, "steps": count}));
+        if !terminal.json {
+            let steps = if count == 1 { "1 step" } else { &format!("{count} steps") };
+            terminal.line(PrintableText::text(&format!("wrote {}: {steps}", path.display())).as_str())?;
+        }
+    }
+    if terminal.json {
+        terminal.object(&json!({ "locks": written }))?;
+    }
+    Ok(Exit::Done)
+}

@@ -1,0 +1,209 @@
+//! Runbook directories, and how their files become a registry.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::crypto::digest::StepDigest;
+use crate::record::ident::StepRef;
+use crate::record::step_definition::StepDefinition;
+use crate::registry::Registry;
+use crate::registry::directory_walk::{RunbookDirectoryWalk, read_page, read_text};
+use crate::registry::lock_file::{LOCK_FILE, LockFile};
+use crate::registry::markdown::FoundStep;
+use crate::registry::registered_step::{RegisteredStep, StoredStep};
+use crate::registry::registry_error::{RegistryError, whole};
+use crate::registry::shared_schemas::SharedSchemas;
+use crate::yaml::{TextPlace, YamlFlaw};
+
+/// Runbook directories, and how their files are read.
+#[derive(Debug, Clone)]
+pub struct RunbookDirectories {
+    /// The directories. Their order does not matter.
+    pub paths: Vec<PathBuf>,
+    /// User who, besides root, may be able to write the files and directories. `None` allows any user.
+    pub owner: Option<u32>,
+    /// What happens to a file with an error.
+    pub invalid: InvalidFiles,
+    /// What happens to the lock of a directory.
+    pub locks: Locks,
+}
+
+/// What happens to a runbook file with an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InvalidFiles {
+    /// The error prevents the registry.
+    Refused,
+    /// The registry contains no step of the file. Two files with the same step are both invalid.
+    Skipped,
+}
+
+/// What happens to the file `countersign.lock` of a runbook directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Locks {
+    /// The steps of the directory must be the steps of the lock.
+    Checked,
+    /// The lock is not read.
+    Ignored,
+}
+
+/// Content of the files, before the steps are registered.
+struct FoundFiles {
+    /// Steps with their file and place, and the index of their directory.
+    steps: Vec<(Arc<str>, TextPlace, usize, StepDefinition)>,
+    /// Prefix of the file names of each directory.
+    prefixes: Vec<String>,
+    remarks: Vec<RegistryError>,
+    /// Errors in the content of files.
+    errors: Vec<RegistryError>,
+    /// Errors of paths, for example a link out of the directory or a file that another user can write. A skipped file
+    /// must not hide such an error.
+    path_errors: Vec<RegistryError>,
+    schemas: SharedSchemas,
+}
+
+impl RunbookDirectories {
+    /// Returns directories in which every error counts and every lock is checked.
+    #[must_use]
+    pub const fn strict(paths: Vec<PathBuf>, owner: Option<u32>) -> Self {
+        Self { paths, owner, invalid: InvalidFiles::Refused, locks: Locks::Checked }
+    }
+
+    /// Reads every runbook. Names that begin with a dot are skipped. A symbolic link that leads out of its runbook
+    /// directory is an error.
+    ///
+    /// # Errors
+    /// Returns all errors of all files, sorted by file and place.
+    pub fn load(&self) -> Result<Registry, Vec<RegistryError>> {
+        let FoundFiles { steps: found, prefixes, mut remarks, mut errors, path_errors, mut schemas } = self.read();
+        let homes: BTreeMap<StepRef, usize> =
+            found.iter().map(|(_, _, home, step)| (step.reference.clone(), *home)).collect();
+        if self.invalid == InvalidFiles::Skipped {
+            errors.extend(first_of_duplicates(&found));
+        }
+        let found = found.into_iter().map(|(file, place, _, step)| (file, place, StoredStep::Read(Box::new(step))));
+        let mut steps = Registry::register_all(found, &mut schemas, &mut errors);
+        errors.sort();
+        let mut skipped: Vec<RegistryError> = Vec::new();
+        if self.invalid == InvalidFiles::Skipped {
+            // The errors are sorted, so the first error of each file remains.
+            errors.dedup_by(|later, first| later.file == first.file);
+            skipped = std::mem::take(&mut errors);
+            let is_sound = |file: &str| skipped.binary_search_by(|error| error.file.as_str().cmp(file)).is_err();
+            steps.retain(|_, step| step.place.as_ref().is_none_or(|(file, _)| is_sound(file)));
+            remarks.retain(|remark| is_sound(&remark.file));
+        }
+        errors.extend(path_errors);
+        if self.locks == Locks::Checked {
+            let objections = self.objections(&steps, &homes, &prefixes, !errors.is_empty());
+            if !objections.is_empty() {
+                // A skipped file may be the reason why a locked step is missing.
+                errors.extend(skipped.iter().cloned());
+            }
+            errors.extend(objections);
+        }
+        remarks.sort();
+        Ok(Registry { remarks, skipped, ..Registry::seal(steps, errors)? })
+    }
+
+    fn read(&self) -> FoundFiles {
+        let mut found = FoundFiles {
+            steps: Vec::new(),
+            prefixes: Vec::new(),
+            remarks: Vec::new(),
+            errors: Vec::new(),
+            path_errors: Vec::new(),
+            schemas: SharedSchemas::default(),
+        };
+        for (home, dir) in self.paths.iter().enumerate() {
+            let prefix = if self.paths.len() > 1 { format!("{}/", dir.display()) } else { String::new() };
+            let mut walk = RunbookDirectoryWalk::through(dir, prefix, self.owner);
+            for (relative, path) in &walk.files {
+                let file: Arc<str> = format!("{}{relative}", walk.prefix).into();
+                let at = |flaw: YamlFlaw| RegistryError {
+                    file: file.to_string(),
+                    line: flaw.place.line,
+                    column: flaw.place.column,
+                    message: flaw.message,
+                };
+                match read_text(path).and_then(|text| read_page(relative, path, &text, self.owner)) {
+                    Ok(page) => {
+                        for FoundStep { place, definition: mut step } in page.steps {
+                            found.schemas.share(&mut step);
+                            found.steps.push((Arc::clone(&file), place, home, step));
+                        }
+                        found.remarks.extend(page.remarks.into_iter().map(at));
+                    }
+                    Err(flaws) => found.errors.extend(flaws.into_iter().map(at)),
+                }
+            }
+            found.path_errors.append(&mut walk.errors);
+            found.prefixes.push(walk.prefix);
+        }
+        found.steps.sort_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
+        found
+    }
+
+    /// Returns an error for each step that differs from the lock of its directory. `incomplete` is true if an error
+    /// already explains why steps are missing.
+    fn objections(
+        &self,
+        steps: &BTreeMap<StepRef, Arc<RegisteredStep>>,
+        homes: &BTreeMap<StepRef, usize>,
+        prefixes: &[String],
+        incomplete: bool,
+    ) -> Vec<RegistryError> {
+        let mut errors = Vec::new();
+        for (home, (dir, prefix)) in self.paths.iter().zip(prefixes).enumerate() {
+            let file = format!("{prefix}{LOCK_FILE}");
+            // If the directory itself is missing, another error already says so.
+            let lock = match LockFile::read(dir, self.owner) {
+                Ok(Some(lock)) => lock,
+                Ok(None) => continue,
+                Err(message) => {
+                    errors.push(whole(&file, message));
+                    continue;
+                }
+            };
+            let here = steps.iter().filter(|(reference, _)| homes.get(*reference) == Some(&home));
+            let digests: BTreeMap<StepRef, StepDigest> =
+                here.map(|(reference, step)| (reference.clone(), step.digest)).collect();
+            for (reference, message) in lock.objections(&digests) {
+                // A step with this ref in another directory is not the step of this lock.
+                let step = steps.get(&reference).filter(|_| digests.contains_key(&reference));
+                match step.and_then(|step| step.place.as_ref()) {
+                    Some((file, at)) => {
+                        let (file, line, column) = (file.to_string(), at.line, at.column);
+                        errors.push(RegistryError { file, line, column, message });
+                    }
+                    None if incomplete => {}
+                    None => errors.push(whole(&file, message)),
+                }
+            }
+        }
+        errors
+    }
+}
+
+/// Returns an error for the first place of each step that exists twice. The later places have their errors already.
+fn first_of_duplicates(found: &[(Arc<str>, TextPlace, usize, StepDefinition)]) -> Vec<RegistryError> {
+    let mut first: BTreeMap<&StepRef, (&Arc<str>, TextPlace)> = BTreeMap::new();
+    let mut errors = Vec::new();
+    for (file, place, _, step) in found {
+        match first.get(&step.reference) {
+            None => {
+                first.insert(&step.reference, (file, *place));
+            }
+            Some((other, at)) => errors.push(RegistryError {
+                file: other.to_string(),
+                line: at.line,
+                column: at.column,
+                message: format!(
+                    "the step {} is also at {file}:{}:{}: change the id of one of the two steps",
+                    step.reference, place.line, place.column
+                ),
+            }),
+        }
+    }
+    errors
+}

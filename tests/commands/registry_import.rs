@@ -1,0 +1,123 @@
+//! `registry import`: the report about runbooks of other systems, and the policy that they need.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::{Value, json};
+
+use crate::support::{PROGRAM, said};
+
+const PAGE: &str = "# Deploy\n\n<Inputs id=\"in\">\n```yaml\nvariables:\n  - name: Host\n    type: string\n```\n</Inputs>\n\n\
+    <Command id=\"fetch\" command=\"curl -sf https://a.example/x | jq .\" />\n\n\
+    <Command id=\"copy\" inputsId=\"in\" command=\"dig {{ .inputs.Host }} > /var/log/names\" />\n\n\
+    <Check id=\"told\" colour=\"red\" command={'test -n \"$API_TOKEN\"'} />\n\n\
+    <Command id=\"odd\" command=\"$RUNNER --all\" />\n";
+const BROKEN: &str = "<Command id=\"a\" command=\"true\" />\n\n<Command command=\"true\" />\n";
+const SIGN_IN: &str =
+    "<AwsAuth id=\"aws\" />\n\n<Command id=\"who\" awsAuthId=\"aws\" command=\"aws sts get-caller-identity\" />\n";
+const RUNDOWN: &str = "# Release\n\n## 1. Build\n\n```bash\nmake all\n```\n";
+const FENCES: &str = "# Notes\n\n```runnable python\nprint(1)\n```\n\n```runnable bash {#check}\ngit status\n```\n";
+const OWN: &str = "---\ncountersign: 1\n---\n```bash {#a}\nxz --version\n```\n";
+
+fn folder() -> tempfile::TempDir {
+    let home = tempfile::tempdir().expect("a directory");
+    fs::create_dir_all(home.path().join("books/deploy")).expect("directories");
+    for (name, text) in [
+        ("deploy/web.mdx", PAGE),
+        ("broken.mdx", BROKEN),
+        ("signed-in.mdx", SIGN_IN),
+        ("release.runbook.md", RUNDOWN),
+        ("fences.md", FENCES),
+        ("own.md", OWN),
+        ("README.md", "# Prose\n"),
+    ] {
+        fs::write(home.path().join("books").join(name), text).expect("a file");
+    }
+    home
+}
+
+fn run(home: &Path, words: &[&str]) -> Output {
+    Command::new(PROGRAM).args(words).current_dir(home).env("HOME", home).output().expect("runs")
+}
+
+#[test]
+fn each_block_is_reported_and_the_policy_names_its_programs() {
+    let home = folder();
+    let output = run(home.path(), &["registry", "import", "books", "-o", "imported.yaml", "--json"]);
+    assert!(output.status.success(), "{}", said(&output));
+    let told: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let answer = |step: &str| {
+        let line = told["report"].as_array().expect("lines").iter().find(|line| line["step"] == step);
+        let line = line.unwrap_or_else(|| panic!("{step}: {told:#}"));
+        format!("{}: {}", line["answer"].as_str().expect("a word"), line["messages"])
+    };
+    for (step, words) in [
+        ("deploy/web:fetch", "as-is: []"),
+        ("deploy/web:copy", "as-is: []"),
+        ("deploy/web:told", "remark: [\"attributes of <Check> without effect: colour"),
+        ("deploy/web:odd", "remark: [\"the programs in line 1 of the script are known only when it runs"),
+        ("release:1", "as-is: []"),
+        ("fences:1", "remark: [\"policy can't read a script of python"),
+        ("fences:check", "as-is: []"),
+        ("signed-in:who", "refused: [\"the block needs the secret aws.AWS_ACCESS_KEY_ID"),
+    ] {
+        assert!(answer(step).starts_with(words), "{step}: {}", answer(step));
+    }
+    let broken = told["report"].as_array().expect("lines").iter().find(|line| line["file"] == "broken.mdx");
+    let broken = broken.expect("a line");
+    assert_eq!((&broken["answer"], &broken["line"]), (&json!("refused"), &json!(3)), "{broken}");
+    assert!(broken["messages"].to_string().contains("add id="), "{broken}");
+    assert_eq!(
+        [&told["files"], &told["as_is"], &told["with_remark"], &told["refused"], &told["errors_of_files"]],
+        [5, 4, 3, 1, 1]
+    );
+
+    let policy = fs::read_to_string(home.path().join("imported.yaml")).expect("a file");
+    assert_eq!(told["policy"], policy);
+    for words in ["network: curl, dig can need it", "secrets: the blocks name API_TOKEN", "\"/var/log/names\""] {
+        assert!(policy.contains(words), "{words}\n{policy}");
+    }
+    assert!(
+        policy.contains("AWS_SECRET_ACCESS_KEY") && !policy.contains("xz") && !policy.contains("broken"),
+        "{policy}"
+    );
+    let again = run(home.path(), &["registry", "import", "books", "-o", "imported.yaml"]);
+    assert!(!again.status.success(), "an existing file is not replaced: {}", said(&again));
+}
+
+#[test]
+fn the_policy_of_an_import_is_accepted_and_allows_the_programs_of_each_runbook() {
+    let home = folder();
+    let report = run(home.path(), &["registry", "import", "books"]);
+    let report = String::from_utf8_lossy(&report.stdout).into_owned();
+    let (lines, policy) = report.split_once("\n\n").expect("the report, then the policy");
+    assert!(lines.contains("broken.mdx:3:1: refused: <Command> has no id"), "{lines}");
+    assert!(lines.ends_with("1 errors in files that can't be read"), "{lines}");
+    fs::write(home.path().join("imported.yaml"), policy).expect("written");
+    for (runbook, wanted) in [
+        ("deploy/web", &["curl", "dig", "jq"][..]),
+        ("release", &["make"]),
+        ("fences", &["git"]),
+        ("signed-in", &["aws"]),
+        ("own", &[]),
+    ] {
+        let words = ["--json", "policy", "show", "--policy", "imported.yaml", "--runbook", runbook];
+        let output = run(home.path(), &words);
+        assert!(output.status.success(), "{}", said(&output));
+        let shown: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let programs = shown["programs"]["allow"].to_string();
+        assert!(wanted.iter().all(|name| programs.contains(&format!("\"{name}\""))), "{runbook}: {shown:#}");
+        assert!(!programs.contains("xz"), "{programs}");
+    }
+}
+
+#[test]
+fn a_folder_that_does_not_exist_or_has_no_runbook_is_reported() {
+    let home = tempfile::tempdir().expect("a directory");
+    let missing = run(home.path(), &["registry", "import", "nowhere"]);
+    assert_eq!(missing.status.code(), Some(2), "{}", said(&missing));
+    let empty = run(home.path(), &["registry", "import", "."]);
+    assert!(empty.status.success() && said(&empty).contains("0 runbooks: "), "{}", said(&empty));
+    assert!(said(&empty).contains("overrides: []"), "{}", said(&empty));
+}
