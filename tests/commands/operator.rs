@@ -186,7 +186,7 @@ fn serve_reports_every_error_of_every_file_and_does_not_start() {
     edit(&home.join("countersign.toml"), "level = \"best-effort\"", "level = \"best-effort\"\ncolour = \"red\"");
     let output = run(dir.path(), &["serve", "b"]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(said(&output).contains("countersign.toml:33:1: unknown key in [sandbox]"), "{}", said(&output));
+    assert!(said(&output).contains("countersign.toml:35:1: unknown key in [sandbox]"), "{}", said(&output));
     edit(&home.join("countersign.toml"), "\ncolour = \"red\"", "");
     std::fs::write(
         home.join("runbooks/bad.md"),
