@@ -1,7 +1,6 @@
 //! Callers create, sign, cancel and wait for proposals.
 
 use crate::decision::step::StepError;
-use crate::policy::required_permissions::PolicyDenied;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -126,10 +125,6 @@ impl Proposals {
             );
             return Err(Refusal::new(Code::StepChanged, detail).at("/step", "another definition is sealed").into());
         }
-        // A `deny` in the policy is final: no signature can allow the run. Refuse the proposal before approvers sign
-        // it.
-        let denied = |denied: &PolicyDenied| Refusal::new(Code::PolicyDenied, denied.to_string());
-        held.asked().as_ref().map_err(denied)?;
         let params = step.schema.complete(body.params).map_err(|errors| {
             let detail = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
             let refusal = Refusal::new(Code::InvalidParams, detail);
@@ -138,7 +133,10 @@ impl Proposals {
                 .fold(refusal, |refusal, error| refusal.at(format!("/params{}", error.pointer), error.message.clone()))
         })?;
         let held = &*held.filled(params.value()).map_err(not_filled)?;
-        let permissions = held.asked().clone().map_err(|error| denied(&error))?;
+        // A `deny` in the policy is final: no signature can allow the run. Refuse the proposal before approvers sign
+        // it.
+        let permissions =
+            held.asked().clone().map_err(|denied| Refusal::new(Code::PolicyDenied, denied.to_string()))?;
         let window = body.expires_in_s.unwrap_or(DEFAULT_WINDOW_S);
         if !(1..=MAX_WINDOW_S).contains(&window) {
             let detail = format!("expected 1 to {MAX_WINDOW_S} seconds");

@@ -258,7 +258,7 @@ fn offline(
     let schema = ParameterSchema::compile(&definition.params)
         .map_err(|flaws| CommandFailure::new(Exit::Refused, join(&flaws)))?;
     let params = schema.complete(Value::Object(params)).map_err(|errors| CommandFailure::usage(join(&errors)))?;
-    let script = script_template::rendered(&definition, params.value().as_object().unwrap_or(&Map::new()))
+    let script = script_template::rendered(&definition, params.value())
         .map_err(|error| CommandFailure::usage(error.to_string()))?;
     let proposer = args.proposer.clone().or_else(|| client.name()).ok_or_else(|| {
         CommandFailure::usage("a token does not contain its name: give the token's name with --proposer NAME")

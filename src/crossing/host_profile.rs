@@ -13,9 +13,9 @@ use crate::sandbox::program_lookup::{ListError, SMALLER_LIST, WantedPrograms, li
 /// Returns the profile of a run. If the step may execute only listed programs, the names are resolved on this host now.
 ///
 /// # Errors
-/// Returns `sandbox-unavailable` if this host does not have the interpreter or a required program, or has a program that no list may
-/// contain. Returns `too-large` if the list is too large for a profile. Returns `later-feature` if the step needs a
-/// secret.
+/// Returns `sandbox-unavailable` if this host does not have the interpreter or a required program, or has a program that
+/// no list may contain. Returns `too-large` if the list is too large for a profile. Returns `later-feature` if the step
+/// needs a secret.
 pub fn profile_on_host(held: &StepInForce) -> Result<Profile, Refusal> {
     let definition = held.hashed.definition();
     check_secrets(definition)?;
@@ -37,7 +37,10 @@ pub fn profile_on_host(held: &StepInForce) -> Result<Profile, Refusal> {
 }
 
 /// Refuses a step that needs secrets, because this version gives no secrets to a run.
-fn check_secrets(step: &StepDefinition) -> Result<(), Refusal> {
+///
+/// # Errors
+/// Returns `later-feature` with the names of the secrets.
+pub fn check_secrets(step: &StepDefinition) -> Result<(), Refusal> {
     let names: Vec<&str> = step.secrets.iter().map(|secret| secret.name.as_str()).collect();
     if names.is_empty() {
         return Ok(());

@@ -55,10 +55,8 @@ impl HashedStep {
     /// Returns the parameter whose value can't be written in its place.
     pub fn filled(&self, params: &Value) -> Result<Self, StepError> {
         let Some(template) = &self.template else { return Ok(self.clone()) };
-        let none = Map::new();
-        let source = template.render(params.as_object().unwrap_or(&none)).map_err(StepError::Parameter)?;
-        let rendered = RenderedDigest::of(source.as_bytes());
-        let definition = StepDefinition { source, ..StepDefinition::clone(&self.definition) };
+        let definition = template.fill(&self.definition, params).map_err(StepError::Parameter)?;
+        let rendered = RenderedDigest::of(definition.source.as_bytes());
         Ok(Self { definition: definition.into(), digest: self.digest, rendered, template: None })
     }
 

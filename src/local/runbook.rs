@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use crate::crossing::host_profile::check_secrets;
 use crate::home::parameter_values::typed;
 use crate::local::problems::problems;
 use crate::local::project::Project;
@@ -189,18 +190,7 @@ fn choose(
         let (name, value) = typed(given, &step.definition.params)?;
         own.insert(name, value);
     }
-    let secrets: Vec<&str> = step.definition.secrets.iter().map(|secret| secret.name.as_str()).collect();
-    if !secrets.is_empty() {
-        return Err(CommandFailure::new(
-            Exit::Refused,
-            format!(
-                "{} needs the secret {}, and this version gives no secrets to a run: remove the secret from the runbook, or \
-                 run the script by hand",
-                step.definition.reference,
-                secrets.join(", ")
-            ),
-        ));
-    }
+    check_secrets(&step.definition).map_err(|refusal| CommandFailure::new(Exit::Refused, refusal.detail))?;
     let params = step.schema.complete(Value::Object(own)).map_err(|errors| {
         let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
         CommandFailure::usage(format!(

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::crypto::canonical::canonical_of;
 use crate::crypto::digest::StepDigest;
@@ -47,8 +47,7 @@ impl RegisteredStep {
     /// Returns the parameter whose value can't be written in its place of the script.
     pub fn filled(&self, params: &Value) -> Result<Self, RenderError> {
         let Some(template) = &self.template else { return Ok(self.clone()) };
-        let source = template.render(params.as_object().unwrap_or(&Map::new()))?;
-        let definition = StepDefinition { source, ..StepDefinition::clone(&self.definition) };
+        let definition = template.fill(&self.definition, params)?;
         Ok(Self { definition: definition.into(), template: None, ..self.clone() })
     }
 

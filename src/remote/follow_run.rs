@@ -12,7 +12,7 @@ use crate::crypto::json as strict;
 use crate::crypto::note::TlogProof;
 use crate::record::bundle::{Bundle, MAX_BUNDLE_BYTES};
 use crate::record::ident::{ProposalId, ReceiptId};
-use crate::record::receipt::Status;
+use crate::record::receipt::{Outcome, Status};
 use crate::remote::client::Client;
 use crate::remote::refused_programs;
 use crate::remote::run_printer::RunPrinter;
@@ -299,10 +299,7 @@ pub const COSIGNED_PAUSE: Duration = Duration::from_millis(250);
 
 fn ending(view: &ProposalView) -> String {
     let mut words = match (&view.outcome, &view.refusal) {
-        (Some(outcome), _) if outcome.status == Status::NotStarted => {
-            format!("{}; the log of the service says why", outcome_words(outcome))
-        }
-        (Some(outcome), _) => outcome_words(outcome),
+        (Some(outcome), _) => ended_words(outcome),
         (None, Some(refusal)) => format!("{} ({}): {}", view.status.word(), refusal.code, refusal.detail),
         (None, None) => view.status.word().to_owned(),
     };
@@ -328,16 +325,23 @@ pub fn stop_waiting_on_interrupt(id: &ProposalId) {
     });
 }
 
+/// Describes an outcome. A receipt has no field for the reason why a run did not start.
+fn ended_words(outcome: &Outcome) -> String {
+    let words = outcome_words(outcome);
+    if outcome.status == Status::NotStarted { format!("{words}; the log of the service says why") } else { words }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::receipt::Outcome;
 
     #[test]
-    fn exit_code_153_is_explained_as_a_file_that_is_too_large() {
-        let words = |code| outcome_words(&Outcome { exit_code: Some(code), ..Outcome::of(Status::Failed) });
+    fn an_outcome_that_needs_an_explanation_has_one() {
+        let words = |code| ended_words(&Outcome { exit_code: Some(code), ..Outcome::of(Status::Failed) });
         assert!(words(153).contains("153 (a shell's code for a program that reached the limit file_bytes)"));
         assert_eq!(words(3), "failed, exit code 3");
+        let not_started = ended_words(&Outcome::of(Status::NotStarted));
+        assert_eq!(not_started, "not started; the log of the service says why");
     }
 
     #[test]

@@ -4,7 +4,6 @@
 //! trusts.
 
 use crate::template::script_template;
-use serde_json::Map;
 use serde_json::Value;
 use std::borrow::Cow;
 
@@ -157,7 +156,7 @@ impl Derived {
         }
         self.note(IS_SIGNED, ReviewFinding::Holds);
         self.note("the parameters are complete and fit the schema of the step", parameters(&definition, signed));
-        let filled = script_template::rendered(&definition, signed.params.as_object().unwrap_or(&Map::new()))
+        let filled = script_template::rendered(&definition, &signed.params)
             .map(Cow::into_owned)
             .map_err(|error| format!("the template of the script can't be filled in: {error}"));
         self.note(SCRIPT_DIGEST, rendered(filled.as_deref(), signed));

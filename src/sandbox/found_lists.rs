@@ -62,10 +62,10 @@ impl FoundLists {
         }
         let at = Instant::now();
         let mut places = BTreeSet::new();
-        let files = listed_programs::find(list, &known.search, &mut places)?;
+        let files = listed_programs::find(list, &mut known.search, &mut places)?;
         let Ok(is_new) = known.watch(&places) else { return Ok(files) };
         // A directory may have changed before its watch began, so the search is repeated with all watches in place.
-        let files = if is_new { listed_programs::find(list, &known.search, &mut places)? } else { files };
+        let files = if is_new { listed_programs::find(list, &mut known.search, &mut places)? } else { files };
         if places.iter().all(|place| known.watched.contains(place)) && known.lists.len() < MAX_LISTS {
             known.lists.push(FoundList { list: list.clone(), files: files.clone(), at });
         }
@@ -149,17 +149,47 @@ mod tests {
         assert_eq!(known.watch(&BTreeSet::from([PathBuf::from("/nonexistent/x")])), Err(Errno::NOENT));
     }
 
-    #[test]
-    fn the_files_of_a_list_are_remembered_and_equal_a_new_search() {
+    fn shell_and_cat() -> ProgramList {
         let required = ["sh", "cat"].map(|name| name.parse().expect("a program")).into();
         let (optional, starters) = (BTreeSet::new(), BTreeMap::new());
         let wanted =
             WantedPrograms { required: &required, optional: &optional, starters: &starters, is_host_user: false };
-        let list = list_of(&wanted).expect("a list");
+        list_of(&wanted).expect("a list")
+    }
+
+    #[test]
+    fn the_files_of_a_list_are_remembered_and_equal_a_new_search() {
+        let list = shell_and_cat();
         let lists = FoundLists::default();
         let (first, second) = (lists.files_of(&list), lists.files_of(&list));
         assert!(first.is_ok() && first == second, "{first:?} {second:?}");
-        let known = lists.known.lock().expect("unlocked");
-        assert_eq!(known.lists.len(), 1);
+        assert_eq!(lists.known.lock().expect("unlocked").lists.len(), 1);
+    }
+
+    #[test]
+    fn the_files_of_a_list_are_searched_again_after_a_change_and_after_some_time() {
+        let (lists, list) = (FoundLists::default(), shell_and_cat());
+        lists.files_of(&list).expect("files");
+        let dir = tempfile::tempdir().expect("a directory");
+        let mark = || {
+            let mut known = lists.known.lock().expect("unlocked");
+            known.watch(&BTreeSet::from([dir.path().to_owned()])).expect("watched");
+            // A new search would not find this path.
+            known.lists[0].files.programs.push(PathBuf::from("/remembered"));
+        };
+        let remembers = || {
+            let files = lists.files_of(&list).expect("files");
+            files.programs.last() == Some(&PathBuf::from("/remembered"))
+        };
+        mark();
+        assert!(remembers());
+        fs::write(dir.path().join("new"), "a").expect("a file");
+        assert!(!remembers(), "a change of a watched directory");
+        mark();
+        assert!(remembers());
+        let mut known = lists.known.lock().expect("unlocked");
+        known.lists[0].at = Instant::now().checked_sub(MAX_AGE).expect("a time after the start of the host");
+        drop(known);
+        assert!(!remembers(), "an old result");
     }
 }

@@ -2,14 +2,13 @@
 //!
 //! A run with a list of programs must not map these programs. A search reads the beginning of each file below the
 //! directories with shared libraries, which takes milliseconds, so a result stays valid until one of the directories
-//! changes. A file that somebody overwrites in its place changes no directory.
+//! changes. A file that somebody overwrites in its place changes no directory: the caller then begins a new search.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::sandbox::program_format::can_be_mapped_as_program;
@@ -22,7 +21,7 @@ const SETTLED_S: i64 = 2;
 /// The search for programs between shared libraries, with the results of earlier searches.
 #[derive(Debug, Default)]
 pub(super) struct LibrarySearch {
-    known: Mutex<HashMap<PathBuf, Arc<FoundPrograms>>>,
+    known: HashMap<PathBuf, FoundPrograms>,
 }
 
 /// Result of the search in one tree.
@@ -41,26 +40,24 @@ type DirectoryState = (u64, u64, i64, i64);
 
 impl LibrarySearch {
     /// Returns the programs below a tree with shared libraries. A directory that has programs but no libraries is returned
-    /// instead of its programs.
+    /// instead of its programs. All directories of the tree are added to `places`.
     ///
     /// # Errors
     /// Returns a message about a directory that can't be read.
-    pub(super) fn programs_below(&self, tree: &Path) -> Result<Vec<PathBuf>, String> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(tree).cloned();
-        if let Some(known) = known.filter(|known| known.directories.iter().all(|(path, at)| state_of(path) == *at)) {
-            return Ok(known.programs.clone());
+    pub(super) fn programs_below(
+        &mut self,
+        tree: &Path,
+        places: &mut BTreeSet<PathBuf>,
+    ) -> Result<Vec<PathBuf>, String> {
+        let unchanged = |known: &FoundPrograms| known.directories.iter().all(|(path, at)| state_of(path) == *at);
+        if !self.known.get(tree).is_some_and(unchanged) {
+            let mut found = FoundPrograms::default();
+            found.search(tree, 0)?;
+            self.known.insert(tree.to_owned(), found);
         }
-        let mut found = FoundPrograms::default();
-        found.search(tree, 0)?;
-        let programs = found.programs.clone();
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(tree.to_owned(), Arc::new(found));
-        Ok(programs)
-    }
-
-    /// Adds all directories that the last search in this tree has read.
-    pub(super) fn add_directories(&self, tree: &Path, to: &mut BTreeSet<PathBuf>) {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(tree).cloned();
-        to.extend(known.iter().flat_map(|known| known.directories.iter().map(|(path, _)| path.clone())));
+        let known = &self.known[tree];
+        places.extend(known.directories.iter().map(|(path, _)| path.clone()));
+        Ok(known.programs.clone())
     }
 }
 
@@ -131,8 +128,8 @@ mod tests {
         let inner = dir.path().join("inner");
         fs::create_dir(&inner).expect("a directory");
         fs::write(inner.join("liba.so"), "a").expect("a file");
-        let search = LibrarySearch::default();
-        let found = || search.programs_below(dir.path()).expect("readable");
+        let mut search = LibrarySearch::default();
+        let mut found = || search.programs_below(dir.path(), &mut BTreeSet::new()).expect("readable");
         assert_eq!(found(), Vec::<PathBuf>::new());
         let shell = fs::canonicalize("/bin/sh").expect("every host has a shell");
         fs::copy(shell, inner.join("tool")).expect("copied");
@@ -146,11 +143,16 @@ mod tests {
 
     #[test]
     fn the_result_for_an_unchanged_tree_is_used_again() {
-        let search = LibrarySearch::default();
+        let mut search = LibrarySearch::default();
         let tree = Path::new("/usr/lib").canonicalize().expect("every host has libraries");
-        let found = || search.programs_below(&tree).map(|_| search.known.lock().expect("unlocked")[&tree].clone());
-        let (first, second) = (found().expect("readable"), found().expect("readable"));
-        assert!(Arc::ptr_eq(&first, &second));
+        let mut places = BTreeSet::new();
+        search.programs_below(&tree, &mut places).expect("readable");
+        assert!(places.contains(&tree), "{places:?}");
+        // A new search would not find this path.
+        let found = search.known.get_mut(&tree).expect("remembered");
+        found.programs.push(PathBuf::from("/remembered"));
+        let again = search.programs_below(&tree, &mut places).expect("readable");
+        assert_eq!(again.last(), Some(&PathBuf::from("/remembered")));
     }
 
     #[test]

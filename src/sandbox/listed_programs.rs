@@ -70,7 +70,7 @@ pub(super) fn check_binary_formats() -> Result<(), String> {
 /// this host because of which no list can be enforced.
 pub(super) fn find(
     list: &ProgramList,
-    search: &LibrarySearch,
+    search: &mut LibrarySearch,
     places: &mut BTreeSet<PathBuf>,
 ) -> Result<ExecutableFiles, String> {
     let own = list.list.iter().any(|one| one.path.as_str() == OWN_PROGRAMS);
@@ -105,8 +105,7 @@ pub(super) fn find(
     libraries.retain(|path| !inner.contains(path));
     let mut closed = Vec::new();
     for tree in &libraries {
-        closed.extend(search.programs_below(tree)?);
-        search.add_directories(tree, places);
+        closed.extend(search.programs_below(tree, places)?);
     }
     for path in programs.iter().chain(&libraries) {
         places.extend(path.ancestors().skip(1).map(Path::to_owned));

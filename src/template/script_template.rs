@@ -62,12 +62,12 @@ enum VariantPlan {
 /// # Errors
 /// Returns the flaws of the template as one error without a parameter, or the error of the parameter whose value can't
 /// be written in its place.
-pub fn rendered<'d>(definition: &'d StepDefinition, params: &Map<String, Value>) -> Result<Cow<'d, str>, RenderError> {
+pub fn rendered<'d>(definition: &'d StepDefinition, params: &Value) -> Result<Cow<'d, str>, RenderError> {
     let flaws = |flaws: Vec<TemplateFlaw>| {
         RenderError::new("", flaws.first().map_or_else(String::new, |flaw| format!("the template is invalid: {flaw}")))
     };
     match of_step(definition).map_err(flaws)? {
-        Some(template) => template.render(params).map(Cow::Owned),
+        Some(template) => template.render(params.as_object().unwrap_or(&Map::new())).map(Cow::Owned),
         None => Ok(Cow::Borrowed(&definition.source)),
     }
 }
@@ -198,6 +198,15 @@ impl ScriptTemplate {
             }
         }
         if all.is_empty() { Cow::Borrowed(source) } else { Cow::Owned(all) }
+    }
+
+    /// Returns the definition with the script that runs for these parameters as its source.
+    ///
+    /// # Errors
+    /// Returns the same errors as [`Self::render`].
+    pub fn fill(&self, definition: &StepDefinition, params: &Value) -> Result<StepDefinition, RenderError> {
+        let source = self.render(params.as_object().unwrap_or(&Map::new()))?;
+        Ok(StepDefinition { source, ..definition.clone() })
     }
 
     /// Returns the script for these parameters, which must be complete. Equal parameters always give the same bytes.

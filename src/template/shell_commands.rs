@@ -54,7 +54,7 @@ pub(super) fn argument_rule(words: &[OutlineWord], at: usize) -> Result<Argument
             }
             continue;
         }
-        if EVALUATES.contains(&name) {
+        if EVALUATES.contains(&name) || RUNS_TEXT.contains(&name) {
             return Err(EVALUATED);
         }
         if is_interpreter(name) && script.is_none() && !is_module(name, &words[index + 1..at]) {
@@ -180,7 +180,7 @@ pub(super) fn simple_reads_code(simple: &OutlineCommand, functions: &[String]) -
         if !word.exact {
             return false;
         }
-        if matches!(name, "." | "source" | "eval") || READS_PROGRAM.contains(&name) {
+        if matches!(name, "." | "source" | "eval") || READS_PROGRAM.contains(&name) || RUNS_TEXT.contains(&name) {
             return true;
         }
         if name == "make" {
@@ -272,16 +272,6 @@ const EVALUATES: &[&str] = &[
     "su",
     "runuser",
     "sqlite3",
-    "bc",
-    "dc",
-    "ed",
-    "ex",
-    "vi",
-    "vim",
-    "nvim",
-    "view",
-    "gdb",
-    "m4",
     "deno",
     "bun",
     "at",
@@ -293,6 +283,8 @@ const EVALUATES: &[&str] = &[
     "screen",
     "script",
 ];
+/// Programs that run both their arguments and their input as code.
+const RUNS_TEXT: &[&str] = &["bc", "dc", "ed", "ex", "vi", "vim", "nvim", "view", "gdb", "m4"];
 /// Programs and builtins that run their arguments.
 const RUNS_ARGUMENTS: &[&str] = &[
     "env",
@@ -371,16 +363,6 @@ const READS_PROGRAM: &[&str] = &[
     "mongosh",
     "mongo",
     "redis-cli",
-    "bc",
-    "dc",
-    "ed",
-    "ex",
-    "vi",
-    "vim",
-    "nvim",
-    "view",
-    "gdb",
-    "m4",
     "at",
     "batch",
     "crontab",

@@ -3,7 +3,7 @@
 use crate::support::host::not_run;
 use crate::support::people::alice;
 use crate::support::wire::pointers;
-use crate::support::{World, has, id_of};
+use crate::support::{POLICY, World, has, id_of};
 use serde_json::{Value, json};
 
 const GREET: &str = r##"# Greet
@@ -97,6 +97,27 @@ fn the_review_of_a_template_shows_the_script_that_runs() {
         assert!(shown.contains(words), "{words}: {shown}");
     }
     assert!(!shown.contains("NOT TO BE SIGNED") && !shown.contains("{{"), "{shown}");
+    let full = world.as_alice(&["review", "--full", id_of(&proposal)]).output().expect("review");
+    let full = crate::support::said(&full);
+    assert!(full.contains("set -- {{ .inputs.Name }}") && full.contains("set -- 'Ada'\\''s'"), "{full}");
+}
+
+#[test]
+fn policy_verify_and_audit_judge_the_filled_in_script_and_not_the_other_branches_of_its_template() {
+    let page = "<Inputs id=\"in\">\n```yaml\nvariables:\n  - name: Who\n    type: bool\n```\n</Inputs>\n\n\
+                <Command id=\"a\" inputsId=\"in\" path=\"a.sh\" />\n";
+    let world = World::with(|setup| {
+        setup.policy = POLICY.replace("mode: execute", "mode: prompted\n  run: {deny: [rm]}");
+        setup.runbook("page.mdx", page);
+        setup.runbook("a.sh", "{{ if .inputs.Who }}id -u{{ else }}rm -f x{{ end }}\n");
+    });
+    let wish = World::wish("page:a", json!({"Who": false}));
+    world.unchanged(|| world.wire.post("/v1/proposals", &world.agent, &wish)).problem("policy-denied");
+    let finished = world.run("page:a", json!({"Who": true}), &[&alice()]);
+    let signed = crate::support::people::predicate_of(&world.receipt(&finished)["authorization"]);
+    assert!(signed["permissions"].to_string().contains("\"id\""), "{signed:#}");
+    world.assert_verified(&finished);
+    world.assert_audited();
 }
 
 #[test]

@@ -488,3 +488,11 @@ fn an_output_of_another_block_is_a_required_parameter_of_the_step() {
         json!({"type": "string", "description": "Output of an earlier block", "maxLength": 4096})
     );
 }
+
+#[test]
+fn a_page_with_too_many_steps_is_refused_with_the_place_of_the_first_step_that_is_too_many() {
+    let steps =
+        |count| (0..count).map(|at| format!("<Command id=\"s{at}\" command=\"true\" />\n\n")).collect::<String>();
+    assert_eq!(page(&steps(MAX_STEPS)).steps.len(), MAX_STEPS);
+    assert_eq!(errors(&steps(MAX_STEPS + 1)), ["1001:1: the page has more than 500 steps: split the page"]);
+}
