@@ -41,15 +41,15 @@ pub fn profile_on_host(held: &StepInForce) -> Result<Profile, Refusal> {
 /// # Errors
 /// Returns `later-feature` with the names of the secrets.
 pub fn check_secrets(step: &StepDefinition) -> Result<(), Refusal> {
-    let names: Vec<&str> = step.secrets.iter().map(|secret| secret.name.as_str()).collect();
-    if names.is_empty() {
+    let needs = step.needed_secrets();
+    if needs.is_empty() {
         return Ok(());
     }
     let detail = format!(
-        "{} needs the secret {}, and this version gives no secrets to a run: remove the secret from the runbook, or run \
-         the step by hand",
+        "{} needs {}, and this version gives no secrets to a run: remove the secret from the runbook, or run the step by \
+         hand",
         step.reference,
-        names.join(", ")
+        needs.join(", ")
     );
     Err(Refusal::new(Code::LaterFeature, detail).at("/step", "needs a secret"))
 }

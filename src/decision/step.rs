@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::crypto::digest::{RenderedDigest, StepDigest};
 use crate::crypto::{canonical, json};
@@ -39,9 +39,13 @@ impl HashedStep {
     pub fn of(definition: Arc<StepDefinition>) -> Result<Self, StepError> {
         let bytes = canonical::canonical_of(&definition)
             .map_err(|error| StepError::Malformed(Malformed::at("/step", error.to_string())))?;
-        definition
-            .check_reserved()
-            .map_err(|error| StepError::Malformed(broken_schema(&definition).unwrap_or(error)))?;
+        let reserved = definition.check_reserved();
+        if (reserved.is_err() || !definition.secret_parameters().is_empty())
+            && let Some(broken) = broken_schema(&definition)
+        {
+            return Err(StepError::Malformed(broken));
+        }
+        reserved.map_err(StepError::Malformed)?;
         let template = script_template::of_step(&definition).map_err(StepError::Template)?.map(Arc::new);
         let rendered = RenderedDigest::of(definition.source.as_bytes());
         Ok(Self { digest: StepDigest::of(&bytes), rendered, definition, template })
@@ -122,25 +126,11 @@ impl HashedStep {
     }
 }
 
-/// Returns the first error in the parameter schema of a step that has parts of a later version. The check ignores every
-/// `x-secret`. For any other step, the check of the parameters also checks the schema.
+/// Returns the first error in the parameter schema of a step that has secret parameters or parts of a later version. For
+/// any other step, the check of the parameters also checks the schema.
 fn broken_schema(definition: &StepDefinition) -> Option<Malformed> {
-    let mut schema = Value::clone(&definition.params);
-    without_secrets(&mut schema);
-    let flaws = ParameterSchema::compile(&schema).err()?;
-    let flaw = flaws.into_iter().next()?;
+    let flaw = ParameterSchema::compile(&definition.params).err()?.into_iter().next()?;
     Some(Malformed::at(format!("/step/params{}", pointer(&flaw.path)), flaw.message))
-}
-
-fn without_secrets(schema: &mut Value) {
-    let Some(map) = schema.as_object_mut() else { return };
-    map.remove("x-secret");
-    if let Some(items) = map.get_mut("items") {
-        without_secrets(items);
-    }
-    for property in map.get_mut("properties").and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut) {
-        without_secrets(property);
-    }
 }
 
 /// Proof that the signed step has the sealed definition. Only [`check_step`] constructs this proof.

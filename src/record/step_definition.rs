@@ -86,7 +86,7 @@ impl StepDefinition {
     /// use.
     pub fn check_reserved(&self) -> Result<(), Malformed> {
         self.check_parts()?;
-        let mut used: Vec<String> = [
+        [
             (!self.files.is_empty(), "/step/files"),
             (!self.outputs.is_empty(), "/step/outputs"),
             (self.session != SessionUse::None, "/step/session"),
@@ -94,11 +94,26 @@ impl StepDefinition {
             (self.runs_on.is_some(), "/step/runs_on"),
         ]
         .into_iter()
-        .filter(|(used, _)| *used)
-        .map(|(_, pointer)| pointer.to_owned())
-        .collect();
-        secrets_in(&self.params, "/step/params", false, &mut used)?;
-        used.into_iter().min().map_or(Ok(()), |pointer| Err(Malformed::later(pointer)))
+        .filter_map(|(used, pointer)| used.then_some(pointer))
+        .min()
+        .map_or(Ok(()), |pointer| Err(Malformed::later(pointer)))
+    }
+
+    /// Returns the secret parameters, as pointers into the parameters without the first `/`. The schema of such a
+    /// parameter has `x-secret`. A `*` stands for any item of a list.
+    #[must_use]
+    pub fn secret_parameters(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        secrets_in(&self.params, "", &mut found);
+        found
+    }
+
+    /// Returns the secrets and the secret parameters of the step, in words for a message.
+    #[must_use]
+    pub fn needed_secrets(&self) -> Vec<String> {
+        let mut needed: Vec<String> = self.secrets.iter().map(|secret| format!("the secret {}", secret.name)).collect();
+        needed.extend(self.secret_parameters().iter().map(|name| format!("the secret parameter {name}")));
+        needed
     }
 
     fn check_parts(&self) -> Result<(), Malformed> {
@@ -156,24 +171,21 @@ impl StepDefinition {
 /// The types of parameters and outputs.
 const SCHEMA_TYPES: [&str; 5] = ["array", "boolean", "integer", "object", "string"];
 
-/// Finds every `x-secret` of a parameter schema. It must belong to a plain string, for which neither its own schema nor
-/// an outer schema may give a value. `above` is true if an outer schema gives a value.
-fn secrets_in(schema: &Value, pointer: &str, above: bool, found: &mut Vec<String>) -> Result<(), Malformed> {
-    let given = above || ["const", "default", "enum"].iter().any(|keyword| schema.get(keyword).is_some());
-    if let Some(secret) = schema.get("x-secret") {
-        let pointer = format!("{pointer}/x-secret");
-        if *secret != Value::Bool(true) || schema["type"] != "string" || given || schema.get("pattern").is_some() {
-            let message = "`x-secret` must be true. Only a string without `pattern` can be secret, and neither its \
-                           schema nor an enclosing schema may have `const`, `default` or `enum`";
-            return Err(Malformed::at(pointer, message));
-        }
-        found.push(pointer);
+fn below(pointer: &str, name: &str) -> String {
+    if pointer.is_empty() { name.to_owned() } else { format!("{pointer}/{name}") }
+}
+
+fn secrets_in(schema: &Value, pointer: &str, found: &mut Vec<String>) {
+    if schema.get("x-secret").is_some() {
+        found.push(pointer.to_owned());
     }
     for (name, property) in schema["properties"].as_object().into_iter().flatten() {
         let name = name.replace('~', "~0").replace('/', "~1");
-        secrets_in(property, &format!("{pointer}/properties/{name}"), given, found)?;
+        secrets_in(property, &below(pointer, &name), found);
     }
-    schema.get("items").map_or(Ok(()), |items| secrets_in(items, &format!("{pointer}/items"), given, found))
+    if let Some(items) = schema.get("items") {
+        secrets_in(items, &below(pointer, "*"), found);
+    }
 }
 
 /// A secret that a step may ask for.

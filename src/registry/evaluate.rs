@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use crate::record::later_words::SecretName;
 use crate::registry::parameter_error::{ParameterError, cut};
 use crate::registry::parameter_pattern::ParameterPatterns;
 use crate::registry::schema_keywords::{escape, pointer};
@@ -25,6 +26,12 @@ struct Evaluation<'p> {
 impl Evaluation<'_> {
     fn value(&mut self, schema: &Value, value: &Value) {
         let Value::Object(keywords) = schema else { return };
+        if keywords.contains_key("x-secret") {
+            if !is_secret_name(value) {
+                self.refuse(NAME_THE_SECRET.to_owned());
+            }
+            return;
+        }
         let kind = keywords.get("type").and_then(Value::as_str).unwrap_or_default();
         let is_kind = match value {
             Value::String(_) => kind == "string",
@@ -150,6 +157,17 @@ impl Evaluation<'_> {
         self.errors.push(ParameterError { pointer, message });
     }
 }
+
+/// Returns true for `{"secret": NAME}`.
+fn is_secret_name(value: &Value) -> bool {
+    let Value::Object(entries) = value else { return false };
+    entries.len() == 1
+        && entries.get("secret").and_then(Value::as_str).is_some_and(|name| name.parse::<SecretName>().is_ok())
+}
+
+/// The message does not repeat the value, because the value may be the secret itself.
+const NAME_THE_SECRET: &str = "the parameter is secret: give the name of a secret, for example {\"secret\": \"db-password\"}, \
+                               and never the secret itself";
 
 /// Returns true if two JSON values are equal. A schema may contain 1.0 in a list, and 1.0 equals the number 1.
 fn same(one: &Value, other: &Value) -> bool {

@@ -2,7 +2,7 @@
 //!
 //! This subset of JSON Schema draft 2020-12 has `type` (string, integer, boolean, array, object), `properties`,
 //! `required`, `items`, `enum`, `const`, `pattern`, lengths, ranges, item counts, `default` and `description`.
-//! `x-leading-dash` is an extension. Any other keyword is an error, and references are not allowed.
+//! `x-leading-dash` and `x-secret` are extensions. Any other keyword is an error, and references are not allowed.
 //! `additionalProperties` is always false. Numbers must be integers, so write a fraction as a string.
 
 use std::fmt;
@@ -37,7 +37,7 @@ pub(crate) struct Closed(());
 /// # Errors
 /// Returns an error for each part that is outside the subset or contradicts another part.
 pub(crate) fn check(schema: &Value, patterns: &ParameterPatterns) -> Result<Closed, Vec<SchemaFlaw>> {
-    let mut checker = Checker { patterns, flaws: Vec::new(), nodes: 0 };
+    let mut checker = Checker { patterns, flaws: Vec::new(), nodes: 0, has_value: false };
     checker.check_root(schema);
     if checker.flaws.is_empty() { Ok(Closed(())) } else { Err(checker.flaws) }
 }
@@ -64,6 +64,8 @@ struct Checker<'p> {
     patterns: &'p ParameterPatterns,
     flaws: Vec<SchemaFlaw>,
     nodes: usize,
+    /// True if the schema, or a schema around it, contains values.
+    has_value: bool,
 }
 
 impl Checker<'_> {
@@ -139,9 +141,12 @@ impl Checker<'_> {
                 return;
             }
         };
+        let outer = self.has_value;
+        self.has_value |= ["const", "default", "enum"].iter().any(|keyword| map.contains_key(*keyword));
         for (keyword, value) in map {
             self.keyword(keyword, value, &kind, map, path);
         }
+        self.has_value = outer;
         match kind.as_str() {
             "array" if !map.contains_key("items") => {
                 self.at(path, &[], false, "an array needs `items`, the schema of its elements".to_owned());
@@ -175,10 +180,6 @@ impl Checker<'_> {
                 return;
             }
             "default" => return,
-            "x-secret" => {
-                self.at(path, &[keyword], true, yaml::not_yet("`x-secret`"));
-                return;
-            }
             "$ref" => {
                 self.at(path, &[keyword], true, "`$ref` is not supported: write the schema itself".to_owned());
                 return;
@@ -188,7 +189,7 @@ impl Checker<'_> {
                 self.member(value, kind, map, path, &["const"]);
                 return;
             }
-            "pattern" | "minLength" | "maxLength" | "x-leading-dash" => "string",
+            "pattern" | "minLength" | "maxLength" | "x-leading-dash" | "x-secret" => "string",
             "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum" => "integer",
             "items" | "minItems" | "maxItems" => "array",
             "properties" | "required" | "additionalProperties" => "object",
@@ -214,6 +215,19 @@ impl Checker<'_> {
             },
             "x-leading-dash" if !value.is_boolean() => {
                 self.at(path, &[keyword], false, "`x-leading-dash` must be true or false".to_owned());
+            }
+            "x-secret" if *value != Value::Bool(true) => {
+                self.at(
+                    path,
+                    &[keyword],
+                    false,
+                    "`x-secret` must be true: remove `x-secret`, or write true".to_owned(),
+                );
+            }
+            "x-secret" if self.has_value || map.contains_key("pattern") => {
+                let message = "the schema of a secret parameter has no `const`, `default`, `enum` or `pattern`, and a \
+                               schema around it has no `const`, `default` or `enum`: remove them";
+                self.at(path, &[keyword], true, message.to_owned());
             }
             "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum"
                 if value.as_i64().is_none_or(|number| number.unsigned_abs() > MAX_INTEGER) =>
@@ -398,9 +412,19 @@ mod tests {
             ),
             (json!({"type": "string", "format": "ipv4"}), "/properties/a/format: unknown keyword"),
             (json!({"type": "string", "$ref": "#"}), "/properties/a/$ref: `$ref` is not supported"),
+            (json!({"type": "string", "x-secret": false}), "/properties/a/x-secret: `x-secret` must be true"),
+            (json!({"type": "integer", "x-secret": true}), "/properties/a/x-secret: `x-secret` is only for string"),
             (
-                json!({"type": "string", "x-secret": true}),
-                "/properties/a/x-secret: `x-secret` is not supported by this version",
+                json!({"type": "string", "x-secret": true, "pattern": "^a$"}),
+                "/properties/a/x-secret: the schema of a secret parameter has no `const`",
+            ),
+            (
+                json!({"type": "string", "x-secret": true, "enum": ["a"]}),
+                "/properties/a/x-secret: the schema of a secret parameter has no `const`",
+            ),
+            (
+                json!({"type": "object", "default": {}, "properties": {"b": {"type": "string", "x-secret": true}}}),
+                "/properties/a/properties/b/x-secret: the schema of a secret parameter has no `const`",
             ),
             (json!({"type": "integer", "minLength": 1}), "/properties/a/minLength: `minLength` is only for"),
             (json!({"type": "string", "pattern": "a$"}), "/properties/a/pattern: the pattern must begin with ^"),

@@ -261,8 +261,8 @@ fn every_error_of_a_file_has_its_place() {
             "a.md:4:33: the pattern must begin with ^",
         ),
         (
-            "---\ncountersign: 1\nparams:\n  host: {type: string, x-secret: true}\n---\n".to_owned(),
-            "a.md:4:24: `x-secret` is not supported",
+            "---\ncountersign: 1\nparams:\n  host: {type: string, x-secret: true, default: x}\n---\n".to_owned(),
+            "a.md:4:24: the schema of a secret parameter has no",
         ),
         (
             "---\ncountersign: 1\nparams:\n  host: {type: integer, default: x}\n---\n".to_owned(),

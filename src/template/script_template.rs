@@ -159,9 +159,17 @@ impl ScriptTemplate {
     pub fn check(mut self, source: &str, schema: &Value) -> Result<Self, Vec<TemplateFlaw>> {
         let property = |name: &str| schema.get("properties").and_then(|all| all.get(name));
         let mut flaws = Vec::new();
-        for name in self.names.iter().filter(|name| property(name).is_none()) {
+        for name in &self.names {
+            let message = match property(name) {
+                None => format!("the parameter `{name}` is not in the schema: add `{name}` to `params`"),
+                Some(schema) if is_secret(schema) => format!(
+                    "`{name}` is secret, but the log stores the filled-in script: read the variable $PARAM_{} in the \
+                     script",
+                    name.to_ascii_uppercase().replace('-', "_")
+                ),
+                Some(_) => continue,
+            };
             let at = self.uses.iter().find(|one| one.parameter == *name).map_or(0, |one| one.offset);
-            let message = format!("the parameter `{name}` is not in the schema: add `{name}` to `params`");
             flaws.push(TemplateFlaw::new(source, at, message));
         }
         for one in self.uses.iter().filter(|one| one.number) {
@@ -365,6 +373,13 @@ fn names(nodes: &[TemplateNode]) -> BTreeSet<String> {
         }
     }
     names
+}
+
+fn is_secret(schema: &Value) -> bool {
+    let properties = schema.get("properties").and_then(Value::as_object);
+    schema.get("x-secret").is_some()
+        || schema.get("items").is_some_and(is_secret)
+        || properties.is_some_and(|all| all.values().any(is_secret))
 }
 
 /// Returns true if a schema allows only whole numbers.

@@ -20,10 +20,20 @@ variables:
 ```
 </Inputs>
 
+<Inputs id="login">
+```yaml
+variables:
+  - name: Password
+    sensitive: true
+```
+</Inputs>
+
 <Command id="greet" path="greet.sh" inputsId="who" title="Greet somebody" />
 
 <Command id="deploy" awsAuthId="aws" command="echo deploy" />
 <AwsAuth id="aws" />
+
+<Command id="login" inputsId="login" command='wc -c <<< "$PARAM_PASSWORD"' />
 "##;
 const SCRIPT: &str = "#!/bin/bash\nset -- {{ .inputs.Name }}\necho \"$#: hello {{ .inputs.Name }}{{ if .inputs.Loud }}!{{ end }}\"\ncat <<EOF\n{{ .inputs.Name }}\nEOF\n";
 const STEPS: &str = "# Build\n\n## 1. Compile\n- PASS: CONTINUE\n- FAIL: STOP\n\n```bash\necho compiled\n```\n";
@@ -74,6 +84,25 @@ fn a_step_that_needs_a_secret_is_registered_and_its_proposals_name_the_secret() 
     let detail = problem["detail"].as_str().expect("text");
     assert!(detail.starts_with("greet:deploy needs the secret aws."), "{detail}");
     assert!(world.wire.get("/v1/registry", &world.reader).ok(200).to_string().contains("greet:deploy"));
+}
+
+#[test]
+fn a_secret_parameter_takes_only_the_name_of_a_secret_and_no_answer_or_file_contains_its_text() {
+    let world = world();
+    let canary = "hunter2-is-not-stored";
+    for value in [json!(canary), json!({"secret": format!("{canary}!")}), json!({"secret": "db", "more": canary})] {
+        let wish = World::wish("greet:login", json!({"Password": value}));
+        let problem =
+            world.unchanged(|| world.wire.post("/v1/proposals", &world.agent, &wish)).problem("invalid-params");
+        assert_eq!(pointers(&problem), ["/params/Password"], "{problem:#}");
+        assert!(!problem.to_string().contains(canary), "{problem:#}");
+    }
+    let wish = World::wish("greet:login", json!({"Password": {"secret": "db"}}));
+    let problem = world.unchanged(|| world.wire.post("/v1/proposals", &world.agent, &wish)).problem("later-feature");
+    let detail = problem["detail"].as_str().expect("text");
+    assert!(detail.starts_with("greet:login needs the secret parameter Password"), "{detail}");
+    let found = std::process::Command::new("grep").args(["-raF", canary]).arg(world.path(".")).output().expect("grep");
+    assert_eq!(String::from_utf8_lossy(&found.stdout), "");
 }
 
 #[test]

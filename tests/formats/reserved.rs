@@ -319,7 +319,7 @@ fn valid() -> Vec<Valid> {
             "step-x-secret",
             "step",
             step(|step| step["params"]["properties"]["password"] = json!({"type": "string", "x-secret": true})),
-            "/step/params/properties/password/x-secret",
+            "",
         ),
         ("bundle-grant", "bundle", granted_bundle(), "/grant"),
         ("bundle-manifest", "bundle", bundle(|bundle| bundle["manifest"] = manifest()), "/manifest"),

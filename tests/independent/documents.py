@@ -397,7 +397,8 @@ def parse_step(value):
     found = STEP(value, "/step")
     if "programs" in value and "off_reason" in value["sandbox"]:
         raise wrong("/step/programs", "not where the sandbox is off")
-    return found + reserved.check_step(value, "/step")
+    reserved.check_step(value, "/step")
+    return found
 
 
 def plan_of_bundle(value, place):

@@ -105,14 +105,14 @@ MORE_OF_STEP = {
 
 
 def check_step(step, place):
-    """What one field of a step says of another; gives the places of parameters that are secret."""
+    """What one field of a step says of another."""
     if step.get("plan", {}).get("step") == step["ref"]:
         raise wrong(f"{place}/plan/step", "a step plans itself")
-    return secret_parameters(step["params"], f"{place}/params")
+    secret_parameters(step["params"], f"{place}/params")
 
 
 def secret_parameters(schema, place, above=False):
-    """`above`: a schema around this one gives values."""
+    """The places of parameters that are secret. `above`: a schema around this one gives values."""
     if not isinstance(schema, dict):
         return []
     found, given = [], above or bool(set(schema) & {"default", "enum", "const"})

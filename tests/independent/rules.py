@@ -4,6 +4,7 @@ import itertools
 import re
 
 import programs
+import reserved
 from globs import check as check_glob, matches
 from documents import NAME, OF_SANDBOX, PROFILE_LIMITS, arr, boolean, number, obj, one_of, parse_step, refuse_later, text, time
 from shapes import wrong
@@ -59,7 +60,7 @@ POLICIES = {1: policy_of(1, {}), 2: policy_of(2, {"programs": programs.RULE})}
 def read_step(step):
     """The form of a definition. What is reserved in it is named only where nothing in it is broken."""
     found = parse_step(step)
-    if found:
+    if found or reserved.secret_parameters(step["params"], "/step/params"):
         try:
             Schema(step["params"])
         except Bad as error:
@@ -367,6 +368,10 @@ COMMON = {"type", "enum", "const", "default", "description"}
 PYTHON = {"string": str, "integer": int, "boolean": bool, "array": list, "object": dict}
 
 
+def is_secret_name(value):
+    return isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}", value)
+
+
 def is_of(kind, value):
     return isinstance(value, PYTHON[kind]) and not (kind == "integer" and isinstance(value, bool))
 
@@ -382,6 +387,7 @@ class Schema:
         self.value = value
         self.schemas = 0
         self._read(value, "", 0, True)
+        reserved.secret_parameters(value, "")
 
     def _read(self, schema, place, tokens, whole=False):
         self.schemas += 1
@@ -503,7 +509,7 @@ class Schema:
     def _check(self, schema, value, place):
         kind = schema["type"]
         if kind == "string" and schema.get("x-secret"):
-            if not isinstance(value, dict) or set(value) != {"secret"} or not isinstance(value["secret"], str):
+            if not isinstance(value, dict) or set(value) != {"secret"} or not is_secret_name(value["secret"]):
                 raise Bad(f"{place}: a secret is named, never written")
             return
         if not is_of(kind, value):

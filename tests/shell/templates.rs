@@ -353,6 +353,11 @@ fn a_schema_allows_dashes_and_arithmetic_needs_numbers() {
         .check("ls {{ .y }}", &schema(json!({})))
         .expect_err("no y");
     assert!(missing[0].message.contains("`y` is not in the schema"));
+    let secret = json!({"properties": {"x": {"type": "string", "x-secret": true}}});
+    for source in ["echo {{ .x }}", "echo {{ if eq .x \"y\" }}z{{ end }}"] {
+        let found = ScriptTemplate::parse(source, "bash").expect(source).check(source, &secret).expect_err(source);
+        assert!(found[0].message.contains("`x` is secret") && found[0].message.contains("$PARAM_X "), "{found:?}");
+    }
 }
 
 #[test]

@@ -120,12 +120,12 @@ fn report(file: &ImportedFile, block: &ImportedBlock, policy: &ImportPolicy) -> 
     if let Some(refused) = &block.refused {
         return line(BlockAnswer::Refused, vec![refused.clone()]);
     }
-    if !step.secrets.is_empty() {
-        let names: Vec<&str> = step.secrets.iter().map(|secret| secret.name.as_str()).collect();
+    let secrets = step.needed_secrets();
+    if !secrets.is_empty() {
         let message = format!(
-            "the block needs the secret {}, and this version gives no secrets to a run: remove the sign-in from the \
-             block, or run the block by hand",
-            names.join(", ")
+            "the block needs {}, and this version gives no secrets to a run: remove the sign-in or the variable from \
+             the block, or run the block by hand",
+            secrets.join(", ")
         );
         return line(BlockAnswer::Refused, vec![message]);
     }

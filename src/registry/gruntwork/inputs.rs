@@ -59,11 +59,7 @@ impl<'a> InputBlocks<'a> {
     }
 
     fn check(&self, schema: &Value, merged: &BTreeMap<String, Variable>, step: usize, flaws: &mut Vec<YamlFlaw>) {
-        let mut plain = schema.clone();
-        for property in plain["properties"].as_object_mut().into_iter().flat_map(Map::values_mut) {
-            property.as_object_mut().map(|keywords| keywords.remove("x-secret"));
-        }
-        for flaw in ParameterSchema::compile(&plain).err().unwrap_or_default() {
+        for flaw in ParameterSchema::compile(schema).err().unwrap_or_default() {
             let variable = flaw.path.get(1).and_then(|name| merged.get(name));
             flaws.push(match variable {
                 Some(variable) => variable.flaw(&flaw.message),
