@@ -11,6 +11,8 @@ pub(super) struct ArgumentRule {
     pub(super) number: bool,
     /// True if the value may not begin with `(`, because the shell might read it as elements of an array.
     pub(super) no_array: bool,
+    /// True if the value may contain no `$`, because `make` runs `$(shell …)`.
+    pub(super) no_dollar: bool,
 }
 
 /// Returns the rule for a value in the word `at` of a command, or the reason why no value is allowed there.
@@ -36,8 +38,22 @@ pub(super) fn argument_rule(words: &[OutlineWord], at: usize) -> Result<Argument
         name if TAKES_DATA.contains(&name) => return Ok(rule),
         _ => {}
     }
-    if at > 1 && words[at - 1].text == "--command" || words[at].text.starts_with("--command=") {
+    let option = |name: &str| {
+        at > 1 && words[at - 1].text == name
+            || words[at].text.strip_prefix(name).is_some_and(|rest| rest.starts_with('='))
+    };
+    // A command for another host: `gcloud compute ssh HOST -- COMMAND`.
+    let remote = HAS_SSH.contains(&base(&words[0])) && words[1..at].iter().any(|word| word.text == "ssh");
+    if option("--command") || remote {
         return Err(EVALUATED);
+    }
+    let runner = RUNS_ARGUMENTS.contains(&base(&words[0]));
+    if option("--entrypoint") || option("--post-renderer") || runner && words[at - 1].text == "--" {
+        return Err(DECIDES);
+    }
+    let setting = base(&words[0]) == "git" && words[at - 1].text == "-c";
+    if names_package(words, at) || setting && !has_plain_key(&words[at]) {
+        return Err(DECIDES);
     }
     for index in 0..at {
         let name = base(&words[index]);
@@ -47,7 +63,7 @@ pub(super) fn argument_rule(words: &[OutlineWord], at: usize) -> Result<Argument
         let next = words.get(index + 1).filter(|_| index + 1 < at);
         let script =
             next.filter(|script| script.exact && !script.text.starts_with(['-', '+']) && !script.text.is_empty());
-        if index > 0 && !RUNS_ARGUMENTS.contains(&base(&words[0])) {
+        if index > 0 && !runner {
             // An unknown program may run its arguments, for example `sh -c`.
             if is_interpreter(name) && next.is_some_and(|next| next.text.starts_with('-')) {
                 return Err(EVALUATED);
@@ -64,17 +80,43 @@ pub(super) fn argument_rule(words: &[OutlineWord], at: usize) -> Result<Argument
             continue;
         }
         if matches!(name, "sed" | "gsed" | "jq" | "yq") {
-            let mut rest = words[index + 1..at].iter().skip_while(|word| word.exact && is_plain_flag(name, &word.text));
+            let mode =
+                |word: &&OutlineWord| name == "yq" && matches!(word.text.as_str(), "e" | "ea" | "eval" | "eval-all");
+            let mut rest = words[index + 1..at]
+                .iter()
+                .skip_while(|word| word.exact && is_plain_flag(name, &word.text))
+                .skip_while(mode)
+                .skip_while(|word| word.exact && is_plain_flag(name, &word.text));
             if !rest.next().is_some_and(|program| program.exact && !program.text.starts_with('-')) {
                 return Err(EVALUATED);
             }
             rule.never_dash = true;
         }
+        rule.no_dollar |= matches!(name, "make" | "gmake" | "bmake");
         if DATABASES.contains(&name) && words[index + 1..=at].iter().any(|word| is_program_option(&word.text)) {
             return Err(EVALUATED);
         }
     }
     Ok(rule)
+}
+
+/// Returns true if the word `at` names the package that a command downloads and runs, for example `npx PACKAGE`.
+fn names_package(words: &[OutlineWord], at: usize) -> bool {
+    let first = base(&words[0]);
+    let second = words.get(1).map_or("", |word| word.text.as_str());
+    let start = match first {
+        "npx" | "bunx" | "uvx" => 1,
+        "npm" | "pnpm" | "yarn" | "pipx" | "go" | "bun" if matches!(second, "exec" | "x" | "dlx" | "run") => 2,
+        _ => return false,
+    };
+    // The scripts of `npm run` are those of the project's own `package.json`.
+    let own = second == "run" && !matches!(first, "pipx" | "go");
+    !own && at >= start && words[start..at].iter().all(|word| word.text.starts_with('-'))
+}
+
+/// Returns true for `NAME=value` if no parameter decides the name.
+fn has_plain_key(word: &OutlineWord) -> bool {
+    word.text.split_once('=').is_some_and(|(key, _)| key.bytes().all(|byte| byte.is_ascii_graphic()))
 }
 
 /// Returns true for `python -m module`, after which all words are arguments of the module.
@@ -136,9 +178,10 @@ fn declare_rule(words: &[OutlineWord], at: usize) -> Result<ArgumentRule, &'stat
 pub(super) fn evaluates_words(simple: &OutlineCommand, functions: &[String]) -> bool {
     let words = &simple.words;
     let unknown = (1..words.len()).filter(|at| !words[*at].exact);
-    let called = words.first().is_some_and(|name| functions.contains(&name.text));
-    words.first().is_some_and(|name| name.exact)
-        && unknown.into_iter().any(|at| called || argument_rule(words, at) == Err(EVALUATED))
+    let Some(name) = words.first() else { return false };
+    // In `"$@"` and `$1 x`, an argument of the function is the name of the command.
+    !name.exact
+        || unknown.into_iter().any(|at| functions.contains(&name.text) || argument_rule(words, at) == Err(EVALUATED))
 }
 
 /// Returns why no value is allowed anywhere in a script with this command.
@@ -183,8 +226,8 @@ pub(super) fn simple_reads_code(simple: &OutlineCommand, functions: &[String]) -
         if matches!(name, "." | "source" | "eval") || READS_PROGRAM.contains(&name) || RUNS_TEXT.contains(&name) {
             return true;
         }
-        if name == "make" {
-            return words.iter().any(|word| word.text == "-");
+        if matches!(name, "make" | "sed" | "gsed" | "jq" | "yq") {
+            return words.iter().any(|word| matches!(word.text.as_str(), "-" | "-f-" | "--file=-" | "/dev/stdin"));
         }
         is_interpreter(name) && (next.is_empty() || next.starts_with(['-', '+', '/']) && !has_program(name, next))
     })
@@ -279,6 +322,12 @@ const EVALUATES: &[&str] = &[
     "crontab",
     "watch",
     "parallel",
+    "lftp",
+    "socat",
+    "ncat",
+    "ansible",
+    "ansible-playbook",
+    "ansible-console",
     "tmux",
     "screen",
     "script",
@@ -346,6 +395,21 @@ const RUNS_ARGUMENTS: &[&str] = &[
     "linux64",
     "linux32",
 ];
+/// Programs with a subcommand `ssh`, which runs a command on another host.
+const HAS_SSH: &[&str] = &[
+    "gcloud",
+    "az",
+    "vagrant",
+    "fly",
+    "flyctl",
+    "heroku",
+    "doctl",
+    "eb",
+    "limactl",
+    "multipass",
+    "railway",
+    "tailscale",
+];
 /// Programs that read a program, or the arguments of a program, from standard input.
 const READS_PROGRAM: &[&str] = &[
     "awk",
@@ -393,6 +457,7 @@ const FORMAT: &str = "`printf` interprets this argument: write `printf '%s' ...`
 const SETTINGS: &str = "the value could become a setting of the shell: write `set -- ...`";
 const EVALUATED: &str = "the command may evaluate this argument as code: pass the value by the environment variable of the \
                          parameter (`PARAM_NAME`), and read the variable inside the code";
+const DECIDES: &str = "the value would decide which program runs: write the name of the program itself";
 const TEST: &str = "a value in this test could become an operator: write one comparison, for example `[ \"a\" = \"b\" ]`, and \
                     join comparisons with `&&`";
 const DECLARED: &str =

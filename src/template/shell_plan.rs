@@ -213,6 +213,9 @@ impl ShellPlan {
                 "the value begins with `(`, so the shell could read it as an array: remove the bracket".to_owned()
             );
         }
+        if rule.no_dollar && value.contains('$') {
+            return Err("`make` expands `$` in its arguments and can run the result: remove the `$`".to_owned());
+        }
         if rule.split && (value.starts_with('-') || value.contains([' ', '\t', '\n', '*', '?', '['])) {
             return Err(
                 "the shell splits the output of this command into words, so the value may not contain white space, \

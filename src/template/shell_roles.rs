@@ -35,6 +35,7 @@ pub(super) struct SlotRule {
     /// True if the value must be a whole number.
     pub(super) number: bool,
     pub(super) no_array: bool,
+    pub(super) no_dollar: bool,
     /// True if the shell splits the output of the surrounding command into words.
     pub(super) split: bool,
 }
@@ -210,6 +211,7 @@ impl SlotRules {
                         self.rules[slot].never_dash |= rule.never_dash;
                         self.rules[slot].number |= rule.number;
                         self.rules[slot].no_array |= rule.no_array;
+                        self.rules[slot].no_dollar |= rule.no_dollar;
                     }
                     self.split(word);
                     self.starts(word);

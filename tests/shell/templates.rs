@@ -302,6 +302,8 @@ fn values_that_do_not_fit_their_place_are_refused_with_their_parameter() {
         ("A={{ .x }}; echo $((A))", "b[$(ls)]"),
         ("sed 's/a/b/' {{ .x }}", "-e1"),
         ("make {{ .x }}", "SHELL=a"),
+        ("make NAME={{ .x }}", "$(shell id)"),
+        ("sudo make NAME={{ .x }}", "${A}"),
     ] {
         let error = rendered("bash", source, &json!({"x": value, "y": "ok"})).expect_err(source);
         assert!(error.starts_with("/x: "), "{source} {value:?}: {error}");
@@ -468,4 +470,40 @@ fn a_name_that_runs_text_is_found_without_a_call_and_behind_other_names() {
     }
     assert!(flaws("bash", "command ls {{ .x }}").is_empty());
     assert!(flaws("node", "console.log(process.env.HOME, {{ .x }})").is_empty());
+}
+
+#[test]
+fn promise_6_no_value_becomes_code_or_the_name_of_a_program_in_a_command_that_runs_its_arguments() {
+    for source in [
+        "npx {{ .x }}",
+        "npx -y {{ .x }}",
+        "go run {{ .x }}",
+        "git -c {{ .x }} fetch",
+        "git -c {{ .x }}=a fetch",
+        "docker run --entrypoint {{ .x }} image",
+        "docker run --entrypoint={{ .x }} image",
+        "helm template --post-renderer {{ .x }}",
+        "kubectl exec pod -- {{ .x }}",
+        "gcloud compute ssh vm -- {{ .x }}",
+        "ansible all -m shell -a {{ .x }}",
+        "socat - {{ .x }}",
+        "lftp -e {{ .x }}",
+        "yq e {{ .x }} f",
+        "echo {{ .x }} | sed -f - f",
+        "run() { $1; }\nrun {{ .x }}",
+        "retry() { shift; \"$@\"; }\nretry 3 curl {{ .x }}",
+    ] {
+        assert!(ScriptTemplate::parse(source, "bash").is_err(), "{source}");
+    }
+    for source in [
+        "git -c user.name={{ .x }} log",
+        "npx prettier {{ .x }}",
+        "npm run {{ .x }}",
+        "yq e .a {{ .x }}",
+        "systemctl status ssh {{ .x }}",
+        "cat {{ .x }} | sed s/a/b/",
+        "get() { curl \"$1\"; }\nget {{ .x }}",
+    ] {
+        assert!(ScriptTemplate::parse(source, "bash").is_ok(), "{source}");
+    }
 }
