@@ -224,15 +224,15 @@ impl Sealing {
     }
 
     async fn reseal_as_they_are(&self, runbooks: RunbookDirectories) -> Result<bool, Stopped> {
-        let dirs = runbooks.paths.clone();
-        let read = tokio::task::spawn_blocking(move || runbooks.load());
-        let registry = read.await.map_err(|e| fault(&e))?;
-        let registry = registry.map_err(|errors| not_sealed(&errors))?;
-        let mut material = material_of(&self.crossing.state());
-        material.registry = registry.clone();
-        let (sandbox, near) = (self.sandbox.clone(), dirs);
-        let checked = tokio::task::spawn_blocking(move || check_on_host(&material, &*sandbox, &near));
-        checked.await.map_err(|e| fault(&e))?.map_err(|errors| not_sealed(&errors))?;
+        let (mut material, sandbox) = (material_of(&self.crossing.state()), self.sandbox.clone());
+        let read = tokio::task::spawn_blocking(move || {
+            material.registry = runbooks.load()?;
+            match check_on_host(&material, &*sandbox, &runbooks.paths) {
+                Ok(()) => Ok(material.registry),
+                Err(errors) => runbooks.without(&material.registry, errors),
+            }
+        });
+        let registry = read.await.map_err(|e| fault(&e))?.map_err(|errors| not_sealed(&errors))?;
         let sealed = self.put_in_force(|material| material.registry = registry.clone(), None).await?;
         self.health.set_skipped(registry.skipped());
         Ok(sealed)

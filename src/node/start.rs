@@ -33,6 +33,7 @@ use crate::record::seal::{FollowedLog, Genesis, Seal};
 use crate::record::token::SealedToken;
 use crate::record::validity::Timestamp;
 use crate::registry::Registry;
+use crate::registry::registry_error::RegistryError;
 use crate::sandbox::Sandbox;
 use crate::sandbox::linux::{LinuxSandbox, Setup};
 use crate::sandbox::probe::HostProbe;
@@ -112,13 +113,12 @@ pub async fn assemble(
     let last = ledger.seals().map_err(broken)?.last().copied();
     let closed = closed_ledgers(config, &files.key, &around, &mut notes)?;
     let parts = Start { config, ledger: &ledger, key: &key, around: &around, sandbox: &*sandbox };
-    // Without changes, the files do not become the seal, so their errors do not matter.
-    let skipped = if takes == TakenChanges::Changes { files.registry.skipped().to_vec() } else { Vec::new() };
     let (sealed, found) = match last {
         None => {
             let genesis = Genesis::New(GenesisSalt::new(around.bytes()));
-            (parts.begin(files, tokens, configuration, genesis, ledger.now()).await?, Noticed::default())
+            parts.begin(files, tokens, configuration, genesis, ledger.now()).await?
         }
+        // Without changes, the files do not become the seal, so their errors do not matter.
         Some(last) if takes == TakenChanges::Nothing => (parts.stay(last.index, &files.key)?, Noticed::default()),
         Some(last) => parts.go_on(last.index, files, tokens, configuration).await?,
     };
@@ -156,7 +156,7 @@ pub async fn assemble(
     boundary.health.set_notes(notes.clone());
     boundary.health.set_roster_notes(found.following.clone());
     notes.extend(found.following);
-    notes.extend(boundary.health.set_skipped(&skipped));
+    notes.extend(boundary.health.set_skipped(&found.skipped));
     notes.extend(boundary.health.note_seal());
     let newest_roster = found.newest.max(boundary.crossing.state().roster.version());
     Ok(AssembledBoundary { boundary, ledger, level, first: last.is_none(), notes, newest_roster, lock })
@@ -170,6 +170,8 @@ struct Noticed {
     following: Vec<String>,
     /// Newest roster version that has enough signatures.
     newest: u64,
+    /// The first error of each runbook that is not sealed.
+    skipped: Vec<RegistryError>,
 }
 
 /// Writer and readers of the store. The writer locks the store for this process.
@@ -369,7 +371,7 @@ impl Start<'_> {
         configuration: Configuration,
         genesis: Genesis,
         at: Timestamp,
-    ) -> Result<Sealed, Problems> {
+    ) -> Result<(Sealed, Noticed), Problems> {
         let config = self.config;
         let BoundaryFiles { registry, policy, roster, key } = files;
         let (policy, roster) = match (policy, roster) {
@@ -391,8 +393,22 @@ impl Start<'_> {
             return Err(problem.into());
         }
         let rosters = first_rosters(config, &roster, &policy)?;
-        let material = SealContent { name: config.name.clone(), registry, policy, rosters, tokens, configuration };
-        self.seal(Before::NoSeal { genesis, at }, &material).await
+        let name = config.name.clone();
+        let material = self.sound(SealContent { name, registry, policy, rosters, tokens, configuration });
+        let sealed = self.seal(Before::NoSeal { genesis, at }, &material).await?;
+        Ok((sealed, Noticed { skipped: material.registry.skipped().to_vec(), ..Noticed::default() }))
+    }
+
+    /// Removes the runbooks that the host or the policy does not allow, if the configuration says so.
+    fn sound(&self, mut material: SealContent) -> SealContent {
+        let (config, sandbox) = (self.config, self.sandbox);
+        if config.skip_invalid_runbooks
+            && let Err(errors) = check_on_host(&material, sandbox, &config.runbooks)
+            && let Ok(registry) = config.runbook_directories().without(&material.registry, errors)
+        {
+            material.registry = registry;
+        }
+        material
     }
 
     /// Continues after the last seal. An unusable new roster or policy is not put in force.
@@ -407,13 +423,15 @@ impl Start<'_> {
         let sealed = read_seal(config, self.ledger, last, Some(&files.registry))?;
         let FoundRosters { signed, candidates, mut notes, following } =
             roster_succession::find(config, &sealed.rosters, &sealed.policy, &files);
-        let material = |rosters: Chain, policy: &Policy| SealContent {
-            name: config.name.clone(),
-            registry: files.registry.clone(),
-            policy: policy.clone(),
-            rosters,
-            tokens: tokens.clone(),
-            configuration: configuration.clone(),
+        let material = |rosters: Chain, policy: &Policy| {
+            self.sound(SealContent {
+                name: config.name.clone(),
+                registry: files.registry.clone(),
+                policy: policy.clone(),
+                rosters,
+                tokens: tokens.clone(),
+                configuration: configuration.clone(),
+            })
         };
         // Use the newest roster version that this start can use. An unusable version must not block an earlier version.
         let known = self.ledger.tokens().map_err(|fault| FileProblem::whole(&config.database, fault.to_string()))?;
@@ -443,7 +461,9 @@ impl Start<'_> {
         let material = next.unwrap_or_else(|| material(sealed.rosters.clone(), &sealed.policy));
         // After a crash before this commit, the old seal is still in force, and the next start repeats the change.
         let newest = signed.last().version();
-        Ok((self.seal(Before::Seal(Box::new(sealed)), &material).await?, Noticed { notes, following, newest }))
+        let skipped = material.registry.skipped().to_vec();
+        let sealed = self.seal(Before::Seal(Box::new(sealed)), &material).await?;
+        Ok((sealed, Noticed { notes, following, newest, skipped }))
     }
 
     /// Returns the state of the last seal, without a new seal.
@@ -566,7 +586,7 @@ pub(super) async fn begin_after(
     let begun = parts.begin(files, Vec::new(), configuration, genesis, at).await;
     let head = ledger.checkpoint().map_err(broken);
     ledger.close().await.map_err(broken)?;
-    Ok((begun?.boundary.id, head?.map(|row| row.note).unwrap_or_default()))
+    Ok((begun?.0.boundary.id, head?.map(|row| row.note).unwrap_or_default()))
 }
 
 fn problems_of(config: &Config, error: SealError) -> Vec<FileProblem> {

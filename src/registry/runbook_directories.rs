@@ -106,6 +106,29 @@ impl RunbookDirectories {
         Ok(Registry { remarks, skipped, ..Registry::seal(steps, errors)? })
     }
 
+    /// Returns the registry without the files that have these errors. The errors are known only after policy and host
+    /// have judged the steps.
+    ///
+    /// # Errors
+    /// Returns the errors if no file may be skipped, or if a directory has a lock: the steps of a lock must all be there.
+    pub fn without(&self, registry: &Registry, errors: Vec<RegistryError>) -> Result<Registry, Vec<RegistryError>> {
+        let locked = self.locks == Locks::Checked
+            && self.paths.iter().any(|dir| !matches!(LockFile::read(dir, self.owner), Ok(None)));
+        if self.invalid == InvalidFiles::Refused || locked {
+            return Err(errors);
+        }
+        let mut skipped = errors;
+        skipped.sort();
+        skipped.dedup_by(|later, first| later.file == first.file);
+        let is_sound = |file: &str| skipped.binary_search_by(|error| error.file.as_str().cmp(file)).is_err();
+        let mut steps = registry.steps.clone();
+        steps.retain(|_, step| step.place.as_ref().is_none_or(|(file, _)| is_sound(file)));
+        let remarks = registry.remarks.iter().filter(|remark| is_sound(&remark.file)).cloned().collect();
+        skipped.extend(registry.skipped.iter().cloned());
+        skipped.sort();
+        Ok(Registry { remarks, skipped, ..Registry::seal(steps, Vec::new())? })
+    }
+
     fn read(&self) -> FoundFiles {
         let mut found = FoundFiles {
             steps: Vec::new(),

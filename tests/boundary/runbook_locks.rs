@@ -162,6 +162,43 @@ fn with_the_setting_bad_pages_are_skipped_and_named() {
     world.propose("plain:fail", json!({}));
 }
 
+/// Two pages that are valid, but that this host and this policy do not allow.
+const NOT_ALLOWED: [(&str, &str); 2] = [
+    ("absent.md", "---\ncountersign: 1\n---\n```bash {#a read=/nowhere/at/all}\ntrue\n```\n"),
+    ("network.md", "---\ncountersign: 1\n---\n```bash {#a network=host}\ntrue\n```\n"),
+];
+
+#[test]
+fn with_the_setting_a_page_that_host_or_policy_do_not_allow_is_skipped_unless_a_lock_exists() {
+    let mut world = World::prepared(|setup| {
+        "skip_invalid_runbooks = true".clone_into(&mut setup.config);
+        NOT_ALLOWED.iter().for_each(|(name, text)| setup.runbook(name, *text));
+    });
+    world.start();
+    world.make_tokens();
+    world.propose("plain:true", json!({}));
+    for (name, _) in NOT_ALLOWED {
+        assert!(world.started["notes"].to_string().contains(name), "{name}: {}", world.started["notes"]);
+        assert_eq!(notes(&world).matches(&format!("{name}:4:")).count(), 1, "{}", notes(&world));
+    }
+    let first = world.seal();
+    world.write("b/runbooks/network.md", &NOT_ALLOWED[1].1.replace(" network=host", ""));
+    world.reseal(first + 1);
+    world.propose("network:a", json!({}));
+    assert!(notes(&world).contains("absent.md") && !notes(&world).contains("network.md"), "{}", notes(&world));
+    world.stop();
+    world.start();
+    assert!(world.started["notes"].to_string().contains("absent.md"), "{}", world.started["notes"]);
+    assert_eq!(world.seal(), first + 1, "a start without changes writes no seal");
+    world.stop();
+
+    std::fs::remove_file(world.path("b/runbooks/absent.md")).expect("removed");
+    lock(&world);
+    world.write("b/runbooks/absent.md", NOT_ALLOWED[0].1);
+    let refused = world.try_start().expect_err("a lock exists");
+    assert!(refused.contains("absent.md"), "{refused}");
+}
+
 #[test]
 fn a_locked_step_cannot_be_skipped() {
     let mut world = World::with(|setup| "skip_invalid_runbooks = true".clone_into(&mut setup.config));
