@@ -308,6 +308,14 @@ fn a_copy_of_the_log_has_the_files_and_an_audit_misses_a_file_that_it_lacks() {
     let roster = world.started["roster"].as_str().expect("a digest");
     let audit = || world.program(&["audit", "--roster", roster]).arg(&copy).output().expect("audit");
     assert!(audit().status.success(), "{}", said(&audit()));
+    // The verifier in Python finds the same.
+    let second = || {
+        let python = std::env::var_os("COUNTERSIGN_PYTHON").unwrap_or_else(|| "python3".into());
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/independent");
+        let mut command = std::process::Command::new(python);
+        command.args([folder, "audit"]).arg(&copy).args(["--roster", roster]).output().expect("python3")
+    };
+    assert!(second().status.success(), "{}", said(&second()));
     for spoiled in [None, Some("other")] {
         match spoiled {
             None => fs::remove_file(&blob).expect("removed"),
@@ -315,5 +323,6 @@ fn a_copy_of_the_log_has_the_files_and_an_audit_misses_a_file_that_it_lacks() {
         }
         assert_eq!(audit().status.code(), Some(1));
         assert!(said(&audit()).contains("file \"lib.sh\" of sub/steps:a"), "{}", said(&audit()));
+        assert_eq!(second().status.code(), Some(1), "{}", said(&second()));
     }
 }
