@@ -107,8 +107,8 @@ fn bind(place: &Path, flags: u64, root: &OwnedFd, file: &SeededFile<'_>) -> Resu
         .at(SetupStage::Mounts, file.what())
 }
 
-/// Returns the directory and the name of a regular file at `path` below `root`, which this function creates if the file
-/// does not exist. No link is followed: a link at `path` is removed, and a link above is an error.
+/// Returns the directory and the name of a file at `path` below `root`, which this function creates if the file does not
+/// exist. No link is followed: a link at `path` is removed, and a link above is an error.
 fn mount_point<'a>(root: &OwnedFd, path: &'a str) -> io::Result<(OwnedFd, &'a str)> {
     let mut parent = root.try_clone()?;
     let (directories, name) = path.rsplit_once('/').map_or((None, path), |(above, name)| (Some(above), name));
@@ -120,9 +120,12 @@ fn mount_point<'a>(root: &OwnedFd, path: &'a str) -> io::Result<(OwnedFd, &'a st
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         parent = rustix::fs::openat(&parent, directory, flags, Mode::empty())?;
     }
-    match rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW).map(|found| found.st_mode) {
-        Ok(mode) if FileType::from_raw_mode(mode) == FileType::RegularFile => return Ok((parent, name)),
-        Ok(_) => rustix::fs::unlinkat(&parent, name, AtFlags::empty())?,
+    let found = rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW);
+    match found.map(|found| FileType::from_raw_mode(found.st_mode)) {
+        Ok(FileType::Symlink) => rustix::fs::unlinkat(&parent, name, AtFlags::empty())?,
+        Ok(FileType::Directory) => return Err(Errno::ISDIR.into()),
+        // The mount covers the file, or the mask of a denied name.
+        Ok(_) => return Ok((parent, name)),
         Err(Errno::NOENT) => {}
         Err(error) => return Err(error.into()),
     }

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
 use crate::support::people::{alice, sha256};
+use crate::support::poor::poor_host;
 use crate::support::{POLICY, SMALL, World, id_of, runbook, said};
 use serde_json::{Value, json};
 
@@ -16,6 +17,10 @@ const LIB: &str = "greet() { printf 'hello %s\\n' \"$1\"; }\n";
 const TOOL: &str = "#!/bin/bash\nprintf 'the tool ran\\n'\n";
 
 fn world_of(policy: &str, steps: &[(&str, &str)]) -> World {
+    started(prepared(policy, steps))
+}
+
+fn prepared(policy: &str, steps: &[(&str, &str)]) -> World {
     let world = World::prepared(|setup| {
         setup.policy = policy.to_owned();
         setup.runbook("page.md", PAGE);
@@ -25,7 +30,7 @@ fn world_of(policy: &str, steps: &[(&str, &str)]) -> World {
     });
     let tool = world.path("b/runbooks/sub/bin/tool");
     fs::set_permissions(tool, fs::Permissions::from_mode(0o755)).expect("executable");
-    started(world)
+    world
 }
 
 fn started(mut world: World) -> World {
@@ -106,6 +111,22 @@ fn a_file_that_changes_after_the_seal_does_not_reach_a_run() {
     world.reseal(seal + 1);
     assert_eq!(succeeds(&world, "sub/steps:a"), "CHANGED\n");
     world.assert_audited();
+    world.stop();
+    let check = || {
+        world.program(&["store", "check", "--config"]).arg(world.path("b/countersign.toml")).output().expect("check")
+    };
+    assert!(check().status.success(), "{}", said(&check()));
+    let store = rusqlite::Connection::open(world.database()).expect("a store");
+    let digest = sha256(LIB.as_bytes());
+    assert_eq!(store.execute(&format!("DELETE FROM blob WHERE digest = x'{digest}'"), []).expect("deleted"), 1);
+    drop(store);
+    assert!(
+        said(&check()).contains(&format!(
+            "the blob of the file \"lib.sh\" of sub/steps:a of this seal, sha256:{digest}, is missing"
+        )),
+        "{}",
+        said(&check())
+    );
 }
 
 /// Executes listed programs only.
@@ -164,11 +185,35 @@ fn policy_still_asks_about_a_sourced_file_and_about_an_executed_file() {
         ("shell files=lib.sh", "bash lib.sh"),
     ];
     let world = world_of(&policy, &steps);
-    for (step, what) in [("sourced", "lib.sh"), ("source", "lib.sh"), ("executed", "bin/tool"), ("shell", "lib.sh")] {
+    let unknown = |what: &str| json!({"type": "run", "what": what, "why": "unknown"});
+    for (step, asked) in [
+        ("sourced", unknown("./lib.sh@1")),
+        ("source", unknown("lib.sh@1")),
+        ("shell", unknown("lib.sh@1")),
+        ("executed", json!({"type": "run", "what": "bin/tool", "why": "unlisted"})),
+    ] {
         let proposal = world.propose(&format!("sub/steps:{step}"), json!({}));
         let statement: Value = serde_json::from_slice(&crate::support::bytes_of(&proposal)).expect("a statement");
-        let asked = statement["predicate"]["permissions"].to_string();
-        assert!(asked.contains(what) || asked.contains("unknown"), "{step}: {asked}");
+        let permissions = statement["predicate"]["permissions"].as_array().expect("permissions");
+        assert!(permissions.contains(&asked), "{step}: {permissions:?}");
+    }
+}
+
+#[test]
+fn files_reach_a_run_without_namespaces_and_a_run_without_a_sandbox() {
+    let script = ". ./lib.sh\ngreet you\nbin/tool\nstat -c '%A %n' lib.sh bin/tool\n\
+                  if test \"$(id -u)\" != \"$(stat -c %u lib.sh)\" && printf x >> lib.sh; then printf 'CHANGED\\n'; fi 2> /dev/null";
+    let output = "hello you\nthe tool ran\n-r--r--r-- lib.sh\n-r-xr-xr-x bin/tool\n";
+    let off = "off sandbox=off reason=\"a test\" files=\"lib.sh,bin/tool\"";
+    let policy = format!("{POLICY}overrides:\n  - {{runbook: sub/steps, sandbox: {{may_be_off: true}}}}\n");
+    let world = world_of(&policy, &[(off, script)]);
+    assert_eq!(succeeds(&world, "sub/steps:off"), output);
+    let mut world = prepared(POLICY, &[("poor files=\"lib.sh,bin/tool\"", script)]);
+    world.write("b/countersign.toml", "name = \"prod\"\n[sandbox]\nlevel = \"best-effort\"\n");
+    if poor_host(&mut world, "files_reach_a_run_without_namespaces_and_a_run_without_a_sandbox") {
+        let world = started(world);
+        assert_eq!(succeeds(&world, "sub/steps:poor"), output);
+        world.assert_audited();
     }
 }
 
