@@ -75,6 +75,7 @@ pub fn run_true(sandbox: &LinuxSandbox, profile: &Profile) -> Result<(), Command
         source: b"#!/bin/true\n".to_vec(),
         env: Vec::new(),
         params_json: b"{}".to_vec(),
+        files: vec![],
     };
     let flag = CancelFlag::new().map_err(|error| broken(&error))?;
     match sandbox.run(prepared, plan, &mut |_| {}, &flag).end {

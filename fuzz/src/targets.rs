@@ -218,7 +218,8 @@ pub fn note_and_proof(data: &[u8]) {
 /// A runbook: the parser returns steps or at least one error.
 pub fn markdown_runbook(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
-    match markdown::read(text, "seed/runbook") {
+    let files = RunbookFiles::new("/nonexistent".into(), None);
+    match markdown::read(&Page { name: "seed/runbook", text, files: &files }) {
         Ok(found) => {
             for one in found.unwrap_or_default() {
                 let value = serde_json::to_value(&one.definition).expect("a definition is JSON");

@@ -24,7 +24,7 @@ use crate::record::ident::{Epoch, Name, StepRef};
 use crate::record::profile::{Layer, Limits};
 use crate::record::roster::MAX_ROSTER_BYTES;
 use crate::record::seal::{ENGINE, MAX_BLOB_BYTES, Seal};
-use crate::record::step_definition::{MAX_DEFINITION_BYTES, RegistryLeaf};
+use crate::record::step_definition::{MAX_DEFINITION_BYTES, RegistryLeaf, StepDefinition};
 use crate::record::token::{Scope, SealedToken};
 use crate::registry::Registry;
 use crate::registry::parameter_schema::ParameterSchema;
@@ -550,11 +550,23 @@ fn read(
                     let manifest = hold!(find("registry", *seal.registry.as_bytes())?);
                     let leaves: Vec<RegistryLeaf> = hold!(document("registry", &manifest));
                     let mut definitions = Vec::with_capacity(leaves.len());
+                    let mut contents = BTreeSet::new();
                     for leaf in &leaves {
                         let what = format!("step {}", leaf.reference);
                         let bytes = hold!(find(&what, *leaf.digest.as_bytes())?);
                         let definition = canonical_document(&what, &bytes, MAX_DEFINITION_BYTES);
-                        definitions.push(hold!(definition.map_err(|message| Unread::Refused(vec![message]))));
+                        let definition: StepDefinition =
+                            hold!(definition.map_err(|message| Unread::Refused(vec![message])));
+                        for file in &definition.files {
+                            let what = format!("file {:?} of {}", file.path, leaf.reference);
+                            if contents.insert(file.digest)
+                                && hold!(find(&what, *file.digest.as_bytes())?).len() as u64 != file.bytes
+                            {
+                                let message = format!("the sealed {what} has another size than its definition states");
+                                return Ok(Err(Unread::Refused(vec![message])));
+                            }
+                        }
+                        definitions.push(definition);
                     }
                     let registry = match Registry::from_definitions(definitions) {
                         Ok(registry) => registry,

@@ -530,14 +530,27 @@ impl Evidence {
         path.ok_or_else(|| Refusal::new(Code::NotFound, detail).into())
     }
 
-    /// Returns a blob of the log, for callers with the scope `read` for all steps.
+    /// Returns a blob of the log, for callers with the scope `read` for all steps. A caller who may see a step of the seal
+    /// in force also gets the files of this step.
     ///
     /// # Errors
     /// Returns `forbidden` if the caller may not read, and `not-found` if the log names no such blob.
     pub fn blob(&self, caller: &Caller, digest: &BlobDigest) -> Result<Vec<u8>, Stopped> {
-        demand_read(caller)?;
+        match demand_read(caller) {
+            Err(_) if self.has_file(caller, digest) => {}
+            answer => answer?,
+        }
         let blob = self.ledger.blob(digest).map_err(|e| fault(&e))?;
         blob.ok_or_else(|| Refusal::new(Code::NotFound, format!("there is no blob {digest}")).into())
+    }
+
+    /// Returns true if a step that the caller may see has a file with this digest.
+    fn has_file(&self, caller: &Caller, digest: &BlobDigest) -> bool {
+        let sealed = self.crossing.state();
+        sealed.registry.steps().any(|step| {
+            step.definition.files.iter().any(|file| file.digest.as_bytes() == digest.as_bytes())
+                && caller.may_know(&step.definition.reference)
+        })
     }
 }
 

@@ -10,6 +10,7 @@ use crate::crossing::current_seal::CurrentSeal;
 use crate::crossing::host_profile::list_on_host;
 use crate::crossing::refusal::{Refusal, Stopped, fault};
 use crate::crossing::sealed::{SealContent, SealDraft, SealError, SealPredecessor, Sealed};
+use crate::crossing::step_files::check_files;
 use crate::crossing::surroundings::Surroundings;
 use crate::crypto::digest::SealDigest;
 use crate::decision::in_force::each_in_force;
@@ -101,6 +102,9 @@ pub fn check_on_host(
             Err(error) => errors.push(registered.flaw(&error)),
         }
         if let Err(error) = list_on_host(step) {
+            errors.push(registered.flaw(&error));
+        }
+        if let Err(error) = check_files(step.hashed.definition(), profile) {
             errors.push(registered.flaw(&error));
         }
         let live = if profile.workdir == Workdir::InPlace { &profile.write[..] } else { &[] };

@@ -255,7 +255,7 @@ fn heaviest(view: &ProposalView) -> PrintableText {
     let payload = Base64::Strict.decode("/payload", &view.payload).ok();
     let signed = payload.and_then(|payload| Statement::<Authorization>::from_payload(&payload).ok());
     let Some(signed) = signed else { return PrintableText::words("! unreadable") };
-    let remarks = remarks::of_statement(&signed.predicate, None);
+    let remarks = remarks::of_statement(&signed.predicate, None, &[]);
     let heaviest = remarks.iter().filter_map(|line| match line.weight {
         LineWeight::Remark(heaviness) => Some(heaviness),
         LineWeight::Always => None,

@@ -127,7 +127,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         ));
     }
     if args.explain && !terminal.json {
-        for line in profile_words(&profile) {
+        for line in profile_words(&profile, false) {
             terminal.say(PrintableText::text(&line).as_str());
         }
     }
@@ -147,8 +147,13 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         return Ok(Exit::Done);
     }
     let foreign = foreign_tree(&profile, prepared.host_ids());
-    let plan =
-        Plan { interpreter: "sh".into(), source: script(&args.command), env: Vec::new(), params_json: b"{}".to_vec() };
+    let plan = Plan {
+        interpreter: "sh".into(),
+        source: script(&args.command),
+        env: Vec::new(),
+        params_json: b"{}".to_vec(),
+        files: Vec::new(),
+    };
     let flag = CancelFlag::new().map_err(|error| broken(&error))?;
     signals.run_begins(&flag);
     let mut sink = RunPrinter::new(terminal, OutputForm::default());

@@ -21,6 +21,7 @@ use crate::crossing::stage::{
     Accepted, Admitted, BundleParts, CheckResults, ClockTrusted, Consumed, CrossingRequest, Ran, ReceiptBasis,
     Receipted, RunEnd, SignedReceipt, VerifiedRequest,
 };
+use crate::crossing::step_files::planned_files;
 use crate::crypto::canonical;
 use crate::decision::exclusion::{self, Tokens};
 use crate::decision::parameters::check_parameters;
@@ -219,6 +220,7 @@ impl Crossing {
             source: definition.source.clone().into_bytes(),
             env: parameter_schema::environment(fit.params()),
             params_json: fit.params().canonical().to_vec(),
+            files: planned_files(registered).map_err(|error| fault(&error))?,
         };
         let answers = CheckResults {
             clock,

@@ -1,6 +1,7 @@
 //! The profile of a step on this host: the profile under the seal, and the files of the listed programs.
 
 use crate::crossing::refusal::Refusal;
+use crate::crossing::step_files::check_files;
 use crate::decision::in_force::StepInForce;
 use crate::policy::signed_programs::{moved, without_denied};
 use crate::record::code::Code;
@@ -14,7 +15,7 @@ use crate::sandbox::program_lookup::{ListError, SMALLER_LIST, WantedPrograms, li
 ///
 /// # Errors
 /// Returns `sandbox-unavailable` if this host does not have the interpreter or a required program, or has a program that
-/// no list may contain. Returns `too-large` if the list is too large for a profile. Returns `later-feature` if the step
+/// no list may contain, or if the step has files and starts in a directory of the host. Returns `too-large` if the list is too large for a profile. Returns `later-feature` if the step
 /// needs a secret.
 pub fn profile_on_host(held: &StepInForce) -> Result<Profile, Refusal> {
     let definition = held.hashed.definition();
@@ -23,6 +24,8 @@ pub fn profile_on_host(held: &StepInForce) -> Result<Profile, Refusal> {
         return Err(Refusal::new(Code::SandboxUnavailable, format!("{}: {why}", definition.reference)));
     }
     let profile = (*held.profile).clone();
+    check_files(definition, &profile)
+        .map_err(|error| Refusal::new(Code::SandboxUnavailable, format!("{}: {error}", definition.reference)))?;
     match list_on_host(held) {
         Ok(Some(list)) => Ok(profile.with_programs(list)),
         Ok(None) => Ok(profile),

@@ -16,5 +16,6 @@ pub mod recovery;
 pub mod refusal;
 pub mod sealed;
 pub mod stage;
+pub mod step_files;
 pub mod stored_documents;
 pub mod surroundings;

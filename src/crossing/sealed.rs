@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::crypto::digest::{BlobDigest, SealDigest, sha256};
+use crate::crypto::digest::{BlobDigest, ContentDigest, SealDigest, sha256};
 use crate::crypto::{canonical, json};
 use crate::decision::in_force::{StepInForce, steps_in_force};
 use crate::policy::builtins::{self, Builtins};
@@ -21,7 +21,8 @@ use crate::record::envelope::Envelope;
 use crate::record::ident::{BoundaryName, Epoch, Name, StepRef};
 use crate::record::malformed::Malformed;
 use crate::record::seal::{ENGINE, Genesis, MAX_BLOB_BYTES, Seal, SealedBoundary};
-use crate::record::step_definition::RegistryLeaf;
+use crate::record::step_definition::{RegistryLeaf, StepDefinition};
+use crate::record::step_file::StepFile;
 use crate::record::token::SealedToken;
 use crate::record::validity::Timestamp;
 use crate::registry::Registry;
@@ -217,8 +218,14 @@ impl SealContent {
         };
         let canonical = |bytes: Result<Vec<u8>, canonical::CanonicalError>| bytes.map_err(one);
         let registry = blob(manifest);
+        let mut contents = BTreeMap::new();
         for step in self.registry.steps() {
             blob(step.canonical.to_vec());
+            contents.extend(step.definition.files.iter().map(|file| file.digest).zip(&step.contents));
+        }
+        // Several steps can have the same file.
+        for bytes in contents.into_values() {
+            blob(bytes.to_vec());
         }
         blob(self.policy.canonical().to_vec());
         blob(roster.payload().to_vec());
@@ -359,15 +366,29 @@ impl Sealed {
         let manifest: Vec<RegistryLeaf> =
             json::typed(&value("registry", &find("registry", *seal.registry.as_bytes())?)?)
                 .map_err(|error| one(format!("sealed registry: {error}")))?;
-        let step = |leaf: RegistryLeaf| -> Result<StoredStep, SealError> {
+        let mut shared: BTreeMap<ContentDigest, Arc<[u8]>> = BTreeMap::new();
+        let mut contents = |definition: &StepDefinition| -> Result<Vec<Arc<[u8]>>, SealError> {
+            let content = |file: &StepFile| match shared.get(&file.digest) {
+                Some(bytes) => Ok(Arc::clone(bytes)),
+                None => {
+                    let what = format!("file {:?} of {}", file.path, definition.reference);
+                    let bytes: Arc<[u8]> = find(&what, *file.digest.as_bytes())?.into();
+                    shared.insert(file.digest, Arc::clone(&bytes));
+                    Ok(bytes)
+                }
+            };
+            definition.files.iter().map(content).collect()
+        };
+        let mut step = |leaf: RegistryLeaf| -> Result<StoredStep, SealError> {
             let bytes = find(&format!("step {}", leaf.reference), *leaf.digest.as_bytes())?;
             let known = known.and_then(|known| known.get(&leaf.reference));
             if let Some(step) = known.filter(|step| *step.canonical == *bytes) {
                 return Ok(StoredStep::Known(step.stored()));
             }
-            json::typed(&value("step", &bytes)?)
-                .map(|definition| StoredStep::Read(Box::new(definition)))
-                .map_err(|error| one(format!("sealed step {}: {error}", leaf.reference)))
+            let definition: StepDefinition = json::typed(&value("step", &bytes)?)
+                .map_err(|error| one(format!("sealed step {}: {error}", leaf.reference)))?;
+            let contents = contents(&definition)?;
+            Ok(StoredStep::Read(Box::new(definition), contents))
         };
         // Read the definitions one by one. All definitions together with the registry would need twice the memory.
         let mut unread = None;

@@ -113,8 +113,9 @@ pub(super) static ROUTES: &[Route] = &[
         path: "/log/blob/sha256/{hex}",
         name: "blob",
         summary: "A document that an entry names by its digest",
-        about: "Step definitions, policies, rosters and recorded configurations. The caller needs the scope `read`. \
-             The digest proves that the bytes are right.",
+        about: "Step definitions, files of steps, policies, rosters and recorded configurations. The caller needs the scope \
+             `read`. For a file of a step in force, a caller who may see the step needs no scope `read`. The digest \
+             proves that the bytes are right.",
         segments: &[Field { name: "hex", about: "the SHA-256 of the document, 64 lower-case hexadecimal digits" }],
         access: RouteAccess::Known,
         replies: &[Reply { status: 200, media: OCTETS, shape: BodyShape::Bytes, about: "its bytes" }],

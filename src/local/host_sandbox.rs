@@ -14,6 +14,7 @@ use crate::policy::ruling::Ruling;
 use crate::policy::step_profile::{PolicyProfile, RequiredLayers, effective};
 use crate::record::declared::DeclaredSandbox;
 use crate::record::profile::{Layer, Limits, Profile, STRICT};
+use crate::record::step_definition::StepDefinition;
 use crate::sandbox::cancel_flag::CancelFlag;
 use crate::sandbox::capture::Chunk;
 use crate::sandbox::linux::{LinuxSandbox, Setup};
@@ -144,8 +145,18 @@ impl HostSandbox {
     }
 
     /// Returns the working directory that a step gets under the policy.
-    pub fn work(&self, rules: &LocalRules, ruling: &Ruling, project: &Project) -> WorkingDirectory {
+    pub fn work(
+        &self,
+        rules: &LocalRules,
+        ruling: &Ruling,
+        project: &Project,
+        step: &StepDefinition,
+    ) -> WorkingDirectory {
         let off = matches!(self.wanted, SandboxChoice::Off(_));
+        if off && !step.files.is_empty() {
+            let why = "the step has files, which would remain in the current directory";
+            return WorkingDirectory::Private(why.to_owned());
+        }
         WorkingDirectory::find(rules, ruling, project, &self.sandbox.probe().held(), off)
     }
 

@@ -197,6 +197,10 @@ impl NamedPrograms {
         if !is_path(command) {
             return;
         }
+        let relative = command.strip_prefix("./").unwrap_or(command);
+        if self.step.files.iter().any(|file| file.executable && file.path == relative) {
+            return; // A list allows the executable files of the step.
+        }
         if !command.starts_with('/') {
             self.own.get_or_insert_with(|| command.to_owned());
         }
@@ -294,6 +298,9 @@ impl NamedPrograms {
         }
         if let Some(own) = &self.own {
             words.push_str(&format!(" (the step starts {own})"));
+        }
+        if self.step.files.iter().any(|file| file.executable) {
+            words.push_str(", and the executable files of the step");
         }
         words.push_str("; nothing else");
         PrintableText::text(&words).as_str().to_owned()

@@ -5,6 +5,7 @@ use std::io::Write as _;
 use serde_json::json;
 
 use crate::crossing::cross::outcome_of;
+use crate::crossing::step_files::{check_files, planned_files};
 use crate::local::decide::LocalRules;
 use crate::local::environment;
 use crate::local::host_sandbox::HostSandbox;
@@ -24,7 +25,7 @@ use crate::record::receipt::Outcome;
 use crate::registry::parameter_schema;
 use crate::sandbox::cancel_flag::CancelFlag;
 use crate::sandbox::profile_check::Prepared;
-use crate::sandbox::{End, Plan};
+use crate::sandbox::{End, Plan, PlannedFile};
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::outcome_words::outcome_words;
 use crate::terminal::printable_text::PrintableText;
@@ -98,8 +99,9 @@ impl RunbookWalk<'_> {
         let (decision, questions) = self.rules.decide(&ruling, chosen, &self.runbook.shown)?;
         let host = (self.hold.wanted(), self.hold.missing_programs());
         let mut programs = StepPrograms::of(self.rules, &ruling, definition, &decision, self.project, host);
-        let mut work = self.hold.work(self.rules, &ruling, self.project);
+        let mut work = self.hold.work(self.rules, &ruling, self.project, definition);
         let prepared = self.hold.check(&ruling, &definition.sandbox, self.rules, &mut work, &mut programs)?;
+        let files = files(chosen, &prepared, &work)?;
         let inherited =
             environment::inherit(std::env::vars_os(), &OWN, |name| self.rules.allows_variable(&ruling, name));
         let withheld = inherited.withheld.clone();
@@ -108,6 +110,7 @@ impl RunbookWalk<'_> {
             source: definition.source.clone().into_bytes(),
             env: inherited.with(parameter_schema::environment(&chosen.params))?,
             params_json: chosen.params.canonical().to_vec(),
+            files,
         };
         let mut answers = self.rules.given_beforehand();
         answers.extend(match self.hold.wanted() {
@@ -319,6 +322,32 @@ impl RunbookWalk<'_> {
         }
         Ok(())
     }
+}
+
+/// Returns the files of a step for its plan.
+///
+/// # Errors
+/// Returns an error if the files would remain in a directory of the host after the run.
+fn files(
+    chosen: &ChosenStep,
+    prepared: &Prepared,
+    work: &WorkingDirectory,
+) -> Result<Vec<PlannedFile>, CommandFailure> {
+    let refuse = |why: String| {
+        let reference = &chosen.step.definition.reference;
+        CommandFailure::new(Exit::Refused, format!("{reference}: {}", PrintableText::text(&why).as_str()))
+    };
+    match check_files(&chosen.step.definition, prepared.profile()) {
+        Err(_) if *work != WorkingDirectory::Declared => {
+            return Err(refuse(format!(
+                "the step has files, and this run {}, where the files would remain: run the step without --allow-write, \
+                 or in a directory that policy does not let the step write",
+                work.words()
+            )));
+        }
+        checked => checked.map_err(|error| refuse(error.to_string()))?,
+    }
+    planned_files(&chosen.step).map_err(|error| refuse(error.to_string()))
 }
 
 /// Asks the question until an answer is valid.

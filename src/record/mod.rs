@@ -37,6 +37,7 @@ pub mod sandbox_permission;
 pub mod schema;
 pub mod seal;
 pub mod step_definition;
+pub mod step_file;
 pub mod stream_name;
 pub mod token;
 pub mod validity;

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::crypto::digest::{ContentDigest, StepDigest};
+use crate::crypto::digest::StepDigest;
 use crate::record::declared::DeclaredSandbox;
 use crate::record::document::check_sorted;
 use crate::record::envelope::MAX_SIGNATURES;
@@ -14,9 +14,10 @@ use crate::record::ident::{GroupName, StepRef};
 use crate::record::later_parts::{
     MAX_GRANT_S, MAX_LABELS, check_by, check_bytes, check_count, check_labels, check_range,
 };
-use crate::record::later_words::{Label, OutputName, Program, RelativePath, SecretName, Variable};
+use crate::record::later_words::{Label, OutputName, Program, SecretName, Variable};
 use crate::record::malformed::Malformed;
 use crate::record::program_list::{MAX_PROGRAMS, MAX_PROGRAMS_BYTES};
+use crate::record::step_file::{MAX_FILES, StepFile, check_files};
 use crate::yaml::{YamlFlaw, YamlKind, YamlNode};
 
 /// The canonical object whose SHA-256 is the step digest. Prose is not part of it, nor policy, roster or
@@ -36,6 +37,7 @@ pub struct StepDefinition {
     /// The whole script.
     pub source: String,
     /// Files that the step brings with it, sorted by path.
+    #[schemars(length(max = MAX_FILES))]
     pub files: Vec<StepFile>,
     /// The closed parameter schema (a subset of JSON Schema 2020-12).
     // Shared, because many steps of a registry have the same schema.
@@ -71,8 +73,6 @@ pub struct StepDefinition {
     pub programs: Option<Vec<Program>>,
 }
 
-/// Maximum number of files in a step.
-const MAX_FILES: usize = 256;
 /// Maximum number of secrets that a step may request.
 const MAX_SECRETS: usize = 32;
 /// Maximum number of outputs of a step.
@@ -87,7 +87,6 @@ impl StepDefinition {
     pub fn check_reserved(&self) -> Result<(), Malformed> {
         self.check_parts()?;
         [
-            (!self.files.is_empty(), "/step/files"),
             (!self.outputs.is_empty(), "/step/outputs"),
             (self.session != SessionUse::None, "/step/session"),
             (self.plan.is_some(), "/step/plan"),
@@ -117,13 +116,7 @@ impl StepDefinition {
     }
 
     fn check_parts(&self) -> Result<(), Malformed> {
-        check_count("/step/files", self.files.len(), 0, MAX_FILES)?;
-        for (at, file) in self.files.iter().enumerate() {
-            if let Err(error) = file.path.parse::<RelativePath>() {
-                return Err(Malformed::at(format!("/step/files/{at}/path"), error.to_string()));
-            }
-        }
-        check_by("/step/files", &self.files, |file| file.path.as_str())?;
+        check_files(&self.files)?;
         check_count("/step/secrets", self.secrets.len(), 0, MAX_SECRETS)?;
         check_by("/step/secrets", &self.secrets, |secret| secret.name.as_str())?;
         for (at, secret) in self.secrets.iter().enumerate() {
@@ -268,20 +261,6 @@ pub enum SessionUse {
     Read,
     /// The run may change it.
     Write,
-}
-
-/// A file that a step brings with it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct StepFile {
-    /// Path relative to the work directory.
-    pub path: String,
-    /// Its size.
-    pub bytes: u64,
-    /// Its SHA-256.
-    pub digest: ContentDigest,
-    /// Whether it may be executed.
-    pub executable: bool,
 }
 
 /// A quorum rule: how many approvers, from which groups.

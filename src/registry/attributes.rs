@@ -203,13 +203,13 @@ pub(crate) const LIMITS: [(&str, Limit); 7] = [
 
 /// Returns the names of all attributes of a step.
 fn known() -> Vec<&'static str> {
-    let own = ["title", "params", "exclusive", "sandbox", "programs"].into_iter();
+    let own = ["title", "params", "exclusive", "sandbox", "programs", "files"].into_iter();
     own.chain(LIMITS.map(|(name, _)| name)).chain(SandboxPermission::ALL.map(SandboxPermission::attribute)).collect()
 }
 
 /// Attributes that are reserved for a later version of the program. This version refuses these attributes with a
 /// separate message, because an author could believe that these attributes have an effect.
-pub(crate) const LATER: [&str; 6] = ["session", "secrets", "outputs", "files", "template", "plan"];
+pub(crate) const LATER: [&str; 5] = ["session", "secrets", "outputs", "template", "plan"];
 
 /// Parses the value of a limit.
 ///

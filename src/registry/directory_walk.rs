@@ -187,7 +187,7 @@ pub(super) fn read_page(
         rundown::read(&page(".runbook.md"))?
     } else {
         let page = page(".md");
-        match markdown::read(page.text, page.name)? {
+        match markdown::read(&page)? {
             Some(steps) => Some(ReadPage { steps, remarks: Vec::new() }),
             None => runnable::read(&page)?,
         }

@@ -55,8 +55,7 @@ fn read_file(relative: &str, path: &Path) -> Option<ImportedFile> {
         Err(errors) => return Some(ImportedFile { errors, ..file }),
     };
     let is_markdown = relative.ends_with(".md") && !relative.ends_with(".runbook.md");
-    // The name of the step does not matter here.
-    if is_markdown && !matches!(markdown::read(&text, "x"), Ok(None)) {
+    if is_markdown && markdown::is_runbook(&text) {
         return None;
     }
     let page = match read_page(relative, path, &text, None) {
@@ -64,7 +63,7 @@ fn read_file(relative: &str, path: &Path) -> Option<ImportedFile> {
         Err(errors) => return Some(ImportedFile { errors, ..file }),
     };
     for found in page.steps {
-        let refused = register(found.definition.clone(), None, &mut SharedSchemas::default()).err();
+        let refused = register(found.definition.clone(), found.contents, None, &mut SharedSchemas::default()).err();
         let (definition, place) = (found.definition, found.place);
         file.blocks.push(ImportedBlock { definition, place, refused, remarks: Vec::new() });
     }

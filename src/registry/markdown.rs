@@ -4,6 +4,8 @@
 //! `bash {#restart timeout=60s}`. All other text is prose. This module only reads a runbook and runs nothing. This
 //! module does not parse the script of a block.
 
+use std::sync::Arc;
+
 use crate::crypto::canonical::canonical_of;
 use crate::record::declared::check_program;
 use crate::record::ident::IdentError;
@@ -12,7 +14,9 @@ use crate::record::step_definition::{Format, SessionUse, StepDefinition, Templat
 use crate::registry::attributes::{self, FenceInfo, PlacedText};
 use crate::registry::fenced_block::{FencedBlock, check_characters, fenced_blocks};
 use crate::registry::front_matter::{self, FrontMatter};
+use crate::registry::page::{Page, RunbookFiles};
 use crate::registry::script_rules::{check_path, step_ref};
+use crate::registry::step_contents::{named_files, put_files};
 use crate::registry::text_lines::TextLines;
 use crate::yaml::{self, TextPlace, YamlFlaw, unknown};
 
@@ -21,16 +25,18 @@ use crate::yaml::{self, TextPlace, YamlFlaw, unknown};
 pub struct FoundStep {
     /// Definition of the step.
     pub definition: StepDefinition,
+    /// Contents of the definition's files, in the same order.
+    pub contents: Vec<Arc<[u8]>>,
     /// Place of the step's id.
     pub place: TextPlace,
 }
 
-/// Reads a `*.md` file. Returns `None` if the file is prose. `path` is the first part of each step reference: the
-/// relative path of the file without `.md`.
+/// Reads a `*.md` file. Returns `None` if the file is prose.
 ///
 /// # Errors
 /// Returns all flaws of the file.
-pub fn read(text: &str, path: &str) -> Result<Option<Vec<FoundStep>>, Vec<YamlFlaw>> {
+pub fn read(page: &Page<'_>) -> Result<Option<Vec<FoundStep>>, Vec<YamlFlaw>> {
+    let (text, path) = (page.text, page.name);
     let mut flaws = Vec::new();
     let lines = TextLines::of(text);
     let Some((yaml, body)) = front_matter(text, &mut flaws) else { return Ok(None) };
@@ -55,7 +61,7 @@ pub fn read(text: &str, path: &str) -> Result<Option<Vec<FoundStep>>, Vec<YamlFl
         let info = attributes::read(&block.info.text, block.info.place, &mut flaws);
         has_step |= info.is_some() || flaws.len() > before;
         if let Some(info) = info {
-            found.extend(step(&front, path, &block, &info, &mut flaws));
+            found.extend(step(&front, path, &block, &info, Some(page.files), &mut flaws));
         }
     }
     if !has_step && flaws.is_empty() {
@@ -64,6 +70,11 @@ pub fn read(text: &str, path: &str) -> Result<Option<Vec<FoundStep>>, Vec<YamlFl
         flaws.push(YamlFlaw::new(TextPlace { line: 1, column: 1 }, message));
     }
     if flaws.is_empty() { Ok(Some(found)) } else { Err(flaws) }
+}
+
+/// Returns true if a file has the front matter of Countersign Markdown.
+pub(super) fn is_runbook(text: &str) -> bool {
+    front_matter(text, &mut Vec::new()).is_some()
 }
 
 /// Checks that the name of a runbook file can be the first part of step references.
@@ -80,12 +91,14 @@ fn runnable(block: &FencedBlock) -> Option<YamlFlaw> {
     })
 }
 
-/// Reads the step of one block. If a block has a flaw, the block gives no step, and reading continues.
+/// Reads the step of one block. If a block has a flaw, the block gives no step, and reading continues. `directory` has the
+/// files that the block may name.
 pub(super) fn step(
     front: &FrontMatter,
     path: &str,
     block: &FencedBlock,
     info: &FenceInfo,
+    directory: Option<&RunbookFiles>,
     flaws: &mut Vec<YamlFlaw>,
 ) -> Option<FoundStep> {
     let before = flaws.len();
@@ -98,6 +111,7 @@ pub(super) fn step(
     };
     let mut sandbox = front.sandbox.clone();
     let (mut title, mut exclusive, mut params, mut programs) = (None, None, None, None);
+    let mut files = Vec::new();
     let at = |name: &str| info.attributes.iter().find(|(key, _)| key.text == name).map(|(_, value)| value.place);
     if let (Some(off), None) = (at("sandbox"), at("reason")) {
         flaws
@@ -111,6 +125,10 @@ pub(super) fn step(
             "title" => front_matter::title(&value.text).map(|text| title = Some(text)),
             "exclusive" => exclusive_name(&value.text).map(|name| exclusive = Some(name)),
             "params" => chosen(&value.text, &front.params.names()).map(|names| params = Some(names)),
+            "files" => match directory {
+                Some(directory) => named_files(&value.text, directory).map(|found| files = found),
+                None => Err("`files` has no effect here: write each file in a block ```file LANGUAGE PATH".to_owned()),
+            },
             "programs" => program_names(&value.text).map(|names| programs = Some(names)),
             "sandbox" if value.text == "off" => Ok(()),
             "sandbox" => Err(unknown("value of sandbox", &value.text, &["off"])),
@@ -137,8 +155,9 @@ pub(super) fn step(
     if flaws.len() > before {
         return None;
     }
-    Some(FoundStep {
+    let mut found = FoundStep {
         place: info.id.place,
+        contents: Vec::new(),
         definition: StepDefinition {
             title: title
                 .or_else(|| block.heading.clone())
@@ -161,7 +180,9 @@ pub(super) fn step(
             runs_on: None,
             programs,
         },
-    })
+    };
+    found.contents = put_files(&mut found.definition, &files);
+    Some(found)
 }
 
 /// Returns the interpreter from the shebang, the language of the fence or the front matter, in this order. The default

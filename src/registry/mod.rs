@@ -24,6 +24,7 @@ pub mod runnable;
 pub mod schema_keywords;
 mod script_rules;
 mod shared_schemas;
+pub mod step_contents;
 pub mod step_differences;
 mod text_lines;
 
@@ -93,25 +94,26 @@ impl Registry {
         let all = |flaws: Vec<YamlFlaw>| flaws.into_iter().map(at).collect::<Vec<_>>();
         let text = read_text(path).map_err(all)?;
         let read = read_page(name, path, &text, None).map_err(all)?;
-        let mut found: Vec<_> = read.steps.into_iter().map(|step| (step.place, step.definition)).collect();
+        let mut found = read.steps;
         let workflow =
             if name.ends_with(".runbook.md") { Some(rundown::read_workflow(&text).map_err(all)?) } else { None };
-        found.sort_by_key(|(place, _)| *place);
-        let places: Vec<(TextPlace, StepRef)> = found.iter().map(|(at, step)| (*at, step.reference.clone())).collect();
+        found.sort_by_key(|step| step.place);
+        let places: Vec<(TextPlace, StepRef)> =
+            found.iter().map(|step| (step.place, step.definition.reference.clone())).collect();
         let file: Arc<str> = shown.into();
-        let named = found.into_iter().map(|(place, step)| (Arc::clone(&file), place, StoredStep::Read(Box::new(step))));
+        let named = found.into_iter().map(|step| (Arc::clone(&file), step.place, StoredStep::found(step)));
         let registry = Self::of_found(named)?;
         let steps = places.into_iter().filter_map(|(at, step)| Some((at, registry.get(&step)?.clone()))).collect();
         Ok(FileSteps { steps, workflow })
     }
 
     /// Builds the sealed registry again from the stored definitions, because the sealed steps stay in force even if the
-    /// files have changed.
+    /// files have changed. The registry has no contents of files, so its steps can be judged but not run.
     ///
     /// # Errors
     /// Returns the errors of all steps that this version can't seal or run.
     pub fn from_definitions(definitions: impl IntoIterator<Item = StepDefinition>) -> Result<Self, Vec<RegistryError>> {
-        Self::from_stored(definitions.into_iter().map(|step| StoredStep::Read(Box::new(step))))
+        Self::from_stored(definitions.into_iter().map(|step| StoredStep::Read(Box::new(step), Vec::new())))
     }
 
     /// Builds the sealed registry from stored steps, some of which another registry may already contain.
@@ -154,8 +156,9 @@ impl Registry {
             places.insert(reference.clone(), (Arc::clone(&file), place));
             let registered = match stored {
                 StoredStep::Known(step) => Ok(step),
-                StoredStep::Read(definition) => {
-                    register(*definition, (place.line > 0).then(|| (Arc::clone(&file), place)), schemas)
+                StoredStep::Read(definition, contents) => {
+                    let place = (place.line > 0).then(|| (Arc::clone(&file), place));
+                    register(*definition, contents, place, schemas)
                 }
             };
             match registered {

@@ -57,6 +57,11 @@ impl RunbookFiles {
     }
 
     pub(super) fn read_up_to(&self, relative: &str, max_bytes: u64) -> Result<Vec<u8>, String> {
+        self.content(relative, max_bytes).map(|(bytes, _)| bytes)
+    }
+
+    /// Reads a file, and returns true with its bytes if a user may execute the file.
+    pub(super) fn content(&self, relative: &str, max_bytes: u64) -> Result<(Vec<u8>, bool), String> {
         let path = Path::new(relative);
         let plain = |part: Component| matches!(part, Component::Normal(_) | Component::CurDir);
         if relative.is_empty() || !path.components().all(plain) {
@@ -80,14 +85,15 @@ impl RunbookFiles {
         // Without O_NONBLOCK, opening a pipe would wait for a writer.
         let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
         let file = fs::OpenOptions::new().read(true).custom_flags(nonblocking).open(&real).map_err(unreadable)?;
-        if !file.metadata().map_err(unreadable)?.is_file() {
+        let found = file.metadata().map_err(unreadable)?;
+        if !found.is_file() {
             return Err(format!("{relative:?} is not a regular file: name a file"));
         }
         file.take(max_bytes + 1).read_to_end(&mut bytes).map_err(unreadable)?;
         if bytes.len() as u64 > max_bytes {
             return Err(format!("the file {relative:?} is larger than {max_bytes} bytes: make it smaller"));
         }
-        Ok(bytes)
+        Ok((bytes, found.mode() & 0o111 != 0))
     }
 
     fn check_writers(&self, real: &Path) -> Result<(), String> {

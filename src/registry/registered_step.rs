@@ -9,6 +9,8 @@ use crate::crypto::canonical::canonical_of;
 use crate::crypto::digest::StepDigest;
 use crate::record::ident::StepRef;
 use crate::record::step_definition::{GroupSource, MAX_DEFINITION_BYTES, MAX_SOURCE_BYTES, StepDefinition};
+use crate::record::step_file::StepFile;
+use crate::registry::markdown::FoundStep;
 use crate::registry::parameter_schema::ParameterSchema;
 use crate::registry::registry_error::{RegistryError, whole};
 use crate::registry::shared_schemas::SharedSchemas;
@@ -27,6 +29,9 @@ pub struct RegisteredStep {
     pub digest: StepDigest,
     /// Parameter schema, ready to validate values.
     pub schema: ParameterSchema,
+    /// Contents of the definition's files, in the same order. Empty if the step has no files, or if the registry was
+    /// built without contents.
+    pub contents: Vec<Arc<[u8]>>,
     /// Template of the script, ready to fill in, or `None` if the script has no placeholders for parameters.
     pub template: Option<Arc<ScriptTemplate>>,
     /// File and place of the step, or `None` if the step was read from a store.
@@ -70,15 +75,20 @@ impl RegisteredStep {
 pub enum StoredStep {
     /// Step that another registry already contains. Both registries share it in memory.
     Known(RegisteredStep),
-    /// Step that was read from the store.
-    Read(Box<StepDefinition>),
+    /// Step that was read from a file or from the store, with the contents of its files.
+    Read(Box<StepDefinition>, Vec<Arc<[u8]>>),
 }
 
 impl StoredStep {
+    /// Returns the step of a runbook file.
+    pub(super) fn found(step: FoundStep) -> Self {
+        Self::Read(Box::new(step.definition), step.contents)
+    }
+
     pub(super) fn reference(&self) -> &StepRef {
         match self {
             Self::Known(step) => &step.definition.reference,
-            Self::Read(definition) => &definition.reference,
+            Self::Read(definition, _) => &definition.reference,
         }
     }
 }
@@ -86,6 +96,7 @@ impl StoredStep {
 /// Seals one step, or returns the reason why this version can't seal the step.
 pub(super) fn register(
     mut definition: StepDefinition,
+    contents: Vec<Arc<[u8]>>,
     place: Option<(Arc<str>, TextPlace)>,
     schemas: &mut SharedSchemas,
 ) -> Result<RegisteredStep, String> {
@@ -104,9 +115,16 @@ pub(super) fn register(
     if canonical.len() > MAX_DEFINITION_BYTES {
         return Err(format!("the step's definition is larger than {MAX_DEFINITION_BYTES} bytes: make it smaller"));
     }
+    let differs = |(file, bytes): (&StepFile, &Arc<[u8]>)| file.bytes != bytes.len() as u64;
+    if !contents.is_empty()
+        && (contents.len() != definition.files.len() || definition.files.iter().zip(&contents).any(differs))
+    {
+        return Err("the contents of the step's files differ from its definition".to_owned());
+    }
     let template = script_template::of_step(&definition).map_err(|flaws| template_flaws(&flaws))?.map(Arc::new);
     let digest = StepDigest::of(&canonical);
-    Ok(RegisteredStep { digest, canonical: canonical.into(), schema, definition: definition.into(), template, place })
+    let (canonical, definition) = (canonical.into(), definition.into());
+    Ok(RegisteredStep { digest, canonical, schema, definition, contents, template, place })
 }
 
 /// Describes the flaws of a template. Their places are lines of the script, which may be in another file than the step.

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use crate::crypto::digest::StepDigest;
 use crate::record::ident::StepRef;
-use crate::record::step_definition::StepDefinition;
 use crate::registry::Registry;
 use crate::registry::directory_walk::{RunbookDirectoryWalk, read_page, read_text};
 use crate::registry::lock_file::{LOCK_FILE, LockFile};
@@ -49,8 +48,8 @@ pub enum Locks {
 
 /// Content of the files, before the steps are registered.
 struct FoundFiles {
-    /// Steps with their file and place, and the index of their directory.
-    steps: Vec<(Arc<str>, TextPlace, usize, StepDefinition)>,
+    /// Steps with their file, and the index of their directory.
+    steps: Vec<(Arc<str>, usize, FoundStep)>,
     /// Prefix of the file names of each directory.
     prefixes: Vec<String>,
     remarks: Vec<RegistryError>,
@@ -77,11 +76,11 @@ impl RunbookDirectories {
     pub fn load(&self) -> Result<Registry, Vec<RegistryError>> {
         let FoundFiles { steps: found, prefixes, mut remarks, mut errors, path_errors, mut schemas } = self.read();
         let homes: BTreeMap<StepRef, usize> =
-            found.iter().map(|(_, _, home, step)| (step.reference.clone(), *home)).collect();
+            found.iter().map(|(_, home, step)| (step.definition.reference.clone(), *home)).collect();
         if self.invalid == InvalidFiles::Skipped {
             errors.extend(first_of_duplicates(&found));
         }
-        let found = found.into_iter().map(|(file, place, _, step)| (file, place, StoredStep::Read(Box::new(step))));
+        let found = found.into_iter().map(|(file, _, step)| (file, step.place, StoredStep::found(step)));
         let mut steps = Registry::register_all(found, &mut schemas, &mut errors);
         errors.sort();
         let mut skipped: Vec<RegistryError> = Vec::new();
@@ -151,9 +150,9 @@ impl RunbookDirectories {
                 };
                 match read_text(path).and_then(|text| read_page(relative, path, &text, self.owner)) {
                     Ok(page) => {
-                        for FoundStep { place, definition: mut step } in page.steps {
-                            found.schemas.share(&mut step);
-                            found.steps.push((Arc::clone(&file), place, home, step));
+                        for mut step in page.steps {
+                            found.schemas.share(&mut step.definition);
+                            found.steps.push((Arc::clone(&file), home, step));
                         }
                         found.remarks.extend(page.remarks.into_iter().map(at));
                     }
@@ -163,7 +162,7 @@ impl RunbookDirectories {
             found.path_errors.append(&mut walk.errors);
             found.prefixes.push(walk.prefix);
         }
-        found.steps.sort_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
+        found.steps.sort_by(|a, b| (&a.0, a.2.place).cmp(&(&b.0, b.2.place)));
         found
     }
 
@@ -209,10 +208,10 @@ impl RunbookDirectories {
 }
 
 /// Returns an error for the first place of each step that exists twice. The later places have their errors already.
-fn first_of_duplicates(found: &[(Arc<str>, TextPlace, usize, StepDefinition)]) -> Vec<RegistryError> {
+fn first_of_duplicates(found: &[(Arc<str>, usize, FoundStep)]) -> Vec<RegistryError> {
     let mut first: BTreeMap<&StepRef, (&Arc<str>, TextPlace)> = BTreeMap::new();
     let mut errors = Vec::new();
-    for (file, place, _, step) in found {
+    for (file, _, FoundStep { definition: step, place, .. }) in found {
         match first.get(&step.reference) {
             None => {
                 first.insert(&step.reference, (file, *place));

@@ -2,25 +2,24 @@
 //! utils.py ````.
 //!
 //! Each `runnable` block is a step. Its id is the number of the block in the file, from 1, or the id in `{#name}`. Each
-//! `file` block is a file that all steps of the page see. The digest of the file is part of each step.
+//! `file` block is a file that every run of a step of the page has beside its script. The digest of the file is part of
+//! each step.
 
 use std::collections::BTreeMap;
 
-use crate::crypto::digest::ContentDigest;
-use crate::record::later_words::RelativePath;
-use crate::record::step_definition::{Format, StepFile};
+use crate::record::step_definition::Format;
+use crate::record::step_file::{MAX_FILES, inside_a_file};
 use crate::registry::attributes::{self, FenceInfo, PlacedText};
 use crate::registry::fenced_block::{FencedBlock, check_characters, fenced_blocks};
 use crate::registry::front_matter::FrontMatter;
 use crate::registry::markdown::{FoundStep, check_file_name, step};
 use crate::registry::page::{Page, ReadPage};
+use crate::registry::step_contents::{FileContent, check_file_path, put_files};
 use crate::registry::text_lines::TextLines;
 use crate::yaml::{TextPlace, YamlFlaw, unknown};
 
 /// Languages of runnable blocks, each with the interpreter of the step.
 const LANGUAGES: [(&str, &str); 4] = [("python", "python"), ("node", "node"), ("bash", "bash"), ("golang", "go")];
-/// Maximum number of `file` blocks, which is also the maximum number of files of a step.
-const MAX_FILE_BLOCKS: usize = 256;
 
 /// Reads a `*.md` file without the front matter of Countersign Markdown. Returns `None` if the file has no `runnable`
 /// block, because then the file is prose.
@@ -44,7 +43,7 @@ pub fn read(page: &Page<'_>) -> Result<Option<ReadPage>, Vec<YamlFlaw>> {
     let mut found: Vec<(FoundStep, String)> = Vec::new();
     for (index, block) in of_kind("runnable").enumerate() {
         let Some(mut one) = runnable_step(page.name, block, index + 1, &mut flaws) else { continue };
-        one.definition.files.clone_from(&files);
+        one.contents = put_files(&mut one.definition, &files);
         let id = one.definition.reference.step().to_owned();
         if let Some((first, _)) = found.iter().find(|(_, other)| *other == id) {
             let at = first.place;
@@ -68,37 +67,38 @@ fn first_word(block: &FencedBlock) -> &str {
 }
 
 /// Returns the files of all `file` blocks, sorted by path.
-fn files<'a>(blocks: impl Iterator<Item = &'a FencedBlock>, flaws: &mut Vec<YamlFlaw>) -> Vec<StepFile> {
-    let mut found: BTreeMap<String, (TextPlace, StepFile)> = BTreeMap::new();
+fn files<'a>(blocks: impl Iterator<Item = &'a FencedBlock>, flaws: &mut Vec<YamlFlaw>) -> Vec<FileContent> {
+    let mut found: BTreeMap<&str, (TextPlace, FileContent)> = BTreeMap::new();
     for (index, block) in blocks.enumerate() {
         let mut refuse = |message: String| flaws.push(YamlFlaw::new(block.fence, message));
         if !block.closed {
             refuse("the block is not closed: end the block with the same fence".to_owned());
         }
-        if index == MAX_FILE_BLOCKS {
-            refuse(format!("the page has more than {MAX_FILE_BLOCKS} file blocks: remove some of them"));
+        if index == MAX_FILES {
+            refuse(format!("the page has more than {MAX_FILES} file blocks: remove some of them"));
         }
         let words: Vec<&str> = block.info.text.split_whitespace().collect();
         let [_, _, path] = words.as_slice() else {
             refuse("a file block needs a language and one path: write for example ```file python utils.py".to_owned());
             continue;
         };
-        if let Err(error) = path.parse::<RelativePath>() {
-            refuse(format!("{path:?} can't be the path of a file of the step; expected {error}"));
+        if let Err(message) = check_file_path(path) {
+            refuse(message);
             continue;
         }
-        if let Some((first, _)) = found.get(*path) {
+        if let Some((first, _)) = found.get(path) {
             refuse(format!("the file {path:?} already exists in line {}: keep one of the two", first.line));
             continue;
         }
-        let bytes = block.source.as_bytes();
-        let file = StepFile {
-            path: (*path).to_owned(),
-            bytes: bytes.len() as u64,
-            digest: ContentDigest::of(bytes),
-            executable: false,
-        };
-        found.insert((*path).to_owned(), (block.fence, file));
+        // A page has no more bytes than a file of a step, so no content is too large.
+        let file = FileContent::new(path, block.source.clone().into_bytes(), false);
+        found.insert(path, (block.fence, file));
+    }
+    if let Some((at, above)) = inside_a_file(found.keys().copied())
+        && let Some((path, (place, _))) = found.iter().nth(at)
+    {
+        let message = format!("{path:?} lies below the file {above:?} of this page: rename one of the two");
+        flaws.push(YamlFlaw::new(*place, message));
     }
     found.into_values().map(|(_, file)| file).collect()
 }
@@ -106,7 +106,7 @@ fn files<'a>(blocks: impl Iterator<Item = &'a FencedBlock>, flaws: &mut Vec<Yaml
 /// Reads one `runnable` block. `number` is the number of the block in the file, from 1.
 fn runnable_step(path: &str, block: &FencedBlock, number: usize, flaws: &mut Vec<YamlFlaw>) -> Option<FoundStep> {
     let info = info(block, number, flaws)?;
-    let mut found = step(&FrontMatter::absent(), path, block, &info, flaws)?;
+    let mut found = step(&FrontMatter::absent(), path, block, &info, None, flaws)?;
     found.definition.format = Format::Runnable;
     Some(found)
 }
@@ -201,14 +201,11 @@ mod tests {
         let text = "```runnable python\nimport utils\n```\n```file python utils.py\nx = 1\n```\n```file json data/a.json\n\
                     {}\n```\n```runnable bash\ntrue\n```\n";
         let found = steps(text);
-        let file = |path: &str, text: &str| StepFile {
-            path: path.to_owned(),
-            bytes: text.len() as u64,
-            digest: ContentDigest::of(text.as_bytes()),
-            executable: false,
-        };
+        let file = |path: &str, text: &str| FileContent::new(path, text.as_bytes().to_vec(), false).file;
         for step in &found {
             assert_eq!(step.definition.files, [file("data/a.json", "{}\n"), file("utils.py", "x = 1\n")]);
+            assert_eq!(step.contents.iter().map(|bytes| &**bytes).collect::<Vec<_>>(), [&b"{}\n"[..], b"x = 1\n"]);
+            assert!(std::sync::Arc::ptr_eq(&step.contents[0], &found[0].contents[0]), "the steps share the contents");
         }
         let changed = steps(&text.replace("x = 1", "x = 2"));
         assert_ne!(changed[1].definition.files, found[1].definition.files);
@@ -253,12 +250,23 @@ mod tests {
                 "7:1: the file \"a\" already exists in line 4",
             ),
             ("```runnable bash\ntrue\n```\n```file python a.py\nx\n", "4:1: the block is not closed"),
+            ("```runnable bash\ntrue\n```\n```file ini .gitconfig\nx\n```\n", "4:1: \".gitconfig\" is hidden"),
+            ("```runnable bash\ntrue\n```\n```file ini a/.b/c\nx\n```\n", "4:1: \"a/.b/c\" is hidden"),
+            (
+                "```runnable bash\ntrue\n```\n```file py countersign-script\nx\n```\n",
+                "4:1: \"countersign-script\" is the",
+            ),
+            (
+                "```runnable bash\ntrue\n```\n```file py a\nx\n```\n```file py a-b\nx\n```\n```file py a/b\ny\n```\n",
+                "10:1: \"a/b\" lies below the file \"a\"",
+            ),
+            ("```runnable bash {#a files=b}\ntrue\n```\n", "1:28: `files` has no effect here"),
         ] {
             let errors = page(text).expect_err(text);
             assert!(errors.iter().any(|error| error.starts_with(expected)), "{text:?}: {expected}\n{errors:#?}");
         }
         assert_eq!(steps("```file t a\n```\n```runnable bash\ntrue\n```\n")[0].definition.files[0].bytes, 0);
-        let many: String = (0..=MAX_FILE_BLOCKS).map(|number| format!("```file t f{number}\n```\n")).collect();
+        let many: String = (0..=MAX_FILES).map(|number| format!("```file t f{number}\n```\n")).collect();
         let errors = page(&format!("{many}```runnable bash\ntrue\n```\n")).expect_err("too many files");
         assert!(errors[0].starts_with("513:1: the page has more than 256 file blocks"), "{errors:#?}");
         let files = RunbookFiles::new("/none".into(), None);

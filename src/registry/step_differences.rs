@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::record::ident::StepRef;
 use crate::registry::Registry;
@@ -51,12 +51,23 @@ pub fn differences(old: &Registry, new: &Registry) -> Vec<StepDifference> {
     found.into_iter().map(|(_, difference)| difference).collect()
 }
 
-/// Returns the fields in which two definitions of a step differ, sorted, for example `params.properties.host`.
+/// Returns the fields in which two definitions of a step differ, sorted, for example `params.properties.host`. A file is a
+/// field, for example `files.lib.sh`.
 #[must_use]
 pub fn changed_fields(old: &Value, new: &Value) -> Vec<String> {
     let mut found = Vec::new();
-    add_changed(old, new, "", MAX_FIELD_DEPTH, &mut found);
+    add_changed(&with_files_by_path(old), &with_files_by_path(new), "", MAX_FIELD_DEPTH, &mut found);
     found
+}
+
+fn with_files_by_path(definition: &Value) -> Value {
+    let mut definition = definition.clone();
+    if let Some(Value::Array(files)) = definition.get_mut("files") {
+        // The text of a file's fields, so that the fields of one file are not listed one by one.
+        let by_path = |file: &Value| (file["path"].as_str().unwrap_or_default().to_owned(), file.to_string().into());
+        definition["files"] = files.iter().map(by_path).collect::<Map<_, _>>().into();
+    }
+    definition
 }
 
 fn add_changed(old: &Value, new: &Value, path: &str, depth: usize, found: &mut Vec<String>) {
@@ -93,8 +104,13 @@ mod tests {
         new["params"]["properties"]["host"]["default"] = 2.into();
         new["params"]["properties"]["port"] = json!({});
         new["exclusive"] = "x".into();
-        let fields = ["exclusive", "params.properties.host", "params.properties.port", "source"];
+        new["files"] = json!([{"path": "a.sh", "digest": 1}, {"path": "b/c.sh", "digest": 2}]);
+        let fields = ["exclusive", "files", "params.properties.host", "params.properties.port", "source"];
         assert_eq!(changed_fields(&old, &new), fields);
         assert_eq!(changed_fields(&new, &old), fields);
+        let mut newer = new.clone();
+        newer["files"] =
+            json!([{"path": "a.sh", "digest": 1}, {"path": "b/c.sh", "digest": 3}, {"path": "d", "digest": 4}]);
+        assert_eq!(changed_fields(&new, &newer), ["files.b/c.sh", "files.d"]);
     }
 }

@@ -30,6 +30,7 @@ use crate::review::derived::{
 use crate::review::line::Lines;
 use crate::review::signed_field::{FieldReason, SignedField};
 use crate::review::sources::ReviewSources;
+use crate::review::step_files::{self, FILES};
 
 /// Makes all checks that the sources permit.
 #[must_use]
@@ -39,6 +40,7 @@ pub fn derive(sources: &ReviewSources, now: Timestamp) -> Derived {
         statement: None,
         payload: None,
         definition: None,
+        files: Vec::new(),
         rules: Vec::new(),
         profile: None,
         signers: Vec::new(),
@@ -155,6 +157,11 @@ impl Derived {
             return;
         }
         self.note(IS_SIGNED, ReviewFinding::Holds);
+        let (files, finding) = step_files::check(&definition, &sources.contents);
+        self.files = files;
+        if let Some(finding) = finding {
+            self.note(FILES, finding);
+        }
         self.note("the parameters are complete and fit the schema of the step", parameters(&definition, signed));
         let filled = script_template::rendered(&definition, &signed.params)
             .map(Cow::into_owned)

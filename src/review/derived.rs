@@ -10,6 +10,7 @@ use crate::record::ident::Name;
 use crate::record::profile::Profile;
 use crate::record::step_definition::{Approvals, StepDefinition};
 use crate::review::line::Lines;
+use crate::review::step_files::ReviewedFile;
 
 /// Check with its result.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +54,8 @@ pub struct Derived {
     pub payload: Option<Value>,
     /// Definition of the step, if the definition has the signed digest.
     pub definition: Option<(StepDefinition, Value)>,
+    /// Files of the definition, with the contents that have the signed digests.
+    pub files: Vec<ReviewedFile>,
     /// Approval rules of policy and of the step. All rules must be met.
     pub rules: Vec<(&'static str, Approvals)>,
     /// Sandbox profile that this program derived from the sealed documents.
@@ -67,6 +70,14 @@ pub struct Derived {
     pub standing: StatementVerdict,
     /// Lines for the screen.
     pub lines: Lines,
+}
+
+impl Derived {
+    /// Returns true if the step has executable files.
+    #[must_use]
+    pub fn has_programs(&self) -> bool {
+        self.files.iter().any(|one| one.file.executable)
+    }
 }
 
 /// Name of the check that the sandbox follows from the sealed documents.

@@ -14,6 +14,8 @@ use crate::record::document::Statement;
 use crate::record::envelope::{Base64, Envelope, Signed};
 use crate::record::ident::BoundaryName;
 use crate::record::receipt::Receipt;
+use crate::record::step_definition::{MAX_DEFINITION_BYTES, StepDefinition};
+use crate::record::step_file::{MAX_FILES, StepFile};
 use crate::review::sources::{LastRun, ReportedState, ReviewSources, RosterSource};
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::trust::chain::{Chain, Pinned};
@@ -130,6 +132,11 @@ pub fn gather(
         (Err(_), Ok(step)) if step.digest == signed.step.digest => Some(canonical::to_canonical(&step.definition)),
         (Err(failure), _) => have("the definition", Err(failure)),
     };
+    for file in sources.definition.as_deref().map(files_of).unwrap_or_default() {
+        if let Some(bytes) = have("a file of the step", client.blob(file.digest.as_bytes())) {
+            sources.contents.insert(file.digest, bytes);
+        }
+    }
     let registry = client.get::<RegistryView>("/v1/registry");
     match &registry {
         Ok(registry) => {
@@ -182,6 +189,16 @@ pub fn gather(
     }
     sources.missing = missing;
     Ok(sources)
+}
+
+/// Returns the files of a definition. An invalid definition is reported when it is checked.
+fn files_of(definition: &[u8]) -> Vec<StepFile> {
+    let definition = json::parse_as::<StepDefinition>(definition, MAX_DEFINITION_BYTES);
+    let mut files = definition.map(|definition| definition.files).unwrap_or_default();
+    files.sort_by_key(|file| file.digest);
+    files.dedup_by_key(|file| file.digest);
+    files.truncate(MAX_FILES);
+    files
 }
 
 /// Returns the log entry of a seal.

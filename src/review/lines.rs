@@ -21,6 +21,7 @@ use crate::review::line::{LineWeight, Lines, MOST_PARAMETERS, ROW, ReviewLine};
 use crate::review::remarks;
 use crate::review::signed_field::{FieldReason, SignedField};
 use crate::review::sources::{ReviewSources, RosterSource};
+use crate::review::step_files;
 use crate::review::value_words::{
     bytes, counted, duration_ms, list_words, listed, paths, plain_or_quoted, rule_words, span,
 };
@@ -58,14 +59,16 @@ impl Lines {
         }
         lines.parameters(sources, signed);
         lines.reason(signed);
+        lines.always.extend(step_files::line(&found.files));
         lines.programs(definition, signed);
-        lines.may_run(&signed.sandbox);
+        lines.may_run(&signed.sandbox, found.has_programs());
         lines.sandbox(&signed.sandbox);
         lines.limits(&signed.sandbox.limits, definition);
         lines.besides(found);
         lines.signatures(sources, found, definition);
         lines.until(signed, now);
-        lines.remarks = remarks::of_statement(signed, found.definition.as_ref().map(|(_, value)| value));
+        let definition = found.definition.as_ref().map(|(_, value)| value);
+        lines.remarks = remarks::of_statement(signed, definition, &step_files::texts(&found.files));
         lines.remarks.extend(remarks::of_comparison(sources, signed, &lines.comparison));
         lines
     }
@@ -269,7 +272,7 @@ impl Lines {
     }
 
     /// Adds the line with the programs that the run may execute.
-    fn may_run(&mut self, profile: &Profile) {
+    fn may_run(&mut self, profile: &Profile, step_programs: bool) {
         if profile.off_reason.is_some() {
             return;
         }
@@ -277,7 +280,7 @@ impl Lines {
             let text = "every program of the host: the kernel holds no list";
             return self.push("may run", PrintableText::words(text), &[]);
         };
-        let text = list_words(programs);
+        let text = list_words(programs, step_programs);
         let each = |at| ["name", "path"].map(|field| format!("signed.predicate.sandbox.programs.list[{at}].{field}"));
         let mut shows: Vec<String> = (0..programs.list.len()).flat_map(each).collect();
         shows.push("signed.predicate.sandbox.programs.mode".to_owned());

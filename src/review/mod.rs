@@ -20,4 +20,5 @@ pub mod proposal_review;
 pub(crate) mod review_case;
 pub mod signed_field;
 pub mod sources;
+pub mod step_files;
 pub mod value_words;

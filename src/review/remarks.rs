@@ -20,9 +20,10 @@ use crate::terminal::printable_text::PrintableText;
 /// Maximum size of a value, in bytes, without a remark about its length.
 const LONG: usize = 500;
 
-/// Returns the remarks that follow from the signed bytes alone, which the `inbox` command shows too.
+/// Returns the remarks that follow from the signed bytes alone, which the `inbox` command shows too. `files` has the texts
+/// of the step's files with their places.
 #[must_use]
-pub fn of_statement(signed: &Authorization, definition: Option<&Value>) -> Vec<ReviewLine> {
+pub fn of_statement(signed: &Authorization, definition: Option<&Value>, files: &[(String, String)]) -> Vec<ReviewLine> {
     let mut remarks = host_needs(&signed.sandbox);
     remarks.extend(of_permissions(signed));
     remarks.extend(not_listed(signed));
@@ -30,8 +31,9 @@ pub fn of_statement(signed: &Authorization, definition: Option<&Value>) -> Vec<R
     if let Some(definition) = definition {
         texts.extend(texts_of(definition, "definition"));
     }
-    remarks.extend(hidden_texts(&texts));
     remarks.extend(long_values(&texts, &signed.params));
+    texts.extend_from_slice(files);
+    remarks.extend(hidden_texts(&texts));
     remarks.extend(only_above(&signed.params));
     remarks
 }

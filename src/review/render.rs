@@ -12,6 +12,7 @@ use crate::review::line::{LineWeight, ReviewLine};
 use crate::review::line::{MOST_REMARKS, ROW};
 use crate::review::signed_field::FieldReason;
 use crate::review::sources::ReviewSources;
+use crate::review::step_files;
 use crate::review::value_words::{bytes, duration_ms, list_words};
 use crate::terminal::printable_text::PrintableText;
 use crate::terminal::screen::{LineTone, Screen};
@@ -45,9 +46,10 @@ pub fn decision(sources: &ReviewSources, found: &Derived) -> Screen {
             screen.push(LineTone::Plain, "    ".to_owned(), value.clone());
         }
     }
+    step_files::draw(&mut screen, &found.files);
     let source = found.definition.as_ref().map(|(definition, _)| definition.source.clone());
     let raw = || String::from_utf8_lossy(&sources.payload).into_owned();
-    if further.is_empty() && lines.whole.is_empty() {
+    if further.is_empty() && lines.whole.is_empty() && found.files.is_empty() {
         screen.push(LineTone::Plain, String::new(), PrintableText::default());
     } else {
         screen.heading(SCRIPT);
@@ -118,7 +120,7 @@ pub fn full(sources: &ReviewSources, found: &Derived) -> Screen {
     }
     if let Some(statement) = &found.statement {
         screen.heading("Sandbox in words");
-        for line in profile_words(&statement.predicate.sandbox) {
+        for line in profile_words(&statement.predicate.sandbox, found.has_programs()) {
             screen.say(LineTone::Plain, &line);
         }
     }
@@ -201,9 +203,9 @@ fn differences(screen: &mut Screen, comparison: &RunComparison) {
     }
 }
 
-/// Describes a sandbox profile in words, one line for each aspect.
+/// Describes a sandbox profile in words, one line for each aspect. `step_programs` is true if the step has executable files.
 #[must_use]
-pub fn profile_words(profile: &Profile) -> Vec<String> {
+pub fn profile_words(profile: &Profile, step_programs: bool) -> Vec<String> {
     let layers: Vec<_> = profile.require.iter().map(|layer| layer.word()).collect();
     // Without the layer `namespaces`, the run may use the host's root directory.
     let own_root = profile.require.contains(&Layer::Namespaces);
@@ -221,7 +223,7 @@ pub fn profile_words(profile: &Profile) -> Vec<String> {
     });
     let programs = profile.programs.as_ref().map_or_else(
         || "may run: every program that it can see".to_owned(),
-        |list| format!("may run {}", list_words(list).as_str()),
+        |list| format!("may run {}", list_words(list, step_programs).as_str()),
     );
     let others = [
         programs,

@@ -1,5 +1,7 @@
 //! Documents of a review for tests, and helpers for its result.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use crate::crypto::canonical::to_canonical;
@@ -191,6 +193,7 @@ impl ReviewCase {
         ReviewSources {
             payload: signed.into_statement().and_then(|statement| statement.to_payload()).expect("payload"),
             definition: Some(definition),
+            contents: BTreeMap::new(),
             seal: Some(Envelope::new(&seal, vec![signature(self.sealer, &seal)])),
             policy: Some(policy),
             builtins: Some(self.builtins.clone()),

@@ -1,8 +1,10 @@
 //! Documents that a review reads from the boundary or from a file.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
-use crate::crypto::digest::StepDigest;
+use crate::crypto::digest::{ContentDigest, StepDigest};
 use crate::crypto::key_id::KeyId;
 use crate::record::authorization::Permission;
 use crate::record::envelope::{Envelope, EnvelopeSignature};
@@ -17,6 +19,8 @@ pub struct ReviewSources {
     pub payload: Vec<u8>,
     /// Definition of the step, read by the digest in the payload.
     pub definition: Option<Vec<u8>>,
+    /// Contents of the step's files, read by the digests in the definition.
+    pub contents: BTreeMap<ContentDigest, Vec<u8>>,
     /// Seal in force.
     pub seal: Option<Envelope>,
     /// Policy that the seal names.

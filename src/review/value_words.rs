@@ -65,9 +65,10 @@ pub fn plain_or_quoted(word: &str) -> PrintableText {
 }
 
 /// Describes a list of programs, grouped by directory. A program whose file has another name, for example because the
-/// name is a link, is described by [`program_words`].
+/// name is a link, is described by [`program_words`]. `step_programs` is true if the step has executable files, which a list
+/// allows too.
 #[must_use]
-pub fn list_words(programs: &ProgramList) -> PrintableText {
+pub fn list_words(programs: &ProgramList, step_programs: bool) -> PrintableText {
     let mut groups: Vec<(&str, Vec<&str>)> = Vec::new();
     let mut others = Vec::new();
     for program in &programs.list {
@@ -81,6 +82,9 @@ pub fn list_words(programs: &ProgramList) -> PrintableText {
                 None => groups.push((directory, vec![file])),
             }
         }
+    }
+    if step_programs {
+        others.push(PrintableText::words("the executable files of the step"));
     }
     let groups = groups.iter().map(|(directory, names)| {
         let names = PrintableText::joined(names.iter().map(|name| plain_or_quoted(name)), ", ");

@@ -110,6 +110,7 @@ pub fn make(sandbox: &dyn Sandbox, profile: &Profile, place: &Path) -> Result<Ve
             source: script().into_bytes(),
             env: env.map(|(name, value)| (name.to_owned(), value)).to_vec(),
             params_json: b"{}".to_vec(),
+            files: Vec::new(),
         };
         sandbox.run(prepared, plan, &mut |_| {}, &flag)
     });

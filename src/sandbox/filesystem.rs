@@ -21,7 +21,8 @@ use crate::sandbox::denied_names::NamePatterns;
 use crate::sandbox::executable_files::ExecutableFiles;
 use crate::sandbox::grants::{PathAccess, PathGrant};
 use crate::sandbox::interpreter;
-use crate::sandbox::protocol::{AtStage, RunRequest, SetupFailure, SetupStage};
+use crate::sandbox::protocol::{AtStage, RunRequest, RunTexts, SetupFailure, SetupStage};
+use crate::sandbox::step_files;
 use crate::sandbox::syscalls;
 use crate::sandbox::trees::{self, Disk, EmptyMountSources, RemovedTree};
 
@@ -111,7 +112,7 @@ pub(super) fn is_made_for_each_run(path: &Path) -> bool {
 
 /// Builds the root file system of a run and changes into it. Only the first process of a new mount namespace may call
 /// this function.
-pub(super) fn own_root(request: &RunRequest, source: &[u8], params: &[u8]) -> Result<StepPaths, SetupFailure> {
+pub(super) fn own_root(request: &RunRequest, texts: &RunTexts) -> Result<StepPaths, SetupFailure> {
     rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .at(SetupStage::Mounts, "make mounts private")?;
     // Open all source paths before a mount covers a path of the host.
@@ -169,8 +170,8 @@ pub(super) fn own_root(request: &RunRequest, source: &[u8], params: &[u8]) -> Re
         symlink(target, name).at(SetupStage::Mounts, format!("link {name}"))?;
     }
     let script = interpreter::script_name(&request.interpreter);
-    file_at(&format!("run/step/{script}"), source, 0o500)?;
-    file_at("run/step/params.json", params, 0o400)?;
+    file_at(&format!("run/step/{script}"), &texts.source, 0o500)?;
+    file_at("run/step/params.json", &texts.params, 0o400)?;
     let quiet = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     let limits = &profile.limits;
     let inodes = (limits.disk_bytes / 4096).clamp(*INODES.start(), *INODES.end());
@@ -203,6 +204,8 @@ pub(super) fn own_root(request: &RunRequest, source: &[u8], params: &[u8]) -> Re
     } else {
         hide_what_is_denied(profile.workdir, &deny, disk, &trees, &shown, EmptyMountSources::new(closed)?)?
     };
+    let work = Path::new(work_of(profile));
+    let beside_files = step_files::mount(request, texts, work)?;
     // With "." for both names, pivot_root(2) stacks the old root on the new one, so that the old root can be unmounted
     // immediately.
     rustix::process::pivot_root(".", ".").at(SetupStage::Mounts, "change to the new root")?;
@@ -229,6 +232,9 @@ pub(super) fn own_root(request: &RunRequest, source: &[u8], params: &[u8]) -> Re
             for path in &listed.programs {
                 grant(path, PathAccess::ReadExecute);
             }
+            for path in step_files::programs(work, &request.files) {
+                grant(&path, PathAccess::ReadExecute);
+            }
         }
     }
     let write = if own_no_exec { PathAccess::WriteNoExecute } else { PathAccess::Write };
@@ -248,11 +254,11 @@ pub(super) fn own_root(request: &RunRequest, source: &[u8], params: &[u8]) -> Re
         grant(path.as_ref(), write);
     }
     Ok(StepPaths {
-        work: begins_in(request).unwrap_or(HOME).into(),
+        work: work.into(),
         home: HOME.into(),
         masked: (!profile.deny.is_empty() || masked > 0).then_some(masked),
         tmp: "/tmp".into(),
-        script: Path::new("/run/step").join(script),
+        script: beside_files.unwrap_or_else(|| Path::new("/run/step").join(script)),
         params: "/run/step/params.json".into(),
         grants,
     })
@@ -337,18 +343,13 @@ fn hide_what_is_denied(
 
 /// Creates the files in the run's private directory `run_dir` on the host, and returns the paths that Landlock allows.
 /// The user `own_id` owns the step's directories. The service's user owns the script and the parameters.
-pub(super) fn host_view(
-    request: &RunRequest,
-    run_dir: &Path,
-    source: &[u8],
-    params: &[u8],
-) -> Result<StepPaths, SetupFailure> {
+pub(super) fn host_view(request: &RunRequest, run_dir: &Path, texts: &RunTexts) -> Result<StepPaths, SetupFailure> {
     let owner = request.own_id;
     std::env::set_current_dir(run_dir).at(SetupStage::Workdir, "enter the run's directory")?;
     let readable = if owner.is_some() { 0o444 } else { 0o400 };
     let (script, parameters) = (interpreter::script_name(&request.interpreter), "params.json");
-    file_at(script, source, readable)?;
-    file_at(parameters, params, readable)?;
+    file_at(script, &texts.source, readable)?;
+    file_at(parameters, &texts.params, readable)?;
     for name in ["work", "tmp"] {
         directory_at(name, 0o700)?;
         if owner.is_some() {
@@ -381,12 +382,13 @@ pub(super) fn host_view(
     grant(run_dir.join("work"), PathAccess::Write);
     grant(run_dir.join("tmp"), PathAccess::Write);
     let home = run_dir.join("work");
+    let beside_files = step_files::write(request, texts, &home, owner)?;
     Ok(StepPaths {
-        work: begins_in(request).map_or_else(|| home.clone(), PathBuf::from),
+        work: begins_in(&request.profile).map_or_else(|| home.clone(), PathBuf::from),
         home,
         masked: None,
         tmp: run_dir.join("tmp"),
-        script: run_dir.join(script),
+        script: beside_files.unwrap_or_else(|| run_dir.join(script)),
         params: run_dir.join(parameters),
         grants,
     })
@@ -417,13 +419,18 @@ pub(super) fn gives_paths(request: &RunRequest) -> bool {
 }
 
 /// Returns the first tree of the host in which the step works and starts, if there is one.
-fn begins_in(request: &RunRequest) -> Option<&str> {
-    if request.profile.workdir == Workdir::Private { None } else { host_paths(&request.profile.write).next() }
+fn begins_in(profile: &Profile) -> Option<&str> {
+    if profile.workdir == Workdir::Private { None } else { host_paths(&profile.write).next() }
 }
 
-const MOUNT_READ_ONLY: u64 = libc::MOUNT_ATTR_RDONLY;
-const MOUNT_NO_DEV: u64 = libc::MOUNT_ATTR_NODEV;
-const MOUNT_NO_EXEC: u64 = libc::MOUNT_ATTR_NOEXEC;
+/// Returns the directory in which a step with its own root file system starts.
+pub(super) fn work_of(profile: &Profile) -> &str {
+    begins_in(profile).unwrap_or(HOME)
+}
+
+pub(super) const MOUNT_READ_ONLY: u64 = libc::MOUNT_ATTR_RDONLY;
+pub(super) const MOUNT_NO_DEV: u64 = libc::MOUNT_ATTR_NODEV;
+pub(super) const MOUNT_NO_EXEC: u64 = libc::MOUNT_ATTR_NOEXEC;
 
 /// A mount that was cloned from the host and is not attached yet.
 struct Source {
@@ -559,7 +566,7 @@ fn with_parents(name: &str, make: impl Fn(&Path) -> io::Result<()>) -> io::Resul
     }
 }
 
-fn tmpfs(target: &str, options: &str, more: MountFlags) -> Result<(), SetupFailure> {
+pub(super) fn tmpfs(target: &str, options: &str, more: MountFlags) -> Result<(), SetupFailure> {
     let what = || format!("mount a tmpfs at {target}");
     let options = std::ffi::CString::new(options).map_err(|_| SetupFailure::new(SetupStage::Mounts, what()))?;
     let flags = MountFlags::NOSUID | MountFlags::NODEV | more;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::Access;
 
+use crate::record::step_file::SCRIPT_NAMES;
 use crate::sandbox::protocol::{SetupFailure, SetupStage};
 
 /// Search path for programs, with the system directories that every run sees.
@@ -27,6 +28,12 @@ pub(super) struct Program {
 /// Returns the name of the script's file. `go run` accepts only files that end in `.go`.
 pub(super) fn script_name(interpreter: &str) -> &'static str {
     if interpreter == "go" { "script.go" } else { "script" }
+}
+
+/// Returns the name of the script's file beside the files of the step.
+pub(super) fn script_beside_files(interpreter: &str) -> &'static str {
+    let [script, go] = SCRIPT_NAMES;
+    if interpreter == "go" { go } else { script }
 }
 
 /// Returns true if `interpreter` is a bare name or an absolute path, without blanks.

@@ -20,8 +20,8 @@ use crate::record::profile::NetworkMode;
 use crate::sandbox::confine::{self, Confinement};
 use crate::sandbox::filesystem::{self, INNER_ID};
 use crate::sandbox::protocol::{
-    self, AtStage, HelperMessage, HostId, KILL, RunForm, RunRequest, SetupFailure, SetupStage, SpentResources, Start,
-    StepEnd, TERMINATE,
+    self, AtStage, HelperMessage, HostId, KILL, RunForm, RunRequest, RunTexts, SetupFailure, SetupStage,
+    SpentResources, Start, StepEnd, TERMINATE,
 };
 use crate::sandbox::seccomp;
 use crate::sandbox::syscalls::{self, Cloned, ForkSide};
@@ -349,7 +349,7 @@ fn follow_helper(handover: &UnixStream) -> Result<(), SetupFailure> {
     if gone == Ok(0) { Ok(()) } else { Err(SetupFailure::new(SetupStage::Processes, "the helper died")) }
 }
 
-fn read_request(control: &mut UnixStream, start: &Start) -> Result<(RunRequest, Vec<u8>, Vec<u8>), SetupFailure> {
+fn read_request(control: &mut UnixStream, start: &Start) -> Result<(RunRequest, RunTexts), SetupFailure> {
     control.set_read_timeout(Some(REQUEST_DEADLINE)).at(SetupStage::Request, "set a deadline")?;
     let read = protocol::read_request(control).at(SetupStage::Request, "read the request")?;
     control.set_read_timeout(None).at(SetupStage::Request, "take the deadline off")?;
@@ -395,14 +395,14 @@ fn init(control: &mut UnixStream, handover: &UnixStream, start: &Start, bounded:
     follow_helper(handover)?;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .at(SetupStage::Identity, "become undumpable")?;
-    let (request, source, params) = read_request(control, start)?;
+    let (request, texts) = read_request(control, start)?;
     let proxy = if request.profile.network.mode == NetworkMode::Allow { Some(listen(control)?) } else { None };
-    let view = filesystem::own_root(&request, &source, &params)?;
+    let view = filesystem::own_root(&request, &texts)?;
     confine::drop_privileges(None)?;
     // The filter applies to this process and all its children.
     let held = Confinement { bounded, seccomp: request.filter.map(seccomp::confine).transpose()? };
     let signals = syscalls::signal_descriptor().at(SetupStage::Processes, "wait for signals")?;
-    let (step, facts) = confine::start(&request, &view, &source, &held, proxy, control)?;
+    let (step, facts) = confine::start(&request, &view, &texts.source, &held, proxy, control)?;
     // Only the step may write to the run's output.
     confine::write_to([rustix::stdio::stdin(); 2])?;
     protocol::write_message(control, &HelperMessage::Started(facts)).at(SetupStage::Processes, "report the start")?;
@@ -452,17 +452,17 @@ fn listen(control: &UnixStream) -> Result<u16, SetupFailure> {
 /// does not call `follow_helper`), because its children would otherwise continue to run. When the helper dies, it ends
 /// the run and exits.
 fn on_the_host(control: &mut UnixStream, helper: &UnixStream, start: &Start) -> Result<(), SetupFailure> {
-    let (request, source, params) = read_request(control, start)?;
-    let (request, source, params) = (&request, source.as_slice(), params.as_slice());
+    let (request, texts) = read_request(control, start)?;
+    let request = &request;
     let run_dir = request.run_dir.as_deref().map(Path::new);
     let run_dir = run_dir.ok_or_else(|| SetupFailure::new(SetupStage::Request, "no directory for the run"))?;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .at(SetupStage::Identity, "become undumpable")?;
     // Any argument except `None` makes this process a subreaper.
     rustix::process::set_child_subreaper(Some(rustix::process::getpid())).at(SetupStage::Processes, "adopt orphans")?;
-    let view = filesystem::host_view(request, run_dir, source, params)?;
+    let view = filesystem::host_view(request, run_dir, &texts)?;
     let held = Confinement { bounded: false, seccomp: None };
-    let (step, facts) = confine::start(request, &view, source, &held, None, control)?;
+    let (step, facts) = confine::start(request, &view, &texts.source, &held, None, control)?;
     let watched = (|| {
         // The step's process, which shared this memory, changed its id. This may have made this process dumpable.
         rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)

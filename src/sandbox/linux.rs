@@ -13,6 +13,7 @@ use rustix::process::{Resource, Rlimit};
 
 use crate::record::enforcement::Level;
 use crate::record::profile::{Layer, Limits, NetworkMode, Profile, STRICT, Workdir};
+use crate::record::step_file::{StepFile, check_files};
 use crate::sandbox::cancel_flag::CancelFlag;
 use crate::sandbox::capture::Chunk;
 use crate::sandbox::cgroup::{GroupParent, RunGroup};
@@ -32,6 +33,7 @@ use crate::sandbox::protocol::{
 };
 use crate::sandbox::remove;
 use crate::sandbox::run_follower::{DEATH, FollowedRun, LaunchedRun};
+use crate::sandbox::step_files;
 use crate::sandbox::unavailable::Unavailable;
 use crate::sandbox::{Plan, Report, Sandbox};
 
@@ -180,7 +182,13 @@ impl LinuxSandbox {
             programs: None,
             learn: false,
         };
-        let plan = Plan { interpreter: "sh".into(), source: b"exit 0".into(), env: vec![], params_json: b"{}".into() };
+        let plan = Plan {
+            interpreter: "sh".into(),
+            source: b"exit 0".into(),
+            env: vec![],
+            params_json: b"{}".into(),
+            files: vec![],
+        };
         let tried = self.play(&prepared, &plan);
         remove_run_dir(&tree);
         tried?.0.failure.map_or(Ok(()), Err)
@@ -219,6 +227,7 @@ impl LinuxSandbox {
                 ("FORM".into(), if form == RunForm::Namespaces { "namespaces" } else { "host" }.into()),
             ],
             params_json: b"{}".to_vec(),
+            files: vec![],
         };
         let (run, said) = self.play(&prepared, &plan)?;
         match (run.failure, run.step) {
@@ -342,7 +351,8 @@ impl LinuxSandbox {
         }
         let own_id = id.as_ref().map(Id::number);
         let group = self.group(prepared);
-        run.programs = program_rules(prepared, run_dir.as_deref()).and_then(ProgramRecorder::start);
+        let files: Vec<StepFile> = plan.files.iter().map(|planned| planned.file.clone()).collect();
+        run.programs = program_rules(prepared, &files, run_dir.as_deref()).and_then(ProgramRecorder::start);
         let request = RunRequest {
             form: prepared.form,
             landlock: prepared.landlock,
@@ -357,6 +367,7 @@ impl LinuxSandbox {
             run_dir: run_dir.as_ref().map(|path| path.display().to_string()),
             source_bytes: plan.source.len() as u64,
             params_bytes: plan.params_json.len() as u64,
+            files,
         };
         let start = Start {
             form: prepared.form,
@@ -374,7 +385,7 @@ impl LinuxSandbox {
         }
         match self.begin(&start, group.as_ref()) {
             Ok(mut launched) => {
-                let sent = protocol::write_request(&mut launched.control, &request, &plan.source, &plan.params_json);
+                let sent = protocol::write_request(&mut launched.control, &request, plan);
                 // If the run could not be started, the helper reports the reason and closes the socket.
                 run.follow(&mut launched, live, cancel);
                 if let Err(error) = sent
@@ -485,12 +496,16 @@ impl LinuxSandbox {
 }
 
 /// Returns the rules by which the programs of a run are recorded, or `None` if the run has no record.
-fn program_rules(prepared: &Prepared, run_dir: Option<&Path>) -> Option<ProgramRules> {
+fn program_rules(prepared: &Prepared, files: &[StepFile], run_dir: Option<&Path>) -> Option<ProgramRules> {
     let profile = &prepared.profile;
     let own = run_dir.unwrap_or(Path::new("/tmp")).to_owned();
     let writable = filesystem::host_paths(&profile.write).map(PathBuf::from).chain([own]).collect();
     match &prepared.programs {
-        Some(list) => Some(ProgramRules::listed(list, writable)),
+        Some(list) => {
+            let work = Path::new(filesystem::work_of(profile));
+            let programs = step_files::programs(work, files).collect();
+            Some(ProgramRules::listed(list, writable, programs))
+        }
         None => prepared.learn.then(|| ProgramRules::any(profile.read.iter().map(PathBuf::from).collect(), writable)),
     }
 }
@@ -539,6 +554,13 @@ fn invalid(plan: &Plan) -> Option<String> {
             return Some(format!("the {name} is larger than 1 MiB"));
         }
     }
+    let files: Vec<StepFile> = plan.files.iter().map(|planned| planned.file.clone()).collect();
+    if let Err(error) = check_files(&files) {
+        return Some(format!("the files of the step are malformed: {error}"));
+    }
+    if let Some(planned) = plan.files.iter().find(|one| one.bytes.len() as u64 != one.file.bytes) {
+        return Some(format!("the content of the file {:?} does not have the signed size", planned.file.path));
+    }
     let mut names = std::collections::BTreeSet::new();
     for (name, value) in &plan.env {
         let word = name.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_');
@@ -566,9 +588,23 @@ fn invalid(plan: &Plan) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::crypto::digest::ContentDigest;
+    use crate::sandbox::PlannedFile;
 
     fn plan() -> Plan {
-        Plan { interpreter: "sh".into(), source: b"exit 0".to_vec(), env: vec![], params_json: b"{}".to_vec() }
+        Plan {
+            interpreter: "sh".into(),
+            source: b"exit 0".to_vec(),
+            env: vec![],
+            params_json: b"{}".to_vec(),
+            files: vec![],
+        }
+    }
+
+    fn file(path: &str, bytes: &[u8]) -> PlannedFile {
+        let size = bytes.len() as u64;
+        let file = StepFile { path: path.to_owned(), bytes: size, digest: ContentDigest::of(bytes), executable: false };
+        PlannedFile { file, bytes: bytes.into() }
     }
 
     #[test]
@@ -586,6 +622,8 @@ mod tests {
             (Plan { env: vec![("A".into(), "1".into()), ("A".into(), "2".into())], ..plan() }, "twice"),
             (Plan { interpreter: "bash -c x".into(), ..plan() }, "interpreter"),
             (Plan { source: vec![0; (1 << 20) + 1], ..plan() }, "1 MiB"),
+            (Plan { files: vec![file("../a", b"x")], ..plan() }, "/step/files/0/path"),
+            (Plan { files: vec![PlannedFile { bytes: b"yy"[..].into(), ..file("a", b"x") }], ..plan() }, "signed size"),
         ] {
             assert!(invalid(&bad).is_some_and(|why| why.contains(word)), "{word}");
         }

@@ -1,7 +1,8 @@
 //! The sandbox, which isolates each run of a step.
 //!
 //! The service starts its own binary once as a helper ([`launcher`]). The helper clones the first process of each run
-//! into new namespaces. The first process builds the root file system (`filesystem`, `trees`, `denied_names`), drops
+//! into new namespaces. The first process builds the root file system (`filesystem`, `trees`, `denied_names`,
+//! `step_files`), drops
 //! its privileges (`confine`, `seccomp`, `grants`) and executes the step. The service ([`linux`], [`run_follower`],
 //! `helper`, `cgroup`) never calls fork. The service sends requests to the helper, reads the output pipes and enforces
 //! the deadline. The checks before a run are in [`probe`], [`profile_check`] and `profile_paths`. The report after a run
@@ -45,13 +46,17 @@ mod remove;
 mod request;
 pub mod run_follower;
 mod seccomp;
+mod step_files;
 mod syscalls;
 mod trees;
 pub mod unavailable;
 
+use std::sync::Arc;
+
 use crate::record::enforcement::Enforcement;
 use crate::record::profile::Profile;
 use crate::record::program_list::ProgramFacts;
+use crate::record::step_file::StepFile;
 use crate::sandbox::cancel_flag::CancelFlag;
 use crate::sandbox::capture::{Capture, Chunk, Segment};
 use crate::sandbox::learned_programs::LearnedPrograms;
@@ -92,6 +97,17 @@ pub struct Plan {
     pub env: Vec<(String, String)>,
     /// All parameters as one JSON object, for the file `$COUNTERSIGN_PARAMS`.
     pub params_json: Vec<u8>,
+    /// Files that the run has beside its script, at most 4 MiB together. The step can't change them.
+    pub files: Vec<PlannedFile>,
+}
+
+/// A file of a step with its content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlannedFile {
+    /// Path, size, digest and mode of the file. The run starts only if the content has this digest.
+    pub file: StepFile,
+    /// The content.
+    pub bytes: Arc<[u8]>,
 }
 
 /// The result of a run.

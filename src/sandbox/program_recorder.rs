@@ -39,13 +39,15 @@ pub(super) struct ProgramRules {
     files: BTreeMap<FileId, PathBuf>,
     /// Directories in which the run may execute all files.
     directories: Vec<PathBuf>,
+    /// Executable files of the step.
+    of_step: Vec<PathBuf>,
     /// Directories that the run may write.
     writable: Vec<PathBuf>,
 }
 
 impl ProgramRules {
-    /// Returns the rules of a run with a list of programs.
-    pub(super) fn listed(list: &ExecutableFiles, writable: Vec<PathBuf>) -> Self {
+    /// Returns the rules of a run with a list of programs. The run may also execute the files `of_step`.
+    pub(super) fn listed(list: &ExecutableFiles, writable: Vec<PathBuf>, of_step: Vec<PathBuf>) -> Self {
         let mut files = BTreeMap::new();
         for path in &list.programs {
             if let Some(id) = id_of(path) {
@@ -54,14 +56,14 @@ impl ProgramRules {
             }
         }
         let directories = if list.own { writable.clone() } else { Vec::new() };
-        Self { mode: ProgramMode::Listed, listed: list.listed, files, directories, writable }
+        Self { mode: ProgramMode::Listed, listed: list.listed, files, directories, of_step, writable }
     }
 
     /// Returns the rules of a run without a list, which may execute all files in `readable` and `writable`.
     pub(super) fn any(readable: Vec<PathBuf>, writable: Vec<PathBuf>) -> Self {
         let system = filesystem::SYSTEM.iter().filter_map(|path| Path::new(path).canonicalize().ok());
         let directories = system.chain(readable).chain(writable.iter().cloned()).collect();
-        Self { mode: ProgramMode::Any, listed: 0, files: BTreeMap::new(), directories, writable }
+        Self { mode: ProgramMode::Any, listed: 0, files: BTreeMap::new(), directories, of_step: Vec::new(), writable }
     }
 
     /// Finds the file that a call executes, and the interpreters of this file.
@@ -117,7 +119,10 @@ impl ProgramRules {
             return Ok(Some((program(path.to_string_lossy().into_owned()), true)));
         }
         let path = called_program::path_of(file)?;
-        let allowed = executable && self.directories.iter().any(|directory| Path::new(&path).starts_with(directory));
+        // Only the mount of the step's own file allows execution at its path.
+        let allowed = executable
+            && (self.directories.iter().any(|directory| Path::new(&path).starts_with(directory))
+                || self.of_step.iter().any(|own| own == Path::new(&path)));
         // Without a list, nothing is refused because of a list.
         Ok((allowed || self.mode == ProgramMode::Listed).then(|| (program(path), allowed)))
     }

@@ -1,8 +1,8 @@
 //! The protocol between the service, the helper and the first process of a run (init).
 //!
 //! For each run, the service sends one packet with descriptors to the helper. On a stream socket, the service sends to
-//! init a length-prefixed JSON request, the script and the parameters, and then single-byte commands. Init answers with
-//! length-prefixed messages.
+//! init a length-prefixed JSON request, the script, the parameters and the files of the step, and then single-byte
+//! commands. Init answers with length-prefixed messages.
 //!
 //! The protocol has no version, because all processes run the same binary. A message with an unknown field is refused.
 
@@ -20,6 +20,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::record::profile::{NetworkMode, Profile, Workdir};
+use crate::record::step_file::{MAX_FILES_BYTES, StepFile};
+use crate::sandbox::Plan;
 use crate::sandbox::cgroup::Controllers;
 use crate::sandbox::executable_files::ExecutableFiles;
 
@@ -33,8 +35,9 @@ pub(super) const KILL: u8 = b'K';
 
 /// Maximum size of the script, and of the parameters, in bytes, because a first process holds both in memory.
 pub(super) const MAX_TEXT: u64 = 1 << 20;
-/// Maximum size of a request without the script and the parameters, in bytes.
-const MAX_REQUEST: u32 = 512 << 10;
+/// Maximum size of a request without the texts that follow it, in bytes. The entries of the files of a step need at most
+/// 300 KiB of it.
+const MAX_REQUEST: u32 = 1 << 20;
 /// Maximum size of a message to the service, in bytes.
 const MAX_MESSAGE: u32 = 16 << 10;
 
@@ -140,6 +143,17 @@ pub(super) struct RunRequest {
     pub(super) run_dir: Option<String>,
     pub(super) source_bytes: u64,
     pub(super) params_bytes: u64,
+    /// The files of the step. Their contents follow the parameters.
+    pub(super) files: Vec<StepFile>,
+}
+
+/// Texts of a run, which follow its request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct RunTexts {
+    pub(super) source: Vec<u8>,
+    pub(super) params: Vec<u8>,
+    /// Contents of the files of the request, in the same order.
+    pub(super) files: Vec<Vec<u8>>,
 }
 
 /// Reports of the helper, of init and of the step's process, in the order of sending. `Listening` is sent only if the
@@ -270,23 +284,28 @@ impl<T, E: Into<io::Error>> AtStage<T> for Result<T, E> {
     }
 }
 
-/// Sends a request with its script and parameters, in one write.
-pub(super) fn write_request(to: &mut impl Write, request: &RunRequest, source: &[u8], params: &[u8]) -> io::Result<()> {
+/// Sends a request with the texts of its run.
+pub(super) fn write_request(to: &mut impl Write, request: &RunRequest, plan: &Plan) -> io::Result<()> {
     let mut all = Vec::new();
     write_frame(&mut all, request, MAX_REQUEST)?;
-    all.extend_from_slice(source);
-    all.extend_from_slice(params);
-    to.write_all(&all)
+    all.extend_from_slice(&plan.source);
+    all.extend_from_slice(&plan.params_json);
+    to.write_all(&all)?;
+    plan.files.iter().try_for_each(|planned| to.write_all(&planned.bytes))
 }
 
-/// Reads a request with its script and parameters. Their sizes are checked.
-pub(super) fn read_request(from: &mut impl Read) -> io::Result<(RunRequest, Vec<u8>, Vec<u8>)> {
+/// Reads a request with the texts of its run. Their sizes are checked.
+pub(super) fn read_request(from: &mut impl Read) -> io::Result<(RunRequest, RunTexts)> {
     let mut length = [0; 4];
     from.read_exact(&mut length)?;
     let request: RunRequest = read_body(from, u32::from_be_bytes(length), MAX_REQUEST)?;
+    let together = request.files.iter().try_fold(0, |sum: u64, file| sum.checked_add(file.bytes));
+    if together.is_none_or(|bytes| bytes > MAX_FILES_BYTES) {
+        return Err(invalid("the files of the request are too large"));
+    }
     let mut text = |bytes: u64| {
         if bytes > MAX_TEXT {
-            return Err(invalid("the script or the parameters of the request are too large"));
+            return Err(invalid("the script, the parameters or a file of the request are too large"));
         }
         let mut text = Vec::new();
         from.by_ref().take(bytes).read_to_end(&mut text)?;
@@ -294,7 +313,8 @@ pub(super) fn read_request(from: &mut impl Read) -> io::Result<(RunRequest, Vec<
     };
     let source = text(request.source_bytes)?;
     let params = text(request.params_bytes)?;
-    Ok((request, source, params))
+    let files = request.files.iter().map(|file| text(file.bytes)).collect::<io::Result<Vec<_>>>()?;
+    Ok((request, RunTexts { source, params, files }))
 }
 
 /// Sends one message in one write.
@@ -489,6 +509,9 @@ fn invalid(what: &str) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::crypto::digest::ContentDigest;
+    use crate::sandbox::PlannedFile;
+    use std::sync::Arc;
 
     fn profile() -> Profile {
         let text = r#"{"require":[],"read":[],"write":[],"deny":[],"workdir":"private","network":{"mode":"none","hosts":[]},"sockets":[],
@@ -516,31 +539,57 @@ mod tests {
             run_dir: None,
             source_bytes: 3,
             params_bytes: 2,
+            files: vec![planned().file],
+        }
+    }
+
+    fn planned() -> PlannedFile {
+        let bytes: Arc<[u8]> = b"x = 1\n"[..].into();
+        let file = StepFile { path: "a/b".into(), bytes: 6, digest: ContentDigest::of(&bytes), executable: true };
+        PlannedFile { file, bytes }
+    }
+
+    fn plan() -> Plan {
+        Plan {
+            interpreter: "sh".into(),
+            source: b"abc".to_vec(),
+            env: vec![],
+            params_json: b"{}".to_vec(),
+            files: vec![planned()],
         }
     }
 
     #[test]
     fn a_request_is_unchanged_after_transfer() {
         let mut wire = Vec::new();
-        write_request(&mut wire, &request(), b"abc", b"{}").expect("writes");
-        let (arrived, source, params) = read_request(&mut wire.as_slice()).expect("reads");
-        assert_eq!((arrived, source, params), (request(), b"abc".to_vec(), b"{}".to_vec()));
+        write_request(&mut wire, &request(), &plan()).expect("writes");
+        let (arrived, texts) = read_request(&mut wire.as_slice()).expect("reads");
+        let files = vec![b"x = 1\n".to_vec()];
+        assert_eq!((arrived, texts), (request(), RunTexts { source: b"abc".into(), params: b"{}".into(), files }));
     }
 
     #[test]
     fn incomplete_and_too_large_requests_are_refused() {
         let mut wire = Vec::new();
-        write_request(&mut wire, &request(), b"abc", b"{}").expect("writes");
+        write_request(&mut wire, &request(), &plan()).expect("writes");
         for cut in [0, 3, 10, wire.len() - 1] {
             assert!(read_request(&mut &wire[..cut]).is_err(), "{cut}");
         }
         assert!(read_request(&mut &[0xff; 64][..]).is_err());
-        let huge = RunRequest { source_bytes: MAX_TEXT + 1, ..request() };
-        let mut wire = Vec::new();
-        write_request(&mut wire, &huge, b"", b"").expect("writes");
-        assert!(read_request(&mut wire.as_slice()).is_err());
+        let one = |bytes| StepFile { bytes, ..planned().file };
+        for huge in [
+            RunRequest { source_bytes: MAX_TEXT + 1, ..request() },
+            RunRequest { files: vec![one(MAX_TEXT + 1)], ..request() },
+            RunRequest { files: (0..5).map(|_| one(MAX_TEXT)).collect(), ..request() },
+            RunRequest { files: vec![one(u64::MAX), one(u64::MAX)], ..request() },
+        ] {
+            let mut wire = Vec::new();
+            write_request(&mut wire, &huge, &plan()).expect("writes");
+            wire.resize(8 << 20, b'x');
+            assert!(read_request(&mut wire.as_slice()).is_err());
+        }
         let long = RunRequest { interpreter: "x".repeat(MAX_REQUEST as usize), ..request() };
-        assert!(write_request(&mut Vec::new(), &long, b"", b"").is_err());
+        assert!(write_request(&mut Vec::new(), &long, &plan()).is_err());
     }
 
     #[test]

@@ -22,5 +22,6 @@ mod refusals;
 mod refused_early;
 mod restart;
 mod runbook_locks;
+mod step_files;
 mod steps;
 mod watch;

@@ -15,5 +15,6 @@ mod registry_import;
 mod review;
 mod roster_chain;
 mod run;
+mod step_files;
 mod users;
 mod workflow;

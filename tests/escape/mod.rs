@@ -300,6 +300,7 @@ impl Order {
             source: case.script.clone().into_bytes(),
             env: planted.environment(&case.id, self.held == Held::Off),
             params_json: b"{}".to_vec(),
+            files: vec![],
         };
         let begun = Instant::now();
         let mut report = sandbox.run(prepared, plan, &mut |_| {}, &CancelFlag::new().expect("a flag"));

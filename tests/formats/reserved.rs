@@ -306,7 +306,7 @@ fn valid() -> Vec<Valid> {
             step(|step| {
                 step["files"] = json!([{"path": "utils.py", "bytes": 3, "digest": digest("x"), "executable": false}])
             }),
-            "/step/files",
+            "",
         ),
         (
             "step-plan",
@@ -332,6 +332,11 @@ fn valid() -> Vec<Valid> {
 /// A defect: its name, the valid document that it changes, the place that it replaces or adds, the new value, and the
 /// pointer of the expected answer.
 type Defect = (&'static str, &'static str, &'static str, Value, &'static str);
+
+fn step_files(paths: &[&str], bytes: u64) -> Value {
+    let file = |path: &&str| json!({"path": path, "bytes": bytes, "digest": digest("x"), "executable": true});
+    paths.iter().map(file).collect()
+}
 
 fn defects() -> Vec<Defect> {
     vec![
@@ -584,6 +589,20 @@ fn defects() -> Vec<Defect> {
         ("step-secret-by-name-alone", "step-secrets", "/secrets", json!(["db"]), "/step/secrets/0"),
         ("step-output-without-type", "step-outputs", "/outputs/0/schema", json!({}), "/step/outputs/0/schema"),
         ("step-file-that-climbs", "step-files", "/files/0/path", json!("../utils.py"), "/step/files/0/path"),
+        ("step-file-absolute", "step-files", "/files/0/path", json!("/utils.py"), "/step/files/0/path"),
+        ("step-file-with-a-newline", "step-files", "/files/0/path", json!("a\nb"), "/step/files/0/path"),
+        ("step-file-over-1-mib", "step-files", "/files/0/bytes", json!((1 << 20) + 1), "/step/files/0/bytes"),
+        ("step-file-without-mode", "step-files", "/files/0/executable", Value::Null, "/step/files/0/executable"),
+        (
+            "step-files-over-4-mib",
+            "step-files",
+            "/files",
+            step_files(&["a", "b", "c", "d", "e"], 1 << 20),
+            "/step/files",
+        ),
+        ("step-file-twice", "step-files", "/files", step_files(&["a", "a"], 1), "/step/files/1"),
+        ("step-files-unsorted", "step-files", "/files", step_files(&["b", "a"], 1), "/step/files/1"),
+        ("step-file-below-a-file", "step-files", "/files", step_files(&["a", "a-b", "a/b"], 1), "/step/files/2/path"),
         ("step-plan-of-itself", "step-plan", "/plan/step", json!("nginx:restart"), "/step/plan/step"),
         ("step-plan-of-no-age", "step-plan", "/plan/max_age_s", json!(0), "/step/plan/max_age_s"),
         ("step-runs-nowhere", "step-runs-on", "/runs_on", json!([]), "/step/runs_on"),

@@ -326,6 +326,9 @@ class History:
                 except Bad as error:
                     # Under the name that a sealed state has.
                     raise Bad(str(error), "sealed-state") from error
+                for one in step["files"]:
+                    if len(self.export.blob(one["digest"])) != one["bytes"]:
+                        raise Bad(f"the file {one['path']!r} of {leaf['ref']} has another size than the step says", "sealed-state")
                 self.step_cache[leaf["digest"]] = step
             if self.step_cache[leaf["digest"]]["ref"] != leaf["ref"]:
                 raise Bad(f"{leaf['ref']} is listed with the step of another ref")

@@ -89,14 +89,27 @@ def schema_of_output(value, place):
 
 
 OUTPUT = obj({"name": OUTPUT_NAME, "schema": schema_of_output})
-STEP_FILE = obj({"path": rel_path, "bytes": number(), "digest": DIGEST, "executable": boolean})
+STEP_FILE = obj({"path": rel_path, "bytes": number(high=1 << 20), "digest": DIGEST, "executable": boolean})
+
+
+def files(value, place):
+    arr(STEP_FILE, high=256, by="path")(value, place)
+    if sum(one["bytes"] for one in value) > 4 << 20:
+        raise wrong(place, "more than 4 MiB of files")
+    paths = {one["path"] for one in value}
+    for at, one in enumerate(value):
+        parts = one["path"].split("/")
+        if any("/".join(parts[:end]) in paths for end in range(1, len(parts))):
+            raise wrong(f"{place}/{at}/path", "below a file of the step")
+
+
 OF_STEP = {
     "format": one_of("markdown", "gruntwork", "rundown", "runnable"),
     "template": one_of("none", "gruntwork"),
     "session": one_of("none", later=("read", "write")),
     "secrets": secrets,
     "outputs": later_items(arr(OUTPUT, low=1, high=64, by="name")),
-    "files": later_items(arr(STEP_FILE, low=1, high=256, by="path")),
+    "files": files,
 }
 MORE_OF_STEP = {
     "plan": later(obj({"step": path_ref, "max_age_s": number(1, MONTH)})),

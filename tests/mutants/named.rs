@@ -347,12 +347,9 @@ fn broken_steps(found: &mut Vec<Named>) {
 
 /// Features of a later version, and then features of this version, in a step that is otherwise sealed and approved.
 fn later_steps(found: &mut Vec<Named>) {
+    let files = |path: &str| json!([{"bytes": 1, "digest": format!("sha256:{}", "0".repeat(64)), "executable": false, "path": path}]);
     for (field, value) in [
         ("session", json!("write")),
-        (
-            "files",
-            json!([{"bytes": 1, "digest": format!("sha256:{}", "0".repeat(64)), "executable": false, "path": "a"}]),
-        ),
         ("outputs", json!([{"name": "id", "schema": {"type": "string"}}])),
         ("plan", json!({"max_age_s": 600, "step": "own:files"})),
         ("runs_on", json!(["web"])),
@@ -366,6 +363,7 @@ fn later_steps(found: &mut Vec<Named>) {
         ("format", json!("rundown")),
         ("secrets", json!([{"as": "file", "name": "db"}])),
         ("template", json!("gruntwork")),
+        ("files", files("a/b")),
     ] {
         let mut step = golden::value("bundle.json")["step"].clone();
         step[field] = value;
@@ -373,6 +371,10 @@ fn later_steps(found: &mut Vec<Named>) {
         let case = story.tell(format!("step-with-{field}"));
         found.push(Named { case, failed: Vec::new(), open: OPEN.to_vec() });
     }
+    let mut step = golden::value("bundle.json")["step"].clone();
+    step["files"] = files("../a");
+    let story = Story { sealed: Some(("step", step)), approved: true, ..Story::default() };
+    refused(found, "step-with-a-file-that-climbs", &["step"], story);
 }
 
 /// A step that declares programs, without a signed list.

@@ -49,6 +49,7 @@ impl Bench {
             source: script.into(),
             env: vec![("TREE".into(), self.tree().display().to_string())],
             params_json: b"{}".to_vec(),
+            files: vec![],
         };
         let mut report = self.sandbox.run(prepared, plan, &mut |_| {}, &CancelFlag::new().expect("a flag"));
         let mut said = String::new();

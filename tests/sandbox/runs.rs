@@ -84,7 +84,13 @@ fn limited(change: impl FnOnce(&mut Limits)) -> Profile {
 }
 
 fn plan(interpreter: &str, source: &str) -> Plan {
-    Plan { interpreter: interpreter.into(), source: source.into(), env: vec![], params_json: b"{}".to_vec() }
+    Plan {
+        interpreter: interpreter.into(),
+        source: source.into(),
+        env: vec![],
+        params_json: b"{}".to_vec(),
+        files: vec![],
+    }
 }
 
 fn out(report: &mut Report) -> String {

@@ -23,6 +23,7 @@ use crate::policy::ruling::{Ruling, resolve_path};
 use crate::record::authorization::{PermissionKind, PermissionReason};
 use crate::record::later_words::Program;
 use crate::registry::markdown;
+use crate::registry::page::{Page, RunbookFiles};
 use crate::shell::commands::ReadLimit;
 use crate::terminal::exit::CommandFailure;
 use crate::terminal::printable_text::PrintableText;
@@ -195,7 +196,8 @@ fn without_list(ruling: &Ruling, boundary: bool, is_off: bool) -> String {
 
 fn steps(file: &Path, text: &str) -> Result<Vec<markdown::FoundStep>, CommandFailure> {
     let stem = file.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
-    match markdown::read(text, stem) {
+    let files = RunbookFiles::new(file.parent().unwrap_or(Path::new("")).to_owned(), None);
+    match markdown::read(&Page { name: stem, text, files: &files }) {
         Ok(Some(found)) => Ok(found),
         Ok(None) => Err(CommandFailure::usage(format!(
             "{} is no runbook: a runbook begins with the front matter `countersign: 1`",

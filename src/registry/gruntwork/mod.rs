@@ -124,6 +124,7 @@ impl Reader<'_> {
         add_outputs(&mut params, &script.text);
         Some(FoundStep {
             place,
+            contents: Vec::new(),
             definition: StepDefinition {
                 title: title.unwrap_or_else(|| id.to_owned()),
                 reference,

@@ -63,7 +63,7 @@ pub fn read(page: &Page<'_>) -> Result<Option<ReadPage>, Vec<YamlFlaw>> {
         for unit in std::iter::once(&step.unit).chain(&step.substeps) {
             let Some(script) = &unit.script else { continue };
             match definition(page.name, unit, script, step.repeat.as_ref()) {
-                Ok(definition) => found.steps.push(FoundStep { definition, place: script.fence }),
+                Ok(definition) => found.steps.push(FoundStep { definition, contents: Vec::new(), place: script.fence }),
                 Err(flaw) => flaws.push(flaw),
             }
             found.remarks.extend(placeholders(script));

@@ -21,7 +21,7 @@ use crate::crypto::json;
 use crate::crypto::merkle::{Hash, root};
 use crate::crypto::tlog_tiles::{TILE_HEIGHT, TILE_WIDTH, TileKind, TilePath};
 use crate::home::trusted_rosters::ChosenTrust;
-use crate::record::step_definition::RegistryLeaf;
+use crate::record::step_definition::{MAX_DEFINITION_BYTES, RegistryLeaf, StepDefinition};
 use crate::remote::export::head::{ExportHead, sealed};
 use crate::remote::export::mirror::{LogMirror, WIDTH};
 use crate::remote::export::tile::ExportTile;
@@ -287,8 +287,8 @@ impl Growth<'_> {
         Ok(written)
     }
 
-    /// Fetches all blobs that a seal names, and all steps that the sealed registry names. Returns the number of written
-    /// blobs.
+    /// Fetches all blobs that a seal names, all steps that the sealed registry names, and the files of these steps.
+    /// Returns the number of written blobs.
     fn named_by(&self, entry: &[u8]) -> Result<u64, CommandFailure> {
         let Some((seal, _)) = sealed(entry) else { return Ok(0) };
         let mut written = 0;
@@ -314,7 +314,11 @@ impl Growth<'_> {
         // `audit` reports an invalid registry, so it is not an error here.
         let steps: Vec<RegistryLeaf> = json::parse_as(&registry, MAX_REGISTRY_BYTES).unwrap_or_default();
         for step in steps {
-            written += self.blob(&BlobDigest::from_bytes(*step.digest.as_bytes()))?.1;
+            let (definition, new) = self.blob(&BlobDigest::from_bytes(*step.digest.as_bytes()))?;
+            written += new;
+            for digest in contents_of(&definition) {
+                written += self.blob(&digest)?.1;
+            }
         }
         Ok(written)
     }
@@ -332,6 +336,13 @@ impl Growth<'_> {
         self.mirror.write_blob(digest, &bytes)?;
         Ok((bytes, 1))
     }
+}
+
+/// Returns the digests of the contents that a step definition names. `audit` reports an invalid definition.
+fn contents_of(definition: &[u8]) -> Vec<BlobDigest> {
+    let definition = json::parse_as::<StepDefinition>(definition, MAX_DEFINITION_BYTES);
+    let files = definition.map(|definition| definition.files).unwrap_or_default();
+    files.iter().map(|file| BlobDigest::from_bytes(*file.digest.as_bytes())).collect()
 }
 
 fn odd(message: String) -> CommandFailure {

@@ -14,7 +14,7 @@ use crate::terminal::screen_decoder;
 #[test]
 fn a_profile_is_described_by_its_weakest_possible_effect() {
     let strict = Profile::nothing(STRICT.to_vec(), Limits::default());
-    let words = |profile: &Profile| profile_words(profile).join("\n");
+    let words = |profile: &Profile| profile_words(profile, false).join("\n");
     let said = words(&strict);
     assert!(
         said.contains("/proc: only its own processes\n")

@@ -476,7 +476,7 @@ impl Look<'_> {
         })?;
         let leaves = manifest.and_then(|bytes| json::parse_as::<Vec<RegistryLeaf>>(&bytes, bytes.len()).ok());
         for leaf in leaves.unwrap_or_default() {
-            self.blob_of(&entry, &format!("step {}", leaf.reference), *leaf.digest.as_bytes())?;
+            self.sealed_step(&entry, &leaf)?;
         }
         Ok(())
     }

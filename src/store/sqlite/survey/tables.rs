@@ -11,6 +11,7 @@ use crate::crypto::digest::{Blake3Digest, Blake3Stream, hex, sha256};
 use crate::crypto::json;
 use crate::crypto::key_id::KeyId;
 use crate::record::seal::Seal;
+use crate::record::step_definition::{RegistryLeaf, StepDefinition};
 use crate::record::token::SealedToken;
 use crate::store::sqlite::columns::{TOKEN, token};
 use crate::store::sqlite::prune::taken_over_until;
@@ -158,6 +159,20 @@ impl Look<'_> {
             RESTORE,
             "SELECT d.authorization AS id FROM denial d LEFT JOIN leaf l ON l.idx = d.leaf WHERE l.kind IS NOT 4",
         )
+    }
+
+    /// Checks that a step of a sealed registry and the contents of its files are stored.
+    pub(super) fn sealed_step(&mut self, entry: &str, step: &RegistryLeaf) -> rusqlite::Result<()> {
+        self.blob_of(entry, &format!("step {}", step.reference), *step.digest.as_bytes())?;
+        // Most steps have no files, so the database looks for files before the definition is parsed.
+        let with_files = "SELECT data FROM blob WHERE digest = ?1 AND instr(data, CAST('\"files\":[{' AS BLOB)) > 0";
+        let definition = self.one(with_files, [step.digest.as_bytes()], |row| row.get::<_, Vec<u8>>(0))?;
+        let definition = definition.and_then(|bytes| json::parse_as::<StepDefinition>(&bytes, bytes.len()).ok());
+        for file in definition.into_iter().flat_map(|definition| definition.files) {
+            let what = format!("file {:?} of {}", file.path, step.reference);
+            self.blob_of(entry, &what, *file.digest.as_bytes())?;
+        }
+        Ok(())
     }
 
     pub(super) fn blobs(&mut self) -> rusqlite::Result<()> {

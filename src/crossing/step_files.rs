@@ -1,0 +1,52 @@
+//! The files of a step: whether its sandbox has room for them, and the files of a plan.
+
+use std::fmt;
+
+use crate::record::profile::{Profile, Workdir};
+use crate::record::step_definition::StepDefinition;
+use crate::registry::registered_step::RegisteredStep;
+use crate::sandbox::PlannedFile;
+
+/// Reason why the files of a step can't reach a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FilesError {
+    /// The step starts in a directory of the host, where its files would remain.
+    LiveTree,
+    /// The registry has no contents of the files.
+    NoContents,
+}
+
+impl fmt::Display for FilesError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::LiveTree => {
+                "the step has files, and a run would write them into a directory of the host (workdir=in-place): use the \
+                 work directory private, copy or overlay, or remove the files"
+            }
+            Self::NoContents => "the contents of the step's files are missing: start the service again",
+        })
+    }
+}
+
+impl std::error::Error for FilesError {}
+
+/// Checks that a run with this profile has a directory of its own for the files of the step.
+///
+/// # Errors
+/// Returns an error if the step has files and starts in a directory of the host.
+pub fn check_files(step: &StepDefinition, profile: &Profile) -> Result<(), FilesError> {
+    if profile.workdir == Workdir::InPlace && !step.files.is_empty() { Err(FilesError::LiveTree) } else { Ok(()) }
+}
+
+/// Returns the sealed files of a step, for the plan of a run.
+///
+/// # Errors
+/// Returns an error if the registry was built without contents.
+pub fn planned_files(step: &RegisteredStep) -> Result<Vec<PlannedFile>, FilesError> {
+    let files = &step.definition.files;
+    if files.len() != step.contents.len() {
+        return Err(FilesError::NoContents);
+    }
+    let planned = files.iter().zip(&step.contents);
+    Ok(planned.map(|(file, bytes)| PlannedFile { file: file.clone(), bytes: bytes.clone() }).collect())
+}

@@ -1,0 +1,204 @@
+//! Puts the files of a step, and its script, into the directory in which the step starts.
+//!
+//! In namespaces, each file is a read-only mount of a file system that has no other place in the run. So the step can't
+//! write, rename or remove a file, and a file in its place is another file. A list of programs allows only the files
+//! themselves, so a file in their place is never executed.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, chown};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags};
+
+use crate::crypto::digest::ContentDigest;
+use crate::record::step_file::StepFile;
+use crate::sandbox::filesystem::{self, MOUNT_NO_DEV, MOUNT_NO_EXEC, MOUNT_READ_ONLY};
+use crate::sandbox::protocol::{AtStage, RunRequest, RunTexts, SetupFailure, SetupStage};
+use crate::sandbox::{interpreter, syscalls};
+
+/// Place of the file system with the files, before they are bound to their targets. The path is relative to the new root
+/// of the run.
+const PLACE: &str = "run/step/files";
+/// Mount options of this file system, with room for 4 MiB of files and 1 MiB of script.
+const OPTIONS: &str = "mode=0700,size=8m,nr_inodes=1024";
+/// Permissions of new directories above a file.
+const DIRECTORY_MODE: u32 = 0o755;
+
+/// A file to write: its path below the directory of the step, its content and its mode.
+struct SeededFile<'a> {
+    path: &'a str,
+    bytes: &'a [u8],
+    mode: u32,
+}
+
+impl SeededFile<'_> {
+    fn is_executable(&self) -> bool {
+        self.mode & 0o111 != 0
+    }
+
+    fn what(&self) -> String {
+        format!("put the file {:?} of the step into its directory", self.path)
+    }
+}
+
+/// Returns the paths of the executable files of a step that starts in `work`.
+pub(super) fn programs<'a>(work: &'a Path, files: &'a [StepFile]) -> impl Iterator<Item = PathBuf> + 'a {
+    files.iter().filter(|file| file.executable).map(|file| work.join(&file.path))
+}
+
+/// Returns the files of a request and the script under the name `script`. The contents must have the digests of the
+/// definition.
+fn seeded<'a>(
+    request: &'a RunRequest,
+    texts: &'a RunTexts,
+    script: &'a str,
+) -> Result<Vec<SeededFile<'a>>, SetupFailure> {
+    let mut found = vec![SeededFile { path: script, bytes: &texts.source, mode: 0o444 }];
+    for (file, bytes) in request.files.iter().zip(&texts.files) {
+        if ContentDigest::of(bytes) != file.digest {
+            let why = format!("the content of the file {:?} does not have the signed digest", file.path);
+            return Err(SetupFailure::new(SetupStage::Workdir, why));
+        }
+        let mode = if file.executable { 0o555 } else { 0o444 };
+        found.push(SeededFile { path: &file.path, bytes, mode });
+    }
+    Ok(found)
+}
+
+/// Mounts the files of a run and its script below `work`, an absolute path in the new root. The current directory is the
+/// new root. A file or link of a private tree with the same path is covered or replaced. Returns the path of the script,
+/// or `None` if the step has no files.
+pub(super) fn mount(request: &RunRequest, texts: &RunTexts, work: &Path) -> Result<Option<PathBuf>, SetupFailure> {
+    if request.files.is_empty() {
+        return Ok(None);
+    }
+    let script = interpreter::script_beside_files(&request.interpreter);
+    let what = "mount the files of the step";
+    let directory = fs::DirBuilder::new().mode(0o700).create(PLACE);
+    directory.at(SetupStage::Mounts, what)?;
+    filesystem::tmpfs(PLACE, OPTIONS, MountFlags::empty())?;
+    let inside = work.strip_prefix("/").unwrap_or(work);
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let root = rustix::fs::open(inside, flags, Mode::empty()).at(SetupStage::Mounts, what)?;
+    for (number, file) in seeded(request, texts, script)?.iter().enumerate() {
+        let place = Path::new(PLACE).join(number.to_string());
+        write_new(&place, file).at(SetupStage::Workdir, file.what())?;
+        // A data file is never executable, not even as a library. The list of programs decides about the others.
+        let no_exec = if file.is_executable() { 0 } else { MOUNT_NO_EXEC };
+        bind(&place, MOUNT_READ_ONLY | MOUNT_NO_DEV | libc::MOUNT_ATTR_NOSUID | no_exec, &root, file)?;
+    }
+    // The mounts of the files stay. No other path leads to the file system.
+    rustix::mount::unmount(PLACE, UnmountFlags::DETACH).at(SetupStage::Mounts, what)?;
+    fs::remove_dir(PLACE).at(SetupStage::Mounts, what)?;
+    Ok(Some(work.join(script)))
+}
+
+/// Binds the file at `place` to its path below `root`.
+fn bind(place: &Path, flags: u64, root: &OwnedFd, file: &SeededFile<'_>) -> Result<(), SetupFailure> {
+    let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let mount = rustix::mount::open_tree(CWD, place, clone).at(SetupStage::Mounts, file.what())?;
+    syscalls::set_mount_flags(mount.as_fd(), flags, false).at(SetupStage::Mounts, file.what())?;
+    let (parent, name) = mount_point(root, file.path).at(SetupStage::Workdir, file.what())?;
+    rustix::mount::move_mount(&mount, "", &parent, name, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+        .at(SetupStage::Mounts, file.what())
+}
+
+/// Returns the directory and the name of a file at `path` below `root`, which this function creates if the file does not
+/// exist. No link is followed: a link at `path` is removed, and a link above is an error.
+fn mount_point<'a>(root: &OwnedFd, path: &'a str) -> io::Result<(OwnedFd, &'a str)> {
+    let mut parent = root.try_clone()?;
+    let (directories, name) = path.rsplit_once('/').map_or((None, path), |(above, name)| (Some(above), name));
+    for directory in directories.into_iter().flat_map(|above| above.split('/')) {
+        match rustix::fs::mkdirat(&parent, directory, Mode::from_raw_mode(DIRECTORY_MODE)) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        parent = rustix::fs::openat(&parent, directory, flags, Mode::empty())?;
+    }
+    let found = rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW);
+    match found.map(|found| FileType::from_raw_mode(found.st_mode)) {
+        Ok(FileType::Symlink) => rustix::fs::unlinkat(&parent, name, AtFlags::empty())?,
+        Ok(FileType::Directory) => return Err(Errno::ISDIR.into()),
+        // The mount covers the file, or the mask of a denied name.
+        Ok(_) => return Ok((parent, name)),
+        Err(Errno::NOENT) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(&parent, name, flags, Mode::from_raw_mode(0o444))?;
+    Ok((parent, name))
+}
+
+/// Writes the files of a run and its script into the new directory `work` on the host. The user `owner` owns the new
+/// directories, and the user of the service owns the files. Returns the path of the script, or `None` if the step has no
+/// files.
+pub(super) fn write(
+    request: &RunRequest,
+    texts: &RunTexts,
+    work: &Path,
+    owner: Option<u32>,
+) -> Result<Option<PathBuf>, SetupFailure> {
+    if request.files.is_empty() {
+        return Ok(None);
+    }
+    let script = interpreter::script_beside_files(&request.interpreter);
+    for file in seeded(request, texts, script)? {
+        let path = work.join(file.path);
+        let new: Vec<&Path> = path.ancestors().skip(1).take_while(|above| !above.exists()).collect();
+        for directory in new.into_iter().rev() {
+            fs::DirBuilder::new()
+                .mode(DIRECTORY_MODE)
+                .create(directory)
+                .and_then(|()| if owner.is_some() { chown(directory, owner, owner) } else { Ok(()) })
+                .at(SetupStage::Workdir, file.what())?;
+        }
+        write_new(&path, &file).at(SetupStage::Workdir, file.what())?;
+    }
+    Ok(Some(work.join(script)))
+}
+
+fn write_new(path: &Path, file: &SeededFile<'_>) -> io::Result<()> {
+    use io::Write as _;
+    fs::OpenOptions::new().write(true).create_new(true).mode(file.mode).open(path)?.write_all(file.bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    use super::*;
+
+    fn point(root: &Path, path: &str) -> io::Result<()> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY;
+        mount_point(&rustix::fs::open(root, flags, Mode::empty())?, path).map(drop)
+    }
+
+    #[test]
+    fn the_place_of_a_file_never_leads_through_a_link() {
+        let home = tempfile::tempdir().expect("a directory");
+        let (root, outside) = (home.path().join("root"), home.path().join("outside"));
+        fs::create_dir_all(root.join("dir")).expect("directories");
+        fs::create_dir(&outside).expect("a directory");
+        fs::write(outside.join("a"), "host").expect("a file");
+        fs::write(root.join("old"), "old").expect("a file");
+        symlink("../outside", root.join("linked")).expect("a link");
+        symlink("../outside/a", root.join("link")).expect("a link");
+        symlink("../outside/new", root.join("dangling")).expect("a link");
+        for path in ["new", "dir/new", "deep/er/new", "old", "link", "dangling"] {
+            point(&root, path).expect(path);
+            let found = fs::symlink_metadata(root.join(path)).expect(path);
+            assert!(found.is_file() && found.permissions().mode() & 0o222 == 0 || path == "old", "{path}");
+        }
+        assert_eq!(fs::read(root.join("old")).expect("a file"), b"old", "a mount covers the file");
+        for path in ["linked/a", "linked/new", "dir", "old/a"] {
+            assert!(point(&root, path).is_err(), "{path}");
+        }
+        assert_eq!(fs::read(outside.join("a")).expect("a file"), b"host");
+        assert_eq!(fs::read_dir(&outside).expect("a directory").count(), 1);
+    }
+}
