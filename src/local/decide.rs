@@ -217,6 +217,11 @@ impl LocalRules {
         (&self.elsewhere[0], &self.elsewhere[1])
     }
 
+    /// Returns true if the command line names paths that the step may write.
+    pub const fn keeps_writes(&self) -> bool {
+        self.args.grants.allows_writes()
+    }
+
     /// Returns true if the search in parent directories now finds another policy than when the command started. A step
     /// may have written the new policy.
     pub fn was_changed(&self, project: &Project) -> bool {

@@ -39,6 +39,11 @@ pub struct GrantArgs {
 }
 
 impl GrantArgs {
+    /// Returns true if the command line permits writes.
+    pub const fn allows_writes(&self) -> bool {
+        !self.allow_write.is_empty()
+    }
+
     /// Returns true if the options disable the policy.
     #[must_use]
     pub const fn allows_all(&self) -> bool {

@@ -153,11 +153,8 @@ impl HostSandbox {
         step: &StepDefinition,
     ) -> WorkingDirectory {
         let off = matches!(self.wanted, SandboxChoice::Off(_));
-        if off && !step.files.is_empty() {
-            let why = "the step has files, which would remain in the current directory";
-            return WorkingDirectory::Private(why.to_owned());
-        }
-        WorkingDirectory::find(rules, ruling, project, &self.sandbox.probe().held(), off)
+        let has_files = !step.files.is_empty();
+        WorkingDirectory::find(rules, ruling, project, &self.sandbox.probe().held(), (off, has_files))
     }
 
     /// Returns the reason why this host can't enforce a list of programs, or `None` if it can.

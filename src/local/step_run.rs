@@ -340,8 +340,7 @@ fn files(
     match check_files(&chosen.step.definition, prepared.profile()) {
         Err(_) if *work != WorkingDirectory::Declared => {
             return Err(refuse(format!(
-                "the step has files, and this run {}, where the files would remain: run the step without --allow-write, \
-                 or in a directory that policy does not let the step write",
+                "the step has files, and this run {}, where the files would remain: run the step without --allow-write",
                 work.words()
             )));
         }

@@ -30,6 +30,8 @@ pub enum WorkingDirectory {
         directory: String,
         /// Patterns of masked paths below the directory.
         deny: Vec<String>,
+        /// True if the step would get the directory itself, but has files, which would remain there.
+        has_files: bool,
     },
     /// A new empty directory, with the reason.
     Private(String),
@@ -46,8 +48,14 @@ pub enum WorkingDirectory {
 
 impl WorkingDirectory {
     /// Chooses the working directory. `held` lists the sandbox layers of this host. `off` is true if the sandbox is
-    /// disabled.
-    pub fn find(rules: &LocalRules, ruling: &Ruling, project: &Project, held: &[Layer], off: bool) -> Self {
+    /// disabled. `has_files` is true if the step has files, which must not remain in the current directory.
+    pub fn find(
+        rules: &LocalRules,
+        ruling: &Ruling,
+        project: &Project,
+        held: &[Layer],
+        (off, has_files): (bool, bool),
+    ) -> Self {
         let Some(directory) = project.cwd.to_str().map(str::to_owned) else {
             return Self::Private("the path of the current directory is not UTF-8".to_owned());
         };
@@ -56,6 +64,9 @@ impl WorkingDirectory {
                 "a step that root starts runs under another user id, which can't enter {directory} (other users need \
                  the permissions r and x on the path)"
             ));
+        }
+        if off && has_files {
+            return Self::Private("the step has files, which would remain in the current directory".to_owned());
         }
         if off {
             return Self::InPlace { directory, deny: Vec::new() };
@@ -68,10 +79,11 @@ impl WorkingDirectory {
             return Self::Private("without namespaces the sandbox can't hide the paths that policy denies".to_owned());
         }
         let deny = rules.denied_paths(ruling);
-        if rules.allows_path(ruling, PermissionKind::Write, &directory) {
+        let writable = rules.allows_path(ruling, PermissionKind::Write, &directory);
+        if writable && !(has_files && !rules.keeps_writes()) {
             Self::InPlace { directory, deny }
         } else {
-            Self::Overlay { directory, deny }
+            Self::Overlay { directory, deny, has_files: writable }
         }
     }
 
@@ -98,7 +110,7 @@ impl WorkingDirectory {
         profile.read.dedup();
         let (workdir, directory, deny) = match self {
             Self::InPlace { directory, deny } => (Workdir::InPlace, directory, deny),
-            Self::Overlay { directory, deny } => (Workdir::Overlay, directory, deny),
+            Self::Overlay { directory, deny, .. } => (Workdir::Overlay, directory, deny),
             Self::Private(why) => {
                 // The directories of `--allow-write` belong to the host, so the working directory must not be reported
                 // as private.
@@ -132,6 +144,12 @@ impl WorkingDirectory {
     pub fn words(&self) -> String {
         match self {
             Self::InPlace { directory, .. } => format!("works in {directory}"),
+            Self::Overlay { directory, has_files: true, .. } => {
+                format!(
+                    "works in an overlay of {directory}, because the step has files, which would remain in the directory \
+                     itself: the files that the step writes there are discarded"
+                )
+            }
             Self::Overlay { directory, .. } => {
                 format!(
                     "works in an overlay of {directory}: the files that the step writes there are discarded \

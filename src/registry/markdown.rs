@@ -4,8 +4,6 @@
 //! `bash {#restart timeout=60s}`. All other text is prose. This module only reads a runbook and runs nothing. This
 //! module does not parse the script of a block.
 
-use std::sync::Arc;
-
 use crate::crypto::canonical::canonical_of;
 use crate::record::declared::check_program;
 use crate::record::ident::IdentError;
@@ -13,23 +11,13 @@ use crate::record::later_words::Program;
 use crate::record::step_definition::{Format, SessionUse, StepDefinition, Template};
 use crate::registry::attributes::{self, FenceInfo, PlacedText};
 use crate::registry::fenced_block::{FencedBlock, check_characters, fenced_blocks};
+use crate::registry::found_step::FoundStep;
 use crate::registry::front_matter::{self, FrontMatter};
 use crate::registry::page::{Page, RunbookFiles};
 use crate::registry::script_rules::{check_path, step_ref};
 use crate::registry::step_contents::{named_files, put_files};
 use crate::registry::text_lines::TextLines;
 use crate::yaml::{self, TextPlace, YamlFlaw, unknown};
-
-/// Step with the place of its id.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FoundStep {
-    /// Definition of the step.
-    pub definition: StepDefinition,
-    /// Contents of the definition's files, in the same order.
-    pub contents: Vec<Arc<[u8]>>,
-    /// Place of the step's id.
-    pub place: TextPlace,
-}
 
 /// Reads a `*.md` file. Returns `None` if the file is prose.
 ///

@@ -7,6 +7,7 @@ pub(crate) mod attributes;
 mod directory_walk;
 mod evaluate;
 mod fenced_block;
+pub mod found_step;
 pub(crate) mod front_matter;
 pub mod gruntwork;
 pub mod imported;

@@ -10,7 +10,7 @@ use crate::crypto::digest::StepDigest;
 use crate::record::ident::StepRef;
 use crate::record::step_definition::{GroupSource, MAX_DEFINITION_BYTES, MAX_SOURCE_BYTES, StepDefinition};
 use crate::record::step_file::StepFile;
-use crate::registry::markdown::FoundStep;
+use crate::registry::found_step::FoundStep;
 use crate::registry::parameter_schema::ParameterSchema;
 use crate::registry::registry_error::{RegistryError, whole};
 use crate::registry::shared_schemas::SharedSchemas;

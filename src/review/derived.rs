@@ -10,7 +10,7 @@ use crate::record::ident::Name;
 use crate::record::profile::Profile;
 use crate::record::step_definition::{Approvals, StepDefinition};
 use crate::review::line::Lines;
-use crate::review::step_files::ReviewedFile;
+use crate::review::reviewed_file::ReviewedFile;
 
 /// Check with its result.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -18,6 +18,7 @@ pub mod line;
 pub mod proposal_review;
 #[cfg(test)]
 pub(crate) mod review_case;
+pub mod reviewed_file;
 pub mod signed_field;
 pub mod sources;
 pub mod step_files;

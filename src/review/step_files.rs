@@ -7,6 +7,7 @@ use crate::record::step_definition::StepDefinition;
 use crate::record::step_file::StepFile;
 use crate::review::derived::ReviewFinding;
 use crate::review::line::ReviewLine;
+use crate::review::reviewed_file::ReviewedFile;
 use crate::review::value_words::{bytes, counted, plain_or_quoted};
 use crate::terminal::printable_text::PrintableText;
 use crate::terminal::screen::{LineTone, Screen};
@@ -17,24 +18,6 @@ pub const FILES: &str = "the files shown have the digests in the definition";
 const HEADING: &str = "Files beside the script";
 /// Maximum number of files that the line below the script names.
 const MOST_NAMED: usize = 12;
-
-/// A file of the step with its content, if the content has the digest in the definition.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReviewedFile {
-    /// Entry of the definition.
-    pub file: StepFile,
-    /// The content.
-    pub content: Option<Vec<u8>>,
-}
-
-impl ReviewedFile {
-    /// Returns the content of a text file.
-    #[must_use]
-    pub fn text(&self) -> Option<&str> {
-        let text = std::str::from_utf8(self.content.as_ref()?).ok()?;
-        (!text.contains('\0')).then_some(text)
-    }
-}
 
 /// Checks the contents from the boundary against the definition. Returns no finding if the step has no files.
 #[must_use]

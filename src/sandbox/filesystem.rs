@@ -428,9 +428,9 @@ pub(super) fn work_of(profile: &Profile) -> &str {
     begins_in(profile).unwrap_or(HOME)
 }
 
-pub(super) const MOUNT_READ_ONLY: u64 = libc::MOUNT_ATTR_RDONLY;
-pub(super) const MOUNT_NO_DEV: u64 = libc::MOUNT_ATTR_NODEV;
-pub(super) const MOUNT_NO_EXEC: u64 = libc::MOUNT_ATTR_NOEXEC;
+const MOUNT_READ_ONLY: u64 = libc::MOUNT_ATTR_RDONLY;
+const MOUNT_NO_DEV: u64 = libc::MOUNT_ATTR_NODEV;
+const MOUNT_NO_EXEC: u64 = libc::MOUNT_ATTR_NOEXEC;
 
 /// A mount that was cloned from the host and is not attached yet.
 struct Source {
@@ -566,7 +566,7 @@ fn with_parents(name: &str, make: impl Fn(&Path) -> io::Result<()>) -> io::Resul
     }
 }
 
-pub(super) fn tmpfs(target: &str, options: &str, more: MountFlags) -> Result<(), SetupFailure> {
+fn tmpfs(target: &str, options: &str, more: MountFlags) -> Result<(), SetupFailure> {
     let what = || format!("mount a tmpfs at {target}");
     let options = std::ffi::CString::new(options).map_err(|_| SetupFailure::new(SetupStage::Mounts, what()))?;
     let flags = MountFlags::NOSUID | MountFlags::NODEV | more;

@@ -385,7 +385,9 @@ impl LinuxSandbox {
         }
         match self.begin(&start, group.as_ref()) {
             Ok(mut launched) => {
-                let sent = protocol::write_request(&mut launched.control, &request, plan);
+                let contents = plan.files.iter().map(|planned| &*planned.bytes);
+                let texts = [&plan.source[..], &plan.params_json];
+                let sent = protocol::write_request(&mut launched.control, &request, texts, contents);
                 // If the run could not be started, the helper reports the reason and closes the socket.
                 run.follow(&mut launched, live, cancel);
                 if let Err(error) = sent

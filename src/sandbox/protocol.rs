@@ -21,7 +21,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::record::profile::{NetworkMode, Profile, Workdir};
 use crate::record::step_file::{MAX_FILES_BYTES, StepFile};
-use crate::sandbox::Plan;
 use crate::sandbox::cgroup::Controllers;
 use crate::sandbox::executable_files::ExecutableFiles;
 
@@ -284,14 +283,19 @@ impl<T, E: Into<io::Error>> AtStage<T> for Result<T, E> {
     }
 }
 
-/// Sends a request with the texts of its run.
-pub(super) fn write_request(to: &mut impl Write, request: &RunRequest, plan: &Plan) -> io::Result<()> {
+/// Sends a request with the texts of its run: the script, the parameters, and the files of the request.
+pub(super) fn write_request<'a>(
+    to: &mut impl Write,
+    request: &RunRequest,
+    [source, params]: [&[u8]; 2],
+    mut files: impl Iterator<Item = &'a [u8]>,
+) -> io::Result<()> {
     let mut all = Vec::new();
     write_frame(&mut all, request, MAX_REQUEST)?;
-    all.extend_from_slice(&plan.source);
-    all.extend_from_slice(&plan.params_json);
+    all.extend_from_slice(source);
+    all.extend_from_slice(params);
     to.write_all(&all)?;
-    plan.files.iter().try_for_each(|planned| to.write_all(&planned.bytes))
+    files.try_for_each(|file| to.write_all(file))
 }
 
 /// Reads a request with the texts of its run. Their sizes are checked.
@@ -510,8 +514,6 @@ fn invalid(what: &str) -> io::Error {
 mod tests {
     use super::*;
     use crate::crypto::digest::ContentDigest;
-    use crate::sandbox::PlannedFile;
-    use std::sync::Arc;
 
     fn profile() -> Profile {
         let text = r#"{"require":[],"read":[],"write":[],"deny":[],"workdir":"private","network":{"mode":"none","hosts":[]},"sockets":[],
@@ -539,44 +541,35 @@ mod tests {
             run_dir: None,
             source_bytes: 3,
             params_bytes: 2,
-            files: vec![planned().file],
+            files: vec![file()],
         }
     }
 
-    fn planned() -> PlannedFile {
-        let bytes: Arc<[u8]> = b"x = 1\n"[..].into();
-        let file = StepFile { path: "a/b".into(), bytes: 6, digest: ContentDigest::of(&bytes), executable: true };
-        PlannedFile { file, bytes }
+    fn file() -> StepFile {
+        StepFile { path: "a/b".into(), bytes: 6, digest: ContentDigest::of(FILE), executable: true }
     }
 
-    fn plan() -> Plan {
-        Plan {
-            interpreter: "sh".into(),
-            source: b"abc".to_vec(),
-            env: vec![],
-            params_json: b"{}".to_vec(),
-            files: vec![planned()],
-        }
-    }
+    const FILE: &[u8] = b"x = 1\n";
+    const TEXTS: [&[u8]; 2] = [b"abc", b"{}"];
 
     #[test]
     fn a_request_is_unchanged_after_transfer() {
         let mut wire = Vec::new();
-        write_request(&mut wire, &request(), &plan()).expect("writes");
+        write_request(&mut wire, &request(), TEXTS, [FILE].into_iter()).expect("writes");
         let (arrived, texts) = read_request(&mut wire.as_slice()).expect("reads");
-        let files = vec![b"x = 1\n".to_vec()];
+        let files = vec![FILE.to_vec()];
         assert_eq!((arrived, texts), (request(), RunTexts { source: b"abc".into(), params: b"{}".into(), files }));
     }
 
     #[test]
     fn incomplete_and_too_large_requests_are_refused() {
         let mut wire = Vec::new();
-        write_request(&mut wire, &request(), &plan()).expect("writes");
+        write_request(&mut wire, &request(), TEXTS, [FILE].into_iter()).expect("writes");
         for cut in [0, 3, 10, wire.len() - 1] {
             assert!(read_request(&mut &wire[..cut]).is_err(), "{cut}");
         }
         assert!(read_request(&mut &[0xff; 64][..]).is_err());
-        let one = |bytes| StepFile { bytes, ..planned().file };
+        let one = |bytes| StepFile { bytes, ..file() };
         for huge in [
             RunRequest { source_bytes: MAX_TEXT + 1, ..request() },
             RunRequest { files: vec![one(MAX_TEXT + 1)], ..request() },
@@ -584,12 +577,12 @@ mod tests {
             RunRequest { files: vec![one(u64::MAX), one(u64::MAX)], ..request() },
         ] {
             let mut wire = Vec::new();
-            write_request(&mut wire, &huge, &plan()).expect("writes");
+            write_request(&mut wire, &huge, TEXTS, [FILE].into_iter()).expect("writes");
             wire.resize(8 << 20, b'x');
             assert!(read_request(&mut wire.as_slice()).is_err());
         }
         let long = RunRequest { interpreter: "x".repeat(MAX_REQUEST as usize), ..request() };
-        assert!(write_request(&mut Vec::new(), &long, &plan()).is_err());
+        assert!(write_request(&mut Vec::new(), &long, TEXTS, [FILE].into_iter()).is_err());
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! write, rename or remove a file, and a file in its place is another file. A list of programs allows only the files
 //! themselves, so a file in their place is never executed.
 
+use std::ffi::CStr;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -16,7 +17,6 @@ use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags};
 
 use crate::crypto::digest::ContentDigest;
 use crate::record::step_file::StepFile;
-use crate::sandbox::filesystem::{self, MOUNT_NO_DEV, MOUNT_NO_EXEC, MOUNT_READ_ONLY};
 use crate::sandbox::protocol::{AtStage, RunRequest, RunTexts, SetupFailure, SetupStage};
 use crate::sandbox::{interpreter, syscalls};
 
@@ -24,7 +24,7 @@ use crate::sandbox::{interpreter, syscalls};
 /// of the run.
 const PLACE: &str = "run/step/files";
 /// Mount options of this file system, with room for 4 MiB of files and 1 MiB of script.
-const OPTIONS: &str = "mode=0700,size=8m,nr_inodes=1024";
+const OPTIONS: &CStr = c"mode=0700,size=8m,nr_inodes=1024";
 /// Permissions of new directories above a file.
 const DIRECTORY_MODE: u32 = 0o755;
 
@@ -80,7 +80,8 @@ pub(super) fn mount(request: &RunRequest, texts: &RunTexts, work: &Path) -> Resu
     let what = "mount the files of the step";
     let directory = fs::DirBuilder::new().mode(0o700).create(PLACE);
     directory.at(SetupStage::Mounts, what)?;
-    filesystem::tmpfs(PLACE, OPTIONS, MountFlags::empty())?;
+    rustix::mount::mount("tmpfs", PLACE, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, OPTIONS)
+        .at(SetupStage::Mounts, what)?;
     let inside = work.strip_prefix("/").unwrap_or(work);
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let root = rustix::fs::open(inside, flags, Mode::empty()).at(SetupStage::Mounts, what)?;
@@ -88,8 +89,13 @@ pub(super) fn mount(request: &RunRequest, texts: &RunTexts, work: &Path) -> Resu
         let place = Path::new(PLACE).join(number.to_string());
         write_new(&place, file).at(SetupStage::Workdir, file.what())?;
         // A data file is never executable, not even as a library. The list of programs decides about the others.
-        let no_exec = if file.is_executable() { 0 } else { MOUNT_NO_EXEC };
-        bind(&place, MOUNT_READ_ONLY | MOUNT_NO_DEV | libc::MOUNT_ATTR_NOSUID | no_exec, &root, file)?;
+        let no_exec = if file.is_executable() { 0 } else { libc::MOUNT_ATTR_NOEXEC };
+        bind(
+            &place,
+            libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOSUID | no_exec,
+            &root,
+            file,
+        )?;
     }
     // The mounts of the files stay. No other path leads to the file system.
     rustix::mount::unmount(PLACE, UnmountFlags::DETACH).at(SetupStage::Mounts, what)?;

@@ -51,6 +51,14 @@ fn a_run_at_a_terminal_gets_the_files_of_its_step_and_leaves_none_behind() {
 fn a_run_in_a_directory_of_the_person_is_refused_because_the_files_would_remain() {
     let person = person();
     let before = names(&person);
+    // If only policy lets the step write, the step works in an overlay.
+    person.write("policy.yaml", &POLICY.replace("  run:", "  write: {allow: [\"{repo}/**\"]}\n  run:"));
+    let ran = person.run(&["a.md", "-y", "--policy", "policy.yaml"]).ended(0);
+    assert!(
+        ran.err.contains("works in an overlay of") && ran.err.contains("because the step has files"),
+        "{}",
+        ran.err
+    );
     let ran = person.run(&["a.md", "-y", "--policy", "policy.yaml", "--allow-write", "."]);
     assert_eq!((ran.code, ran.out.as_str()), (Some(126), ""), "{}", ran.err);
     assert!(ran.err.contains("the step has files, and this run works in"), "{}", ran.err);

@@ -22,6 +22,7 @@ use crate::policy::required_permissions::{decide_file, decide_step};
 use crate::policy::ruling::{Ruling, resolve_path};
 use crate::record::authorization::{PermissionKind, PermissionReason};
 use crate::record::later_words::Program;
+use crate::registry::found_step::FoundStep;
 use crate::registry::markdown;
 use crate::registry::page::{Page, RunbookFiles};
 use crate::shell::commands::ReadLimit;
@@ -194,7 +195,7 @@ fn without_list(ruling: &Ruling, boundary: bool, is_off: bool) -> String {
     format!("every program can start: {why}{unused}")
 }
 
-fn steps(file: &Path, text: &str) -> Result<Vec<markdown::FoundStep>, CommandFailure> {
+fn steps(file: &Path, text: &str) -> Result<Vec<FoundStep>, CommandFailure> {
     let stem = file.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
     let files = RunbookFiles::new(file.parent().unwrap_or(Path::new("")).to_owned(), None);
     match markdown::read(&Page { name: stem, text, files: &files }) {

@@ -22,12 +22,12 @@ use serde_json::{Value, json};
 
 use crate::record::declared::{DeclaredSandbox, Limit};
 use crate::record::step_definition::{Approvals, Format, SessionUse, StepDefinition, Template};
+use crate::registry::found_step::FoundStep;
 use crate::registry::front_matter;
 use crate::registry::gruntwork::elements::Element;
 use crate::registry::gruntwork::gruntwork_bytes::GruntworkScript;
 use crate::registry::gruntwork::inputs::InputBlocks;
 use crate::registry::gruntwork::notes::Notes;
-use crate::registry::markdown::FoundStep;
 use crate::registry::page::{Page, ReadPage};
 use crate::registry::script_rules::{REFUSED_CHARACTERS, check_path, check_size, interpreter_of_shebang, step_ref};
 use crate::registry::text_lines::TextLines;
