@@ -9,7 +9,7 @@ use crate::crypto::digest::PolicyDigest;
 use crate::local::grant_options::{GrantArgs, literal};
 use crate::local::project::Project;
 use crate::local::prompt::{Occurrence, Question};
-use crate::local::runbook::{ChosenStep, Runbook, at};
+use crate::local::runbook::{ChosenStep, Runbook};
 use crate::policy::builtins::Builtins;
 use crate::policy::decide::{Decided, DecisionPlace, Flags, PolicyDecision, PolicyVerdict, decide_env, decide_path};
 use crate::policy::file::Policy;
@@ -102,7 +102,6 @@ impl LocalRules {
         &self,
         ruling: &Ruling,
         chosen: &ChosenStep,
-        shown: &str,
     ) -> Result<(PolicyDecision, Vec<Question>), CommandFailure> {
         let definition = &chosen.step.definition;
         let decision = decide_step(ruling, definition, DecisionPlace::Terminal, &self.flags);
@@ -110,14 +109,11 @@ impl LocalRules {
             CommandFailure::new(Exit::Refused, format!("no part of {} was run: {why}", definition.reference))
         };
         let place = |one: &Decided| {
-            one.place.map_or_else(
-                || format!("{shown}:{}", chosen.fence_line),
-                |place| at(shown, chosen.fence_line, place.line, place.column),
-            )
+            one.place.map_or_else(|| chosen.place(), |place| chosen.place_in_script(place.line, place.column))
         };
         if decision.verdict == PolicyVerdict::Deny {
             if let Some(not) = &decision.not_understood {
-                let place = at(shown, chosen.fence_line, not.place.line, not.place.column);
+                let place = chosen.place_in_script(not.place.line, not.place.column);
                 return Err(refused(format!(
                     "{}: policy denies a script that it does not understand: {}",
                     PrintableText::text(&place).as_str(),

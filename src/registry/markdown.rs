@@ -4,6 +4,8 @@
 //! `bash {#restart timeout=60s}`. All other text is prose. This module only reads a runbook and runs nothing. This
 //! module does not parse the script of a block.
 
+use std::sync::Arc;
+
 use crate::crypto::canonical::canonical_of;
 use crate::record::declared::check_program;
 use crate::record::ident::IdentError;
@@ -13,6 +15,7 @@ use crate::registry::attributes::{self, FenceInfo, PlacedText};
 use crate::registry::fenced_block::{FencedBlock, check_characters, fenced_blocks};
 use crate::registry::front_matter::{self, FrontMatter};
 use crate::registry::script_rules::{check_path, step_ref};
+use crate::registry::step_place::{ScriptOrigin, StepPlace};
 use crate::registry::text_lines::TextLines;
 use crate::yaml::{self, TextPlace, YamlFlaw, unknown};
 
@@ -23,6 +26,16 @@ pub struct FoundStep {
     pub definition: StepDefinition,
     /// Place of the step's id.
     pub place: TextPlace,
+    /// Place of the script.
+    pub script: ScriptOrigin,
+}
+
+impl FoundStep {
+    /// Returns the place of the step in this file, and its definition.
+    pub(super) fn placed(self, file: &Arc<str>) -> (StepPlace, StepDefinition) {
+        let Self { definition, place, script } = self;
+        (StepPlace { file: Arc::clone(file), place, script }, definition)
+    }
 }
 
 /// Reads a `*.md` file. Returns `None` if the file is prose. `path` is the first part of each step reference: the
@@ -139,6 +152,7 @@ pub(super) fn step(
     }
     Some(FoundStep {
         place: info.id.place,
+        script: ScriptOrigin::Below(block.fence.line),
         definition: StepDefinition {
             title: title
                 .or_else(|| block.heading.clone())
@@ -179,7 +193,7 @@ fn interpreter(front: &FrontMatter, block: &FencedBlock, info: &FenceInfo) -> Re
 }
 
 /// Reads the programs of a step. The names are sorted like every array of a definition.
-fn program_names(text: &str) -> Result<Vec<Program>, String> {
+pub(super) fn program_names(text: &str) -> Result<Vec<Program>, String> {
     let mut names: Vec<Program> = Vec::new();
     for name in text.split(',').map(str::trim) {
         if name.is_empty() {

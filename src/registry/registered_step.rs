@@ -12,9 +12,9 @@ use crate::record::step_definition::{GroupSource, MAX_DEFINITION_BYTES, MAX_SOUR
 use crate::registry::parameter_schema::ParameterSchema;
 use crate::registry::registry_error::{RegistryError, whole};
 use crate::registry::shared_schemas::SharedSchemas;
+use crate::registry::step_place::StepPlace;
 use crate::template::flaw::{RenderError, TemplateFlaw};
 use crate::template::script_template::{self, ScriptTemplate};
-use crate::yaml::TextPlace;
 
 /// Sealed step.
 #[derive(Debug, Clone)]
@@ -29,8 +29,8 @@ pub struct RegisteredStep {
     pub schema: ParameterSchema,
     /// Template of the script, ready to fill in, or `None` if the script has no placeholders for parameters.
     pub template: Option<Arc<ScriptTemplate>>,
-    /// File and place of the step, or `None` if the step was read from a store.
-    pub place: Option<(Arc<str>, TextPlace)>,
+    /// Place of the step, or `None` if the step was read from a store.
+    pub place: Option<StepPlace>,
 }
 
 impl RegisteredStep {
@@ -56,10 +56,7 @@ impl RegisteredStep {
     pub fn flaw(&self, what: &impl fmt::Display) -> RegistryError {
         let reference = &self.definition.reference;
         match &self.place {
-            Some((file, at)) => {
-                let message = format!("{reference}: {what}");
-                RegistryError { file: file.to_string(), line: at.line, column: at.column, message }
-            }
+            Some(place) => RegistryError::of_step(place, format!("{reference}: {what}")),
             None => whole(reference.as_str(), what.to_string()),
         }
     }
@@ -83,12 +80,60 @@ impl StoredStep {
     }
 }
 
+/// Reason why this version can't seal a step.
+#[derive(Debug)]
+pub(super) enum RegisterError {
+    /// Reason that concerns the whole step.
+    Step(String),
+    /// Flaws of the template, with places in the script.
+    Template(Vec<TemplateFlaw>),
+}
+
+impl From<String> for RegisterError {
+    fn from(message: String) -> Self {
+        Self::Step(message)
+    }
+}
+
+impl RegisterError {
+    /// Returns the errors with their places. A store has no place of a step.
+    pub(super) fn at(self, place: &StepPlace) -> Vec<RegistryError> {
+        match self {
+            Self::Template(flaws) if place.place.line > 0 => {
+                flaws.iter().map(|flaw| RegistryError::of_template(place, flaw)).collect()
+            }
+            other => vec![RegistryError::of_step(place, other.to_string())],
+        }
+    }
+}
+
+impl fmt::Display for RegisterError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Step(message) => f.write_str(message),
+            Self::Template(flaws) => f.write_str(&template_flaws(flaws)),
+        }
+    }
+}
+
 /// Seals one step, or returns the reason why this version can't seal the step.
 pub(super) fn register(
-    mut definition: StepDefinition,
-    place: Option<(Arc<str>, TextPlace)>,
+    definition: StepDefinition,
+    place: Option<StepPlace>,
     schemas: &mut SharedSchemas,
-) -> Result<RegisteredStep, String> {
+) -> Result<RegisteredStep, RegisterError> {
+    let (definition, schema, canonical) = checked(definition, schemas)?;
+    let template = script_template::of_step(&definition).map_err(RegisterError::Template)?.map(Arc::new);
+    let digest = StepDigest::of(&canonical);
+    Ok(RegisteredStep { digest, canonical: canonical.into(), schema, definition: definition.into(), template, place })
+}
+
+/// Checks everything but the template of a step. Returns the definition with its parameter schema and its canonical
+/// JSON.
+fn checked(
+    mut definition: StepDefinition,
+    schemas: &mut SharedSchemas,
+) -> Result<(StepDefinition, ParameterSchema, Vec<u8>), String> {
     definition.check_reserved().map_err(|error| error.to_string())?;
     if definition.source.len() > MAX_SOURCE_BYTES {
         return Err(format!("the script is larger than {MAX_SOURCE_BYTES} bytes: move a part of it to another step"));
@@ -104,12 +149,10 @@ pub(super) fn register(
     if canonical.len() > MAX_DEFINITION_BYTES {
         return Err(format!("the step's definition is larger than {MAX_DEFINITION_BYTES} bytes: make it smaller"));
     }
-    let template = script_template::of_step(&definition).map_err(|flaws| template_flaws(&flaws))?.map(Arc::new);
-    let digest = StepDigest::of(&canonical);
-    Ok(RegisteredStep { digest, canonical: canonical.into(), schema, definition: definition.into(), template, place })
+    Ok((definition, schema, canonical))
 }
 
-/// Describes the flaws of a template. Their places are lines of the script, which may be in another file than the step.
+/// Describes the flaws of a template. Their places are lines of the script.
 fn template_flaws(flaws: &[TemplateFlaw]) -> String {
     let flaws: Vec<String> = flaws
         .iter()
