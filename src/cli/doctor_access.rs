@@ -47,11 +47,7 @@ fn reaches_without_declaration(step: &RegisteredStep, policy: &Policy) -> bool {
     {
         return false;
     }
-    let mut sample = (**definition).clone();
-    if let Some(template) = &step.template {
-        sample.source = template.sample(&definition.source).into_owned();
-    }
     let ruling = resolve(policy, Builtins::current(), &definition.reference);
-    let decision = decide_step(&ruling, &sample, DecisionPlace::Boundary, &Flags::default());
+    let decision = decide_step(&ruling, &step.sample(), DecisionPlace::Boundary, &Flags::default());
     decision.decided.iter().any(|one| uses_network(&one.what))
 }

@@ -1,5 +1,6 @@
 //! A step of a registry, and the checks before a step is registered.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -49,6 +50,15 @@ impl RegisteredStep {
         let Some(template) = &self.template else { return Ok(self.clone()) };
         let definition = template.fill(&self.definition, params)?;
         Ok(Self { definition: definition.into(), template: None, ..self.clone() })
+    }
+
+    /// Returns the definition that policy reads before the parameters are known. A template has a harmless value in each
+    /// place.
+    #[must_use]
+    pub fn sample(&self) -> Cow<'_, StepDefinition> {
+        let Some(template) = &self.template else { return Cow::Borrowed(&self.definition) };
+        let source = template.sample(&self.definition.source).into_owned();
+        Cow::Owned(StepDefinition { source, ..StepDefinition::clone(&self.definition) })
     }
 
     /// Returns an error about the step, with the ref and the place.

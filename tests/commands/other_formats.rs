@@ -203,7 +203,7 @@ fn run_shows_the_remarks_of_the_file_once_for_each_kind() {
     }
     person.write("a.runbook.md", "## 1. A\n\n```bash\necho {{ x }}\n```\n\n## 2. B\n\n```bash\necho {{ y }}\n```\n");
     let ran = person.run(&["a.runbook.md", "-y"]).ended(0);
-    assert_eq!(ran.err.matches("text that is not replaced in a script: {{; ").count(), 1, "{}", ran.err);
+    assert_eq!(ran.err.matches("text that is not replaced in a script: `{{`; ").count(), 1, "{}", ran.err);
     assert!(ran.err.contains("(lines 4, 10)"), "{}", ran.err);
 }
 
@@ -264,6 +264,21 @@ fn doctor_names_the_steps_whose_network_policy_does_not_allow() {
     let text = std::fs::read_to_string(&policy).expect("a policy");
     let allow = "overrides:\n  - runbook: page\n    sandbox: {network: {allow: [\"a.example:443\"]}}\n";
     std::fs::write(&policy, format!("{}{allow}", text)).expect("written");
+    let literal = "<Command id=\"literal\" command=\"echo '{{`{{.Names}}`}}'\" />\n";
+    person.write("b/runbooks/literal.mdx", literal);
     let lines = told();
+    assert!(!lines.contains("Names"), "policy reads the filled-in script: {lines}");
     assert!(!lines.contains("page:declared") && lines.contains("page:plain"), "{lines}");
+}
+
+#[test]
+fn a_command_that_only_a_built_in_list_denies_is_refused_with_the_option_that_allows_it() {
+    let person = Person::new();
+    person.runbook("a.md", "title: A", &[("a", "rm -f x; seq 1; rm -f y")]);
+    let ran = person.run(&["a.md"]).ended(126);
+    assert!(ran.err.trim_end().ends_with("; to allow this for one call, add --allow-run rm"), "{}", ran.err);
+    person.run(&["a.md", "-y", "--allow-run", "rm"]).ended(0);
+    person.write("countersign.policy.yaml", "version: 1\ndefault: {run: {deny: [seq]}}\n");
+    let ran = person.run(&["a.md"]).ended(126);
+    assert!(ran.err.contains("\"seq\" is denied") && !ran.err.contains("to allow this"), "{}", ran.err);
 }

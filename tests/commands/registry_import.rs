@@ -12,7 +12,8 @@ const PAGE: &str = "# Deploy\n\n<Inputs id=\"in\">\n```yaml\nvariables:\n  - nam
     <Command id=\"fetch\" command=\"curl -sf https://a.example/x | jq .\" />\n\n\
     <Command id=\"copy\" inputsId=\"in\" command=\"dig {{ .inputs.Host }} > /var/log/names\" />\n\n\
     <Check id=\"told\" colour=\"red\" command={'test -n \"$API_TOKEN\"'} />\n\n\
-    <Command id=\"odd\" command=\"$RUNNER --all\" />\n";
+    <Command id=\"odd\" command=\"$RUNNER --all\" />\n\n\
+    <Command id=\"names\" command=\"cat x | tr '{{`{{.Names}}`}}' y\" />\n";
 const BROKEN: &str = "<Command id=\"a\" command=\"true\" />\n\n<Command command=\"true\" />\n";
 const INPUTS: &str = "<Inputs id=\"in\">\n```yaml\nvariables:\n  - name: N\n    type: odd\n```\n</Inputs>\n\n\
     <Command id=\"x\" inputsId=\"in\" command=\"true\" />\n\n<Command id=\"y\" inputsId=\"in\" command=\"true\" />\n\n\
@@ -57,8 +58,9 @@ fn each_block_is_reported_and_the_policy_names_its_programs() {
         format!("{}: {}", line["answer"].as_str().expect("a word"), line["messages"])
     };
     for (step, words) in [
-        ("deploy/web:fetch", "as-is: []"),
-        ("deploy/web:copy", "as-is: []"),
+        ("deploy/web:fetch", "remark: [\"curl can need the network, which the block does not declare"),
+        ("deploy/web:copy", "remark: [\"dig can need the network"),
+        ("deploy/web:names", "as-is: []"),
         ("deploy/web:told", "as-is: []"),
         ("broken:a", "refused: [\"this block has no error, but no block of the file can be sealed"),
         ("inputs:x", "refused: [\"the block has an error, which this report names"),
@@ -67,7 +69,7 @@ fn each_block_is_reported_and_the_policy_names_its_programs() {
         ("deploy/web:odd", "remark: [\"the programs in line 1 of the script are known only when the script runs"),
         ("release:1", "as-is: []"),
         ("fences:1", "remark: [\"policy can't read a script of python"),
-        ("fences:check", "as-is: []"),
+        ("fences:check", "remark: [\"git can need the network"),
         ("signed-in:who", "refused: [\"the block needs the secret aws.AWS_ACCESS_KEY_ID"),
     ] {
         assert!(answer(step).starts_with(words), "{step}: {}", answer(step));
@@ -78,7 +80,7 @@ fn each_block_is_reported_and_the_policy_names_its_programs() {
     assert!(broken["messages"].to_string().contains("add id="), "{broken}");
     assert_eq!(
         [&told["files"], &told["as_is"], &told["with_remark"], &told["refused"], &told["errors_of_files"]],
-        [6, 5, 2, 5, 2]
+        [6, 3, 5, 5, 2]
     );
 
     let policy = fs::read_to_string(home.path().join("imported.yaml")).expect("a file");

@@ -24,7 +24,6 @@ use crate::policy::required_permissions::{decide_file, decide_step};
 use crate::policy::ruling::{Ruling, resolve_path};
 use crate::record::authorization::{PermissionKind, PermissionReason};
 use crate::record::later_words::Program;
-use crate::record::step_definition::StepDefinition;
 use crate::registry::Registry;
 use crate::registry::registered_step::RegisteredStep;
 use crate::registry::step_place::ScriptOrigin;
@@ -161,14 +160,15 @@ impl PolicySource {
         let is_runbook = matches!(file.extension().and_then(|ending| ending.to_str()), Some("md" | "mdx"));
         let answered = if is_runbook {
             let answer_step = |found: &Arc<RegisteredStep>| {
-                let (step, lines) = without_placeholders(found);
+                let step = found.sample();
+                let lines = found.template.as_ref().map(|template| template.sample_lines(&found.definition.source));
                 let decision = decide_step(&held.ruling, &step, self.at(), flags);
                 let declared = step.programs.as_deref().unwrap_or_default();
                 let interpreter = step.interpreter.clone();
                 let list = (is_listed(&held.ruling, &step), step.sandbox.off_reason.is_some());
                 let name = name_of(found);
                 let mut answered = answer(name, interpreter, decision, (declared, step.source.as_str()), list);
-                place_in_source(&mut answered.decision, &lines);
+                place_in_source(&mut answered.decision, &lines.unwrap_or_default());
                 answered
             };
             steps(file)?.iter().map(answer_step).collect()
@@ -230,15 +230,6 @@ fn name_of(step: &RegisteredStep) -> String {
         Some(ScriptOrigin::File(file)) => format!("{reference} in {}", file.path),
         _ => reference.to_string(),
     }
-}
-
-/// Returns the definition with a harmless value in each placeholder of a template, and for each line of its script the
-/// line of the template. The list is empty if the script is no template.
-fn without_placeholders(step: &RegisteredStep) -> (StepDefinition, Vec<usize>) {
-    let definition = StepDefinition::clone(&step.definition);
-    let Some(template) = &step.template else { return (definition, Vec::new()) };
-    let (source, lines) = (template.sample(&definition.source).into_owned(), template.sample_lines(&definition.source));
-    (StepDefinition { source, ..definition }, lines)
 }
 
 /// Changes places in a script to places in its template. A command of several branches remains once.

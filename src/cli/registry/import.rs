@@ -1,12 +1,15 @@
 //! The `registry import` command reports if the runbooks of other systems run, and which policy they need.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
+use crate::cli::network_programs::uses_network;
 use crate::cli::registry::import_policy::ImportPolicy;
 use crate::policy::applied_rule::AppliedRule;
 use crate::policy::required_permissions::is_read;
+use crate::record::declared::DeclaredNetwork;
 use crate::registry::imported::{ImportedBlock, ImportedFile, read_imported};
 use crate::registry::registry_error::RegistryError;
 use crate::registry::step_place::ScriptOrigin;
@@ -163,6 +166,16 @@ fn report(file: &ImportedFile, block: &ImportedBlock, policy: &ImportPolicy) -> 
         messages.push(format!(
             "policy can't read a script of {}: add the programs that it starts to `allow` of its override",
             step.interpreter
+        ));
+    }
+    let declares = !matches!(step.sandbox.network, None | Some(DeclaredNetwork::None));
+    let reaching: BTreeSet<&str> =
+        decision.decided.iter().map(|one| one.what.as_str()).filter(|name| !declares && uses_network(name)).collect();
+    if !reaching.is_empty() {
+        let reaching: Vec<&str> = reaching.into_iter().collect();
+        messages.push(format!(
+            "{} can need the network, which the block does not declare: the comments of the policy say what to write",
+            reaching.join(", ")
         ));
     }
     line(if messages.is_empty() { BlockAnswer::AsIs } else { BlockAnswer::Remark }, messages)

@@ -221,6 +221,12 @@ fn broken(errors: &[impl std::fmt::Display]) -> CommandFailure {
 fn readable_source(source: &str) -> String {
     let (mut text, mut rest) = (String::with_capacity(source.len()), source);
     while let Some((before, after)) = rest.split_once("{{") {
+        if let Some((literal, behind)) = literal_action(after) {
+            text.push_str(before);
+            text.push_str(literal);
+            rest = behind;
+            continue;
+        }
         let Some((action, behind)) = after.split_once("}}") else { break };
         text.push_str(before);
         let word = action.trim_matches(['-', ' ']).split([' ', '\n']).next().unwrap_or_default();
@@ -231,6 +237,14 @@ fn readable_source(source: &str) -> String {
     }
     text.push_str(rest);
     text
+}
+
+/// Returns the text of an action that is only a text in quotes, for example ``{{`{{.Names}}`}}``, and what follows.
+fn literal_action(after: &str) -> Option<(&str, &str)> {
+    let quoted = after.trim_start_matches(['-', ' ']);
+    let quote = quoted.chars().next().filter(|quote| matches!(quote, '"' | '`'))?;
+    let (literal, behind) = quoted[1..].split_once(quote)?;
+    Some((literal, behind.trim_start_matches(['-', ' ']).strip_prefix("}}")?))
 }
 
 /// Returns the hosts of the URLs in a script, each with its port. A host of this machine needs the network of the host,

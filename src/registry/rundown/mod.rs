@@ -150,7 +150,7 @@ fn parameters(repeat: Option<&LoopClause>) -> Value {
 fn remark_placeholders(script: &UnitScript, remarks: &mut SharedRemarks) {
     for text in ["{N}", "{n}", "{{"] {
         let Some(line) = script.source.lines().position(|line| line.contains(text)) else { continue };
-        remarks.add(NOT_REPLACED, text, TextPlace { line: script.fence.line + line + 1, column: 1 });
+        remarks.add(NOT_REPLACED, &format!("`{text}`"), TextPlace { line: script.fence.line + line + 1, column: 1 });
     }
 }
 
