@@ -37,9 +37,7 @@ pub(super) fn read_partly(page: &Page<'_>) -> Option<ReadPage> {
     let lines = TextLines::of(page.text);
     let blocks = fenced_blocks(page.text, 0, &lines);
     let of_kind = |kind| blocks.iter().filter(move |block| first_word(block) == kind);
-    if of_kind("runnable").next().is_none() {
-        return None;
-    }
+    of_kind("runnable").next()?;
     let mut flaws = Vec::new();
     check_characters(page.text, &lines, &mut flaws);
     flaws.extend(check_file_name(page.name).err());
