@@ -6,8 +6,8 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::cli::configured::ConfigArgs;
-use crate::cli::doctor_programs;
 use crate::cli::hardening::{self, PointResult};
+use crate::cli::{doctor_access, doctor_programs};
 use crate::crossing::capacity::PROPOSAL_ROOM;
 use crate::local::problems::problems;
 use crate::node::config::Config;
@@ -315,6 +315,7 @@ fn of_files(config: &Config) -> Vec<Line> {
                 Ok(policy) => {
                     lines.push(ok("policy", policy.digest().to_string()));
                     lines.extend(of_programs(&files.registry, policy));
+                    lines.extend(of_access(&files.registry, policy, config));
                 }
                 Err(problems) => lines.extend(broken(problems)),
             }
@@ -344,6 +345,22 @@ fn of_programs(registry: &Registry, policy: &Policy) -> Vec<Line> {
     }
     if lines.is_empty() && found.listed > 0 {
         lines.push(ok(what, format!("this host has the programs of the lists of {} steps", found.listed)));
+    }
+    lines
+}
+
+/// Reports the access to the host that steps declare against policy, and the steps that start a program of the network
+/// without declaring the network.
+fn of_access(registry: &Registry, policy: &Policy, config: &Config) -> Vec<Line> {
+    let found = doctor_access::find(registry, policy, config);
+    let mut lines: Vec<Line> = found.refused.into_iter().map(|problem| fix("access", problem)).collect();
+    if !found.undeclared.is_empty() {
+        let says = format!(
+            "steps without network start programs that usually need the network: {}; declare network=HOST:PORT in the \
+             block, and allow it in an override of the policy",
+            found.undeclared.join(", ")
+        );
+        lines.push(Line { holds: State::Note, what: "access".into(), says });
     }
     lines
 }

@@ -31,7 +31,8 @@ pub(super) struct ProgramFindings {
 pub(super) fn find(registry: &Registry, policy: &Policy) -> ProgramFindings {
     let (mut problems, mut lacking) = (BTreeMap::new(), BTreeMap::new());
     let (mut listed, mut of_policy) = (0, BTreeSet::new());
-    for step in registry.steps().map(|step| &step.definition) {
+    for step in registry.steps() {
+        let step = &*step.sample();
         let ruling = ruling_of(policy, Builtins::current(), &step.reference);
         if !is_listed(&ruling, step) {
             continue;

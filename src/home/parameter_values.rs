@@ -54,12 +54,19 @@ pub fn typed(given: &str, schema: &Value) -> Result<(String, Value), CommandFail
         Some("string") => Value::from(text),
         // Only the canonical spelling of a JSON integer is accepted, so two different texts are never the same
         // number.
-        Some("integer") => text
-            .parse::<i64>()
-            .ok()
-            .filter(|number| number.to_string() == text)
-            .map(Value::from)
-            .ok_or_else(|| wrong("an integer, like 3 or -3"))?,
+        Some("integer") => {
+            text.parse::<i64>().ok().filter(|number| number.to_string() == text).map(Value::from).ok_or_else(|| {
+                let digits = text.strip_prefix('-').unwrap_or(text);
+                let has_zeros =
+                    digits.len() > 1 && digits.starts_with('0') && digits.bytes().all(|c| c.is_ascii_digit());
+                wrong(if has_zeros {
+                    "an integer without zeros at its beginning, because other programs read 010 as 8; a code with such \
+                     zeros needs a parameter of the type text"
+                } else {
+                    "an integer, like 3 or -3"
+                })
+            })?
+        }
         Some("boolean") => match text {
             "true" => Value::from(true),
             "false" => Value::from(false),

@@ -9,15 +9,17 @@ use crate::crypto::digest::PolicyDigest;
 use crate::local::grant_options::{GrantArgs, literal};
 use crate::local::project::Project;
 use crate::local::prompt::{Occurrence, Question};
-use crate::local::runbook::{ChosenStep, Runbook, at};
+use crate::local::runbook::{ChosenStep, Runbook};
+use crate::policy::applied_rule::AppliedRule;
 use crate::policy::builtins::Builtins;
 use crate::policy::decide::{Decided, DecisionPlace, Flags, PolicyDecision, PolicyVerdict, decide_env, decide_path};
 use crate::policy::file::Policy;
+use crate::policy::origin::RuleOrigin;
 use crate::policy::paths::RunbookPath;
 use crate::policy::required_permissions::{MAX_SHOWN, decide_step};
 use crate::policy::ruling::{Ruling, resolve_path};
 use crate::policy::session::DefaultAnswers;
-use crate::record::authorization::{MAX_PERMISSIONS, Permission, PermissionKind};
+use crate::record::authorization::{MAX_PERMISSIONS, Permission, PermissionKind, PermissionReason};
 use crate::record::local_receipt::QuestionAnswer;
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::printable_text::PrintableText;
@@ -102,7 +104,6 @@ impl LocalRules {
         &self,
         ruling: &Ruling,
         chosen: &ChosenStep,
-        shown: &str,
     ) -> Result<(PolicyDecision, Vec<Question>), CommandFailure> {
         let definition = &chosen.step.definition;
         let decision = decide_step(ruling, definition, DecisionPlace::Terminal, &self.flags);
@@ -110,14 +111,11 @@ impl LocalRules {
             CommandFailure::new(Exit::Refused, format!("no part of {} was run: {why}", definition.reference))
         };
         let place = |one: &Decided| {
-            one.place.map_or_else(
-                || format!("{shown}:{}", chosen.fence_line),
-                |place| at(shown, chosen.fence_line, place.line, place.column),
-            )
+            one.place.map_or_else(|| chosen.place(), |place| chosen.place_in_script(place.line, place.column))
         };
         if decision.verdict == PolicyVerdict::Deny {
             if let Some(not) = &decision.not_understood {
-                let place = at(shown, chosen.fence_line, not.place.line, not.place.column);
+                let place = chosen.place_in_script(not.place.line, not.place.column);
                 return Err(refused(format!(
                     "{}: policy denies a script that it does not understand: {}",
                     PrintableText::text(&place).as_str(),
@@ -138,7 +136,8 @@ impl LocalRules {
             let more = denied.len().saturating_sub(MAX_SHOWN);
             let more = if more > 0 { format!("; and {more} more") } else { String::new() };
             let shown: Vec<String> = denied.into_iter().take(MAX_SHOWN).collect();
-            return Err(refused(format!("{}{more}", PrintableText::text(&shown.join("; ")).as_str())));
+            let advice = built_in_advice(&decision);
+            return Err(refused(format!("{}{more}{advice}", PrintableText::text(&shown.join("; ")).as_str())));
         }
         let mut questions: Vec<Question> = Vec::new();
         for one in &decision.decided {
@@ -276,6 +275,22 @@ impl LocalRules {
     pub fn from(&self) -> &str {
         &self.from
     }
+}
+
+/// Returns the options that allow the commands that only a built-in list denies, or no text if another rule denies too.
+fn built_in_advice(decision: &PolicyDecision) -> String {
+    let mut flags: Vec<String> = Vec::new();
+    for one in decision.decided.iter().filter(|one| one.verdict == PolicyVerdict::Deny) {
+        let asked = Permission { kind: one.kind, what: one.what.clone(), why: PermissionReason::BuiltInDeny };
+        match (&one.rule, Question { asked, places: Vec::new() }.flag()) {
+            (AppliedRule::Listed { origin: RuleOrigin::BuiltIn, .. }, Some(flag)) if !flags.contains(&flag) => {
+                flags.push(flag);
+            }
+            (AppliedRule::Listed { origin: RuleOrigin::BuiltIn, .. }, Some(_)) => {}
+            _ => return String::new(),
+        }
+    }
+    format!("; to allow this for one call, add {}", flags.join(" "))
 }
 
 /// Returns the digest of the policy that a command without `--policy` would use, or `None` if that policy is

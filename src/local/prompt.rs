@@ -34,6 +34,16 @@ const fn letter(choice: AnswerChoice) -> &'static str {
     }
 }
 
+const fn short(choice: AnswerChoice) -> &'static str {
+    match choice {
+        AnswerChoice::Once => "once",
+        AnswerChoice::Session => "session",
+        AnswerChoice::AllOfType => "all",
+        AnswerChoice::Deny => "deny",
+        AnswerChoice::DenyAll => "deny all",
+    }
+}
+
 fn choice_words(choice: AnswerChoice, kind: PermissionKind) -> String {
     match choice {
         AnswerChoice::Once => "allow once: in this step".to_owned(),
@@ -89,8 +99,9 @@ impl Question {
 
     /// Returns the prompt after which the person types the answer.
     pub fn ask(&self) -> String {
-        let letters: Vec<&str> = AnswerChoice::offered(self.asked.why).iter().map(|choice| letter(*choice)).collect();
-        format!("allow it? [{}]", letters.join("/"))
+        let choices = AnswerChoice::offered(self.asked.why).iter();
+        let choices: Vec<String> = choices.map(|choice| format!("{} = {}", letter(*choice), short(*choice))).collect();
+        format!("allow it? [{}]", choices.join(", "))
     }
 
     fn because(&self) -> &'static str {

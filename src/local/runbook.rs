@@ -15,10 +15,10 @@ use crate::registry::FileSteps;
 use crate::registry::Registry;
 use crate::registry::parameter_schema::Params;
 use crate::registry::registered_step::RegisteredStep;
+use crate::registry::registry_error::RegistryError;
 use crate::registry::rundown::workflow::Workflow;
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::printable_text::PrintableText;
-use crate::yaml::TextPlace;
 
 /// Chosen steps of a runbook, in the order of the file.
 #[derive(Debug)]
@@ -31,6 +31,8 @@ pub struct Runbook {
     pub steps: Vec<ChosenStep>,
     /// Workflow of a Rundown runbook, if the person named no single step.
     pub workflow: Option<WorkflowSteps>,
+    /// Remarks about the file.
+    pub remarks: Vec<RegistryError>,
 }
 
 /// Workflow with the steps that it runs.
@@ -38,8 +40,8 @@ pub struct Runbook {
 pub struct WorkflowSteps {
     /// Order of the steps.
     pub workflow: Workflow,
-    /// Steps by their id, each with the place of its fence.
-    pub steps: BTreeMap<String, (TextPlace, Arc<RegisteredStep>)>,
+    /// Steps by their id.
+    pub steps: BTreeMap<String, Arc<RegisteredStep>>,
 }
 
 /// One chosen step.
@@ -47,8 +49,6 @@ pub struct WorkflowSteps {
 pub struct ChosenStep {
     /// Definition of the step.
     pub step: Arc<RegisteredStep>,
-    /// Number of the line before the script's first line.
-    pub fence_line: usize,
     /// Parameters, with defaults.
     pub params: Params,
 }
@@ -62,13 +62,43 @@ fn target(text: &str) -> Result<(&Path, Option<&str>), CommandFailure> {
     }
     match text.rsplit_once(':') {
         Some((file, step)) if is_file(file) && !step.is_empty() => Ok((Path::new(file), Some(step))),
+        _ if Path::new(text).is_dir() => Err(CommandFailure::usage(in_directory(text))),
         _ => Err(CommandFailure::usage(format!(
-            "{} is no runbook: name a file that ends in .md, or one of its steps as FILE.md:STEP; a step of a boundary \
-             is run with `countersign propose`",
+            "{} is no runbook: name a file that ends in .md, .runbook.md or .mdx, or one of its steps as FILE.md:STEP; a \
+             step of a boundary is run with `countersign propose`",
             PrintableText::text(text).as_str()
         ))),
     }
 }
+
+/// Returns the message about a directory, with the files in it that can be runbooks.
+fn in_directory(text: &str) -> String {
+    let shown = PrintableText::text(text);
+    let entries = std::fs::read_dir(text).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut files: Vec<String> =
+        entries.filter(|path| is_runbook_name(path)).map(|path| path.display().to_string()).collect();
+    files.sort();
+    let more = files.len().saturating_sub(MAX_NAMED);
+    files.truncate(MAX_NAMED);
+    if files.is_empty() {
+        return format!(
+            "{} is a directory without a file that ends in .md, .runbook.md or .mdx: name a runbook, or one of its \
+             steps as FILE.md:STEP",
+            shown.as_str()
+        );
+    }
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let files = PrintableText::text(&files.join(", "));
+    format!("{} is a directory: name one of its files: {}{more}", shown.as_str(), files.as_str())
+}
+
+fn is_runbook_name(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    !name.starts_with('.') && (name.ends_with(".md") || name.ends_with(".mdx")) && path.is_file()
+}
+
+/// Maximum number of files in a message about a directory.
+const MAX_NAMED: usize = 5;
 
 impl Runbook {
     /// Reads and validates the file, chooses the steps, and adds missing parameters.
@@ -92,16 +122,8 @@ impl Runbook {
             return Err(CommandFailure::usage(format!("{} is no file", PrintableText::text(&shown).as_str())));
         }
         let name = project.runbook(&real);
-        let FileSteps { steps, workflow } =
-            Registry::of_file(&real, name.trim_start_matches('/'), &shown).map_err(|errors| {
-                let list = errors.into_iter().map(|e| FileProblem {
-                    file: e.file,
-                    line: e.line,
-                    column: e.column,
-                    message: e.message,
-                });
-                problems(Problems::new(list.collect()))
-            })?;
+        let FileSteps { steps, workflow, remarks } = Registry::of_file(&real, name.trim_start_matches('/'), &shown)
+            .map_err(|errors| problems(Problems::new(errors.into_iter().map(FileProblem::from).collect())))?;
         if let (Some(workflow), None) = (workflow, wanted) {
             if let Some(name) = given.first().or(params.keys().next()) {
                 return Err(CommandFailure::usage(format!(
@@ -110,19 +132,18 @@ impl Runbook {
                     PrintableText::text(name).as_str()
                 )));
             }
-            let steps =
-                steps.into_iter().map(|(place, step)| (step.definition.reference.step().to_owned(), (place, step)));
+            let steps = steps.into_iter().map(|step| (step.definition.reference.step().to_owned(), step));
             let workflow = WorkflowSteps { workflow, steps: steps.collect() };
-            return Ok(Self { shown, name, steps: Vec::new(), workflow: Some(workflow) });
+            return Ok(Self { shown, name, steps: Vec::new(), workflow: Some(workflow), remarks });
         }
         if steps.is_empty() {
             return Err(CommandFailure::usage(format!(
-                "{} contains no step: add the front matter `countersign: 1`, and give a fenced block an id, bash \
-                 {{#name}}",
-                PrintableText::text(&shown).as_str()
+                "{} contains no step: {}",
+                PrintableText::text(&shown).as_str(),
+                how_to_write_a_step(&shown)
             )));
         }
-        let all: Vec<&str> = steps.iter().map(|(_, step)| step.definition.reference.step()).collect();
+        let all: Vec<&str> = steps.iter().map(|step| step.definition.reference.step()).collect();
         if let Some(wanted) = wanted.filter(|wanted| !all.contains(wanted)) {
             return Err(CommandFailure::new(
                 Exit::UnknownStep,
@@ -136,27 +157,38 @@ impl Runbook {
         }
         let steps: Vec<_> = steps
             .iter()
-            .filter(|(_, step)| wanted.is_none_or(|wanted| step.definition.reference.step() == wanted))
+            .filter(|step| wanted.is_none_or(|wanted| step.definition.reference.step() == wanted))
             .collect();
         unknown_parameters(&steps, given, &params)?;
-        let steps =
-            steps.into_iter().map(|(place, step)| choose(*place, step, given, &params)).collect::<Result<_, _>>()?;
-        Ok(Self { shown, name, steps, workflow: None })
+        let steps = steps.into_iter().map(|step| choose(step, given, &params)).collect::<Result<_, _>>()?;
+        Ok(Self { shown, name, steps, workflow: None, remarks })
+    }
+}
+
+/// Returns what a person must write in a file of this name, so that the file contains a step.
+pub fn how_to_write_a_step(file: &str) -> &'static str {
+    if file.ends_with(".mdx") {
+        "add a <Command id=\"…\" command=\"…\" />"
+    } else if file.ends_with(".runbook.md") {
+        "write a ```bash block below a heading ## 1. Title"
+    } else {
+        "add the front matter `countersign: 1`, and give a fenced block an id, bash {#name}; or begin a block with \
+         ```runnable bash"
     }
 }
 
 /// Rejects a parameter that no chosen step declares. Each chosen step gets only the parameters that it declares.
 fn unknown_parameters(
-    steps: &[&(TextPlace, Arc<RegisteredStep>)],
+    steps: &[&Arc<RegisteredStep>],
     given: &[String],
     params: &Map<String, Value>,
 ) -> Result<(), CommandFailure> {
     let names = given.iter().filter_map(|given| given.split_once('=').map(|(name, _)| name));
     for name in names.chain(params.keys().map(String::as_str)) {
-        if !steps.iter().any(|(_, step)| knows(step, name)) {
+        if !steps.iter().any(|step| knows(step, name)) {
             let known: Vec<String> = steps
                 .iter()
-                .flat_map(|(_, step)| step.definition.params["properties"].as_object())
+                .flat_map(|step| step.definition.params["properties"].as_object())
                 .flat_map(|properties| properties.keys().cloned())
                 .collect();
             let known =
@@ -176,7 +208,6 @@ fn knows(step: &RegisteredStep, name: &str) -> bool {
 }
 
 fn choose(
-    place: TextPlace,
     step: &Arc<RegisteredStep>,
     given: &[String],
     params: &Map<String, Value>,
@@ -202,12 +233,23 @@ fn choose(
     let filled = step.filled(params.value()).map_err(|error| {
         CommandFailure::usage(format!("{}: the template can't be filled in: {error}", step.definition.reference))
     })?;
-    Ok(ChosenStep { step: Arc::new(filled), fence_line: place.line, params })
+    Ok(ChosenStep { step: Arc::new(filled), params })
 }
 
-/// Converts a place in a script to a place in the runbook, `file:line:column`. The column does not change.
-pub fn at(shown: &str, fence_line: usize, line: usize, column: usize) -> String {
-    format!("{shown}:{}:{column}", fence_line + line)
+impl ChosenStep {
+    /// Returns the place of the step as `file:line`.
+    pub fn place(&self) -> String {
+        let place = self.step.place.as_ref();
+        place.map_or_else(String::new, |at| format!("{}:{}", at.file, at.place.line))
+    }
+
+    /// Returns a place in the script as `file:line:column`.
+    pub fn place_in_script(&self, line: usize, column: usize) -> String {
+        let Some(place) = &self.step.place else { return format!("{line}:{column}") };
+        let at = place.in_script(line, column);
+        let used_by = at.used_by.map(|used_by| format!(" (used by {used_by})")).unwrap_or_default();
+        format!("{}:{}:{}{used_by}", at.file, at.line, at.column)
+    }
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use crate::local::host_sandbox::HostSandbox;
 use crate::local::output_copier::OutputCopier;
 use crate::local::project::Project;
 use crate::local::prompt::Question;
-use crate::local::runbook::{ChosenStep, Runbook};
+use crate::local::runbook::ChosenStep;
 use crate::local::sandbox_choice::SandboxChoice;
 use crate::local::signals::Signals;
 use crate::local::signed_receipts::{Receipts, StepAfter, StepBefore};
@@ -40,7 +40,6 @@ const TRIES: usize = 3;
 /// State that the steps of a runbook share.
 pub struct RunbookWalk<'a> {
     project: &'a Project,
-    runbook: &'a Runbook,
     rules: &'a LocalRules,
     hold: &'a HostSandbox,
     receipts: Option<&'a Receipts>,
@@ -62,7 +61,6 @@ impl<'a> RunbookWalk<'a> {
     #[must_use]
     pub fn new(
         project: &'a Project,
-        runbook: &'a Runbook,
         rules: &'a LocalRules,
         hold: &'a HostSandbox,
         receipts: Option<&'a Receipts>,
@@ -71,7 +69,6 @@ impl<'a> RunbookWalk<'a> {
     ) -> Self {
         Self {
             project,
-            runbook,
             rules,
             hold,
             receipts,
@@ -96,7 +93,7 @@ impl RunbookWalk<'_> {
         let ruling = self.rules.ruling();
         // The policy decides about the whole script before the first question, so the program asks no questions about a
         // script that the policy denies.
-        let (decision, questions) = self.rules.decide(&ruling, chosen, &self.runbook.shown)?;
+        let (decision, questions) = self.rules.decide(&ruling, chosen)?;
         let host = (self.hold.wanted(), self.hold.missing_programs());
         let mut programs = StepPrograms::of(self.rules, &ruling, definition, &decision, self.project, host);
         let mut work = self.hold.work(self.rules, &ruling, self.project, definition);

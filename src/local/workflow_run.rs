@@ -142,7 +142,7 @@ impl<'a> WorkflowRun<'a> {
         script: &UnitScript,
         value: Option<&str>,
     ) -> Result<ChosenStep, CommandFailure> {
-        let Some((place, found)) = self.file.steps.get(&script.id) else {
+        let Some(found) = self.file.steps.get(&script.id) else {
             return Err(CommandFailure::new(Exit::UnknownStep, format!("the runbook has no step {}", script.id)));
         };
         let mut params = Map::new();
@@ -162,7 +162,7 @@ impl<'a> WorkflowRun<'a> {
                 PrintableText::text(&errors.join("; ")).as_str()
             ))
         })?;
-        Ok(ChosenStep { step: found.clone(), fence_line: place.line, params })
+        Ok(ChosenStep { step: found.clone(), params })
     }
 
     fn ask(&self, current: &CurrentUnit<'_>) -> Result<bool, CommandFailure> {

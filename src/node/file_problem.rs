@@ -29,7 +29,7 @@ impl FileProblem {
     /// Creates a problem at the line and column that a parser reported.
     #[must_use]
     pub fn at(file: &Path, flaw: &YamlFlaw) -> Self {
-        let YamlFlaw { place, message } = flaw;
+        let YamlFlaw { place, message, .. } = flaw;
         Self { file: file.display().to_string(), line: place.line, column: place.column, message: message.clone() }
     }
 }

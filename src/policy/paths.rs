@@ -224,6 +224,25 @@ impl RunbookPath {
         Self { written: [path.to_owned()].into_iter().chain(endings).collect(), outside: false }
     }
 
+    /// Takes the path of a file, or the path of a step reference, which has no ending of a runbook format.
+    #[must_use]
+    pub fn of_name(path: &str) -> Self {
+        let mut named = Self::of_file(path);
+        if !ENDINGS.iter().any(|ending| path.ends_with(ending)) {
+            let inner = named.written.concat();
+            named.written.extend(ENDINGS.iter().map(|ending| format!("{inner}{ending}")));
+        }
+        named
+    }
+
+    /// Returns true if `pattern` does not match this path, but would match it without the endings of both.
+    #[must_use]
+    pub fn differs_in_ending(&self, pattern: &Pattern) -> bool {
+        let Some(shortest) = self.written.first() else { return false };
+        let any_ending = Self { outside: self.outside, ..Self::of_ref(shortest) };
+        !self.is_met_by(pattern) && any_ending.is_met_by(pattern)
+    }
+
     /// Returns true if `pattern` matches the path of this runbook.
     #[must_use]
     pub fn is_met_by(&self, pattern: &Pattern) -> bool {

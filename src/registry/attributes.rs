@@ -27,6 +27,22 @@ pub(crate) struct PlacedText {
 
 /// Parses an info string that begins at `place`. Returns `None` if the fence is prose.
 pub(crate) fn read(info: &str, place: TextPlace, flaws: &mut Vec<YamlFlaw>) -> Option<FenceInfo> {
+    let (language, id, attributes) = parse(info, place, flaws)?;
+    if id.is_none() {
+        let open = info.chars().position(|c| c == '{').unwrap_or_default();
+        flaws.push(YamlFlaw::new(
+            TextPlace { line: place.line, column: place.column + open },
+            "the block has attributes of a step but no id: add #name, or remove the attributes",
+        ));
+    }
+    Some(FenceInfo { language, id: id?, attributes })
+}
+
+/// Language, id and attributes of an info string.
+type ParsedInfo = (Option<PlacedText>, Option<PlacedText>, Vec<(PlacedText, PlacedText)>);
+
+/// Parses an info string whose id may be missing. Returns `None` if the fence is prose.
+pub(crate) fn parse(info: &str, place: TextPlace, flaws: &mut Vec<YamlFlaw>) -> Option<ParsedInfo> {
     let chars: Vec<char> = info.chars().collect();
     let at = |index: usize| TextPlace { line: place.line, column: place.column + index };
     let open = chars.iter().position(|c| *c == '{')?;
@@ -71,7 +87,7 @@ pub(crate) fn read(info: &str, place: TextPlace, flaws: &mut Vec<YamlFlaw>) -> O
             Token::Pair(key, value) => {
                 let name = key.text.as_str();
                 if LATER.contains(&name) {
-                    flaws.push(YamlFlaw::new(key.place, not_yet(&format!("`{name}=`"))));
+                    flaws.push(YamlFlaw::new(key.place, later(name)));
                 } else if !known.contains(&name) {
                     flaws.push(YamlFlaw::new(key.place, unknown("attribute", name, &known)));
                 } else if attributes.iter().any(|(other, _)| other.text == key.text) {
@@ -82,13 +98,7 @@ pub(crate) fn read(info: &str, place: TextPlace, flaws: &mut Vec<YamlFlaw>) -> O
             }
         }
     }
-    if id.is_none() {
-        flaws.push(YamlFlaw::new(
-            at(open),
-            "the block has attributes of a step but no id: add #name, or remove the attributes",
-        ));
-    }
-    Some(FenceInfo { language, id: id?, attributes })
+    Some((language, id, attributes))
 }
 
 enum Token {
@@ -210,6 +220,25 @@ fn known() -> Vec<&'static str> {
 /// Attributes that are reserved for a later version of the program. This version refuses these attributes with a
 /// separate message, because an author could believe that these attributes have an effect.
 pub(crate) const LATER: [&str; 5] = ["session", "secrets", "outputs", "template", "plan"];
+
+/// Returns the message about an attribute of a later version, with what an author can do today.
+fn later(name: &str) -> String {
+    let instead = match name {
+        "session" => ", and put blocks that belong together into one block",
+        "secrets" => {
+            ", and run a command that needs a secret outside of Countersign; never make a secret a parameter, because the \
+             log stores parameters"
+        }
+        "outputs" => {
+            ", and make the value a parameter of the next step, which its proposer copies from the output of this step"
+        }
+        "template" => {
+            ": in this format {{ … }} is plain text, and the script reads a parameter as the variable `$PARAM_NAME`"
+        }
+        _ => "",
+    };
+    format!("{}{instead}", not_yet(&format!("`{name}=`")))
+}
 
 /// Parses the value of a limit.
 ///

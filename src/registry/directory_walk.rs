@@ -179,17 +179,28 @@ pub(super) fn read_page(
     text: &str,
     owner: Option<u32>,
 ) -> Result<ReadPage, Vec<YamlFlaw>> {
+    read_page_partly(relative, path, text, owner)?.without_flaws()
+}
+
+/// Returns the steps without flaws of the text of a file, together with the remarks and the flaws of the file. A file in
+/// Countersign Markdown with a flaw gives no steps.
+pub(super) fn read_page_partly(
+    relative: &str,
+    path: &Path,
+    text: &str,
+    owner: Option<u32>,
+) -> Result<ReadPage, Vec<YamlFlaw>> {
     let files = RunbookFiles::new(path.parent().unwrap_or(Path::new("")).to_owned(), owner);
     let page = |ending: &str| Page { name: relative.strip_suffix(ending).unwrap_or(relative), text, files: &files };
     let read = if relative.ends_with(".mdx") {
-        gruntwork::read(&page(".mdx"))?
+        gruntwork::read_partly(&page(".mdx"))
     } else if relative.ends_with(".runbook.md") {
-        rundown::read(&page(".runbook.md"))?
+        Some(rundown::read_partly(&page(".runbook.md")))
     } else {
         let page = page(".md");
         match markdown::read(&page)? {
-            Some(steps) => Some(ReadPage { steps, remarks: Vec::new() }),
-            None => runnable::read(&page)?,
+            Some(steps) => Some(ReadPage { steps, ..ReadPage::default() }),
+            None => runnable::read_partly(&page),
         }
     };
     Ok(read.unwrap_or_default())

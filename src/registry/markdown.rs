@@ -16,6 +16,7 @@ use crate::registry::front_matter::{self, FrontMatter};
 use crate::registry::page::{Page, RunbookFiles};
 use crate::registry::script_rules::{check_path, step_ref};
 use crate::registry::step_contents::{named_files, put_files};
+use crate::registry::step_place::ScriptOrigin;
 use crate::registry::text_lines::TextLines;
 use crate::yaml::{self, TextPlace, YamlFlaw, unknown};
 
@@ -146,6 +147,7 @@ pub(super) fn step(
     let mut found = FoundStep {
         place: info.id.place,
         contents: Vec::new(),
+        script: ScriptOrigin::Below(block.fence.line),
         definition: StepDefinition {
             title: title
                 .or_else(|| block.heading.clone())
@@ -188,7 +190,7 @@ fn interpreter(front: &FrontMatter, block: &FencedBlock, info: &FenceInfo) -> Re
 }
 
 /// Reads the programs of a step. The names are sorted like every array of a definition.
-fn program_names(text: &str) -> Result<Vec<Program>, String> {
+pub(super) fn program_names(text: &str) -> Result<Vec<Program>, String> {
     let mut names: Vec<Program> = Vec::new();
     for name in text.split(',').map(str::trim) {
         if name.is_empty() {

@@ -4,6 +4,7 @@
 //! be added or changed. The files are read only while the registry is built, so the source that runs is the source that
 //! was hashed.
 pub(crate) mod attributes;
+pub mod declared_needs;
 mod directory_walk;
 mod evaluate;
 mod fenced_block;
@@ -24,9 +25,11 @@ pub mod rundown;
 pub mod runnable;
 pub mod schema_keywords;
 mod script_rules;
+mod shared_remarks;
 mod shared_schemas;
 pub mod step_contents;
 pub mod step_differences;
+pub mod step_place;
 mod text_lines;
 
 use std::collections::BTreeMap;
@@ -43,6 +46,7 @@ use crate::registry::registered_step::{RegisteredStep, StoredStep, register};
 use crate::registry::registry_error::{RegistryError, whole};
 use crate::registry::rundown::workflow::Workflow;
 use crate::registry::shared_schemas::SharedSchemas;
+use crate::registry::step_place::{ScriptOrigin, StepPlace};
 use crate::yaml::{TextPlace, YamlFlaw};
 
 /// Sealed set of steps.
@@ -62,10 +66,12 @@ pub struct Registry {
 /// Steps of one runbook file.
 #[derive(Debug, Clone)]
 pub struct FileSteps {
-    /// Steps in file order, each with the place of its id.
-    pub steps: Vec<(TextPlace, Arc<RegisteredStep>)>,
+    /// Steps in file order.
+    pub steps: Vec<Arc<RegisteredStep>>,
     /// Order of the steps, if the file is a Rundown runbook.
     pub workflow: Option<Workflow>,
+    /// Remarks about the file, in file order.
+    pub remarks: Vec<RegistryError>,
 }
 
 /// Proof that a step is in the registry. A bundle contains such a proof.
@@ -86,26 +92,22 @@ impl Registry {
     /// # Errors
     /// Returns all errors of the file, sorted by place.
     pub fn of_file(path: &Path, name: &str, shown: &str) -> Result<FileSteps, Vec<RegistryError>> {
-        let at = |flaw: YamlFlaw| RegistryError {
-            file: shown.to_owned(),
-            line: flaw.place.line,
-            column: flaw.place.column,
-            message: flaw.message,
-        };
+        let at = |flaw: YamlFlaw| RegistryError::of_flaw(shown, flaw);
         let all = |flaws: Vec<YamlFlaw>| flaws.into_iter().map(at).collect::<Vec<_>>();
         let text = read_text(path).map_err(all)?;
         let read = read_page(name, path, &text, None).map_err(all)?;
+        let file: Arc<str> = shown.into();
+        let remarks = read.remarks.into_iter().chain(read.shared_remarks);
         let mut found = read.steps;
         let workflow =
             if name.ends_with(".runbook.md") { Some(rundown::read_workflow(&text).map_err(all)?) } else { None };
         found.sort_by_key(|step| step.place);
-        let places: Vec<(TextPlace, StepRef)> =
-            found.iter().map(|step| (step.place, step.definition.reference.clone())).collect();
-        let file: Arc<str> = shown.into();
-        let named = found.into_iter().map(|step| (Arc::clone(&file), step.place, StoredStep::found(step)));
-        let registry = Self::of_found(named)?;
-        let steps = places.into_iter().filter_map(|(at, step)| Some((at, registry.get(&step)?.clone()))).collect();
-        Ok(FileSteps { steps, workflow })
+        let references: Vec<StepRef> = found.iter().map(|step| step.definition.reference.clone()).collect();
+        let registry = Self::of_found(found.into_iter().map(|step| (step.place_in(&file), StoredStep::found(step))))?;
+        let steps = references.iter().filter_map(|step| registry.get(step).cloned()).collect();
+        let mut remarks: Vec<RegistryError> = remarks.into_iter().map(at).collect();
+        remarks.sort();
+        Ok(FileSteps { steps, workflow, remarks })
     }
 
     /// Builds the sealed registry again from the stored definitions, because the sealed steps stay in force even if the
@@ -122,13 +124,14 @@ impl Registry {
     /// # Errors
     /// Returns the same errors as [`Self::from_definitions`].
     pub fn from_stored(steps: impl IntoIterator<Item = StoredStep>) -> Result<Self, Vec<RegistryError>> {
-        let named = steps.into_iter().map(|step| (Arc::from(step.reference().as_str()), TextPlace::default(), step));
+        let named = steps.into_iter().map(|step| {
+            let (file, place) = (Arc::from(step.reference().as_str()), TextPlace::default());
+            (StepPlace { file, place, script: ScriptOrigin::Below(0) }, step)
+        });
         Self::of_found(named)
     }
 
-    fn of_found(
-        found: impl IntoIterator<Item = (Arc<str>, TextPlace, StoredStep)>,
-    ) -> Result<Self, Vec<RegistryError>> {
+    fn of_found(found: impl IntoIterator<Item = (StepPlace, StoredStep)>) -> Result<Self, Vec<RegistryError>> {
         let mut errors = Vec::new();
         let steps = Self::register_all(found, &mut SharedSchemas::default(), &mut errors);
         Self::seal(steps, errors)
@@ -136,37 +139,33 @@ impl Registry {
 
     /// Registers the steps, and adds an error for each step that is no valid step or exists already.
     fn register_all(
-        found: impl IntoIterator<Item = (Arc<str>, TextPlace, StoredStep)>,
+        found: impl IntoIterator<Item = (StepPlace, StoredStep)>,
         schemas: &mut SharedSchemas,
         errors: &mut Vec<RegistryError>,
     ) -> BTreeMap<StepRef, Arc<RegisteredStep>> {
         let mut steps: BTreeMap<StepRef, Arc<RegisteredStep>> = BTreeMap::new();
         let mut places: BTreeMap<StepRef, (Arc<str>, TextPlace)> = BTreeMap::new();
-        for (file, place, stored) in found {
-            let mut refuse = |message: String| {
-                errors.push(RegistryError { file: file.to_string(), line: place.line, column: place.column, message });
-            };
+        for (at, stored) in found {
             let reference = stored.reference().clone();
-            if let Some((file, at)) = places.get(&reference) {
-                let first = format!("{file}:{}:{}", at.line, at.column);
-                refuse(format!(
-                    "the step {reference} already exists at {first}: change the id of one of the two steps"
-                ));
+            if let Some((file, first)) = places.get(&reference) {
+                let first = format!("{file}:{}:{}", first.line, first.column);
+                let message =
+                    format!("the step {reference} already exists at {first}: change the id of one of the two steps");
+                errors.push(RegistryError::of_step(&at, message));
                 continue;
             }
-            places.insert(reference.clone(), (Arc::clone(&file), place));
+            places.insert(reference.clone(), (Arc::clone(&at.file), at.place));
             let registered = match stored {
                 StoredStep::Known(step) => Ok(step),
                 StoredStep::Read(definition, contents) => {
-                    let place = (place.line > 0).then(|| (Arc::clone(&file), place));
-                    register(*definition, contents, place, schemas)
+                    register(*definition, contents, (at.place.line > 0).then(|| at.clone()), schemas)
                 }
             };
             match registered {
                 Ok(step) => {
                     steps.insert(reference, Arc::new(step));
                 }
-                Err(message) => refuse(message),
+                Err(error) => errors.extend(error.at(&at)),
             }
         }
         steps

@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Component, Path, PathBuf};
 
 use crate::registry::found_step::FoundStep;
-use crate::yaml::YamlFlaw;
+use crate::yaml::{TextPlace, YamlFlaw};
 
 /// Maximum size of a file that a runbook names, in bytes.
 const MAX_NAMED_BYTES: u64 = 1 << 20;
@@ -27,8 +27,30 @@ pub struct Page<'a> {
 pub struct ReadPage {
     /// The steps, in the order of the file.
     pub steps: Vec<FoundStep>,
-    /// Facts about the file that a person should know and that are no errors, for example attributes without effect.
+    /// Facts about the file that a person should know and that are no errors, for example validations that are not
+    /// checked.
     pub remarks: Vec<YamlFlaw>,
+    /// Facts that several blocks share, one for each kind, for example attributes without effect.
+    pub shared_remarks: Vec<YamlFlaw>,
+    /// Ids and places of steps that could not be read. `flaws` contains the reasons, which may be outside of the step.
+    pub unread: Vec<(String, TextPlace)>,
+    /// Errors, sorted by place. A page with an error gives no step to a registry.
+    pub flaws: Vec<YamlFlaw>,
+}
+
+impl ReadPage {
+    /// Returns the page if it has no error.
+    ///
+    /// # Errors
+    /// Returns all errors of the page.
+    pub fn without_flaws(self) -> Result<Self, Vec<YamlFlaw>> {
+        if self.flaws.is_empty() { Ok(self) } else { Err(self.flaws) }
+    }
+
+    /// Returns a page that can't be read.
+    pub(super) fn of_flaws(flaws: Vec<YamlFlaw>) -> Self {
+        Self { flaws, ..Self::default() }
+    }
 }
 
 /// Files in the directory of a runbook and below it.

@@ -238,8 +238,9 @@ fn check_dashes(schema: &Value, value: &Value, path: &mut Vec<String>, errors: &
         Value::String(text) if text.starts_with('-') && schema.get("x-leading-dash") != Some(&Value::Bool(true)) => {
             errors.push(ParameterError {
                 pointer: pointer(path),
-                message: "the text begins with `-`, so a program could use the text as an option: remove the dash, or \
-                          write `x-leading-dash: true` in the runbook"
+                message: "the text begins with `-`, so a program could use the text as an option: remove the dash; the \
+                          author of the runbook can allow it, in Countersign Markdown with `x-leading-dash: true`, in a \
+                          Gruntwork page with an enum or a `regex` that begins with ^-"
                     .to_owned(),
             });
         }

@@ -1,5 +1,6 @@
 //! A step of a registry, and the checks before a step is registered.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -14,9 +15,9 @@ use crate::registry::found_step::FoundStep;
 use crate::registry::parameter_schema::ParameterSchema;
 use crate::registry::registry_error::{RegistryError, whole};
 use crate::registry::shared_schemas::SharedSchemas;
+use crate::registry::step_place::StepPlace;
 use crate::template::flaw::{RenderError, TemplateFlaw};
 use crate::template::script_template::{self, ScriptTemplate};
-use crate::yaml::TextPlace;
 
 /// Sealed step.
 #[derive(Debug, Clone)]
@@ -34,8 +35,8 @@ pub struct RegisteredStep {
     pub contents: Vec<Arc<[u8]>>,
     /// Template of the script, ready to fill in, or `None` if the script has no placeholders for parameters.
     pub template: Option<Arc<ScriptTemplate>>,
-    /// File and place of the step, or `None` if the step was read from a store.
-    pub place: Option<(Arc<str>, TextPlace)>,
+    /// Place of the step, or `None` if the step was read from a store.
+    pub place: Option<StepPlace>,
 }
 
 impl RegisteredStep {
@@ -56,15 +57,21 @@ impl RegisteredStep {
         Ok(Self { definition: definition.into(), template: None, ..self.clone() })
     }
 
+    /// Returns the definition that policy reads before the parameters are known. A template has a harmless value in each
+    /// place.
+    #[must_use]
+    pub fn sample(&self) -> Cow<'_, StepDefinition> {
+        let Some(template) = &self.template else { return Cow::Borrowed(&self.definition) };
+        let source = template.sample(&self.definition.source).into_owned();
+        Cow::Owned(StepDefinition { source, ..StepDefinition::clone(&self.definition) })
+    }
+
     /// Returns an error about the step, with the ref and the place.
     #[must_use]
     pub fn flaw(&self, what: &impl fmt::Display) -> RegistryError {
         let reference = &self.definition.reference;
         match &self.place {
-            Some((file, at)) => {
-                let message = format!("{reference}: {what}");
-                RegistryError { file: file.to_string(), line: at.line, column: at.column, message }
-            }
+            Some(place) => RegistryError::of_step(place, format!("{reference}: {what}")),
             None => whole(reference.as_str(), what.to_string()),
         }
     }
@@ -93,13 +100,68 @@ impl StoredStep {
     }
 }
 
+/// Reason why this version can't seal a step.
+#[derive(Debug)]
+pub(super) enum RegisterError {
+    /// Reason that concerns the whole step.
+    Step(String),
+    /// Flaws of the template, with places in the script.
+    Template(Vec<TemplateFlaw>),
+}
+
+impl From<String> for RegisterError {
+    fn from(message: String) -> Self {
+        Self::Step(message)
+    }
+}
+
+impl RegisterError {
+    /// Returns the errors with their places. A store has no place of a step.
+    pub(super) fn at(self, place: &StepPlace) -> Vec<RegistryError> {
+        match self {
+            Self::Template(flaws) if place.place.line > 0 => {
+                flaws.iter().map(|flaw| RegistryError::of_template(place, flaw)).collect()
+            }
+            other => vec![RegistryError::of_step(place, other.to_string())],
+        }
+    }
+}
+
+impl fmt::Display for RegisterError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Step(message) => f.write_str(message),
+            Self::Template(flaws) => f.write_str(&template_flaws(flaws)),
+        }
+    }
+}
+
 /// Seals one step, or returns the reason why this version can't seal the step.
 pub(super) fn register(
-    mut definition: StepDefinition,
+    definition: StepDefinition,
     contents: Vec<Arc<[u8]>>,
-    place: Option<(Arc<str>, TextPlace)>,
+    place: Option<StepPlace>,
     schemas: &mut SharedSchemas,
-) -> Result<RegisteredStep, String> {
+) -> Result<RegisteredStep, RegisterError> {
+    let (definition, schema, canonical) = checked(definition, schemas)?;
+    let differs = |(file, bytes): (&StepFile, &Arc<[u8]>)| file.bytes != bytes.len() as u64;
+    if !contents.is_empty()
+        && (contents.len() != definition.files.len() || definition.files.iter().zip(&contents).any(differs))
+    {
+        return Err("the contents of the step's files differ from its definition".to_owned().into());
+    }
+    let template = script_template::of_step(&definition).map_err(RegisterError::Template)?.map(Arc::new);
+    let digest = StepDigest::of(&canonical);
+    let (canonical, definition) = (canonical.into(), definition.into());
+    Ok(RegisteredStep { digest, canonical, schema, definition, contents, template, place })
+}
+
+/// Checks everything but the template of a step. Returns the definition with its parameter schema and its canonical
+/// JSON.
+fn checked(
+    mut definition: StepDefinition,
+    schemas: &mut SharedSchemas,
+) -> Result<(StepDefinition, ParameterSchema, Vec<u8>), String> {
     definition.check_reserved().map_err(|error| error.to_string())?;
     if definition.source.len() > MAX_SOURCE_BYTES {
         return Err(format!("the script is larger than {MAX_SOURCE_BYTES} bytes: move a part of it to another step"));
@@ -115,19 +177,10 @@ pub(super) fn register(
     if canonical.len() > MAX_DEFINITION_BYTES {
         return Err(format!("the step's definition is larger than {MAX_DEFINITION_BYTES} bytes: make it smaller"));
     }
-    let differs = |(file, bytes): (&StepFile, &Arc<[u8]>)| file.bytes != bytes.len() as u64;
-    if !contents.is_empty()
-        && (contents.len() != definition.files.len() || definition.files.iter().zip(&contents).any(differs))
-    {
-        return Err("the contents of the step's files differ from its definition".to_owned());
-    }
-    let template = script_template::of_step(&definition).map_err(|flaws| template_flaws(&flaws))?.map(Arc::new);
-    let digest = StepDigest::of(&canonical);
-    let (canonical, definition) = (canonical.into(), definition.into());
-    Ok(RegisteredStep { digest, canonical, schema, definition, contents, template, place })
+    Ok((definition, schema, canonical))
 }
 
-/// Describes the flaws of a template. Their places are lines of the script, which may be in another file than the step.
+/// Describes the flaws of a template. Their places are lines of the script.
 fn template_flaws(flaws: &[TemplateFlaw]) -> String {
     let flaws: Vec<String> = flaws
         .iter()

@@ -2,6 +2,10 @@
 
 use std::fmt;
 
+use crate::registry::step_place::{ScriptOrigin, StepPlace, in_other_file};
+use crate::template::flaw::TemplateFlaw;
+use crate::yaml::YamlFlaw;
+
 /// Error in a runbook, with its place.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RegistryError {
@@ -14,6 +18,42 @@ pub struct RegistryError {
     pub column: usize,
     /// Description of the error and its correction.
     pub message: String,
+}
+
+impl RegistryError {
+    /// Returns the error for a flaw that a reader found in the runbook `file`, or in a file that the runbook names.
+    #[must_use]
+    pub fn of_flaw(file: &str, flaw: YamlFlaw) -> Self {
+        let YamlFlaw { place, message, other_file } = flaw;
+        let (file, message) = match other_file {
+            None => (file.to_owned(), message),
+            Some(other) => {
+                let (path, used_by) = in_other_file(file, &other);
+                (path, format!("{message} (used by {used_by})"))
+            }
+        };
+        Self { file, line: place.line, column: place.column, message }
+    }
+
+    /// Returns an error about a whole step.
+    pub(super) fn of_step(place: &StepPlace, message: String) -> Self {
+        let StepPlace { file, place, .. } = place;
+        Self { file: file.to_string(), line: place.line, column: place.column, message }
+    }
+
+    /// Returns the error for a flaw of the template of a step.
+    pub(super) fn of_template(place: &StepPlace, flaw: &TemplateFlaw) -> Self {
+        let at = place.in_script(flaw.line, flaw.column);
+        let message = match (&place.script, at.used_by) {
+            (_, Some(used_by)) => format!("{} (used by {used_by})", flaw.message),
+            // The columns of the first line depend on the quotes of the attribute.
+            (ScriptOrigin::Attribute(_), None) => {
+                format!("line {}, column {} of the script: {}", flaw.line, flaw.column, flaw.message)
+            }
+            (_, None) => flaw.message.clone(),
+        };
+        Self { file: at.file, line: at.line, column: at.column, message }
+    }
 }
 
 impl fmt::Display for RegistryError {

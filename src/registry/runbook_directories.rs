@@ -1,6 +1,6 @@
 //! Runbook directories, and how their files become a registry.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -13,7 +13,8 @@ use crate::registry::lock_file::{LOCK_FILE, LockFile};
 use crate::registry::registered_step::{RegisteredStep, StoredStep};
 use crate::registry::registry_error::{RegistryError, whole};
 use crate::registry::shared_schemas::SharedSchemas;
-use crate::yaml::{TextPlace, YamlFlaw};
+use crate::registry::step_place::StepPlace;
+use crate::yaml::YamlFlaw;
 
 /// Runbook directories, and how their files are read.
 #[derive(Debug, Clone)]
@@ -48,8 +49,8 @@ pub enum Locks {
 
 /// Content of the files, before the steps are registered.
 struct FoundFiles {
-    /// Steps with their file, and the index of their directory.
-    steps: Vec<(Arc<str>, usize, FoundStep)>,
+    /// Steps with their places, and the index of their directory.
+    steps: Vec<(StepPlace, usize, FoundStep)>,
     /// Prefix of the file names of each directory.
     prefixes: Vec<String>,
     remarks: Vec<RegistryError>,
@@ -77,10 +78,12 @@ impl RunbookDirectories {
         let FoundFiles { steps: found, prefixes, mut remarks, mut errors, path_errors, mut schemas } = self.read();
         let homes: BTreeMap<StepRef, usize> =
             found.iter().map(|(_, home, step)| (step.definition.reference.clone(), *home)).collect();
+        let mut all: Vec<(StepRef, Arc<str>)> = Vec::new();
         if self.invalid == InvalidFiles::Skipped {
             errors.extend(first_of_duplicates(&found));
+            all.extend(found.iter().map(|(at, _, step)| (step.definition.reference.clone(), Arc::clone(&at.file))));
         }
-        let found = found.into_iter().map(|(file, _, step)| (file, step.place, StoredStep::found(step)));
+        let found = found.into_iter().map(|(at, _, step)| (at, StoredStep::found(step)));
         let mut steps = Registry::register_all(found, &mut schemas, &mut errors);
         errors.sort();
         let mut skipped: Vec<RegistryError> = Vec::new();
@@ -88,8 +91,12 @@ impl RunbookDirectories {
             // The errors are sorted, so the first error of each file remains.
             errors.dedup_by(|later, first| later.file == first.file);
             skipped = std::mem::take(&mut errors);
-            let is_sound = |file: &str| skipped.binary_search_by(|error| error.file.as_str().cmp(file)).is_err();
-            steps.retain(|_, step| step.place.as_ref().is_none_or(|(file, _)| is_sound(file)));
+            // An error in the script of a step is in another file than the step.
+            let refused = all.iter().filter(|(step, _)| !steps.contains_key(step)).map(|(_, file)| &**file);
+            let mut unsound: BTreeSet<&str> = skipped.iter().map(|error| error.file.as_str()).collect();
+            unsound.extend(refused);
+            let is_sound = |file: &str| !unsound.contains(file);
+            steps.retain(|_, step| step.place.as_ref().is_none_or(|at| is_sound(&at.file)));
             remarks.retain(|remark| is_sound(&remark.file));
         }
         errors.extend(path_errors);
@@ -121,7 +128,7 @@ impl RunbookDirectories {
         skipped.dedup_by(|later, first| later.file == first.file);
         let is_sound = |file: &str| skipped.binary_search_by(|error| error.file.as_str().cmp(file)).is_err();
         let mut steps = registry.steps.clone();
-        steps.retain(|_, step| step.place.as_ref().is_none_or(|(file, _)| is_sound(file)));
+        steps.retain(|_, step| step.place.as_ref().is_none_or(|place| is_sound(&place.file)));
         let remarks = registry.remarks.iter().filter(|remark| is_sound(&remark.file)).cloned().collect();
         skipped.extend(registry.skipped.iter().cloned());
         skipped.sort();
@@ -142,19 +149,15 @@ impl RunbookDirectories {
             let mut walk = RunbookDirectoryWalk::through(dir, prefix, self.owner);
             for (relative, path) in &walk.files {
                 let file: Arc<str> = format!("{}{relative}", walk.prefix).into();
-                let at = |flaw: YamlFlaw| RegistryError {
-                    file: file.to_string(),
-                    line: flaw.place.line,
-                    column: flaw.place.column,
-                    message: flaw.message,
-                };
+                let at = |flaw: YamlFlaw| RegistryError::of_flaw(&file, flaw);
                 match read_text(path).and_then(|text| read_page(relative, path, &text, self.owner)) {
                     Ok(page) => {
                         for mut step in page.steps {
                             found.schemas.share(&mut step.definition);
-                            found.steps.push((Arc::clone(&file), home, step));
+                            found.steps.push((step.place_in(&file), home, step));
                         }
-                        found.remarks.extend(page.remarks.into_iter().map(at));
+                        let remarks = page.remarks.into_iter().chain(page.shared_remarks);
+                        found.remarks.extend(remarks.map(at));
                     }
                     Err(flaws) => found.errors.extend(flaws.into_iter().map(at)),
                 }
@@ -162,7 +165,7 @@ impl RunbookDirectories {
             found.path_errors.append(&mut walk.errors);
             found.prefixes.push(walk.prefix);
         }
-        found.steps.sort_by(|a, b| (&a.0, a.2.place).cmp(&(&b.0, b.2.place)));
+        found.steps.sort_by(|(a, ..), (b, ..)| (&a.file, a.place).cmp(&(&b.file, b.place)));
         found
     }
 
@@ -194,10 +197,7 @@ impl RunbookDirectories {
                 // A step with this ref in another directory is not the step of this lock.
                 let step = steps.get(&reference).filter(|_| digests.contains_key(&reference));
                 match step.and_then(|step| step.place.as_ref()) {
-                    Some((file, at)) => {
-                        let (file, line, column) = (file.to_string(), at.line, at.column);
-                        errors.push(RegistryError { file, line, column, message });
-                    }
+                    Some(at) => errors.push(RegistryError::of_step(at, message)),
                     None if incomplete => {}
                     None => errors.push(whole(&file, message)),
                 }
@@ -208,23 +208,22 @@ impl RunbookDirectories {
 }
 
 /// Returns an error for the first place of each step that exists twice. The later places have their errors already.
-fn first_of_duplicates(found: &[(Arc<str>, usize, FoundStep)]) -> Vec<RegistryError> {
-    let mut first: BTreeMap<&StepRef, (&Arc<str>, TextPlace)> = BTreeMap::new();
+fn first_of_duplicates(found: &[(StepPlace, usize, FoundStep)]) -> Vec<RegistryError> {
+    let mut first: BTreeMap<&StepRef, &StepPlace> = BTreeMap::new();
     let mut errors = Vec::new();
-    for (file, _, FoundStep { definition: step, place, .. }) in found {
+    for (at, _, FoundStep { definition: step, .. }) in found {
         match first.get(&step.reference) {
             None => {
-                first.insert(&step.reference, (file, *place));
+                first.insert(&step.reference, at);
             }
-            Some((other, at)) => errors.push(RegistryError {
-                file: other.to_string(),
-                line: at.line,
-                column: at.column,
-                message: format!(
+            Some(other) => {
+                let StepPlace { file, place, .. } = at;
+                let message = format!(
                     "the step {} is also at {file}:{}:{}: change the id of one of the two steps",
                     step.reference, place.line, place.column
-                ),
-            }),
+                );
+                errors.push(RegistryError::of_step(other, message));
+            }
         }
     }
     errors

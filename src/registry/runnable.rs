@@ -28,17 +28,21 @@ const LANGUAGES: [(&str, &str); 4] = [("python", "python"), ("node", "node"), ("
 /// # Errors
 /// Returns all flaws of the file, sorted by place.
 pub fn read(page: &Page<'_>) -> Result<Option<ReadPage>, Vec<YamlFlaw>> {
+    read_partly(page).map(ReadPage::without_flaws).transpose()
+}
+
+/// Reads a `*.md` file, and returns the steps without flaws together with the flaws of the file. Returns `None` if the
+/// file has no `runnable` block.
+pub(super) fn read_partly(page: &Page<'_>) -> Option<ReadPage> {
     let lines = TextLines::of(page.text);
     let blocks = fenced_blocks(page.text, 0, &lines);
     let of_kind = |kind| blocks.iter().filter(move |block| first_word(block) == kind);
-    if of_kind("runnable").next().is_none() {
-        return Ok(None);
-    }
+    of_kind("runnable").next()?;
     let mut flaws = Vec::new();
     check_characters(page.text, &lines, &mut flaws);
     flaws.extend(check_file_name(page.name).err());
     if !flaws.is_empty() {
-        return Err(flaws);
+        return Some(ReadPage::of_flaws(flaws));
     }
     let files = files(of_kind("file"), &mut flaws);
     let mut found: Vec<(FoundStep, String)> = Vec::new();
@@ -53,14 +57,12 @@ pub fn read(page: &Page<'_>) -> Result<Option<ReadPage>, Vec<YamlFlaw>> {
                 at.line, at.column
             );
             flaws.push(YamlFlaw::new(one.place, message));
+            continue;
         }
         found.push((one, id));
     }
     flaws.sort();
-    if !flaws.is_empty() {
-        return Err(flaws);
-    }
-    Ok(Some(ReadPage { steps: found.into_iter().map(|(step, _)| step).collect(), remarks: Vec::new() }))
+    Some(ReadPage { steps: found.into_iter().map(|(step, _)| step).collect(), flaws, ..ReadPage::default() })
 }
 
 fn first_word(block: &FencedBlock) -> &str {

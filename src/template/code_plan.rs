@@ -272,6 +272,6 @@ fn harmless_value(value: &Value) -> Value {
     }
 }
 
-const EVALUATES: &str = "the script runs text as code here: pass the values by the environment variables of the parameters \
-                         (`PARAM_NAME`), and use no placeholder in this script";
+const EVALUATES: &str = "the script runs text as code here: use no placeholder in this script, and read the environment \
+                         variables of the parameters instead (`PARAM_NAME`)";
 const NO_PLACE: &str = "no value can be written in this place: write the placeholder inside a string";

@@ -43,6 +43,8 @@ pub struct TemplateUse {
     pub place: TemplatePlace,
     /// True if the value must be a whole number, because the script evaluates it as arithmetic.
     pub number: bool,
+    /// True if the value is the whole parameter, and not an item of a list.
+    pub whole: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -116,7 +118,10 @@ impl ScriptTemplate {
                     template.variants.insert(decisions, (variant, plan));
                 }
                 Err(found) => {
-                    flaws.extend(found.into_iter().map(|(at, message)| TemplateFlaw::new(source, at, message)));
+                    let flaw = |(at, message): (usize, String)| {
+                        TemplateFlaw::new(source, at, with_variable(&variant, at, &message))
+                    };
+                    flaws.extend(found.into_iter().map(flaw));
                 }
             }
         }
@@ -131,7 +136,8 @@ impl ScriptTemplate {
                 VariantPlan::Code(plan) => (plan.places[slot], false),
             };
             let number = number || place == TemplatePlace::Number;
-            let one = TemplateUse { parameter: at.parameter.clone(), offset: at.offset, place, number };
+            let whole = matches!(at.part, SlotPart::Whole);
+            let one = TemplateUse { parameter: at.parameter.clone(), offset: at.offset, place, number, whole };
             if !self.uses.contains(&one) {
                 self.uses.push(one);
             }
@@ -160,8 +166,13 @@ impl ScriptTemplate {
         let property = |name: &str| schema.get("properties").and_then(|all| all.get(name));
         let mut flaws = Vec::new();
         for name in &self.names {
+            let at = self.uses.iter().find(|one| one.parameter == *name).map_or(0, |one| one.offset);
             let message = match property(name) {
-                None => format!("the parameter `{name}` is not in the schema: add `{name}` to `params`"),
+                None => format!(
+                    "the step has no variable `{name}`: declare it in the <Inputs> that the step names with `inputsId`; if \
+                     another program reads this text, write {}",
+                    as_text(source, at, name)
+                ),
                 Some(schema) if is_secret(schema) => format!(
                     "`{name}` is secret, but the log stores the filled-in script: read the variable $PARAM_{} in the \
                      script",
@@ -169,7 +180,6 @@ impl ScriptTemplate {
                 ),
                 Some(_) => continue,
             };
-            let at = self.uses.iter().find(|one| one.parameter == *name).map_or(0, |one| one.offset);
             flaws.push(TemplateFlaw::new(source, at, message));
         }
         for one in self.uses.iter().filter(|one| one.number) {
@@ -181,6 +191,25 @@ impl ScriptTemplate {
                 );
                 flaws.push(TemplateFlaw::new(source, one.offset, message));
             }
+        }
+        for one in self.uses.iter().filter(|one| one.whole && one.place != TemplatePlace::Literal) {
+            let kind = property(&one.parameter).and_then(|schema| schema.get("type")).and_then(Value::as_str);
+            let message = match kind {
+                Some("array") => format!(
+                    "`{0}` is a list, which this place can't hold: write {{{{ range .inputs.{0} }}}} {{{{ . }}}}{{{{ end }}}}, \
+                     or read the JSON in the variable `PARAM_{1}`",
+                    one.parameter,
+                    one.parameter.to_uppercase()
+                ),
+                Some("object") => format!(
+                    "`{}` is a map, which this place can't hold: read the JSON in the variable `PARAM_{}`, for example \
+                     with jq",
+                    one.parameter,
+                    one.parameter.to_uppercase()
+                ),
+                _ => continue,
+            };
+            flaws.push(TemplateFlaw::new(source, one.offset, message));
         }
         let allows = |schema: &Value| schema.get("x-leading-dash") == Some(&Value::Bool(true));
         self.dashes = (self.names.iter())
@@ -206,6 +235,21 @@ impl ScriptTemplate {
             }
         }
         if all.is_empty() { Cow::Borrowed(source) } else { Cow::Owned(all) }
+    }
+
+    /// Returns, for each line of [`Self::sample`], the number of the line of `source` from which it comes.
+    #[must_use]
+    pub fn sample_lines(&self, source: &str) -> Vec<usize> {
+        let (mut lines, mut length) = (Vec::new(), 0);
+        for (variant, plan) in self.variants.values() {
+            let VariantPlan::Shell(plan) = plan else { continue };
+            let text = plan.sample(variant).len();
+            if length + text < MAX_SOURCE {
+                length += text + 1;
+                variant.add_lines(source, &mut lines);
+            }
+        }
+        lines
     }
 
     /// Returns the definition with the script that runs for these parameters as its source.
@@ -290,6 +334,22 @@ pub fn of_step(definition: &StepDefinition) -> Result<Option<ScriptTemplate>, Ve
     }
     let template = ScriptTemplate::parse(&definition.source, &definition.interpreter)?;
     template.check(&definition.source, &definition.params).map(Some)
+}
+
+/// Returns a message in which the variable of the parameter at this offset replaces the general name.
+fn with_variable(variant: &Variant, at: usize, message: &str) -> String {
+    let slot = variant.slots.iter().find(|slot| slot.offset == at);
+    match slot {
+        Some(slot) => message.replace("PARAM_NAME", &format!("PARAM_{}", slot.parameter.to_uppercase())),
+        None => message.to_owned(),
+    }
+}
+
+/// Returns the form in which a template contains the text of the action at this offset.
+fn as_text(source: &str, at: usize, name: &str) -> String {
+    let action = source.get(at..).filter(|rest| rest.starts_with("{{")).and_then(|rest| rest.split_once("}}"));
+    let action = action.map_or_else(|| format!("{{{{.{name}"), |(action, _)| action.to_owned());
+    format!("{{{{`{action}}}}}`}}}}")
 }
 
 fn template_language(name: &str) -> Option<TemplateLanguage> {

@@ -455,8 +455,9 @@ const ALIAS: &str =
 const HISTORY: &str = "history expansion changes the text of later commands: leave `set -H` out";
 const FORMAT: &str = "`printf` interprets this argument: write `printf '%s' ...`, with the value after the format";
 const SETTINGS: &str = "the value could become a setting of the shell: write `set -- ...`";
-const EVALUATED: &str = "the command may evaluate this argument as code: pass the value by the environment variable of the \
-                         parameter (`PARAM_NAME`), and read the variable inside the code";
+const EVALUATED: &str = "the command may evaluate this argument as code: write `\"$PARAM_NAME\"` as an argument of its own, \
+                         behind `--` if the command has options (`ssh -- \"$PARAM_NAME\" uptime`), or read this variable \
+                         inside the code";
 const DECIDES: &str = "the value would decide which program runs: write the name of the program itself";
 const TEST: &str = "a value in this test could become an operator: write one comparison, for example `[ \"a\" = \"b\" ]`, and \
                     join comparisons with `&&`";

@@ -199,12 +199,16 @@ impl ShellPlan {
         if place == TemplatePlace::Number && !is_number(value)
             || rule.number && !is_number(value.strip_prefix('-').unwrap_or(value))
         {
-            return Err("the script evaluates the value as arithmetic: give a whole number, without a sign".to_owned());
+            return Err(
+                "the script evaluates the value as arithmetic: give a whole number without a sign and without zeros \
+                        at its beginning, because a shell reads 010 as 8"
+                    .to_owned(),
+            );
         }
         if value.starts_with('-') && (rule.never_dash || rule.argument && !dash) {
             return Err(
-                "the value begins with `-`, so the command could use it as an option: remove the dash, or write \
-                        `x-leading-dash: true` in the schema of a text"
+                "the value begins with `-`, so the command could use it as an option: remove the dash; the author of \
+                        a Gruntwork page can allow it with `type: enum`, `type: float` or a `regex` that begins with ^-"
                     .to_owned(),
             );
         }
@@ -315,11 +319,13 @@ const PROBES: [&str; 6] = [
     "countersign-probe",
 ];
 const NO_PLACE: &str = "no value can be written in this place: put the placeholder into a word of its own, or into double \
-                        quotes, and write `${NAME}` with braces for a variable before it";
+                        quotes, and write `${NAME}` with braces for a variable before it; or write `$PARAM_NAME`, the \
+                        environment variable of the parameter";
 const DECIDES: &str = "the value would decide which command runs, or what this part of the script does: write this part \
-                       without a placeholder, and choose between commands with `case`";
-const EVALUATED: &str = "a shell runs this text as code: pass the value by the environment variable of the parameter \
-                         (`PARAM_NAME`), and read the variable inside the code";
+                       without a placeholder, and choose between commands, for example with `case \"$PARAM_NAME\" in jq) jq \
+                       --version ;; esac`";
+const EVALUATED: &str =
+    "a shell runs this text as code: read the environment variable `PARAM_NAME` inside the code instead";
 const CANT_WRITE: &str = "the value can't be written in its place in the script: give another value";
 const DAMAGED: &str = "dash would lose a byte of this here-document, because a line begins like its delimiter and continues with a \
                        character outside of ASCII: choose another delimiter, or write `bash` in the runbook";

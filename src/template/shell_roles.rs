@@ -287,11 +287,11 @@ pub(super) fn slots_of(word: &OutlineWord) -> Vec<usize> {
     slots
 }
 
-const COMMAND_NAME: &str =
-    "a parameter can't decide which command runs: write the names of the commands, and choose one with `case`";
-const PIPED: &str = "a shell or another interpreter runs this text as code: pass the value by the environment variable of \
-                     the parameter (`PARAM_NAME`), and read the variable inside the code";
-const FUNCTION: &str = "this function evaluates an argument as code: pass the value by the environment variable of the \
-                        parameter (`PARAM_NAME`)";
+const COMMAND_NAME: &str = "a parameter can't decide which command runs: write the names of the commands, and choose one, for example with \
+     `case \"$PARAM_NAME\" in jq) jq --version ;; esac`";
+const PIPED: &str = "a shell or another interpreter runs this text as code: read the environment variable `PARAM_NAME` \
+                     inside the code instead";
+const FUNCTION: &str = "this function evaluates an argument as code: read the environment variable `PARAM_NAME` inside the \
+                        function instead";
 const DELIMITER: &str = "the delimiter of a here-document can't come from a parameter: write a plain word";
 const DESCRIPTOR: &str = "a file descriptor can't come from a parameter: write its number";

@@ -275,7 +275,8 @@ fn not_a_name(text: &str) -> String {
     let short: String = text.chars().take(60).collect();
     format!(
         "`{{{{ {short} }}}}` is not supported: write `{{{{ .inputs.Name }}}}` or `{{{{ .outputs.block.key }}}}`, and \
-         compute other values in the script"
+         compute other values in the script, from the environment variable of the parameter (`PARAM_NAME`); if another \
+         program reads this text, write {{{{`{{{{{short}}}}}`}}}}"
     )
 }
 

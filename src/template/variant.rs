@@ -163,6 +163,31 @@ impl Variant {
         last
     }
 
+    /// Adds, for each line of the script and for the empty line behind it, the number of the line of `source` that
+    /// contains the first text of the line.
+    pub(super) fn add_lines(&self, source: &str, lines: &mut Vec<usize>) {
+        let line_of = |offset: usize| source.get(..offset).unwrap_or(source).matches('\n').count() + 1;
+        let (mut begins, mut last) = (true, 0);
+        for part in &self.parts {
+            let (text, offset) = match part {
+                VariantPart::Text(text, offset) => (text.as_str(), *offset),
+                VariantPart::Slot(slot) => ("7", self.slots[*slot].offset),
+            };
+            let mut at = offset;
+            for line in text.split_inclusive('\n') {
+                if begins {
+                    lines.push(line_of(at));
+                }
+                begins = line.ends_with('\n');
+                at += line.len();
+            }
+            last = at;
+        }
+        if begins {
+            lines.push(line_of(last));
+        }
+    }
+
     /// Returns the text directly before a slot, up to the slot before it.
     pub(super) fn before(&self, slot: usize) -> String {
         let mut text = String::new();

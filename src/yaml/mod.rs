@@ -29,13 +29,32 @@ pub struct YamlFlaw {
     pub place: TextPlace,
     /// The error, then its correction.
     pub message: String,
+    /// File that contains the place, if it is not the file that was read.
+    pub other_file: Option<Box<OtherFile>>,
+}
+
+/// A file that another file names.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct OtherFile {
+    /// Path, relative to the directory of the file that names it.
+    pub path: String,
+    /// Place at which the path is named.
+    pub named_at: TextPlace,
+    /// Id of the block that uses the file.
+    pub user: String,
 }
 
 impl YamlFlaw {
     /// Returns an error at `place`.
     #[must_use]
     pub fn new(place: TextPlace, message: impl Into<String>) -> Self {
-        Self { place, message: message.into() }
+        Self { place, message: message.into(), other_file: None }
+    }
+
+    /// Returns an error at a place of another file.
+    #[must_use]
+    pub fn in_other_file(other: OtherFile, place: TextPlace, message: impl Into<String>) -> Self {
+        Self { place, message: message.into(), other_file: Some(Box::new(other)) }
     }
 }
 

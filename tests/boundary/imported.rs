@@ -168,3 +168,53 @@ fn a_missing_interpreter_is_reported_and_refused_before_the_nonce_is_spent() {
     let problem = reply.problem("sandbox-unavailable");
     assert!(problem["detail"].as_str().expect("text").contains(missing), "{problem:#}");
 }
+
+#[test]
+fn a_block_of_each_format_reaches_the_network_that_it_declares_and_policy_allows() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let _ = std::io::Write::write_all(&mut stream.expect("a connection"), b"reached\n");
+        }
+    });
+    let script = format!("if exec 3<>/dev/tcp/127.0.0.1/{port}; then cat <&3; else echo alone; fi");
+    let allowed = "{network: host, limits: {wall_ms: 20000}}";
+    let world = World::with(|setup| {
+        setup.policy = format!(
+            "{POLICY}overrides:\n  - {{runbook: page, sandbox: {allowed}}}\n  - {{runbook: flow, sandbox: {allowed}}}\n  \
+             - {{runbook: fences, sandbox: {allowed}}}\n"
+        );
+        setup.runbook("page.sh", format!("{script}\n"));
+        setup.runbook(
+            "page.mdx",
+            "<Command id=\"with\" path=\"page.sh\" network=\"host\" programs=\"cat\" memory=\"128MiB\" />\n\n\
+             <Command id=\"without\" path=\"page.sh\" />\n",
+        );
+        setup.runbook(
+            "flow.runbook.md",
+            format!(
+                "## 1. With\n\n```bash {{network=host programs=cat timeout=15s}}\n{script}\n```\n\n## 2. Without\n\n```bash\n\
+                 {script}\n```\n"
+            ),
+        );
+        setup.runbook(
+            "fences.md",
+            format!(
+                "```runnable bash {{#with network=host programs=cat}}\n{script}\n```\n\n```runnable bash {{#without}}\n\
+                 {script}\n```\n"
+            ),
+        );
+    });
+    for (with, without) in [("page:with", "page:without"), ("flow:1", "flow:2"), ("fences:with", "fences:without")] {
+        let finished = world.run(with, json!({}), &[&alice()]);
+        assert_eq!(world.output(&finished, "stdout"), "reached\n", "{with}: {finished:#}");
+        world.assert_verified(&finished);
+        let finished = world.run(without, json!({}), &[&alice()]);
+        assert_eq!(world.output(&finished, "stdout"), "alone\n", "{without}: {finished:#}");
+    }
+    let step: Value = world.wire.get("/v1/steps/flow:1", &world.reader).ok(200);
+    assert_eq!(step["definition"]["sandbox"]["limits"]["wall_ms"], 15_000, "{step:#}");
+    assert_eq!(step["definition"]["programs"], json!(["cat"]), "{step:#}");
+    world.assert_audited();
+}

@@ -9,6 +9,7 @@ mod support;
 mod terminal;
 
 mod operator;
+mod other_formats;
 mod policy;
 mod programs;
 mod registry_import;

@@ -12,8 +12,12 @@ const PAGE: &str = "# Deploy\n\n<Inputs id=\"in\">\n```yaml\nvariables:\n  - nam
     <Command id=\"fetch\" command=\"curl -sf https://a.example/x | jq .\" />\n\n\
     <Command id=\"copy\" inputsId=\"in\" command=\"dig {{ .inputs.Host }} > /var/log/names\" />\n\n\
     <Check id=\"told\" colour=\"red\" command={'test -n \"$API_TOKEN\"'} />\n\n\
-    <Command id=\"odd\" command=\"$RUNNER --all\" />\n";
+    <Command id=\"odd\" command=\"$RUNNER --all\" />\n\n\
+    <Command id=\"names\" command=\"cat x | tr '{{`{{.Names}}`}}' y\" />\n";
 const BROKEN: &str = "<Command id=\"a\" command=\"true\" />\n\n<Command command=\"true\" />\n";
+const INPUTS: &str = "<Inputs id=\"in\">\n```yaml\nvariables:\n  - name: N\n    type: odd\n```\n</Inputs>\n\n\
+    <Command id=\"x\" inputsId=\"in\" command=\"true\" />\n\n<Command id=\"y\" inputsId=\"in\" command=\"true\" />\n\n\
+    <Command id=\"z\" command=\"true\" />\n";
 const SIGN_IN: &str =
     "<AwsAuth id=\"aws\" />\n\n<Command id=\"who\" awsAuthId=\"aws\" command=\"aws sts get-caller-identity\" />\n";
 const RUNDOWN: &str = "# Release\n\n## 1. Build\n\n```bash\nmake all\n```\n";
@@ -29,6 +33,7 @@ fn folder() -> tempfile::TempDir {
         ("signed-in.mdx", SIGN_IN),
         ("release.runbook.md", RUNDOWN),
         ("fences.md", FENCES),
+        ("inputs.mdx", INPUTS),
         ("own.md", OWN),
         ("README.md", "# Prose\n"),
     ] {
@@ -53,13 +58,18 @@ fn each_block_is_reported_and_the_policy_names_its_programs() {
         format!("{}: {}", line["answer"].as_str().expect("a word"), line["messages"])
     };
     for (step, words) in [
-        ("deploy/web:fetch", "as-is: []"),
-        ("deploy/web:copy", "as-is: []"),
-        ("deploy/web:told", "remark: [\"attributes of <Check> without effect: colour"),
-        ("deploy/web:odd", "remark: [\"the programs in line 1 of the script are known only when it runs"),
+        ("deploy/web:fetch", "remark: [\"curl can need the network, which the block does not declare"),
+        ("deploy/web:copy", "remark: [\"dig can need the network"),
+        ("deploy/web:names", "as-is: []"),
+        ("deploy/web:told", "as-is: []"),
+        ("broken:a", "refused: [\"this block has no error, but no block of the file can be sealed"),
+        ("inputs:x", "refused: [\"the block has an error, which this report names"),
+        ("inputs:y", "refused: [\"the block has an error"),
+        ("inputs:z", "refused: [\"this block has no error"),
+        ("deploy/web:odd", "remark: [\"the programs in line 1 of the script are known only when the script runs"),
         ("release:1", "as-is: []"),
         ("fences:1", "remark: [\"policy can't read a script of python"),
-        ("fences:check", "as-is: []"),
+        ("fences:check", "remark: [\"git can need the network"),
         ("signed-in:who", "refused: [\"the block needs the secret aws.AWS_ACCESS_KEY_ID"),
     ] {
         assert!(answer(step).starts_with(words), "{step}: {}", answer(step));
@@ -70,18 +80,27 @@ fn each_block_is_reported_and_the_policy_names_its_programs() {
     assert!(broken["messages"].to_string().contains("add id="), "{broken}");
     assert_eq!(
         [&told["files"], &told["as_is"], &told["with_remark"], &told["refused"], &told["errors_of_files"]],
-        [5, 4, 3, 1, 1]
+        [6, 3, 5, 5, 2]
     );
 
     let policy = fs::read_to_string(home.path().join("imported.yaml")).expect("a file");
     assert_eq!(told["policy"], policy);
-    for words in ["network: curl, dig can need it", "secrets: the blocks name API_TOKEN", "\"/var/log/names\""] {
+    for words in [
+        "network: copy, fetch can need it. Write network=\"a.example:443\" into the tag",
+        "      # network: {allow: [\"a.example:443\"]}\n      # write: [\"/var/log\"]\n      # workdir: in-place\n",
+        "secrets: the blocks name API_TOKEN",
+        "\"/var/log/names\"",
+        "network: who can need it. Write network=\"HOST:PORT\" into the tag",
+        "network: check can need it. Write network=HOST:PORT into the braces of the block",
+        "AWS_SECRET_ACCESS_KEY",
+    ] {
         assert!(policy.contains(words), "{words}\n{policy}");
     }
-    assert!(
-        policy.contains("AWS_SECRET_ACCESS_KEY") && !policy.contains("xz") && !policy.contains("broken"),
-        "{policy}"
-    );
+    assert!(!policy.contains("xz"), "{policy}");
+    let remarks: Vec<&Value> =
+        told["report"].as_array().expect("lines").iter().filter(|line| line["step"].is_null()).collect();
+    let of_page = remarks.iter().filter(|line| line["file"] == "deploy/web.mdx" && line["answer"] == "remark").count();
+    assert_eq!(of_page, 1, "one remark for each kind and page: {remarks:#?}");
     let again = run(home.path(), &["registry", "import", "books", "-o", "imported.yaml"]);
     assert!(!again.status.success(), "an existing file is not replaced: {}", said(&again));
 }
@@ -93,7 +112,7 @@ fn the_policy_of_an_import_is_accepted_and_allows_the_programs_of_each_runbook()
     let report = String::from_utf8_lossy(&report.stdout).into_owned();
     let (lines, policy) = report.split_once("\n\n").expect("the report, then the policy");
     assert!(lines.contains("broken.mdx:3:1: refused: <Command> has no id"), "{lines}");
-    assert!(lines.ends_with("1 errors in files that can't be read"), "{lines}");
+    assert!(lines.ends_with("2 errors of files"), "{lines}");
     fs::write(home.path().join("imported.yaml"), policy).expect("written");
     for (runbook, wanted) in [
         ("deploy/web", &["curl", "dig", "jq"][..]),

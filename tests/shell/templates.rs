@@ -354,7 +354,7 @@ fn a_schema_allows_dashes_and_arithmetic_needs_numbers() {
         .unwrap()
         .check("ls {{ .y }}", &schema(json!({})))
         .expect_err("no y");
-    assert!(missing[0].message.contains("`y` is not in the schema"));
+    assert!(missing[0].message.contains("the step has no variable `y`"));
     let secret = json!({"properties": {"x": {"type": "string", "x-secret": true}}});
     for source in ["echo {{ .x }}", "echo {{ if eq .x \"y\" }}z{{ end }}"] {
         let found = ScriptTemplate::parse(source, "bash").expect(source).check(source, &secret).expect_err(source);

@@ -39,7 +39,7 @@ Examples:
   countersign policy check --boundary --policy boundary/policy.yaml runbooks/service.md --json"
 )]
 pub(super) struct Args {
-    /// A script, a runbook (*.md), or - for the standard input
+    /// A script, a runbook (*.md, *.mdx), or - for the standard input
     #[arg(value_name = "FILE", required_unless_present_any = ["read", "write", "env"])]
     file: Option<PathBuf>,
     /// A path: check if the step may read the path

@@ -26,7 +26,7 @@ use crate::terminal::table::aligned;
   countersign policy explain runbooks/service.md --runbook deploy/service
   echo 'git log | xargs rm' | countersign policy explain -")]
 pub(super) struct Args {
-    /// A script, a runbook (*.md), or - for the standard input
+    /// A script, a runbook (*.md, *.mdx), or - for the standard input
     #[arg(value_name = "FILE")]
     file: PathBuf,
     #[command(flatten)]
@@ -43,6 +43,9 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailu
         return Ok(Exit::Done);
     }
     terminal.line(&held.line())?;
+    for note in held.other_endings() {
+        terminal.say(PrintableText::text(&format!("note: {note}")).as_str());
+    }
     for (at, one) in answered.iter().enumerate() {
         if at > 0 {
             terminal.line("")?;

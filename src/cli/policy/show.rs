@@ -59,6 +59,9 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailu
         }))?;
         return Ok(Exit::Done);
     }
+    for note in held.other_endings() {
+        terminal.say(PrintableText::text(&format!("note: {note}")).as_str());
+    }
     let mut screen = Screen::default();
     screen.heading("Policy");
     screen.field("file", &PrintableText::text(&held.origin()));

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
@@ -9,6 +10,7 @@ use crate::home::named_file::read_bounded;
 use crate::local::grant_options::GrantArgs;
 use crate::local::problems::problems;
 use crate::local::project::{FoundPolicy, Project};
+use crate::local::runbook::how_to_write_a_step;
 use crate::node::file_problem::{FileProblem, Problems};
 use crate::policy::builtins::Builtins;
 use crate::policy::decide::{Decided, DecisionPlace, Flags, PolicyDecision, PolicyVerdict};
@@ -22,9 +24,9 @@ use crate::policy::required_permissions::{decide_file, decide_step};
 use crate::policy::ruling::{Ruling, resolve_path};
 use crate::record::authorization::{PermissionKind, PermissionReason};
 use crate::record::later_words::Program;
-use crate::registry::found_step::FoundStep;
-use crate::registry::markdown;
-use crate::registry::page::{Page, RunbookFiles};
+use crate::registry::Registry;
+use crate::registry::registered_step::RegisteredStep;
+use crate::registry::step_place::ScriptOrigin;
 use crate::shell::commands::ReadLimit;
 use crate::terminal::exit::CommandFailure;
 use crate::terminal::printable_text::PrintableText;
@@ -55,6 +57,7 @@ pub(super) struct PolicyAtHand {
     pub(super) found: FoundPolicy,
     pub(super) ruling: Ruling,
     pub(super) project: Project,
+    runbook: RunbookPath,
 }
 
 pub(super) struct ScriptAnswer {
@@ -76,15 +79,31 @@ impl PolicyOptions {
     pub(super) fn hold(&self, file: Option<&Path>) -> Result<PolicyAtHand, CommandFailure> {
         let project = Project::here()?;
         let found = project.policy(self.policy.as_deref())?;
-        let runbook = self.runbook.clone().or_else(|| file.map(|file| project.runbook(file))).unwrap_or_default();
-        let ruling = resolve_path(&found.policy, Builtins::current(), &RunbookPath::of_file(&runbook));
-        Ok(PolicyAtHand { found, ruling, project })
+        let runbook = match (&self.runbook, file) {
+            (Some(name), _) => RunbookPath::of_name(name),
+            (None, file) => RunbookPath::of_file(&file.map(|file| project.runbook(file)).unwrap_or_default()),
+        };
+        let ruling = resolve_path(&found.policy, Builtins::current(), &runbook);
+        Ok(PolicyAtHand { found, ruling, project, runbook })
     }
 }
 
 impl PolicyAtHand {
     pub(super) fn line(&self) -> String {
         PrintableText::text(&format!("policy: {}", self.origin())).as_str().to_owned()
+    }
+
+    /// Returns a note for each override whose pattern does not match the runbook because of its ending.
+    pub(super) fn other_endings(&self) -> Vec<String> {
+        let overrides = self.found.policy.overrides();
+        let differs = overrides.filter(|(pattern, _, _)| self.runbook.differs_in_ending(pattern));
+        let note = |name: &str| {
+            format!(
+                "the override {name:?} does not match this runbook, because its pattern ends in another format: write the \
+                 pattern without the ending"
+            )
+        };
+        differs.map(|(_, rule, _)| note(&rule.runbook)).collect()
     }
 
     pub(super) fn origin(&self) -> String {
@@ -122,10 +141,6 @@ impl PolicySource {
         flags: &Flags,
     ) -> Result<Vec<ScriptAnswer>, CommandFailure> {
         let stdin = file == Path::new("-");
-        let text = read_bounded(file, MAX_BYTES)?;
-        let text = String::from_utf8(text).map_err(|_| {
-            CommandFailure::usage(format!("{} is not UTF-8: name a script or a runbook", file.display()))
-        })?;
         let answer = |name: String,
                       interpreter: String,
                       decision: PolicyDecision,
@@ -142,33 +157,30 @@ impl PolicySource {
             ScriptAnswer { name, interpreter, decision, programs, not_listable, without_list }
         };
         let shown = if stdin { "the standard input".to_owned() } else { file.display().to_string() };
-        let answered = match file.extension().and_then(|ending| ending.to_str()) {
-            Some("md") => steps(file, &text)?
-                .into_iter()
-                .map(|found| {
-                    let step = found.definition;
-                    let decision = decide_step(&held.ruling, &step, self.at(), flags);
-                    let declared = step.programs.as_deref().unwrap_or_default();
-                    answer(
-                        step.reference.to_string(),
-                        step.interpreter.clone(),
-                        decision,
-                        (declared, step.source.as_str()),
-                        (is_listed(&held.ruling, &step), step.sandbox.off_reason.is_some()),
-                    )
-                })
-                .collect(),
-            Some("mdx") => {
-                return Err(CommandFailure::usage(
-                    "this command reads no MDX page: name the script of the step, or a Countersign Markdown file",
-                ));
-            }
-            _ => {
-                let listed = is_listed_by_policy(&held.ruling);
-                let at = self.at().with_list(listed);
-                let (interpreter, decision) = decide_file(&held.ruling, &text, ReadLimit::File, at, flags);
-                vec![answer(shown, interpreter, decision, (&[], text.as_str()), (listed, false))]
-            }
+        let is_runbook = matches!(file.extension().and_then(|ending| ending.to_str()), Some("md" | "mdx"));
+        let answered = if is_runbook {
+            let answer_step = |found: &Arc<RegisteredStep>| {
+                let step = found.sample();
+                let lines = found.template.as_ref().map(|template| template.sample_lines(&found.definition.source));
+                let decision = decide_step(&held.ruling, &step, self.at(), flags);
+                let declared = step.programs.as_deref().unwrap_or_default();
+                let interpreter = step.interpreter.clone();
+                let list = (is_listed(&held.ruling, &step), step.sandbox.off_reason.is_some());
+                let name = name_of(found);
+                let mut answered = answer(name, interpreter, decision, (declared, step.source.as_str()), list);
+                place_in_source(&mut answered.decision, &lines.unwrap_or_default());
+                answered
+            };
+            steps(file)?.iter().map(answer_step).collect()
+        } else {
+            let text = read_bounded(file, MAX_BYTES)?;
+            let text = String::from_utf8(text).map_err(|_| {
+                CommandFailure::usage(format!("{} is not UTF-8: name a script or a runbook", file.display()))
+            })?;
+            let listed = is_listed_by_policy(&held.ruling);
+            let at = self.at().with_list(listed);
+            let (interpreter, decision) = decide_file(&held.ruling, &text, ReadLimit::File, at, flags);
+            vec![answer(shown, interpreter, decision, (&[], text.as_str()), (listed, false))]
         };
         Ok(answered)
     }
@@ -195,20 +207,47 @@ fn without_list(ruling: &Ruling, boundary: bool, is_off: bool) -> String {
     format!("every program can start: {why}{unused}")
 }
 
-fn steps(file: &Path, text: &str) -> Result<Vec<FoundStep>, CommandFailure> {
-    let stem = file.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
-    let files = RunbookFiles::new(file.parent().unwrap_or(Path::new("")).to_owned(), None);
-    match markdown::read(&Page { name: stem, text, files: &files }) {
-        Ok(Some(found)) => Ok(found),
-        Ok(None) => Err(CommandFailure::usage(format!(
-            "{} is no runbook: a runbook begins with the front matter `countersign: 1`",
-            file.display()
-        ))),
-        Err(flaws) => {
-            let list = flaws.iter().map(|flaw| FileProblem::at(file, flaw)).collect();
-            Err(problems(Problems::new(list)))
+/// Reads the steps of a runbook of any format.
+fn steps(file: &Path) -> Result<Vec<Arc<RegisteredStep>>, CommandFailure> {
+    let shown = file.display().to_string();
+    let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let found = Registry::of_file(file, name, &shown)
+        .map_err(|errors| problems(Problems::new(errors.into_iter().map(FileProblem::from).collect())))?;
+    if found.steps.is_empty() {
+        return Err(CommandFailure::usage(format!(
+            "{} contains no step: {}",
+            PrintableText::text(&shown).as_str(),
+            how_to_write_a_step(name)
+        )));
+    }
+    Ok(found.steps)
+}
+
+/// Returns the reference of a step, with the file of its script if the script is not in the runbook.
+fn name_of(step: &RegisteredStep) -> String {
+    let reference = &step.definition.reference;
+    match step.place.as_ref().map(|place| &place.script) {
+        Some(ScriptOrigin::File(file)) => format!("{reference} in {}", file.path),
+        _ => reference.to_string(),
+    }
+}
+
+/// Changes places in a script to places in its template. A command of several branches remains once.
+fn place_in_source(decision: &mut PolicyDecision, lines: &[usize]) {
+    if lines.is_empty() {
+        return;
+    }
+    for place in decision.decided.iter_mut().filter_map(|one| one.place.as_mut()) {
+        place.line = lines.get(place.line - 1).copied().unwrap_or(place.line);
+    }
+    let mut seen: Vec<Decided> = Vec::new();
+    for one in std::mem::take(&mut decision.decided) {
+        if !seen.contains(&one) {
+            seen.push(one);
         }
     }
+    seen.sort_by_key(|one| one.place);
+    decision.decided = seen;
 }
 
 /// Returns the strictest of several verdicts.

@@ -1,17 +1,22 @@
 //! The `registry import` command reports if the runbooks of other systems run, and which policy they need.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
+use crate::cli::network_programs::uses_network;
 use crate::cli::registry::import_policy::ImportPolicy;
 use crate::policy::applied_rule::AppliedRule;
 use crate::policy::required_permissions::is_read;
+use crate::record::declared::DeclaredNetwork;
 use crate::registry::imported::{ImportedBlock, ImportedFile, read_imported};
 use crate::registry::registry_error::RegistryError;
+use crate::registry::step_place::ScriptOrigin;
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::printable_text::PrintableText;
 use crate::terminal::streams::{Terminal, write_new};
+use crate::yaml::YamlFlaw;
 
 /// Report for each block of runbooks of other systems if the block runs, and write the policy that the blocks need
 ///
@@ -57,29 +62,10 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailu
         return Err(CommandFailure::usage(error.to_string()));
     }
     let mut policy = ImportPolicy::new()?;
-    let mut lines: Vec<ReportLine> = errors.iter().map(ReportLine::of_path).collect();
+    let mut lines: Vec<ReportLine> =
+        errors.iter().map(|error| ReportLine::of_error(BlockAnswer::Refused, error)).collect();
     for file in &files {
-        lines.extend(file.errors.iter().map(|error| {
-            let messages = vec![error.message.clone()];
-            ReportLine::new(
-                BlockAnswer::Refused,
-                &file.file,
-                &file.file,
-                (error.place.line, error.place.column),
-                messages,
-            )
-        }));
-        lines.extend(file.blocks.iter().map(|block| report(file, block, &policy)));
-        lines.extend(file.remarks.iter().map(|remark| {
-            let messages = vec![remark.message.clone()];
-            ReportLine::new(
-                BlockAnswer::Remark,
-                &file.file,
-                &file.file,
-                (remark.place.line, remark.place.column),
-                messages,
-            )
-        }));
+        lines.extend(lines_of(file, &policy));
         policy.add(file);
     }
     let fragment = policy.text()?;
@@ -102,8 +88,8 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailu
     }
     let [as_is, remark, refused, unread] = counts;
     terminal.line(&format!(
-        "{} runbooks: {as_is} blocks run as is, {remark} run with a remark, {refused} are refused; {unread} errors in \
-         files that can't be read",
+        "{} runbooks: {as_is} blocks run as is, {remark} run with a remark, {refused} are refused; {unread} errors of \
+         files",
         files.len()
     ))?;
     if args.output.is_none() {
@@ -113,12 +99,30 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailu
     Ok(Exit::Done)
 }
 
+/// Returns the lines about a file: its errors, its blocks in the order of the file, and its remarks.
+fn lines_of(file: &ImportedFile, policy: &ImportPolicy) -> Vec<ReportLine> {
+    let of_file =
+        |answer, flaw: &YamlFlaw| ReportLine::of_error(answer, &RegistryError::of_flaw(&file.file, flaw.clone()));
+    let mut lines: Vec<ReportLine> = file.errors.iter().map(|error| of_file(BlockAnswer::Refused, error)).collect();
+    let mut blocks: Vec<ReportLine> = file.blocks.iter().map(|block| report(file, block, policy)).collect();
+    for (step, place) in &file.unread {
+        let messages = vec!["the block has an error, which this report names".to_owned()];
+        blocks.push(ReportLine::new(BlockAnswer::Refused, step, &file.file, (place.line, place.column), messages));
+    }
+    blocks.sort_by_key(|line| (line.line, line.column));
+    lines.extend(blocks);
+    lines.extend(file.remarks.iter().map(|remark| of_file(BlockAnswer::Remark, remark)));
+    lines
+}
+
 fn report(file: &ImportedFile, block: &ImportedBlock, policy: &ImportPolicy) -> ReportLine {
     let step = &block.definition;
     let place = (block.place.line, block.place.column);
     let line = |answer, messages| ReportLine::new(answer, step.reference.as_str(), &file.file, place, messages);
-    if let Some(refused) = &block.refused {
-        return line(BlockAnswer::Refused, vec![refused.clone()]);
+    if !block.refused.is_empty() {
+        let is_of_page = |error: &RegistryError| error.file == file.file;
+        let message = |error: &RegistryError| if is_of_page(error) { error.message.clone() } else { error.to_string() };
+        return line(BlockAnswer::Refused, block.refused.iter().map(message).collect());
     }
     let secrets = step.needed_secrets();
     if !secrets.is_empty() {
@@ -132,23 +136,29 @@ fn report(file: &ImportedFile, block: &ImportedBlock, policy: &ImportPolicy) -> 
     let decision = policy.decide(step);
     if let Some(stop) = &decision.not_understood {
         let message = format!(
-            "line {} of the script can't be parsed, so policy denies the script: {}: rewrite this line",
-            stop.place.line, stop.message
+            "{} can't be parsed, so policy denies the script: {}: rewrite this line",
+            line_of_script(block, stop.place.line),
+            stop.message
         );
         return line(BlockAnswer::Refused, vec![message]);
+    }
+    if !file.errors.is_empty() {
+        let message = "this block has no error, but no block of the file can be sealed before the errors of the file are \
+                       corrected";
+        return line(BlockAnswer::Refused, vec![message.to_owned()]);
     }
     let mut messages: Vec<String> = block.remarks.iter().map(|remark| remark.message.clone()).collect();
     let (mut unknown, mut any) = (Vec::new(), false);
     for decided in &decision.decided {
         if matches!(decided.rule, AppliedRule::OnlyListed | AppliedRule::Unknown { .. }) {
-            unknown.extend(decided.place.map(|place| place.line.to_string()));
+            unknown.extend(decided.place.map(|place| line_of_script(block, place.line)));
             any = true;
         }
     }
     if any {
         unknown.dedup();
         messages.push(format!(
-            "the programs in line {} of the script are known only when it runs: add them to `allow` of its override",
+            "the programs in {} are known only when the script runs: add them to `allow` of its override",
             unknown.join(", ")
         ));
     }
@@ -158,7 +168,25 @@ fn report(file: &ImportedFile, block: &ImportedBlock, policy: &ImportPolicy) -> 
             step.interpreter
         ));
     }
+    let declares = !matches!(step.sandbox.network, None | Some(DeclaredNetwork::None));
+    let reaching: BTreeSet<&str> =
+        decision.decided.iter().map(|one| one.what.as_str()).filter(|name| !declares && uses_network(name)).collect();
+    if !reaching.is_empty() {
+        let reaching: Vec<&str> = reaching.into_iter().collect();
+        messages.push(format!(
+            "{} can need the network, which the block does not declare: the comments of the policy say what to write",
+            reaching.join(", ")
+        ));
+    }
     line(if messages.is_empty() { BlockAnswer::AsIs } else { BlockAnswer::Remark }, messages)
+}
+
+/// Names a line of a script, with its file if the script is in a file of its own.
+fn line_of_script(block: &ImportedBlock, line: usize) -> String {
+    match &block.script {
+        ScriptOrigin::File(file) => format!("line {line} of {}", file.path),
+        _ => format!("line {line} of the script"),
+    }
 }
 
 impl ReportLine {
@@ -167,9 +195,9 @@ impl ReportLine {
         Self { answer, block: block.to_owned(), file: file.to_owned(), line, column, messages }
     }
 
-    fn of_path(error: &RegistryError) -> Self {
+    fn of_error(answer: BlockAnswer, error: &RegistryError) -> Self {
         let messages = vec![error.message.clone()];
-        Self::new(BlockAnswer::Refused, &error.file, &error.file, (error.line, error.column), messages)
+        Self::new(answer, &error.file, &error.file, (error.line, error.column), messages)
     }
 
     fn text(&self) -> Vec<String> {

@@ -2,18 +2,112 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::net::IpAddr;
 
+use crate::cli::network_programs::uses_network;
 use crate::policy::builtins::Builtins;
 use crate::policy::decide::{DecisionPlace, Flags, PolicyDecision};
 use crate::policy::file::Policy;
 use crate::policy::program_names::{ProgramOrigin, named_origins};
 use crate::policy::required_permissions::{decide_step, is_read};
 use crate::policy::ruling::{Ruling, resolve};
-use crate::record::declared::check_program;
+use crate::record::declared::{DeclaredNetwork, check_program};
+use crate::record::host_names::check_address;
 use crate::record::program_list::MAX_PROGRAMS;
-use crate::record::step_definition::StepDefinition;
+use crate::record::step_definition::{Format, StepDefinition};
+use crate::registry::gruntwork::FUNCTIONS;
 use crate::registry::imported::ImportedFile;
 use crate::terminal::exit::{CommandFailure, Exit};
+
+/// What the blocks of one runbook seem to need.
+#[derive(Default)]
+struct RunbookNeeds {
+    programs: BTreeSet<String>,
+    /// Ids of the blocks that can need the network.
+    reaching: BTreeSet<String>,
+    /// Hosts with ports that the blocks name, or [`HOST_NETWORK`].
+    hosts: BTreeSet<String>,
+    secrets: BTreeSet<String>,
+    /// Paths that the blocks write outside of their work directory.
+    paths: BTreeSet<String>,
+    /// Interpreters whose scripts policy can't read.
+    unread: BTreeSet<String>,
+}
+
+impl RunbookNeeds {
+    /// Returns what a person must decide, with the text that a block declares.
+    fn decisions(&self, format: Format) -> Vec<String> {
+        let join = |words: &BTreeSet<String>| words.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+        let attribute = |name: &str, value: &str| match format {
+            Format::Gruntwork => format!("{name}=\"{value}\" into the tag"),
+            Format::Rundown => format!("{{{name}={value}}} behind the language of the block"),
+            _ => format!("{name}={value} into the braces of the block"),
+        };
+        let mut decisions = Vec::new();
+        if !self.reaching.is_empty() {
+            decisions.push(format!(
+                "network: {} can need it. Write {}, and remove the # before `network` below",
+                join(&self.reaching),
+                attribute("network", &self.network().unwrap_or_else(|| UNKNOWN_HOST.to_owned()))
+            ));
+        }
+        if !self.paths.is_empty() {
+            decisions.push(format!(
+                "paths: the blocks write {} outside of their work directory. Write {}, workdir=in-place too, and remove \
+                 the # before `write` and `workdir` below",
+                self.paths.iter().map(|path| format!("{path:?}")).collect::<Vec<_>>().join(", "),
+                attribute("write", &join(&self.directories()))
+            ));
+        }
+        if !self.secrets.is_empty() {
+            decisions.push(format!("secrets: the blocks name {}. No run gets them", join(&self.secrets)));
+        }
+        if !self.unread.is_empty() {
+            decisions.push(format!("programs: policy can't read {} scripts. Add what they start", join(&self.unread)));
+        }
+        if self.programs.len() > MAX_PROGRAMS {
+            let more = self.programs.len() - MAX_PROGRAMS;
+            decisions.push(format!("programs: {more} more programs do not fit into one list. Split the runbook"));
+        }
+        decisions
+    }
+
+    /// Returns the lines below `sandbox` that a person must allow.
+    fn lines(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        if !self.reaching.is_empty() {
+            let hosts: Vec<String> = self.hosts.iter().map(|host| format!("{host:?}")).collect();
+            lines.push(match self.network().as_deref() {
+                Some(HOST_NETWORK) => "network: host".to_owned(),
+                Some(_) => format!("network: {{allow: [{}]}}", hosts.join(", ")),
+                None => format!("network: {{allow: [{UNKNOWN_HOST:?}]}}"),
+            });
+        }
+        if !self.paths.is_empty() {
+            let paths: Vec<String> = self.directories().iter().map(|path| format!("{path:?}")).collect();
+            lines.push(format!("write: [{}]", paths.join(", ")));
+            lines.push("workdir: in-place".to_owned());
+        }
+        lines
+    }
+
+    /// Returns the value of `network=`, or `None` if no block names a host.
+    fn network(&self) -> Option<String> {
+        if self.hosts.contains(HOST_NETWORK) {
+            return Some(HOST_NETWORK.to_owned());
+        }
+        let hosts: Vec<&str> = self.hosts.iter().map(String::as_str).collect();
+        (!hosts.is_empty()).then(|| hosts.join(","))
+    }
+
+    fn directories(&self) -> BTreeSet<String> {
+        let above = |path: &String| match path.rsplit_once('/') {
+            Some((above, _)) if !above.is_empty() => above.to_owned(),
+            _ => path.clone(),
+        };
+        self.paths.iter().map(above).collect()
+    }
+}
 
 /// The overrides of imported runbooks.
 pub(super) struct ImportPolicy {
@@ -40,62 +134,50 @@ impl ImportPolicy {
     /// Adds the override of a runbook. A runbook without a readable block needs none yet.
     pub(super) fn add(&mut self, file: &ImportedFile) {
         let Some(first) = file.blocks.first() else { return };
-        let (mut programs, mut secrets, mut paths, mut unread) =
-            (BTreeSet::new(), BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-        for step in file.blocks.iter().map(|block| &block.definition) {
-            let source = readable_source(&step.source);
-            programs.extend(self.programs(step, &source));
-            secrets.extend(step.secrets.iter().map(|secret| secret.name.as_str().to_owned()));
-            secrets.extend(secret_names(&step.source).map(str::to_owned));
-            paths.extend(written_paths(&source));
-            if !is_read(&step.interpreter) {
-                unread.insert(step.interpreter.as_str());
-            }
-        }
-        let reaching: Vec<&str> =
-            programs.iter().map(String::as_str).filter(|name| NETWORK.contains(&base_of(name))).collect();
-        let mut decisions = Vec::new();
-        if !reaching.is_empty() {
-            decisions.push(format!(
-                "network: {} can need it. A block gets it with network: {{allow: [\"HOST:PORT\"]}} below `sandbox`, and \
-                 network=HOST:PORT in its fence",
-                reaching.join(", ")
-            ));
-        }
-        if !secrets.is_empty() {
-            let names: Vec<&str> = secrets.iter().map(String::as_str).collect();
-            decisions.push(format!("secrets: the blocks name {}. No run gets them", names.join(", ")));
-        }
-        if !paths.is_empty() {
-            let paths: Vec<String> = paths.iter().map(|path| format!("{path:?}")).collect();
-            decisions.push(format!(
-                "paths: the blocks write {} outside of their work directory. A block gets a tree with `write` and \
-                 `workdir` below `sandbox`",
-                paths.join(", ")
-            ));
-        }
-        if !unread.is_empty() {
-            let unread: Vec<&str> = unread.into_iter().collect();
-            decisions.push(format!("programs: policy can't read {} scripts. Add what they start", unread.join(", ")));
-        }
-        if programs.len() > MAX_PROGRAMS {
-            let more = programs.len() - MAX_PROGRAMS;
-            decisions.push(format!("programs: {more} more programs do not fit into one list. Split the runbook"));
-        }
+        let needs = self.needs(file);
         let count = file.blocks.len();
         let blocks = if count == 1 { "block" } else { "blocks" };
         let text = &mut self.overrides;
         // Writing to a string never fails.
         let _ = writeln!(text, "  # {}: {count} {blocks}", file.file.escape_debug());
-        for decision in decisions {
+        for decision in needs.decisions(first.definition.format) {
             let _ = writeln!(text, "  # Decide {decision}.");
         }
-        if !programs.is_empty() {
-            let names: Vec<String> = programs.iter().take(MAX_PROGRAMS).map(|name| format!("{name:?}")).collect();
+        let lines = needs.lines();
+        if !needs.programs.is_empty() || !lines.is_empty() {
+            let names: Vec<String> = needs.programs.iter().take(MAX_PROGRAMS).map(|name| format!("{name:?}")).collect();
             let path = first.definition.reference.path();
-            let _ =
-                writeln!(text, "  - runbook: {path:?}\n    sandbox: {{programs: {{allow: [{}]}}}}", names.join(", "));
+            let _ = writeln!(text, "  - runbook: {path:?}");
+            let _ = writeln!(text, "    sandbox:\n      programs: {{allow: [{}]}}", names.join(", "));
+            for line in lines {
+                let _ = writeln!(text, "      # {line}");
+            }
         }
+    }
+
+    fn needs(&self, file: &ImportedFile) -> RunbookNeeds {
+        let mut needs = RunbookNeeds::default();
+        for step in file.blocks.iter().map(|block| &block.definition) {
+            let source = readable_source(&step.source);
+            let programs = self.programs(step, &source);
+            let declared = step.sandbox.network.as_ref();
+            if declared.is_some() || programs.iter().any(|name| uses_network(name)) {
+                needs.reaching.insert(step.reference.step().to_owned());
+                match declared {
+                    Some(DeclaredNetwork::Allow(hosts)) => needs.hosts.extend(hosts.iter().cloned()),
+                    Some(DeclaredNetwork::Host) => drop(needs.hosts.insert(HOST_NETWORK.to_owned())),
+                    Some(DeclaredNetwork::None) | None => needs.hosts.extend(named_hosts(&source)),
+                }
+            }
+            needs.programs.extend(programs);
+            needs.secrets.extend(step.secrets.iter().map(|secret| secret.name.as_str().to_owned()));
+            needs.secrets.extend(secret_names(&step.source).map(str::to_owned));
+            needs.paths.extend(written_paths(&source));
+            if !is_read(&step.interpreter) {
+                needs.unread.insert(step.interpreter.clone());
+            }
+        }
+        needs
     }
 
     /// Returns the programs that a script names, without its interpreter.
@@ -109,6 +191,7 @@ impl ImportPolicy {
         let named = named.map(|(name, _)| name.as_str().to_owned());
         named
             .filter(|name| check_program(name).is_ok() && name.is_ascii() && !BUILTINS.contains(&name.as_str()))
+            .filter(|name| step.format != Format::Gruntwork || !FUNCTIONS.contains(&name.as_str()))
             .collect()
     }
 
@@ -138,6 +221,12 @@ fn broken(errors: &[impl std::fmt::Display]) -> CommandFailure {
 fn readable_source(source: &str) -> String {
     let (mut text, mut rest) = (String::with_capacity(source.len()), source);
     while let Some((before, after)) = rest.split_once("{{") {
+        if let Some((literal, behind)) = literal_action(after) {
+            text.push_str(before);
+            text.push_str(literal);
+            rest = behind;
+            continue;
+        }
         let Some((action, behind)) = after.split_once("}}") else { break };
         text.push_str(before);
         let word = action.trim_matches(['-', ' ']).split([' ', '\n']).next().unwrap_or_default();
@@ -148,6 +237,34 @@ fn readable_source(source: &str) -> String {
     }
     text.push_str(rest);
     text
+}
+
+/// Returns the text of an action that is only a text in quotes, for example ``{{`{{.Names}}`}}``, and what follows.
+fn literal_action(after: &str) -> Option<(&str, &str)> {
+    let quoted = after.trim_start_matches(['-', ' ']);
+    let quote = quoted.chars().next().filter(|quote| matches!(quote, '"' | '`'))?;
+    let (literal, behind) = quoted[1..].split_once(quote)?;
+    Some((literal, behind.trim_start_matches(['-', ' ']).strip_prefix("}}")?))
+}
+
+/// Returns the hosts of the URLs in a script, each with its port. A host of this machine needs the network of the host,
+/// because a list of hosts reaches only public addresses.
+fn named_hosts(source: &str) -> impl Iterator<Item = String> + '_ {
+    let urls = [("https://", "443"), ("http://", "80")].into_iter().flat_map(move |(scheme, port)| {
+        source.match_indices(scheme).map(move |(at, _)| (&source[at + scheme.len()..], port))
+    });
+    urls.filter_map(|(rest, port)| {
+        let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && !".-:@_".contains(c)).unwrap_or(rest.len());
+        let authority = &rest[..end];
+        let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+        let (name, port) = host.split_once(':').unwrap_or((host, port));
+        let is_private = name == "localhost" || name.parse::<IpAddr>().is_ok();
+        if is_private {
+            return Some(HOST_NETWORK.to_owned());
+        }
+        let address = format!("{name}:{port}");
+        (name.contains('.') && check_address(&address).is_ok()).then_some(address)
+    })
 }
 
 /// Returns the names in a script that look like the name of a variable with a secret.
@@ -170,10 +287,10 @@ fn written_paths(source: &str) -> impl Iterator<Item = String> {
     paths.filter(|path| path.len() > 1 && !path.starts_with("/dev/") && !path.starts_with("/tmp/")).map(str::to_owned)
 }
 
-fn base_of(program: &str) -> &str {
-    program.rsplit('/').next().unwrap_or(program)
-}
-
+/// Value of `network` for the network of the host.
+const HOST_NETWORK: &str = "host";
+/// Place of a host that no script names.
+const UNKNOWN_HOST: &str = "HOST:PORT";
 /// Policy under which a run may execute only listed programs.
 const LISTED: &str = "version: 2\ndefault: {mode: prompted, sandbox: {programs: {mode: listed}}}\n";
 /// First lines of the file.
@@ -230,48 +347,4 @@ const BUILTINS: [&str; 44] = [
     "ulimit",
     "umask",
     "unset",
-];
-/// Programs that usually connect to another host or to a service of this host.
-const NETWORK: [&str; 41] = [
-    "ansible",
-    "ansible-playbook",
-    "apt",
-    "apt-get",
-    "aws",
-    "az",
-    "brew",
-    "cargo",
-    "curl",
-    "dig",
-    "docker",
-    "gcloud",
-    "gh",
-    "git",
-    "glab",
-    "go",
-    "gsutil",
-    "helm",
-    "host",
-    "kubectl",
-    "mysql",
-    "nc",
-    "npm",
-    "npx",
-    "nslookup",
-    "ping",
-    "pip",
-    "pip3",
-    "pnpm",
-    "podman",
-    "psql",
-    "redis-cli",
-    "rsync",
-    "scp",
-    "sftp",
-    "ssh",
-    "terraform",
-    "terragrunt",
-    "tofu",
-    "wget",
-    "yarn",
 ];

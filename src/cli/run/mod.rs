@@ -23,6 +23,7 @@ use crate::local::signed_receipts::Receipts;
 use crate::local::step_run::RunbookWalk;
 use crate::local::workflow_run::WorkflowRun;
 use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::printable_text::PrintableText;
 use crate::terminal::streams::Terminal;
 
 /// Run the steps of a runbook yourself, at a terminal. Policy asks you instead of approvers
@@ -115,6 +116,9 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let project = Project::here()?;
     let params = args.params.as_deref().map_or(Ok(Map::new()), read_params)?;
     let runbook = Runbook::read(file, &args.param, params, &project)?;
+    for remark in &runbook.remarks {
+        terminal.say(PrintableText::text(&format!("remark: {remark}")).as_str());
+    }
     let lists = match &runbook.workflow {
         Some(file) => Some(LoopLists::read(&args.var, &file.workflow, &project)?),
         None if args.var.is_empty() => None,
@@ -137,7 +141,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     }
     let hold = HostSandbox::prepare(wanted, receipts.as_ref().map(|receipts| receipts.log().directory()), terminal)?;
     let signals = Signals::listen(hold.scratch())?;
-    let mut walk = RunbookWalk::new(&project, &runbook, &rules, &hold, receipts.as_ref(), &signals, terminal);
+    let mut walk = RunbookWalk::new(&project, &rules, &hold, receipts.as_ref(), &signals, terminal);
     let exit = match (&runbook.workflow, &lists) {
         (Some(file), Some(lists)) => WorkflowRun::prepare(file, lists, &rules, &signals, terminal)?.run(&mut walk)?,
         _ => in_order(&runbook, &mut walk, terminal)?,

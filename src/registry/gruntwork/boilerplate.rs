@@ -216,9 +216,10 @@ fn declare_default(found: &mut Variable, kind: &str, default: Option<&YamlNode>,
             .push(found.flaw(&format!("the default is {}, which is no {kind}: correct the default", node.word())));
         return;
     };
-    if kind == "string" && value.as_str().is_some_and(|text| text.starts_with('-')) {
+    let allows_dash = found.schema.contains_key("x-leading-dash");
+    if kind == "string" && !allows_dash && value.as_str().is_some_and(|text| text.starts_with('-')) {
         let message = "the default begins with `-`, so a program could use the value as an option: write `type: enum` with \
-                       `options`, or another default";
+                       `options`, a validation `regex` that begins with ^-, or another default";
         notes.flaws.push(found.flaw(message));
         return;
     }

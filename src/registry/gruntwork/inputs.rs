@@ -20,7 +20,8 @@ pub(super) struct InputBlocks<'a> {
     page: &'a Page<'a>,
     lines: &'a TextLines<'a>,
     elements: &'a [Element],
-    read: BTreeMap<usize, Rc<[Variable]>>,
+    /// Variables and flaws of each block that was read.
+    read: BTreeMap<usize, (Rc<[Variable]>, Vec<YamlFlaw>)>,
 }
 
 impl<'a> InputBlocks<'a> {
@@ -126,9 +127,12 @@ impl<'a> InputBlocks<'a> {
     }
 
     fn variables(&mut self, block: usize, notes: &mut Notes) -> Rc<[Variable]> {
-        if let Some(found) = self.read.get(&block) {
+        if let Some((found, flaws)) = self.read.get(&block) {
+            // Each step that uses a block with a flaw has the flaw.
+            notes.flaws.extend(flaws.iter().cloned());
             return Rc::clone(found);
         }
+        let before = notes.flaws.len();
         let found: Rc<[Variable]> = match self.document(&self.elements[block], &mut notes.flaws) {
             Some((text, source)) => match yaml::parse(&text, source.first_line()) {
                 Ok(tree) => boilerplate::read(&tree, &source, &self.prefilled(block, notes), notes),
@@ -140,7 +144,7 @@ impl<'a> InputBlocks<'a> {
             None => Vec::new(),
         }
         .into();
-        self.read.insert(block, Rc::clone(&found));
+        self.read.insert(block, (Rc::clone(&found), notes.flaws[before..].to_vec()));
         found
     }
 

@@ -16,12 +16,13 @@ mod sign_ins;
 mod validations;
 mod variable;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
 use crate::record::declared::{DeclaredSandbox, Limit};
 use crate::record::step_definition::{Approvals, Format, SessionUse, StepDefinition, Template};
+use crate::registry::declared_needs::{self, DeclaredNeeds};
 use crate::registry::found_step::FoundStep;
 use crate::registry::front_matter;
 use crate::registry::gruntwork::elements::Element;
@@ -30,24 +31,32 @@ use crate::registry::gruntwork::inputs::InputBlocks;
 use crate::registry::gruntwork::notes::Notes;
 use crate::registry::page::{Page, ReadPage};
 use crate::registry::script_rules::{REFUSED_CHARACTERS, check_path, check_size, interpreter_of_shebang, step_ref};
+use crate::registry::shared_remarks::RemarkKind;
+use crate::registry::step_place::ScriptOrigin;
 use crate::registry::text_lines::TextLines;
 use crate::template::script_template;
-use crate::yaml::{TextPlace, YamlFlaw};
+use crate::yaml::{OtherFile, TextPlace, YamlFlaw};
 
 /// Reads an `*.mdx` page. Returns `None` if the page has no step.
 ///
 /// # Errors
 /// Returns all flaws of the page. If the page is not MDX, returns the first part that is not MDX.
 pub fn read(page: &Page<'_>) -> Result<Option<ReadPage>, Vec<YamlFlaw>> {
+    read_partly(page).map(ReadPage::without_flaws).transpose()
+}
+
+/// Reads an `*.mdx` page, and returns the steps without flaws together with the flaws of the page. Returns `None` if the
+/// page has no step.
+pub(super) fn read_partly(page: &Page<'_>) -> Option<ReadPage> {
     // A name of an element has no other form than its letters, so such a page can't contain a step.
     if !STEPS.iter().any(|name| page.text.contains(name)) {
-        return Ok(None);
+        return None;
     }
     let lines = TextLines::of(page.text);
     let mut notes = Notes::default();
     if page.text.len() > MAX_PAGE_BYTES {
         let message = format!("the page is larger than {MAX_PAGE_BYTES} bytes: split the page");
-        return Err(vec![YamlFlaw::new(TextPlace { line: 1, column: 1 }, message)]);
+        return Some(ReadPage::of_flaws(vec![YamlFlaw::new(TextPlace { line: 1, column: 1 }, message)]));
     }
     let mark = ('\u{feff}', "the file begins with a byte order mark: save the file without this mark");
     for (refused, message) in REFUSED_CHARACTERS.into_iter().chain([mark]) {
@@ -56,29 +65,39 @@ pub fn read(page: &Page<'_>) -> Result<Option<ReadPage>, Vec<YamlFlaw>> {
         }
     }
     if !notes.flaws.is_empty() {
-        return Err(notes.flaws);
+        return Some(ReadPage::of_flaws(notes.flaws));
     }
-    let elements = elements::read(page.text, &lines, &mut notes.flaws).map_err(|flaw| vec![flaw])?;
+    let elements = match elements::read(page.text, &lines, &mut notes.flaws) {
+        Ok(elements) => elements,
+        Err(flaw) => return Some(ReadPage::of_flaws(vec![flaw])),
+    };
     let steps = || elements.iter().enumerate().filter(|(_, element)| STEPS.contains(&element.name.as_str()));
     if notes.flaws.is_empty() && steps().next().is_none() {
-        return Ok(None);
+        return None;
     }
     if let Some((_, element)) = steps().nth(MAX_STEPS) {
         let message = format!("the page has more than {MAX_STEPS} steps: split the page");
-        return Err(vec![YamlFlaw::new(element.place, message)]);
+        return Some(ReadPage::of_flaws(vec![YamlFlaw::new(element.place, message)]));
     }
     if let Err(message) = check_path(page.name) {
         notes.flaws.push(YamlFlaw::new(TextPlace { line: 1, column: 1 }, message));
     }
     let mut reader =
         Reader { page, elements: &elements, inputs: InputBlocks::new(page, &lines, &elements), ids: BTreeMap::new() };
-    let found: Vec<FoundStep> = steps().filter_map(|(index, _)| reader.step(index, &mut notes)).collect();
+    let (mut found, mut unread) = (Vec::new(), Vec::new());
+    for (index, element) in steps() {
+        match reader.step(index, &mut notes) {
+            Some(step) => found.push(step),
+            None => unread.extend(element.text("id", &mut Vec::new()).map(|id| (id.to_owned(), element.place))),
+        }
+    }
     for list in [&mut notes.flaws, &mut notes.remarks] {
         // Several steps may use one block.
         list.sort();
         list.dedup();
     }
-    if notes.flaws.is_empty() { Ok(Some(ReadPage { steps: found, remarks: notes.remarks })) } else { Err(notes.flaws) }
+    let Notes { flaws, remarks, shared } = notes;
+    Some(ReadPage { steps: found, remarks, shared_remarks: shared.into_remarks(), unread, flaws })
 }
 
 struct Reader<'a> {
@@ -94,8 +113,18 @@ struct Script {
     text: String,
     /// Place of the attribute that contains or names the script.
     place: TextPlace,
-    /// Path of the file, if the script is in a file.
-    path: Option<String>,
+    /// File, if the script is in a file.
+    file: Option<OtherFile>,
+}
+
+impl Script {
+    /// Returns a flaw at a place of the script.
+    fn flaw(&self, line: usize, column: usize, message: impl Into<String>) -> YamlFlaw {
+        match &self.file {
+            Some(file) => YamlFlaw::in_other_file(file.clone(), TextPlace { line, column }, message),
+            None => YamlFlaw::new(self.place, message),
+        }
+    }
 }
 
 impl Reader<'_> {
@@ -109,9 +138,9 @@ impl Reader<'_> {
         let script = self.script(element, &mut notes.flaws);
         let params = self.inputs.schema_of(index, script.as_ref().map_or("", |script| &script.text), notes);
         let secrets = sign_ins::secrets(element, self.elements, &mut notes.flaws);
-        let sandbox = sandbox(element, &mut notes.flaws);
+        let DeclaredNeeds { sandbox, programs } = needs(element, &mut notes.flaws);
         let script = script?;
-        let interpreter = interpreter(&script).map_err(|message| YamlFlaw::new(script.place, message));
+        let interpreter = interpreter(&script).map_err(|message| script.flaw(1, 1, message));
         let interpreter = interpreter.map_err(|flaw| notes.flaws.push(flaw)).ok()?;
         let (id, place) = id?;
         let reference = step_ref(self.page.name, id).map_err(|message| YamlFlaw::new(place, message));
@@ -120,11 +149,17 @@ impl Reader<'_> {
             return None;
         }
         self.compare(element, id, &script, notes);
+        remark_names(&script.text, &interpreter, element.place, notes);
         let mut params = params;
         add_outputs(&mut params, &script.text);
+        let lines = match script.file {
+            Some(file) => ScriptOrigin::File(file),
+            None => ScriptOrigin::Attribute(script.place),
+        };
         Some(FoundStep {
             place,
             contents: Vec::new(),
+            script: lines,
             definition: StepDefinition {
                 title: title.unwrap_or_else(|| id.to_owned()),
                 reference,
@@ -142,7 +177,7 @@ impl Reader<'_> {
                 exclusive: None,
                 plan: None,
                 runs_on: None,
-                programs: None,
+                programs,
             },
         })
     }
@@ -175,7 +210,7 @@ impl Reader<'_> {
 
     fn script(&self, element: &Element, flaws: &mut Vec<YamlFlaw>) -> Option<Script> {
         let place = |name: &str| element.attribute(name).map_or(element.place, |attribute| attribute.place);
-        let (text, place, path) = match (element.attribute("command"), element.attribute("path")) {
+        let (text, place, file) = match (element.attribute("command"), element.attribute("path")) {
             (Some(_), None) => (element.text("command", flaws)?.to_owned(), place("command"), None),
             (None, Some(_)) => {
                 let path = element.text("path", flaws)?;
@@ -184,7 +219,8 @@ impl Reader<'_> {
                         .map_err(|_| format!("the file {path:?} is not UTF-8: save the file as UTF-8"))
                 });
                 let text = text.map_err(|message| flaws.push(YamlFlaw::new(place("path"), message))).ok()?;
-                (text, place("path"), Some(path.to_owned()))
+                let user = element.text("id", &mut Vec::new()).unwrap_or_default().to_owned();
+                (text, place("path"), Some(OtherFile { path: path.to_owned(), named_at: place("path"), user }))
             }
             (found, _) => {
                 let what = if found.is_some() { "both `command` and `path`" } else { "no script" };
@@ -196,25 +232,27 @@ impl Reader<'_> {
                 return None;
             }
         };
-        let before = flaws.len();
+        let (before, script) = (flaws.len(), Script { text, place, file });
+        let text = &script.text;
         if text.trim().is_empty() {
-            flaws.push(YamlFlaw::new(place, "the script is empty: write the script"));
+            flaws.push(script.flaw(1, 1, "the script is empty: write the script"));
         }
-        flaws.extend(check_size(&text).err().map(|message| YamlFlaw::new(place, message)));
+        flaws.extend(check_size(text).err().map(|message| script.flaw(1, 1, message)));
         for (refused, message) in REFUSED_CHARACTERS {
-            if text.contains(refused) {
-                flaws.push(YamlFlaw::new(place, format!("the script: {message}")));
+            if let Some(at) = text.find(refused) {
+                let TextPlace { line, column } = TextLines::of(text).place(at);
+                flaws.push(script.flaw(line, column, format!("the script: {message}")));
             }
         }
-        (flaws.len() == before).then_some(Script { text, place, path })
+        (flaws.len() == before).then_some(script)
     }
 
     /// Adds a remark if Gruntwork's own registry takes another id or another script from the element.
     fn compare(&self, element: &Element, id: &str, script: &Script, notes: &mut Notes) {
         let theirs = gruntwork_bytes::read(self.page.text.get(element.attribute_text.clone()).unwrap_or_default());
-        let same = match (&theirs.script, &script.path) {
+        let same = match (&theirs.script, &script.file) {
             (GruntworkScript::Inline(text), None) => *text == script.text,
-            (GruntworkScript::File(path), Some(own)) => path == own,
+            (GruntworkScript::File(path), Some(own)) => *path == own.path,
             _ => false,
         };
         if theirs.id != id || !same {
@@ -231,19 +269,34 @@ impl Reader<'_> {
 
 /// Refuses attributes that occur twice, and reports the attributes that have no effect.
 fn check_attributes(element: &Element, notes: &mut Notes) {
-    let mut without_effect: Vec<&str> = Vec::new();
     for (index, attribute) in element.attributes.iter().enumerate() {
         let name = attribute.name.as_str();
         if element.attributes[..index].iter().any(|other| other.name == name) {
             let message = format!("`{name}` occurs twice: keep one of the two");
             notes.flaws.push(YamlFlaw::new(attribute.place, message));
-        } else if !ATTRIBUTES.contains(&name) && !sign_ins::SIGN_INS.contains(&name) {
-            without_effect.push(name);
+        } else if !ATTRIBUTES.contains(&name)
+            && !sign_ins::SIGN_INS.contains(&name)
+            && !need_names().any(|need| need == name)
+        {
+            notes.shared.add(("attributes without effect: ", ""), name, element.place);
         }
     }
-    if !without_effect.is_empty() {
-        let message = format!("attributes of <{}> without effect: {}", element.name, without_effect.join(", "));
-        notes.remarks.push(YamlFlaw::new(element.place, message));
+}
+
+/// Adds remarks about functions and variables of Gruntwork that a script uses and that Countersign does not define.
+fn remark_names(script: &str, interpreter: &str, place: TextPlace, notes: &mut Notes) {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let words: BTreeSet<&str> = script.split(|c| !is_name(c)).collect();
+    for name in
+        FUNCTIONS.into_iter().filter(|name| words.contains(name) && ["bash", "sh", "zsh"].contains(&interpreter))
+    {
+        let is_defined = script.contains(&format!("{name}()")) || script.contains(&format!("function {name}"));
+        if !is_defined {
+            notes.shared.add(UNDEFINED, name, place);
+        }
+    }
+    for name in VARIABLES.into_iter().filter(|name| words.contains(name)) {
+        notes.shared.add(UNSET, name, place);
     }
 }
 
@@ -261,6 +314,16 @@ fn add_outputs(params: &mut Value, script: &str) {
     }
 }
 
+/// Functions that Gruntwork loads into each shell script.
+pub const FUNCTIONS: [&str; 4] = ["log_debug", "log_error", "log_info", "log_warn"];
+const UNDEFINED: RemarkKind = (
+    "functions of Gruntwork that no script gets: ",
+    "; define them in the script, for example log_info() { echo \"$*\"; }",
+);
+/// Variables that Gruntwork sets for each script.
+const VARIABLES: [&str; 3] = ["GENERATED_FILES", "REPO_FILES", "RUNBOOK_OUTPUT"];
+const UNSET: RemarkKind =
+    ("variables of Gruntwork that no script gets: ", "; write the text to standard output, or to a file of the run");
 /// Maximum number of steps of a page.
 const MAX_STEPS: usize = 500;
 /// Maximum length of the value of an output, in characters.
@@ -280,7 +343,8 @@ fn interpreter(script: &Script) -> Result<String, String> {
     if let Some(name) = interpreter_of_shebang(&script.text)? {
         return Ok(name);
     }
-    let ending = script.path.as_deref().and_then(|path| path.rsplit('/').next()?.rsplit_once('.')).map(|(_, end)| end);
+    let path = script.file.as_ref().map(|file| file.path.as_str());
+    let ending = path.and_then(|path| path.rsplit('/').next()?.rsplit_once('.')).map(|(_, end)| end);
     match LANGUAGES.iter().find(|(known, _)| Some(*known) == ending) {
         Some((ending, name)) => Err(format!(
             "the script ends in .{ending} but has no shebang, so bash would run it: write #!/usr/bin/env {name} in its \
@@ -290,14 +354,34 @@ fn interpreter(script: &Script) -> Result<String, String> {
     }
 }
 
-fn sandbox(element: &Element, flaws: &mut Vec<YamlFlaw>) -> DeclaredSandbox {
-    let mut sandbox = DeclaredSandbox::default();
-    let Some(attribute) = element.attribute("timeoutMs") else { return sandbox };
+/// Returns the names of the attributes that declare a need. `timeoutMs` declares the limit of time.
+fn need_names() -> impl Iterator<Item = &'static str> {
+    declared_needs::names().filter(|name| *name != "timeout")
+}
+
+/// Reads the attributes that declare what the step needs of the host.
+fn needs(element: &Element, flaws: &mut Vec<YamlFlaw>) -> DeclaredNeeds {
+    let (before, mut needs) = (flaws.len(), DeclaredNeeds::default());
+    let mut last = element.place;
+    for name in need_names() {
+        let (Some(attribute), Some(text)) = (element.attribute(name), element.text(name, flaws)) else { continue };
+        last = attribute.place;
+        flaws.extend(needs.add(name, text).err().map(|message| YamlFlaw::new(attribute.place, message)));
+    }
+    declare_time(element, &mut needs.sandbox, flaws);
+    if flaws.len() == before {
+        flaws.extend(needs.sandbox.check().err().map(|message| YamlFlaw::new(last, message)));
+    }
+    needs
+}
+
+fn declare_time(element: &Element, sandbox: &mut DeclaredSandbox, flaws: &mut Vec<YamlFlaw>) {
+    let Some(attribute) = element.attribute("timeoutMs") else { return };
     let millis = match &attribute.value {
         Some(Value::Number(number)) => number.as_u64(),
         Some(Value::String(text)) => text.parse().ok(),
         Some(_) => None,
-        None => return sandbox,
+        None => return,
     };
     match millis.filter(|millis| (1..1 << 53).contains(millis)) {
         Some(millis) => sandbox.limits.get_or_insert_default().declare(Limit::Wall, millis),
@@ -306,7 +390,6 @@ fn sandbox(element: &Element, flaws: &mut Vec<YamlFlaw>) -> DeclaredSandbox {
             flaws.push(YamlFlaw::new(attribute.place, message));
         }
     }
-    sandbox
 }
 
 /// Elements that are steps.

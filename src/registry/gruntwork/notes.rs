@@ -1,6 +1,7 @@
 //! Errors and remarks about a page, and the places of YAML in it.
 
 use crate::registry::gruntwork::elements::Fence;
+use crate::registry::shared_remarks::SharedRemarks;
 use crate::registry::text_lines::TextLines;
 use crate::yaml::{TextPlace, YamlFlaw};
 
@@ -9,6 +10,8 @@ use crate::yaml::{TextPlace, YamlFlaw};
 pub(super) struct Notes {
     pub(super) flaws: Vec<YamlFlaw>,
     pub(super) remarks: Vec<YamlFlaw>,
+    /// Remarks of which the page has one for each kind.
+    pub(super) shared: SharedRemarks,
 }
 
 /// Origin of a YAML document.

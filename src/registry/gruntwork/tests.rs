@@ -38,7 +38,8 @@ fn errors(text: &str) -> Vec<String> {
 }
 
 fn remarks(text: &str) -> Vec<String> {
-    page(text).remarks.iter().map(ToString::to_string).collect()
+    let found = page(text);
+    found.remarks.iter().chain(&found.shared_remarks).map(ToString::to_string).collect()
 }
 
 /// Returns a page with one block of variables and one step that uses it.
@@ -139,9 +140,9 @@ Inline: `<Command id="code" command="rm -rf /" />` and {'<Command id="text" comm
     let steps: Vec<(&str, &str)> =
         found.steps.iter().map(|step| (step.definition.reference.step(), step.definition.source.as_str())).collect();
     assert_eq!(steps, [("real", "true"), ("second", "echo second\n")]);
-    let remarks: Vec<String> = found.remarks.iter().map(ToString::to_string).collect();
+    let remarks: Vec<String> = found.shared_remarks.iter().chain(&found.remarks).map(ToString::to_string).collect();
     assert_eq!(remarks.len(), 2, "{remarks:?}");
-    assert_eq!(remarks[0], "20:1: attributes of <Command> without effect: data-id");
+    assert_eq!(remarks[0], "20:1: attributes without effect: data-id");
     assert!(remarks[1].starts_with("20:65: Gruntwork's registry takes another script"), "{remarks:?}");
 }
 
@@ -417,7 +418,39 @@ fn a_sign_in_names_the_secrets_of_the_step() {
 #[test]
 fn attributes_without_effect_are_named() {
     let text = "<Command id=\"a\" command=\"b\" usePty={false} description=\"c\" successMessage=\"d\" />\n";
-    assert_eq!(remarks(text), ["1:1: attributes of <Command> without effect: usePty, description, successMessage"]);
+    assert_eq!(remarks(text), ["1:1: attributes without effect: description, successMessage, usePty"]);
+}
+
+#[test]
+fn a_block_declares_what_it_needs_of_the_host() {
+    let text = "<Command id=\"a\" command=\"b\" network=\"api.example.com:443\" read={\"/srv/a\"} memory=\"64MiB\" \
+                programs=\"jq,curl\" run-as=\"web\" timeoutMs={5000} />\n";
+    let step = only(text);
+    let hosts = vec!["api.example.com:443".to_owned()];
+    assert_eq!(step.sandbox.network, Some(crate::record::declared::DeclaredNetwork::Allow(hosts)));
+    assert_eq!(step.sandbox.read, Some(vec!["/srv/a".to_owned()]));
+    assert_eq!(step.sandbox.run_as.as_deref(), Some("web"));
+    let limits = step.sandbox.limits.expect("limits");
+    assert_eq!((limits.memory_bytes, limits.wall_ms), (Some(64 << 20), Some(5000)));
+    let programs: Vec<String> = step.programs.expect("programs").iter().map(ToString::to_string).collect();
+    assert_eq!(programs, ["curl", "jq"]);
+    assert_eq!(remarks(text), [""; 0]);
+    for (attributes, expected) in [
+        ("network=\"example\"", "1:29: the address \"example\" has no port"),
+        ("read=\"srv\"", "1:29: the path \"srv\""),
+        ("read={1}", "1:29: `read` must be a text"),
+        ("write=\"/srv/a\"", "1:29: "),
+        ("memory=\"x\"", "1:29: \"x\" is not valid"),
+        ("programs=\"a,,b\"", "1:29: a name is empty"),
+    ] {
+        let found = errors(&format!("<Command id=\"a\" command=\"b\" {attributes} />\n"));
+        assert!(found[0].starts_with(expected), "{attributes}: {found:?}");
+    }
+    // A page can't switch off the sandbox.
+    assert_eq!(
+        remarks("<Command id=\"a\" command=\"b\" sandbox=\"off\" reason=\"x\" />\n"),
+        ["1:1: attributes without effect: reason, sandbox"]
+    );
 }
 
 #[test]

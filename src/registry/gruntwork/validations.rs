@@ -85,6 +85,10 @@ fn pattern(found: &mut Variable, name: &str, item: &YamlNode, required: bool) ->
     }
     let pattern = whole_pattern(written, required)?;
     found.schema.insert("pattern".to_owned(), json!(pattern));
+    // The author wrote the dash at the beginning, so the script expects it.
+    if name == "regex" && written.starts_with("^-") {
+        found.schema.insert("x-leading-dash".to_owned(), json!(true));
+    }
     Ok(())
 }
 

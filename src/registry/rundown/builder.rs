@@ -2,14 +2,15 @@
 
 use pulldown_cmark::HeadingLevel;
 
-use crate::registry::attributes::PlacedText;
+use crate::registry::attributes::{self, PlacedText};
+use crate::registry::declared_needs::{self, DeclaredNeeds};
 use crate::registry::fenced_block::FencedBlock;
 use crate::registry::rundown::header::{step_header, substep_header};
 use crate::registry::rundown::loop_clause::{environment_name, loop_clause, replace_variable};
 use crate::registry::rundown::outline::MarkdownPiece;
 use crate::registry::rundown::transition::{TransitionLine, newer, transition, transitions};
 use crate::registry::rundown::workflow::{LoopClause, UnitLabel, UnitScript, Workflow, WorkflowStep, WorkflowUnit};
-use crate::yaml::{TextPlace, YamlFlaw};
+use crate::yaml::{TextPlace, YamlFlaw, unknown};
 
 /// Languages whose blocks are run, each with the interpreter.
 const LANGUAGES: [(&str, &str); 3] = [("bash", "bash"), ("sh", "sh"), ("shell", "bash")];
@@ -328,6 +329,7 @@ impl Builder<'_> {
             return;
         }
         let info = block.info.text.trim().to_owned();
+        let (info, braces) = info.split_at(info.find('{').unwrap_or(info.len()));
         let mut words = info.split_whitespace();
         let language = words.next().unwrap_or_default().to_ascii_lowercase();
         let more: Vec<&str> = words.collect();
@@ -355,7 +357,42 @@ impl Builder<'_> {
             return;
         };
         self.body(fence);
-        self.script(&block, interpreter);
+        let needs = if braces.is_empty() { DeclaredNeeds::default() } else { self.needs(&block.info) };
+        self.script(&block, interpreter, needs);
+    }
+
+    /// Reads the needs of a block, in braces after the language.
+    fn needs(&mut self, info: &PlacedText) -> DeclaredNeeds {
+        let (before, mut needs) = (self.flaws.len(), DeclaredNeeds::default());
+        let place = info.place;
+        match attributes::parse(&info.text, place, self.flaws) {
+            Some((_, None, found)) => {
+                let known: Vec<&str> = declared_needs::names().collect();
+                for (key, value) in found {
+                    if !known.contains(&key.text.as_str()) {
+                        self.refuse(key.place, unknown("attribute of a Rundown block", &key.text, &known));
+                    } else if let Err(message) = needs.add(&key.text, &value.text) {
+                        self.refuse(value.place, message);
+                    }
+                }
+            }
+            Some((_, Some(id), _)) => {
+                let message = "the heading gives the id of a Rundown step: remove the id from the braces";
+                self.refuse(id.place, message);
+            }
+            None if self.flaws.len() > before => {}
+            None => self.refuse(
+                place,
+                "the braces contain no need of the step: write for example {network=api.example.com:443}, or remove the \
+                 braces",
+            ),
+        }
+        if self.flaws.len() == before
+            && let Err(message) = needs.sandbox.check()
+        {
+            self.refuse(place, message);
+        }
+        needs
     }
 
     /// Notes the only block of a unit.
@@ -372,7 +409,7 @@ impl Builder<'_> {
         self.refuse(fence, message);
     }
 
-    fn script(&mut self, block: &FencedBlock, interpreter: &str) {
+    fn script(&mut self, block: &FencedBlock, interpreter: &str, needs: DeclaredNeeds) {
         let before = self.flaws.len();
         if block.closed {
             block.check_script("write ```text to show the block", self.flaws);
@@ -401,7 +438,7 @@ impl Builder<'_> {
         if self.flaws.len() == before
             && let Some(unit) = self.unit()
         {
-            unit.unit.script = Some(UnitScript { id, fence: block.fence, interpreter, source });
+            unit.unit.script = Some(UnitScript { id, fence: block.fence, interpreter, source, needs });
         }
     }
 

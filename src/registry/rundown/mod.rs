@@ -15,7 +15,6 @@ pub mod workflow;
 
 use serde_json::{Map, Value, json};
 
-use crate::record::declared::DeclaredSandbox;
 use crate::record::ident::StepRef;
 use crate::record::step_definition::{Approvals, Format, SessionUse, StepDefinition, Template};
 use crate::registry::fenced_block::check_characters;
@@ -24,17 +23,27 @@ use crate::registry::front_matter;
 use crate::registry::markdown::check_file_name;
 use crate::registry::page::{Page, ReadPage};
 use crate::registry::rundown::workflow::{LoopClause, LoopSource, UnitScript, Workflow, WorkflowUnit};
+use crate::registry::shared_remarks::{RemarkKind, SharedRemarks};
+use crate::registry::step_place::ScriptOrigin;
 use crate::registry::text_lines::TextLines;
 use crate::yaml::{self, TextPlace, YamlFlaw, YamlKind};
 
 /// Maximum length of a loop value, in characters.
 const MAX_VALUE_LENGTH: u32 = 4096;
+const NOT_REPLACED: RemarkKind =
+    ("text that is not replaced in a script: ", "; only the variable of a FOR loop is replaced");
 
 /// Reads the workflow of a Rundown file.
 ///
 /// # Errors
 /// Returns all flaws of the file, sorted by place.
 pub fn read_workflow(text: &str) -> Result<Workflow, Vec<YamlFlaw>> {
+    let (workflow, flaws) = workflow_partly(text)?;
+    if flaws.is_empty() { Ok(workflow) } else { Err(flaws) }
+}
+
+/// Returns the parts of the workflow without flaws, and the flaws of the file.
+fn workflow_partly(text: &str) -> Result<(Workflow, Vec<YamlFlaw>), Vec<YamlFlaw>> {
     let mut flaws = Vec::new();
     let lines = TextLines::of(text);
     check_characters(text, &lines, &mut flaws);
@@ -46,7 +55,7 @@ pub fn read_workflow(text: &str) -> Result<Workflow, Vec<YamlFlaw>> {
     check::check(&workflow, &mut flaws);
     flaws.sort();
     flaws.dedup();
-    if flaws.is_empty() { Ok(workflow) } else { Err(flaws) }
+    Ok((workflow, flaws))
 }
 
 /// Reads a `*.runbook.md` file. Each block that is run becomes a step, in the order of the file. The id of a step is its
@@ -56,21 +65,40 @@ pub fn read_workflow(text: &str) -> Result<Workflow, Vec<YamlFlaw>> {
 /// # Errors
 /// Returns all flaws of the file, sorted by place.
 pub fn read(page: &Page<'_>) -> Result<Option<ReadPage>, Vec<YamlFlaw>> {
-    check_file_name(page.name).map_err(|flaw| vec![flaw])?;
-    let workflow = read_workflow(page.text)?;
-    let mut found = ReadPage::default();
-    let mut flaws = Vec::new();
+    read_partly(page).without_flaws().map(Some)
+}
+
+/// Reads a `*.runbook.md` file, and returns the steps without flaws together with the flaws of the file.
+pub(super) fn read_partly(page: &Page<'_>) -> ReadPage {
+    if let Err(flaw) = check_file_name(page.name) {
+        return ReadPage::of_flaws(vec![flaw]);
+    }
+    let (workflow, flaws) = match workflow_partly(page.text) {
+        Ok(read) => read,
+        Err(flaws) => return ReadPage::of_flaws(flaws),
+    };
+    let mut found = ReadPage::of_flaws(flaws);
+    let mut remarks = SharedRemarks::default();
     for step in &workflow.steps {
         for unit in std::iter::once(&step.unit).chain(&step.substeps) {
             let Some(script) = &unit.script else { continue };
             match definition(page.name, unit, script, step.repeat.as_ref()) {
-                Ok(definition) => found.steps.push(FoundStep { definition, contents: Vec::new(), place: script.fence }),
-                Err(flaw) => flaws.push(flaw),
+                Ok(definition) => {
+                    let lines = ScriptOrigin::Below(script.fence.line);
+                    found.steps.push(FoundStep {
+                        definition,
+                        contents: Vec::new(),
+                        place: script.fence,
+                        script: lines,
+                    });
+                }
+                Err(flaw) => found.flaws.push(flaw),
             }
-            found.remarks.extend(placeholders(script));
+            remark_placeholders(script, &mut remarks);
         }
     }
-    if flaws.is_empty() { Ok(Some(found)) } else { Err(flaws) }
+    found.shared_remarks = remarks.into_remarks();
+    found
 }
 
 fn definition(
@@ -92,7 +120,7 @@ fn definition(
         files: Vec::new(),
         params: parameters(repeat).into(),
         template: Template::None,
-        sandbox: DeclaredSandbox::default(),
+        sandbox: script.needs.sandbox.clone(),
         approvals: Approvals::unspecified(),
         secrets: Vec::new(),
         outputs: Vec::new(),
@@ -100,7 +128,7 @@ fn definition(
         exclusive: None,
         plan: None,
         runs_on: None,
-        programs: None,
+        programs: script.needs.programs.clone(),
     })
 }
 
@@ -124,12 +152,12 @@ fn parameters(repeat: Option<&LoopClause>) -> Value {
     json!({"type": "object", "properties": properties, "required": required})
 }
 
-/// Returns a remark about text in a script that looks like a placeholder and that is not replaced.
-fn placeholders(script: &UnitScript) -> Option<YamlFlaw> {
-    let found = ["{N}", "{n}", "{{"].into_iter().find(|text| script.source.contains(text))?;
-    let line = script.source.lines().position(|line| line.contains(found)).unwrap_or_default();
-    let place = TextPlace { line: script.fence.line + line + 1, column: 1 };
-    Some(YamlFlaw::new(place, format!("{found} in a script is not replaced: only the variable of a FOR loop is")))
+/// Adds a remark about text in a script that looks like a placeholder and that is not replaced.
+fn remark_placeholders(script: &UnitScript, remarks: &mut SharedRemarks) {
+    for text in ["{N}", "{n}", "{{"] {
+        let Some(line) = script.source.lines().position(|line| line.contains(text)) else { continue };
+        remarks.add(NOT_REPLACED, &format!("`{text}`"), TextPlace { line: script.fence.line + line + 1, column: 1 });
+    }
 }
 
 /// Checks the front matter, and returns the byte at which the content begins.

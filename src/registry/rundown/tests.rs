@@ -83,7 +83,7 @@ fn each_executable_block_is_a_step_of_the_registry() {
     assert_eq!(DEPLOY.lines().nth(line - 1), Some("```bash"), "the place of a step is its fence");
     let dynamic = page("## {N}. Item\n### {N}.{n} One\n```bash\necho {n}\n```\n");
     assert_eq!(dynamic.steps[0].definition.reference.as_str(), "ops/web:N-th.n-th");
-    assert_eq!(dynamic.remarks.len(), 1, "{:?}", dynamic.remarks);
+    assert_eq!(dynamic.shared_remarks.len(), 1, "{:?}", dynamic.shared_remarks);
     let prose = page("## 1. Ask\nIs it done?\n");
     assert!(prose.steps.is_empty());
 }
@@ -333,4 +333,28 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn a_block_declares_what_it_needs_of_the_host() {
+    let found = page("## 1. A\n\n```bash {network=host programs=curl timeout=30m}\ncurl x\n```\n");
+    let step = &found.steps[0].definition;
+    assert_eq!(step.sandbox.network, Some(crate::record::declared::DeclaredNetwork::Host));
+    assert_eq!(step.sandbox.limits.as_ref().and_then(|limits| limits.wall_ms), Some(1_800_000));
+    assert_eq!(step.programs.as_ref().map(Vec::len), Some(1));
+    for (info, expected) in [
+        ("bash {title=x}", "3:10: unknown attribute of a Rundown block"),
+        ("bash {sandbox=off reason=x}", "3:10: unknown attribute of a Rundown block"),
+        ("bash {#a network=host}", "3:11: the heading gives the id of a Rundown step"),
+        ("bash {network=host", "3:"),
+        ("bash {network=example}", "3:18: the address \"example\" has no port"),
+        ("bash {write=/srv/a}", "3:4: "),
+        ("bash {}", "3:4: the braces contain no need of the step"),
+        ("bash x {network=host}", "3:4: \"x\" has no meaning after bash"),
+    ] {
+        let text = format!("## 1. A\n\n```{info}\ntrue\n```\n");
+        let flaws = errors(&text);
+        assert!(flaws.iter().any(|flaw| flaw.starts_with(expected)), "{info}: {flaws:?}");
+    }
+    assert!(page("## 1. A\n\n```js {1,3-4}\nx\n```\n").steps.is_empty(), "a block that is only shown");
 }

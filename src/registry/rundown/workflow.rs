@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::registry::declared_needs::DeclaredNeeds;
 use crate::yaml::TextPlace;
 
 /// Maximum number of iterations of a loop, and of retries of a step. The limit bounds a run that nobody watches.
@@ -61,6 +62,8 @@ pub struct UnitScript {
     pub interpreter: String,
     /// Text of the script. A loop variable is already replaced by a variable of the environment.
     pub source: String,
+    /// Needs that the block declares.
+    pub needs: DeclaredNeeds,
 }
 
 /// Number, name or placeholder of a step or substep.

@@ -1,0 +1,41 @@
+//! Needs of a block in a format of another system: limits, access to the host, and programs.
+//!
+//! Gruntwork blocks declare needs as attributes of the tag, `network="api.example.com:443"`. Rundown blocks declare
+//! needs in braces after the language, `bash {network=api.example.com:443}`. The other systems ignore both.
+
+use crate::record::declared::DeclaredSandbox;
+use crate::record::later_words::Program;
+use crate::record::sandbox_permission::SandboxPermission;
+use crate::registry::attributes::LIMITS;
+use crate::registry::front_matter::declare;
+use crate::registry::markdown::program_names;
+
+/// Needs that a block declares.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DeclaredNeeds {
+    /// Limits and access to the host.
+    pub sandbox: DeclaredSandbox,
+    /// Programs that the block starts.
+    pub programs: Option<Vec<Program>>,
+}
+
+/// Returns the names of all needs. A block can't switch off the sandbox.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    let permissions = SandboxPermission::ALL.into_iter().filter(|permission| *permission != SandboxPermission::Off);
+    let limits = LIMITS.into_iter().map(|(name, _)| name);
+    limits.chain(permissions.map(SandboxPermission::attribute)).chain(["programs"])
+}
+
+impl DeclaredNeeds {
+    /// Adds the need with this name, which is one of [`names`].
+    ///
+    /// # Errors
+    /// Returns a message that names the error in the text.
+    pub(super) fn add(&mut self, name: &str, text: &str) -> Result<(), String> {
+        if name == "programs" {
+            self.programs = Some(program_names(text)?);
+            return Ok(());
+        }
+        declare(&mut self.sandbox, name, text)
+    }
+}
