@@ -80,7 +80,7 @@ impl WorkingDirectory {
         }
         let deny = rules.denied_paths(ruling);
         let writable = rules.allows_path(ruling, PermissionKind::Write, &directory);
-        if writable && !(has_files && !rules.keeps_writes()) {
+        if writable && (!has_files || rules.keeps_writes()) {
             Self::InPlace { directory, deny }
         } else {
             Self::Overlay { directory, deny, has_files: writable }

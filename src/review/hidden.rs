@@ -14,7 +14,7 @@ use crate::terminal::printable_text::PrintableText;
 pub fn hidden(text: &str) -> Vec<PrintableText> {
     let mut found: Vec<PrintableText> = Vec::new();
     let mut add = |what: PrintableText| {
-        if !found.contains(&what) {
+        if found.len() < MOST_FOUND && !found.contains(&what) {
             found.push(what);
         }
     };
@@ -38,6 +38,8 @@ pub fn hidden(text: &str) -> Vec<PrintableText> {
     found
 }
 
+/// Maximum number of findings, which bounds the time for a large text.
+const MOST_FOUND: usize = 100;
 /// Maximum number of characters of a word in a finding.
 const MOST: usize = 48;
 

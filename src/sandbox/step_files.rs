@@ -50,15 +50,14 @@ pub(super) fn programs<'a>(work: &'a Path, files: &'a [StepFile]) -> impl Iterat
     files.iter().filter(|file| file.executable).map(|file| work.join(&file.path))
 }
 
-/// Returns the files of a request and the script under the name `script`. The contents must have the digests of the
-/// definition.
+/// Returns the files and the script under the name `script`. The contents must have the digests of the definition.
 fn seeded<'a>(
-    request: &'a RunRequest,
+    files: &'a [StepFile],
     texts: &'a RunTexts,
     script: &'a str,
 ) -> Result<Vec<SeededFile<'a>>, SetupFailure> {
     let mut found = vec![SeededFile { path: script, bytes: &texts.source, mode: 0o444 }];
-    for (file, bytes) in request.files.iter().zip(&texts.files) {
+    for (file, bytes) in files.iter().zip(&texts.files) {
         if ContentDigest::of(bytes) != file.digest {
             let why = format!("the content of the file {:?} does not have the signed digest", file.path);
             return Err(SetupFailure::new(SetupStage::Workdir, why));
@@ -85,7 +84,7 @@ pub(super) fn mount(request: &RunRequest, texts: &RunTexts, work: &Path) -> Resu
     let inside = work.strip_prefix("/").unwrap_or(work);
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let root = rustix::fs::open(inside, flags, Mode::empty()).at(SetupStage::Mounts, what)?;
-    for (number, file) in seeded(request, texts, script)?.iter().enumerate() {
+    for (number, file) in seeded(&request.files, texts, script)?.iter().enumerate() {
         let place = Path::new(PLACE).join(number.to_string());
         write_new(&place, file).at(SetupStage::Workdir, file.what())?;
         // A data file is never executable, not even as a library. The list of programs decides about the others.
@@ -153,7 +152,7 @@ pub(super) fn write(
         return Ok(None);
     }
     let script = interpreter::script_beside_files(&request.interpreter);
-    for file in seeded(request, texts, script)? {
+    for file in seeded(&request.files, texts, script)? {
         let path = work.join(file.path);
         let new: Vec<&Path> = path.ancestors().skip(1).take_while(|above| !above.exists()).collect();
         for directory in new.into_iter().rev() {
@@ -182,6 +181,22 @@ mod tests {
     fn point(root: &Path, path: &str) -> io::Result<()> {
         let flags = OFlags::PATH | OFlags::DIRECTORY;
         mount_point(&rustix::fs::open(root, flags, Mode::empty())?, path).map(drop)
+    }
+
+    #[test]
+    fn a_content_without_the_digest_of_the_definition_is_not_written() {
+        let file =
+            |executable| StepFile { path: "a".to_owned(), bytes: 1, digest: ContentDigest::of(b"x"), executable };
+        let texts =
+            |content: &[u8]| RunTexts { source: b"true".into(), params: Vec::new(), files: vec![content.into()] };
+        for (executable, mode) in [(true, 0o555), (false, 0o444)] {
+            let (files, sealed) = ([file(executable)], texts(b"x"));
+            let found = seeded(&files, &sealed, "script").expect("files");
+            let facts: Vec<_> = found.iter().map(|one| (one.path, one.bytes, one.mode)).collect();
+            assert_eq!(facts, [("script", &b"true"[..], 0o444), ("a", b"x", mode)]);
+            let failure = seeded(&files, &texts(b"y"), "script").err().expect("another content");
+            assert!(failure.to_string().contains("does not have the signed digest"), "{failure}");
+        }
     }
 
     #[test]

@@ -194,14 +194,17 @@ fn escape_source(line: &str) -> String {
     let mut out = String::with_capacity(line.len() + 8);
     let mut rest = line;
     while let Some(c) = rest.chars().next() {
-        let run = rest.len() - rest.trim_start_matches(c).len();
+        // Only for blanks: a search at each character of a long line would need quadratic time.
+        let run_of = |c: char| rest.len() - rest.trim_start_matches(c).len();
         match c {
             ' ' => {
+                let run = run_of(c);
                 write_spaces(&mut out, &rest[..run], rest.len() == line.len(), run == rest.len());
                 rest = &rest[run..];
                 continue;
             }
             '\t' => {
+                let run = run_of(c);
                 let _ = write!(out, "\\s{{{run}tab{}}}", if run == 1 { "" } else { "s" });
                 rest = &rest[run..];
                 continue;

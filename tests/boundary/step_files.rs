@@ -245,6 +245,16 @@ fn a_review_shows_the_files_and_another_step_s_caller_does_not_get_them() {
         world.as_alice(&["approve", "--yes", "--expect", expect, id_of(&proposal)]).output().expect("approve");
     assert!(approve.status.success(), "{}", said(&approve));
     world.until(id_of(&proposal), "finished");
+    // A statement in a file is reviewed with the same contents.
+    let file = world.path("offline.json");
+    let words = ["propose", "sub/steps:a", "--offline", "--url", &world.wire.url, "--proposer", "agent", "-o"];
+    let offline = world.program(&words).arg(&file).env("COUNTERSIGN_TOKEN", &world.agent).output().expect("propose");
+    assert!(offline.status.success(), "{}", said(&offline));
+    let review = said(&world.as_alice(&["review"]).arg(&file).output().expect("review"));
+    assert!(review.contains("1 | greet() {") && !review.contains("NOT TO BE SIGNED"), "{review}");
+    let mut show = world.program(&["registry", "show", "sub/steps:a", "--url", &world.wire.url]);
+    let show = said(&show.env("COUNTERSIGN_TOKEN", &world.agent).output().expect("show"));
+    assert!(show.contains("lib.sh") && show.replace("\n        + ", "").contains(&digest), "{show}");
     let path = format!("/log/blob/sha256/{digest}");
     let owner = world.token_for("a-only", &["carol"], &["propose"], &["sub/steps:a"]);
     assert_eq!(world.wire.get(&path, &owner).text(), LIB);
@@ -252,6 +262,33 @@ fn a_review_shows_the_files_and_another_step_s_caller_does_not_get_them() {
     let other = world.token_for("b-only", &["carol"], &["propose"], &["sub/steps:b"]);
     world.wire.get(&path, &other).problem("forbidden");
     world.wire.peek(&path).problem("unauthenticated");
+}
+
+#[test]
+fn a_step_with_the_maximum_of_files_runs_and_is_reviewed() {
+    let long = "n".repeat(250);
+    let name = |number: usize| format!("dir/{long}/{long}/{number:03}{long}");
+    let names: Vec<String> = (0..256).map(name).collect();
+    let world = prepared(POLICY, &[]);
+    let directory = world.path("b/runbooks/sub");
+    fs::create_dir_all(directory.join(&names[0]).parent().expect("a parent")).expect("directories");
+    for (number, name) in names.iter().enumerate() {
+        let bytes = vec![b'a' + (number % 26) as u8; (4 << 20) / 256];
+        fs::write(directory.join(name), bytes).expect("a file");
+    }
+    let script = "set -- dir/*/*/*\nprintf '%s\\n' $#\ncat \"$@\" | wc -c";
+    let step = format!("most files=\"{}\"", names.join(","));
+    world.write("b/runbooks/sub/steps.md", &runbook(SMALL, &[(&step, script)]));
+    let world = started(world);
+    assert_eq!(succeeds(&world, "sub/steps:most"), "256\n4194304\n");
+    let proposal = world.propose("sub/steps:most", json!({}));
+    let review = said(&world.as_alice(&["review", id_of(&proposal)]).output().expect("review"));
+    assert!(
+        review.contains("256 files, 4 MiB") && !review.contains("NOT TO BE SIGNED"),
+        "{}",
+        &review[review.len() - 4000..]
+    );
+    world.assert_audited();
 }
 
 /// Returns a world whose runbook `tree.md` may use a tree of the host, and the path of the tree.
