@@ -64,7 +64,7 @@ fn read_file(relative: &str, path: &Path) -> Option<ImportedFile> {
         Err(errors) => return Some(ImportedFile { errors, ..file }),
     };
     for found in page.steps {
-        let refused = register(found.definition.clone(), None, &mut SharedSchemas::default()).err();
+        let refused = register(found.definition.clone(), None, &SharedSchemas::default()).err();
         let (definition, place) = (found.definition, found.place);
         file.blocks.push(ImportedBlock { definition, place, refused, remarks: Vec::new() });
     }

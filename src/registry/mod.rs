@@ -12,6 +12,7 @@ pub mod gruntwork;
 pub mod imported;
 pub mod lock_file;
 pub mod markdown;
+mod on_all_cores;
 pub mod page;
 pub mod parameter_error;
 pub(crate) mod parameter_pattern;
@@ -37,6 +38,7 @@ use crate::crypto::merkle;
 use crate::record::ident::StepRef;
 use crate::record::step_definition::{RegistryLeaf, StepDefinition};
 use crate::registry::directory_walk::{read_page, read_text};
+use crate::registry::on_all_cores::on_all_cores;
 use crate::registry::registered_step::{RegisteredStep, StoredStep, register};
 use crate::registry::registry_error::{RegistryError, whole};
 use crate::registry::rundown::workflow::Workflow;
@@ -127,45 +129,59 @@ impl Registry {
         found: impl IntoIterator<Item = (Arc<str>, TextPlace, StoredStep)>,
     ) -> Result<Self, Vec<RegistryError>> {
         let mut errors = Vec::new();
-        let steps = Self::register_all(found, &mut SharedSchemas::default(), &mut errors);
+        let steps = Self::register_all(found, &SharedSchemas::default(), &mut errors);
         Self::seal(steps, errors)
     }
 
     /// Registers the steps, and adds an error for each step that is no valid step or exists already.
     fn register_all(
         found: impl IntoIterator<Item = (Arc<str>, TextPlace, StoredStep)>,
-        schemas: &mut SharedSchemas,
+        schemas: &SharedSchemas,
         errors: &mut Vec<RegistryError>,
     ) -> BTreeMap<StepRef, Arc<RegisteredStep>> {
         let mut steps: BTreeMap<StepRef, Arc<RegisteredStep>> = BTreeMap::new();
         let mut places: BTreeMap<StepRef, (Arc<str>, TextPlace)> = BTreeMap::new();
-        for (file, place, stored) in found {
-            let mut refuse = |message: String| {
-                errors.push(RegistryError { file: file.to_string(), line: place.line, column: place.column, message });
-            };
-            let reference = stored.reference().clone();
-            if let Some((file, at)) = places.get(&reference) {
-                let first = format!("{file}:{}:{}", at.line, at.column);
-                refuse(format!(
-                    "the step {reference} already exists at {first}: change the id of one of the two steps"
-                ));
-                continue;
+        let mut found = found.into_iter();
+        loop {
+            let batch: Vec<_> = found.by_ref().take(STEPS_AT_ONCE).collect();
+            if batch.is_empty() {
+                return steps;
             }
-            places.insert(reference.clone(), (Arc::clone(&file), place));
-            let registered = match stored {
-                StoredStep::Known(step) => Ok(step),
-                StoredStep::Read(definition) => {
-                    register(*definition, (place.line > 0).then(|| (Arc::clone(&file), place)), schemas)
+            let registered = on_all_cores(batch, |(file, place, stored)| {
+                let reference = stored.reference().clone();
+                let step = match stored {
+                    StoredStep::Known(step) => Ok(step),
+                    StoredStep::Read(definition) => {
+                        register(*definition, (place.line > 0).then(|| (Arc::clone(&file), place)), schemas)
+                    }
+                };
+                (file, place, reference, step)
+            });
+            for (file, place, reference, step) in registered {
+                let mut refuse = |message: String| {
+                    errors.push(RegistryError {
+                        file: file.to_string(),
+                        line: place.line,
+                        column: place.column,
+                        message,
+                    });
+                };
+                if let Some((file, at)) = places.get(&reference) {
+                    let first = format!("{file}:{}:{}", at.line, at.column);
+                    refuse(format!(
+                        "the step {reference} already exists at {first}: change the id of one of the two steps"
+                    ));
+                    continue;
                 }
-            };
-            match registered {
-                Ok(step) => {
-                    steps.insert(reference, Arc::new(step));
+                places.insert(reference.clone(), (Arc::clone(&file), place));
+                match step {
+                    Ok(step) => {
+                        steps.insert(reference, Arc::new(step));
+                    }
+                    Err(message) => refuse(message),
                 }
-                Err(message) => refuse(message),
             }
         }
-        steps
     }
 
     /// Returns the registry of these steps.
@@ -256,6 +272,10 @@ impl Registry {
         Some(RegistryProof { index, size, hashes })
     }
 }
+
+/// Number of steps that are registered at once, so that only these are in memory before their parameter schemas are
+/// shared.
+const STEPS_AT_ONCE: usize = 256;
 
 /// Returns the hashes of all complete subtrees over these leaves, one list for each height.
 fn levels(leaves: Vec<merkle::Hash>) -> Vec<Vec<merkle::Hash>> {

@@ -87,7 +87,7 @@ impl StoredStep {
 pub(super) fn register(
     mut definition: StepDefinition,
     place: Option<(Arc<str>, TextPlace)>,
-    schemas: &mut SharedSchemas,
+    schemas: &SharedSchemas,
 ) -> Result<RegisteredStep, String> {
     definition.check_reserved().map_err(|error| error.to_string())?;
     if definition.source.len() > MAX_SOURCE_BYTES {

@@ -10,7 +10,8 @@ use crate::record::step_definition::StepDefinition;
 use crate::registry::Registry;
 use crate::registry::directory_walk::{RunbookDirectoryWalk, read_page, read_text};
 use crate::registry::lock_file::{LOCK_FILE, LockFile};
-use crate::registry::markdown::FoundStep;
+use crate::registry::on_all_cores::on_all_cores;
+use crate::registry::page::ReadPage;
 use crate::registry::registered_step::{RegisteredStep, StoredStep};
 use crate::registry::registry_error::{RegistryError, whole};
 use crate::registry::shared_schemas::SharedSchemas;
@@ -62,6 +63,25 @@ struct FoundFiles {
     schemas: SharedSchemas,
 }
 
+impl FoundFiles {
+    fn add(&mut self, file: Arc<str>, home: usize, page: Result<ReadPage, Vec<YamlFlaw>>) {
+        let at = |flaw: YamlFlaw| RegistryError {
+            file: file.to_string(),
+            line: flaw.place.line,
+            column: flaw.place.column,
+            message: flaw.message,
+        };
+        match page {
+            Ok(page) => {
+                self.remarks.extend(page.remarks.into_iter().map(at));
+                let steps = page.steps.into_iter().map(|step| (Arc::clone(&file), step.place, home, step.definition));
+                self.steps.extend(steps);
+            }
+            Err(flaws) => self.errors.extend(flaws.into_iter().map(at)),
+        }
+    }
+}
+
 impl RunbookDirectories {
     /// Returns directories in which every error counts and every lock is checked.
     #[must_use]
@@ -75,14 +95,14 @@ impl RunbookDirectories {
     /// # Errors
     /// Returns all errors of all files, sorted by file and place.
     pub fn load(&self) -> Result<Registry, Vec<RegistryError>> {
-        let FoundFiles { steps: found, prefixes, mut remarks, mut errors, path_errors, mut schemas } = self.read();
+        let FoundFiles { steps: found, prefixes, mut remarks, mut errors, path_errors, schemas } = self.read();
         let homes: BTreeMap<StepRef, usize> =
             found.iter().map(|(_, _, home, step)| (step.reference.clone(), *home)).collect();
         if self.invalid == InvalidFiles::Skipped {
             errors.extend(first_of_duplicates(&found));
         }
         let found = found.into_iter().map(|(file, place, _, step)| (file, place, StoredStep::Read(Box::new(step))));
-        let mut steps = Registry::register_all(found, &mut schemas, &mut errors);
+        let mut steps = Registry::register_all(found, &schemas, &mut errors);
         errors.sort();
         let mut skipped: Vec<RegistryError> = Vec::new();
         if self.invalid == InvalidFiles::Skipped {
@@ -118,24 +138,14 @@ impl RunbookDirectories {
         for (home, dir) in self.paths.iter().enumerate() {
             let prefix = if self.paths.len() > 1 { format!("{}/", dir.display()) } else { String::new() };
             let mut walk = RunbookDirectoryWalk::through(dir, prefix, self.owner);
-            for (relative, path) in &walk.files {
-                let file: Arc<str> = format!("{}{relative}", walk.prefix).into();
-                let at = |flaw: YamlFlaw| RegistryError {
-                    file: file.to_string(),
-                    line: flaw.place.line,
-                    column: flaw.place.column,
-                    message: flaw.message,
-                };
-                match read_text(path).and_then(|text| read_page(relative, path, &text, self.owner)) {
-                    Ok(page) => {
-                        for FoundStep { place, definition: mut step } in page.steps {
-                            found.schemas.share(&mut step);
-                            found.steps.push((Arc::clone(&file), place, home, step));
-                        }
-                        found.remarks.extend(page.remarks.into_iter().map(at));
-                    }
-                    Err(flaws) => found.errors.extend(flaws.into_iter().map(at)),
-                }
+            let read = |(relative, path): &(String, PathBuf)| {
+                let mut page = read_text(path).and_then(|text| read_page(relative, path, &text, self.owner))?;
+                page.steps.iter_mut().for_each(|step| found.schemas.share(&mut step.definition));
+                Ok(page)
+            };
+            let pages = on_all_cores(walk.files.iter().collect(), read);
+            for ((relative, _), page) in walk.files.iter().zip(pages) {
+                found.add(format!("{}{relative}", walk.prefix).into(), home, page);
             }
             found.path_errors.append(&mut walk.errors);
             found.prefixes.push(walk.prefix);
