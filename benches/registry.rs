@@ -26,8 +26,11 @@ const FILES: usize = 100;
 const STEPS: usize = 100;
 const POLICY: &str = "version: 1\ndefault: {mode: execute, approvals: {required: 1, from: [ops]}}\n";
 
+/// Returns the text of a file.
+type FileText = fn(usize) -> String;
+
 /// Formats of runbooks, each with the ending of its files and the text of a file.
-const FORMATS: [(&str, &str, fn(usize) -> String); 6] = [
+const FORMATS: [(&str, &str, FileText); 6] = [
     ("Countersign Markdown", "md", markdown),
     ("runnable blocks", "md", runnable),
     ("Rundown", "runbook.md", rundown),
@@ -59,7 +62,7 @@ fn main() {
 }
 
 /// Writes the files, and returns the number of bytes.
-fn write(directory: &Path, ending: &str, text: fn(usize) -> String) -> usize {
+fn write(directory: &Path, ending: &str, text: FileText) -> usize {
     let one = |file: usize| {
         let text = text(file);
         std::fs::write(directory.join(format!("file{file:03}.{ending}")), &text).expect("a runbook");
@@ -69,7 +72,7 @@ fn write(directory: &Path, ending: &str, text: fn(usize) -> String) -> usize {
 }
 
 /// Measures the reading of the files of one format: the median of seven runs.
-fn read(format: &str, ending: &str, text: fn(usize) -> String) {
+fn read(format: &str, ending: &str, text: FileText) {
     let dir = tempfile::tempdir().expect("a directory");
     let bytes = write(dir.path(), ending, text) as f64 / 1e6;
     let directories = RunbookDirectories::strict(vec![PathBuf::from(dir.path())], None);
@@ -80,7 +83,7 @@ fn read(format: &str, ending: &str, text: fn(usize) -> String) {
     let mut times: Vec<(f64, f64)> = (0..7)
         .map(|_| {
             let (begin, used) = (Instant::now(), cpu());
-            let registry = directories.load().unwrap_or_else(|errors| panic!("{format}: {}", errors[0]));
+            let registry = directories.load().expect("a registry");
             let times = (cpu() - used, begin.elapsed().as_secs_f64());
             assert!(registry.steps().len() >= FILES);
             times
