@@ -143,7 +143,7 @@ fn damaged_pages_are_read_or_refused_with_a_place() {
         assert!(errors.is_empty(), "{format}: {}", errors[0]);
         let (mut valid, begin, mut slowest) = (0, Instant::now(), Duration::ZERO);
         for round in 0..count {
-            let mut random = Random::new(&format!("{seed} {name}"), round);
+            let mut random = Random::new(&format!("{name} {seed}"), round);
             let other = FORMATS[random.below(FORMATS.len())].2;
             let damaged = damage(page.as_bytes(), other.as_bytes(), &mut random, &TOKENS);
             let begin = Instant::now();
