@@ -51,8 +51,30 @@ fn bomb(bencher: Bencher<'_, '_>, of: &str) {
 /// Renders a template of about 2 KB with five values.
 #[divan::bench]
 fn template(bencher: Bencher<'_, '_>) {
-    let mut source = script(1_900);
-    source.push_str("\nREGION=\"{{ .a }}\"\ncurl --fail {{ .b }} > '{{ .c }}'\necho \"{{ .d }} and {{ .e }}\"\n");
+    rendered(bencher, script(1_900));
+}
+
+/// The same with a script of short commands, comments and messages.
+#[divan::bench]
+fn template_of_plain_commands(bencher: Bencher<'_, '_>) {
+    rendered(bencher, PLAIN.repeat(1_900 / PLAIN.len()));
+}
+
+/// Parses, checks and plans the template of a script at its registration.
+#[divan::bench]
+fn template_registration(bencher: Bencher<'_, '_>) {
+    let source = format!("{PLAIN}{PLACEHOLDERS}");
+    bencher.bench(|| ScriptTemplate::parse(black_box(&source), "bash").expect("a template"));
+}
+
+const PLAIN: &str = "# Restart the service, and wait until the load balancer reports it as healthy again.\nset -euo pipefail\n\
+                     echo \"Draining the service in the region eu-central-1 before the restart\"\n\
+                     systemctl restart \"$SERVICE\"\nif ! systemctl is-active --quiet \"$SERVICE\"; then\n  echo \"The service \
+                     did not come back\" >&2\n  exit 1\nfi\ncurl --fail --silent --max-time 30 https://status.example.com/health\n";
+const PLACEHOLDERS: &str = "\nREGION=\"{{ .a }}\"\ncurl --fail {{ .b }} > '{{ .c }}'\necho \"{{ .d }} and {{ .e }}\"\n";
+
+fn rendered(bencher: Bencher<'_, '_>, mut source: String) {
+    source.push_str(PLACEHOLDERS);
     let template = ScriptTemplate::parse(&source, "bash").expect("a template");
     let value = |name: &str| (name.to_owned(), serde_json::Value::from("it's a \"value\" for $HOME"));
     let params = ["a", "b", "c", "d", "e"].map(value).into_iter().collect();

@@ -47,19 +47,20 @@ use countersign::record::revocation::Revocation;
 use countersign::record::roster::Roster;
 use countersign::record::run_report::RunReport;
 use countersign::record::seal::Seal;
-use countersign::registry::page::{Page, RunbookFiles};
-use countersign::registry::{gruntwork, markdown};
+use countersign::registry::page::{Page, ReadPage, RunbookFiles};
+use countersign::registry::{gruntwork, markdown, rundown, runnable};
 use countersign::sandbox::protocol;
 use countersign::shell::commands::{self, ReadLimit};
 use countersign::shell::found::Shell;
 use countersign::template::script_template::ScriptTemplate;
 use countersign::trust::trusted_roster::TrustedRoster;
+use countersign::yaml::YamlFlaw;
 use serde_json::Value;
 
 pub type Target = fn(&[u8]);
 
 /// All entry functions with their names.
-pub const ALL: [(&str, Target); 16] = [
+pub const ALL: [(&str, Target); 18] = [
     ("bundle_verify", bundle_verify),
     ("envelope", envelope),
     ("gruntwork_runbook", gruntwork_runbook),
@@ -71,6 +72,8 @@ pub const ALL: [(&str, Target); 16] = [
     ("program_lists", program_lists),
     ("reserved_kinds", reserved_kinds),
     ("roster_toml", roster_toml),
+    ("rundown_runbook", rundown_runbook),
+    ("runnable_page", runnable_page),
     ("ssh_key_line", ssh_key_line),
     ("shell_commands", shell_commands),
     ("sshsig_blob", sshsig_blob),
@@ -233,15 +236,49 @@ pub fn markdown_runbook(data: &[u8]) {
 /// A Gruntwork runbook: the parser returns steps, or at least one error with a place.
 pub fn gruntwork_runbook(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
+    page_of(text, gruntwork::read);
+}
+
+/// A Rundown runbook: the parser returns steps, one for each block that is run, or at least one error with a place.
+pub fn rundown_runbook(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let workflow = rundown::read_workflow(text);
+    let read = page_of(text, rundown::read);
+    match workflow {
+        Ok(workflow) => {
+            let units = workflow.steps.iter().flat_map(|step| std::iter::once(&step.unit).chain(&step.substeps));
+            let scripts = units.filter(|unit| unit.script.is_some()).count();
+            assert!(read.is_none_or(|steps| steps == scripts));
+        }
+        Err(flaws) => assert!(!flaws.is_empty() && read.is_none()),
+    }
+}
+
+/// A page with runnable blocks: the parser returns steps, or at least one error with a place.
+pub fn runnable_page(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    page_of(text, runnable::read);
+}
+
+/// Reads a page. Returns the number of steps, or `None` if the page has an error. Checks the place of each error and the
+/// form of each step.
+fn page_of(text: &str, read: fn(&Page<'_>) -> Result<Option<ReadPage>, Vec<YamlFlaw>>) -> Option<usize> {
     let files = RunbookFiles::new("/nonexistent".into(), None);
-    match gruntwork::read(&Page { name: "seed/runbook", text, files: &files }) {
+    match read(&Page { name: "seed/runbook", text, files: &files }) {
         Ok(found) => {
-            for one in found.unwrap_or_default().steps {
+            let steps = found.unwrap_or_default().steps;
+            for one in &steps {
                 assert!(one.definition.check_reserved().map_or_else(|error| error.later, |()| true));
                 assert!(serde_json::to_value(&one.definition).is_ok());
             }
+            Some(steps.len())
         }
-        Err(flaws) => assert!(!flaws.is_empty() && flaws.iter().all(|flaw| flaw.place.line > 0)),
+        Err(flaws) => {
+            let lines = text.split('\n').count();
+            assert!(!flaws.is_empty());
+            assert!(flaws.iter().all(|flaw| (1..=lines).contains(&flaw.place.line) && flaw.place.column > 0));
+            None
+        }
     }
 }
 

@@ -73,7 +73,7 @@ fn read_file(relative: &str, path: &Path) -> Option<ImportedFile> {
     for found in page.steps {
         let place = found.place_in(&page_name);
         let FoundStep { definition, contents, .. } = found;
-        let refused = register(definition.clone(), contents, None, &mut SharedSchemas::default()).err();
+        let refused = register(definition.clone(), contents, None, &SharedSchemas::default()).err();
         let refused = refused.map(|error| error.at(&place)).unwrap_or_default();
         file.blocks.push(ImportedBlock {
             definition,

@@ -14,6 +14,7 @@ pub mod gruntwork;
 pub mod imported;
 pub mod lock_file;
 pub mod markdown;
+mod on_all_cores;
 pub mod page;
 pub mod parameter_error;
 pub(crate) mod parameter_pattern;
@@ -42,6 +43,7 @@ use crate::crypto::merkle;
 use crate::record::ident::StepRef;
 use crate::record::step_definition::{RegistryLeaf, StepDefinition};
 use crate::registry::directory_walk::{read_page, read_text};
+use crate::registry::on_all_cores::on_all_cores;
 use crate::registry::registered_step::{RegisteredStep, StoredStep, register};
 use crate::registry::registry_error::{RegistryError, whole};
 use crate::registry::rundown::workflow::Workflow;
@@ -133,42 +135,53 @@ impl Registry {
 
     fn of_found(found: impl IntoIterator<Item = (StepPlace, StoredStep)>) -> Result<Self, Vec<RegistryError>> {
         let mut errors = Vec::new();
-        let steps = Self::register_all(found, &mut SharedSchemas::default(), &mut errors);
+        let steps = Self::register_all(found, &SharedSchemas::default(), &mut errors);
         Self::seal(steps, errors)
     }
 
     /// Registers the steps, and adds an error for each step that is no valid step or exists already.
     fn register_all(
         found: impl IntoIterator<Item = (StepPlace, StoredStep)>,
-        schemas: &mut SharedSchemas,
+        schemas: &SharedSchemas,
         errors: &mut Vec<RegistryError>,
     ) -> BTreeMap<StepRef, Arc<RegisteredStep>> {
         let mut steps: BTreeMap<StepRef, Arc<RegisteredStep>> = BTreeMap::new();
         let mut places: BTreeMap<StepRef, (Arc<str>, TextPlace)> = BTreeMap::new();
-        for (at, stored) in found {
-            let reference = stored.reference().clone();
-            if let Some((file, first)) = places.get(&reference) {
-                let first = format!("{file}:{}:{}", first.line, first.column);
-                let message =
-                    format!("the step {reference} already exists at {first}: change the id of one of the two steps");
-                errors.push(RegistryError::of_step(&at, message));
-                continue;
+        let mut found = found.into_iter();
+        loop {
+            let batch: Vec<_> = found.by_ref().take(STEPS_AT_ONCE).collect();
+            if batch.is_empty() {
+                return steps;
             }
-            places.insert(reference.clone(), (Arc::clone(&at.file), at.place));
-            let registered = match stored {
-                StoredStep::Known(step) => Ok(step),
-                StoredStep::Read(definition, contents) => {
-                    register(*definition, contents, (at.place.line > 0).then(|| at.clone()), schemas)
+            let registered = on_all_cores(batch, |(at, stored)| {
+                let reference = stored.reference().clone();
+                let step = match stored {
+                    StoredStep::Known(step) => Ok(step),
+                    StoredStep::Read(definition, contents) => {
+                        let place = (at.place.line > 0).then(|| at.clone());
+                        register(*definition, contents, place, schemas)
+                    }
+                };
+                (at, reference, step)
+            });
+            for (at, reference, step) in registered {
+                if let Some((file, first)) = places.get(&reference) {
+                    let first = format!("{file}:{}:{}", first.line, first.column);
+                    let message = format!(
+                        "the step {reference} already exists at {first}: change the id of one of the two steps"
+                    );
+                    errors.push(RegistryError::of_step(&at, message));
+                    continue;
                 }
-            };
-            match registered {
-                Ok(step) => {
-                    steps.insert(reference, Arc::new(step));
+                places.insert(reference.clone(), (Arc::clone(&at.file), at.place));
+                match step {
+                    Ok(step) => {
+                        steps.insert(reference, Arc::new(step));
+                    }
+                    Err(error) => errors.extend(error.at(&at)),
                 }
-                Err(error) => errors.extend(error.at(&at)),
             }
         }
-        steps
     }
 
     /// Returns the registry of these steps.
@@ -259,6 +272,10 @@ impl Registry {
         Some(RegistryProof { index, size, hashes })
     }
 }
+
+/// Number of steps that are registered at once, so that only these are in memory before their parameter schemas are
+/// shared.
+const STEPS_AT_ONCE: usize = 256;
 
 /// Returns the hashes of all complete subtrees over these leaves, one list for each height.
 fn levels(leaves: Vec<merkle::Hash>) -> Vec<Vec<merkle::Hash>> {

@@ -141,7 +141,7 @@ pub(super) fn register(
     definition: StepDefinition,
     contents: Vec<Arc<[u8]>>,
     place: Option<StepPlace>,
-    schemas: &mut SharedSchemas,
+    schemas: &SharedSchemas,
 ) -> Result<RegisteredStep, RegisterError> {
     let (definition, schema, canonical) = checked(definition, schemas)?;
     let differs = |(file, bytes): (&StepFile, &Arc<[u8]>)| file.bytes != bytes.len() as u64;
@@ -160,7 +160,7 @@ pub(super) fn register(
 /// JSON.
 fn checked(
     mut definition: StepDefinition,
-    schemas: &mut SharedSchemas,
+    schemas: &SharedSchemas,
 ) -> Result<(StepDefinition, ParameterSchema, Vec<u8>), String> {
     definition.check_reserved().map_err(|error| error.to_string())?;
     if definition.source.len() > MAX_SOURCE_BYTES {

@@ -10,6 +10,8 @@ use crate::registry::Registry;
 use crate::registry::directory_walk::{RunbookDirectoryWalk, read_page, read_text};
 use crate::registry::found_step::FoundStep;
 use crate::registry::lock_file::{LOCK_FILE, LockFile};
+use crate::registry::on_all_cores::on_all_cores;
+use crate::registry::page::ReadPage;
 use crate::registry::registered_step::{RegisteredStep, StoredStep};
 use crate::registry::registry_error::{RegistryError, whole};
 use crate::registry::shared_schemas::SharedSchemas;
@@ -62,6 +64,19 @@ struct FoundFiles {
     schemas: SharedSchemas,
 }
 
+impl FoundFiles {
+    fn add(&mut self, file: Arc<str>, home: usize, page: Result<ReadPage, Vec<YamlFlaw>>) {
+        let at = |flaw: YamlFlaw| RegistryError::of_flaw(&file, flaw);
+        match page {
+            Ok(page) => {
+                self.remarks.extend(page.remarks.into_iter().chain(page.shared_remarks).map(at));
+                self.steps.extend(page.steps.into_iter().map(|step| (step.place_in(&file), home, step)));
+            }
+            Err(flaws) => self.errors.extend(flaws.into_iter().map(at)),
+        }
+    }
+}
+
 impl RunbookDirectories {
     /// Returns directories in which every error counts and every lock is checked.
     #[must_use]
@@ -75,7 +90,7 @@ impl RunbookDirectories {
     /// # Errors
     /// Returns all errors of all files, sorted by file and place.
     pub fn load(&self) -> Result<Registry, Vec<RegistryError>> {
-        let FoundFiles { steps: found, prefixes, mut remarks, mut errors, path_errors, mut schemas } = self.read();
+        let FoundFiles { steps: found, prefixes, mut remarks, mut errors, path_errors, schemas } = self.read();
         let homes: BTreeMap<StepRef, usize> =
             found.iter().map(|(_, home, step)| (step.definition.reference.clone(), *home)).collect();
         let mut all: Vec<(StepRef, Arc<str>)> = Vec::new();
@@ -84,7 +99,7 @@ impl RunbookDirectories {
             all.extend(found.iter().map(|(at, _, step)| (step.definition.reference.clone(), Arc::clone(&at.file))));
         }
         let found = found.into_iter().map(|(at, _, step)| (at, StoredStep::found(step)));
-        let mut steps = Registry::register_all(found, &mut schemas, &mut errors);
+        let mut steps = Registry::register_all(found, &schemas, &mut errors);
         errors.sort();
         let mut skipped: Vec<RegistryError> = Vec::new();
         if self.invalid == InvalidFiles::Skipped {
@@ -147,20 +162,14 @@ impl RunbookDirectories {
         for (home, dir) in self.paths.iter().enumerate() {
             let prefix = if self.paths.len() > 1 { format!("{}/", dir.display()) } else { String::new() };
             let mut walk = RunbookDirectoryWalk::through(dir, prefix, self.owner);
-            for (relative, path) in &walk.files {
-                let file: Arc<str> = format!("{}{relative}", walk.prefix).into();
-                let at = |flaw: YamlFlaw| RegistryError::of_flaw(&file, flaw);
-                match read_text(path).and_then(|text| read_page(relative, path, &text, self.owner)) {
-                    Ok(page) => {
-                        for mut step in page.steps {
-                            found.schemas.share(&mut step.definition);
-                            found.steps.push((step.place_in(&file), home, step));
-                        }
-                        let remarks = page.remarks.into_iter().chain(page.shared_remarks);
-                        found.remarks.extend(remarks.map(at));
-                    }
-                    Err(flaws) => found.errors.extend(flaws.into_iter().map(at)),
-                }
+            let read = |(relative, path): &(String, PathBuf)| {
+                let mut page = read_text(path).and_then(|text| read_page(relative, path, &text, self.owner))?;
+                page.steps.iter_mut().for_each(|step| found.schemas.share(&mut step.definition));
+                Ok(page)
+            };
+            let pages = on_all_cores(walk.files.iter().collect(), read);
+            for ((relative, _), page) in walk.files.iter().zip(pages) {
+                found.add(format!("{}{relative}", walk.prefix).into(), home, page);
             }
             found.path_errors.append(&mut walk.errors);
             found.prefixes.push(walk.prefix);

@@ -1,7 +1,7 @@
 //! Parameter schemas that several steps of a registry share.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
 
@@ -14,24 +14,24 @@ use crate::registry::schema_keywords::SchemaFlaw;
 #[derive(Default)]
 pub(super) struct SharedSchemas {
     patterns: Arc<ParameterPatterns>,
-    known: HashMap<Arc<Value>, ParameterSchema>,
+    known: Mutex<HashMap<Arc<Value>, ParameterSchema>>,
 }
 
 impl SharedSchemas {
     /// Replaces the schema of a step with an equal schema that is already stored. `register` reports the flaws of a
     /// schema.
-    pub(super) fn share(&mut self, step: &mut StepDefinition) {
+    pub(super) fn share(&self, step: &mut StepDefinition) {
         if let Ok(schema) = self.get(&step.params) {
             step.params = Arc::clone(schema.schema());
         }
     }
 
-    pub(super) fn get(&mut self, schema: &Arc<Value>) -> Result<ParameterSchema, Vec<SchemaFlaw>> {
-        if let Some(known) = self.known.get(schema) {
+    pub(super) fn get(&self, schema: &Arc<Value>) -> Result<ParameterSchema, Vec<SchemaFlaw>> {
+        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = known().get(schema) {
             return Ok(known.clone());
         }
         let checked = ParameterSchema::shared(Arc::clone(schema), Arc::clone(&self.patterns))?;
-        self.known.insert(Arc::clone(schema), checked.clone());
-        Ok(checked)
+        Ok(known().entry(Arc::clone(schema)).or_insert(checked).clone())
     }
 }

@@ -1,5 +1,6 @@
 //! Walk through the syntax tree of a script, which records the commands.
 
+use crate::shell::commands::ReadScript;
 use crate::shell::found::{FoundKind, ScriptFinding, ScriptPlace, Shell, UnknownReason};
 use crate::shell::known::is_known;
 use crate::shell::nested_text::check_nesting;
@@ -7,17 +8,17 @@ use crate::shell::positional_parameters::MOVES;
 use crate::shell::reasons::{NO_NAME, OF_THE_KERNEL, TRAP};
 use crate::shell::script_walk::{ArgumentText, Context, NOT_FOUND, ScriptWalk, budget, raw};
 use crate::shell::syntax::{
-    self, ByteOrigin, CommandList, CompoundCommand, Dialect, HOLE, Pipeline, Redirect, ShellNode, SimpleCommand,
-    SyntaxFlaw, Word, WordPart, is_name,
+    CommandList, CompoundCommand, Dialect, HOLE, Pipeline, Redirect, Script, ShellNode, SimpleCommand, SyntaxFlaw,
+    Word, WordPart, is_name,
 };
 use crate::shell::traps::{is_trap, is_whole_trap, opens_index};
 use crate::shell::{settings, wrappers};
 
 impl ScriptWalk<'_> {
-    pub(super) fn whole(&mut self) -> Result<(), SyntaxFlaw> {
-        self.pass(Dialect::Bash)?;
+    pub(super) fn whole(&mut self, script: &ReadScript<'_>) -> Result<(), SyntaxFlaw> {
+        self.pass(script, Dialect::Bash)?;
         if self.shell == Shell::Sh && self.differs {
-            self.pass(Dialect::Dash)?;
+            self.pass(script, Dialect::Dash)?;
         }
         if self.evaluates {
             self.found.append(&mut self.traps);
@@ -37,7 +38,7 @@ impl ScriptWalk<'_> {
 
     /// Walks through the script in one dialect. If functions pass `"$@"` to other commands, the walk is repeated with
     /// the calls that the last walk found, until these calls no longer change.
-    fn pass(&mut self, dialect: Dialect) -> Result<(), SyntaxFlaw> {
+    fn pass(&mut self, script: &ReadScript<'_>, dialect: Dialect) -> Result<(), SyntaxFlaw> {
         let marks = [self.found.len(), self.traps.len(), self.sums.len(), self.elements.len(), self.loose.len()];
         self.passing.clear();
         self.given.clear();
@@ -53,7 +54,7 @@ impl ScriptWalk<'_> {
             self.budget = budget(self.script);
             // The calls still change after the last round, so the content of `"$@"` is unknown.
             self.moves |= round == MAX_ROUNDS;
-            self.walk(dialect)?;
+            self.walk(script.parsed(dialect), dialect)?;
             let calls: Vec<(String, Vec<ArgumentText>)> =
                 self.giving.iter().map(|(name, calls)| (name.clone(), calls.keys().cloned().collect())).collect();
             let now = Some((calls, self.passing.clone(), self.moved.clone(), self.moves, self.exported));
@@ -75,7 +76,7 @@ impl ScriptWalk<'_> {
         Ok(())
     }
 
-    fn walk(&mut self, dialect: Dialect) -> Result<(), SyntaxFlaw> {
+    fn walk(&mut self, read: &Script, dialect: Dialect) -> Result<(), SyntaxFlaw> {
         self.certain.clear();
         self.calls.clear();
         self.undefined.clear();
@@ -85,7 +86,6 @@ impl ScriptWalk<'_> {
         self.unset = false;
         self.giving.clear();
         self.fields.clear();
-        let read = syntax::parse(self.script, dialect, ByteOrigin::Shift(0), 0);
         if let Some(flaw) = read.flaw.filter(|flaw| flaw.guard || dialect == Dialect::Bash) {
             return Err(flaw);
         }

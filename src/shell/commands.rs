@@ -1,8 +1,12 @@
 //! Finds the commands that a script would start.
 
+use std::cell::OnceCell;
+
 use crate::shell::found::{NotUnderstood, ScriptFinding, ScriptPlace, Shell};
+use crate::shell::outline::{Outline, outline_list};
+use crate::shell::script_shape::{ScriptShape, ShapeQuotes, ShapeWriter};
 use crate::shell::script_walk::ScriptWalk;
-use crate::shell::syntax::HOLE;
+use crate::shell::syntax::{self, ByteOrigin, Dialect, HOLE, Script};
 
 /// Maximum size of a script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,14 +46,86 @@ pub fn find(script: &str, most: ReadLimit) -> Result<Vec<ScriptFinding>, NotUnde
 /// # Errors
 /// Returns the same errors as [`find`].
 pub fn find_in(shell: Shell, script: &str, most: ReadLimit) -> Result<Vec<ScriptFinding>, NotUnderstood> {
-    check_bytes(script, most)?;
-    let mut finding = ScriptWalk::new(script, shell);
-    finding.whole().map_err(|flaw| not_understood(script, flaw.at, flaw.message))?;
-    Ok(finding.done())
+    ReadScript::new(shell, script, most)?.found()
+}
+
+/// A script that is parsed once, although several questions are asked about it.
+pub struct ReadScript<'s> {
+    text: &'s str,
+    shell: Shell,
+    bash: OnceCell<Script>,
+    dash: OnceCell<Script>,
+}
+
+impl<'s> ReadScript<'s> {
+    /// Checks the size and the characters of a script.
+    ///
+    /// # Errors
+    /// Returns an error if the script is too long or empty, or contains a refused character.
+    pub fn new(shell: Shell, text: &'s str, most: ReadLimit) -> Result<Self, NotUnderstood> {
+        check_bytes(text, most)?;
+        Ok(Self { text, shell, bash: OnceCell::new(), dash: OnceCell::new() })
+    }
+
+    /// Returns what the script would start. See [`find_in`].
+    ///
+    /// # Errors
+    /// Returns the errors of [`find_in`].
+    pub fn found(&self) -> Result<Vec<ScriptFinding>, NotUnderstood> {
+        let mut finding = ScriptWalk::new(self.text, self.shell);
+        finding.whole(self).map_err(|flaw| not_understood(self.text, flaw.at, flaw.message))?;
+        Ok(finding.done())
+    }
+
+    /// Returns the structure of the script as a tree.
+    ///
+    /// # Errors
+    /// Returns the errors of [`Self::found`] that the parser reports.
+    pub fn outline(&self) -> Result<Outline, NotUnderstood> {
+        let readings = self.readings()?;
+        Ok(Outline { readings: readings.into_iter().map(|script| outline_list(script, &script.list)).collect() })
+    }
+
+    /// Returns the structure of the script as bytes.
+    ///
+    /// # Errors
+    /// Returns the errors of [`Self::outline`].
+    pub fn shape(&self, quotes: ShapeQuotes) -> Result<ScriptShape, NotUnderstood> {
+        let mut writer = ShapeWriter::new(quotes, self.text.len());
+        for script in self.readings()? {
+            writer.reading(script);
+        }
+        Ok(writer.shape)
+    }
+
+    /// Returns the tree of bash, and the tree of dash if dash may read the script differently.
+    fn readings(&self) -> Result<Vec<&Script>, NotUnderstood> {
+        let sound = |script: &'_ Script| match script.flaw {
+            Some(flaw) => Err(not_understood(self.text, flaw.at, flaw.message)),
+            None => Ok(()),
+        };
+        let bash = self.parsed(Dialect::Bash);
+        sound(bash)?;
+        if self.shell == Shell::Bash || !bash.differs {
+            return Ok(vec![bash]);
+        }
+        let dash = self.parsed(Dialect::Dash);
+        sound(dash)?;
+        Ok(vec![bash, dash])
+    }
+
+    /// Returns the syntax tree of the script in this dialect.
+    pub(super) fn parsed(&self, dialect: Dialect) -> &Script {
+        let cell = match dialect {
+            Dialect::Bash => &self.bash,
+            Dialect::Dash => &self.dash,
+        };
+        cell.get_or_init(|| syntax::parse(self.text, dialect, ByteOrigin::Shift(0), 0))
+    }
 }
 
 /// Checks the size of a script, and that it contains no refused character.
-pub(super) fn check_bytes(script: &str, most: ReadLimit) -> Result<(), NotUnderstood> {
+fn check_bytes(script: &str, most: ReadLimit) -> Result<(), NotUnderstood> {
     let fail = |at: usize, message: &str| not_understood(script, at, message);
     if script.len() > most.bytes() {
         return Err(fail(0, "the script is too long (maximum: 64 KiB in a step, 1 MB in a file): split the script"));
@@ -67,7 +143,7 @@ pub(super) fn check_bytes(script: &str, most: ReadLimit) -> Result<(), NotUnders
     Ok(())
 }
 
-pub(super) fn not_understood(script: &str, at: usize, message: &str) -> NotUnderstood {
+fn not_understood(script: &str, at: usize, message: &str) -> NotUnderstood {
     NotUnderstood { place: place(script, at), message: message.to_owned() }
 }
 

@@ -3,7 +3,8 @@
 //! - [`commands`] is the public interface: it returns every command of a script with its place.
 //! - `command_walk` walks through the syntax tree, and `script_walk` contains the state of the walk. `assignments`,
 //!   `positional_parameters` and `nested_text` are the other parts of the walk.
-//! - [`outline`] returns the structure of a script, so that two scripts can be compared.
+//! - [`outline`] is the structure of a script as a tree, and [`script_shape`] is the structure as bytes, so that two
+//!   scripts can be compared.
 //! - `wrappers` is the table of programs and builtins that run their arguments, with the parts `shells`, `launchers`,
 //!   `carriers`, `shell_builtins` and `git`.
 //! - `options` parses the options of these programs with the grammars in `grammars`.
@@ -35,6 +36,7 @@ mod positional_parameters;
 mod quotes;
 mod reasons;
 mod redirects;
+pub mod script_shape;
 mod script_walk;
 mod settings;
 mod shell_builtins;

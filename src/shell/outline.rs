@@ -1,30 +1,26 @@
-//! Structure of a script, in a form that can be compared with the structure of another script.
+//! Structure of a script as a tree.
 
-use crate::shell::commands::{ReadLimit, check_bytes, not_understood};
-use crate::shell::found::{NotUnderstood, Shell};
-use crate::shell::syntax::{self, ByteOrigin, CommandList, Dialect, HOLE, Redirect, Script, ShellNode, Word, WordPart};
+use crate::shell::syntax::{self, CommandList, HOLE, Redirect, Script, ShellNode, Word, WordPart};
 
 /// Character in [`OutlineWord::text`] for a part that is known only at run time.
 pub const UNKNOWN_PART: char = HOLE;
 
 /// Structure of a script: its commands, words, redirections and here-documents.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Outline {
     /// The commands as bash reads them. If dash may read the script differently, a second list follows.
     pub readings: Vec<Vec<OutlinePipeline>>,
 }
 
 /// A pipeline of a script.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct OutlinePipeline {
     /// The commands of the pipeline.
     pub nodes: Vec<OutlineNode>,
-    /// True after `&&`, true after `!`, and true if the pipeline certainly runs.
-    pub flags: [bool; 3],
 }
 
 /// A command of a script.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum OutlineNode {
     /// A simple command: assignments, words and redirections.
     Simple(OutlineCommand),
@@ -46,7 +42,7 @@ pub enum OutlineNode {
 }
 
 /// A simple command.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct OutlineCommand {
     /// Assignments before the name.
     pub assigns: Vec<OutlineWord>,
@@ -57,7 +53,7 @@ pub struct OutlineCommand {
 }
 
 /// A redirection.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct OutlineRedirect {
     /// Operator without the descriptor.
     pub operator: &'static str,
@@ -70,7 +66,7 @@ pub struct OutlineRedirect {
 }
 
 /// A word after quote removal.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct OutlineWord {
     /// Text of the word, with an [`UNKNOWN_PART`] for each part that is known only at run time.
     pub text: String,
@@ -78,48 +74,16 @@ pub struct OutlineWord {
     pub exact: bool,
     /// True if every expansion of the word is one field.
     pub one: bool,
-    /// True if a part of the word is quoted.
-    pub quoted: bool,
-    /// True if only pathname patterns are unknown.
-    pub glob: bool,
-    /// Length of the name, if the word has the form of an assignment.
-    pub name: Option<usize>,
-    /// Delimiter, if the word is the body of a here-document.
-    pub delimiter: Option<String>,
     /// Elements of an array.
     pub elements: Vec<OutlineWord>,
     /// Commands of the substitutions in the word.
     pub lists: Vec<Vec<OutlinePipeline>>,
-    /// Variables that the expansion sets, and unknown effects.
-    pub effects: Vec<String>,
 }
 
-/// Returns the structure of `script`.
-///
-/// # Errors
-/// Returns the errors of [`crate::shell::commands::find_in`] that the parser reports.
-pub fn outline(shell: Shell, script: &str) -> Result<Outline, NotUnderstood> {
-    check_bytes(script, ReadLimit::Step)?;
-    let mut readings = Vec::new();
-    let bash = syntax::parse(script, Dialect::Bash, ByteOrigin::Shift(0), 0);
-    if let Some(flaw) = bash.flaw {
-        return Err(not_understood(script, flaw.at, flaw.message));
-    }
-    readings.push(list(&bash, &bash.list));
-    if shell == Shell::Sh && bash.differs {
-        let dash = syntax::parse(script, Dialect::Dash, ByteOrigin::Shift(0), 0);
-        if let Some(flaw) = dash.flaw {
-            return Err(not_understood(script, flaw.at, flaw.message));
-        }
-        readings.push(list(&dash, &dash.list));
-    }
-    Ok(Outline { readings })
-}
-
-fn list(script: &Script, from: &CommandList) -> Vec<OutlinePipeline> {
+/// Returns the structure of a list of commands.
+pub(super) fn outline_list(script: &Script, from: &CommandList) -> Vec<OutlinePipeline> {
     let pipeline = |one: &syntax::Pipeline| OutlinePipeline {
         nodes: one.nodes.iter().map(|node| outline_node(script, node)).collect(),
-        flags: [one.and, one.negated, one.certain],
     };
     from.iter().map(pipeline).collect()
 }
@@ -135,7 +99,7 @@ fn outline_node(script: &Script, node: &ShellNode) -> OutlineNode {
         ShellNode::Compound(compound) => OutlineNode::Compound {
             sets: words(&compound.sets),
             words: words(&compound.words),
-            lists: compound.lists.iter().map(|one| list(script, one)).collect(),
+            lists: compound.lists.iter().map(|one| outline_list(script, one)).collect(),
             redirects: redirects(script, &compound.redirects),
             coprocess: compound.read,
         },
@@ -150,36 +114,22 @@ fn redirects(script: &Script, from: &[Redirect]) -> Vec<OutlineRedirect> {
         operator: one.operator,
         input: one.input,
         target: word(script, &one.target),
-        body: one
-            .body
-            .and_then(|body| script.bodies.get(body))
-            .map(|body| OutlineWord { delimiter: Some(one.target.text.clone()), ..word(script, body) }),
+        body: one.body.and_then(|body| script.bodies.get(body)).map(|body| word(script, body)),
     };
     from.iter().map(redirect).collect()
 }
 
 fn word(script: &Script, from: &Word) -> OutlineWord {
-    let (mut lists, mut effects) = (Vec::new(), Vec::new());
-    for part in &from.parts {
-        match part {
-            WordPart::Script(inner) => lists.push(list(script, inner)),
-            WordPart::Sets(name, _) => effects.push(name.clone()),
-            WordPart::Unknown(reason, _) => effects.push(reason.text.to_owned()),
-            // Whether a text would run a command depends on the text. `find_in` reports it.
-            WordPart::Trap(_) => {}
-        }
-    }
+    let list = |part: &WordPart| match part {
+        WordPart::Script(inner) => Some(outline_list(script, inner)),
+        WordPart::Sets(..) | WordPart::Unknown(..) | WordPart::Trap(_) => None,
+    };
     OutlineWord {
         text: from.text.clone(),
         exact: from.exact,
         one: from.one,
-        quoted: from.quoted,
-        glob: from.glob,
-        name: from.name,
-        delimiter: None,
         elements: from.elements.iter().map(|one| word(script, one)).collect(),
-        lists,
-        effects,
+        lists: from.parts.iter().filter_map(list).collect(),
     }
 }
 

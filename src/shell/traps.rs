@@ -5,6 +5,10 @@ use crate::shell::syntax::{HOLE, Word};
 /// Returns true if evaluating a text as arithmetic or as a name may run a command. `text` may be a part of the
 /// evaluated text, so that the brackets of an index may be missing.
 pub(super) fn is_trap(text: &str) -> bool {
+    // Most words have none of these characters, and one of them is in each of the texts below.
+    if !text.bytes().any(|byte| matches!(byte, b'$' | b'`' | b'@')) {
+        return false;
+    }
     text.contains("$(")
         || text.contains('`')
         || text.contains("@P}")
@@ -20,13 +24,16 @@ pub(super) fn is_whole_trap(text: &str) -> bool {
 /// Returns true if a word or its assigned value contains a name with an open index and an unknown part, for example
 /// `x="a[$y"`.
 pub(super) fn opens_index(word: &Word) -> bool {
+    if word.exact || word.array || !word.text.contains('[') {
+        return false;
+    }
     let text = word.name.map_or(word.text.as_str(), |name| {
         let rest = &word.text[name..];
         let value = if rest.starts_with('[') { rest.find("]=").or_else(|| rest.find("]+=")) } else { rest.find('=') };
         // An appended value (`+=`) may continue a name at the end of the old value.
         value.map_or("", |at| if rest[..at].ends_with('+') { &rest[at - 1..] } else { &rest[at + 1..] })
     });
-    !word.exact && !word.array && is_open_index(text)
+    is_open_index(text)
 }
 
 /// Returns true if `text` contains a name with an open index and an unknown part.

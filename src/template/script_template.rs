@@ -110,6 +110,13 @@ impl ScriptTemplate {
             );
             return Err(fail(0, &message));
         };
+        let work = |(_, variant): &(Vec<usize>, Variant)| (variant.slots.len() + OTHER_PARSES) * source.len();
+        if variants.iter().map(work).sum::<usize>() > MAX_WORK {
+            return Err(fail(
+                0,
+                "the template has too many placeholders and conditions for its length: split the script",
+            ));
+        }
         let mut flaws = BTreeSet::new();
         for (decisions, variant) in variants {
             match plan(&variant, language) {
@@ -470,5 +477,9 @@ const ARITHMETIC: &str = "the text contains `[` and then `$` or a backtick, whic
 /// Maximum number of placeholders of a script with another number of list items than at its registration. Each placeholder
 /// is checked by parsing the script.
 const MAX_RENDERED: usize = 64;
+/// Maximum number of bytes of scripts that are parsed for a template, so that a page is read within a second.
+const MAX_WORK: usize = 4 << 20;
+/// Number of parses of a variant, besides those for each placeholder.
+const OTHER_PARSES: usize = 8;
 /// Maximum size of a template and of a rendered script, in bytes.
 const MAX_SOURCE: usize = 64 << 10;

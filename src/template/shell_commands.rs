@@ -177,6 +177,9 @@ fn declare_rule(words: &[OutlineWord], at: usize) -> Result<ArgumentRule, &'stat
 /// Returns true if a command evaluates one of its words that is known only at run time, for example `eval "$1"`.
 pub(super) fn evaluates_words(simple: &OutlineCommand, functions: &[String]) -> bool {
     let words = &simple.words;
+    if words.len() > MAX_WORDS {
+        return words.iter().any(|word| !word.exact);
+    }
     let unknown = (1..words.len()).filter(|at| !words[*at].exact);
     let Some(name) = words.first() else { return false };
     // In `"$@"` and `$1 x`, an argument of the function is the name of the command.
@@ -255,6 +258,8 @@ fn base(word: &OutlineWord) -> &str {
     text.rsplit('/').next().unwrap_or_default()
 }
 
+/// Maximum number of words of a command in a function. The check of a command needs quadratic time.
+const MAX_WORDS: usize = 256;
 const SHELLS: &[&str] = &[
     "sh", "bash", "rbash", "dash", "ash", "zsh", "ksh", "mksh", "yash", "csh", "tcsh", "fish", "pwsh", "busybox",
     "toybox",

@@ -1,12 +1,13 @@
 //! Plan for writing values into a shell script, and the check of the rendered script.
 
-use crate::shell::commands::{ReadLimit, find_in};
+use crate::shell::commands::{ReadLimit, ReadScript, find_in};
 use crate::shell::found::{FoundKind, NotUnderstood, ScriptFinding, Shell};
-use crate::shell::outline::{Outline, OutlineWord, UNKNOWN_PART, outline};
+use crate::shell::outline::UNKNOWN_PART;
+use crate::shell::script_shape::ShapeQuotes;
 use crate::template::flaw::RenderError;
 use crate::template::shell_quoting::{QUOTED_PLACES, TemplatePlace, quoted};
-use crate::template::shell_roles::{MAX_SLOTS, SlotRule, mark, marks, slot_rules};
-use crate::template::variant::Variant;
+use crate::template::shell_roles::{MARK_BYTES, MAX_SLOTS, SlotRule, mark, marks, marks_in, slot_rules};
+use crate::template::variant::{Variant, VariantPart};
 
 /// Places and rules for the slots of a variant, and the structure of its script.
 #[derive(Debug)]
@@ -15,7 +16,7 @@ pub(super) struct ShellPlan {
     pub(super) places: Vec<TemplatePlace>,
     pub(super) rules: Vec<SlotRule>,
     /// Structure of the script with the mark of each slot as its value.
-    outline: Outline,
+    shape: Box<[u8]>,
     findings: Vec<(FoundKind, Vec<String>)>,
 }
 
@@ -29,12 +30,15 @@ pub(super) fn plan(variant: &Variant, shell: Shell) -> Result<ShellPlan, Flaws> 
         return Err(vec![(0, format!("the template has more than {MAX_SLOTS} placeholders: split the script"))]);
     }
     let marked = variant.text(&mut |slot| mark(slot).to_string());
-    let mut raw = outline(shell, &marked).map_err(|error| vec![flaw(variant, &marked, &error)])?;
+    let raw_flaw = |error: NotUnderstood| vec![flaw(variant, &marked, &error)];
+    let raw = ReadScript::new(shell, &marked, ReadLimit::Step).map_err(raw_flaw)?;
     let mut visible = vec![false; count];
-    raw.each_word(&mut |word| marks(&word.text).for_each(|(_, slot)| visible[slot] = true));
+    let mut outline = raw.outline().map_err(raw_flaw)?;
+    outline.each_word(&mut |word| marks(&word.text).for_each(|(_, slot)| visible[slot] = true));
+    let raw = raw.shape(ShapeQuotes::Ignored).map_err(raw_flaw)?;
     let (mut places, mut flaws) = (Vec::new(), Flaws::new());
     for (slot, visible) in visible.into_iter().enumerate() {
-        match place(variant, shell, &raw, slot, visible) {
+        match place(variant, shell, &raw.bytes, slot, visible) {
             Ok(place) => places.push(place),
             Err(message) => flaws.push((variant.slots[slot].offset, message.to_owned())),
         }
@@ -44,9 +48,10 @@ pub(super) fn plan(variant: &Variant, shell: Shell) -> Result<ShellPlan, Flaws> 
     }
     let base = write(variant, &places, &|slot| mark(slot).to_string());
     let base_flaw = |error: NotUnderstood| vec![flaw(variant, &base, &error)];
-    let outline = outline(shell, &base).map_err(base_flaw)?;
-    let found = find_in(shell, &base, ReadLimit::Step).map_err(base_flaw)?;
-    let rules = slot_rules(&outline, count);
+    let read = ReadScript::new(shell, &base, ReadLimit::Step).map_err(base_flaw)?;
+    let rules = slot_rules(&read.outline().map_err(base_flaw)?, count);
+    let found = read.found().map_err(base_flaw)?;
+    let shape = read.shape(ShapeQuotes::Kept).map_err(base_flaw)?.bytes.into();
     flaws.extend(rules.refused.into_iter().map(|(slot, message)| (variant.slots[slot].offset, message)));
     for one in found.iter().filter(|one| !matches!(one.what, FoundKind::Function(_))) {
         let name = match &one.what {
@@ -55,7 +60,7 @@ pub(super) fn plan(variant: &Variant, shell: Shell) -> Result<ShellPlan, Flaws> 
         };
         flaws.extend(marks(name).map(|(_, slot)| (variant.slots[slot].offset, DECIDES.to_owned())));
     }
-    let plan = ShellPlan { shell, places, rules: rules.rules, outline, findings: kinds(found) };
+    let plan = ShellPlan { shell, places, rules: rules.rules, shape, findings: kinds(found) };
     if flaws.is_empty() {
         flaws.extend(plan.probe(variant));
     }
@@ -82,7 +87,7 @@ fn write(variant: &Variant, places: &[TemplatePlace], value: &dyn Fn(usize) -> S
 fn place(
     variant: &Variant,
     shell: Shell,
-    raw: &Outline,
+    raw: &[u8],
     slot: usize,
     visible: bool,
 ) -> Result<TemplatePlace, &'static str> {
@@ -93,26 +98,23 @@ fn place(
         // A comment ends at the end of the line, so that the mark becomes a command.
         let probe = script(&format!("\n{}\n", mark(slot)));
         let mut shown = false;
-        if let Ok(mut outline) = outline(shell, &probe) {
+        if let Ok(mut outline) = ReadScript::new(shell, &probe, ReadLimit::Step).and_then(|read| read.outline()) {
             outline.each_word(&mut |word| shown |= marks(&word.text).any(|(_, other)| other == slot));
         }
         let first_line = before.starts_with("#!") && !before.contains('\n');
         return match (shown, first_line) {
             (true, false) => Ok(TemplatePlace::Comment),
             (true, true) => Err("the first line names the interpreter: write the interpreter without a placeholder"),
-            (false, _) if outline(shell, &script("7")).is_ok() => Ok(TemplatePlace::Number),
+            (false, _) if shape(shell, &script("7")).is_ok() => Ok(TemplatePlace::Number),
             (false, _) => Err(NO_PLACE),
         };
     }
-    let mut expected = raw.clone();
-    expected.each_word(&mut |word| {
-        word.text = word.text.replace(mark(slot), EVERY_SPECIAL);
-        word.quoted = false;
-    });
-    for place in QUOTED_PLACES {
-        let Ok(mut tried) = outline(shell, &script(&quoted(place, EVERY_SPECIAL))) else { continue };
-        tried.each_word(&mut |word| word.quoted = false);
-        if tried != expected {
+    let values: Vec<String> = (0..variant.slots.len())
+        .map(|other| if other == slot { EVERY_SPECIAL.to_owned() } else { mark(other).to_string() })
+        .collect();
+    for place in likely_first(variant, slot) {
+        let Ok(tried) = shape(shell, &script(&quoted(place, EVERY_SPECIAL))) else { continue };
+        if !is_filled(raw, &tried, &values) {
             continue;
         }
         let backslashes = before.bytes().rev().take_while(|byte| *byte == b'\\').count();
@@ -234,24 +236,15 @@ impl ShellPlan {
     fn check_structure(&self, script: &str, values: &[String]) -> Result<(), String> {
         let refused =
             |error: NotUnderstood| format!("{CANT_WRITE} (line {} of the script: {})", error.place.line, error.message);
-        let mut expected = self.outline.clone();
-        expected.each_word(&mut |word| {
-            if marks(&word.text).next().is_some() {
-                word.text = filled(&word.text, values);
-            }
-        });
-        let mut found = outline(self.shell, script).map_err(refused)?;
-        if found != expected {
+        let read = ReadScript::new(self.shell, script, ReadLimit::Step).map_err(refused)?;
+        let shape = read.shape(ShapeQuotes::Kept).map_err(refused)?;
+        if !is_filled(&self.shape, &shape.bytes, values) {
             return Err(CANT_WRITE.to_owned());
         }
-        if self.shell == Shell::Sh {
-            let mut damaged = false;
-            found.each_word(&mut |word| damaged |= dash_damages(word));
-            if damaged {
-                return Err(DAMAGED.to_owned());
-            }
+        if self.shell == Shell::Sh && shape.here_documents.iter().any(|(body, end)| dash_damages(body, end)) {
+            return Err(DAMAGED.to_owned());
         }
-        let found = kinds(find_in(self.shell, script, ReadLimit::Step).map_err(refused)?);
+        let found = kinds(read.found().map_err(refused)?);
         let known = |one: &&(FoundKind, Vec<String>)| !matches!(one.0, FoundKind::Unknown(_));
         if !found.iter().filter(known).eq(self.findings.iter().filter(known)) {
             return Err(CHANGES.to_owned());
@@ -270,9 +263,8 @@ impl ShellPlan {
 
 /// Returns true if dash would lose a byte of a here-document: dash 0.5.12 drops the first byte of a character outside of
 /// ASCII that follows the beginning of the delimiter at the beginning of a line.
-fn dash_damages(word: &OutlineWord) -> bool {
-    let Some(delimiter) = &word.delimiter else { return false };
-    word.text.split('\n').any(|line| {
+fn dash_damages(body: &str, delimiter: &str) -> bool {
+    body.split('\n').any(|line| {
         let same = line.bytes().zip(delimiter.bytes()).take_while(|(a, b)| a == b).count();
         let rest = line.as_bytes().get(same..).unwrap_or_default();
         let unknown = line.get(same..).is_some_and(|rest| rest.starts_with(UNKNOWN_PART));
@@ -288,17 +280,39 @@ fn is_number(value: &str) -> bool {
             && value.bytes().all(|b| b.is_ascii_digit())
 }
 
-/// Returns a text with the values in place of the marks.
-fn filled(text: &str, values: &[String]) -> String {
-    let mut filled = String::new();
-    let mut from = 0;
-    for (at, slot) in marks(text) {
-        filled.push_str(&text[from..at]);
-        filled.push_str(&values[slot]);
-        from = at + mark(slot).len_utf8();
+/// Returns all places of a value in a word, the most likely place first. Each wrong place costs a parse of the script.
+fn likely_first(variant: &Variant, slot: usize) -> [TemplatePlace; 5] {
+    let before = variant.parts.iter().take_while(|part| !matches!(part, VariantPart::Slot(at) if *at == slot));
+    let before: String = before.map(|part| if let VariantPart::Text(text, _) = part { text } else { "" }).collect();
+    let line = before.rsplit('\n').next().unwrap_or_default();
+    let is_open = |quote: char| line.matches(quote).count() % 2 == 1;
+    let likely = match () {
+        () if is_open('"') => TemplatePlace::DoubleQuotes,
+        () if is_open('\'') => TemplatePlace::SingleQuotes,
+        () => TemplatePlace::BareWord,
+    };
+    let mut places = QUOTED_PLACES;
+    places.sort_by_key(|place| *place != likely);
+    places
+}
+
+/// Returns the structure of a script without its quotes.
+fn shape(shell: Shell, script: &str) -> Result<Vec<u8>, NotUnderstood> {
+    Ok(ReadScript::new(shell, script, ReadLimit::Step)?.shape(ShapeQuotes::Ignored)?.bytes)
+}
+
+/// Returns true if `found` is the structure `planned` with the values in place of the marks.
+fn is_filled(planned: &[u8], found: &[u8], values: &[String]) -> bool {
+    let (mut planned, mut found) = (planned, found);
+    loop {
+        let mark = marks_in(planned).next();
+        let (at, value) = mark.map_or((planned.len(), ""), |(at, slot)| (at, values[slot].as_str()));
+        let rest = found.strip_prefix(&planned[..at]).and_then(|rest| rest.strip_prefix(value.as_bytes()));
+        match (rest, mark) {
+            (Some(rest), Some(_)) => (planned, found) = (&planned[at + MARK_BYTES..], rest),
+            (rest, _) => return rest.is_some_and(<[u8]>::is_empty),
+        }
     }
-    filled.push_str(&text[from..]);
-    filled
 }
 
 fn kinds(found: Vec<ScriptFinding>) -> Vec<(FoundKind, Vec<String>)> {

@@ -26,6 +26,19 @@ pub(super) fn marks(text: &str) -> impl Iterator<Item = (usize, usize)> + '_ {
     text.char_indices().filter_map(slot)
 }
 
+/// Returns the slots whose marks are in the structure of a script, each with the byte offset of its mark.
+pub(super) fn marks_in(shape: &[u8]) -> impl Iterator<Item = (usize, usize)> + '_ {
+    // The marks are U+F0000 to U+F0FFF. Only a character has these bytes, and only in the text of a word.
+    shape
+        .windows(MARK_BYTES)
+        .enumerate()
+        .filter(|(_, bytes)| bytes[..2] == [0xf3, 0xb0])
+        .map(|(at, bytes)| (at, usize::from(bytes[2] & 0x3f) << 6 | usize::from(bytes[3] & 0x3f)))
+}
+
+/// Number of bytes of a mark.
+pub(super) const MARK_BYTES: usize = 4;
+
 /// What a slot may contain, beyond its quoting.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct SlotRule {

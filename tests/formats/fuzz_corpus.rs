@@ -24,7 +24,7 @@ macro_rules! replays {
 
 replays! {
     bundle_verify envelope gruntwork_runbook json_reader launcher_request markdown_runbook note_and_proof policy_yaml program_lists reserved_kinds roster_toml
-    ssh_key_line shell_commands sshsig_blob statement_each_kind template_source
+    rundown_runbook runnable_page ssh_key_line shell_commands sshsig_blob statement_each_kind template_source
 }
 
 #[test]
@@ -69,7 +69,7 @@ fn replay(name: &str) {
         for round in 0..ROUNDS {
             let mut random = Random::new(file, round);
             let other = &seeds[random.below(seeds.len())].1;
-            let damaged = damage(seed, other, &mut random);
+            let damaged = damage(seed, other, &mut random, &TOKENS);
             run(*target, &damaged, &format!("round {round} of {file}"));
         }
     }
@@ -85,10 +85,10 @@ fn run(target: targets::Target, input: &[u8], what: &str) {
 }
 
 /// xorshift64*, so that the damage is the same on every machine and in every run.
-struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
-    fn new(file: &str, round: usize) -> Self {
+    pub(crate) fn new(file: &str, round: usize) -> Self {
         let seed =
             file.bytes().fold(round as u64 + 1, |sum, byte| (sum ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
         Self(seed | 1)
@@ -101,7 +101,7 @@ impl Random {
         self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
 
-    fn below(&mut self, bound: usize) -> usize {
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
         usize::try_from(self.next() >> 33).unwrap_or(0) % bound.max(1)
     }
 }
@@ -146,7 +146,8 @@ const TOKENS: [&str; 36] = [
     "!!python/object ",
 ];
 
-fn damage(seed: &[u8], other: &[u8], random: &mut Random) -> Vec<u8> {
+/// Returns `seed` with up to four changes: other bytes, tokens, and parts of `other`.
+pub(crate) fn damage(seed: &[u8], other: &[u8], random: &mut Random, tokens: &[&str]) -> Vec<u8> {
     let mut bytes = seed.to_vec();
     for _ in 0..=random.below(4) {
         let at = random.below(bytes.len() + 1);
@@ -161,8 +162,8 @@ fn damage(seed: &[u8], other: &[u8], random: &mut Random) -> Vec<u8> {
                 let copy = bytes[at..at + length].to_vec();
                 drop(bytes.splice(at..at, copy));
             }
-            5 => drop(bytes.splice(at..at, TOKENS[random.below(TOKENS.len())].bytes())),
-            6 => drop(bytes.splice(at..at + length, TOKENS[random.below(TOKENS.len())].bytes())),
+            5 => drop(bytes.splice(at..at, tokens[random.below(tokens.len())].bytes())),
+            6 => drop(bytes.splice(at..at + length, tokens[random.below(tokens.len())].bytes())),
             7 => {
                 let from = random.below(other.len() + 1);
                 let taken = random.below(64).min(other.len() - from);

@@ -17,6 +17,7 @@ mod conformance;
 mod fuzz_corpus;
 mod golden_documents;
 mod mutation;
+mod pages;
 mod peers;
 mod programs;
 mod properties;

@@ -1,16 +1,19 @@
 //! Compares the reader of Gruntwork runbooks with the executables that Gruntwork's own registry finds.
 //!
-//! `COUNTERSIGN_PEERS` names a folder of Gruntwork runbooks. The test prints one line for each executable.
+//! `COUNTERSIGN_PEERS` names a folder with a clone of gruntwork-io/runbooks in `runbooks`. The test prints one line for
+//! each executable. `scripts/peers` runs the test.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use countersign::registry::gruntwork;
-use countersign::registry::page::{Page, RunbookFiles};
+use countersign::registry::imported::read_imported;
 use sha2::{Digest as _, Sha256};
 
 use crate::host::not_run;
+
+/// Number of executables of the clone that must at least be steps of a registry.
+const REGISTERED: usize = 105;
 
 /// Executable as Gruntwork's registry finds it: a search of the text, not a parse.
 struct Executable {
@@ -19,54 +22,61 @@ struct Executable {
     script: Option<String>,
 }
 
+/// Returns the clone of a project, or reports that the test can't run.
+pub(crate) fn peer(test: &str, name: &str) -> Option<PathBuf> {
+    let folder = std::env::var_os("COUNTERSIGN_PEERS").map(|folder| Path::new(&folder).join(name));
+    let found = folder.filter(|folder| folder.is_dir());
+    if found.is_none() {
+        not_run(test, &format!("COUNTERSIGN_PEERS names no folder with a clone in {name}"));
+    }
+    found
+}
+
 #[test]
 fn gruntworks_executables_are_registered_with_the_same_bytes_or_refused_with_a_reason() {
-    let Some(folder) = std::env::var_os("COUNTERSIGN_PEERS") else {
-        return not_run("gruntworks_executables", "COUNTERSIGN_PEERS names no folder of runbooks");
-    };
+    let Some(folder) = peer("gruntworks_executables", "runbooks") else { return };
     let mut pages = Vec::new();
-    find_pages(Path::new(&folder), &mut pages);
+    find_pages(&folder, &mut pages);
     pages.sort();
-    assert!(!pages.is_empty(), "{}: no .mdx file", Path::new(&folder).display());
-    let (mut same, mut other, mut refused) = (0, Vec::new(), 0);
+    assert!(!pages.is_empty(), "{}: no .mdx file", folder.display());
+    let (files, errors) = read_imported(&folder);
+    assert!(errors.is_empty(), "{errors:?}");
+    let (mut registered, mut different, mut refused) = (0, Vec::new(), 0);
     for path in &pages {
         let text = fs::read_to_string(path).expect("a page");
-        let shown = path.strip_prefix(&folder).unwrap_or(path).display().to_string();
-        let files = RunbookFiles::new(path.parent().expect("a directory").to_owned(), None);
-        let read = gruntwork::read(&Page { name: "runbook", text: &text, files: &files });
-        if let Ok(Some(page)) = &read {
-            for remark in &page.remarks {
-                println!("{shown}:{remark}");
-            }
-        }
+        let shown = path.strip_prefix(&folder).expect("a page of the folder").display().to_string();
+        let file = files.iter().find(|file| file.file == shown);
         for executable in executables(&text, path.parent().expect("a directory")) {
             let id = &executable.id;
-            match &read {
-                Ok(page) => {
-                    let steps = page.iter().flat_map(|page| &page.steps);
-                    let step = steps.map(|step| &step.definition).find(|step| step.reference.step() == id);
-                    match step {
-                        Some(step) if Some(&step.source) == executable.script.as_ref() => {
-                            same += 1;
-                            let number = executable_id(id, &step.source);
-                            println!("{shown}: {id}: registered, {}, same bytes, {number}", step.interpreter);
-                        }
-                        Some(_) => other.push(format!("{shown}: {id}: registered, other bytes")),
-                        None => other.push(format!("{shown}: {id}: not found")),
+            let block = file.and_then(|file| file.blocks.iter().find(|one| one.definition.reference.step() == id));
+            match (block, file.and_then(|file| file.errors.first())) {
+                (Some(block), _) if Some(&block.definition.source) != executable.script.as_ref() => {
+                    different.push(format!("{shown}: {id}: other bytes"));
+                }
+                // An error of the page refuses all its blocks.
+                (Some(block), of_page) => match block.refused.first().map(ToString::to_string).or(of_page.map(ToString::to_string)) {
+                    None => {
+                        registered += 1;
+                        let number = executable_id(id, &block.definition.source);
+                        println!("{shown}: {id}: registered, {}, same bytes, {number}", block.definition.interpreter);
                     }
-                }
-                Err(flaws) => {
+                    Some(reason) => {
+                        refused += 1;
+                        let at = block.place;
+                        println!("{shown}:{}:{}: {id}: refused: {reason}", at.line, at.column);
+                    }
+                },
+                (None, Some(flaw)) => {
                     refused += 1;
-                    println!("{shown}: {id}: refused: {}", flaws.first().expect("a flaw"));
+                    println!("{shown}: {id}: refused: {flaw}");
                 }
+                (None, None) => different.push(format!("{shown}: {id}: not found")),
             }
         }
-        if let Err(flaws) = read {
-            flaws.iter().for_each(|flaw| println!("{shown}:{flaw}"));
-        }
     }
-    println!("{} pages: {same} registered with the same bytes, {refused} refused", pages.len());
-    assert!(other.is_empty(), "{}", other.join("\n"));
+    println!("{} pages: {registered} executables registered with the same bytes, {refused} refused", pages.len());
+    assert!(different.is_empty(), "{}", different.join("\n"));
+    assert!(registered >= REGISTERED, "only {registered} executables are registered, at least {REGISTERED} must be");
 }
 
 /// Returns the name that Gruntwork gives to the executable: the digest of its id and its script.

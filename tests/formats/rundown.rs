@@ -1,4 +1,5 @@
-//! Reads the runbooks of the project Rundown, if `COUNTERSIGN_PEERS` names a folder with its files at commit 664cb67.
+//! Reads the runbooks of the project Rundown, if `COUNTERSIGN_PEERS` names a folder with a clone of tobyhede/rundown at
+//! commit 664cb67 in `rundown`. `scripts/peers` runs these tests.
 
 use std::path::{Path, PathBuf};
 
@@ -7,17 +8,7 @@ use countersign::registry::page::{Page, RunbookFiles};
 use countersign::registry::rundown::{read, read_workflow};
 use countersign::yaml;
 
-use crate::host::not_run;
-
-/// Returns the folder with the files of Rundown, or reports that the test can't run.
-fn peer(test: &str) -> Option<PathBuf> {
-    let folder = std::env::var_os("COUNTERSIGN_PEERS").map(PathBuf::from);
-    let found = folder.filter(|folder| folder.join("runbooks/patterns").is_dir());
-    if found.is_none() {
-        not_run(test, "COUNTERSIGN_PEERS names no folder with the files of Rundown");
-    }
-    found
-}
+use crate::peers::peer;
 
 fn runbooks(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
@@ -41,7 +32,9 @@ fn errors(path: &Path) -> Vec<String> {
 
 #[test]
 fn every_pattern_of_rundown_is_read_and_every_invalid_runbook_is_refused() {
-    let Some(folder) = peer("every_pattern_of_rundown_is_read_and_every_invalid_runbook_is_refused") else { return };
+    let Some(folder) = peer("every_pattern_of_rundown_is_read_and_every_invalid_runbook_is_refused", "rundown") else {
+        return;
+    };
     let valid = runbooks(&folder.join("runbooks/patterns"));
     assert_eq!(valid.len(), 56);
     let refused: Vec<String> = valid.iter().flat_map(|path| errors(path)).collect();
@@ -53,12 +46,14 @@ fn every_pattern_of_rundown_is_read_and_every_invalid_runbook_is_refused() {
         let workflow = read_workflow(&text).expect("a valid runbook");
         let units = workflow.steps.iter().flat_map(|step| std::iter::once(&step.unit).chain(&step.substeps));
         assert_eq!(page.steps.len(), units.filter(|unit| unit.script.is_some()).count(), "{}", path.display());
+        println!("{}: {} steps", path.strip_prefix(&folder).expect("a file of the folder").display(), page.steps.len());
     }
     let invalid = runbooks(&folder.join("packages/parser/fixtures/conformance/invalid"));
     assert_eq!(invalid.len(), 20);
     for path in invalid {
         let errors = errors(&path);
         assert!(!errors.is_empty(), "{} is read", path.display());
+        println!("refused: {}", errors[0].strip_prefix(&format!("{}/", folder.display())).expect("the folder"));
     }
 }
 
@@ -82,7 +77,7 @@ fn walk(text: &str, results: &[bool]) -> (Vec<String>, Option<&'static str>) {
 
 #[test]
 fn recorded_paths_of_rundown_are_walked_in_the_same_way() {
-    let Some(folder) = peer("recorded_paths_of_rundown_are_walked_in_the_same_way") else { return };
+    let Some(folder) = peer("recorded_paths_of_rundown_are_walked_in_the_same_way", "rundown") else { return };
     // These paths were recorded with the program of Rundown. Every unit passed.
     for (file, path, outcome) in [
         ("sequential/standard-sequential", "1 2", "COMPLETE"),
@@ -109,7 +104,7 @@ fn result(command: &str) -> Option<bool> {
 
 #[test]
 fn scenarios_of_rundown_have_the_stated_outcome() {
-    let Some(folder) = peer("scenarios_of_rundown_have_the_stated_outcome") else { return };
+    let Some(folder) = peer("scenarios_of_rundown_have_the_stated_outcome", "rundown") else { return };
     let (mut walked, mut wrong) = (0, Vec::new());
     for file in runbooks(&folder.join("runbooks/patterns")) {
         let text = std::fs::read_to_string(&file).expect("a runbook");

@@ -451,6 +451,17 @@ fn a_list_with_many_more_items_than_at_registration_is_refused_at_once() {
 }
 
 #[test]
+fn a_template_with_too_many_placeholders_for_its_length_is_refused_at_once() {
+    let lines = |count: usize| format!("{}# {}", "echo {{ .a }}\n".repeat(count), "comment ".repeat(count));
+    assert!(ScriptTemplate::parse(&lines(100), "bash").is_ok());
+    let flaws = ScriptTemplate::parse(&lines(2500), "bash").unwrap_err();
+    assert!(flaws[0].message.contains("too many placeholders and conditions for its length"), "{flaws:?}");
+    let words = format!("f() {{ foo {}; }}\nf {{{{ .a }}}}\n", "$b ".repeat(300));
+    let flaws = ScriptTemplate::parse(&words, "bash").unwrap_err();
+    assert!(flaws[0].message.contains("evaluates an argument as code"), "{flaws:?}");
+}
+
+#[test]
 fn a_name_that_runs_text_is_found_without_a_call_and_behind_other_names() {
     for (language, source) in [
         ("node", "const sh = promisify(require(\"child_process\").exec); sh({{ .x }})"),

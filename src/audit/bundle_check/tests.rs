@@ -51,10 +51,6 @@ fn a_step_with_a_later_feature_is_never_verified() {
     for (name, part) in [
         ("session", json!("write")),
         ("outputs", json!([{"name": "id", "schema": {"type": "string"}}])),
-        (
-            "files",
-            json!([{"path": "a", "bytes": 0, "digest": format!("sha256:{}", "0".repeat(64)), "executable": false}]),
-        ),
         ("plan", json!({"step": "own:files", "max_age_s": 60})),
     ] {
         let report = HistoryCase::new().edit(FixtureStage::Bundle, move |bundle| bundle["step"][name] = part.clone());

@@ -11,7 +11,10 @@ use markdown::mdast::Node;
 /// Returns the offset of the first part that exceeds a limit.
 pub(super) fn check_text(text: &str) -> Result<(), (usize, String)> {
     let mut start = 0;
-    for line in text.split_inclusive('\n') {
+    for (number, line) in text.split_inclusive('\n').enumerate() {
+        if number == MAX_LINES {
+            return Err((start, format!("the page has more than {MAX_LINES} lines: split the page")));
+        }
         if let Some(at) = deep_marker(line) {
             return Err((start + at, too_deep()));
         }
@@ -90,5 +93,7 @@ const MAX_LEVELS: usize = 100;
 /// Maximum number of tags that are open at one place, as far as a look at the text shows. The parsed tree must then
 /// respect [`MAX_LEVELS`]; this larger limit bounds the time and the recursion of the parser.
 const MAX_OPEN_TAGS: usize = 1000;
+/// Maximum number of lines. The parser needs quadratic time for many short headings or blocks.
+const MAX_LINES: usize = 10_000;
 /// Maximum number of opening brackets. The parser looks through all brackets before each bracket.
 const MAX_BRACKETS: usize = 8192;

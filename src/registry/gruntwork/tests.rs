@@ -467,6 +467,10 @@ fn deep_nesting_and_large_pages_are_refused_quickly() {
     let levels = |count: usize| format!("{}{step}{}", "<A>\n\n".repeat(count), "\n\n</A>".repeat(count));
     assert!(read_with(&levels(90), &[]).is_ok());
     assert!(errors(&levels(120))[0].contains("nested deeper than 100 levels"));
+    assert_eq!(
+        errors(&format!("{step}{}", "# a\n".repeat(10_000))),
+        ["10001:1: the page has more than 10000 lines: split the page"]
+    );
     let quotes = format!("{}{step}", "> ".repeat(120));
     assert!(errors(&quotes)[0].contains("nested deeper than 100 levels"));
     assert!(

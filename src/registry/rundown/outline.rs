@@ -112,16 +112,17 @@ impl Reader<'_> {
     }
 
     fn push(&mut self, text: &str, range: &Range<usize>) {
-        let place = self.lines.place(range.start + self.from);
+        // A long line has many pieces, so its place is found only once.
+        let place = || self.lines.place(range.start + self.from);
         let lines = self.inline.get_or_insert_default();
         match lines.last_mut() {
             Some(line) => {
                 if line.text.is_empty() {
-                    line.place = place;
+                    line.place = place();
                 }
                 line.text.push_str(text);
             }
-            None => lines.push(PlacedText { place, text: text.to_owned() }),
+            None => lines.push(PlacedText { place: place(), text: text.to_owned() }),
         }
     }
 
