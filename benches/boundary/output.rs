@@ -42,7 +42,10 @@ pub struct Report {
 #[derive(Debug, Serialize)]
 struct Pace {
     plain_ms: f64,
-    boundary_ms: f64,
+    /// Until the client has the last byte of the recorded output.
+    output_ms: f64,
+    /// Until the client has the exit code, which it gets after the output and the receipt are durable.
+    exit_ms: f64,
 }
 
 const ZEROS: &str = "head -c 1G /dev/zero";
@@ -91,13 +94,19 @@ pub fn measure(args: &Args) -> Result<Report, CommandFailure> {
     })
 }
 
-/// Runs the step, and passes each line of the stream to `see`. Returns the time until the client knows the exit code.
-fn followed(service: &Service, plan: &Plan, see: impl FnMut(&[u8])) -> Result<Duration, CommandFailure> {
+/// Times from the request to the last byte of the output, and to the exit code.
+struct Times {
+    output: Duration,
+    exit: Duration,
+}
+
+/// Runs the step, and passes each line of the stream to `see`.
+fn followed(service: &Service, plan: &Plan, see: impl FnMut(&[u8])) -> Result<Times, CommandFailure> {
     let (_, body) = plan.authorization()?;
     submitted(service, &body, see)
 }
 
-fn submitted(service: &Service, body: &[u8], mut see: impl FnMut(&[u8])) -> Result<Duration, CommandFailure> {
+fn submitted(service: &Service, body: &[u8], mut see: impl FnMut(&[u8])) -> Result<Times, CommandFailure> {
     let begin = Instant::now();
     let answer = ureq::post(format!("http://{}/v1/authorizations", service.address))
         .header("Authorization", format!("Bearer {}", service.token))
@@ -106,25 +115,31 @@ fn submitted(service: &Service, body: &[u8], mut see: impl FnMut(&[u8])) -> Resu
         .send(body)
         .map_err(|error| broken(&error))?;
     let mut lines = BufReader::with_capacity(256 << 10, answer.into_body().into_reader());
-    let (mut line, mut exit) = (Vec::new(), None);
+    let (mut line, mut output, mut exit) = (Vec::new(), Duration::ZERO, None);
     while lines.read_until(b'\n', &mut line).map_err(|error| broken(&error))? > 0 {
         see(&line);
-        if line.windows(13).take(40).any(|part| part == b"\"type\":\"exit\"") {
+        let head = &line[..line.len().min(60)];
+        let is = |kind: &[u8]| head.windows(kind.len()).any(|part| part == kind);
+        if is(b"\"type\":\"output\"") {
+            output = begin.elapsed();
+        } else if is(b"\"type\":\"exit\"") {
             exit = Some(begin.elapsed());
         }
         line.clear();
     }
-    exit.ok_or_else(|| broken(&"the stream has no exit event"))
+    exit.map(|exit| Times { output, exit }).ok_or_else(|| broken(&"the stream has no exit event"))
 }
 
 fn pace(service: &Service, args: &Args, step: &str, script: &str) -> Result<Pace, CommandFailure> {
     let plan = Plan::prepare(service, step)?;
-    let (mut plain, mut boundary) = (Vec::new(), Vec::new());
+    let (mut plain, mut output, mut exit) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..args.runs.max(1) {
         plain.push(piped(script)?.as_secs_f64() * 1e3);
-        boundary.push(followed(service, &plan, |_| ())?.as_secs_f64() * 1e3);
+        let times = followed(service, &plan, |_| ())?;
+        output.push(times.output.as_secs_f64() * 1e3);
+        exit.push(times.exit.as_secs_f64() * 1e3);
     }
-    Ok(Pace { plain_ms: median(plain), boundary_ms: median(boundary) })
+    Ok(Pace { plain_ms: median(plain), output_ms: median(output), exit_ms: median(exit) })
 }
 
 /// Runs the script and reads its output from a pipe.
@@ -164,7 +179,7 @@ fn with_readers(service: &Service, readers: usize) -> Result<f64, CommandFailure
                 }
             });
         }
-        submitted(service, &body, |_| ()).map(|time| time.as_secs_f64() * 1e3)
+        submitted(service, &body, |_| ()).map(|times| times.exit.as_secs_f64() * 1e3)
     })
 }
 
@@ -216,10 +231,11 @@ pub fn table(report: &Report) -> String {
         ("10 MiB of lines, each with its own write", &report.lines),
         ("10 MiB of lines in large writes", &report.bulk),
     ] {
-        let Pace { plain_ms, boundary_ms } = pace;
-        let part = plain_ms / boundary_ms;
+        let Pace { plain_ms, output_ms, exit_ms } = pace;
+        let (to_output, to_exit) = (plain_ms / output_ms, plain_ms / exit_ms);
         line(format!(
-            "{what}: plain pipe {plain_ms:.1} ms, boundary {boundary_ms:.1} ms: {part:.2} of the plain speed"
+            "{what}: plain pipe {plain_ms:.1} ms; boundary: last output {output_ms:.1} ms ({to_output:.2} of the plain \
+             speed), exit code {exit_ms:.1} ms ({to_exit:.2})"
         ));
     }
     line(format!("10 MiB of lines with {} more readers: {:.1} ms", report.readers, report.readers_ms));

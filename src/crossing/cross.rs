@@ -328,7 +328,7 @@ impl Crossing {
                 let (sandbox, writer) = (self.sandbox.clone(), recording.shared());
                 let run = tokio::task::spawn_blocking(move || {
                     sandbox.run(
-                        prepared,
+                        prepared.streaming(),
                         plan,
                         &mut |chunk| writer.write(stream_name(chunk.stream), chunk.bytes),
                         &flag,

@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
-use std::io::{self, Write as _};
+use std::io;
 use std::ops::Deref;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
@@ -140,10 +140,12 @@ struct State {
     open: Option<OpenPiece>,
     /// Time at which a reader last got a piece before it was full.
     sliced: Option<Instant>,
+    /// The last recorded bytes.
     buffer: Vec<u8>,
-    /// File with the bytes that do not fit into the buffer.
+    /// File with the bytes before the buffer.
     spool: Option<Arc<File>>,
-    recorded: u64,
+    /// Number of bytes in the file.
+    spooled: u64,
     stdout: Tally,
     stderr: Tally,
     failed: Option<String>,
@@ -202,7 +204,7 @@ impl Recording {
                 sliced: None,
                 buffer: Vec::new(),
                 spool: None,
-                recorded: 0,
+                spooled: 0,
                 stdout: Tally::default(),
                 stderr: Tally::default(),
                 failed: None,
@@ -219,6 +221,10 @@ impl Recording {
         let mut state = lock(&self.state);
         // A step that alternates between the streams after each byte would create too many pieces.
         let room = if state.order.pieces() < MOST_PIECES { state.room } else { 0 };
+        let tally = state.tally(stream);
+        // After the first byte that is not recorded, no more bytes of this stream are recorded, so that the recorded
+        // bytes are always the beginning of the stream.
+        let room = if tally.recorded < tally.bytes { 0 } else { room };
         let keep = usize::try_from(room).unwrap_or(usize::MAX).min(bytes.len());
         let kept = match state.keep(&bytes[..keep]) {
             Ok(()) => keep,
@@ -227,11 +233,7 @@ impl Recording {
                 0
             }
         };
-        let tally = match stream {
-            StreamName::Stdout => &mut state.stdout,
-            StreamName::Stderr => &mut state.stderr,
-        };
-        tally.add(bytes, kept);
+        state.tally(stream).add(bytes, kept);
         state.note(stream, kept);
         state.room -= kept as u64;
         drop(state);
@@ -426,49 +428,53 @@ impl State {
         }
     }
 
+    fn tally(&mut self, stream: StreamName) -> &mut Tally {
+        match stream {
+            StreamName::Stdout => &mut self.stdout,
+            StreamName::Stderr => &mut self.stderr,
+        }
+    }
+
+    /// Adds bytes to the recording: all of them, or none after an error.
     fn keep(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if self.spool.is_none() && self.buffer.len() + bytes.len() > IN_MEMORY {
-            let mut spool = tempfile::tempfile_in(&self.scratch)?;
-            spool.write_all(&self.buffer)?;
-            self.buffer = Vec::new();
-            self.spool = Some(Arc::new(spool));
+        if self.buffer.len() + bytes.len() > IN_MEMORY {
+            let spool = match &self.spool {
+                Some(spool) => spool.clone(),
+                None => self.spool.insert(Arc::new(tempfile::tempfile_in(&self.scratch)?)).clone(),
+            };
+            // After an error, the buffer still has its bytes, and the next write to the file begins at the same place.
+            spool.write_all_at(&self.buffer, self.spooled)?;
+            self.spooled += self.buffer.len() as u64;
+            self.buffer.clear();
         }
-        match &self.spool {
-            Some(spool) => spool.write_all_at(bytes, self.recorded)?,
-            None => self.buffer.extend_from_slice(bytes),
-        }
-        self.recorded += bytes.len() as u64;
+        self.buffer.extend_from_slice(bytes);
         Ok(())
     }
 
     fn source(&self, at: u64, length: u32) -> io::Result<Source> {
-        if let Some(spool) = &self.spool {
-            return Ok(Source::Spool { spool: spool.clone(), at, length: length as usize });
-        }
-        let start = usize::try_from(at).unwrap_or(usize::MAX);
-        self.buffer
-            .get(start..start.saturating_add(length as usize))
-            .map(|bytes| Source::Memory(bytes.to_vec()))
-            .ok_or_else(|| io::Error::other("a part is outside of the recorded output"))
+        let in_spool = usize::try_from(self.spooled.saturating_sub(at)).unwrap_or(usize::MAX).min(length as usize);
+        let start = usize::try_from(at.saturating_sub(self.spooled)).unwrap_or(usize::MAX);
+        let tail = self.buffer.get(start..start.saturating_add(length as usize - in_spool));
+        let tail = tail.ok_or_else(|| io::Error::other("a part is outside of the recorded output"))?.to_vec();
+        Ok(Source { spool: self.spool.clone().filter(|_| in_spool > 0), at, in_spool, tail })
     }
 }
 
-/// Place of the bytes of a piece.
-enum Source {
-    Memory(Vec<u8>),
-    Spool { spool: Arc<File>, at: u64, length: usize },
+/// Place of the bytes of a piece: the first `in_spool` bytes are in the file, and `tail` follows.
+struct Source {
+    spool: Option<Arc<File>>,
+    at: u64,
+    in_spool: usize,
+    tail: Vec<u8>,
 }
 
 impl Source {
     fn read(self) -> io::Result<Vec<u8>> {
-        match self {
-            Self::Memory(bytes) => Ok(bytes),
-            Self::Spool { spool, at, length } => {
-                let mut bytes = vec![0; length];
-                spool.read_exact_at(&mut bytes, at)?;
-                Ok(bytes)
-            }
-        }
+        let Some(spool) = self.spool else { return Ok(self.tail) };
+        let mut bytes = vec![0; self.in_spool];
+        spool.read_exact_at(&mut bytes, self.at)?;
+        bytes.extend(self.tail);
+        Ok(bytes)
     }
 }
 
@@ -509,6 +515,19 @@ mod tests {
             assert_eq!(read(&recording, &mut Cursor::default()).concat(), text);
             assert_eq!(pieces(&recorded).iter().map(|piece| u64::from(piece.length)).sum::<u64>(), size as u64);
         }
+    }
+
+    #[test]
+    fn after_a_failed_write_the_recorded_bytes_are_the_beginning_of_the_stream() {
+        let recording = Recording::new("/nonexistent".into(), 1 << 20);
+        recording.write(StreamName::Stdout, &[b'a'; IN_MEMORY - 10]);
+        recording.write(StreamName::Stdout, &[b'b'; 20]);
+        recording.write(StreamName::Stdout, b"c");
+        recording.write(StreamName::Stderr, b"d");
+        let recorded = recording.close(IN_MEMORY as u64 + 11, 1);
+        assert_eq!((recorded.stdout.recorded, recorded.stdout.truncated), (IN_MEMORY as u64 - 10, true));
+        assert_eq!((recorded.stderr.recorded, recorded.stderr.truncated), (1, false));
+        assert!(recorded.failed.is_some());
     }
 
     fn pieces(recorded: &RecordedOutput) -> Vec<Piece> {

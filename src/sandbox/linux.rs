@@ -179,6 +179,7 @@ impl LinuxSandbox {
             layers,
             programs: None,
             learn: false,
+            stream: false,
         };
         let plan = Plan { interpreter: "sh".into(), source: b"exit 0".into(), env: vec![], params_json: b"{}".into() };
         let tried = self.play(&prepared, &plan);
@@ -209,6 +210,7 @@ impl LinuxSandbox {
             layers: STRICT.to_vec(),
             programs: None,
             learn: false,
+            stream: false,
         };
         let plan = Plan {
             interpreter: "sh".into(),
@@ -304,6 +306,7 @@ impl Sandbox for LinuxSandbox {
 
     fn run(&self, prepared: Prepared, plan: Plan, live: &mut dyn FnMut(Chunk<'_>), cancel: &CancelFlag) -> Report {
         let mut run = FollowedRun::new(&self.spool, &prepared.profile.limits);
+        run.recorder.stream = prepared.stream;
         match invalid(&plan) {
             Some(why) => run.failure = Some(SetupFailure::new(SetupStage::Request, why)),
             None if prepared.profile.require.contains(&Layer::Programs) && prepared.programs.is_none() => {
