@@ -48,9 +48,9 @@ const MOST_PER_S: u64 = 20_000;
 
 impl Plan {
     /// Fetches from the boundary the values that an authorization contains.
-    pub fn prepare(service: &Service) -> Result<Self, CommandFailure> {
+    pub fn prepare(service: &Service, step: &str) -> Result<Self, CommandFailure> {
         let registry = service.get("/v1/registry")?;
-        let step = service.get("/v1/steps/bench:noop")?;
+        let step = service.get(&format!("/v1/steps/{step}"))?;
         let typed = |value: &Value, what: &str| -> Result<Value, CommandFailure> {
             value.get(what).cloned().ok_or_else(|| broken(&format!("the boundary's answer has no {what}")))
         };
@@ -74,11 +74,20 @@ impl Plan {
     /// # Errors
     /// Returns an error if the authorization cannot be serialized.
     pub fn body(&self) -> Result<Vec<u8>, CommandFailure> {
+        self.authorization().map(|(_, body)| body)
+    }
+
+    /// Makes a signed authorization, and returns the id of its proposal too.
+    ///
+    /// # Errors
+    /// Returns an error if the authorization cannot be serialized.
+    pub fn authorization(&self) -> Result<(ProposalId, Vec<u8>), CommandFailure> {
         let around = countersign::node::start::surroundings();
         let millis = (around.millis)();
+        let proposal = ProposalId::new(millis, around.bytes());
         let authorization = Authorization {
             boundary: self.boundary.clone(),
-            proposal: ProposalId::new(millis, around.bytes()),
+            proposal: proposal.clone(),
             nonce: Nonce::new(millis, around.bytes()),
             step: self.step.clone(),
             params: json!({}),
@@ -95,7 +104,7 @@ impl Plan {
         let payload = statement.to_payload().map_err(|error| broken(&error))?;
         let signature = self.secret.sign(&pae(PAYLOAD_TYPE, &payload));
         let envelope = Envelope::new(&payload, vec![EnvelopeSignature::new(self.keyid, &signature)]);
-        canonical_of(&envelope).map_err(|error| broken(&error))
+        Ok((proposal, canonical_of(&envelope).map_err(|error| broken(&error))?))
     }
 
     /// Submits one authorization. Returns the bundle of the receipt.

@@ -1,4 +1,5 @@
-//! Measures crossings (`cargo bench --bench boundary -- crossing`) and sandboxed runs (`-- sandbox`) on this machine.
+//! Measures crossings (`cargo bench --bench boundary -- crossing`) and sandboxed runs (`-- sandbox`) and the output of runs (`-- output`) on this
+//! machine.
 //!
 //! The speed of disks and of shared machines varies between runs. Therefore the benchmark also measures baselines in
 //! the same run: synced writes, group commits of nonces alone, a server that does only the necessary work, and plain
@@ -10,6 +11,7 @@ mod bare;
 mod clients;
 mod documents;
 mod floors;
+mod output;
 mod sandbox;
 mod service;
 
@@ -49,6 +51,8 @@ enum What {
     Crossing(Crossing),
     /// Measures a sandboxed `true`, a plain spawn and bubblewrap alternately; runs per second; the memory of the helper
     Sandbox(sandbox::Args),
+    /// Measures the output of runs: throughput against a plain pipe, delay from write to client, memory
+    Output(output::Args),
     /// Serves the boundary under test, with a sandbox that starts no process
     #[command(hide = true)]
     Service(service::Args),
@@ -112,7 +116,7 @@ fn main() -> std::process::ExitCode {
     }
     // Without a command, measure nothing, so that a plain `cargo bench` does not load the machine for a minute.
     if std::env::args_os().skip(1).all(|word| word == "--bench") {
-        println!("boundary: name what to measure: cargo bench --bench boundary -- crossing, or sandbox");
+        println!("boundary: name what to measure: cargo bench --bench boundary -- crossing, sandbox, or output");
         return std::process::ExitCode::SUCCESS;
     }
     let args = Args::parse();
@@ -139,6 +143,15 @@ fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
             }
             Ok(Exit::Done)
         }
+        What::Output(args) => {
+            let report = output::measure(args)?;
+            if terminal.json {
+                terminal.object(&report)?;
+            } else {
+                terminal.put(output::table(&report).as_bytes())?;
+            }
+            Ok(Exit::Done)
+        }
         What::Crossing(crossing) => {
             let report = measure(crossing)?;
             if terminal.json {
@@ -161,7 +174,7 @@ fn measure(args: &Crossing) -> Result<Report, CommandFailure> {
     })?;
     let service = service::start(dir.path())?;
     let idle_rss_bytes = service.memory();
-    let plan = clients::Plan::prepare(&service)?;
+    let plan = clients::Plan::prepare(&service, "bench:noop")?;
     let time = Duration::from_secs(args.seconds.max(1));
     let mut crossings = Vec::new();
     let (mut fdatasync_us, mut documents_us) = (Vec::new(), Vec::new());

@@ -23,6 +23,8 @@ use countersign::sandbox::{End, Plan, Report, Sandbox};
 use countersign::terminal::exit::{CommandFailure, Exit};
 use serde_json::Value;
 
+use crate::floors::broken;
+
 /// Seed of the key of the only approver.
 pub const APPROVER: [u8; 32] = [0x5a; 32];
 
@@ -39,7 +41,6 @@ pub struct Args {
 /// Returns an error if the boundary cannot start.
 pub fn run(args: &Args) -> Result<Exit, CommandFailure> {
     let config = Config::load(&args.config).map_err(countersign::local::problems::problems)?;
-    let broken = |error: &dyn std::fmt::Display| CommandFailure::new(Exit::Unreachable, error.to_string());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| broken(&error))?;
     runtime.block_on(async {
         let around = |sandbox| Arc::new(Nothing { sandbox }) as Arc<dyn Sandbox>;
@@ -91,8 +92,32 @@ pub fn proposer() -> Result<Name, CommandFailure> {
         .map_err(|error: countersign::record::ident::IdentError| CommandFailure::usage(error.to_string()))
 }
 
-/// Creates a boundary in `dir` and starts its service.
+/// Creates a boundary in `dir` and starts its service, with a sandbox that starts no process.
 pub fn start(dir: &Path) -> Result<Service, CommandFailure> {
+    let (config, token) = create(dir, RUNBOOK)?;
+    let mut command = Command::new(std::env::current_exe().map_err(|error| broken(&error))?);
+    command.args(["service".as_ref(), config.as_os_str()]).stdin(Stdio::null());
+    started(command, token)
+}
+
+/// Creates a boundary with this runbook in `dir` and starts the program's own service, with its sandbox.
+pub fn start_program(dir: &Path, runbook: &str) -> Result<Service, CommandFailure> {
+    let (config, token) = create(dir, runbook)?;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
+    command.args(["serve".as_ref(), "--json".as_ref(), "--config".as_ref(), config.as_os_str()]).stdin(Stdio::null());
+    started(command, token)
+}
+
+fn started(command: Command, token: String) -> Result<Service, CommandFailure> {
+    let begin = Instant::now();
+    let mut service = Service::spawn(command, token)?;
+    service.get("/ready")?;
+    service.ready_ms = begin.elapsed().as_secs_f64() * 1e3;
+    Ok(service)
+}
+
+/// Creates a boundary in `dir`. Returns its configuration file and the token of the proposer.
+fn create(dir: &Path, runbook: &str) -> Result<(PathBuf, String), CommandFailure> {
     let home = dir.join("boundary-home");
     let io =
         |error: std::io::Error| CommandFailure::new(Exit::Unreachable, format!("setting the boundary up: {error}"));
@@ -129,7 +154,7 @@ pub fn start(dir: &Path) -> Result<Service, CommandFailure> {
         .replace("calls_per_second = 1000", "calls_per_second = 1000000");
     std::fs::write(&config, settings).map_err(io)?;
     std::fs::write(home.join("boundary/policy.yaml"), POLICY).map_err(io)?;
-    std::fs::write(home.join("runbooks/bench.md"), RUNBOOK).map_err(io)?;
+    std::fs::write(home.join("runbooks/bench.md"), runbook).map_err(io)?;
     let name = proposer()?;
     let token = ours(&[
         "token".as_ref(),
@@ -142,13 +167,7 @@ pub fn start(dir: &Path) -> Result<Service, CommandFailure> {
         "--scope".as_ref(),
         "read".as_ref(),
     ])?;
-    let begin = Instant::now();
-    let mut command = Command::new(std::env::current_exe().map_err(io)?);
-    command.args(["service".as_ref(), config.as_os_str()]).stdin(Stdio::null());
-    let mut service = Service::spawn(command, token)?;
-    service.get("/ready")?;
-    service.ready_ms = begin.elapsed().as_secs_f64() * 1e3;
-    Ok(service)
+    Ok((config, token))
 }
 
 impl Service {
@@ -163,7 +182,10 @@ impl Service {
         if let Some(stdout) = service.child.stdout.take() {
             BufReader::new(stdout).read_line(&mut line).map_err(io)?;
         }
-        service.address = line.trim().trim_start_matches("http://").to_owned();
+        // The program prints JSON, and the other servers print only their address.
+        let started: Value = serde_json::from_str(&line).unwrap_or_default();
+        let url = started["started"]["url"].as_str().unwrap_or(&line);
+        service.address = url.trim().trim_start_matches("http://").to_owned();
         if service.address.is_empty() {
             let what = command.get_args().take(1).map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
             return Err(CommandFailure::new(Exit::Unreachable, format!("`{what}` did not start")));

@@ -1,7 +1,7 @@
 //! The events of a proposal. A reader that starts later gets the same events in the same order with the same numbers.
 //!
 //! Event 1 is `pending`. The signatures follow in the order of arrival, then `approved`, `running`, the pieces of the
-//! output, `exit`, `finished` and the receipt. Each event comes from stored or recorded data, so a reader can continue
+//! output, a mark for each truncated stream, `exit`, `finished` and the receipt. Each event comes from stored or recorded data, so a reader can continue
 //! after any number, even after a restart of the service. The event that states why an approved run is delayed is
 //! temporary and has no number.
 
@@ -9,10 +9,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use crate::boundary::proposals::{Proposals, view_status};
 use crate::boundary::view::{Event, ProposalStatus, RefusalView};
 use crate::crossing::caller::Caller;
-use crate::crossing::live::{Cursor, NextPiece, Piece, decode_order};
+use crate::crossing::live::{Cursor, NextPiece, Piece, Recording, SLICE};
 use crate::crossing::refusal::{Stopped, fault};
 use crate::crossing::stored_documents::receipt_of;
 use crate::crypto::json;
@@ -35,6 +37,7 @@ pub struct Events {
     /// Number of the last event that the reader already has.
     after: u64,
     number: u64,
+    changes: watch::Receiver<u64>,
     phase: Phase,
     ready: VecDeque<Event>,
 }
@@ -45,7 +48,7 @@ enum Phase {
     /// The run is in progress, and its output is read from the recording.
     Running { cursor: Cursor },
     /// The run is over, and its output is read from the store.
-    Replaying { cursor: Cursor, order: VecDeque<(StreamName, u32)>, receipt: Box<Receipt> },
+    Replaying { cursor: Cursor, order: Vec<u8>, receipt: Box<Receipt> },
     /// All events were sent.
     Over,
 }
@@ -63,6 +66,7 @@ impl Proposals {
             id: id.clone(),
             after,
             number: 0,
+            changes: self.changes.watch(id),
             phase: Phase::Waiting { began: false, signatures: 0, approved: false, held_up: None },
             ready: VecDeque::new(),
         })
@@ -93,81 +97,104 @@ impl Events {
                 }
                 continue;
             }
-            let mut changes = self.proposals.changes.watch(&self.id);
-            match self.advance() {
-                Ok(true) => {}
-                Ok(false) if matches!(self.phase, Phase::Over) => return None,
-                Ok(false) => {
-                    let recording = self.proposals.live.find(&self.id);
-                    match recording.map(|recording| recording.changes()) {
-                        // Check for output once more before the wait, because a piece may have arrived after the
-                        // previous check.
-                        Some(mut output) => {
-                            if self.advance().is_ok_and(|more| more) {
-                                continue;
-                            }
-                            let _ = tokio::time::timeout(LOOK_AGAIN, async {
-                                tokio::select! { _ = output.changed() => {} _ = changes.changed() => {} }
-                            })
-                            .await;
-                        }
-                        None => {
-                            let _ = tokio::time::timeout(LOOK_AGAIN, changes.changed()).await;
-                        }
-                    }
-                }
+            // A change after this point ends the wait below, so that no change is missed.
+            self.changes.mark_unchanged();
+            let recording = self.proposals.live.find(&self.id);
+            let mut output = recording.as_ref().map(|recording| recording.changes());
+            let news = match self.advance(recording.as_deref()) {
+                Ok(news) => news,
                 Err(stopped) => {
                     tracing::warn!(proposal = %self.id, "events end early: {stopped}");
                     return None;
+                }
+            };
+            // A reader must not keep the recording of a run that has ended, because its file uses disk space.
+            drop(recording);
+            match (news, &mut output) {
+                (News::Events, _) => {}
+                (News::None, _) if matches!(self.phase, Phase::Over) => return None,
+                (News::Soon, _) => tokio::time::sleep(SLICE).await,
+                (News::None, Some(output)) => {
+                    let _ = tokio::time::timeout(LOOK_AGAIN, async {
+                        tokio::select! { _ = output.changed() => {} _ = self.changes.changed() => {} }
+                    })
+                    .await;
+                }
+                (News::None, None) => {
+                    let _ = tokio::time::timeout(LOOK_AGAIN, self.changes.changed()).await;
                 }
             }
         }
     }
 
-    /// Queues the events that are available now. Returns false if no event is available yet.
-    fn advance(&mut self) -> Result<bool, Stopped> {
-        let row = self.proposals.row(&self.id)?;
-        match &mut self.phase {
-            Phase::Waiting { .. } => self.waiting(&row),
-            Phase::Running { cursor } => {
-                let Some(recording) = self.proposals.live.find(&self.id) else {
-                    if row.status == StoredStatus::Finished {
-                        let cursor = cursor.clone();
-                        return self.replay(&row, cursor);
-                    }
-                    return Ok(false);
-                };
-                match recording.next(cursor).map_err(|e| fault(&e))? {
-                    NextPiece::Piece(piece) => {
-                        self.ready.push_back(output(piece));
-                        Ok(true)
-                    }
-                    // The recording is dropped when the receipt is durable. The last events are sent after that.
-                    NextPiece::NotYet | NextPiece::End => Ok(false),
+    /// Queues the events that are available now.
+    fn advance(&mut self, recording: Option<&Recording>) -> Result<News, Stopped> {
+        let news = |more| if more { News::Events } else { News::None };
+        match (&mut self.phase, recording) {
+            (Phase::Running { cursor }, Some(recording)) => match recording.next(cursor) {
+                NextPiece::Piece(piece) => {
+                    self.piece(&piece, |_| recording.bytes(&piece).map_err(|e| fault(&e)))?;
+                    Ok(News::Events)
                 }
+                NextPiece::Soon => Ok(News::Soon),
+                // The recording is dropped when the receipt is durable. The last events are sent after that.
+                NextPiece::NotYet | NextPiece::End => Ok(News::None),
+            },
+            (Phase::Running { cursor }, None) => {
+                let cursor = cursor.clone();
+                let row = self.proposals.row(&self.id)?;
+                self.replay(&row, cursor).map(news)
             }
-            Phase::Replaying { cursor, order, receipt } => {
-                if let Some((stream, length)) = order.pop_front() {
-                    let offset = cursor.step(stream, length);
-                    let of = match stream {
-                        StreamName::Stdout => &receipt.output.stdout,
-                        StreamName::Stderr => &receipt.output.stderr,
-                    };
-                    let range = offset..offset + u64::from(length);
-                    let bytes = self.proposals.ledger.output(&of.blake3, range).map_err(|e| fault(&e))?;
-                    // The output was deleted after its retention time, but the receipt still has the digests.
-                    let bytes = bytes.unwrap_or_default();
-                    self.ready.push_back(output(Piece { stream, offset, bytes }));
-                    return Ok(true);
-                }
-                self.ready.push_back(Event::Exit { outcome: receipt.outcome.clone() });
-                self.ready.push_back(Event::Status { status: ProposalStatus::Finished, code: None });
-                self.ready.push_back(Event::Receipt { id: self.id.receipt() });
-                self.phase = Phase::Over;
-                Ok(true)
+            (Phase::Waiting { .. }, _) => {
+                let row = self.proposals.row(&self.id)?;
+                self.waiting(&row).map(news)
             }
-            Phase::Over => Ok(false),
+            (Phase::Replaying { .. }, _) => self.replayed().map(news),
+            (Phase::Over, _) => Ok(News::None),
         }
+    }
+
+    /// Queues the event of a piece. If the reader already has the event, the bytes are not read.
+    fn piece(
+        &mut self,
+        piece: &Piece,
+        bytes: impl FnOnce(&Proposals) -> Result<Vec<u8>, Stopped>,
+    ) -> Result<(), Stopped> {
+        if self.number < self.after {
+            self.number += 1;
+        } else {
+            let bytes = bytes(&self.proposals)?;
+            self.ready.push_back(Event::output(piece.stream, piece.offset, piece.elapsed_ms, bytes));
+        }
+        Ok(())
+    }
+
+    fn replayed(&mut self) -> Result<bool, Stopped> {
+        let Phase::Replaying { cursor, order, receipt } = &mut self.phase else { return Ok(false) };
+        if let Some(piece) = cursor.next(order) {
+            let of = match piece.stream {
+                StreamName::Stdout => &receipt.output.stdout,
+                StreamName::Stderr => &receipt.output.stderr,
+            };
+            let (name, range) = (of.blake3, piece.offset..piece.offset + u64::from(piece.length));
+            // After its retention time, the output is deleted, but the receipt still has the digests.
+            let stored = move |proposals: &Proposals| {
+                Ok(proposals.ledger.output(&name, range).map_err(|e| fault(&e))?.unwrap_or_default())
+            };
+            self.piece(&piece, stored)?;
+            return Ok(true);
+        }
+        for (stream, of) in [(StreamName::Stdout, &receipt.output.stdout), (StreamName::Stderr, &receipt.output.stderr)]
+        {
+            if of.truncated {
+                self.ready.push_back(Event::Truncated { stream, bytes: of.bytes, recorded: of.recorded });
+            }
+        }
+        self.ready.push_back(Event::Exit { outcome: receipt.outcome.clone() });
+        self.ready.push_back(Event::Status { status: ProposalStatus::Finished, code: None });
+        self.ready.push_back(Event::Receipt { id: self.id.receipt() });
+        self.phase = Phase::Over;
+        Ok(true)
     }
 
     fn waiting(&mut self, row: &Proposal) -> Result<bool, Stopped> {
@@ -216,24 +243,24 @@ impl Events {
         Ok(self.ready.len() > before)
     }
 
+    /// Continues with the stored output if the run is over.
     fn replay(&mut self, row: &Proposal, cursor: Cursor) -> Result<bool, Stopped> {
+        if row.status != StoredStatus::Finished {
+            return Ok(false);
+        }
         let Some(receipt) = receipt_of(&self.proposals.ledger, row)? else { return Ok(false) };
         let order = self.proposals.ledger.output_order(&self.id).map_err(|e| fault(&e))?.unwrap_or_default();
-        let order = decode_order(&order).into_iter().skip(cursor.number()).collect();
         self.phase = Phase::Replaying { cursor, order, receipt: Box::new(receipt) };
-        self.advance()
+        self.replayed()
     }
 }
 
-fn output(piece: Piece) -> Event {
-    use base64::Engine as _;
-    match String::from_utf8(piece.bytes) {
-        Ok(text) => Event::Output { stream: piece.stream, offset: piece.offset, text: Some(text), base64: None },
-        Err(error) => Event::Output {
-            stream: piece.stream,
-            offset: piece.offset,
-            text: None,
-            base64: Some(base64::engine::general_purpose::STANDARD.encode(error.as_bytes())),
-        },
-    }
+/// Result of one step of a reader.
+enum News {
+    /// Events are queued or skipped.
+    Events,
+    /// The next event is available after [`SLICE`].
+    Soon,
+    /// No event is available until the next change.
+    None,
 }

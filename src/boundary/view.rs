@@ -2,6 +2,8 @@
 //!
 //! The HTTP API, the command line and OpenAPI use the same types.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -375,12 +377,24 @@ pub enum Event {
         stream: StreamName,
         /// Number of bytes of the stream before this piece.
         offset: u64,
-        /// Text of the piece, if the piece is UTF-8.
+        /// Milliseconds from the start of the run to the first byte of this piece. Runs of version 0.1 have no times.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        elapsed_ms: Option<u64>,
+        /// Text of the piece, if the piece is UTF-8 without the character NUL.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         text: Option<String>,
-        /// Base64 of the piece, if the piece is not UTF-8.
+        /// Base64 of the piece, if there is no text.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         base64: Option<String>,
+    },
+    /// The run wrote more output than the boundary records. The event follows the last piece of the output.
+    Truncated {
+        /// `stdout` or `stderr`.
+        stream: StreamName,
+        /// Number of bytes that the run wrote to the stream.
+        bytes: u64,
+        /// Number of recorded bytes, from the beginning of the stream.
+        recorded: u64,
     },
     /// The run ended.
     Exit {
@@ -393,6 +407,21 @@ pub enum Event {
         #[serde(rename = "receipt")]
         id: ReceiptId,
     },
+}
+
+impl Event {
+    /// Returns the event of a piece of output.
+    #[must_use]
+    pub fn output(stream: StreamName, offset: u64, elapsed_ms: Option<u64>, bytes: Vec<u8>) -> Self {
+        // In JSON, a NUL needs six bytes as text, so that a piece of a binary file would be far larger than as base64.
+        let (text, binary) = match String::from_utf8(bytes) {
+            Ok(text) if !text.contains('\0') => (Some(text), None),
+            Ok(text) => (None, Some(text.into_bytes())),
+            Err(error) => (None, Some(error.into_bytes())),
+        };
+        let base64 = binary.map(|bytes| STANDARD.encode(bytes));
+        Self::Output { stream, offset, elapsed_ms, text, base64 }
+    }
 }
 
 /// `GET /ready`.

@@ -14,7 +14,7 @@ use crate::remote::client::Client;
 use crate::remote::follow_run::follow;
 use crate::remote::proposals::{LookupRange, find_proposal};
 use crate::remote::refused_programs;
-use crate::remote::run_printer::{OutputForm, RunPrinter};
+use crate::remote::run_printer::{OutputForm, RunPrinter, truncated_words};
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::refused_programs::print_hints;
 use crate::terminal::streams::Terminal;
@@ -105,7 +105,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         check(&bytes, stream)?;
         sink.output(name, &bytes)?;
         if stream.truncated {
-            terminal.say(&format!("{} of {} bytes were recorded", stream.recorded, stream.bytes));
+            terminal.say(&truncated_words(name, stream.bytes, stream.recorded));
         }
     }
     sink.end()?;

@@ -321,6 +321,8 @@ impl Crossing {
         let started_at = self.now().max(claim.at);
         let recording = self.live.begin(&signed.proposal, self.outputs.scratch(), signed.sandbox.limits.output_bytes);
         let proposal = signed.proposal.clone();
+        // A reader of the events may already wait for the recording.
+        self.changes.notify(&proposal);
         let (prepared, plan, closing) = consumed.into_run();
         let report = match CancelFlag::new() {
             Ok(flag) => {
@@ -328,7 +330,7 @@ impl Crossing {
                 let (sandbox, writer) = (self.sandbox.clone(), recording.shared());
                 let run = tokio::task::spawn_blocking(move || {
                     sandbox.run(
-                        prepared,
+                        prepared.streaming(),
                         plan,
                         &mut |chunk| writer.write(stream_name(chunk.stream), chunk.bytes),
                         &flag,

@@ -11,6 +11,7 @@ pub mod current_seal;
 pub mod host_profile;
 pub mod live;
 mod masks;
+pub mod output_order;
 pub mod recorded_outputs;
 pub mod recovery;
 pub mod refusal;

@@ -33,7 +33,7 @@ impl Default for HttpConfig {
     fn default() -> Self {
         Self {
             allowed_hosts: Vec::new(),
-            max_connections: 1024,
+            max_connections: 2048,
             rates: Rates::default(),
             drain: Duration::from_secs(30),
         }
@@ -59,14 +59,19 @@ pub(super) struct App {
     phase: watch::Receiver<Phase>,
     /// The OpenAPI document as JSON.
     pub(super) description: Bytes,
-    /// Permits for requests that wait for events or changes. Their number is limited, so that connections remain free
-    /// for signatures.
+    /// Permits for requests that wait for a change. The number of waiting requests and of event streams is limited, so
+    /// that connections remain free for signatures.
     pub(super) waits: Arc<Semaphore>,
     most_waits: usize,
+    /// Permits for event streams (at most [`MOST_WATCHERS`]).
+    pub(super) watchers: Arc<Semaphore>,
+    most_watchers: usize,
     /// Permits for calls that change something (in total [`MOST_WORK`]).
     work: Arc<Semaphore>,
 }
 
+/// Maximum number of event streams. With fewer than 2,000 connections, the maximum is half of the connections.
+pub(super) const MOST_WATCHERS: usize = 1000;
 /// Number of work permits, which is larger than the possible number of connections. At shutdown, the service takes all
 /// permits to wait for the end of all calls.
 pub(super) const MOST_WORK: u32 = 1 << 20;
@@ -79,7 +84,7 @@ impl App {
         phase: watch::Receiver<Phase>,
         description: Bytes,
     ) -> Self {
-        let most_waits = config.max_connections / 4 * 3;
+        let (most_waits, most_watchers) = (config.max_connections / 4, MOST_WATCHERS.min(config.max_connections / 2));
         Self {
             boundary,
             hosts: Hosts::new(bound, &config.allowed_hosts),
@@ -88,6 +93,8 @@ impl App {
             description,
             waits: Arc::new(Semaphore::new(most_waits)),
             most_waits,
+            watchers: Arc::new(Semaphore::new(most_watchers)),
+            most_watchers,
             work: Arc::new(Semaphore::new(MOST_WORK as usize)),
         }
     }
@@ -122,7 +129,7 @@ impl App {
 
     /// Returns true if a request waits for events or changes.
     pub(super) fn is_waited_for(&self) -> bool {
-        self.waits.available_permits() < self.most_waits
+        self.waits.available_permits() < self.most_waits || self.watchers.available_permits() < self.most_watchers
     }
 
     /// Waits until all calls that change something have ended.

@@ -118,7 +118,7 @@ async fn streamed(
         tokio::spawn(async move { last_line(&reader, Ok(bundle)).await });
         return Ok(response);
     };
-    let (reader, response) = stream(form);
+    let (mut reader, response) = stream(form);
     let app = call.app.clone();
     tokio::spawn(async move {
         for (id, event) in seen {
@@ -127,7 +127,7 @@ async fn streamed(
             }
         }
         let bundle = {
-            let mut live = std::pin::pin!(pump(&app, &mut events, &reader, false));
+            let mut live = std::pin::pin!(pump(&app, &mut events, &mut reader, false));
             tokio::select! {
                 () = &mut live => joined(crossing.await),
                 bundle = &mut crossing => {

@@ -9,24 +9,22 @@ use axum::body::{Body, Bytes};
 use axum::http::header::ACCEPT;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
-use base64::Engine as _;
 use serde::Serialize;
-use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::boundary::events::Events;
-use crate::boundary::view::{Event, ProposalStatus};
-use crate::crossing::refusal::Stopped;
+use crate::boundary::view::Event;
+use crate::crossing::refusal::{Refusal, Stopped};
 use crate::http::access::only;
 use crate::http::app::{App, Phase};
 use crate::http::call::{RouteCall, bytes};
 use crate::http::problem::refuse;
 use crate::http::route::HandlerResult;
+use crate::http::simple_events::SimpleEvents;
 use crate::record::code::Code;
 use crate::record::ident::ProposalId;
-use crate::record::receipt::{Outcome, Status};
 
 /// Request header with the id of the last event that the client received.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -36,8 +34,11 @@ pub(super) const SSE: &str = "text/event-stream";
 pub(super) const NDJSON: &str = "application/x-ndjson";
 /// Interval between two comments in an idle stream, so that proxies and clients do not close the stream.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// Maximum number of queued events for one reader. A slow reader delays only its own stream, never the run.
-const IN_FLIGHT: usize = 16;
+/// Maximum number of queued events for one reader, because each event needs up to 200 KB of memory. A slow reader delays
+/// only its own stream, never the run.
+const IN_FLIGHT: usize = 2;
+/// Value of `Retry-After` if the boundary has too many readers, in seconds.
+const READERS_RETRY_S: u64 = 5;
 
 /// Handles `GET /v1/proposals/{id}/events`.
 pub(super) async fn events(call: RouteCall) -> HandlerResult {
@@ -47,16 +48,16 @@ pub(super) async fn events(call: RouteCall) -> HandlerResult {
         None => 0,
         Some(text) => text.parse().map_err(|_| refuse(Code::Malformed, "Last-Event-ID: expected a number"))?,
     };
-    let waiting =
-        call.app.waits.clone().try_acquire_owned().map_err(|_| {
-            refuse(Code::Busy, "too many readers already wait for events: ask with ?wait= or try again")
-        })?;
+    let place = call.app.watchers.clone().try_acquire_owned().map_err(|_| {
+        let why = "the boundary has too many readers of events: ask for the proposal with ?wait=, or try again";
+        Refusal::new(Code::Busy, why).retry_after(READERS_RETRY_S)
+    })?;
     let mut events = call.app.boundary.proposals.events(&call.caller, &id, after)?;
-    let (reader, response) = stream(form);
+    let (mut reader, response) = stream(form);
     let app = call.app.clone();
     tokio::spawn(async move {
-        pump(&app, &mut events, &reader, true).await;
-        drop(waiting);
+        pump(&app, &mut events, &mut reader, true).await;
+        drop(place);
     });
     Ok(response)
 }
@@ -98,18 +99,6 @@ impl EventFormat {
             Some("simple") => Ok(Self::Simple),
             Some(_) => Err(refuse(Code::Malformed, "?shape= accepts only `simple`")),
         }
-    }
-
-    fn write(self, id: u64, event: &Event) -> Option<Bytes> {
-        let line = match self {
-            Self::Sse => return Some(sse(id, event)),
-            Self::Lines => serde_json::to_vec(&Line { id, event }),
-            Self::Simple => serde_json::to_vec(&simple(event)?),
-        };
-        // The serialization can't fail, because an event contains only text and numbers.
-        let mut line = line.unwrap_or_default();
-        line.push(b'\n');
-        Some(line.into())
     }
 }
 
@@ -168,6 +157,7 @@ fn thousandths(weight: &str) -> u16 {
 
 pub(super) struct EventReader {
     form: EventFormat,
+    simple: SimpleEvents,
     to: mpsc::Sender<Result<Bytes, Infallible>>,
 }
 
@@ -176,10 +166,19 @@ pub(super) struct ClientGone;
 
 impl EventReader {
     /// Writes one event, and waits if the client reads slowly.
-    pub(super) async fn event(&self, id: u64, event: &Event) -> Result<(), ClientGone> {
-        match self.form.write(id, event) {
-            Some(piece) => self.to.send(Ok(piece)).await.map_err(|_| ClientGone),
-            None => Ok(()),
+    pub(super) async fn event(&mut self, id: u64, event: &Event) -> Result<(), ClientGone> {
+        let piece = self.write(id, event);
+        if piece.is_empty() {
+            return Ok(());
+        }
+        self.to.send(Ok(piece)).await.map_err(|_| ClientGone)
+    }
+
+    fn write(&mut self, id: u64, event: &Event) -> Bytes {
+        match self.form {
+            EventFormat::Sse => sse(id, event),
+            EventFormat::Lines => line_of(&Line { id, event }).into(),
+            EventFormat::Simple => self.simple.lines(event).iter().flat_map(line_of).collect(),
         }
     }
 
@@ -210,12 +209,12 @@ pub(super) fn stream(form: EventFormat) -> (EventReader, Response) {
     let mut response = bytes(StatusCode::OK, media, Body::from_stream(ReceiverStream::new(from)));
     // The header `x-accel-buffering` asks a reverse proxy not to buffer the stream.
     response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
-    (EventReader { form, to }, response)
+    (EventReader { form, simple: SimpleEvents::default(), to }, response)
 }
 
 /// Forwards events to the client until the last event or until the client disconnects. If `stops` is true, the stream
 /// also ends when the service has ended its runs.
-pub(super) async fn pump(app: &App, events: &mut Events, reader: &EventReader, stops: bool) {
+pub(super) async fn pump(app: &App, events: &mut Events, reader: &mut EventReader, stops: bool) {
     let mut tick = interval(KEEP_ALIVE);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     tick.reset();
@@ -245,6 +244,13 @@ struct Line<'e> {
     event: &'e Event,
 }
 
+fn line_of(value: &impl Serialize) -> Vec<u8> {
+    // The serialization can't fail, because an event contains only text and numbers.
+    let mut line = serde_json::to_vec(value).unwrap_or_default();
+    line.push(b'\n');
+    line
+}
+
 /// Encodes a server-sent event (WHATWG HTML section 9.2): one field per line, and an empty line. Serialized JSON
 /// contains no line breaks.
 fn sse(id: u64, event: &Event) -> Bytes {
@@ -253,57 +259,12 @@ fn sse(id: u64, event: &Event) -> Bytes {
         Event::HeldUp { .. } => "held-up",
         Event::Signature { .. } => "signature",
         Event::Output { .. } => "output",
+        Event::Truncated { .. } => "truncated",
         Event::Exit { .. } => "exit",
         Event::Receipt { .. } => "receipt",
     };
     let data = serde_json::to_string(event).unwrap_or_default();
     format!("id: {id}\nevent: {kind}\ndata: {data}\n\n").into()
-}
-
-fn simple(event: &Event) -> Option<serde_json::Value> {
-    match event {
-        Event::Output { text: Some(text), .. } => Some(json!({"type": "output", "data": text})),
-        Event::Output { base64, .. } => {
-            let bytes = base64::engine::general_purpose::STANDARD.decode(base64.as_deref()?).ok()?;
-            Some(json!({"type": "output", "data": String::from_utf8_lossy(&bytes)}))
-        }
-        Event::Exit { outcome } => Some(json!({"type": "exit", "exitCode": exit_code(outcome)})),
-        Event::Status { status, code } => {
-            let word = match status {
-                ProposalStatus::Denied => "denied",
-                ProposalStatus::Expired => "expired",
-                ProposalStatus::Cancelled => "cancelled",
-                ProposalStatus::Refused => "refused",
-                ProposalStatus::Pending
-                | ProposalStatus::Approved
-                | ProposalStatus::Running
-                | ProposalStatus::Finished => return None,
-            };
-            let message = code.map_or_else(|| word.to_owned(), |code| format!("{word}: {}", code.title()));
-            Some(json!({"type": "error", "message": message}))
-        }
-        Event::HeldUp { .. } | Event::Signature { .. } | Event::Receipt { .. } => None,
-    }
-}
-
-/// Returns the exit code of the step. For an outcome without an exit code, returns the code that shells or the program
-/// `timeout` use.
-fn exit_code(outcome: &Outcome) -> u16 {
-    if let Some(code) = outcome.exit_code {
-        return code.into();
-    }
-    if let Some(signal) = outcome.signal {
-        return 128 + u16::from(signal);
-    }
-    match outcome.status {
-        Status::Succeeded => 0,
-        Status::Warned => 2,
-        Status::Failed => 1,
-        Status::TimedOut => 124,
-        Status::Cancelled => 126,
-        Status::Killed => 137,
-        Status::NotStarted | Status::Unknown => 125,
-    }
 }
 
 /// Takes a permit for a request that waits, or returns `None` if all permits are in use.
@@ -314,51 +275,28 @@ pub(super) fn waiting(app: &App) -> Option<tokio::sync::OwnedSemaphorePermit> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::boundary::view::ProposalStatus;
     use crate::record::stream_name::StreamName;
 
     fn output(text: &str) -> Event {
-        Event::Output { stream: StreamName::Stdout, offset: 3, text: Some(text.into()), base64: None }
+        let (stream, elapsed_ms) = (StreamName::Stdout, Some(12));
+        Event::Output { stream, offset: 3, elapsed_ms, text: Some(text.into()), base64: None }
     }
 
     #[test]
     fn a_server_sent_event_has_three_fields_and_an_empty_line() {
         let framed = sse(7, &output("a\nb\r\n\ndata: x"));
         let expected = "id: 7\nevent: output\ndata: {\"type\":\"output\",\"stream\":\"stdout\",\"offset\":3,\
-                        \"text\":\"a\\nb\\r\\n\\ndata: x\"}\n\n";
+                        \"elapsed_ms\":12,\"text\":\"a\\nb\\r\\n\\ndata: x\"}\n\n";
         assert_eq!(framed, expected.as_bytes(), "no output can end its event or begin another");
     }
 
     #[test]
     fn a_line_contains_the_event_and_its_id() {
-        let line = EventFormat::Lines.write(9, &Event::Status { status: ProposalStatus::Running, code: None });
-        assert_eq!(line.as_deref(), Some(&b"{\"id\":9,\"type\":\"status\",\"status\":\"running\"}\n"[..]));
-    }
-
-    #[test]
-    fn the_simple_event_stream_has_the_events_output_and_exit_and_error() {
-        let of =
-            |event: &Event| EventFormat::Simple.write(1, event).map(|line| String::from_utf8_lossy(&line).into_owned());
-        assert_eq!(of(&output("hi")).as_deref(), Some("{\"data\":\"hi\",\"type\":\"output\"}\n"));
-        let binary = Event::Output { stream: StreamName::Stderr, offset: 0, text: None, base64: Some("/w==".into()) };
-        assert_eq!(of(&binary).as_deref(), Some("{\"data\":\"\u{fffd}\",\"type\":\"output\"}\n"));
-        let outcome =
-            |status, exit_code, signal| Event::Exit { outcome: Outcome { status, exit_code, signal, limit: None } };
-        assert_eq!(
-            of(&outcome(Status::Failed, Some(3), None)).as_deref(),
-            Some("{\"exitCode\":3,\"type\":\"exit\"}\n")
-        );
-        assert_eq!(
-            of(&outcome(Status::Failed, None, Some(9))).as_deref(),
-            Some("{\"exitCode\":137,\"type\":\"exit\"}\n")
-        );
-        assert_eq!(
-            of(&outcome(Status::TimedOut, None, None)).as_deref(),
-            Some("{\"exitCode\":124,\"type\":\"exit\"}\n")
-        );
-        let denied = Event::Status { status: ProposalStatus::Denied, code: Some(Code::Denied) };
-        let expected = "{\"message\":\"denied: an approver denied the run\",\"type\":\"error\"}\n";
-        assert_eq!(of(&denied).as_deref(), Some(expected));
-        assert_eq!(of(&Event::Status { status: ProposalStatus::Running, code: None }), None);
+        let event = Event::Status { status: ProposalStatus::Running, code: None };
+        let line = stream(EventFormat::Lines).0.write(9, &event);
+        assert_eq!(line, &b"{\"id\":9,\"type\":\"status\",\"status\":\"running\"}\n"[..]);
+        assert!(stream(EventFormat::Simple).0.write(9, &event).is_empty());
     }
 
     #[test]

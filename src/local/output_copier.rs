@@ -6,8 +6,7 @@
 use std::io::Write as _;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
-
-use base64::Engine as _;
+use std::time::Instant;
 
 use crate::boundary::view::Event;
 use crate::crypto::digest::{Blake3Stream, ContentDigest, Sha256Stream};
@@ -24,7 +23,8 @@ const QUEUE: usize = 256;
 /// Receives the output of a step, and passes it to the person.
 #[derive(Debug)]
 pub struct OutputCopier {
-    queue: SyncSender<(StreamName, u64, Vec<u8>)>,
+    begun: Instant,
+    queue: SyncSender<(StreamName, u64, u64, Vec<u8>)>,
     writer: JoinHandle<Result<(), CommandFailure>>,
     stdout: Tally,
     stderr: Tally,
@@ -51,13 +51,13 @@ impl OutputCopier {
     /// # Errors
     /// Returns an error if no thread can be started.
     pub fn begin(terminal: &Terminal, cancel: &CancelFlag) -> Result<Self, CommandFailure> {
-        let (queue, pieces) = sync_channel::<(StreamName, u64, Vec<u8>)>(QUEUE);
+        let (queue, pieces) = sync_channel::<(StreamName, u64, u64, Vec<u8>)>(QUEUE);
         let (terminal, cancel) = (terminal.clone(), cancel.clone());
         let writer = std::thread::Builder::new().name("output".to_owned()).spawn(move || {
             let mut result = Ok(());
-            for (stream, offset, bytes) in pieces {
+            for (stream, offset, elapsed_ms, bytes) in pieces {
                 if result.is_ok() {
-                    result = write(&terminal, stream, offset, bytes);
+                    result = write(&terminal, stream, offset, elapsed_ms, bytes);
                     if result.is_err() {
                         cancel.cancel();
                     }
@@ -68,7 +68,7 @@ impl OutputCopier {
         let writer = writer.map_err(|error| {
             CommandFailure::new(Exit::Unreachable, format!("the thread for output can't be started: {error}"))
         })?;
-        Ok(Self { queue, writer, stdout: Tally::default(), stderr: Tally::default() })
+        Ok(Self { begun: Instant::now(), queue, writer, stdout: Tally::default(), stderr: Tally::default() })
     }
 
     /// Queues a piece of output.
@@ -82,12 +82,13 @@ impl OutputCopier {
         tally.sha256.update(chunk.bytes);
         tally.blake3.update(chunk.bytes);
         // The send cannot fail, because the writer thread lives as long as the queue.
-        let _ = self.queue.send((name, offset, chunk.bytes.to_vec()));
+        let elapsed_ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let _ = self.queue.send((name, offset, elapsed_ms, chunk.bytes.to_vec()));
     }
 
     /// Computes the final digests after the run.
     pub fn end(self, stdout: &Capture, stderr: &Capture) -> CopiedOutput {
-        let Self { queue, writer, stdout: out, stderr: err } = self;
+        let Self { queue, writer, stdout: out, stderr: err, .. } = self;
         drop(queue);
         CopiedOutput { output: Output { stdout: out.recorded(stdout), stderr: err.recorded(stderr) }, writer }
     }
@@ -118,15 +119,15 @@ impl Tally {
 }
 
 /// Writes a piece of output: unchanged for a person, or as a JSON event for a program.
-fn write(terminal: &Terminal, stream: StreamName, offset: u64, bytes: Vec<u8>) -> Result<(), CommandFailure> {
+fn write(
+    terminal: &Terminal,
+    stream: StreamName,
+    offset: u64,
+    elapsed_ms: u64,
+    bytes: Vec<u8>,
+) -> Result<(), CommandFailure> {
     if terminal.json {
-        return terminal.object(&match String::from_utf8(bytes) {
-            Ok(text) => Event::Output { stream, offset, text: Some(text), base64: None },
-            Err(error) => {
-                let coded = base64::engine::general_purpose::STANDARD.encode(error.as_bytes());
-                Event::Output { stream, offset, text: None, base64: Some(coded) }
-            }
-        });
+        return terminal.object(&Event::output(stream, offset, Some(elapsed_ms), bytes));
     }
     match stream {
         StreamName::Stdout => terminal.put(&bytes),

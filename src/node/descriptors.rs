@@ -101,16 +101,16 @@ mod tests {
     #[test]
     fn the_default_limits_need_at_most_1024_descriptors() {
         for descriptors in [1024, 20_000, 524_288, u64::MAX] {
-            let shares = of(descriptors, 64, 1024);
+            let shares = of(descriptors, 64, 2048);
             assert_eq!((shares.runs, shares.note), (64, None), "{descriptors}");
         }
-        assert_eq!(of(4096, 64, 1024).connections, 1024);
+        assert_eq!((of(4096, 64, 2048).connections, of(8192, 64, 2048).connections), (1024, 2048));
     }
 
     #[test]
     fn runs_and_connections_never_exceed_the_descriptor_limit() {
         for descriptors in [64, 256, 1024, 2048, 4096, 20_000] {
-            let shares = of(descriptors, 4096, 1024);
+            let shares = of(descriptors, 4096, 2048);
             let all = shares.runs as u64 * OF_A_RUN + shares.connections as u64 + beside(descriptors);
             assert!(all <= descriptors && shares.runs > 0, "{descriptors}: {shares:?}");
         }

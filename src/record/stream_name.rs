@@ -12,3 +12,14 @@ pub enum StreamName {
     /// Standard error.
     Stderr,
 }
+
+impl StreamName {
+    /// Returns the name for people.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Stdout => "standard output",
+            Self::Stderr => "standard error",
+        }
+    }
+}

@@ -11,6 +11,7 @@ use crate::crypto::cosignature::lines_of_others;
 use crate::crypto::json as strict;
 use crate::crypto::note::TlogProof;
 use crate::record::bundle::{Bundle, MAX_BUNDLE_BYTES};
+use crate::record::code::Code;
 use crate::record::ident::{ProposalId, ReceiptId};
 use crate::record::receipt::{Outcome, Status};
 use crate::remote::client::Client;
@@ -40,7 +41,7 @@ const FIRST_ANSWER: Duration = Duration::from_secs(15);
 pub fn follow(client: &Client, id: &ProposalId, sink: &mut RunPrinter<'_>) -> Result<ProposalView, CommandFailure> {
     let path = format!("/v1/proposals/{id}/events");
     let mut after = None;
-    let mut tries = 0;
+    let (mut tries, mut told) = (0, false);
     let mut outage = Outage::new(FIRST_ANSWER);
     loop {
         let before = after;
@@ -58,6 +59,15 @@ pub fn follow(client: &Client, id: &ProposalId, sink: &mut RunPrinter<'_>) -> Re
             Ok(view) if is_over(view.status) && (broken.is_none() || tries >= TRIES) => {
                 sink.end()?;
                 return Ok(view);
+            }
+            // All places of readers are taken. The proposal may wait for hours, so the command waits for a place.
+            Ok(view) if !is_over(view.status) && broken.as_ref().is_some_and(|broken| broken.has_code(Code::Busy)) => {
+                outage = Outage::new(RESTART);
+                if !told {
+                    sink.terminal().say("the boundary has too many readers; the command waits for a free place");
+                    told = true;
+                }
+                std::thread::sleep(PAUSE * 2_u32.pow(MOST_DOUBLED));
             }
             Ok(_) => {
                 outage = Outage::new(RESTART);

@@ -105,6 +105,11 @@ impl<'t> RunPrinter<'t> {
                 }
                 Ok(())
             }
+            Event::Truncated { stream, bytes, recorded } => {
+                self.terminal.say(&truncated_words(*stream, *bytes, *recorded));
+                self.guard.line_ended();
+                Ok(())
+            }
             Event::Exit { .. } | Event::Receipt { .. } => Ok(()),
         }
     }
@@ -144,6 +149,12 @@ impl<'t> RunPrinter<'t> {
         }
         Ok(())
     }
+}
+
+/// Returns the statement that a part of a stream was not recorded.
+#[must_use]
+pub fn truncated_words(stream: StreamName, bytes: u64, recorded: u64) -> String {
+    format!("{}: {recorded} of {bytes} bytes were recorded", stream.word())
 }
 
 /// Returns the reason why an approved run has not started, as text.

@@ -102,12 +102,21 @@ pub(super) struct Recorder {
     stdout: Capture,
     stderr: Capture,
     order: Vec<Segment>,
+    /// True if the caller gets the recorded part, and the recorder keeps nothing.
+    pub(super) stream: bool,
 }
 
 impl Recorder {
     pub(super) fn new(limit: u64, spool: &Path) -> Self {
         let empty = || Capture { bytes: 0, recorded: CapturedBytes::Memory(Vec::new()), truncated: false };
-        Self { room: limit, spool: spool.to_owned(), stdout: empty(), stderr: empty(), order: Vec::new() }
+        Self {
+            room: limit,
+            spool: spool.to_owned(),
+            stdout: empty(),
+            stderr: empty(),
+            order: Vec::new(),
+            stream: false,
+        }
     }
 
     /// Records the bytes `arrived` and returns the recorded part of them.
@@ -122,7 +131,7 @@ impl Recorder {
         let fits =
             if capture.truncated { 0 } else { usize::try_from(self.room).unwrap_or(usize::MAX).min(arrived.len()) };
         let kept = &arrived[..fits];
-        let kept = match capture.recorded.append(kept, &self.spool) {
+        let kept = match capture.recorded.append(if self.stream { &[] } else { kept }, &self.spool) {
             Ok(()) => kept,
             Err(error) => {
                 // Log the reason, because the receipt states only that the output was truncated.
@@ -138,6 +147,7 @@ impl Recorder {
         self.room -= kept.len() as u64;
         let bytes = kept.len() as u64;
         match self.order.last_mut() {
+            _ if self.stream => {}
             Some(last) if last.stream == stream => last.bytes += bytes,
             _ => {
                 if self.order.len() < MAX_SEGMENTS {

@@ -181,6 +181,7 @@ impl LinuxSandbox {
             layers,
             programs: None,
             learn: false,
+            stream: false,
         };
         let plan = Plan {
             interpreter: "sh".into(),
@@ -217,6 +218,7 @@ impl LinuxSandbox {
             layers: STRICT.to_vec(),
             programs: None,
             learn: false,
+            stream: false,
         };
         let plan = Plan {
             interpreter: "sh".into(),
@@ -313,6 +315,7 @@ impl Sandbox for LinuxSandbox {
 
     fn run(&self, prepared: Prepared, plan: Plan, live: &mut dyn FnMut(Chunk<'_>), cancel: &CancelFlag) -> Report {
         let mut run = FollowedRun::new(&self.spool, &prepared.profile.limits);
+        run.recorder.stream = prepared.stream;
         match invalid(&plan) {
             Some(why) => run.failure = Some(SetupFailure::new(SetupStage::Request, why)),
             None if prepared.profile.require.contains(&Layer::Programs) && prepared.programs.is_none() => {

@@ -33,9 +33,17 @@ pub struct Prepared {
     pub(super) programs: Option<ExecutableFiles>,
     /// True if the run records its programs for a person who writes a list.
     pub(super) learn: bool,
+    /// True if the report keeps no output.
+    pub(super) stream: bool,
 }
 
 impl Prepared {
+    /// Passes the output only to the function that receives it live. The report then has the number of bytes, but no
+    /// output.
+    pub fn streaming(self) -> Self {
+        Self { stream: true, ..self }
+    }
+
     /// Records each program that the run starts, for [`Report::learned`](crate::sandbox::Report).
     pub fn learning(self) -> Self {
         Self { learn: true, ..self }
@@ -165,6 +173,7 @@ pub(super) fn check(profile: &Profile, probe: &HostProbe, around: &HostSurroundi
         layers,
         programs: None,
         learn: false,
+        stream: false,
     };
     match &profile.programs {
         Some(list) => prepared.with_programs(list, &around.lists),

@@ -73,7 +73,7 @@ pub(super) struct FollowedRun {
     deadline: Instant,
     /// CPU limit of each process in seconds, used if no control group limits CPU time.
     cpu_seconds: u64,
-    recorder: Recorder,
+    pub(super) recorder: Recorder,
     confined: Option<Confined>,
     /// The failure that prevented the start of the run.
     pub(super) failure: Option<SetupFailure>,

@@ -13,6 +13,7 @@ mod http;
 mod http_surface;
 mod imported;
 mod other_users;
+mod output;
 mod outside;
 mod permissions;
 mod problems;
