@@ -149,14 +149,15 @@ fn a_run_over_the_limit_of_open_files_waits_and_its_nonce_is_not_spent() {
 #[test]
 fn output_that_cannot_be_stored_is_truncated_and_the_service_log_states_the_reason() {
     let world = World::with(|setup| {
-        setup.runbook("much.md", runbook(SMALL, &[("go", "head -c 4000000 /dev/zero | tr '\\0' x")]));
+        setup.runbook("much.md", runbook(SMALL, &[("go", "sleep 1; head -c 4000000 /dev/zero | tr '\\0' x")]));
     });
-    fs::rename(world.path("b/boundary/spool"), world.path("b/boundary/gone")).expect("moved");
-    let finished = world.run("much:go", json!({}), &[&alice()]);
-    assert_eq!(world.receipt(&finished)["output"]["stdout"]["truncated"], json!(true));
+    let proposal = world.propose("much:go", json!({}));
+    world.sign(&proposal, &[&alice()]).ok(200);
+    world.until(id_of(&proposal), "running");
+    fs::rename(world.path("b/boundary/outputs"), world.path("b/boundary/gone")).expect("moved");
+    let finished = world.until(id_of(&proposal), "finished");
+    let stdout = &world.receipt(&finished)["output"]["stdout"];
+    assert_eq!((&stdout["truncated"], &stdout["bytes"]), (&json!(true), &json!(4_000_000)), "{stdout}");
     let log = world.service_log();
-    assert!(
-        log.lines().any(|line| line.contains("WARN") && line.contains("recorded") && line.contains("spool")),
-        "{log}"
-    );
+    assert!(log.lines().any(|line| line.contains("WARN") && line.contains("could not be recorded")), "{log}");
 }

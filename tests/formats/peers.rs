@@ -54,18 +54,23 @@ fn gruntworks_executables_are_registered_with_the_same_bytes_or_refused_with_a_r
                     different.push(format!("{shown}: {id}: other bytes"));
                 }
                 // An error of the page refuses all its blocks.
-                (Some(block), of_page) => match block.refused.first().map(ToString::to_string).or(of_page.map(ToString::to_string)) {
-                    None => {
-                        registered += 1;
-                        let number = executable_id(id, &block.definition.source);
-                        println!("{shown}: {id}: registered, {}, same bytes, {number}", block.definition.interpreter);
+                (Some(block), of_page) => {
+                    match block.refused.first().map(ToString::to_string).or(of_page.map(ToString::to_string)) {
+                        None => {
+                            registered += 1;
+                            let number = executable_id(id, &block.definition.source);
+                            println!(
+                                "{shown}: {id}: registered, {}, same bytes, {number}",
+                                block.definition.interpreter
+                            );
+                        }
+                        Some(reason) => {
+                            refused += 1;
+                            let at = block.place;
+                            println!("{shown}:{}:{}: {id}: refused: {reason}", at.line, at.column);
+                        }
                     }
-                    Some(reason) => {
-                        refused += 1;
-                        let at = block.place;
-                        println!("{shown}:{}:{}: {id}: refused: {reason}", at.line, at.column);
-                    }
-                },
+                }
                 (None, Some(flaw)) => {
                     refused += 1;
                     println!("{shown}: {id}: refused: {flaw}");
