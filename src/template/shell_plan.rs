@@ -37,8 +37,9 @@ pub(super) fn plan(variant: &Variant, shell: Shell) -> Result<ShellPlan, Flaws> 
     outline.each_word(&mut |word| marks(&word.text).for_each(|(_, slot)| visible[slot] = true));
     let raw = raw.shape(ShapeQuotes::Ignored).map_err(raw_flaw)?;
     let (mut places, mut flaws) = (Vec::new(), Flaws::new());
+    let likely = likely_places(variant, shell, &raw.bytes, &visible);
     for (slot, visible) in visible.into_iter().enumerate() {
-        match place(variant, shell, &raw.bytes, slot, visible) {
+        match place(variant, shell, &raw.bytes, slot, visible, likely.as_deref().map(|likely| likely[slot])) {
             Ok(place) => places.push(place),
             Err(message) => flaws.push((variant.slots[slot].offset, message.to_owned())),
         }
@@ -82,14 +83,26 @@ fn write(variant: &Variant, places: &[TemplatePlace], value: &dyn Fn(usize) -> S
     })
 }
 
+/// Returns the most likely place of each slot, if the parser reads a value full of special characters in all these places
+/// as this value. One parse is then enough for all slots.
+fn likely_places(variant: &Variant, shell: Shell, raw: &[u8], visible: &[bool]) -> Option<Vec<TemplatePlace>> {
+    let likely: Vec<TemplatePlace> = (0..visible.len()).map(|slot| likely_first(variant, slot)[0]).collect();
+    let value = |slot: usize| if visible[slot] { EVERY_SPECIAL.to_owned() } else { mark(slot).to_string() };
+    let script =
+        variant.text(&mut |slot| if visible[slot] { quoted(likely[slot], EVERY_SPECIAL) } else { value(slot) });
+    let values: Vec<String> = (0..visible.len()).map(value).collect();
+    shape(shell, &script).is_ok_and(|tried| is_filled(raw, &tried, &values)).then_some(likely)
+}
+
 /// Finds the place of a slot: the only quoting with which the parser reads a value full of special characters as this
-/// value.
+/// value. `known` is this place if it is already known for a visible slot.
 fn place(
     variant: &Variant,
     shell: Shell,
     raw: &[u8],
     slot: usize,
     visible: bool,
+    known: Option<TemplatePlace>,
 ) -> Result<TemplatePlace, &'static str> {
     let before = variant.before(slot);
     let script =
@@ -113,9 +126,11 @@ fn place(
         .map(|other| if other == slot { EVERY_SPECIAL.to_owned() } else { mark(other).to_string() })
         .collect();
     for place in likely_first(variant, slot) {
-        let Ok(tried) = shape(shell, &script(&quoted(place, EVERY_SPECIAL))) else { continue };
-        if !is_filled(raw, &tried, &values) {
-            continue;
+        if known != Some(place) {
+            let Ok(tried) = shape(shell, &script(&quoted(place, EVERY_SPECIAL))) else { continue };
+            if !is_filled(raw, &tried, &values) {
+                continue;
+            }
         }
         let backslashes = before.bytes().rev().take_while(|byte| *byte == b'\\').count();
         let escapes =
