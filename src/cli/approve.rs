@@ -234,8 +234,10 @@ fn ask(
         if answer.eq_ignore_ascii_case("f") {
             terminal.page(&review.full())?;
         } else if answer.eq_ignore_ascii_case("d") {
-            let answer = terminal
-                .ask("Sign a denial, which cannot be undone? Type yes, then the reason:", "say `countersign deny`")?;
+            let answer = terminal.ask(
+                "Sign a denial, which cannot be undone? Type yes and the reason on one line:",
+                "say `countersign deny`",
+            )?;
             return match answer.strip_prefix("yes") {
                 Some(reason) if reason.is_empty() || reason.starts_with(' ') => {
                     Ok(Answer::Deny(reason.trim().to_owned()))

@@ -51,7 +51,8 @@ A token without --step is for all steps. The owners of a token can't approve its
         /// receipts and the log; operate: see and cancel all proposals
         #[arg(long = "scope", value_name = "propose|read|operate", default_value = "propose", value_parser = scope)]
         scopes: Vec<Scope>,
-        /// A pattern for the steps that the token may use; may be repeated; the default is all steps
+        /// A pattern for the steps that the token may use; may be repeated; the default is all steps. `*` does not match
+        /// `/`, so write `deploy/**` for all steps of a folder
         #[arg(long = "step", value_name = "PATTERN")]
         patterns: Vec<String>,
         /// The time until the token expires: 12h, 90d

@@ -117,7 +117,7 @@ fn not_listed(signed: &Authorization) -> Option<ReviewLine> {
     }
     let text = PrintableText::joined(names.into_iter().map(plain_or_quoted), ", ").and(
         ": not in the list of programs, so such a file can't start on the boundary's host, unless it is a link to a listed \
-         program",
+         program or an executable file of the step",
     );
     Some(ReviewLine::remark(RemarkSeverity::HostNeed, text, Vec::new()))
 }

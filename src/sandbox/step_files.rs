@@ -1,8 +1,8 @@
 //! Puts the files of a step, and its script, into the directory in which the step starts.
 //!
 //! In namespaces, each file is a read-only mount of a file system that has no other place in the run. So the step can't
-//! write, rename or remove a file, and a file in its place is another file. A list of programs allows only the files
-//! themselves, so a file in their place is never executed.
+//! write, rename or remove a file. It can rename a directory above a file and create another file at the old path. A list
+//! of programs allows only the files themselves, so such a file is never executed.
 
 use std::ffi::CStr;
 use std::fs;

@@ -92,7 +92,15 @@ pub(super) fn argument_rule(words: &[OutlineWord], at: usize) -> Result<Argument
             }
             rule.never_dash = true;
         }
-        rule.no_dollar |= matches!(name, "make" | "gmake" | "bmake");
+        if matches!(name, "make" | "gmake" | "bmake") {
+            let file = |word: &OutlineWord| {
+                word.text.starts_with("-f") || word.text.starts_with("--file") || word.text.starts_with("--makefile")
+            };
+            if file(&words[at]) || file(&words[at - 1]) {
+                return Err(EVALUATED);
+            }
+            rule.no_dollar = true;
+        }
         if DATABASES.contains(&name) && words[index + 1..=at].iter().any(|word| is_program_option(&word.text)) {
             return Err(EVALUATED);
         }
@@ -183,7 +191,16 @@ pub(super) fn evaluates_words(simple: &OutlineCommand, functions: &[String]) -> 
     let unknown = (1..words.len()).filter(|at| !words[*at].exact);
     let Some(name) = words.first() else { return false };
     // In `"$@"` and `$1 x`, an argument of the function is the name of the command.
+    let runs_all = |word: &OutlineWord| !word.exact && !word.one;
+    let runner = RUNS_ARGUMENTS.contains(&base(name));
+    // In `timeout 9 "$@"`, an argument of the function is the program.
+    let is_program =
+        |word: &OutlineWord| word.exact && word.text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/');
+    let first_program = words.iter().skip(1).position(is_program);
+    let first_unknown = words.iter().skip(1).position(|word| !word.exact);
     !name.exact
+        || runner && words.iter().any(runs_all)
+        || runner && first_unknown.is_some_and(|unknown| first_program.is_none_or(|program| unknown < program))
         || unknown.into_iter().any(|at| functions.contains(&name.text) || argument_rule(words, at) == Err(EVALUATED))
 }
 
@@ -194,9 +211,17 @@ pub(super) fn hazard(simple: &OutlineCommand) -> Option<&'static str> {
         |word: &OutlineWord| word.text.contains("hist") || word.text.starts_with(['-', '+']) && word.text.contains('H');
     match base(first) {
         "alias" => Some(ALIAS),
+        "hash" if simple.words.iter().any(|word| word.text.starts_with('-') && word.text.contains('p')) => Some(ALIAS),
         "set" if simple.words.iter().any(history) => Some(HISTORY),
         _ => None,
     }
+}
+
+/// Returns why no value is allowed anywhere in a script with this text.
+pub(super) fn text_hazard(script: &str) -> Option<&'static str> {
+    let mut names = script.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let evaluated = names.any(|name| matches!(name, "PS4" | "BASH_ENV" | "command_not_found_handle"));
+    (evaluated || script.contains("@P}")).then_some(TEXT_HAZARD)
 }
 
 /// Returns true if a command of the list, or of a list in it, reads a program from its standard input.
@@ -230,7 +255,12 @@ pub(super) fn simple_reads_code(simple: &OutlineCommand, functions: &[String]) -
             return true;
         }
         if matches!(name, "make" | "sed" | "gsed" | "jq" | "yq") {
-            return words.iter().any(|word| matches!(word.text.as_str(), "-" | "-f-" | "--file=-" | "/dev/stdin"));
+            return words.iter().any(|word| {
+                word.text == "-" || word.text.ends_with("=-") || word.text == "-f-" || word.text.contains("/dev/")
+            });
+        }
+        if HAS_SSH.contains(&name) && words.iter().any(|word| word.text == "ssh") {
+            return true;
         }
         is_interpreter(name) && (next.is_empty() || next.starts_with(['-', '+', '/']) && !has_program(name, next))
     })
@@ -457,6 +487,8 @@ const UNKNOWN_NAME: &str =
     "the name of this command is known only at run time, so the command may evaluate the value: write the name itself";
 const ALIAS: &str =
     "an alias can make an argument of a later command run as code: define a function instead of the alias";
+const TEXT_HAZARD: &str = "bash runs the text of `${NAME@P}`, of the variables PS4 and BASH_ENV, and of the arguments of \
+                           command_not_found_handle: leave them out of a script with placeholders";
 const HISTORY: &str = "history expansion changes the text of later commands: leave `set -H` out";
 const FORMAT: &str = "`printf` interprets this argument: write `printf '%s' ...`, with the value after the format";
 const SETTINGS: &str = "the value could become a setting of the shell: write `set -- ...`";

@@ -5,6 +5,7 @@ use crate::shell::found::{FoundKind, NotUnderstood, ScriptFinding, Shell};
 use crate::shell::outline::UNKNOWN_PART;
 use crate::shell::script_shape::ShapeQuotes;
 use crate::template::flaw::RenderError;
+use crate::template::shell_commands::text_hazard;
 use crate::template::shell_quoting::{QUOTED_PLACES, TemplatePlace, quoted};
 use crate::template::shell_roles::{MARK_BYTES, MAX_SLOTS, SlotRule, mark, marks, marks_in, slot_rules};
 use crate::template::variant::{Variant, VariantPart};
@@ -43,6 +44,9 @@ pub(super) fn plan(variant: &Variant, shell: Shell) -> Result<ShellPlan, Flaws> 
             Ok(place) => places.push(place),
             Err(message) => flaws.push((variant.slots[slot].offset, message.to_owned())),
         }
+    }
+    if let Some(hazard) = text_hazard(&marked) {
+        flaws.extend(variant.slots.iter().map(|slot| (slot.offset, hazard.to_owned())));
     }
     if !flaws.is_empty() {
         return Err(flaws);

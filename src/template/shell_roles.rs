@@ -117,19 +117,39 @@ impl SlotRules {
     }
 
     fn evaluates(&self, node: &OutlineNode) -> bool {
-        let in_lists = |lists: &[Vec<OutlinePipeline>]| {
-            lists.iter().flatten().flat_map(|pipeline| &pipeline.nodes).any(|node| self.evaluates(node))
-        };
         match node {
             OutlineNode::Simple(simple) => {
-                let words = simple.words.iter().chain(&simple.assigns);
-                evaluates_words(simple, &self.evaluating) || words.into_iter().any(|word| in_lists(&word.lists))
+                let mut words = simple.words.iter().chain(&simple.assigns);
+                evaluates_words(simple, &self.evaluating)
+                    || words.any(|word| self.any_evaluates(&word.lists))
+                    || self.evaluates_input(&simple.redirects, simple_reads_code(simple, &self.functions))
             }
-            OutlineNode::Compound { lists, words, .. } => {
-                in_lists(lists) || words.iter().any(|word| in_lists(&word.lists))
+            OutlineNode::Compound { lists, words, redirects, .. } => {
+                let code = lists.iter().any(|list| any_reads_code(list, &self.functions));
+                self.any_evaluates(lists)
+                    || words.iter().any(|word| self.any_evaluates(&word.lists))
+                    || self.evaluates_input(redirects, code)
             }
             OutlineNode::Function(..) => false,
         }
+    }
+
+    fn any_evaluates(&self, lists: &[Vec<OutlinePipeline>]) -> bool {
+        lists.iter().flatten().any(|pipeline| {
+            pipeline.nodes.iter().enumerate().any(|(index, node)| {
+                let code = pipeline.nodes[index + 1..].iter().any(|next| reads_code(next, &self.functions));
+                self.evaluates(node) || code && !is_known(node)
+            })
+        })
+    }
+
+    /// Returns true if a redirection gives text that is known only at run time to a command that reads code, or if a
+    /// substitution in the redirection evaluates an argument.
+    fn evaluates_input(&self, redirects: &[OutlineRedirect], code: bool) -> bool {
+        redirects.iter().any(|redirect| {
+            let mut words = std::iter::once(&redirect.target).chain(&redirect.body);
+            words.any(|word| self.any_evaluates(&word.lists) || code && redirect.input && !word.exact)
+        })
     }
 
     fn refuse(&mut self, slot: usize, reason: &str) {
@@ -204,6 +224,11 @@ impl SlotRules {
         }
         if let Some(name) = simple.words.first() {
             self.refuse_word(name, COMMAND_NAME);
+        }
+        let is_exec = simple.words.first().is_some_and(|name| name.text == "exec");
+        for redirect in simple.redirects.iter().filter(|redirect| is_exec && redirect.operator.starts_with('<')) {
+            // Every later command may read this input.
+            std::iter::once(&redirect.target).chain(&redirect.body).for_each(|word| self.refuse_word(word, PIPED));
         }
         if let Some(reason) = hazard(simple) {
             (0..self.rules.len()).for_each(|slot| self.refuse(slot, reason));
@@ -285,6 +310,22 @@ impl SlotRules {
             self.word(element, around);
         }
         word.lists.iter().for_each(|list| self.list(list, around));
+    }
+}
+
+/// Returns true if all words of a command are known before the script runs.
+fn is_known(node: &OutlineNode) -> bool {
+    let input = |redirects: &[OutlineRedirect]| {
+        redirects.iter().all(|one| one.target.exact && one.body.as_ref().is_none_or(|body| body.exact))
+    };
+    match node {
+        OutlineNode::Simple(simple) => simple.words.iter().all(|word| word.exact) && input(&simple.redirects),
+        OutlineNode::Compound { words, lists, redirects, .. } => {
+            words.iter().all(|word| word.exact)
+                && lists.iter().flatten().flat_map(|pipeline| &pipeline.nodes).all(is_known)
+                && input(redirects)
+        }
+        OutlineNode::Function(..) => true,
     }
 }
 

@@ -21,7 +21,8 @@ const INPUTS: &str = "<Inputs id=\"in\">\n```yaml\nvariables:\n  - name: N\n    
 const SIGN_IN: &str =
     "<AwsAuth id=\"aws\" />\n\n<Command id=\"who\" awsAuthId=\"aws\" command=\"aws sts get-caller-identity\" />\n";
 const RUNDOWN: &str = "# Release\n\n## 1. Build\n\n```bash\nmake all\n```\n";
-const FENCES: &str = "# Notes\n\n```runnable python\nprint(1)\n```\n\n```runnable bash {#check}\ngit status\n```\n";
+const FENCES: &str = "# Notes\n\n```runnable python\nprint(1)\n```\n\n```runnable bash {#check}\ngit status\n```\n\n\
+    ```runnable golang {#tool}\npackage main\n```\n";
 const OWN: &str = "---\ncountersign: 1\n---\n```bash {#a}\nxz --version\n```\n";
 
 fn folder() -> tempfile::TempDir {
@@ -70,6 +71,7 @@ fn each_block_is_reported_and_the_policy_names_its_programs() {
         ("release:1", "as-is: []"),
         ("fences:1", "remark: [\"policy can't read a script of python"),
         ("fences:check", "remark: [\"git can need the network"),
+        ("fences:tool", "remark: [\"go builds a program in the work directory"),
         ("signed-in:who", "refused: [\"the block needs the secret aws.AWS_ACCESS_KEY_ID"),
     ] {
         assert!(answer(step).starts_with(words), "{step}: {}", answer(step));
@@ -80,14 +82,14 @@ fn each_block_is_reported_and_the_policy_names_its_programs() {
     assert!(broken["messages"].to_string().contains("add id="), "{broken}");
     assert_eq!(
         [&told["files"], &told["as_is"], &told["with_remark"], &told["refused"], &told["errors_of_files"]],
-        [6, 3, 5, 5, 2]
+        [6, 3, 6, 5, 2]
     );
 
     let policy = fs::read_to_string(home.path().join("imported.yaml")).expect("a file");
     assert_eq!(told["policy"], policy);
     for words in [
         "network: copy, fetch can need it. Write network=\"a.example:443\" into the tag",
-        "      # network: {allow: [\"a.example:443\"]}\n      # write: [\"/var/log\"]\n      # workdir: in-place\n",
+        "      programs: {mode: listed}\n      # network: {allow: [\"a.example:443\"]}\n      # write: [\"/var/log\"]\n      # workdir: in-place\n",
         "secrets: the blocks name API_TOKEN",
         "\"/var/log/names\"",
         "network: who can need it. Write network=\"HOST:PORT\" into the tag",
@@ -106,7 +108,7 @@ fn each_block_is_reported_and_the_policy_names_its_programs() {
 }
 
 #[test]
-fn the_policy_of_an_import_is_accepted_and_allows_the_programs_of_each_runbook() {
+fn the_policy_of_an_import_is_accepted_and_allows_programs_only_after_a_person_decided() {
     let home = folder();
     let report = run(home.path(), &["registry", "import", "books"]);
     let report = String::from_utf8_lossy(&report.stdout).into_owned();
@@ -121,13 +123,22 @@ fn the_policy_of_an_import_is_accepted_and_allows_the_programs_of_each_runbook()
         ("signed-in", &["aws"]),
         ("own", &[]),
     ] {
-        let words = ["--json", "policy", "show", "--policy", "imported.yaml", "--runbook", runbook];
-        let output = run(home.path(), &words);
-        assert!(output.status.success(), "{}", said(&output));
-        let shown: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-        let programs = shown["programs"]["allow"].to_string();
-        assert!(wanted.iter().all(|name| programs.contains(&format!("\"{name}\""))), "{runbook}: {shown:#}");
-        assert!(!programs.contains("xz"), "{programs}");
+        for (policy, allows) in [(policy.to_owned(), false), (policy.replace("# run:", "run:"), true)] {
+            fs::write(home.path().join("imported.yaml"), policy).expect("written");
+            let words = ["policy", "show", "--policy", "imported.yaml", "--runbook", runbook];
+            let output = run(home.path(), &words);
+            assert!(output.status.success(), "{}", said(&output));
+            let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+            let rule = |name: &str| {
+                let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+                let starts = ["run", "allow", name];
+                shown
+                    .lines()
+                    .any(|line| words(line).get(..3).is_some_and(|found| found == starts) && line.contains("overrides"))
+            };
+            assert!(wanted.iter().all(|name| rule(name) == allows), "{runbook}, {allows}: {shown}");
+            assert!(!shown.contains("xz"), "{shown}");
+        }
     }
 }
 

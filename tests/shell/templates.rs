@@ -503,6 +503,33 @@ fn promise_6_no_value_becomes_code_or_the_name_of_a_program_in_a_command_that_ru
         "echo {{ .x }} | sed -f - f",
         "run() { $1; }\nrun {{ .x }}",
         "retry() { shift; \"$@\"; }\nretry 3 curl {{ .x }}",
+        "retry() { timeout 10 \"$@\"; }\nretry awk {{ .x }}",
+        "retry() { command \"$@\"; }\nretry awk {{ .x }}",
+        "retry() { ( exec \"$@\" ); }\nretry awk {{ .x }}",
+        "retry() { xargs \"$@\"; }\nretry awk {{ .x }}",
+        "retry() { sudo -u app \"$@\"; }\nretry awk {{ .x }}",
+        "retry() { timeout 9 $1; }\nretry {{ .x }}",
+        "again() { retry \"$@\"; }\nretry() { command \"$@\"; }\nagain ssh h {{ .x }}",
+        "q() { echo \"$1\" | bash; }\nq {{ .x }}",
+        "q() { printf '%s' \"$*\" | sudo bash; }\nq {{ .x }}",
+        "q() { { cat; echo \"$1\"; } | bash; }\nq {{ .x }}",
+        "q() { bash <<E\n$1\nE\n}\nq {{ .x }}",
+        "q() { bash <<< \"$1\"; }\nq {{ .x }}",
+        "q() { bash < <(echo \"$1\"); }\nq {{ .x }}",
+        "q() { . /dev/stdin <<< \"$1\"; }\nq {{ .x }}",
+        "q() { xargs -I% bash -c % <<< \"$1\"; }\nq {{ .x }}",
+        "q() { cat <<E\n$(eval \"$1\")\nE\n}\nq {{ .x }}",
+        "p={{ .x }}; echo \"${p@P}\"",
+        "set -x; read -r PS4 <<< {{ .x }}; true",
+        "for PS4 in {{ .x }}; do set -x; true; done",
+        "command_not_found_handle() { eval \"$2\"; }; nosuchcmd {{ .x }}",
+        "exec <<< {{ .x }}; bash",
+        "exec 3<<< {{ .x }}; bash <&3",
+        "make -f <(printf 'all:\\n\\t%s\\n' {{ .x }})",
+        "make --file=/dev/fd/0 <<< \"all: ; {{ .x }}\"",
+        "hash -p /bin/bash foo; foo -c {{ .x }}",
+        "gcloud compute ssh vm <<< {{ .x }}",
+        "echo {{ .x }} | gcloud compute ssh vm",
     ] {
         assert!(ScriptTemplate::parse(source, "bash").is_err(), "{source}");
     }
@@ -514,6 +541,9 @@ fn promise_6_no_value_becomes_code_or_the_name_of_a_program_in_a_command_that_ru
         "systemctl status ssh {{ .x }}",
         "cat {{ .x }} | sed s/a/b/",
         "get() { curl \"$1\"; }\nget {{ .x }}",
+        "log() { echo \"$(date) $*\" | tee -a log; }\nlog {{ .x }}",
+        "restart() { sudo systemctl restart \"$1\"; }\nrestart {{ .x }}",
+        "note() { cat >> notes <<E\n$1\nE\n}\nnote {{ .x }}",
     ] {
         assert!(ScriptTemplate::parse(source, "bash").is_ok(), "{source}");
     }

@@ -148,6 +148,15 @@ fn report(file: &ImportedFile, block: &ImportedBlock, policy: &ImportPolicy) -> 
         return line(BlockAnswer::Refused, vec![message.to_owned()]);
     }
     let mut messages: Vec<String> = block.remarks.iter().map(|remark| remark.message.clone()).collect();
+    if step.interpreter == "go"
+        && step.programs.as_ref().is_none_or(|all| all.iter().all(|one| !one.as_str().contains('*')))
+    {
+        messages.push(
+            "go builds a program in the work directory and starts it: if policy has a list of programs, write \
+             programs=\"{work}/**\" into the braces of the block"
+                .to_owned(),
+        );
+    }
     let (mut unknown, mut any) = (Vec::new(), false);
     for decided in &decision.decided {
         if matches!(decided.rule, AppliedRule::OnlyListed | AppliedRule::Unknown { .. }) {

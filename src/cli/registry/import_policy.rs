@@ -13,7 +13,6 @@ use crate::policy::required_permissions::{decide_step, is_read};
 use crate::policy::ruling::{Ruling, resolve};
 use crate::record::declared::{DeclaredNetwork, check_program};
 use crate::record::host_names::check_address;
-use crate::record::program_list::MAX_PROGRAMS;
 use crate::record::step_definition::{Format, StepDefinition};
 use crate::registry::gruntwork::FUNCTIONS;
 use crate::registry::imported::ImportedFile;
@@ -63,11 +62,18 @@ impl RunbookNeeds {
             decisions.push(format!("secrets: the blocks name {}. No run gets them", join(&self.secrets)));
         }
         if !self.unread.is_empty() {
-            decisions.push(format!("programs: policy can't read {} scripts. Add what they start", join(&self.unread)));
+            decisions.push(format!(
+                "programs: policy can't read {} scripts. If they start programs, write the names into `allow` below, and use this \
+                 line instead of the line above it",
+                join(&self.unread)
+            ));
         }
-        if self.programs.len() > MAX_PROGRAMS {
-            let more = self.programs.len() - MAX_PROGRAMS;
-            decisions.push(format!("programs: {more} more programs do not fit into one list. Split the runbook"));
+        if !self.programs.is_empty() {
+            decisions.push(
+                "questions: for each program that the policy does not list, approvers answer a question when they sign. \
+                 To end these questions, remove the # before `run` below"
+                    .to_owned(),
+            );
         }
         decisions
     }
@@ -75,6 +81,9 @@ impl RunbookNeeds {
     /// Returns the lines below `sandbox` that a person must allow.
     fn lines(&self) -> Vec<String> {
         let mut lines = Vec::new();
+        if !self.unread.is_empty() {
+            lines.push("programs: {mode: listed, allow: [\"NAME\"]}".to_owned());
+        }
         if !self.reaching.is_empty() {
             let hosts: Vec<String> = self.hosts.iter().map(|host| format!("{host:?}")).collect();
             lines.push(match self.network().as_deref() {
@@ -145,10 +154,13 @@ impl ImportPolicy {
         }
         let lines = needs.lines();
         if !needs.programs.is_empty() || !lines.is_empty() {
-            let names: Vec<String> = needs.programs.iter().take(MAX_PROGRAMS).map(|name| format!("{name:?}")).collect();
             let path = first.definition.reference.path();
             let _ = writeln!(text, "  - runbook: {path:?}");
-            let _ = writeln!(text, "    sandbox:\n      programs: {{allow: [{}]}}", names.join(", "));
+            if !needs.programs.is_empty() {
+                let names: Vec<String> = needs.programs.iter().map(|name| format!("{name:?}")).collect();
+                let _ = writeln!(text, "    # run: {{allow: [{}]}}", names.join(", "));
+            }
+            let _ = writeln!(text, "    sandbox:\n      programs: {{mode: listed}}");
             for line in lines {
                 let _ = writeln!(text, "      # {line}");
             }
@@ -277,7 +289,9 @@ fn secret_names(source: &str) -> impl Iterator<Item = &str> {
 
 /// Returns the absolute paths behind `>` in a script, without devices and `/tmp`, which each run has of its own.
 fn written_paths(source: &str) -> impl Iterator<Item = String> {
-    let targets = source.split('>').skip(1).map(|after| after.trim_start_matches(['|', ' ', '"', '\'']));
+    let lines = source.lines().filter(|line| !line.trim_start().starts_with('#'));
+    let targets =
+        lines.flat_map(|line| line.split('>').skip(1)).map(|after| after.trim_start_matches(['|', ' ', '"', '\'']));
     let paths = targets.filter(|after| after.starts_with('/')).map(|after| {
         after
             .split(|c: char| c.is_whitespace() || c.is_control() || "\"';|&)<>`".contains(c))

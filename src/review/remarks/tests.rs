@@ -103,7 +103,7 @@ fn a_path_that_is_not_in_the_list_of_programs_causes_a_remark() {
     let expected = (
         RemarkSeverity::HostNeed,
         "./d.sh, /opt/x/tool: not in the list of programs, so such a file can't start on the boundary's host, unless \
-         it is a link to a listed program"
+         it is a link to a listed program or an executable file of the step"
             .to_owned(),
     );
     assert!(remarks(&sources).contains(&expected), "{:#?}", remarks(&sources));
