@@ -166,7 +166,7 @@ fn a_person_can_deny_or_show_all_fields_at_the_question_of_approve() {
     let mut terminal = at_terminal(&world, 80, &world.as_alice(&["approve", id_of(&proposal)]), &pager);
     terminal.wait_for("f shows every field: ").types("f\n");
     terminal.wait_for("f shows every field: ").types("d\n");
-    terminal.wait_for("then the reason: ").types("yes not today\n");
+    terminal.wait_for("on one line: ").types("yes not today\n");
     let (code, text) = terminal.end();
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("denied: prp_"), "{text}");
