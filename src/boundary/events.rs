@@ -1,9 +1,9 @@
 //! The events of a proposal. A reader that starts later gets the same events in the same order with the same numbers.
 //!
 //! Event 1 is `pending`. The signatures follow in the order of arrival, then `approved`, `running`, the pieces of the
-//! output, a mark for each truncated stream, `exit`, `finished` and the receipt. Each event comes from stored or recorded data, so a reader can continue
-//! after any number, even after a restart of the service. The event that states why an approved run is delayed is
-//! temporary and has no number.
+//! output, a mark for each truncated stream, `exit`, `finished` and the receipt. Each event comes from stored or recorded
+//! data, so a reader can continue after any number, even after a restart of the service. The event that states why an
+//! approved run is delayed is temporary and has no number.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tokio::task::JoinError;
+
 use crate::boundary::health::Health;
 use crate::crossing::boundary_key::BoundaryKey;
 use crate::crossing::cross::Crossing;
@@ -73,6 +75,22 @@ pub fn restore(
     known: Option<&Registry>,
 ) -> Result<Sealed, SealError> {
     Sealed::restore(seal, payload, envelope, index, version, known, |digest| ledger.blob(digest).ok().flatten())
+}
+
+/// Returns the registry of `material` if [`check_on_host`] finds no error. If the configuration skips invalid runbooks,
+/// returns the registry without the files that have an error.
+///
+/// # Errors
+/// Returns the errors of [`check_on_host`] if no file may be skipped.
+pub fn sound_registry(
+    material: &SealContent,
+    sandbox: &dyn Sandbox,
+    runbooks: &RunbookDirectories,
+) -> Result<Registry, Vec<RegistryError>> {
+    match check_on_host(material, sandbox, &runbooks.paths) {
+        Ok(()) => Ok(material.registry.clone()),
+        Err(errors) => runbooks.without(&material.registry, errors),
+    }
 }
 
 /// Checks everything that the steps declare against this host, before a seal is made. Each declared path must exist and
@@ -209,8 +227,7 @@ impl Sealing {
     /// Compares the runbooks with the seal in force, and tells the operator in the log and in the health report what
     /// differs.
     pub async fn tell_differences(&self, runbooks: RunbookDirectories) {
-        let read = tokio::task::spawn_blocking(move || runbooks.load()).await;
-        let note = match read {
+        let note = match self.read(runbooks).await {
             Ok(Ok(files)) => {
                 let differing = told_differences(&differences(&self.crossing.state().registry, &files));
                 // A skipped file explains why its steps are missing.
@@ -227,16 +244,18 @@ impl Sealing {
         self.health.set_runbook_note(note);
     }
 
-    async fn reseal_as_they_are(&self, runbooks: RunbookDirectories) -> Result<bool, Stopped> {
+    /// Reads the runbooks, and checks them against the policy in force and this host.
+    async fn read(&self, runbooks: RunbookDirectories) -> Result<Result<Registry, Vec<RegistryError>>, JoinError> {
         let (mut material, sandbox) = (material_of(&self.crossing.state()), self.sandbox.clone());
-        let read = tokio::task::spawn_blocking(move || {
+        let read = move || {
             material.registry = runbooks.load()?;
-            match check_on_host(&material, &*sandbox, &runbooks.paths) {
-                Ok(()) => Ok(material.registry),
-                Err(errors) => runbooks.without(&material.registry, errors),
-            }
-        });
-        let registry = read.await.map_err(|e| fault(&e))?.map_err(|errors| not_sealed(&errors))?;
+            sound_registry(&material, &*sandbox, &runbooks)
+        };
+        tokio::task::spawn_blocking(read).await
+    }
+
+    async fn reseal_as_they_are(&self, runbooks: RunbookDirectories) -> Result<bool, Stopped> {
+        let registry = self.read(runbooks).await.map_err(|e| fault(&e))?.map_err(|errors| not_sealed(&errors))?;
         let sealed = self.put_in_force(|material| material.registry = registry.clone(), None).await?;
         self.health.set_skipped(registry.skipped());
         Ok(sealed)

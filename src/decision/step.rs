@@ -76,10 +76,7 @@ impl HashedStep {
     pub fn sample(&self) -> Cow<'_, StepDefinition> {
         match &self.template {
             None => Cow::Borrowed(&self.definition),
-            Some(template) => {
-                let source = template.sample(&self.definition.source).into_owned();
-                Cow::Owned(StepDefinition { source, ..StepDefinition::clone(&self.definition) })
-            }
+            Some(template) => Cow::Owned(template.sampled(&self.definition)),
         }
     }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::boundary::sealing::{SealStop, check_on_host, restore, tokens_in_force, write_seal};
+use crate::boundary::sealing::{SealStop, check_on_host, restore, sound_registry, tokens_in_force, write_seal};
 use crate::boundary::{Boundary, BoundaryParts};
 use crate::crossing::boundary_key::BoundaryKey;
 use crate::crossing::capacity::CapacityLimits;
@@ -401,10 +401,8 @@ impl Start<'_> {
 
     /// Removes the runbooks that the host or the policy does not allow, if the configuration says so.
     fn sound(&self, mut material: SealContent) -> SealContent {
-        let (config, sandbox) = (self.config, self.sandbox);
-        if config.skip_invalid_runbooks
-            && let Err(errors) = check_on_host(&material, sandbox, &config.runbooks)
-            && let Ok(registry) = config.runbook_directories().without(&material.registry, errors)
+        if self.config.skip_invalid_runbooks
+            && let Ok(registry) = sound_registry(&material, self.sandbox, &self.config.runbook_directories())
         {
             material.registry = registry;
         }

@@ -102,9 +102,7 @@ impl StepDefinition {
     /// parameter has `x-secret`. A `*` stands for any item of a list.
     #[must_use]
     pub fn secret_parameters(&self) -> Vec<String> {
-        let mut found = Vec::new();
-        secrets_in(&self.params, "", &mut found);
-        found
+        secret_parameters(&self.params)
     }
 
     /// Returns the secrets and the secret parameters of the step, in words for a message.
@@ -163,6 +161,20 @@ impl StepDefinition {
 
 /// The types of parameters and outputs.
 const SCHEMA_TYPES: [&str; 5] = ["array", "boolean", "integer", "object", "string"];
+
+/// Returns the secret parameters of a schema, as [`StepDefinition::secret_parameters`].
+#[must_use]
+pub fn secret_parameters(schema: &Value) -> Vec<String> {
+    let mut found = Vec::new();
+    secrets_in(schema, "", &mut found);
+    found
+}
+
+/// Returns the name of the environment variable that contains a parameter.
+#[must_use]
+pub fn parameter_variable(name: &str) -> String {
+    format!("PARAM_{}", name.to_ascii_uppercase().replace('-', "_"))
+}
 
 fn below(pointer: &str, name: &str) -> String {
     if pointer.is_empty() { name.to_owned() } else { format!("{pointer}/{name}") }

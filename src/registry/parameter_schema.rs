@@ -10,10 +10,11 @@ use serde_json::Value;
 use crate::crypto::canonical::{canonical_of, to_canonical};
 use crate::crypto::digest::ParamsDigest;
 use crate::record::authorization::MAX_PARAMS_BYTES;
+use crate::record::step_definition::parameter_variable;
 use crate::registry::evaluate::evaluate;
 use crate::registry::parameter_error::ParameterError;
 use crate::registry::parameter_pattern::ParameterPatterns;
-use crate::registry::schema_keywords::{self, MAX_INTEGER, SchemaFlaw, pointer, variable};
+use crate::registry::schema_keywords::{self, MAX_INTEGER, SchemaFlaw, pointer};
 
 /// Schema within the closed subset of JSON Schema.
 #[derive(Debug, Clone)]
@@ -165,7 +166,7 @@ pub fn environment(params: &Params) -> Vec<(String, String)> {
                 Value::String(text) => text.clone(),
                 other => String::from_utf8_lossy(&to_canonical(other)).into_owned(),
             };
-            (variable(name), text)
+            (parameter_variable(name), text)
         })
         .collect();
     variables.sort();

@@ -61,9 +61,10 @@ impl RegisteredStep {
     /// place.
     #[must_use]
     pub fn sample(&self) -> Cow<'_, StepDefinition> {
-        let Some(template) = &self.template else { return Cow::Borrowed(&self.definition) };
-        let source = template.sample(&self.definition.source).into_owned();
-        Cow::Owned(StepDefinition { source, ..StepDefinition::clone(&self.definition) })
+        match &self.template {
+            None => Cow::Borrowed(&self.definition),
+            Some(template) => Cow::Owned(template.sampled(&self.definition)),
+        }
     }
 
     /// Returns an error about the step, with the ref and the place.

@@ -101,18 +101,12 @@ impl RunbookDirectories {
         let found = found.into_iter().map(|(at, _, step)| (at, StoredStep::found(step)));
         let mut steps = Registry::register_all(found, &schemas, &mut errors);
         errors.sort();
-        let mut skipped: Vec<RegistryError> = Vec::new();
+        let mut skipped = Vec::new();
         if self.invalid == InvalidFiles::Skipped {
-            // The errors are sorted, so the first error of each file remains.
-            errors.dedup_by(|later, first| later.file == first.file);
-            skipped = std::mem::take(&mut errors);
             // An error in the script of a step is in another file than the step.
-            let refused = all.iter().filter(|(step, _)| !steps.contains_key(step)).map(|(_, file)| &**file);
-            let mut unsound: BTreeSet<&str> = skipped.iter().map(|error| error.file.as_str()).collect();
-            unsound.extend(refused);
-            let is_sound = |file: &str| !unsound.contains(file);
-            steps.retain(|_, step| step.place.as_ref().is_none_or(|at| is_sound(&at.file)));
-            remarks.retain(|remark| is_sound(&remark.file));
+            let refused = all.iter().filter(|(step, _)| !steps.contains_key(step)).map(|(_, file)| file.to_string());
+            let refused = refused.collect();
+            skipped = skip(std::mem::take(&mut errors), refused, &mut steps, &mut remarks);
         }
         errors.extend(path_errors);
         if self.locks == Locks::Checked {
@@ -138,13 +132,8 @@ impl RunbookDirectories {
         if self.invalid == InvalidFiles::Refused || locked {
             return Err(errors);
         }
-        let mut skipped = errors;
-        skipped.sort();
-        skipped.dedup_by(|later, first| later.file == first.file);
-        let is_sound = |file: &str| skipped.binary_search_by(|error| error.file.as_str().cmp(file)).is_err();
-        let mut steps = registry.steps.clone();
-        steps.retain(|_, step| step.place.as_ref().is_none_or(|place| is_sound(&place.file)));
-        let remarks = registry.remarks.iter().filter(|remark| is_sound(&remark.file)).cloned().collect();
+        let (mut steps, mut remarks) = (registry.steps.clone(), registry.remarks.clone());
+        let mut skipped = skip(errors, BTreeSet::new(), &mut steps, &mut remarks);
         skipped.extend(registry.skipped.iter().cloned());
         skipped.sort();
         Ok(Registry { remarks, skipped, ..Registry::seal(steps, Vec::new())? })
@@ -214,6 +203,22 @@ impl RunbookDirectories {
         }
         errors
     }
+}
+
+/// Removes the steps and the remarks of each file with an error, and of each file in `refused`. Returns the first error
+/// of each file.
+fn skip(
+    mut errors: Vec<RegistryError>,
+    mut refused: BTreeSet<String>,
+    steps: &mut BTreeMap<StepRef, Arc<RegisteredStep>>,
+    remarks: &mut Vec<RegistryError>,
+) -> Vec<RegistryError> {
+    errors.sort();
+    errors.dedup_by(|later, first| later.file == first.file);
+    refused.extend(errors.iter().map(|error| error.file.clone()));
+    steps.retain(|_, step| step.place.as_ref().is_none_or(|at| !refused.contains(&*at.file)));
+    remarks.retain(|remark| !refused.contains(&remark.file));
+    errors
 }
 
 /// Returns an error for the first place of each step that exists twice. The later places have their errors already.

@@ -9,6 +9,7 @@ use std::fmt;
 
 use serde_json::{Map, Value, json};
 
+use crate::record::step_definition::parameter_variable;
 use crate::registry::parameter_pattern::ParameterPatterns;
 use crate::yaml;
 
@@ -40,10 +41,6 @@ pub(crate) fn check(schema: &Value, patterns: &ParameterPatterns) -> Result<Clos
     let mut checker = Checker { patterns, flaws: Vec::new(), nodes: 0, has_value: false };
     checker.check_root(schema);
     if checker.flaws.is_empty() { Ok(Closed(())) } else { Err(checker.flaws) }
-}
-
-pub(crate) fn variable(name: &str) -> String {
-    format!("PARAM_{}", name.to_ascii_uppercase().replace('-', "_"))
 }
 
 /// Returns the JSON pointer (RFC 6901) of these tokens.
@@ -81,7 +78,7 @@ impl Checker<'_> {
         self.check(schema, &mut Vec::new());
         let mut variables: Vec<(String, &String)> = Vec::new();
         for name in schema["properties"].as_object().into_iter().flatten().map(|(name, _)| name) {
-            let mapped = variable(name);
+            let mapped = parameter_variable(name);
             if let Some((_, first)) = variables.iter().find(|(other, _)| *other == mapped) {
                 let message = format!(
                     "{name:?} and {first:?} both become the variable {mapped}: rename one of the two parameters"

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
-use crate::record::step_definition::{StepDefinition, Template};
+use crate::record::step_definition::{StepDefinition, Template, parameter_variable, secret_parameters};
 use crate::shell::found::Shell;
 use crate::template::code_plan::{self, CodePlan, plain};
 use crate::template::code_reader::CodeLanguage;
@@ -180,10 +180,9 @@ impl ScriptTemplate {
                      another program reads this text, write {}",
                     as_text(source, at, name)
                 ),
-                Some(schema) if is_secret(schema) => format!(
-                    "`{name}` is secret, but the log stores the filled-in script: read the variable $PARAM_{} in the \
-                     script",
-                    name.to_ascii_uppercase().replace('-', "_")
+                Some(schema) if !secret_parameters(schema).is_empty() => format!(
+                    "`{name}` is secret, but the log stores the filled-in script: read the variable ${} in the script",
+                    parameter_variable(name)
                 ),
                 Some(_) => continue,
             };
@@ -204,15 +203,14 @@ impl ScriptTemplate {
             let message = match kind {
                 Some("array") => format!(
                     "`{0}` is a list, which this place can't hold: write {{{{ range .inputs.{0} }}}} {{{{ . }}}}{{{{ end }}}}, \
-                     or read the JSON in the variable `PARAM_{1}`",
+                     or read the JSON in the variable `{1}`",
                     one.parameter,
-                    one.parameter.to_uppercase()
+                    parameter_variable(&one.parameter)
                 ),
                 Some("object") => format!(
-                    "`{}` is a map, which this place can't hold: read the JSON in the variable `PARAM_{}`, for example \
-                     with jq",
+                    "`{}` is a map, which this place can't hold: read the JSON in the variable `{}`, for example with jq",
                     one.parameter,
-                    one.parameter.to_uppercase()
+                    parameter_variable(&one.parameter)
                 ),
                 _ => continue,
             };
@@ -242,6 +240,12 @@ impl ScriptTemplate {
             }
         }
         if all.is_empty() { Cow::Borrowed(source) } else { Cow::Owned(all) }
+    }
+
+    /// Returns the definition that policy reads before the parameters are known: its source is [`Self::sample`].
+    #[must_use]
+    pub fn sampled(&self, definition: &StepDefinition) -> StepDefinition {
+        StepDefinition { source: self.sample(&definition.source).into_owned(), ..definition.clone() }
     }
 
     /// Returns, for each line of [`Self::sample`], the number of the line of `source` from which it comes.
@@ -347,7 +351,7 @@ pub fn of_step(definition: &StepDefinition) -> Result<Option<ScriptTemplate>, Ve
 fn with_variable(variant: &Variant, at: usize, message: &str) -> String {
     let slot = variant.slots.iter().find(|slot| slot.offset == at);
     match slot {
-        Some(slot) => message.replace("PARAM_NAME", &format!("PARAM_{}", slot.parameter.to_uppercase())),
+        Some(slot) => message.replace("PARAM_NAME", &parameter_variable(&slot.parameter)),
         None => message.to_owned(),
     }
 }
@@ -442,13 +446,6 @@ fn names(nodes: &[TemplateNode]) -> BTreeSet<String> {
     names
 }
 
-fn is_secret(schema: &Value) -> bool {
-    let properties = schema.get("properties").and_then(Value::as_object);
-    schema.get("x-secret").is_some()
-        || schema.get("items").is_some_and(is_secret)
-        || properties.is_some_and(|all| all.values().any(is_secret))
-}
-
 /// Returns true if a schema allows only whole numbers.
 fn is_number_schema(schema: &Value) -> bool {
     let number = |value: &Value| value.is_i64() || value.as_str().is_some_and(|text| text.parse::<u64>().is_ok());
@@ -479,7 +476,7 @@ const ARITHMETIC: &str = "the text contains `[` and then `$` or a backtick, whic
 const MAX_RENDERED: usize = 64;
 /// Maximum number of bytes of scripts that are parsed for a template, so that a page is read within a second.
 const MAX_WORK: usize = 4 << 20;
-/// Number of parses of a variant, besides those for each placeholder.
+/// Number of parses of a variant that the limit counts besides one for each placeholder.
 const OTHER_PARSES: usize = 8;
 /// Maximum size of a template and of a rendered script, in bytes.
 const MAX_SOURCE: usize = 64 << 10;

@@ -194,14 +194,18 @@ pub(super) fn evaluates_words(simple: &OutlineCommand, functions: &[String]) -> 
     let runs_all = |word: &OutlineWord| !word.exact && !word.one;
     let runner = RUNS_ARGUMENTS.contains(&base(name));
     // In `timeout 9 "$@"`, an argument of the function is the program.
-    let is_program =
-        |word: &OutlineWord| word.exact && word.text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/');
-    let first_program = words.iter().skip(1).position(is_program);
-    let first_unknown = words.iter().skip(1).position(|word| !word.exact);
+    // The word after an option may be the value of the option.
+    let is_program = |at: &usize| {
+        words[*at].exact
+            && words[*at].text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/')
+            && !words[*at - 1].text.starts_with('-')
+    };
+    let first_program = (1..words.len()).find(is_program);
+    let decides = |at: usize| runner && first_program.is_none_or(|program| at < program);
+    let evaluated = |at: usize| matches!(argument_rule(words, at), Err(why) if why == EVALUATED || why == DECIDES);
     !name.exact
         || runner && words.iter().any(runs_all)
-        || runner && first_unknown.is_some_and(|unknown| first_program.is_none_or(|program| unknown < program))
-        || unknown.into_iter().any(|at| functions.contains(&name.text) || argument_rule(words, at) == Err(EVALUATED))
+        || unknown.into_iter().any(|at| functions.contains(&name.text) || decides(at) || evaluated(at))
 }
 
 /// Returns why no value is allowed anywhere in a script with this command.

@@ -167,13 +167,13 @@ fn report(file: &ImportedFile, block: &ImportedBlock, policy: &ImportPolicy) -> 
     if any {
         unknown.dedup();
         messages.push(format!(
-            "the programs in {} are known only when the script runs: add them to `allow` of its override",
+            "the programs in {} are known only when the script runs: name them with `programs=` in the block",
             unknown.join(", ")
         ));
     }
     if !is_read(&step.interpreter) && step.interpreter != "zsh" {
         messages.push(format!(
-            "policy can't read a script of {}: add the programs that it starts to `allow` of its override",
+            "policy can't read a script of {}: name the programs that it starts with `programs=` in the block",
             step.interpreter
         ));
     }

@@ -63,9 +63,9 @@ impl RunbookNeeds {
         }
         if !self.unread.is_empty() {
             decisions.push(format!(
-                "programs: policy can't read {} scripts. If they start programs, write the names into `allow` below, and use this \
-                 line instead of the line above it",
-                join(&self.unread)
+                "programs: policy can't read {} scripts. If they start programs, write {}",
+                join(&self.unread),
+                attribute("programs", "NAME")
             ));
         }
         if !self.programs.is_empty() {
@@ -81,9 +81,6 @@ impl RunbookNeeds {
     /// Returns the lines below `sandbox` that a person must allow.
     fn lines(&self) -> Vec<String> {
         let mut lines = Vec::new();
-        if !self.unread.is_empty() {
-            lines.push("programs: {mode: listed, allow: [\"NAME\"]}".to_owned());
-        }
         if !self.reaching.is_empty() {
             let hosts: Vec<String> = self.hosts.iter().map(|host| format!("{host:?}")).collect();
             lines.push(match self.network().as_deref() {

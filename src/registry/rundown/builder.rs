@@ -2,11 +2,12 @@
 
 use pulldown_cmark::HeadingLevel;
 
+use crate::record::step_definition::parameter_variable;
 use crate::registry::attributes::{self, PlacedText};
 use crate::registry::declared_needs::{self, DeclaredNeeds};
 use crate::registry::fenced_block::FencedBlock;
 use crate::registry::rundown::header::{step_header, substep_header};
-use crate::registry::rundown::loop_clause::{environment_name, loop_clause, replace_variable};
+use crate::registry::rundown::loop_clause::{loop_clause, replace_variable};
 use crate::registry::rundown::outline::MarkdownPiece;
 use crate::registry::rundown::transition::{TransitionLine, newer, transition, transitions};
 use crate::registry::rundown::workflow::{LoopClause, UnitLabel, UnitScript, Workflow, WorkflowStep, WorkflowUnit};
@@ -471,7 +472,7 @@ fn begins_like_step(text: &str) -> bool {
 fn replaced(source: &str, variable: &str, interpreter: &str) -> Result<String, (usize, String)> {
     let text = replace_variable(source, variable)?;
     if text != source && !["bash", "sh", "zsh"].contains(&interpreter) {
-        let name = environment_name(variable);
+        let name = parameter_variable(variable);
         let message = format!(
             "{{{{ {variable} }}}} is replaced only in shell scripts: read the variable {name} of the environment"
         );

@@ -1,5 +1,6 @@
 //! Reads `FOR` lines, and replaces the loop variable in scripts.
 
+use crate::record::step_definition::parameter_variable;
 use crate::registry::rundown::header::is_identifier;
 use crate::registry::rundown::workflow::{LoopClause, LoopSource, MAX_ITERATIONS};
 use crate::yaml::TextPlace;
@@ -64,11 +65,6 @@ fn bounds(text: &str, shorthand: bool) -> Result<(u32, u32), String> {
     }
 }
 
-/// Variable of the environment that contains the loop variable.
-pub(super) fn environment_name(variable: &str) -> String {
-    format!("PARAM_{}", variable.to_ascii_uppercase())
-}
-
 /// Replaces `{{ variable }}` in a shell script by the variable of the environment, in double quotes. So the shell never
 /// reads the value as a part of the script.
 ///
@@ -80,7 +76,7 @@ pub(super) fn replace_variable(source: &str, variable: &str) -> Result<String, (
     }
     let mut reader =
         QuoteReader { source, at: 0, out: String::new(), quote: Quote::None, parentheses: 0, outer: Vec::new() };
-    let name = environment_name(variable);
+    let name = parameter_variable(variable);
     while reader.at < source.len() {
         if let Some(end) = placeholder(source, reader.at, variable) {
             reader.out.push_str(&match reader.quote {
