@@ -45,6 +45,8 @@ fn with_watch_only_a_changed_runbook_is_reported_and_not_sealed() {
     assert_eq!(world.seal(), first);
     world.write("b/runbooks/say.md", "---\ncountersign: [\n---\n");
     wait_for("the error is reported", || notes(&world).contains("the runbooks can't be sealed: say.md:"));
+    world.write("b/runbooks/say.md", "---\ncountersign: 1\n---\n```bash {#echo network=host}\ntrue\n```\n");
+    wait_for("what policy refuses is reported", || notes(&world).contains("the runbooks can't be sealed: say.md:4:"));
     world.write("b/runbooks/say.md", &before);
     std::fs::remove_file(world.path("b/runbooks/new.md")).expect("removed");
     wait_for("the note is gone", || !notes(&world).contains("runbooks"));
