@@ -9,11 +9,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::crypto::digest::{
-    AuthorizationDigest, BlobDigest, ParamsDigest, PolicyDigest, RegistryRoot, RosterDigest, SealDigest, StepDigest,
+    AuthorizationDigest, BlobDigest, ContentDigest, ParamsDigest, PolicyDigest, RegistryRoot, RosterDigest, SealDigest, StepDigest,
 };
 use crate::record::authorization::Permission;
 use crate::record::code::Code;
 use crate::record::ident::{BoundaryName, Epoch, GroupName, Name, Nonce, ProposalId, ReceiptId, StepRef};
+use crate::record::later_words::{ArtifactName, SessionId};
 use crate::record::profile::Profile;
 use crate::record::receipt::Outcome;
 use crate::record::step_definition::Approvals;
@@ -153,10 +154,78 @@ pub struct Propose {
     /// Length of the window in seconds: 1 to 86,400, by default 3,600.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_in_s: Option<i64>,
+    /// Session in which the step runs. A step that declares a session needs one, and no other step takes one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<SessionId>,
+    /// Uploaded files that the run gets, at most 16.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub artifacts: Vec<ProposedArtifact>,
+    /// Receipt of the plan that the step applies. A step that declares a plan needs one, and no other step takes one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<ReceiptId>,
+}
+
+/// An uploaded file that a run gets.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProposedArtifact {
+    /// Name of the file in the run's directory `$COUNTERSIGN_ARTIFACTS`.
+    pub name: ArtifactName,
+    /// SHA-256 of the content, under which the file was uploaded.
+    pub digest: ContentDigest,
 }
 
 fn no_params() -> Value {
     Value::Object(serde_json::Map::new())
+}
+
+/// A session of a runbook. The values of its variables are never shown.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct SessionView {
+    /// Id of the session.
+    pub id: SessionId,
+    /// Digest of the state, which the next authorization binds.
+    pub state: ContentDigest,
+    /// Runbook whose steps may use the session.
+    pub runbook: String,
+    /// Token or proposer that created the session.
+    pub creator: Name,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// Seconds until the session ends if no run begins.
+    pub idle_left_s: u64,
+    /// Names of the variables that the runs set.
+    pub variables: Vec<String>,
+    /// Names of the variables that the runs removed.
+    pub unset: Vec<String>,
+    /// Directory in which the next run starts. Absent for the work directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directory: Option<String>,
+    /// Run in progress.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub running: Option<ProposalId>,
+    /// Last 50 runs, oldest first.
+    pub runs: Vec<SessionRunView>,
+    /// Number of all runs.
+    pub run_count: u64,
+}
+
+/// A run of a session.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct SessionRunView {
+    /// Proposal of the run.
+    pub proposal: ProposalId,
+    /// Step that ran.
+    pub step: StepRef,
+    /// When the run ended.
+    pub at: Timestamp,
+}
+
+/// `GET /v1/sessions`: the sessions that the caller may use.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct SessionList {
+    /// Sessions in the order of their creation.
+    pub sessions: Vec<SessionView>,
 }
 
 /// Status of a proposal.

@@ -16,6 +16,14 @@ pub struct Signatures {
     pub signatures: Vec<EnvelopeSignature>,
 }
 
+/// `POST /v1/sessions`: a new session.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SessionRequest {
+    /// Runbook whose steps will use the session: the part of a step's ref before the colon.
+    pub runbook: String,
+}
+
 /// `POST /v1/denials`: denial of a statement that the boundary may not have.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -26,6 +26,7 @@ mod proposals;
 mod receipts;
 mod registry;
 pub mod route_table;
+mod sessions;
 mod simple_events;
 
 use std::convert::Infallible;

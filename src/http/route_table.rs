@@ -1,13 +1,14 @@
 //! The table of all routes.
 
 use crate::http::route::Route;
-use crate::http::{authorizations, challenges, denials, log_routes, outputs, probes, proposals, receipts, registry};
+use crate::http::{authorizations, challenges, denials, log_routes, outputs, probes, proposals, receipts, registry, sessions};
 
 /// Returns all routes.
 pub fn routes() -> impl Iterator<Item = &'static Route> {
     [
         registry::ROUTES,
         proposals::ROUTES,
+        sessions::ROUTES,
         denials::ROUTES,
         authorizations::ROUTES,
         receipts::ROUTES,

@@ -5,6 +5,7 @@
 
 use crate::record::declared::Limit;
 use crate::record::sandbox_permission::SandboxPermission;
+use crate::registry::run_links;
 use crate::yaml::{TextPlace, YamlFlaw, not_yet, unknown};
 
 /// Parsed info string of a fence that is a step.
@@ -214,23 +215,22 @@ pub(crate) const LIMITS: [(&str, Limit); 7] = [
 /// Returns the names of all attributes of a step.
 fn known() -> Vec<&'static str> {
     let own = ["title", "params", "exclusive", "sandbox", "programs", "files"].into_iter();
-    own.chain(LIMITS.map(|(name, _)| name)).chain(SandboxPermission::ALL.map(SandboxPermission::attribute)).collect()
+    own.chain(LIMITS.map(|(name, _)| name))
+        .chain(SandboxPermission::ALL.map(SandboxPermission::attribute))
+        .chain(run_links::NAMES)
+        .collect()
 }
 
 /// Attributes that are reserved for a later version of the program. This version refuses these attributes with a
 /// separate message, because an author could believe that these attributes have an effect.
-pub(crate) const LATER: [&str; 5] = ["session", "secrets", "outputs", "template", "plan"];
+pub(crate) const LATER: [&str; 2] = ["secrets", "template"];
 
 /// Returns the message about an attribute of a later version, with what an author can do today.
 fn later(name: &str) -> String {
     let instead = match name {
-        "session" => ", and put blocks that belong together into one block",
         "secrets" => {
             ", and run a command that needs a secret outside of Countersign; never make a secret a parameter, because the \
              log stores parameters"
-        }
-        "outputs" => {
-            ", and make the value a parameter of the next step, which its proposer copies from the output of this step"
         }
         "template" => {
             ": in this format {{ … }} is plain text, and the script reads a parameter as the variable `$PARAM_NAME`"
@@ -312,7 +312,7 @@ mod tests {
             ("bash {#a title=\"x}", "1:19: the quote"),
             ("bash {#a title=\"\\n\"}", "1:20: only"),
             ("bash {#a timout=1s}", "1:13: unknown attribute: \"timout\"; did you mean \"timeout\"?"),
-            ("bash {#a session=write}", "1:13: `session=` is not supported by this version: remove it"),
+            ("bash {#a template=x}", "1:13: `template=` is not supported by this version: remove it"),
             ("bash {#a run_as=web}", "1:13: unknown attribute: \"run_as\"; did you mean \"run-as\"?"),
             ("bash {#a cpu=1 cpu=2}", "1:19: cpu occurs twice"),
             ("bash {timeout=1s}", "1:9: the block has attributes of a step but no id"),

@@ -9,6 +9,7 @@ use crate::record::sandbox_permission::SandboxPermission;
 use crate::registry::attributes::LIMITS;
 use crate::registry::front_matter::declare;
 use crate::registry::markdown::program_names;
+use crate::registry::run_links::{self, RunLinks};
 
 /// Needs that a block declares.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -17,13 +18,15 @@ pub struct DeclaredNeeds {
     pub sandbox: DeclaredSandbox,
     /// Programs that the block starts.
     pub programs: Option<Vec<Program>>,
+    /// Links to other runs.
+    pub links: RunLinks,
 }
 
 /// Returns the names of all needs. A block can't switch off the sandbox.
 pub(super) fn names() -> impl Iterator<Item = &'static str> {
     let permissions = SandboxPermission::ALL.into_iter().filter(|permission| *permission != SandboxPermission::Off);
     let limits = LIMITS.into_iter().map(|(name, _)| name);
-    limits.chain(permissions.map(SandboxPermission::attribute)).chain(["programs"])
+    limits.chain(permissions.map(SandboxPermission::attribute)).chain(["programs"]).chain(run_links::NAMES)
 }
 
 impl DeclaredNeeds {
@@ -35,6 +38,9 @@ impl DeclaredNeeds {
         if name == "programs" {
             self.programs = Some(program_names(text)?);
             return Ok(());
+        }
+        if run_links::NAMES.contains(&name) {
+            return self.links.add(name, text);
         }
         declare(&mut self.sandbox, name, text)
     }

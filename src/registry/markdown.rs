@@ -14,6 +14,7 @@ use crate::registry::fenced_block::{FencedBlock, check_characters, fenced_blocks
 use crate::registry::found_step::FoundStep;
 use crate::registry::front_matter::{self, FrontMatter};
 use crate::registry::page::{Page, RunbookFiles};
+use crate::registry::run_links::{self, RunLinks};
 use crate::registry::script_rules::{check_path, step_ref};
 use crate::registry::step_contents::{named_files, put_files};
 use crate::registry::step_place::ScriptOrigin;
@@ -100,7 +101,7 @@ pub(super) fn step(
     };
     let mut sandbox = front.sandbox.clone();
     let (mut title, mut exclusive, mut params, mut programs) = (None, None, None, None);
-    let mut files = Vec::new();
+    let (mut files, mut links) = (Vec::new(), RunLinks::default());
     let at = |name: &str| info.attributes.iter().find(|(key, _)| key.text == name).map(|(_, value)| value.place);
     if let (Some(off), None) = (at("sandbox"), at("reason")) {
         flaws
@@ -119,6 +120,7 @@ pub(super) fn step(
                 None => Err("`files` has no effect here: write each file in a block ```file LANGUAGE PATH".to_owned()),
             },
             "programs" => program_names(&value.text).map(|names| programs = Some(names)),
+            name if run_links::NAMES.contains(&name) => links.add(name, &value.text),
             "sandbox" if value.text == "off" => Ok(()),
             "sandbox" => Err(unknown("value of sandbox", &value.text, &["off"])),
             name => front_matter::declare(&mut sandbox, name, &value.text),
@@ -171,6 +173,10 @@ pub(super) fn step(
             programs,
         },
     };
+    if let Err(message) = links.put(&mut found.definition) {
+        flaws.push(YamlFlaw::new(at("plan").or_else(|| at("plan-max-age")).unwrap_or(info.id.place), message));
+        return None;
+    }
     found.contents = put_files(&mut found.definition, &files);
     Some(found)
 }

@@ -21,6 +21,7 @@ pub(crate) mod parameter_pattern;
 pub mod parameter_schema;
 pub mod registered_step;
 pub mod registry_error;
+pub mod run_links;
 pub mod runbook_directories;
 pub mod rundown;
 pub mod runnable;

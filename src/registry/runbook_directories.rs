@@ -14,6 +14,7 @@ use crate::registry::on_all_cores::on_all_cores;
 use crate::registry::page::ReadPage;
 use crate::registry::registered_step::{RegisteredStep, StoredStep};
 use crate::registry::registry_error::{RegistryError, whole};
+use crate::registry::run_links::plan_errors;
 use crate::registry::shared_schemas::SharedSchemas;
 use crate::registry::step_place::StepPlace;
 use crate::yaml::YamlFlaw;
@@ -100,6 +101,7 @@ impl RunbookDirectories {
         }
         let found = found.into_iter().map(|(at, _, step)| (at, StoredStep::found(step)));
         let mut steps = Registry::register_all(found, &schemas, &mut errors);
+        errors.extend(plan_errors(&steps));
         errors.sort();
         let mut skipped = Vec::new();
         if self.invalid == InvalidFiles::Skipped {

@@ -138,7 +138,7 @@ impl Reader<'_> {
         let script = self.script(element, &mut notes.flaws);
         let params = self.inputs.schema_of(index, script.as_ref().map_or("", |script| &script.text), notes);
         let secrets = sign_ins::secrets(element, self.elements, &mut notes.flaws);
-        let DeclaredNeeds { sandbox, programs } = needs(element, &mut notes.flaws);
+        let DeclaredNeeds { sandbox, programs, links } = needs(element, &mut notes.flaws);
         let script = script?;
         let interpreter = interpreter(&script).map_err(|message| script.flaw(1, 1, message));
         let interpreter = interpreter.map_err(|flaw| notes.flaws.push(flaw)).ok()?;
@@ -156,7 +156,7 @@ impl Reader<'_> {
             Some(file) => ScriptOrigin::File(file),
             None => ScriptOrigin::Attribute(script.place),
         };
-        Some(FoundStep {
+        let mut found = FoundStep {
             place,
             contents: Vec::new(),
             script: lines,
@@ -179,7 +179,10 @@ impl Reader<'_> {
                 runs_on: None,
                 programs,
             },
-        })
+        };
+        let put = links.put(&mut found.definition).map_err(|message| YamlFlaw::new(place, message));
+        put.map_err(|flaw| notes.flaws.push(flaw)).ok()?;
+        Some(found)
     }
 
     /// Returns the id of a step with its place. Two ids are equal for templates if they differ only in `-` and `_`.

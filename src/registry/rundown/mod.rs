@@ -111,7 +111,7 @@ fn definition(
         let message = format!("{:?} is too long for a step id: use at most 64 bytes (255 with the path)", script.id);
         YamlFlaw::new(unit.place, message)
     })?;
-    Ok(StepDefinition {
+    let mut step = StepDefinition {
         title: front_matter::title(&unit.title).map_err(|message| YamlFlaw::new(unit.place, message))?,
         reference,
         format: Format::Rundown,
@@ -129,7 +129,9 @@ fn definition(
         plan: None,
         runs_on: None,
         programs: script.needs.programs.clone(),
-    })
+    };
+    script.needs.links.clone().put(&mut step).map_err(|message| YamlFlaw::new(script.fence, message))?;
+    Ok(step)
 }
 
 /// Returns the schema of the parameters of a step: the loop variable, if the step is in a loop.

@@ -1,0 +1,493 @@
+//! Sessions: the environment, the directory and the files that runs carry from one run to the next.
+//!
+//! A session lives in the memory of the service and ends with the service. The authorization of a step with a session
+//! binds the digest of the session's state, so a run always starts in the state that the approvers signed. Each run
+//! changes the digest, even a run that changes no variable, because the digest of the authorization is part of the
+//! state.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+
+use crate::crossing::refusal::Refusal;
+use crate::crypto::digest::{AuthorizationDigest, ContentDigest};
+use crate::record::code::Code;
+use crate::record::ident::{Name, ProposalId, StepRef};
+use crate::record::later_parts::{SessionChange, SessionReference};
+use crate::record::later_words::SessionId;
+use crate::record::step_definition::{SessionUse, StepDefinition};
+use crate::record::validity::Timestamp;
+use crate::sandbox::PlannedSession;
+use crate::sandbox::session_state::{SessionState, wrapper_for};
+
+/// Maximum number of sessions of one creator.
+const MOST_OF_CREATOR: usize = 8;
+/// Maximum number of sessions of a boundary. Each session may keep files up to the disk limit of its runs in memory.
+const MOST_SESSIONS: usize = 64;
+/// Number of runs that a session lists. Earlier runs are only counted.
+const LISTED_RUNS: usize = 50;
+/// Number of ended sessions whose end the boundary can still explain.
+const REMEMBERED_ENDS: usize = 1024;
+/// Time without a run after which a session ends.
+pub const IDLE: Duration = Duration::from_secs(30 * 60);
+/// The work directory of a run in its own root.
+const WORK: &str = "/tmp/work";
+/// Directories that each run gets new and empty.
+const NEW_FOR_EACH_RUN: [&str; 4] = ["/tmp", "/dev/shm", "/run", "/proc"];
+
+/// The sessions of a boundary.
+#[derive(Debug)]
+pub struct Sessions {
+    idle: Duration,
+    held: Mutex<Held>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    living: BTreeMap<SessionId, Session>,
+    ended: VecDeque<(SessionId, &'static str)>,
+}
+
+#[derive(Debug)]
+struct Session {
+    creator: Name,
+    /// The creator and the people who control the creator.
+    owners: BTreeSet<Name>,
+    runbook: String,
+    created_at: Timestamp,
+    used: Instant,
+    salt: [u8; 32],
+    digest: ContentDigest,
+    state: Arc<SessionState>,
+    tree: Option<Arc<OwnedFd>>,
+    running: Option<ProposalId>,
+    runs: VecDeque<SessionRun>,
+    run_count: u64,
+}
+
+/// A run of a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionRun {
+    /// The proposal of the run.
+    pub proposal: ProposalId,
+    /// The step.
+    pub step: StepRef,
+    /// Time at which the run ended.
+    pub at: Timestamp,
+}
+
+/// What a caller may know about a session. Values of variables are never shown, because a step may have stored a
+/// password in one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionFacts {
+    /// Id and digest of the state.
+    pub reference: SessionReference,
+    /// The creator.
+    pub creator: Name,
+    /// The runbook whose steps may use the session.
+    pub runbook: String,
+    /// Time of the creation.
+    pub created_at: Timestamp,
+    /// Seconds until the session ends if no run begins.
+    pub idle_left_s: u64,
+    /// Names of the variables that the runs set.
+    pub variables: Vec<String>,
+    /// Names of the variables that the runs removed.
+    pub unset: Vec<String>,
+    /// The directory in which the next run starts, or `None` for the work directory.
+    pub directory: Option<String>,
+    /// The run in progress.
+    pub running: Option<ProposalId>,
+    /// The last runs, oldest first.
+    pub runs: Vec<SessionRun>,
+    /// Number of all runs.
+    pub run_count: u64,
+}
+
+/// A party that may use a session: the name of a proposer, and the people who control it.
+#[derive(Debug, Clone)]
+pub struct SessionUser {
+    /// Name of the token or proposer.
+    pub name: Name,
+    /// People who control it.
+    pub owners: Vec<Name>,
+}
+
+impl SessionUser {
+    fn parties(&self) -> impl Iterator<Item = &Name> {
+        std::iter::once(&self.name).chain(&self.owners)
+    }
+}
+
+impl Session {
+    fn may_use(&self, user: &SessionUser) -> bool {
+        user.parties().any(|name| self.owners.contains(name))
+    }
+
+    fn facts(&self, id: &SessionId, idle: Duration) -> SessionFacts {
+        let text = |bytes: &Vec<u8>| String::from_utf8_lossy(bytes).into_owned();
+        SessionFacts {
+            reference: SessionReference { id: id.clone(), state: self.digest },
+            creator: self.creator.clone(),
+            runbook: self.runbook.clone(),
+            created_at: self.created_at,
+            idle_left_s: idle.saturating_sub(self.used.elapsed()).as_secs(),
+            variables: self.state.env.keys().map(text).collect(),
+            unset: self.state.unset.iter().map(text).collect(),
+            directory: self.state.cwd.as_ref().map(text),
+            running: self.running.clone(),
+            runs: self.runs.iter().cloned().collect(),
+            run_count: self.run_count,
+        }
+    }
+}
+
+impl Default for Sessions {
+    fn default() -> Self {
+        Self::new(IDLE)
+    }
+}
+
+impl Sessions {
+    /// Creates the sessions of a boundary. A session without a run for the time `idle` ends.
+    #[must_use]
+    pub fn new(idle: Duration) -> Self {
+        Self { idle, held: Mutex::default() }
+    }
+
+    /// Begins a session for the steps of one runbook, and returns its facts.
+    ///
+    /// # Errors
+    /// Returns `rate-limited` if the creator has too many sessions, and `busy` if the boundary has too many.
+    pub fn create(
+        &self,
+        id: SessionId,
+        salt: [u8; 32],
+        user: &SessionUser,
+        runbook: String,
+        now: Timestamp,
+    ) -> Result<SessionFacts, Refusal> {
+        let mut held = self.lock();
+        let own = held.living.values().filter(|session| session.creator == user.name).count();
+        if own >= MOST_OF_CREATOR {
+            let detail = format!(
+                "{} has {own} sessions, and more are not possible: end one with `countersign session end ID`",
+                user.name
+            );
+            return Err(Refusal::new(Code::RateLimited, detail).retry_after(60));
+        }
+        if held.living.len() >= MOST_SESSIONS {
+            let detail = format!("the boundary has {MOST_SESSIONS} sessions, and more are not possible: try again later");
+            return Err(Refusal::new(Code::Busy, detail).retry_after(60));
+        }
+        let state = SessionState::default();
+        let session = Session {
+            creator: user.name.clone(),
+            owners: user.parties().cloned().collect(),
+            runbook,
+            created_at: now,
+            used: Instant::now(),
+            salt,
+            digest: state.digest(&salt, None, None),
+            state: Arc::new(state),
+            tree: None,
+            running: None,
+            runs: VecDeque::new(),
+            run_count: 0,
+        };
+        let facts = session.facts(&id, self.idle);
+        held.living.insert(id, session);
+        Ok(facts)
+    }
+
+    /// Returns the sessions that `may_see` accepts, in the order of their creation.
+    pub fn list(&self, may_see: impl Fn(&SessionUser) -> bool) -> Vec<SessionFacts> {
+        let held = self.lock();
+        let seen = |session: &&Session| {
+            may_see(&SessionUser { name: session.creator.clone(), owners: session.owners.iter().cloned().collect() })
+        };
+        let found = held.living.iter().filter(|(_, session)| seen(session));
+        found.map(|(id, session)| session.facts(id, self.idle)).collect()
+    }
+
+    /// Returns the facts of a session.
+    ///
+    /// # Errors
+    /// Returns `not-found` if the session is over, never existed, or belongs to other people.
+    pub fn show(&self, id: &SessionId, user: &SessionUser) -> Result<SessionFacts, Refusal> {
+        let held = self.lock();
+        Ok(held.find(id, user)?.facts(id, self.idle))
+    }
+
+    /// Ends a session and removes its files. A run in progress goes on to its end.
+    ///
+    /// # Errors
+    /// Returns the same refusals as [`Sessions::show`].
+    pub fn end(&self, id: &SessionId, user: &SessionUser) -> Result<SessionFacts, Refusal> {
+        let mut held = self.lock();
+        let facts = held.find(id, user)?.facts(id, self.idle);
+        held.end(id, "its owner ended it");
+        Ok(facts)
+    }
+
+    /// Ends the sessions that were idle for too long, and returns their ids.
+    pub fn expire(&self) -> Vec<SessionId> {
+        let mut held = self.lock();
+        let idle = |session: &Session| session.running.is_none() && session.used.elapsed() >= self.idle;
+        let over: Vec<_> = held.living.iter().filter(|(_, one)| idle(one)).map(|(id, _)| id.clone()).collect();
+        over.iter().for_each(|id| held.end(id, "no run used it for too long"));
+        over
+    }
+
+    /// Returns the state that the authorization of a step binds, or `None` for a step without a session.
+    ///
+    /// # Errors
+    /// Returns `malformed` if the step needs a session and none is given, or the reverse. Returns `not-found` for a
+    /// session that the proposer can't use, and `wrong-state` for a session of another runbook.
+    pub fn reference(
+        &self,
+        given: Option<&SessionId>,
+        step: &StepDefinition,
+        user: &SessionUser,
+    ) -> Result<Option<SessionReference>, Refusal> {
+        let _ = self.expire();
+        let id = match (given, step.session) {
+            (None, SessionUse::None) => return Ok(None),
+            (Some(id), SessionUse::Read | SessionUse::Write) => id,
+            (None, SessionUse::Read | SessionUse::Write) => {
+                let runbook = step.reference.path();
+                let detail = format!(
+                    "{} runs in a session: create one with `countersign session create {runbook}`, then propose with \
+                     its id (--session ID)",
+                    step.reference
+                );
+                return Err(Refusal::new(Code::Malformed, detail).at("/session", "missing"));
+            }
+            (Some(_), SessionUse::None) => {
+                let detail = format!("{} uses no session: leave the session out", step.reference);
+                return Err(Refusal::new(Code::Malformed, detail).at("/session", "not used by this step"));
+            }
+        };
+        let held = self.lock();
+        let session = held.find(id, user)?;
+        demand_runbook(session, id, step)?;
+        Ok(Some(SessionReference { id: id.clone(), state: session.digest }))
+    }
+
+    /// Returns the input of a run that starts in the signed state, before its nonce is spent.
+    ///
+    /// # Errors
+    /// Returns `session-stale` if the session is over, runs another step, has another state, or if its directory is
+    /// gone.
+    pub fn admit(
+        &self,
+        signed: &SessionReference,
+        step: &StepDefinition,
+        user: &SessionUser,
+    ) -> Result<PlannedSession, Refusal> {
+        let _ = self.expire();
+        let held = self.lock();
+        let session = held.at_state(signed, user)?;
+        demand_runbook(session, &signed.id, step)?;
+        let cwd = session.state.cwd.clone();
+        if let Some(cwd) = &cwd
+            && !directory_exists(cwd, session.tree.as_deref())
+        {
+            let detail = format!(
+                "the directory {:?} of the session {} is gone: reset the session (`countersign session reset {}`)",
+                String::from_utf8_lossy(cwd),
+                signed.id,
+                signed.id
+            );
+            return Err(Refusal::new(Code::SessionStale, detail));
+        }
+        Ok(PlannedSession {
+            env: session.state.env.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+            unset: session.state.unset.iter().cloned().collect(),
+            cwd,
+            tree: session.tree.clone(),
+            wrapper: if step.session == SessionUse::Write { wrapper_for(&step.interpreter) } else { None },
+        })
+    }
+
+    /// Reserves a session for one run, at the commit of the nonce. No other run can begin in the session until the claim
+    /// is settled or dropped.
+    ///
+    /// # Errors
+    /// Returns `session-stale` as [`Sessions::admit`].
+    pub fn claim(
+        self: &Arc<Self>,
+        signed: &SessionReference,
+        user: &SessionUser,
+        proposal: &ProposalId,
+    ) -> Result<SessionClaim, Refusal> {
+        let mut held = self.lock();
+        let before = held.at_state(signed, user)?.state.clone();
+        if let Some(session) = held.living.get_mut(&signed.id) {
+            session.running = Some(proposal.clone());
+        }
+        drop(held);
+        Ok(SessionClaim { sessions: self.clone(), signed: signed.clone(), proposal: proposal.clone(), before })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Held {
+    fn end(&mut self, id: &SessionId, why: &'static str) {
+        self.living.remove(id);
+        if self.ended.len() == REMEMBERED_ENDS {
+            self.ended.pop_front();
+        }
+        self.ended.push_back((id.clone(), why));
+    }
+
+    fn find(&self, id: &SessionId, user: &SessionUser) -> Result<&Session, Refusal> {
+        if let Some(session) = self.living.get(id).filter(|session| session.may_use(user)) {
+            return Ok(session);
+        }
+        match self.ended.iter().find(|(ended, _)| ended == id) {
+            Some((_, why)) => {
+                Err(Refusal::gone(format!("the session {id} is over, because {why}: create a new session")))
+            }
+            None => {
+                let detail = format!(
+                    "there is no session {id}, or this caller has no access to the session: sessions also end when the \
+                     boundary restarts; create a new session"
+                );
+                Err(Refusal::new(Code::NotFound, detail))
+            }
+        }
+    }
+
+    fn at_state(&self, signed: &SessionReference, user: &SessionUser) -> Result<&Session, Refusal> {
+        let stale = |detail: String| Refusal::new(Code::SessionStale, detail);
+        let session = self.find(&signed.id, user).map_err(|refusal| stale(refusal.detail))?;
+        if let Some(running) = &session.running {
+            return Err(stale(format!(
+                "the session {} runs {running}, which changes its state: propose the step again after this run",
+                signed.id
+            )));
+        }
+        if session.digest != signed.state {
+            return Err(stale(format!(
+                "the session {} changed after this proposal, because another run used it: propose the step again",
+                signed.id
+            )));
+        }
+        Ok(session)
+    }
+}
+
+fn demand_runbook(session: &Session, id: &SessionId, step: &StepDefinition) -> Result<(), Refusal> {
+    if session.runbook == step.reference.path() {
+        return Ok(());
+    }
+    let detail = format!(
+        "the session {id} belongs to the runbook {}, and {} is a step of another runbook: create a session for {}",
+        session.runbook,
+        step.reference,
+        step.reference.path()
+    );
+    Err(Refusal::new(Code::WrongState, detail).at("/session", "of another runbook"))
+}
+
+/// Returns true if a run can start in this directory: a directory below the work directory, or a directory of the host
+/// that no run gets new and empty.
+fn directory_exists(cwd: &[u8], tree: Option<&OwnedFd>) -> bool {
+    use std::os::unix::ffi::OsStrExt as _;
+    let path = Path::new(std::ffi::OsStr::from_bytes(cwd));
+    if let Ok(below) = path.strip_prefix(WORK) {
+        let below: PathBuf = if below.as_os_str().is_empty() { ".".into() } else { below.into() };
+        let Some(tree) = tree else { return below == Path::new(".") };
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+        return rustix::fs::openat2(tree.as_fd(), &below, flags, Mode::empty(), resolve).is_ok();
+    }
+    match NEW_FOR_EACH_RUN.iter().find(|new| path.starts_with(new)) {
+        Some(new) => path == Path::new(new),
+        None => path.is_dir(),
+    }
+}
+
+/// A session that one run uses. Dropping the claim without settling it frees the session in the state before.
+#[must_use]
+pub struct SessionClaim {
+    sessions: Arc<Sessions>,
+    signed: SessionReference,
+    proposal: ProposalId,
+    before: Arc<SessionState>,
+}
+
+impl fmt::Debug for SessionClaim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SessionClaim({})", self.signed.id)
+    }
+}
+
+/// What a run leaves in its session.
+#[derive(Debug, Default)]
+pub struct SessionResult {
+    /// The state that the shell wrote, or `None` if the state before stays.
+    pub state: Option<SessionState>,
+    /// The work directory after the run, or `None` if the directory before stays.
+    pub tree: Option<Arc<OwnedFd>>,
+}
+
+impl SessionClaim {
+    /// Returns the state in which the run starts.
+    #[must_use]
+    pub fn before(&self) -> &SessionState {
+        &self.before
+    }
+
+    /// Puts the state after the run in force, and returns the change for the receipt. `authorization` is the digest of
+    /// the run's authorization.
+    #[must_use]
+    pub fn settle(
+        self,
+        result: SessionResult,
+        authorization: &AuthorizationDigest,
+        step: &StepRef,
+        at: Timestamp,
+    ) -> SessionChange {
+        let mut held = self.sessions.lock();
+        let before = self.signed.state;
+        // If the session ended during the run, the receipt still states what the state would be.
+        let Some(session) = held.living.get_mut(&self.signed.id) else {
+            return SessionChange { before, after: before };
+        };
+        if let Some(state) = result.state {
+            session.state = Arc::new(state);
+        }
+        if let Some(tree) = result.tree {
+            session.tree = Some(tree);
+        }
+        session.digest = session.state.digest(&session.salt, Some(&before), Some(authorization));
+        if session.runs.len() == LISTED_RUNS {
+            session.runs.pop_front();
+        }
+        session.runs.push_back(SessionRun { proposal: self.proposal.clone(), step: step.clone(), at });
+        session.run_count += 1;
+        SessionChange { before, after: session.digest }
+    }
+}
+
+impl Drop for SessionClaim {
+    fn drop(&mut self) {
+        let mut held = self.sessions.lock();
+        if let Some(session) = held.living.get_mut(&self.signed.id)
+            && session.running.as_ref() == Some(&self.proposal)
+        {
+            session.running = None;
+            session.used = Instant::now();
+        }
+    }
+}
