@@ -99,6 +99,9 @@ impl Plan {
             issued_at: self.now,
             not_before: self.now,
             expires_at: self.now.plus(3600),
+            session: None,
+            artifacts: None,
+            plan: None,
         };
         let statement = authorization.into_statement().map_err(|error| broken(&error))?;
         let payload = statement.to_payload().map_err(|error| broken(&error))?;

@@ -12,7 +12,7 @@ use crate::crossing::caller::Caller;
 use crate::crossing::capacity::Permit;
 use crate::crossing::changes::Changes;
 use crate::crossing::cross::Crossing;
-use crate::crossing::host_profile::{check_secrets, profile_on_host};
+use crate::crossing::host_profile::{check_later, check_secrets, profile_on_host};
 use crate::crossing::live::RunsInProgress;
 use crate::crossing::refusal::{Refusal, Stopped, fault};
 use crate::crossing::sealed::Sealed;
@@ -125,6 +125,7 @@ impl Proposals {
             );
             return Err(Refusal::new(Code::StepChanged, detail).at("/step", "another definition is sealed").into());
         }
+        check_later(&step.definition, None)?;
         // A secret that somebody writes into a parameter goes no further.
         check_secrets(&step.definition)?;
         let params = step.schema.complete(body.params).map_err(|errors| {
@@ -163,6 +164,9 @@ impl Proposals {
             issued_at: now,
             not_before: now,
             expires_at: now.plus(window),
+            session: None,
+            artifacts: None,
+            plan: None,
         };
         let payload = authorization.clone().into_statement()?.to_payload().map_err(|error| {
             // A pointer into the statement begins with `/predicate`. A pointer into the request body does not.

@@ -286,6 +286,9 @@ fn offline(
         issued_at: now,
         not_before: now,
         expires_at: now.plus(args.expires.unwrap_or(DEFAULT_WINDOW_S)),
+        session: None,
+        artifacts: None,
+        plan: None,
     };
     let id = signed.proposal.clone();
     let payload = signed

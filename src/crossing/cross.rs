@@ -11,7 +11,7 @@ use crate::crossing::boundary_key::BoundaryKey;
 use crate::crossing::capacity::{Capacity, CapacityLimits, Permit, busy};
 use crate::crossing::changes::Changes;
 use crate::crossing::current_seal::CurrentSeal;
-use crate::crossing::host_profile::{check_not_moved, profile_on_host};
+use crate::crossing::host_profile::{check_later, check_not_moved, profile_on_host};
 use crate::crossing::live::{RecordedOutput, RunInProgress, RunsInProgress};
 use crate::crossing::masks::with_masks_before;
 use crate::crossing::recorded_outputs::{Outputs, RecordedRows};
@@ -181,6 +181,8 @@ impl Crossing {
             );
         };
         let held = held.with(step.step());
+        check_later(held.hashed.definition(), Some(signed))
+            .map_err(|later| Refusal::from(later).about(&signed.proposal))?;
         let fit = check_parameters(signed, &registered.schema).map_err(|e| about(e.into()))?;
         let permissions = check_permissions(held.asked(), &signed.permissions).map_err(|e| about(e.into()))?;
         let here = profile_on_host(&held).map_err(|refusal| refusal.about(&signed.proposal))?;
@@ -401,6 +403,7 @@ impl Crossing {
             sandbox,
             programs,
             usage,
+            session: None,
             seal: closing.claim.seal,
             boundary: ReceiptBoundary {
                 name: sealed.boundary.name.clone(),

@@ -4,10 +4,12 @@ use crate::crossing::refusal::Refusal;
 use crate::crossing::step_files::check_files;
 use crate::decision::in_force::StepInForce;
 use crate::policy::signed_programs::{moved, without_denied};
+use crate::record::authorization::Authorization;
 use crate::record::code::Code;
+use crate::record::malformed::Malformed;
 use crate::record::profile::Profile;
 use crate::record::program_list::ProgramList;
-use crate::record::step_definition::StepDefinition;
+use crate::record::step_definition::{SessionUse, StepDefinition};
 use crate::sandbox::interpreter;
 use crate::sandbox::program_lookup::{ListError, SMALLER_LIST, WantedPrograms, list_of};
 
@@ -55,6 +57,25 @@ pub fn check_secrets(step: &StepDefinition) -> Result<(), Refusal> {
         needs.join(", ")
     );
     Err(Refusal::new(Code::LaterFeature, detail).at("/step", "needs a secret"))
+}
+
+/// Refuses sessions, outputs, plans and artifacts, because this version runs no step with them.
+///
+/// # Errors
+/// Returns `later-feature` with the part of the step or of the authorization.
+pub fn check_later(step: &StepDefinition, signed: Option<&Authorization>) -> Result<(), Malformed> {
+    let used = [
+        (!step.outputs.is_empty(), "/step/outputs"),
+        (step.plan.is_some(), "/step/plan"),
+        (step.session != SessionUse::None, "/step/session"),
+        (signed.is_some_and(|signed| signed.artifacts.is_some()), "/predicate/artifacts"),
+        (signed.is_some_and(|signed| signed.plan.is_some()), "/predicate/plan"),
+        (signed.is_some_and(|signed| signed.session.is_some()), "/predicate/session"),
+    ];
+    match used.into_iter().find(|(is_used, _)| *is_used) {
+        Some((_, pointer)) => Err(Malformed::later(pointer)),
+        None => Ok(()),
+    }
 }
 
 /// Returns the list of programs of a step on this host, or `None` if the step may execute every program.

@@ -40,7 +40,7 @@ impl HashedStep {
         let bytes = canonical::canonical_of(&definition)
             .map_err(|error| StepError::Malformed(Malformed::at("/step", error.to_string())))?;
         let reserved = definition.check_reserved();
-        if (reserved.is_err() || !definition.secret_parameters().is_empty())
+        if (reserved.is_err() || definition.binds_schema())
             && let Some(broken) = broken_schema(&definition)
         {
             return Err(StepError::Malformed(broken));
@@ -123,8 +123,7 @@ impl HashedStep {
     }
 }
 
-/// Returns the first error in the parameter schema of a step that has secret parameters or parts of a later version. For
-/// any other step, the check of the parameters also checks the schema.
+/// Returns the first error in the parameter schema of a step.
 fn broken_schema(definition: &StepDefinition) -> Option<Malformed> {
     let flaw = ParameterSchema::compile(&definition.params).err()?.into_iter().next()?;
     Some(Malformed::at(format!("/step/params{}", pointer(&flaw.path)), flaw.message))
@@ -319,12 +318,7 @@ mod tests {
             other[field] = value;
             HashedStep::parse(&other).expect_err(field)
         };
-        for (field, value) in [
-            ("session", json!("write")),
-            ("outputs", json!([{"name": "id", "schema": {"type": "string"}}])),
-            ("plan", json!({"step": "own:files", "max_age_s": 600})),
-            ("runs_on", json!(["web"])),
-        ] {
+        for (field, value) in [("runs_on", json!(["web"]))] {
             let error = refused(field, value);
             assert_eq!(error.code(), Code::LaterFeature);
             assert!(error.to_string().starts_with(&format!("later-feature /step/{field}: ")), "{error}");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use crate::crossing::host_profile::check_secrets;
+use crate::crossing::host_profile::{check_later, check_secrets};
 use crate::home::parameter_values::typed;
 use crate::local::problems::problems;
 use crate::local::project::Project;
@@ -221,6 +221,7 @@ fn choose(
         let (name, value) = typed(given, &step.definition.params)?;
         own.insert(name, value);
     }
+    check_later(&step.definition, None).map_err(|later| CommandFailure::new(Exit::Refused, later.to_string()))?;
     check_secrets(&step.definition).map_err(|refusal| CommandFailure::new(Exit::Refused, refusal.detail))?;
     let params = step.schema.complete(Value::Object(own)).map_err(|errors| {
         let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();

@@ -9,10 +9,10 @@ use crate::crypto::digest::{AuthorizationDigest, ContentDigest, ParamsDigest, Re
 use crate::record::document::{Predicate, Statement, Subject, check_sorted, check_subjects};
 use crate::record::envelope::Verified;
 use crate::record::ident::{BoundaryName, Epoch, Name, Nonce, ProposalId, StepRef};
-use crate::record::later_parts::{Artifacts, Emergency, PlanReference, RunTarget, SessionState};
+use crate::record::later_parts::{Artifacts, Emergency, PlanReference, RunTarget, SessionReference};
 use crate::record::malformed::Malformed;
 use crate::record::profile::Profile;
-use crate::record::reserved::{Reserved, below, read_typed};
+use crate::record::reserved::{Reserved, below};
 use crate::record::validity::Timestamp;
 
 /// Maximum size of an authorization's payload, in bytes.
@@ -59,6 +59,15 @@ pub struct Authorization {
     pub not_before: Timestamp,
     /// From when on it may no longer run.
     pub expires_at: Timestamp,
+    /// The session that the run uses, at the state that the approvers saw. Present if the step uses a session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<SessionReference>,
+    /// The files that the run is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifacts: Option<Artifacts>,
+    /// The plan that the run carries out. Present if the step has a plan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<PlanReference>,
 }
 
 /// The boundary that a statement is for.
@@ -153,10 +162,12 @@ impl Authorization {
     }
 
     fn subjects_of(&self, params: ParamsDigest) -> Vec<Subject> {
-        vec![
+        let mut subjects = vec![
             Subject::new(self.step.reference.as_str(), self.step.digest.as_bytes()),
             Subject::new("params", params.as_bytes()),
-        ]
+        ];
+        subjects.extend(self.artifacts.iter().flat_map(Artifacts::subjects));
+        subjects
     }
 }
 
@@ -164,11 +175,8 @@ impl Predicate for Authorization {
     const KIND: &'static str = "authorization";
     const MAX_BYTES: usize = MAX_AUTHORIZATION_BYTES;
     const RESERVED: &'static [Reserved] = &[
-        Reserved::field::<Artifacts>("artifacts"),
         Reserved::field::<Emergency>("emergency"),
         Reserved::field::<ContentDigest>("grant"),
-        Reserved::field::<PlanReference>("plan"),
-        Reserved::field::<SessionState>("session"),
         Reserved::field::<RunTarget>("target"),
     ];
 
@@ -180,6 +188,9 @@ impl Predicate for Authorization {
         check_reason("/predicate/reason", &self.reason)?;
         check_permissions("/predicate/permissions", &self.permissions)?;
         self.sandbox.check("/predicate/sandbox")?;
+        if let Some(artifacts) = &self.artifacts {
+            artifacts.check().map_err(|error| below("/predicate/artifacts", error))?;
+        }
         check_subjects(subjects, &self.subjects_of(ParamsDigest::of(&params)))
     }
 
@@ -201,26 +212,7 @@ impl Predicate for Authorization {
                 "an emergency cannot use a grant: leave out one of the two",
             ));
         }
-        // The subjects of artifacts follow the first two subjects.
-        let Some(artifacts) = predicate.get("artifacts") else { return Ok(()) };
-        let expected = read_typed::<Artifacts>(artifacts)?.subjects();
-        let Some(subjects) = statement["subject"].as_array_mut() else { return Ok(()) };
-        let given = subjects.split_off(subjects.len().min(2));
-        let given = given.iter().enumerate().map(|(at, subject)| {
-            read_typed::<Subject>(subject).map_err(|error| below(&format!("/subject/{}", at + 2), error))
-        });
-        let given = given.collect::<Result<Vec<_>, _>>()?;
-        check_subjects(&given, &expected).map_err(|error| match error.pointer.as_str() {
-            "/subject" => {
-                Malformed::at("/subject", "expected the subjects `ref` and `params`, and one subject for each artifact")
-            }
-            pointer => {
-                // The caller has removed the first two subjects, so the index counts the artifacts.
-                let at = pointer.split('/').nth(2).and_then(|at| at.parse::<usize>().ok()).unwrap_or_default();
-                let rest = pointer.splitn(4, '/').nth(3).unwrap_or_default();
-                Malformed { pointer: format!("/subject/{}/{rest}", at + 2), ..error }
-            }
-        })
+        Ok(())
     }
 }
 

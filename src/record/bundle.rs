@@ -14,7 +14,7 @@ use crate::record::envelope::{Base64, Envelope, Signed};
 use crate::record::grant::Grant;
 use crate::record::later_parts::Manifest;
 use crate::record::malformed::Malformed;
-use crate::record::reserved::{ReservedPart as _, below};
+use crate::record::reserved::below;
 use crate::record::run_report::RunReport;
 use crate::record::step_definition::MAX_DEFINITION_BYTES;
 
@@ -56,13 +56,13 @@ pub struct Bundle {
     /// The grant that the run used. Reserved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grant: Option<Envelope>,
-    /// The files that the run left. Reserved.
+    /// The files that the run left. Present if there are any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifest: Option<Manifest>,
-    /// A whole bundle: that of the plan's receipt. Reserved.
+    /// The bundle of the plan's receipt, without a plan of its own. Present if the authorization names a plan.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<serde_json::Map<String, Value>>")]
-    pub plan: Option<Value>,
+    pub plan: Option<Box<Bundle>>,
     /// What the runner signed of the run. Reserved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub report: Option<Envelope>,
@@ -102,34 +102,46 @@ impl Bundle {
     /// # Errors
     /// Returns the error and its place in the document.
     pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
-        Self::read(&json::parse(bytes, MAX_BUNDLE_BYTES)?)
+        let value = json::parse(bytes, MAX_BUNDLE_BYTES)?;
+        let bundle: Self = json::typed(&value).map_err(Malformed::from)?;
+        match bundle.check(&value)? {
+            Some(pointer) => Err(Malformed::later(pointer)),
+            None => Ok(bundle),
+        }
     }
 
-    fn read(value: &Value) -> Result<Self, Malformed> {
-        let bundle: Self = json::typed(value).map_err(Malformed::from)?;
-        if bundle.media_type != MEDIA_TYPE {
+    /// Checks the rules that the types cannot express. Returns the pointer of the first reserved part.
+    fn check(&self, value: &Value) -> Result<Option<String>, Malformed> {
+        if self.media_type != MEDIA_TYPE {
             return Err(Malformed::at("/mediaType", format!("expected {MEDIA_TYPE:?}")));
         }
-        for (pointer, value) in [("/step", &bundle.step), ("/policy", &bundle.policy), ("/builtins", &bundle.builtins)]
-        {
+        for (pointer, value) in [("/step", &self.step), ("/policy", &self.policy), ("/builtins", &self.builtins)] {
             if !value.is_object() {
                 return Err(Malformed::at(pointer, "expected an object"));
             }
         }
-        if crate::crypto::canonical::to_canonical(&bundle.step).len() > MAX_DEFINITION_BYTES {
+        if crate::crypto::canonical::to_canonical(&self.step).len() > MAX_DEFINITION_BYTES {
             return Err(Malformed::too_large("/step", format!("at most {MAX_DEFINITION_BYTES} bytes are allowed")));
         }
-        bundle.check_reserved(value)?;
-        Ok(bundle)
-    }
-
-    /// Reads the parts of later versions strictly, and then refuses a document with such a part.
-    fn check_reserved(&self, value: &Value) -> Result<(), Malformed> {
         for field in ["grant", "manifest", "plan", "report"] {
             if value[field].is_null() && value.get(field).is_some() {
                 return Err(Malformed::at(format!("/{field}"), "this optional field is null: leave the field out"));
             }
         }
+        if let Some(manifest) = &self.manifest {
+            manifest.check().map_err(|error| below("/manifest", error))?;
+        }
+        let later = self.check_reserved(value)?;
+        let Some(plan) = &self.plan else { return Ok(later) };
+        if plan.plan.is_some() {
+            return Err(Malformed::at("/plan/plan", "the bundle of a plan cannot contain another plan"));
+        }
+        let below_plan = plan.check(&value["plan"]).map_err(|error| below("/plan", error))?;
+        Ok(later.into_iter().chain(below_plan.map(|pointer| format!("/plan{pointer}"))).min())
+    }
+
+    /// Reads the parts of later versions strictly. Returns the pointer of the first one.
+    fn check_reserved(&self, value: &Value) -> Result<Option<String>, Malformed> {
         if value["proofs"].get("grant").is_some_and(Value::is_null) {
             return Err(Malformed::at("/proofs/grant", "this optional field is null: leave the field out"));
         }
@@ -154,19 +166,6 @@ impl Bundle {
             }
             used.push("/proofs/grant");
         }
-        if let Some(manifest) = &self.manifest {
-            manifest.check().map_err(|error| below("/manifest", error))?;
-            used.push("/manifest");
-        }
-        if let Some(plan) = &self.plan {
-            if plan.get("plan").is_some() {
-                return Err(Malformed::at("/plan/plan", "the bundle of a plan cannot contain another plan"));
-            }
-            match Self::read(plan) {
-                Err(error) if !error.later => return Err(below("/plan", error)),
-                _ => used.push("/plan"),
-            }
-        }
         if let Some(report) = &self.report {
             check_envelope::<RunReport>(report).map_err(|error| below("/report", error))?;
             if report.signatures.len() != 1 {
@@ -174,7 +173,7 @@ impl Bundle {
             }
             used.push("/report");
         }
-        used.into_iter().min().map_or(Ok(()), |pointer| Err(Malformed::later(pointer)))
+        Ok(used.into_iter().min().map(str::to_owned))
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::crypto::digest::{AuthorizationDigest, ContentDigest, SealDigest};
 use crate::record::document::{Predicate, Statement, Subject, check_subjects};
 use crate::record::ident::{Name, Nonce};
-use crate::record::later_parts::{GrantUse, SessionState};
+use crate::record::later_parts::{GrantUse, SessionReference};
 use crate::record::malformed::Malformed;
 use crate::record::reserved::Reserved;
 use crate::record::validity::Timestamp;
@@ -39,6 +39,9 @@ pub struct Spent {
     pub nonce: Nonce,
     /// Its end of validity.
     pub expires_at: Timestamp,
+    /// The session of the authorization.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<SessionReference>,
 }
 
 impl Consumption {
@@ -60,7 +63,6 @@ impl Predicate for Consumption {
     const RESERVED: &'static [Reserved] = &[
         Reserved::field::<ContentDigest>("spent/*/grant"),
         Reserved::field::<Name>("spent/*/runner"),
-        Reserved::field::<SessionState>("spent/*/session"),
         Reserved::field::<GrantUse>("spent/*/use"),
     ];
 
@@ -115,6 +117,7 @@ mod tests {
             authorization: AuthorizationDigest::of(&item.to_be_bytes()),
             nonce: nonce(item),
             expires_at: Timestamp::from_unix(0),
+            session: None,
         };
         Consumption { seal: SealDigest::of(b""), at: Timestamp::from_unix(0), spent: (0..items).map(spent).collect() }
     }

@@ -50,11 +50,6 @@ pub trait Predicate: Serialize + DeserializeOwned + JsonSchema {
         Ok(())
     }
 
-    /// Returns the place of a value of a known type that only a later version can evaluate.
-    fn later_value(&self) -> Option<&'static str> {
-        None
-    }
-
     /// Checks the sizes of the parts of a payload that has `payload_bytes` bytes.
     ///
     /// # Errors
@@ -242,20 +237,14 @@ impl<P: Predicate> Statement<P> {
             canonical::parse_canonical(payload, P::MAX_BYTES)?;
             reserved::check_no_null(&value, &statement)?;
         }
-        match (statement.checked(payload.len()), later.into_iter().next()) {
-            (Err(error), Some(pointer)) if error.later => Err(Malformed::later(pointer.min(error.pointer))),
-            (Ok(_), Some(pointer)) => Err(Malformed::later(pointer)),
-            (checked, _) => checked,
-        }
+        let checked = statement.checked(payload.len())?;
+        later.into_iter().next().map_or(Ok(checked), |pointer| Err(Malformed::later(pointer)))
     }
 
     fn checked(self, payload_bytes: usize) -> Result<Self, Malformed> {
         self.predicate.check(&self.subject)?;
         self.predicate.check_size(payload_bytes)?;
-        match self.predicate.later_value() {
-            Some(pointer) => Err(Malformed::later(pointer)),
-            None => Ok(self),
-        }
+        Ok(self)
     }
 }
 

@@ -1,6 +1,7 @@
-//! Parts of documents that later versions use: targets, sessions, artifacts, plans, runners.
+//! Parts of documents beyond one plain run: sessions, artifacts, plans and manifests, and the targets and runners that
+//! only later versions use.
 //!
-//! This version only parses these parts, strictly. Section 22 of `docs/formats.md` defines the meaning of each part.
+//! This version parses targets and runners strictly and uses neither (`docs/formats.md`, section 22).
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,10 @@ use crate::record::reserved::ReservedPart;
 
 /// Maximum number of artifacts of one run.
 pub const MAX_ARTIFACTS: usize = 16;
+/// Maximum size of an artifact, and of all artifacts of one run together, in bytes.
+pub const MAX_ARTIFACTS_BYTES: u64 = 64 << 20;
+/// Maximum number of files that a run can leave.
+pub const MAX_MANIFEST_ENTRIES: usize = 1000;
 /// Maximum number of labels of a target, a step or a runner.
 pub const MAX_LABELS: usize = 16;
 /// Maximum size of a manifest, in bytes of canonical JSON.
@@ -137,14 +142,12 @@ pub(super) fn check_labels(pointer: &str, labels: &[Label], least: usize) -> Res
 /// A session at one state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct SessionState {
+pub struct SessionReference {
     /// The session.
     pub id: SessionId,
     /// Digest of its state.
     pub state: ContentDigest,
 }
-
-impl ReservedPart for SessionState {}
 
 /// What a run made of a session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -156,8 +159,6 @@ pub struct SessionChange {
     pub after: ContentDigest,
 }
 
-impl ReservedPart for SessionChange {}
-
 /// A file that a run is given.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -167,6 +168,7 @@ pub struct Artifact {
     /// Its SHA-256.
     pub digest: ContentDigest,
     /// Its size.
+    #[schemars(range(max = MAX_ARTIFACTS_BYTES))]
     pub bytes: u64,
 }
 
@@ -181,13 +183,32 @@ impl Artifacts {
         let subject = |one: &Artifact| Subject::new(format!("artifact/{}", one.name), one.digest.as_bytes());
         self.0.iter().map(subject).collect()
     }
+
+    /// Checks the number, the order and the sizes of the artifacts.
+    ///
+    /// # Errors
+    /// Returns the error, with a pointer into the artifacts.
+    pub fn check(&self) -> Result<(), Malformed> {
+        check_count("", self.0.len(), 1, MAX_ARTIFACTS)?;
+        check_by("", &self.0, |artifact| artifact.name.as_str())?;
+        check_artifact_bytes(&self.0)
+    }
 }
 
-impl ReservedPart for Artifacts {
-    fn check(&self) -> Result<(), Malformed> {
-        check_count("", self.0.len(), 1, MAX_ARTIFACTS)?;
-        check_by("", &self.0, |artifact| artifact.name.as_str())
+/// Checks the sizes of artifacts, of each one and of all together.
+///
+/// # Errors
+/// Returns the error, with a pointer into the artifacts.
+fn check_artifact_bytes(artifacts: &[Artifact]) -> Result<(), Malformed> {
+    for (at, artifact) in artifacts.iter().enumerate() {
+        check_range(&format!("/{at}/bytes"), artifact.bytes, 0, MAX_ARTIFACTS_BYTES)?;
     }
+    let bytes: u64 = artifacts.iter().map(|artifact| artifact.bytes).sum();
+    if bytes > MAX_ARTIFACTS_BYTES {
+        let message = format!("all artifacts together have {bytes} bytes, at most {MAX_ARTIFACTS_BYTES} are allowed");
+        return Err(Malformed::at("", message));
+    }
+    Ok(())
 }
 
 /// The plan that a run carries out.
@@ -199,8 +220,6 @@ pub struct PlanReference {
     /// What the plan printed, as it was recorded.
     pub output: ContentDigest,
 }
-
-impl ReservedPart for PlanReference {}
 
 /// The runner that a run took place on, by its report.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -266,12 +285,25 @@ pub struct ManifestEntry {
 
 /// The files that a run left, sorted by path: the blob that a receipt names.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Manifest(#[schemars(length(min = 1))] pub Vec<ManifestEntry>);
+pub struct Manifest(#[schemars(length(min = 1, max = MAX_MANIFEST_ENTRIES))] pub Vec<ManifestEntry>);
 
-impl ReservedPart for Manifest {
-    fn check(&self) -> Result<(), Malformed> {
-        check_count("", self.0.len(), 1, usize::MAX)?;
+impl Manifest {
+    /// Checks the number and the order of the files, and the size of the manifest.
+    ///
+    /// # Errors
+    /// Returns the error, with a pointer into the manifest.
+    pub fn check(&self) -> Result<(), Malformed> {
+        check_count("", self.0.len(), 1, MAX_MANIFEST_ENTRIES)?;
         check_by("", &self.0, |entry| entry.path.as_str())?;
         check_bytes("", self, MAX_MANIFEST_BYTES)
+    }
+
+    /// Returns the canonical JSON: the blob whose SHA-256 a receipt contains.
+    ///
+    /// # Errors
+    /// Returns an error if the manifest breaks a rule, with a pointer into the manifest.
+    pub fn to_canonical(&self) -> Result<Vec<u8>, Malformed> {
+        self.check()?;
+        canonical::canonical_of(self).map_err(|error| Malformed::at("", error.to_string()))
     }
 }

@@ -13,7 +13,7 @@ use crate::record::document::{Predicate, Statement, Subject, check_sorted, check
 use crate::record::enforcement::Enforcement;
 use crate::record::envelope::{Base64, Envelope};
 use crate::record::ident::{BoundaryName, GroupName, Name};
-use crate::record::later_parts::{RunnerReference, SessionChange};
+use crate::record::later_parts::{Manifest, RunnerReference, SessionChange};
 use crate::record::malformed::Malformed;
 use crate::record::program_list::ProgramFacts;
 use crate::record::reserved::{Reserved, ReservedPart as _, below};
@@ -51,6 +51,9 @@ pub struct Receipt {
     pub programs: Option<ProgramFacts>,
     /// What it used up.
     pub usage: Usage,
+    /// The states of the session of the authorization, before and after the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<SessionChange>,
     /// The seal in force at the consumption.
     pub seal: SealDigest,
     /// Who signs this.
@@ -297,6 +300,16 @@ impl Files {
     pub fn none() -> Self {
         Self { count: 0, bytes: 0, manifest: ContentDigest::of(EMPTY_MANIFEST) }
     }
+
+    /// Returns the record of a run that left the files of `manifest`.
+    ///
+    /// # Errors
+    /// Returns an error if the manifest breaks a rule: number, order or size.
+    pub fn of(manifest: &Manifest) -> Result<Self, Malformed> {
+        let canonical = manifest.to_canonical()?;
+        let bytes = manifest.0.iter().fold(0, |bytes: u64, entry| bytes.saturating_add(entry.bytes));
+        Ok(Self { count: manifest.0.len() as u64, bytes, manifest: ContentDigest::of(&canonical) })
+    }
 }
 
 /// What a run used up.
@@ -381,8 +394,7 @@ impl Predicate for Receipt {
     // Size of the largest authorization with 16 signatures (39,498 bytes), and the other parts. The log entry still
     // fits into a tile.
     const MAX_BYTES: usize = 39_498 + MAX_REST_BYTES;
-    const RESERVED: &'static [Reserved] =
-        &[Reserved::field::<RunnerReference>("runner"), Reserved::field::<SessionChange>("session")];
+    const RESERVED: &'static [Reserved] = &[Reserved::field::<RunnerReference>("runner")];
 
     fn check(&self, subjects: &[Subject]) -> Result<(), Malformed> {
         check_sorted("/predicate/decision/approvers", &self.decision.approvers)?;
@@ -403,12 +415,6 @@ impl Predicate for Receipt {
         // Check only the form of the authorization's subject here. `check_authorization_subject` checks its value.
         let authorization = subjects.first().and_then(Subject::sha256);
         check_subjects(subjects, &self.subjects(&authorization.unwrap_or_default()))
-    }
-
-    fn later_value(&self) -> Option<&'static str> {
-        // Contradictory numbers of files are an error, although only a later version supports files.
-        let left = self.files.count > 0 && self.files.manifest != Files::none().manifest;
-        left.then_some("/predicate/files/count")
     }
 
     fn check_size(&self, payload_bytes: usize) -> Result<(), Malformed> {
@@ -566,6 +572,7 @@ mod tests {
             },
             programs: Some(serde_json::from_value(largest_programs()).expect("the field")),
             usage: Usage { cpu_ms: most, memory_peak_bytes: most, processes_peak: Some(most) },
+            session: None,
             seal: SealDigest::of(b""),
             boundary: ReceiptBoundary {
                 name: "n".repeat(40).parse().expect("a boundary's name"),

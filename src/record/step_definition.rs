@@ -52,7 +52,7 @@ pub struct StepDefinition {
     /// Secrets that the step may ask for, sorted by name.
     #[schemars(length(max = MAX_SECRETS))]
     pub secrets: Vec<StepSecret>,
-    /// Outputs that later steps may take, sorted by name. Reserved.
+    /// Values that a run hands on, sorted by name.
     #[schemars(length(max = MAX_OUTPUTS))]
     pub outputs: Vec<StepOutput>,
     /// Whether environment and directory persist from run to run.
@@ -60,7 +60,7 @@ pub struct StepDefinition {
     /// Runs with one such name go one after another.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exclusive: Option<String>,
-    /// The step whose output plans this one. Reserved.
+    /// The step whose output plans this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<StepPlan>,
     /// Labels of the runners that it may run on, sorted. Reserved.
@@ -86,16 +86,18 @@ impl StepDefinition {
     /// use.
     pub fn check_reserved(&self) -> Result<(), Malformed> {
         self.check_parts()?;
-        [
-            (!self.outputs.is_empty(), "/step/outputs"),
-            (self.session != SessionUse::None, "/step/session"),
-            (self.plan.is_some(), "/step/plan"),
-            (self.runs_on.is_some(), "/step/runs_on"),
-        ]
-        .into_iter()
-        .filter_map(|(used, pointer)| used.then_some(pointer))
-        .min()
-        .map_or(Ok(()), |pointer| Err(Malformed::later(pointer)))
+        if self.runs_on.is_some() { Err(Malformed::later("/step/runs_on")) } else { Ok(()) }
+    }
+
+    /// Returns true if a definition with an invalid parameter schema is malformed. In any other definition, the check of
+    /// the parameters finds the invalid schema.
+    #[must_use]
+    pub fn binds_schema(&self) -> bool {
+        self.session != SessionUse::None
+            || !self.outputs.is_empty()
+            || self.plan.is_some()
+            || self.runs_on.is_some()
+            || !self.secret_parameters().is_empty()
     }
 
     /// Returns the secret parameters, as pointers into the parameters without the first `/`. The schema of such a
@@ -129,9 +131,9 @@ impl StepDefinition {
         check_count("/step/outputs", self.outputs.len(), 0, MAX_OUTPUTS)?;
         check_by("/step/outputs", &self.outputs, |output| output.name.as_str())?;
         for (at, output) in self.outputs.iter().enumerate() {
-            let known = output.schema["type"].as_str().is_some_and(|kind| SCHEMA_TYPES.contains(&kind));
+            let known = output.schema["type"].as_str().is_some_and(|kind| OUTPUT_TYPES.contains(&kind));
             if !known {
-                let message = format!("expected a schema with one of the types {}", SCHEMA_TYPES.join(", "));
+                let message = format!("expected a schema with one of the types {}", OUTPUT_TYPES.join(", "));
                 return Err(Malformed::at(format!("/step/outputs/{at}/schema"), message));
             }
         }
@@ -159,8 +161,8 @@ impl StepDefinition {
     }
 }
 
-/// The types of parameters and outputs.
-const SCHEMA_TYPES: [&str; 5] = ["array", "boolean", "integer", "object", "string"];
+/// The types of outputs.
+const OUTPUT_TYPES: [&str; 3] = ["boolean", "integer", "string"];
 
 /// Returns the secret parameters of a schema, as [`StepDefinition::secret_parameters`].
 #[must_use]
@@ -217,13 +219,13 @@ pub enum SecretAs {
     Env,
 }
 
-/// An output that later steps may take.
+/// A value that a run hands on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StepOutput {
     /// Its name.
     pub name: OutputName,
-    /// What it must fit, in the language of parameters.
+    /// What it must fit: the schema of a text, an integer or a boolean, in the language of parameters.
     #[schemars(with = "serde_json::Map<String, Value>")]
     pub schema: Value,
 }

@@ -188,6 +188,9 @@ impl ReviewCase {
             issued_at: Timestamp::from_unix(NOW - 60),
             not_before: Timestamp::from_unix(NOW - 60),
             expires_at: Timestamp::from_unix(NOW + 3540),
+            session: None,
+            artifacts: None,
+            plan: None,
         };
         (self.spoil)(&mut signed);
         ReviewSources {

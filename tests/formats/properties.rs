@@ -412,6 +412,7 @@ fn a_consumption_of_16_items_fits_into_a_log_entry_and_17_items_are_refused() {
                 // The maximum nonce has 64 bytes.
                 nonce: format!("{at:04}{}", "A".repeat(82)).parse().expect("a nonce"),
                 expires_at,
+                session: None,
             })
             .collect();
         predicate.into_statement()
