@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::boundary::refusal_log::RefusalLog;
+use crate::crossing::artifact_store::ArtifactStore;
 use crate::crossing::changes::Changes;
 use crate::crossing::cross::Crossing;
 use crate::crossing::live::RunsInProgress;
 use crate::crossing::recorded_outputs::Outputs;
+use crate::crossing::sessions::Sessions;
 use crate::crypto::digest::Blake3Digest;
 use crate::store::ledger::Ledger;
 use crate::store::retention::Retention;
@@ -35,6 +37,10 @@ pub struct Housekeeping {
     pub changes: Arc<Changes>,
     /// The directory of large outputs.
     pub outputs: Outputs,
+    /// The uploaded files.
+    pub artifacts: ArtifactStore,
+    /// The sessions.
+    pub sessions: Arc<Sessions>,
     /// The log of refusals.
     pub refusals: Arc<RefusalLog>,
     /// The times for which data that is not evidence is stored.
@@ -76,6 +82,16 @@ impl Housekeeping {
     }
 
     async fn tidy(&self) -> Result<(), crate::store::fault::StoreFault> {
+        for id in self.sessions.expire() {
+            tracing::info!(session = %id, "the session is over: no run used it for too long");
+        }
+        let (artifacts, kept_s) = (self.artifacts.clone(), self.retention.outputs_s);
+        match tokio::task::spawn_blocking(move || artifacts.retire(kept_s)).await {
+            Ok(Ok(0)) => {}
+            Ok(Ok(deleted)) => tracing::debug!(deleted, "the retention of artifacts has ended"),
+            Ok(Err(error)) => tracing::error!("housekeeping: artifacts: {error}"),
+            Err(error) => tracing::error!("housekeeping: artifacts: {error}"),
+        }
         loop {
             let expired = self.ledger.expire(self.crossing.now()).await?;
             if expired.is_empty() {

@@ -2,6 +2,7 @@
 //!
 //! This file builds the parts. Each part has access only to the parts that it needs.
 pub mod admission;
+pub mod artifact_access;
 pub mod delayed_runs;
 pub mod denials;
 pub mod dispatch;
@@ -10,10 +11,12 @@ pub mod evidence;
 pub mod health;
 pub mod housekeeping;
 pub mod proposal_filter;
+pub mod proposal_inputs;
 pub mod proposal_view;
 pub mod proposals;
 pub mod refusal_log;
 pub mod sealing;
+pub mod session_access;
 pub mod tokens;
 pub mod view;
 pub mod witnesses;
@@ -21,13 +24,16 @@ pub mod witnesses;
 use std::sync::Arc;
 
 use crate::boundary::admission::Admission;
+use crate::boundary::artifact_access::ArtifactAccess;
 use crate::boundary::evidence::Evidence;
 use crate::boundary::health::Health;
 use crate::boundary::housekeeping::Housekeeping;
 use crate::boundary::proposals::Proposals;
 use crate::boundary::refusal_log::RefusalLog;
 use crate::boundary::sealing::Sealing;
+use crate::boundary::session_access::SessionAccess;
 use crate::boundary::witnesses::Witnessing;
+use crate::crossing::artifact_store::ArtifactStore;
 use crate::crossing::boundary_key::BoundaryKey;
 use crate::crossing::capacity::CapacityLimits;
 use crate::crossing::changes::Changes;
@@ -36,6 +42,7 @@ use crate::crossing::current_seal::CurrentSeal;
 use crate::crossing::live::RunsInProgress;
 use crate::crossing::recorded_outputs::Outputs;
 use crate::crossing::sealed::Sealed;
+use crate::crossing::sessions::Sessions;
 use crate::crossing::surroundings::Surroundings;
 use crate::sandbox::Sandbox;
 use crate::store::ledger::Ledger;
@@ -50,6 +57,10 @@ pub struct Boundary {
     pub proposals: Arc<Proposals>,
     /// Reads the registry, receipts, bundles, outputs and the log.
     pub evidence: Arc<Evidence>,
+    /// Lets callers use their sessions.
+    pub sessions: Arc<SessionAccess>,
+    /// Takes and returns uploaded files.
+    pub artifacts: Arc<ArtifactAccess>,
     /// Authenticates callers.
     pub admission: Arc<Admission>,
     /// Puts new seals in force.
@@ -74,6 +85,10 @@ pub struct BoundaryParts {
     pub sealed: Sealed,
     /// The directory of large outputs and of spools.
     pub outputs: Outputs,
+    /// The directory of uploaded files.
+    pub artifacts: ArtifactStore,
+    /// The sessions.
+    pub sessions: Arc<Sessions>,
     /// Maximum numbers of concurrent runs and requests.
     pub limits: CapacityLimits,
     /// The times for which data that is not evidence is stored.
@@ -88,7 +103,19 @@ impl Boundary {
     /// Builds a boundary.
     #[must_use]
     pub fn new(parts: BoundaryParts) -> Self {
-        let BoundaryParts { ledger, sandbox, key, sealed, outputs, limits, retention, closed, surroundings } = parts;
+        let BoundaryParts {
+            ledger,
+            sandbox,
+            key,
+            sealed,
+            outputs,
+            artifacts,
+            sessions,
+            limits,
+            retention,
+            closed,
+            surroundings,
+        } = parts;
         let (key, seal) = (Arc::new(key), Arc::new(CurrentSeal::new(sealed)));
         let (live, changes) = (Arc::new(RunsInProgress::default()), Arc::new(Changes::default()));
         let crossing = Arc::new(Crossing::new(cross::CrossingParts {
@@ -100,6 +127,8 @@ impl Boundary {
             changes: changes.clone(),
             outputs: outputs.clone(),
             limits,
+            sessions: sessions.clone(),
+            artifacts: artifacts.clone(),
         }));
         let refusals = Arc::new(RefusalLog::new(crossing.clone(), ledger.clone(), key.clone()));
         let witnesses = Arc::new(Witnessing::new(crossing.clone(), ledger.clone(), key.clone(), surroundings.clone()));
@@ -113,6 +142,8 @@ impl Boundary {
             refusals: refusals.clone(),
             retention,
             surroundings: surroundings.clone(),
+            sessions: sessions.clone(),
+            artifacts: artifacts.clone(),
         }));
         let evidence = Arc::new(Evidence::new(evidence::EvidenceParts {
             crossing: crossing.clone(),
@@ -125,6 +156,7 @@ impl Boundary {
             retention,
         }));
         let admission = Arc::new(Admission::new(crossing.clone(), ledger.clone(), surroundings.clone()));
+        let surroundings_of_sessions = surroundings.clone();
         let sealing = Arc::new(Sealing::new(sealing::SealingParts {
             crossing: crossing.clone(),
             ledger: ledger.clone(),
@@ -135,7 +167,9 @@ impl Boundary {
             health: health.clone(),
         }));
         let housekeeping =
-            Arc::new(Housekeeping { crossing: crossing.clone(), ledger, live, changes, outputs, refusals, retention });
-        Self { crossing, proposals, evidence, admission, sealing, health, witnesses, housekeeping }
+            Arc::new(Housekeeping { crossing: crossing.clone(), ledger, live, changes, outputs, artifacts: artifacts.clone(), sessions: sessions.clone(), refusals, retention });
+        let artifacts = Arc::new(ArtifactAccess::new(crossing.clone(), artifacts));
+        let sessions = Arc::new(SessionAccess::new(crossing.clone(), sessions, surroundings_of_sessions));
+        Self { crossing, proposals, evidence, sessions, artifacts, admission, sealing, health, witnesses, housekeeping }
     }
 }

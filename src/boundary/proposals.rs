@@ -8,14 +8,17 @@ use crate::boundary::delayed_runs::DelayedRuns;
 use crate::boundary::health::of_owners;
 use crate::boundary::refusal_log::RefusalLog;
 use crate::boundary::view::{ProposalStatus, ProposalView, Propose, RefusalView};
+use crate::crossing::artifact_store::ArtifactStore;
 use crate::crossing::caller::Caller;
 use crate::crossing::capacity::Permit;
 use crate::crossing::changes::Changes;
 use crate::crossing::cross::Crossing;
-use crate::crossing::host_profile::{check_later, check_secrets, profile_on_host};
+use crate::crossing::host_profile::{check_secrets, profile_on_host};
 use crate::crossing::live::RunsInProgress;
 use crate::crossing::refusal::{Refusal, Stopped, fault};
+use crate::crossing::run_inputs::session_user;
 use crate::crossing::sealed::Sealed;
+use crate::crossing::sessions::Sessions;
 use crate::crossing::stage::{CrossingRequest, Receipted};
 use crate::crossing::surroundings::Surroundings;
 use crate::crypto::canonical;
@@ -57,6 +60,8 @@ pub struct Proposals {
     refusals: Arc<RefusalLog>,
     retention: Retention,
     surroundings: Surroundings,
+    pub(super) sessions: Arc<Sessions>,
+    pub(super) artifacts: ArtifactStore,
 }
 
 /// Parts from which [`Proposals`] is built.
@@ -77,15 +82,30 @@ pub struct ProposalsParts {
     pub retention: Retention,
     /// Time and randomness.
     pub surroundings: Surroundings,
+    /// The sessions.
+    pub sessions: Arc<Sessions>,
+    /// The uploaded files.
+    pub artifacts: ArtifactStore,
 }
 
 impl Proposals {
     /// Builds the value from its parts.
     #[must_use]
     pub fn new(parts: ProposalsParts) -> Self {
-        let ProposalsParts { crossing, ledger, live, changes, sandbox, refusals, retention, surroundings } = parts;
+        let ProposalsParts {
+            crossing,
+            ledger,
+            live,
+            changes,
+            sandbox,
+            refusals,
+            retention,
+            surroundings,
+            sessions,
+            artifacts,
+        } = parts;
         let held_up = DelayedRuns::default();
-        Self { crossing, ledger, live, changes, held_up, sandbox, refusals, retention, surroundings }
+        Self { crossing, ledger, live, changes, held_up, sandbox, refusals, retention, surroundings, sessions, artifacts }
     }
 
     /// Creates a statement that approvers can sign, unless the same statement already exists. Returns the proposal, and
@@ -125,7 +145,6 @@ impl Proposals {
             );
             return Err(Refusal::new(Code::StepChanged, detail).at("/step", "another definition is sealed").into());
         }
-        check_later(&step.definition, None)?;
         // A secret that somebody writes into a parameter goes no further.
         check_secrets(&step.definition)?;
         let params = step.schema.complete(body.params).map_err(|errors| {
@@ -149,7 +168,11 @@ impl Proposals {
         let now = self.crossing.now();
         let sandbox = profile_on_host(held)?;
         self.demand_future(&sealed, held, &proposer, now, now.plus(window))?;
-        let chosen_nonce = body.nonce.is_some();
+        let session = self.sessions.reference(body.session.as_ref(), &step.definition, &session_user(&sealed, &proposer))?;
+        let artifacts = self.proposed_artifacts(&proposer, &body.artifacts)?;
+        let plan = self.proposed_plan(caller, &step.definition, body.plan.as_ref(), &params.digest(), now)?;
+        // The state of a session and uploaded files can differ between two proposals with equal parameters.
+        let chosen_nonce = body.nonce.is_some() || session.is_some() || artifacts.is_some() || plan.is_some();
         let authorization = Authorization {
             boundary: sealed.boundary.clone(),
             proposal: ProposalId::new(millis, self.surroundings.bytes()),
@@ -164,9 +187,9 @@ impl Proposals {
             issued_at: now,
             not_before: now,
             expires_at: now.plus(window),
-            session: None,
-            artifacts: None,
-            plan: None,
+            session,
+            artifacts,
+            plan,
         };
         let payload = authorization.clone().into_statement()?.to_payload().map_err(|error| {
             // A pointer into the statement begins with `/predicate`. A pointer into the request body does not.

@@ -6,11 +6,10 @@ use crate::boundary::view::{SessionList, SessionRunView, SessionView};
 use crate::crossing::caller::Caller;
 use crate::crossing::cross::Crossing;
 use crate::crossing::refusal::{Refusal, Stopped};
-use crate::crossing::sealed::Sealed;
+use crate::crossing::run_inputs::session_user;
 use crate::crossing::sessions::{SessionFacts, SessionUser, Sessions};
 use crate::crossing::surroundings::Surroundings;
 use crate::record::code::Code;
-use crate::record::ident::Name;
 use crate::record::later_words::SessionId;
 use crate::record::step_definition::SessionUse;
 use crate::record::token::Scope;
@@ -101,11 +100,6 @@ impl SessionAccess {
     fn user(&self, caller: &Caller) -> Result<SessionUser, Stopped> {
         Ok(session_user(&self.crossing.state(), caller.demand(Scope::Propose, None)?))
     }
-}
-
-/// Returns the party that a proposer stands for.
-pub(super) fn session_user(sealed: &Sealed, name: &Name) -> SessionUser {
-    SessionUser { name: name.clone(), owners: sealed.owners(name).unwrap_or_default().to_vec() }
 }
 
 fn view(facts: SessionFacts) -> SessionView {

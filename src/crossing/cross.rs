@@ -7,22 +7,27 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::crossing::artifact_store::ArtifactStore;
 use crate::crossing::boundary_key::BoundaryKey;
 use crate::crossing::capacity::{Capacity, CapacityLimits, Permit, busy};
 use crate::crossing::changes::Changes;
 use crate::crossing::current_seal::CurrentSeal;
-use crate::crossing::host_profile::{check_later, check_not_moved, profile_on_host};
+use crate::crossing::host_profile::{check_not_moved, profile_on_host};
+use crate::crossing::kept_results::{KeptResults, kept_results};
 use crate::crossing::live::{RecordedOutput, RunInProgress, RunsInProgress};
 use crate::crossing::masks::with_masks_before;
 use crate::crossing::recorded_outputs::{Outputs, RecordedRows};
 use crate::crossing::refusal::{Refusal, Stopped, fault};
+use crate::crossing::run_inputs::{RunInputs, session_user};
 use crate::crossing::sealed::Sealed;
+use crate::crossing::sessions::{SessionResult, Sessions};
 use crate::crossing::stage::{
     Accepted, Admitted, BundleParts, CheckResults, ClockTrusted, Consumed, CrossingRequest, Ran, ReceiptBasis,
     Receipted, RunEnd, SignedReceipt, VerifiedRequest,
 };
 use crate::crossing::step_files::planned_files;
 use crate::crypto::canonical;
+use crate::crypto::digest::BlobDigest;
 use crate::decision::exclusion::{self, Tokens};
 use crate::decision::parameters::check_parameters;
 use crate::decision::permissions::{check_permissions, check_profile};
@@ -33,6 +38,7 @@ use crate::decision::{Objection, quorum, signature_count};
 use crate::record::code::Code;
 use crate::record::envelope::{Base64, Signed};
 use crate::record::ident::ProposalId;
+use crate::record::later_parts::{SessionChange, SessionReference};
 use crate::record::receipt::{
     ConsumptionRef, Decision, Files, Outcome, Output, Receipt, ReceiptBoundary, Status, Stream, Usage,
 };
@@ -41,6 +47,7 @@ use crate::record::validity::Timestamp;
 use crate::registry::parameter_schema;
 use crate::sandbox::cancel_flag::CancelFlag;
 use crate::sandbox::enforcement_facts::nothing_enforced;
+use crate::sandbox::run_results::RunResults;
 use crate::sandbox::{End, Plan, Report, Sandbox, capture};
 use crate::store::ledger::Ledger;
 use crate::store::stored_proposal::AuthorizationCore;
@@ -56,6 +63,8 @@ pub struct Crossing {
     changes: Arc<Changes>,
     pub(super) outputs: Outputs,
     capacity: Capacity,
+    pub(super) sessions: Arc<Sessions>,
+    pub(super) artifacts: ArtifactStore,
 }
 
 /// Parts from which a [`Crossing`] is built.
@@ -76,6 +85,10 @@ pub struct CrossingParts {
     pub outputs: Outputs,
     /// Maximum numbers of concurrent runs and requests.
     pub limits: CapacityLimits,
+    /// The sessions.
+    pub sessions: Arc<Sessions>,
+    /// The uploaded files.
+    pub artifacts: ArtifactStore,
 }
 
 /// Result of an attempt to spend a nonce.
@@ -100,9 +113,9 @@ impl Crossing {
     /// Builds a crossing from `parts`.
     #[must_use]
     pub fn new(parts: CrossingParts) -> Self {
-        let CrossingParts { ledger, sandbox, key, seal, live, changes, outputs, limits } = parts;
+        let CrossingParts { ledger, sandbox, key, seal, live, changes, outputs, limits, sessions, artifacts } = parts;
         let capacity = Capacity::new(limits, outputs.clone());
-        Self { ledger, sandbox, key, seal, live, changes, outputs, capacity }
+        Self { ledger, sandbox, key, seal, live, changes, outputs, capacity, sessions, artifacts }
     }
 
     /// Performs all stages of a run, in order.
@@ -181,8 +194,6 @@ impl Crossing {
             );
         };
         let held = held.with(step.step());
-        check_later(held.hashed.definition(), Some(signed))
-            .map_err(|later| Refusal::from(later).about(&signed.proposal))?;
         let fit = check_parameters(signed, &registered.schema).map_err(|e| about(e.into()))?;
         let permissions = check_permissions(held.asked(), &signed.permissions).map_err(|e| about(e.into()))?;
         let here = profile_on_host(&held).map_err(|refusal| refusal.about(&signed.proposal))?;
@@ -217,12 +228,17 @@ impl Crossing {
         };
         // Look up the step only once, so that the checked step is the step that runs.
         let definition = held.hashed.definition();
+        let RunInputs { files: inputs, session } =
+            self.run_inputs(&sealed, signed, definition, &fit.params().digest(), now)?;
         let plan = Plan {
             interpreter: definition.interpreter.clone(),
             source: definition.source.clone().into_bytes(),
             env: parameter_schema::environment(fit.params()),
             params_json: fit.params().canonical().to_vec(),
             files: planned_files(registered).map_err(|error| fault(&error))?,
+            inputs,
+            results: true,
+            session,
         };
         let answers = CheckResults {
             clock,
@@ -231,6 +247,7 @@ impl Crossing {
             step,
             plan,
             exclusive: definition.exclusive.clone(),
+            outputs: definition.outputs.clone(),
             parameters: fit,
             permissions,
             profile,
@@ -291,6 +308,7 @@ impl Crossing {
                 proposer: signed.proposer.clone(),
                 expires_at: signed.expires_at,
             },
+            session: signed.session.clone(),
             envelope: envelope_bytes.into(),
             decision: decision_bytes.into(),
             window: admitted.window(),
@@ -300,16 +318,21 @@ impl Crossing {
             proposal: signed.proposal.clone(),
             authorization,
             step: signed.step.clone(),
+            session: signed.session.clone(),
             envelope,
             decision,
         };
+        // The claim is dropped if the nonce is not spent, and the session is free again.
+        let user = session_user(sealed, &signed.proposer);
+        let session = basis.session.as_ref().map(|session| self.sessions.claim(session, &user, &basis.proposal));
+        let session = session.transpose().map_err(|refusal| refusal.about(&basis.proposal))?;
         match self.ledger.consume(request).await {
             // The nonce is committed before the step starts. After a crash at this point, the step has not run and will
             // never run, and recovery writes a receipt with outcome `unknown`. A lost run is better than a step that
             // runs twice.
             Ok(claim) => {
                 self.changes.notify(&basis.proposal);
-                Ok(Claim::Consumed(Box::new(Consumed::new(admitted, claim, basis, room))))
+                Ok(Claim::Consumed(Box::new(Consumed::new(admitted, claim, basis, room, session))))
             }
             Err(ConsumeStop::Moved | ConsumeStop::SignerOutside { .. }) => Ok(Claim::Moved(admitted.again())),
             Err(stop) => Err(self.claim_refused(&stop, &basis)),
@@ -325,8 +348,8 @@ impl Crossing {
         let proposal = signed.proposal.clone();
         // A reader of the events may already wait for the recording.
         self.changes.notify(&proposal);
-        let (prepared, plan, closing) = consumed.into_run();
-        let report = match CancelFlag::new() {
+        let (prepared, plan, mut closing) = consumed.into_run();
+        let mut report = match CancelFlag::new() {
             Ok(flag) => {
                 recording.cancels(flag.clone());
                 let (sandbox, writer) = (self.sandbox.clone(), recording.shared());
@@ -345,13 +368,48 @@ impl Crossing {
             Err(error) => Report::not_started(format!("no descriptor is free to watch the run: {error}")),
         };
         tracing::info!(proposal = %proposal, end = ?report.end, ms = report.duration_ms, "ran");
+        let kept = self.keep_results(&mut report, &mut closing).await;
+        for note in &kept.notes {
+            let line = format!("countersign: {note}\n");
+            recording.write(StreamName::Stderr, line.as_bytes());
+            report.stderr.bytes += line.len() as u64;
+        }
         let recorded = recording.close(report.stdout.bytes, report.stderr.bytes);
         if let Some(why) = &recorded.failed {
             tracing::warn!(proposal = %proposal, "{why}");
         }
         let finished_at = self.now().max(started_at);
-        let end = RunEnd::Seen { report: Box::new(report), recorded: Box::new(recorded), recording };
+        let end = RunEnd::Seen { report: Box::new(report), recorded: Box::new(recorded), recording, kept: Arc::new(kept) };
         Ran { closing, end, started_at, finished_at }
+    }
+
+    /// Reads what a run left, and puts the state of its session in force. The processes of the run have ended.
+    async fn keep_results(&self, report: &mut Report, closing: &mut Closing) -> KeptResults {
+        let outcome = outcome_of(&report.end);
+        let claim = closing.session.take();
+        let (step, authorization, at) = (closing.basis.step.reference.clone(), closing.basis.authorization, self.now());
+        let (results, outputs) = (report.results.take(), closing.outputs.clone());
+        let read = tokio::task::spawn_blocking(move || {
+            let session = claim.map(|claim| {
+                let captured = results.as_ref().and_then(RunResults::session_state);
+                let state = captured.and_then(|captured| claim.before().after(&captured).ok());
+                let tree = results.as_ref().and_then(|results| results.work().cloned());
+                claim.settle(SessionResult { state, tree }, &authorization, &step, at)
+            });
+            let succeeded = matches!(outcome.status, Status::Succeeded | Status::Warned);
+            let kept = results.filter(|_| succeeded).map(|results| kept_results(&results, &outputs, &|_| false));
+            (session, kept.unwrap_or_default())
+        });
+        match read.await {
+            Ok((session, kept)) => {
+                closing.change = session;
+                kept
+            }
+            Err(error) => {
+                tracing::error!(proposal = %closing.basis.proposal, "the results of the run are lost: {error}");
+                KeptResults::default()
+            }
+        }
     }
 
     /// Writes and signs the receipt, even if the boundary did not see the end of the run.
@@ -362,7 +420,7 @@ impl Crossing {
         let Ran { closing, end, started_at, finished_at } = ran;
         let sealed = self.state();
         let (outcome, output, usage, sandbox, programs, duration_ms, recorded) = match end {
-            RunEnd::Seen { report, recorded, recording } => (
+            RunEnd::Seen { report, recorded, recording, kept } => (
                 outcome_of(&report.end),
                 Output { stdout: recorded.stdout.clone(), stderr: recorded.stderr.clone() },
                 Usage {
@@ -378,7 +436,7 @@ impl Crossing {
                 ),
                 report.programs.clone(),
                 report.duration_ms,
-                Some((recorded, recording)),
+                Some((recorded, recording, kept)),
             ),
             RunEnd::Unseen => {
                 let output = Output { stdout: Stream::empty(), stderr: Stream::empty() };
@@ -386,6 +444,11 @@ impl Crossing {
             }
         };
         let started_at = shown_start(&outcome, started_at, finished_at);
+        let manifest = recorded.as_ref().and_then(|(_, _, kept)| kept.manifest());
+        let files = manifest.map_or_else(|| Ok(Files::none()), |manifest| Files::of(&manifest))?;
+        // If the boundary did not see the end of the run, the session is over, and its state did not change.
+        let unchanged = |session: &SessionReference| SessionChange { before: session.state, after: session.state };
+        let session = closing.change.clone().or_else(|| closing.basis.session.as_ref().map(unchanged));
         let receipt = Receipt {
             consumption: ConsumptionRef {
                 index: closing.claim.index,
@@ -399,11 +462,11 @@ impl Crossing {
             finished_at,
             duration_ms,
             output,
-            files: Files::none(),
+            files,
             sandbox,
             programs,
             usage,
-            session: None,
+            session,
             seal: closing.claim.seal,
             boundary: ReceiptBoundary {
                 name: sealed.boundary.name.clone(),
@@ -428,9 +491,13 @@ impl Crossing {
         // `keep_output` writes large outputs to durable files. A crash after this point may leave files that no receipt
         // names. Recovery removes them.
         let (kept, order) = match &recorded {
-            Some((recorded, recording)) => (self.keep_output(recorded, recording).await, Some(recorded.order.clone())),
+            Some((recorded, recording, kept)) => {
+                (self.keep_output(recorded, recording, kept).await, Some(recorded.order.clone()))
+            }
             None => (RecordedRows::default(), None),
         };
+        let manifest = recorded.as_ref().and_then(|(_, _, kept)| kept.manifest());
+        let manifest = manifest.map(|manifest| manifest.to_canonical()).transpose()?;
         let finish = Finish {
             proposal: proposal.clone(),
             receipt: envelope.clone(),
@@ -438,7 +505,7 @@ impl Crossing {
             detail: canonical::canonical_of(&receipt.outcome).map_err(|e| fault(&e))?,
             outputs: kept.rows.clone(),
             order: order.filter(|order| !order.is_empty()),
-            blobs: Vec::new(),
+            blobs: manifest.map(|bytes| (BlobDigest::of(&bytes), bytes)).into_iter().collect(),
         };
         let mut patience = Patience::default();
         let leaf = loop {
@@ -475,9 +542,15 @@ impl Crossing {
     /// Makes the output of a run durable. If the disk is full, the boundary waits for free space. After another failure
     /// of the disk, the boundary drops the output. The receipt still states the end of the run and the digests of the
     /// output.
-    async fn keep_output(&self, recorded: &RecordedOutput, recording: &RunInProgress) -> RecordedRows {
+    async fn keep_output(
+        &self,
+        recorded: &RecordedOutput,
+        recording: &RunInProgress,
+        results: &Arc<KeptResults>,
+    ) -> RecordedRows {
         if Outputs::is_inline(recorded)
-            && let Ok(kept) = self.outputs.keep(recorded, recording, |name: &_| self.ledger.output_path(name))
+            && results.files.is_empty()
+            && let Ok(kept) = self.outputs.keep(recorded, recording, results, |name: &_| self.ledger.output_path(name))
         {
             return kept;
         }
@@ -485,9 +558,9 @@ impl Crossing {
         let mut tries = 0;
         loop {
             let (outputs, ledger) = (self.outputs.clone(), self.ledger.clone());
-            let (copied, shared) = (recorded.clone(), recording.shared());
+            let (copied, shared, results) = (recorded.clone(), recording.shared(), results.clone());
             let kept = tokio::task::spawn_blocking(move || {
-                outputs.keep(&copied, &shared, |name: &_| ledger.output_path(name))
+                outputs.keep(&copied, &shared, &results, |name: &_| ledger.output_path(name))
             });
             let error = match kept.await {
                 Ok(Ok(kept)) => return kept,
@@ -550,7 +623,7 @@ impl Crossing {
         if code == Code::Busy { refusal.retry_after(1) } else { refusal }.into()
     }
 
-    fn replayed(&self, spent: &crate::store::stored_run::NonceUse) -> Stopped {
+    pub(super) fn replayed(&self, spent: &crate::store::stored_run::NonceUse) -> Stopped {
         // The links in the refusal name the earlier run. They are removed for callers who may not see that run.
         let refusal =
             Refusal::new(Code::NonceReplayed, "the nonce is spent: one nonce, one run").about(&spent.proposal);

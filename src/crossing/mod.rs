@@ -2,6 +2,7 @@
 //!
 //! Code outside of this module can't create a stage, spend a nonce or start a run. `tests/house/layers.rs` checks this
 //! rule.
+pub mod artifact_store;
 pub mod boundary_key;
 pub mod caller;
 pub mod capacity;
@@ -9,13 +10,17 @@ pub mod changes;
 pub mod cross;
 pub mod current_seal;
 pub mod host_profile;
+pub mod kept_results;
 pub mod live;
 mod masks;
 pub mod output_order;
+pub mod plans;
 pub mod recorded_outputs;
 pub mod recovery;
 pub mod refusal;
+pub mod run_inputs;
 pub mod sealed;
+pub mod sessions;
 pub mod stage;
 pub mod step_files;
 pub mod stored_documents;

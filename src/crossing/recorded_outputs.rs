@@ -7,6 +7,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::crossing::kept_results::KeptResults;
 use crate::crossing::live::{RecordedOutput, Recording};
 use crate::crypto::digest::Blake3Digest;
 use crate::record::stream_name::StreamName;
@@ -80,30 +81,47 @@ impl Outputs {
         &self,
         recorded: &RecordedOutput,
         recording: &Recording,
+        results: &KeptResults,
         path: impl Fn(&Blake3Digest) -> PathBuf,
     ) -> io::Result<RecordedRows> {
         let mut kept = RecordedRows { rows: Vec::new(), names: Vec::new(), kept: self.kept.clone() };
         for (name, stream) in [(StreamName::Stdout, &recorded.stdout), (StreamName::Stderr, &recorded.stderr)] {
-            if stream.recorded == 0 || kept.rows.iter().any(|row| row.name == stream.blake3) {
-                continue;
-            }
-            let data = if stream.recorded <= MAX_INLINE_BYTES as u64 {
-                let mut data = Vec::new();
-                recording.copy(name, |bytes| {
-                    data.extend_from_slice(bytes);
-                    Ok(())
-                })?;
-                Some(data)
-            } else {
-                // Add the name to the map before the following check, so that no sweep removes an existing file in
-                // between.
-                kept.claim(stream.blake3);
-                self.write(&path(&stream.blake3), name, recording)?;
-                None
-            };
-            kept.rows.push(OutputRow { name: stream.blake3, bytes: stream.recorded, data });
+            self.keep_one(&mut kept, stream.blake3, stream.recorded, &path, |to| recording.copy(name, to))?;
+        }
+        for file in &results.files {
+            self.keep_one(&mut kept, file.entry.blake3, file.entry.bytes, &path, |to| file.copy(to))?;
         }
         Ok(kept)
+    }
+
+    /// Adds one row. `copy` passes the bytes to a function, piece by piece.
+    fn keep_one(
+        &self,
+        kept: &mut RecordedRows,
+        name: Blake3Digest,
+        bytes: u64,
+        path: &impl Fn(&Blake3Digest) -> PathBuf,
+        copy: impl Fn(&mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()>,
+    ) -> io::Result<()> {
+        if bytes == 0 || kept.rows.iter().any(|row| row.name == name) {
+            return Ok(());
+        }
+        let data = if bytes <= MAX_INLINE_BYTES as u64 {
+            let mut data = Vec::new();
+            copy(&mut |piece| {
+                data.extend_from_slice(piece);
+                Ok(())
+            })?;
+            Some(data)
+        } else {
+            // Add the name to the map before the following check, so that no sweep removes an existing file in
+            // between.
+            kept.claim(name);
+            self.write(&path(&name), copy)?;
+            None
+        };
+        kept.rows.push(OutputRow { name, bytes, data });
+        Ok(())
     }
 
     /// Removes a file that no row names, unless the file belongs to a run whose rows are not stored yet.
@@ -136,7 +154,11 @@ impl Outputs {
         files.filter_map(|file| format!("blake3:{}", file.file_name().to_str()?).parse().ok()).collect()
     }
 
-    fn write(&self, path: &Path, name: StreamName, recording: &Recording) -> io::Result<()> {
+    fn write(
+        &self,
+        path: &Path,
+        copy: impl Fn(&mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()>,
+    ) -> io::Result<()> {
         if path.exists() {
             return Ok(()); // the name is the digest of the content, so an existing file has the same bytes
         }
@@ -147,7 +169,7 @@ impl Outputs {
         }
         let temporary = tempfile::Builder::new().prefix(".output-").tempfile_in(&self.directory)?;
         let mut writer = BufWriter::new(temporary.as_file());
-        recording.copy(name, |bytes| writer.write_all(bytes))?;
+        copy(&mut |bytes| writer.write_all(bytes))?;
         writer.flush()?;
         drop(writer);
         temporary.as_file().sync_all()?;

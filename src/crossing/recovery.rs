@@ -47,10 +47,13 @@ fn closing_of(open: Unfinished, data: Arc<[u8]>) -> Result<Closing, Malformed> {
     let decision: Decision = json::parse_as(&open.decision, open.decision.len())?;
     let payload = Base64::Strict.decode("/payload", &envelope.payload)?;
     let authorization = AuthorizationDigest::of(&payload);
-    let step = Statement::<Authorization>::from_payload(&payload)?.predicate.step;
+    let Authorization { step, session, .. } = Statement::from_payload(&payload)?.predicate;
     Ok(Closing {
         claim: SpentNonce { index: open.index, item: open.item, leaf: open.leaf, data, at: open.at, seal: open.seal },
-        basis: ReceiptBasis { proposal: open.proposal, authorization, step, envelope, decision },
+        basis: ReceiptBasis { proposal: open.proposal, authorization, step, session, envelope, decision },
         room: None,
+        session: None,
+        outputs: Vec::new(),
+        change: None,
     })
 }

@@ -7,7 +7,6 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
-use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -24,6 +23,7 @@ use crate::record::step_definition::{SessionUse, StepDefinition};
 use crate::record::validity::Timestamp;
 use crate::sandbox::PlannedSession;
 use crate::sandbox::session_state::{SessionState, wrapper_for};
+use crate::sandbox::session_tree::SessionTree;
 
 /// Maximum number of sessions of one creator.
 const MOST_OF_CREATOR: usize = 8;
@@ -64,7 +64,7 @@ struct Session {
     salt: [u8; 32],
     digest: ContentDigest,
     state: Arc<SessionState>,
-    tree: Option<Arc<OwnedFd>>,
+    tree: Option<Arc<SessionTree>>,
     running: Option<ProposalId>,
     runs: VecDeque<SessionRun>,
     run_count: u64,
@@ -119,6 +119,12 @@ pub struct SessionUser {
 }
 
 impl SessionUser {
+    /// Returns true if both parties stand for one person, or have the same name.
+    #[must_use]
+    pub fn shares_with(&self, other: &Self) -> bool {
+        self.parties().any(|one| other.parties().any(|other| one == other))
+    }
+
     fn parties(&self) -> impl Iterator<Item = &Name> {
         std::iter::once(&self.name).chain(&self.owners)
     }
@@ -401,7 +407,7 @@ fn demand_runbook(session: &Session, id: &SessionId, step: &StepDefinition) -> R
 
 /// Returns true if a run can start in this directory: a directory below the work directory, or a directory of the host
 /// that no run gets new and empty.
-fn directory_exists(cwd: &[u8], tree: Option<&OwnedFd>) -> bool {
+fn directory_exists(cwd: &[u8], tree: Option<&SessionTree>) -> bool {
     use std::os::unix::ffi::OsStrExt as _;
     let path = Path::new(std::ffi::OsStr::from_bytes(cwd));
     if let Ok(below) = path.strip_prefix(WORK) {
@@ -438,7 +444,7 @@ pub struct SessionResult {
     /// The state that the shell wrote, or `None` if the state before stays.
     pub state: Option<SessionState>,
     /// The work directory after the run, or `None` if the directory before stays.
-    pub tree: Option<Arc<OwnedFd>>,
+    pub tree: Option<Arc<SessionTree>>,
 }
 
 impl SessionClaim {

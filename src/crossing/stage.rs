@@ -40,9 +40,11 @@ use std::sync::Arc;
 
 use crate::crossing::caller::Caller;
 use crate::crossing::capacity::Room;
+use crate::crossing::kept_results::KeptResults;
 use crate::crossing::live::{RecordedOutput, RunInProgress};
 use crate::crossing::refusal::Stopped;
 use crate::crossing::sealed::Sealed;
+use crate::crossing::sessions::SessionClaim;
 use crate::crypto::digest::{AuthorizationDigest, SealDigest};
 use crate::decision::exclusion::ExcludedSigners;
 use crate::decision::parameters::ParametersFit;
@@ -54,7 +56,9 @@ use crate::decision::window::WithinWindow;
 use crate::record::authorization::{Authorization, StepReference};
 use crate::record::envelope::{self, Envelope, Signed};
 use crate::record::ident::{Name, ProposalId, ReceiptId, StepRef};
+use crate::record::later_parts::{SessionChange, SessionReference};
 use crate::record::receipt::{Outcome, Receipt};
+use crate::record::step_definition::StepOutput;
 use crate::record::token::Scope;
 use crate::record::validity::Timestamp;
 use crate::sandbox::profile_check::Prepared;
@@ -149,6 +153,7 @@ pub(super) struct CheckResults {
     pub(super) step: StepSealed,
     pub(super) plan: Plan,
     pub(super) exclusive: Option<String>,
+    pub(super) outputs: Vec<StepOutput>,
     pub(super) parameters: ParametersFit,
     pub(super) permissions: PermissionsCovered,
     pub(super) profile: ProfileHolds,
@@ -220,6 +225,7 @@ pub struct Consumed {
     claim: SpentNonce,
     basis: ReceiptBasis,
     room: Room,
+    session: Option<SessionClaim>,
 }
 
 /// Part of the receipt that is known before the run.
@@ -228,13 +234,20 @@ pub(super) struct ReceiptBasis {
     pub(super) proposal: ProposalId,
     pub(super) authorization: AuthorizationDigest,
     pub(super) step: StepReference,
+    pub(super) session: Option<SessionReference>,
     pub(super) envelope: Envelope,
     pub(super) decision: crate::record::receipt::Decision,
 }
 
 impl Consumed {
-    pub(super) const fn new(admitted: Admitted, claim: SpentNonce, basis: ReceiptBasis, room: Room) -> Self {
-        Self { admitted, claim, basis, room }
+    pub(super) const fn new(
+        admitted: Admitted,
+        claim: SpentNonce,
+        basis: ReceiptBasis,
+        room: Room,
+        session: Option<SessionClaim>,
+    ) -> Self {
+        Self { admitted, claim, basis, room, session }
     }
 
     pub(super) const fn admitted(&self) -> &Admitted {
@@ -247,8 +260,9 @@ impl Consumed {
 
     /// Splits this value into the input of the run and the input of the receipt.
     pub(super) fn into_run(self) -> (Prepared, Plan, Closing) {
-        let Self { admitted, claim, basis, room } = self;
-        (admitted.answers.sandbox, admitted.answers.plan, Closing { claim, basis, room: Some(room) })
+        let Self { admitted, claim, basis, room, session } = self;
+        let CheckResults { sandbox, plan, outputs, .. } = admitted.answers;
+        (sandbox, plan, Closing { claim, basis, room: Some(room), session, outputs, change: None })
     }
 }
 
@@ -258,6 +272,12 @@ pub(super) struct Closing {
     pub(super) basis: ReceiptBasis,
     /// Capacity that was reserved before the nonce was spent. It is released when the receipt is durable.
     pub(super) room: Option<Room>,
+    /// The session that the run uses. It is free again when this value is dropped.
+    pub(super) session: Option<SessionClaim>,
+    /// Outputs that the step declares.
+    pub(super) outputs: Vec<StepOutput>,
+    /// The change of the session, after the run.
+    pub(super) change: Option<SessionChange>,
 }
 
 /// The run has ended, or its end is unknown.
@@ -279,6 +299,8 @@ pub(super) enum RunEnd {
         recorded: Box<RecordedOutput>,
         /// Recording with the bytes of the output.
         recording: RunInProgress,
+        /// The files that the run left.
+        kept: Arc<KeptResults>,
     },
     /// The service ended before the end of the run was recorded.
     Unseen,
@@ -290,7 +312,7 @@ pub struct SignedReceipt {
     pub(super) closing: Closing,
     pub(super) receipt: Receipt,
     pub(super) envelope: Arc<[u8]>,
-    pub(super) recorded: Option<(Box<RecordedOutput>, RunInProgress)>,
+    pub(super) recorded: Option<(Box<RecordedOutput>, RunInProgress, Arc<KeptResults>)>,
 }
 
 /// The receipt is in the log.

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::crypto::digest::ContentDigest;
 use crate::crypto::key_id::KeyId;
 use crate::record::envelope::{Envelope, EnvelopeSignature};
 use crate::record::ident::{Name, ProposalId, ReceiptId};
@@ -22,6 +23,15 @@ pub struct Signatures {
 pub struct SessionRequest {
     /// Runbook whose steps will use the session: the part of a step's ref before the colon.
     pub runbook: String,
+}
+
+/// `PUT /v1/artifacts/{digest}`: an uploaded file.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct StoredArtifact {
+    /// SHA-256 of the file.
+    pub digest: ContentDigest,
+    /// Size in bytes.
+    pub bytes: u64,
 }
 
 /// `POST /v1/denials`: denial of a statement that the boundary may not have.

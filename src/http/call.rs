@@ -35,6 +35,8 @@ use crate::record::envelope::{EnvelopeSignature, MAX_SIGNATURES};
 pub(super) const MAX_BODY_BYTES: usize = 1 << 20;
 /// Time limit for the arrival of a request body, so that a slow sender does not occupy a connection.
 const BODY_DEADLINE: Duration = Duration::from_secs(20);
+/// Time limit for the arrival of an uploaded file.
+const UPLOAD_DEADLINE: Duration = Duration::from_secs(600);
 
 /// A request whose caller was authenticated and may call the route.
 pub(super) struct RouteCall {
@@ -167,6 +169,25 @@ impl RouteCall {
         arrived.await.unwrap_or_else(|_| {
             let detail =
                 format!("the body did not arrive within {} s: send the whole body again", BODY_DEADLINE.as_secs());
+            Err(refuse(Code::Malformed, detail))
+        })
+    }
+
+    /// Passes the body of a file to `take` as it arrives. The memory for the body does not grow with its size.
+    pub(super) async fn upload(
+        &mut self,
+        mut take: impl FnMut(&[u8]) -> Result<(), Stopped> + Send,
+    ) -> Result<(), Stopped> {
+        let body = self.body.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let mut frames = std::mem::take(body).into_data_stream();
+        let arrived = timeout(UPLOAD_DEADLINE, async move {
+            while let Some(frame) = frames.next().await {
+                take(&frame.map_err(|_| refuse(Code::Malformed, "the body ended before its announced length"))?)?;
+            }
+            Ok(())
+        });
+        arrived.await.unwrap_or_else(|_| {
+            let detail = format!("the body did not arrive within {} s: send it again", UPLOAD_DEADLINE.as_secs());
             Err(refuse(Code::Malformed, detail))
         })
     }

@@ -34,6 +34,7 @@ pub fn openapi() -> Value {
         let verb = match route.verb {
             Verb::Get => "get",
             Verb::Post => "post",
+            Verb::Put => "put",
         };
         let path = route.path.replace("{*", "{");
         let item = paths.entry(path).or_insert_with(|| json!({}));

@@ -9,6 +9,8 @@ pub enum Verb {
     Get,
     /// POST, for requests that change something.
     Post,
+    /// PUT, to store something under its digest.
+    Put,
 }
 
 /// Callers that may use the route.

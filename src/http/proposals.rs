@@ -31,7 +31,7 @@ const MAX_WAIT: Duration = Duration::from_secs(55);
 const PAGE: usize = 50;
 const MAX_PAGE: usize = 100;
 /// Fields of a proposal that this version does not support yet.
-const LATER: [(&str, &str); 3] = [("session", "sessions"), ("artifacts", "artifacts"), ("grant", "grants")];
+const LATER: [(&str, &str); 1] = [("grant", "grants")];
 
 /// Codes of the refusals with which the boundary may answer a signed statement.
 pub(super) const JUDGED: &[Code] = &[
@@ -51,6 +51,7 @@ pub(super) const JUDGED: &[Code] = &[
     Code::NonceReplayed,
     Code::PolicyDenied,
     Code::ContextChanged,
+    Code::SessionStale,
     Code::SandboxUnavailable,
     Code::WrongState,
 ];
@@ -90,6 +91,8 @@ pub(super) static ROUTES: &[Route] = &[
             Code::NonceReplayed,
             Code::QuorumMissing,
             Code::SandboxUnavailable,
+            Code::ContextChanged,
+            Code::WrongState,
         ],
         handler: |call| Box::pin(propose(call)),
     },
@@ -321,10 +324,10 @@ mod tests {
 
     #[test]
     fn all_json_members_of_later_versions_are_refused_by_name_in_one_answer() {
-        let body = br#"{"step":"a:b","session":"ses_x","grant":"grt_x","artifacts":[]}"#;
+        let body = br#"{"step":"a:b","grant":"grt_x"}"#;
         let document = problem(&read_wish(body).expect_err("later features"));
         let pointers: Vec<_> = document.errors.iter().map(|error| error.pointer.as_str()).collect();
-        assert_eq!((document.status, pointers), (400, vec!["/session", "/artifacts", "/grant"]));
+        assert_eq!((document.status, pointers), (400, vec!["/grant"]));
         assert!(document.errors.iter().all(|error| error.detail.contains("not in this version")));
     }
 

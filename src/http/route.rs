@@ -56,6 +56,7 @@ pub(super) fn router(routes: impl Iterator<Item = &'static Route>, app: Arc<App>
         let filter = match route.verb {
             Verb::Get => MethodFilter::GET,
             Verb::Post => MethodFilter::POST,
+            Verb::Put => MethodFilter::PUT,
         };
         let enter = move |State(app): State<Arc<App>>, request: Request| serve(app, route, request);
         router = router.route(route.path, on(filter, enter));

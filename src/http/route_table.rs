@@ -1,7 +1,7 @@
 //! The table of all routes.
 
 use crate::http::route::Route;
-use crate::http::{authorizations, challenges, denials, log_routes, outputs, probes, proposals, receipts, registry, sessions};
+use crate::http::{artifacts, authorizations, challenges, denials, log_routes, outputs, probes, proposals, receipts, registry, sessions};
 
 /// Returns all routes.
 pub fn routes() -> impl Iterator<Item = &'static Route> {
@@ -9,6 +9,7 @@ pub fn routes() -> impl Iterator<Item = &'static Route> {
         registry::ROUTES,
         proposals::ROUTES,
         sessions::ROUTES,
+        artifacts::ROUTES,
         denials::ROUTES,
         authorizations::ROUTES,
         receipts::ROUTES,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::crypto::digest::{Blake3Digest, BlobDigest, LeafHash, SealDigest};
 use crate::record::ident::ProposalId;
+use crate::record::later_parts::SessionReference;
 use crate::record::validity::Timestamp;
 use crate::store::fault::StoreFault;
 use crate::store::stored_leaf::WriteStop;
@@ -20,6 +21,8 @@ pub struct Consume {
     pub seal: SealDigest,
     /// Fields of the authorization.
     pub core: AuthorizationCore,
+    /// The session and its state, if the run uses a session.
+    pub session: Option<SessionReference>,
     /// Envelope with the signatures that count, as canonical JSON.
     pub envelope: Arc<[u8]>,
     /// Approval decision for the receipt. Recovery needs it after a crash.

@@ -69,7 +69,7 @@ impl Writer {
                 authorization: request.core.digest,
                 nonce: request.core.nonce.clone(),
                 expires_at: request.core.expires_at,
-                session: None,
+                session: request.session.clone(),
             });
             let data: Arc<[u8]> = self.sign_leaf(Consumption { seal, at, spent: spent.collect() })?.into();
             let leaf = self.append(LeafKind::Consumption, data.clone());

@@ -1,0 +1,58 @@
+//! Inputs that a proposal names: uploaded files and the receipt of a plan.
+
+use crate::boundary::proposals::Proposals;
+use crate::boundary::view::ProposedArtifact;
+use crate::crossing::caller::Caller;
+use crate::crossing::plans::{PLAN_ARTIFACT, PlanRun, demanded_plan};
+use crate::crossing::refusal::{Refusal, Stopped, fault};
+use crate::crypto::digest::ParamsDigest;
+use crate::record::code::Code;
+use crate::record::ident::{Name, ReceiptId};
+use crate::record::later_parts::{Artifact, Artifacts, PlanReference};
+use crate::record::malformed::Malformed;
+use crate::record::step_definition::StepDefinition;
+use crate::record::validity::Timestamp;
+
+impl Proposals {
+    /// Returns the artifacts of a proposal, which the proposer must have uploaded.
+    pub(super) fn proposed_artifacts(&self, proposer: &Name, given: &[ProposedArtifact]) -> Result<Option<Artifacts>, Stopped> {
+        let mut found = Vec::new();
+        for (at, one) in given.iter().enumerate() {
+            let stored = self.artifacts.open(proposer, &one.digest).map_err(|error| fault(&error))?;
+            let Some((_, bytes)) = stored else {
+                let detail = format!("{proposer} has not uploaded {}: upload the file, then propose again", one.digest);
+                return Err(Refusal::new(Code::NotFound, detail).at(format!("/artifacts/{at}/digest"), "not stored").into());
+            };
+            if one.name.as_str() == PLAN_ARTIFACT {
+                let detail = format!("{PLAN_ARTIFACT:?} is the name of the plan's output: choose another name");
+                return Err(Refusal::new(Code::Malformed, detail.clone()).at(format!("/artifacts/{at}/name"), detail).into());
+            }
+            found.push(Artifact { name: one.name.clone(), digest: one.digest, bytes });
+        }
+        found.sort_by(|one, other| one.name.as_str().cmp(other.name.as_str()));
+        let artifacts = (!found.is_empty()).then_some(Artifacts(found));
+        if let Some(artifacts) = &artifacts {
+            artifacts.check().map_err(|error| Malformed { pointer: format!("/artifacts{}", error.pointer), ..error })?;
+        }
+        Ok(artifacts)
+    }
+
+    /// Returns the plan of a proposal, whose receipt the caller must be allowed to see.
+    pub(super) fn proposed_plan(
+        &self,
+        caller: &Caller,
+        step: &StepDefinition,
+        given: Option<&ReceiptId>,
+        params: &ParamsDigest,
+        now: Timestamp,
+    ) -> Result<Option<PlanReference>, Stopped> {
+        let (Some(plan), Some(receipt)) = (demanded_plan(step, given)?, given) else { return Ok(None) };
+        let row = self.visible(caller, &receipt.proposal())?;
+        let run = PlanRun::of(&self.ledger, &row)?.filter(|_| row.core.step == plan.step).ok_or_else(|| {
+            let detail = format!("{receipt} is no receipt of {}, which plans {}", plan.step, step.reference);
+            Refusal::new(Code::ContextChanged, detail).at("/plan", "not a run of the plan's step")
+        })?;
+        run.check(plan, params, now).map_err(|refusal| refusal.at("/plan", "can't be applied"))?;
+        Ok(Some(run.reference()))
+    }
+}

@@ -1,0 +1,213 @@
+//! Artifacts: files that callers upload, for runs that get them.
+//!
+//! Each proposer has its own directory, and the name of a file is the SHA-256 of its content. So a proposer can give
+//! only its own uploads to a run.
+
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tempfile::NamedTempFile;
+
+use crate::crossing::refusal::{Refusal, Stopped, fault};
+use crate::crypto::digest::{ContentDigest, Sha256Stream};
+use crate::record::code::Code;
+use crate::record::ident::Name;
+use crate::record::later_parts::{Artifact, Artifacts, MAX_ARTIFACTS_BYTES};
+use crate::sandbox::PlannedInput;
+
+/// Maximum number of bytes of all artifacts of one proposer.
+const MOST_BYTES: u64 = 256 << 20;
+/// Maximum number of artifacts of one proposer.
+const MOST_FILES: usize = 256;
+/// Prefix of files whose upload is not complete.
+const PARTIAL: &str = ".upload-";
+
+/// The uploaded files of all proposers.
+#[derive(Debug, Clone)]
+pub struct ArtifactStore {
+    directory: PathBuf,
+}
+
+/// An upload in progress. The file has no final name until [`Upload::finish`].
+#[derive(Debug)]
+pub struct Upload {
+    directory: PathBuf,
+    file: NamedTempFile,
+    sha256: Sha256Stream,
+    bytes: u64,
+    room: u64,
+}
+
+impl ArtifactStore {
+    /// Uses `directory`, which is created with the first upload.
+    #[must_use]
+    pub const fn new(directory: PathBuf) -> Self {
+        Self { directory }
+    }
+
+    /// Begins an upload of `proposer`.
+    ///
+    /// # Errors
+    /// Returns `rate-limited` if the proposer has too many artifacts, and a fault if the disk can't be written.
+    pub fn begin(&self, proposer: &Name) -> Result<Upload, Stopped> {
+        let directory = self.directory.join(proposer.as_str());
+        DirBuilder::new().mode(0o700).recursive(true).create(&directory).map_err(|error| unwritable(&error))?;
+        let (files, bytes) = usage(&directory).map_err(|error| fault(&error))?;
+        if files >= MOST_FILES || bytes >= MOST_BYTES {
+            let detail = format!(
+                "{proposer} has {files} artifacts of together {bytes} bytes, and at most {MOST_FILES} of together \
+                 {MOST_BYTES} are kept: old artifacts are deleted with the outputs of runs"
+            );
+            return Err(Refusal::new(Code::RateLimited, detail).retry_after(3600).into());
+        }
+        let file = tempfile::Builder::new().prefix(PARTIAL).tempfile_in(&directory);
+        let file = file.map_err(|error| unwritable(&error))?;
+        Ok(Upload { directory, file, sha256: Sha256Stream::default(), bytes: 0, room: MOST_BYTES - bytes })
+    }
+
+    /// Returns an artifact of `proposer` with its size, or `None` if it is not stored.
+    ///
+    /// # Errors
+    /// Returns an error if the file can't be opened.
+    pub fn open(&self, proposer: &Name, digest: &ContentDigest) -> io::Result<Option<(File, u64)>> {
+        match File::open(self.directory.join(proposer.as_str()).join(file_name(digest))) {
+            Ok(file) => {
+                let bytes = file.metadata()?.len();
+                Ok(Some((file, bytes)))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Returns an artifact of any proposer, for callers who may read proposals.
+    ///
+    /// # Errors
+    /// Returns an error if a directory can't be read.
+    pub fn open_any(&self, digest: &ContentDigest) -> io::Result<Option<(File, u64)>> {
+        let proposers = match fs::read_dir(&self.directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            found => found?,
+        };
+        for entry in proposers {
+            if let Some(name) = entry?.file_name().to_str().and_then(|name| name.parse().ok())
+                && let Some(found) = self.open(&name, digest)?
+            {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Returns the input of a run for the signed artifacts of `proposer`. The run compares each digest again when it
+    /// copies the file.
+    ///
+    /// # Errors
+    /// Returns `sandbox-unavailable` if an artifact is not stored. The run can start after the file is uploaded again.
+    pub fn planned(&self, proposer: &Name, artifacts: Option<&Artifacts>) -> Result<Vec<PlannedInput>, Stopped> {
+        let planned = |artifact: &Artifact| {
+            let found = self.open(proposer, &artifact.digest).map_err(|error| fault(&error))?;
+            let found = found.filter(|(_, bytes)| *bytes == artifact.bytes);
+            let Some((file, bytes)) = found else {
+                let detail = format!(
+                    "the artifact {} ({}) is no longer stored: upload the file again (`countersign artifact put FILE`)",
+                    artifact.name, artifact.digest
+                );
+                return Err(Refusal::new(Code::SandboxUnavailable, detail).into());
+            };
+            Ok(PlannedInput { name: artifact.name.clone(), digest: artifact.digest, bytes, file: Arc::new(file) })
+        };
+        artifacts.map_or(&[][..], |artifacts| &artifacts.0).iter().map(planned).collect()
+    }
+
+    /// Deletes artifacts that were uploaded more than `kept_s` seconds ago, and uploads that never ended. Returns the
+    /// number of deleted files.
+    ///
+    /// # Errors
+    /// Returns an error if a directory can't be read.
+    pub fn retire(&self, kept_s: i64) -> io::Result<usize> {
+        let kept = Duration::from_secs(u64::try_from(kept_s).unwrap_or(0));
+        let mut deleted = 0;
+        let proposers = match fs::read_dir(&self.directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+            found => found?,
+        };
+        for proposer in proposers {
+            for entry in fs::read_dir(proposer?.path())? {
+                let entry = entry?;
+                let age = entry.metadata()?.modified().map(|at| SystemTime::now().duration_since(at).unwrap_or_default());
+                if age.is_ok_and(|age| age > kept) {
+                    fs::remove_file(entry.path())?;
+                    deleted += 1;
+                }
+            }
+        }
+        Ok(deleted)
+    }
+}
+
+impl Upload {
+    /// Adds bytes.
+    ///
+    /// # Errors
+    /// Returns `too-large` if the artifact is larger than 64 MiB, and `rate-limited` if the artifacts of the proposer
+    /// become too large.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), Stopped> {
+        self.bytes += bytes.len() as u64;
+        if self.bytes > MAX_ARTIFACTS_BYTES {
+            let detail = format!("an artifact may have at most {MAX_ARTIFACTS_BYTES} bytes");
+            return Err(Refusal::new(Code::TooLarge, detail).into());
+        }
+        if self.bytes > self.room {
+            let detail = format!("the artifacts of one proposer may have at most {MOST_BYTES} bytes together");
+            return Err(Refusal::new(Code::RateLimited, detail).retry_after(3600).into());
+        }
+        self.sha256.update(bytes);
+        self.file.write_all(bytes).map_err(|error| unwritable(&error))
+    }
+
+    /// Makes the artifact durable under its digest, and returns its size.
+    ///
+    /// # Errors
+    /// Returns `malformed` if the content has another digest.
+    pub fn finish(self, digest: &ContentDigest) -> Result<u64, Stopped> {
+        let found = ContentDigest::from_bytes(self.sha256.finish());
+        if found != *digest {
+            let detail = format!("the body has the digest {found}, but the path names {digest}: send the same file");
+            return Err(Refusal::new(Code::Malformed, detail).into());
+        }
+        self.file.as_file().sync_all().map_err(|error| unwritable(&error))?;
+        // A second upload of the same file replaces the first, so that its retention begins again.
+        self.file.persist(self.directory.join(file_name(digest))).map_err(|error| unwritable(&error.error))?;
+        File::open(&self.directory).and_then(|directory| directory.sync_all()).map_err(|error| unwritable(&error))?;
+        Ok(self.bytes)
+    }
+}
+
+fn unwritable(error: &io::Error) -> Stopped {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            let detail = "the boundary's disk is full: ask the operator to free space, then try again";
+            Refusal::new(Code::Busy, detail).retry_after(60).into()
+        }
+        _ => fault(error),
+    }
+}
+
+fn file_name(digest: &ContentDigest) -> String {
+    crate::crypto::digest::hex(digest.as_bytes())
+}
+
+/// Returns the number of files in a directory and the sum of their sizes.
+fn usage(directory: &Path) -> io::Result<(usize, u64)> {
+    let (mut files, mut bytes) = (0, 0);
+    for entry in fs::read_dir(directory)? {
+        files += 1;
+        bytes += entry?.metadata()?.len();
+    }
+    Ok((files, bytes))
+}

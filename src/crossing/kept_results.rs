@@ -1,0 +1,249 @@
+//! What a run leaves besides its output: files for the manifest of the receipt, and values for later steps.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::unix::fs::FileExt as _;
+
+use serde_json::{Map, Value};
+
+use crate::crypto::canonical;
+use crate::crypto::digest::{Blake3Stream, ContentDigest, Sha256Stream};
+use crate::record::later_parts::{Manifest, ManifestEntry};
+use crate::record::later_words::RelativePath;
+use crate::record::step_definition::StepOutput;
+use crate::sandbox::run_results::{CapturedFile, ResultLimits, RunResults};
+
+/// Path of the manifest entry with the outputs of a run.
+pub const OUTPUTS_FILE: &str = ".outputs.json";
+/// Maximum size of all captured files of a run, in bytes.
+pub const MAX_FILES_BYTES: u64 = 64 << 20;
+/// Maximum size of the value of an output, in bytes.
+const MAX_VALUE_BYTES: usize = 16 << 10;
+const PIECE: usize = 256 << 10;
+
+/// A captured file with its entry in the manifest.
+#[derive(Debug)]
+pub struct KeptFile {
+    /// Entry in the manifest.
+    pub entry: ManifestEntry,
+    content: FileContent,
+}
+
+#[derive(Debug)]
+enum FileContent {
+    Captured(File),
+    Written(Vec<u8>),
+}
+
+/// The results of a run.
+#[derive(Debug, Default)]
+pub struct KeptResults {
+    /// The captured files, sorted by path.
+    pub files: Vec<KeptFile>,
+    /// Lines for the person who reads the output of the run: results that were not kept, with the reason.
+    pub notes: Vec<String>,
+}
+
+impl KeptFile {
+    /// Passes the content to `to`, piece by piece.
+    ///
+    /// # Errors
+    /// Returns an error if the file can't be read, or ends before its size.
+    pub fn copy(&self, mut to: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+        let file = match &self.content {
+            FileContent::Written(bytes) => return to(bytes),
+            FileContent::Captured(file) => file,
+        };
+        let (mut at, mut buffer) = (0, vec![0; PIECE]);
+        while at < self.entry.bytes {
+            let most = usize::try_from(self.entry.bytes - at).unwrap_or(PIECE).min(PIECE);
+            let read = file.read_at(&mut buffer[..most], at)?;
+            if read == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            to(&buffer[..read])?;
+            at += read as u64;
+        }
+        Ok(())
+    }
+}
+
+impl KeptResults {
+    /// Returns the manifest, or `None` if the run left no files.
+    #[must_use]
+    pub fn manifest(&self) -> Option<Manifest> {
+        let entries: Vec<ManifestEntry> = self.files.iter().map(|file| file.entry.clone()).collect();
+        (!entries.is_empty()).then_some(Manifest(entries))
+    }
+}
+
+/// Reads the results of a run that succeeded. `holds_secret` tells whether bytes contain a secret of the run. A file that
+/// breaks a rule means that no file is kept.
+#[must_use]
+pub fn kept_results(
+    results: &RunResults,
+    outputs: &[StepOutput],
+    holds_secret: &dyn Fn(&[u8]) -> bool,
+) -> KeptResults {
+    let mut kept = KeptResults::default();
+    let limits = ResultLimits { bytes: MAX_FILES_BYTES };
+    match results.files(&limits).map_err(|error| error.to_string()).and_then(|files| read_files(files, holds_secret)) {
+        Ok(files) => kept.files = files,
+        Err(why) => kept.notes.push(format!("the files of the run were not kept: {why}")),
+    }
+    if let Some(bytes) = read_outputs(results, outputs, holds_secret, &mut kept.notes) {
+        match written(OUTPUTS_FILE, bytes) {
+            Ok(file) => {
+                kept.files.push(file);
+                kept.files.sort_by(|one, other| one.entry.path.as_str().cmp(other.entry.path.as_str()));
+            }
+            Err(error) => kept.notes.push(format!("the outputs of the run were not kept: {error}")),
+        }
+    }
+    if let Some(Err(error)) = kept.manifest().map(|manifest| manifest.check()) {
+        kept.notes.push(format!("the files of the run were not kept: {error}"));
+        kept.files.clear();
+    }
+    kept
+}
+
+fn read_files(files: Vec<CapturedFile>, holds_secret: &dyn Fn(&[u8]) -> bool) -> Result<Vec<KeptFile>, String> {
+    let kept = files.into_iter().map(|CapturedFile { path, executable, bytes, file }| {
+        if path.as_str() == OUTPUTS_FILE {
+            return Err(format!("the name {OUTPUTS_FILE} is reserved for the outputs of a run: choose another name"));
+        }
+        let unreadable = |error: io::Error| format!("{:?} can't be read: {error}", path.as_str());
+        let (mut sha256, mut blake3) = (Sha256Stream::default(), Blake3Stream::default());
+        let (mut reader, mut buffer, mut secret, mut read) = (&file, vec![0; PIECE], false, 0);
+        let mut tail: Vec<u8> = Vec::new();
+        loop {
+            let count = reader.read(&mut buffer).map_err(unreadable)?;
+            if count == 0 {
+                break;
+            }
+            read += count as u64;
+            sha256.update(&buffer[..count]);
+            blake3.update(&buffer[..count]);
+            // A secret may lie across two pieces.
+            tail.extend_from_slice(&buffer[..count]);
+            secret |= holds_secret(&tail);
+            tail.drain(..tail.len().saturating_sub(PIECE));
+        }
+        if secret {
+            return Err(format!("{:?} contains a secret of the run", path.as_str()));
+        }
+        if read != bytes {
+            return Err(format!("{:?} changed while it was read", path.as_str()));
+        }
+        let entry = ManifestEntry {
+            path,
+            bytes,
+            sha256: ContentDigest::from_bytes(sha256.finish()),
+            blake3: blake3.finish(),
+            executable,
+        };
+        Ok(KeptFile { entry, content: FileContent::Captured(file) })
+    });
+    kept.collect()
+}
+
+fn written(path: &str, bytes: Vec<u8>) -> Result<KeptFile, String> {
+    let path: RelativePath = path.parse().map_err(|error: crate::record::ident::IdentError| error.to_string())?;
+    let mut blake3 = Blake3Stream::default();
+    blake3.update(&bytes);
+    let entry = ManifestEntry {
+        path,
+        bytes: bytes.len() as u64,
+        sha256: ContentDigest::of(&bytes),
+        blake3: blake3.finish(),
+        executable: false,
+    };
+    Ok(KeptFile { entry, content: FileContent::Written(bytes) })
+}
+
+/// Returns the outputs that the step declares, as canonical JSON. Adds a note for each output that is missing, not
+/// declared or not valid.
+fn read_outputs(
+    results: &RunResults,
+    declared: &[StepOutput],
+    holds_secret: &dyn Fn(&[u8]) -> bool,
+    notes: &mut Vec<String>,
+) -> Option<Vec<u8>> {
+    if declared.is_empty() {
+        return None;
+    }
+    let lines = match results.outputs() {
+        Ok(lines) => lines,
+        Err(error) => {
+            notes.push(format!("the outputs of the run were not kept: {error}"));
+            return None;
+        }
+    };
+    let mut values = Map::new();
+    for (name, bytes) in lines {
+        let Some(output) = declared.iter().find(|output| output.name.as_str() == name) else {
+            notes.push(format!("the output {name:?} was not kept: the step does not declare it"));
+            continue;
+        };
+        let value = if holds_secret(&bytes) {
+            Err("its value contains a secret of the run".to_owned())
+        } else {
+            output_value(&bytes, output.schema["type"].as_str().unwrap_or_default())
+        };
+        match value {
+            Ok(value) => drop(values.insert(name, value)),
+            Err(why) => notes.push(format!("the output {name:?} was not kept: {why}")),
+        }
+    }
+    let missing = declared.iter().map(|output| output.name.as_str()).filter(|name| !values.contains_key(*name));
+    let missing: Vec<&str> = missing.collect();
+    if !missing.is_empty() {
+        notes.push(format!("the run gave no valid value for the outputs {}", missing.join(", ")));
+    }
+    if values.is_empty() {
+        return None;
+    }
+    canonical::canonical_of(&Value::Object(values)).ok()
+}
+
+/// Reads the value of an output as the declared type.
+fn output_value(bytes: &[u8], kind: &str) -> Result<Value, String> {
+    if bytes.len() > MAX_VALUE_BYTES {
+        return Err(format!("its value has {} bytes, and at most {MAX_VALUE_BYTES} are allowed", bytes.len()));
+    }
+    let text = std::str::from_utf8(bytes).map_err(|_| "its value is not UTF-8".to_owned())?;
+    match kind {
+        "integer" => match text.parse::<i64>() {
+            Ok(number) if number.unsigned_abs() < 1 << 53 => Ok(number.into()),
+            _ => Err("its value is not an integer".to_owned()),
+        },
+        "boolean" => match text {
+            "true" => Ok(true.into()),
+            "false" => Ok(false.into()),
+            _ => Err("its value is not true or false".to_owned()),
+        },
+        _ => Ok(text.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outputs_are_read_as_their_declared_type() {
+        assert_eq!(output_value(b"a=b", "string"), Ok("a=b".into()));
+        assert_eq!(output_value(b"-3", "integer"), Ok((-3).into()));
+        assert_eq!(output_value(b"true", "boolean"), Ok(true.into()));
+        for (bytes, kind) in [
+            (&b"1.5"[..], "integer"),
+            (b"9007199254740993", "integer"),
+            (b"", "integer"),
+            (b"yes", "boolean"),
+            (b"\xff", "string"),
+        ] {
+            assert!(output_value(bytes, kind).is_err(), "{bytes:?} {kind}");
+        }
+        assert!(output_value(&[b'a'; MAX_VALUE_BYTES + 1], "string").is_err());
+    }
+}

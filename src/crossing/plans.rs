@@ -1,0 +1,168 @@
+//! Plans: runs whose recorded output another step applies.
+//!
+//! The authorization of a step with a plan binds the receipt of the plan's run and the digest of its standard output.
+//! The step gets exactly this output as the artifact `plan`.
+
+use std::fs::File;
+use std::io::{Seek as _, SeekFrom, Write as _};
+use std::sync::Arc;
+
+use crate::crossing::refusal::{Refusal, Stopped, fault};
+use crate::crossing::stored_documents::{receipt_payload_of, receipt_of_payload};
+use crate::crypto::digest::{ContentDigest, ParamsDigest};
+use crate::record::code::Code;
+use crate::record::ident::ProposalId;
+use crate::record::later_parts::PlanReference;
+use crate::record::receipt::{Receipt, Status};
+use crate::record::step_definition::{StepDefinition, StepPlan};
+use crate::record::validity::Timestamp;
+use crate::sandbox::PlannedInput;
+use crate::store::ledger::Ledger;
+use crate::store::stored_proposal::{Proposal, ProposalQuery};
+use crate::store::stored_status::StoredStatus;
+
+/// Name of the artifact with the output of the plan.
+pub const PLAN_ARTIFACT: &str = "plan";
+/// Number of runs that one page of the search has.
+const PAGE: usize = 100;
+/// Bytes that one read takes from the store.
+const PIECE: u64 = 1 << 20;
+
+/// A run whose receipt an authorization names as its plan.
+#[derive(Debug, Clone)]
+pub struct PlanRun {
+    /// The proposal of the run.
+    pub proposal: ProposalId,
+    /// Digest of the payload of its receipt.
+    pub digest: ContentDigest,
+    /// Its receipt.
+    pub receipt: Receipt,
+    params: ParamsDigest,
+}
+
+impl PlanRun {
+    /// Returns the run of a proposal with its receipt, or `None` if the run has no receipt yet.
+    ///
+    /// # Errors
+    /// Returns an error if the store can't be read.
+    pub fn of(ledger: &Ledger, row: &Proposal) -> Result<Option<Self>, Stopped> {
+        let Some(payload) = receipt_payload_of(ledger, row)? else { return Ok(None) };
+        Ok(Some(Self {
+            proposal: row.core.id.clone(),
+            digest: ContentDigest::of(&payload),
+            receipt: receipt_of_payload(&payload)?,
+            params: row.core.params_digest,
+        }))
+    }
+
+    /// Finds the run with this receipt among the runs of the plan's step with these parameters.
+    ///
+    /// # Errors
+    /// Returns an error if the store can't be read.
+    pub fn find(
+        ledger: &Ledger,
+        plan: &StepPlan,
+        receipt: &ContentDigest,
+        params: &ParamsDigest,
+    ) -> Result<Option<Self>, Stopped> {
+        let mut filter = ProposalQuery {
+            statuses: vec![StoredStatus::Finished],
+            step: Some(plan.step.clone()),
+            limit: PAGE,
+            ..ProposalQuery::default()
+        };
+        loop {
+            let page = ledger.proposals(&filter).map_err(|error| fault(&error))?;
+            for row in page.proposals.iter().filter(|row| row.core.params_digest == *params) {
+                if let Some(found) = Self::of(ledger, row)?.filter(|found| found.digest == *receipt) {
+                    return Ok(Some(found));
+                }
+            }
+            match page.next {
+                Some(next) => filter.before = Some(next),
+                None => return Ok(None),
+            }
+        }
+    }
+
+    /// Returns the reference for an authorization of `step`.
+    #[must_use]
+    pub fn reference(&self) -> PlanReference {
+        PlanReference { receipt: self.digest, output: self.receipt.output.stdout.sha256 }
+    }
+
+    /// Checks that `step` may apply this plan at the time `now`.
+    ///
+    /// # Errors
+    /// Returns `context-changed` if the run is of another step, did not succeed, had other parameters, or is too old, or
+    /// if its output is not complete.
+    pub fn check(&self, plan: &StepPlan, params: &ParamsDigest, now: Timestamp) -> Result<(), Refusal> {
+        let wrong = |why: String| {
+            let detail = format!(
+                "the plan {}: {why}: run {} again, then propose with its receipt",
+                self.proposal.receipt(),
+                plan.step
+            );
+            Err(Refusal::new(Code::ContextChanged, detail))
+        };
+        let Receipt { outcome, output, finished_at, .. } = &self.receipt;
+        if outcome.status != Status::Succeeded {
+            return wrong(format!("its run did not succeed, but ended as {}", outcome.status.word()));
+        }
+        if self.params != *params {
+            return wrong("its run had other parameters".to_owned());
+        }
+        if output.stdout.truncated {
+            return wrong("its recorded output is not complete".to_owned());
+        }
+        if finished_at.plus(i64::try_from(plan.max_age_s).unwrap_or(i64::MAX)) < now {
+            return wrong(format!("it is older than {} s", plan.max_age_s));
+        }
+        Ok(())
+    }
+
+    /// Returns the output of the plan as an input of the run.
+    ///
+    /// # Errors
+    /// Returns `sandbox-unavailable` if the output is no longer stored.
+    pub fn input(&self, ledger: &Ledger) -> Result<PlannedInput, Stopped> {
+        let stream = &self.receipt.output.stdout;
+        let gone = || {
+            let detail = format!("the output of the plan {} is no longer stored: run the plan again", self.proposal.receipt());
+            Stopped::from(Refusal::new(Code::SandboxUnavailable, detail))
+        };
+        let mut file: File = tempfile::tempfile().map_err(|error| fault(&error))?;
+        let mut at = 0;
+        while at < stream.recorded {
+            let piece = ledger.output(&stream.blake3, at..stream.recorded.min(at + PIECE)).map_err(|e| fault(&e))?;
+            let piece = piece.filter(|piece| !piece.is_empty()).ok_or_else(gone)?;
+            file.write_all(&piece).map_err(|error| fault(&error))?;
+            at += piece.len() as u64;
+        }
+        file.seek(SeekFrom::Start(0)).map_err(|error| fault(&error))?;
+        let name = PLAN_ARTIFACT.parse().map_err(|_| fault(&"the name of the plan's artifact is not valid"))?;
+        Ok(PlannedInput { name, digest: stream.sha256, bytes: stream.recorded, file: Arc::new(file) })
+    }
+}
+
+/// Returns the plan that the definition of a step demands.
+///
+/// # Errors
+/// Returns `malformed` if the step needs a plan and none is given, or the reverse.
+pub fn demanded_plan<'s, T>(step: &'s StepDefinition, given: Option<&T>) -> Result<Option<&'s StepPlan>, Refusal> {
+    match (&step.plan, given) {
+        (None, None) => Ok(None),
+        (Some(plan), Some(_)) => Ok(Some(plan)),
+        (Some(plan), None) => {
+            let detail = format!(
+                "{} applies a plan: run {} with the same parameters, then propose with its receipt (--plan RECEIPT)",
+                step.reference, plan.step
+            );
+            Err(Refusal::new(Code::Malformed, detail).at("/plan", "missing"))
+        }
+        (None, Some(_)) => {
+            let detail = format!("{} applies no plan: leave the plan out", step.reference);
+            Err(Refusal::new(Code::Malformed, detail).at("/plan", "not used by this step"))
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! Routes to upload and read artifacts, the files that runs get.
+
+use std::io::{self, Read as _};
+
+use axum::body::{Body, Bytes};
+use axum::http::StatusCode;
+use axum::http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY};
+use axum::http::HeaderValue;
+use schemars::SchemaGenerator;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+
+use crate::crypto::digest::ContentDigest;
+use crate::http::api::StoredArtifact;
+use crate::http::call::{RouteCall, answer, bytes};
+use crate::http::operation::{BodyShape, Field, Reply, RouteAccess, Verb, ok};
+use crate::http::outputs::OCTETS;
+use crate::http::route::{HandlerResult, Route};
+
+/// Number of bytes in one read.
+const PIECE: usize = 256 << 10;
+const DIGEST: Field = Field { name: "digest", about: "`sha256:` and 64 hexadecimal digits: the digest of the file" };
+
+pub(super) static ROUTES: &[Route] = &[
+    Route {
+        verb: Verb::Put,
+        path: "/v1/artifacts/{digest}",
+        name: "put_artifact",
+        summary: "Upload a file for a run, at most 64 MiB",
+        about: "The body is the content of the file. A proposal then names the file by its digest. The boundary deletes \
+             artifacts with the outputs of runs.",
+        segments: &[DIGEST],
+        access: RouteAccess::Known,
+        query: &[],
+        headers: &[],
+        body: Some(BodyShape::Bytes),
+        replies: &[ok(SchemaGenerator::subschema_for::<StoredArtifact>, "the file is stored")],
+        codes: &[],
+        handler: |call| Box::pin(put(call)),
+    },
+    Route {
+        verb: Verb::Get,
+        path: "/v1/artifacts/{digest}",
+        name: "artifact",
+        summary: "An uploaded file",
+        about: "A caller gets the own files. A caller with the scope `read` for all steps gets all files.",
+        segments: &[DIGEST],
+        access: RouteAccess::Known,
+        query: &[],
+        headers: &[],
+        body: None,
+        replies: &[Reply { status: 200, media: OCTETS, shape: BodyShape::Bytes, about: "the content" }],
+        codes: &[],
+        handler: |call| Box::pin(get(call)),
+    },
+];
+
+async fn put(mut call: RouteCall) -> HandlerResult {
+    let digest: ContentDigest = call.path("digest")?;
+    let mut upload = call.app.boundary.artifacts.begin(&call.caller)?;
+    call.upload(|piece| upload.write(piece)).await?;
+    let stored = call.finish(|_, _| async move { upload.finish(&digest) }).await?;
+    answer(StatusCode::OK, &StoredArtifact { digest, bytes: stored })
+}
+
+async fn get(call: RouteCall) -> HandlerResult {
+    let digest: ContentDigest = call.path("digest")?;
+    let (mut file, length) = call.blocking(move |boundary, caller| boundary.artifacts.open(caller, &digest)).await?;
+    let (to, from) = mpsc::channel::<io::Result<Bytes>>(1);
+    tokio::task::spawn_blocking(move || {
+        loop {
+            let mut piece = vec![0; PIECE];
+            let read = file.read(&mut piece).map(|count| {
+                piece.truncate(count);
+                piece
+            });
+            let last = !matches!(&read, Ok(piece) if !piece.is_empty());
+            if last && read.is_ok() || to.blocking_send(read.map(Bytes::from)).is_err() || last {
+                return;
+            }
+        }
+    });
+    let mut response = bytes(StatusCode::OK, OCTETS, Body::from_stream(ReceiverStream::new(from)));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_LENGTH, length.into());
+    // A browser must not render the file as a page of this service.
+    headers.insert(CONTENT_DISPOSITION, HeaderValue::from_static("attachment"));
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; sandbox"));
+    Ok(response)
+}
