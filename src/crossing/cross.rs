@@ -221,6 +221,9 @@ impl Crossing {
             env: parameter_schema::environment(fit.params()),
             params_json: fit.params().canonical().to_vec(),
             files: planned_files(registered).map_err(|error| fault(&error))?,
+            inputs: vec![],
+            results: false,
+            session: None,
         };
         let answers = CheckResults {
             clock,
