@@ -76,6 +76,9 @@ pub fn run_true(sandbox: &LinuxSandbox, profile: &Profile) -> Result<(), Command
         env: Vec::new(),
         params_json: b"{}".to_vec(),
         files: vec![],
+        inputs: vec![],
+        results: false,
+        session: None,
     };
     let flag = CancelFlag::new().map_err(|error| broken(&error))?;
     match sandbox.run(prepared, plan, &mut |_| {}, &flag).end {

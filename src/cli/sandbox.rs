@@ -153,6 +153,9 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         env: Vec::new(),
         params_json: b"{}".to_vec(),
         files: Vec::new(),
+        inputs: vec![],
+        results: false,
+        session: None,
     };
     let flag = CancelFlag::new().map_err(|error| broken(&error))?;
     signals.run_begins(&flag);

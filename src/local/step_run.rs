@@ -108,6 +108,9 @@ impl RunbookWalk<'_> {
             env: inherited.with(parameter_schema::environment(&chosen.params))?,
             params_json: chosen.params.canonical().to_vec(),
             files,
+            inputs: vec![],
+            results: false,
+            session: None,
         };
         let mut answers = self.rules.given_beforehand();
         answers.extend(match self.hold.wanted() {

@@ -189,6 +189,9 @@ impl LinuxSandbox {
             env: vec![],
             params_json: b"{}".into(),
             files: vec![],
+            inputs: vec![],
+            results: false,
+            session: None,
         };
         let tried = self.play(&prepared, &plan);
         remove_run_dir(&tree);
@@ -230,6 +233,9 @@ impl LinuxSandbox {
             ],
             params_json: b"{}".to_vec(),
             files: vec![],
+            inputs: vec![],
+            results: false,
+            session: None,
         };
         let (run, said) = self.play(&prepared, &plan)?;
         match (run.failure, run.step) {
@@ -603,6 +609,9 @@ mod tests {
             env: vec![],
             params_json: b"{}".to_vec(),
             files: vec![],
+            inputs: vec![],
+            results: false,
+            session: None,
         }
     }
 

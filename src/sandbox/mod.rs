@@ -44,16 +44,22 @@ mod program_recorder;
 pub mod protocol;
 mod remove;
 mod request;
+mod run_dir;
 pub mod run_follower;
+pub mod run_results;
 mod seccomp;
+pub mod session_tree;
 mod step_files;
 mod syscalls;
 mod trees;
 pub mod unavailable;
 
+use std::fs::File;
 use std::sync::Arc;
 
+use crate::crypto::digest::ContentDigest;
 use crate::record::enforcement::Enforcement;
+use crate::record::later_words::ArtifactName;
 use crate::record::profile::Profile;
 use crate::record::program_list::ProgramFacts;
 use crate::record::step_file::StepFile;
@@ -62,6 +68,8 @@ use crate::sandbox::capture::{Capture, Chunk, Segment};
 use crate::sandbox::learned_programs::LearnedPrograms;
 use crate::sandbox::probe::HostProbe;
 use crate::sandbox::profile_check::Prepared;
+use crate::sandbox::run_results::RunResults;
+use crate::sandbox::session_tree::SessionTree;
 use crate::sandbox::unavailable::Unavailable;
 
 /// Runs steps. After [`Sandbox::run`] returns, all processes of the run have ended, except those that
@@ -86,7 +94,7 @@ pub trait Sandbox: Send + Sync {
 }
 
 /// Data of a run besides the profile. The profile is in [`Prepared`], so that a run always has the checked profile.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Plan {
     /// Interpreter for a `source` without a shebang: a name such as `bash`, or an absolute path.
     pub interpreter: String,
@@ -99,6 +107,70 @@ pub struct Plan {
     pub params_json: Vec<u8>,
     /// Files that the run has beside its script, at most 4 MiB together. The step can't change them.
     pub files: Vec<PlannedFile>,
+    /// Files that the run reads as `$COUNTERSIGN_ARTIFACTS/NAME`: at most [`MAX_INPUTS`] files with at most
+    /// [`MAX_INPUT_BYTES`] together, each name once.
+    pub inputs: Vec<PlannedInput>,
+    /// True if [`Report::results`] has the files and outputs of the run. The run then has the directory
+    /// `$COUNTERSIGN_OUTPUT` (also `$RUNBOOKS_OUTPUT` and `$GENERATED_FILES`) and the file `$RUNBOOK_OUTPUT`.
+    pub results: bool,
+    /// The session to which the run belongs, or `None` for a run on its own.
+    pub session: Option<PlannedSession>,
+}
+
+/// Maximum number of inputs of a run.
+pub const MAX_INPUTS: usize = 16;
+/// Maximum size of all inputs of a run together, in bytes. The run has a private copy of each input in memory.
+pub const MAX_INPUT_BYTES: u64 = 64 << 20;
+/// Placeholder for the path of the file to which a [`SessionWrapper`] writes the state of the shell.
+pub const SESSION_STATE_FILE: &str = "{state}";
+/// Placeholder for the path of the file of a [`SessionWrapper`].
+pub const SESSION_WRAPPER_FILE: &str = "{wrapper}";
+
+/// A file that a run receives.
+#[derive(Debug, Clone)]
+pub struct PlannedInput {
+    /// Name of the file in `$COUNTERSIGN_ARTIFACTS`.
+    pub name: ArtifactName,
+    /// SHA-256 of the content. The run starts only if the content has this digest.
+    pub digest: ContentDigest,
+    /// Size of the content, in bytes. The run starts only if the content has this size.
+    pub bytes: u64,
+    /// The content. It is read from its beginning, and the position of the descriptor is not used.
+    pub file: Arc<File>,
+}
+
+/// What a run gets from its session.
+///
+/// The run has an empty directory of its own as `$HOME`. Its private work directory begins with the content of `tree`.
+#[derive(Debug, Clone, Default)]
+pub struct PlannedSession {
+    /// Names and values of the variables of the session, at most 1 MiB together. They replace defaults such as `PATH`
+    /// and `LANG`, but no variable of [`Plan::env`], no other variable of the sandbox, and no name that begins with
+    /// `PARAM_` or `COUNTERSIGN_`.
+    pub env: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Absolute path of the directory in which the step starts, or `None` for the directory of a run on its own. The
+    /// run is not started if this is no directory in the run.
+    pub cwd: Option<Vec<u8>>,
+    /// The private work directory that the last run of the session left, from [`RunResults::work`].
+    pub tree: Option<Arc<SessionTree>>,
+    /// The program text that saves the state of the shell, or `None` if the step can't change the session's variables.
+    pub wrapper: Option<SessionWrapper>,
+}
+
+/// A file through which a shell saves its state at its end.
+///
+/// In `env` and `arguments`, [`SESSION_WRAPPER_FILE`] stands for the path of the file and [`SESSION_STATE_FILE`] for the
+/// path of the state, because both paths depend on the form of the run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionWrapper {
+    /// Name of the file, without a slash.
+    pub name: &'static str,
+    /// Content of the file, which the step can't change.
+    pub content: &'static [u8],
+    /// Variables of the step, which replace all others. An example is `BASH_ENV` with the value `{wrapper}`.
+    pub env: Vec<(String, String)>,
+    /// Arguments of the interpreter before the path of the script, in place of its usual arguments.
+    pub arguments: Option<Vec<String>>,
 }
 
 /// A file of a step with its content.
@@ -129,6 +201,9 @@ pub struct Report {
     pub programs: Option<ProgramFacts>,
     /// The programs of a run for [`Prepared::learning`], or `None` for other runs and if this host gave no record.
     pub learned: Option<LearnedPrograms>,
+    /// What a run with [`Plan::results`] or [`Plan::session`] left, also after a time limit or a signal. `None` if the
+    /// step was not started, or if a process of the run may still be alive.
+    pub results: Option<RunResults>,
     /// Milliseconds from the start of the run to the death of its whole process tree.
     pub duration_ms: u64,
 }
@@ -157,6 +232,7 @@ impl Report {
             enforcement: enforcement_facts::nothing_enforced(),
             programs: None,
             learned: None,
+            results: None,
             duration_ms: 0,
         }
     }

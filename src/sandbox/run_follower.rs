@@ -367,7 +367,7 @@ impl FollowedRun {
             cpu_ms: seen.cpu_us.unwrap_or(spent.cpu_us).div_ceil(1000),
             memory_peak_bytes: seen.memory_peak.unwrap_or(spent.resident_peak),
         };
-        Report { end, stdout, stderr, order, usage, enforcement, programs, learned, duration_ms }
+        Report { end, stdout, stderr, order, usage, enforcement, programs, learned, results: None, duration_ms }
     }
 
     fn end(&self) -> End {

@@ -301,6 +301,9 @@ impl Order {
             env: planted.environment(&case.id, self.held == Held::Off),
             params_json: b"{}".to_vec(),
             files: vec![],
+            inputs: vec![],
+            results: false,
+            session: None,
         };
         let begun = Instant::now();
         let mut report = sandbox.run(prepared, plan, &mut |_| {}, &CancelFlag::new().expect("a flag"));

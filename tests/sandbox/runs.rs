@@ -90,6 +90,9 @@ fn plan(interpreter: &str, source: &str) -> Plan {
         env: vec![],
         params_json: b"{}".to_vec(),
         files: vec![],
+        inputs: vec![],
+        results: false,
+        session: None,
     }
 }
 
