@@ -6,12 +6,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::boundary::health::Health;
 use crate::boundary::proposals::{Proposals, span, unknown_step};
-use crate::boundary::view::{BoundaryView, LastSuccess, RegistryView, SealView, StepSummary, StepView};
+use crate::boundary::view::{BoundaryView, LastSuccess, ReceiptFiles, RegistryView, SealView, StepSummary, StepView};
 use crate::boundary::witnesses::Witnessing;
 use crate::crossing::boundary_key::BoundaryKey;
 use crate::crossing::caller::Caller;
 use crate::crossing::cross::Crossing;
 use crate::crossing::host_profile::profile_on_host;
+use crate::crossing::kept_results::OUTPUTS_FILE;
+use crate::crossing::plans::PlanRun;
 use crate::crossing::refusal::{Refusal, Stopped, fault};
 use crate::crossing::sealed::{BundleShare, Sealed};
 use crate::crossing::stage::{BundleParts, Receipted};
@@ -27,9 +29,10 @@ use crate::record::code::Code;
 use crate::record::document::{Predicate, Statement};
 use crate::record::envelope::{Base64, Envelope};
 use crate::record::ident::{ReceiptId, StepRef};
+use crate::record::later_parts::Manifest;
 use crate::record::receipt::{Outcome, Receipt, Status as Ended};
 use crate::record::seal::Seal;
-use crate::record::step_definition::RegistryLeaf;
+use crate::record::step_definition::{RegistryLeaf, StepDefinition};
 use crate::record::token::Scope;
 use crate::store::ledger::Ledger;
 use crate::store::retention::Retention;
@@ -299,7 +302,30 @@ impl Evidence {
             seal: receipt.seal,
             step: Statement::<Authorization>::from_payload(&payload)?.predicate.step,
         };
-        self.assemble(log, logged.index, &parts)
+        self.assemble(log, logged.index, &parts, &receipt)
+    }
+
+    /// Returns the files and outputs that a run left.
+    ///
+    /// # Errors
+    /// Returns `not-found` if the receipt does not exist or the caller may not see the receipt. The refusal has the case
+    /// `Gone` if the outputs are no longer stored.
+    pub fn files(&self, caller: &Caller, id: &ReceiptId) -> Result<ReceiptFiles, Stopped> {
+        let (logged, log) = self.receipt_in(caller, id)?;
+        let receipt: Receipt = predicate(&logged.envelope)?;
+        let manifest = manifest_of(log.ledger(), &receipt)?.map_or_else(Vec::new, |manifest| manifest.0);
+        let outputs = match manifest.iter().find(|entry| entry.path.as_str() == OUTPUTS_FILE) {
+            None => serde_json::Map::new(),
+            Some(entry) => {
+                let bytes = log.ledger().output(&entry.blake3, 0..entry.bytes).map_err(|e| fault(&e))?;
+                let bytes = bytes.ok_or_else(|| {
+                    let kept = span(self.retention.outputs_s);
+                    Refusal::gone(format!("the outputs of {id} are no longer stored: they are deleted {kept} after the run"))
+                })?;
+                json::parse_as(&bytes, bytes.len()).map_err(|e| fault(&e))?
+            }
+        };
+        Ok(ReceiptFiles { files: manifest, outputs })
     }
 
     /// Returns the bundle of a run that just ended, for the caller that sent the envelope of the run.
@@ -307,12 +333,19 @@ impl Evidence {
     /// # Errors
     /// Returns an error if the store can't be read.
     pub fn bundle_of(&self, receipted: &Receipted) -> Result<Vec<u8>, Stopped> {
-        self.assemble(Within::Own(&self.ledger), receipted.index, &receipted.parts)
+        let envelope: Envelope = canonical::read_as(&receipted.parts.receipt, receipted.parts.receipt.len()).map_err(|e| fault(&e))?;
+        self.assemble(Within::Own(&self.ledger), receipted.index, &receipted.parts, &predicate(&envelope)?)
     }
 
     /// Builds a bundle as JSON from canonical parts. The boundary wrote these parts, so the function does not parse
     /// them.
-    fn assemble(&self, log: Within<'_>, index: u64, parts: &BundleParts) -> Result<Vec<u8>, Stopped> {
+    fn assemble(
+        &self,
+        log: Within<'_>,
+        index: u64,
+        parts: &BundleParts,
+        receipt: &Receipt,
+    ) -> Result<Vec<u8>, Stopped> {
         let ledger = log.ledger();
         let sealed = self.crossing.state();
         let earlier = if sealed.digest == parts.seal { None } else { Some(earlier_seal(ledger, parts.seal)?) };
@@ -369,14 +402,25 @@ impl Evidence {
         };
         let BundleShare { seal, policy, builtins, roster } = common;
         let proofs = (common_proof(parts.consumption.0)?, proof(index)?, common_proof(seal_index)?);
+        let manifest = match manifest_of(ledger, receipt)? {
+            Some(manifest) => [br#","manifest":"#.to_vec(), manifest.to_canonical()?].concat(),
+            None => Vec::new(),
+        };
+        let plan = match self.plan_bundle(log, receipt)? {
+            Some(plan) => [br#","plan":"#.to_vec(), plan].concat(),
+            None => Vec::new(),
+        };
         let bundle = [
             &br#"{"builtins":"#[..],
             builtins.as_bytes(),
             br#","consumption":"#,
             &parts.consumption.1,
+            &manifest,
             br#","mediaType":""#,
             MEDIA_TYPE.as_bytes(),
-            br#"","policy":"#,
+            br#"""#,
+            &plan,
+            br#","policy":"#,
             policy.as_bytes(),
             br#","proofs":{"consumption":"#,
             proofs.0.as_bytes(),
@@ -397,6 +441,38 @@ impl Evidence {
             b"}",
         ];
         Ok(bundle.concat())
+    }
+
+    /// Returns the bundle of the plan that a run applied, or `None` for a run without a plan.
+    fn plan_bundle(&self, log: Within<'_>, receipt: &Receipt) -> Result<Option<Vec<u8>>, Stopped> {
+        let payload = Base64::Strict.decode("/payload", &receipt.authorization.payload)?;
+        let signed = Statement::<Authorization>::from_payload(&payload)?.predicate;
+        let Some(plan) = &signed.plan else { return Ok(None) };
+        let params = signed.params_digest()?;
+        for ledger in std::iter::once(log.ledger()).chain(&self.closed) {
+            let definition: StepDefinition = {
+                let text = blob_text(ledger, *signed.step.digest.as_bytes())?;
+                json::parse_as(text.as_bytes(), text.len()).map_err(|e| fault(&e))?
+            };
+            let Some(step) = &definition.plan else { continue };
+            let Some(found) = PlanRun::find(ledger, step, &plan.receipt, &params)? else { continue };
+            let row = ledger.proposal(&found.proposal).map_err(|e| fault(&e))?;
+            let Some(index) = row.and_then(|row| row.receipt) else { continue };
+            let envelope = envelope_in(ledger, index)?;
+            let payload = Base64::Strict.decode("/payload", &found.receipt.authorization.payload)?;
+            let parts = BundleParts {
+                receipt: envelope.to_canonical().map_err(|e| fault(&e))?.into(),
+                consumption: (
+                    found.receipt.consumption.index,
+                    leaf_data(ledger, found.receipt.consumption.index)?.into(),
+                ),
+                seal: found.receipt.seal,
+                step: Statement::<Authorization>::from_payload(&payload)?.predicate.step,
+            };
+            let within = if std::ptr::eq(ledger, log.ledger()) { log } else { Within::Closed(ledger) };
+            return self.assemble(within, index, &parts, &found.receipt).map(Some);
+        }
+        Err(fault(&format!("the run of the plan {} is not stored", plan.receipt)))
     }
 
     /// Returns the length of a recorded output in bytes.
@@ -445,12 +521,19 @@ impl Evidence {
         let receipt: Receipt = predicate(&envelope_in(ledger, index)?)?;
         let streams = [("stdout", &receipt.output.stdout), ("stderr", &receipt.output.stderr)];
         let of = streams.iter().find(|(_, stream)| stream.blake3 == *digest);
-        let (name, stream) = of.ok_or_else(|| fault(&format!("the receipt {id} does not name the output {digest}")))?;
+        let (name, bytes, sha256) = match of {
+            Some((name, stream)) => ((*name).to_owned(), stream.recorded, stream.sha256),
+            None => {
+                let manifest = manifest_of(ledger, &receipt)?;
+                let entry = manifest.and_then(|manifest| manifest.0.into_iter().find(|entry| entry.blake3 == *digest));
+                let entry =
+                    entry.ok_or_else(|| fault(&format!("the receipt {id} does not name the output {digest}")))?;
+                (format!("file {:?}", entry.path.as_str()), entry.bytes, entry.sha256)
+            }
+        };
         let detail = format!(
-            "the {name} of {id}, {} bytes, {digest}, {}, is no longer stored: outputs are deleted {} after their run; \
-             the receipt still proves what they were",
-            stream.recorded,
-            stream.sha256,
+            "the {name} of {id}, {bytes} bytes, {digest}, {sha256}, is no longer stored: outputs are deleted {} after \
+             their run; the receipt still proves what they were",
             span(self.retention.outputs_s)
         );
         Ok(Refusal::gone(detail).about(&row.core.id).with_receipt(id))
@@ -577,6 +660,15 @@ fn earlier_seal(ledger: &Ledger, digest: SealDigest) -> Result<Earlier, Stopped>
     let manifest = blob_text(ledger, *seal.registry.as_bytes())?;
     let manifest = json::parse_as(manifest.as_bytes(), manifest.len()).map_err(|e| fault(&e))?;
     Ok(Earlier { index, keys: seal.keys, bundled, manifest })
+}
+
+/// Returns the manifest that a receipt names, or `None` for a run without files.
+fn manifest_of(ledger: &Ledger, receipt: &Receipt) -> Result<Option<Manifest>, Stopped> {
+    if receipt.files.count == 0 {
+        return Ok(None);
+    }
+    let text = blob_text(ledger, *receipt.files.manifest.as_bytes())?;
+    json::parse_as(text.as_bytes(), text.len()).map(Some).map_err(|e| fault(&e))
 }
 
 fn envelope_in(ledger: &Ledger, index: u64) -> Result<Envelope, Stopped> {

@@ -166,8 +166,17 @@ impl Boundary {
             sandbox,
             health: health.clone(),
         }));
-        let housekeeping =
-            Arc::new(Housekeeping { crossing: crossing.clone(), ledger, live, changes, outputs, artifacts: artifacts.clone(), sessions: sessions.clone(), refusals, retention });
+        let housekeeping = Arc::new(Housekeeping {
+            crossing: crossing.clone(),
+            ledger,
+            live,
+            changes,
+            outputs,
+            artifacts: artifacts.clone(),
+            sessions: sessions.clone(),
+            refusals,
+            retention,
+        });
         let artifacts = Arc::new(ArtifactAccess::new(crossing.clone(), artifacts));
         let sessions = Arc::new(SessionAccess::new(crossing.clone(), sessions, surroundings_of_sessions));
         Self { crossing, proposals, evidence, sessions, artifacts, admission, sealing, health, witnesses, housekeeping }

@@ -15,24 +15,34 @@ use crate::record::validity::Timestamp;
 
 impl Proposals {
     /// Returns the artifacts of a proposal, which the proposer must have uploaded.
-    pub(super) fn proposed_artifacts(&self, proposer: &Name, given: &[ProposedArtifact]) -> Result<Option<Artifacts>, Stopped> {
+    pub(super) fn proposed_artifacts(
+        &self,
+        proposer: &Name,
+        given: &[ProposedArtifact],
+    ) -> Result<Option<Artifacts>, Stopped> {
         let mut found = Vec::new();
         for (at, one) in given.iter().enumerate() {
             let stored = self.artifacts.open(proposer, &one.digest).map_err(|error| fault(&error))?;
             let Some((_, bytes)) = stored else {
                 let detail = format!("{proposer} has not uploaded {}: upload the file, then propose again", one.digest);
-                return Err(Refusal::new(Code::NotFound, detail).at(format!("/artifacts/{at}/digest"), "not stored").into());
+                return Err(Refusal::new(Code::NotFound, detail)
+                    .at(format!("/artifacts/{at}/digest"), "not stored")
+                    .into());
             };
             if one.name.as_str() == PLAN_ARTIFACT {
                 let detail = format!("{PLAN_ARTIFACT:?} is the name of the plan's output: choose another name");
-                return Err(Refusal::new(Code::Malformed, detail.clone()).at(format!("/artifacts/{at}/name"), detail).into());
+                return Err(Refusal::new(Code::Malformed, detail.clone())
+                    .at(format!("/artifacts/{at}/name"), detail)
+                    .into());
             }
             found.push(Artifact { name: one.name.clone(), digest: one.digest, bytes });
         }
         found.sort_by(|one, other| one.name.as_str().cmp(other.name.as_str()));
         let artifacts = (!found.is_empty()).then_some(Artifacts(found));
         if let Some(artifacts) = &artifacts {
-            artifacts.check().map_err(|error| Malformed { pointer: format!("/artifacts{}", error.pointer), ..error })?;
+            artifacts
+                .check()
+                .map_err(|error| Malformed { pointer: format!("/artifacts{}", error.pointer), ..error })?;
         }
         Ok(artifacts)
     }

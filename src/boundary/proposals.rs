@@ -105,7 +105,19 @@ impl Proposals {
             artifacts,
         } = parts;
         let held_up = DelayedRuns::default();
-        Self { crossing, ledger, live, changes, held_up, sandbox, refusals, retention, surroundings, sessions, artifacts }
+        Self {
+            crossing,
+            ledger,
+            live,
+            changes,
+            held_up,
+            sandbox,
+            refusals,
+            retention,
+            surroundings,
+            sessions,
+            artifacts,
+        }
     }
 
     /// Creates a statement that approvers can sign, unless the same statement already exists. Returns the proposal, and
@@ -168,7 +180,8 @@ impl Proposals {
         let now = self.crossing.now();
         let sandbox = profile_on_host(held)?;
         self.demand_future(&sealed, held, &proposer, now, now.plus(window))?;
-        let session = self.sessions.reference(body.session.as_ref(), &step.definition, &session_user(&sealed, &proposer))?;
+        let session =
+            self.sessions.reference(body.session.as_ref(), &step.definition, &session_user(&sealed, &proposer))?;
         let artifacts = self.proposed_artifacts(&proposer, &body.artifacts)?;
         let plan = self.proposed_plan(caller, &step.definition, body.plan.as_ref(), &params.digest(), now)?;
         // The state of a session and uploaded files can differ between two proposals with equal parameters.

@@ -9,11 +9,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::crypto::digest::{
-    AuthorizationDigest, BlobDigest, ContentDigest, ParamsDigest, PolicyDigest, RegistryRoot, RosterDigest, SealDigest, StepDigest,
+    AuthorizationDigest, BlobDigest, ContentDigest, ParamsDigest, PolicyDigest, RegistryRoot, RosterDigest, SealDigest,
+    StepDigest,
 };
 use crate::record::authorization::Permission;
 use crate::record::code::Code;
 use crate::record::ident::{BoundaryName, Epoch, GroupName, Name, Nonce, ProposalId, ReceiptId, StepRef};
+use crate::record::later_parts::ManifestEntry;
 use crate::record::later_words::{ArtifactName, SessionId};
 use crate::record::profile::Profile;
 use crate::record::receipt::Outcome;
@@ -177,6 +179,16 @@ pub struct ProposedArtifact {
 
 fn no_params() -> Value {
     Value::Object(serde_json::Map::new())
+}
+
+/// `GET /v1/receipts/{id}/files`: what a run left besides its output.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct ReceiptFiles {
+    /// Manifest that the receipt names: the files of the run, sorted by path. Their content is at
+    /// `/v1/outputs/{blake3}`. The file `.outputs.json` contains `outputs`.
+    pub files: Vec<ManifestEntry>,
+    /// Values of the outputs that the step declares.
+    pub outputs: serde_json::Map<String, Value>,
 }
 
 /// A session of a runbook. The values of its variables are never shown.

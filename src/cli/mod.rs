@@ -34,6 +34,7 @@ pub mod sandbox;
 mod sandbox_programs;
 pub mod schema;
 pub mod serve;
+pub mod session;
 pub mod store;
 pub mod submit;
 pub mod token;
@@ -148,6 +149,8 @@ enum Command {
     Output(output::Args),
     /// Withdraw a proposal, or end its run
     Cancel(cancel::Args),
+    /// Create, show, reset and end sessions
+    Session(session::Args),
     /// List the proposals that your signature can advance
     Inbox(inbox::Args),
     /// Show what a signature would cover; never signs
@@ -200,7 +203,7 @@ enum Command {
 /// Commands in the order of the help, grouped by their users. The command `schema` is only for developers of this
 /// program.
 const ROLES: [(&str, &[&str]); 6] = [
-    ("Propose", &["propose", "wait", "output", "cancel", "submit"]),
+    ("Propose", &["propose", "wait", "output", "cancel", "submit", "session"]),
     ("Approve", &["inbox", "review", "approve", "deny"]),
     ("Verify", &["verify", "gate", "audit", "log"]),
     ("Operate", &["init", "serve", "doctor", "key", "token", "roster", "store"]),
@@ -284,6 +287,7 @@ impl Cli {
             Command::Wait(args) => wait::run(args, global, terminal),
             Command::Output(args) => output::run(args, global, terminal),
             Command::Cancel(args) => cancel::run(args, global, terminal),
+            Command::Session(args) => session::run(args, global, terminal),
             Command::Inbox(args) => inbox::run(args, global, terminal),
             Command::Review(args) => review::run(args, global, terminal),
             Command::Approve(args) => approve::run(args, global, terminal),

@@ -1,14 +1,21 @@
 //! The `output` command prints the output of a run.
 
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
 use serde_json::json;
 
-use crate::boundary::view::{ProposalStatus, ProposalView, ReceiptView};
+use crate::boundary::view::{ProposalStatus, ProposalView, ReceiptFiles, ReceiptView};
 use crate::cli::global::GlobalOptions;
 use crate::crypto::digest::{Blake3Digest, ContentDigest};
 use crate::home::keys::KeyArgs;
 use crate::record::document::Statement;
 use crate::record::envelope::Base64;
-use crate::record::receipt::{Receipt, Stream};
+use crate::record::ident::ReceiptId;
+use crate::record::later_parts::{Manifest, ManifestEntry};
+use crate::record::receipt::{Files, Receipt, Stream};
 use crate::record::stream_name::StreamName;
 use crate::remote::client::Client;
 use crate::remote::follow_run::follow;
@@ -16,6 +23,7 @@ use crate::remote::proposals::{LookupRange, find_proposal};
 use crate::remote::refused_programs;
 use crate::remote::run_printer::{OutputForm, RunPrinter, truncated_words};
 use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::printable_text::PrintableText;
 use crate::terminal::refused_programs::print_hints;
 use crate::terminal::streams::Terminal;
 
@@ -24,6 +32,7 @@ use crate::terminal::streams::Terminal;
 #[command(after_help = "Examples:
   countersign output 4f2a9c            the standard output and the standard error
   countersign output 4f2a9c -f         live, while it runs
+  countersign output 4f2a9c --files results   the files that the run left, in a new directory
   countersign output 4f2a9c --stderr   only the standard error of the run, on the standard error
 
 This command does not check the signature of the receipt. Check it with `countersign verify` on the bundle.")]
@@ -41,6 +50,9 @@ pub struct Args {
     /// Print only the standard error of the run
     #[arg(long)]
     stderr: bool,
+    /// Write the files of the run into this new directory, and print nothing else
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["follow", "stdout", "stderr"])]
+    files: Option<PathBuf>,
     #[command(flatten)]
     form: OutputForm,
     #[command(flatten)]
@@ -78,13 +90,11 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         let advice = if view.status == ProposalStatus::Running { "follow it with -f" } else { "there is no output" };
         return Err(CommandFailure::new(Exit::Refused, format!("{id} is {}: {advice}", view.status.word())));
     };
+    if let Some(directory) = &args.files {
+        return write_files(&client, receipt, directory, terminal);
+    }
     let receipt: ReceiptView = client.get(&format!("/v1/receipts/{receipt}"))?;
-    let odd = |error: String| {
-        CommandFailure::new(Exit::Unreachable, format!("the boundary's receipt can't be read: {error}"))
-    };
-    let payload =
-        Base64::Strict.decode("/payload", &receipt.envelope.payload).map_err(|error| odd(error.to_string()))?;
-    let signed = Statement::<Receipt>::from_payload(&payload).map_err(|error| odd(error.to_string()))?.predicate;
+    let signed = signed_receipt(&receipt)?;
     let written = &signed.output;
     if terminal.json {
         let mut object = json!({"proposal": id, "receipt": receipt.id, "output": written});
@@ -111,6 +121,70 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     sink.end()?;
     print_hints(&refused_programs::of_receipt(&view, &signed, sink.complaints()), terminal)?;
     Ok(Exit::Done)
+}
+
+/// Writes the files of a run into a new directory, after a check against the digests in the receipt.
+fn write_files(
+    client: &Client,
+    id: &ReceiptId,
+    directory: &Path,
+    terminal: &Terminal,
+) -> Result<Exit, CommandFailure> {
+    let signed = signed_receipt(&client.get(&format!("/v1/receipts/{id}"))?)?;
+    let ReceiptFiles { files, outputs } = client.get(&format!("/v1/receipts/{id}/files"))?;
+    check_manifest(&signed, &files)?;
+    let unwritable =
+        |path: &Path, error: &io::Error| CommandFailure::usage(format!("can't write {}: {error}", path.display()));
+    std::fs::create_dir(directory).map_err(|error| unwritable(directory, &error))?;
+    for entry in &files {
+        let path = directory.join(entry.path.as_str());
+        let parent = path.parent().unwrap_or(directory);
+        std::fs::create_dir_all(parent).map_err(|error| unwritable(parent, &error))?;
+        let bytes = match entry.bytes {
+            0 => Vec::new(),
+            _ => client.bytes(&format!("/v1/outputs/{}", entry.blake3))?,
+        };
+        if Blake3Digest::of(&bytes) != entry.blake3 || ContentDigest::of(&bytes) != entry.sha256 {
+            return Err(other_bytes());
+        }
+        let mode = if entry.executable { 0o755 } else { 0o644 };
+        let file = File::options().write(true).create_new(true).mode(mode).open(&path);
+        file.and_then(|mut file| file.write_all(&bytes)).map_err(|error| unwritable(&path, &error))?;
+    }
+    if terminal.json {
+        terminal.object(&json!({"receipt": id, "files": files, "outputs": outputs}))?;
+    } else {
+        for entry in &files {
+            terminal.line(PrintableText::text(entry.path.as_str()).as_str())?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// Checks that the files are the files of the receipt.
+fn check_manifest(signed: &Receipt, files: &[ManifestEntry]) -> Result<(), CommandFailure> {
+    let same = match files {
+        [] => signed.files == Files::none(),
+        files => Files::of(&Manifest(files.to_vec())).is_ok_and(|found| found == signed.files),
+    };
+    if same { Ok(()) } else { Err(other_bytes()) }
+}
+
+fn other_bytes() -> CommandFailure {
+    CommandFailure::new(
+        Exit::CheckSaidNo,
+        "the files from the boundary do not match the digests in the receipt: don't use the files",
+    )
+}
+
+/// Reads the statement of a receipt, without a check of its signature.
+fn signed_receipt(receipt: &ReceiptView) -> Result<Receipt, CommandFailure> {
+    let odd = |error: String| {
+        CommandFailure::new(Exit::Unreachable, format!("the boundary's receipt can't be read: {error}"))
+    };
+    let payload =
+        Base64::Strict.decode("/payload", &receipt.envelope.payload).map_err(|error| odd(error.to_string()))?;
+    Ok(Statement::<Receipt>::from_payload(&payload).map_err(|error| odd(error.to_string()))?.predicate)
 }
 
 fn check(bytes: &[u8], stream: &Stream) -> Result<(), CommandFailure> {

@@ -1,20 +1,24 @@
 //! The `propose` command asks for one run of one step.
 
 use crate::template::script_template;
+use std::fs::File;
+use std::io::{Read as _, Seek as _};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
-use crate::boundary::view::{ProposalView, Propose, RegistryView, StepView};
+use crate::boundary::view::{ProposalView, Propose, ProposedArtifact, ReceiptFiles, RegistryView, StepView};
 use crate::cli::clock::now;
 use crate::cli::global::GlobalOptions;
-use crate::crypto::digest::{RenderedDigest, StepDigest};
+use crate::crypto::digest::{ContentDigest, RenderedDigest, Sha256Stream, StepDigest};
 use crate::crypto::{canonical, json as strict};
 use crate::home::keys::KeyArgs;
 use crate::home::parameter_values::{read_params, typed};
+use crate::http::api::StoredArtifact;
 use crate::record::authorization::{Authorization, BoundaryRef, MAX_REASON_BYTES, StepReference};
 use crate::record::envelope::Envelope;
-use crate::record::ident::{Name, Nonce, ProposalId, StepRef};
+use crate::record::ident::{IdentError, Name, Nonce, ProposalId, ReceiptId, StepRef};
+use crate::record::later_words::SessionId;
 use crate::record::step_definition::StepDefinition;
 use crate::record::validity::{DEFAULT_WINDOW_S, MAX_WINDOW_S};
 use crate::registry::parameter_schema::ParameterSchema;
@@ -34,6 +38,8 @@ use crate::terminal::streams::{Terminal, write_new};
   countersign propose nginx:restart --reason=\"$MESSAGE\" --reason-cut          a reason of any length
   countersign propose nginx:restart@sha256:… -p host=web-3                 only this definition
   countersign propose nginx:restart -p host=web-3 --new                    a second run of a pending proposal
+  countersign propose web:apply --plan rcp_… --wait                        apply exactly this plan
+  countersign propose web:deploy --artifact app.tar=build/app.tar           upload a file for the run
   countersign propose nginx:restart -p host=web-3 --offline --proposer ci-agent -o statement.json
 
 Exit codes with --wait: the code of the step, or 124 expired or timed out, 125 boundary unreachable or faulty, \
@@ -72,12 +78,24 @@ pub struct Args {
     /// repeat a proposal with the same nonce, the boundary returns the existing proposal
     #[arg(long, value_name = "NONCE")]
     nonce: Option<Nonce>,
+    /// The session in which the step runs, for a step that declares a session
+    #[arg(long, value_name = "ID")]
+    session: Option<SessionId>,
+    /// Upload a file that the run gets as $COUNTERSIGN_ARTIFACTS/NAME. Can be repeated
+    #[arg(long = "artifact", value_name = "NAME=FILE")]
+    artifacts: Vec<String>,
+    /// The receipt of the plan that the step applies, for a step that declares a plan
+    #[arg(long, value_name = "RECEIPT")]
+    plan: Option<ReceiptId>,
+    /// Take the outputs of this run as parameters. Other parameters are given with -p
+    #[arg(long, value_name = "RECEIPT")]
+    outputs_of: Option<ReceiptId>,
     /// Make another proposal even if the same step with the same parameters is pending. Without this option the pending
     /// proposal is returned
     #[arg(long, conflicts_with = "nonce")]
     new: bool,
     /// Only write the statement to a file, which approvers then sign
-    #[arg(long, requires = "output", conflicts_with = "wait")]
+    #[arg(long, requires = "output", conflicts_with_all = ["wait", "session", "artifacts", "plan"])]
     offline: bool,
     /// With --offline: write the statement to this file
     #[arg(short, long, value_name = "FILE", requires = "offline")]
@@ -123,8 +141,11 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         None => Map::new(),
     };
     // Only `--offline` and `-p` need the definition of the step.
-    if args.offline || !args.param.is_empty() {
+    if args.offline || !args.param.is_empty() || args.outputs_of.is_some() {
         let step: StepView = client.get(&format!("/v1/steps/{reference}")).map_err(unknown_step)?;
+        if let Some(receipt) = &args.outputs_of {
+            add_outputs(&client, receipt, &step.definition["params"], &mut params)?;
+        }
         for given in &args.param {
             let (name, value) = typed(given, &step.definition["params"])?;
             params.insert(name, value);
@@ -139,6 +160,9 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         reason: args.reason(),
         nonce: if args.new { Some(new_nonce()?) } else { args.nonce.clone() },
         expires_in_s: args.expires,
+        session: args.session.clone(),
+        artifacts: args.artifacts.iter().map(|given| upload(&client, given)).collect::<Result<_, _>>()?,
+        plan: args.plan.clone(),
     };
     let view: ProposalView = client.post("/v1/proposals", &wish)?;
     if view.existing && !terminal.json {
@@ -172,6 +196,47 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     let mut printer = RunPrinter::new(terminal, args.form);
     let ended = follow(&client, &view.id, &mut printer)?;
     conclude(&client, &ended, WantedBundle { bundle: args.bundle.as_deref(), witnesses: args.witness }, &printer)
+}
+
+/// Adds the outputs of an earlier run that the step takes as parameters.
+fn add_outputs(
+    client: &Client,
+    receipt: &ReceiptId,
+    schema: &Value,
+    params: &mut Map<String, Value>,
+) -> Result<(), CommandFailure> {
+    let results: ReceiptFiles = client.get(&format!("/v1/receipts/{receipt}/files"))?;
+    let known = |name: &str| schema["properties"].get(name).is_some();
+    let taken: Vec<_> = results.outputs.into_iter().filter(|(name, _)| known(name)).collect();
+    if taken.is_empty() {
+        let message = format!("{receipt} has no output with the name of a parameter of this step");
+        return Err(CommandFailure::usage(message));
+    }
+    params.extend(taken);
+    Ok(())
+}
+
+/// Uploads one file, given as `NAME=FILE`.
+fn upload(client: &Client, given: &str) -> Result<ProposedArtifact, CommandFailure> {
+    let bad = |why: String| {
+        CommandFailure::usage(format!("--artifact {}: {why}", PrintableText::text(given).as_str()))
+    };
+    let (name, path) = given.split_once('=').ok_or_else(|| bad("write NAME=FILE".to_owned()))?;
+    let name = name.parse().map_err(|error: IdentError| bad(error.to_string()))?;
+    let mut file = File::open(path).map_err(|error| bad(format!("can't open the file: {error}")))?;
+    let mut sha256 = Sha256Stream::default();
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        let read = file.read(&mut buffer).map_err(|error| bad(format!("can't read the file: {error}")))?;
+        if read == 0 {
+            break;
+        }
+        sha256.update(&buffer[..read]);
+    }
+    file.rewind().map_err(|error| bad(format!("can't read the file: {error}")))?;
+    let digest = ContentDigest::from_bytes(sha256.finish());
+    let _: StoredArtifact = client.put_file(&format!("/v1/artifacts/{digest}"), file)?;
+    Ok(ProposedArtifact { name, digest })
 }
 
 fn needs(view: &ProposalView) -> String {

@@ -139,7 +139,8 @@ impl ArtifactStore {
         for proposer in proposers {
             for entry in fs::read_dir(proposer?.path())? {
                 let entry = entry?;
-                let age = entry.metadata()?.modified().map(|at| SystemTime::now().duration_since(at).unwrap_or_default());
+                let age =
+                    entry.metadata()?.modified().map(|at| SystemTime::now().duration_since(at).unwrap_or_default());
                 if age.is_ok_and(|age| age > kept) {
                     fs::remove_file(entry.path())?;
                     deleted += 1;

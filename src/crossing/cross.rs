@@ -22,7 +22,7 @@ use crate::crossing::run_inputs::{RunInputs, session_user};
 use crate::crossing::sealed::Sealed;
 use crate::crossing::sessions::{SessionResult, Sessions};
 use crate::crossing::stage::{
-    Accepted, Admitted, BundleParts, CheckResults, ClockTrusted, Consumed, CrossingRequest, Ran, ReceiptBasis,
+    Accepted, Admitted, BundleParts, CheckResults, ClockTrusted, Closing, Consumed, CrossingRequest, Ran, ReceiptBasis,
     Receipted, RunEnd, SignedReceipt, VerifiedRequest,
 };
 use crate::crossing::step_files::planned_files;
@@ -379,7 +379,8 @@ impl Crossing {
             tracing::warn!(proposal = %proposal, "{why}");
         }
         let finished_at = self.now().max(started_at);
-        let end = RunEnd::Seen { report: Box::new(report), recorded: Box::new(recorded), recording, kept: Arc::new(kept) };
+        let end =
+            RunEnd::Seen { report: Box::new(report), recorded: Box::new(recorded), recording, kept: Arc::new(kept) };
         Ran { closing, end, started_at, finished_at }
     }
 

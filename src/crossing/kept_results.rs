@@ -1,6 +1,5 @@
 //! What a run leaves besides its output: files for the manifest of the receipt, and values for later steps.
 
-use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::unix::fs::FileExt as _;
 
@@ -8,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::crypto::canonical;
 use crate::crypto::digest::{Blake3Stream, ContentDigest, Sha256Stream};
-use crate::record::later_parts::{Manifest, ManifestEntry};
+use crate::record::later_parts::{MAX_MANIFEST_ENTRIES, Manifest, ManifestEntry};
 use crate::record::later_words::RelativePath;
 use crate::record::step_definition::StepOutput;
 use crate::sandbox::run_results::{CapturedFile, ResultLimits, RunResults};
@@ -31,7 +30,7 @@ pub struct KeptFile {
 
 #[derive(Debug)]
 enum FileContent {
-    Captured(File),
+    Captured(CapturedFile),
     Written(Vec<u8>),
 }
 
@@ -52,7 +51,7 @@ impl KeptFile {
     pub fn copy(&self, mut to: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
         let file = match &self.content {
             FileContent::Written(bytes) => return to(bytes),
-            FileContent::Captured(file) => file,
+            FileContent::Captured(file) => file.open().map_err(io::Error::other)?,
         };
         let (mut at, mut buffer) = (0, vec![0; PIECE]);
         while at < self.entry.bytes {
@@ -80,13 +79,9 @@ impl KeptResults {
 /// Reads the results of a run that succeeded. `holds_secret` tells whether bytes contain a secret of the run. A file that
 /// breaks a rule means that no file is kept.
 #[must_use]
-pub fn kept_results(
-    results: &RunResults,
-    outputs: &[StepOutput],
-    holds_secret: &dyn Fn(&[u8]) -> bool,
-) -> KeptResults {
+pub fn kept_results(results: &RunResults, outputs: &[StepOutput], holds_secret: &dyn Fn(&[u8]) -> bool) -> KeptResults {
     let mut kept = KeptResults::default();
-    let limits = ResultLimits { bytes: MAX_FILES_BYTES };
+    let limits = ResultLimits { files: MAX_MANIFEST_ENTRIES, bytes: MAX_FILES_BYTES };
     match results.files(&limits).map_err(|error| error.to_string()).and_then(|files| read_files(files, holds_secret)) {
         Ok(files) => kept.files = files,
         Err(why) => kept.notes.push(format!("the files of the run were not kept: {why}")),
@@ -108,13 +103,15 @@ pub fn kept_results(
 }
 
 fn read_files(files: Vec<CapturedFile>, holds_secret: &dyn Fn(&[u8]) -> bool) -> Result<Vec<KeptFile>, String> {
-    let kept = files.into_iter().map(|CapturedFile { path, executable, bytes, file }| {
+    let kept = files.into_iter().map(|captured| {
+        let (path, bytes, executable) = (captured.path.clone(), captured.bytes, captured.executable);
         if path.as_str() == OUTPUTS_FILE {
             return Err(format!("the name {OUTPUTS_FILE} is reserved for the outputs of a run: choose another name"));
         }
         let unreadable = |error: io::Error| format!("{:?} can't be read: {error}", path.as_str());
         let (mut sha256, mut blake3) = (Sha256Stream::default(), Blake3Stream::default());
-        let (mut reader, mut buffer, mut secret, mut read) = (&file, vec![0; PIECE], false, 0);
+        let mut reader = captured.open().map_err(|error| error.to_string())?;
+        let (mut buffer, mut secret, mut read) = (vec![0; PIECE], false, 0);
         let mut tail: Vec<u8> = Vec::new();
         loop {
             let count = reader.read(&mut buffer).map_err(unreadable)?;
@@ -142,7 +139,7 @@ fn read_files(files: Vec<CapturedFile>, holds_secret: &dyn Fn(&[u8]) -> bool) ->
             blake3: blake3.finish(),
             executable,
         };
-        Ok(KeptFile { entry, content: FileContent::Captured(file) })
+        Ok(KeptFile { entry, content: FileContent::Captured(captured) })
     });
     kept.collect()
 }

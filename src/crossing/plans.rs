@@ -8,7 +8,7 @@ use std::io::{Seek as _, SeekFrom, Write as _};
 use std::sync::Arc;
 
 use crate::crossing::refusal::{Refusal, Stopped, fault};
-use crate::crossing::stored_documents::{receipt_payload_of, receipt_of_payload};
+use crate::crossing::stored_documents::{receipt_of_payload, receipt_payload_of};
 use crate::crypto::digest::{ContentDigest, ParamsDigest};
 use crate::record::code::Code;
 use crate::record::ident::ProposalId;
@@ -128,7 +128,8 @@ impl PlanRun {
     pub fn input(&self, ledger: &Ledger) -> Result<PlannedInput, Stopped> {
         let stream = &self.receipt.output.stdout;
         let gone = || {
-            let detail = format!("the output of the plan {} is no longer stored: run the plan again", self.proposal.receipt());
+            let detail =
+                format!("the output of the plan {} is no longer stored: run the plan again", self.proposal.receipt());
             Stopped::from(Refusal::new(Code::SandboxUnavailable, detail))
         };
         let mut file: File = tempfile::tempfile().map_err(|error| fault(&error))?;

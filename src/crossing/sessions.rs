@@ -6,12 +6,12 @@
 //! state.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ffi::OsStr;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-
-use rustix::fs::{Mode, OFlags, ResolveFlags};
 
 use crate::crossing::refusal::Refusal;
 use crate::crypto::digest::{AuthorizationDigest, ContentDigest};
@@ -35,8 +35,6 @@ const LISTED_RUNS: usize = 50;
 const REMEMBERED_ENDS: usize = 1024;
 /// Time without a run after which a session ends.
 pub const IDLE: Duration = Duration::from_secs(30 * 60);
-/// The work directory of a run in its own root.
-const WORK: &str = "/tmp/work";
 /// Directories that each run gets new and empty.
 const NEW_FOR_EACH_RUN: [&str; 4] = ["/tmp", "/dev/shm", "/run", "/proc"];
 
@@ -188,7 +186,8 @@ impl Sessions {
             return Err(Refusal::new(Code::RateLimited, detail).retry_after(60));
         }
         if held.living.len() >= MOST_SESSIONS {
-            let detail = format!("the boundary has {MOST_SESSIONS} sessions, and more are not possible: try again later");
+            let detail =
+                format!("the boundary has {MOST_SESSIONS} sessions, and more are not possible: try again later");
             return Err(Refusal::new(Code::Busy, detail).retry_after(60));
         }
         let state = SessionState::default();
@@ -314,7 +313,6 @@ impl Sessions {
         }
         Ok(PlannedSession {
             env: session.state.env.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
-            unset: session.state.unset.iter().cloned().collect(),
             cwd,
             tree: session.tree.clone(),
             wrapper: if step.session == SessionUse::Write { wrapper_for(&step.interpreter) } else { None },
@@ -405,17 +403,12 @@ fn demand_runbook(session: &Session, id: &SessionId, step: &StepDefinition) -> R
     Err(Refusal::new(Code::WrongState, detail).at("/session", "of another runbook"))
 }
 
-/// Returns true if a run can start in this directory: a directory below the work directory, or a directory of the host
-/// that no run gets new and empty.
+/// Returns true if a run can start in this directory: a directory of the session's work directory, or a directory of the
+/// host that no run gets new and empty.
 fn directory_exists(cwd: &[u8], tree: Option<&SessionTree>) -> bool {
-    use std::os::unix::ffi::OsStrExt as _;
-    let path = Path::new(std::ffi::OsStr::from_bytes(cwd));
-    if let Ok(below) = path.strip_prefix(WORK) {
-        let below: PathBuf = if below.as_os_str().is_empty() { ".".into() } else { below.into() };
-        let Some(tree) = tree else { return below == Path::new(".") };
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-        return rustix::fs::openat2(tree.as_fd(), &below, flags, Mode::empty(), resolve).is_ok();
+    let path = Path::new(OsStr::from_bytes(cwd));
+    if let Some(exists) = tree.and_then(|tree| tree.has_directory(path)) {
+        return exists;
     }
     match NEW_FOR_EACH_RUN.iter().find(|new| path.starts_with(new)) {
         Some(new) => path == Path::new(new),

@@ -3,9 +3,9 @@
 use std::io::{self, Read as _};
 
 use axum::body::{Body, Bytes};
+use axum::http::HeaderValue;
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY};
-use axum::http::HeaderValue;
 use schemars::SchemaGenerator;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;

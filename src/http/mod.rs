@@ -125,11 +125,8 @@ fn router(app: Arc<App>) -> Router {
 const RESTART_S: u64 = 5;
 
 /// Paths of features that this version does not support yet.
-const LATER: [(&str, &str); 3] = [
-    ("/v1/grants", "grants"),
-    ("/v1/revocations", "revocations"),
-    ("/metrics", "metrics"),
-];
+const LATER: [(&str, &str); 3] =
+    [("/v1/grants", "grants"), ("/v1/revocations", "revocations"), ("/metrics", "metrics")];
 
 async fn unknown(request: Request<Body>) -> Response {
     let path = request.uri().path();

@@ -7,7 +7,7 @@ use schemars::SchemaGenerator;
 use crate::audit::bundle_check::{self, RosterTrust, VerifyOptions};
 use crate::audit::report::BundleReport;
 use crate::boundary::evidence::LoggedReceipt;
-use crate::boundary::view::ReceiptView;
+use crate::boundary::view::{ReceiptFiles, ReceiptView};
 use crate::crossing::refusal::fault;
 use crate::http::call::{MAX_BODY_BYTES, RouteCall, answer, bytes};
 use crate::http::operation::{BodyShape, Field, Reply, RouteAccess, Verb, ok};
@@ -56,6 +56,21 @@ pub(super) static ROUTES: &[Route] = &[
         handler: |call| Box::pin(bundled(call)),
     },
     Route {
+        verb: Verb::Get,
+        path: "/v1/receipts/{id}/files",
+        name: "receipt_files",
+        summary: "The files and outputs that a run left",
+        about: "The manifest that the receipt names, and the values of the outputs that the step declares.",
+        segments: &[RECEIPT_ID],
+        access: RouteAccess::Known,
+        query: &[],
+        headers: &[],
+        body: None,
+        replies: &[ok(SchemaGenerator::subschema_for::<ReceiptFiles>, "the files and outputs")],
+        codes: &[],
+        handler: |call| Box::pin(files(call)),
+    },
+    Route {
         verb: Verb::Post,
         path: "/v1/receipts/verify",
         name: "verify",
@@ -77,6 +92,12 @@ async fn receipt(call: RouteCall) -> HandlerResult {
     let id: ReceiptId = call.path("id")?;
     let LoggedReceipt { id, index, envelope } = call.app.boundary.evidence.receipt_envelope(&call.caller, &id)?;
     answer(StatusCode::OK, &ReceiptView { id, index, envelope })
+}
+
+async fn files(call: RouteCall) -> HandlerResult {
+    let id: ReceiptId = call.path("id")?;
+    let files = call.blocking(move |boundary, caller| boundary.evidence.files(caller, &id)).await?;
+    answer(StatusCode::OK, &files)
 }
 
 async fn bundled(call: RouteCall) -> HandlerResult {

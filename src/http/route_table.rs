@@ -1,7 +1,10 @@
 //! The table of all routes.
 
 use crate::http::route::Route;
-use crate::http::{artifacts, authorizations, challenges, denials, log_routes, outputs, probes, proposals, receipts, registry, sessions};
+use crate::http::{
+    artifacts, authorizations, challenges, denials, log_routes, outputs, probes, proposals, receipts, registry,
+    sessions,
+};
 
 /// Returns all routes.
 pub fn routes() -> impl Iterator<Item = &'static Route> {

@@ -52,6 +52,8 @@ pub struct Config {
     /// Maximum number of calls per second for one token. A key that signs gets a fifth of this rate. An IP address of
     /// callers without a token gets a tenth of this rate.
     pub calls_per_second: u64,
+    /// Time without a run after which a session ends, in seconds.
+    pub session_idle_s: u64,
     /// The sandbox level.
     pub level: Level,
     /// Retention times of outputs and of old proposals. Receipts and log entries are never deleted.
@@ -99,6 +101,12 @@ impl Config {
     #[must_use]
     pub fn outputs(&self) -> PathBuf {
         self.data.join("outputs")
+    }
+
+    /// Returns the directory of uploaded files.
+    #[must_use]
+    pub fn artifacts(&self) -> PathBuf {
+        self.data.join("artifacts")
     }
 
     /// Returns the directory of the output files of current runs.
@@ -152,7 +160,7 @@ pub const KEYS: [&str; 16] = [
     "secrets",
 ];
 /// Keys of the table `[limits]`.
-pub const LIMIT_KEYS: [&str; 12] = [
+pub const LIMIT_KEYS: [&str; 13] = [
     "timeout",
     "cpu",
     "memory",
@@ -165,6 +173,7 @@ pub const LIMIT_KEYS: [&str; 12] = [
     "pending",
     "pending_per_proposer",
     "calls_per_second",
+    "session_idle",
 ];
 /// Keys of the table `[retention]`.
 pub const RETENTION_KEYS: [&str; 2] = ["outputs", "proposals"];

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use crate::crossing::sessions::IDLE;
 use crate::node::config::{Config, KEYS, LIMIT_KEYS, LISTEN, RETENTION_KEYS, SANDBOX_KEYS, maximum};
 use crate::node::file_problem::{FileProblem, Problems};
 use crate::node::owned::read_owned;
@@ -117,6 +118,7 @@ impl Reader {
         let pending = self.number(&numbers, "pending", 1000, 100_000);
         let pending_per_proposer = self.number(&numbers, "pending_per_proposer", 20, pending);
         let calls_per_second = self.number(&numbers, "calls_per_second", 1000, 1_000_000);
+        let session_idle_s = self.session_idle(&numbers);
         let retention = self.retention(tree);
         let known_checkpoints = self.list(tree, "known_checkpoints", &[]);
         let known_checkpoints = known_checkpoints.iter().map(|text| self.directory.join(text)).collect();
@@ -139,6 +141,7 @@ impl Reader {
             pending,
             pending_per_proposer,
             calls_per_second,
+            session_idle_s,
             name: name?,
             listen: listen?,
             level: level?,
@@ -176,6 +179,16 @@ impl Reader {
         };
         let Retention { outputs_s, proposals_s } = Retention::DEFAULT;
         Retention { outputs_s: span("outputs", outputs_s), proposals_s: span("proposals", proposals_s) }
+    }
+
+    /// Returns the time without a run after which a session ends, in seconds.
+    fn session_idle(&mut self, limits: &YamlNode) -> u64 {
+        let default = IDLE.as_secs();
+        match self.text(limits, "session_idle").map(|text| unit::seconds(&text)) {
+            Some(Ok(seconds)) => u64::try_from(seconds).unwrap_or(default),
+            Some(Err(message)) => self.flaw(limits, "session_idle", message).unwrap_or(default),
+            None => default,
+        }
     }
 
     fn limits(&mut self, tree: &YamlNode) -> (Limits, Limits) {

@@ -8,10 +8,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::boundary::sealing::{SealStop, check_on_host, restore, sound_registry, tokens_in_force, write_seal};
 use crate::boundary::{Boundary, BoundaryParts};
+use crate::crossing::artifact_store::ArtifactStore;
 use crate::crossing::boundary_key::BoundaryKey;
 use crate::crossing::capacity::CapacityLimits;
 use crate::crossing::recorded_outputs::Outputs;
 use crate::crossing::sealed::{SealContent, SealError, SealPredecessor, Sealed};
+use crate::crossing::sessions::Sessions;
 use crate::crossing::surroundings::Surroundings;
 use crate::crypto::digest::SealDigest;
 use crate::crypto::json;
@@ -147,6 +149,8 @@ pub async fn assemble(
         key,
         sealed,
         outputs,
+        artifacts: ArtifactStore::new(config.artifacts()),
+        sessions: Arc::new(Sessions::new(Duration::from_secs(config.session_idle_s))),
         limits,
         retention,
         closed,

@@ -97,6 +97,9 @@ pub struct LimitsTable {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub calls_per_second: Option<u64>,
+    /// Time without a run after which a session ends: `30m` by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session_idle: Option<String>,
 }
 
 /// How long what is no evidence is kept: `90d`, `12h`, `30s`.
@@ -219,6 +222,8 @@ pending_per_proposer = 20
 # Calls per second of one token. The signatures of one key get a fifth of this rate. Callers without a token get a tenth
 # per address.
 calls_per_second = 1000
+# A session ends after this time without a run.
+session_idle = "30m"
 
 # Highest limits that a step may declare.
 [limits.maximum]

@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::fmt;
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read as _};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -218,6 +219,22 @@ impl Client {
     /// Returns the boundary's refusal, or an error if the boundary cannot be reached.
     pub fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, CommandFailure> {
         self.typed(self.request(Method::POST, path, Some(body), "application/json")?)
+    }
+
+    /// Uploads a file, and reads the answer.
+    ///
+    /// # Errors
+    /// Returns the boundary's refusal, or an error if the boundary cannot be reached.
+    pub fn put_file<T: DeserializeOwned>(&self, path: &str, file: File) -> Result<T, CommandFailure> {
+        let response = self.again_when_admission_ended(|| {
+            let request = Request::builder().method(Method::PUT).uri(format!("{}{path}", self.address.base));
+            let request = self.authorize(request.header("content-type", "application/octet-stream"));
+            let mut file = file.try_clone().map_err(|error| self.odd(&error.to_string()))?;
+            file.rewind().map_err(|error| self.odd(&error.to_string()))?;
+            let request = request.body(file).map_err(|error| self.odd(&error.to_string()))?;
+            self.agent.run(request).map_err(|error| self.unreachable(&error))
+        })?;
+        self.typed(response)
     }
 
     /// Sends a POST request without a body and reads the answer.

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use rustix::fs::{AtFlags, Dir, FileType, Gid, Mode, OFlags, Stat, Uid};
+use rustix::fs::{AtFlags, Dir, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Uid};
 use rustix::io::Errno;
 
 use crate::sandbox::denied_names::MAX_DEPTH;
@@ -38,6 +38,17 @@ impl SessionTree {
     /// Path of the directory in the run that left it.
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Returns whether a directory of the work directory exists, by its path in the run. Returns `None` for a path outside
+    /// of the work directory.
+    #[must_use]
+    pub fn has_directory(&self, path: &Path) -> Option<bool> {
+        let below = path.strip_prefix(&self.path).ok()?;
+        let below = if below.as_os_str().is_empty() { Path::new(".") } else { below };
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+        Some(rustix::fs::openat2(&self.directory, below, flags, Mode::empty(), resolve).is_ok())
     }
 
     /// Returns the space that the files use, in bytes.
