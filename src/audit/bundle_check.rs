@@ -17,6 +17,7 @@ use crate::audit::documents::{
     check_checkpoint, check_document, check_included, check_roster_in_seal, verify_authorization, verify_by_boundary,
     verify_seal,
 };
+use crate::audit::plan_check::RunOfPlan;
 use crate::audit::receipt_facts;
 use crate::audit::report::{BundleReport, CheckFinding, CheckName, TrustBasis, TrustFacts, VersionFacts};
 use crate::audit::witness_check::check_witnesses;
@@ -348,7 +349,23 @@ fn verify_parsed(
     let _outcome = ledger.check(C::Outcome, || check_outcome(receipt?.predicate(), consumption?.predicate().at));
     let _subjects = ledger.check(C::ReceiptSubjects, || {
         authorization_read?;
-        check_subjects(receipt?)
+        check_subjects(bundle?, receipt?)
+    });
+
+    let plan_report = match (bundle, chain) {
+        (Ok(bundle), Ok(chain)) => bundle.plan.as_deref().map(|plan| verify_plan(plan, chain, options.at)),
+        _ => None,
+    };
+    let _plan = ledger.check(C::Plan, || {
+        let run = RunOfPlan {
+            bundle: bundle?,
+            sealed: sealed?,
+            log: log?,
+            consumption: consumption?.predicate(),
+            authorization: authorization?.predicate(),
+            step: step?.definition(),
+        };
+        run.check(plan_report.as_ref())
     });
 
     // A bundle alone does not contain enough data for the following checks.
@@ -409,6 +426,14 @@ fn verify_parsed(
         CheckFinding::Failed => false,
     });
     BundleReport { verified, checks, trust, facts, boundary_says: receipt_facts::boundary_says(&witnesses), warnings }
+}
+
+/// Verifies the bundle of a plan. The rosters of the plan must be versions of the rosters of the run.
+fn verify_plan(plan: &Bundle, chain: &Chain, at: Option<Timestamp>) -> BundleReport {
+    let mut ledger = CheckLedger::default();
+    let plan = ledger.check(CheckName::Bundle, || Ok((plan.clone(), "the bundle of a plan".to_owned())));
+    let options = VerifyOptions { at, witnesses: 0 };
+    verify_parsed(ledger, &plan, &Pinned::Chain(Box::new(chain.clone())), options)
 }
 
 pub(crate) fn warn_of_foreign((holder, key): &(KeyHolder, ForeignKey)) -> String {

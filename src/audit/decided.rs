@@ -24,6 +24,7 @@ use crate::record::bundle::Bundle;
 use crate::record::consumption::Consumption;
 use crate::record::envelope::Verified;
 use crate::record::ident::StepRef;
+use crate::record::later_parts::{MAX_MANIFEST_ENTRIES, OUTPUTS_PATH};
 use crate::record::profile::Layer;
 use crate::record::program_list::ProgramMode;
 use crate::record::receipt::{Files, Receipt, Status, Stream};
@@ -93,7 +94,26 @@ pub(crate) fn check_consumption(
     ensure(item.expires_at == signed.expires_at, || {
         format!("item {} of the consumption has another end of validity than the authorization", named.item)
     })?;
-    Ok(((), format!("item {} of entry {}, nonce {}", named.item, named.index, item.nonce)))
+    ensure(item.session == signed.session, || {
+        format!("item {} of the consumption has another session than the authorization", named.item)
+    })?;
+    check_session(signed, receipt)?;
+    let session = signed.session.as_ref().map_or_else(String::new, |session| {
+        format!("; the content of the state of {} is not checked, because only the boundary knows the salt", session.id)
+    });
+    Ok(((), format!("item {} of entry {}, nonce {}{session}", named.item, named.index, item.nonce)))
+}
+
+/// Checks that the receipt has the state of the signed session as the state before the run, or no session.
+pub(crate) fn check_session(signed: &Authorization, receipt: &Receipt) -> Result<(), CheckStop> {
+    match (&signed.session, &receipt.session) {
+        (None, None) => Ok(()),
+        (Some(session), Some(change)) => ensure(change.before == session.state, || {
+            format!("the receipt says that the run used the state {}, but {} is signed", change.before, session.state)
+        }),
+        (Some(_), None) => Err(failed("the authorization names a session, but the receipt does not")),
+        (None, Some(_)) => Err(failed("the receipt has states of a session, but the authorization names no session")),
+    }
 }
 
 pub(crate) fn check_registered(bundle: &Bundle, seal: &Seal) -> Result<((), String), CheckStop> {
@@ -263,10 +283,34 @@ pub(crate) fn check_outcome(receipt: &Receipt, consumed_at: Timestamp) -> Result
 
 /// Checks the authorization that the receipt's subjects name, and the digests and counts of the output. The parser of
 /// the receipt has already compared the other subjects with the receipt's fields.
-pub(crate) fn check_subjects(receipt: &Verified<Receipt>) -> Result<((), String), CheckStop> {
+pub(crate) fn check_subjects(bundle: &Bundle, receipt: &Verified<Receipt>) -> Result<((), String), CheckStop> {
     let subjects = &receipt.statement().subject;
     let _named = receipt.predicate().check_authorization_subject(subjects).map_err(failed)?;
-    check_counted(receipt.predicate())
+    let (checked, detail) = check_counted(receipt.predicate())?;
+    check_manifest(bundle, receipt.predicate())?;
+    let contents = if bundle.manifest.is_some() { ", whose contents are not checked" } else { "" };
+    Ok((checked, format!("{detail}{contents}")))
+}
+
+/// Checks that the bundle has the manifest that the receipt names, if the run left files.
+fn check_manifest(bundle: &Bundle, receipt: &Receipt) -> Result<(), CheckStop> {
+    let Some(manifest) = &bundle.manifest else {
+        return ensure(receipt.files.count == 0, || {
+            format!("the receipt counts {} files, but the bundle has no manifest", receipt.files.count)
+        });
+    };
+    let files = Files::of(manifest).map_err(failed)?;
+    ensure(files == receipt.files, || {
+        format!(
+            "the manifest has {} files of {} bytes and the digest {}, but the receipt states {} files of {} bytes and the \
+             digest {}",
+            files.count, files.bytes, files.manifest, receipt.files.count, receipt.files.bytes, receipt.files.manifest
+        )
+    })?;
+    let has_outputs = bundle.step["outputs"].as_array().is_some_and(|outputs| !outputs.is_empty());
+    ensure(has_outputs || manifest.0.iter().all(|entry| entry.path.as_str() != OUTPUTS_PATH), || {
+        format!("the manifest has the file {OUTPUTS_PATH}, but the step has no outputs")
+    })
 }
 
 /// Checks that the digests of the output and the files agree with their counts.
@@ -284,6 +328,9 @@ pub(crate) fn check_counted(receipt: &Receipt) -> Result<((), String), CheckStop
     let files = &receipt.files;
     ensure((files.count == 0) == (files.manifest == none.manifest), || {
         format!("the receipt counts {} files, but the digest of the `manifest` belongs to another number", files.count)
+    })?;
+    ensure(files.count <= MAX_MANIFEST_ENTRIES as u64, || {
+        format!("the receipt counts {} files, but a run can leave at most {MAX_MANIFEST_ENTRIES}", files.count)
     })?;
     ensure(files.count > 0 || files.bytes == 0, || "the receipt counts bytes of files but no files".to_owned())?;
     Ok((

@@ -106,6 +106,10 @@ whats! {
     ReceiptSubjects = "receipt-subjects", Boundary;
     /// Two runs with the same exclusive name overlapped.
     Exclusive = "exclusive", Boundary;
+    /// Two runs used one session at the same time, or a run used another state than the run before left.
+    Session = "session", Boundary;
+    /// The log contains no plan before a run that carries out a plan, or the run could not carry out this plan.
+    Plan = "plan", Boundary;
     /// A denial does not come from an approver of this boundary.
     Denial = "denial", Roster;
     /// The signed head belongs to another log, or the boundary did not sign the head.

@@ -94,6 +94,8 @@ check_names! {
     Outcome = "outcome";
     /// The receipt's subjects agree with the fields of the receipt.
     ReceiptSubjects = "receipt-subjects";
+    /// The plan that the run carried out is the signed plan, and its bundle is verified.
+    Plan = "plan";
     /// The newest known roster still contains all keys that signed.
     KeysStillRostered = "keys-still-rostered";
     /// The seal was in force at the time of the run. Only the whole log can show this.
@@ -215,6 +217,7 @@ impl CheckName {
             | Self::Sandbox
             | Self::Outcome
             | Self::ReceiptSubjects
+            | Self::Plan
             | Self::SealInForce => TrustBasis::Boundary,
             Self::Witnesses => TrustBasis::Witnesses,
         }

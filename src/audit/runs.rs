@@ -8,19 +8,22 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::audit::check_ledger::CheckStop;
-use crate::audit::decided::{check_counted, check_each_counts, check_outcome, check_sandbox};
+use crate::audit::decided::{check_counted, check_each_counts, check_outcome, check_sandbox, check_session};
 use crate::audit::documents::verify_authorization;
 use crate::audit::finding::{
     AuditCounts, DecisionLine, EntryVerdict, Finding, FindingKind, OpenRun, UncheckedQuestion,
 };
+use crate::audit::plan_receipts::PlanReceipts;
 use crate::audit::saved_audit::{SavedAudit, SavedNonce, SavedOpenRun, SavedRuns};
 use crate::audit::seal_in_force::{SealInForce, SealedState};
-use crate::crypto::digest::{AuthorizationDigest, LeafHash, ParamsDigest};
+use crate::audit::session_chains::SessionChains;
+use crate::crypto::digest::{AuthorizationDigest, ContentDigest, LeafHash, ParamsDigest};
 use crate::crypto::merkle::Hash;
 use crate::decision::exclusion::{self, ExcludedSigners, Tokens};
 use crate::decision::parameters::check_parameters;
 use crate::decision::permissions::{check_permissions, check_profile};
 use crate::decision::place::check_place;
+use crate::decision::plan::{PlanFacts, PlannedRun};
 use crate::decision::quorum;
 use crate::decision::signature_count::{self, NotCounted};
 use crate::decision::step::check_step;
@@ -47,6 +50,8 @@ pub(crate) struct Runs {
     open: BTreeMap<Place, Open>,
     /// Index of the log entry with the last receipt, for each exclusive name.
     exclusive: HashMap<String, u64>,
+    sessions: SessionChains,
+    plans: PlanReceipts,
     /// Questions that could not be decided.
     unchecked: BTreeMap<FindingKind, UncheckedQuestion>,
 }
@@ -132,6 +137,9 @@ impl Runs {
                     "an approver had denied the authorization before its nonce was spent".to_owned(),
                 );
             }
+            if let Some(why) = spent.session.as_ref().and_then(|session| self.sessions.consume(place, session)) {
+                find(FindingKind::Session, why);
+            }
             // The audit drops the record of a spent nonce after the maximum window, even if the consumption states a
             // later expiry.
             let end = spent.expires_at.min(at.plus(MAX_WINDOW_S + SKEW_S));
@@ -158,6 +166,7 @@ impl Runs {
             }
         }
         self.forget_late();
+        self.plans.forget(self.open.values().next().map_or(now, |open| open.at));
     }
 
     /// Keeps the record of an expired proposal while earlier runs are open, because their receipts may still name the
@@ -206,6 +215,9 @@ impl Runs {
             return (None, again.findings, None);
         };
         counts.receipts += 1;
+        if let Some(session) = &open.spent.session {
+            self.sessions.close(place, session, receipt.session.as_ref());
+        }
         again.found.clone_from(&open.found);
         again.ours = open.in_force.ours;
         let said = &receipt.boundary;
@@ -277,6 +289,7 @@ impl Runs {
             Some(state) => {
                 let params = again.decide(&open, state, &authorization, receipt);
                 self.exclude(&mut again, state, signed, place);
+                self.plan(&mut again, (&open, state), document, signed);
                 params
             }
             None => None,
@@ -345,6 +358,35 @@ impl Runs {
         }
     }
 
+    /// Checks the plan of a run, and remembers the receipt if other steps name this step as their plan.
+    fn plan(
+        &mut self,
+        again: &mut Again,
+        (open, state): (&Open, &SealedState),
+        document: &Verified<Receipt>,
+        signed: &Authorization,
+    ) {
+        let (receipt, Ok(params)) = (document.predicate(), signed.params_digest()) else { return };
+        let asked = state.step(&signed.step.reference).and_then(|(step, _)| step.hashed.definition().plan.as_ref());
+        if let (Some(asked), Some(plan)) = (asked, &signed.plan) {
+            let run = PlannedRun { asked, signed: plan, params, at: open.at };
+            if let Some(why) = self.plans.flaw(&run, receipt.consumption.index) {
+                again.find(FindingKind::Plan, why);
+            }
+        }
+        if state.steps.plans.contains(&signed.step.reference) {
+            let plan = PlanFacts {
+                receipt: ContentDigest::from_bytes(document.digest()),
+                step: signed.step.reference.clone(),
+                params,
+                output: receipt.output.stdout.sha256,
+                status: receipt.outcome.status,
+                finished_at: receipt.finished_at,
+            };
+            self.plans.add(again.index, plan);
+        }
+    }
+
     pub(crate) fn unchecked(&self) -> Vec<UncheckedQuestion> {
         self.unchecked.values().cloned().collect()
     }
@@ -406,13 +448,24 @@ impl Runs {
         });
         let exclusive: BTreeMap<_, _> = self.exclusive.iter().map(|(name, entry)| (name.clone(), *entry)).collect();
         let late = self.late.iter().flat_map(|(place, ids)| ids.iter().map(|id| (id.clone(), *place))).collect();
-        SavedRuns { live, proposals, late, open: open.collect(), exclusive, unchecked: self.unchecked() }
+        SavedRuns {
+            live,
+            proposals,
+            late,
+            open: open.collect(),
+            exclusive,
+            sessions: self.sessions.clone(),
+            plans: self.plans.clone(),
+            unchecked: self.unchecked(),
+        }
     }
 
     /// Restores the stored records under the seals that were stored with them.
     pub(crate) fn resume(kept: &SavedAudit, seals: &[Arc<SealInForce>]) -> Result<Self, String> {
-        let SavedRuns { live, proposals, late, open, exclusive, unchecked } = &kept.runs;
+        let SavedRuns { live, proposals, late, open, exclusive, sessions, plans, unchecked } = &kept.runs;
         let mut runs = Self {
+            sessions: sessions.clone(),
+            plans: plans.clone(),
             exclusive: exclusive.clone().into_iter().collect(),
             unchecked: unchecked.iter().map(|one| (one.what, one.clone())).collect(),
             ..Self::default()
@@ -482,6 +535,7 @@ impl Again {
             (spent.authorization == digest, "authorization"),
             (spent.nonce == signed.nonce, "nonce"),
             (spent.expires_at == signed.expires_at, "end of validity"),
+            (spent.session == signed.session, "session"),
         ] {
             if !same {
                 self.find(
@@ -616,6 +670,9 @@ impl Again {
 
     /// Checks the outcome and the counts that the receipt states.
     fn ended(&mut self, receipt: &Receipt, open: &Open, signed: &Authorization) {
+        if let Err(stop) = check_session(signed, receipt) {
+            self.find(FindingKind::Consumption, words(stop));
+        }
         if let Err(stop) = check_outcome(receipt, open.at) {
             self.find(FindingKind::Outcome, words(stop));
         }

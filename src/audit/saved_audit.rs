@@ -10,6 +10,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::audit::finding::{AuditCounts, UncheckedQuestion};
+use crate::audit::plan_receipts::PlanReceipts;
+use crate::audit::session_chains::SessionChains;
 use crate::crypto::digest::{AuthorizationDigest, LeafHash, SealDigest, unhex32};
 use crate::crypto::merkle::{Frontier, Hash};
 use crate::record::consumption::Spent;
@@ -87,6 +89,12 @@ pub struct SavedRuns {
     pub open: Vec<SavedOpenRun>,
     /// Index of the last receipt's log entry, for each exclusive name.
     pub exclusive: BTreeMap<String, u64>,
+    /// The last state of each session.
+    #[serde(default, skip_serializing_if = "SessionChains::is_empty")]
+    pub sessions: SessionChains,
+    /// Receipts of plans that a later run can carry out.
+    #[serde(default, skip_serializing_if = "PlanReceipts::is_empty")]
+    pub plans: PlanReceipts,
     /// Questions that could not be decided, each with the number of decisions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unchecked: Vec<UncheckedQuestion>,

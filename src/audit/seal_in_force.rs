@@ -69,6 +69,8 @@ pub(crate) struct Steps {
     of: (BlobDigest, RegistryRoot, PolicyDigest, BlobDigest, [u8; 32], BlobDigest),
     registry: Arc<Registry>,
     held: BTreeMap<StepRef, StepInForce>,
+    /// Steps that other steps name as their plan.
+    pub(crate) plans: BTreeSet<StepRef>,
     /// Reason why the sealed configuration does not contain all data for the profiles in `held`. The value is `None`
     /// if the configuration is complete.
     pub(crate) unprofiled: Option<String>,
@@ -588,7 +590,9 @@ fn read(
                 Err(flaws) => return Ok(Err(Unread::Refused(flaws.iter().map(ToString::to_string).collect()))),
             };
             let longest_ms = held.values().map(|step| step.profile.limits.wall_ms).max().unwrap_or(0);
-            Arc::new(Steps { of, registry, held, unprofiled, longest_ms })
+            let plans = held.values().filter_map(|step| Some(step.hashed.definition().plan.as_ref()?.step.clone()));
+            let plans = plans.collect();
+            Arc::new(Steps { of, registry, held, plans, unprofiled, longest_ms })
         }
     };
     let patterns = tokens.iter().map(|_| OnceLock::new()).collect();

@@ -13,6 +13,7 @@ pub mod in_force;
 pub mod parameters;
 pub mod permissions;
 pub mod place;
+pub mod plan;
 pub mod quorum;
 pub mod quorum_rules;
 pub mod reach;

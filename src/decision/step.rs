@@ -13,7 +13,8 @@ use crate::record::code::Code;
 use crate::record::ident::StepRef;
 use crate::record::malformed::Malformed;
 use crate::record::reserved::check_no_null;
-use crate::record::step_definition::StepDefinition;
+use crate::record::step_definition::{SessionUse, StepDefinition};
+use crate::registry::output_schema::output_schema;
 use crate::registry::parameter_schema::ParameterSchema;
 use crate::registry::registered_step::RegisteredStep;
 use crate::registry::schema_keywords::pointer;
@@ -45,6 +46,7 @@ impl HashedStep {
         {
             return Err(StepError::Malformed(broken));
         }
+        let _outputs = output_schema(&definition).map_err(StepError::Malformed)?;
         reserved.map_err(StepError::Malformed)?;
         let template = script_template::of_step(&definition).map_err(StepError::Template)?.map(Arc::new);
         let rendered = RenderedDigest::of(definition.source.as_bytes());
@@ -142,7 +144,8 @@ impl StepSealed {
     }
 }
 
-/// Checks that the signed step has the reference, the digest and the resulting script of the definition `sealed`.
+/// Checks that the signed step has the reference, the digest and the resulting script of the definition `sealed`, and
+/// that the authorization has a session and a plan exactly if the step asks for them.
 ///
 /// # Errors
 /// Returns an error if the step is unknown, or if its definition or its script differs.
@@ -153,6 +156,14 @@ pub fn check_step(signed: &Authorization, sealed: Option<&HashedStep>) -> Result
     };
     if sealed.digest != signed.step.digest {
         return Err(StepError::Changed { step: reference.clone(), signed: signed.step.digest, sealed: sealed.digest });
+    }
+    for (asked, given, part) in [
+        (sealed.definition.session != SessionUse::None, signed.session.is_some(), "session"),
+        (sealed.definition.plan.is_some(), signed.plan.is_some(), "plan"),
+    ] {
+        if asked != given {
+            return Err(StepError::Part { step: reference.clone(), part, is_asked: asked });
+        }
     }
     let filled = sealed.filled(&signed.params)?;
     if filled.rendered != signed.rendered {
@@ -185,6 +196,15 @@ pub enum StepError {
         /// Digest of the script of the definition.
         sealed: RenderedDigest,
     },
+    /// The authorization lacks a part that the step asks for, or has a part that the step does not ask for.
+    Part {
+        /// The step.
+        step: StepRef,
+        /// `session` or `plan`.
+        part: &'static str,
+        /// True if the step asks for the part.
+        is_asked: bool,
+    },
     /// The value is not the definition of a step.
     Malformed(Malformed),
     /// The template of the script has flaws.
@@ -200,7 +220,7 @@ impl StepError {
         match self {
             Self::Unknown { .. } => Code::UnknownStep,
             Self::Changed { .. } => Code::StepChanged,
-            Self::OtherScript { .. } => Code::ContextChanged,
+            Self::OtherScript { .. } | Self::Part { .. } => Code::ContextChanged,
             Self::Malformed(malformed) => malformed.code(),
             Self::Template(_) => Code::Malformed,
             Self::Parameter(_) => Code::InvalidParams,
@@ -220,6 +240,12 @@ impl fmt::Display for StepError {
             }
             Self::OtherScript { signed, sealed } => {
                 write!(f, "the signed script is {signed}, but the script in the definition is {sealed}; propose again")
+            }
+            Self::Part { step, part, is_asked: true } => {
+                write!(f, "the step {step} needs a {part}, but the authorization names none; propose again")
+            }
+            Self::Part { step, part, is_asked: false } => {
+                write!(f, "the authorization names a {part}, but the step {step} has none; propose again")
             }
             Self::Malformed(malformed) if malformed.later => malformed.fmt(f),
             Self::Malformed(malformed) => write!(f, "the document is not the definition of a step: {malformed}"),
@@ -275,6 +301,35 @@ mod tests {
         signed.rendered = RenderedDigest::of(b"true");
         let sealed = HashedStep::parse(&definition()).expect("golden definition");
         assert_eq!(check_step(&signed, Some(&sealed)).expect_err("script").code(), Code::ContextChanged);
+    }
+
+    #[test]
+    fn an_authorization_has_a_session_and_a_plan_exactly_if_the_step_asks_for_them() {
+        let digest = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
+        let session = json!({"id": "ses_019aa0b0-5c00-7000-8000-000000000003", "state": digest});
+        let plan = json!({"receipt": digest, "output": digest});
+        for (part, of_step, of_authorization) in
+            [("session", json!("read"), session), ("plan", json!({"step": "nginx:plan", "max_age_s": 60}), plan)]
+        {
+            let plain = HashedStep::parse(&definition()).expect("a definition");
+            let mut asking = definition();
+            asking[part] = of_step;
+            let asking = HashedStep::parse(&asking).expect("a definition");
+            let mut given = serde_json::to_value(authorization()).expect("JSON");
+            given[part] = of_authorization;
+            for (sealed, has_part, fits) in
+                [(&plain, false, true), (&plain, true, false), (&asking, false, false), (&asking, true, true)]
+            {
+                let mut signed = authorization();
+                if has_part {
+                    signed = serde_json::from_value(given.clone()).expect("an authorization");
+                }
+                signed.step.digest = sealed.digest();
+                let found = check_step(&signed, Some(sealed)).err();
+                let expected = (!fits).then_some(Code::ContextChanged);
+                assert_eq!(found.as_ref().map(StepError::code), expected, "{part}: {found:?}");
+            }
+        }
     }
 
     fn template(source: &str) -> HashedStep {

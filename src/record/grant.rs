@@ -10,10 +10,13 @@ use crate::crypto::key_id::KeyId;
 use crate::record::authorization::{BoundaryRef, MAX_REASON_BYTES, Permission, check_permissions, check_reason};
 use crate::record::document::{Predicate, Statement, Subject, check_subjects};
 use crate::record::ident::{Name, StepRef};
-use crate::record::later_parts::{Artifact, MAX_ARTIFACTS, MAX_GRANT_S, MAX_USES, check_by, check_count, check_range};
+use crate::record::later_parts::{
+    Artifact, MAX_ARTIFACTS, MAX_GRANT_S, MAX_USES, check_artifact_bytes, check_by, check_count, check_range,
+};
 use crate::record::later_words::GrantId;
 use crate::record::malformed::Malformed;
 use crate::record::profile::Profile;
+use crate::record::reserved::below;
 use crate::record::validity::Timestamp;
 
 /// Maximum size of a grant's payload, in bytes. With signatures of 8,192 bytes in total, its log entry still fits into
@@ -147,6 +150,7 @@ impl Predicate for Grant {
         }
         check_count("/predicate/artifacts", self.artifacts.len(), 0, MAX_ARTIFACTS)?;
         check_by("/predicate/artifacts", &self.artifacts, |artifact| artifact.name.as_str())?;
+        check_artifact_bytes(&self.artifacts).map_err(|error| below("/predicate/artifacts", error))?;
         check_reason("/predicate/reason", &self.reason)?;
         if self.issued_at > self.not_before || self.not_before >= self.expires_at {
             return Err(Malformed::at(

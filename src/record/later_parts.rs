@@ -19,6 +19,9 @@ use crate::record::reserved::ReservedPart;
 pub const MAX_ARTIFACTS: usize = 16;
 /// Maximum size of an artifact, and of all artifacts of one run together, in bytes.
 pub const MAX_ARTIFACTS_BYTES: u64 = 64 << 20;
+/// Path of the file that contains the outputs of a step: the canonical JSON object `{NAME: value}`. No other file of a
+/// run has this path.
+pub const OUTPUTS_PATH: &str = ".outputs.json";
 /// Maximum number of files that a run can leave.
 pub const MAX_MANIFEST_ENTRIES: usize = 1000;
 /// Maximum number of labels of a target, a step or a runner.
@@ -199,7 +202,7 @@ impl Artifacts {
 ///
 /// # Errors
 /// Returns the error, with a pointer into the artifacts.
-fn check_artifact_bytes(artifacts: &[Artifact]) -> Result<(), Malformed> {
+pub(super) fn check_artifact_bytes(artifacts: &[Artifact]) -> Result<(), Malformed> {
     for (at, artifact) in artifacts.iter().enumerate() {
         check_range(&format!("/{at}/bytes"), artifact.bytes, 0, MAX_ARTIFACTS_BYTES)?;
     }

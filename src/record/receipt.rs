@@ -572,7 +572,7 @@ mod tests {
             },
             programs: Some(serde_json::from_value(largest_programs()).expect("the field")),
             usage: Usage { cpu_ms: most, memory_peak_bytes: most, processes_peak: Some(most) },
-            session: None,
+            session: Some(SessionChange { before: ContentDigest::of(b"a"), after: ContentDigest::of(b"b") }),
             seal: SealDigest::of(b""),
             boundary: ReceiptBoundary {
                 name: "n".repeat(40).parse().expect("a boundary's name"),
@@ -605,12 +605,11 @@ mod tests {
         let payload = largest().into_statement().expect("subjects").to_payload().expect("within its size");
         let mut value: Value = serde_json::from_slice(&payload).expect("JSON");
         let digest = ContentDigest::of(b"x").to_string();
-        value["predicate"]["session"] = json!({"before": digest, "after": digest});
         value["predicate"]["runner"] =
             json!({"name": "n".repeat(64), "keyid": largest().boundary.keyid, "report": digest});
         let payload = canonical::to_canonical(&value);
         let refused = Statement::<Receipt>::from_payload(&payload).expect_err("reserved parts");
-        assert!(refused.later && refused.pointer == "/predicate/files/count", "{refused}");
+        assert!(refused.later && refused.pointer == "/predicate/runner", "{refused}");
         let authorization = largest().authorization.canonical_bytes();
         assert_eq!(<Receipt as Predicate>::MAX_BYTES, authorization + MAX_REST_BYTES, "nothing is larger");
         let rest = payload.len() - authorization;

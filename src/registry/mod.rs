@@ -15,6 +15,7 @@ pub mod imported;
 pub mod lock_file;
 pub mod markdown;
 mod on_all_cores;
+pub mod output_schema;
 pub mod page;
 pub mod parameter_error;
 pub(crate) mod parameter_pattern;

@@ -12,6 +12,7 @@ use crate::record::ident::StepRef;
 use crate::record::step_definition::{GroupSource, MAX_DEFINITION_BYTES, MAX_SOURCE_BYTES, StepDefinition};
 use crate::record::step_file::StepFile;
 use crate::registry::found_step::FoundStep;
+use crate::registry::output_schema::output_schema;
 use crate::registry::parameter_schema::ParameterSchema;
 use crate::registry::registry_error::{RegistryError, whole};
 use crate::registry::shared_schemas::SharedSchemas;
@@ -174,6 +175,7 @@ fn checked(
         .get(&definition.params)
         .map_err(|flaws| flaws.first().map_or_else(String::new, |flaw| format!("params: {flaw}")))?;
     definition.params = Arc::clone(schema.schema());
+    let _outputs = output_schema(&definition).map_err(|error| error.to_string())?;
     let canonical = canonical_of(&definition).map_err(|error| error.to_string())?;
     if canonical.len() > MAX_DEFINITION_BYTES {
         return Err(format!("the step's definition is larger than {MAX_DEFINITION_BYTES} bytes: make it smaller"));

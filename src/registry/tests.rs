@@ -160,11 +160,11 @@ fn a_sealed_registry_does_not_change_if_files_change_later() {
     let error = Registry::from_definitions(stored.clone()).expect_err("twice");
     assert!(error[0].message.contains("already exists"), "{error:?}");
     stored.truncate(1);
-    stored[0].session = crate::record::step_definition::SessionUse::Write;
+    stored[0].runs_on = Some(vec!["web".parse().expect("a label")]);
     let error = Registry::from_definitions(stored).expect_err("a later feature");
     assert_eq!(
         error[0].to_string(),
-        "nginx:restart: later-feature /step/session: this belongs to a feature that this program version does not have: use a newer version"
+        "nginx:restart: later-feature /step/runs_on: this belongs to a feature that this program version does not have: use a newer version"
     );
 }
 

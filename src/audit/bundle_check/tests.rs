@@ -26,11 +26,12 @@ fn report(file: &str, roster: &str) -> BundleReport {
 #[test]
 fn a_document_with_a_later_feature_fails_its_check_and_the_feature_is_named() {
     let digest = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
-    let state = json!({"id": "ses_019aa0b0-5c00-7000-8000-000000000003", "state": digest});
+    let runner =
+        json!({"name": "web-3", "keyid": "SHA256:fe85JkIjo8VPe+XqXJGH5Mau1EMFdK1OdKvJUFicyA8", "report": digest});
     for (stage, name, part, check) in [
         (FixtureStage::Authorization, "emergency", json!(true), CheckName::AuthorizationDocument),
-        (FixtureStage::Authorization, "session", state, CheckName::AuthorizationDocument),
-        (FixtureStage::Receipt, "session", json!({"before": digest, "after": digest}), CheckName::ReceiptDocument),
+        (FixtureStage::Authorization, "target", json!({"runner": "web-3"}), CheckName::AuthorizationDocument),
+        (FixtureStage::Receipt, "runner", runner, CheckName::ReceiptDocument),
     ] {
         let case = HistoryCase::new().edit(stage, move |document| document["predicate"][name] = part.clone());
         let report = case.report(VerifyOptions::default());
@@ -48,11 +49,7 @@ fn a_document_with_a_later_feature_fails_its_check_and_the_feature_is_named() {
 
 #[test]
 fn a_step_with_a_later_feature_is_never_verified() {
-    for (name, part) in [
-        ("session", json!("write")),
-        ("outputs", json!([{"name": "id", "schema": {"type": "string"}}])),
-        ("plan", json!({"step": "own:files", "max_age_s": 60})),
-    ] {
+    for (name, part) in [("runs_on", json!(["web"]))] {
         let report = HistoryCase::new().edit(FixtureStage::Bundle, move |bundle| bundle["step"][name] = part.clone());
         let report = report.report(VerifyOptions::default());
         let step = report.checks.iter().find(|check| check.name == CheckName::Step).expect("the check");
