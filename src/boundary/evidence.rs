@@ -12,7 +12,6 @@ use crate::crossing::boundary_key::BoundaryKey;
 use crate::crossing::caller::Caller;
 use crate::crossing::cross::Crossing;
 use crate::crossing::host_profile::profile_on_host;
-use crate::crossing::kept_results::OUTPUTS_FILE;
 use crate::crossing::plans::PlanRun;
 use crate::crossing::refusal::{Refusal, Stopped, fault};
 use crate::crossing::sealed::{BundleShare, Sealed};
@@ -29,7 +28,7 @@ use crate::record::code::Code;
 use crate::record::document::{Predicate, Statement};
 use crate::record::envelope::{Base64, Envelope};
 use crate::record::ident::{ReceiptId, StepRef};
-use crate::record::later_parts::Manifest;
+use crate::record::later_parts::{Manifest, OUTPUTS_PATH};
 use crate::record::receipt::{Outcome, Receipt, Status as Ended};
 use crate::record::seal::Seal;
 use crate::record::step_definition::{RegistryLeaf, StepDefinition};
@@ -314,13 +313,15 @@ impl Evidence {
         let (logged, log) = self.receipt_in(caller, id)?;
         let receipt: Receipt = predicate(&logged.envelope)?;
         let manifest = manifest_of(log.ledger(), &receipt)?.map_or_else(Vec::new, |manifest| manifest.0);
-        let outputs = match manifest.iter().find(|entry| entry.path.as_str() == OUTPUTS_FILE) {
+        let outputs = match manifest.iter().find(|entry| entry.path.as_str() == OUTPUTS_PATH) {
             None => serde_json::Map::new(),
             Some(entry) => {
                 let bytes = log.ledger().output(&entry.blake3, 0..entry.bytes).map_err(|e| fault(&e))?;
                 let bytes = bytes.ok_or_else(|| {
                     let kept = span(self.retention.outputs_s);
-                    Refusal::gone(format!("the outputs of {id} are no longer stored: they are deleted {kept} after the run"))
+                    Refusal::gone(format!(
+                        "the outputs of {id} are no longer stored: they are deleted {kept} after the run"
+                    ))
                 })?;
                 json::parse_as(&bytes, bytes.len()).map_err(|e| fault(&e))?
             }
@@ -333,7 +334,8 @@ impl Evidence {
     /// # Errors
     /// Returns an error if the store can't be read.
     pub fn bundle_of(&self, receipted: &Receipted) -> Result<Vec<u8>, Stopped> {
-        let envelope: Envelope = canonical::read_as(&receipted.parts.receipt, receipted.parts.receipt.len()).map_err(|e| fault(&e))?;
+        let envelope: Envelope =
+            canonical::read_as(&receipted.parts.receipt, receipted.parts.receipt.len()).map_err(|e| fault(&e))?;
         self.assemble(Within::Own(&self.ledger), receipted.index, &receipted.parts, &predicate(&envelope)?)
     }
 

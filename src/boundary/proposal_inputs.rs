@@ -58,11 +58,11 @@ impl Proposals {
     ) -> Result<Option<PlanReference>, Stopped> {
         let (Some(plan), Some(receipt)) = (demanded_plan(step, given)?, given) else { return Ok(None) };
         let row = self.visible(caller, &receipt.proposal())?;
-        let run = PlanRun::of(&self.ledger, &row)?.filter(|_| row.core.step == plan.step).ok_or_else(|| {
-            let detail = format!("{receipt} is no receipt of {}, which plans {}", plan.step, step.reference);
-            Refusal::new(Code::ContextChanged, detail).at("/plan", "not a run of the plan's step")
+        let run = PlanRun::of(&self.ledger, &row)?.ok_or_else(|| {
+            Refusal::new(Code::WrongState, format!("{receipt}: its run has no receipt yet")).at("/plan", "not finished")
         })?;
-        run.check(plan, params, now).map_err(|refusal| refusal.at("/plan", "can't be applied"))?;
-        Ok(Some(run.reference()))
+        let reference = run.reference();
+        run.check(plan, &reference, *params, now).map_err(|refusal| refusal.at("/plan", "can't be carried out"))?;
+        Ok(Some(reference))
     }
 }

@@ -218,9 +218,7 @@ fn add_outputs(
 
 /// Uploads one file, given as `NAME=FILE`.
 fn upload(client: &Client, given: &str) -> Result<ProposedArtifact, CommandFailure> {
-    let bad = |why: String| {
-        CommandFailure::usage(format!("--artifact {}: {why}", PrintableText::text(given).as_str()))
-    };
+    let bad = |why: String| CommandFailure::usage(format!("--artifact {}: {why}", PrintableText::text(given).as_str()));
     let (name, path) = given.split_once('=').ok_or_else(|| bad("write NAME=FILE".to_owned()))?;
     let name = name.parse().map_err(|error: IdentError| bad(error.to_string()))?;
     let mut file = File::open(path).map_err(|error| bad(format!("can't open the file: {error}")))?;

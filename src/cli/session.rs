@@ -97,7 +97,11 @@ fn chosen(client: &Client, given: Option<&SessionId>) -> Result<SessionId, Comma
         [] => Err(CommandFailure::usage("there is no session: create one with `countersign session create RUNBOOK`")),
         several => {
             let names: Vec<String> = several.iter().map(|one| format!("  {} {}", one.id, one.runbook)).collect();
-            Err(CommandFailure::usage(format!("there are {} sessions, so name one:\n{}", several.len(), names.join("\n"))))
+            Err(CommandFailure::usage(format!(
+                "there are {} sessions, so name one:\n{}",
+                several.len(),
+                names.join("\n")
+            )))
         }
     }
 }
@@ -131,7 +135,7 @@ fn list(list: &SessionList, terminal: &Terminal) -> Result<(), CommandFailure> {
             [one.id.to_string(), one.runbook.clone(), one.creator.to_string(), format!("{} runs", one.run_count), state]
         })
         .collect();
-    terminal.text(&aligned(&rows))
+    terminal.put(aligned(&rows).as_bytes())
 }
 
 fn show(session: &SessionView, terminal: &Terminal) -> Result<(), CommandFailure> {
@@ -155,7 +159,7 @@ fn show(session: &SessionView, terminal: &Terminal) -> Result<(), CommandFailure
     for run in &session.runs {
         rows.push(["run".to_owned(), format!("{} {} {}", run.at, run.step, run.proposal)]);
     }
-    terminal.text(&aligned(&rows))
+    terminal.put(aligned(&rows).as_bytes())
 }
 
 fn words(names: &[String]) -> String {

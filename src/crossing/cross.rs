@@ -212,6 +212,10 @@ impl Crossing {
         // An early check of the window. The transaction that spends the nonce repeats the check with the clock of the
         // store.
         let within = check_window(signed, now, None).map_err(|e| about(e.into()))?;
+        // Look up the step only once, so that the checked step is the step that runs.
+        let definition = held.hashed.definition();
+        let RunInputs { files: inputs, session, plan_ends } =
+            self.run_inputs(&sealed, signed, definition, &fit.params().digest(), now)?;
         // The transaction that spends the nonce checks for denials, so this function does not check for denials.
         let counted: Vec<_> = met.approvers().iter().filter_map(|name| sealed.roster.approver(name)).collect();
         let window = Window {
@@ -224,12 +228,9 @@ impl Crossing {
                 .iter()
                 .filter_map(|approver| approver.valid_before)
                 .chain(sealed.ends([&signed.proposer, verified.handed_in_by()]))
+                .chain(plan_ends)
                 .min(),
         };
-        // Look up the step only once, so that the checked step is the step that runs.
-        let definition = held.hashed.definition();
-        let RunInputs { files: inputs, session } =
-            self.run_inputs(&sealed, signed, definition, &fit.params().digest(), now)?;
         let plan = Plan {
             interpreter: definition.interpreter.clone(),
             source: definition.source.clone().into_bytes(),

@@ -7,13 +7,11 @@ use serde_json::{Map, Value};
 
 use crate::crypto::canonical;
 use crate::crypto::digest::{Blake3Stream, ContentDigest, Sha256Stream};
-use crate::record::later_parts::{MAX_MANIFEST_ENTRIES, Manifest, ManifestEntry};
+use crate::record::later_parts::{MAX_MANIFEST_ENTRIES, Manifest, ManifestEntry, OUTPUTS_PATH};
 use crate::record::later_words::RelativePath;
 use crate::record::step_definition::StepOutput;
 use crate::sandbox::run_results::{CapturedFile, ResultLimits, RunResults};
 
-/// Path of the manifest entry with the outputs of a run.
-pub const OUTPUTS_FILE: &str = ".outputs.json";
 /// Maximum size of all captured files of a run, in bytes.
 pub const MAX_FILES_BYTES: u64 = 64 << 20;
 /// Maximum size of the value of an output, in bytes.
@@ -87,7 +85,7 @@ pub fn kept_results(results: &RunResults, outputs: &[StepOutput], holds_secret: 
         Err(why) => kept.notes.push(format!("the files of the run were not kept: {why}")),
     }
     if let Some(bytes) = read_outputs(results, outputs, holds_secret, &mut kept.notes) {
-        match written(OUTPUTS_FILE, bytes) {
+        match written(OUTPUTS_PATH, bytes) {
             Ok(file) => {
                 kept.files.push(file);
                 kept.files.sort_by(|one, other| one.entry.path.as_str().cmp(other.entry.path.as_str()));
@@ -105,8 +103,8 @@ pub fn kept_results(results: &RunResults, outputs: &[StepOutput], holds_secret: 
 fn read_files(files: Vec<CapturedFile>, holds_secret: &dyn Fn(&[u8]) -> bool) -> Result<Vec<KeptFile>, String> {
     let kept = files.into_iter().map(|captured| {
         let (path, bytes, executable) = (captured.path.clone(), captured.bytes, captured.executable);
-        if path.as_str() == OUTPUTS_FILE {
-            return Err(format!("the name {OUTPUTS_FILE} is reserved for the outputs of a run: choose another name"));
+        if path.as_str() == OUTPUTS_PATH {
+            return Err(format!("the name {OUTPUTS_PATH} is reserved for the outputs of a run: choose another name"));
         }
         let unreadable = |error: io::Error| format!("{:?} can't be read: {error}", path.as_str());
         let (mut sha256, mut blake3) = (Sha256Stream::default(), Blake3Stream::default());

@@ -10,10 +10,11 @@ use std::sync::Arc;
 use crate::crossing::refusal::{Refusal, Stopped, fault};
 use crate::crossing::stored_documents::{receipt_of_payload, receipt_payload_of};
 use crate::crypto::digest::{ContentDigest, ParamsDigest};
+use crate::decision::plan::{PlanFacts, PlannedRun, check_plan};
 use crate::record::code::Code;
-use crate::record::ident::ProposalId;
+use crate::record::ident::{ProposalId, StepRef};
 use crate::record::later_parts::PlanReference;
-use crate::record::receipt::{Receipt, Status};
+use crate::record::receipt::Receipt;
 use crate::record::step_definition::{StepDefinition, StepPlan};
 use crate::record::validity::Timestamp;
 use crate::sandbox::PlannedInput;
@@ -37,6 +38,7 @@ pub struct PlanRun {
     pub digest: ContentDigest,
     /// Its receipt.
     pub receipt: Receipt,
+    step: StepRef,
     params: ParamsDigest,
 }
 
@@ -51,6 +53,7 @@ impl PlanRun {
             proposal: row.core.id.clone(),
             digest: ContentDigest::of(&payload),
             receipt: receipt_of_payload(&payload)?,
+            step: row.core.step.clone(),
             params: row.core.params_digest,
         }))
     }
@@ -91,34 +94,43 @@ impl PlanRun {
         PlanReference { receipt: self.digest, output: self.receipt.output.stdout.sha256 }
     }
 
-    /// Checks that `step` may apply this plan at the time `now`.
+    /// Checks that a run with these parameters may carry out this plan at the time `now`.
     ///
     /// # Errors
-    /// Returns `context-changed` if the run is of another step, did not succeed, had other parameters, or is too old, or
-    /// if its output is not complete.
-    pub fn check(&self, plan: &StepPlan, params: &ParamsDigest, now: Timestamp) -> Result<(), Refusal> {
-        let wrong = |why: String| {
-            let detail = format!(
-                "the plan {}: {why}: run {} again, then propose with its receipt",
-                self.proposal.receipt(),
-                plan.step
-            );
-            Err(Refusal::new(Code::ContextChanged, detail))
+    /// Returns `expired` if the plan is too old, and `context-changed` if the plan is the run of another step, did not
+    /// succeed or had other parameters, or if another receipt or output is signed.
+    pub fn check(
+        &self,
+        asked: &StepPlan,
+        signed: &PlanReference,
+        params: ParamsDigest,
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
+        let facts = PlanFacts {
+            receipt: self.digest,
+            step: self.step.clone(),
+            params: self.params,
+            output: self.receipt.output.stdout.sha256,
+            status: self.receipt.outcome.status,
+            finished_at: self.receipt.finished_at,
         };
-        let Receipt { outcome, output, finished_at, .. } = &self.receipt;
-        if outcome.status != Status::Succeeded {
-            return wrong(format!("its run did not succeed, but ended as {}", outcome.status.word()));
+        let refuse = |code: Code, why: String| {
+            let detail = format!("{why}: run {} again, then propose with its receipt", asked.step);
+            Err(Refusal::new(code, detail))
+        };
+        if self.receipt.output.stdout.truncated {
+            return refuse(Code::ContextChanged, "the recorded output of the plan is not complete".to_owned());
         }
-        if self.params != *params {
-            return wrong("its run had other parameters".to_owned());
+        match check_plan(&PlannedRun { asked, signed, params, at: now }, &facts) {
+            Ok(_) => Ok(()),
+            Err(error) => refuse(error.code(), error.to_string()),
         }
-        if output.stdout.truncated {
-            return wrong("its recorded output is not complete".to_owned());
-        }
-        if finished_at.plus(i64::try_from(plan.max_age_s).unwrap_or(i64::MAX)) < now {
-            return wrong(format!("it is older than {} s", plan.max_age_s));
-        }
-        Ok(())
+    }
+
+    /// Returns the first time at which no run can carry out this plan.
+    #[must_use]
+    pub fn ends_at(&self, asked: &StepPlan) -> Timestamp {
+        self.receipt.finished_at.plus(i64::try_from(asked.max_age_s).unwrap_or(i64::MAX).saturating_add(1))
     }
 
     /// Returns the output of the plan as an input of the run.

@@ -18,6 +18,8 @@ use crate::sandbox::{PlannedInput, PlannedSession};
 pub(super) struct RunInputs {
     pub(super) files: Vec<PlannedInput>,
     pub(super) session: Option<PlannedSession>,
+    /// The first time at which the plan is too old.
+    pub(super) plan_ends: Option<Timestamp>,
 }
 
 impl Crossing {
@@ -55,21 +57,23 @@ impl Crossing {
     ) -> Result<RunInputs, Stopped> {
         let user = session_user(sealed, &signed.proposer);
         let session = signed.session.as_ref().map(|session| self.sessions.admit(session, step, &user)).transpose()?;
+        let mut plan_ends = None;
         let mut files = self.artifacts.planned(&signed.proposer, signed.artifacts.as_ref())?;
         if let (Some(plan), Some(reference)) = (demanded_plan(step, signed.plan.as_ref())?, &signed.plan) {
             let found = PlanRun::find(&self.ledger, plan, &reference.receipt, params)?;
-            let run = found.filter(|run| run.reference() == *reference).ok_or_else(|| {
+            let run = found.ok_or_else(|| {
                 let detail = format!(
-                    "no run of {} with these parameters has the signed receipt and output: run {} again, then propose \
-                     with its receipt",
+                    "no run of {} with these parameters has the signed receipt: run {} again, then propose with its \
+                     receipt",
                     plan.step, plan.step
                 );
                 Refusal::new(Code::ContextChanged, detail)
             })?;
-            run.check(plan, params, now)?;
+            run.check(plan, reference, *params, now)?;
             files.push(run.input(&self.ledger)?);
+            plan_ends = Some(run.ends_at(plan));
         }
-        Ok(RunInputs { files, session })
+        Ok(RunInputs { files, session, plan_ends })
     }
 }
 
