@@ -48,7 +48,6 @@ mod run_dir;
 pub mod run_follower;
 pub mod run_results;
 mod seccomp;
-pub mod session_state;
 pub mod session_tree;
 mod step_files;
 mod syscalls;

@@ -1,0 +1,258 @@
+//! Files and outputs that runs leave, uploaded files that runs get, and plans that runs carry out.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::support::people::{alice, sha256};
+use crate::support::{POLICY, SMALL, World, id_of, runbook, said};
+
+fn world_of(steps: &[(&str, &str)]) -> World {
+    World::with(|setup| {
+        setup.policy = POLICY.to_owned();
+        setup.runbook("s.md", runbook(SMALL, steps));
+    })
+}
+
+fn ran(world: &World, step: &str) -> Value {
+    let finished = world.run(step, json!({}), &[&alice()]);
+    world.assert_verified(&finished);
+    finished
+}
+
+fn files(world: &World, finished: &Value) -> Value {
+    let id = finished["receipt"].as_str().expect("a receipt");
+    world.wire.get(&format!("/v1/receipts/{id}/files"), &world.reader).ok(200)
+}
+
+fn paths(files: &Value) -> Vec<&str> {
+    files["files"].as_array().expect("files").iter().filter_map(|file| file["path"].as_str()).collect()
+}
+
+fn proposed(world: &World, step: &str, more: Value) -> crate::support::wire::Reply {
+    let mut wish = World::wish(step, json!({}));
+    wish.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+    world.wire.post("/v1/proposals", &world.agent, &wish)
+}
+
+fn upload(world: &World, token: &str, bytes: &[u8]) -> (String, crate::support::wire::Reply) {
+    let digest = format!("sha256:{}", sha256(bytes));
+    let bearer = format!("Bearer {token}");
+    let headers = [("content-type", "application/octet-stream"), ("authorization", bearer.as_str())];
+    let reply = world.wire.call("PUT", &format!("/v1/artifacts/{digest}"), &headers, Some(bytes));
+    (digest, reply)
+}
+
+#[test]
+fn files_of_a_run_come_back_with_a_manifest_in_the_receipt() {
+    let world = world_of(&[(
+        "make",
+        "cd \"$COUNTERSIGN_OUTPUT\"; mkdir -p a/b; printf hi > a/b/note; head -c 100000 /dev/zero > big; : > empty\n\
+         printf '#!/bin/sh\\n' > tool; chmod +x tool\n\
+         test \"$COUNTERSIGN_OUTPUT\" = \"$RUNBOOKS_OUTPUT\" && test \"$COUNTERSIGN_OUTPUT\" = \"$GENERATED_FILES\"",
+    )]);
+    let finished = ran(&world, "s:make");
+    assert_eq!(finished["outcome"]["status"], "succeeded");
+    let found = files(&world, &finished);
+    assert_eq!(paths(&found), ["a/b/note", "big", "empty", "tool"]);
+    assert_eq!(found["files"][0]["sha256"], json!(format!("sha256:{}", sha256(b"hi"))));
+    assert_eq!(found["files"][3]["executable"], json!(true));
+    let receipt = world.receipt(&finished);
+    assert_eq!((&receipt["files"]["count"], &receipt["files"]["bytes"]), (&json!(4), &json!(100_012)));
+    // The program writes the files into a new directory, and checks each of them.
+    let id = finished["id"].as_str().expect("an id");
+    let to = world.path("results");
+    let mut output = world.program(&["output", id, "--url", &world.wire.url, "--files"]);
+    let done = output.arg(&to).env("COUNTERSIGN_TOKEN", &world.reader).output().expect("the program");
+    assert!(done.status.success(), "{}", said(&done));
+    assert_eq!(fs::read(to.join("a/b/note")).expect("a file"), b"hi");
+    assert_eq!(fs::read(to.join("big")).expect("a file").len(), 100_000);
+    assert_eq!(fs::read(to.join("empty")).expect("a file"), b"");
+    world.assert_audited();
+}
+
+#[test]
+fn files_of_a_failed_run_are_discarded_and_those_of_a_warning_are_kept() {
+    let world = world_of(&[
+        ("fail", "printf x > \"$COUNTERSIGN_OUTPUT/f\"; exit 1"),
+        ("warn", "printf x > \"$COUNTERSIGN_OUTPUT/f\"; exit 2"),
+    ]);
+    assert_eq!(paths(&files(&world, &ran(&world, "s:fail"))), [""; 0]);
+    let warned = ran(&world, "s:warn");
+    assert_eq!((paths(&files(&world, &warned)), &warned["outcome"]["status"]), (vec!["f"], &json!("warned")));
+}
+
+#[test]
+fn a_file_that_breaks_a_rule_means_that_no_file_is_kept_and_the_run_says_so() {
+    let world = world_of(&[
+        ("link", "cd \"$COUNTERSIGN_OUTPUT\"; printf x > good; ln -s /etc/passwd bad"),
+        ("hard", "cd \"$COUNTERSIGN_OUTPUT\"; printf x > good; ln good bad"),
+        ("pipe", "cd \"$COUNTERSIGN_OUTPUT\"; printf x > good; mkfifo bad"),
+        ("name", "cd \"$COUNTERSIGN_OUTPUT\"; printf x > good; printf x > $'b\\nd'"),
+        ("bytes", "cd \"$COUNTERSIGN_OUTPUT\"; printf x > good; printf x > $'b\\xff'"),
+        ("many", "cd \"$COUNTERSIGN_OUTPUT\"; for i in $(seq 1100); do : > f$i; done"),
+        ("own", "cd \"$COUNTERSIGN_OUTPUT\"; printf x > .outputs.json"),
+    ]);
+    for step in ["link", "hard", "pipe", "name", "bytes", "many", "own"] {
+        let finished = ran(&world, &format!("s:{step}"));
+        assert_eq!(finished["outcome"]["status"], "succeeded", "{step}");
+        assert_eq!(paths(&files(&world, &finished)), [""; 0], "{step}");
+        let said = world.output(&finished, "stderr");
+        assert!(said.starts_with("countersign: the files of the run were not kept: "), "{step}: {said}");
+    }
+    world.assert_audited();
+}
+
+#[test]
+fn outputs_are_kept_under_the_schema_of_the_step_and_become_parameters() {
+    let world = World::with(|setup| {
+        setup.policy = POLICY.to_owned();
+        let script = "printf 'url=https://a/?b=c\\ncount=3\\nready=true\\n' >> \"$RUNBOOK_OUTPUT\"";
+        let wrong = "printf 'url=x\\ncount=many\\nextra=1\\n' >> \"$RUNBOOK_OUTPUT\"";
+        let outputs = "outputs=\"url, count:integer, ready:boolean\"";
+        setup.runbook("s.md", runbook(SMALL, &[(&format!("make {outputs}"), script), (&format!("wrong {outputs}"), wrong)]));
+        let front = "params: {url: {type: string, maxLength: 100}, count: {type: integer}}\n";
+        setup.runbook("t.md", runbook(front, &[("use", "printf '%s %s' \"$PARAM_URL\" \"$PARAM_COUNT\"")]));
+    });
+    let made = ran(&world, "s:make");
+    let outputs = files(&world, &made)["outputs"].clone();
+    assert_eq!(outputs, json!({"url": "https://a/?b=c", "count": 3, "ready": true}));
+    let receipt = made["receipt"].as_str().expect("a receipt");
+    let words = ["propose", "t:use", "--outputs-of", receipt, "--url", &world.wire.url];
+    let done = world.program(&words).env("COUNTERSIGN_TOKEN", &world.agent).output().expect("the program");
+    assert!(done.status.success(), "{}", said(&done));
+    let proposal = world.show(String::from_utf8_lossy(&done.stdout).trim());
+    world.sign(&proposal, &[&alice()]).ok(200);
+    let used = world.until(id_of(&proposal), "finished");
+    assert_eq!(world.output(&used, "stdout"), "https://a/?b=c 3");
+    let wrong = ran(&world, "s:wrong");
+    assert_eq!(files(&world, &wrong)["outputs"], json!({"url": "x"}));
+    let said = world.output(&wrong, "stderr");
+    for words in ["\"count\" was not kept", "\"extra\" was not kept", "no valid value for the outputs count, ready"] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    world.assert_audited();
+}
+
+#[test]
+fn an_uploaded_file_is_given_to_the_run_that_its_proposal_names() {
+    let world = world_of(&[("use", "cat \"$COUNTERSIGN_ARTIFACTS/note\"; printf x >> \"$COUNTERSIGN_ARTIFACTS/note\" || printf kept")]);
+    let (digest, reply) = upload(&world, &world.agent, b"hello");
+    assert_eq!(reply.ok(200), json!({"digest": digest, "bytes": 5}));
+    let proposal = proposed(&world, "s:use", json!({"artifacts": [{"name": "note", "digest": digest}]})).ok(201);
+    world.sign(&proposal, &[&alice()]).ok(200);
+    let finished = world.until(id_of(&proposal), "finished");
+    world.assert_verified(&finished);
+    assert_eq!(world.output(&finished, "stdout"), "hellokept");
+    let read = world.wire.get(&format!("/v1/artifacts/{digest}"), &world.reader);
+    assert_eq!((read.status, read.body), (200, b"hello".to_vec()));
+    world.assert_audited();
+}
+
+#[test]
+fn an_upload_with_another_digest_and_a_file_of_another_proposer_are_refused() {
+    let world = world_of(&[("use", "cat \"$COUNTERSIGN_ARTIFACTS/note\"")]);
+    let other = world.token("other", &["dora"], &["propose"]);
+    let bearer = format!("Bearer {}", world.agent);
+    let headers = [("content-type", "application/octet-stream"), ("authorization", bearer.as_str())];
+    let wrong = format!("/v1/artifacts/sha256:{}", sha256(b"other"));
+    world.wire.call("PUT", &wrong, &headers, Some(b"hello")).problem("malformed");
+    world.wire.call("PUT", "/v1/artifacts/sha256:../../x", &headers, Some(b"hello")).problem("malformed");
+    world.wire.call("PUT", &wrong, &[], Some(b"other")).problem("unauthenticated");
+    let (digest, _) = upload(&world, &other, b"theirs");
+    let artifacts = json!({"artifacts": [{"name": "note", "digest": digest}]});
+    proposed(&world, "s:use", artifacts.clone()).problem("not-found");
+    world.wire.get(&format!("/v1/artifacts/{digest}"), &world.agent).problem("not-found");
+    for name in ["../x", "", "plan", "a/b"] {
+        let reply = proposed(&world, "s:use", json!({"artifacts": [{"name": name, "digest": digest}]}));
+        assert!((400..500).contains(&reply.status), "{name}: {}", reply.text());
+    }
+    // An artifact that is gone holds the run up until it is uploaded again.
+    let (digest, _) = upload(&world, &world.agent, b"mine");
+    let proposal = proposed(&world, "s:use", json!({"artifacts": [{"name": "note", "digest": digest}]})).ok(201);
+    let stored = world.path("b/boundary/artifacts").join("agent").join(sha256(b"mine"));
+    fs::remove_file(&stored).expect("removed");
+    world.sign(&proposal, &[&alice()]).ok(200);
+    assert_eq!(world.until(id_of(&proposal), "approved")["status"], "approved");
+    fs::write(&stored, b"evil").expect("written");
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    assert_eq!(world.count("consumption"), 0, "a file of the same size with other bytes");
+}
+
+const PLAN: &str = "---\ncountersign: 1\napprovals: {required: 1, from: [ops]}\nparams: {size: {type: integer, default: 1}}\n---\n\
+                    ```bash {#plan}\nprintf 'grow to %s' \"$PARAM_SIZE\"\n```\n\
+                    ```bash {#apply plan=plan plan-max-age=1h}\ncat \"$COUNTERSIGN_ARTIFACTS/plan\"\n```\n\
+                    ```bash {#quick plan=plan plan-max-age=1s}\ntrue\n```\n\
+                    ```bash {#bad}\nexit 1\n```\n";
+
+fn world_of_plans() -> World {
+    World::with(|setup| {
+        setup.policy = POLICY.to_owned();
+        setup.runbook("p.md", PLAN);
+    })
+}
+
+#[test]
+fn the_approved_plan_is_the_plan_that_is_carried_out() {
+    let world = world_of_plans();
+    let planned = world.run("p:plan", json!({"size": 3}), &[&alice()]);
+    let receipt = planned["receipt"].clone();
+    let mut wish = World::wish("p:apply", json!({"size": 3}));
+    wish["plan"] = receipt.clone();
+    let proposal = world.wire.post("/v1/proposals", &world.agent, &wish).ok(201);
+    world.sign(&proposal, &[&alice()]).ok(200);
+    let applied = world.until(id_of(&proposal), "finished");
+    assert_eq!(world.output(&applied, "stdout"), "grow to 3");
+    world.assert_verified(&applied);
+    let bundle: Value = serde_json::from_slice(&world.bundle(&applied)).expect("JSON");
+    assert_eq!(bundle["plan"]["step"]["ref"], "p:plan");
+    world.assert_audited();
+    // Without the plan, a verifier refuses the bundle.
+    let mut without = bundle.clone();
+    without.as_object_mut().expect("an object").remove("plan");
+    let (code, report) = world.verify(without.to_string().as_bytes());
+    assert_eq!(code, 1, "{report:#}");
+}
+
+#[test]
+fn another_step_other_parameters_and_an_old_plan_are_refused() {
+    let world = world_of_plans();
+    let planned = world.run("p:plan", json!({"size": 3}), &[&alice()]);
+    let failed = world.run("p:bad", json!({"size": 3}), &[&alice()]);
+    let post = |step: &str, size: i64, plan: Option<&Value>| {
+        let mut wish = World::wish(step, json!({"size": size}));
+        if let Some(plan) = plan {
+            wish["plan"] = plan["receipt"].clone();
+        }
+        world.wire.post("/v1/proposals", &world.agent, &wish)
+    };
+    let missing = post("p:apply", 3, None).problem("malformed");
+    assert!(missing["detail"].as_str().expect("words").contains("run p:plan with the same parameters"), "{missing:#}");
+    post("p:plan", 3, Some(&planned)).problem("malformed");
+    post("p:apply", 4, Some(&planned)).problem("context-changed");
+    post("p:apply", 3, Some(&failed)).problem("context-changed");
+    // The plan becomes too old between the proposal and the signature.
+    let planned = world.run("p:plan", json!({"size": 5}), &[&alice()]);
+    let quick = post("p:quick", 5, Some(&planned)).ok(201);
+    std::thread::sleep(std::time::Duration::from_millis(2600));
+    world.sign(&quick, &[&alice()]).ok(200);
+    assert_eq!(world.until(id_of(&quick), "refused")["refusal"]["code"], "expired");
+    post("p:quick", 5, Some(&planned)).problem("expired");
+}
+
+#[test]
+fn a_plan_that_does_not_fit_is_an_error_of_the_runbook() {
+    for (page, words) in [
+        ("```bash {#a plan=none}\ntrue\n```\n", "the plan s:none is no registered step"),
+        ("```bash {#a plan=a}\ntrue\n```\n", "a step can't be its own plan"),
+        ("```bash {#a plan-max-age=1h}\ntrue\n```\n", "no effect without `plan`"),
+        ("```bash {#a plan=b params=\"\"}\ntrue\n```\n```bash {#b params=x}\ntrue\n```\n", "takes other parameters"),
+    ] {
+        let mut world = World::prepared(|setup| {
+            setup.policy = POLICY.to_owned();
+            setup.runbook("s.md", format!("---\ncountersign: 1\nparams: {{x: {{type: integer}}}}\n---\n{page}"));
+        });
+        let error = world.try_start().expect_err("an error");
+        assert!(error.contains(words), "{words}: {error}");
+    }
+}

@@ -1,0 +1,329 @@
+//! Sessions: variables, the directory and files that runs carry to the next run.
+
+use serde_json::{Value, json};
+
+use crate::support::people::{alice, envelope};
+use crate::support::{POLICY, SMALL, Setup, World, bytes_of, id_of, runbook, wait_for};
+
+/// A world with these steps in the runbook `s`, all of which write their session.
+fn world_of(steps: &[(&str, &str)]) -> World {
+    world_with(steps, |_| {})
+}
+
+fn world_with(steps: &[(&str, &str)], change: impl FnOnce(&mut Setup)) -> World {
+    let named: Vec<(String, &str)> = steps
+        .iter()
+        .map(|(name, script)| {
+            let session = if name.contains("session=") { String::new() } else { " session=write".to_owned() };
+            (format!("{name}{session}"), *script)
+        })
+        .collect();
+    let named: Vec<(&str, &str)> = named.iter().map(|(name, script)| (name.as_str(), *script)).collect();
+    World::with(|setup| {
+        setup.policy = POLICY.to_owned();
+        setup.runbook("s.md", runbook(SMALL, &named));
+        change(setup);
+    })
+}
+
+fn created(world: &World) -> String {
+    let session = world.wire.post("/v1/sessions", &world.agent, &json!({"runbook": "s"})).ok(201);
+    session["id"].as_str().expect("an id").to_owned()
+}
+
+fn shown(world: &World, id: &str) -> Value {
+    world.wire.get(&format!("/v1/sessions/{id}"), &world.agent).ok(200)
+}
+
+fn proposed(world: &World, session: &str, step: &str) -> Value {
+    let mut wish = World::wish(step, json!({}));
+    wish["session"] = json!(session);
+    world.wire.post("/v1/proposals", &world.agent, &wish).ok(201)
+}
+
+/// Runs a step in a session, and returns the finished proposal.
+#[track_caller]
+fn ran(world: &World, session: &str, step: &str) -> Value {
+    let proposal = proposed(world, session, step);
+    world.sign(&proposal, &[&alice()]).ok(200);
+    let finished = world.until(id_of(&proposal), "finished");
+    world.assert_verified(&finished);
+    finished
+}
+
+/// Runs a step in a session, and returns its standard output.
+#[track_caller]
+fn prints(world: &World, session: &str, step: &str) -> String {
+    let finished = ran(world, session, step);
+    let complaints = world.output(&finished, "stderr");
+    assert_eq!(finished["outcome"]["status"], "succeeded", "{complaints}{finished:#}");
+    world.output(&finished, "stdout")
+}
+
+#[test]
+fn variables_the_directory_and_files_are_carried_to_the_next_run() {
+    let world = world_of(&[
+        ("set", "export A=$'two\\nlines' B='it'\"'\"'s'\nexport -n C=local\nmkdir -p sub\ncd sub\nprintf hi > note\nunset LC_ALL"),
+        ("get", "printf '%s|%s|%s|%s|' \"$A\" \"$B\" \"${C-none}\" \"${LC_ALL-unset}\"\npwd\ncat note\nls \"$HOME\""),
+        ("python", "true"),
+    ]);
+    let session = created(&world);
+    assert_eq!(prints(&world, &session, "s:set"), "");
+    assert_eq!(prints(&world, &session, "s:get"), "two\nlines|it's|none|unset|/tmp/work/sub\nhi");
+    let facts = shown(&world, &session);
+    assert_eq!((&facts["run_count"], &facts["directory"]), (&json!(2), &json!("/tmp/work/sub")));
+    assert!(facts["variables"].as_array().expect("names").contains(&json!("A")), "{facts:#}");
+    assert!(!facts.to_string().contains("two"), "values are not shown: {facts:#}");
+    // Another session begins anew.
+    assert!(prints(&world, &created(&world), "s:get").starts_with("||none|C.UTF-8|"));
+    world.assert_audited();
+}
+
+#[test]
+fn dash_carries_its_state_too_and_other_interpreters_read_it() {
+    let world = world_with(&[("unused", "true")], |setup| {
+        let page = "---\ncountersign: 1\n---\n```sh {#set session=write}\nA=\"a 'b' c\"\nexport A\nmkdir d; cd d\n```\n\
+                    ```sh {#get session=read}\nprintf '%s ' \"$A\"; pwd\n```\n\
+                    ```python3 {#python session=write}\nimport os\nprint(os.environ['A'], os.getcwd())\nos.environ['A'] = 'changed'\n\
+                    open('made', 'w').write('x')\n```\n\
+                    ```sh {#list session=read}\nls; printf '%s' \"$A\"\n```\n";
+        setup.runbook("s.md", page);
+    });
+    let session = created(&world);
+    prints(&world, &session, "s:set");
+    assert_eq!(prints(&world, &session, "s:get"), "a 'b' c /tmp/work/d\n");
+    assert_eq!(prints(&world, &session, "s:python"), "a 'b' c /tmp/work/d\n");
+    assert_eq!(prints(&world, &session, "s:list"), "made\na 'b' c");
+    world.assert_audited();
+}
+
+#[test]
+fn the_second_of_two_proposals_for_one_state_is_stale() {
+    let world = world_of(&[("set", "export A=1"), ("get", "printf '%s' \"$A\"")]);
+    let session = created(&world);
+    let (first, second) = (proposed(&world, &session, "s:set"), proposed(&world, &session, "s:get"));
+    assert_ne!(id_of(&first), id_of(&second));
+    world.sign(&first, &[&alice()]).ok(200);
+    world.until(id_of(&first), "finished");
+    world.sign(&second, &[&alice()]).ok(200);
+    let refused = world.until(id_of(&second), "refused");
+    assert_eq!(refused["refusal"]["code"], "session-stale", "{refused:#}");
+    // The nonce is not spent, and a new proposal runs.
+    assert_eq!(prints(&world, &session, "s:get"), "1");
+    assert_eq!(world.count("consumption"), 2);
+    world.assert_audited();
+}
+
+#[test]
+fn a_replayed_authorization_with_a_session_names_the_first_run() {
+    let world = world_of(&[("set", "export A=1")]);
+    let session = created(&world);
+    let proposal = proposed(&world, &session, "s:set");
+    world.sign(&proposal, &[&alice()]).ok(200);
+    world.until(id_of(&proposal), "finished");
+    let payload = bytes_of(&proposal);
+    let problem = world.submit(&envelope(&payload, &[&alice()])).problem("nonce-replayed");
+    assert_eq!(problem["proposal"], proposal["id"]);
+}
+
+#[test]
+fn a_step_with_a_session_needs_one_and_no_other_step_takes_one() {
+    let world = world_with(&[("set", "export A=1")], |setup| {
+        setup.runbook("other.md", runbook(SMALL, &[("plain", "true"), ("mine session=read", "true")]));
+    });
+    let session = created(&world);
+    let post = |wish: Value| world.wire.post("/v1/proposals", &world.agent, &wish);
+    let problem = post(World::wish("s:set", json!({}))).problem("malformed");
+    assert!(problem["detail"].as_str().expect("words").contains("countersign session create s"), "{problem:#}");
+    for (step, code) in [("other:plain", "malformed"), ("other:mine", "wrong-state")] {
+        let mut wish = World::wish(step, json!({}));
+        wish["session"] = json!(session);
+        post(wish).problem(code);
+    }
+    let mut wish = World::wish("s:set", json!({}));
+    wish["session"] = json!("ses_019aa0b0-5c00-7000-8000-000000000003");
+    post(wish).problem("not-found");
+    world.wire.post("/v1/sessions", &world.agent, &json!({"runbook": "nothing"})).problem("unknown-step");
+    assert_eq!(world.count("consumption"), 0);
+}
+
+#[test]
+fn a_session_belongs_to_its_creator_and_to_the_clients_of_one_owner() {
+    let world = world_of(&[("set", "export A=1")]);
+    let mine = world.token("mine", &["carol"], &["propose"]);
+    let also = world.token("also", &["carol"], &["propose"]);
+    let other = world.token("other", &["dora"], &["propose"]);
+    let session = world.wire.post("/v1/sessions", &mine, &json!({"runbook": "s"})).ok(201);
+    let path = format!("/v1/sessions/{}", session["id"].as_str().expect("an id"));
+    world.wire.get(&path, &also).ok(200);
+    world.wire.get(&path, &other).problem("not-found");
+    assert_eq!(world.wire.get("/v1/sessions", &other).ok(200), json!({"sessions": []}));
+    let mut wish = World::wish("s:set", json!({}));
+    wish["session"] = session["id"].clone();
+    world.wire.post("/v1/proposals", &other, &wish).problem("not-found");
+    world.wire.post("/v1/proposals", &also, &wish).ok(201);
+    world.wire.post(&format!("{path}/end"), &other, &json!({})).problem("not-found");
+    world.wire.post(&format!("{path}/end"), &also, &json!({})).ok(200);
+    let over = world.wire.get(&path, &mine);
+    assert_eq!(over.status, 410, "{}", over.text());
+    assert!(over.text().contains("its owner ended it"), "{}", over.text());
+}
+
+#[test]
+fn a_reset_session_has_a_new_id_and_an_empty_state() {
+    let world = world_of(&[("set", "export A=1; touch file"), ("get", "printf '%s' \"${A-none}\"; ls")]);
+    let session = created(&world);
+    prints(&world, &session, "s:set");
+    let waiting = proposed(&world, &session, "s:get");
+    let new = world.wire.post(&format!("/v1/sessions/{session}/reset"), &world.agent, &json!({})).ok(201);
+    let new = new["id"].as_str().expect("an id").to_owned();
+    assert_ne!(new, session);
+    world.sign(&waiting, &[&alice()]).ok(200);
+    assert_eq!(world.until(id_of(&waiting), "refused")["refusal"]["code"], "session-stale");
+    assert_eq!(prints(&world, &new, "s:get"), "none");
+}
+
+#[test]
+fn an_idle_session_ends_and_its_proposals_are_stale() {
+    let world = world_with(&[("set", "export A=1")], |setup| setup.limits.push_str("session_idle = \"1s\"\n"));
+    let session = created(&world);
+    let waiting = proposed(&world, &session, "s:set");
+    let over = || world.wire.get(&format!("/v1/sessions/{session}"), &world.agent).status == 410;
+    wait_for("the session is over", over);
+    world.sign(&waiting, &[&alice()]).ok(200);
+    assert_eq!(world.until(id_of(&waiting), "refused")["refusal"]["code"], "session-stale");
+}
+
+#[test]
+fn a_session_ends_with_the_service() {
+    let mut world = world_of(&[("set", "export A=1")]);
+    let session = created(&world);
+    let waiting = proposed(&world, &session, "s:set");
+    world.restart();
+    let gone = world.wire.get(&format!("/v1/sessions/{session}"), &world.agent).problem("not-found");
+    assert!(gone["detail"].as_str().expect("words").contains("when the boundary restarts"), "{gone:#}");
+    world.sign(&waiting, &[&alice()]).ok(200);
+    assert_eq!(world.until(id_of(&waiting), "refused")["refusal"]["code"], "session-stale");
+}
+
+#[test]
+fn after_exec_a_timeout_or_a_signal_the_variables_before_hold() {
+    let world = world_of(&[
+        ("set", "export A=before"),
+        ("exec", "export A=lost\nexec printf gone"),
+        ("kill", "export A=lost\nkill -9 $$"),
+        ("late timeout=300ms", "export A=lost\nsleep 60"),
+        ("fail", "export A=kept\nexit 7"),
+        ("get", "printf '%s' \"$A\""),
+    ]);
+    let session = created(&world);
+    prints(&world, &session, "s:set");
+    for (step, status) in [("s:exec", "succeeded"), ("s:kill", "failed"), ("s:late", "timed_out")] {
+        let finished = ran(&world, &session, step);
+        assert_eq!(finished["outcome"]["status"], status, "{step}: {finished:#}");
+        assert_eq!(prints(&world, &session, "s:get"), "before", "{step}");
+    }
+    let failed = ran(&world, &session, "s:fail");
+    assert_eq!(failed["outcome"]["exit_code"], 7, "{failed:#}");
+    assert_eq!(prints(&world, &session, "s:get"), "kept", "the changes of a failed step stay");
+    world.assert_audited();
+}
+
+#[test]
+fn a_directory_that_is_gone_is_refused_before_the_nonce_is_spent() {
+    let world = world_of(&[("go", "mkdir d; cd d; rmdir ../d"), ("get", "pwd")]);
+    let session = created(&world);
+    ran(&world, &session, "s:go");
+    let before = world.count("consumption");
+    let proposal = proposed(&world, &session, "s:get");
+    world.sign(&proposal, &[&alice()]).ok(200);
+    let refused = world.until(id_of(&proposal), "refused");
+    assert_eq!(refused["refusal"]["code"], "session-stale", "{refused:#}");
+    assert!(refused["refusal"]["detail"].as_str().expect("words").contains("is gone: reset the session"));
+    assert_eq!(world.count("consumption"), before);
+}
+
+#[test]
+fn code_for_the_next_run_is_not_carried_in_variables() {
+    let world = world_of(&[
+        (
+            "plant",
+            "ls() { printf PLANTED; }\nexport -f ls\nexport BASH_ENV=/tmp/work/x ENV=/tmp/work/x LD_PRELOAD=/tmp/work/x.so \
+             PYTHONPATH=/tmp/work GIT_SSH_COMMAND=x MAKEFILES=/tmp/work/mk PROMPT_COMMAND='printf PLANTED' IFS=x CDPATH=/ \
+             https_proxy=x NODE_OPTIONS=x PATH=/tmp/work:$PATH\nprintf 'printf PLANTED' > x\nprintf 'all:\\n\\tprintf PLANTED' > mk\n\
+             printf 'print(\"PLANTED\")' > usercustomize.py\nprintf PLANTED > \"$HOME/.bashrc\"",
+        ),
+        ("use", "ls; env; ls -A \"$HOME\""),
+    ]);
+    let session = created(&world);
+    prints(&world, &session, "s:plant");
+    let output = prints(&world, &session, "s:use");
+    assert!(!output.contains("PLANTED"), "{output}");
+    for name in ["BASH_ENV", "ENV=", "LD_PRELOAD", "PYTHONPATH", "GIT_SSH", "MAKEFILES", "PROMPT_COMMAND", "CDPATH", "https_proxy", "NODE_OPTIONS", "BASH_FUNC"] {
+        assert!(!output.contains(name), "{name}: {output}");
+    }
+    let path = output.lines().find(|line| line.starts_with("PATH=")).expect("PATH");
+    assert!(!path.contains("/tmp/work"), "{path}");
+}
+
+#[test]
+fn a_run_that_is_killed_with_the_service_has_a_receipt_and_its_session_is_over() {
+    let mut world = world_of(&[("set", "export A=1"), ("slow", "export A=2; : > begun; sleep 60")]);
+    let session = created(&world);
+    prints(&world, &session, "s:set");
+    let proposal = proposed(&world, &session, "s:slow");
+    world.sign(&proposal, &[&alice()]).ok(200);
+    world.until(id_of(&proposal), "running");
+    world.kill9();
+    world.start();
+    let finished = world.until(id_of(&proposal), "finished");
+    let receipt = world.receipt(&finished);
+    assert_eq!(receipt["outcome"]["status"], "unknown");
+    assert_eq!(receipt["session"]["before"], receipt["session"]["after"]);
+    world.assert_verified(&finished);
+    world.assert_audited();
+}
+
+#[test]
+fn the_files_of_a_session_have_the_limit_of_the_disk() {
+    let world = world_of(&[
+        ("fill disk=1MiB", "head -c 700000 /dev/zero > a && printf first"),
+        ("more disk=1MiB", "head -c 700000 /dev/zero > b && printf second"),
+        ("list disk=1MiB", "ls"),
+    ]);
+    let session = created(&world);
+    assert_eq!(prints(&world, &session, "s:fill"), "first");
+    let second = ran(&world, &session, "s:more");
+    assert_eq!(second["outcome"]["status"], "failed", "{second:#}");
+    assert!(world.output(&second, "stderr").contains("No space left"));
+}
+
+#[test]
+fn a_session_is_used_from_the_command_line() {
+    let world = world_of(&[("set", "export A=1"), ("get", "printf 'A is %s' \"$A\"")]);
+    let command = |words: &[&str]| {
+        let mut command = world.program(words);
+        let done = command.args(["--url", &world.wire.url]).env("COUNTERSIGN_TOKEN", &world.agent).output();
+        let done = done.expect("the program");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (done.status.code(), text(&done.stdout), text(&done.stderr))
+    };
+    let (code, id, hint) = command(&["session", "create", "s"]);
+    assert_eq!(code, Some(0), "{hint}");
+    assert!(hint.contains("countersign propose s:STEP --session ses_"), "{hint}");
+    let id = id.trim();
+    let (code, proposal, _) = command(&["propose", "s:set", "--session", id]);
+    assert_eq!(code, Some(0));
+    let proposal = world.show(proposal.trim());
+    world.sign(&proposal, &[&alice()]).ok(200);
+    world.until(id_of(&proposal), "finished");
+    let (_, shown, _) = command(&["session", "show"]);
+    assert!(shown.contains("s:set") && shown.contains("variables"), "{shown}");
+    assert!(command(&["session", "list"]).1.contains(id));
+    let (code, new, _) = command(&["session", "reset", id]);
+    assert_eq!((code, new.trim() == id), (Some(0), false));
+    assert_eq!(command(&["session", "end"]).0, Some(0));
+    let (code, _, words) = command(&["session", "show"]);
+    assert_eq!(code, Some(2), "{words}");
+    assert!(words.contains("countersign session create"), "{words}");
+}
