@@ -1,0 +1,319 @@
+//! State that a session carries from run to run: exported variables, removed variables and the working directory.
+//!
+//! A shell writes its state with a wrapper (`session.bash`, `session.sh`) at its end. This file reads what the wrapper
+//! wrote. The step controls these bytes, so they never decide anything but the state of the same session.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Map, Value, json};
+
+use crate::crypto::canonical::to_canonical;
+use crate::crypto::digest::{ContentDigest, hex};
+use crate::sandbox::exported_variables::read_exports;
+use crate::sandbox::interpreter;
+
+/// Maximum size of a state, in bytes: all names and values, with two bytes for each variable, and the directory.
+pub const MAX_STATE_BYTES: usize = 256 << 10;
+
+/// Names that no session carries. A `*` at the beginning or the end matches any text, and the names are compared
+/// without regard to case if they begin with `*`.
+const NEVER: [&str; 59] = [
+    // Names that the boundary, the sandbox or the shell itself sets.
+    "PARAM_*",
+    "COUNTERSIGN_*",
+    "__countersign_*",
+    "RUNBOOK_OUTPUT",
+    "RUNBOOKS_OUTPUT",
+    "GENERATED_FILES",
+    "HOME",
+    "TMPDIR",
+    "_",
+    "PWD",
+    "OLDPWD",
+    "SHLVL",
+    // Variables that change which code runs: loaders and shells.
+    "LD_*",
+    "DYLD_*",
+    "GLIBC_TUNABLES",
+    "GCONV_PATH",
+    "BASH_ENV",
+    "BASH_FUNC_*",
+    "BASH_ALIASES",
+    "BASH_CMDS",
+    "BASH_LOADABLES_PATH",
+    "BASH_XTRACEFD",
+    "BASHOPTS",
+    "SHELLOPTS",
+    "POSIXLY_CORRECT",
+    "ENV",
+    "PS4",
+    "PROMPT_COMMAND",
+    "IFS",
+    "CDPATH",
+    "GLOBIGNORE",
+    "EXECIGNORE",
+    "ZDOTDIR",
+    // Interpreters and build tools.
+    "PERL5*",
+    "PERLLIB",
+    "RUBY*",
+    "GEM_*",
+    "NODE_*",
+    "npm_config_*",
+    "NPM_CONFIG_*",
+    "PYTHON*",
+    "PHPRC",
+    "PHP_INI_SCAN_DIR",
+    "JAVA_TOOL_OPTIONS",
+    "JDK_JAVA_OPTIONS",
+    "_JAVA_OPTIONS",
+    "CLASSPATH",
+    "LUA_*",
+    "MAKEFLAGS",
+    "GNUMAKEFLAGS",
+    "MAKEFILES",
+    "RUSTC_WRAPPER",
+    "TAR_OPTIONS",
+    "GIT_*",
+    "SSH_AUTH_SOCK",
+    "SSH_ASKPASS*",
+    // Variables that change where programs connect, whom they trust, and where they find their settings.
+    "*_PROXY",
+    "SSL_*",
+    "XDG_*",
+];
+
+/// Variables that every run has, with their values. They are carried only if the script changes them.
+const DEFAULTS: [(&[u8], &[u8]); 3] =
+    [(b"PATH", interpreter::PATH.as_bytes()), (b"LANG", b"C.UTF-8"), (b"LC_ALL", b"C.UTF-8")];
+
+/// State of the shell of a session. The default is the state of a new session.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ShellState {
+    /// Variables that a script has set, with their values.
+    pub env: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Absolute path of the directory in which the next run starts, or `None` for its work directory.
+    pub cwd: Option<Vec<u8>>,
+    /// Names of variables that the next run does not get, because a script has removed them.
+    pub unset: BTreeSet<Vec<u8>>,
+}
+
+/// What a run gets regardless of its session.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GivenToRun {
+    /// Variables that each run of the session gets, for example from policy. A script may change or remove them.
+    pub env: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Names that are never carried, for example the variables of secrets.
+    pub fixed: BTreeSet<Vec<u8>>,
+    /// Work directory of the run, as the run saw the path.
+    pub work: Option<Vec<u8>>,
+    /// Other directories that each run of the session sees at the same path.
+    pub directories: Vec<Vec<u8>>,
+}
+
+/// A state is larger than [`MAX_STATE_BYTES`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StateTooLarge {
+    /// Size of the state, in bytes.
+    pub bytes: usize,
+    /// Name of the largest variable.
+    pub largest: String,
+}
+
+impl fmt::Display for StateTooLarge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the exported variables have {} bytes, but a session carries at most {MAX_STATE_BYTES} bytes: export less, for \
+             example not {}",
+            self.bytes, self.largest
+        )
+    }
+}
+
+impl std::error::Error for StateTooLarge {}
+
+impl ShellState {
+    /// Returns the digest of this state after `receipt`, the receipt of the last run, and after the state `previous`.
+    /// `salt` is a secret of the boundary, so that nobody can guess a value from the digest.
+    #[must_use]
+    pub fn canonical_digest(
+        &self,
+        salt: &[u8; 32],
+        previous: Option<ContentDigest>,
+        receipt: Option<ContentDigest>,
+    ) -> ContentDigest {
+        let env: Map<String, Value> = self.env.iter().map(|(name, value)| (name_text(name), text(value))).collect();
+        let document = json!({
+            "salt": hex(salt),
+            "previous": previous,
+            "receipt": receipt,
+            "env": env,
+            "cwd": self.cwd.as_deref().map(text),
+            "unset": self.unset.iter().map(|name| name_text(name)).collect::<Vec<_>>(),
+        });
+        ContentDigest::of(&to_canonical(&document))
+    }
+
+    /// Returns the state after a run, from the bytes that the wrapper wrote. Without a complete record, the state before
+    /// the run is still in force: after a signal, after `exec`, and if the script wrote over the record.
+    ///
+    /// # Errors
+    /// Returns an error if the state is too large.
+    pub fn after(&self, captured: &[u8], given: &GivenToRun) -> Result<Self, StateTooLarge> {
+        let Some((exported, cwd)) = last_record(captured) else { return Ok(self.clone()) };
+        let carried = |name: &[u8]| is_carried(name) && !given.fixed.contains(name);
+        let unchanged = |name: &[u8], value: &[u8]| match given.env.get(name) {
+            Some(before) => before == value,
+            None => DEFAULTS.contains(&(name, value)),
+        };
+        let unset = given.env.keys().filter(|name| carried(name) && *name != b"PATH" && !exported.contains_key(*name));
+        let unset = unset.cloned().collect();
+        let kept = |name: &[u8], value: &[u8]| {
+            carried(name) && !unchanged(name, value) && (name != b"PATH" || is_within_own_path(value))
+        };
+        let cwd = given.cwd(cwd);
+        let env = exported.into_iter().filter(|(name, value)| kept(name, value)).collect();
+        Self { env, cwd, unset }.check_size()
+    }
+
+    /// Returns true if this state decides about the variable, so that the run does not get it from elsewhere.
+    #[must_use]
+    pub fn decides(&self, name: &[u8]) -> bool {
+        self.env.contains_key(name) || self.unset.contains(name)
+    }
+
+    fn check_size(self) -> Result<Self, StateTooLarge> {
+        let variables = self.env.iter().map(|(name, value)| name.len() + value.len() + 2);
+        let names = self.unset.iter().map(|name| name.len() + 2);
+        let bytes = variables.chain(names).sum::<usize>() + self.cwd.as_ref().map_or(0, Vec::len);
+        if bytes <= MAX_STATE_BYTES {
+            return Ok(self);
+        }
+        let largest = self.env.iter().max_by_key(|(_, value)| value.len());
+        Err(StateTooLarge { bytes, largest: largest.map_or_else(String::new, |(name, _)| name_text(name)) })
+    }
+}
+
+impl GivenToRun {
+    /// Returns the directory for the state. The next run does not see other directories, such as the directory for
+    /// temporary files, at all.
+    fn cwd(&self, cwd: &[u8]) -> Option<Vec<u8>> {
+        if !cwd.starts_with(b"/") || self.work.as_deref() == Some(cwd) {
+            return None;
+        }
+        let is_below = |directory: &[u8]| {
+            let rest = cwd.strip_prefix(directory);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/") || directory.ends_with(b"/"))
+        };
+        let mut all = self.work.iter().chain(&self.directories);
+        all.any(|directory| is_below(directory)).then(|| cwd.to_owned())
+    }
+}
+
+/// Returns the variables and the directory of the last complete record.
+fn last_record(captured: &[u8]) -> Option<(BTreeMap<Vec<u8>, Vec<u8>>, &[u8])> {
+    let parts: Vec<&[u8]> = captured.split(|byte| *byte == 0).collect();
+    parts.windows(4).rev().find_map(|record| match record {
+        [b"begin", exports, cwd, b"end"] => Some((read_exports(exports)?, cwd.strip_suffix(b"\n").unwrap_or(cwd))),
+        _ => None,
+    })
+}
+
+/// Returns true if a session may carry a variable with this name.
+fn is_carried(name: &[u8]) -> bool {
+    let Ok(name) = std::str::from_utf8(name) else { return false };
+    !NEVER.iter().any(|never| match (never.strip_prefix('*'), never.strip_suffix('*')) {
+        (Some(end), _) => name.to_ascii_uppercase().ends_with(end),
+        (None, Some(beginning)) => name.starts_with(beginning),
+        (None, None) => name == *never,
+    })
+}
+
+fn is_within_own_path(value: &[u8]) -> bool {
+    let own: Vec<&[u8]> = interpreter::PATH.as_bytes().split(|byte| *byte == b':').collect();
+    value.split(|byte| *byte == b':').all(|directory| own.contains(&directory))
+}
+
+/// Returns a name, which contains only ASCII.
+fn name_text(name: &[u8]) -> String {
+    String::from_utf8_lossy(name).into_owned()
+}
+
+fn text(value: &[u8]) -> Value {
+    match std::str::from_utf8(value) {
+        Ok(text) => Value::from(text),
+        Err(_) => json!({"base64": STANDARD.encode(value)}),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(exports: &str, cwd: &str) -> Vec<u8> {
+        format!("\0begin\0{exports}\0{cwd}\n\0end\0").into_bytes()
+    }
+
+    fn state(env: &[(&str, &[u8])]) -> ShellState {
+        let env = env.iter().map(|(name, value)| (name.as_bytes().to_vec(), value.to_vec())).collect();
+        ShellState { env, ..ShellState::default() }
+    }
+
+    #[test]
+    fn the_digest_of_a_state_covers_all_its_parts() {
+        let full = ShellState {
+            cwd: Some(b"/work/a".to_vec()),
+            unset: BTreeSet::from([b"GONE".to_vec()]),
+            ..state(&[("A", b"1\n"), ("B", b"\xff")])
+        };
+        let (first, second) = (ContentDigest::of(b"1"), ContentDigest::of(b"2"));
+        let text = format!(
+            r#"{{"cwd":"/work/a","env":{{"A":"1\n","B":{{"base64":"/w=="}}}},"previous":"{first}","receipt":"{second}","salt":"{}","unset":["GONE"]}}"#,
+            "07".repeat(32)
+        );
+        assert_eq!(full.canonical_digest(&[7; 32], Some(first), Some(second)), ContentDigest::of(text.as_bytes()));
+        let empty = format!(
+            r#"{{"cwd":null,"env":{{}},"previous":null,"receipt":null,"salt":"{}","unset":[]}}"#,
+            "00".repeat(32)
+        );
+        assert_eq!(ShellState::default().canonical_digest(&[0; 32], None, None), ContentDigest::of(empty.as_bytes()));
+    }
+
+    #[test]
+    fn a_large_state_is_an_error_with_its_size() {
+        let value = "x".repeat(MAX_STATE_BYTES - 3);
+        let after = |exports: &str| ShellState::default().after(&record(exports, "/"), &GivenToRun::default());
+        assert!(after(&format!("export A='{value}'\n")).is_ok());
+        let error = after(&format!("export A='{value}'\nexport B=''\n")).expect_err("too large");
+        assert_eq!((error.bytes, error.largest.as_str()), (MAX_STATE_BYTES + 3, "A"));
+        assert!(error.to_string().contains("262147 bytes"), "{error}");
+    }
+
+    #[test]
+    fn names_of_secrets_and_unchanged_variables_are_not_carried() {
+        let given = GivenToRun {
+            env: BTreeMap::from([(b"SAME".to_vec(), b"1".to_vec()), (b"OTHER".to_vec(), b"1".to_vec())]),
+            fixed: BTreeSet::from([b"TOKEN".to_vec()]),
+            ..GivenToRun::default()
+        };
+        let exports = "export SAME='1'\nexport OTHER='2'\nexport TOKEN='secret'\nexport LANG='C.UTF-8'\n";
+        let after = state(&[("OLD", b"1")]).after(&record(exports, "/"), &given).expect("small");
+        assert_eq!(after, state(&[("OTHER", b"2")]));
+    }
+
+    #[test]
+    fn the_last_complete_record_counts() {
+        let given = GivenToRun::default();
+        let mut bytes = record("export A='1'\n", "/");
+        bytes.extend(record("declare -rx A=\"2\"\ndeclare -x B\ndeclare -ax C=([0]=\"a\")\n", "/"));
+        assert_eq!(ShellState::default().after(&bytes, &given).expect("small"), state(&[("A", b"2")]));
+        bytes.extend(b"\0begin\0export A='3'\n\0/\n\0");
+        assert_eq!(ShellState::default().after(&bytes, &given).expect("small"), state(&[("A", b"2")]));
+        bytes.extend(record("rm -rf /\n", "/"));
+        assert_eq!(ShellState::default().after(&bytes, &given).expect("small"), state(&[("A", b"2")]));
+    }
+}
