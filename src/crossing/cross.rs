@@ -3,6 +3,7 @@
 //! Every run passes through the same stages, for an online proposal and for a complete envelope from a caller. Other
 //! modules pass requests to the crossing and show the results.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -249,6 +250,7 @@ impl Crossing {
             plan,
             exclusive: definition.exclusive.clone(),
             outputs: definition.outputs.clone(),
+            directories: signed.sandbox.read.iter().chain(&signed.sandbox.write).cloned().collect(),
             parameters: fit,
             permissions,
             profile,
@@ -390,21 +392,30 @@ impl Crossing {
         let outcome = outcome_of(&report.end);
         let claim = closing.session.take();
         let (step, authorization, at) = (closing.basis.step.reference.clone(), closing.basis.authorization, self.now());
-        let (results, outputs) = (report.results.take(), closing.outputs.clone());
+        let (results, outputs, directories) =
+            (report.results.take(), closing.outputs.clone(), closing.directories.clone());
         let read = tokio::task::spawn_blocking(move || {
             let session = claim.map(|claim| {
                 let captured = results.as_ref().and_then(RunResults::session_state);
-                let state = captured.and_then(|captured| claim.before().after(&captured).ok());
                 let tree = results.as_ref().and_then(|results| results.work().cloned());
-                claim.settle(SessionResult { state, tree }, &authorization, &step, at)
+                let work = tree.as_ref().map(|tree| tree.path());
+                let read = |captured: Vec<u8>| claim.state_after(&captured, work, &directories, &BTreeSet::new());
+                let state = captured.map(read).transpose();
+                let note =
+                    state.as_ref().err().map(|error| format!("the state of the session did not change: {error}"));
+                let state = state.ok().flatten();
+                (claim.settle(SessionResult { state, tree }, &authorization, &step, at), note)
             });
             let succeeded = matches!(outcome.status, Status::Succeeded | Status::Warned);
             let kept = results.filter(|_| succeeded).map(|results| kept_results(&results, &outputs, &|_| false));
             (session, kept.unwrap_or_default())
         });
         match read.await {
-            Ok((session, kept)) => {
-                closing.change = session;
+            Ok((session, mut kept)) => {
+                if let Some((change, note)) = session {
+                    closing.change = Some(change);
+                    kept.notes.extend(note);
+                }
                 kept
             }
             Err(error) => {

@@ -54,6 +54,7 @@ fn closing_of(open: Unfinished, data: Arc<[u8]>) -> Result<Closing, Malformed> {
         room: None,
         session: None,
         outputs: Vec::new(),
+        directories: Vec::new(),
         change: None,
     })
 }

@@ -22,8 +22,9 @@ use crate::record::later_words::SessionId;
 use crate::record::step_definition::{SessionUse, StepDefinition};
 use crate::record::validity::Timestamp;
 use crate::sandbox::PlannedSession;
-use crate::sandbox::session_state::{SessionState, wrapper_for};
+use crate::sandbox::session_state::{GivenToRun, ShellState, StateTooLarge};
 use crate::sandbox::session_tree::SessionTree;
+use crate::sandbox::session_wrapper::wrapper_for;
 
 /// Maximum number of sessions of one creator.
 const MOST_OF_CREATOR: usize = 8;
@@ -35,6 +36,8 @@ const LISTED_RUNS: usize = 50;
 const REMEMBERED_ENDS: usize = 1024;
 /// Time without a run after which a session ends.
 pub const IDLE: Duration = Duration::from_secs(30 * 60);
+/// Directories of the host that each run can see.
+const SHARED: [&str; 2] = ["/usr", "/etc"];
 /// Directories that each run gets new and empty.
 const NEW_FOR_EACH_RUN: [&str; 4] = ["/tmp", "/dev/shm", "/run", "/proc"];
 
@@ -61,7 +64,7 @@ struct Session {
     used: Instant,
     salt: [u8; 32],
     digest: ContentDigest,
-    state: Arc<SessionState>,
+    state: Arc<ShellState>,
     tree: Option<Arc<SessionTree>>,
     running: Option<ProposalId>,
     runs: VecDeque<SessionRun>,
@@ -190,7 +193,7 @@ impl Sessions {
                 format!("the boundary has {MOST_SESSIONS} sessions, and more are not possible: try again later");
             return Err(Refusal::new(Code::Busy, detail).retry_after(60));
         }
-        let state = SessionState::default();
+        let state = ShellState::default();
         let session = Session {
             creator: user.name.clone(),
             owners: user.parties().cloned().collect(),
@@ -198,7 +201,7 @@ impl Sessions {
             created_at: now,
             used: Instant::now(),
             salt,
-            digest: state.digest(&salt, None, None),
+            digest: state.canonical_digest(&salt, None, None),
             state: Arc::new(state),
             tree: None,
             running: None,
@@ -315,7 +318,11 @@ impl Sessions {
             env: session.state.env.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
             cwd,
             tree: session.tree.clone(),
-            wrapper: if step.session == SessionUse::Write { wrapper_for(&step.interpreter) } else { None },
+            wrapper: if step.session == SessionUse::Write {
+                wrapper_for(step.source.as_bytes(), &step.interpreter)
+            } else {
+                None
+            },
         })
     }
 
@@ -422,7 +429,7 @@ pub struct SessionClaim {
     sessions: Arc<Sessions>,
     signed: SessionReference,
     proposal: ProposalId,
-    before: Arc<SessionState>,
+    before: Arc<ShellState>,
 }
 
 impl fmt::Debug for SessionClaim {
@@ -435,16 +442,38 @@ impl fmt::Debug for SessionClaim {
 #[derive(Debug, Default)]
 pub struct SessionResult {
     /// The state that the shell wrote, or `None` if the state before stays.
-    pub state: Option<SessionState>,
+    pub state: Option<ShellState>,
     /// The work directory after the run, or `None` if the directory before stays.
     pub tree: Option<Arc<SessionTree>>,
 }
 
 impl SessionClaim {
-    /// Returns the state in which the run starts.
-    #[must_use]
-    pub fn before(&self) -> &SessionState {
-        &self.before
+    /// Returns the state after the run, from the bytes that the shell wrote. `work` is the work directory of the run,
+    /// `directories` are the other directories of the host that the run could see, and `fixed` are variables that no
+    /// session carries.
+    ///
+    /// # Errors
+    /// Returns an error if the state is too large. The state before then stays.
+    pub fn state_after(
+        &self,
+        captured: &[u8],
+        work: Option<&Path>,
+        directories: &[String],
+        fixed: &BTreeSet<Vec<u8>>,
+    ) -> Result<ShellState, StateTooLarge> {
+        let bytes = |path: &str| path.as_bytes().to_vec();
+        let locale = ["LANG", "LC_ALL"].map(|name| (bytes(name), bytes("C.UTF-8")));
+        let given = GivenToRun {
+            env: BTreeMap::from(locale),
+            fixed: fixed.clone(),
+            work: work.map(|path| path.as_os_str().as_bytes().to_vec()),
+            directories: SHARED
+                .iter()
+                .map(|path| bytes(path))
+                .chain(directories.iter().map(|path| bytes(path)))
+                .collect(),
+        };
+        self.before.after(captured, &given)
     }
 
     /// Puts the state after the run in force, and returns the change for the receipt. `authorization` is the digest of
@@ -469,7 +498,7 @@ impl SessionClaim {
         if let Some(tree) = result.tree {
             session.tree = Some(tree);
         }
-        session.digest = session.state.digest(&session.salt, Some(&before), Some(authorization));
+        session.digest = session.state.canonical_digest(&session.salt, Some(before), Some(*authorization));
         if session.runs.len() == LISTED_RUNS {
             session.runs.pop_front();
         }

@@ -154,6 +154,7 @@ pub(super) struct CheckResults {
     pub(super) plan: Plan,
     pub(super) exclusive: Option<String>,
     pub(super) outputs: Vec<StepOutput>,
+    pub(super) directories: Vec<String>,
     pub(super) parameters: ParametersFit,
     pub(super) permissions: PermissionsCovered,
     pub(super) profile: ProfileHolds,
@@ -261,8 +262,9 @@ impl Consumed {
     /// Splits this value into the input of the run and the input of the receipt.
     pub(super) fn into_run(self) -> (Prepared, Plan, Closing) {
         let Self { admitted, claim, basis, room, session } = self;
-        let CheckResults { sandbox, plan, outputs, .. } = admitted.answers;
-        (sandbox, plan, Closing { claim, basis, room: Some(room), session, outputs, change: None })
+        let CheckResults { sandbox, plan, outputs, directories, .. } = admitted.answers;
+        let room = Some(room);
+        (sandbox, plan, Closing { claim, basis, room, session, outputs, directories, change: None })
     }
 }
 
@@ -276,6 +278,8 @@ pub(super) struct Closing {
     pub(super) session: Option<SessionClaim>,
     /// Outputs that the step declares.
     pub(super) outputs: Vec<StepOutput>,
+    /// Directories of the host that the run can see, besides those of every run.
+    pub(super) directories: Vec<String>,
     /// The change of the session, after the run.
     pub(super) change: Option<SessionChange>,
 }

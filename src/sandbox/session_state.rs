@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
 use crate::crypto::canonical::to_canonical;
-use crate::crypto::digest::{ContentDigest, hex};
+use crate::crypto::digest::{AuthorizationDigest, ContentDigest, hex};
 use crate::sandbox::exported_variables::read_exports;
 use crate::sandbox::interpreter;
 
@@ -137,20 +137,20 @@ impl fmt::Display for StateTooLarge {
 impl std::error::Error for StateTooLarge {}
 
 impl ShellState {
-    /// Returns the digest of this state after `receipt`, the receipt of the last run, and after the state `previous`.
+    /// Returns the digest of this state after the run with this `authorization`, and after the state `previous`.
     /// `salt` is a secret of the boundary, so that nobody can guess a value from the digest.
     #[must_use]
     pub fn canonical_digest(
         &self,
         salt: &[u8; 32],
         previous: Option<ContentDigest>,
-        receipt: Option<ContentDigest>,
+        authorization: Option<AuthorizationDigest>,
     ) -> ContentDigest {
         let env: Map<String, Value> = self.env.iter().map(|(name, value)| (name_text(name), text(value))).collect();
         let document = json!({
             "salt": hex(salt),
             "previous": previous,
-            "receipt": receipt,
+            "authorization": authorization,
             "env": env,
             "cwd": self.cwd.as_deref().map(text),
             "unset": self.unset.iter().map(|name| name_text(name)).collect::<Vec<_>>(),
@@ -270,14 +270,14 @@ mod tests {
             unset: BTreeSet::from([b"GONE".to_vec()]),
             ..state(&[("A", b"1\n"), ("B", b"\xff")])
         };
-        let (first, second) = (ContentDigest::of(b"1"), ContentDigest::of(b"2"));
+        let (first, second) = (ContentDigest::of(b"1"), AuthorizationDigest::of(b"2"));
         let text = format!(
-            r#"{{"cwd":"/work/a","env":{{"A":"1\n","B":{{"base64":"/w=="}}}},"previous":"{first}","receipt":"{second}","salt":"{}","unset":["GONE"]}}"#,
+            r#"{{"authorization":"{second}","cwd":"/work/a","env":{{"A":"1\n","B":{{"base64":"/w=="}}}},"previous":"{first}","salt":"{}","unset":["GONE"]}}"#,
             "07".repeat(32)
         );
         assert_eq!(full.canonical_digest(&[7; 32], Some(first), Some(second)), ContentDigest::of(text.as_bytes()));
         let empty = format!(
-            r#"{{"cwd":null,"env":{{}},"previous":null,"receipt":null,"salt":"{}","unset":[]}}"#,
+            r#"{{"authorization":null,"cwd":null,"env":{{}},"previous":null,"salt":"{}","unset":[]}}"#,
             "00".repeat(32)
         );
         assert_eq!(ShellState::default().canonical_digest(&[0; 32], None, None), ContentDigest::of(empty.as_bytes()));

@@ -110,7 +110,10 @@ fn outputs_are_kept_under_the_schema_of_the_step_and_become_parameters() {
         let script = "printf 'url=https://a/?b=c\\ncount=3\\nready=true\\n' >> \"$RUNBOOK_OUTPUT\"";
         let wrong = "printf 'url=x\\ncount=many\\nextra=1\\n' >> \"$RUNBOOK_OUTPUT\"";
         let outputs = "outputs=\"url, count:integer, ready:boolean\"";
-        setup.runbook("s.md", runbook(SMALL, &[(&format!("make {outputs}"), script), (&format!("wrong {outputs}"), wrong)]));
+        setup.runbook(
+            "s.md",
+            runbook(SMALL, &[(&format!("make {outputs}"), script), (&format!("wrong {outputs}"), wrong)]),
+        );
         let front = "params: {url: {type: string, maxLength: 100}, count: {type: integer}}\n";
         setup.runbook("t.md", runbook(front, &[("use", "printf '%s %s' \"$PARAM_URL\" \"$PARAM_COUNT\"")]));
     });
@@ -136,7 +139,10 @@ fn outputs_are_kept_under_the_schema_of_the_step_and_become_parameters() {
 
 #[test]
 fn an_uploaded_file_is_given_to_the_run_that_its_proposal_names() {
-    let world = world_of(&[("use", "cat \"$COUNTERSIGN_ARTIFACTS/note\"; printf x >> \"$COUNTERSIGN_ARTIFACTS/note\" || printf kept")]);
+    let world = world_of(&[(
+        "use",
+        "cat \"$COUNTERSIGN_ARTIFACTS/note\"; printf x >> \"$COUNTERSIGN_ARTIFACTS/note\" || printf kept",
+    )]);
     let (digest, reply) = upload(&world, &world.agent, b"hello");
     assert_eq!(reply.ok(200), json!({"digest": digest, "bytes": 5}));
     let proposal = proposed(&world, "s:use", json!({"artifacts": [{"name": "note", "digest": digest}]})).ok(201);

@@ -63,7 +63,10 @@ fn prints(world: &World, session: &str, step: &str) -> String {
 #[test]
 fn variables_the_directory_and_files_are_carried_to_the_next_run() {
     let world = world_of(&[
-        ("set", "export A=$'two\\nlines' B='it'\"'\"'s'\nexport -n C=local\nmkdir -p sub\ncd sub\nprintf hi > note\nunset LC_ALL"),
+        (
+            "set",
+            "export A=$'two\\nlines' B='it'\"'\"'s'\nexport -n C=local\nmkdir -p sub\ncd sub\nprintf hi > note\nunset LC_ALL",
+        ),
         ("get", "printf '%s|%s|%s|%s|' \"$A\" \"$B\" \"${C-none}\" \"${LC_ALL-unset}\"\npwd\ncat note\nls \"$HOME\""),
         ("python", "true"),
     ]);
@@ -259,7 +262,19 @@ fn code_for_the_next_run_is_not_carried_in_variables() {
     prints(&world, &session, "s:plant");
     let output = prints(&world, &session, "s:use");
     assert!(!output.contains("PLANTED"), "{output}");
-    for name in ["BASH_ENV", "ENV=", "LD_PRELOAD", "PYTHONPATH", "GIT_SSH", "MAKEFILES", "PROMPT_COMMAND", "CDPATH", "https_proxy", "NODE_OPTIONS", "BASH_FUNC"] {
+    for name in [
+        "BASH_ENV",
+        "ENV=",
+        "LD_PRELOAD",
+        "PYTHONPATH",
+        "GIT_SSH",
+        "MAKEFILES",
+        "PROMPT_COMMAND",
+        "CDPATH",
+        "https_proxy",
+        "NODE_OPTIONS",
+        "BASH_FUNC",
+    ] {
         assert!(!output.contains(name), "{name}: {output}");
     }
     let path = output.lines().find(|line| line.starts_with("PATH=")).expect("PATH");
