@@ -10,7 +10,7 @@ use axum::http::header::ACCEPT;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
 use serde::Serialize;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -48,10 +48,7 @@ pub(super) async fn events(call: RouteCall) -> HandlerResult {
         None => 0,
         Some(text) => text.parse().map_err(|_| refuse(Code::Malformed, "Last-Event-ID: expected a number"))?,
     };
-    let place = call.app.watchers.clone().try_acquire_owned().map_err(|_| {
-        let why = "the boundary has too many readers of events: ask for the proposal with ?wait=, or try again";
-        Refusal::new(Code::Busy, why).retry_after(READERS_RETRY_S)
-    })?;
+    let place = reader_place(&call.app)?;
     let mut events = call.app.boundary.proposals.events(&call.caller, &id, after)?;
     let (mut reader, response) = stream(form);
     let app = call.app.clone();
@@ -60,6 +57,17 @@ pub(super) async fn events(call: RouteCall) -> HandlerResult {
         drop(place);
     });
     Ok(response)
+}
+
+/// Returns a permit for one reader of events.
+///
+/// # Errors
+/// Returns `busy` if the boundary has too many readers.
+pub(super) fn reader_place(app: &App) -> Result<OwnedSemaphorePermit, Stopped> {
+    app.watchers.clone().try_acquire_owned().map_err(|_| {
+        let why = "the boundary has too many readers of events: ask for the proposal with ?wait=, or try again";
+        Refusal::new(Code::Busy, why).retry_after(READERS_RETRY_S).into()
+    })
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -268,7 +276,7 @@ fn sse(id: u64, event: &Event) -> Bytes {
 }
 
 /// Takes a permit for a request that waits, or returns `None` if all permits are in use.
-pub(super) fn waiting(app: &App) -> Option<tokio::sync::OwnedSemaphorePermit> {
+pub(super) fn waiting(app: &App) -> Option<OwnedSemaphorePermit> {
     Arc::clone(&app.waits).try_acquire_owned().ok()
 }
 
