@@ -1,17 +1,14 @@
-//! Callers upload files for runs, and readers read them before they sign.
+//! Callers upload files for runs.
 
-use std::fs::File;
 use std::sync::Arc;
 
 use crate::crossing::artifact_store::{ArtifactStore, Upload};
 use crate::crossing::caller::Caller;
 use crate::crossing::cross::Crossing;
-use crate::crossing::refusal::{Refusal, Stopped, fault};
-use crate::crypto::digest::ContentDigest;
-use crate::record::code::Code;
+use crate::crossing::refusal::Stopped;
 use crate::record::token::Scope;
 
-/// Takes and returns uploaded files.
+/// Takes uploaded files.
 pub struct ArtifactAccess {
     crossing: Arc<Crossing>,
     store: ArtifactStore,
@@ -33,28 +30,5 @@ impl ArtifactAccess {
         let name = caller.demand(Scope::Propose, None)?;
         self.crossing.capacity().demand_disk()?;
         self.store.begin(name)
-    }
-
-    /// Returns an artifact with its size. A caller gets the own artifacts, and a caller with the scope `read` for all
-    /// steps gets all artifacts.
-    ///
-    /// # Errors
-    /// Returns `not-found` if the artifact does not exist or the caller may not see the artifact.
-    pub fn open(&self, caller: &Caller, digest: &ContentDigest) -> Result<(File, u64), Stopped> {
-        let all = (caller.may(Scope::Read) || caller.may(Scope::Operate)) && !caller.is_limited();
-        let found = match caller.name() {
-            Some(name) => match self.store.open(name, digest) {
-                Ok(None) if all => self.store.open_any(digest),
-                found => found,
-            },
-            None => Ok(None),
-        };
-        found.map_err(|error| fault(&error))?.ok_or_else(|| {
-            let detail = format!(
-                "there is no artifact {digest}, or this caller has no access to it: artifacts are deleted with the outputs \
-                 of runs"
-            );
-            Refusal::new(Code::NotFound, detail).into()
-        })
     }
 }

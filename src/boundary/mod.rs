@@ -59,7 +59,7 @@ pub struct Boundary {
     pub evidence: Arc<Evidence>,
     /// Lets callers use their sessions.
     pub sessions: Arc<SessionAccess>,
-    /// Takes and returns uploaded files.
+    /// Takes uploaded files.
     pub artifacts: Arc<ArtifactAccess>,
     /// Authenticates callers.
     pub admission: Arc<Admission>,

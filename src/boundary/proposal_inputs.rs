@@ -1,5 +1,8 @@
 //! Inputs that a proposal names: uploaded files and the receipt of a plan.
 
+use std::fs::File;
+use std::sync::Arc;
+
 use crate::boundary::proposals::Proposals;
 use crate::boundary::view::ProposedArtifact;
 use crate::crossing::caller::Caller;
@@ -7,8 +10,9 @@ use crate::crossing::plans::{PLAN_ARTIFACT, PlanRun, demanded_plan};
 use crate::crossing::refusal::{Refusal, Stopped, fault};
 use crate::crypto::digest::ParamsDigest;
 use crate::record::code::Code;
-use crate::record::ident::{Name, ReceiptId};
+use crate::record::ident::{Name, ProposalId, ReceiptId};
 use crate::record::later_parts::{Artifact, Artifacts, PlanReference};
+use crate::record::later_words::ArtifactName;
 use crate::record::malformed::Malformed;
 use crate::record::step_definition::StepDefinition;
 use crate::record::validity::Timestamp;
@@ -64,5 +68,32 @@ impl Proposals {
         let reference = run.reference();
         run.check(plan, &reference, *params, now).map_err(|refusal| refusal.at("/plan", "can't be carried out"))?;
         Ok(Some(reference))
+    }
+
+    /// Returns a file that the run of a proposal gets, with its size.
+    ///
+    /// # Errors
+    /// Returns `not-found` if the proposal does not exist, has no such file, or may not be seen by the caller.
+    pub fn input(&self, caller: &Caller, id: &ProposalId, name: &ArtifactName) -> Result<(Arc<File>, u64), Stopped> {
+        let row = self.visible(caller, id)?;
+        let signed = self.statement(id)?.predicate;
+        let none = || Stopped::from(Refusal::new(Code::NotFound, format!("{id} has no file {name}, or it is deleted")));
+        let artifacts = signed.artifacts.iter().flat_map(|artifacts| &artifacts.0);
+        let planned = if let Some(artifact) = artifacts.into_iter().find(|one| one.name == *name) {
+            let one = Artifacts(vec![artifact.clone()]);
+            self.artifacts.planned(&row.core.proposer, Some(&one))?.pop()
+        } else if name.as_str() == PLAN_ARTIFACT
+            && let Some(plan) = &signed.plan
+        {
+            let sealed = self.crossing.state();
+            let step =
+                sealed.step(&row.core.step).and_then(|(step, _)| step.definition.plan.clone()).ok_or_else(none)?;
+            let found = PlanRun::find(&self.ledger, &step, &plan.receipt, &row.core.params_digest)?;
+            Some(found.ok_or_else(none)?.input(&self.ledger)?)
+        } else {
+            None
+        };
+        let planned = planned.ok_or_else(none)?;
+        Ok((planned.file, planned.bytes))
     }
 }

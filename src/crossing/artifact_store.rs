@@ -84,25 +84,6 @@ impl ArtifactStore {
         }
     }
 
-    /// Returns an artifact of any proposer, for callers who may read proposals.
-    ///
-    /// # Errors
-    /// Returns an error if a directory can't be read.
-    pub fn open_any(&self, digest: &ContentDigest) -> io::Result<Option<(File, u64)>> {
-        let proposers = match fs::read_dir(&self.directory) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            found => found?,
-        };
-        for entry in proposers {
-            if let Some(name) = entry?.file_name().to_str().and_then(|name| name.parse().ok())
-                && let Some(found) = self.open(&name, digest)?
-            {
-                return Ok(Some(found));
-            }
-        }
-        Ok(None)
-    }
-
     /// Returns the input of a run for the signed artifacts of `proposer`. The run compares each digest again when it
     /// copies the file.
     ///

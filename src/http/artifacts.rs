@@ -1,4 +1,4 @@
-//! Routes to upload and read artifacts, the files that runs get.
+//! Routes of the files that runs get: upload, and read before signing.
 
 use std::io::{self, Read as _};
 
@@ -15,7 +15,10 @@ use crate::http::api::StoredArtifact;
 use crate::http::call::{RouteCall, answer, bytes};
 use crate::http::operation::{BodyShape, Field, Reply, RouteAccess, Verb, ok};
 use crate::http::outputs::OCTETS;
+use crate::http::proposals::PROPOSAL_ID;
 use crate::http::route::{HandlerResult, Route};
+use crate::record::ident::ProposalId;
+use crate::record::later_words::ArtifactName;
 
 /// Number of bytes in one read.
 const PIECE: usize = 256 << 10;
@@ -40,18 +43,18 @@ pub(super) static ROUTES: &[Route] = &[
     },
     Route {
         verb: Verb::Get,
-        path: "/v1/artifacts/{digest}",
-        name: "artifact",
-        summary: "An uploaded file",
-        about: "A caller gets the own files. A caller with the scope `read` for all steps gets all files.",
-        segments: &[DIGEST],
+        path: "/v1/proposals/{id}/inputs/{name}",
+        name: "input",
+        summary: "A file that the run of a proposal gets: an uploaded file, or the output of the plan",
+        about: "The output of the plan has the name `plan`. A caller who may see the proposal gets its files.",
+        segments: &[PROPOSAL_ID, Field { name: "name", about: "name of the file in the proposal, or `plan`" }],
         access: RouteAccess::Known,
         query: &[],
         headers: &[],
         body: None,
         replies: &[Reply { status: 200, media: OCTETS, shape: BodyShape::Bytes, about: "the content" }],
         codes: &[],
-        handler: |call| Box::pin(get(call)),
+        handler: |call| Box::pin(input(call)),
     },
 ];
 
@@ -63,14 +66,14 @@ async fn put(mut call: RouteCall) -> HandlerResult {
     answer(StatusCode::OK, &StoredArtifact { digest, bytes: stored })
 }
 
-async fn get(call: RouteCall) -> HandlerResult {
-    let digest: ContentDigest = call.path("digest")?;
-    let (mut file, length) = call.blocking(move |boundary, caller| boundary.artifacts.open(caller, &digest)).await?;
+async fn input(call: RouteCall) -> HandlerResult {
+    let (id, name): (ProposalId, ArtifactName) = (call.path("id")?, call.path("name")?);
+    let (file, length) = call.blocking(move |boundary, caller| boundary.proposals.input(caller, &id, &name)).await?;
     let (to, from) = mpsc::channel::<io::Result<Bytes>>(1);
     tokio::task::spawn_blocking(move || {
         loop {
             let mut piece = vec![0; PIECE];
-            let read = file.read(&mut piece).map(|count| {
+            let read = (&*file).read(&mut piece).map(|count| {
                 piece.truncate(count);
                 piece
             });

@@ -40,8 +40,8 @@ pub(super) static ROUTES: &[Route] = &[
         path: "/v1/sessions",
         name: "sessions",
         summary: "The sessions that the caller may use",
-        about: "Clients of one owner share their sessions. A caller with the scope `operate` for all steps sees all \
-             sessions.",
+        about: "Clients of one owner share their sessions. A caller with the scope `read` or `operate` for all steps sees \
+             all sessions.",
         segments: &[],
         access: RouteAccess::Known,
         query: &[],

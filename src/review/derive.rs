@@ -28,6 +28,7 @@ use crate::review::derived::{
     COVERED, Derived, ReviewCheck, ReviewFinding, SANDBOX, SCRIPT_DIGEST, SEALED, StatementVerdict, TRUSTED,
 };
 use crate::review::line::Lines;
+use crate::review::run_inputs::{self, INPUTS};
 use crate::review::signed_field::{FieldReason, SignedField};
 use crate::review::sources::ReviewSources;
 use crate::review::step_files::{self, FILES};
@@ -41,6 +42,7 @@ pub fn derive(sources: &ReviewSources, now: Timestamp) -> Derived {
         payload: None,
         definition: None,
         files: Vec::new(),
+        inputs: Vec::new(),
         rules: Vec::new(),
         profile: None,
         signers: Vec::new(),
@@ -161,6 +163,11 @@ impl Derived {
         self.files = files;
         if let Some(finding) = finding {
             self.note(FILES, finding);
+        }
+        let (inputs, finding) = run_inputs::check(signed, &sources.inputs);
+        self.inputs = inputs;
+        if let Some(finding) = finding {
+            self.note(INPUTS, finding);
         }
         self.note("the parameters are complete and fit the schema of the step", parameters(&definition, signed));
         let filled = script_template::rendered(&definition, &signed.params)

@@ -11,6 +11,7 @@ use crate::record::profile::Profile;
 use crate::record::step_definition::{Approvals, StepDefinition};
 use crate::review::line::Lines;
 use crate::review::reviewed_file::ReviewedFile;
+use crate::review::run_inputs::ReviewedInput;
 
 /// Check with its result.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +57,8 @@ pub struct Derived {
     pub definition: Option<(StepDefinition, Value)>,
     /// Files of the definition, with the contents that have the signed digests.
     pub files: Vec<ReviewedFile>,
+    /// Inputs of the run, with the contents that have the signed digests.
+    pub inputs: Vec<ReviewedInput>,
     /// Approval rules of policy and of the step. All rules must be met.
     pub rules: Vec<(&'static str, Approvals)>,
     /// Sandbox profile that this program derived from the sealed documents.

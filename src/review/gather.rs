@@ -3,7 +3,7 @@
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::boundary::view::{ProposalView, ReceiptView, RegistryView, SealView, StepView};
+use crate::boundary::view::{ProposalView, ReceiptView, RegistryView, SealView, SessionView, StepView};
 use crate::crypto::digest::{AuthorizationDigest, RosterDigest};
 use crate::crypto::tlog_tiles::{TILE_WIDTH, TileKind, TilePath, split_entries};
 use crate::crypto::{canonical, json};
@@ -16,6 +16,7 @@ use crate::record::ident::BoundaryName;
 use crate::record::receipt::Receipt;
 use crate::record::step_definition::{MAX_DEFINITION_BYTES, StepDefinition};
 use crate::record::step_file::{MAX_FILES, StepFile};
+use crate::review::run_inputs::signed_inputs;
 use crate::review::sources::{LastRun, ReportedState, ReviewSources, RosterSource};
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::trust::chain::{Chain, Pinned};
@@ -136,6 +137,16 @@ pub fn gather(
         if let Some(bytes) = have("a file of the step", client.blob(file.digest.as_bytes())) {
             sources.contents.insert(file.digest, bytes);
         }
+    }
+    for (name, _, _) in signed_inputs(&signed) {
+        let path = format!("/v1/proposals/{}/inputs/{name}", signed.proposal);
+        if let Some(bytes) = have("a file that the run gets", client.bytes(&path)) {
+            sources.inputs.insert(name, bytes);
+        }
+    }
+    if let Some(session) = &signed.session {
+        let view = client.get::<SessionView>(&format!("/v1/sessions/{}", session.id)).ok();
+        sources.session_runs = view.map(|view| view.runs.iter().map(|run| run.step.to_string()).collect());
     }
     let registry = client.get::<RegistryView>("/v1/registry");
     match &registry {

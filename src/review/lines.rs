@@ -21,10 +21,10 @@ use crate::review::line::{LineWeight, Lines, MOST_PARAMETERS, ROW, ReviewLine};
 use crate::review::remarks;
 use crate::review::signed_field::{FieldReason, SignedField};
 use crate::review::sources::{ReviewSources, RosterSource};
-use crate::review::step_files;
 use crate::review::value_words::{
     bytes, counted, duration_ms, list_words, listed, paths, plain_or_quoted, rule_words, span,
 };
+use crate::review::{run_inputs, step_files};
 use crate::terminal::field_paths::{leaves, path_key};
 use crate::terminal::printable_text::PrintableText;
 use crate::terminal::screen::{LineTone, lines_of};
@@ -60,6 +60,7 @@ impl Lines {
         lines.parameters(sources, signed);
         lines.reason(signed);
         lines.always.extend(step_files::line(&found.files));
+        lines.always.extend(run_inputs::lines(sources, signed, definition, &found.inputs));
         lines.programs(definition, signed);
         lines.may_run(&signed.sandbox, found.has_programs());
         lines.sandbox(&signed.sandbox);
@@ -68,7 +69,8 @@ impl Lines {
         lines.signatures(sources, found, definition);
         lines.until(signed, now);
         let definition = found.definition.as_ref().map(|(_, value)| value);
-        lines.remarks = remarks::of_statement(signed, definition, &step_files::texts(&found.files));
+        let texts = [step_files::texts(&found.files), run_inputs::texts(&found.inputs)].concat();
+        lines.remarks = remarks::of_statement(signed, definition, &texts);
         lines.remarks.extend(remarks::of_comparison(sources, signed, &lines.comparison));
         lines
     }

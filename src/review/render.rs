@@ -12,8 +12,8 @@ use crate::review::line::{LineWeight, ReviewLine};
 use crate::review::line::{MOST_REMARKS, ROW};
 use crate::review::signed_field::FieldReason;
 use crate::review::sources::ReviewSources;
-use crate::review::step_files;
 use crate::review::value_words::{bytes, duration_ms, list_words};
+use crate::review::{run_inputs, step_files};
 use crate::terminal::printable_text::PrintableText;
 use crate::terminal::screen::{LineTone, Screen};
 
@@ -47,9 +47,10 @@ pub fn decision(sources: &ReviewSources, found: &Derived) -> Screen {
         }
     }
     step_files::draw(&mut screen, &found.files);
+    run_inputs::draw(&mut screen, &found.inputs);
     let source = found.definition.as_ref().map(|(definition, _)| definition.source.clone());
     let raw = || String::from_utf8_lossy(&sources.payload).into_owned();
-    if further.is_empty() && lines.whole.is_empty() && found.files.is_empty() {
+    if further.is_empty() && lines.whole.is_empty() && found.files.is_empty() && found.inputs.is_empty() {
         screen.push(LineTone::Plain, String::new(), PrintableText::default());
     } else {
         screen.heading(SCRIPT);

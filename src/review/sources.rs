@@ -21,6 +21,10 @@ pub struct ReviewSources {
     pub definition: Option<Vec<u8>>,
     /// Contents of the step's files, read by the digests in the definition.
     pub contents: BTreeMap<ContentDigest, Vec<u8>>,
+    /// Contents of the run's inputs, by their names.
+    pub inputs: BTreeMap<String, Vec<u8>>,
+    /// Steps of the earlier runs of the session, as the boundary reports them. `None` if the boundary reported none.
+    pub session_runs: Option<Vec<String>>,
     /// Seal in force.
     pub seal: Option<Envelope>,
     /// Policy that the seal names.

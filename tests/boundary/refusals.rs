@@ -664,6 +664,27 @@ fn an_exclusive_step_makes_other_runs_of_its_name_wait() {
 }
 
 #[test]
+fn a_wait_for_an_exclusive_name_that_outlasts_the_authorization_ends_as_expired() {
+    let world = World::with(|setup| {
+        let steps = [("hold exclusive=one", "exec sleep 600"), ("next exclusive=one", ":")];
+        setup.runbook("x.md", runbook(SMALL, &steps));
+    });
+    let holder = world.propose("x:hold", json!({}));
+    world.sign(&holder, &[&alice()]).ok(200);
+    world.until(id_of(&holder), "running");
+    let mut wish = World::wish("x:next", json!({}));
+    wish["expires_in_s"] = json!(2);
+    let next = world.wire.post("/v1/proposals", &world.agent, &wish).ok(201);
+    world.sign(&next, &[&alice()]).ok(200);
+    let expired = world.until(id_of(&next), "expired");
+    assert_eq!(expired["receipt"], Value::Null, "{expired:#}");
+    world.deny(&holder, &dora()).ok(200);
+    world.until(id_of(&holder), "finished");
+    assert_eq!(world.count("consumption"), 1, "the nonce of the expired run is not spent");
+    world.check_history();
+}
+
+#[test]
 fn a_refusal_as_rate_limited_contains_a_retry_time() {
     let world = World::with(|setup| setup.limits = "pending_per_proposer = 3\npending = 4".to_owned());
     let propose = |token: &str, step: &str| world.wire.post("/v1/proposals", token, &World::wish(step, json!({})));

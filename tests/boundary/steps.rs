@@ -385,6 +385,22 @@ fn each_kind_of_ending_gets_its_own_outcome() {
 }
 
 #[test]
+fn a_whole_tree_that_ignores_sigterm_dies_within_a_second_of_its_deadline() {
+    let mark = mark(6);
+    let tree = format!(
+        "trap '' TERM HUP INT\nfor i in 1 2 3; do setsid -f bash -c \"trap '' TERM HUP; sleep {mark}\"; done\n\
+         (trap '' TERM; sleep {mark}) &\nsleep {mark}"
+    );
+    let world = steps("defaults: {timeout: 1s, memory: 64MiB, processes: 30}", &[("tree", &tree)]);
+    let finished = world.run("s:tree", json!({}), &[&alice()]);
+    assert_eq!(finished["outcome"], json!({"status": "timed_out"}));
+    let took = world.receipt(&finished)["duration_ms"].as_u64().expect("milliseconds");
+    assert!((1000..2000).contains(&took), "the run took {took} ms");
+    assert!(!on_host(&mark));
+    world.assert_verified(&finished);
+}
+
+#[test]
 fn cancelling_kills_the_run_and_leaves_a_receipt() {
     let mark = mark(5);
     let script = format!("trap '' TERM\necho begun\nsleep {mark}");
