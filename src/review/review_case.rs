@@ -197,6 +197,8 @@ impl ReviewCase {
             payload: signed.into_statement().and_then(|statement| statement.to_payload()).expect("payload"),
             definition: Some(definition),
             contents: BTreeMap::new(),
+            inputs: BTreeMap::new(),
+            session_runs: None,
             seal: Some(Envelope::new(&seal, vec![signature(self.sealer, &seal)])),
             policy: Some(policy),
             builtins: Some(self.builtins.clone()),

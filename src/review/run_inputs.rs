@@ -192,9 +192,10 @@ pub fn texts(inputs: &[ReviewedInput]) -> Vec<(String, String)> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use crate::crypto::digest::ContentDigest;
+    use crate::record::later_parts::{Artifact, Artifacts, PlanReference, SessionReference};
     use crate::review::derived::StatementVerdict;
     use crate::review::review_case::{case, fails, judged, painted};
     use crate::review::sources::ReviewSources;
@@ -206,15 +207,13 @@ mod tests {
         case.definition["session"] = json!("write");
         case.definition["outputs"] = json!([{"name": "url", "schema": {"type": "string"}}]);
         case.definition["plan"] = json!({"step": "nginx:plan", "max_age_s": 3600});
-        case.spoil = |payload: &mut Value| {
-            let digest = |text: &str| json!(ContentDigest::of(text.as_bytes()));
-            payload["predicate"]["session"] =
-                json!({"id": "ses_019aa0b0-5c00-7000-8000-000000000003", "state": digest("state")});
-            payload["predicate"]["artifacts"] = json!([{"name": "notes", "digest": digest("hello\n"), "bytes": 6}]);
-            payload["predicate"]["plan"] = json!({"receipt": digest("receipt"), "output": digest(PLAN)});
-            let subject =
-                json!({"name": "artifact/notes", "digest": {"sha256": ContentDigest::of(b"hello\n").to_string()[7..]}});
-            payload["subject"].as_array_mut().expect("subjects").push(subject);
+        case.spoil = |signed| {
+            let digest = |text: &str| ContentDigest::of(text.as_bytes());
+            let id = "ses_019aa0b0-5c00-7000-8000-000000000003".parse().expect("an id");
+            signed.session = Some(SessionReference { id, state: digest("state") });
+            let name = "notes".parse().expect("a name");
+            signed.artifacts = Some(Artifacts(vec![Artifact { name, digest: digest("hello\n"), bytes: 6 }]));
+            signed.plan = Some(PlanReference { receipt: digest("receipt"), output: digest(PLAN) });
         };
         let inputs = [("notes", "hello\n"), ("plan", PLAN)];
         let inputs = inputs.map(|(name, text)| (name.to_owned(), text.as_bytes().to_vec())).into_iter().collect();

@@ -193,6 +193,7 @@ fn consume_of(ledger: &Ledger, core: AuthorizationCore) -> Consume {
         envelope: envelope_of(core.id.as_str().as_bytes()).into(),
         decision: Arc::from(&b"decision"[..]),
         exclusive: None,
+        session: None,
         core,
     }
 }
