@@ -150,9 +150,8 @@ fn an_uploaded_file_is_given_to_the_run_that_its_proposal_names() {
     let finished = world.until(id_of(&proposal), "finished");
     world.assert_verified(&finished);
     assert_eq!(world.output(&finished, "stdout"), "hellokept");
-    let input = |name: &str, token: &str| {
-        world.wire.get(&format!("/v1/proposals/{}/inputs/{name}", id_of(&proposal)), token)
-    };
+    let input =
+        |name: &str, token: &str| world.wire.get(&format!("/v1/proposals/{}/inputs/{name}", id_of(&proposal)), token);
     let read = input("note", &world.reader);
     assert_eq!((read.status, read.body), (200, b"hello".to_vec()));
     input("other", &world.reader).problem("not-found");
