@@ -391,6 +391,8 @@ impl Crossing {
     async fn keep_results(&self, report: &mut Report, closing: &mut Closing) -> KeptResults {
         let outcome = outcome_of(&report.end);
         let claim = closing.session.take();
+        // A shell that gets a signal may still write its state, but the step did not come to its end.
+        let ended = matches!(report.end, End::Exited(_));
         let (step, authorization, at) = (closing.basis.step.reference.clone(), closing.basis.authorization, self.now());
         let (results, outputs, directories) =
             (report.results.take(), closing.outputs.clone(), closing.directories.clone());
@@ -400,7 +402,7 @@ impl Crossing {
                 let tree = results.as_ref().and_then(|results| results.work().cloned());
                 let work = tree.as_ref().map(|tree| tree.path());
                 let read = |captured: Vec<u8>| claim.state_after(&captured, work, &directories, &BTreeSet::new());
-                let state = captured.map(read).transpose();
+                let state = captured.filter(|_| ended).map(read).transpose();
                 let note =
                     state.as_ref().err().map(|error| format!("the state of the session did not change: {error}"));
                 let state = state.ok().flatten();

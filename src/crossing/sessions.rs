@@ -316,6 +316,7 @@ impl Sessions {
         }
         Ok(PlannedSession {
             env: session.state.env.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+            unset: session.state.unset.iter().cloned().collect(),
             cwd,
             tree: session.tree.clone(),
             wrapper: if step.session == SessionUse::Write {

@@ -239,7 +239,7 @@ fn announce_programs(next: &Path, control: &UnixStream) -> Result<(), SetupFailu
         .at(SetupStage::Seccomp, "hand on the listener for programs")
 }
 
-/// Variables of every run that its session can replace.
+/// Variables of every run that its session can replace or remove.
 const REPLACEABLE: [&str; 3] = ["PATH", "LANG", "LC_ALL"];
 
 /// Variables by name.
@@ -254,6 +254,10 @@ fn environment(
     proxy: Option<u16>,
 ) -> Result<Vec<CString>, SetupFailure> {
     let mut all = of_every_run(request, view, proxy);
+    let unset = request.session.iter().flat_map(|session| &session.unset);
+    for name in unset.filter(|name| REPLACEABLE.iter().any(|replaceable| *name == replaceable.as_bytes())) {
+        all.remove(name);
+    }
     for (name, value) in run_places::session_variables(texts) {
         let own = all.contains_key(name) && !REPLACEABLE.iter().any(|replaceable| name == replaceable.as_bytes());
         let reserved = name.starts_with(b"PARAM_") || name.starts_with(b"COUNTERSIGN_");

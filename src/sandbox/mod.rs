@@ -154,6 +154,8 @@ pub struct PlannedSession {
     /// and `LANG`, but no variable of [`Plan::env`], no other variable of the sandbox, and no name that begins with
     /// `PARAM_` or `COUNTERSIGN_`.
     pub env: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Names of defaults such as `LANG` that the run does not get.
+    pub unset: Vec<Vec<u8>>,
     /// Absolute path of the directory in which the step starts, or `None` for the directory of a run on its own. The
     /// run is not started if this is no directory in the run.
     pub cwd: Option<Vec<u8>>,

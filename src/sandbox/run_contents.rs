@@ -37,6 +37,7 @@ pub(super) fn session(session: &PlannedSession, work: &Path) -> SessionRequest {
     });
     SessionRequest {
         env_bytes: variables(session).len() as u64,
+        unset: session.unset.clone(),
         cwd,
         tree: session.tree.is_some(),
         wrapper: session.wrapper.as_ref().map(|wrapper| WrapperRequest {

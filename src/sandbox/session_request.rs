@@ -19,6 +19,8 @@ pub(super) struct InputEntry {
 #[serde(deny_unknown_fields)]
 pub(super) struct SessionRequest {
     pub(super) env_bytes: u64,
+    /// Names of defaults that the run does not get.
+    pub(super) unset: Vec<Vec<u8>>,
     /// The directory in which the step starts, as bytes.
     pub(super) cwd: Option<Vec<u8>>,
     /// True if the content of the work directory follows the inputs.

@@ -168,7 +168,8 @@ fn an_upload_with_another_digest_and_a_file_of_another_proposer_are_refused() {
     let headers = [("content-type", "application/octet-stream"), ("authorization", bearer.as_str())];
     let wrong = format!("/v1/artifacts/sha256:{}", sha256(b"other"));
     world.wire.call("PUT", &wrong, &headers, Some(b"hello")).problem("malformed");
-    world.wire.call("PUT", "/v1/artifacts/sha256:../../x", &headers, Some(b"hello")).problem("malformed");
+    world.wire.call("PUT", "/v1/artifacts/sha256:..%2f..%2fx", &headers, Some(b"hello")).problem("malformed");
+    world.wire.call("PUT", "/v1/artifacts/sha256:../../x", &headers, Some(b"hello")).problem("not-found");
     world.wire.call("PUT", &wrong, &[], Some(b"other")).problem("unauthenticated");
     let (digest, _) = upload(&world, &other, b"theirs");
     let artifacts = json!({"artifacts": [{"name": "note", "digest": digest}]});
