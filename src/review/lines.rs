@@ -19,6 +19,7 @@ use crate::review::coverage::EqualValues;
 use crate::review::derived::{Derived, ReviewFinding, StatementVerdict};
 use crate::review::line::{LineWeight, Lines, MOST_PARAMETERS, ROW, ReviewLine};
 use crate::review::remarks;
+use crate::review::run_parts;
 use crate::review::signed_field::{FieldReason, SignedField};
 use crate::review::sources::{ReviewSources, RosterSource};
 use crate::review::step_files;
@@ -59,6 +60,7 @@ impl Lines {
         }
         lines.parameters(sources, signed);
         lines.reason(signed);
+        lines.always.extend(run_parts::lines(signed));
         lines.always.extend(step_files::line(&found.files));
         lines.programs(definition, signed);
         lines.may_run(&signed.sandbox, found.has_programs());
