@@ -105,3 +105,41 @@ pub fn check_not_moved(here: &Profile, signed: &Profile) -> Result<(), Refusal> 
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::decision::quorum::tests::{authorization, definition};
+
+    #[test]
+    fn steps_and_authorizations_with_parts_that_this_version_does_not_run_are_refused() {
+        let step = |change: &dyn Fn(&mut Value)| -> StepDefinition {
+            let mut step = definition();
+            change(&mut step);
+            serde_json::from_value(step).expect("a definition")
+        };
+        let pointer = |step: &StepDefinition, signed: Option<&Authorization>| {
+            check_later(step, signed).err().map(|later| {
+                assert_eq!(later.code(), Code::LaterFeature);
+                later.pointer
+            })
+        };
+        let plain = step(&|_| {});
+        assert_eq!(pointer(&plain, Some(&authorization())), None);
+        for (field, value) in [
+            ("outputs", json!([{"name": "id", "schema": {"type": "string"}}])),
+            ("plan", json!({"step": "nginx:plan", "max_age_s": 60})),
+            ("session", json!("read")),
+        ] {
+            let other = step(&|step| step[field] = value.clone());
+            assert_eq!(pointer(&other, None), Some(format!("/step/{field}")));
+        }
+        let digest = format!("sha256:{}", "1".repeat(64));
+        let mut signed = serde_json::to_value(authorization()).expect("JSON");
+        signed["artifacts"] = json!([{"name": "a", "digest": digest, "bytes": 1}]);
+        let signed = serde_json::from_value(signed).expect("an authorization");
+        assert_eq!(pointer(&plain, Some(&signed)).as_deref(), Some("/predicate/artifacts"));
+    }
+}

@@ -20,7 +20,7 @@ use countersign::trust::chain::Pinned;
 use serde_json::json;
 
 /// The kinds of the findings, each kind once, without differences between program versions.
-fn found(log: &Log) -> Vec<&'static str> {
+pub(super) fn found(log: &Log) -> Vec<&'static str> {
     let (said, summary) = log.audit();
     let failures: BTreeSet<&str> = said
         .iter()
@@ -938,7 +938,7 @@ fn two_runs_with_one_receipt_id_are_found_even_if_their_receipts_are_late() {
     }
 }
 
-fn kept_of(log: &Log) -> SavedAudit {
+pub(super) fn kept_of(log: &Log) -> SavedAudit {
     let mut auditor = log.auditor(Expected::default());
     for entry in &log.entries {
         auditor.entry(&LogEntry::of(entry.clone()), log).unwrap();
@@ -950,7 +950,7 @@ fn kept_of(log: &Log) -> SavedAudit {
 }
 
 /// The findings of an audit that continues from a saved state.
-fn resumed(log: &Log, kept: &SavedAudit) -> Vec<&'static str> {
+pub(super) fn resumed(log: &Log, kept: &SavedAudit) -> Vec<&'static str> {
     let versions =
         rosters_in(&LogEntry::of(kept.seals.last().unwrap().entry.clone().into_bytes()), log).unwrap().unwrap();
     let pinned = Pinned::Digest(log.roster_digest(1));

@@ -56,9 +56,9 @@ const FREE: &[(&str, &str)] = &[
 ];
 
 /// A log with one lie, and the name of the lie.
-struct Told {
-    id: String,
-    log: Log,
+pub(super) struct Told {
+    pub(super) id: String,
+    pub(super) log: Log,
 }
 
 /// The entries of the honest log: kind, index and signer.
@@ -422,7 +422,8 @@ fn both_auditors_find_a_wrong_list_of_programs() {
     assert!(!found.clean && found.words.iter().any(|word| word.contains("has date, but neither")), "{found:?}");
 }
 
-fn agree(cases: Vec<(Told, bool)>) {
+/// Compares the results of both auditors with the expected results: true if a log has no defect.
+pub(super) fn agree(cases: Vec<(Told, bool)>) {
     let (told, expected): (Vec<Told>, Vec<bool>) = cases.into_iter().unzip();
     let second = theirs(&told);
     let mut faults = Vec::new();

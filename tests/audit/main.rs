@@ -20,5 +20,6 @@ mod independent;
 mod independent_history;
 mod log_export;
 mod log_mutation;
+mod session_and_plan_logs;
 mod verify_many;
 mod witness;

@@ -829,6 +829,26 @@ fn a_field_of_a_later_version_is_refused_by_its_name() {
     world.unchanged(|| world.submit(&envelope(&payload, &[&alice()]))).problem("malformed");
 }
 
+#[test]
+fn an_authorization_with_a_session_artifacts_or_a_plan_is_refused_and_spends_no_nonce() {
+    let world = World::new();
+    let digest = format!("sha256:{}", "1".repeat(64));
+    let session = json!({"id": "ses_019aa0b0-5c00-7000-8000-000000000003", "state": digest});
+    let artifacts = json!([{"name": "app.tar", "digest": digest, "bytes": 3}]);
+    for (part, value, code) in [
+        ("session", session, "context-changed"),
+        ("plan", json!({"receipt": digest, "output": digest}), "context-changed"),
+        ("artifacts", artifacts, "later-feature"),
+    ] {
+        let mut predicate = world.authorization("plain:true", json!({}));
+        predicate[part] = value;
+        let payload = people::authorization(&predicate);
+        let problem = world.unchanged(|| world.submit(&envelope(&payload, &[&alice()]))).problem(code);
+        assert!(problem.to_string().contains(part), "{problem:#}");
+    }
+    assert_eq!(world.count("consumption"), 0);
+}
+
 /// Each code that this version can return has a test over HTTP, in this file or in `steps.rs`.
 #[test]
 fn every_refusal_code_has_a_test_in_this_file() {

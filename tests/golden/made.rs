@@ -3,6 +3,8 @@
 //! `tests/formats/golden_documents.rs` compares every file below `tests/conformance/golden` with the result of this
 //! module.
 
+mod parts;
+
 use std::collections::BTreeMap;
 
 use base64::Engine as _;
@@ -295,6 +297,11 @@ struct Story<'d> {
     sign_receipt: Sign<'d>,
     /// The order of the log entries.
     order: [&'d str; 5],
+    /// Envelopes that replace the refusal and the denial in the log.
+    others: parts::Others<'d>,
+    /// The definitions of the registry, in the order of their references. Otherwise the registry contains
+    /// [`other_step`] and the step.
+    registry: Option<[Value; 2]>,
     note: Note<'d>,
     /// Whether the registry contains the step. Otherwise the registry contains another digest for the same reference.
     registered: bool,
@@ -318,6 +325,8 @@ impl Default for Story<'_> {
             sign_authorization: None,
             sign_receipt: None,
             order: ["seal", "consumption", "refusal", "receipt", "denial"],
+            others: parts::Others::new(),
+            registry: None,
             note: None,
             registered: true,
             bundle: None,
@@ -364,8 +373,9 @@ impl Story<'_> {
         };
         let last = self.rosters.last().expect("a roster");
         let roster = STANDARD.decode(&last.payload).expect("base64");
+        let steps = self.registry.clone().unwrap_or_else(|| [other_step(), self.step.clone()]);
         let leaves = match self.registered {
-            true => vec![registry_leaf(&other_step()), registry_leaf(&self.step)],
+            true => steps.iter().map(registry_leaf).collect(),
             false => {
                 let other = json!({"digest": reference(b"x"), "ref": "nginx:restart"});
                 vec![registry_leaf(&other_step()), other]
@@ -437,7 +447,7 @@ impl Story<'_> {
             ("refusal", to_canonical(&refusal(&id))),
             ("denial", to_canonical(&denial)),
         ]);
-        let envelopes = BTreeMap::from([
+        let mut envelopes = BTreeMap::from([
             ("roster", last.clone()),
             ("seal", wrap(&self.sign_seal, &payloads["seal"], &["boundary"])),
             ("authorization", signed),
@@ -446,6 +456,9 @@ impl Story<'_> {
             ("refusal", envelope(&payloads["refusal"], &["boundary"])),
             ("denial", envelope(&payloads["denial"], &["alice"])),
         ]);
+        for (kind, other) in &self.others {
+            envelopes.insert(if *kind == "refusal" { "refusal" } else { "denial" }, other.clone());
+        }
         let leaves: Vec<Hash> = self.order.iter().map(|kind| merkle::leaf_hash(&leaf_data(&envelopes[kind]))).collect();
         let origin = format!("prod-eu/{}", &id[7..23]);
         let note = match &self.note {
@@ -458,7 +471,8 @@ impl Story<'_> {
                 (kind, TlogProof { index, hashes: path(&leaves, index), checkpoint: note.clone() })
             })
             .into();
-        let place = u64::from(self.registered);
+        let place = steps.iter().position(|step| step["ref"] == self.step["ref"]).expect("a step") as u64;
+        let place = if self.registered { place } else { 0 };
         let siblings: Vec<String> = path(&hashes, place).iter().map(|hash| hex(hash)).collect();
         let mut bundle = json!({
             "builtins": self.builtins, "consumption": envelopes["consumption"],
@@ -628,6 +642,8 @@ fn valid(files: &mut Files) {
     for (kind, payload) in &listed.payloads {
         put(&format!("programs/payload/{kind}.json"), payload.clone());
     }
+    parts::valid(files);
+    let mut put = |path: &str, bytes: Vec<u8>| drop(files.insert(format!("valid/{path}"), bytes));
 
     for (name, _) in KEYS {
         let (key, secret) = (named_key(name), secret(name));
@@ -780,6 +796,7 @@ fn refused(files: &mut Files) {
     logs(&mut list);
     rosters(&mut list);
     programs(&mut list);
+    parts::refused(&mut list);
     let index = format!("[\n{}\n]\n", list.index.join(",\n"));
     list.files.insert("refused/index.json".to_owned(), index.into_bytes());
 }

@@ -2,6 +2,7 @@
 
 import documents
 import programs
+import reserved
 import rules
 from log import Checkpoint, Note, Proof, check_inclusion, leaf_hash, read_vkey
 from roster import Chain
@@ -15,7 +16,7 @@ NAMES = (
     "bundle roster-chain receipt-document authorization-document consumption-document seal-document roster-in-seal "
     "receipt-signature consumption-signature seal-signature checkpoint receipt-included consumption-included seal-included "
     "log-order boundary seal consumption authorization-signatures excluded quorum window step step-in-registry parameters "
-    "permissions sandbox outcome receipt-subjects keys-still-rostered seal-in-force witnesses"
+    "permissions sandbox outcome receipt-subjects plan keys-still-rostered seal-in-force witnesses"
 ).split()
 ESTABLISHED, FAILED, NOT_CHECKED = "established", "failed", "not-checked"
 
@@ -67,6 +68,8 @@ BOUNDARY_SAYS = (
     "what the step did and printed beyond the signed digests",
     "CPU and memory used",
     "how the sandbox held its layers, beyond their names, which files the listed programs are, and what was started and refused",
+    "what the state of a session is: only the boundary knows the salt of its digest",
+    "what stands in artifacts and in files that the run left, beyond their digests",
     "all times, unless a witness dated the checkpoint",
 )
 MAY_STAY_OPEN = ("permissions", "sandbox", "keys-still-rostered", "seal-in-force", "witnesses")
@@ -302,6 +305,7 @@ class _Bundle:
             self.authorization_envelope.digest,
             self.authorization,
         )
+        check_session(self.authorization, self.receipt)
 
     def check_step(self):
         check_step(self.bundle["step"], self.authorization)
@@ -332,6 +336,7 @@ class _Bundle:
         self.run("sandbox", ["receipt-signature", held], lambda: check_sandbox(self.receipt, self.authorization))
         self.run("outcome", ["receipt-signature", "consumption-signature"], lambda: check_outcome(self.receipt, self.consumption))
         self.run("receipt-subjects", ["receipt-signature", "authorization-document"], self.check_receipt_subjects)
+        self.run("plan", ["bundle", "roster-in-seal", "checkpoint", "consumption-signature", held, "step"], self.check_plan)
         self.run("keys-still-rostered", ["quorum"], self.check_still_rostered)
         if self.bundle is None:
             self.report.found["seal-in-force"] = (NOT_CHECKED, "because bundle is not established")
@@ -341,6 +346,27 @@ class _Bundle:
 
     def check_receipt_subjects(self):
         check_receipt_subjects(self.receipt_envelope, self.receipt, self.authorization_envelope.digest)
+        check_manifest(self.bundle.get("manifest"), self.receipt["files"], self.bundle["step"])
+
+    def check_plan(self):
+        signed, asked, plan = self.authorization.get("plan"), self.bundle["step"].get("plan"), self.bundle.get("plan")
+        if signed is None:
+            if plan is not None:
+                raise Bad("a plan that nobody signed")
+            return
+        if plan is None:
+            raise Bad("the bundle of the plan is missing")
+        # Its roster is one of the versions that were connected here.
+        inner = _Bundle(canonical(plan), self.chain.newest.digest, [*self.chain.versions, self.chain.newest])
+        report = inner.report.value()
+        if not report["verified"]:
+            why = [f"{check['name']}: {check['detail']}" for check in report["checks"] if check["finding"] == FAILED]
+            raise Bad(f"the bundle of the plan is not verified: {why}")
+        if inner.id != self.id:
+            raise Bad("the plan is of another boundary")
+        if inner.proofs[0]["receipt"].index >= self.proofs[0]["consumption"].index:
+            raise Bad("the plan is no earlier entry than the consumption")
+        check_plan(signed, asked, self.authorization, seconds(self.consumption["at"]), plan_of(inner.receipt_envelope, inner.receipt, inner.authorization))
 
     def check_still_rostered(self):
         newest, used = self.chain.newest, self.chain.last
@@ -461,6 +487,42 @@ def check_spent(stated, consumption, index, leaf, digest, authorization):
     for name, value in wanted.items():
         if item[name] != value:
             raise Bad(f"the consumption spends another {name}")
+    if item.get("session") != authorization.get("session"):
+        raise Bad("the consumption names another session, or another state of it")
+
+
+def check_session(authorization, receipt):
+    """What the state is only the boundary knows; which one the run began with is signed."""
+    signed, stated = authorization.get("session"), receipt.get("session")
+    if (signed is None) != (stated is None):
+        raise Bad("one of authorization and receipt names a session")
+    if signed is not None and stated["before"] != signed["state"]:
+        raise Bad("the run began with another state of the session than was signed")
+
+
+def plan_of(envelope, receipt, authorization):
+    """What the receipt of a plan says."""
+    return {
+        "receipt": envelope.digest,
+        "output": receipt["output"]["stdout"]["sha256"],
+        "step": authorization["step"]["ref"],
+        "params": canonical(authorization["params"]),
+        "status": receipt["outcome"]["status"],
+        "finished": seconds(receipt["finished_at"]),
+    }
+
+
+def check_plan(signed, asked, authorization, at, plan):
+    if (signed["receipt"], signed["output"]) != (plan["receipt"], plan["output"]):
+        raise Bad("signed was another receipt or output of a plan")
+    if asked is None or plan["step"] != asked["step"]:
+        raise Bad("a run of another step than the one that plans")
+    if plan["status"] != "succeeded":
+        raise Bad("the plan did not succeed")
+    if plan["params"] != canonical(authorization["params"]):
+        raise Bad("planned was for other parameters")
+    if not plan["finished"] <= at <= plan["finished"] + asked["max_age_s"]:
+        raise Bad("the plan is too old, or ended after the consumption")
 
 
 def check_step(step, authorization):
@@ -468,6 +530,8 @@ def check_step(step, authorization):
     digest = reference(canonical(step))
     if authorization["step"] != {"ref": step["ref"], "digest": digest}:
         raise Bad(f"signed was another step than {step['ref']} {digest}")
+    if (step["session"] != "none") != ("session" in authorization) or ("plan" in step) != ("plan" in authorization):
+        raise Bad("the authorization has a session and a plan exactly where the step has")
     # Templates are not filled in here; `permissions` says that the script was not read.
     filled_in = step["template"] == "none" or "{{" not in step["source"]
     if filled_in and authorization["rendered"] != reference(step["source"].encode()):
@@ -519,3 +583,17 @@ def check_receipt_subjects(envelope, receipt, digest):
     files = receipt["files"]
     if (files["count"] == 0) != (files["manifest"] == reference(b"[]")) or (files["count"] == 0 and files["bytes"]):
         raise Bad("the manifest is not of so many files")
+    if files["count"] > 1000:
+        raise Bad("more than 1,000 files")
+
+
+def check_manifest(manifest, files, step):
+    if (manifest is None) != (files["count"] == 0):
+        raise Bad("a manifest exactly where the run left files")
+    if manifest is None:
+        return
+    stated = {"count": len(manifest), "bytes": sum(one["bytes"] for one in manifest), "manifest": reference(canonical(manifest))}
+    if stated != files:
+        raise Bad("the receipt names another manifest, or other sums of it")
+    if not step.get("outputs") and any(one["path"] == reserved.OUTPUTS for one in manifest):
+        raise Bad("the file of outputs, of a step that has none")

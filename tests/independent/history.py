@@ -13,12 +13,15 @@ from bundle import (
     check_boundary_signature,
     check_decision,
     check_outcome,
+    check_plan,
     check_receipt_subjects,
     check_roster_in_seal,
     check_sandbox,
+    check_session,
     check_spent,
     check_step,
     count_people,
+    plan_of,
     read_authorization,
     who_may_not,
 )
@@ -42,6 +45,8 @@ class Sealed:
     def __init__(self, index, digest, seal):
         self.index, self.digest, self.seal = index, digest, seal
         self.roster = self.policy = self.tokens = self.steps = self.configuration = None
+        # Steps that other steps name as their plan.
+        self.plans = set()
         # By ref: what holds for a step, and its profile.
         self.policies, self.profiles = {}, {}
         self.longest, self.builtins = 0, None
@@ -67,6 +72,10 @@ class History:
         # Everything that may never come back is remembered for ever: simple, and memory grows with the log.
         self.past_epochs, self.gone_tokens, self.last_tokens, self.proposals = set(), set(), {}, {}
         self.exclusive, self.unguarded, self.not_checked = {}, set(), {}
+        # By id of a session: the state that the last receipt left, and the place of a consumption without a receipt.
+        self.left, self.in_use = {}, {}
+        # By digest of its payload: entry and facts of a plan's receipt.
+        self.plans = {}
         # Keys of types that are not verified here, in the rosters that were in force.
         self.foreign = []
         self.earlier = earlier
@@ -231,6 +240,7 @@ class History:
         if None in (sealed.steps, sealed.policy, sealed.configuration, sealed.roster):
             return
         groups = {group["name"] for group in sealed.roster.predicate["group"]}
+        sealed.plans = {step["plan"]["step"] for step in sealed.steps.values() if "plan" in step}
         for ref, step in sealed.steps.items():
             policy = sealed.policies[ref] = rules.Policy(sealed.policy, ref, sealed.builtins)
             missing = set(rules.Rules(policy.approvals, step["approvals"]).groups) - groups
@@ -352,6 +362,8 @@ class History:
                 known.setdefault(value, index)
             if seconds(spent["expires_at"]) <= seconds(consumption["at"]):
                 self.say(index, "window", f"item {item} had expired")
+            if "session" in spent:
+                self.use_session(index, item, spent["session"])
             self.spent[index, item] = {
                 "consumption": consumption,
                 "leaf": leaf,
@@ -360,6 +372,22 @@ class History:
                 "denied": list(self.denials.get(spent["authorization"], [])),
                 "receipts": [],
             }
+
+    def use_session(self, index, item, session):
+        """One run after the other, each with the state that the one before left."""
+        name = session["id"]
+        if name in self.in_use:
+            self.say(index, "session", f"item {item} uses {name}, which entry {self.in_use[name][0]} uses without a receipt")
+        elif self.left.get(name, session["state"]) != session["state"]:
+            self.say(index, "session", f"item {item} begins with another state of {name} than the run before left")
+        self.in_use[name] = (index, item)
+
+    def leave_session(self, place, session, change):
+        name = session["id"]
+        if self.in_use.get(name) == place:
+            del self.in_use[name]
+        if change is not None:
+            self.left[name] = change["after"]
 
     def read_denial(self, index, envelope, denial):
         """By one approver of the roster in force, whichever: a boundary logs no denial that it would not heed."""
@@ -400,6 +428,9 @@ class History:
         if spent["receipts"]:
             self.say(index, "receipt", f"item {place[1]} of entry {place[0]} has a receipt at {spent['receipts'][0]} already")
         spent["receipts"].append(index)
+        session = spent["consumption"]["spent"][place[1]].get("session")
+        if session is not None and len(spent["receipts"]) == 1:
+            self.leave_session(place, session, receipt.get("session"))
         try:
             signed, authorization = read_authorization(receipt)
         except Bad as error:
@@ -416,6 +447,8 @@ class History:
                 one = self.not_checked.setdefault(word, {"what": word, "decisions": 0, "why": found.why})
                 one["decisions"] += 1
         self.exclude(index, place[0], authorization["step"]["ref"], spent["sealed"])
+        if authorization["step"]["ref"] in spent["sealed"].plans:
+            self.plans.setdefault(envelope.digest, (index, plan_of(envelope, receipt, authorization)))
         self.decisions.append(
             {
                 "entry": index,
@@ -538,12 +571,21 @@ class History:
             if sealed.steps is not None and ref in sealed.steps:
                 rules.Schema(sealed.steps[ref]["params"]).check(authorization["params"])
 
+        def consumed():
+            check_spent(receipt["consumption"], consumption, consumed_at, spent["leaf"], signed.digest, authorization)
+            check_session(authorization, receipt)
+
+        def plan():
+            if "plan" not in authorization or sealed.steps is None or "plan" not in sealed.steps.get(ref, {}):
+                return
+            entry, found = self.plans.get(authorization["plan"]["receipt"], (consumed_at, None))
+            if entry >= consumed_at:
+                raise Bad("no earlier receipt is that of the plan")
+            check_plan(authorization["plan"], sealed.steps[ref]["plan"], authorization, seconds(consumption["at"]), found)
+
         yield "boundary", boundary
         yield "seal", seal
-        yield (
-            "consumption",
-            lambda: check_spent(receipt["consumption"], consumption, consumed_at, spent["leaf"], signed.digest, authorization),
-        )
+        yield "consumption", consumed
         yield "step", step
         yield "approvals", people
         yield "window", window
@@ -551,6 +593,7 @@ class History:
         yield "proposer", proposer
         yield "permissions", permissions
         yield "sandbox", sandbox
+        yield "plan", plan
         yield "outcome", lambda: check_outcome(receipt, consumption)
         yield "subjects", lambda: check_receipt_subjects(envelope, receipt, signed.digest)
 

@@ -1,4 +1,5 @@
-"""Parts that version 1 reads strictly and does not decide. From `formats.md`, section 22: each shape ends in the pointer of what it met."""
+"""Parts of sessions, artifacts, plans and manifests, and parts that version 1 reads strictly and does not decide. From `formats.md`,
+sections 10, 12, 14, 15, 19 and 22: each shape ends in the pointer of what it met that is reserved."""
 
 from shapes import (
     ARTIFACT_NAME,
@@ -15,7 +16,6 @@ from shapes import (
     boolean,
     free,
     later,
-    later_items,
     number,
     obj,
     one_of,
@@ -26,10 +26,23 @@ from shapes import (
 )
 
 MONTH = 2_592_000
-TYPES = ("string", "integer", "boolean", "array", "object")
+TYPES = ("string", "integer", "boolean")
+# In bytes: of one artifact, and of all together.
+MOST_ARTIFACTS = 64 << 20
+# What a step gives on, as a file that its run left.
+OUTPUTS = ".outputs.json"
 LABELS = arr(NAME, low=1, high=16, ordered=True)
 SESSION = obj({"id": SESSION_ID, "state": DIGEST})
-ARTIFACT = obj({"name": ARTIFACT_NAME, "digest": DIGEST, "bytes": number()})
+ARTIFACT = obj({"name": ARTIFACT_NAME, "digest": DIGEST, "bytes": number(high=MOST_ARTIFACTS)})
+
+
+def artifacts(low):
+    def check(value, place):
+        arr(ARTIFACT, low=low, high=16, by="name")(value, place)
+        if sum(one["bytes"] for one in value) > MOST_ARTIFACTS:
+            raise wrong(place, "more than 64 MiB of artifacts")
+
+    return check
 
 
 def emergency(value, place):
@@ -47,21 +60,21 @@ OF_AUTHORIZATION = {
     "emergency": later(emergency),
     "grant": later(DIGEST),
     "target": later(target),
-    "session": later(SESSION),
-    "artifacts": later(arr(ARTIFACT, low=1, high=16, by="name")),
-    "plan": later(obj({"receipt": DIGEST, "output": DIGEST})),
+    "session": SESSION,
+    "artifacts": artifacts(1),
+    "plan": obj({"receipt": DIGEST, "output": DIGEST}),
 }
 
 
 OF_RECEIPT = {
     "runner": later(obj({"name": NAME, "keyid": KEYID, "report": DIGEST})),
-    "session": later(obj({"before": DIGEST, "after": DIGEST})),
+    "session": obj({"before": DIGEST, "after": DIGEST}),
 }
-OF_ITEM = {"grant": later(DIGEST), "use": later(number(1, 1000)), "runner": later(NAME), "session": later(SESSION)}
+OF_ITEM = {"grant": later(DIGEST), "use": later(number(1, 1000)), "runner": later(NAME), "session": SESSION}
 RUNNER = obj({"name": NAME, "keys": arr(text(), low=1), "labels": arr(NAME, high=16, ordered=True)})
 OF_ROSTER = {"runner": later(arr(RUNNER, low=1))}
 FILE = obj({"path": rel_path, "bytes": number(), "sha256": DIGEST, "blake3": BLAKE3, "executable": boolean})
-MANIFEST = at_most(1 << 20, arr(FILE, low=1, by="path"))
+MANIFEST = at_most(1 << 20, arr(FILE, low=1, high=1000, by="path"))
 
 
 # Steps.
@@ -85,7 +98,10 @@ def secrets(value, place):
 def schema_of_output(value, place):
     free(value, place)
     if value.get("type") not in TYPES:
-        raise wrong(place, "no type that there is")
+        raise wrong(place, "no text, no integer and no boolean")
+    for keyword in ("default", "x-secret"):
+        if keyword in value:
+            raise wrong(f"{place}/{keyword}", "not in an output")
 
 
 OUTPUT = obj({"name": OUTPUT_NAME, "schema": schema_of_output})
@@ -106,13 +122,13 @@ def files(value, place):
 OF_STEP = {
     "format": one_of("markdown", "gruntwork", "rundown", "runnable"),
     "template": one_of("none", "gruntwork"),
-    "session": one_of("none", later=("read", "write")),
+    "session": one_of("none", "read", "write"),
     "secrets": secrets,
-    "outputs": later_items(arr(OUTPUT, low=1, high=64, by="name")),
+    "outputs": arr(OUTPUT, high=64, by="name"),
     "files": files,
 }
 MORE_OF_STEP = {
-    "plan": later(obj({"step": path_ref, "max_age_s": number(1, MONTH)})),
+    "plan": obj({"step": path_ref, "max_age_s": number(1, MONTH)}),
     "runs_on": later(LABELS),
 }
 

@@ -60,13 +60,24 @@ POLICIES = {1: policy_of(1, {}), 2: policy_of(2, {"programs": programs.RULE})}
 def read_step(step):
     """The form of a definition. What is reserved in it is named only where nothing in it is broken."""
     found = parse_step(step)
-    if found or reserved.secret_parameters(step["params"], "/step/params"):
+    secret = reserved.secret_parameters(step["params"], "/step/params")
+    if found or secret or step["session"] != "none" or step["outputs"] or "plan" in step:
         try:
             Schema(step["params"])
         except Bad as error:
             # What is broken wins; its place stands before the colon.
             raise wrong("/step/params" + str(error).partition(": ")[0], str(error)) from error
+    try:
+        output_schema(step)
+    except Bad as error:
+        raise wrong("/step/outputs", str(error)) from error
     refuse_later(found)
+
+
+def output_schema(step):
+    """Of the object that holds what a run gives on; each may be missing."""
+    properties = {one["name"]: one["schema"] for one in step["outputs"]}
+    return Schema({"type": "object", "properties": properties})
 
 
 def check_builtins(value):

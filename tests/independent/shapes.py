@@ -76,13 +76,12 @@ def text(high=None):
     return rx(r"(?s).*", high)
 
 
-def one_of(*words, later=()):
-    """One of a closed list; those of `later` are reserved."""
+def one_of(*words):
+    """One of a closed list."""
 
     def check(value, place):
-        if not isinstance(value, str) or value not in (*words, *later):
-            raise wrong(place, f"{value!r:.60} is none of {', '.join((*words, *later))}")
-        return [place] if value in later else []
+        if not isinstance(value, str) or value not in words:
+            raise wrong(place, f"{value!r:.60} is none of {', '.join(words)}")
 
     return check
 
@@ -95,11 +94,6 @@ def later(shape):
         return [place]
 
     return check
-
-
-def later_items(shape):
-    """Empty in version 1; with items a reserved part."""
-    return lambda value, place: [] if value == [] else later(shape)(value, place)
 
 
 def at_most(limit, shape):

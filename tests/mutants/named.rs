@@ -350,7 +350,6 @@ fn later_steps(found: &mut Vec<Named>) {
     let files = |path: &str| json!([{"bytes": 1, "digest": format!("sha256:{}", "0".repeat(64)), "executable": false, "path": path}]);
     for (field, value) in [
         ("session", json!("write")),
-        ("outputs", json!([{"name": "id", "schema": {"type": "string"}}])),
         ("plan", json!({"max_age_s": 600, "step": "own:files"})),
         ("runs_on", json!(["web"])),
     ] {
@@ -361,6 +360,7 @@ fn later_steps(found: &mut Vec<Named>) {
     }
     for (field, value) in [
         ("format", json!("rundown")),
+        ("outputs", json!([{"name": "id", "schema": {"type": "string"}}])),
         ("secrets", json!([{"as": "file", "name": "db"}])),
         ("template", json!("gruntwork")),
         ("files", files("a/b")),

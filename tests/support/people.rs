@@ -135,11 +135,16 @@ pub fn statement(kind: &str, subject: &Value, predicate: &Value) -> Vec<u8> {
 pub fn authorization(predicate: &Value) -> Vec<u8> {
     let step = &predicate["step"];
     let digest = step["digest"].as_str().expect("a digest").trim_start_matches("sha256:");
-    let subject = json!([
-        {"name": step["ref"], "digest": {"sha256": digest}},
-        {"name": "params", "digest": {"sha256": sha256(&canonical(&predicate["params"]))}},
-    ]);
-    statement("authorization", &subject, predicate)
+    let mut subjects = vec![
+        json!({"name": step["ref"], "digest": {"sha256": digest}}),
+        json!({"name": "params", "digest": {"sha256": sha256(&canonical(&predicate["params"]))}}),
+    ];
+    for artifact in predicate["artifacts"].as_array().into_iter().flatten() {
+        let name = format!("artifact/{}", artifact["name"].as_str().expect("a name"));
+        let digest = artifact["digest"].as_str().expect("a digest").trim_start_matches("sha256:");
+        subjects.push(json!({"name": name, "digest": {"sha256": digest}}));
+    }
+    statement("authorization", &json!(subjects), predicate)
 }
 
 /// Returns the payload of a denial of the authorization with this payload.

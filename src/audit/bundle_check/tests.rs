@@ -66,6 +66,11 @@ fn every_valid_golden_bundle_is_verified() {
         ("valid/bundle-sshsig.json", "valid/roster.json"),
         ("valid/bundle-sk.json", "valid/roster-sk.json"),
         ("valid/bundle-roster-2.json", "valid/roster.json"),
+        ("valid/bundle-session.json", "valid/roster.json"),
+        ("valid/bundle-artifacts.json", "valid/roster.json"),
+        ("valid/bundle-files.json", "valid/roster.json"),
+        ("valid/bundle-outputs.json", "valid/roster.json"),
+        ("valid/bundle-plan.json", "valid/roster.json"),
     ] {
         let report = report(file, roster);
         assert!(report.verified, "{file}: {:#?}", report.checks);
