@@ -76,6 +76,7 @@ pub fn run_true(sandbox: &LinuxSandbox, profile: &Profile) -> Result<(), Command
         env: Vec::new(),
         params_json: b"{}".to_vec(),
         files: vec![],
+        secrets: vec![],
     };
     let flag = CancelFlag::new().map_err(|error| broken(&error))?;
     match sandbox.run(prepared, plan, &mut |_| {}, &flag).end {

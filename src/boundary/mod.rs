@@ -36,6 +36,7 @@ use crate::crossing::current_seal::CurrentSeal;
 use crate::crossing::live::RunsInProgress;
 use crate::crossing::recorded_outputs::Outputs;
 use crate::crossing::sealed::Sealed;
+use crate::crossing::secret_permits::SecretPermits;
 use crate::crossing::surroundings::Surroundings;
 use crate::sandbox::Sandbox;
 use crate::store::ledger::Ledger;
@@ -74,6 +75,8 @@ pub struct BoundaryParts {
     pub sealed: Sealed,
     /// The directory of large outputs and of spools.
     pub outputs: Outputs,
+    /// The configured secrets.
+    pub secrets: SecretPermits,
     /// Maximum numbers of concurrent runs and requests.
     pub limits: CapacityLimits,
     /// The times for which data that is not evidence is stored.
@@ -88,7 +91,8 @@ impl Boundary {
     /// Builds a boundary.
     #[must_use]
     pub fn new(parts: BoundaryParts) -> Self {
-        let BoundaryParts { ledger, sandbox, key, sealed, outputs, limits, retention, closed, surroundings } = parts;
+        let BoundaryParts { ledger, sandbox, key, sealed, outputs, secrets, limits, retention, closed, surroundings } =
+            parts;
         let (key, seal) = (Arc::new(key), Arc::new(CurrentSeal::new(sealed)));
         let (live, changes) = (Arc::new(RunsInProgress::default()), Arc::new(Changes::default()));
         let crossing = Arc::new(Crossing::new(cross::CrossingParts {
@@ -99,6 +103,7 @@ impl Boundary {
             live: live.clone(),
             changes: changes.clone(),
             outputs: outputs.clone(),
+            secrets,
             limits,
         }));
         let refusals = Arc::new(RefusalLog::new(crossing.clone(), ledger.clone(), key.clone()));

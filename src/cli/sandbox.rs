@@ -153,6 +153,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         env: Vec::new(),
         params_json: b"{}".to_vec(),
         files: Vec::new(),
+        secrets: vec![],
     };
     let flag = CancelFlag::new().map_err(|error| broken(&error))?;
     signals.run_begins(&flag);

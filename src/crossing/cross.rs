@@ -17,6 +17,8 @@ use crate::crossing::masks::with_masks_before;
 use crate::crossing::recorded_outputs::{Outputs, RecordedRows};
 use crate::crossing::refusal::{Refusal, Stopped, fault};
 use crate::crossing::sealed::Sealed;
+use crate::crossing::secret_masks::SecretMasks;
+use crate::crossing::secret_permits::{self, SecretPermits};
 use crate::crossing::stage::{
     Accepted, Admitted, BundleParts, CheckResults, ClockTrusted, Consumed, CrossingRequest, Ran, ReceiptBasis,
     Receipted, RunEnd, SignedReceipt, VerifiedRequest,
@@ -55,6 +57,7 @@ pub struct Crossing {
     live: Arc<RunsInProgress>,
     changes: Arc<Changes>,
     pub(super) outputs: Outputs,
+    secrets: SecretPermits,
     capacity: Capacity,
 }
 
@@ -74,6 +77,8 @@ pub struct CrossingParts {
     pub changes: Arc<Changes>,
     /// The directory of large outputs and of spools.
     pub outputs: Outputs,
+    /// The configured secrets.
+    pub secrets: SecretPermits,
     /// Maximum numbers of concurrent runs and requests.
     pub limits: CapacityLimits,
 }
@@ -100,9 +105,9 @@ impl Crossing {
     /// Builds a crossing from `parts`.
     #[must_use]
     pub fn new(parts: CrossingParts) -> Self {
-        let CrossingParts { ledger, sandbox, key, seal, live, changes, outputs, limits } = parts;
+        let CrossingParts { ledger, sandbox, key, seal, live, changes, outputs, secrets, limits } = parts;
         let capacity = Capacity::new(limits, outputs.clone());
-        Self { ledger, sandbox, key, seal, live, changes, outputs, capacity }
+        Self { ledger, sandbox, key, seal, live, changes, outputs, secrets, capacity }
     }
 
     /// Performs all stages of a run, in order.
@@ -186,6 +191,9 @@ impl Crossing {
         let here = profile_on_host(&held).map_err(|refusal| refusal.about(&signed.proposal))?;
         check_not_moved(&here, &signed.sandbox).map_err(|refusal| refusal.about(&signed.proposal))?;
         let profile = check_profile(&here, &signed.sandbox).map_err(|e| about(e.into()))?;
+        let definition = held.hashed.definition();
+        let secrets = self.secrets.check(definition, fit.params().value());
+        let secrets = secrets.map_err(|refusal| refusal.about(&signed.proposal))?;
         let sandbox = self.sandbox.check(&signed.sandbox).map_err(|unavailable| {
             Refusal::new(Code::SandboxUnavailable, unavailable.to_string()).about(&signed.proposal)
         })?;
@@ -213,14 +221,18 @@ impl Crossing {
                 .chain(sealed.ends([&signed.proposer, verified.handed_in_by()]))
                 .min(),
         };
-        // Look up the step only once, so that the checked step is the step that runs.
-        let definition = held.hashed.definition();
+        // Only an approved run reads the values of its secrets. Without a value, the nonce stays unspent.
+        let secrets = self.secrets.read(&secrets, sandbox.has_own_root());
+        let secrets = secrets.map_err(|refusal| refusal.about(&signed.proposal))?;
+        let params = secret_permits::with_paths(&definition.params, fit.params().value());
+        // `definition` is the checked step, so the checked step is the step that runs.
         let plan = Plan {
             interpreter: definition.interpreter.clone(),
             source: definition.source.clone().into_bytes(),
-            env: parameter_schema::environment(fit.params()),
-            params_json: fit.params().canonical().to_vec(),
+            env: parameter_schema::environment(&params),
+            params_json: canonical::to_canonical(&params),
             files: planned_files(registered).map_err(|error| fault(&error))?,
+            secrets,
         };
         let answers = CheckResults {
             clock,
@@ -319,12 +331,14 @@ impl Crossing {
         let signed = consumed.admitted().document().predicate();
         let claim = consumed.claim();
         let started_at = self.now().max(claim.at);
-        let recording = self.live.begin(&signed.proposal, self.outputs.scratch(), signed.sandbox.limits.output_bytes);
-        let proposal = signed.proposal.clone();
+        let (proposal, most) = (signed.proposal.clone(), signed.sandbox.limits.output_bytes);
+        let secrets = consumed.admitted().secrets();
+        let masks = SecretMasks::new(secrets.iter().map(|secret| (&secret.name, &secret.value))).map(Arc::new);
+        let recording = self.live.begin(&proposal, self.outputs.scratch(), most, masks.as_ref());
         // A reader of the events may already wait for the recording.
         self.changes.notify(&proposal);
         let (prepared, plan, closing) = consumed.into_run();
-        let report = match CancelFlag::new() {
+        let mut report = match CancelFlag::new() {
             Ok(flag) => {
                 recording.cancels(flag.clone());
                 let (sandbox, writer) = (self.sandbox.clone(), recording.shared());
@@ -342,6 +356,10 @@ impl Crossing {
             }
             Err(error) => Report::not_started(format!("no descriptor is free to watch the run: {error}")),
         };
+        if let Some(masks) = &masks {
+            // The path of a program may contain a secret by accident.
+            report.programs = report.programs.map(|programs| masks.without_paths(programs));
+        }
         tracing::info!(proposal = %proposal, end = ?report.end, ms = report.duration_ms, "ran");
         let recorded = recording.close(report.stdout.bytes, report.stderr.bytes);
         if let Some(why) = &recorded.failed {
@@ -520,6 +538,12 @@ impl Crossing {
     #[must_use]
     pub fn state(&self) -> Arc<Sealed> {
         self.seal.get()
+    }
+
+    /// Returns the configured secrets.
+    #[must_use]
+    pub const fn secrets(&self) -> &SecretPermits {
+        &self.secrets
     }
 
     /// Returns the capacity for runs and requests.

@@ -7,7 +7,6 @@ use crate::policy::signed_programs::{moved, without_denied};
 use crate::record::code::Code;
 use crate::record::profile::Profile;
 use crate::record::program_list::ProgramList;
-use crate::record::step_definition::StepDefinition;
 use crate::sandbox::interpreter;
 use crate::sandbox::program_lookup::{ListError, SMALLER_LIST, WantedPrograms, list_of};
 
@@ -15,11 +14,9 @@ use crate::sandbox::program_lookup::{ListError, SMALLER_LIST, WantedPrograms, li
 ///
 /// # Errors
 /// Returns `sandbox-unavailable` if this host does not have the interpreter or a required program, or has a program that
-/// no list may contain, or if the step has files and starts in a directory of the host. Returns `too-large` if the list is too large for a profile. Returns `later-feature` if the step
-/// needs a secret.
+/// no list may contain, or if the step has files and starts in a directory of the host. Returns `too-large` if the list is too large for a profile.
 pub fn profile_on_host(held: &StepInForce) -> Result<Profile, Refusal> {
     let definition = held.hashed.definition();
-    check_secrets(definition)?;
     if let Some(why) = interpreter::missing(&definition.source, &definition.interpreter) {
         return Err(Refusal::new(Code::SandboxUnavailable, format!("{}: {why}", definition.reference)));
     }
@@ -37,24 +34,6 @@ pub fn profile_on_host(held: &StepInForce) -> Result<Profile, Refusal> {
             Err(Refusal::new(code, format!("{}: {error}", held.hashed.definition().reference)))
         }
     }
-}
-
-/// Refuses a step that needs secrets, because this version gives no secrets to a run.
-///
-/// # Errors
-/// Returns `later-feature` with the names of the secrets.
-pub fn check_secrets(step: &StepDefinition) -> Result<(), Refusal> {
-    let needs = step.needed_secrets();
-    if needs.is_empty() {
-        return Ok(());
-    }
-    let detail = format!(
-        "{} needs {}, and this version gives no secrets to a run: remove the secret from the runbook, or run the step by \
-         hand",
-        step.reference,
-        needs.join(", ")
-    );
-    Err(Refusal::new(Code::LaterFeature, detail).at("/step", "needs a secret"))
 }
 
 /// Returns the list of programs of a step on this host, or `None` if the step may execute every program.

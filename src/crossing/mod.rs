@@ -16,6 +16,8 @@ pub mod recorded_outputs;
 pub mod recovery;
 pub mod refusal;
 pub mod sealed;
+pub mod secret_masks;
+pub mod secret_permits;
 pub mod stage;
 pub mod step_files;
 pub mod stored_documents;

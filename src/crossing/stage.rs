@@ -57,6 +57,7 @@ use crate::record::ident::{Name, ProposalId, ReceiptId, StepRef};
 use crate::record::receipt::{Outcome, Receipt};
 use crate::record::token::Scope;
 use crate::record::validity::Timestamp;
+use crate::sandbox::planned_secret::PlannedSecret;
 use crate::sandbox::profile_check::Prepared;
 use crate::sandbox::{Plan, Report};
 use crate::store::stored_run::{SpentNonce, Window};
@@ -201,6 +202,10 @@ impl Admitted {
 
     pub(super) const fn parameters(&self) -> &ParametersFit {
         &self.answers.parameters
+    }
+
+    pub(super) fn secrets(&self) -> &[PlannedSecret] {
+        &self.answers.plan.secrets
     }
 
     pub(super) const fn exclusive(&self) -> Option<&String> {

@@ -22,7 +22,7 @@ use crate::node::files::{self, BoundaryFiles};
 use crate::node::host_lock::HostLock;
 use crate::node::roster_file::DraftRoster;
 use crate::node::roster_succession::{self, FoundRosters};
-use crate::node::{descriptors, handover, kept_checkpoint, log_at_rest, places, private, rosters};
+use crate::node::{descriptors, handover, kept_checkpoint, log_at_rest, places, private, rosters, secret_sources};
 use crate::policy::file::Policy;
 use crate::record::configuration::{Configuration, ConfiguredLimits, ConfiguredSandbox};
 use crate::record::enforcement::Level;
@@ -135,6 +135,7 @@ pub async fn assemble(
     if level != Level::Strict {
         notes.extend(missing(sandbox.probe()).map(|line| format!("sandbox: {line}")));
     }
+    notes.extend(secret_sources::unreadable(&config.secrets));
     let shares = descriptors::share(config.runs);
     notes.extend(shares.note);
     let limits = CapacityLimits { runs: shares.runs, crossings: CROSSINGS };
@@ -147,6 +148,7 @@ pub async fn assemble(
         key,
         sealed,
         outputs,
+        secrets: secret_sources::permits(&config.secrets),
         limits,
         retention,
         closed,

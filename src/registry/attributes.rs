@@ -213,22 +213,18 @@ pub(crate) const LIMITS: [(&str, Limit); 7] = [
 
 /// Returns the names of all attributes of a step.
 fn known() -> Vec<&'static str> {
-    let own = ["title", "params", "exclusive", "sandbox", "programs", "files"].into_iter();
+    let own = ["title", "params", "exclusive", "sandbox", "programs", "files", "secrets"].into_iter();
     own.chain(LIMITS.map(|(name, _)| name)).chain(SandboxPermission::ALL.map(SandboxPermission::attribute)).collect()
 }
 
 /// Attributes that are reserved for a later version of the program. This version refuses these attributes with a
 /// separate message, because an author could believe that these attributes have an effect.
-pub(crate) const LATER: [&str; 5] = ["session", "secrets", "outputs", "template", "plan"];
+pub(crate) const LATER: [&str; 4] = ["session", "outputs", "template", "plan"];
 
 /// Returns the message about an attribute of a later version, with what an author can do today.
 fn later(name: &str) -> String {
     let instead = match name {
         "session" => ", and put blocks that belong together into one block",
-        "secrets" => {
-            ", and run a command that needs a secret outside of Countersign; never make a secret a parameter, because the \
-             log stores parameters"
-        }
         "outputs" => {
             ", and make the value a parameter of the next step, which its proposer copies from the output of this step"
         }

@@ -6,7 +6,9 @@
 use crate::record::declared::DeclaredSandbox;
 use crate::record::later_words::Program;
 use crate::record::sandbox_permission::SandboxPermission;
+use crate::record::step_definition::StepSecret;
 use crate::registry::attributes::LIMITS;
+use crate::registry::declared_secrets::declared_secrets;
 use crate::registry::front_matter::declare;
 use crate::registry::markdown::program_names;
 
@@ -17,13 +19,15 @@ pub struct DeclaredNeeds {
     pub sandbox: DeclaredSandbox,
     /// Programs that the block starts.
     pub programs: Option<Vec<Program>>,
+    /// Secrets that the block needs.
+    pub secrets: Vec<StepSecret>,
 }
 
 /// Returns the names of all needs. A block can't switch off the sandbox.
 pub(super) fn names() -> impl Iterator<Item = &'static str> {
     let permissions = SandboxPermission::ALL.into_iter().filter(|permission| *permission != SandboxPermission::Off);
     let limits = LIMITS.into_iter().map(|(name, _)| name);
-    limits.chain(permissions.map(SandboxPermission::attribute)).chain(["programs"])
+    limits.chain(permissions.map(SandboxPermission::attribute)).chain(["programs", "secrets"])
 }
 
 impl DeclaredNeeds {
@@ -34,6 +38,10 @@ impl DeclaredNeeds {
     pub(super) fn add(&mut self, name: &str, text: &str) -> Result<(), String> {
         if name == "programs" {
             self.programs = Some(program_names(text)?);
+            return Ok(());
+        }
+        if name == "secrets" {
+            self.secrets = declared_secrets(text)?;
             return Ok(());
         }
         declare(&mut self.sandbox, name, text)

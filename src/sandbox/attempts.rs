@@ -111,6 +111,7 @@ pub fn make(sandbox: &dyn Sandbox, profile: &Profile, place: &Path) -> Result<Ve
             env: env.map(|(name, value)| (name.to_owned(), value)).to_vec(),
             params_json: b"{}".to_vec(),
             files: Vec::new(),
+            secrets: vec![],
         };
         sandbox.run(prepared, plan, &mut |_| {}, &flag)
     });

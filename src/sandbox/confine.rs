@@ -17,9 +17,10 @@ use crate::sandbox::filesystem::{self, StepPaths};
 use crate::sandbox::grants;
 use crate::sandbox::interpreter;
 use crate::sandbox::protocol::{
-    self, AtStage, Confined, HelperMessage, HostId, RunForm, RunRequest, SetupFailure, SetupStage,
+    self, AtStage, Confined, HelperMessage, HostId, RunForm, RunRequest, RunTexts, SetupFailure, SetupStage,
 };
 use crate::sandbox::seccomp;
+use crate::sandbox::secret_files;
 use crate::sandbox::syscalls::{self, ForkSide};
 
 /// Maximum number of open descriptors of a step, as most programs expect.
@@ -51,14 +52,14 @@ pub(super) struct Confinement {
 pub(super) fn start(
     request: &RunRequest,
     view: &StepPaths,
-    source: &[u8],
+    texts: &RunTexts,
     held: &Confinement,
     proxy: Option<u16>,
     control: &UnixStream,
 ) -> Result<(Pid, Confined), SetupFailure> {
     let mut outcome = None;
     let step = syscalls::spawn(&mut || {
-        let Err(failure) = become_step(request, view, source, held, proxy, control, &mut outcome);
+        let Err(failure) = become_step(request, view, texts, held, proxy, control, &mut outcome);
         outcome = Some(Err(failure));
     })
     .at(SetupStage::Processes, "start the step's process")?;
@@ -161,7 +162,7 @@ pub(super) fn take_id(id: u32) -> Result<(), SetupFailure> {
 fn become_step(
     request: &RunRequest,
     view: &StepPaths,
-    source: &[u8],
+    texts: &RunTexts,
     held: &Confinement,
     proxy: Option<u16>,
     control: &UnixStream,
@@ -180,7 +181,7 @@ fn become_step(
         drop_privileges(request.own_id)?;
     }
     std::env::set_current_dir(&view.work).at(SetupStage::Workdir, "enter the work directory")?;
-    let program = interpreter::program(source, &request.interpreter)?;
+    let program = interpreter::program(&texts.source, &request.interpreter)?;
     if let (RunForm::Host, Some(filter)) = (request.form, request.filter) {
         facts.seccomp = Some(seccomp::confine(filter)?);
     }
@@ -201,7 +202,7 @@ fn become_step(
     for argument in program.arguments.iter().map(String::as_bytes).chain([view.script.as_os_str().as_bytes()]) {
         arguments.push(text(argument, what)?);
     }
-    let environment = environment(request, view, proxy)?;
+    let environment = environment(request, texts, view, proxy)?;
     if request.record {
         announce_programs(&program.path, control)?;
     }
@@ -221,8 +222,13 @@ fn announce_programs(next: &Path, control: &UnixStream) -> Result<(), SetupFailu
         .at(SetupStage::Seccomp, "hand on the listener for programs")
 }
 
-/// Returns the environment of the step, with the variables of every run and the variables of the plan.
-fn environment(request: &RunRequest, view: &StepPaths, proxy: Option<u16>) -> Result<Vec<CString>, SetupFailure> {
+/// Returns the environment of the step, with the variables of every run, of the plan and of the secrets.
+fn environment(
+    request: &RunRequest,
+    texts: &RunTexts,
+    view: &StepPaths,
+    proxy: Option<u16>,
+) -> Result<Vec<CString>, SetupFailure> {
     let path = |path: &Path| path.as_os_str().as_bytes().to_vec();
     let mut all: Vec<(&str, Vec<u8>)> = vec![
         ("PATH", interpreter::PATH.into()),
@@ -250,6 +256,9 @@ fn environment(request: &RunRequest, view: &StepPaths, proxy: Option<u16>) -> Re
     }
     for (name, value) in &request.env {
         add(name, value.clone().into_bytes());
+    }
+    for (name, value) in secret_files::variables(request, texts) {
+        add(name, value.to_vec());
     }
     let line = |(name, value): (&str, Vec<u8>)| {
         text(&[name.as_bytes(), b"=", value.as_slice()].concat(), || format!("pass on the variable {name}"))

@@ -13,6 +13,7 @@ use rustix::process::{Resource, Rlimit};
 
 use crate::record::enforcement::Level;
 use crate::record::profile::{Layer, Limits, NetworkMode, Profile, STRICT, Workdir};
+use crate::record::step_definition::OWN_VARIABLES;
 use crate::record::step_file::{StepFile, check_files};
 use crate::sandbox::cancel_flag::CancelFlag;
 use crate::sandbox::capture::Chunk;
@@ -23,6 +24,7 @@ use crate::sandbox::ids::{Id, Ids};
 use crate::sandbox::interpreter;
 use crate::sandbox::leftovers;
 use crate::sandbox::network::{Proxy, Resolve};
+use crate::sandbox::planned_secret;
 use crate::sandbox::probe::{HostProbe, Missing, ProbeFailures};
 use crate::sandbox::profile_check::{self, HostSurroundings, Prepared};
 use crate::sandbox::profile_paths;
@@ -33,6 +35,7 @@ use crate::sandbox::protocol::{
 };
 use crate::sandbox::remove;
 use crate::sandbox::run_follower::{DEATH, FollowedRun, LaunchedRun};
+use crate::sandbox::secret_files::entry_of;
 use crate::sandbox::step_files;
 use crate::sandbox::unavailable::Unavailable;
 use crate::sandbox::{Plan, Report, Sandbox};
@@ -43,8 +46,6 @@ const OWN_BINARY: &str = "/proc/self/exe";
 const REQUEST: Duration = Duration::from_secs(10);
 /// Maximum size of a run's environment, in bytes. The kernel's maximum for one string is 128 KiB.
 const MAX_ENV: usize = 100 << 10;
-/// Variables of every run, which a plan can't replace.
-const OWN_ENV: [&str; 6] = ["PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "COUNTERSIGN_PARAMS"];
 
 /// Paths that the sandbox needs from the service.
 #[derive(Debug, Clone)]
@@ -189,6 +190,7 @@ impl LinuxSandbox {
             env: vec![],
             params_json: b"{}".into(),
             files: vec![],
+            secrets: vec![],
         };
         let tried = self.play(&prepared, &plan);
         remove_run_dir(&tree);
@@ -230,6 +232,7 @@ impl LinuxSandbox {
             ],
             params_json: b"{}".to_vec(),
             files: vec![],
+            secrets: vec![],
         };
         let (run, said) = self.play(&prepared, &plan)?;
         match (run.failure, run.step) {
@@ -316,7 +319,7 @@ impl Sandbox for LinuxSandbox {
     fn run(&self, prepared: Prepared, plan: Plan, live: &mut dyn FnMut(Chunk<'_>), cancel: &CancelFlag) -> Report {
         let mut run = FollowedRun::new(&self.spool, &prepared.profile.limits);
         run.recorder.stream = prepared.stream;
-        match invalid(&plan) {
+        match invalid(&plan).or_else(|| planned_secret::invalid(&plan.secrets, prepared.has_own_root())) {
             Some(why) => run.failure = Some(SetupFailure::new(SetupStage::Request, why)),
             None if prepared.profile.require.contains(&Layer::Programs) && prepared.programs.is_none() => {
                 let why = "the profile requires a list of programs, but has no list";
@@ -371,6 +374,7 @@ impl LinuxSandbox {
             source_bytes: plan.source.len() as u64,
             params_bytes: plan.params_json.len() as u64,
             files,
+            secrets: plan.secrets.iter().map(entry_of).collect(),
         };
         let start = Start {
             form: prepared.form,
@@ -389,6 +393,7 @@ impl LinuxSandbox {
         match self.begin(&start, group.as_ref()) {
             Ok(mut launched) => {
                 let contents = plan.files.iter().map(|planned| &*planned.bytes);
+                let contents = contents.chain(plan.secrets.iter().map(|secret| secret.value.expose()));
                 let texts = [&plan.source[..], &plan.params_json];
                 let sent = protocol::write_request(&mut launched.control, &request, texts, contents);
                 // If the run could not be started, the helper reports the reason and closes the socket.
@@ -567,17 +572,19 @@ fn invalid(plan: &Plan) -> Option<String> {
         return Some(format!("the content of the file {:?} does not have the signed size", planned.file.path));
     }
     let mut names = std::collections::BTreeSet::new();
-    for (name, value) in &plan.env {
+    // `planned_secret` checks the values of the secrets, without a message that could contain them.
+    let of_secrets = plan.secrets.iter().filter_map(|secret| Some((secret.variable.as_ref()?, "")));
+    for (name, value) in plan.env.iter().map(|(name, value)| (name, value.as_str())).chain(of_secrets) {
         let word = name.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_');
         if !word || name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) {
             return Some(format!("{name:?} is not the name of an environment variable"));
         }
-        if OWN_ENV.contains(&name.as_str()) {
-            return Some(format!("the environment variable {name} is reserved for the sandbox"));
-        }
         // A process that can reach the ssh agent can sign with the operator's keys (rule R9).
         if name == "SSH_AUTH_SOCK" {
             return Some("the ssh agent of the service is never passed on".into());
+        }
+        if OWN_VARIABLES.contains(&name.as_str()) {
+            return Some(format!("the environment variable {name} is reserved for the sandbox"));
         }
         if !names.insert(name) {
             return Some(format!("the environment variable {name} is set twice"));
@@ -586,7 +593,8 @@ fn invalid(plan: &Plan) -> Option<String> {
             return Some(format!("the environment variable {name} contains a NUL byte"));
         }
     }
-    let bytes: usize = plan.env.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
+    let secrets = plan.secrets.iter().filter(|secret| !secret.as_file).map(|secret| secret.value.expose().len() + 66);
+    let bytes: usize = plan.env.iter().map(|(name, value)| name.len() + value.len() + 2).chain(secrets).sum();
     (bytes > MAX_ENV).then(|| "the environment is larger than 100 KiB".to_owned())
 }
 
@@ -603,6 +611,7 @@ mod tests {
             env: vec![],
             params_json: b"{}".to_vec(),
             files: vec![],
+            secrets: vec![],
         }
     }
 

@@ -34,6 +34,7 @@ mod listed_programs;
 mod mounts;
 pub mod network;
 mod path_pattern;
+pub mod planned_secret;
 pub mod probe;
 pub mod profile_check;
 mod profile_paths;
@@ -46,6 +47,7 @@ mod remove;
 mod request;
 pub mod run_follower;
 mod seccomp;
+mod secret_files;
 mod step_files;
 mod syscalls;
 mod trees;
@@ -60,6 +62,7 @@ use crate::record::step_file::StepFile;
 use crate::sandbox::cancel_flag::CancelFlag;
 use crate::sandbox::capture::{Capture, Chunk, Segment};
 use crate::sandbox::learned_programs::LearnedPrograms;
+use crate::sandbox::planned_secret::PlannedSecret;
 use crate::sandbox::probe::HostProbe;
 use crate::sandbox::profile_check::Prepared;
 use crate::sandbox::unavailable::Unavailable;
@@ -99,6 +102,8 @@ pub struct Plan {
     pub params_json: Vec<u8>,
     /// Files that the run has beside its script, at most 4 MiB together. The step can't change them.
     pub files: Vec<PlannedFile>,
+    /// Secrets of the run, at most 128 KiB together.
+    pub secrets: Vec<PlannedSecret>,
 }
 
 /// A file of a step with its content.

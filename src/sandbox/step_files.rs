@@ -187,8 +187,12 @@ mod tests {
     fn a_content_without_the_digest_of_the_definition_is_not_written() {
         let file =
             |executable| StepFile { path: "a".to_owned(), bytes: 1, digest: ContentDigest::of(b"x"), executable };
-        let texts =
-            |content: &[u8]| RunTexts { source: b"true".into(), params: Vec::new(), files: vec![content.into()] };
+        let texts = |content: &[u8]| RunTexts {
+            source: b"true".into(),
+            params: Vec::new(),
+            files: vec![content.into()],
+            secrets: Vec::new(),
+        };
         for (executable, mode) in [(true, 0o555), (false, 0o444)] {
             let (files, sealed) = ([file(executable)], texts(b"x"));
             let found = seeded(&files, &sealed, "script").expect("files");

@@ -23,6 +23,7 @@ mod refusals;
 mod refused_early;
 mod restart;
 mod runbook_locks;
+mod secrets;
 mod step_files;
 mod steps;
 mod watch;

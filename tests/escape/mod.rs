@@ -301,6 +301,7 @@ impl Order {
             env: planted.environment(&case.id, self.held == Held::Off),
             params_json: b"{}".to_vec(),
             files: vec![],
+            secrets: vec![],
         };
         let begun = Instant::now();
         let mut report = sandbox.run(prepared, plan, &mut |_| {}, &CancelFlag::new().expect("a flag"));

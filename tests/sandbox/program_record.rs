@@ -231,7 +231,14 @@ fn the_thread_of_a_record_ends_with_its_run() {
     for _ in 0..8 {
         let prepared = sandbox.check(&profile).expect("can be held").learning();
         let source = b"ls -d /; id; no-such-program".to_vec();
-        let plan = Plan { interpreter: "sh".into(), source, env: vec![], params_json: b"{}".to_vec(), files: vec![] };
+        let plan = Plan {
+            interpreter: "sh".into(),
+            source,
+            env: vec![],
+            params_json: b"{}".to_vec(),
+            files: vec![],
+            secrets: vec![],
+        };
         let report = sandbox.run(prepared, plan, &mut |_| {}, &CancelFlag::new().expect("a flag"));
         assert_eq!(report.learned.expect("recorded").list, ["id", "ls"]);
     }

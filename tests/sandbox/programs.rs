@@ -50,6 +50,7 @@ impl Bench {
             env: vec![("TREE".into(), self.tree().display().to_string())],
             params_json: b"{}".to_vec(),
             files: vec![],
+            secrets: vec![],
         };
         let mut report = self.sandbox.run(prepared, plan, &mut |_| {}, &CancelFlag::new().expect("a flag"));
         let mut said = String::new();

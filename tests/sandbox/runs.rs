@@ -90,6 +90,7 @@ fn plan(interpreter: &str, source: &str) -> Plan {
         env: vec![],
         params_json: b"{}".to_vec(),
         files: vec![],
+        secrets: vec![],
     }
 }
 
