@@ -79,6 +79,7 @@ pub fn run_true(sandbox: &LinuxSandbox, profile: &Profile) -> Result<(), Command
         inputs: vec![],
         results: false,
         session: None,
+        secrets: vec![],
     };
     let flag = CancelFlag::new().map_err(|error| broken(&error))?;
     match sandbox.run(prepared, plan, &mut |_| {}, &flag).end {

@@ -4,15 +4,15 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::boundary::evidence_results::manifest_of;
 use crate::boundary::health::Health;
 use crate::boundary::proposals::{Proposals, span, unknown_step};
-use crate::boundary::view::{BoundaryView, LastSuccess, ReceiptFiles, RegistryView, SealView, StepSummary, StepView};
+use crate::boundary::view::{BoundaryView, LastSuccess, RegistryView, SealView, StepSummary, StepView};
 use crate::boundary::witnesses::Witnessing;
 use crate::crossing::boundary_key::BoundaryKey;
 use crate::crossing::caller::Caller;
 use crate::crossing::cross::Crossing;
 use crate::crossing::host_profile::profile_on_host;
-use crate::crossing::plans::PlanRun;
 use crate::crossing::refusal::{Refusal, Stopped, fault};
 use crate::crossing::sealed::{BundleShare, Sealed};
 use crate::crossing::stage::{BundleParts, Receipted};
@@ -28,10 +28,9 @@ use crate::record::code::Code;
 use crate::record::document::{Predicate, Statement};
 use crate::record::envelope::{Base64, Envelope};
 use crate::record::ident::{ReceiptId, StepRef};
-use crate::record::later_parts::{Manifest, OUTPUTS_PATH};
 use crate::record::receipt::{Outcome, Receipt, Status as Ended};
 use crate::record::seal::Seal;
-use crate::record::step_definition::{RegistryLeaf, StepDefinition};
+use crate::record::step_definition::RegistryLeaf;
 use crate::record::token::Scope;
 use crate::store::ledger::Ledger;
 use crate::store::retention::Retention;
@@ -54,7 +53,7 @@ struct Earlier {
 
 /// The log that contains a receipt.
 #[derive(Clone, Copy)]
-enum Within<'a> {
+pub(super) enum Within<'a> {
     /// The boundary's own log, which grows and has a signed checkpoint for each new size.
     Own(&'a Ledger),
     /// A log that a restore closed and that the boundary's own log continues. The checkpoints of a closed log do not
@@ -63,7 +62,7 @@ enum Within<'a> {
 }
 
 impl<'a> Within<'a> {
-    const fn ledger(self) -> &'a Ledger {
+    pub(super) const fn ledger(self) -> &'a Ledger {
         match self {
             Self::Own(ledger) | Self::Closed(ledger) => ledger,
         }
@@ -111,12 +110,12 @@ pub struct Evidence {
     proposals: Arc<Proposals>,
     ledger: Ledger,
     /// Closed logs that the current log continues. Their receipts stay readable.
-    closed: Vec<Ledger>,
+    pub(super) closed: Vec<Ledger>,
     key: Arc<BoundaryKey>,
     witnesses: Arc<Witnessing>,
     health: Arc<Health>,
     proofs: CheckpointProofs,
-    retention: Retention,
+    pub(super) retention: Retention,
 }
 
 /// Parts from which [`Evidence`] is built.
@@ -265,7 +264,7 @@ impl Evidence {
     }
 
     /// Returns a receipt and the log that contains it.
-    fn receipt_in(&self, caller: &Caller, id: &ReceiptId) -> Result<(LoggedReceipt, Within<'_>), Stopped> {
+    pub(super) fn receipt_in(&self, caller: &Caller, id: &ReceiptId) -> Result<(LoggedReceipt, Within<'_>), Stopped> {
         let proposal = id.proposal();
         let mut found = None;
         for ledger in &self.closed {
@@ -304,31 +303,6 @@ impl Evidence {
         self.assemble(log, logged.index, &parts, &receipt)
     }
 
-    /// Returns the files and outputs that a run left.
-    ///
-    /// # Errors
-    /// Returns `not-found` if the receipt does not exist or the caller may not see the receipt. The refusal has the case
-    /// `Gone` if the outputs are no longer stored.
-    pub fn files(&self, caller: &Caller, id: &ReceiptId) -> Result<ReceiptFiles, Stopped> {
-        let (logged, log) = self.receipt_in(caller, id)?;
-        let receipt: Receipt = predicate(&logged.envelope)?;
-        let manifest = manifest_of(log.ledger(), &receipt)?.map_or_else(Vec::new, |manifest| manifest.0);
-        let outputs = match manifest.iter().find(|entry| entry.path.as_str() == OUTPUTS_PATH) {
-            None => serde_json::Map::new(),
-            Some(entry) => {
-                let bytes = log.ledger().output(&entry.blake3, 0..entry.bytes).map_err(|e| fault(&e))?;
-                let bytes = bytes.ok_or_else(|| {
-                    let kept = span(self.retention.outputs_s);
-                    Refusal::gone(format!(
-                        "the outputs of {id} are no longer stored: they are deleted {kept} after the run"
-                    ))
-                })?;
-                json::parse_as(&bytes, bytes.len()).map_err(|e| fault(&e))?
-            }
-        };
-        Ok(ReceiptFiles { files: manifest, outputs })
-    }
-
     /// Returns the bundle of a run that just ended, for the caller that sent the envelope of the run.
     ///
     /// # Errors
@@ -341,7 +315,7 @@ impl Evidence {
 
     /// Builds a bundle as JSON from canonical parts. The boundary wrote these parts, so the function does not parse
     /// them.
-    fn assemble(
+    pub(super) fn assemble(
         &self,
         log: Within<'_>,
         index: u64,
@@ -443,38 +417,6 @@ impl Evidence {
             b"}",
         ];
         Ok(bundle.concat())
-    }
-
-    /// Returns the bundle of the plan that a run applied, or `None` for a run without a plan.
-    fn plan_bundle(&self, log: Within<'_>, receipt: &Receipt) -> Result<Option<Vec<u8>>, Stopped> {
-        let payload = Base64::Strict.decode("/payload", &receipt.authorization.payload)?;
-        let signed = Statement::<Authorization>::from_payload(&payload)?.predicate;
-        let Some(plan) = &signed.plan else { return Ok(None) };
-        let params = signed.params_digest()?;
-        for ledger in std::iter::once(log.ledger()).chain(&self.closed) {
-            let definition: StepDefinition = {
-                let text = blob_text(ledger, *signed.step.digest.as_bytes())?;
-                json::parse_as(text.as_bytes(), text.len()).map_err(|e| fault(&e))?
-            };
-            let Some(step) = &definition.plan else { continue };
-            let Some(found) = PlanRun::find(ledger, step, &plan.receipt, &params)? else { continue };
-            let row = ledger.proposal(&found.proposal).map_err(|e| fault(&e))?;
-            let Some(index) = row.and_then(|row| row.receipt) else { continue };
-            let envelope = envelope_in(ledger, index)?;
-            let payload = Base64::Strict.decode("/payload", &found.receipt.authorization.payload)?;
-            let parts = BundleParts {
-                receipt: envelope.to_canonical().map_err(|e| fault(&e))?.into(),
-                consumption: (
-                    found.receipt.consumption.index,
-                    leaf_data(ledger, found.receipt.consumption.index)?.into(),
-                ),
-                seal: found.receipt.seal,
-                step: Statement::<Authorization>::from_payload(&payload)?.predicate.step,
-            };
-            let within = if std::ptr::eq(ledger, log.ledger()) { log } else { Within::Closed(ledger) };
-            return self.assemble(within, index, &parts, &found.receipt).map(Some);
-        }
-        Err(fault(&format!("the run of the plan {} is not stored", plan.receipt)))
     }
 
     /// Returns the length of a recorded output in bytes.
@@ -664,21 +606,12 @@ fn earlier_seal(ledger: &Ledger, digest: SealDigest) -> Result<Earlier, Stopped>
     Ok(Earlier { index, keys: seal.keys, bundled, manifest })
 }
 
-/// Returns the manifest that a receipt names, or `None` for a run without files.
-fn manifest_of(ledger: &Ledger, receipt: &Receipt) -> Result<Option<Manifest>, Stopped> {
-    if receipt.files.count == 0 {
-        return Ok(None);
-    }
-    let text = blob_text(ledger, *receipt.files.manifest.as_bytes())?;
-    json::parse_as(text.as_bytes(), text.len()).map(Some).map_err(|e| fault(&e))
-}
-
-fn envelope_in(ledger: &Ledger, index: u64) -> Result<Envelope, Stopped> {
+pub(super) fn envelope_in(ledger: &Ledger, index: u64) -> Result<Envelope, Stopped> {
     let leaf = leaf_data(ledger, index)?;
     canonical::read_as(&leaf, leaf.len()).map_err(|e| fault(&e))
 }
 
-fn leaf_data(ledger: &Ledger, index: u64) -> Result<Vec<u8>, Stopped> {
+pub(super) fn leaf_data(ledger: &Ledger, index: u64) -> Result<Vec<u8>, Stopped> {
     let leaf = ledger.leaf(index).map_err(|e| fault(&e))?;
     Ok(leaf.ok_or_else(|| fault(&format!("log entry {index} is missing")))?.data)
 }
@@ -687,7 +620,7 @@ fn leaf_text(ledger: &Ledger, index: u64) -> Result<String, Stopped> {
     String::from_utf8(leaf_data(ledger, index)?).map_err(|e| fault(&e))
 }
 
-fn blob_text(ledger: &Ledger, digest: [u8; 32]) -> Result<String, Stopped> {
+pub(super) fn blob_text(ledger: &Ledger, digest: [u8; 32]) -> Result<String, Stopped> {
     let digest = BlobDigest::from_bytes(digest);
     let bytes = ledger.blob(&digest).map_err(|e| fault(&e))?;
     let bytes = bytes.ok_or_else(|| fault(&format!("the blob {digest} is missing")))?;
@@ -697,7 +630,7 @@ fn blob_text(ledger: &Ledger, digest: [u8; 32]) -> Result<String, Stopped> {
     String::from_utf8(bytes).map_err(|e| fault(&e))
 }
 
-fn predicate<P: Predicate>(envelope: &Envelope) -> Result<P, Stopped> {
+pub(super) fn predicate<P: Predicate>(envelope: &Envelope) -> Result<P, Stopped> {
     let payload = Base64::Strict.decode("/payload", &envelope.payload)?;
     Ok(Statement::<P>::from_payload(&payload)?.predicate)
 }

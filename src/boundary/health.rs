@@ -8,6 +8,7 @@ use crate::boundary::witnesses::Witnessing;
 use crate::crossing::cross::Crossing;
 use crate::crossing::host_profile::list_on_host;
 use crate::crossing::sealed::Sealed;
+use crate::crossing::secret_permits::SecretPermits;
 use crate::decision::exclusion::{self, ExcludedSigners, Tokens};
 use crate::decision::quorum_rules::QuorumRules;
 use crate::decision::reach::EligibleApprovers;
@@ -124,7 +125,7 @@ impl Health {
     /// step before an approver signs it.
     pub fn note_seal(&self) -> Vec<String> {
         let sealed = self.crossing.state();
-        let beyond = steps_beyond_the_host(&sealed, &*self.sandbox);
+        let beyond = steps_beyond_the_host(&sealed, &*self.sandbox, self.crossing.secrets());
         let mut notes = notes_of(&beyond);
         notes.extend(quorums_out_of_reach(&sealed, self.crossing.now()));
         let before = {
@@ -181,14 +182,15 @@ impl Health {
     }
 }
 
-fn steps_beyond_the_host(sealed: &Sealed, sandbox: &dyn Sandbox) -> BTreeMap<StepRef, String> {
+fn steps_beyond_the_host(sealed: &Sealed, sandbox: &dyn Sandbox, secrets: &SecretPermits) -> BTreeMap<StepRef, String> {
     let of_the_host = |reference: &StepRef| {
         let (_, held) = sealed.step(reference)?;
         let unavailable = sandbox.check(&held.profile).err().filter(Unavailable::is_of_the_host);
         let step = held.hashed.definition();
         let interpreter = || interpreter::missing(&step.source, &step.interpreter);
         let unlisted = || list_on_host(held).err().map(|error| error.to_string());
-        unavailable.map(|unavailable| unavailable.to_string()).or_else(interpreter).or_else(unlisted)
+        let secret = || secrets.objection(step);
+        unavailable.map(|unavailable| unavailable.to_string()).or_else(interpreter).or_else(unlisted).or_else(secret)
     };
     let steps = sealed.registry.steps().map(|step| &step.definition.reference);
     steps.filter_map(|reference| Some((reference.clone(), of_the_host(reference)?))).collect()

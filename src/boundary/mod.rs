@@ -8,6 +8,7 @@ pub mod denials;
 pub mod dispatch;
 pub mod events;
 pub mod evidence;
+mod evidence_results;
 pub mod health;
 pub mod housekeeping;
 pub mod proposal_filter;
@@ -42,6 +43,7 @@ use crate::crossing::current_seal::CurrentSeal;
 use crate::crossing::live::RunsInProgress;
 use crate::crossing::recorded_outputs::Outputs;
 use crate::crossing::sealed::Sealed;
+use crate::crossing::secret_permits::SecretPermits;
 use crate::crossing::sessions::Sessions;
 use crate::crossing::surroundings::Surroundings;
 use crate::sandbox::Sandbox;
@@ -89,6 +91,8 @@ pub struct BoundaryParts {
     pub artifacts: ArtifactStore,
     /// The sessions.
     pub sessions: Arc<Sessions>,
+    /// The configured secrets.
+    pub secrets: SecretPermits,
     /// Maximum numbers of concurrent runs and requests.
     pub limits: CapacityLimits,
     /// The times for which data that is not evidence is stored.
@@ -109,6 +113,7 @@ impl Boundary {
             key,
             sealed,
             outputs,
+            secrets,
             artifacts,
             sessions,
             limits,
@@ -126,6 +131,7 @@ impl Boundary {
             live: live.clone(),
             changes: changes.clone(),
             outputs: outputs.clone(),
+            secrets,
             limits,
             sessions: sessions.clone(),
             artifacts: artifacts.clone(),

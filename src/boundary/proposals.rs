@@ -13,11 +13,12 @@ use crate::crossing::caller::Caller;
 use crate::crossing::capacity::Permit;
 use crate::crossing::changes::Changes;
 use crate::crossing::cross::Crossing;
-use crate::crossing::host_profile::{check_secrets, profile_on_host};
+use crate::crossing::host_profile::profile_on_host;
 use crate::crossing::live::RunsInProgress;
 use crate::crossing::refusal::{Refusal, Stopped, fault};
 use crate::crossing::run_inputs::session_user;
 use crate::crossing::sealed::Sealed;
+use crate::crossing::secret_permits;
 use crate::crossing::sessions::Sessions;
 use crate::crossing::stage::{CrossingRequest, Receipted};
 use crate::crossing::surroundings::Surroundings;
@@ -157,8 +158,7 @@ impl Proposals {
             );
             return Err(Refusal::new(Code::StepChanged, detail).at("/step", "another definition is sealed").into());
         }
-        // A secret that somebody writes into a parameter goes no further.
-        check_secrets(&step.definition)?;
+        // The errors about a secret parameter do not repeat its value, because it may be the secret itself.
         let params = step.schema.complete(body.params).map_err(|errors| {
             let detail = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
             let refusal = Refusal::new(Code::InvalidParams, detail);
@@ -166,6 +166,7 @@ impl Proposals {
                 .iter()
                 .fold(refusal, |refusal, error| refusal.at(format!("/params{}", error.pointer), error.message.clone()))
         })?;
+        let secrets = self.crossing.secrets().check(&step.definition, params.value())?;
         let held = &*held.filled(params.value()).map_err(not_filled)?;
         // A `deny` in the policy is final: no signature can allow the run. Refuse the proposal before approvers sign
         // it.
@@ -180,6 +181,9 @@ impl Proposals {
         let now = self.crossing.now();
         let sandbox = profile_on_host(held)?;
         self.demand_future(&sealed, held, &proposer, now, now.plus(window))?;
+        if let Ok(prepared) = self.sandbox.check(&sandbox) {
+            secret_permits::check_own_root(&secrets, prepared.has_own_root())?;
+        }
         let session =
             self.sessions.reference(body.session.as_ref(), &step.definition, &session_user(&sealed, &proposer))?;
         let artifacts = self.proposed_artifacts(&proposer, &body.artifacts)?;

@@ -10,16 +10,18 @@ use crate::cli::hardening::{self, PointResult};
 use crate::cli::{doctor_access, doctor_programs};
 use crate::crossing::capacity::PROPOSAL_ROOM;
 use crate::local::problems::problems;
-use crate::node::config::Config;
+use crate::node::config::{Config, SecretSource};
 use crate::node::control::{self, ControlReply, ControlRequest, NodeStatus};
 use crate::node::file_problem::FileProblem;
 use crate::node::files::{self, BoundaryFiles};
 use crate::node::roster_file::DraftRoster;
 use crate::node::roster_succession;
+use crate::node::secret_sources;
 use crate::policy::file::Policy;
 use crate::record::enforcement::{Level, UNBOUNDED_WORDS};
 use crate::record::profile::Layer;
 use crate::registry::Registry;
+use crate::registry::registered_step::RegisteredStep;
 use crate::sandbox::Sandbox as _;
 use crate::sandbox::attempts::{self, Attempt};
 use crate::sandbox::linux::{LinuxSandbox, Setup};
@@ -106,6 +108,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         }
         Some(Ok(config)) => {
             lines.push(ok("configuration", format!("{} of {}", path.display(), config.name)));
+            lines.extend(of_secrets(config));
             lines.extend(of_files(config));
             lines.extend(store(config));
             lines.push(disk(config));
@@ -295,6 +298,33 @@ fn attempted(tried: &Result<Vec<Attempt>, String>, level: Level) -> Line {
     }
 }
 
+/// Reports the configured secrets. A variable or credential of the service is usually absent in the environment of this
+/// command, so its absence is only a note.
+fn of_secrets(config: &Config) -> impl Iterator<Item = Line> {
+    config.secrets.iter().map(|secret| {
+        let (name, steps) = (secret.name.as_str(), secret.steps.join(", "));
+        match (secret_sources::read(&secret.source), &secret.source) {
+            (Ok(_), _) => ok("secrets", format!("{name} for {steps}")),
+            (Err(why), SecretSource::File(_)) => fix("secrets", format!("the secret {name} can't be read: {why}")),
+            (Err(why), SecretSource::Env(_) | SecretSource::Credential(_)) => Line {
+                holds: State::Note,
+                what: "secrets".into(),
+                says: format!("the secret {name} can't be read by this command: {why}"),
+            },
+        }
+    })
+}
+
+/// Reports the steps that name a secret which the configuration does not give them.
+fn of_secret_steps(registry: &Registry, config: &Config) -> Vec<Line> {
+    let permits = secret_sources::permits(&config.secrets);
+    let objection = |step: &RegisteredStep| {
+        let why = permits.objection(&step.definition)?;
+        Some(fix("secrets", format!("{}: {why}", step.definition.reference)))
+    };
+    registry.steps().filter_map(|step| objection(step)).collect()
+}
+
 fn of_files(config: &Config) -> Vec<Line> {
     match BoundaryFiles::read(config) {
         Err(problems) => problems.list().iter().map(|problem| fix("files", problem.to_string())).collect(),
@@ -316,6 +346,7 @@ fn of_files(config: &Config) -> Vec<Line> {
                     lines.push(ok("policy", policy.digest().to_string()));
                     lines.extend(of_programs(&files.registry, policy));
                     lines.extend(of_access(&files.registry, policy, config));
+                    lines.extend(of_secret_steps(&files.registry, config));
                 }
                 Err(problems) => lines.extend(broken(problems)),
             }

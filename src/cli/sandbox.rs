@@ -156,6 +156,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         inputs: vec![],
         results: false,
         session: None,
+        secrets: vec![],
     };
     let flag = CancelFlag::new().map_err(|error| broken(&error))?;
     signals.run_begins(&flag);

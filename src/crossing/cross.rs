@@ -3,10 +3,7 @@
 //! Every run passes through the same stages, for an online proposal and for a complete envelope from a caller. Other
 //! modules pass requests to the crossing and show the results.
 
-use std::collections::BTreeSet;
-use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::crossing::artifact_store::ArtifactStore;
 use crate::crossing::boundary_key::BoundaryKey;
@@ -14,17 +11,19 @@ use crate::crossing::capacity::{Capacity, CapacityLimits, Permit, busy};
 use crate::crossing::changes::Changes;
 use crate::crossing::current_seal::CurrentSeal;
 use crate::crossing::host_profile::{check_not_moved, profile_on_host};
-use crate::crossing::kept_results::{KeptResults, kept_results};
-use crate::crossing::live::{RecordedOutput, RunInProgress, RunsInProgress};
+use crate::crossing::keep_output::Patience;
+use crate::crossing::live::RunsInProgress;
 use crate::crossing::masks::with_masks_before;
 use crate::crossing::recorded_outputs::{Outputs, RecordedRows};
 use crate::crossing::refusal::{Refusal, Stopped, fault};
 use crate::crossing::run_inputs::{RunInputs, session_user};
 use crate::crossing::sealed::Sealed;
-use crate::crossing::sessions::{SessionResult, Sessions};
+use crate::crossing::secret_masks::SecretMasks;
+use crate::crossing::secret_permits::{self, SecretPermits};
+use crate::crossing::sessions::Sessions;
 use crate::crossing::stage::{
-    Accepted, Admitted, BundleParts, CheckResults, ClockTrusted, Closing, Consumed, CrossingRequest, Ran, ReceiptBasis,
-    Receipted, RunEnd, SignedReceipt, VerifiedRequest,
+    Accepted, Admitted, BundleParts, CheckResults, ClockTrusted, Consumed, CrossingRequest, Ran, ReceiptBasis,
+    Receipted, ResultsBasis, RunEnd, SignedReceipt, VerifiedRequest,
 };
 use crate::crossing::step_files::planned_files;
 use crate::crypto::canonical;
@@ -38,7 +37,6 @@ use crate::decision::window::check_window;
 use crate::decision::{Objection, quorum, signature_count};
 use crate::record::code::Code;
 use crate::record::envelope::{Base64, Signed};
-use crate::record::ident::ProposalId;
 use crate::record::later_parts::{SessionChange, SessionReference};
 use crate::record::receipt::{
     ConsumptionRef, Decision, Files, Outcome, Output, Receipt, ReceiptBoundary, Status, Stream, Usage,
@@ -48,7 +46,6 @@ use crate::record::validity::Timestamp;
 use crate::registry::parameter_schema;
 use crate::sandbox::cancel_flag::CancelFlag;
 use crate::sandbox::enforcement_facts::nothing_enforced;
-use crate::sandbox::run_results::RunResults;
 use crate::sandbox::{End, Plan, Report, Sandbox, capture};
 use crate::store::ledger::Ledger;
 use crate::store::stored_proposal::AuthorizationCore;
@@ -63,7 +60,8 @@ pub struct Crossing {
     live: Arc<RunsInProgress>,
     changes: Arc<Changes>,
     pub(super) outputs: Outputs,
-    capacity: Capacity,
+    secrets: SecretPermits,
+    pub(super) capacity: Capacity,
     pub(super) sessions: Arc<Sessions>,
     pub(super) artifacts: ArtifactStore,
 }
@@ -84,6 +82,8 @@ pub struct CrossingParts {
     pub changes: Arc<Changes>,
     /// The directory of large outputs and of spools.
     pub outputs: Outputs,
+    /// The configured secrets.
+    pub secrets: SecretPermits,
     /// Maximum numbers of concurrent runs and requests.
     pub limits: CapacityLimits,
     /// The sessions.
@@ -102,21 +102,15 @@ pub enum Claim {
 
 /// Maximum number of verdicts for one request. If the state changed after each verdict, the caller receives `busy`.
 const MOST_VERDICTS: usize = 16;
-/// Interval between two attempts to write a receipt to a full disk.
-const RECEIPT_PAUSE: Duration = Duration::from_secs(1);
-const LAST_OFFERS: usize = 60;
-/// Maximum number of attempts to write output after a failure other than a full disk, for example if the process has no
-/// free descriptors.
-const OUTPUT_TRIES: usize = 3;
-const OUTPUT_PAUSE: Duration = Duration::from_millis(200);
 
 impl Crossing {
     /// Builds a crossing from `parts`.
     #[must_use]
     pub fn new(parts: CrossingParts) -> Self {
-        let CrossingParts { ledger, sandbox, key, seal, live, changes, outputs, limits, sessions, artifacts } = parts;
+        let CrossingParts { ledger, sandbox, key, seal, live, changes, outputs, limits, sessions, artifacts, secrets } =
+            parts;
         let capacity = Capacity::new(limits, outputs.clone());
-        Self { ledger, sandbox, key, seal, live, changes, outputs, capacity, sessions, artifacts }
+        Self { ledger, sandbox, key, seal, live, changes, outputs, capacity, sessions, artifacts, secrets }
     }
 
     /// Performs all stages of a run, in order.
@@ -200,6 +194,9 @@ impl Crossing {
         let here = profile_on_host(&held).map_err(|refusal| refusal.about(&signed.proposal))?;
         check_not_moved(&here, &signed.sandbox).map_err(|refusal| refusal.about(&signed.proposal))?;
         let profile = check_profile(&here, &signed.sandbox).map_err(|e| about(e.into()))?;
+        let definition = held.hashed.definition();
+        let secrets = self.secrets.check(definition, fit.params().value());
+        let secrets = secrets.map_err(|refusal| refusal.about(&signed.proposal))?;
         let sandbox = self.sandbox.check(&signed.sandbox).map_err(|unavailable| {
             Refusal::new(Code::SandboxUnavailable, unavailable.to_string()).about(&signed.proposal)
         })?;
@@ -232,15 +229,26 @@ impl Crossing {
                 .chain(plan_ends)
                 .min(),
         };
+        // Only an approved run reads the values of its secrets. Without a value, the nonce stays unspent.
+        let secrets = self.secrets.read(&secrets, sandbox.has_own_root());
+        let secrets = secrets.map_err(|refusal| refusal.about(&signed.proposal))?;
+        let params = secret_permits::with_paths(&definition.params, fit.params().value());
+        // `definition` is the checked step, so the checked step is the step that runs.
+        let given = ResultsBasis {
+            outputs: definition.outputs.clone(),
+            directories: signed.sandbox.read.iter().chain(&signed.sandbox.write).cloned().collect(),
+            secret_variables: secrets.iter().filter_map(|secret| secret.variable.clone()).collect(),
+        };
         let plan = Plan {
             interpreter: definition.interpreter.clone(),
             source: definition.source.clone().into_bytes(),
-            env: parameter_schema::environment(fit.params()),
-            params_json: fit.params().canonical().to_vec(),
+            env: parameter_schema::environment(&params),
+            params_json: canonical::to_canonical(&params),
             files: planned_files(registered).map_err(|error| fault(&error))?,
             inputs,
             results: true,
             session,
+            secrets,
         };
         let answers = CheckResults {
             clock,
@@ -249,8 +257,7 @@ impl Crossing {
             step,
             plan,
             exclusive: definition.exclusive.clone(),
-            outputs: definition.outputs.clone(),
-            directories: signed.sandbox.read.iter().chain(&signed.sandbox.write).cloned().collect(),
+            given,
             parameters: fit,
             permissions,
             profile,
@@ -347,8 +354,10 @@ impl Crossing {
         let signed = consumed.admitted().document().predicate();
         let claim = consumed.claim();
         let started_at = self.now().max(claim.at);
-        let recording = self.live.begin(&signed.proposal, self.outputs.scratch(), signed.sandbox.limits.output_bytes);
-        let proposal = signed.proposal.clone();
+        let (proposal, most) = (signed.proposal.clone(), signed.sandbox.limits.output_bytes);
+        let secrets = consumed.admitted().secrets();
+        let masks = SecretMasks::new(secrets.iter().map(|secret| (&secret.name, &secret.value))).map(Arc::new);
+        let recording = self.live.begin(&proposal, self.outputs.scratch(), most, masks.as_ref());
         // A reader of the events may already wait for the recording.
         self.changes.notify(&proposal);
         let (prepared, plan, mut closing) = consumed.into_run();
@@ -370,8 +379,12 @@ impl Crossing {
             }
             Err(error) => Report::not_started(format!("no descriptor is free to watch the run: {error}")),
         };
+        if let Some(masks) = &masks {
+            // The path of a program may contain a secret by accident.
+            report.programs = report.programs.map(|programs| masks.without_paths(programs));
+        }
         tracing::info!(proposal = %proposal, end = ?report.end, ms = report.duration_ms, "ran");
-        let kept = self.keep_results(&mut report, &mut closing).await;
+        let kept = self.keep_results(&mut report, &mut closing, masks).await;
         for note in &kept.notes {
             let line = format!("countersign: {note}\n");
             recording.write(StreamName::Stderr, line.as_bytes());
@@ -385,46 +398,6 @@ impl Crossing {
         let end =
             RunEnd::Seen { report: Box::new(report), recorded: Box::new(recorded), recording, kept: Arc::new(kept) };
         Ran { closing, end, started_at, finished_at }
-    }
-
-    /// Reads what a run left, and puts the state of its session in force. The processes of the run have ended.
-    async fn keep_results(&self, report: &mut Report, closing: &mut Closing) -> KeptResults {
-        let outcome = outcome_of(&report.end);
-        let claim = closing.session.take();
-        // A shell that gets a signal may still write its state, but the step did not come to its end.
-        let ended = matches!(report.end, End::Exited(_));
-        let (step, authorization, at) = (closing.basis.step.reference.clone(), closing.basis.authorization, self.now());
-        let (results, outputs, directories) =
-            (report.results.take(), closing.outputs.clone(), closing.directories.clone());
-        let read = tokio::task::spawn_blocking(move || {
-            let session = claim.map(|claim| {
-                let captured = results.as_ref().and_then(RunResults::session_state);
-                let tree = results.as_ref().and_then(|results| results.work().cloned());
-                let work = tree.as_ref().map(|tree| tree.path());
-                let read = |captured: Vec<u8>| claim.state_after(&captured, work, &directories, &BTreeSet::new());
-                let state = captured.filter(|_| ended).map(read).transpose();
-                let note =
-                    state.as_ref().err().map(|error| format!("the state of the session did not change: {error}"));
-                let state = state.ok().flatten();
-                (claim.settle(SessionResult { state, tree }, &authorization, &step, at), note)
-            });
-            let succeeded = matches!(outcome.status, Status::Succeeded | Status::Warned);
-            let kept = results.filter(|_| succeeded).map(|results| kept_results(&results, &outputs, &|_| false));
-            (session, kept.unwrap_or_default())
-        });
-        match read.await {
-            Ok((session, mut kept)) => {
-                if let Some((change, note)) = session {
-                    closing.change = Some(change);
-                    kept.notes.extend(note);
-                }
-                kept
-            }
-            Err(error) => {
-                tracing::error!(proposal = %closing.basis.proposal, "the results of the run are lost: {error}");
-                KeptResults::default()
-            }
-        }
     }
 
     /// Writes and signs the receipt, even if the boundary did not see the end of the run.
@@ -554,48 +527,6 @@ impl Crossing {
         self.ledger.now()
     }
 
-    /// Makes the output of a run durable. If the disk is full, the boundary waits for free space. After another failure
-    /// of the disk, the boundary drops the output. The receipt still states the end of the run and the digests of the
-    /// output.
-    async fn keep_output(
-        &self,
-        recorded: &RecordedOutput,
-        recording: &RunInProgress,
-        results: &Arc<KeptResults>,
-    ) -> RecordedRows {
-        if Outputs::is_inline(recorded)
-            && results.files.is_empty()
-            && let Ok(kept) = self.outputs.keep(recorded, recording, results, |name: &_| self.ledger.output_path(name))
-        {
-            return kept;
-        }
-        let mut patience = Patience::default();
-        let mut tries = 0;
-        loop {
-            let (outputs, ledger) = (self.outputs.clone(), self.ledger.clone());
-            let (copied, shared, results) = (recorded.clone(), recording.shared(), results.clone());
-            let kept = tokio::task::spawn_blocking(move || {
-                outputs.keep(&copied, &shared, &results, |name: &_| ledger.output_path(name))
-            });
-            let error = match kept.await {
-                Ok(Ok(kept)) => return kept,
-                Ok(Err(error)) => error,
-                Err(error) => io::Error::other(error),
-            };
-            let proposal = recording.proposal();
-            if is_full(&error) && patience.is_left(&self.capacity) {
-                patience.wait(proposal).await;
-                continue;
-            }
-            tries += 1;
-            if tries == OUTPUT_TRIES {
-                tracing::error!(%proposal, "the output of the run is lost, but the receipt will be written: {error}");
-                return RecordedRows::default();
-            }
-            tokio::time::sleep(OUTPUT_PAUSE).await;
-        }
-    }
-
     /// Refuses a request if the clock is ahead of the log, because checks of times would be wrong.
     ///
     /// # Errors
@@ -611,6 +542,12 @@ impl Crossing {
     #[must_use]
     pub fn state(&self) -> Arc<Sealed> {
         self.seal.get()
+    }
+
+    /// Returns the configured secrets.
+    #[must_use]
+    pub const fn secrets(&self) -> &SecretPermits {
+        &self.secrets
     }
 
     /// Returns the capacity for runs and requests.
@@ -648,35 +585,6 @@ impl Crossing {
             Err(error) => fault(&error),
         }
     }
-}
-
-/// Limits how long a receipt waits for free disk space while the service is ending. In normal operation there is no
-/// limit.
-#[derive(Debug, Default)]
-struct Patience {
-    offers: usize,
-    last: usize,
-}
-
-impl Patience {
-    fn is_left(&mut self, capacity: &Capacity) -> bool {
-        if capacity.is_closed() {
-            self.last += 1;
-        }
-        self.last <= LAST_OFFERS
-    }
-
-    async fn wait(&mut self, proposal: &ProposalId) {
-        if self.offers.is_multiple_of(LAST_OFFERS) {
-            tracing::error!(%proposal, "the disk has no space for a receipt: the receipt waits for free space");
-        }
-        self.offers += 1;
-        tokio::time::sleep(RECEIPT_PAUSE).await;
-    }
-}
-
-fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 fn refusal_of(objection: &Objection) -> Refusal {

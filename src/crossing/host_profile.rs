@@ -4,12 +4,9 @@ use crate::crossing::refusal::Refusal;
 use crate::crossing::step_files::check_files;
 use crate::decision::in_force::StepInForce;
 use crate::policy::signed_programs::{moved, without_denied};
-use crate::record::authorization::Authorization;
 use crate::record::code::Code;
-use crate::record::malformed::Malformed;
 use crate::record::profile::Profile;
 use crate::record::program_list::ProgramList;
-use crate::record::step_definition::{SessionUse, StepDefinition};
 use crate::sandbox::interpreter;
 use crate::sandbox::program_lookup::{ListError, SMALLER_LIST, WantedPrograms, list_of};
 
@@ -17,11 +14,9 @@ use crate::sandbox::program_lookup::{ListError, SMALLER_LIST, WantedPrograms, li
 ///
 /// # Errors
 /// Returns `sandbox-unavailable` if this host does not have the interpreter or a required program, or has a program that
-/// no list may contain, or if the step has files and starts in a directory of the host. Returns `too-large` if the list is too large for a profile. Returns `later-feature` if the step
-/// needs a secret.
+/// no list may contain, or if the step has files and starts in a directory of the host. Returns `too-large` if the list is too large for a profile.
 pub fn profile_on_host(held: &StepInForce) -> Result<Profile, Refusal> {
     let definition = held.hashed.definition();
-    check_secrets(definition)?;
     if let Some(why) = interpreter::missing(&definition.source, &definition.interpreter) {
         return Err(Refusal::new(Code::SandboxUnavailable, format!("{}: {why}", definition.reference)));
     }
@@ -38,43 +33,6 @@ pub fn profile_on_host(held: &StepInForce) -> Result<Profile, Refusal> {
             };
             Err(Refusal::new(code, format!("{}: {error}", held.hashed.definition().reference)))
         }
-    }
-}
-
-/// Refuses a step that needs secrets, because this version gives no secrets to a run.
-///
-/// # Errors
-/// Returns `later-feature` with the names of the secrets.
-pub fn check_secrets(step: &StepDefinition) -> Result<(), Refusal> {
-    let needs = step.needed_secrets();
-    if needs.is_empty() {
-        return Ok(());
-    }
-    let detail = format!(
-        "{} needs {}, and this version gives no secrets to a run: remove the secret from the runbook, or run the step by \
-         hand",
-        step.reference,
-        needs.join(", ")
-    );
-    Err(Refusal::new(Code::LaterFeature, detail).at("/step", "needs a secret"))
-}
-
-/// Refuses sessions, outputs, plans and artifacts, because this version runs no step with them.
-///
-/// # Errors
-/// Returns `later-feature` with the part of the step or of the authorization.
-pub fn check_later(step: &StepDefinition, signed: Option<&Authorization>) -> Result<(), Malformed> {
-    let used = [
-        (!step.outputs.is_empty(), "/step/outputs"),
-        (step.plan.is_some(), "/step/plan"),
-        (step.session != SessionUse::None, "/step/session"),
-        (signed.is_some_and(|signed| signed.artifacts.is_some()), "/predicate/artifacts"),
-        (signed.is_some_and(|signed| signed.plan.is_some()), "/predicate/plan"),
-        (signed.is_some_and(|signed| signed.session.is_some()), "/predicate/session"),
-    ];
-    match used.into_iter().find(|(is_used, _)| *is_used) {
-        Some((_, pointer)) => Err(Malformed::later(pointer)),
-        None => Ok(()),
     }
 }
 

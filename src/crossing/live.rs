@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use crate::crossing::output_order::{OrderPosition, OrderedPiece, OutputOrder};
+use crate::crossing::secret_masks::{SecretMasks, StreamMasker};
 use crate::crypto::digest::{Blake3Stream, ContentDigest, Sha256Stream};
 use crate::record::ident::ProposalId;
 use crate::record::receipt::Stream;
@@ -83,9 +84,15 @@ impl Drop for RunInProgress {
 }
 
 impl RunsInProgress {
-    /// Starts the recording of at most `most` bytes of a run's output.
-    pub fn begin(&self, proposal: &ProposalId, scratch: PathBuf, most: u64) -> RunInProgress {
-        let recording = Arc::new(Recording::new(scratch, most));
+    /// Starts the recording of at most `most` bytes of a run's output. `masks` replaces the secrets of the run.
+    pub fn begin(
+        &self,
+        proposal: &ProposalId,
+        scratch: PathBuf,
+        most: u64,
+        masks: Option<&Arc<SecretMasks>>,
+    ) -> RunInProgress {
+        let recording = Arc::new(Recording::new(scratch, most, masks));
         let mut runs = lock(&self.runs);
         if runs.stopped_early.remove(proposal) {
             recording.cancel();
@@ -164,10 +171,15 @@ struct OpenPiece {
 
 #[derive(Debug, Default)]
 struct Tally {
+    /// Number of bytes from the run.
+    arrived: u64,
+    /// Number of bytes after masking.
     bytes: u64,
     recorded: u64,
     /// Digests of the recorded bytes, created at the first byte, because many runs write nothing to a stream.
     digests: Option<Box<(Sha256Stream, Blake3Stream)>>,
+    /// Replaces secrets. A run without secrets has none, so that its output is recorded at once.
+    masker: Option<Box<StreamMasker>>,
 }
 
 impl Tally {
@@ -188,12 +200,20 @@ impl Tally {
             stream.sha256 = ContentDigest::from_bytes(sha256.clone().finish());
             stream.blake3 = blake3.finish();
         }
+        let redactions = self.masker.as_ref().map_or(0, |masker| masker.redactions());
+        if redactions > 0 {
+            // A label is longer or shorter than its secret, so the sizes tell nothing about a cut.
+            let truncated = self.arrived < all || self.recorded < self.bytes;
+            return Stream { bytes: all, recorded: self.recorded, truncated, redactions, ..stream };
+        }
         Stream { bytes: all.max(self.recorded), recorded: self.recorded, truncated: self.recorded < all, ..stream }
     }
 }
 
 impl Recording {
-    fn new(scratch: PathBuf, most: u64) -> Self {
+    fn new(scratch: PathBuf, most: u64, masks: Option<&Arc<SecretMasks>>) -> Self {
+        let tally =
+            || Tally { masker: masks.map(|masks| Box::new(StreamMasker::new(masks.clone()))), ..Tally::default() };
         Self {
             state: Mutex::new(State {
                 scratch,
@@ -205,8 +225,8 @@ impl Recording {
                 buffer: Vec::new(),
                 spool: None,
                 spooled: 0,
-                stdout: Tally::default(),
-                stderr: Tally::default(),
+                stdout: tally(),
+                stderr: tally(),
                 failed: None,
                 closed: false,
                 cancelled: false,
@@ -219,23 +239,7 @@ impl Recording {
     /// Records output of the run. Output beyond the limit is counted but not recorded.
     pub fn write(&self, stream: StreamName, bytes: &[u8]) {
         let mut state = lock(&self.state);
-        // A step that alternates between the streams after each byte would create too many pieces.
-        let room = if state.order.pieces() < MOST_PIECES { state.room } else { 0 };
-        let tally = state.tally(stream);
-        // After the first byte that is not recorded, no more bytes of this stream are recorded, so that the recorded
-        // bytes are always the beginning of the stream.
-        let room = if tally.recorded < tally.bytes { 0 } else { room };
-        let keep = usize::try_from(room).unwrap_or(usize::MAX).min(bytes.len());
-        let kept = match state.keep(&bytes[..keep]) {
-            Ok(()) => keep,
-            Err(error) => {
-                state.failed.get_or_insert_with(|| format!("output could not be recorded: {error}"));
-                0
-            }
-        };
-        state.tally(stream).add(bytes, kept);
-        state.note(stream, kept);
-        state.room -= kept as u64;
+        let kept = state.write(stream, bytes);
         drop(state);
         if kept > 0 {
             self.tick.send_modify(|tick| *tick += 1);
@@ -246,6 +250,8 @@ impl Recording {
     /// stream.
     pub fn close(&self, stdout: u64, stderr: u64) -> RecordedOutput {
         let mut state = lock(&self.state);
+        state.end_masks(StreamName::Stdout, stdout);
+        state.end_masks(StreamName::Stderr, stderr);
         state.closed = true;
         state.complete();
         // Close the descriptor of the flag now, because readers may hold the recording for a long time.
@@ -402,6 +408,49 @@ pub struct RecordedOutput {
 }
 
 impl State {
+    /// Masks and records bytes. Returns the number of recorded bytes.
+    fn write(&mut self, stream: StreamName, bytes: &[u8]) -> usize {
+        let tally = self.tally(stream);
+        tally.arrived += bytes.len() as u64;
+        let Some(masker) = &mut tally.masker else { return self.record(stream, bytes) };
+        let mut clear = Vec::new();
+        masker.push(bytes, &mut clear);
+        self.record(stream, &clear)
+    }
+
+    /// Ends the masks of a stream to which the run wrote `all` bytes.
+    fn end_masks(&mut self, stream: StreamName, all: u64) {
+        let tally = self.tally(stream);
+        let (Some(masker), is_whole) = (&mut tally.masker, tally.arrived >= all) else { return };
+        let mut clear = Vec::new();
+        masker.finish(&mut clear);
+        // If the output was cut, the last bytes may be the beginning of a secret whose end was cut off.
+        if is_whole {
+            self.record(stream, &clear);
+        }
+    }
+
+    fn record(&mut self, stream: StreamName, bytes: &[u8]) -> usize {
+        // A step that alternates between the streams after each byte would create too many pieces.
+        let room = if self.order.pieces() < MOST_PIECES { self.room } else { 0 };
+        let tally = self.tally(stream);
+        // After the first byte that is not recorded, no more bytes of this stream are recorded, so that the recorded
+        // bytes are always the beginning of the stream.
+        let room = if tally.recorded < tally.bytes { 0 } else { room };
+        let keep = usize::try_from(room).unwrap_or(usize::MAX).min(bytes.len());
+        let kept = match self.keep(&bytes[..keep]) {
+            Ok(()) => keep,
+            Err(error) => {
+                self.failed.get_or_insert_with(|| format!("output could not be recorded: {error}"));
+                0
+            }
+        };
+        self.tally(stream).add(bytes, kept);
+        self.note(stream, kept);
+        self.room -= kept as u64;
+        kept
+    }
+
     /// Adds recorded bytes to the pieces. The last piece grows, so that a step that writes single bytes creates few
     /// pieces.
     fn note(&mut self, stream: StreamName, kept: usize) {
@@ -489,7 +538,7 @@ mod tests {
     use crate::crypto::digest::Blake3Digest;
 
     fn recording(most: u64) -> Recording {
-        Recording::new(std::env::temp_dir(), most)
+        Recording::new(std::env::temp_dir(), most, None)
     }
 
     #[test]
@@ -519,7 +568,7 @@ mod tests {
 
     #[test]
     fn after_a_failed_write_the_recorded_bytes_are_the_beginning_of_the_stream() {
-        let recording = Recording::new("/nonexistent".into(), 1 << 20);
+        let recording = Recording::new("/nonexistent".into(), 1 << 20, None);
         recording.write(StreamName::Stdout, &[b'a'; IN_MEMORY - 10]);
         recording.write(StreamName::Stdout, &[b'b'; 20]);
         recording.write(StreamName::Stdout, b"c");
@@ -624,13 +673,13 @@ mod tests {
     fn a_run_that_is_cancelled_before_its_start_is_cancelled_at_once() {
         let (live, id) = (RunsInProgress::default(), ProposalId::new(1, [1; 10]));
         live.stop(&id);
-        let run = live.begin(&id, std::env::temp_dir(), 10);
+        let run = live.begin(&id, std::env::temp_dir(), 10, None);
         assert!(lock(&run.state).cancelled);
         drop(run);
         assert!(live.find(&id).is_none(), "dropped is forgotten");
         live.stop(&id);
         live.forget(&id);
-        let run = live.begin(&id, std::env::temp_dir(), 10);
+        let run = live.begin(&id, std::env::temp_dir(), 10, None);
         assert!(!lock(&run.state).cancelled);
         live.stop(&id);
         assert!(lock(&run.state).cancelled);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::crossing::cross::Crossing;
 use crate::crossing::refusal::{Stopped, fault};
-use crate::crossing::stage::{Closing, Ran, ReceiptBasis, RunEnd};
+use crate::crossing::stage::{Closing, Ran, ReceiptBasis, ResultsBasis, RunEnd};
 use crate::crypto::digest::AuthorizationDigest;
 use crate::crypto::json;
 use crate::record::authorization::Authorization;
@@ -53,8 +53,7 @@ fn closing_of(open: Unfinished, data: Arc<[u8]>) -> Result<Closing, Malformed> {
         basis: ReceiptBasis { proposal: open.proposal, authorization, step, session, envelope, decision },
         room: None,
         session: None,
-        outputs: Vec::new(),
-        directories: Vec::new(),
+        given: ResultsBasis::default(),
         change: None,
     })
 }

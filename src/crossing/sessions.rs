@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::crossing::refusal::Refusal;
+use crate::crossing::stage::ResultsBasis;
 use crate::crypto::digest::{AuthorizationDigest, ContentDigest};
 use crate::record::code::Code;
 use crate::record::ident::{Name, ProposalId, StepRef};
@@ -449,30 +450,24 @@ pub struct SessionResult {
 }
 
 impl SessionClaim {
-    /// Returns the state after the run, from the bytes that the shell wrote. `work` is the work directory of the run,
-    /// `directories` are the other directories of the host that the run could see, and `fixed` are variables that no
-    /// session carries.
+    /// Returns the state after the run, from the bytes that the shell wrote. `work` is the work directory of the run.
     ///
     /// # Errors
     /// Returns an error if the state is too large. The state before then stays.
-    pub fn state_after(
+    pub(super) fn state_after(
         &self,
         captured: &[u8],
         work: Option<&Path>,
-        directories: &[String],
-        fixed: &BTreeSet<Vec<u8>>,
+        run: &ResultsBasis,
     ) -> Result<ShellState, StateTooLarge> {
         let bytes = |path: &str| path.as_bytes().to_vec();
         let locale = ["LANG", "LC_ALL"].map(|name| (bytes(name), bytes("C.UTF-8")));
+        let shared = SHARED.iter().map(|path| bytes(path));
         let given = GivenToRun {
             env: BTreeMap::from(locale),
-            fixed: fixed.clone(),
+            fixed: run.secret_variables.iter().map(|name| bytes(name)).collect(),
             work: work.map(|path| path.as_os_str().as_bytes().to_vec()),
-            directories: SHARED
-                .iter()
-                .map(|path| bytes(path))
-                .chain(directories.iter().map(|path| bytes(path)))
-                .collect(),
+            directories: shared.chain(run.directories.iter().map(|path| bytes(path))).collect(),
         };
         self.before.after(captured, &given)
     }

@@ -61,6 +61,7 @@ use crate::record::receipt::{Outcome, Receipt};
 use crate::record::step_definition::StepOutput;
 use crate::record::token::Scope;
 use crate::record::validity::Timestamp;
+use crate::sandbox::planned_secret::PlannedSecret;
 use crate::sandbox::profile_check::Prepared;
 use crate::sandbox::{Plan, Report};
 use crate::store::stored_run::{SpentNonce, Window};
@@ -153,8 +154,7 @@ pub(super) struct CheckResults {
     pub(super) step: StepSealed,
     pub(super) plan: Plan,
     pub(super) exclusive: Option<String>,
-    pub(super) outputs: Vec<StepOutput>,
-    pub(super) directories: Vec<String>,
+    pub(super) given: ResultsBasis,
     pub(super) parameters: ParametersFit,
     pub(super) permissions: PermissionsCovered,
     pub(super) profile: ProfileHolds,
@@ -207,6 +207,10 @@ impl Admitted {
 
     pub(super) const fn parameters(&self) -> &ParametersFit {
         &self.answers.parameters
+    }
+
+    pub(super) fn secrets(&self) -> &[PlannedSecret] {
+        &self.answers.plan.secrets
     }
 
     pub(super) const fn exclusive(&self) -> Option<&String> {
@@ -262,10 +266,21 @@ impl Consumed {
     /// Splits this value into the input of the run and the input of the receipt.
     pub(super) fn into_run(self) -> (Prepared, Plan, Closing) {
         let Self { admitted, claim, basis, room, session } = self;
-        let CheckResults { sandbox, plan, outputs, directories, .. } = admitted.answers;
+        let CheckResults { sandbox, plan, given, .. } = admitted.answers;
         let room = Some(room);
-        (sandbox, plan, Closing { claim, basis, room, session, outputs, directories, change: None })
+        (sandbox, plan, Closing { claim, basis, room, session, given, change: None })
     }
+}
+
+/// What decides which results of a run are kept.
+#[derive(Debug, Clone, Default)]
+pub(super) struct ResultsBasis {
+    /// Outputs that the step declares.
+    pub(super) outputs: Vec<StepOutput>,
+    /// Directories of the host that the run can see, besides those of every run.
+    pub(super) directories: Vec<String>,
+    /// Variables of secrets, which no session carries.
+    pub(super) secret_variables: Vec<String>,
 }
 
 /// Input of a receipt, for a run that ended or that recovery found.
@@ -276,10 +291,8 @@ pub(super) struct Closing {
     pub(super) room: Option<Room>,
     /// The session that the run uses. It is free again when this value is dropped.
     pub(super) session: Option<SessionClaim>,
-    /// Outputs that the step declares.
-    pub(super) outputs: Vec<StepOutput>,
-    /// Directories of the host that the run can see, besides those of every run.
-    pub(super) directories: Vec<String>,
+    /// What decides which results of the run are kept.
+    pub(super) given: ResultsBasis,
     /// The change of the session, after the run.
     pub(super) change: Option<SessionChange>,
 }

@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use crate::crossing::host_profile::{check_later, check_secrets};
 use crate::home::parameter_values::typed;
 use crate::local::problems::problems;
 use crate::local::project::Project;
 use crate::node::file_problem::{FileProblem, Problems};
+use crate::record::step_definition::StepDefinition;
 use crate::registry::FileSteps;
 use crate::registry::Registry;
 use crate::registry::parameter_schema::Params;
@@ -203,6 +203,21 @@ fn unknown_parameters(
     Ok(())
 }
 
+/// Refuses a step with secrets, because secrets are in the configuration of a boundary.
+fn check_secrets(step: &StepDefinition) -> Result<(), CommandFailure> {
+    let needs = step.needed_secrets();
+    if needs.is_empty() {
+        return Ok(());
+    }
+    let message = format!(
+        "{} needs {}, and only a boundary gives secrets to a run: propose the step at a boundary whose countersign.toml \
+         has the secret (docs/operate.md)",
+        step.reference,
+        needs.join(", ")
+    );
+    Err(CommandFailure::new(Exit::Refused, message))
+}
+
 fn knows(step: &RegisteredStep, name: &str) -> bool {
     step.definition.params["properties"].get(name).is_some()
 }
@@ -221,8 +236,7 @@ fn choose(
         let (name, value) = typed(given, &step.definition.params)?;
         own.insert(name, value);
     }
-    check_later(&step.definition, None).map_err(|later| CommandFailure::new(Exit::Refused, later.to_string()))?;
-    check_secrets(&step.definition).map_err(|refusal| CommandFailure::new(Exit::Refused, refusal.detail))?;
+    check_secrets(&step.definition)?;
     let params = step.schema.complete(Value::Object(own)).map_err(|errors| {
         let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
         CommandFailure::usage(format!(

@@ -105,12 +105,13 @@ impl RunbookWalk<'_> {
         let plan = Plan {
             interpreter: definition.interpreter.clone(),
             source: definition.source.clone().into_bytes(),
-            env: inherited.with(parameter_schema::environment(&chosen.params))?,
+            env: inherited.with(parameter_schema::environment(chosen.params.value()))?,
             params_json: chosen.params.canonical().to_vec(),
             files,
             inputs: vec![],
             results: false,
             session: None,
+            secrets: vec![],
         };
         let mut answers = self.rules.given_beforehand();
         answers.extend(match self.hold.wanted() {

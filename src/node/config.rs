@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::record::enforcement::Level;
 use crate::record::ident::BoundaryName;
+use crate::record::later_words::SecretName;
 use crate::record::profile::Limits;
 use crate::registry::runbook_directories::{InvalidFiles, RunbookDirectories};
 use crate::store::retention::Retention;
@@ -61,6 +62,30 @@ pub struct Config {
     /// Paths of checkpoint files outside the store, or of directories that contain such a file. The service refuses to
     /// serve a store that is older than one of these checkpoints.
     pub known_checkpoints: Vec<PathBuf>,
+    /// The secrets, sorted by name.
+    pub secrets: Vec<ConfiguredSecret>,
+}
+
+/// A secret of the configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfiguredSecret {
+    /// The name of the secret.
+    pub name: SecretName,
+    /// The place of the value.
+    pub source: SecretSource,
+    /// Patterns of the references of the steps that may get the secret. There is at least one, and each is valid.
+    pub steps: Vec<String>,
+}
+
+/// Place of the value of a secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SecretSource {
+    /// A private file.
+    File(PathBuf),
+    /// A variable of the environment of the service.
+    Env(String),
+    /// A credential that systemd gives to the service.
+    Credential(String),
 }
 
 impl Config {
@@ -177,6 +202,8 @@ pub const LIMIT_KEYS: [&str; 13] = [
 ];
 /// Keys of the table `[retention]`.
 pub const RETENTION_KEYS: [&str; 2] = ["outputs", "proposals"];
+/// Keys of a table `[secrets.NAME]`.
+pub const SECRET_KEYS: [&str; 4] = ["file", "env", "credential", "steps"];
 /// Keys of the table `[sandbox]`.
 pub const SANDBOX_KEYS: [&str; 1] = ["level"];
 

@@ -4,16 +4,21 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use crate::crossing::sessions::IDLE;
-use crate::node::config::{Config, KEYS, LIMIT_KEYS, LISTEN, RETENTION_KEYS, SANDBOX_KEYS, maximum};
+use crate::node::config::{
+    Config, ConfiguredSecret, KEYS, LIMIT_KEYS, LISTEN, RETENTION_KEYS, SANDBOX_KEYS, SECRET_KEYS, SecretSource,
+    maximum,
+};
 use crate::node::file_problem::{FileProblem, Problems};
 use crate::node::owned::read_owned;
 use crate::node::{toml_tree, unit};
+use crate::policy::patterns::Pattern;
 use crate::record::declared::Limit;
 use crate::record::enforcement::Level;
 use crate::record::ident::BoundaryName;
+use crate::record::later_words::SecretName;
 use crate::record::profile::Limits;
 use crate::store::retention::Retention;
-use crate::yaml::{YamlFlaw, YamlKind, YamlNode, not_yet, unknown};
+use crate::yaml::{TextPlace, YamlFlaw, YamlKind, YamlNode, not_yet, unknown};
 
 impl Config {
     /// Reads the configuration file. The owner and the mode are checked on the open file descriptor, so that no process
@@ -52,9 +57,7 @@ struct Reader {
 impl Reader {
     fn config(&mut self, path: &Path, tree: &YamlNode) -> Option<Config> {
         self.known(tree, "the configuration", &KEYS);
-        for later in ["tls", "secrets"] {
-            self.refuse_later(tree, later);
-        }
+        self.refuse_later(tree, "tls");
         let name = self.text(tree, "name").map(|text| text.parse::<BoundaryName>());
         let name = match name {
             Some(Ok(name)) => Some(name),
@@ -122,6 +125,7 @@ impl Reader {
         let retention = self.retention(tree);
         let known_checkpoints = self.list(tree, "known_checkpoints", &[]);
         let known_checkpoints = known_checkpoints.iter().map(|text| self.directory.join(text)).collect();
+        let secrets = self.secrets(tree);
         let policy = self.path(tree, "policy", "boundary/policy.yaml");
         let roster = self.path(tree, "roster", "boundary/roster.toml");
         let key = self.path(tree, "key", "boundary/key.pem");
@@ -147,7 +151,63 @@ impl Reader {
             level: level?,
             retention,
             known_checkpoints,
+            secrets,
         })
+    }
+
+    fn secrets(&mut self, tree: &YamlNode) -> Vec<ConfiguredSecret> {
+        let Some(section) = tree.value("secrets") else { return Vec::new() };
+        if !matches!(section.kind, YamlKind::Map(_)) {
+            let message = "`secrets` must be tables: write [secrets.NAME] for each secret";
+            self.flaws.push(YamlFlaw::new(section.place, message));
+        }
+        let mut found: Vec<ConfiguredSecret> = Vec::new();
+        for (key, secret) in section.entries() {
+            match key.name.parse::<SecretName>() {
+                Ok(name) => found.extend(self.secret(name, key.place, secret)),
+                Err(error) => self.flaws.push(YamlFlaw::new(key.place, error.to_string())),
+            }
+        }
+        found.sort_by(|a, b| a.name.as_str().cmp(b.name.as_str()));
+        found
+    }
+
+    fn secret(&mut self, name: SecretName, place: TextPlace, node: &YamlNode) -> Option<ConfiguredSecret> {
+        let what = format!("[secrets.{}]", name.as_str());
+        self.known(node, &what, &SECRET_KEYS);
+        let sources: Vec<SecretSource> = ["file", "env", "credential"]
+            .into_iter()
+            .filter_map(|key| {
+                let text = self.text(node, key)?;
+                let is_name = text.bytes().all(|c| c.is_ascii_alphanumeric() || b"._-".contains(&c))
+                    && !matches!(text.as_str(), "" | "." | "..");
+                let source = match key {
+                    "file" if !text.is_empty() && !text.contains('\0') => SecretSource::File(self.directory.join(text)),
+                    "env" if is_name => SecretSource::Env(text),
+                    "credential" if is_name => SecretSource::Credential(text),
+                    _ => return self.flaw(node, key, format!("`{key}` of {what} is not a valid name or path")),
+                };
+                Some(source)
+            })
+            .collect();
+        let count = ["file", "env", "credential"].iter().filter(|key| node.value(key).is_some()).count();
+        if count != 1 {
+            let message = format!("{what} needs exactly one of `file`, `env` and `credential`");
+            self.flaws.push(YamlFlaw::new(place, message));
+        }
+        let steps = self.list(node, "steps", &[]);
+        if steps.is_empty() && !node.value("steps").is_some_and(|steps| !matches!(steps.kind, YamlKind::List(_))) {
+            let message = format!(
+                "{what} names no step, so no run could get the secret: add `steps`, for example steps = [\"deploy/**\"]"
+            );
+            self.flaws.push(YamlFlaw::new(node.value("steps").map_or(place, |steps| steps.place), message));
+        }
+        for pattern in &steps {
+            if let Err(error) = Pattern::parse(pattern) {
+                self.flaw::<()>(node, "steps", error.to_string());
+            }
+        }
+        sources.into_iter().next().map(|source| ConfiguredSecret { name, source, steps })
     }
 
     fn database(&mut self, tree: &YamlNode, data: &Path) -> Option<PathBuf> {

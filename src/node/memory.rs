@@ -1,4 +1,18 @@
-//! Release of the memory that the service needed only for its start.
+//! The memory of the service: no other process can read it, and memory of the start is released.
+
+use std::io;
+
+use rustix::process::{DumpableBehavior, Resource, Rlimit};
+
+/// Prevents core dumps of the service, and access of other processes of its user to its memory and environment, because
+/// both contain keys and secrets.
+///
+/// # Errors
+/// Returns an error if the kernel refuses.
+pub(super) fn make_private() -> io::Result<()> {
+    rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
+    Ok(rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
+}
 
 /// Returns freed memory to the kernel, which is about 20 MB after a large registry was read. Without this call, the
 /// allocator returns pages only while the program allocates memory, and an idle service allocates no memory.

@@ -19,6 +19,7 @@ pub mod roster_file;
 pub mod roster_succession;
 pub mod rosters;
 pub mod runbook_watch;
+pub mod secret_sources;
 pub mod serve;
 pub mod start;
 pub mod template;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::node::config::Config;
 use crate::node::file_problem::FileProblem;
-use crate::node::rosters;
+use crate::node::{rosters, secret_sources};
 
 /// Returns the paths that no run may see.
 #[must_use]
@@ -15,7 +15,8 @@ pub fn set(config: &Config) -> Vec<PathBuf> {
     log.push("-wal");
     let mut memory = config.database.clone().into_os_string();
     memory.push("-shm");
-    vec![
+    let secrets = config.secrets.iter().filter_map(|secret| secret_sources::path(&secret.source));
+    let own = [
         config.path.clone(),
         config.data.clone(),
         config.key.clone(),
@@ -28,7 +29,8 @@ pub fn set(config: &Config) -> Vec<PathBuf> {
         config.socket(),
         config.outputs(),
         config.spool(),
-    ]
+    ];
+    own.into_iter().chain(secrets).collect()
 }
 
 /// Checks the places of all private files, and the mode of the private directory.

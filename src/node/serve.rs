@@ -96,6 +96,9 @@ impl Node {
     ) -> Result<Self, Problems> {
         // New files must not be accessible to other users.
         rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
+        memory::make_private().map_err(|error| {
+            FileProblem::whole(&config.path, format!("the memory of the service can't be made private: {error}"))
+        })?;
         let watch = |kind| {
             signal(kind).map_err(|error| {
                 FileProblem::whole(

@@ -24,7 +24,7 @@ use crate::node::files::{self, BoundaryFiles};
 use crate::node::host_lock::HostLock;
 use crate::node::roster_file::DraftRoster;
 use crate::node::roster_succession::{self, FoundRosters};
-use crate::node::{descriptors, handover, kept_checkpoint, log_at_rest, places, private, rosters};
+use crate::node::{descriptors, handover, kept_checkpoint, log_at_rest, places, private, rosters, secret_sources};
 use crate::policy::file::Policy;
 use crate::record::configuration::{Configuration, ConfiguredLimits, ConfiguredSandbox};
 use crate::record::enforcement::Level;
@@ -137,6 +137,7 @@ pub async fn assemble(
     if level != Level::Strict {
         notes.extend(missing(sandbox.probe()).map(|line| format!("sandbox: {line}")));
     }
+    notes.extend(secret_sources::unreadable(&config.secrets));
     let shares = descriptors::share(config.runs);
     notes.extend(shares.note);
     let limits = CapacityLimits { runs: shares.runs, crossings: CROSSINGS };
@@ -151,6 +152,7 @@ pub async fn assemble(
         outputs,
         artifacts: ArtifactStore::new(config.artifacts()),
         sessions: Arc::new(Sessions::new(Duration::from_secs(config.session_idle_s))),
+        secrets: secret_sources::permits(&config.secrets),
         limits,
         retention,
         closed,

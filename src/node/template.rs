@@ -1,9 +1,12 @@
 //! Template and schema of `countersign.toml`.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::record::ident::BoundaryName;
+use crate::record::later_words::SecretName;
 
 /// Returns the configuration file that `init` writes. The template shows every default value.
 #[must_use]
@@ -59,9 +62,27 @@ pub struct ConfigurationFile {
     /// The sandbox of every run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sandbox: Option<SandboxTable>,
-    /// Not supported by this version: must be empty.
+    /// Secrets by name, each with one source and the steps that may get it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub secrets: Option<LaterTable>,
+    pub secrets: Option<BTreeMap<SecretName, SecretTable>>,
+}
+
+/// A secret: exactly one of `file`, `env` and `credential`, and `steps`.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SecretTable {
+    /// A file that only the service can read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// A variable of the environment of the service.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub env: Option<String>,
+    /// A credential that systemd gives to the service (`LoadCredential=`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credential: Option<String>,
+    /// Patterns of the steps that may get the secret, for example `deploy/**` or `nginx:restart`.
+    #[schemars(length(min = 1))]
+    pub steps: Vec<String>,
 }
 
 /// A table of a later version.
@@ -241,9 +262,16 @@ output = "100MiB"
 outputs = "90d"
 proposals = "90d"
 
+# Secrets that runs may get, by name. A value is in a file that only the service can read (file), in a variable of the
+# service (env), or in a credential of systemd (credential). Only the steps that match a pattern of `steps` get the secret.
+# A restart of the service puts changes in force. A changed value needs no restart.
+[secrets]
+# [secrets.db-password]
+# file = "boundary/secrets/db-password"
+# steps = ["deploy/**", "nginx:restart"]
+
 # Reserved for later versions; must be empty.
 [tls]
-[secrets]
 "#;
 
 #[cfg(test)]
@@ -252,7 +280,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::node::config::{Config, KEYS, LIMIT_KEYS, RETENTION_KEYS, SANDBOX_KEYS, maximum};
+    use crate::node::config::{Config, KEYS, LIMIT_KEYS, RETENTION_KEYS, SANDBOX_KEYS, SECRET_KEYS, maximum};
     use crate::node::{toml_tree, unit};
     use crate::record::enforcement::Level;
     use crate::record::profile::Limits;
@@ -286,6 +314,7 @@ mod tests {
         assert_eq!(properties::<SandboxTable>(), set(SANDBOX_KEYS));
         assert_eq!(keys_of(tree.value("retention")), set(RETENTION_KEYS));
         assert_eq!(properties::<RetentionTable>(), set(RETENTION_KEYS));
+        assert_eq!(properties::<SecretTable>(), set(SECRET_KEYS));
     }
 
     #[test]

@@ -164,6 +164,11 @@ impl StepDefinition {
 /// The types of outputs.
 const OUTPUT_TYPES: [&str; 3] = ["boolean", "integer", "string"];
 
+/// Variables of every run, which no step can replace. The last one belongs to the ssh agent of the service, which no run
+/// gets.
+pub const OWN_VARIABLES: [&str; 7] =
+    ["PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "COUNTERSIGN_PARAMS", "SSH_AUTH_SOCK"];
+
 /// Returns the secret parameters of a schema, as [`StepDefinition::secret_parameters`].
 #[must_use]
 pub fn secret_parameters(schema: &Value) -> Vec<String> {

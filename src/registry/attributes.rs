@@ -214,7 +214,7 @@ pub(crate) const LIMITS: [(&str, Limit); 7] = [
 
 /// Returns the names of all attributes of a step.
 fn known() -> Vec<&'static str> {
-    let own = ["title", "params", "exclusive", "sandbox", "programs", "files"].into_iter();
+    let own = ["title", "params", "exclusive", "sandbox", "programs", "files", "secrets"].into_iter();
     own.chain(LIMITS.map(|(name, _)| name))
         .chain(SandboxPermission::ALL.map(SandboxPermission::attribute))
         .chain(run_links::NAMES)
@@ -223,21 +223,14 @@ fn known() -> Vec<&'static str> {
 
 /// Attributes that are reserved for a later version of the program. This version refuses these attributes with a
 /// separate message, because an author could believe that these attributes have an effect.
-pub(crate) const LATER: [&str; 2] = ["secrets", "template"];
+pub(crate) const LATER: [&str; 1] = ["template"];
 
 /// Returns the message about an attribute of a later version, with what an author can do today.
 fn later(name: &str) -> String {
-    let instead = match name {
-        "secrets" => {
-            ", and run a command that needs a secret outside of Countersign; never make a secret a parameter, because the \
-             log stores parameters"
-        }
-        "template" => {
-            ": in this format {{ … }} is plain text, and the script reads a parameter as the variable `$PARAM_NAME`"
-        }
-        _ => "",
-    };
-    format!("{}{instead}", not_yet(&format!("`{name}=`")))
+    let what = not_yet(&format!("`{name}=`"));
+    format!(
+        "{what}: in this format {{{{ … }}}} is plain text, and the script reads a parameter as the variable `$PARAM_NAME`"
+    )
 }
 
 /// Parses the value of a limit.

@@ -6,7 +6,9 @@
 use crate::record::declared::DeclaredSandbox;
 use crate::record::later_words::Program;
 use crate::record::sandbox_permission::SandboxPermission;
+use crate::record::step_definition::StepSecret;
 use crate::registry::attributes::LIMITS;
+use crate::registry::declared_secrets::declared_secrets;
 use crate::registry::front_matter::declare;
 use crate::registry::markdown::program_names;
 use crate::registry::run_links::{self, RunLinks};
@@ -20,13 +22,15 @@ pub struct DeclaredNeeds {
     pub programs: Option<Vec<Program>>,
     /// Links to other runs.
     pub links: RunLinks,
+    /// Secrets that the block needs.
+    pub secrets: Vec<StepSecret>,
 }
 
 /// Returns the names of all needs. A block can't switch off the sandbox.
 pub(super) fn names() -> impl Iterator<Item = &'static str> {
     let permissions = SandboxPermission::ALL.into_iter().filter(|permission| *permission != SandboxPermission::Off);
     let limits = LIMITS.into_iter().map(|(name, _)| name);
-    limits.chain(permissions.map(SandboxPermission::attribute)).chain(["programs"]).chain(run_links::NAMES)
+    limits.chain(permissions.map(SandboxPermission::attribute)).chain(["programs", "secrets"]).chain(run_links::NAMES)
 }
 
 impl DeclaredNeeds {
@@ -37,6 +41,10 @@ impl DeclaredNeeds {
     pub(super) fn add(&mut self, name: &str, text: &str) -> Result<(), String> {
         if name == "programs" {
             self.programs = Some(program_names(text)?);
+            return Ok(());
+        }
+        if name == "secrets" {
+            self.secrets = declared_secrets(text)?;
             return Ok(());
         }
         if run_links::NAMES.contains(&name) {

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::record::later_words::SecretName;
+use crate::record::step_definition::secret_parameters;
 use crate::registry::parameter_error::{ParameterError, cut};
 use crate::registry::parameter_pattern::ParameterPatterns;
 use crate::registry::schema_keywords::{escape, pointer};
@@ -42,7 +43,7 @@ impl Evaluation<'_> {
             Value::Null => false,
         };
         if !is_kind {
-            self.refuse(format!("{value} is not of type \"{kind}\""));
+            self.refuse(format!("{} is not of type \"{kind}\"", shown(schema, value)));
         }
         if let Some(expected) = keywords.get("const").filter(|expected| !same(expected, value)) {
             self.refuse(format!("{expected} was expected"));
@@ -55,7 +56,7 @@ impl Evaluation<'_> {
         match value {
             Value::Number(number) => self.number(keywords, number.as_i64()),
             Value::String(text) => self.text(keywords, text, value),
-            Value::Array(items) => self.array(keywords, items, value),
+            Value::Array(items) => self.array(keywords, items, &shown(schema, value)),
             Value::Object(entries) => self.object(keywords, entries),
             Value::Null | Value::Bool(_) => {}
         }
@@ -95,7 +96,7 @@ impl Evaluation<'_> {
         }
     }
 
-    fn array(&mut self, keywords: &Map<String, Value>, items: &[Value], value: &Value) {
+    fn array(&mut self, keywords: &Map<String, Value>, items: &[Value], value: &str) {
         let limit = |keyword: &str| keywords.get(keyword).and_then(Value::as_u64);
         let count = items.len() as u64;
         if let Some(limit) = limit("minItems").filter(|limit| count < *limit) {
@@ -156,6 +157,11 @@ impl Evaluation<'_> {
         let pointer = format!("{}/{}", pointer(&self.path), escape(name));
         self.errors.push(ParameterError { pointer, message });
     }
+}
+
+/// Returns the text of a value for an error. If a part of the schema is secret, the text does not contain the value.
+fn shown(schema: &Value, value: &Value) -> String {
+    if secret_parameters(schema).is_empty() { value.to_string() } else { "the value".to_owned() }
 }
 
 /// Returns true for `{"secret": NAME}`.

@@ -10,6 +10,7 @@ use crate::record::ident::IdentError;
 use crate::record::later_words::Program;
 use crate::record::step_definition::{Format, SessionUse, StepDefinition, Template};
 use crate::registry::attributes::{self, FenceInfo, PlacedText};
+use crate::registry::declared_secrets::declared_secrets;
 use crate::registry::fenced_block::{FencedBlock, check_characters, fenced_blocks};
 use crate::registry::found_step::FoundStep;
 use crate::registry::front_matter::{self, FrontMatter};
@@ -101,7 +102,7 @@ pub(super) fn step(
     };
     let mut sandbox = front.sandbox.clone();
     let (mut title, mut exclusive, mut params, mut programs) = (None, None, None, None);
-    let (mut files, mut links) = (Vec::new(), RunLinks::default());
+    let (mut files, mut links, mut secrets) = (Vec::new(), RunLinks::default(), Vec::new());
     let at = |name: &str| info.attributes.iter().find(|(key, _)| key.text == name).map(|(_, value)| value.place);
     if let (Some(off), None) = (at("sandbox"), at("reason")) {
         flaws
@@ -119,6 +120,7 @@ pub(super) fn step(
                 Some(directory) => named_files(&value.text, directory).map(|found| files = found),
                 None => Err("`files` has no effect here: write each file in a block ```file LANGUAGE PATH".to_owned()),
             },
+            "secrets" => declared_secrets(&value.text).map(|found| secrets = found),
             "programs" => program_names(&value.text).map(|names| programs = Some(names)),
             name if run_links::NAMES.contains(&name) => links.add(name, &value.text),
             "sandbox" if value.text == "off" => Ok(()),
@@ -164,7 +166,7 @@ pub(super) fn step(
             template: Template::None,
             sandbox,
             approvals: front.approvals.clone(),
-            secrets: Vec::new(),
+            secrets,
             outputs: Vec::new(),
             session: SessionUse::None,
             exclusive,

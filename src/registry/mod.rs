@@ -5,6 +5,7 @@
 //! was hashed.
 pub(crate) mod attributes;
 pub mod declared_needs;
+mod declared_secrets;
 mod directory_walk;
 mod evaluate;
 mod fenced_block;

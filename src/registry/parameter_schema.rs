@@ -155,9 +155,8 @@ fn check_defaults(schema: &Value, patterns: &ParameterPatterns, path: &mut Vec<S
 /// In the name, letters become upper case and `-` becomes `_`, so `hostName` becomes `PARAM_HOSTNAME`. A string is
 /// written without change, any other value as canonical JSON.
 #[must_use]
-pub fn environment(params: &Params) -> Vec<(String, String)> {
+pub fn environment(params: &Value) -> Vec<(String, String)> {
     let mut variables: Vec<(String, String)> = params
-        .value
         .as_object()
         .into_iter()
         .flatten()
@@ -318,7 +317,7 @@ mod tests {
         let incomplete = schema.check(&json!({"host": "web-3"})).expect_err("incomplete");
         assert_eq!(incomplete[0].pointer, "/drain");
         assert_eq!(
-            environment(&params),
+            environment(params.value()),
             [("PARAM_DRAIN".to_owned(), "true".to_owned()), ("PARAM_HOST".to_owned(), "web-3".to_owned())]
         );
     }
@@ -421,7 +420,7 @@ mod tests {
             if let Ok(schema) = ParameterSchema::compile(&json!({"type": "object", "properties": properties})) {
                 let params = schema.complete(json!({})).expect("all have defaults");
                 let variables: std::collections::BTreeSet<String> =
-                    environment(&params).into_iter().map(|(name, _)| name).collect();
+                    environment(params.value()).into_iter().map(|(name, _)| name).collect();
                 prop_assert_eq!(variables.len(), names.len());
                 prop_assert!(variables.iter().all(|name| name.bytes().all(|c| c.is_ascii_uppercase() || c == b'_')));
             }

@@ -238,7 +238,7 @@ fn every_error_of_a_file_has_its_place() {
         ("---\ncountersign: 1.0\n---\n".to_owned(), "a.md:2:14: \"1.0\" is not a whole number"),
         (
             "---\ncountersign: 1\nsecrets: [a]\n---\n".to_owned(),
-            "a.md:3:1: `secrets` in the front matter is not supported by this version",
+            "a.md:3:1: unknown key in the front matter: \"secrets\"",
         ),
         (
             "---\ncountersign: 1\ndefaults: {timout: 1s}\n---\n".to_owned(),
@@ -292,7 +292,7 @@ fn every_error_of_a_file_has_its_place() {
         (fenced("bash {#a exclusive=\"a b\"}", "true\n"), "a.md:5:23: \"a b\" is not a valid name for exclusive runs"),
         (fenced("bash {#a proc=all}", "true\n"), "a.md:5:18: unknown value of proc: \"all\""),
         (fenced("bash {#a title=\"\"}", "true\n"), "a.md:5:19: the title is empty"),
-        (fenced("bash {#a secrets=x}", "true\n"), "a.md:5:13: `secrets=` is not supported by this version: remove it"),
+        (fenced("bash {#a secrets=\"x=y\"}", "true\n"), "a.md:5:21: \"x=y\" is not valid: write x=env:VARIABLE"),
         (fenced("bash {#a}", ""), "a.md:5:1: the block is empty"),
         (fenced("bash {#a}", " \n\n"), "a.md:5:1: the block is empty"),
         (fenced("bash {#a}", &format!("{large}\n")), "a.md:5:1: the script is larger than 65536 bytes"),

@@ -22,6 +22,7 @@ use crate::sandbox::protocol::{
 };
 use crate::sandbox::run_places::{self, OF_RESULTS};
 use crate::sandbox::seccomp;
+use crate::sandbox::secret_files;
 use crate::sandbox::syscalls::{self, ForkSide};
 
 /// Maximum number of open descriptors of a step, as most programs expect.
@@ -268,6 +269,8 @@ fn environment(
     all.extend(request.env.iter().map(|(name, value)| (name.clone().into(), value.clone().into())));
     let places = view.places.variables().into_iter();
     all.extend(places.map(|(name, path)| (name.into(), path.into_os_string().into_vec())));
+    let secrets = secret_files::variables(request, texts);
+    all.extend(secrets.map(|(name, value)| (name.as_bytes().to_vec(), value.to_vec())));
     let wrapper = request.session.iter().filter_map(|session| session.wrapper.as_ref());
     all.extend(
         wrapper.flat_map(|wrapper| &wrapper.env).map(|(name, value)| (name.clone().into(), view.places.fill(value))),

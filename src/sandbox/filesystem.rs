@@ -24,6 +24,7 @@ use crate::sandbox::grants::{PathAccess, PathGrant};
 use crate::sandbox::interpreter;
 use crate::sandbox::protocol::{AtStage, RunRequest, RunTexts, SetupFailure, SetupStage};
 use crate::sandbox::run_places::{self, RunPlaces, SESSION_HOME};
+use crate::sandbox::secret_files;
 use crate::sandbox::step_files::{self, PutFiles};
 use crate::sandbox::syscalls;
 use crate::sandbox::trees::{self, Disk, EmptyMountSources, RemovedTree};
@@ -182,6 +183,7 @@ pub(super) fn own_root(
     let script = interpreter::script_name(&request.interpreter);
     file_at(&format!("run/step/{script}"), &texts.source, 0o500)?;
     file_at("run/step/params.json", &texts.params, 0o400)?;
+    secret_files::mount(request, texts)?;
     let quiet = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     let limits = &profile.limits;
     let inodes = (limits.disk_bytes / 4096).clamp(*INODES.start(), *INODES.end());

@@ -23,6 +23,7 @@ use crate::sandbox::ids::{Id, Ids};
 use crate::sandbox::leftovers;
 use crate::sandbox::network::{Proxy, Resolve};
 use crate::sandbox::plan_check;
+use crate::sandbox::planned_secret;
 use crate::sandbox::probe::{HostProbe, Missing, ProbeFailures};
 use crate::sandbox::profile_check::{self, HostSurroundings, Prepared};
 use crate::sandbox::profile_paths;
@@ -34,6 +35,7 @@ use crate::sandbox::protocol::{
 use crate::sandbox::run_contents;
 use crate::sandbox::run_dir::{self, RunDir};
 use crate::sandbox::run_follower::{DEATH, FollowedRun, LaunchedRun};
+use crate::sandbox::secret_files::entry_of;
 use crate::sandbox::step_files;
 use crate::sandbox::unavailable::Unavailable;
 use crate::sandbox::{Plan, Report, Sandbox};
@@ -189,6 +191,7 @@ impl LinuxSandbox {
             inputs: vec![],
             results: false,
             session: None,
+            secrets: vec![],
         };
         self.play(&prepared, &plan)?.0.failure.map_or(Ok(()), Err)
     }
@@ -231,6 +234,7 @@ impl LinuxSandbox {
             inputs: vec![],
             results: false,
             session: None,
+            secrets: vec![],
         };
         let (run, said) = self.play(&prepared, &plan)?;
         match (run.failure, run.step) {
@@ -317,7 +321,7 @@ impl Sandbox for LinuxSandbox {
     fn run(&self, prepared: Prepared, plan: Plan, live: &mut dyn FnMut(Chunk<'_>), cancel: &CancelFlag) -> Report {
         let mut run = FollowedRun::new(&self.spool, &prepared.profile.limits);
         run.recorder.stream = prepared.stream;
-        match plan_check::invalid(&plan) {
+        match plan_check::invalid(&plan).or_else(|| planned_secret::invalid(&plan.secrets, prepared.has_own_root())) {
             Some(why) => run.failure = Some(SetupFailure::new(SetupStage::Request, why)),
             None if prepared.profile.require.contains(&Layer::Programs) && prepared.programs.is_none() => {
                 let why = "the profile requires a list of programs, but has no list";
@@ -378,6 +382,7 @@ impl LinuxSandbox {
             inputs: plan.inputs.iter().map(run_contents::entry).collect(),
             results: plan.results,
             session: plan.session.as_ref().map(|session| run_contents::session(session, &work_in_run)),
+            secrets: plan.secrets.iter().map(entry_of).collect(),
         };
         let start = Start {
             form: prepared.form,

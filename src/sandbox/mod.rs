@@ -35,6 +35,7 @@ mod mounts;
 pub mod network;
 mod path_pattern;
 mod plan_check;
+pub mod planned_secret;
 pub mod probe;
 pub mod profile_check;
 mod profile_paths;
@@ -51,6 +52,7 @@ pub mod run_follower;
 mod run_places;
 pub mod run_results;
 mod seccomp;
+mod secret_files;
 mod session_request;
 pub mod session_state;
 pub mod session_tree;
@@ -72,6 +74,7 @@ use crate::record::step_file::StepFile;
 use crate::sandbox::cancel_flag::CancelFlag;
 use crate::sandbox::capture::{Capture, Chunk, Segment};
 use crate::sandbox::learned_programs::LearnedPrograms;
+use crate::sandbox::planned_secret::PlannedSecret;
 use crate::sandbox::probe::HostProbe;
 use crate::sandbox::profile_check::Prepared;
 use crate::sandbox::run_results::RunResults;
@@ -113,6 +116,8 @@ pub struct Plan {
     pub params_json: Vec<u8>,
     /// Files that the run has beside its script, at most 4 MiB together. The step can't change them.
     pub files: Vec<PlannedFile>,
+    /// Secrets of the run, at most 128 KiB together.
+    pub secrets: Vec<PlannedSecret>,
     /// Files that the run reads as `$COUNTERSIGN_ARTIFACTS/NAME`: at most [`MAX_INPUTS`] files with at most
     /// [`MAX_INPUT_BYTES`] together, each name once.
     pub inputs: Vec<PlannedInput>,

@@ -1,5 +1,6 @@
 //! Checks the plan of a run before any process starts.
 
+use crate::record::step_definition::OWN_VARIABLES;
 use crate::record::step_file::{StepFile, check_files};
 use crate::sandbox::protocol::MAX_TEXT;
 use crate::sandbox::{MAX_INPUT_BYTES, MAX_INPUTS, Plan, PlannedInput, PlannedSession, interpreter};
@@ -8,8 +9,6 @@ use crate::sandbox::{MAX_INPUT_BYTES, MAX_INPUTS, Plan, PlannedInput, PlannedSes
 const MAX_ENV: usize = 100 << 10;
 /// Maximum size of one variable of a session, in bytes with its name and its end (`MAX_ARG_STRLEN` of the kernel).
 const MAX_VARIABLE: usize = 128 << 10;
-/// Variables of every run, which a plan can't replace.
-const OWN_ENV: [&str; 6] = ["PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "COUNTERSIGN_PARAMS"];
 
 /// Returns the reason why no run can have this plan, if there is one.
 pub(super) fn invalid(plan: &Plan) -> Option<String> {
@@ -33,12 +32,14 @@ pub(super) fn invalid(plan: &Plan) -> Option<String> {
         return Some(why);
     }
     let mut names = std::collections::BTreeSet::new();
-    for (name, value) in &plan.env {
+    // `planned_secret` checks the values of the secrets, without a message that could contain them.
+    let of_secrets = plan.secrets.iter().filter_map(|secret| Some((secret.variable.as_ref()?, "")));
+    for (name, value) in plan.env.iter().map(|(name, value)| (name, value.as_str())).chain(of_secrets) {
         let word = name.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_');
         if !word || name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) {
             return Some(format!("{name:?} is not the name of an environment variable"));
         }
-        if OWN_ENV.contains(&name.as_str()) {
+        if OWN_VARIABLES.contains(&name.as_str()) {
             return Some(format!("the environment variable {name} is reserved for the sandbox"));
         }
         // A process that can reach the ssh agent can sign with the operator's keys (rule R9).
@@ -52,7 +53,8 @@ pub(super) fn invalid(plan: &Plan) -> Option<String> {
             return Some(format!("the environment variable {name} contains a NUL byte"));
         }
     }
-    let bytes: usize = plan.env.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
+    let secrets = plan.secrets.iter().filter(|secret| !secret.as_file).map(|secret| secret.value.expose().len() + 66);
+    let bytes: usize = plan.env.iter().map(|(name, value)| name.len() + value.len() + 2).chain(secrets).sum();
     (bytes > MAX_ENV).then(|| "the environment is larger than 100 KiB".to_owned())
 }
 

@@ -44,6 +44,12 @@ impl Prepared {
         Self { stream: true, ..self }
     }
 
+    /// Returns true if the run gets its own root file system.
+    #[must_use]
+    pub fn has_own_root(&self) -> bool {
+        self.form == RunForm::Namespaces
+    }
+
     /// Records each program that the run starts, for [`Report::learned`](crate::sandbox::Report).
     pub fn learning(self) -> Self {
         Self { learn: true, ..self }

@@ -18,11 +18,15 @@ use rustix::net::{
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
+use crate::crypto::secret_value::SecretValue;
+use crate::record::later_words::SecretName;
 use crate::record::profile::{NetworkMode, Profile, Workdir};
 use crate::record::step_file::{MAX_FILES_BYTES, StepFile};
 use crate::sandbox::cgroup::Controllers;
 use crate::sandbox::executable_files::ExecutableFiles;
+use crate::sandbox::planned_secret::MAX_SECRETS_BYTES;
 use crate::sandbox::session_request::{InputEntry, SessionRequest};
 
 /// The first argument of the binary that starts the helper.
@@ -150,6 +154,8 @@ pub(super) struct RunRequest {
     /// True if the service captures the files and outputs of the run.
     pub(super) results: bool,
     pub(super) session: Option<SessionRequest>,
+    /// The secrets of the run. Their values follow the files.
+    pub(super) secrets: Vec<SecretEntry>,
 }
 
 impl RunRequest {
@@ -163,6 +169,16 @@ impl RunRequest {
     }
 }
 
+/// A secret in a request, without its value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SecretEntry {
+    pub(super) name: SecretName,
+    pub(super) bytes: u64,
+    pub(super) as_file: bool,
+    pub(super) variable: Option<String>,
+}
+
 /// Texts of a run, which follow its request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct RunTexts {
@@ -174,6 +190,8 @@ pub(super) struct RunTexts {
     pub(super) wrapper: Vec<u8>,
     /// Contents of the files of the request, in the same order.
     pub(super) files: Vec<Vec<u8>>,
+    /// Values of the secrets of the request, in the same order.
+    pub(super) secrets: Vec<SecretValue>,
 }
 
 /// Reports of the helper, of init and of the step's process, in the order of sending. `Listening` is sent only if the
@@ -321,7 +339,7 @@ pub(super) fn write_request<'a>(
     write_frame(&mut all, request, MAX_REQUEST)?;
     texts.iter().for_each(|text| all.extend_from_slice(text));
     to.write_all(&all)?;
-    files.try_for_each(|file| to.write_all(file))
+    files.try_for_each(|bytes| to.write_all(bytes))
 }
 
 /// Reads a request with the texts of its run. Their sizes are checked.
@@ -332,6 +350,10 @@ pub(super) fn read_request(from: &mut impl Read) -> io::Result<(RunRequest, RunT
     let together = request.files.iter().try_fold(0, |sum: u64, file| sum.checked_add(file.bytes));
     if together.is_none_or(|bytes| bytes > MAX_FILES_BYTES) {
         return Err(invalid("the files of the request are too large"));
+    }
+    let together = request.secrets.iter().try_fold(0, |sum: u64, secret| sum.checked_add(secret.bytes));
+    if together.is_none_or(|bytes| bytes > MAX_SECRETS_BYTES) {
+        return Err(invalid("the secrets of the request are too large"));
     }
     let mut text = |bytes: u64| {
         if bytes > MAX_TEXT {
@@ -345,7 +367,16 @@ pub(super) fn read_request(from: &mut impl Read) -> io::Result<(RunRequest, RunT
     let mut next = || sizes.next().map_or_else(|| Ok(Vec::new()), &mut text);
     let (source, params, session_env, wrapper) = (next()?, next()?, next()?, next()?);
     let files = sizes.map(text).collect::<io::Result<Vec<_>>>()?;
-    Ok((request, RunTexts { source, params, session_env, wrapper, files }))
+    let secrets = request.secrets.iter().map(|secret| read_secret(from, secret)).collect::<io::Result<Vec<_>>>()?;
+    Ok((request, RunTexts { source, params, session_env, wrapper, files, secrets }))
+}
+
+/// Reads the value of a secret into a buffer of its exact size, because a growing buffer would leave copies in memory.
+fn read_secret(from: &mut impl Read, secret: &SecretEntry) -> io::Result<SecretValue> {
+    let size = usize::try_from(secret.bytes).map_err(|_| invalid("a secret of the request is too large"))?;
+    let mut value = Zeroizing::new(vec![0; size]);
+    from.read_exact(&mut value)?;
+    Ok(SecretValue::new(value))
 }
 
 /// Sends one message in one write.
@@ -570,6 +601,12 @@ mod tests {
             source_bytes: 3,
             params_bytes: 2,
             files: vec![file()],
+            secrets: vec![SecretEntry {
+                name: "db".parse().expect("a name"),
+                bytes: 7,
+                as_file: true,
+                variable: Some("DB".to_owned()),
+            }],
             inputs: vec![InputEntry {
                 name: "app.tar".parse().expect("a name"),
                 bytes: 1,
@@ -596,39 +633,43 @@ mod tests {
 
     const FILE: &[u8] = b"x = 1\n";
     const TEXTS: [&[u8]; 4] = [b"abc", b"{}", b"A=\xff\0\0", b":"];
+    const SECRET: &[u8] = b"hunter2";
 
     #[test]
     fn a_request_is_unchanged_after_transfer() {
         let mut wire = Vec::new();
-        write_request(&mut wire, &request(), TEXTS, [FILE].into_iter()).expect("writes");
+        write_request(&mut wire, &request(), TEXTS, [FILE, SECRET].into_iter()).expect("writes");
         let (arrived, texts) = read_request(&mut wire.as_slice()).expect("reads");
         let [source, params, session_env, wrapper] = TEXTS.map(<[u8]>::to_vec);
-        let files = vec![FILE.to_vec()];
-        assert_eq!((arrived, texts), (request(), RunTexts { source, params, session_env, wrapper, files }));
+        let (files, secrets) = (vec![FILE.to_vec()], vec![SecretValue::new(SECRET.to_vec().into())]);
+        assert_eq!((arrived, texts), (request(), RunTexts { source, params, session_env, wrapper, files, secrets }));
     }
 
     #[test]
     fn incomplete_and_too_large_requests_are_refused() {
         let mut wire = Vec::new();
-        write_request(&mut wire, &request(), TEXTS, [FILE].into_iter()).expect("writes");
+        write_request(&mut wire, &request(), TEXTS, [FILE, SECRET].into_iter()).expect("writes");
         for cut in [0, 3, 10, wire.len() - 1] {
             assert!(read_request(&mut &wire[..cut]).is_err(), "{cut}");
         }
         assert!(read_request(&mut &[0xff; 64][..]).is_err());
         let one = |bytes| StepFile { bytes, ..file() };
+        let secret = |bytes| SecretEntry { bytes, ..request().secrets.remove(0) };
         for huge in [
             RunRequest { source_bytes: MAX_TEXT + 1, ..request() },
             RunRequest { files: vec![one(MAX_TEXT + 1)], ..request() },
             RunRequest { files: (0..5).map(|_| one(MAX_TEXT)).collect(), ..request() },
             RunRequest { files: vec![one(u64::MAX), one(u64::MAX)], ..request() },
+            RunRequest { secrets: vec![secret(MAX_SECRETS_BYTES + 1)], ..request() },
+            RunRequest { secrets: vec![secret(u64::MAX), secret(u64::MAX)], ..request() },
         ] {
             let mut wire = Vec::new();
-            write_request(&mut wire, &huge, TEXTS, [FILE].into_iter()).expect("writes");
+            write_request(&mut wire, &huge, TEXTS, [FILE, SECRET].into_iter()).expect("writes");
             wire.resize(8 << 20, b'x');
             assert!(read_request(&mut wire.as_slice()).is_err());
         }
         let long = RunRequest { interpreter: "x".repeat(MAX_REQUEST as usize), ..request() };
-        assert!(write_request(&mut Vec::new(), &long, TEXTS, [FILE].into_iter()).is_err());
+        assert!(write_request(&mut Vec::new(), &long, TEXTS, [FILE, SECRET].into_iter()).is_err());
     }
 
     #[test]

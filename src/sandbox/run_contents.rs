@@ -78,6 +78,7 @@ fn try_send(to: &mut UnixStream, request: &RunRequest, plan: &Plan) -> Result<()
     let wrapper = session.and_then(|session| session.wrapper.as_ref()).map_or(&b""[..], |wrapper| wrapper.content);
     let texts = [&plan.source[..], &plan.params_json, &env, wrapper];
     let contents = plan.files.iter().map(|planned| &*planned.bytes);
+    let contents = contents.chain(plan.secrets.iter().map(|secret| secret.value.expose()));
     protocol::write_request(to, request, texts, contents).map_err(lost)?;
     let unreadable = |what: String| {
         move |error: io::Error| {

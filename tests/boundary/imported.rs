@@ -77,12 +77,13 @@ fn a_value_that_has_no_place_in_the_script_is_refused_before_anybody_signs() {
 }
 
 #[test]
-fn a_step_that_needs_a_secret_is_registered_and_its_proposals_name_the_secret() {
+fn a_step_that_needs_a_secret_without_configuration_is_registered_and_its_proposals_name_the_secret() {
     let world = world();
     let wish = World::wish("greet:deploy", json!({}));
-    let problem = world.unchanged(|| world.wire.post("/v1/proposals", &world.agent, &wish)).problem("later-feature");
+    let problem =
+        world.unchanged(|| world.wire.post("/v1/proposals", &world.agent, &wish)).problem("sandbox-unavailable");
     let detail = problem["detail"].as_str().expect("text");
-    assert!(detail.starts_with("greet:deploy needs the secret aws."), "{detail}");
+    assert!(detail.starts_with("greet:deploy needs the secret aws.AWS_ACCESS_KEY_ID, which this boundary"), "{detail}");
     assert!(world.wire.get("/v1/registry", &world.reader).ok(200).to_string().contains("greet:deploy"));
 }
 
@@ -93,10 +94,10 @@ fn a_step_with_a_secret_parameter_is_refused_and_no_answer_or_file_contains_the_
     for value in [json!(canary), json!({"secret": format!("{canary}!")}), json!({"secret": "db", "more": canary})] {
         let wish = World::wish("greet:login", json!({"Password": value}));
         let problem =
-            world.unchanged(|| world.wire.post("/v1/proposals", &world.agent, &wish)).problem("later-feature");
+            world.unchanged(|| world.wire.post("/v1/proposals", &world.agent, &wish)).problem("invalid-params");
         assert!(!problem.to_string().contains(canary), "{problem:#}");
         let detail = problem["detail"].as_str().expect("text");
-        assert!(detail.starts_with("greet:login needs the secret parameter Password"), "{detail}");
+        assert!(detail.starts_with("/Password: the parameter is secret: give the name of a secret"), "{detail}");
     }
     let found = std::process::Command::new("grep").args(["-raF", canary]).arg(world.path(".")).output().expect("grep");
     assert_eq!(String::from_utf8_lossy(&found.stdout), "");

@@ -24,6 +24,7 @@ mod refused_early;
 mod restart;
 mod run_results;
 mod runbook_locks;
+mod secrets;
 mod sessions;
 mod step_files;
 mod steps;

@@ -304,6 +304,7 @@ impl Order {
             inputs: vec![],
             results: false,
             session: None,
+            secrets: vec![],
         };
         let begun = Instant::now();
         let mut report = sandbox.run(prepared, plan, &mut |_| {}, &CancelFlag::new().expect("a flag"));

@@ -240,6 +240,7 @@ fn the_thread_of_a_record_ends_with_its_run() {
             inputs: vec![],
             results: false,
             session: None,
+            secrets: vec![],
         };
         let report = sandbox.run(prepared, plan, &mut |_| {}, &CancelFlag::new().expect("a flag"));
         assert_eq!(report.learned.expect("recorded").list, ["id", "ls"]);

@@ -53,6 +53,7 @@ impl Bench {
             inputs: vec![],
             results: false,
             session: None,
+            secrets: vec![],
         };
         let mut report = self.sandbox.run(prepared, plan, &mut |_| {}, &CancelFlag::new().expect("a flag"));
         let mut said = String::new();

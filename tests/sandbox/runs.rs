@@ -93,6 +93,7 @@ fn plan(interpreter: &str, source: &str) -> Plan {
         inputs: vec![],
         results: false,
         session: None,
+        secrets: vec![],
     }
 }
 

@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use crate::cli::configured::ConfigArgs;
 use crate::cli::registry::files_read::{missing_json, missing_lines, places_json};
+use crate::node::secret_sources;
+use crate::record::ident::StepRef;
 use crate::registry::Registry;
 use crate::registry::lock_file::{LOCK_FILE, LockFile};
 use crate::registry::runbook_directories::{InvalidFiles, Locks, RunbookDirectories};
@@ -13,13 +16,23 @@ use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::printable_text::PrintableText;
 use crate::terminal::streams::Terminal;
 
-pub(super) fn run(dirs: &[PathBuf], terminal: &Terminal) -> Result<Exit, CommandFailure> {
+pub(super) fn run(dirs: &[PathBuf], config: Option<&Path>, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+    let config = ConfigArgs { config: config.map(Path::to_owned) };
+    let permits = config.config.is_some().then(|| config.load()).transpose()?;
+    let permits = permits.map(|config| secret_sources::permits(&config.secrets));
     let (checked, errors) = match RunbookDirectories::strict(dirs.to_vec(), None).load() {
         Ok(registry) => (Some(registry), Vec::new()),
         Err(errors) => (None, errors),
     };
     // If a file has an error, the remarks and the programs of the other files are still reported.
     let sound_files = checked.or_else(|| of_sound_files(dirs));
+    let lacking: Vec<(&StepRef, String)> = match (&permits, &sound_files) {
+        (Some(permits), Some(files)) => {
+            let steps = files.steps().map(|step| &step.definition);
+            steps.filter_map(|step| Some((&step.reference, permits.objection(step)?))).collect()
+        }
+        _ => Vec::new(),
+    };
     let locks: Vec<(&Path, LockState)> = dirs.iter().map(|dir| (dir.as_path(), lock_state(dir))).collect();
     let exit = if errors.is_empty() { Exit::Done } else { Exit::CheckSaidNo };
     if terminal.json {
@@ -30,6 +43,7 @@ pub(super) fn run(dirs: &[PathBuf], terminal: &Terminal) -> Result<Exit, Command
         terminal.object(&json!({
             "sound": errors.is_empty(), "steps": sound_files.as_ref().map_or(0, |files| files.steps().len()),
             "errors": places_json(&errors), "remarks": remarks, "missing_programs": missing, "locks": locks,
+            "missing_secrets": lacking.iter().map(|(step, why)| json!({"step": step, "message": why})).collect::<Vec<_>>(),
         }))?;
         return Ok(exit);
     }
@@ -38,6 +52,7 @@ pub(super) fn run(dirs: &[PathBuf], terminal: &Terminal) -> Result<Exit, Command
         lines.extend(files.remarks().iter().map(|remark| format!("remark: {remark}")));
         lines.extend(missing_lines(files));
     }
+    lines.extend(lacking.iter().map(|(step, why)| format!("warning: {step}: {why}")));
     lines.extend(locks.iter().map(|(dir, state)| state.line(dir)));
     lines.push(match (errors.len(), &sound_files) {
         (0, Some(files)) if files.steps().len() == 1 => "sound: 1 step".to_owned(),

@@ -66,8 +66,12 @@ enum Command {
     /// Check the files of each directory; the exit code is 0 only if a boundary could seal them and the locks agree
     ///
     /// Reports every error, every remark, the declared programs that this host does not have, and the lock. A directory
-    /// without a lock is sound.
-    Check,
+    /// without a lock is sound. With --config, names each step whose secret the configuration does not give it.
+    Check {
+        /// The boundary's countersign.toml, or its directory, for the check of the secrets
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
     /// Compare the files with the seal of the running boundary; the exit code is 0 only if they are the same
     ///
     /// Needs a token that may see every step. For each changed step, names the changed fields of its definition. Locks
@@ -112,7 +116,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
             print_step(&found.digest.to_string(), &definition, &json!({}), terminal)
         }
         Command::Lock => lock::run(&args.dirs, terminal),
-        Command::Check => check::run(&args.dirs, terminal),
+        Command::Check { config } => check::run(&args.dirs, config.as_deref(), terminal),
         Command::Diff { key } => {
             let files = read_files(&args.dirs, Locks::Ignored)?;
             diff::run(&files, &global.client(key)?, terminal)

@@ -137,8 +137,8 @@ impl Reader<'_> {
         let title = title(element, &mut notes.flaws);
         let script = self.script(element, &mut notes.flaws);
         let params = self.inputs.schema_of(index, script.as_ref().map_or("", |script| &script.text), notes);
-        let secrets = sign_ins::secrets(element, self.elements, &mut notes.flaws);
-        let DeclaredNeeds { sandbox, programs, links } = needs(element, &mut notes.flaws);
+        let DeclaredNeeds { sandbox, programs, links, secrets: declared } = needs(element, &mut notes.flaws);
+        let secrets = sign_ins::secrets(element, self.elements, declared, &mut notes.flaws);
         let script = script?;
         let interpreter = interpreter(&script).map_err(|message| script.flaw(1, 1, message));
         let interpreter = interpreter.map_err(|flaw| notes.flaws.push(flaw)).ok()?;

@@ -30,9 +30,14 @@ const GOOGLE: &[(&str, SecretAs)] = &[
     ("GOOGLE_PROJECT", SecretAs::Env),
 ];
 
-/// Returns the secrets of a step, sorted by name.
-pub(super) fn secrets(step: &Element, page: &[Element], flaws: &mut Vec<YamlFlaw>) -> Vec<StepSecret> {
-    let mut found: Vec<StepSecret> = Vec::new();
+/// Adds the secrets of the sign-in blocks to the secrets that a step declares. The result is sorted by name.
+pub(super) fn secrets(
+    step: &Element,
+    page: &[Element],
+    declared: Vec<StepSecret>,
+    flaws: &mut Vec<YamlFlaw>,
+) -> Vec<StepSecret> {
+    let mut found = declared;
     for name in SIGN_INS {
         let Some(id) = step.text(name, flaws) else { continue };
         let place = step.attribute(name).map_or(step.place, |attribute| attribute.place);
@@ -55,9 +60,9 @@ pub(super) fn secrets(step: &Element, page: &[Element], flaws: &mut Vec<YamlFlaw
                 flaws.push(YamlFlaw::new(place, message));
                 break;
             };
-            if found.iter().any(|other| other.variable.as_ref() == Some(&variable)) {
+            if found.iter().any(|other| other.variable.as_ref() == Some(&variable) || other.name == secret) {
                 let message = format!(
-                    "{} is already set by another sign-in block of this step: name only one of the two",
+                    "{} is already set by another sign-in block or by `secrets` of this step: name only one of the two",
                     variable.as_str()
                 );
                 flaws.push(YamlFlaw::new(place, message));

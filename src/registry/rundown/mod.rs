@@ -122,7 +122,7 @@ fn definition(
         template: Template::None,
         sandbox: script.needs.sandbox.clone(),
         approvals: Approvals::unspecified(),
-        secrets: Vec::new(),
+        secrets: script.needs.secrets.clone(),
         outputs: Vec::new(),
         session: SessionUse::None,
         exclusive: None,

@@ -1,0 +1,93 @@
+//! Makes the output and the files of a run durable, and waits for free disk space.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::crossing::capacity::Capacity;
+use crate::crossing::cross::Crossing;
+use crate::crossing::kept_results::KeptResults;
+use crate::crossing::live::{RecordedOutput, RunInProgress};
+use crate::crossing::recorded_outputs::{Outputs, RecordedRows};
+use crate::record::ident::ProposalId;
+
+/// Interval between two attempts to write a receipt to a full disk.
+const RECEIPT_PAUSE: Duration = Duration::from_secs(1);
+const LAST_OFFERS: usize = 60;
+/// Maximum number of attempts to write output after a failure other than a full disk, for example if the process has no
+/// free descriptors.
+const OUTPUT_TRIES: usize = 3;
+const OUTPUT_PAUSE: Duration = Duration::from_millis(200);
+
+impl Crossing {
+    /// Makes the output of a run durable. If the disk is full, the boundary waits for free space. After another failure
+    /// of the disk, the boundary drops the output. The receipt still states the end of the run and the digests of the
+    /// output.
+    pub(super) async fn keep_output(
+        &self,
+        recorded: &RecordedOutput,
+        recording: &RunInProgress,
+        results: &Arc<KeptResults>,
+    ) -> RecordedRows {
+        if Outputs::is_inline(recorded)
+            && results.files.is_empty()
+            && let Ok(kept) = self.outputs.keep(recorded, recording, results, |name: &_| self.ledger.output_path(name))
+        {
+            return kept;
+        }
+        let mut patience = Patience::default();
+        let mut tries = 0;
+        loop {
+            let (outputs, ledger) = (self.outputs.clone(), self.ledger.clone());
+            let (copied, shared, results) = (recorded.clone(), recording.shared(), results.clone());
+            let kept = tokio::task::spawn_blocking(move || {
+                outputs.keep(&copied, &shared, &results, |name: &_| ledger.output_path(name))
+            });
+            let error = match kept.await {
+                Ok(Ok(kept)) => return kept,
+                Ok(Err(error)) => error,
+                Err(error) => io::Error::other(error),
+            };
+            let proposal = recording.proposal();
+            if is_full(&error) && patience.is_left(&self.capacity) {
+                patience.wait(proposal).await;
+                continue;
+            }
+            tries += 1;
+            if tries == OUTPUT_TRIES {
+                tracing::error!(%proposal, "the output of the run is lost, but the receipt will be written: {error}");
+                return RecordedRows::default();
+            }
+            tokio::time::sleep(OUTPUT_PAUSE).await;
+        }
+    }
+}
+
+/// Limits how long a receipt waits for free disk space while the service is ending. In normal operation there is no
+/// limit.
+#[derive(Debug, Default)]
+pub(super) struct Patience {
+    offers: usize,
+    last: usize,
+}
+
+impl Patience {
+    pub(super) fn is_left(&mut self, capacity: &Capacity) -> bool {
+        if capacity.is_closed() {
+            self.last += 1;
+        }
+        self.last <= LAST_OFFERS
+    }
+
+    pub(super) async fn wait(&mut self, proposal: &ProposalId) {
+        if self.offers.is_multiple_of(LAST_OFFERS) {
+            tracing::error!(%proposal, "the disk has no space for a receipt: the receipt waits for free space");
+        }
+        self.offers += 1;
+        tokio::time::sleep(RECEIPT_PAUSE).await;
+    }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}

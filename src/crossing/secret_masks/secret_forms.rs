@@ -1,0 +1,235 @@
+//! Reads output as each of the forms in which programs print a secret.
+//!
+//! A reader converts the bytes of a stream to symbols: characters, hexadecimal digits or base64 digits. So one text to
+//! find is enough for all spellings of a form, for example for `%2f` and `%2F`.
+
+/// The forms in which output is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SecretForm {
+    /// The bytes themselves.
+    Plain,
+    /// `%2F` is `/`.
+    Percent,
+    /// `\n`, `\/`, `\u000a` and `\x0a`, as in JSON strings and in strings of programming languages.
+    Escaped,
+    /// Two digits for each byte, upper or lower case.
+    Hex,
+    /// Base64 with the standard or the URL-safe alphabet.
+    Base64,
+}
+
+impl SecretForm {
+    pub(super) const ALL: [Self; 5] = [Self::Plain, Self::Percent, Self::Escaped, Self::Hex, Self::Base64];
+}
+
+/// Event of a reader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FormEvent {
+    /// The bytes from `start` to `end` of the stream are this symbol.
+    Symbol { symbol: u8, start: u64, end: u64 },
+    /// The form ends here, so no text continues.
+    Break,
+}
+
+/// Maximum number of bytes of a line break with the indentation of the next line, inside of a text in hex or base64.
+pub(super) const MAX_BREAK: u8 = 18;
+
+/// Reader of one form.
+#[derive(Debug)]
+pub(super) struct FormReader {
+    form: SecretForm,
+    /// Bytes of an escape that is not complete yet, at most 12 bytes.
+    pending: Vec<u8>,
+    /// Place of the first pending byte in the stream.
+    pending_at: u64,
+    /// Number of bytes of the line break before this place.
+    skipped: u8,
+    /// True after a line break, before the first symbol of the line.
+    in_indentation: bool,
+}
+
+impl FormReader {
+    pub(super) const fn new(form: SecretForm) -> Self {
+        Self { form, pending: Vec::new(), pending_at: 0, skipped: 0, in_indentation: false }
+    }
+
+    /// Returns the place of the first byte that is not decided yet.
+    pub(super) fn undecided(&self) -> Option<u64> {
+        (!self.pending.is_empty()).then_some(self.pending_at)
+    }
+
+    /// Reads the byte at the place `at`.
+    pub(super) fn read(&mut self, byte: u8, at: u64, emit: &mut impl FnMut(FormEvent)) {
+        if self.form == SecretForm::Plain {
+            return emit(symbol(folded(byte), at, at + 1));
+        }
+        if self.pending.is_empty() {
+            let begins_escape = match self.form {
+                SecretForm::Percent => byte == b'%',
+                SecretForm::Escaped => byte == b'\\',
+                SecretForm::Base64 => byte == b'%' || byte == b'\\',
+                SecretForm::Plain | SecretForm::Hex => false,
+            };
+            if !begins_escape {
+                return self.single(byte, at, emit);
+            }
+            self.pending_at = at;
+        }
+        self.pending.push(byte);
+        match decode(&self.pending) {
+            Escape::Incomplete => {}
+            Escape::Byte(byte) => {
+                self.pending.clear();
+                self.decoded(&[byte], self.pending_at, at + 1, emit);
+            }
+            Escape::Char(char) => {
+                self.pending.clear();
+                self.decoded(char.encode_utf8(&mut [0; 4]).as_bytes(), self.pending_at, at + 1, emit);
+            }
+            // The first byte is no escape. The others may begin one.
+            Escape::None => {
+                let (bytes, start) = (std::mem::take(&mut self.pending), self.pending_at);
+                self.single(bytes[0], start, emit);
+                for (byte, place) in bytes[1..].iter().zip(start + 1..) {
+                    self.read(*byte, place, emit);
+                }
+            }
+        }
+    }
+
+    /// Ends the stream.
+    pub(super) fn finish(&mut self, emit: &mut impl FnMut(FormEvent)) {
+        while !self.pending.is_empty() {
+            let (bytes, start) = (std::mem::take(&mut self.pending), self.pending_at);
+            self.single(bytes[0], start, emit);
+            for (byte, place) in bytes[1..].iter().zip(start + 1..) {
+                self.read(*byte, place, emit);
+            }
+        }
+    }
+
+    /// Emits the bytes of an escape.
+    fn decoded(&mut self, bytes: &[u8], start: u64, end: u64, emit: &mut impl FnMut(FormEvent)) {
+        match (self.form, bytes) {
+            (SecretForm::Base64, [b'\r' | b'\n']) => self.skip(u8::try_from(end - start).unwrap_or(MAX_BREAK), emit),
+            (SecretForm::Base64, [byte]) => self.digit(base64_digit(*byte), start, end, emit),
+            (SecretForm::Base64, _) => self.digit(None, start, end, emit),
+            _ => bytes.iter().for_each(|byte| emit(symbol(folded(*byte), start, end))),
+        }
+    }
+
+    /// Emits a byte that belongs to no escape.
+    fn single(&mut self, byte: u8, at: u64, emit: &mut impl FnMut(FormEvent)) {
+        let is_digit = match self.form {
+            SecretForm::Plain | SecretForm::Percent | SecretForm::Escaped => {
+                return emit(symbol(folded(byte), at, at + 1));
+            }
+            SecretForm::Hex => (byte as char).to_digit(16).map(|digit| digit as u8),
+            SecretForm::Base64 => base64_digit(byte),
+        };
+        match byte {
+            b'\r' | b'\n' => {
+                self.in_indentation = true;
+                self.skip(1, emit);
+            }
+            b' ' | b'\t' if self.in_indentation => self.skip(1, emit),
+            b' ' | b':' if self.form == SecretForm::Hex => self.skip(1, emit),
+            _ => self.digit(is_digit, at, at + 1, emit),
+        }
+    }
+
+    fn digit(&mut self, digit: Option<u8>, start: u64, end: u64, emit: &mut impl FnMut(FormEvent)) {
+        (self.skipped, self.in_indentation) = (0, false);
+        emit(digit.map_or(FormEvent::Break, |digit| symbol(digit, start, end)));
+    }
+
+    fn skip(&mut self, count: u8, emit: &mut impl FnMut(FormEvent)) {
+        self.skipped = self.skipped.saturating_add(count);
+        if self.skipped > MAX_BREAK {
+            emit(FormEvent::Break);
+        }
+    }
+}
+
+/// Makes `+` and the blank equal, because `+` is a blank in the percent-encoding of web forms.
+pub(super) const fn folded(byte: u8) -> u8 {
+    if byte == b'+' { b' ' } else { byte }
+}
+
+const fn symbol(symbol: u8, start: u64, end: u64) -> FormEvent {
+    FormEvent::Symbol { symbol, start, end }
+}
+
+enum Escape {
+    Incomplete,
+    Byte(u8),
+    Char(char),
+    None,
+}
+
+/// Decodes an escape that begins with `%` or `\`.
+fn decode(bytes: &[u8]) -> Escape {
+    match bytes {
+        [b'%' | b'\\'] => Escape::Incomplete,
+        [b'%', digits @ ..] | [b'\\', b'x', digits @ ..] => match hex(digits, 2) {
+            Number::Complete(byte) => Escape::Byte(byte as u8), // two digits
+            Number::Incomplete => Escape::Incomplete,
+            Number::None => Escape::None,
+        },
+        [b'\\', b'u', digits @ ..] if digits.len() <= 4 => match hex(digits, 4) {
+            // The second half of the pair follows.
+            Number::Complete(0xD800..=0xDBFF) => Escape::Incomplete,
+            Number::Complete(unit) => char::from_u32(unit).map_or(Escape::None, Escape::Char),
+            Number::Incomplete => Escape::Incomplete,
+            Number::None => Escape::None,
+        },
+        [b'\\', b'u', high @ ..] => {
+            let (high, low) = high.split_at(4);
+            match (hex(high, 4), low) {
+                (_, [b'\\'] | [b'\\', b'u']) => Escape::Incomplete,
+                (Number::Complete(high), [b'\\', b'u', digits @ ..]) => match hex(digits, 4) {
+                    Number::Complete(low @ 0xDC00..=0xDFFF) => {
+                        let char = char::from_u32(0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00));
+                        char.map_or(Escape::None, Escape::Char)
+                    }
+                    Number::Incomplete => Escape::Incomplete,
+                    Number::Complete(_) | Number::None => Escape::None,
+                },
+                _ => Escape::None,
+            }
+        }
+        [b'\\', c @ (b'"' | b'\\' | b'/' | b'\'')] => Escape::Byte(*c),
+        [b'\\', b'b'] => Escape::Byte(8),
+        [b'\\', b'f'] => Escape::Byte(12),
+        [b'\\', b'n'] => Escape::Byte(b'\n'),
+        [b'\\', b'r'] => Escape::Byte(b'\r'),
+        [b'\\', b't'] => Escape::Byte(b'\t'),
+        _ => Escape::None,
+    }
+}
+
+enum Number {
+    Incomplete,
+    Complete(u32),
+    None,
+}
+
+fn hex(digits: &[u8], count: usize) -> Number {
+    let value = digits.iter().try_fold(0, |value, digit| Some(value * 16 + (*digit as char).to_digit(16)?));
+    match value {
+        Some(value) if digits.len() == count => Number::Complete(value),
+        Some(_) if digits.len() < count => Number::Incomplete,
+        _ => Number::None,
+    }
+}
+
+const fn base64_digit(byte: u8) -> Option<u8> {
+    match byte {
+        b'A'..=b'Z' => Some(byte - b'A'),
+        b'a'..=b'z' => Some(byte - b'a' + 26),
+        b'0'..=b'9' => Some(byte - b'0' + 52),
+        b'+' | b'-' => Some(62),
+        b'/' | b'_' => Some(63),
+        _ => None,
+    }
+}
