@@ -35,8 +35,9 @@ impl SessionTree {
         Self { directory, path, _on_disk: on_disk }
     }
 
-    /// Path of the directory in the run that left it.
-    pub(super) fn path(&self) -> &Path {
+    /// Returns the path of the directory in the run that left it.
+    #[must_use]
+    pub fn path(&self) -> &Path {
         &self.path
     }
 

@@ -141,7 +141,8 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     }
     let hold = HostSandbox::prepare(wanted, receipts.as_ref().map(|receipts| receipts.log().directory()), terminal)?;
     let signals = Signals::listen(hold.scratch())?;
-    let mut walk = RunbookWalk::new(&project, &rules, &hold, receipts.as_ref(), &signals, terminal);
+    let is_walk = runbook.workflow.is_some() || runbook.steps.len() > 1;
+    let mut walk = RunbookWalk::new(is_walk, &project, &rules, &hold, receipts.as_ref(), &signals, terminal);
     let exit = match (&runbook.workflow, &lists) {
         (Some(file), Some(lists)) => WorkflowRun::prepare(file, lists, &rules, &signals, terminal)?.run(&mut walk)?,
         _ => in_order(&runbook, &mut walk, terminal)?,
@@ -155,13 +156,18 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
 /// Runs the steps in the order of the file, until one does not succeed.
 fn in_order(runbook: &Runbook, walk: &mut RunbookWalk<'_>, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let mut exit = Exit::Done;
-    for (at, chosen) in runbook.steps.iter().enumerate() {
-        exit = walk.step(chosen)?;
+    for (at, step) in runbook.steps.iter().enumerate() {
+        exit = walk.walk_step(step)?;
         if exit.code() != 0 {
             let rest: Vec<&str> =
                 runbook.steps[at + 1..].iter().map(|later| later.step.definition.reference.step()).collect();
-            if !rest.is_empty() {
-                terminal.say(&format!("not run, because the previous step did not succeed: {}", rest.join(", ")));
+            if let Some(next) = rest.first() {
+                terminal.say(&format!(
+                    "not run, because the previous step did not succeed: {}; to run the next step: countersign run \
+                     {}:{next}",
+                    rest.join(", "),
+                    PrintableText::text(&runbook.shown).as_str(),
+                ));
             }
             break;
         }
