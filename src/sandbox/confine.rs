@@ -3,9 +3,10 @@
 //! The restrictions can't be removed later. Their order is capabilities, id, `no_new_privs`, system-call filter,
 //! resource limits, Landlock, descriptors, exec.
 
+use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::os::fd::{AsFd as _, BorrowedFd};
-use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
@@ -17,8 +18,9 @@ use crate::sandbox::filesystem::{self, StepPaths};
 use crate::sandbox::grants;
 use crate::sandbox::interpreter;
 use crate::sandbox::protocol::{
-    self, AtStage, Confined, HelperMessage, HostId, RunForm, RunRequest, SetupFailure, SetupStage,
+    self, AtStage, Confined, HelperMessage, HostId, RunForm, RunRequest, RunTexts, SetupFailure, SetupStage,
 };
+use crate::sandbox::run_places::{self, OF_RESULTS};
 use crate::sandbox::seccomp;
 use crate::sandbox::syscalls::{self, ForkSide};
 
@@ -51,14 +53,14 @@ pub(super) struct Confinement {
 pub(super) fn start(
     request: &RunRequest,
     view: &StepPaths,
-    source: &[u8],
+    texts: &RunTexts,
     held: &Confinement,
     proxy: Option<u16>,
     control: &UnixStream,
 ) -> Result<(Pid, Confined), SetupFailure> {
     let mut outcome = None;
     let step = syscalls::spawn(&mut || {
-        let Err(failure) = become_step(request, view, source, held, proxy, control, &mut outcome);
+        let Err(failure) = become_step(request, view, texts, held, proxy, control, &mut outcome);
         outcome = Some(Err(failure));
     })
     .at(SetupStage::Processes, "start the step's process")?;
@@ -161,7 +163,7 @@ pub(super) fn take_id(id: u32) -> Result<(), SetupFailure> {
 fn become_step(
     request: &RunRequest,
     view: &StepPaths,
-    source: &[u8],
+    texts: &RunTexts,
     held: &Confinement,
     proxy: Option<u16>,
     control: &UnixStream,
@@ -179,8 +181,8 @@ fn become_step(
         facts.bounded = empty_bounding_set()?;
         drop_privileges(request.own_id)?;
     }
-    std::env::set_current_dir(&view.work).at(SetupStage::Workdir, "enter the work directory")?;
-    let program = interpreter::program(source, &request.interpreter)?;
+    enter_directory(request, view)?;
+    let program = interpreter::program(&texts.source, &request.interpreter)?;
     if let (RunForm::Host, Some(filter)) = (request.form, request.filter) {
         facts.seccomp = Some(seccomp::confine(filter)?);
     }
@@ -198,10 +200,15 @@ fn become_step(
     let what = || format!("execute {}", program.path.display());
     let path = text(program.path.as_os_str().as_bytes(), what)?;
     let mut arguments = vec![path.clone()];
-    for argument in program.arguments.iter().map(String::as_bytes).chain([view.script.as_os_str().as_bytes()]) {
+    let wrapper = request.session.as_ref().and_then(|session| session.wrapper.as_ref());
+    let before_script = match wrapper.and_then(|wrapper| wrapper.arguments.as_ref()) {
+        Some(arguments) => arguments.iter().map(|argument| view.places.fill(argument)).collect(),
+        None => program.arguments.into_iter().map(String::into_bytes).collect::<Vec<_>>(),
+    };
+    for argument in before_script.iter().map(Vec::as_slice).chain([view.script.as_os_str().as_bytes()]) {
         arguments.push(text(argument, what)?);
     }
-    let environment = environment(request, view, proxy)?;
+    let environment = environment(request, view, texts, proxy)?;
     if request.record {
         announce_programs(&program.path, control)?;
     }
@@ -210,6 +217,17 @@ fn become_step(
     syscalls::close_on_exec_from(3).at(SetupStage::Processes, "close descriptors")?;
     *outcome = Some(Ok(facts));
     Err(syscalls::execute(&path, &arguments, &environment)).at(SetupStage::Exec, what())
+}
+
+/// Enters the directory in which the step starts.
+fn enter_directory(request: &RunRequest, view: &StepPaths) -> Result<(), SetupFailure> {
+    let Some(directory) = run_places::session_cwd(request) else {
+        return std::env::set_current_dir(&view.work).at(SetupStage::Workdir, "enter the work directory");
+    };
+    let shown = directory.as_os_str().as_bytes().escape_ascii();
+    let what =
+        format!("enter the directory {shown} of the session; reset the session, or start it in another directory");
+    std::env::set_current_dir(directory).at(SetupStage::Workdir, what)
 }
 
 /// Lets the service record the programs that this process and its future children execute. Without a listener from the
@@ -221,8 +239,42 @@ fn announce_programs(next: &Path, control: &UnixStream) -> Result<(), SetupFailu
         .at(SetupStage::Seccomp, "hand on the listener for programs")
 }
 
-/// Returns the environment of the step, with the variables of every run and the variables of the plan.
-fn environment(request: &RunRequest, view: &StepPaths, proxy: Option<u16>) -> Result<Vec<CString>, SetupFailure> {
+/// Variables of every run that its session can replace.
+const REPLACEABLE: [&str; 3] = ["PATH", "LANG", "LC_ALL"];
+
+/// Variables by name.
+type Variables = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// Returns the environment of the step: the variables of every run, of the session, of the plan, of the places of the run
+/// and of the session's wrapper. A later variable replaces an earlier one with the same name.
+fn environment(
+    request: &RunRequest,
+    view: &StepPaths,
+    texts: &RunTexts,
+    proxy: Option<u16>,
+) -> Result<Vec<CString>, SetupFailure> {
+    let mut all = of_every_run(request, view, proxy);
+    for (name, value) in run_places::session_variables(texts) {
+        let own = all.contains_key(name) && !REPLACEABLE.iter().any(|replaceable| name == replaceable.as_bytes());
+        let reserved = name.starts_with(b"PARAM_") || name.starts_with(b"COUNTERSIGN_");
+        if !own && !reserved && !OF_RESULTS.iter().any(|reserved| name == reserved.as_bytes()) {
+            all.insert(name.to_vec(), value.to_vec());
+        }
+    }
+    all.extend(request.env.iter().map(|(name, value)| (name.clone().into(), value.clone().into())));
+    let places = view.places.variables().into_iter();
+    all.extend(places.map(|(name, path)| (name.into(), path.into_os_string().into_vec())));
+    let wrapper = request.session.iter().filter_map(|session| session.wrapper.as_ref());
+    all.extend(
+        wrapper.flat_map(|wrapper| &wrapper.env).map(|(name, value)| (name.clone().into(), view.places.fill(value))),
+    );
+    let line = |(name, value): (Vec<u8>, Vec<u8>)| {
+        text(&[&name, &b"="[..], &value].concat(), || format!("pass on the variable {}", name.escape_ascii()))
+    };
+    all.into_iter().map(line).collect()
+}
+
+fn of_every_run(request: &RunRequest, view: &StepPaths, proxy: Option<u16>) -> Variables {
     let path = |path: &Path| path.as_os_str().as_bytes().to_vec();
     let mut all: Vec<(&str, Vec<u8>)> = vec![
         ("PATH", interpreter::PATH.into()),
@@ -232,29 +284,18 @@ fn environment(request: &RunRequest, view: &StepPaths, proxy: Option<u16>) -> Re
         ("LC_ALL", "C.UTF-8".into()),
         ("COUNTERSIGN_PARAMS", path(&view.params)),
     ];
-    // A value of the plan replaces a default value.
-    let mut add = |name, value| {
-        all.retain(|(other, _)| *other != name);
-        all.push((name, value));
-    };
     if let Some(port) = proxy {
         for name in ["HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"] {
-            add(name, format!("http://127.0.0.1:{port}").into_bytes());
+            all.push((name, format!("http://127.0.0.1:{port}").into_bytes()));
         }
         for name in ["NO_PROXY", "no_proxy"] {
-            add(name, "localhost,127.0.0.1".into());
+            all.push((name, "localhost,127.0.0.1".into()));
         }
     }
     if request.form == RunForm::Namespaces && filesystem::gives_paths(request) {
-        add("GIT_CONFIG_SYSTEM", filesystem::GIT_CONFIG.into());
+        all.push(("GIT_CONFIG_SYSTEM", filesystem::GIT_CONFIG.into()));
     }
-    for (name, value) in &request.env {
-        add(name, value.clone().into_bytes());
-    }
-    let line = |(name, value): (&str, Vec<u8>)| {
-        text(&[name.as_bytes(), b"=", value.as_slice()].concat(), || format!("pass on the variable {name}"))
-    };
-    all.into_iter().map(line).collect()
+    all.into_iter().map(|(name, value)| (name.into(), value)).collect()
 }
 
 fn text(bytes: &[u8], what: impl Fn() -> String) -> Result<CString, SetupFailure> {

@@ -10,6 +10,7 @@ use std::fs;
 use std::io::{self, ErrorKind, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, symlink};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
@@ -22,7 +23,8 @@ use crate::sandbox::executable_files::ExecutableFiles;
 use crate::sandbox::grants::{PathAccess, PathGrant};
 use crate::sandbox::interpreter;
 use crate::sandbox::protocol::{AtStage, RunRequest, RunTexts, SetupFailure, SetupStage};
-use crate::sandbox::step_files;
+use crate::sandbox::run_places::{self, RunPlaces, SESSION_HOME};
+use crate::sandbox::step_files::{self, PutFiles};
 use crate::sandbox::syscalls;
 use crate::sandbox::trees::{self, Disk, EmptyMountSources, RemovedTree};
 
@@ -70,7 +72,7 @@ const MAX_COPY: u64 = 2 << 20;
 pub(super) struct StepPaths {
     /// The directory in which the step starts.
     pub(super) work: PathBuf,
-    /// The step's private directory, which is its home.
+    /// The step's home: its private directory, or with a session an empty directory.
     pub(super) home: PathBuf,
     pub(super) tmp: PathBuf,
     pub(super) script: PathBuf,
@@ -79,6 +81,10 @@ pub(super) struct StepPaths {
     pub(super) grants: Vec<PathGrant>,
     /// Number of names that deny patterns masked, or `None` if the profile has no deny patterns.
     pub(super) masked: Option<u64>,
+    /// Paths of the inputs, the results and the session.
+    pub(super) places: RunPlaces,
+    /// Numbers of the step's files that were created in its directory.
+    pub(super) new_files: Vec<u32>,
 }
 
 /// Returns the paths of the host that every run can see, with any profile.
@@ -111,12 +117,16 @@ pub(super) fn is_made_for_each_run(path: &Path) -> bool {
 }
 
 /// Builds the root file system of a run and changes into it. Only the first process of a new mount namespace may call
-/// this function.
-pub(super) fn own_root(request: &RunRequest, texts: &RunTexts) -> Result<StepPaths, SetupFailure> {
+/// this function. The contents of the inputs and of the session's work directory arrive over `control`.
+pub(super) fn own_root(
+    request: &RunRequest,
+    texts: &RunTexts,
+    control: &mut UnixStream,
+) -> Result<StepPaths, SetupFailure> {
     rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .at(SetupStage::Mounts, "make mounts private")?;
     // Open all source paths before a mount covers a path of the host.
-    let host = Host::look();
+    let host = Host::look(if request.session.is_some() { SESSION_HOME } else { HOME });
     let listed = request.programs.as_ref();
     // With a closed list of programs, no mount is executable except those of the listed programs and of libraries.
     let no_exec = if listed.is_some() { MOUNT_NO_EXEC } else { 0 };
@@ -181,12 +191,14 @@ pub(super) fn own_root(request: &RunRequest, texts: &RunTexts) -> Result<StepPat
         tmpfs("tmp", &sized, own_flags)?;
         None
     } else {
-        let disk = Disk::mount(own_flags, |place| tmpfs(place, &sized, own_flags))?;
+        let disk = Disk::mount("run/step/disk", own_flags, |place| tmpfs(place, &sized, own_flags))?;
         disk.bind("tmp", Path::new("tmp"))?;
         Some(disk)
     };
     tmpfs("dev/shm", &format!("mode=0700,size={},nr_inodes=1024", limits.shared_memory_bytes()), quiet)?;
     directory_at("tmp/work", 0o700)?;
+    let write = if own_no_exec { PathAccess::WriteNoExecute } else { PathAccess::Write };
+    let mut places = run_places::in_own_root(request, texts, control, &sized, (own_flags, write))?;
     let options = if profile.proc == Proc::Full { None } else { Some(c"subset=pid") };
     rustix::mount::mount("proc", "proc", "proc", quiet, options).at(SetupStage::Proc, "mount a fresh /proc")?;
     for source in &sources {
@@ -205,7 +217,7 @@ pub(super) fn own_root(request: &RunRequest, texts: &RunTexts) -> Result<StepPat
         hide_what_is_denied(profile.workdir, &deny, disk, &trees, &shown, EmptyMountSources::new(closed)?)?
     };
     let work = Path::new(work_of(profile));
-    let beside_files = step_files::mount(request, texts, work)?;
+    let PutFiles { script: beside_files, new: new_files } = step_files::mount(request, texts, work)?;
     // With "." for both names, pivot_root(2) stacks the old root on the new one, so that the old root can be unmounted
     // immediately.
     rustix::process::pivot_root(".", ".").at(SetupStage::Mounts, "change to the new root")?;
@@ -215,7 +227,7 @@ pub(super) fn own_root(request: &RunRequest, texts: &RunTexts) -> Result<StepPat
         .at(SetupStage::Mounts, "open the new root")?;
     syscalls::set_mount_flags(root.as_fd(), MOUNT_READ_ONLY, false).at(SetupStage::Mounts, "seal the new root")?;
 
-    let mut grants = Vec::new();
+    let mut grants = std::mem::take(&mut places.grants);
     let mut grant = |path: &Path, access| grants.push(PathGrant { path: path.into(), access });
     // The run may list its root, which contains only paths that the profile allows.
     grant("/".as_ref(), PathAccess::List);
@@ -237,7 +249,6 @@ pub(super) fn own_root(request: &RunRequest, texts: &RunTexts) -> Result<StepPat
             }
         }
     }
-    let write = if own_no_exec { PathAccess::WriteNoExecute } else { PathAccess::Write };
     for path in &profile.read {
         grant(path.as_ref(), if listed.is_some() { PathAccess::SignedRead } else { PathAccess::Signed });
     }
@@ -255,12 +266,14 @@ pub(super) fn own_root(request: &RunRequest, texts: &RunTexts) -> Result<StepPat
     }
     Ok(StepPaths {
         work: work.into(),
-        home: HOME.into(),
+        home: places.home.clone().unwrap_or_else(|| HOME.into()),
         masked: (!profile.deny.is_empty() || masked > 0).then_some(masked),
         tmp: "/tmp".into(),
         script: beside_files.unwrap_or_else(|| Path::new("/run/step").join(script)),
         params: "/run/step/params.json".into(),
         grants,
+        places,
+        new_files,
     })
 }
 
@@ -343,7 +356,12 @@ fn hide_what_is_denied(
 
 /// Creates the files in the run's private directory `run_dir` on the host, and returns the paths that Landlock allows.
 /// The user `own_id` owns the step's directories. The service's user owns the script and the parameters.
-pub(super) fn host_view(request: &RunRequest, run_dir: &Path, texts: &RunTexts) -> Result<StepPaths, SetupFailure> {
+pub(super) fn host_view(
+    request: &RunRequest,
+    run_dir: &Path,
+    texts: &RunTexts,
+    control: &mut UnixStream,
+) -> Result<StepPaths, SetupFailure> {
     let owner = request.own_id;
     std::env::set_current_dir(run_dir).at(SetupStage::Workdir, "enter the run's directory")?;
     let readable = if owner.is_some() { 0o444 } else { 0o400 };
@@ -356,7 +374,8 @@ pub(super) fn host_view(request: &RunRequest, run_dir: &Path, texts: &RunTexts) 
             std::os::unix::fs::chown(name, owner, owner).at(SetupStage::Mounts, format!("give away {name}"))?;
         }
     }
-    let mut grants = Vec::new();
+    let mut places = run_places::on_the_host(request, run_dir, texts, control)?;
+    let mut grants = std::mem::take(&mut places.grants);
     let mut grant = |path: PathBuf, access| grants.push(PathGrant { path, access });
     for path in SYSTEM {
         if Path::new(path).is_dir() {
@@ -381,27 +400,31 @@ pub(super) fn host_view(request: &RunRequest, run_dir: &Path, texts: &RunTexts) 
     grant(run_dir.join(parameters), PathAccess::Read);
     grant(run_dir.join("work"), PathAccess::Write);
     grant(run_dir.join("tmp"), PathAccess::Write);
-    let home = run_dir.join("work");
-    let beside_files = step_files::write(request, texts, &home, owner)?;
+    let work = run_dir.join("work");
+    let PutFiles { script: beside_files, new: new_files } = step_files::write(request, texts, &work, owner)?;
     Ok(StepPaths {
-        work: begins_in(&request.profile).map_or_else(|| home.clone(), PathBuf::from),
-        home,
+        home: places.home.clone().unwrap_or_else(|| work.clone()),
+        work: begins_in(&request.profile).map_or(work, PathBuf::from),
         masked: None,
         tmp: run_dir.join("tmp"),
         script: beside_files.unwrap_or_else(|| run_dir.join(script)),
         params: run_dir.join(parameters),
         grants,
+        places,
+        new_files,
     })
 }
 
-/// Returns true if the writable file system of this run is full. Only the first process of a run may call this
-/// function.
+/// Returns true if a writable file system of this run is full. Only the first process of a run may call this function.
 pub(super) fn disk_is_full() -> bool {
-    rustix::fs::statvfs("/tmp").is_ok_and(|found| found.f_bavail == 0 || found.f_ffree == 0)
+    // The work directory of a session is on the file system of the results.
+    ["/tmp", HOME, run_places::OUTPUT]
+        .into_iter()
+        .any(|path| rustix::fs::statvfs(path).is_ok_and(|found| found.f_bavail == 0 || found.f_ffree == 0))
 }
 
 /// Path of the step's private directory in the run's own root file system.
-const HOME: &str = "/tmp/work";
+pub(super) const HOME: &str = "/tmp/work";
 
 /// Returns the paths in the list `write` that exist on the host.
 pub(super) fn host_paths(write: &[String]) -> impl Iterator<Item = &str> {
@@ -514,7 +537,7 @@ struct Host {
 }
 
 impl Host {
-    fn look() -> Self {
+    fn look(home: &str) -> Self {
         let mut host = Self { directories: Vec::new(), links: Vec::new(), files: Vec::new() };
         for path in SYSTEM.into_iter().chain(etc_directories()).chain(ETC_FILES) {
             let Ok(found) = fs::symlink_metadata(path) else { continue };
@@ -528,7 +551,7 @@ impl Host {
             }
         }
         let users = format!(
-            "root:x:0:0:root:/:/bin/sh\nstep:x:{INNER_ID}:{INNER_ID}::/tmp/work:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n"
+            "root:x:0:0:root:/:/bin/sh\nstep:x:{INNER_ID}:{INNER_ID}::{home}:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n"
         );
         let groups = format!("root:x:0:\nstep:x:{INNER_ID}:\nnogroup:x:65534:\n");
         host.files.extend([

@@ -397,12 +397,14 @@ fn init(control: &mut UnixStream, handover: &UnixStream, start: &Start, bounded:
         .at(SetupStage::Identity, "become undumpable")?;
     let (request, texts) = read_request(control, start)?;
     let proxy = if request.profile.network.mode == NetworkMode::Allow { Some(listen(control)?) } else { None };
-    let view = filesystem::own_root(&request, &texts)?;
+    let mut view = filesystem::own_root(&request, &texts, control)?;
+    let new_files = std::mem::take(&mut view.new_files);
+    view.places.send(control, new_files)?;
     confine::drop_privileges(None)?;
     // The filter applies to this process and all its children.
     let held = Confinement { bounded, seccomp: request.filter.map(seccomp::confine).transpose()? };
     let signals = syscalls::signal_descriptor().at(SetupStage::Processes, "wait for signals")?;
-    let (step, facts) = confine::start(&request, &view, &texts.source, &held, proxy, control)?;
+    let (step, facts) = confine::start(&request, &view, &texts, &held, proxy, control)?;
     // Only the step may write to the run's output.
     confine::write_to([rustix::stdio::stdin(); 2])?;
     protocol::write_message(control, &HelperMessage::Started(facts)).at(SetupStage::Processes, "report the start")?;
@@ -460,9 +462,11 @@ fn on_the_host(control: &mut UnixStream, helper: &UnixStream, start: &Start) -> 
         .at(SetupStage::Identity, "become undumpable")?;
     // Any argument except `None` makes this process a subreaper.
     rustix::process::set_child_subreaper(Some(rustix::process::getpid())).at(SetupStage::Processes, "adopt orphans")?;
-    let view = filesystem::host_view(request, run_dir, &texts)?;
+    let mut view = filesystem::host_view(request, run_dir, &texts, control)?;
+    let new_files = std::mem::take(&mut view.new_files);
+    view.places.send(control, new_files)?;
     let held = Confinement { bounded: false, seccomp: None };
-    let (step, facts) = confine::start(request, &view, &texts.source, &held, None, control)?;
+    let (step, facts) = confine::start(request, &view, &texts, &held, None, control)?;
     let watched = (|| {
         // The step's process, which shared this memory, changed its id. This may have made this process dumpable.
         rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)

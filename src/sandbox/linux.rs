@@ -13,25 +13,26 @@ use rustix::process::{Resource, Rlimit};
 
 use crate::record::enforcement::Level;
 use crate::record::profile::{Layer, Limits, NetworkMode, Profile, STRICT, Workdir};
-use crate::record::step_file::{StepFile, check_files};
+use crate::record::step_file::StepFile;
 use crate::sandbox::cancel_flag::CancelFlag;
 use crate::sandbox::capture::Chunk;
 use crate::sandbox::cgroup::{GroupParent, RunGroup};
 use crate::sandbox::filesystem;
 use crate::sandbox::helper::{Helper, PATIENCE};
 use crate::sandbox::ids::{Id, Ids};
-use crate::sandbox::interpreter;
 use crate::sandbox::leftovers;
 use crate::sandbox::network::{Proxy, Resolve};
+use crate::sandbox::plan_check;
 use crate::sandbox::probe::{HostProbe, Missing, ProbeFailures};
 use crate::sandbox::profile_check::{self, HostSurroundings, Prepared};
 use crate::sandbox::profile_paths;
 use crate::sandbox::program_recorder::{ProgramRecorder, ProgramRules};
 use crate::sandbox::protocol::{
-    self, AtStage as _, Descriptors, HelperMessage, HostId, MAX_TEXT, RunForm, RunRequest, SetupFailure, SetupStage,
-    Start, StepEnd, SyscallFilter,
+    self, AtStage as _, Descriptors, HelperMessage, HostId, RunForm, RunRequest, SetupFailure, SetupStage, Start,
+    StepEnd, SyscallFilter,
 };
-use crate::sandbox::remove;
+use crate::sandbox::run_contents;
+use crate::sandbox::run_dir::{self, RunDir};
 use crate::sandbox::run_follower::{DEATH, FollowedRun, LaunchedRun};
 use crate::sandbox::step_files;
 use crate::sandbox::unavailable::Unavailable;
@@ -41,10 +42,6 @@ use crate::sandbox::{Plan, Report, Sandbox};
 const OWN_BINARY: &str = "/proc/self/exe";
 /// Maximum time in which init must read its request.
 const REQUEST: Duration = Duration::from_secs(10);
-/// Maximum size of a run's environment, in bytes. The kernel's maximum for one string is 128 KiB.
-const MAX_ENV: usize = 100 << 10;
-/// Variables of every run, which a plan can't replace.
-const OWN_ENV: [&str; 6] = ["PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "COUNTERSIGN_PARAMS"];
 
 /// Paths that the sandbox needs from the service.
 #[derive(Debug, Clone)]
@@ -95,7 +92,7 @@ impl LinuxSandbox {
         let scratch = setup.scratch.canonicalize().map_err(|error| at(&setup.scratch, &error, usable))?;
         let mark = leftovers::mark(&scratch);
         let _ = leftovers::end(&mark)?;
-        sweep(&scratch);
+        run_dir::sweep(&scratch);
         let ids = Ids::of_this_process();
         let own_id = ids.available();
         let mut sandbox = Self {
@@ -162,12 +159,12 @@ impl LinuxSandbox {
     fn trial_of_an_overlay(&self) -> Result<(), SetupFailure> {
         let probe = &self.probe;
         // Use mode 0755, so that the user of each run can read the directory.
-        let made = self
-            .make_run_dir()
-            .and_then(|tree| std::fs::set_permissions(&tree, std::fs::Permissions::from_mode(0o755)).map(|()| tree));
+        let open = std::fs::Permissions::from_mode(0o755);
+        let made = RunDir::make(&self.around.scratch)
+            .and_then(|tree| std::fs::set_permissions(tree.path(), open).map(|()| tree));
         let tree = made.at(SetupStage::Request, "make a directory for the overlay test")?;
         let mut profile = Profile::nothing(probe.held(), Limits { wall_ms: TRIAL_MS, ..Limits::default() });
-        (profile.write, profile.workdir) = (vec![tree.display().to_string()], Workdir::Overlay);
+        (profile.write, profile.workdir) = (vec![tree.path().display().to_string()], Workdir::Overlay);
         let filter = probe.missing(Layer::Seccomp).is_none().then(|| SyscallFilter::of(RunForm::Namespaces, &profile));
         let landlock = probe.missing(Layer::Landlock).is_none();
         let (form, layers) = (RunForm::Namespaces, probe.held());
@@ -193,9 +190,7 @@ impl LinuxSandbox {
             results: false,
             session: None,
         };
-        let tried = self.play(&prepared, &plan);
-        remove_run_dir(&tree);
-        tried?.0.failure.map_or(Ok(()), Err)
+        self.play(&prepared, &plan)?.0.failure.map_or(Ok(()), Err)
     }
 
     fn trial_without_groups(&mut self, lacking: &ProbeFailures) -> Result<(), SetupFailure> {
@@ -322,7 +317,7 @@ impl Sandbox for LinuxSandbox {
     fn run(&self, prepared: Prepared, plan: Plan, live: &mut dyn FnMut(Chunk<'_>), cancel: &CancelFlag) -> Report {
         let mut run = FollowedRun::new(&self.spool, &prepared.profile.limits);
         run.recorder.stream = prepared.stream;
-        match invalid(&plan) {
+        match plan_check::invalid(&plan) {
             Some(why) => run.failure = Some(SetupFailure::new(SetupStage::Request, why)),
             None if prepared.profile.require.contains(&Layer::Programs) && prepared.programs.is_none() => {
                 let why = "the profile requires a list of programs, but has no list";
@@ -345,7 +340,8 @@ impl LinuxSandbox {
         cancel: &CancelFlag,
     ) {
         run.form = prepared.form;
-        let run_dir = match (prepared.form == RunForm::Host).then(|| self.make_run_dir()).transpose() {
+        let run_dir = (prepared.form == RunForm::Host).then(|| RunDir::make(&self.around.scratch));
+        let mut run_dir = match run_dir.transpose() {
             Ok(run_dir) => run_dir,
             Err(error) => {
                 run.failure = Some(SetupFailure::from_io(SetupStage::Request, "make a directory for the run", error));
@@ -361,7 +357,9 @@ impl LinuxSandbox {
         let own_id = id.as_ref().map(Id::number);
         let group = self.group(prepared);
         let files: Vec<StepFile> = plan.files.iter().map(|planned| planned.file.clone()).collect();
-        run.programs = program_rules(prepared, &files, run_dir.as_deref()).and_then(ProgramRecorder::start);
+        run.programs =
+            program_rules(prepared, &files, run_dir.as_ref().map(RunDir::path)).and_then(ProgramRecorder::start);
+        let work_in_run = run_dir.as_ref().map_or(filesystem::HOME.into(), |run_dir| run_dir.path().join("work"));
         let request = RunRequest {
             form: prepared.form,
             landlock: prepared.landlock,
@@ -373,10 +371,13 @@ impl LinuxSandbox {
             programs: prepared.programs.clone(),
             record: run.programs.is_some(),
             group: group.as_ref().map(|group| group.controllers).unwrap_or_default(),
-            run_dir: run_dir.as_ref().map(|path| path.display().to_string()),
+            run_dir: run_dir.as_ref().map(|run_dir| run_dir.path().display().to_string()),
             source_bytes: plan.source.len() as u64,
             params_bytes: plan.params_json.len() as u64,
             files,
+            inputs: plan.inputs.iter().map(run_contents::entry).collect(),
+            results: plan.results,
+            session: plan.session.as_ref().map(|session| run_contents::session(session, &work_in_run)),
         };
         let start = Start {
             form: prepared.form,
@@ -394,15 +395,13 @@ impl LinuxSandbox {
         }
         match self.begin(&start, group.as_ref()) {
             Ok(mut launched) => {
-                let contents = plan.files.iter().map(|planned| &*planned.bytes);
-                let texts = [&plan.source[..], &plan.params_json];
-                let sent = protocol::write_request(&mut launched.control, &request, texts, contents);
+                let sent = run_contents::send(&mut launched.control, &request, plan);
                 // If the run could not be started, the helper reports the reason and closes the socket.
                 run.follow(&mut launched, live, cancel);
-                if let Err(error) = sent
-                    && run.failure.is_none()
+                if let Err(not_sent) = sent
+                    && (not_sent.is_own || run.failure.is_none())
                 {
-                    run.failure = Some(SetupFailure::from_io(SetupStage::Request, "hand the request on", error));
+                    run.failure = Some(not_sent.failure);
                 }
                 if run.silent {
                     tracing::warn!("the helper is stopped or stuck, and a new one replaces it");
@@ -425,21 +424,24 @@ impl LinuxSandbox {
             }
             run.seen = Some((group.controllers, group.seen()));
         }
-        if let Some(run_dir) = run_dir {
-            if run.spent.is_none() && run.may_have_begun() {
-                // The first process of the run was killed. Kill the others by the run's user id or its control group.
-                let left = match own_id {
-                    Some(id) => self.end_leftovers(id),
-                    None => u64::from(!grouped),
-                };
-                run.stuck |= left > 0;
-            }
-            // A living process may still write to the run's directory, which the next start of the service deletes.
-            if !run.stuck {
-                remove_run_dir(&run_dir);
-            }
+        if run_dir.is_some() && run.spent.is_none() && run.may_have_begun() {
+            // The first process of the run was killed. Kill the others by the run's user id or its control group.
+            let left = match own_id {
+                Some(id) => self.end_leftovers(id),
+                None => u64::from(!grouped),
+            };
+            run.stuck |= left > 0;
         }
-        if run.stuck || run.spent.is_some_and(|spent| spent.left > 0) {
+        let alive = run.stuck || run.spent.is_some_and(|spent| spent.left > 0);
+        let id = match run_dir.as_mut() {
+            Some(run_dir) => {
+                run_dir.hold(id);
+                None
+            }
+            None => id,
+        };
+        run.keep_results(plan, &work_in_run, run_dir, alive);
+        if alive {
             // Living processes may still use this user id. If it were reused, the end of one run would kill processes
             // of the other.
             std::mem::forget(id);
@@ -474,12 +476,6 @@ impl LinuxSandbox {
             .make(&prepared.profile.limits)
             .inspect_err(|error| tracing::warn!(%error, "a run has no control group"))
             .ok()
-    }
-
-    fn make_run_dir(&self) -> io::Result<PathBuf> {
-        let directory = tempfile::Builder::new().prefix(RUN_DIR).tempdir_in(&self.around.scratch)?;
-        std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o711))?;
-        Ok(directory.keep())
     }
 
     /// Kills all processes with the user id `own_id`. Returns the number of processes that are still alive, or 1 if the
@@ -525,23 +521,6 @@ fn at(path: &Path, error: &io::Error, advice: &str) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}; {advice}", path.display()))
 }
 
-const RUN_DIR: &str = "run-";
-
-/// Deletes the directories of runs that an earlier service did not delete.
-fn sweep(scratch: &Path) {
-    for entry in std::fs::read_dir(scratch).into_iter().flatten().flatten() {
-        if entry.file_name().to_string_lossy().starts_with(RUN_DIR) {
-            remove_run_dir(&entry.path());
-        }
-    }
-}
-
-fn remove_run_dir(path: &Path) {
-    if let Err(error) = remove::tree(path) {
-        tracing::warn!(%error, path = %path.display(), "the directory of a run could not be removed");
-    }
-}
-
 /// Resolves symbolic links in the existing part of `path`.
 fn real(path: &Path) -> PathBuf {
     let existing = path.ancestors().find_map(|ancestor| ancestor.canonicalize().ok().map(|real| (ancestor, real)));
@@ -556,92 +535,9 @@ fn real(path: &Path) -> PathBuf {
     }
 }
 
-fn invalid(plan: &Plan) -> Option<String> {
-    if !interpreter::is_name(&plan.interpreter) {
-        return Some(format!("{:?} is not the name of an interpreter", plan.interpreter));
-    }
-    for (name, text) in [("script", &plan.source), ("parameter object", &plan.params_json)] {
-        if text.len() as u64 > MAX_TEXT {
-            return Some(format!("the {name} is larger than 1 MiB"));
-        }
-    }
-    let files: Vec<StepFile> = plan.files.iter().map(|planned| planned.file.clone()).collect();
-    if let Err(error) = check_files(&files) {
-        return Some(format!("the files of the step are malformed: {error}"));
-    }
-    if let Some(planned) = plan.files.iter().find(|one| one.bytes.len() as u64 != one.file.bytes) {
-        return Some(format!("the content of the file {:?} does not have the signed size", planned.file.path));
-    }
-    let mut names = std::collections::BTreeSet::new();
-    for (name, value) in &plan.env {
-        let word = name.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_');
-        if !word || name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) {
-            return Some(format!("{name:?} is not the name of an environment variable"));
-        }
-        if OWN_ENV.contains(&name.as_str()) {
-            return Some(format!("the environment variable {name} is reserved for the sandbox"));
-        }
-        // A process that can reach the ssh agent can sign with the operator's keys (rule R9).
-        if name == "SSH_AUTH_SOCK" {
-            return Some("the ssh agent of the service is never passed on".into());
-        }
-        if !names.insert(name) {
-            return Some(format!("the environment variable {name} is set twice"));
-        }
-        if value.contains('\0') {
-            return Some(format!("the environment variable {name} contains a NUL byte"));
-        }
-    }
-    let bytes: usize = plan.env.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
-    (bytes > MAX_ENV).then(|| "the environment is larger than 100 KiB".to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::crypto::digest::ContentDigest;
-    use crate::sandbox::PlannedFile;
-
-    fn plan() -> Plan {
-        Plan {
-            interpreter: "sh".into(),
-            source: b"exit 0".to_vec(),
-            env: vec![],
-            params_json: b"{}".to_vec(),
-            files: vec![],
-            inputs: vec![],
-            results: false,
-            session: None,
-        }
-    }
-
-    fn file(path: &str, bytes: &[u8]) -> PlannedFile {
-        let size = bytes.len() as u64;
-        let file = StepFile { path: path.to_owned(), bytes: size, digest: ContentDigest::of(bytes), executable: false };
-        PlannedFile { file, bytes: bytes.into() }
-    }
-
-    #[test]
-    fn malformed_run_plans_are_refused_before_any_process_starts() {
-        let env = |name: &str, value: &str| Plan { env: vec![(name.into(), value.into())], ..plan() };
-        assert_eq!(invalid(&env("PARAM_A", "any\nthing=")), None);
-        for (bad, word) in [
-            (env("", "x"), "not the name"),
-            (env("A=B", "x"), "not the name"),
-            (env("1A", "x"), "not the name"),
-            (env("PATH", "/tmp"), "reserved for the sandbox"),
-            (env("A", "x\0y"), "NUL"),
-            (env("SSH_AUTH_SOCK", "/run/agent"), "never passed on"),
-            (env("A", &"x".repeat(MAX_ENV)), "100 KiB"),
-            (Plan { env: vec![("A".into(), "1".into()), ("A".into(), "2".into())], ..plan() }, "twice"),
-            (Plan { interpreter: "bash -c x".into(), ..plan() }, "interpreter"),
-            (Plan { source: vec![0; (1 << 20) + 1], ..plan() }, "1 MiB"),
-            (Plan { files: vec![file("../a", b"x")], ..plan() }, "/step/files/0/path"),
-            (Plan { files: vec![PlannedFile { bytes: b"yy"[..].into(), ..file("a", b"x") }], ..plan() }, "signed size"),
-        ] {
-            assert!(invalid(&bad).is_some_and(|why| why.contains(word)), "{word}");
-        }
-    }
 
     #[test]
     fn a_private_path_is_protected_before_it_exists() {

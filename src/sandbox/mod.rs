@@ -2,8 +2,7 @@
 //!
 //! The service starts its own binary once as a helper ([`launcher`]). The helper clones the first process of each run
 //! into new namespaces. The first process builds the root file system (`filesystem`, `trees`, `denied_names`,
-//! `step_files`), drops
-//! its privileges (`confine`, `seccomp`, `grants`) and executes the step. The service ([`linux`], [`run_follower`],
+//! `step_files`, `run_places`), drops its privileges (`confine`, `seccomp`, `grants`) and executes the step. The service ([`linux`], [`run_follower`],
 //! `helper`, `cgroup`) never calls fork. The service sends requests to the helper, reads the output pipes and enforces
 //! the deadline. The checks before a run are in [`probe`], [`profile_check`] and `profile_paths`. The report after a run
 //! is built in `enforcement_facts`. A thread of the service records the programs of a run (`program_recorder`).
@@ -35,6 +34,7 @@ mod listed_programs;
 mod mounts;
 pub mod network;
 mod path_pattern;
+mod plan_check;
 pub mod probe;
 pub mod profile_check;
 mod profile_paths;
@@ -45,10 +45,13 @@ mod program_recorder;
 pub mod protocol;
 mod remove;
 mod request;
+mod run_contents;
 mod run_dir;
 pub mod run_follower;
+mod run_places;
 pub mod run_results;
 mod seccomp;
+mod session_request;
 pub mod session_state;
 pub mod session_tree;
 pub mod session_wrapper;

@@ -1,8 +1,8 @@
 //! The protocol between the service, the helper and the first process of a run (init).
 //!
 //! For each run, the service sends one packet with descriptors to the helper. On a stream socket, the service sends to
-//! init a length-prefixed JSON request, the script, the parameters and the files of the step, and then single-byte
-//! commands. Init answers with length-prefixed messages.
+//! init a length-prefixed JSON request, the texts of the run (`RunTexts`), the inputs, the work directory of the session,
+//! and then single-byte commands. Init answers with length-prefixed messages.
 //!
 //! The protocol has no version, because all processes run the same binary. A message with an unknown field is refused.
 
@@ -23,6 +23,7 @@ use crate::record::profile::{NetworkMode, Profile, Workdir};
 use crate::record::step_file::{MAX_FILES_BYTES, StepFile};
 use crate::sandbox::cgroup::Controllers;
 use crate::sandbox::executable_files::ExecutableFiles;
+use crate::sandbox::session_request::{InputEntry, SessionRequest};
 
 /// The first argument of the binary that starts the helper.
 pub const LAUNCH: &str = "__launch";
@@ -144,20 +145,40 @@ pub(super) struct RunRequest {
     pub(super) params_bytes: u64,
     /// The files of the step. Their contents follow the parameters.
     pub(super) files: Vec<StepFile>,
+    /// The inputs. Their contents follow the texts.
+    pub(super) inputs: Vec<InputEntry>,
+    /// True if the service captures the files and outputs of the run.
+    pub(super) results: bool,
+    pub(super) session: Option<SessionRequest>,
+}
+
+impl RunRequest {
+    /// Returns the sizes of the texts that follow this request, in their order.
+    fn sizes(&self) -> impl Iterator<Item = u64> + '_ {
+        let session = self.session.as_ref();
+        let wrapper = session.and_then(|session| session.wrapper.as_ref()).map_or(0, |wrapper| wrapper.bytes);
+        let session = [session.map_or(0, |session| session.env_bytes), wrapper];
+        let files = self.files.iter().map(|file| file.bytes);
+        [self.source_bytes, self.params_bytes].into_iter().chain(session).chain(files)
+    }
 }
 
 /// Texts of a run, which follow its request.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct RunTexts {
     pub(super) source: Vec<u8>,
     pub(super) params: Vec<u8>,
+    /// The variables of the session as `NAME=VALUE`, each with a NUL byte at its end.
+    pub(super) session_env: Vec<u8>,
+    /// Content of the wrapper of the session.
+    pub(super) wrapper: Vec<u8>,
     /// Contents of the files of the request, in the same order.
     pub(super) files: Vec<Vec<u8>>,
 }
 
 /// Reports of the helper, of init and of the step's process, in the order of sending. `Listening` is sent only if the
-/// network mode is an allow list, `Announcing` only if the programs of the run are recorded, and `Ended` only if the step
-/// ended. `Failed` replaces `Started` if the step could not be started.
+/// network mode is an allow list, `Announcing` only if the programs of the run are recorded, `Results` and `Work` only if
+/// the request asks for them, and `Ended` only if the step ended. `Failed` replaces `Started` if the step could not be started.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum HelperMessage {
     /// The first process of the run exists. A pidfd of the process is attached.
@@ -167,6 +188,11 @@ pub(super) enum HelperMessage {
     /// The run's processes announce each program before the kernel executes the program. The listener is attached. The
     /// value is the program that the step's process executes next.
     Announcing(PathBuf),
+    /// The directory with the results of the run is attached.
+    Results,
+    /// The private work directory of a run with a session is attached. The numbers are those of the step's files that
+    /// were created in it: 0 for the script, 1 for the first file.
+    Work(Vec<u32>),
     /// The call exec succeeded, so the step runs.
     Started(Confined),
     /// The step was not executed.
@@ -283,17 +309,17 @@ impl<T, E: Into<io::Error>> AtStage<T> for Result<T, E> {
     }
 }
 
-/// Sends a request with the texts of its run: the script, the parameters, and the files of the request.
+/// Sends a request with the texts of its run: the script, the parameters, the variables and the wrapper of the session,
+/// and the files of the request.
 pub(super) fn write_request<'a>(
     to: &mut impl Write,
     request: &RunRequest,
-    [source, params]: [&[u8]; 2],
+    texts: [&[u8]; 4],
     mut files: impl Iterator<Item = &'a [u8]>,
 ) -> io::Result<()> {
     let mut all = Vec::new();
     write_frame(&mut all, request, MAX_REQUEST)?;
-    all.extend_from_slice(source);
-    all.extend_from_slice(params);
+    texts.iter().for_each(|text| all.extend_from_slice(text));
     to.write_all(&all)?;
     files.try_for_each(|file| to.write_all(file))
 }
@@ -315,10 +341,11 @@ pub(super) fn read_request(from: &mut impl Read) -> io::Result<(RunRequest, RunT
         from.by_ref().take(bytes).read_to_end(&mut text)?;
         if text.len() as u64 == bytes { Ok(text) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
     };
-    let source = text(request.source_bytes)?;
-    let params = text(request.params_bytes)?;
-    let files = request.files.iter().map(|file| text(file.bytes)).collect::<io::Result<Vec<_>>>()?;
-    Ok((request, RunTexts { source, params, files }))
+    let mut sizes = request.sizes();
+    let mut next = || sizes.next().map_or_else(|| Ok(Vec::new()), &mut text);
+    let (source, params, session_env, wrapper) = (next()?, next()?, next()?, next()?);
+    let files = sizes.map(text).collect::<io::Result<Vec<_>>>()?;
+    Ok((request, RunTexts { source, params, session_env, wrapper, files }))
 }
 
 /// Sends one message in one write.
@@ -514,6 +541,7 @@ fn invalid(what: &str) -> io::Error {
 mod tests {
     use super::*;
     use crate::crypto::digest::ContentDigest;
+    use crate::sandbox::session_request::WrapperRequest;
 
     fn profile() -> Profile {
         let text = r#"{"require":[],"read":[],"write":[],"deny":[],"workdir":"private","network":{"mode":"none","hosts":[]},"sockets":[],
@@ -542,6 +570,23 @@ mod tests {
             source_bytes: 3,
             params_bytes: 2,
             files: vec![file()],
+            inputs: vec![InputEntry {
+                name: "app.tar".parse().expect("a name"),
+                bytes: 1,
+                digest: ContentDigest::of(b"x"),
+            }],
+            results: true,
+            session: Some(SessionRequest {
+                env_bytes: 5,
+                cwd: Some(b"/tmp/\xff".to_vec()),
+                tree: true,
+                wrapper: Some(WrapperRequest {
+                    name: "session.bash".into(),
+                    bytes: 1,
+                    env: vec![("BASH_ENV".into(), "{wrapper}".into())],
+                    arguments: None,
+                }),
+            }),
         }
     }
 
@@ -550,15 +595,16 @@ mod tests {
     }
 
     const FILE: &[u8] = b"x = 1\n";
-    const TEXTS: [&[u8]; 2] = [b"abc", b"{}"];
+    const TEXTS: [&[u8]; 4] = [b"abc", b"{}", b"A=\xff\0\0", b":"];
 
     #[test]
     fn a_request_is_unchanged_after_transfer() {
         let mut wire = Vec::new();
         write_request(&mut wire, &request(), TEXTS, [FILE].into_iter()).expect("writes");
         let (arrived, texts) = read_request(&mut wire.as_slice()).expect("reads");
+        let [source, params, session_env, wrapper] = TEXTS.map(<[u8]>::to_vec);
         let files = vec![FILE.to_vec()];
-        assert_eq!((arrived, texts), (request(), RunTexts { source: b"abc".into(), params: b"{}".into(), files }));
+        assert_eq!((arrived, texts), (request(), RunTexts { source, params, session_env, wrapper, files }));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use crate::sandbox::ids::Id;
 use crate::sandbox::remove;
 
 const PREFIX: &str = "run-";
@@ -13,6 +14,8 @@ const PREFIX: &str = "run-";
 pub(super) struct RunDir {
     path: PathBuf,
     keeps: bool,
+    /// Id of the run. A later run with the same id could change the files.
+    id: Option<Id>,
 }
 
 impl RunDir {
@@ -20,16 +23,24 @@ impl RunDir {
     pub(super) fn make(scratch: &Path) -> io::Result<Self> {
         let directory = tempfile::Builder::new().prefix(PREFIX).tempdir_in(scratch)?;
         std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o711))?;
-        Ok(Self { path: directory.keep(), keeps: false })
+        Ok(Self { path: directory.keep(), keeps: false, id: None })
     }
 
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
+    /// Keeps the id of the run from other runs until the directory is deleted.
+    pub(super) fn hold(&mut self, id: Option<Id>) {
+        self.id = id;
+    }
+
     /// Leaves the directory for the next start of the service, because a living process may still write to it.
     pub(super) fn keep(mut self) {
         self.keeps = true;
+        // The living process may still use this user id. If it were reused, the end of one run would kill processes of
+        // the other.
+        std::mem::forget(self.id.take());
     }
 }
 

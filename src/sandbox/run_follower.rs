@@ -18,13 +18,17 @@ use crate::sandbox::cgroup::{Controllers, GroupEvents};
 use crate::sandbox::confine;
 use crate::sandbox::enforcement_facts;
 use crate::sandbox::helper::{PATIENCE, Running};
+use crate::sandbox::interpreter;
 use crate::sandbox::network::NetworkContacts;
 use crate::sandbox::profile_check::Prepared;
 use crate::sandbox::program_recorder::{ProgramRecorder, nothing_recorded};
 use crate::sandbox::protocol::{
     self, Confined, HelperMessage, KILL, RunForm, SetupFailure, SetupStage, SpentResources, StepEnd, TERMINATE,
 };
-use crate::sandbox::{End, Report, RunUsage};
+use crate::sandbox::run_dir::RunDir;
+use crate::sandbox::run_results::RunResults;
+use crate::sandbox::session_tree::SessionTree;
+use crate::sandbox::{End, Plan, Report, RunUsage};
 
 /// Time that a step has after SIGTERM to clean up, before the whole run is killed.
 pub const GRACE: Duration = Duration::from_millis(750);
@@ -99,6 +103,12 @@ pub(super) struct FollowedRun {
     pub(super) contacts: Option<NetworkContacts>,
     /// Records the programs of the run, if the run has a record.
     pub(super) programs: Option<ProgramRecorder>,
+    /// Directory with the results of the run.
+    pub(super) results: Option<OwnedFd>,
+    /// Private work directory of a run with a session, and the numbers of the step's new files in it.
+    pub(super) work: Option<(OwnedFd, Vec<u32>)>,
+    /// What the run left, set when the run has ended.
+    pub(super) left: Option<RunResults>,
     /// True if the processes of the run did not end within the time limit.
     pub(super) stuck: bool,
     /// True if the helper sent no message within the time limit.
@@ -129,6 +139,9 @@ impl FollowedRun {
             egress: None,
             contacts: None,
             programs: None,
+            results: None,
+            work: None,
+            left: None,
             stuck: false,
             silent: false,
         }
@@ -265,6 +278,8 @@ impl FollowedRun {
                         recorder.begin(listener, first);
                     }
                 }
+                Ok(Some(HelperMessage::Results)) => self.results = self.descriptor.take(),
+                Ok(Some(HelperMessage::Work(new))) => self.work = self.descriptor.take().map(|work| (work, new)),
                 Ok(Some(HelperMessage::Started(facts))) => self.confined = Some(facts),
                 Ok(Some(HelperMessage::Failed(failure))) => self.failure = Some(failure),
                 Ok(Some(HelperMessage::Ended(end, full))) => (self.step, self.disk_full) = (Some(end), full),
@@ -345,6 +360,28 @@ impl FollowedRun {
         }
     }
 
+    /// Keeps what an ended run left. `work` is the path of its private work directory in the run. If a process may still
+    /// be `alive`, nothing is kept, and the next start of the service deletes the directory `run_dir`.
+    pub(super) fn keep_results(&mut self, plan: &Plan, work: &Path, run_dir: Option<RunDir>, alive: bool) {
+        let (results, left) = (self.results.take(), self.work.take());
+        if alive {
+            run_dir.into_iter().for_each(RunDir::keep);
+            return;
+        }
+        let Some(results) = results.filter(|_| self.may_have_begun()) else { return };
+        let on_disk = run_dir.map(Arc::new);
+        let tree = left.map(|(directory, new)| {
+            let tree = SessionTree::new(directory, work.to_owned(), on_disk.clone());
+            let script = interpreter::script_beside_files(&plan.interpreter);
+            let names = std::iter::once(script).chain(plan.files.iter().map(|planned| planned.file.path.as_str()));
+            for (_, name) in (0..).zip(names).filter(|(number, _)| new.contains(number)) {
+                tree.remove(name);
+            }
+            Arc::new(tree)
+        });
+        self.left = Some(RunResults::new(results, plan.results, tree, on_disk));
+    }
+
     pub(super) fn report(self, prepared: &Prepared, own_id: bool) -> Report {
         let end = self.end();
         let spent = self.spent.unwrap_or_default();
@@ -360,6 +397,7 @@ impl FollowedRun {
         let list = prepared.programs.as_ref().filter(|_| self.confined.is_some());
         let programs = list.map(|list| recorder.map_or_else(|| nothing_recorded(list.listed), ProgramRecorder::facts));
         let learned = recorder.filter(|_| prepared.learn).and_then(ProgramRecorder::learned);
+        let results = self.left.filter(|_| !matches!(end, End::NotStarted(_)));
         let duration_ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         let (stdout, stderr, order) = self.recorder.finish();
         let seen = self.seen.map(|(_, seen)| seen).unwrap_or_default();
@@ -367,7 +405,7 @@ impl FollowedRun {
             cpu_ms: seen.cpu_us.unwrap_or(spent.cpu_us).div_ceil(1000),
             memory_peak_bytes: seen.memory_peak.unwrap_or(spent.resident_peak),
         };
-        Report { end, stdout, stderr, order, usage, enforcement, programs, learned, results: None, duration_ms }
+        Report { end, stdout, stderr, order, usage, enforcement, programs, learned, results, duration_ms }
     }
 
     fn end(&self) -> End {

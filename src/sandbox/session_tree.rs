@@ -19,6 +19,7 @@ use rustix::io::Errno;
 use crate::sandbox::denied_names::MAX_DEPTH;
 use crate::sandbox::protocol::{AtStage as _, SetupFailure, SetupStage};
 use crate::sandbox::run_dir::RunDir;
+use crate::sandbox::step_files;
 
 /// The work directory that a run of a session left. It exists until this value is dropped.
 #[derive(Debug)]
@@ -39,6 +40,12 @@ impl SessionTree {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Removes a file that the run got from its step.
+    pub(super) fn remove(&self, path: &str) {
+        // The step may have moved the directories above the file. The session then keeps the file.
+        let _ = step_files::remove(&self.directory, path);
     }
 
     /// Returns the space that the files use, in bytes.

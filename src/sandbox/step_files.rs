@@ -8,10 +8,10 @@ use std::ffi::CStr;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, chown};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags};
 
@@ -27,6 +27,15 @@ const PLACE: &str = "run/step/files";
 const OPTIONS: &CStr = c"mode=0700,size=8m,nr_inodes=1024";
 /// Permissions of new directories above a file.
 const DIRECTORY_MODE: u32 = 0o755;
+
+/// What was done with the files of a step.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct PutFiles {
+    /// Path of the script beside the files, or `None` if the step has no files.
+    pub(super) script: Option<PathBuf>,
+    /// Numbers of the files that did not exist before: 0 for the script, 1 for the first file.
+    pub(super) new: Vec<u32>,
+}
 
 /// A file to write: its path below the directory of the step, its content and its mode.
 struct SeededFile<'a> {
@@ -69,11 +78,11 @@ fn seeded<'a>(
 }
 
 /// Mounts the files of a run and its script below `work`, an absolute path in the new root. The current directory is the
-/// new root. A file or link of a private tree with the same path is covered or replaced. Returns the path of the script,
-/// or `None` if the step has no files.
-pub(super) fn mount(request: &RunRequest, texts: &RunTexts, work: &Path) -> Result<Option<PathBuf>, SetupFailure> {
+/// new root. A file or link of a private tree with the same path is covered or replaced.
+pub(super) fn mount(request: &RunRequest, texts: &RunTexts, work: &Path) -> Result<PutFiles, SetupFailure> {
+    let mut put = PutFiles::default();
     if request.files.is_empty() {
-        return Ok(None);
+        return Ok(put);
     }
     let script = interpreter::script_beside_files(&request.interpreter);
     let what = "mount the files of the step";
@@ -84,87 +93,118 @@ pub(super) fn mount(request: &RunRequest, texts: &RunTexts, work: &Path) -> Resu
     let inside = work.strip_prefix("/").unwrap_or(work);
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let root = rustix::fs::open(inside, flags, Mode::empty()).at(SetupStage::Mounts, what)?;
-    for (number, file) in seeded(&request.files, texts, script)?.iter().enumerate() {
+    for (number, file) in (0..).zip(&seeded(&request.files, texts, script)?) {
         let place = Path::new(PLACE).join(number.to_string());
         write_new(&place, file).at(SetupStage::Workdir, file.what())?;
         // A data file is never executable, not even as a library. The list of programs decides about the others.
         let no_exec = if file.is_executable() { 0 } else { libc::MOUNT_ATTR_NOEXEC };
-        bind(
-            &place,
-            libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOSUID | no_exec,
-            &root,
-            file,
-        )?;
+        let flags = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOSUID | no_exec;
+        if bind(&place, flags, &root, file)? {
+            put.new.push(number);
+        }
     }
     // The mounts of the files stay. No other path leads to the file system.
     rustix::mount::unmount(PLACE, UnmountFlags::DETACH).at(SetupStage::Mounts, what)?;
     fs::remove_dir(PLACE).at(SetupStage::Mounts, what)?;
-    Ok(Some(work.join(script)))
+    put.script = Some(work.join(script));
+    Ok(put)
 }
 
-/// Binds the file at `place` to its path below `root`.
-fn bind(place: &Path, flags: u64, root: &OwnedFd, file: &SeededFile<'_>) -> Result<(), SetupFailure> {
+/// Binds the file at `place` to its path below `root`. Returns true if no file had this path.
+fn bind(place: &Path, flags: u64, root: &OwnedFd, file: &SeededFile<'_>) -> Result<bool, SetupFailure> {
     let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let mount = rustix::mount::open_tree(CWD, place, clone).at(SetupStage::Mounts, file.what())?;
     syscalls::set_mount_flags(mount.as_fd(), flags, false).at(SetupStage::Mounts, file.what())?;
-    let (parent, name) = mount_point(root, file.path).at(SetupStage::Workdir, file.what())?;
+    let (parent, name, new) = mount_point(root, file.path).at(SetupStage::Workdir, file.what())?;
     rustix::mount::move_mount(&mount, "", &parent, name, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
-        .at(SetupStage::Mounts, file.what())
+        .at(SetupStage::Mounts, file.what())?;
+    Ok(new)
 }
 
 /// Returns the directory and the name of a file at `path` below `root`, which this function creates if the file does not
-/// exist. No link is followed: a link at `path` is removed, and a link above is an error.
-fn mount_point<'a>(root: &OwnedFd, path: &'a str) -> io::Result<(OwnedFd, &'a str)> {
-    let mut parent = root.try_clone()?;
-    let (directories, name) = path.rsplit_once('/').map_or((None, path), |(above, name)| (Some(above), name));
-    for directory in directories.into_iter().flat_map(|above| above.split('/')) {
-        match rustix::fs::mkdirat(&parent, directory, Mode::from_raw_mode(DIRECTORY_MODE)) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(error) => return Err(error.into()),
-        }
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        parent = rustix::fs::openat(&parent, directory, flags, Mode::empty())?;
-    }
+/// exist, and whether it was created. No link is followed: a link at `path` is removed, and a link above is an error.
+fn mount_point<'a>(root: &OwnedFd, path: &'a str) -> io::Result<(OwnedFd, &'a str, bool)> {
+    let (parent, name) = make_above(root, path, None)?;
     let found = rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW);
     match found.map(|found| FileType::from_raw_mode(found.st_mode)) {
         Ok(FileType::Symlink) => rustix::fs::unlinkat(&parent, name, AtFlags::empty())?,
         Ok(FileType::Directory) => return Err(Errno::ISDIR.into()),
         // The mount covers the file, or the mask of a denied name.
-        Ok(_) => return Ok((parent, name)),
+        Ok(_) => return Ok((parent, name, false)),
         Err(Errno::NOENT) => {}
         Err(error) => return Err(error.into()),
     }
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     rustix::fs::openat(&parent, name, flags, Mode::from_raw_mode(0o444))?;
+    Ok((parent, name, true))
+}
+
+/// Creates the directories above `path` below `root`, which belong to `owner`, without following a link. Returns the
+/// last directory and the name of the file.
+fn make_above<'a>(root: &OwnedFd, path: &'a str, owner: Option<u32>) -> io::Result<(OwnedFd, &'a str)> {
+    let mut parent = root.try_clone()?;
+    let (directories, name) = path.rsplit_once('/').map_or((None, path), |(above, name)| (Some(above), name));
+    for directory in directories.into_iter().flat_map(|above| above.split('/')) {
+        let made = rustix::fs::mkdirat(&parent, directory, Mode::from_raw_mode(DIRECTORY_MODE));
+        if !matches!(made, Ok(()) | Err(Errno::EXIST)) {
+            made?;
+        }
+        if let (Ok(()), Some(id)) = (made, owner) {
+            let (uid, gid) = (Uid::from_raw(id), Gid::from_raw(id));
+            rustix::fs::chownat(&parent, directory, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+        }
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        parent = rustix::fs::openat(&parent, directory, flags, Mode::empty())?;
+    }
     Ok((parent, name))
 }
 
-/// Writes the files of a run and its script into the new directory `work` on the host. The user `owner` owns the new
-/// directories, and the user of the service owns the files. Returns the path of the script, or `None` if the step has no
-/// files.
+/// Writes the files of a run and its script into the directory `work` on the host. The user `owner` owns the new
+/// directories, and the user of the service owns the files. In the work directory of a session, a file or link with the
+/// same path is replaced, and no link above is followed.
 pub(super) fn write(
     request: &RunRequest,
     texts: &RunTexts,
     work: &Path,
     owner: Option<u32>,
-) -> Result<Option<PathBuf>, SetupFailure> {
+) -> Result<PutFiles, SetupFailure> {
+    let mut put = PutFiles::default();
     if request.files.is_empty() {
-        return Ok(None);
+        return Ok(put);
     }
     let script = interpreter::script_beside_files(&request.interpreter);
-    for file in seeded(&request.files, texts, script)? {
-        let path = work.join(file.path);
-        let new: Vec<&Path> = path.ancestors().skip(1).take_while(|above| !above.exists()).collect();
-        for directory in new.into_iter().rev() {
-            fs::DirBuilder::new()
-                .mode(DIRECTORY_MODE)
-                .create(directory)
-                .and_then(|()| if owner.is_some() { chown(directory, owner, owner) } else { Ok(()) })
-                .at(SetupStage::Workdir, file.what())?;
-        }
-        write_new(&path, &file).at(SetupStage::Workdir, file.what())?;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let root = rustix::fs::open(work, flags, Mode::empty()).at(SetupStage::Workdir, "open the work directory")?;
+    for (number, file) in (0..).zip(&seeded(&request.files, texts, script)?) {
+        write_below(&root, file, owner).at(SetupStage::Workdir, file.what())?;
+        put.new.push(number);
     }
-    Ok(Some(work.join(script)))
+    put.script = Some(work.join(script));
+    Ok(put)
+}
+
+fn write_below(root: &OwnedFd, file: &SeededFile<'_>, owner: Option<u32>) -> io::Result<()> {
+    use io::Write as _;
+    let (parent, name) = make_above(root, file.path, owner)?;
+    match rustix::fs::unlinkat(&parent, name, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let made = rustix::fs::openat(&parent, name, flags, Mode::from_raw_mode(file.mode))?;
+    fs::File::from(made).write_all(file.bytes)
+}
+
+/// Removes a file of a step from a work directory that a run left, so that the next run of the session does not find it.
+/// An error leaves the file.
+pub(super) fn remove(work: &OwnedFd, path: &str) -> io::Result<()> {
+    let mut parent = work.try_clone()?;
+    let (above, name) = path.rsplit_once('/').unwrap_or(("", path));
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    for directory in above.split('/').filter(|part| !part.is_empty()) {
+        parent = rustix::fs::openat(&parent, directory, flags, Mode::empty())?;
+    }
+    Ok(rustix::fs::unlinkat(&parent, name, AtFlags::empty())?)
 }
 
 fn write_new(path: &Path, file: &SeededFile<'_>) -> io::Result<()> {
@@ -188,7 +228,7 @@ mod tests {
         let file =
             |executable| StepFile { path: "a".to_owned(), bytes: 1, digest: ContentDigest::of(b"x"), executable };
         let texts =
-            |content: &[u8]| RunTexts { source: b"true".into(), params: Vec::new(), files: vec![content.into()] };
+            |content: &[u8]| RunTexts { source: b"true".into(), files: vec![content.into()], ..RunTexts::default() };
         for (executable, mode) in [(true, 0o555), (false, 0o444)] {
             let (files, sealed) = ([file(executable)], texts(b"x"));
             let found = seeded(&files, &sealed, "script").expect("files");

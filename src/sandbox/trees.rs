@@ -33,22 +33,27 @@ const MAX_FIXED: usize = 4096;
 /// The file system for all private files of a run, with one size limit. It is mounted at a temporary place, from where
 /// its directories are bound to their targets. Then it is detached from this place.
 pub(super) struct Disk {
+    /// Temporary place, relative to the new root of the run.
+    place: &'static str,
     /// Additional mount flags of the overlays.
     flags: MountFlags,
 }
 
 impl Disk {
-    const PLACE: &'static str = "run/step/disk";
-
-    /// Mounts the file system at a temporary place below the current directory. The current directory is the new root
-    /// of the run.
+    /// Mounts the file system at `place` below the current directory. The current directory is the new root of the run.
     pub(super) fn mount(
+        place: &'static str,
         flags: MountFlags,
         mount: impl FnOnce(&str) -> Result<(), SetupFailure>,
     ) -> Result<Self, SetupFailure> {
-        directory(Self::PLACE, 0o700)?;
-        mount(Self::PLACE)?;
-        Ok(Self { flags })
+        directory(place, 0o700)?;
+        mount(place)?;
+        Ok(Self { place, flags })
+    }
+
+    /// Returns the current path of the directory `name`.
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        Path::new(self.place).join(name)
     }
 
     /// Binds the directory `name` of this file system to `target`, which must exist.
@@ -63,7 +68,7 @@ impl Disk {
     }
 
     fn directory(&self, name: &str) -> Result<PathBuf, SetupFailure> {
-        let place = Path::new(Self::PLACE).join(name);
+        let place = self.path(name);
         if !place.exists() {
             directory(&place, 0o700)?;
         }
@@ -118,8 +123,8 @@ impl Disk {
 
     /// Detaches the file system from its temporary place. Directories at their targets stay mounted.
     pub(super) fn detach(self) -> Result<(), SetupFailure> {
-        rustix::mount::unmount(Self::PLACE, UnmountFlags::DETACH).at(SetupStage::Mounts, "detach the run's disk")?;
-        std::fs::remove_dir(Self::PLACE).at(SetupStage::Mounts, "remove the place of the run's disk")
+        rustix::mount::unmount(self.place, UnmountFlags::DETACH).at(SetupStage::Mounts, "detach the run's disk")?;
+        std::fs::remove_dir(self.place).at(SetupStage::Mounts, "remove the place of the run's disk")
     }
 }
 

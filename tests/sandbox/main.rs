@@ -13,4 +13,5 @@ mod listed_programs;
 mod profiles;
 mod program_record;
 mod programs;
+mod results;
 mod runs;
