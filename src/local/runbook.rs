@@ -242,7 +242,7 @@ impl WalkStep {
         if self.missing(&self.own).any(may_follow) {
             return Ok(());
         }
-        self.choose(&StepOutputs::new()).map(drop)
+        self.choose(None).map(drop)
     }
 
     /// Returns the required parameters that have no value.
@@ -253,23 +253,25 @@ impl WalkStep {
         })
     }
 
-    /// Returns the step with its parameters, which include the outputs of earlier steps, and with the filled template.
+    /// Returns the step with its parameters and its filled template. In a walk, the outputs of earlier steps are
+    /// parameters too.
     ///
     /// # Errors
     /// Returns an error if a parameter is missing or does not fit.
-    pub fn choose(&self, outputs: &StepOutputs) -> Result<ChosenStep, CommandFailure> {
+    pub fn choose(&self, outputs: Option<&StepOutputs>) -> Result<ChosenStep, CommandFailure> {
         let (step, mut own) = (&self.step, self.own.clone());
         let reference = &step.definition.reference;
-        add_outputs(step, outputs, &mut own)?;
+        if let Some(outputs) = outputs {
+            add_outputs(step, outputs, &mut own)?;
+        }
         let missing: Vec<&str> = self.missing(&own).collect();
         let params = step.schema.complete(Value::Object(own.clone())).map_err(|errors| {
             let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
-            let advice = match missing.first() {
-                Some(name) => format!(
-                    ": give the value with -p {name}=…, or write it in an earlier step of the same walk: \
-                     echo \"key=value\" >> \"$RUNBOOK_OUTPUT\""
+            let advice = match (outputs, missing.first()) {
+                (Some(_), Some(name)) => format!(
+                    "; no earlier step wrote it as an output to $RUNBOOK_OUTPUT: give the value with -p {name}=…"
                 ),
-                None => String::new(),
+                _ => String::new(),
             };
             CommandFailure::usage(format!("{reference}: {}{advice}", PrintableText::text(&errors.join("; ")).as_str()))
         })?;

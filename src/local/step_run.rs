@@ -17,7 +17,7 @@ use crate::local::sandbox_choice::SandboxChoice;
 use crate::local::signals::Signals;
 use crate::local::signed_receipts::{Receipts, StepAfter, StepBefore};
 use crate::local::step_programs::{StepPrograms, denied_programs};
-use crate::local::walk_session::{StepOutputs, StepSurroundings, WalkSession, files_note};
+use crate::local::walk_session::{StepSurroundings, WalkSession, files_note};
 use crate::local::working_directory::WorkingDirectory;
 use crate::policy::session::{AnswerChoice, AnswerGiven, Session, plural};
 use crate::record::authorization::StepReference;
@@ -95,9 +95,15 @@ impl RunbookWalk<'_> {
     /// # Errors
     /// Returns an error if a parameter is missing or does not fit, and the errors of [`Self::step`].
     pub fn walk_step(&mut self, step: &WalkStep) -> Result<Exit, CommandFailure> {
-        let none = StepOutputs::new();
-        let chosen = step.choose(self.carried.as_ref().map_or(&none, WalkSession::outputs))?;
+        self.say_notes();
+        let chosen = step.choose(self.carried.as_ref().map(WalkSession::outputs))?;
         self.step(&chosen)
+    }
+
+    /// Prints the notes about the step before.
+    fn say_notes(&mut self) {
+        let notes = self.carried.as_mut().map(WalkSession::take_notes).unwrap_or_default();
+        notes.iter().for_each(|note| self.terminal.say(&format!("note: {note}")));
     }
 
     /// Runs one step to its end.
@@ -124,10 +130,10 @@ impl RunbookWalk<'_> {
             inherited: inherited.variables.clone(),
             scratch: self.hold.scratch().to_owned(),
         };
+        self.say_notes();
         let session = self.carried.as_ref().map(|carried| carried.plan(&chosen.step)).transpose()?;
         if let Some(carried) = &mut self.carried {
             carried.apply(&mut inherited);
-            carried.take_notes().iter().for_each(|note| self.terminal.say(&format!("note: {note}")));
         }
         let plan = Plan {
             interpreter: definition.interpreter.clone(),
