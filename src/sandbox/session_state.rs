@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use crate::crypto::canonical::to_canonical;
 use crate::crypto::digest::{ContentDigest, hex};
-use crate::sandbox::exported_variables::read_exports;
+use crate::sandbox::exported_variables::{Exports, read_exports};
 use crate::sandbox::interpreter;
 
 /// Maximum size of a state, in bytes: all names and values, with two bytes for each variable, and the directory.
@@ -239,7 +239,7 @@ impl GivenToRun {
 }
 
 /// Returns the variables and the directory of the last complete record.
-fn last_record(captured: &[u8]) -> Option<(BTreeMap<Vec<u8>, Vec<u8>>, &[u8])> {
+fn last_record(captured: &[u8]) -> Option<(Exports, &[u8])> {
     let parts: Vec<&[u8]> = captured.split(|byte| *byte == 0).collect();
     parts.windows(4).rev().find_map(|record| match record {
         [b"begin", exports, cwd, b"end"] => Some((read_exports(exports)?, cwd.strip_suffix(b"\n").unwrap_or(cwd))),
