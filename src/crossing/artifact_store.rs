@@ -95,8 +95,8 @@ impl ArtifactStore {
             let found = found.filter(|(_, bytes)| *bytes == artifact.bytes);
             let Some((file, bytes)) = found else {
                 let detail = format!(
-                    "the artifact {} ({}) is no longer stored: upload the file again (`countersign artifact put FILE`)",
-                    artifact.name, artifact.digest
+                    "the artifact {} ({}) is not stored: upload the file again, with the next proposal or with PUT /v1/artifacts/{}",
+                    artifact.name, artifact.digest, artifact.digest
                 );
                 return Err(Refusal::new(Code::SandboxUnavailable, detail).into());
             };

@@ -9,7 +9,8 @@ use schemars::transform::RecursiveTransform;
 use serde_json::{Map, Value, json};
 
 use crate::http::api::Problem;
-use crate::http::operation::{BodyShape, RouteAccess, Verb};
+use crate::http::operation::{BodyShape, JSON, RouteAccess, Verb};
+use crate::http::outputs::OCTETS;
 use crate::http::problem::{FAULT, MEDIA_TYPE, status};
 use crate::http::route::Route;
 use crate::http::route_table::routes;
@@ -104,7 +105,7 @@ fn operation(route: &Route, schemas: &mut SchemaGenerator) -> Value {
             words.push(code.word());
         }
     }
-    if route.body.is_some() {
+    if matches!(route.body, Some(BodyShape::Json(_))) {
         let words = refusals.entry(StatusCode::UNSUPPORTED_MEDIA_TYPE.as_u16()).or_default();
         words.push("malformed: the body's `Content-Type` is not application/json");
     }
@@ -130,7 +131,12 @@ fn operation(route: &Route, schemas: &mut SchemaGenerator) -> Value {
         "security": if route.access == RouteAccess::Known { json!([{BEARER: []}]) } else { json!([]) },
     });
     if let Some(body) = route.body {
-        operation["requestBody"] = json!({"required": true, "content": {"application/json": content(body, schemas)}});
+        let (media, content) = match body {
+            // Client generators need a schema for a request of raw bytes, although OpenAPI 3.1 does not.
+            BodyShape::Bytes => (OCTETS, json!({"schema": {"type": "string", "format": "binary"}})),
+            body => (JSON, content(body, schemas)),
+        };
+        operation["requestBody"] = json!({"required": true, "content": {media: content}});
     }
     operation
 }

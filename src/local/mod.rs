@@ -19,6 +19,7 @@ pub mod signals;
 pub mod signed_receipts;
 pub mod step_programs;
 pub mod step_run;
+pub mod walk_session;
 pub mod workflow_run;
 pub mod workflow_walk;
 pub mod working_directory;

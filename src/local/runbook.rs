@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use crate::home::parameter_values::typed;
 use crate::local::problems::problems;
 use crate::local::project::Project;
+use crate::local::walk_session::{StepOutputs, add_outputs, may_come_from};
 use crate::node::file_problem::{FileProblem, Problems};
 use crate::record::step_definition::StepDefinition;
 use crate::registry::FileSteps;
@@ -27,8 +28,8 @@ pub struct Runbook {
     pub shown: String,
     /// Path of the runbook in the form that the `overrides` and grants of a policy use.
     pub name: String,
-    /// Chosen steps with complete parameters. Empty for a workflow.
-    pub steps: Vec<ChosenStep>,
+    /// Chosen steps. Empty for a workflow.
+    pub steps: Vec<WalkStep>,
     /// Workflow of a Rundown runbook, if the person named no single step.
     pub workflow: Option<WorkflowSteps>,
     /// Remarks about the file.
@@ -42,6 +43,15 @@ pub struct WorkflowSteps {
     pub workflow: Workflow,
     /// Steps by their id.
     pub steps: BTreeMap<String, Arc<RegisteredStep>>,
+}
+
+/// A step of a walk, before its turn.
+#[derive(Debug)]
+pub struct WalkStep {
+    /// Definition of the step.
+    pub step: Arc<RegisteredStep>,
+    /// Parameters that the person gave for this step.
+    own: Map<String, Value>,
 }
 
 /// One chosen step.
@@ -160,7 +170,10 @@ impl Runbook {
             .filter(|step| wanted.is_none_or(|wanted| step.definition.reference.step() == wanted))
             .collect();
         unknown_parameters(&steps, given, &params)?;
-        let steps = steps.into_iter().map(|step| choose(step, given, &params)).collect::<Result<_, _>>()?;
+        let steps = steps.into_iter().map(|step| WalkStep::new(step, given, &params)).collect::<Result<Vec<_>, _>>()?;
+        for (at, step) in steps.iter().enumerate() {
+            step.check_beforehand(&steps[..at])?;
+        }
         Ok(Self { shown, name, steps, workflow: None, remarks })
     }
 }
@@ -222,33 +235,66 @@ fn knows(step: &RegisteredStep, name: &str) -> bool {
     step.definition.params["properties"].get(name).is_some()
 }
 
-fn choose(
-    step: &Arc<RegisteredStep>,
-    given: &[String],
-    params: &Map<String, Value>,
-) -> Result<ChosenStep, CommandFailure> {
-    let mut own: Map<String, Value> = params.clone();
-    own.retain(|name, _| knows(step, name));
-    for given in given {
-        if given.split_once('=').is_some_and(|(name, _)| !knows(step, name)) {
-            continue;
+impl WalkStep {
+    fn new(step: &Arc<RegisteredStep>, given: &[String], params: &Map<String, Value>) -> Result<Self, CommandFailure> {
+        let mut own: Map<String, Value> = params.clone();
+        own.retain(|name, _| knows(step, name));
+        for given in given {
+            if given.split_once('=').is_some_and(|(name, _)| !knows(step, name)) {
+                continue;
+            }
+            let (name, value) = typed(given, &step.definition.params)?;
+            own.insert(name, value);
         }
-        let (name, value) = typed(given, &step.definition.params)?;
-        own.insert(name, value);
+        check_secrets(&step.definition)?;
+        Ok(Self { step: step.clone(), own })
     }
-    check_secrets(&step.definition)?;
-    let params = step.schema.complete(Value::Object(own)).map_err(|errors| {
-        let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
-        CommandFailure::usage(format!(
-            "{}: {}",
-            step.definition.reference,
-            PrintableText::text(&errors.join("; ")).as_str()
-        ))
-    })?;
-    let filled = step.filled(params.value()).map_err(|error| {
-        CommandFailure::usage(format!("{}: the template can't be filled in: {error}", step.definition.reference))
-    })?;
-    Ok(ChosenStep { step: Arc::new(filled), params })
+
+    /// Checks the parameters before the first step runs, unless an earlier step may write a missing parameter as an
+    /// output.
+    fn check_beforehand(&self, earlier: &[Self]) -> Result<(), CommandFailure> {
+        let may_follow = |name: &str| earlier.iter().any(|earlier| may_come_from(&earlier.step, name));
+        if self.missing(&self.own).any(may_follow) {
+            return Ok(());
+        }
+        self.choose(None).map(drop)
+    }
+
+    /// Returns the required parameters that have no value.
+    fn missing<'a>(&'a self, own: &'a Map<String, Value>) -> impl Iterator<Item = &'a str> {
+        let required = self.step.definition.params["required"].as_array().into_iter().flatten();
+        required.filter_map(Value::as_str).filter(|name| {
+            !own.contains_key(*name) && self.step.definition.params["properties"][name].get("default").is_none()
+        })
+    }
+
+    /// Returns the step with its parameters and its filled template. In a walk, the outputs of earlier steps are
+    /// parameters too.
+    ///
+    /// # Errors
+    /// Returns an error if a parameter is missing or does not fit.
+    pub fn choose(&self, outputs: Option<&StepOutputs>) -> Result<ChosenStep, CommandFailure> {
+        let (step, mut own) = (&self.step, self.own.clone());
+        let reference = &step.definition.reference;
+        if let Some(outputs) = outputs {
+            add_outputs(step, outputs, &mut own)?;
+        }
+        let missing: Vec<&str> = self.missing(&own).collect();
+        let params = step.schema.complete(Value::Object(own.clone())).map_err(|errors| {
+            let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            let advice = match (outputs, missing.first()) {
+                (Some(_), Some(name)) => format!(
+                    "; no earlier step wrote it as an output to $RUNBOOK_OUTPUT: give the value with -p {name}=…"
+                ),
+                _ => String::new(),
+            };
+            CommandFailure::usage(format!("{reference}: {}{advice}", PrintableText::text(&errors.join("; ")).as_str()))
+        })?;
+        let filled = step
+            .filled(params.value())
+            .map_err(|error| CommandFailure::usage(format!("{reference}: the template can't be filled in: {error}")))?;
+        Ok(ChosenStep { step: Arc::new(filled), params })
+    }
 }
 
 impl ChosenStep {

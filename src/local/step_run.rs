@@ -12,11 +12,12 @@ use crate::local::host_sandbox::HostSandbox;
 use crate::local::output_copier::OutputCopier;
 use crate::local::project::Project;
 use crate::local::prompt::Question;
-use crate::local::runbook::ChosenStep;
+use crate::local::runbook::{ChosenStep, WalkStep};
 use crate::local::sandbox_choice::SandboxChoice;
 use crate::local::signals::Signals;
 use crate::local::signed_receipts::{Receipts, StepAfter, StepBefore};
 use crate::local::step_programs::{StepPrograms, denied_programs};
+use crate::local::walk_session::{StepSurroundings, WalkSession, files_note};
 use crate::local::working_directory::WorkingDirectory;
 use crate::policy::session::{AnswerChoice, AnswerGiven, Session, plural};
 use crate::record::authorization::StepReference;
@@ -25,6 +26,7 @@ use crate::record::receipt::Outcome;
 use crate::registry::parameter_schema;
 use crate::sandbox::cancel_flag::CancelFlag;
 use crate::sandbox::profile_check::Prepared;
+use crate::sandbox::run_results::{MAX_RESULT_FILES, ResultLimits};
 use crate::sandbox::{End, Plan, PlannedFile};
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::outcome_words::outcome_words;
@@ -45,6 +47,8 @@ pub struct RunbookWalk<'a> {
     receipts: Option<&'a Receipts>,
     signals: &'a Signals,
     session: Session,
+    /// What the steps carry to the steps after them, or `None` if only one step runs.
+    carried: Option<WalkSession>,
     /// True if an earlier step has written to the terminal.
     wrote: bool,
     /// Working directory that was last printed for the person.
@@ -57,9 +61,10 @@ pub struct RunbookWalk<'a> {
 }
 
 impl<'a> RunbookWalk<'a> {
-    /// Creates the state before the first step.
+    /// Creates the state before the first step. If `is_walk`, the steps share a session.
     #[must_use]
     pub fn new(
+        is_walk: bool,
         project: &'a Project,
         rules: &'a LocalRules,
         hold: &'a HostSandbox,
@@ -74,6 +79,7 @@ impl<'a> RunbookWalk<'a> {
             receipts,
             signals,
             session: Session::default(),
+            carried: is_walk.then(WalkSession::default),
             wrote: false,
             told: None,
             told_programs: None,
@@ -84,6 +90,22 @@ impl<'a> RunbookWalk<'a> {
 }
 
 impl RunbookWalk<'_> {
+    /// Runs one step to its end, with the outputs of earlier steps as parameters.
+    ///
+    /// # Errors
+    /// Returns an error if a parameter is missing or does not fit, and the errors of [`Self::step`].
+    pub fn walk_step(&mut self, step: &WalkStep) -> Result<Exit, CommandFailure> {
+        self.say_notes();
+        let chosen = step.choose(self.carried.as_ref().map(WalkSession::outputs))?;
+        self.step(&chosen)
+    }
+
+    /// Prints the notes about the step before.
+    fn say_notes(&mut self) {
+        let notes = self.carried.as_mut().map(WalkSession::take_notes).unwrap_or_default();
+        notes.iter().for_each(|note| self.terminal.say(&format!("note: {note}")));
+    }
+
     /// Runs one step to its end.
     ///
     /// # Errors
@@ -99,9 +121,20 @@ impl RunbookWalk<'_> {
         let mut work = self.hold.work(self.rules, &ruling, self.project, definition);
         let prepared = self.hold.check(&ruling, &definition.sandbox, self.rules, &mut work, &mut programs)?;
         let files = files(chosen, &prepared, &work)?;
-        let inherited =
+        let mut inherited =
             environment::inherit(std::env::vars_os(), &OWN, |name| self.rules.allows_variable(&ruling, name));
         let withheld = inherited.withheld.clone();
+        let around = StepSurroundings {
+            step: definition.reference.step().to_owned(),
+            profile: prepared.profile().clone(),
+            inherited: inherited.variables.clone(),
+            scratch: self.hold.scratch().to_owned(),
+        };
+        self.say_notes();
+        let session = self.carried.as_ref().map(|carried| carried.plan(&chosen.step)).transpose()?;
+        if let Some(carried) = &mut self.carried {
+            carried.apply(&mut inherited);
+        }
         let plan = Plan {
             interpreter: definition.interpreter.clone(),
             source: definition.source.clone().into_bytes(),
@@ -109,8 +142,8 @@ impl RunbookWalk<'_> {
             params_json: chosen.params.canonical().to_vec(),
             files,
             inputs: vec![],
-            results: false,
-            session: None,
+            results: true,
+            session,
             secrets: vec![],
         };
         let mut answers = self.rules.given_beforehand();
@@ -132,7 +165,7 @@ impl RunbookWalk<'_> {
         }
         self.begin(chosen, &before, &prepared, &withheld, work, &programs)?;
         self.wrote = true;
-        self.run(before, prepared, plan)
+        self.run(before, prepared, plan, &around)
     }
 
     fn ask_all(&mut self, step: &str, questions: &[Question]) -> Result<Vec<QuestionAnswer>, CommandFailure> {
@@ -229,7 +262,13 @@ impl RunbookWalk<'_> {
     }
 
     /// Runs the step. From here on, a failure of the step is an outcome and not an error.
-    fn run(&self, before: StepBefore, prepared: Prepared, plan: Plan) -> Result<Exit, CommandFailure> {
+    fn run(
+        &mut self,
+        before: StepBefore,
+        prepared: Prepared,
+        plan: Plan,
+        around: &StepSurroundings,
+    ) -> Result<Exit, CommandFailure> {
         let odd = |error: std::io::Error| {
             CommandFailure::new(Exit::Unreachable, format!("the run can't be started: {error}"))
         };
@@ -247,8 +286,13 @@ impl RunbookWalk<'_> {
             &cancel,
         );
         self.signals.run_ended();
+        if let Some(carried) = &mut self.carried {
+            carried.take(&report, around);
+        }
         let taken = live.end(&report.stdout, &report.stderr);
         let outcome = outcome_of(&report.end);
+        let limits = ResultLimits { files: MAX_RESULT_FILES, bytes: profile.limits.disk_bytes };
+        let files_note = report.results.as_ref().and_then(|results| files_note(results, &limits));
         let hints = report.programs.as_ref().map(|facts| {
             let denied = denied_programs(&self.rules.ruling(), facts);
             refusal_lines(facts, &profile, outcome.exit_code, &complaints, &ListPlace::Run(&denied))
@@ -271,6 +315,9 @@ impl RunbookWalk<'_> {
         let cut = [&taken.output.stdout, &taken.output.stderr].iter().any(|stream| stream.truncated);
         let written = taken.written();
         print_hints(&hints.unwrap_or_default(), self.terminal)?;
+        if let Some(note) = files_note.filter(|_| outcome.exit_code.is_some()) {
+            self.terminal.say(&note);
+        }
         self.end(&outcome, &report.end, cut, appended.as_ref().ok().and_then(Option::as_ref))?;
         let exit = match signal {
             // The exit code tells the parent process about the signal. No further step begins.

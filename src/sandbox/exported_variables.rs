@@ -5,9 +5,12 @@
 
 use std::collections::BTreeMap;
 
+/// Exported variables by name.
+pub(super) type Exports = BTreeMap<Vec<u8>, Vec<u8>>;
+
 /// Reads the output of `export -p`. Variables without a value, and arrays, are left out. Returns `None` if the text is
 /// no such output.
-pub(super) fn read_exports(text: &[u8]) -> Option<BTreeMap<Vec<u8>, Vec<u8>>> {
+pub(super) fn read_exports(text: &[u8]) -> Option<Exports> {
     let mut reader = ExportReader { rest: text };
     let mut variables = BTreeMap::new();
     while !reader.rest.is_empty() {

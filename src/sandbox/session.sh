@@ -70,7 +70,7 @@ __countersign_trap() {
       for __countersign_item; do
         case $__countersign_item in EXIT | 0) __countersign_special=y ;; esac
       done
-    elif [ "${__countersign_exit+y}" ] && __countersign_is_main; then
+    elif __countersign_is_main; then
       __countersign_special=list
     fi
   } 2>/dev/null
@@ -115,19 +115,25 @@ __countersign_set() {
 # Prints the traps of the script.
 __countersign_show() {
   {
-    __countersign_rest=$__countersign_exit
-    __countersign_text=
-    while :; do
-      case $__countersign_rest in
-      *\'*) __countersign_text="$__countersign_text${__countersign_rest%%\'*}'\\''" ;;
-      *) break ;;
-      esac
-      __countersign_rest=${__countersign_rest#*\'}
-    done
-    command printf "trap -- '%s%s' EXIT\\n" "$__countersign_text" "$__countersign_rest"
+    if [ "${__countersign_exit+y}" ]; then
+      __countersign_rest=$__countersign_exit
+      __countersign_text=
+      while :; do
+        case $__countersign_rest in
+        *\'*) __countersign_text="$__countersign_text${__countersign_rest%%\'*}'\\''" ;;
+        *) break ;;
+        esac
+        __countersign_rest=${__countersign_rest#*\'}
+      done
+      command printf "trap -- '%s%s' EXIT\\n" "$__countersign_text" "$__countersign_rest"
+    fi
     trap - EXIT
     trap
-    trap -- "$__countersign_chain" EXIT
+    if [ "${__countersign_exit+y}" ]; then
+      trap -- "$__countersign_chain" EXIT
+    else
+      trap -- "$__countersign_plain" EXIT
+    fi
   } 2>/dev/null
 }
 

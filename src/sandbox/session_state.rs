@@ -12,11 +12,13 @@ use serde_json::{Map, Value, json};
 
 use crate::crypto::canonical::to_canonical;
 use crate::crypto::digest::{AuthorizationDigest, ContentDigest, hex};
-use crate::sandbox::exported_variables::read_exports;
+use crate::sandbox::exported_variables::{Exports, read_exports};
 use crate::sandbox::interpreter;
 
 /// Maximum size of a state, in bytes: all names and values, with two bytes for each variable, and the directory.
 pub const MAX_STATE_BYTES: usize = 256 << 10;
+/// Maximum size of one variable, in bytes with its name and its end. The kernel gives no larger variable to a program.
+pub const MAX_VARIABLE_BYTES: usize = 128 << 10;
 
 /// Names that no session carries. A `*` at the beginning or the end matches any text, and the names are compared
 /// without regard to case if they begin with `*`.
@@ -114,22 +116,30 @@ pub struct GivenToRun {
     pub directories: Vec<Vec<u8>>,
 }
 
-/// A state is larger than [`MAX_STATE_BYTES`].
+/// A state is larger than [`MAX_STATE_BYTES`], or one of its variables is larger than [`MAX_VARIABLE_BYTES`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StateTooLarge {
-    /// Size of the state, in bytes.
+    /// Size of the state, or of its largest variable, in bytes.
     pub bytes: usize,
+    /// The exceeded limit, in bytes.
+    pub limit: usize,
     /// Name of the largest variable.
     pub largest: String,
 }
 
 impl fmt::Display for StateTooLarge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { bytes, limit, largest } = self;
+        if *limit == MAX_VARIABLE_BYTES {
+            return write!(
+                f,
+                "the exported variable {largest} has {bytes} bytes, but the limit is {limit} bytes: shorten it"
+            );
+        }
         write!(
             f,
-            "the exported variables have {} bytes, but a session carries at most {MAX_STATE_BYTES} bytes: export less, for \
-             example not {}",
-            self.bytes, self.largest
+            "the exported variables have {bytes} bytes, but a session carries at most {limit} bytes: export less, for \
+             example not {largest}"
         )
     }
 }
@@ -186,15 +196,29 @@ impl ShellState {
         self.env.contains_key(name) || self.unset.contains(name)
     }
 
+    /// Returns the directory in which the shell ended, if the next run does not see this directory.
+    #[must_use]
+    pub fn lost_directory(captured: &[u8], given: &GivenToRun) -> Option<Vec<u8>> {
+        let (_, cwd) = last_record(captured)?;
+        let is_kept = given.work.as_deref() == Some(cwd) || given.cwd(cwd).is_some();
+        (cwd.starts_with(b"/") && !is_kept).then(|| cwd.to_owned())
+    }
+
     fn check_size(self) -> Result<Self, StateTooLarge> {
-        let variables = self.env.iter().map(|(name, value)| name.len() + value.len() + 2);
+        let variables = || self.env.iter().map(|(name, value)| (name.len() + value.len() + 2, name));
         let names = self.unset.iter().map(|name| name.len() + 2);
-        let bytes = variables.chain(names).sum::<usize>() + self.cwd.as_ref().map_or(0, Vec::len);
-        if bytes <= MAX_STATE_BYTES {
-            return Ok(self);
+        let all = variables().map(|(bytes, _)| bytes).chain(names).sum::<usize>();
+        let all = all + self.cwd.as_ref().map_or(0, Vec::len);
+        let largest = variables().max();
+        let too_large = |bytes, limit| {
+            let largest = largest.map_or_else(String::new, |(_, name)| name_text(name));
+            Err(StateTooLarge { bytes, limit, largest })
+        };
+        match largest {
+            Some((bytes, _)) if bytes > MAX_VARIABLE_BYTES => too_large(bytes, MAX_VARIABLE_BYTES),
+            _ if all > MAX_STATE_BYTES => too_large(all, MAX_STATE_BYTES),
+            _ => Ok(self),
         }
-        let largest = self.env.iter().max_by_key(|(_, value)| value.len());
-        Err(StateTooLarge { bytes, largest: largest.map_or_else(String::new, |(name, _)| name_text(name)) })
     }
 }
 
@@ -215,7 +239,7 @@ impl GivenToRun {
 }
 
 /// Returns the variables and the directory of the last complete record.
-fn last_record(captured: &[u8]) -> Option<(BTreeMap<Vec<u8>, Vec<u8>>, &[u8])> {
+fn last_record(captured: &[u8]) -> Option<(Exports, &[u8])> {
     let parts: Vec<&[u8]> = captured.split(|byte| *byte == 0).collect();
     parts.windows(4).rev().find_map(|record| match record {
         [b"begin", exports, cwd, b"end"] => Some((read_exports(exports)?, cwd.strip_suffix(b"\n").unwrap_or(cwd))),
@@ -285,12 +309,18 @@ mod tests {
 
     #[test]
     fn a_large_state_is_an_error_with_its_size() {
-        let value = "x".repeat(MAX_STATE_BYTES - 3);
+        let half = "x".repeat(MAX_VARIABLE_BYTES - 3);
         let after = |exports: &str| ShellState::default().after(&record(exports, "/"), &GivenToRun::default());
-        assert!(after(&format!("export A='{value}'\n")).is_ok());
-        let error = after(&format!("export A='{value}'\nexport B=''\n")).expect_err("too large");
-        assert_eq!((error.bytes, error.largest.as_str()), (MAX_STATE_BYTES + 3, "A"));
+        let full = format!("export A='{half}'\nexport B='{half}'\n");
+        assert!(after(&full).is_ok());
+        let error = after(&format!("{full}export C=''\n")).expect_err("too large");
+        assert_eq!((error.bytes, error.limit), (MAX_STATE_BYTES + 3, MAX_STATE_BYTES));
         assert!(error.to_string().contains("262147 bytes"), "{error}");
+        let error = after(&format!("export A='{half}x'\n")).expect_err("too large");
+        assert_eq!(
+            (error.bytes, error.limit, error.largest.as_str()),
+            (MAX_VARIABLE_BYTES + 1, MAX_VARIABLE_BYTES, "A")
+        );
     }
 
     #[test]

@@ -223,13 +223,8 @@ fn unknown_paths_and_methods_and_later_features_are_answered_with_a_problem_docu
     service.get("/v1/nothing").is_problem(404, "not-found");
     service.get("/log/tile/0/1").is_problem(404, "not-found");
     service.get("/log/tile/0/999").is_problem(404, "not-found");
-    for (path, feature) in [
-        ("/v1/sessions", "sessions"),
-        ("/v1/grants/grt_x", "grants"),
-        ("/v1/revocations", "revocations"),
-        ("/v1/artifacts/blake3:00", "artifacts"),
-        ("/metrics", "metrics"),
-    ] {
+    for (path, feature) in [("/v1/grants/grt_x", "grants"), ("/v1/revocations", "revocations"), ("/metrics", "metrics")]
+    {
         let problem = service.get(path).is_problem(404, "not-found");
         assert_eq!(problem["detail"], format!("{feature} are not in this version"));
     }

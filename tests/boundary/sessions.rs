@@ -111,9 +111,12 @@ fn the_second_of_two_proposals_for_one_state_is_stale() {
     world.sign(&second, &[&alice()]).ok(200);
     let refused = world.until(id_of(&second), "refused");
     assert_eq!(refused["refusal"]["code"], "session-stale", "{refused:#}");
+    let payload = bytes_of(&proposed(&world, &session, "s:get"));
+    ran(&world, &session, "s:set");
+    world.submit(&envelope(&payload, &[&alice()])).problem("session-stale");
     // The nonce is not spent, and a new proposal runs.
     assert_eq!(prints(&world, &session, "s:get"), "1");
-    assert_eq!(world.count("consumption"), 2);
+    assert_eq!(world.count("consumption"), 3);
     world.assert_audited();
 }
 

@@ -18,4 +18,5 @@ mod roster_chain;
 mod run;
 mod step_files;
 mod users;
+mod walk;
 mod workflow;

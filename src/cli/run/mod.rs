@@ -29,7 +29,7 @@ use crate::terminal::streams::Terminal;
 /// Run the steps of a runbook yourself, at a terminal. Policy asks you instead of approvers
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  countersign run deploy.md                                every step in order, until one does not succeed
+  countersign run deploy.md                                every step in order in one session, until one fails
   countersign run deploy.md:restart -p host=web-3          one step
   countersign run deploy.md:restart --allow-run kubectl    answers one question in advance
   countersign run ship.runbook.md --var items=a,b          a Rundown workflow, with a list for its loop
@@ -41,10 +41,13 @@ step works in the current directory if policy lets the step write there. If poli
 there, the step works in an overlay of that directory, whose changes are discarded, or in an empty directory. Policy \
 selects the variables of your environment that a step inherits. The kernel starts only the programs of a list: those of \
 script, step and policy, those that you allow, and those that these start. The line `programs:` names them, and with \
---json the whole list. A step never inherits your ssh agent, your terminal \
-as its input, or variables such as LD_* and BASH_ENV, and the sandbox sets PATH and HOME. If root runs the command, \
+--json the whole list. A step never inherits your ssh agent, your terminal as its input, or variables \
+such as LD_* and BASH_ENV, and the sandbox sets PATH and HOME. If root runs the command, \
 a step has its own user id, which can't change the files of other users, also not in an overlay. Ctrl-C ends the \
 step and all its processes.
+
+The steps of a file share a session: a step of bash or sh leaves its exported variables and its directory for the next \
+steps, and each line key=value of the file $RUNBOOK_OUTPUT is a parameter of the next steps that declare the key.
 
 Your own key signs the receipt, and your own log keeps it. The receipt is no approval, so gate, verify and audit \
 never accept it.
@@ -141,7 +144,8 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     }
     let hold = HostSandbox::prepare(wanted, receipts.as_ref().map(|receipts| receipts.log().directory()), terminal)?;
     let signals = Signals::listen(hold.scratch())?;
-    let mut walk = RunbookWalk::new(&project, &rules, &hold, receipts.as_ref(), &signals, terminal);
+    let is_walk = runbook.workflow.is_some() || runbook.steps.len() > 1;
+    let mut walk = RunbookWalk::new(is_walk, &project, &rules, &hold, receipts.as_ref(), &signals, terminal);
     let exit = match (&runbook.workflow, &lists) {
         (Some(file), Some(lists)) => WorkflowRun::prepare(file, lists, &rules, &signals, terminal)?.run(&mut walk)?,
         _ => in_order(&runbook, &mut walk, terminal)?,
@@ -155,13 +159,18 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
 /// Runs the steps in the order of the file, until one does not succeed.
 fn in_order(runbook: &Runbook, walk: &mut RunbookWalk<'_>, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let mut exit = Exit::Done;
-    for (at, chosen) in runbook.steps.iter().enumerate() {
-        exit = walk.step(chosen)?;
+    for (at, step) in runbook.steps.iter().enumerate() {
+        exit = walk.walk_step(step)?;
         if exit.code() != 0 {
             let rest: Vec<&str> =
                 runbook.steps[at + 1..].iter().map(|later| later.step.definition.reference.step()).collect();
-            if !rest.is_empty() {
-                terminal.say(&format!("not run, because the previous step did not succeed: {}", rest.join(", ")));
+            if let Some(next) = rest.first() {
+                terminal.say(&format!(
+                    "not run, because the previous step did not succeed: {}; to run the next step: countersign run \
+                     {}:{next}",
+                    rest.join(", "),
+                    PrintableText::text(&runbook.shown).as_str(),
+                ));
             }
             break;
         }

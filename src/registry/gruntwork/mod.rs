@@ -324,7 +324,7 @@ const UNDEFINED: RemarkKind = (
     "; define them in the script, for example log_info() { echo \"$*\"; }",
 );
 /// Variables that Gruntwork sets for each script.
-const VARIABLES: [&str; 3] = ["GENERATED_FILES", "REPO_FILES", "RUNBOOK_OUTPUT"];
+const VARIABLES: [&str; 1] = ["REPO_FILES"];
 const UNSET: RemarkKind =
     ("variables of Gruntwork that no script gets: ", "; write the text to standard output, or to a file of the run");
 /// Maximum number of steps of a page.
