@@ -279,6 +279,22 @@ fn promise_10_no_secret_of_a_run_is_in_the_log_the_store_an_answer_or_a_command_
 }
 
 #[test]
+fn output_that_is_cut_inside_of_a_secret_ends_before_the_secret() {
+    let script = "printf 'x%.0s' {1..90}; printf '%s and more\\n' \"$API_TOKEN\"; printf 'y%.0s' {1..90}";
+    let world = started(prepared(|setup| {
+        let page = format!("params:\n  password: {{type: string, x-secret: true}}\n{SMALL}");
+        let cut = format!("cut output=100B {ALL}");
+        setup.runbook("deploy.md", runbook(&page, &[(&cut, script)]));
+    }));
+    let finished = world.run("deploy:cut", json!({}), &[&alice()]);
+    assert_eq!(world.output(&finished, "stdout"), "x".repeat(90));
+    let receipt = world.receipt(&finished);
+    assert_eq!(receipt["output"]["stdout"]["truncated"], true, "{receipt:#}");
+    world.assert_verified(&finished);
+    world.assert_audited();
+}
+
+#[test]
 fn a_secret_that_is_not_configured_for_a_step_is_refused_by_name() {
     let world = started(prepared(|_| {}));
     let notes = world.started["notes"].to_string();
