@@ -40,7 +40,9 @@ impl Evidence {
                 json::parse_as(&bytes, bytes.len()).map_err(|e| fault(&e))?
             }
         };
-        Ok(ReceiptFiles { files: manifest, outputs })
+        let payload = Base64::Strict.decode("/payload", &receipt.authorization.payload)?;
+        let step = Statement::<Authorization>::from_payload(&payload)?.predicate.step.reference;
+        Ok(ReceiptFiles { step, files: manifest, outputs })
     }
 
     /// Returns the bundle of the plan that a run applied, or `None` for a run without a plan.

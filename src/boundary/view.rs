@@ -184,6 +184,8 @@ fn no_params() -> Value {
 /// `GET /v1/receipts/{id}/files`: what a run left besides its output.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct ReceiptFiles {
+    /// Step that ran.
+    pub step: StepRef,
     /// Manifest that the receipt names: the files of the run, sorted by path. Their content is at
     /// `/v1/outputs/{blake3}`. The file `.outputs.json` contains `outputs`.
     pub files: Vec<ManifestEntry>,

@@ -126,7 +126,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
 /// Writes the files of a run into a new directory, after a check against the digests in the receipt.
 fn write_files(client: &Client, id: &ReceiptId, directory: &Path, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let signed = signed_receipt(&client.get(&format!("/v1/receipts/{id}"))?)?;
-    let ReceiptFiles { files, outputs } = client.get(&format!("/v1/receipts/{id}/files"))?;
+    let ReceiptFiles { files, outputs, .. } = client.get(&format!("/v1/receipts/{id}/files"))?;
     check_manifest(&signed, &files)?;
     let unwritable =
         |path: &Path, error: &io::Error| CommandFailure::usage(format!("can't write {}: {error}", path.display()));

@@ -206,8 +206,14 @@ fn add_outputs(
     params: &mut Map<String, Value>,
 ) -> Result<(), CommandFailure> {
     let results: ReceiptFiles = client.get(&format!("/v1/receipts/{receipt}/files"))?;
-    let known = |name: &str| schema["properties"].get(name).is_some();
-    let taken: Vec<_> = results.outputs.into_iter().filter(|(name, _)| known(name)).collect();
+    let block = results.step.as_str().rsplit(':').next().unwrap_or_default().replace('-', "_");
+    // A Gruntwork template reads the output `key` of the block `block` as the parameter `outputs_block_key`.
+    let parameter = |name: &String| {
+        let names = [name.clone(), format!("outputs_{block}_{}", name.replace('-', "_"))];
+        names.into_iter().find(|name| schema["properties"].get(name).is_some())
+    };
+    let taken: Vec<_> =
+        results.outputs.into_iter().filter_map(|(name, value)| Some((parameter(&name)?, value))).collect();
     if taken.is_empty() {
         let message = format!("{receipt} has no output with the name of a parameter of this step");
         return Err(CommandFailure::usage(message));

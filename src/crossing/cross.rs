@@ -235,6 +235,7 @@ impl Crossing {
         let params = secret_permits::with_paths(&definition.params, fit.params().value());
         // `definition` is the checked step, so the checked step is the step that runs.
         let given = ResultsBasis {
+            session: definition.session,
             outputs: definition.outputs.clone(),
             directories: signed.sandbox.read.iter().chain(&signed.sandbox.write).cloned().collect(),
             secret_variables: secrets.iter().filter_map(|secret| secret.variable.clone()).collect(),

@@ -15,7 +15,7 @@ use crate::crypto::digest::{Blake3Stream, ContentDigest, Sha256Stream};
 use crate::record::later_parts::{MAX_MANIFEST_ENTRIES, Manifest, ManifestEntry, OUTPUTS_PATH};
 use crate::record::later_words::RelativePath;
 use crate::record::receipt::Status;
-use crate::record::step_definition::StepOutput;
+use crate::record::step_definition::{SessionUse, StepOutput};
 use crate::sandbox::run_results::{CapturedFile, ResultLimits, RunResults};
 use crate::sandbox::{End, Report};
 
@@ -98,8 +98,9 @@ impl Crossing {
         let read = tokio::task::spawn_blocking(move || {
             let holds_secret = |bytes: &[u8]| masks.as_ref().is_some_and(|masks| masks.contains(bytes));
             let session = claim.map(|claim| {
-                let captured = results.as_ref().and_then(RunResults::session_state).filter(|_| ended);
-                let tree = results.as_ref().and_then(|results| results.work().cloned());
+                let results = results.as_ref().filter(|_| given.session == SessionUse::Write);
+                let captured = results.and_then(RunResults::session_state).filter(|_| ended);
+                let tree = results.and_then(|results| results.work().cloned());
                 let work = tree.as_ref().map(|tree| tree.path());
                 let state = captured.map(|captured| claim.state_after(&captured, work, &given)).transpose();
                 let note =

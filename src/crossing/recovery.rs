@@ -53,7 +53,7 @@ fn closing_of(open: Unfinished, data: Arc<[u8]>) -> Result<Closing, Malformed> {
         basis: ReceiptBasis { proposal: open.proposal, authorization, step, session, envelope, decision },
         room: None,
         session: None,
-        given: ResultsBasis::default(),
+        given: ResultsBasis::lost(),
         change: None,
     })
 }

@@ -12,7 +12,9 @@ use crate::policy::patterns::Pattern;
 use crate::record::code::Code;
 use crate::record::ident::StepRef;
 use crate::record::later_words::SecretName;
-use crate::record::step_definition::{OWN_VARIABLES, SecretAs, StepDefinition};
+use crate::record::step_definition::{
+    Format, OWN_VARIABLES, SecretAs, StepDefinition, StepSecret, named_secrets, secret_name,
+};
 use crate::sandbox::planned_secret::{self, PlannedSecret, secret_path};
 
 /// A function that reads the value of a configured secret. The error names the reason, and never contains the value.
@@ -58,13 +60,23 @@ impl SecretPermits {
         self.steps.get(secret).is_some_and(|steps| steps.iter().any(|pattern| pattern.matches(step.as_str())))
     }
 
+    /// Returns true if a run goes without this secret. The sign-in block `aws` of a Gruntwork page sets several variables,
+    /// and some of them only for some accounts. So a secret such as `aws.AWS_SESSION_TOKEN` may be missing in the
+    /// configuration, if another secret of the same block is there.
+    fn is_left_out(&self, secret: &StepSecret, step: &StepDefinition) -> bool {
+        let Some(block) = sign_in_block(secret) else { return false };
+        let has_other =
+            |other: &StepSecret| sign_in_block(other) == Some(block) && self.allows(&other.name, &step.reference);
+        step.format == Format::Gruntwork && !self.steps.contains_key(&secret.name) && step.secrets.iter().any(has_other)
+    }
+
     /// Returns the reason why no run of the step can get a secret that its definition names.
     #[must_use]
     pub fn objection(&self, step: &StepDefinition) -> Option<String> {
         let lacking: Vec<&str> = step
             .secrets
             .iter()
-            .filter(|secret| !self.allows(&secret.name, &step.reference))
+            .filter(|secret| !self.allows(&secret.name, &step.reference) && !self.is_left_out(secret, step))
             .map(|secret| secret.name.as_str())
             .collect();
         let name = lacking.first()?;
@@ -80,7 +92,8 @@ impl SecretPermits {
     /// Returns `sandbox-unavailable` with the name of the first secret that the run can't get. A secret that is not
     /// configured and a secret of other steps give the same refusal, so that a proposer can't find out the names.
     pub fn check(&self, step: &StepDefinition, params: &Value) -> Result<Vec<SecretUse>, Refusal> {
-        let uses = uses_of(step, params);
+        let of_step = step.secrets.iter().filter(|secret| !self.is_left_out(secret, step));
+        let uses = uses_of(of_step, &step.params, params);
         for one in &uses {
             let name = one.name.as_str();
             let refuse = |detail: String, short: &str| {
@@ -149,21 +162,27 @@ pub fn check_own_root(uses: &[SecretUse], has_own_root: bool) -> Result<(), Refu
     Err(Refusal::new(Code::SandboxUnavailable, detail).at(one.pointer.clone(), "needs a root file system of the run"))
 }
 
+/// Returns the id of the sign-in block to which a secret belongs: `aws` for `aws.AWS_REGION` in the variable `AWS_REGION`.
+fn sign_in_block(secret: &StepSecret) -> Option<&str> {
+    let variable = secret.variable.as_ref()?.as_str();
+    secret.name.as_str().strip_suffix(variable)?.strip_suffix('.')
+}
+
 /// Returns the secrets that a run of the step needs with these parameters. Each file is listed once.
-fn uses_of(step: &StepDefinition, params: &Value) -> Vec<SecretUse> {
-    let of_step = step.secrets.iter().enumerate().map(|(at, secret)| SecretUse {
+fn uses_of<'a>(secrets: impl Iterator<Item = &'a StepSecret>, schema: &Value, params: &Value) -> Vec<SecretUse> {
+    let of_step = secrets.map(|secret| SecretUse {
         name: secret.name.clone(),
         as_file: secret.given == SecretAs::File,
         variable: secret.variable.as_ref().map(|variable| variable.as_str().to_owned()),
-        pointer: format!("/step/secrets/{at}"),
+        pointer: "/step".to_owned(),
     });
     let mut uses: Vec<SecretUse> = of_step.collect();
-    visit(&step.params, params, &mut |name| {
+    for name in named_secrets(schema, params) {
         // The variable of the parameter contains the path of the file, so the same file is enough.
-        if !uses.iter().any(|other| other.as_file && other.name == *name) {
-            uses.push(SecretUse { name: name.clone(), as_file: true, variable: None, pointer: "/params".to_owned() });
+        if !uses.iter().any(|other| other.as_file && other.name == name) {
+            uses.push(SecretUse { name, as_file: true, variable: None, pointer: "/params".to_owned() });
         }
-    });
+    }
     uses
 }
 
@@ -173,25 +192,6 @@ pub fn with_paths(schema: &Value, params: &Value) -> Value {
     let mut given = params.clone();
     replace(schema, &mut given);
     given
-}
-
-fn secret_name(value: &Value) -> Option<SecretName> {
-    value.get("secret")?.as_str()?.parse().ok()
-}
-
-fn visit(schema: &Value, value: &Value, found: &mut impl FnMut(&SecretName)) {
-    if schema.get("x-secret").is_some() {
-        secret_name(value).iter().for_each(found);
-        return;
-    }
-    for (name, property) in schema["properties"].as_object().into_iter().flatten() {
-        if let Some(inner) = value.get(name) {
-            visit(property, inner, found);
-        }
-    }
-    if let (Some(items), Some(values)) = (schema.get("items"), value.as_array()) {
-        values.iter().for_each(|value| visit(items, value, found));
-    }
 }
 
 fn replace(schema: &Value, value: &mut Value) {
@@ -228,8 +228,8 @@ mod tests {
         let expected = json!({"pw": "/run/step/secrets/db", "host": "a",
             "more": [{"key": "/run/step/secrets/b"}, {}, {"key": "/run/step/secrets/db"}]});
         assert_eq!(with_paths(&schema, &params), expected);
-        let mut names = Vec::new();
-        visit(&schema, &params, &mut |name| names.push(name.as_str().to_owned()));
+        let names = named_secrets(&schema, &params);
+        let mut names: Vec<&str> = names.iter().map(|name| name.as_str()).collect();
         names.sort();
         assert_eq!(names, ["b", "db", "db"]);
     }

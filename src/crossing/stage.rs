@@ -58,7 +58,7 @@ use crate::record::envelope::{self, Envelope, Signed};
 use crate::record::ident::{Name, ProposalId, ReceiptId, StepRef};
 use crate::record::later_parts::{SessionChange, SessionReference};
 use crate::record::receipt::{Outcome, Receipt};
-use crate::record::step_definition::StepOutput;
+use crate::record::step_definition::{SessionUse, StepOutput};
 use crate::record::token::Scope;
 use crate::record::validity::Timestamp;
 use crate::sandbox::planned_secret::PlannedSecret;
@@ -273,14 +273,23 @@ impl Consumed {
 }
 
 /// What decides which results of a run are kept.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct ResultsBasis {
+    /// How the step uses its session.
+    pub(super) session: SessionUse,
     /// Outputs that the step declares.
     pub(super) outputs: Vec<StepOutput>,
     /// Directories of the host that the run can see, besides those of every run.
     pub(super) directories: Vec<String>,
     /// Variables of secrets, which no session carries.
     pub(super) secret_variables: Vec<String>,
+}
+
+impl ResultsBasis {
+    /// Returns the value for a run whose results are lost.
+    pub(super) const fn lost() -> Self {
+        Self { session: SessionUse::None, outputs: Vec::new(), directories: Vec::new(), secret_variables: Vec::new() }
+    }
 }
 
 /// Input of a receipt, for a run that ended or that recovery found.

@@ -249,6 +249,40 @@ mod tests {
     }
 
     #[test]
+    fn each_secret_has_one_source_and_names_its_steps() {
+        let config = read(concat!(
+            "name = \"a\"\n[secrets.tls]\ncredential = \"tls-key\"\nsteps = [\"nginx:*\"]\n",
+            "[secrets.\"aws.KEY\"]\nenv = \"KEY\"\nsteps = [\"a:b\"]\n",
+            "[secrets.db]\nfile = \"s/db\"\nsteps = [\"deploy/**\", \"x:y\"]\n"
+        ))
+        .expect("a configuration");
+        let names: Vec<&str> = config.secrets.iter().map(|secret| secret.name.as_str()).collect();
+        assert_eq!(names, ["aws.KEY", "db", "tls"]);
+        assert_eq!(config.secrets[1].source, SecretSource::File("/c/s/db".into()));
+        assert_eq!(config.secrets[2].source, SecretSource::Credential("tls-key".to_owned()));
+        assert_eq!(config.secrets[1].steps, ["deploy/**", "x:y"]);
+        for (table, words) in [
+            (
+                "[secrets.db]\nsteps = [\"a:b\"]",
+                "2:2: [secrets.db] needs exactly one of `file`, `env` and `credential`",
+            ),
+            ("[secrets.db]\nfile = \"a\"\nenv = \"B\"\nsteps = [\"a:b\"]", "needs exactly one of"),
+            ("[secrets.db]\nfile = \"a\"", "names no step"),
+            ("[secrets.db]\nfile = \"a\"\nsteps = []", "names no step"),
+            ("[secrets.db]\nfile = \"a\"\nsteps = [\"[\"]", "pattern"),
+            ("[secrets.db]\nfile = \"\"\nsteps = [\"a:b\"]", "`file` of [secrets.db] is not a valid"),
+            ("[secrets.db]\ncredential = \"../a\"\nsteps = [\"a:b\"]", "`credential` of [secrets.db] is not a valid"),
+            ("[secrets.db]\nfiles = \"a\"\nsteps = [\"a:b\"]", "did you mean \"file\"?"),
+            ("[secrets.\"a b\"]\nfile = \"a\"\nsteps = [\"a:b\"]", "a secret's name"),
+            ("[secrets]\ndb = \"file\"", "[secrets.db]"),
+            ("secrets = true", "write [secrets.NAME] for each secret"),
+        ] {
+            let found = read(&format!("name = \"a\"\n{table}\n")).expect_err(table);
+            assert!(found.iter().any(|line| line.contains(words)), "{table}: {found:?}");
+        }
+    }
+
+    #[test]
     fn relative_paths_start_at_the_directory_of_the_configuration() {
         let config = read("name = \"a\"\ndata = \"d\"\nkey = \"/k.pem\"\nrunbooks = [\"x\", \"/y\"]\n").expect("read");
         assert_eq!(config.database, Path::new("/c/d/countersign.db"));

@@ -196,7 +196,9 @@ impl Reader {
             self.flaws.push(YamlFlaw::new(place, message));
         }
         let steps = self.list(node, "steps", &[]);
-        if steps.is_empty() && !node.value("steps").is_some_and(|steps| !matches!(steps.kind, YamlKind::List(_))) {
+        // A value of another type already has its error.
+        let is_list = node.value("steps").is_none_or(|steps| matches!(steps.kind, YamlKind::List(_)));
+        if steps.is_empty() && is_list {
             let message = format!(
                 "{what} names no step, so no run could get the secret: add `steps`, for example steps = [\"deploy/**\"]"
             );

@@ -177,6 +177,35 @@ pub fn secret_parameters(schema: &Value) -> Vec<String> {
     found
 }
 
+/// Returns the names of secrets in the values of secret parameters, in the order of the schema.
+#[must_use]
+pub fn named_secrets(schema: &Value, params: &Value) -> Vec<SecretName> {
+    let mut found = Vec::new();
+    names_in(schema, params, &mut found);
+    found
+}
+
+fn names_in(schema: &Value, value: &Value, found: &mut Vec<SecretName>) {
+    if schema.get("x-secret").is_some() {
+        found.extend(secret_name(value));
+        return;
+    }
+    for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+        if let Some(inner) = value.get(name) {
+            names_in(property, inner, found);
+        }
+    }
+    if let (Some(items), Some(values)) = (schema.get("items"), value.as_array()) {
+        values.iter().for_each(|value| names_in(items, value, found));
+    }
+}
+
+/// Returns the name in the value of a secret parameter, `{"secret": NAME}`.
+#[must_use]
+pub fn secret_name(value: &Value) -> Option<SecretName> {
+    value.get("secret")?.as_str()?.parse().ok()
+}
+
 /// Returns the name of the environment variable that contains a parameter.
 #[must_use]
 pub fn parameter_variable(name: &str) -> String {

@@ -19,6 +19,7 @@ use crate::review::coverage::EqualValues;
 use crate::review::derived::{Derived, ReviewFinding, StatementVerdict};
 use crate::review::line::{LineWeight, Lines, MOST_PARAMETERS, ROW, ReviewLine};
 use crate::review::remarks;
+use crate::review::secrets_line;
 use crate::review::signed_field::{FieldReason, SignedField};
 use crate::review::sources::{ReviewSources, RosterSource};
 use crate::review::value_words::{
@@ -65,6 +66,7 @@ impl Lines {
         lines.may_run(&signed.sandbox, found.has_programs());
         lines.sandbox(&signed.sandbox);
         lines.limits(&signed.sandbox.limits, definition);
+        lines.always.extend(definition.and_then(|definition| secrets_line::line(definition, &signed.params)));
         lines.besides(found);
         lines.signatures(sources, found, definition);
         lines.until(signed, now);

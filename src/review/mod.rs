@@ -20,6 +20,7 @@ pub mod proposal_review;
 pub(crate) mod review_case;
 pub mod reviewed_file;
 pub mod run_inputs;
+pub mod secrets_line;
 pub mod signed_field;
 pub mod sources;
 pub mod step_files;

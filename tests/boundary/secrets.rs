@@ -5,10 +5,10 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::support::people::alice;
+use crate::support::people::{alice, sha256};
 use crate::support::poor::poor_host;
 use crate::support::wire::pointers;
-use crate::support::{SMALL, World, id_of, runbook, wait_for};
+use crate::support::{SMALL, World, bytes_of, id_of, runbook, said, wait_for};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
@@ -45,14 +45,13 @@ fn prepared(change: impl FnOnce(&mut crate::support::Setup)) -> World {
              [secrets.cred]\ncredential = \"cred\"\nsteps = [\"deploy:**\"]\n\
              [secrets.\"aws.AWS_ACCESS_KEY_ID\"]\nenv = \"API_OF_THE_SERVICE\"\nsteps = [\"cloud:*\"]\n\
              [secrets.\"aws.AWS_REGION\"]\nenv = \"API_OF_THE_SERVICE\"\nsteps = [\"cloud:*\"]\n\
-             [secrets.\"aws.AWS_SECRET_ACCESS_KEY\"]\nenv = \"API_OF_THE_SERVICE\"\nsteps = [\"cloud:*\"]\n\
-             [secrets.\"aws.AWS_SESSION_TOKEN\"]\nenv = \"API_OF_THE_SERVICE\"\nsteps = [\"cloud:*\"]\n"
+             [secrets.\"aws.AWS_SECRET_ACCESS_KEY\"]\nenv = \"API_OF_THE_SERVICE\"\nsteps = [\"cloud:*\"]\n"
             .to_owned();
         setup.env("API_OF_THE_SERVICE", format!("{API}\n"));
         let page = format!("params:\n  password: {{type: string, x-secret: true}}\n{SMALL}");
         setup.runbook("deploy.md", runbook(&page, STEPS));
         setup.runbook("other.md", runbook(SMALL, &[("db secrets=\"db=env:DB\" params=\"\"", "true")]));
-        setup.runbook("cloud.mdx", "<AwsAuth id=\"aws\" />\n\n<Command id=\"who\" awsAuthId=\"aws\" command={`[ \"${#AWS_ACCESS_KEY_ID}\" = 21 ] && echo \"key $AWS_SECRET_ACCESS_KEY\"`} />\n".replace("${", "\\${"));
+        setup.runbook("cloud.mdx", "<AwsAuth id=\"aws\" />\n\n<Command id=\"who\" awsAuthId=\"aws\" command={`[ \"${#AWS_ACCESS_KEY_ID}\" = 21 ] && echo \"key $AWS_SECRET_ACCESS_KEY ${AWS_SESSION_TOKEN-unset}\"`} />\n".replace("${", "\\${"));
         change(setup);
     });
     world.write("b/boundary/secrets/db", &format!("{DB}\n"));
@@ -168,6 +167,17 @@ fn a_run_gets_its_secrets_as_private_files_and_variables() {
     let output = world.output(&finished, "stdout");
     assert_eq!(output, expected, "{}", world.output(&finished, "stderr"));
     world.assert_verified(&finished);
+    let proposal = world.propose("deploy:seen", json!({}));
+    let review = world.as_alice(&["review", id_of(&proposal)]).output().expect("review");
+    let text = said(&review);
+    assert!(review.status.success(), "{text}");
+    let line = text.lines().find(|line| line.trim_start().starts_with("secrets")).unwrap_or_else(|| panic!("{text}"));
+    assert!(line.contains("api in the variable API_TOKEN; cred as a file; db as a file"), "{text}");
+    let digest = format!("sha256:{}", sha256(&bytes_of(&proposal)));
+    let approved =
+        world.as_alice(&["approve", id_of(&proposal), "--yes", "--expect", &digest]).output().expect("approve");
+    assert!(approved.status.success(), "{}", said(&approved));
+    world.until(id_of(&proposal), "finished");
     let finished = world.run("deploy:param", json!({"password": {"secret": "db"}}), &[&alice()]);
     let expected = format!("/run/step/secrets/db\n{}\n{{\"password\":\"/run/step/secrets/db\"}}", DB.len());
     assert_eq!(world.output(&finished, "stdout"), expected);
@@ -175,9 +185,9 @@ fn a_run_gets_its_secrets_as_private_files_and_variables() {
     // Another step gets nothing.
     let finished = world.run("deploy:plain", json!({}), &[&alice()]);
     assert!(!world.output(&finished, "stdout").contains("secrets"), "{}", world.output(&finished, "stdout"));
-    // The sign-in block of a Gruntwork page.
+    // The sign-in block of a Gruntwork page. AWS_SESSION_TOKEN is not configured, so the run goes without it.
     let finished = world.run("cloud:who", json!({}), &[&alice()]);
-    assert_eq!(world.output(&finished, "stdout"), "key [secret aws.AWS_ACCESS_KEY_ID]\n", "{finished:#}");
+    assert_eq!(world.output(&finished, "stdout"), "key [secret aws.AWS_ACCESS_KEY_ID] unset\n", "{finished:#}");
     world.assert_audited();
 }
 
@@ -269,12 +279,28 @@ fn promise_10_no_secret_of_a_run_is_in_the_log_the_store_an_answer_or_a_command_
 }
 
 #[test]
+fn output_that_is_cut_inside_of_a_secret_ends_before_the_secret() {
+    let script = "printf 'x%.0s' {1..90}; printf '%s and more\\n' \"$API_TOKEN\"; printf 'y%.0s' {1..90}";
+    let world = started(prepared(|setup| {
+        let page = format!("params:\n  password: {{type: string, x-secret: true}}\n{SMALL}");
+        let cut = format!("cut output=100B {ALL}");
+        setup.runbook("deploy.md", runbook(&page, &[(&cut, script)]));
+    }));
+    let finished = world.run("deploy:cut", json!({}), &[&alice()]);
+    assert_eq!(world.output(&finished, "stdout"), "x".repeat(90));
+    let receipt = world.receipt(&finished);
+    assert_eq!(receipt["output"]["stdout"]["truncated"], true, "{receipt:#}");
+    world.assert_verified(&finished);
+    world.assert_audited();
+}
+
+#[test]
 fn a_secret_that_is_not_configured_for_a_step_is_refused_by_name() {
     let world = started(prepared(|_| {}));
     let notes = world.started["notes"].to_string();
     assert!(notes.contains("other:db") && notes.contains("does not give the step the secret db"), "{notes}");
     for (step, params, name, at) in [
-        ("other:db", json!({}), "db", "/step/secrets/0"),
+        ("other:db", json!({}), "db", "/step"),
         ("deploy:param", json!({"password": {"secret": "aws.AWS_REGION"}}), "aws.AWS_REGION", "/params"),
         ("deploy:param", json!({"password": {"secret": "none"}}), "none", "/params"),
     ] {

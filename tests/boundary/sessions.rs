@@ -236,8 +236,22 @@ fn after_exec_a_timeout_or_a_signal_the_variables_before_hold() {
 }
 
 #[test]
+fn a_step_that_only_reads_its_session_changes_nothing_in_it() {
+    let world = world_of(&[
+        ("set", "export A=1; printf 1 > file"),
+        ("look session=read", "export A=2; printf 2 > file; cd /usr; printf looked"),
+        ("get", "printf '%s' \"$A\"; cat file; pwd"),
+    ]);
+    let session = created(&world);
+    prints(&world, &session, "s:set");
+    assert_eq!(prints(&world, &session, "s:look"), "looked");
+    assert_eq!(prints(&world, &session, "s:get"), "11/tmp/work\n");
+    world.assert_audited();
+}
+
+#[test]
 fn a_directory_that_is_gone_is_refused_before_the_nonce_is_spent() {
-    let world = world_of(&[("go", "mkdir d; cd d"), ("drop session=read", "rmdir /tmp/work/d"), ("get", "pwd")]);
+    let world = world_of(&[("go", "mkdir d; cd d"), ("drop", "cd /tmp/work\nexec rmdir d"), ("get", "pwd")]);
     let session = created(&world);
     ran(&world, &session, "s:go");
     ran(&world, &session, "s:drop");

@@ -158,7 +158,6 @@ fn an_attribute_of_a_later_version_says_what_to_do_today() {
     let person = Person::new();
     for (attribute, words) in [
         ("template=gruntwork", "the script reads a parameter as the variable `$PARAM_NAME`"),
-        ("secrets=TOKEN", "never make a secret a parameter, because the log stores parameters"),
         ("outputs=id", "make the value a parameter of the next step"),
         ("session=write", "put blocks that belong together into one block"),
     ] {

@@ -124,15 +124,6 @@ fn report(file: &ImportedFile, block: &ImportedBlock, policy: &ImportPolicy) -> 
         let message = |error: &RegistryError| if is_of_page(error) { error.message.clone() } else { error.to_string() };
         return line(BlockAnswer::Refused, block.refused.iter().map(message).collect());
     }
-    let secrets = step.needed_secrets();
-    if !secrets.is_empty() {
-        let message = format!(
-            "the block needs {}, and this version gives no secrets to a run: remove the sign-in or the variable from \
-             the block, or run the block by hand",
-            secrets.join(", ")
-        );
-        return line(BlockAnswer::Refused, vec![message]);
-    }
     let decision = policy.decide(step);
     if let Some(stop) = &decision.not_understood {
         let message = format!(
@@ -148,6 +139,11 @@ fn report(file: &ImportedFile, block: &ImportedBlock, policy: &ImportPolicy) -> 
         return line(BlockAnswer::Refused, vec![message.to_owned()]);
     }
     let mut messages: Vec<String> = block.remarks.iter().map(|remark| remark.message.clone()).collect();
+    let secrets = step.needed_secrets();
+    if !secrets.is_empty() {
+        let names = secrets.join(", ");
+        messages.push(format!("the block needs {names}: configure them for the step in [secrets] of countersign.toml"));
+    }
     if step.interpreter == "go"
         && step.programs.as_ref().is_none_or(|all| all.iter().all(|one| !one.as_str().contains('*')))
     {

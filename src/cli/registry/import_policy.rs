@@ -59,7 +59,10 @@ impl RunbookNeeds {
             ));
         }
         if !self.secrets.is_empty() {
-            decisions.push(format!("secrets: the blocks name {}. No run gets them", join(&self.secrets)));
+            decisions.push(format!(
+                "secrets: the blocks name {}. Configure each secret with its steps in [secrets] of countersign.toml",
+                join(&self.secrets)
+            ));
         }
         if !self.unread.is_empty() {
             decisions.push(format!(

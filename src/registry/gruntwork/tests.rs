@@ -383,6 +383,20 @@ fn variables_come_from_fences_at_any_indentation_and_from_boilerplate_files() {
 }
 
 #[test]
+fn a_tag_declares_secrets_beside_those_of_its_sign_in() {
+    let page = |secrets: &str| {
+        format!(
+            "<AwsAuth id=\"aws\" />\n\n<Command id=\"a\" awsAuthId=\"aws\" secrets=\"{secrets}\" command=\"true\" />\n"
+        )
+    };
+    let step = only(&page("zoo=env:ZOO, a=file:A"));
+    let names: Vec<&str> = step.secrets.iter().map(|secret| secret.name.as_str()).collect();
+    assert_eq!((names.len(), names[0], names[5]), (6, "a", "zoo"), "{names:?}");
+    assert!(errors(&page("mine=env:AWS_REGION"))[0].contains("AWS_REGION is already set by"));
+    assert!(errors(&page("a=b"))[0].contains("write a=env:VARIABLE"));
+}
+
+#[test]
 fn a_sign_in_names_the_secrets_of_the_step() {
     let text = "<AwsAuth id=\"aws\" />\n<GitAuth id=\"lab\" provider=\"gitlab\" />\n<GoogleAuth id=\"gcp\" />\n\n<Command \
                 id=\"a\" command=\"true\" awsAuthId=\"aws\" gitAuthId=\"lab\" googleAuthId=\"gcp\" />\n";
