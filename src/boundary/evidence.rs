@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::boundary::evidence_results::manifest_of;
 use crate::boundary::health::Health;
+use crate::boundary::logged_documents::{blob_text, envelope_in, leaf_data, manifest_of, predicate};
 use crate::boundary::proposals::{Proposals, span, unknown_step};
 use crate::boundary::view::{BoundaryView, LastSuccess, RegistryView, SealView, StepSummary, StepView};
 use crate::boundary::witnesses::Witnessing;
@@ -16,7 +16,7 @@ use crate::crossing::host_profile::profile_on_host;
 use crate::crossing::refusal::{Refusal, Stopped, fault};
 use crate::crossing::sealed::{BundleShare, Sealed};
 use crate::crossing::stage::{BundleParts, Receipted};
-use crate::crypto::digest::{Blake3Digest, BlobDigest, SealDigest, hex, sha256};
+use crate::crypto::digest::{Blake3Digest, BlobDigest, SealDigest, hex};
 use crate::crypto::key_id::KeyId;
 use crate::crypto::merkle;
 use crate::crypto::note::TlogProof;
@@ -25,7 +25,7 @@ use crate::crypto::{canonical, json};
 use crate::record::authorization::Authorization;
 use crate::record::bundle::{MEDIA_TYPE, StepProof};
 use crate::record::code::Code;
-use crate::record::document::{Predicate, Statement};
+use crate::record::document::Statement;
 use crate::record::envelope::{Base64, Envelope};
 use crate::record::ident::{ReceiptId, StepRef};
 use crate::record::receipt::{Outcome, Receipt, Status as Ended};
@@ -606,33 +606,8 @@ fn earlier_seal(ledger: &Ledger, digest: SealDigest) -> Result<Earlier, Stopped>
     Ok(Earlier { index, keys: seal.keys, bundled, manifest })
 }
 
-pub(super) fn envelope_in(ledger: &Ledger, index: u64) -> Result<Envelope, Stopped> {
-    let leaf = leaf_data(ledger, index)?;
-    canonical::read_as(&leaf, leaf.len()).map_err(|e| fault(&e))
-}
-
-pub(super) fn leaf_data(ledger: &Ledger, index: u64) -> Result<Vec<u8>, Stopped> {
-    let leaf = ledger.leaf(index).map_err(|e| fault(&e))?;
-    Ok(leaf.ok_or_else(|| fault(&format!("log entry {index} is missing")))?.data)
-}
-
 fn leaf_text(ledger: &Ledger, index: u64) -> Result<String, Stopped> {
     String::from_utf8(leaf_data(ledger, index)?).map_err(|e| fault(&e))
-}
-
-pub(super) fn blob_text(ledger: &Ledger, digest: [u8; 32]) -> Result<String, Stopped> {
-    let digest = BlobDigest::from_bytes(digest);
-    let bytes = ledger.blob(&digest).map_err(|e| fault(&e))?;
-    let bytes = bytes.ok_or_else(|| fault(&format!("the blob {digest} is missing")))?;
-    if sha256(&bytes) != *digest.as_bytes() {
-        return Err(fault(&format!("the bytes of the blob {digest} do not match its digest")));
-    }
-    String::from_utf8(bytes).map_err(|e| fault(&e))
-}
-
-pub(super) fn predicate<P: Predicate>(envelope: &Envelope) -> Result<P, Stopped> {
-    let payload = Base64::Strict.decode("/payload", &envelope.payload)?;
-    Ok(Statement::<P>::from_payload(&payload)?.predicate)
 }
 
 /// Returns the position of a step among the leaves of a sealed registry, with its proof.

@@ -1,6 +1,7 @@
 //! Read access to what runs left, and to the plans that they carried out.
 
-use crate::boundary::evidence::{Evidence, Within, blob_text, envelope_in, leaf_data, predicate};
+use crate::boundary::evidence::{Evidence, Within};
+use crate::boundary::logged_documents::{blob_text, envelope_in, leaf_data, manifest_of, predicate};
 use crate::boundary::proposals::span;
 use crate::boundary::view::ReceiptFiles;
 use crate::crossing::caller::Caller;
@@ -12,10 +13,9 @@ use crate::record::authorization::Authorization;
 use crate::record::document::Statement;
 use crate::record::envelope::Base64;
 use crate::record::ident::ReceiptId;
-use crate::record::later_parts::{Manifest, OUTPUTS_PATH};
+use crate::record::later_parts::OUTPUTS_PATH;
 use crate::record::receipt::Receipt;
 use crate::record::step_definition::StepDefinition;
-use crate::store::ledger::Ledger;
 
 impl Evidence {
     /// Returns the files and outputs that a run left.
@@ -76,13 +76,4 @@ impl Evidence {
         }
         Err(fault(&format!("the run of the plan {} is not stored", plan.receipt)))
     }
-}
-
-/// Returns the manifest that a receipt names, or `None` for a run without files.
-pub(super) fn manifest_of(ledger: &Ledger, receipt: &Receipt) -> Result<Option<Manifest>, Stopped> {
-    if receipt.files.count == 0 {
-        return Ok(None);
-    }
-    let text = blob_text(ledger, *receipt.files.manifest.as_bytes())?;
-    json::parse_as(text.as_bytes(), text.len()).map(Some).map_err(|e| fault(&e))
 }

@@ -11,6 +11,7 @@ pub mod evidence;
 mod evidence_results;
 pub mod health;
 pub mod housekeeping;
+mod logged_documents;
 pub mod proposal_filter;
 pub mod proposal_inputs;
 pub mod proposal_view;

@@ -3,7 +3,7 @@
 use crate::boundary::view::{SessionList, SessionView};
 use crate::cli::global::GlobalOptions;
 use crate::home::keys::KeyArgs;
-use crate::http::api::SessionRequest;
+use crate::http::api::NewSession;
 use crate::record::later_words::SessionId;
 use crate::remote::client::Client;
 use crate::terminal::exit::{CommandFailure, Exit};
@@ -61,7 +61,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     let client = global.client(&args.key)?;
     match &args.command {
         SessionCommand::Create { runbook } => {
-            let body = SessionRequest { runbook: runbook.clone() };
+            let body = NewSession { runbook: runbook.clone() };
             created(&client.post("/v1/sessions", &body)?, terminal)?;
         }
         SessionCommand::List => list(&client.get("/v1/sessions")?, terminal)?,

@@ -11,19 +11,19 @@ use crate::crossing::capacity::{Capacity, CapacityLimits, Permit, busy};
 use crate::crossing::changes::Changes;
 use crate::crossing::current_seal::CurrentSeal;
 use crate::crossing::host_profile::{check_not_moved, profile_on_host};
-use crate::crossing::keep_output::Patience;
+use crate::crossing::kept_results::ResultsBasis;
 use crate::crossing::live::RunsInProgress;
 use crate::crossing::masks::with_masks_before;
+use crate::crossing::patience::Patience;
 use crate::crossing::recorded_outputs::{Outputs, RecordedRows};
 use crate::crossing::refusal::{Refusal, Stopped, fault};
-use crate::crossing::run_inputs::{RunInputs, session_user};
 use crate::crossing::sealed::Sealed;
 use crate::crossing::secret_masks::SecretMasks;
 use crate::crossing::secret_permits::{self, SecretPermits};
-use crate::crossing::sessions::Sessions;
+use crate::crossing::sessions::{Sessions, session_user};
 use crate::crossing::stage::{
     Accepted, Admitted, BundleParts, CheckResults, ClockTrusted, Consumed, CrossingRequest, Ran, ReceiptBasis,
-    Receipted, ResultsBasis, RunEnd, SignedReceipt, VerifiedRequest,
+    Receipted, RunEnd, RunInputs, SignedReceipt, VerifiedRequest,
 };
 use crate::crossing::step_files::planned_files;
 use crate::crypto::canonical;

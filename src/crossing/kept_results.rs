@@ -2,22 +2,15 @@
 
 use std::io::{self, Read as _};
 use std::os::unix::fs::FileExt as _;
-use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use crate::crossing::cross::{Crossing, outcome_of};
-use crate::crossing::secret_masks::SecretMasks;
-use crate::crossing::sessions::SessionResult;
-use crate::crossing::stage::Closing;
 use crate::crypto::canonical;
 use crate::crypto::digest::{Blake3Stream, ContentDigest, Sha256Stream};
 use crate::record::later_parts::{MAX_MANIFEST_ENTRIES, Manifest, ManifestEntry, OUTPUTS_PATH};
 use crate::record::later_words::RelativePath;
-use crate::record::receipt::Status;
 use crate::record::step_definition::{SessionUse, StepOutput};
 use crate::sandbox::run_results::{CapturedFile, ResultLimits, RunResults};
-use crate::sandbox::{End, Report};
 
 /// Maximum size of all captured files of a run, in bytes.
 pub const MAX_FILES_BYTES: u64 = 64 << 20;
@@ -81,60 +74,33 @@ impl KeptResults {
     }
 }
 
-impl Crossing {
-    /// Reads what a run left, and puts the state of its session in force. The processes of the run have ended.
-    pub(super) async fn keep_results(
-        &self,
-        report: &mut Report,
-        closing: &mut Closing,
-        masks: Option<Arc<SecretMasks>>,
-    ) -> KeptResults {
-        let outcome = outcome_of(&report.end);
-        let claim = closing.session.take();
-        // A shell that gets a signal may still write its state, but the step did not come to its end.
-        let ended = matches!(report.end, End::Exited(_));
-        let (step, authorization, at) = (closing.basis.step.reference.clone(), closing.basis.authorization, self.now());
-        let (results, given) = (report.results.take(), closing.given.clone());
-        let read = tokio::task::spawn_blocking(move || {
-            let holds_secret = |bytes: &[u8]| masks.as_ref().is_some_and(|masks| masks.contains(bytes));
-            let session = claim.map(|claim| {
-                let results = results.as_ref().filter(|_| given.session == SessionUse::Write);
-                let captured = results.and_then(RunResults::session_state).filter(|_| ended);
-                let tree = results.and_then(|results| results.work().cloned());
-                let work = tree.as_ref().map(|tree| tree.path());
-                let state = captured.map(|captured| claim.state_after(&captured, work, &given)).transpose();
-                let note =
-                    state.as_ref().err().map(|error| format!("the state of the session did not change: {error}"));
-                let mut state = state.ok().flatten();
-                if let Some(state) = &mut state {
-                    state.env.retain(|_, value| !holds_secret(value));
-                }
-                (claim.settle(SessionResult { state, tree }, &authorization, &step, at), note)
-            });
-            let succeeded = matches!(outcome.status, Status::Succeeded | Status::Warned);
-            let kept =
-                results.filter(|_| succeeded).map(|results| kept_results(&results, &given.outputs, &holds_secret));
-            (session, kept.unwrap_or_default())
-        });
-        match read.await {
-            Ok((session, mut kept)) => {
-                if let Some((change, note)) = session {
-                    closing.change = Some(change);
-                    kept.notes.extend(note);
-                }
-                kept
-            }
-            Err(error) => {
-                tracing::error!(proposal = %closing.basis.proposal, "the results of the run are lost: {error}");
-                KeptResults::default()
-            }
-        }
+/// What decides which results of a run are kept.
+#[derive(Debug, Clone)]
+pub(super) struct ResultsBasis {
+    /// How the step uses its session.
+    pub(super) session: SessionUse,
+    /// Outputs that the step declares.
+    pub(super) outputs: Vec<StepOutput>,
+    /// Directories of the host that the run can see, besides those of every run.
+    pub(super) directories: Vec<String>,
+    /// Variables of secrets, which no session carries.
+    pub(super) secret_variables: Vec<String>,
+}
+
+impl ResultsBasis {
+    /// Returns the value for a run whose results are lost.
+    pub(super) const fn lost() -> Self {
+        Self { session: SessionUse::None, outputs: Vec::new(), directories: Vec::new(), secret_variables: Vec::new() }
     }
 }
 
 /// Reads the results of a run that succeeded. `holds_secret` tells whether bytes contain a secret of the run. A file that
 /// breaks a rule means that no file is kept.
-fn kept_results(results: &RunResults, outputs: &[StepOutput], holds_secret: &dyn Fn(&[u8]) -> bool) -> KeptResults {
+pub(super) fn kept_results(
+    results: &RunResults,
+    outputs: &[StepOutput],
+    holds_secret: &dyn Fn(&[u8]) -> bool,
+) -> KeptResults {
     let mut kept = KeptResults::default();
     let limits = ResultLimits { files: MAX_MANIFEST_ENTRIES, bytes: MAX_FILES_BYTES };
     match results.files(&limits).map_err(|error| error.to_string()).and_then(|files| read_files(files, holds_secret)) {

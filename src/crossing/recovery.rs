@@ -7,8 +7,9 @@
 use std::sync::Arc;
 
 use crate::crossing::cross::Crossing;
+use crate::crossing::kept_results::ResultsBasis;
 use crate::crossing::refusal::{Stopped, fault};
-use crate::crossing::stage::{Closing, Ran, ReceiptBasis, ResultsBasis, RunEnd};
+use crate::crossing::stage::{Closing, Ran, ReceiptBasis, RunEnd};
 use crate::crypto::digest::AuthorizationDigest;
 use crate::crypto::json;
 use crate::record::authorization::Authorization;

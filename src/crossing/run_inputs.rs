@@ -4,23 +4,13 @@ use crate::crossing::cross::Crossing;
 use crate::crossing::plans::{PlanRun, demanded_plan};
 use crate::crossing::refusal::{Refusal, Stopped, fault};
 use crate::crossing::sealed::Sealed;
-use crate::crossing::sessions::SessionUser;
+use crate::crossing::sessions::session_user;
+use crate::crossing::stage::RunInputs;
 use crate::crypto::digest::ParamsDigest;
 use crate::record::authorization::Authorization;
 use crate::record::code::Code;
-use crate::record::ident::Name;
 use crate::record::step_definition::StepDefinition;
 use crate::record::validity::Timestamp;
-use crate::sandbox::{PlannedInput, PlannedSession};
-
-/// The inputs of a run.
-#[derive(Debug, Default)]
-pub(super) struct RunInputs {
-    pub(super) files: Vec<PlannedInput>,
-    pub(super) session: Option<PlannedSession>,
-    /// The first time at which the plan is too old.
-    pub(super) plan_ends: Option<Timestamp>,
-}
 
 impl Crossing {
     /// Finds the inputs that an authorization binds, before its nonce is spent.
@@ -75,10 +65,4 @@ impl Crossing {
         }
         Ok(RunInputs { files, session, plan_ends })
     }
-}
-
-/// Returns the party that a proposer stands for.
-#[must_use]
-pub fn session_user(sealed: &Sealed, name: &Name) -> SessionUser {
-    SessionUser { name: name.clone(), owners: sealed.owners(name).unwrap_or_default().to_vec() }
 }

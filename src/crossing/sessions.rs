@@ -13,8 +13,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::crossing::kept_results::ResultsBasis;
 use crate::crossing::refusal::Refusal;
-use crate::crossing::stage::ResultsBasis;
+use crate::crossing::sealed::Sealed;
 use crate::crypto::digest::{AuthorizationDigest, ContentDigest};
 use crate::record::code::Code;
 use crate::record::ident::{Name, ProposalId, StepRef};
@@ -118,6 +119,12 @@ pub struct SessionUser {
     pub name: Name,
     /// People who control it.
     pub owners: Vec<Name>,
+}
+
+/// Returns the party that a proposer stands for.
+#[must_use]
+pub fn session_user(sealed: &Sealed, name: &Name) -> SessionUser {
+    SessionUser { name: name.clone(), owners: sealed.owners(name).unwrap_or_default().to_vec() }
 }
 
 impl SessionUser {

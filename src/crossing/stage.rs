@@ -40,7 +40,7 @@ use std::sync::Arc;
 
 use crate::crossing::caller::Caller;
 use crate::crossing::capacity::Room;
-use crate::crossing::kept_results::KeptResults;
+use crate::crossing::kept_results::{KeptResults, ResultsBasis};
 use crate::crossing::live::{RecordedOutput, RunInProgress};
 use crate::crossing::refusal::Stopped;
 use crate::crossing::sealed::Sealed;
@@ -58,12 +58,11 @@ use crate::record::envelope::{self, Envelope, Signed};
 use crate::record::ident::{Name, ProposalId, ReceiptId, StepRef};
 use crate::record::later_parts::{SessionChange, SessionReference};
 use crate::record::receipt::{Outcome, Receipt};
-use crate::record::step_definition::{SessionUse, StepOutput};
 use crate::record::token::Scope;
 use crate::record::validity::Timestamp;
 use crate::sandbox::planned_secret::PlannedSecret;
 use crate::sandbox::profile_check::Prepared;
-use crate::sandbox::{Plan, Report};
+use crate::sandbox::{Plan, PlannedInput, PlannedSession, Report};
 use crate::store::stored_run::{SpentNonce, Window};
 
 /// Input of a crossing: an envelope and the name of its sender.
@@ -272,24 +271,13 @@ impl Consumed {
     }
 }
 
-/// What decides which results of a run are kept.
-#[derive(Debug, Clone)]
-pub(super) struct ResultsBasis {
-    /// How the step uses its session.
-    pub(super) session: SessionUse,
-    /// Outputs that the step declares.
-    pub(super) outputs: Vec<StepOutput>,
-    /// Directories of the host that the run can see, besides those of every run.
-    pub(super) directories: Vec<String>,
-    /// Variables of secrets, which no session carries.
-    pub(super) secret_variables: Vec<String>,
-}
-
-impl ResultsBasis {
-    /// Returns the value for a run whose results are lost.
-    pub(super) const fn lost() -> Self {
-        Self { session: SessionUse::None, outputs: Vec::new(), directories: Vec::new(), secret_variables: Vec::new() }
-    }
+/// The inputs of a run.
+#[derive(Debug, Default)]
+pub(super) struct RunInputs {
+    pub(super) files: Vec<PlannedInput>,
+    pub(super) session: Option<PlannedSession>,
+    /// The first time at which the plan is too old.
+    pub(super) plan_ends: Option<Timestamp>,
 }
 
 /// Input of a receipt, for a run that ended or that recovery found.

@@ -20,7 +20,7 @@ pub struct Signatures {
 /// `POST /v1/sessions`: a new session.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct SessionRequest {
+pub struct NewSession {
     /// Runbook whose steps will use the session: the part of a step's ref before the colon.
     pub runbook: String,
 }

@@ -4,7 +4,7 @@ use axum::http::StatusCode;
 use schemars::SchemaGenerator;
 
 use crate::boundary::view::{SessionList, SessionView};
-use crate::http::api::SessionRequest;
+use crate::http::api::NewSession;
 use crate::http::call::{RouteCall, answer, read};
 use crate::http::operation::{BodyShape, Field, Reply, RouteAccess, Verb, ok};
 use crate::http::route::{HandlerResult, Route};
@@ -30,7 +30,7 @@ pub(super) static ROUTES: &[Route] = &[
         access: RouteAccess::Known,
         query: &[],
         headers: &[],
-        body: Some(BodyShape::Json(SchemaGenerator::subschema_for::<SessionRequest>)),
+        body: Some(BodyShape::Json(SchemaGenerator::subschema_for::<NewSession>)),
         replies: &[Reply { status: 201, about: "the new session", ..SESSION }],
         codes: &[Code::UnknownStep],
         handler: |call| Box::pin(create(call)),
@@ -101,7 +101,7 @@ pub(super) static ROUTES: &[Route] = &[
 ];
 
 async fn create(mut call: RouteCall) -> HandlerResult {
-    let SessionRequest { runbook } = read(&call.body(MAX_REQUEST_BYTES).await?)?;
+    let NewSession { runbook } = read(&call.body(MAX_REQUEST_BYTES).await?)?;
     answer(StatusCode::CREATED, &call.app.boundary.sessions.create(&call.caller, &runbook)?)
 }
 

@@ -5,7 +5,6 @@
 
 use crate::record::declared::Limit;
 use crate::record::sandbox_permission::SandboxPermission;
-use crate::registry::run_links;
 use crate::yaml::{TextPlace, YamlFlaw, not_yet, unknown};
 
 /// Parsed info string of a fence that is a step.
@@ -212,12 +211,15 @@ pub(crate) const LIMITS: [(&str, Limit); 7] = [
     ("cpu", Limit::Cpu),
 ];
 
+/// Attributes that link a step to other runs.
+pub(crate) const LINKS: [&str; 4] = ["session", "outputs", "plan", "plan-max-age"];
+
 /// Returns the names of all attributes of a step.
 fn known() -> Vec<&'static str> {
     let own = ["title", "params", "exclusive", "sandbox", "programs", "files", "secrets"].into_iter();
     own.chain(LIMITS.map(|(name, _)| name))
         .chain(SandboxPermission::ALL.map(SandboxPermission::attribute))
-        .chain(run_links::NAMES)
+        .chain(LINKS)
         .collect()
 }
 

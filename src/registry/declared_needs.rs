@@ -7,11 +7,11 @@ use crate::record::declared::DeclaredSandbox;
 use crate::record::later_words::Program;
 use crate::record::sandbox_permission::SandboxPermission;
 use crate::record::step_definition::StepSecret;
-use crate::registry::attributes::LIMITS;
+use crate::registry::attributes::{LIMITS, LINKS};
 use crate::registry::declared_secrets::declared_secrets;
 use crate::registry::front_matter::declare;
 use crate::registry::markdown::program_names;
-use crate::registry::run_links::{self, RunLinks};
+use crate::registry::run_links::RunLinks;
 
 /// Needs that a block declares.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub struct DeclaredNeeds {
 pub(super) fn names() -> impl Iterator<Item = &'static str> {
     let permissions = SandboxPermission::ALL.into_iter().filter(|permission| *permission != SandboxPermission::Off);
     let limits = LIMITS.into_iter().map(|(name, _)| name);
-    limits.chain(permissions.map(SandboxPermission::attribute)).chain(["programs", "secrets"]).chain(run_links::NAMES)
+    limits.chain(permissions.map(SandboxPermission::attribute)).chain(["programs", "secrets"]).chain(LINKS)
 }
 
 impl DeclaredNeeds {
@@ -47,7 +47,7 @@ impl DeclaredNeeds {
             self.secrets = declared_secrets(text)?;
             return Ok(());
         }
-        if run_links::NAMES.contains(&name) {
+        if LINKS.contains(&name) {
             return self.links.add(name, text);
         }
         declare(&mut self.sandbox, name, text)

@@ -9,13 +9,13 @@ use crate::record::declared::check_program;
 use crate::record::ident::IdentError;
 use crate::record::later_words::Program;
 use crate::record::step_definition::{Format, SessionUse, StepDefinition, Template};
-use crate::registry::attributes::{self, FenceInfo, PlacedText};
+use crate::registry::attributes::{self, FenceInfo, LINKS, PlacedText};
 use crate::registry::declared_secrets::declared_secrets;
 use crate::registry::fenced_block::{FencedBlock, check_characters, fenced_blocks};
 use crate::registry::found_step::FoundStep;
 use crate::registry::front_matter::{self, FrontMatter};
 use crate::registry::page::{Page, RunbookFiles};
-use crate::registry::run_links::{self, RunLinks};
+use crate::registry::run_links::RunLinks;
 use crate::registry::script_rules::{check_path, step_ref};
 use crate::registry::step_contents::{named_files, put_files};
 use crate::registry::step_place::ScriptOrigin;
@@ -122,7 +122,7 @@ pub(super) fn step(
             },
             "secrets" => declared_secrets(&value.text).map(|found| secrets = found),
             "programs" => program_names(&value.text).map(|names| programs = Some(names)),
-            name if run_links::NAMES.contains(&name) => links.add(name, &value.text),
+            name if LINKS.contains(&name) => links.add(name, &value.text),
             "sandbox" if value.text == "off" => Ok(()),
             "sandbox" => Err(unknown("value of sandbox", &value.text, &["off"])),
             name => front_matter::declare(&mut sandbox, name, &value.text),

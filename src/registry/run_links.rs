@@ -27,11 +27,8 @@ pub struct RunLinks {
     plan_age_s: Option<u64>,
 }
 
-/// Names of the attributes.
-pub(super) const NAMES: [&str; 4] = ["session", "outputs", "plan", "plan-max-age"];
-
 impl RunLinks {
-    /// Adds the attribute with this name, which is one of [`NAMES`].
+    /// Adds the attribute with this name, which is one of [`LINKS`](crate::registry::attributes::LINKS).
     ///
     /// # Errors
     /// Returns a message that names the error in the text.

@@ -11,7 +11,7 @@ use crate::record::profile::Profile;
 use crate::record::step_definition::{Approvals, StepDefinition};
 use crate::review::line::Lines;
 use crate::review::reviewed_file::ReviewedFile;
-use crate::review::run_inputs::ReviewedInput;
+use crate::review::reviewed_input::ReviewedInput;
 
 /// Check with its result.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -19,6 +19,7 @@ pub mod proposal_review;
 #[cfg(test)]
 pub(crate) mod review_case;
 pub mod reviewed_file;
+pub mod reviewed_input;
 pub mod run_inputs;
 pub mod secrets_line;
 pub mod signed_field;

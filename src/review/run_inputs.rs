@@ -7,6 +7,7 @@ use crate::record::authorization::Authorization;
 use crate::record::step_definition::{SessionUse, StepDefinition};
 use crate::review::derived::ReviewFinding;
 use crate::review::line::ReviewLine;
+use crate::review::reviewed_input::ReviewedInput;
 use crate::review::sources::ReviewSources;
 use crate::review::value_words::{bytes, counted, plain_or_quoted, span};
 use crate::terminal::printable_text::PrintableText;
@@ -20,26 +21,6 @@ const HEADING: &str = "Files that the run gets";
 const PLAN: &str = "plan";
 /// Number of earlier runs of a session that the line names.
 const NAMED_RUNS: usize = 5;
-
-/// A signed input of a run, with its content if the content has the signed digest.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReviewedInput {
-    /// Name of the input in the run.
-    pub name: String,
-    /// Its signed digest.
-    pub digest: ContentDigest,
-    /// Its signed size. The size of a plan's output is not signed.
-    pub bytes: Option<u64>,
-    /// The content.
-    pub content: Option<Vec<u8>>,
-}
-
-impl ReviewedInput {
-    fn text(&self) -> Option<&str> {
-        let text = std::str::from_utf8(self.content.as_ref()?).ok()?;
-        (!text.contains('\0')).then_some(text)
-    }
-}
 
 /// Returns the names, digests and sizes of the signed inputs: the artifacts, and then the plan.
 #[must_use]

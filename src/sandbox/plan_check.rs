@@ -39,12 +39,12 @@ pub(super) fn invalid(plan: &Plan) -> Option<String> {
         if !word || name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) {
             return Some(format!("{name:?} is not the name of an environment variable"));
         }
-        if OWN_VARIABLES.contains(&name.as_str()) {
-            return Some(format!("the environment variable {name} is reserved for the sandbox"));
-        }
         // A process that can reach the ssh agent can sign with the operator's keys (rule R9).
         if name == "SSH_AUTH_SOCK" {
             return Some("the ssh agent of the service is never passed on".into());
+        }
+        if OWN_VARIABLES.contains(&name.as_str()) {
+            return Some(format!("the environment variable {name} is reserved for the sandbox"));
         }
         if !names.insert(name) {
             return Some(format!("the environment variable {name} is set twice"));
@@ -119,6 +119,7 @@ mod tests {
             inputs: vec![],
             results: false,
             session: None,
+            secrets: vec![],
         }
     }
 

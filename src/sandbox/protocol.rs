@@ -615,6 +615,7 @@ mod tests {
             results: true,
             session: Some(SessionRequest {
                 env_bytes: 5,
+                unset: vec![],
                 cwd: Some(b"/tmp/\xff".to_vec()),
                 tree: true,
                 wrapper: Some(WrapperRequest {
