@@ -140,7 +140,7 @@ pub fn leave_to(newer: &TrustedRoster, report: &mut BundleReport, options: Verif
     );
     report.trust.newest = Some(VersionFacts { version: newer.version(), digest: newer.digest() });
     let seen = report.facts.as_mut().map(|facts| std::mem::take(&mut facts.witnesses)).unwrap_or_default();
-    report.boundary_says = receipt_facts::boundary_says(&[]);
+    report.boundary_says = receipt_facts::boundary_says(&[], report.facts.as_deref());
     let has_witnesses = !seen.is_empty() || !newer.tables().witness.is_empty();
     for check in report.checks.iter_mut().filter(|check| check.finding == CheckFinding::Established) {
         check.finding = match check.name {
@@ -425,7 +425,8 @@ fn verify_parsed(
         CheckFinding::NotChecked => MAY_BE_OPEN.contains(&check.name),
         CheckFinding::Failed => false,
     });
-    BundleReport { verified, checks, trust, facts, boundary_says: receipt_facts::boundary_says(&witnesses), warnings }
+    let boundary_says = receipt_facts::boundary_says(&witnesses, facts.as_deref());
+    BundleReport { verified, checks, trust, facts, boundary_says, warnings }
 }
 
 /// Verifies the bundle of a plan. The rosters of the plan must be versions of the rosters of the run.

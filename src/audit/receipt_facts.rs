@@ -74,11 +74,14 @@ fn approved(signed: &Authorization) -> ApprovedFacts {
         not_before: signed.not_before,
         expires_at: signed.expires_at,
         wall_ms: signed.sandbox.limits.wall_ms,
+        session: signed.session.clone(),
+        artifacts: signed.artifacts.clone(),
+        plan: signed.plan.clone(),
     }
 }
 
 /// Lists the facts that rest only on the boundary's statement, because verification can't check them.
-pub(crate) fn boundary_says(witnesses: &[WitnessFacts]) -> Vec<String> {
+pub(crate) fn boundary_says(witnesses: &[WitnessFacts], facts: Option<&Facts>) -> Vec<String> {
     let times = match witnesses.iter().min_by_key(|witness| witness.at) {
         None => "the times: no witness outside the boundary confirms these times".to_owned(),
         Some(first) => format!(
@@ -96,6 +99,15 @@ pub(crate) fn boundary_says(witnesses: &[WitnessFacts]) -> Vec<String> {
     ]
     .map(str::to_owned)
     .to_vec();
+    let approved = facts.and_then(|facts| facts.approved.as_ref());
+    if approved.is_some_and(|approved| approved.session.is_some()) {
+        says.push(
+            "the content of the session's state: not checked, because only the boundary knows the salt".to_owned(),
+        );
+    }
+    if approved.is_some_and(|approved| approved.artifacts.is_some()) {
+        says.push("the contents of the artifacts: not checked, because a bundle has only their digests".to_owned());
+    }
     says.push(times);
     says
 }

@@ -10,6 +10,7 @@ use crate::crypto::digest::{LeafHash, PolicyDigest, RenderedDigest, RosterDigest
 use crate::crypto::key_id::KeyId;
 use crate::record::enforcement::Enforcement;
 use crate::record::ident::{BoundaryName, GroupName, Name, Nonce, ReceiptId, StepRef};
+use crate::record::later_parts::{Artifacts, PlanReference, SessionReference};
 use crate::record::program_list::ProgramFacts;
 use crate::record::receipt::{Files, Outcome, Output, Usage};
 use crate::record::validity::Timestamp;
@@ -404,4 +405,13 @@ pub struct ApprovedFacts {
     pub expires_at: Timestamp,
     /// Maximum duration of the run, in milliseconds.
     pub wall_ms: u64,
+    /// The session that the run used, at the signed state.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session: Option<SessionReference>,
+    /// The files that the run received.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub artifacts: Option<Artifacts>,
+    /// The plan that the run carried out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plan: Option<PlanReference>,
 }

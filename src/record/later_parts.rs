@@ -310,3 +310,63 @@ impl Manifest {
         canonical::canonical_of(self).map_err(|error| Malformed::at("", error.to_string()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::record::receipt::Files;
+
+    fn artifacts(sizes: &[u64]) -> Result<(), Malformed> {
+        let one = |(at, bytes): (usize, &u64)| Artifact {
+            name: format!("a{at:02}").parse().expect("a name"),
+            digest: ContentDigest::of(b""),
+            bytes: *bytes,
+        };
+        Artifacts(sizes.iter().enumerate().map(one).collect()).check()
+    }
+
+    #[test]
+    fn artifacts_have_at_most_64_mib_together() {
+        for good in [&[0][..], &[MAX_ARTIFACTS_BYTES], &[MAX_ARTIFACTS_BYTES - 1, 1], &[1; MAX_ARTIFACTS]] {
+            assert_eq!(artifacts(good), Ok(()), "{good:?}");
+        }
+        for (bad, pointer) in [
+            (&[][..], ""),
+            (&[1; MAX_ARTIFACTS + 1], ""),
+            (&[MAX_ARTIFACTS_BYTES, 1], ""),
+            (&[1, MAX_ARTIFACTS_BYTES + 1], "/1/bytes"),
+            (&[u64::MAX, u64::MAX], "/0/bytes"),
+        ] {
+            assert_eq!(artifacts(bad).expect_err(pointer).pointer, pointer, "{bad:?}");
+        }
+    }
+
+    fn manifest(count: usize, name: &str) -> Manifest {
+        let entry = |at: usize| {
+            let digests = (ContentDigest::of(b"done"), Blake3Digest::of(b"done"));
+            let (sha256, blake3) = digests;
+            let path = format!("{at:04}{name}").parse().expect("a path");
+            ManifestEntry { path, bytes: 4, sha256, blake3, executable: false }
+        };
+        Manifest((0..count).map(entry).collect())
+    }
+
+    #[test]
+    fn a_manifest_has_at_most_1000_files_and_1_mib() {
+        let files = Files::of(&manifest(MAX_MANIFEST_ENTRIES, "")).expect("within the limits");
+        assert_eq!((files.count, files.bytes), (1000, 4000));
+        let canonical = manifest(2, "").to_canonical().expect("canonical");
+        let again: Manifest = serde_json::from_slice(&canonical).expect("a manifest");
+        assert_eq!(Files::of(&again).expect("files").manifest, ContentDigest::of(&canonical));
+        assert!(Files::of(&manifest(MAX_MANIFEST_ENTRIES + 1, "")).is_err());
+        assert!(Files::of(&manifest(0, "")).is_err(), "no files have no manifest");
+        let long = format!("/{}", "x".repeat(250)).repeat(4);
+        assert!(Files::of(&manifest(MAX_MANIFEST_ENTRIES, &long)).expect_err("too large").too_large);
+        let mut twice = manifest(2, "");
+        twice.0[1].path = twice.0[0].path.clone();
+        assert_eq!(Files::of(&twice).expect_err("twice").pointer, "/1");
+        assert!(serde_json::from_value::<Manifest>(json!([{"path": "../a"}])).is_err());
+    }
+}

@@ -1,4 +1,5 @@
-//! Names in parts of later versions. Each is parsed once, like the names in `ident`.
+//! Names in parts of sessions, artifacts, outputs, secrets, programs, grants and runners. Each name is parsed once, like
+//! the names in `ident`.
 
 use std::fmt;
 use std::str::FromStr;

@@ -76,6 +76,23 @@ fn every_valid_golden_bundle_is_verified() {
 }
 
 #[test]
+fn the_report_says_which_contents_are_not_checked() {
+    for (file, check, words) in [
+        ("valid/bundle-session.json", CheckName::Consumption, "only the boundary knows the salt"),
+        ("valid/bundle-files.json", CheckName::ReceiptSubjects, "whose contents are not checked"),
+    ] {
+        let report = report(file, "valid/roster.json");
+        let detail = report.checks.iter().find(|one| one.name == check).map(|one| one.detail.as_str());
+        assert!(detail.is_some_and(|detail| detail.contains(words)), "{file}: {detail:?}");
+    }
+    let says = |file: &str| report(file, "valid/roster.json").boundary_says.join("\n");
+    assert!(says("valid/bundle-session.json").contains("the content of the session's state: not checked"));
+    assert!(says("valid/bundle-artifacts.json").contains("the contents of the artifacts: not checked"));
+    let plain = says("valid/bundle.json");
+    assert!(!plain.contains("session") && !plain.contains("artifacts"), "{plain}");
+}
+
+#[test]
 fn every_refused_golden_bundle_fails_at_the_expected_check() {
     let index = std::fs::read(golden().join("refused/index.json")).expect("index");
     let index: Vec<Value> = serde_json::from_slice(&index).expect("index");
