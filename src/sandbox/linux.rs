@@ -34,6 +34,7 @@ use crate::sandbox::protocol::{
 use crate::sandbox::run_contents;
 use crate::sandbox::run_dir::{self, RunDir};
 use crate::sandbox::run_follower::{DEATH, FollowedRun, LaunchedRun};
+use crate::sandbox::run_places::RESULTS;
 use crate::sandbox::step_files;
 use crate::sandbox::unavailable::Unavailable;
 use crate::sandbox::{Plan, Report, Sandbox};
@@ -317,7 +318,7 @@ impl Sandbox for LinuxSandbox {
     fn run(&self, prepared: Prepared, plan: Plan, live: &mut dyn FnMut(Chunk<'_>), cancel: &CancelFlag) -> Report {
         let mut run = FollowedRun::new(&self.spool, &prepared.profile.limits);
         run.recorder.stream = prepared.stream;
-        match plan_check::invalid(&plan) {
+        match plan_check::invalid(&plan, &prepared.profile.limits) {
             Some(why) => run.failure = Some(SetupFailure::new(SetupStage::Request, why)),
             None if prepared.profile.require.contains(&Layer::Programs) && prepared.programs.is_none() => {
                 let why = "the profile requires a list of programs, but has no list";
@@ -505,8 +506,8 @@ impl LinuxSandbox {
 /// Returns the rules by which the programs of a run are recorded, or `None` if the run has no record.
 fn program_rules(prepared: &Prepared, files: &[StepFile], run_dir: Option<&Path>) -> Option<ProgramRules> {
     let profile = &prepared.profile;
-    let own = run_dir.unwrap_or(Path::new("/tmp")).to_owned();
-    let writable = filesystem::host_paths(&profile.write).map(PathBuf::from).chain([own]).collect();
+    let own = run_dir.map_or_else(|| vec!["/tmp".into(), RESULTS.into()], |run_dir| vec![run_dir.to_owned()]);
+    let writable = filesystem::host_paths(&profile.write).map(PathBuf::from).chain(own).collect();
     match &prepared.programs {
         Some(list) => {
             let work = Path::new(filesystem::work_of(profile));

@@ -128,9 +128,9 @@ pub const MAX_INPUTS: usize = 16;
 /// Maximum size of all inputs of a run together, in bytes. The run has a private copy of each input in memory.
 pub const MAX_INPUT_BYTES: u64 = 64 << 20;
 /// Placeholder for the path of the file to which a [`SessionWrapper`] writes the state of the shell.
-pub const SESSION_STATE_FILE: &str = "{state}";
+pub const SESSION_STATE_FILE: &str = session_request::STATE_PLACEHOLDER;
 /// Placeholder for the path of the file of a [`SessionWrapper`].
-pub const SESSION_WRAPPER_FILE: &str = "{wrapper}";
+pub const SESSION_WRAPPER_FILE: &str = session_request::WRAPPER_PLACEHOLDER;
 
 /// A file that a run receives.
 #[derive(Debug, Clone)]
@@ -208,7 +208,7 @@ pub struct Report {
     /// The programs of a run for [`Prepared::learning`], or `None` for other runs and if this host gave no record.
     pub learned: Option<LearnedPrograms>,
     /// What a run with [`Plan::results`] or [`Plan::session`] left, also after a time limit or a signal. `None` if the
-    /// step was not started, or if a process of the run may still be alive.
+    /// step was not started, if a process of the run may still be alive, or if the service had no free descriptor.
     pub results: Option<RunResults>,
     /// Milliseconds from the start of the run to the death of its whole process tree.
     pub duration_ms: u64,

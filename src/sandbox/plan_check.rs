@@ -1,6 +1,8 @@
 //! Checks the plan of a run before any process starts.
 
+use crate::record::profile::Limits;
 use crate::record::step_file::{StepFile, check_files};
+use crate::sandbox::profile_check::LEAST_MEMORY;
 use crate::sandbox::protocol::MAX_TEXT;
 use crate::sandbox::{MAX_INPUT_BYTES, MAX_INPUTS, Plan, PlannedInput, PlannedSession, interpreter};
 
@@ -12,7 +14,7 @@ const MAX_VARIABLE: usize = 128 << 10;
 const OWN_ENV: [&str; 6] = ["PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "COUNTERSIGN_PARAMS"];
 
 /// Returns the reason why no run can have this plan, if there is one.
-pub(super) fn invalid(plan: &Plan) -> Option<String> {
+pub(super) fn invalid(plan: &Plan, limits: &Limits) -> Option<String> {
     if !interpreter::is_name(&plan.interpreter) {
         return Some(format!("{:?} is not the name of an interpreter", plan.interpreter));
     }
@@ -29,7 +31,7 @@ pub(super) fn invalid(plan: &Plan) -> Option<String> {
         return Some(format!("the content of the file {:?} does not have the signed size", planned.file.path));
     }
     let of_session = || plan.session.as_ref().and_then(invalid_session);
-    if let Some(why) = invalid_inputs(&plan.inputs).or_else(of_session) {
+    if let Some(why) = invalid_inputs(&plan.inputs, limits).or_else(of_session) {
         return Some(why);
     }
     let mut names = std::collections::BTreeSet::new();
@@ -56,13 +58,21 @@ pub(super) fn invalid(plan: &Plan) -> Option<String> {
     (bytes > MAX_ENV).then(|| "the environment is larger than 100 KiB".to_owned())
 }
 
-fn invalid_inputs(inputs: &[PlannedInput]) -> Option<String> {
+fn invalid_inputs(inputs: &[PlannedInput], limits: &Limits) -> Option<String> {
     if inputs.len() > MAX_INPUTS {
         return Some(format!("the run has {} artifacts, at most {MAX_INPUTS} are allowed", inputs.len()));
     }
     let bytes: u64 = inputs.iter().fold(0, |sum, input| sum.saturating_add(input.bytes));
     if bytes > MAX_INPUT_BYTES {
         return Some(format!("all artifacts together have {bytes} bytes, at most {MAX_INPUT_BYTES} are allowed"));
+    }
+    // The copies of the inputs count as memory of the run.
+    let least = bytes.saturating_add(LEAST_MEMORY);
+    if bytes > 0 && least > limits.memory_bytes {
+        let most = limits.memory_bytes;
+        return Some(format!(
+            "the artifacts need {least} bytes of memory, but the limit memory_bytes is {most}: raise it"
+        ));
     }
     let mut names = std::collections::BTreeSet::new();
     inputs.iter().find_map(|input| match input.file.metadata() {
@@ -129,6 +139,7 @@ mod tests {
     #[test]
     fn malformed_run_plans_are_refused_before_any_process_starts() {
         let env = |name: &str, value: &str| Plan { env: vec![(name.into(), value.into())], ..plan() };
+        let invalid = |plan: &Plan| invalid(plan, &Limits::default());
         assert_eq!(invalid(&env("PARAM_A", "any\nthing=")), None);
         for (bad, word) in [
             (env("", "x"), "not the name"),

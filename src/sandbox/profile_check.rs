@@ -192,7 +192,7 @@ fn user(profile: &Profile) -> Result<Option<HostId>, Unavailable> {
 /// Smallest memory limit with which a script starts. Bash alone needs 384 KiB of data. In a control group, the stack of
 /// bash, the page tables and the run's first process count too. The other limits need no minimum, because an empty
 /// script succeeds even with their smallest values, except with a time limit of about a millisecond.
-const LEAST_MEMORY: u64 = 4 << 20;
+pub(super) const LEAST_MEMORY: u64 = 4 << 20;
 
 fn refuse_what_makes_no_sense(profile: &Profile) -> Result<(), Unavailable> {
     let invalid = |why: &str| Err(Unavailable::Invalid { why: why.into() });

@@ -20,14 +20,14 @@ use crate::crypto::digest::{ContentDigest, Sha256Stream};
 use crate::sandbox::grants::{PathAccess, PathGrant};
 use crate::sandbox::protocol::{self, AtStage, HelperMessage, RunRequest, RunTexts, SetupFailure, SetupStage};
 use crate::sandbox::run_results::{FILES, OUTPUTS, SESSION, STATE, VALUES};
-use crate::sandbox::session_request::{InputEntry, WrapperRequest};
+use crate::sandbox::session_request::{InputEntry, STATE_PLACEHOLDER, WRAPPER_PLACEHOLDER, WrapperRequest};
 use crate::sandbox::trees::Disk;
-use crate::sandbox::{SESSION_STATE_FILE, SESSION_WRAPPER_FILE, session_tree, syscalls};
+use crate::sandbox::{session_tree, syscalls};
 
 /// Directory of the inputs and of the wrapper in a run with its own root.
 const STEP: &str = "/run/step";
 /// Directory of the results in a run with its own root.
-const RESULTS: &str = "/run/results";
+pub(super) const RESULTS: &str = "/run/results";
 /// Directory of the captured files in a run with its own root.
 pub(super) const OUTPUT: &str = "/run/results/files";
 /// Temporary place of the file system with the results, relative to the new root.
@@ -266,7 +266,7 @@ impl RunPlaces {
     /// Replaces the placeholders in a text of the wrapper.
     pub(super) fn fill(&self, text: &str) -> Vec<u8> {
         let path = |path: &Option<PathBuf>| path.as_ref().map_or(String::new(), |path| path.display().to_string());
-        text.replace(SESSION_WRAPPER_FILE, &path(&self.wrapper)).replace(SESSION_STATE_FILE, &path(&self.state)).into()
+        text.replace(WRAPPER_PLACEHOLDER, &path(&self.wrapper)).replace(STATE_PLACEHOLDER, &path(&self.state)).into()
     }
 }
 

@@ -6,17 +6,17 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, Dir, FileType, Stat};
 use rustix::io::Errno;
 
 use crate::record::later_words::{OutputName, RelativePath};
 use crate::sandbox::run_dir::RunDir;
-use crate::sandbox::session_tree::{SessionTree, open_entry};
+use crate::sandbox::session_tree::{LeftDirectory, SessionTree, enter, open_file};
 
 /// Maximum number of files that a run can leave, and of directories.
 pub const MAX_RESULT_FILES: usize = 1000;
@@ -165,11 +165,11 @@ impl RunResults {
         if !self.captures {
             return Ok(Vec::new());
         }
-        let top = open_directory(self.root.as_fd(), FILES).map_err(|error| unreadable(Path::new(FILES), error))?;
-        let device = rustix::fs::fstat(&top).map_err(|error| unreadable(Path::new(FILES), error))?.st_dev;
+        let top = open_directory(&self.root, FILES).map_err(|error| unreadable(Path::new(FILES), error))?;
+        let device = rustix::fs::fstat(&top.opened).map_err(|error| unreadable(Path::new(FILES), error))?.st_dev;
         let limits = ResultLimits { files: limits.files.min(MAX_RESULT_FILES), ..*limits };
         let mut walk = Walk { results: self, limits, device, found: Vec::new(), directories: 0, bytes: 0 };
-        walk.directory(&top, Path::new(""), 0)?;
+        walk.directory(&top.opened, Path::new(""), 0)?;
         let mut found = walk.found;
         found.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         Ok(found)
@@ -219,18 +219,17 @@ impl RunResults {
 
     /// Reads a small file of the results.
     fn text(&self, directory: &str, name: &str) -> Result<Vec<u8>, TextError> {
-        let directory = open_directory(self.root.as_fd(), directory).map_err(|error| TextError::Io(error.into()))?;
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let stat = match rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+        let directory = open_directory(&self.root, directory).map_err(TextError::Io)?;
+        let stat = match rustix::fs::statat(&directory.opened, name, AtFlags::SYMLINK_NOFOLLOW) {
             Err(Errno::NOENT) => return Err(TextError::Absent),
             stat => stat.map_err(|error| TextError::Io(error.into()))?,
         };
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(TextError::Kind);
         }
-        let file = open_entry(&directory, Path::new(name), &stat, flags).map_err(TextError::Io)?;
+        let file = open_file(&directory.opened, Path::new(name), &stat).map_err(TextError::Io)?;
         let mut bytes = Vec::new();
-        File::from(file).take(MAX_RESULT_TEXT + 1).read_to_end(&mut bytes).map_err(TextError::Io)?;
+        file.take(MAX_RESULT_TEXT + 1).read_to_end(&mut bytes).map_err(TextError::Io)?;
         if bytes.len() as u64 > MAX_RESULT_TEXT { Err(TextError::Large) } else { Ok(bytes) }
     }
 }
@@ -249,19 +248,22 @@ impl CapturedFile {
     /// Returns an error if the file can't be opened, for example if the service has too many open files.
     pub fn open(&self) -> Result<File, ResultsError> {
         let failed = |error: io::Error| unreadable(Path::new(self.path.as_str()), error);
-        let mut directory = open_directory(self.root.as_fd(), FILES).map_err(|error| failed(error.into()))?;
+        // The directories above stay readable while the inner ones are opened.
+        let mut opened = vec![open_directory(&self.root, FILES).map_err(failed)?];
         let (above, name) = self.path.as_str().rsplit_once('/').unwrap_or(("", self.path.as_str()));
         for part in above.split('/').filter(|part| !part.is_empty()) {
-            directory = open_directory(directory.as_fd(), part).map_err(|error| failed(error.into()))?;
+            let directory = opened.last().map_or(&*self.root, |directory| &directory.opened);
+            let below = open_directory(directory, part).map_err(failed)?;
+            opened.push(below);
         }
-        let stat = rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW);
+        let directory = opened.last().map_or(&*self.root, |directory| &directory.opened);
+        let stat = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW);
         let stat = stat.map_err(|error| failed(error.into()))?;
         let same = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && size(&stat) == self.bytes;
         if !same {
             return Err(failed(io::Error::other("the file has changed since the end of the run")));
         }
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        open_entry(&directory, Path::new(name), &stat, flags).map(File::from).map_err(failed)
+        open_file(directory, Path::new(name), &stat).map_err(failed)
     }
 }
 
@@ -294,10 +296,8 @@ impl Walk<'_> {
                     if depth >= MAX_RESULT_DEPTH {
                         return Err(refused(&below, FileRule::Depth));
                     }
-                    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                    let opened =
-                        open_entry(directory, &name, &stat, flags).map_err(|error| unreadable(&below, error))?;
-                    self.directory(&opened, &below, depth + 1)?;
+                    let opened = enter(directory, &name, &stat).map_err(|error| unreadable(&below, error))?;
+                    self.directory(&opened.opened, &below, depth + 1)?;
                 }
                 FileType::RegularFile => self.file(&below, &stat)?,
                 other => return Err(refused(&below, FileRule::Kind(kind(other)))),
@@ -352,9 +352,8 @@ impl Walk<'_> {
     }
 }
 
-fn open_directory(at: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    rustix::fs::openat(at, name, flags, Mode::empty())
+fn open_directory(at: &OwnedFd, name: &str) -> io::Result<LeftDirectory> {
+    enter(at, Path::new(name), &rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW)?)
 }
 
 fn size(stat: &Stat) -> u64 {

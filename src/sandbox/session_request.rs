@@ -5,6 +5,11 @@ use serde::{Deserialize, Serialize};
 use crate::crypto::digest::ContentDigest;
 use crate::record::later_words::ArtifactName;
 
+/// Text that stands for the path of the state in a wrapper.
+pub(super) const STATE_PLACEHOLDER: &str = "{state}";
+/// Text that stands for the path of the file of a wrapper.
+pub(super) const WRAPPER_PLACEHOLDER: &str = "{wrapper}";
+
 /// An input of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -14,7 +14,6 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use rustix::fs::{AtFlags, Dir, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Uid};
-use rustix::io::Errno;
 
 use crate::record::later_words::RelativePath;
 use crate::sandbox::denied_names::MAX_DEPTH;
@@ -56,7 +55,13 @@ impl SessionTree {
     pub fn open(&self, path: &RelativePath) -> io::Result<File> {
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let links = ResolveFlags::NO_SYMLINKS | ResolveFlags::BENEATH;
-        Ok(File::from(rustix::fs::openat2(&self.directory, path.as_str(), flags, Mode::empty(), links)?))
+        Ok(File::from(rustix::fs::openat2(self.top()?, path.as_str(), flags, Mode::empty(), links)?))
+    }
+
+    fn top(&self) -> io::Result<&OwnedFd> {
+        // The step may have changed the mode, which is not copied.
+        rustix::fs::fchmod(&self.directory, Mode::RWXU)?;
+        Ok(&self.directory)
     }
 
     /// Returns the space that the files use, in bytes.
@@ -69,7 +74,7 @@ impl SessionTree {
             bytes = bytes.saturating_add(u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512));
             Ok(())
         };
-        walk(&self.directory, 0, &mut count)?;
+        walk(self.top()?, 0, &mut count)?;
         Ok(bytes)
     }
 
@@ -89,7 +94,7 @@ impl SessionTree {
             }
             Step::File => chunks.file(directory, name, stat),
         };
-        walk(&self.directory, 0, &mut one)?;
+        walk(self.top()?, 0, &mut one)?;
         chunks.write_all(&[END])?;
         chunks.finish()
     }
@@ -121,10 +126,9 @@ fn walk(directory: &OwnedFd, depth: usize, visit: Visit<'_>) -> io::Result<()> {
         let stat = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => {
-                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                let below = open_entry(directory, name, &stat, flags).map_err(|error| at(name, &error))?;
+                let below = enter(directory, name, &stat).map_err(|error| at(name, &error))?;
                 visit(directory, name, &stat, Step::Into)?;
-                walk(&below, depth + 1, visit).map_err(|error| at(name, &error))?;
+                walk(&below.opened, depth + 1, visit).map_err(|error| at(name, &error))?;
                 visit(directory, name, &stat, Step::Out)?;
             }
             FileType::Symlink => visit(directory, name, &stat, Step::Link)?,
@@ -149,21 +153,53 @@ pub(super) fn is_of_socket(error: &io::Error) -> bool {
     matches!(error.kind(), BrokenPipe | ConnectionReset | TimedOut | WouldBlock)
 }
 
-/// Opens an entry of a directory that a dead run left. If its mode forbids this to its owner, the mode is changed for
-/// this call.
-pub(super) fn open_entry(directory: &OwnedFd, name: &Path, stat: &Stat, flags: OFlags) -> io::Result<OwnedFd> {
-    match rustix::fs::openat(directory, name, flags, Mode::empty()) {
-        Err(Errno::ACCESS) => {}
-        opened => return Ok(opened?),
+/// A directory that a dead run left. If its mode forbids its owner to read it, it has another mode while this value
+/// exists.
+pub(super) struct LeftDirectory {
+    pub(super) opened: OwnedFd,
+    /// The mode that the run gave the directory.
+    mode: Option<Mode>,
+}
+
+impl Drop for LeftDirectory {
+    fn drop(&mut self) {
+        if let Some(mode) = self.mode {
+            let _ = rustix::fs::fchmod(&self.opened, mode);
+        }
     }
-    let place = rustix::fs::openat(directory, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
-    // The link leads to the opened file and not to a file that has the name by now.
-    let place = format!("/proc/self/fd/{}", place.as_raw_fd());
+}
+
+/// Opens a directory below a directory that a dead run left, without following a link.
+pub(super) fn enter(directory: &OwnedFd, name: &Path, stat: &Stat) -> io::Result<LeftDirectory> {
+    let readable = Mode::RUSR | Mode::XUSR;
     let mode = Mode::from_raw_mode(stat.st_mode & 0o7777);
-    rustix::fs::chmod(&*place, mode | Mode::RUSR | Mode::XUSR)?;
-    let opened = rustix::fs::openat(directory, name, flags, Mode::empty());
-    rustix::fs::chmod(&*place, mode)?;
-    Ok(opened?)
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let opened = open_with_mode(directory, name, (!mode.contains(readable)).then_some(mode | readable), flags)?;
+    Ok(LeftDirectory { opened, mode: (!mode.contains(readable)).then_some(mode) })
+}
+
+/// Opens a regular file in a directory that a dead run left, without following a link.
+pub(super) fn open_file(directory: &OwnedFd, name: &Path, stat: &Stat) -> io::Result<File> {
+    let mode = Mode::from_raw_mode(stat.st_mode & 0o7777);
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let readable = (!mode.contains(Mode::RUSR)).then_some(mode | Mode::RUSR);
+    let opened = open_with_mode(directory, name, readable, flags)?;
+    if readable.is_some() {
+        let _ = rustix::fs::fchmod(&opened, mode);
+    }
+    Ok(File::from(opened))
+}
+
+/// Sets the mode of an entry, if there is a `mode`, and opens the entry.
+fn open_with_mode(directory: &OwnedFd, name: &Path, mode: Option<Mode>, flags: OFlags) -> io::Result<OwnedFd> {
+    if let Some(mode) = mode {
+        let place = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let place = rustix::fs::openat(directory, name, place, Mode::empty())?;
+        // This path leads to the opened entry and not to another one that has the name by now. If the mode can't be
+        // changed, the service may be allowed to read the entry anyway.
+        let _ = rustix::fs::chmod(format!("/proc/self/fd/{}", place.as_raw_fd()), mode);
+    }
+    Ok(rustix::fs::openat(directory, name, flags, Mode::empty())?)
 }
 
 const DIRECTORY: u8 = b'd';
@@ -221,8 +257,7 @@ impl<W: Write> ChunkWriter<'_, W> {
     }
 
     fn file(&mut self, directory: &OwnedFd, name: &Path, stat: &Stat) -> io::Result<()> {
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let file = File::from(open_entry(directory, name, stat, flags).map_err(|error| at(name, &error))?);
+        let file = open_file(directory, name, stat).map_err(|error| at(name, &error))?;
         let bytes = u64::try_from(stat.st_size).unwrap_or(0);
         self.entry(FILE, stat, name)?;
         let since = file.metadata()?.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
