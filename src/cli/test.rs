@@ -34,8 +34,8 @@ const PAGE: &str = "runbook.mdx";
 
 Each test runs in the sandbox, in a session and an empty directory of its own, under the same policy and options as \
 countersign run. The program prints the output of the steps, then the report. A test is skipped, with the reasons, if \
-it needs a part that this program does not run, for example <Template> or <AwsAuth>. A test with \
-timeout has the limits of time of its steps instead, and parallelizable has no effect. No receipt is written.
+it needs a part that this program does not run, for example <Template> or <AwsAuth>. The settings \
+timeout and parallelizable have no effect: each step has its own limit of time. No receipt is written.
 
 Exit codes: 0 all tests passed; 1 a test failed; 2 no test failed, but a test was skipped, or wrong usage.")]
 pub struct Args {
