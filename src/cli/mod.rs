@@ -37,6 +37,7 @@ pub mod serve;
 pub mod session;
 pub mod store;
 pub mod submit;
+pub mod test;
 pub mod token;
 pub mod verify;
 pub mod wait;
@@ -165,6 +166,8 @@ enum Command {
     Verify(verify::Args),
     /// Run the steps of a runbook yourself, at a terminal
     Run(run::Args),
+    /// Run the tests of a Gruntwork runbook: its file runbook_test.yml
+    Test(test::Args),
     /// Let a job continue only with the receipt of the expected run
     Gate(gate::Args),
     /// Read a whole log and repeat every decision of the boundary
@@ -207,12 +210,12 @@ const ROLES: [(&str, &[&str]); 6] = [
     ("Approve", &["inbox", "review", "approve", "deny"]),
     ("Verify", &["verify", "gate", "audit", "log"]),
     ("Operate", &["init", "serve", "doctor", "key", "token", "roster", "store"]),
-    ("Write", &["registry", "policy", "sandbox", "run"]),
+    ("Write", &["registry", "policy", "sandbox", "run", "test"]),
     ("Learn", &["demo", "completions", "help"]),
 ];
 
 /// Commands that send no request to `--url`, so that their help does not list the options for a boundary.
-const WITHOUT_URL: [&str; 15] = [
+const WITHOUT_URL: [&str; 16] = [
     "verify",
     "gate",
     "init",
@@ -225,6 +228,7 @@ const WITHOUT_URL: [&str; 15] = [
     "policy",
     "sandbox",
     "run",
+    "test",
     "demo",
     "completions",
     "schema",
@@ -295,6 +299,7 @@ impl Cli {
             Command::Submit(args) => submit::run(args, global, terminal),
             Command::Verify(args) => verify::run(args, terminal),
             Command::Run(args) => run::run(args, terminal),
+            Command::Test(args) => test::run(args, terminal),
             Command::Gate(args) => gate::run(args, terminal),
             Command::Completions(args) => completions::run(args, &mut command(), terminal),
             Command::Demo(args) => demo::run(args, terminal),

@@ -5,6 +5,7 @@
 //! which proves only to this person what was run.
 pub mod decide;
 pub mod environment;
+pub mod fuzz_value;
 pub mod grant_options;
 pub mod host_sandbox;
 pub mod local_log;
@@ -14,11 +15,13 @@ pub mod problems;
 pub mod project;
 pub mod prompt;
 pub mod runbook;
+pub mod runbook_test;
 pub mod sandbox_choice;
 pub mod signals;
 pub mod signed_receipts;
 pub mod step_programs;
 pub mod step_run;
+pub mod test_run;
 pub mod walk_session;
 pub mod workflow_run;
 pub mod workflow_walk;

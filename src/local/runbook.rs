@@ -236,7 +236,15 @@ fn knows(step: &RegisteredStep, name: &str) -> bool {
 }
 
 impl WalkStep {
-    fn new(step: &Arc<RegisteredStep>, given: &[String], params: &Map<String, Value>) -> Result<Self, CommandFailure> {
+    /// Takes the parameters of a step from those that the person gave for the whole walk.
+    ///
+    /// # Errors
+    /// Returns an error if a given value does not have the type of its parameter, or if the step needs a secret.
+    pub fn new(
+        step: &Arc<RegisteredStep>,
+        given: &[String],
+        params: &Map<String, Value>,
+    ) -> Result<Self, CommandFailure> {
         let mut own: Map<String, Value> = params.clone();
         own.retain(|name, _| knows(step, name));
         for given in given {
@@ -258,6 +266,16 @@ impl WalkStep {
             return Ok(());
         }
         self.choose(None).map(drop)
+    }
+
+    /// Returns the required parameters that have no value after the steps with these outputs.
+    ///
+    /// # Errors
+    /// Returns an error if an output does not have the type of its parameter.
+    pub fn missing_after(&self, outputs: &StepOutputs) -> Result<Vec<String>, CommandFailure> {
+        let mut own = self.own.clone();
+        add_outputs(&self.step, outputs, &mut own)?;
+        Ok(self.missing(&own).map(str::to_owned).collect())
     }
 
     /// Returns the required parameters that have no value.

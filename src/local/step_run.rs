@@ -49,6 +49,8 @@ pub struct RunbookWalk<'a> {
     session: Session,
     /// What the steps carry to the steps after them, or `None` if only one step runs.
     carried: Option<WalkSession>,
+    /// True if each step works in a directory of its own, as in a test.
+    private: bool,
     /// True if an earlier step has written to the terminal.
     wrote: bool,
     /// Working directory that was last printed for the person.
@@ -80,6 +82,7 @@ impl<'a> RunbookWalk<'a> {
             signals,
             session: Session::default(),
             carried: is_walk.then(WalkSession::default),
+            private: false,
             wrote: false,
             told: None,
             told_programs: None,
@@ -90,6 +93,17 @@ impl<'a> RunbookWalk<'a> {
 }
 
 impl RunbookWalk<'_> {
+    /// Makes this the walk of a test: the steps work in a directory of their own, and begin with these variables.
+    #[must_use]
+    pub fn of_test(self, env: &[(String, String)]) -> Self {
+        Self { private: true, carried: Some(WalkSession::of_test(env)), ..self }
+    }
+
+    /// Returns the session, if the steps share one.
+    pub const fn carried(&self) -> Option<&WalkSession> {
+        self.carried.as_ref()
+    }
+
     /// Runs one step to its end, with the outputs of earlier steps as parameters.
     ///
     /// # Errors
@@ -118,7 +132,11 @@ impl RunbookWalk<'_> {
         let (decision, questions) = self.rules.decide(&ruling, chosen)?;
         let host = (self.hold.wanted(), self.hold.missing_programs());
         let mut programs = StepPrograms::of(self.rules, &ruling, definition, &decision, self.project, host);
-        let mut work = self.hold.work(self.rules, &ruling, self.project, definition);
+        let mut work = if self.private {
+            WorkingDirectory::Private("each test has a directory of its own".to_owned())
+        } else {
+            self.hold.work(self.rules, &ruling, self.project, definition)
+        };
         let prepared = self.hold.check(&ruling, &definition.sandbox, self.rules, &mut work, &mut programs)?;
         let files = files(chosen, &prepared, &work)?;
         let mut inherited =
@@ -292,7 +310,9 @@ impl RunbookWalk<'_> {
         let taken = live.end(&report.stdout, &report.stderr);
         let outcome = outcome_of(&report.end);
         let limits = ResultLimits { files: MAX_RESULT_FILES, bytes: profile.limits.disk_bytes };
-        let files_note = report.results.as_ref().and_then(|results| files_note(results, &limits));
+        let loses_files = self.carried.as_ref().is_none_or(|carried| !carried.keeps_files());
+        let results = report.results.as_ref().filter(|_| loses_files);
+        let files_note = results.and_then(|results| files_note(results, &limits));
         let hints = report.programs.as_ref().map(|facts| {
             let denied = denied_programs(&self.rules.ruling(), facts);
             refusal_lines(facts, &profile, outcome.exit_code, &complaints, &ListPlace::Run(&denied))

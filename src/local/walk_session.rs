@@ -12,7 +12,7 @@ use crate::local::environment::InheritedEnvironment;
 use crate::record::profile::{Profile, Workdir};
 use crate::record::step_definition::Format;
 use crate::registry::registered_step::RegisteredStep;
-use crate::sandbox::run_results::{ResultLimits, RunResults};
+use crate::sandbox::run_results::{CapturedFile, MAX_RESULT_FILES, ResultLimits, RunResults};
 use crate::sandbox::session_state::{GivenToRun, ShellState};
 use crate::sandbox::session_tree::SessionTree;
 use crate::sandbox::session_wrapper::wrapper_for;
@@ -38,6 +38,8 @@ pub struct WalkSession {
     outputs: StepOutputs,
     /// Notes that the person sees before the next step.
     notes: Vec<String>,
+    /// Files of `$COUNTERSIGN_OUTPUT` by their paths, or `None` if nobody needs them.
+    files: Option<BTreeMap<String, CapturedFile>>,
 }
 
 /// What a step gets besides its session.
@@ -54,6 +56,33 @@ pub struct StepSurroundings {
 }
 
 impl WalkSession {
+    /// Returns a session that begins with these variables, and that keeps the files of `$COUNTERSIGN_OUTPUT`.
+    pub fn of_test(env: &[(String, String)]) -> Self {
+        let variable = |(name, value): &(String, String)| (name.clone().into_bytes(), value.clone().into_bytes());
+        let state = ShellState { env: env.iter().map(variable).collect(), ..ShellState::default() };
+        Self { state, files: Some(BTreeMap::new()), ..Self::default() }
+    }
+
+    /// Returns an output of a step.
+    pub fn output(&self, step: &str, key: &str) -> Option<&str> {
+        self.outputs.get(&template_parameter(step, key)).map(String::as_str)
+    }
+
+    /// Returns the work directory that the steps left.
+    pub const fn tree(&self) -> Option<&Arc<SessionTree>> {
+        self.tree.as_ref()
+    }
+
+    /// Returns a file that a step left in `$COUNTERSIGN_OUTPUT`.
+    pub fn file(&self, path: &str) -> Option<&CapturedFile> {
+        self.files.as_ref()?.get(path)
+    }
+
+    /// Returns true if the files of `$COUNTERSIGN_OUTPUT` are kept.
+    pub const fn keeps_files(&self) -> bool {
+        self.files.is_some()
+    }
+
     /// Returns the outputs of the steps so far.
     pub const fn outputs(&self) -> &StepOutputs {
         &self.outputs
@@ -127,6 +156,16 @@ impl WalkSession {
         self.tree = results.work().cloned().or_else(|| self.tree.take());
         if matches!(&report.end, End::Exited(code) if CAPTURED.contains(code)) {
             self.take_outputs(results, &around.step);
+            self.take_files(results, around);
+        }
+    }
+
+    fn take_files(&mut self, results: &RunResults, around: &StepSurroundings) {
+        let Some(files) = &mut self.files else { return };
+        let limits = ResultLimits { files: MAX_RESULT_FILES, bytes: around.profile.limits.disk_bytes };
+        match results.files(&limits) {
+            Ok(found) => files.extend(found.into_iter().map(|file| (file.path.as_str().to_owned(), file))),
+            Err(error) => self.notes.push(format!("the files of {} are left out: {error}", around.step)),
         }
     }
 

@@ -248,7 +248,8 @@ fn last_record(captured: &[u8]) -> Option<(Exports, &[u8])> {
 }
 
 /// Returns true if a session may carry a variable with this name.
-fn is_carried(name: &[u8]) -> bool {
+#[must_use]
+pub fn is_carried(name: &[u8]) -> bool {
     let Ok(name) = std::str::from_utf8(name) else { return false };
     !NEVER.iter().any(|never| match (never.strip_prefix('*'), never.strip_suffix('*')) {
         (Some(end), _) => name.to_ascii_uppercase().ends_with(end),

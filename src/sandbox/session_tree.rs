@@ -15,6 +15,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use rustix::fs::{AtFlags, Dir, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Uid};
 
+use crate::record::later_words::RelativePath;
 use crate::sandbox::denied_names::MAX_DEPTH;
 use crate::sandbox::protocol::{AtStage as _, SetupFailure, SetupStage};
 use crate::sandbox::run_dir::RunDir;
@@ -56,6 +57,16 @@ impl SessionTree {
     pub(super) fn remove(&self, path: &str) {
         // The step may have moved the directories above the file. The session then keeps the file.
         let _ = step_files::remove(&self.directory, path);
+    }
+
+    /// Opens a file or directory below the work directory. No part of the path may be a symbolic link.
+    ///
+    /// # Errors
+    /// Returns the error of the kernel, for example if nothing has the path.
+    pub fn open(&self, path: &RelativePath) -> io::Result<File> {
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let links = ResolveFlags::NO_SYMLINKS | ResolveFlags::BENEATH;
+        Ok(File::from(rustix::fs::openat2(self.top()?, path.as_str(), flags, Mode::empty(), links)?))
     }
 
     fn top(&self) -> io::Result<&OwnedFd> {

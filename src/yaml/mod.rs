@@ -119,6 +119,12 @@ pub fn parse(text: &str, first_line: usize) -> Result<YamlNode, YamlFlaw> {
             )
         })?;
         let place = TextPlace { line: span.start.line() + first_line - 1, column: span.start.col() + 1 };
+        // The parser reports an absent value as the text `~`.
+        if let (Event::Scalar(_, ScalarStyle::Plain, 0, None), true) = (&event, span.start.index() == span.end.index())
+        {
+            tree.absent(place)?;
+            continue;
+        }
         tree.take(&event, place)?;
     }
     Ok(tree.root.unwrap_or(YamlNode { place: TextPlace { line: first_line, column: 1 }, kind: YamlKind::Null }))
@@ -138,6 +144,14 @@ enum Open {
 }
 
 impl Tree {
+    fn absent(&mut self, place: TextPlace) -> Result<(), YamlFlaw> {
+        if self.awaits_key() {
+            return self.key("", ScalarStyle::Plain, place);
+        }
+        self.add(YamlNode { place, kind: YamlKind::Null });
+        Ok(())
+    }
+
     fn take(&mut self, event: &Event<'_>, place: TextPlace) -> Result<(), YamlFlaw> {
         let (anchor, tag) = match event {
             Event::Scalar(_, _, anchor, tag)
@@ -488,6 +502,17 @@ mod tests {
 
     fn json(text: &str) -> Result<String, String> {
         parse(text, 1).map(|node| node.to_json().to_string()).map_err(|flaw| flaw.to_string())
+    }
+
+    #[test]
+    fn an_absent_value_is_null() {
+        let read = |text: &str| parse(text, 1).map(|node| node.to_json().to_string());
+        assert_eq!(
+            read("a:\nb:\n  - \n  - x\nc: {d: , e: 1}\n").as_deref(),
+            Ok(r#"{"a":null,"b":[null,"x"],"c":{"d":null,"e":1}}"#)
+        );
+        assert_eq!(read("a:\n  # only a comment\nb: ''\n").as_deref(), Ok(r#"{"a":null,"b":""}"#));
+        assert!(read("a: ~\n").is_err() && read(": 1\n").is_err());
     }
 
     #[test]

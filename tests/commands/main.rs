@@ -17,6 +17,7 @@ mod review;
 mod roster_chain;
 mod run;
 mod step_files;
+mod test_runbook;
 mod users;
 mod walk;
 mod workflow;

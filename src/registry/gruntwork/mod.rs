@@ -100,6 +100,41 @@ pub(super) fn read_partly(page: &Page<'_>) -> Option<ReadPage> {
     Some(ReadPage { steps: found, remarks, shared_remarks: shared.into_remarks(), unread, flaws })
 }
 
+/// Element of a page that does something in Gruntwork and that is no step here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OtherBlock {
+    /// Name of the element, for example `Template`.
+    pub component: String,
+    /// Id of the element, if it has one.
+    pub id: Option<String>,
+}
+
+/// Returns the elements of a page that do something in Gruntwork and that are no steps here, in file order. A page that
+/// is not MDX has none.
+#[must_use]
+pub fn other_blocks(text: &str) -> Vec<OtherBlock> {
+    let elements = elements::read(text, &TextLines::of(text), &mut Vec::new()).unwrap_or_default();
+    let others = elements.iter().filter(|element| OTHER_BLOCKS.contains(&element.name.as_str()));
+    let block = |element: &Element| OtherBlock {
+        component: element.name.clone(),
+        id: element.text("id", &mut Vec::new()).map(str::to_owned),
+    };
+    others.map(block).collect()
+}
+
+/// Elements that do something in Gruntwork, besides [`STEPS`].
+const OTHER_BLOCKS: [&str; 9] = [
+    "AwsAuth",
+    "GitAuth",
+    "GitClone",
+    "GitHubAuth",
+    "GitHubPullRequest",
+    "GitLabMergeRequest",
+    "GoogleAuth",
+    "Template",
+    "TemplateInline",
+];
+
 struct Reader<'a> {
     page: &'a Page<'a>,
     elements: &'a [Element],

@@ -1,0 +1,218 @@
+//! The `test` command: runs the tests of Gruntwork runbooks.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use crate::local::decide::{LocalRules, RuleArgs};
+use crate::local::host_sandbox::HostSandbox;
+use crate::local::problems::problems;
+use crate::local::project::Project;
+use crate::local::runbook::Runbook;
+use crate::local::runbook_test::RunbookTests;
+use crate::local::sandbox_choice::SandboxChoice;
+use crate::local::signals::Signals;
+use crate::local::test_run::{TestResult, TestRunner, TestedRunbook};
+use crate::node::file_problem::{FileProblem, Problems};
+use crate::registry::registry_error::RegistryError;
+use crate::registry::{Registry, gruntwork};
+use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::printable_text::PrintableText;
+use crate::terminal::streams::Terminal;
+
+/// Name of the file with the tests, beside the page.
+const TESTS: &str = "runbook_test.yml";
+/// Name of the page in a directory.
+const PAGE: &str = "runbook.mdx";
+
+/// Run the tests of a Gruntwork runbook: its file runbook_test.yml
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  countersign test books/web -y                       all tests of books/web/runbook.mdx
+  countersign test books/web/runbook.mdx --test name  one test
+  countersign test books/web -y --junit report.xml    also as JUnit XML
+
+Each test runs in the sandbox, in a session and an empty directory of its own, under the same policy and options as \
+countersign run. The program prints the output of the steps, then the report. A test is skipped, with the reasons, if \
+it needs a part that this program does not run, for example <Template> or <AwsAuth>. The settings \
+timeout and parallelizable have no effect: each step has its own limit of time. No receipt is written.
+
+Exit codes: 0 all tests passed; 1 a test failed; 2 no test failed, but a test was skipped, or wrong usage.")]
+pub struct Args {
+    /// Directories with runbook.mdx and runbook_test.yml, or pages beside their runbook_test.yml
+    #[arg(value_name = "PATH", required = true)]
+    paths: Vec<PathBuf>,
+    /// Run only the test with this name
+    #[arg(long, value_name = "NAME")]
+    test: Option<String>,
+    /// Write the report to this file as JUnit XML
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+    #[command(flatten)]
+    rules: RuleArgs,
+    /// Use all sandbox layers that this host supports, and report the missing layers
+    #[arg(long, conflicts_with = "no_sandbox", help_heading = "Sandbox")]
+    sandbox: bool,
+    /// Run without a sandbox: only the limits and a clean environment apply
+    #[arg(long, help_heading = "Sandbox")]
+    no_sandbox: bool,
+}
+
+/// One line of the report.
+struct TestLine {
+    page: String,
+    name: String,
+    result: TestResult,
+}
+
+/// Runs the tests.
+///
+/// # Errors
+/// Returns an error if a file is invalid, or if no test can run.
+pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+    let project = Project::here()?;
+    let read: Vec<(Runbook, TestedRunbook)> =
+        args.paths.iter().map(|path| read(path, &project)).collect::<Result<_, _>>()?;
+    if let Some(name) = &args.test
+        && !read.iter().any(|(_, tested)| tested.tests.tests.iter().any(|test| test.name == *name))
+    {
+        return Err(CommandFailure::usage(format!("no test has the name {}", PrintableText::quoted(name).as_str())));
+    }
+    let wanted = match (args.no_sandbox, args.sandbox) {
+        (true, _) => SandboxChoice::Off("--no-sandbox"),
+        (false, true) => SandboxChoice::BestEffort,
+        (false, false) => SandboxChoice::Strict,
+    };
+    let hold = HostSandbox::prepare(wanted, None, terminal)?;
+    let signals = Signals::listen(hold.scratch())?;
+    let mut lines = Vec::new();
+    let mut seed = || {
+        let mut bytes = [0; 8];
+        // A random value for an input of a test protects nothing.
+        let _ = getrandom::fill(&mut bytes);
+        u64::from_le_bytes(bytes)
+    };
+    for (runbook, tested) in &read {
+        let rules = LocalRules::find(&args.rules, &project, runbook)?;
+        let runner = TestRunner { project: &project, rules: &rules, hold: &hold, signals: &signals, terminal };
+        for test in tested.tests.tests.iter().filter(|test| args.test.as_ref().is_none_or(|name| *name == test.name)) {
+            let result = runner.run(tested, test, &mut seed);
+            lines.push(TestLine { page: runbook.shown.clone(), name: test.name.clone(), result });
+        }
+    }
+    report(&lines, terminal)?;
+    if let Some(file) = &args.junit {
+        std::fs::write(file, junit(&lines)).map_err(|error| {
+            CommandFailure::new(Exit::Unreachable, format!("can't write {}: {error}", file.display()))
+        })?;
+    }
+    let has = |wanted: fn(&TestResult) -> bool| lines.iter().any(|line| wanted(&line.result));
+    Ok(match signals.caught() {
+        Some(signal) => Exit::Signal(signal),
+        None if has(|result| matches!(result, TestResult::Failed(_))) => Exit::Step(1),
+        None if has(|result| matches!(result, TestResult::Skipped(_))) => Exit::Step(2),
+        None => Exit::Done,
+    })
+}
+
+/// Reads a page and its tests.
+fn read(path: &Path, project: &Project) -> Result<(Runbook, TestedRunbook), CommandFailure> {
+    let page = if path.is_dir() { path.join(PAGE) } else { path.to_owned() };
+    let shown = page.to_string_lossy().into_owned();
+    let unreadable = |path: &Path, error: std::io::Error| {
+        let path = path.to_string_lossy();
+        CommandFailure::usage(format!("can't read {}: {error}", PrintableText::text(&path).as_str()))
+    };
+    if page.extension().is_none_or(|extension| extension != "mdx") {
+        return Err(CommandFailure::usage(format!(
+            "{} is no Gruntwork runbook: name a file that ends in .mdx, or its directory",
+            PrintableText::text(&shown).as_str()
+        )));
+    }
+    let real = project.cwd.join(&page).canonicalize().map_err(|error| unreadable(&page, error))?;
+    let of_tests = page.with_file_name(TESTS);
+    let text = std::fs::read_to_string(project.cwd.join(&of_tests)).map_err(|error| unreadable(&of_tests, error))?;
+    let all = |errors: Vec<RegistryError>| problems(Problems::new(errors.into_iter().map(FileProblem::from).collect()));
+    let name = project.runbook(&real);
+    let steps = Registry::of_file(&real, name.trim_start_matches('/'), &shown).map_err(all)?;
+    let shown_tests = of_tests.to_string_lossy();
+    let tests = RunbookTests::read(&text)
+        .map_err(|flaws| all(flaws.into_iter().map(|flaw| RegistryError::of_flaw(&shown_tests, flaw)).collect()))?;
+    let page_text = std::fs::read_to_string(&real).map_err(|error| unreadable(&page, error))?;
+    let tested = TestedRunbook { steps: steps.steps, others: gruntwork::other_blocks(&page_text), tests };
+    tested.check_names().map_err(|message| {
+        CommandFailure::usage(format!("{shown_tests}: {}", PrintableText::text(&message).as_str()))
+    })?;
+    Ok((Runbook { shown, name, steps: Vec::new(), workflow: None, remarks: Vec::new() }, tested))
+}
+
+fn report(lines: &[TestLine], terminal: &Terminal) -> Result<(), CommandFailure> {
+    for TestLine { page, name, result } in lines {
+        let (word, reasons) = parts(result);
+        if terminal.json {
+            terminal
+                .object(&json!({"type": "test", "page": page, "test": name, "result": word, "reasons": reasons}))?;
+            continue;
+        }
+        terminal.line(PrintableText::text(&format!("{word}  {page}: {name}")).as_str())?;
+        for reason in reasons {
+            terminal.line(&format!("        {}", PrintableText::text(reason).as_str()))?;
+        }
+    }
+    let count = |wanted: &str| lines.iter().filter(|line| parts(&line.result).0 == wanted).count();
+    if !terminal.json {
+        let (passed, failed, skipped) = (count("passed"), count("failed"), count("skipped"));
+        terminal.line(&format!("tests: {}: {passed} passed, {failed} failed, {skipped} skipped", lines.len()))?;
+    }
+    Ok(())
+}
+
+fn parts(result: &TestResult) -> (&'static str, &[String]) {
+    match result {
+        TestResult::Passed => ("passed", &[]),
+        TestResult::Failed(reasons) => ("failed", reasons),
+        TestResult::Skipped(reasons) => ("skipped", reasons),
+    }
+}
+
+/// Returns the report as JUnit XML.
+fn junit(lines: &[TestLine]) -> String {
+    let count = |wanted: &str| lines.iter().filter(|line| parts(&line.result).0 == wanted).count();
+    let mut xml = format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n<testsuite name=\"countersign test\" tests=\"{}\" \
+         failures=\"{}\" skipped=\"{}\">\n",
+        lines.len(),
+        count("failed"),
+        count("skipped")
+    );
+    for TestLine { page, name, result } in lines {
+        xml.push_str(&format!("<testcase classname=\"{}\" name=\"{}\">", escaped(page), escaped(name)));
+        let message = |reasons: &[String]| escaped(&reasons.join("; "));
+        match result {
+            TestResult::Passed => {}
+            TestResult::Failed(reasons) => xml.push_str(&format!("<failure message=\"{}\"/>", message(reasons))),
+            TestResult::Skipped(reasons) => xml.push_str(&format!("<skipped message=\"{}\"/>", message(reasons))),
+        }
+        xml.push_str("</testcase>\n");
+    }
+    xml.push_str("</testsuite>\n</testsuites>\n");
+    xml
+}
+
+/// Returns a text for an attribute of XML. Characters that XML does not allow are replaced.
+fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\n' => escaped.push_str("&#10;"),
+            '\t' => escaped.push_str("&#9;"),
+            c if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') => escaped.push('\u{fffd}'),
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}
