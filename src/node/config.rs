@@ -264,7 +264,7 @@ mod tests {
         for (table, words) in [
             (
                 "[secrets.db]\nsteps = [\"a:b\"]",
-                "2:2: [secrets.db] needs exactly one of `file`, `env` and `credential`",
+                "2:10: [secrets.db] needs exactly one of `file`, `env` and `credential`",
             ),
             ("[secrets.db]\nfile = \"a\"\nenv = \"B\"\nsteps = [\"a:b\"]", "needs exactly one of"),
             ("[secrets.db]\nfile = \"a\"", "names no step"),

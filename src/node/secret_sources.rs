@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use zeroize::Zeroizing;
 
 use crate::crossing::secret_masks::MIN_MASKED;
@@ -94,8 +95,14 @@ pub fn read(source: &SecretSource) -> Result<SecretValue, String> {
 fn read_file(path: &Path, checked: bool) -> Result<Zeroizing<Vec<u8>>, String> {
     let shown = path.display();
     let unreadable = |error: &dyn std::fmt::Display| format!("{shown} can't be read ({error}): create the file");
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let file = rustix::fs::open(path, flags, Mode::empty()).map(File::from).map_err(|error| unreadable(&error))?;
+    // The private set has the path of the file at the start, so a link, whose target can change, is refused.
+    let no_link = if checked { OFlags::NOFOLLOW } else { OFlags::empty() };
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY | no_link;
+    let file = match rustix::fs::open(path, flags, Mode::empty()) {
+        Ok(file) => File::from(file),
+        Err(Errno::LOOP) => return Err(format!("{shown} is a symbolic link: name the file itself")),
+        Err(error) => return Err(unreadable(&error)),
+    };
     let found = file.metadata().map_err(|error| unreadable(&error))?;
     if !found.is_file() {
         return Err(format!("{shown} is not a regular file: name a file"));
@@ -142,6 +149,8 @@ mod tests {
             let error = value(content, mode).expect_err(words);
             assert!(error.contains(words) && !error.contains("hunte"), "{error}");
         }
+        std::os::unix::fs::symlink(&path, dir.path().join("link")).expect("a link");
+        assert!(read(&SecretSource::File(dir.path().join("link"))).is_err_and(|error| error.contains("symbolic link")));
         assert!(
             read(&SecretSource::File(dir.path().join("none"))).is_err_and(|error| error.contains("create the file"))
         );
