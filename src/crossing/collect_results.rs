@@ -10,7 +10,11 @@ use crate::crossing::stage::Closing;
 use crate::record::receipt::Status;
 use crate::record::step_definition::SessionUse;
 use crate::sandbox::run_results::RunResults;
+use crate::sandbox::session_tree::SessionTree;
 use crate::sandbox::{End, Report};
+
+/// Maximum size of the files that a session keeps, in bytes.
+const MAX_SESSION_BYTES: u64 = 128 << 20;
 
 impl Crossing {
     /// Reads what a run left, and puts the state of its session in force. The processes of the run have ended.
@@ -31,7 +35,7 @@ impl Crossing {
             let session = claim.map(|claim| {
                 let results = results.as_ref().filter(|_| given.session == SessionUse::Write);
                 let captured = results.and_then(RunResults::session_state).filter(|_| ended);
-                let tree = results.and_then(|results| results.work().cloned());
+                let (tree, too_large) = results.map_or((None, None), kept_tree);
                 let work = tree.as_ref().map(|tree| tree.path());
                 let state = captured.map(|captured| claim.state_after(&captured, work, &given)).transpose();
                 let note =
@@ -40,7 +44,8 @@ impl Crossing {
                 if let Some(state) = &mut state {
                     state.env.retain(|_, value| !holds_secret(value));
                 }
-                (claim.settle(SessionResult { state, tree }, &authorization, &step, at), note)
+                let notes = note.into_iter().chain(too_large).collect::<Vec<_>>();
+                (claim.settle(SessionResult { state, tree }, &authorization, &step, at), notes)
             });
             let succeeded = matches!(outcome.status, Status::Succeeded | Status::Warned);
             let kept =
@@ -49,9 +54,9 @@ impl Crossing {
         });
         match read.await {
             Ok((session, mut kept)) => {
-                if let Some((change, note)) = session {
+                if let Some((change, notes)) = session {
                     closing.change = Some(change);
-                    kept.notes.extend(note);
+                    kept.notes.extend(notes);
                 }
                 kept
             }
@@ -60,5 +65,20 @@ impl Crossing {
                 KeptResults::default()
             }
         }
+    }
+}
+
+/// Returns the files that a session keeps, or a note if they are too large. They are in the memory of the host.
+fn kept_tree(results: &RunResults) -> (Option<Arc<SessionTree>>, Option<String>) {
+    match results.session_tree_bytes() {
+        Ok(bytes) if bytes <= MAX_SESSION_BYTES => (results.work().cloned(), None),
+        Ok(bytes) => {
+            let note = format!(
+                "the files of the session did not change: they have {bytes} bytes, and a session keeps at most \
+                 {MAX_SESSION_BYTES} bytes"
+            );
+            (None, Some(note))
+        }
+        Err(error) => (None, Some(format!("the files of the session did not change: {error}"))),
     }
 }

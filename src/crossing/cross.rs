@@ -11,7 +11,7 @@ use crate::crossing::capacity::{Capacity, CapacityLimits, Permit, busy};
 use crate::crossing::changes::Changes;
 use crate::crossing::current_seal::CurrentSeal;
 use crate::crossing::host_profile::{check_not_moved, profile_on_host};
-use crate::crossing::kept_results::ResultsBasis;
+use crate::crossing::kept_results::{ResultsBasis, wants_results};
 use crate::crossing::live::RunsInProgress;
 use crate::crossing::masks::with_masks_before;
 use crate::crossing::patience::Patience;
@@ -240,14 +240,16 @@ impl Crossing {
             directories: signed.sandbox.read.iter().chain(&signed.sandbox.write).cloned().collect(),
             secret_variables: secrets.iter().filter_map(|secret| secret.variable.clone()).collect(),
         };
+        let files = planned_files(registered).map_err(|error| fault(&error))?;
+        let results = wants_results(definition, &files);
         let plan = Plan {
             interpreter: definition.interpreter.clone(),
             source: definition.source.clone().into_bytes(),
             env: parameter_schema::environment(&params),
             params_json: canonical::to_canonical(&params),
-            files: planned_files(registered).map_err(|error| fault(&error))?,
+            files,
             inputs,
-            results: true,
+            results,
             session,
             secrets,
         };

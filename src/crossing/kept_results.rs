@@ -9,7 +9,8 @@ use crate::crypto::canonical;
 use crate::crypto::digest::{Blake3Stream, ContentDigest, Sha256Stream};
 use crate::record::later_parts::{MAX_MANIFEST_ENTRIES, Manifest, ManifestEntry, OUTPUTS_PATH};
 use crate::record::later_words::RelativePath;
-use crate::record::step_definition::{SessionUse, StepOutput};
+use crate::record::step_definition::{SessionUse, StepDefinition, StepOutput};
+use crate::sandbox::PlannedFile;
 use crate::sandbox::run_results::{CapturedFile, ResultLimits, RunResults};
 
 /// Maximum size of all captured files of a run, in bytes.
@@ -17,6 +18,20 @@ pub const MAX_FILES_BYTES: u64 = 64 << 20;
 /// Maximum size of the value of an output, in bytes.
 const MAX_VALUE_BYTES: usize = 16 << 10;
 const PIECE: usize = 256 << 10;
+
+/// Variables that name the places of the results.
+const RESULT_VARIABLES: [&str; 4] = ["COUNTERSIGN_OUTPUT", "RUNBOOKS_OUTPUT", "GENERATED_FILES", "RUNBOOK_OUTPUT"];
+
+/// Returns true if a run gets places for its results, because the step declares outputs, or because its script or one of
+/// its files names such a place.
+#[must_use]
+pub fn wants_results(step: &StepDefinition, files: &[PlannedFile]) -> bool {
+    let names = |bytes: &[u8]| {
+        let text = String::from_utf8_lossy(bytes);
+        RESULT_VARIABLES.iter().any(|name| text.contains(name))
+    };
+    !step.outputs.is_empty() || names(step.source.as_bytes()) || files.iter().any(|file| names(&file.bytes))
+}
 
 /// A captured file with its entry in the manifest.
 #[derive(Debug)]

@@ -266,8 +266,7 @@ fn a_step_inherits_no_environment_and_no_descriptor() {
     });
     let output = said(&world, "s:show", "succeeded");
     let lines: Vec<&str> = output.lines().collect();
-    let own = "COUNTERSIGN_OUTPUT COUNTERSIGN_PARAMS GENERATED_FILES HOME LANG LC_ALL PATH PWD RUNBOOKS_OUTPUT \
-               RUNBOOK_OUTPUT SHLVL TMPDIR _ ";
+    let own = "COUNTERSIGN_PARAMS HOME LANG LC_ALL PATH PWD SHLVL TMPDIR _ ";
     assert_eq!(lines[0], own, "{output}");
     // Descriptor 3 belongs to `ls`.
     assert_eq!(lines[1], "0 1 2 3 ", "{output}");
