@@ -197,7 +197,10 @@ impl ReviewCase {
             payload: signed.into_statement().and_then(|statement| statement.to_payload()).expect("payload"),
             definition: Some(definition),
             contents: BTreeMap::new(),
-            inputs: BTreeMap::new(),
+            // Contents of the inputs that a test may name.
+            inputs: BTreeMap::from(
+                [("app.tar", "app"), ("plan", "plan")].map(|(name, text)| (name.into(), text.into())),
+            ),
             session_runs: None,
             seal: Some(Envelope::new(&seal, vec![signature(self.sealer, &seal)])),
             policy: Some(policy),

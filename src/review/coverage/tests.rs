@@ -42,12 +42,13 @@ fn cases() -> Vec<ReviewCase> {
     parts.definition["outputs"] = json!([{"name": "id", "schema": {"type": "string"}}]);
     parts.definition["plan"] = json!({"step": "nginx:plan", "max_age_s": 600});
     parts.spoil = |signed| {
-        let digest = format!("sha256:{}", "1".repeat(64));
+        let digest = crate::crypto::digest::ContentDigest::of(b"app");
+        let output = crate::crypto::digest::ContentDigest::of(b"plan");
         let session = json!({"id": "ses_019aa0b0-5c00-7000-8000-000000000003", "state": digest});
         signed.session = Some(serde_json::from_value(session).expect("a session"));
         let artifacts = json!([{"name": "app.tar", "digest": digest, "bytes": 3}]);
         signed.artifacts = Some(serde_json::from_value(artifacts).expect("artifacts"));
-        signed.plan = Some(serde_json::from_value(json!({"receipt": digest, "output": digest})).expect("a plan"));
+        signed.plan = Some(serde_json::from_value(json!({"receipt": digest, "output": output})).expect("a plan"));
     };
     vec![case(), limits, asks, host, poor, window, parts]
 }
