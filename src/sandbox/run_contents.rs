@@ -78,17 +78,23 @@ fn try_send(to: &mut UnixStream, request: &RunRequest, plan: &Plan) -> Result<()
     let texts = [&plan.source[..], &plan.params_json, &env, wrapper];
     let contents = plan.files.iter().map(|planned| &*planned.bytes);
     protocol::write_request(to, request, texts, contents).map_err(lost)?;
-    let unreadable = |what: String| {
+    let unsent = |what: String| {
         move |error: io::Error| {
             let is_own = !is_of_socket(&error);
+            // The kernel kills the first process if the copy needs more memory than the run may have.
+            let what = if is_own {
+                format!("read {what}")
+            } else {
+                format!("copy {what}; the limit memory_bytes may be too small")
+            };
             NotSent { failure: SetupFailure::from_io(SetupStage::Workdir, &what, error), is_own }
         }
     };
     for input in &plan.inputs {
-        send_input(to, input).map_err(unreadable(format!("read the artifact {}", input.name)))?;
+        send_input(to, input).map_err(unsent(format!("the artifact {}", input.name)))?;
     }
     match session.and_then(|session| session.tree.as_ref()) {
-        Some(tree) => tree.send(to).map_err(unreadable("read the work directory of the session".to_owned())),
+        Some(tree) => tree.send(to).map_err(unsent("the work directory of the session".to_owned())),
         None => Ok(()),
     }
 }

@@ -260,9 +260,8 @@ impl<W: Write> ChunkWriter<'_, W> {
         let file = open_file(directory, name, stat).map_err(|error| at(name, &error))?;
         let bytes = u64::try_from(stat.st_size).unwrap_or(0);
         self.entry(FILE, stat, name)?;
-        let since = file.metadata()?.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.write_all(&since.as_secs().to_be_bytes())?;
-        self.write_all(&since.subsec_nanos().to_be_bytes())?;
+        self.write_all(&u64::try_from(stat.st_mtime).unwrap_or(0).to_be_bytes())?;
+        self.write_all(&u32::try_from(stat.st_mtime_nsec).unwrap_or(0).to_be_bytes())?;
         self.write_all(&bytes.to_be_bytes())?;
         if io::copy(&mut file.take(bytes), self)? == bytes {
             return Ok(());

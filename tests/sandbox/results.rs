@@ -489,6 +489,26 @@ fn a_tree_that_exceeds_the_quota_of_the_next_run_starts_no_run() {
 }
 
 #[test]
+fn inputs_and_trees_that_exceed_the_memory_limit_start_no_run() {
+    let bench = Bench::new();
+    let mut small = bench.strict();
+    small.limits.memory_bytes = 32 << 20;
+    let large = tempfile::tempfile().expect("a file");
+    large.set_len(30 << 20).expect("a size");
+    let large = PlannedInput { bytes: 30 << 20, file: Arc::new(large), ..input("large", b"") };
+    let report = bench.run(&small, Plan { inputs: vec![large], ..plan("sh", "exit 0") });
+    assert!(not_started(&report).contains("the limit memory_bytes is 33554432"), "{:?}", report.end);
+    if !bench.sandbox.probe().cgroup.as_ref().is_ok_and(|names| format!("{names:?}").contains("memory")) {
+        return not_run("a tree that exceeds the memory limit", "this host has no control group for memory");
+    }
+    let script = "head -c 60000000 /dev/zero > big";
+    let report = bench.run(&bench.strict(), with(on(None), plan("sh", script)));
+    let next = bench.run(&small, with(on(Some(work(&report))), plan("sh", "exit 0")));
+    let expected = "copy the work directory of the session; the limit memory_bytes may be too small";
+    assert!(not_started(&next).contains(expected), "{:?}", next.end);
+}
+
+#[test]
 fn the_home_of_a_session_is_empty_in_each_run() {
     let bench = Bench::new();
     for (form, profile) in bench.profiles() {
