@@ -5,66 +5,12 @@
 
 use std::ffi::OsString;
 
+use crate::sandbox::code_variables::{CODE_VARIABLES, matches_any};
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::printable_text::PrintableText;
 
-/// Variables that are never inherited, even if the policy allows them. They make programs load or run other code, or
-/// this program sets them. A `*` at the end matches any text.
-const NEVER: [&str; 48] = [
-    // Dynamic loaders and shells.
-    "LD_*",
-    "DYLD_*",
-    "GLIBC_TUNABLES",
-    "GCONV_PATH",
-    "BASH_ENV",
-    "ENV",
-    "BASH_FUNC_*",
-    "BASH_ALIASES",
-    "BASH_CMDS",
-    "BASH_LOADABLES_PATH",
-    "BASH_XTRACEFD",
-    "SHELLOPTS",
-    "BASHOPTS",
-    "PS4",
-    "PROMPT_COMMAND",
-    "IFS",
-    "CDPATH",
-    "GLOBIGNORE",
-    "EXECIGNORE",
-    "ZDOTDIR",
-    // Interpreters and build tools.
-    "PERL5*",
-    "PERLLIB",
-    "RUBYOPT",
-    "RUBYLIB",
-    "GEM_*",
-    "NODE_OPTIONS",
-    "NODE_PATH",
-    "NODE_REPL_*",
-    "npm_config_*",
-    "NPM_CONFIG_*",
-    "PYTHON*",
-    "PHPRC",
-    "PHP_INI_SCAN_DIR",
-    "JAVA_TOOL_OPTIONS",
-    "JDK_JAVA_OPTIONS",
-    "_JAVA_OPTIONS",
-    "CLASSPATH",
-    "LUA_*",
-    "MAKEFLAGS",
-    "GNUMAKEFLAGS",
-    "MAKEFILES",
-    "TAR_OPTIONS",
-    // Variables that change which programs git runs.
-    "GIT_*",
-    // A process that can reach the SSH agent can sign with the person's keys.
-    "SSH_AUTH_SOCK",
-    "SSH_ASKPASS*",
-    // Variables that this program sets.
-    "PARAM_*",
-    "COUNTERSIGN_*",
-    "RUNBOOKS_OUTPUT",
-];
+/// Variables that are never inherited, even if the policy allows them, besides [`CODE_VARIABLES`]: this program sets them.
+const OWN_NAMES: [&str; 3] = ["PARAM_*", "COUNTERSIGN_*", "RUNBOOKS_OUTPUT"];
 
 /// Maximum size of a step's environment in bytes, as in the sandbox.
 const MOST: usize = 100 << 10;
@@ -126,10 +72,7 @@ impl InheritedEnvironment {
 }
 
 fn is_never(name: &str) -> bool {
-    NEVER.iter().any(|never| match never.strip_suffix('*') {
-        Some(beginning) => name.starts_with(beginning),
-        None => name == *never,
-    })
+    matches_any(name, &CODE_VARIABLES) || matches_any(name, &OWN_NAMES)
 }
 
 fn is_name(name: &str) -> bool {

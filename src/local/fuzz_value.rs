@@ -141,3 +141,57 @@ fn letters(count: u64, below: &mut dyn FnMut(u64) -> u64) -> String {
     let letter = |_| usize::try_from(below(ALPHABET.len() as u64)).ok().and_then(|at| ALPHABET.get(at));
     (0..count).filter_map(letter).map(|letter| char::from(*letter)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values(fuzz: &str) -> Vec<Value> {
+        let node = crate::yaml::parse(fuzz, 1).expect("YAML");
+        let mut flaws = Vec::new();
+        let fuzz = FuzzValue::read(&node, &mut flaws).expect("a supported kind");
+        assert!(flaws.is_empty(), "{flaws:?}");
+        let mut state = 7_u64;
+        let mut random = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state.rotate_left(32)
+        };
+        (0..200).map(|_| fuzz.value(&mut random)).collect()
+    }
+
+    #[test]
+    fn random_values_have_the_wanted_form() {
+        for (fuzz, pattern) in [
+            ("{type: string, minLength: 5, maxLength: 7}", "^[a-zA-Z0-9]{5,7}$"),
+            ("{type: string, length: 3, prefix: a-, suffix: -z}", "^a-[a-zA-Z0-9]{3}-z$"),
+            ("{type: string}", "^[a-zA-Z0-9]{8,18}$"),
+            ("{type: int, min: -2, max: 2}", "^(-2|-1|0|1|2)$"),
+            ("{type: bool}", "^(true|false)$"),
+            ("{type: enum, options: [x, y]}", "^(x|y)$"),
+            ("{type: uuid}", "^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$"),
+            ("{type: email, domain: a.example}", "^[a-z0-9]{8}@a\\.example$"),
+            ("{type: url}", "^https://example\\.com/[a-zA-Z0-9]{8}$"),
+            ("{type: words, wordCount: 2}", "^[a-z]+ [a-z]+$"),
+        ] {
+            let pattern = regex::Regex::new(pattern).expect("a pattern");
+            let found = values(fuzz);
+            let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            for value in &found {
+                assert!(pattern.is_match(&text(value)), "{fuzz}: {value}");
+            }
+            assert!(found.iter().any(|value| *value != found[0]), "{fuzz}");
+        }
+    }
+
+    #[test]
+    fn unknown_kinds_and_options_are_not_supported() {
+        for (fuzz, words) in [("{type: map}", "\"map\""), ("{type: string, includeSpaces: true}", "`includeSpaces`")] {
+            let node = crate::yaml::parse(fuzz, 1).expect("YAML");
+            let unsupported = FuzzValue::read(&node, &mut Vec::new()).expect_err("unsupported");
+            assert!(unsupported.contains(words), "{unsupported}");
+        }
+        let mut flaws = Vec::new();
+        let node = crate::yaml::parse("{type: enum}", 1).expect("YAML");
+        assert!(FuzzValue::read(&node, &mut flaws).is_ok() && flaws.len() == 1);
+    }
+}

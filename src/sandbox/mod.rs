@@ -14,6 +14,7 @@ mod called_program;
 pub mod cancel_flag;
 pub mod capture;
 mod cgroup;
+pub mod code_variables;
 mod confine;
 mod denied_names;
 pub mod enforcement_facts;

@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 
 use crate::crypto::canonical::to_canonical;
 use crate::crypto::digest::{AuthorizationDigest, ContentDigest, hex};
+use crate::sandbox::code_variables::{CODE_VARIABLES, matches_any};
 use crate::sandbox::exported_variables::{Exports, read_exports};
 use crate::sandbox::interpreter;
 
@@ -20,9 +21,8 @@ pub const MAX_STATE_BYTES: usize = 256 << 10;
 /// Maximum size of one variable, in bytes with its name and its end. The kernel gives no larger variable to a program.
 pub const MAX_VARIABLE_BYTES: usize = 128 << 10;
 
-/// Names that no session carries. A `*` at the beginning or the end matches any text, and the names are compared
-/// without regard to case if they begin with `*`.
-const NEVER: [&str; 59] = [
+/// Names that no session carries, besides [`CODE_VARIABLES`].
+const NEVER: [&str; 19] = [
     // Names that the boundary, the sandbox or the shell itself sets.
     "PARAM_*",
     "COUNTERSIGN_*",
@@ -36,52 +36,11 @@ const NEVER: [&str; 59] = [
     "PWD",
     "OLDPWD",
     "SHLVL",
-    // Variables that change which code runs: loaders and shells.
-    "LD_*",
-    "DYLD_*",
-    "GLIBC_TUNABLES",
-    "GCONV_PATH",
-    "BASH_ENV",
-    "BASH_FUNC_*",
-    "BASH_ALIASES",
-    "BASH_CMDS",
-    "BASH_LOADABLES_PATH",
-    "BASH_XTRACEFD",
-    "BASHOPTS",
-    "SHELLOPTS",
     "POSIXLY_CORRECT",
-    "ENV",
-    "PS4",
-    "PROMPT_COMMAND",
-    "IFS",
-    "CDPATH",
-    "GLOBIGNORE",
-    "EXECIGNORE",
-    "ZDOTDIR",
-    // Interpreters and build tools.
-    "PERL5*",
-    "PERLLIB",
-    "RUBY*",
-    "GEM_*",
+    // Settings of interpreters and compilers, many of which change which code runs.
     "NODE_*",
-    "npm_config_*",
-    "NPM_CONFIG_*",
-    "PYTHON*",
-    "PHPRC",
-    "PHP_INI_SCAN_DIR",
-    "JAVA_TOOL_OPTIONS",
-    "JDK_JAVA_OPTIONS",
-    "_JAVA_OPTIONS",
-    "CLASSPATH",
-    "LUA_*",
-    "MAKEFLAGS",
-    "GNUMAKEFLAGS",
-    "MAKEFILES",
+    "RUBY*",
     "RUSTC_WRAPPER",
-    "TAR_OPTIONS",
-    "GIT_*",
-    "SSH_AUTH_SOCK",
-    "SSH_ASKPASS*",
     // Variables that change where programs connect, whom they trust, and where they find their settings.
     "*_PROXY",
     "SSL_*",
@@ -250,12 +209,7 @@ fn last_record(captured: &[u8]) -> Option<(Exports, &[u8])> {
 /// Returns true if a session may carry a variable with this name.
 #[must_use]
 pub fn is_carried(name: &[u8]) -> bool {
-    let Ok(name) = std::str::from_utf8(name) else { return false };
-    !NEVER.iter().any(|never| match (never.strip_prefix('*'), never.strip_suffix('*')) {
-        (Some(end), _) => name.to_ascii_uppercase().ends_with(end),
-        (None, Some(beginning)) => name.starts_with(beginning),
-        (None, None) => name == *never,
-    })
+    std::str::from_utf8(name).is_ok_and(|name| !matches_any(name, &CODE_VARIABLES) && !matches_any(name, &NEVER))
 }
 
 fn is_within_own_path(value: &[u8]) -> bool {

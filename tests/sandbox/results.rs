@@ -82,6 +82,7 @@ fn plan(interpreter: &str, source: &str) -> Plan {
         inputs: vec![],
         results: true,
         session: None,
+        secrets: vec![],
     }
 }
 
