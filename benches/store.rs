@@ -104,6 +104,7 @@ fn consume(number: u64, version: u64, seal: SealDigest, envelope: &Arc<[u8]>) ->
             valid_before: None,
         },
         exclusive: None,
+        session: None,
     }
 }
 

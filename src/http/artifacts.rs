@@ -73,12 +73,17 @@ async fn input(call: RouteCall) -> HandlerResult {
     tokio::task::spawn_blocking(move || {
         loop {
             let mut piece = vec![0; PIECE];
-            let read = (&*file).read(&mut piece).map(|count| {
-                piece.truncate(count);
-                piece
-            });
-            let last = !matches!(&read, Ok(piece) if !piece.is_empty());
-            if last && read.is_ok() || to.blocking_send(read.map(Bytes::from)).is_err() || last {
+            let read = (&*file).read(&mut piece);
+            let over = !matches!(read, Ok(1..));
+            let sent = match read {
+                Ok(0) => return,
+                Ok(count) => {
+                    piece.truncate(count);
+                    to.blocking_send(Ok(piece.into()))
+                }
+                Err(error) => to.blocking_send(Err(error)),
+            };
+            if over || sent.is_err() {
                 return;
             }
         }
