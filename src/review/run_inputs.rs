@@ -91,10 +91,14 @@ pub fn lines(
     let artifacts: Vec<&ReviewedInput> = inputs.iter().filter(|input| input.bytes.is_some()).collect();
     if !artifacts.is_empty() {
         let all: u64 = artifacts.iter().filter_map(|input| input.bytes).sum();
-        let words = format!("{}, {}, above the script: ", counted(artifacts.len(), "uploaded file"), bytes(all));
+        let words = format!("{}, {}, above the script:", counted(artifacts.len(), "uploaded file"), bytes(all));
         let names = PrintableText::joined(artifacts.iter().map(|input| plain_or_quoted(&input.name)), ", ");
         let fields = |at| ["name", "digest", "bytes"].map(|field| format!("signed.predicate.artifacts[{at}].{field}"));
-        push("artifacts", PrintableText::text(&words).then(&names), (0..artifacts.len()).flat_map(fields).collect());
+        push(
+            "artifacts",
+            PrintableText::text(&words).and(" ").then(&names),
+            (0..artifacts.len()).flat_map(fields).collect(),
+        );
     }
     if let Some(plan) = &signed.plan {
         let asked = definition.and_then(|definition| definition.plan.as_ref());
@@ -137,8 +141,8 @@ fn session_runs(sources: &ReviewSources) -> PrintableText {
     }
     let from = runs.len().saturating_sub(NAMED_RUNS);
     let last = PrintableText::joined(runs[from..].iter().map(|step| PrintableText::text(step)), ", ");
-    let words = format!("after {} in this session, the last: ", counted(runs.len(), "run"));
-    PrintableText::text(&words).then(&last)
+    let words = format!("after {} in this session, the last:", counted(runs.len(), "run"));
+    PrintableText::text(&words).and(" ").then(&last)
 }
 
 /// Draws all inputs. The content of a binary file is not shown.
