@@ -6,6 +6,7 @@ use crate::crossing::artifact_store::{ArtifactStore, Upload};
 use crate::crossing::caller::Caller;
 use crate::crossing::cross::Crossing;
 use crate::crossing::refusal::Stopped;
+use crate::crypto::digest::ContentDigest;
 use crate::record::token::Scope;
 
 /// Takes uploaded files.
@@ -26,9 +27,9 @@ impl ArtifactAccess {
     /// # Errors
     /// Returns `unauthenticated` or `forbidden` for a caller who may not propose, `busy` if the disk is almost full, and
     /// `rate-limited` if the caller has too many artifacts.
-    pub fn begin(&self, caller: &Caller) -> Result<Upload, Stopped> {
+    pub fn begin(&self, caller: &Caller, digest: &ContentDigest) -> Result<Upload, Stopped> {
         let name = caller.demand(Scope::Propose, None)?;
         self.crossing.capacity().demand_disk()?;
-        self.store.begin(name)
+        self.store.begin(name, digest)
     }
 }

@@ -85,8 +85,8 @@ impl Housekeeping {
         for id in self.sessions.expire() {
             tracing::info!(session = %id, "the session is over: no run used it for too long");
         }
-        let (artifacts, kept_s) = (self.artifacts.clone(), self.retention.outputs_s);
-        match tokio::task::spawn_blocking(move || artifacts.retire(kept_s)).await {
+        let artifacts = self.artifacts.clone();
+        match tokio::task::spawn_blocking(move || artifacts.retire()).await {
             Ok(Ok(0)) => {}
             Ok(Ok(deleted)) => tracing::debug!(deleted, "the retention of artifacts has ended"),
             Ok(Err(error)) => tracing::error!("housekeeping: artifacts: {error}"),

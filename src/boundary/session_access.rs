@@ -34,6 +34,17 @@ impl SessionAccess {
     /// [`Sessions::create`].
     pub fn create(&self, caller: &Caller, runbook: &str) -> Result<SessionView, Stopped> {
         let name = caller.demand(Scope::Propose, None)?;
+        self.demand_step(caller, runbook)?;
+        let sealed = self.crossing.state();
+        let id = SessionId::new((self.surroundings.millis)(), self.surroundings.bytes());
+        let user = session_user(&sealed, name);
+        let facts =
+            self.sessions.create(id, self.surroundings.bytes(), &user, runbook.to_owned(), self.crossing.now())?;
+        Ok(view(facts))
+    }
+
+    /// Checks that the caller may propose a step of the runbook that uses a session.
+    fn demand_step(&self, caller: &Caller, runbook: &str) -> Result<(), Stopped> {
         let sealed = self.crossing.state();
         let usable = sealed.registry.steps().any(|step| {
             let reference = &step.definition.reference;
@@ -48,11 +59,7 @@ impl SessionAccess {
             );
             return Err(Refusal::new(Code::UnknownStep, detail).at("/runbook", "no such step").into());
         }
-        let id = SessionId::new((self.surroundings.millis)(), self.surroundings.bytes());
-        let user = session_user(&sealed, name);
-        let facts =
-            self.sessions.create(id, self.surroundings.bytes(), &user, runbook.to_owned(), self.crossing.now())?;
-        Ok(view(facts))
+        Ok(())
     }
 
     /// Returns the sessions that the caller may use. Callers with the scope `read` or `operate` see all sessions.
@@ -90,6 +97,8 @@ impl SessionAccess {
     /// Returns the same refusals as [`Self::show`] and [`Self::create`].
     pub fn reset(&self, caller: &Caller, id: &SessionId) -> Result<SessionView, Stopped> {
         let user = self.user(caller)?;
+        // The new session must be possible before the old one ends.
+        self.demand_step(caller, &self.sessions.show(id, &user)?.runbook)?;
         let ended = self.sessions.end(id, &user)?;
         self.create(caller, &ended.runbook)
     }
@@ -100,6 +109,7 @@ impl SessionAccess {
     /// Returns the same refusals as [`Self::show`].
     pub fn end(&self, caller: &Caller, id: &SessionId) -> Result<SessionView, Stopped> {
         let user = self.user(caller)?;
+        self.demand_step(caller, &self.sessions.show(id, &user)?.runbook)?;
         Ok(view(self.sessions.end(id, &user)?))
     }
 

@@ -7,7 +7,7 @@ use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tempfile::NamedTempFile;
@@ -23,6 +23,12 @@ use crate::sandbox::PlannedInput;
 const MOST_BYTES: u64 = 256 << 20;
 /// Maximum number of artifacts of one proposer.
 const MOST_FILES: usize = 256;
+/// Maximum number of uploads of one proposer at the same time.
+const MOST_UPLOADS: usize = 4;
+/// Time for which an artifact is stored. An authorization is valid for at most one day.
+const KEPT: Duration = Duration::from_secs(2 * 24 * 3600);
+/// Time after which an upload that did not end is deleted.
+const KEPT_PARTIAL: Duration = Duration::from_secs(3600);
 /// Prefix of files whose upload is not complete.
 const PARTIAL: &str = ".upload-";
 
@@ -30,6 +36,8 @@ const PARTIAL: &str = ".upload-";
 #[derive(Debug, Clone)]
 pub struct ArtifactStore {
     directory: PathBuf,
+    /// Held while an upload gets its final name, so that uploads at the same time do not exceed the limits together.
+    naming: Arc<Mutex<()>>,
 }
 
 /// An upload in progress. The file has no final name until [`Upload::finish`].
@@ -39,34 +47,37 @@ pub struct Upload {
     file: NamedTempFile,
     sha256: Sha256Stream,
     bytes: u64,
-    room: u64,
+    naming: Arc<Mutex<()>>,
 }
 
 impl ArtifactStore {
     /// Uses `directory`, which is created with the first upload.
     #[must_use]
-    pub const fn new(directory: PathBuf) -> Self {
-        Self { directory }
+    pub fn new(directory: PathBuf) -> Self {
+        Self { directory, naming: Arc::default() }
     }
 
     /// Begins an upload of `proposer`.
     ///
     /// # Errors
-    /// Returns `rate-limited` if the proposer has too many artifacts, and a fault if the disk can't be written.
-    pub fn begin(&self, proposer: &Name) -> Result<Upload, Stopped> {
+    /// Returns `rate-limited` if the proposer has too many artifacts or uploads, and a fault if the disk can't be
+    /// written.
+    pub fn begin(&self, proposer: &Name, digest: &ContentDigest) -> Result<Upload, Stopped> {
         let directory = self.directory.join(proposer.as_str());
         DirBuilder::new().mode(0o700).recursive(true).create(&directory).map_err(|error| unwritable(&error))?;
-        let (files, bytes) = usage(&directory).map_err(|error| fault(&error))?;
-        if files >= MOST_FILES || bytes >= MOST_BYTES {
-            let detail = format!(
-                "{proposer} has {files} artifacts of together {bytes} bytes, and at most {MOST_FILES} of together \
-                 {MOST_BYTES} are kept: old artifacts are deleted with the outputs of runs"
-            );
-            return Err(Refusal::new(Code::RateLimited, detail).retry_after(3600).into());
+        let usage = Usage::of(&directory).map_err(|error| fault(&error))?;
+        if usage.partial >= MOST_UPLOADS {
+            let detail = format!("{proposer} has {MOST_UPLOADS} uploads in progress: wait until one has ended");
+            return Err(Refusal::new(Code::RateLimited, detail).retry_after(5).into());
+        }
+        // A stored file may always be uploaded again.
+        if !directory.join(file_name(digest)).exists() {
+            usage.check_room(0)?;
         }
         let file = tempfile::Builder::new().prefix(PARTIAL).tempfile_in(&directory);
         let file = file.map_err(|error| unwritable(&error))?;
-        Ok(Upload { directory, file, sha256: Sha256Stream::default(), bytes: 0, room: MOST_BYTES - bytes })
+        let naming = self.naming.clone();
+        Ok(Upload { directory, file, sha256: Sha256Stream::default(), bytes: 0, naming })
     }
 
     /// Returns an artifact of `proposer` with its size, or `None` if it is not stored.
@@ -105,13 +116,12 @@ impl ArtifactStore {
         artifacts.map_or(&[][..], |artifacts| &artifacts.0).iter().map(planned).collect()
     }
 
-    /// Deletes artifacts that were uploaded more than `kept_s` seconds ago, and uploads that never ended. Returns the
-    /// number of deleted files.
+    /// Deletes artifacts that were uploaded more than [`KEPT`] ago, and uploads that never ended. Returns the number of
+    /// deleted files.
     ///
     /// # Errors
     /// Returns an error if a directory can't be read.
-    pub fn retire(&self, kept_s: i64) -> io::Result<usize> {
-        let kept = Duration::from_secs(u64::try_from(kept_s).unwrap_or(0));
+    pub fn retire(&self) -> io::Result<usize> {
         let mut deleted = 0;
         let proposers = match fs::read_dir(&self.directory) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
@@ -122,6 +132,8 @@ impl ArtifactStore {
                 let entry = entry?;
                 let age =
                     entry.metadata()?.modified().map(|at| SystemTime::now().duration_since(at).unwrap_or_default());
+                let is_partial = entry.file_name().to_string_lossy().starts_with(PARTIAL);
+                let kept = if is_partial { KEPT_PARTIAL } else { KEPT };
                 if age.is_ok_and(|age| age > kept) {
                     fs::remove_file(entry.path())?;
                     deleted += 1;
@@ -136,17 +148,12 @@ impl Upload {
     /// Adds bytes.
     ///
     /// # Errors
-    /// Returns `too-large` if the artifact is larger than 64 MiB, and `rate-limited` if the artifacts of the proposer
-    /// become too large.
+    /// Returns `too-large` if the artifact is larger than 64 MiB.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), Stopped> {
         self.bytes += bytes.len() as u64;
         if self.bytes > MAX_ARTIFACTS_BYTES {
             let detail = format!("an artifact may have at most {MAX_ARTIFACTS_BYTES} bytes");
             return Err(Refusal::new(Code::TooLarge, detail).into());
-        }
-        if self.bytes > self.room {
-            let detail = format!("the artifacts of one proposer may have at most {MOST_BYTES} bytes together");
-            return Err(Refusal::new(Code::RateLimited, detail).retry_after(3600).into());
         }
         self.sha256.update(bytes);
         self.file.write_all(bytes).map_err(|error| unwritable(&error))
@@ -155,7 +162,8 @@ impl Upload {
     /// Makes the artifact durable under its digest, and returns its size.
     ///
     /// # Errors
-    /// Returns `malformed` if the content has another digest.
+    /// Returns `malformed` if the content has another digest, and `rate-limited` if the artifacts of the proposer become
+    /// too large.
     pub fn finish(self, digest: &ContentDigest) -> Result<u64, Stopped> {
         let found = ContentDigest::from_bytes(self.sha256.finish());
         if found != *digest {
@@ -163,6 +171,10 @@ impl Upload {
             return Err(Refusal::new(Code::Malformed, detail).into());
         }
         self.file.as_file().sync_all().map_err(|error| unwritable(&error))?;
+        let _naming = self.naming.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.directory.join(file_name(digest)).exists() {
+            Usage::of(&self.directory).map_err(|error| fault(&error))?.check_room(self.bytes)?;
+        }
         // A second upload of the same file replaces the first, so that its retention begins again.
         self.file.persist(self.directory.join(file_name(digest))).map_err(|error| unwritable(&error.error))?;
         File::open(&self.directory).and_then(|directory| directory.sync_all()).map_err(|error| unwritable(&error))?;
@@ -184,12 +196,40 @@ fn file_name(digest: &ContentDigest) -> String {
     crate::crypto::digest::hex(digest.as_bytes())
 }
 
-/// Returns the number of files in a directory and the sum of their sizes.
-fn usage(directory: &Path) -> io::Result<(usize, u64)> {
-    let (mut files, mut bytes) = (0, 0);
-    for entry in fs::read_dir(directory)? {
-        files += 1;
-        bytes += entry?.metadata()?.len();
+/// What a proposer has in its directory.
+#[derive(Debug, Default)]
+struct Usage {
+    files: usize,
+    bytes: u64,
+    /// Uploads in progress.
+    partial: usize,
+}
+
+impl Usage {
+    fn of(directory: &Path) -> io::Result<Self> {
+        let mut usage = Self::default();
+        for entry in fs::read_dir(directory)? {
+            let entry = entry?;
+            if entry.file_name().to_string_lossy().starts_with(PARTIAL) {
+                usage.partial += 1;
+                continue;
+            }
+            usage.files += 1;
+            usage.bytes += entry.metadata()?.len();
+        }
+        Ok(usage)
     }
-    Ok((files, bytes))
+
+    /// Checks that one more artifact of this size has room.
+    fn check_room(&self, bytes: u64) -> Result<(), Stopped> {
+        if self.files < MOST_FILES && self.bytes + bytes <= MOST_BYTES {
+            return Ok(());
+        }
+        let detail = format!(
+            "{} artifacts of this proposer have {} bytes together, and at most {MOST_FILES} of together {MOST_BYTES} bytes \
+             are kept: an artifact is deleted two days after its upload",
+            self.files, self.bytes
+        );
+        Err(Refusal::new(Code::RateLimited, detail).retry_after(3600).into())
+    }
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::crossing::kept_results::MAX_FILES_BYTES;
 use crate::crossing::recorded_outputs::Outputs;
 use crate::crossing::refusal::{Refusal, Stopped, fault};
 use crate::record::code::Code;
@@ -78,11 +79,12 @@ impl Capacity {
         permit.map(Permit).map_err(|_| busy("the boundary is verifying too many requests").into())
     }
 
-    pub(super) fn reserve(&self, output_bytes: u64) -> Result<Room, Stopped> {
+    pub(super) fn reserve(&self, output_bytes: u64, keeps_files: bool) -> Result<Room, Stopped> {
         let permit =
             self.runs.clone().try_acquire_owned().map_err(|_| busy("the maximum number of runs is in progress"))?;
         // Output is written at most twice, first to a spool and then to a file or a row.
-        let bytes = output_bytes.saturating_mul(2).saturating_add(RECEIPT_ROOM);
+        let files = if keeps_files { MAX_FILES_BYTES } else { 0 };
+        let bytes = output_bytes.saturating_mul(2).saturating_add(RECEIPT_ROOM).saturating_add(files);
         let needed = self.reserved.fetch_add(bytes, Ordering::SeqCst).saturating_add(bytes);
         let room = Room { bytes, reserved: self.reserved.clone(), _permit: permit };
         match self.outputs.room() {

@@ -34,15 +34,17 @@ impl Crossing {
             let holds_secret = |bytes: &[u8]| masks.as_ref().is_some_and(|masks| masks.contains(bytes));
             let session = claim.map(|claim| {
                 let results = results.as_ref().filter(|_| given.session == SessionUse::Write);
-                let captured = results.and_then(RunResults::session_state).filter(|_| ended);
-                let (tree, too_large) = results.map_or((None, None), kept_tree);
+                let captured = results.and_then(RunResults::session_state).filter(|_| ended && given.writes_state);
+                let (tree, too_large) = results
+                    .map_or((None, None), |results| kept_tree(results, masks.is_some().then_some(&holds_secret)));
                 let work = tree.as_ref().map(|tree| tree.path());
                 let state = captured.map(|captured| claim.state_after(&captured, work, &given)).transpose();
                 let note =
                     state.as_ref().err().map(|error| format!("the state of the session did not change: {error}"));
                 let mut state = state.ok().flatten();
                 if let Some(state) = &mut state {
-                    state.env.retain(|_, value| !holds_secret(value));
+                    state.env.retain(|name, value| !holds_secret(name) && !holds_secret(value));
+                    state.cwd = state.cwd.take().filter(|cwd| !holds_secret(cwd));
                 }
                 let notes = note.into_iter().chain(too_large).collect::<Vec<_>>();
                 (claim.settle(SessionResult { state, tree }, &authorization, &step, at), notes)
@@ -69,16 +71,21 @@ impl Crossing {
 }
 
 /// Returns the files that a session keeps, or a note if they are too large. They are in the memory of the host.
-fn kept_tree(results: &RunResults) -> (Option<Arc<SessionTree>>, Option<String>) {
+fn kept_tree(
+    results: &RunResults,
+    holds_secret: Option<&dyn Fn(&[u8]) -> bool>,
+) -> (Option<Arc<SessionTree>>, Option<String>) {
+    let stays = |why: String| (None, Some(format!("the files of the session did not change: {why}")));
     match results.session_tree_bytes() {
-        Ok(bytes) if bytes <= MAX_SESSION_BYTES => (results.work().cloned(), None),
+        Ok(bytes) if bytes <= MAX_SESSION_BYTES => {}
         Ok(bytes) => {
-            let note = format!(
-                "the files of the session did not change: they have {bytes} bytes, and a session keeps at most \
-                 {MAX_SESSION_BYTES} bytes"
-            );
-            (None, Some(note))
+            return stays(format!("they need {bytes} bytes, and a session keeps at most {MAX_SESSION_BYTES} bytes"));
         }
-        Err(error) => (None, Some(format!("the files of the session did not change: {error}"))),
+        Err(error) => return stays(error.to_string()),
+    }
+    match holds_secret.zip(results.work()).map_or(Ok(false), |(holds, tree)| tree.contains(holds)) {
+        Ok(false) => (results.work().cloned(), None),
+        Ok(true) => stays("one of them contains a secret of the run".to_owned()),
+        Err(error) => stays(error.to_string()),
     }
 }

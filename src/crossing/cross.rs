@@ -236,6 +236,7 @@ impl Crossing {
         // `definition` is the checked step, so the checked step is the step that runs.
         let given = ResultsBasis {
             session: definition.session,
+            writes_state: session.as_ref().is_some_and(|session| session.wrapper.is_some()),
             outputs: definition.outputs.clone(),
             directories: signed.sandbox.read.iter().chain(&signed.sandbox.write).cloned().collect(),
             secret_variables: secrets.iter().filter_map(|secret| secret.variable.clone()).collect(),
@@ -296,7 +297,7 @@ impl Crossing {
         let _writable = decision.check_room()?;
         let envelope_bytes = envelope.to_canonical().map_err(|e| fault(&e))?;
         let decision_bytes = canonical::canonical_of(&decision).map_err(|e| fault(&e))?;
-        let room = match self.capacity.reserve(signed.sandbox.limits.output_bytes) {
+        let room = match self.capacity.reserve(signed.sandbox.limits.output_bytes, admitted.keeps_files()) {
             Ok(room) => room,
             // If the nonce is already spent, return the refusal that names the earlier run. After a `busy` refusal, the
             // caller would send the request again, although it can never succeed.

@@ -94,6 +94,8 @@ impl KeptResults {
 pub(super) struct ResultsBasis {
     /// How the step uses its session.
     pub(super) session: SessionUse,
+    /// True if the shell of the step writes its state at its end.
+    pub(super) writes_state: bool,
     /// Outputs that the step declares.
     pub(super) outputs: Vec<StepOutput>,
     /// Directories of the host that the run can see, besides those of every run.
@@ -105,7 +107,13 @@ pub(super) struct ResultsBasis {
 impl ResultsBasis {
     /// Returns the value for a run whose results are lost.
     pub(super) const fn lost() -> Self {
-        Self { session: SessionUse::None, outputs: Vec::new(), directories: Vec::new(), secret_variables: Vec::new() }
+        Self {
+            session: SessionUse::None,
+            writes_state: false,
+            outputs: Vec::new(),
+            directories: Vec::new(),
+            secret_variables: Vec::new(),
+        }
     }
 }
 
@@ -141,6 +149,9 @@ pub(super) fn kept_results(
 fn read_files(files: Vec<CapturedFile>, holds_secret: &dyn Fn(&[u8]) -> bool) -> Result<Vec<KeptFile>, String> {
     let kept = files.into_iter().map(|captured| {
         let (path, bytes, executable) = (captured.path.clone(), captured.bytes, captured.executable);
+        if holds_secret(path.as_str().as_bytes()) {
+            return Err("the name of a file contains a secret of the run".to_owned());
+        }
         if path.as_str() == OUTPUTS_PATH {
             return Err(format!("the name {OUTPUTS_PATH} is reserved for the outputs of a run: choose another name"));
         }

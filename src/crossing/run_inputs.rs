@@ -46,7 +46,11 @@ impl Crossing {
         now: Timestamp,
     ) -> Result<RunInputs, Stopped> {
         let user = session_user(sealed, &signed.proposer);
-        let session = signed.session.as_ref().map(|session| self.sessions.admit(session, step, &user)).transpose()?;
+        let session = signed
+            .session
+            .as_ref()
+            .map(|session| self.sessions.admit(session, step, &user, signed.sandbox.limits.disk_bytes))
+            .transpose()?;
         let mut plan_ends = None;
         let mut files = self.artifacts.planned(&signed.proposer, signed.artifacts.as_ref())?;
         if let (Some(plan), Some(reference)) = (demanded_plan(step, signed.plan.as_ref())?, &signed.plan) {

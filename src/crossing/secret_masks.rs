@@ -143,8 +143,30 @@ fn texts_of(value: &[u8]) -> Vec<Zeroizing<Vec<u8>>> {
         }
         texts.extend(lines.map(|line| Zeroizing::new(line.trim_ascii().to_vec())));
     }
+    let quoted: Vec<_> = texts.iter().flat_map(|text| quoted_forms(text)).collect();
+    texts.extend(quoted);
     texts.retain(|text| text.len() >= MIN_MASKED);
     texts
+}
+
+/// Returns the forms of a text in quotes of a shell: inside single quotes, inside double quotes, and with a backslash
+/// before each special character. A form that equals the text is left out.
+fn quoted_forms(text: &[u8]) -> Vec<Zeroizing<Vec<u8>>> {
+    let replaced = |with: &dyn Fn(u8) -> Vec<u8>| -> Zeroizing<Vec<u8>> {
+        Zeroizing::new(text.iter().flat_map(|byte| with(*byte)).collect())
+    };
+    let backslash = |special: bool, byte: u8| if special { vec![b'\\', byte] } else { vec![byte] };
+    let single = |quote: &'static [u8]| move |byte: u8| if byte == b'\'' { quote.to_vec() } else { vec![byte] };
+    let word = |byte: u8| byte.is_ascii_alphanumeric() || b"@%_+=:,./-".contains(&byte) || !byte.is_ascii();
+    let mut forms = vec![
+        replaced(&single(b"'\\''")),
+        replaced(&single(b"'\"'\"'")),
+        replaced(&|byte| backslash(b"$`\"\\".contains(&byte), byte)),
+        replaced(&|byte| backslash(!word(byte), byte)),
+    ];
+    forms.retain(|form| form[..] != *text);
+    forms.dedup();
+    forms
 }
 
 /// Returns the base64 digits that depend only on `text`, if `bytes_before` bytes (0 to 2) are before it in its group of

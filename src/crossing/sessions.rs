@@ -68,6 +68,7 @@ struct Session {
     digest: ContentDigest,
     state: Arc<ShellState>,
     tree: Option<Arc<SessionTree>>,
+    tree_bytes: u64,
     running: Option<ProposalId>,
     runs: VecDeque<SessionRun>,
     run_count: u64,
@@ -212,6 +213,7 @@ impl Sessions {
             digest: state.canonical_digest(&salt, None, None),
             state: Arc::new(state),
             tree: None,
+            tree_bytes: 0,
             running: None,
             runs: VecDeque::new(),
             run_count: 0,
@@ -289,10 +291,15 @@ impl Sessions {
                 return Err(Refusal::new(Code::Malformed, detail).at("/session", "not used by this step"));
             }
         };
-        let held = self.lock();
+        let mut held = self.lock();
         let session = held.find(id, user)?;
         demand_runbook(session, id, step)?;
-        Ok(Some(SessionReference { id: id.clone(), state: session.digest }))
+        let state = session.digest;
+        // A proposal uses the session, so that the approvers have time to sign.
+        if let Some(session) = held.living.get_mut(id) {
+            session.used = Instant::now();
+        }
+        Ok(Some(SessionReference { id: id.clone(), state }))
     }
 
     /// Returns the input of a run that starts in the signed state, before its nonce is spent.
@@ -305,11 +312,20 @@ impl Sessions {
         signed: &SessionReference,
         step: &StepDefinition,
         user: &SessionUser,
+        disk_bytes: u64,
     ) -> Result<PlannedSession, Refusal> {
         let _ = self.expire();
         let held = self.lock();
         let session = held.at_state(signed, user)?;
         demand_runbook(session, &signed.id, step)?;
+        if session.tree_bytes > disk_bytes {
+            let detail = format!(
+                "the files of the session {} have {} bytes, and the step may use {disk_bytes} bytes of disk: delete files, \
+                 reset the session, or declare a larger disk",
+                signed.id, session.tree_bytes
+            );
+            return Err(Refusal::new(Code::SessionStale, detail));
+        }
         let cwd = session.state.cwd.clone();
         if let Some(cwd) = &cwd
             && !directory_exists(cwd, session.tree.as_deref())
@@ -499,6 +515,7 @@ impl SessionClaim {
             session.state = Arc::new(state);
         }
         if let Some(tree) = result.tree {
+            session.tree_bytes = tree.bytes().unwrap_or(u64::MAX);
             session.tree = Some(tree);
         }
         session.digest = session.state.canonical_digest(&session.salt, Some(before), Some(*authorization));

@@ -216,6 +216,11 @@ impl Admitted {
         self.answers.exclusive.as_ref()
     }
 
+    /// Returns true if the run can leave files.
+    pub(super) const fn keeps_files(&self) -> bool {
+        self.answers.plan.results
+    }
+
     /// Returns the request to the stage `Accepted`, because the state changed after the verdict.
     pub(super) fn again(self) -> Accepted {
         self.verified.accepted

@@ -31,7 +31,7 @@ pub(super) static ROUTES: &[Route] = &[
         name: "put_artifact",
         summary: "Upload a file for a run, at most 64 MiB",
         about: "The body is the content of the file. A proposal then names the file by its digest. The boundary deletes \
-             artifacts with the outputs of runs.",
+             an artifact two days after its upload.",
         segments: &[DIGEST],
         access: RouteAccess::Known,
         query: &[],
@@ -60,7 +60,7 @@ pub(super) static ROUTES: &[Route] = &[
 
 async fn put(mut call: RouteCall) -> HandlerResult {
     let digest: ContentDigest = call.path("digest")?;
-    let mut upload = call.app.boundary.artifacts.begin(&call.caller)?;
+    let mut upload = call.app.boundary.artifacts.begin(&call.caller, &digest)?;
     call.upload(|piece| upload.write(piece)).await?;
     let stored = call.finish(|_, _| async move { upload.finish(&digest) }).await?;
     answer(StatusCode::OK, &StoredArtifact { digest, bytes: stored })

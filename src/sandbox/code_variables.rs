@@ -2,7 +2,7 @@
 
 /// Variables that make programs load or run other code, or sign with the keys of the person. No step inherits them, and
 /// no session carries them. A `*` at the end matches any text.
-pub const CODE_VARIABLES: [&str; 45] = [
+pub const CODE_VARIABLES: [&str; 58] = [
     // Dynamic loaders and shells.
     "LD_*",
     "DYLD_*",
@@ -47,6 +47,19 @@ pub const CODE_VARIABLES: [&str; 45] = [
     "GNUMAKEFLAGS",
     "MAKEFILES",
     "TAR_OPTIONS",
+    "OPENSSL_CONF",
+    "OPENSSL_MODULES",
+    "OPENSSL_ENGINES",
+    "LESSOPEN",
+    "LESSCLOSE",
+    "GOFLAGS",
+    "RUSTC",
+    "RUSTC_*",
+    "RUSTFLAGS",
+    "CARGO_*",
+    "DOTNET_STARTUP_HOOKS",
+    "AWKLIBPATH",
+    "LOCPATH",
     // Variables that change which programs git runs.
     "GIT_*",
     // A process that can reach the SSH agent can sign with the person's keys.

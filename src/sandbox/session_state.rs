@@ -185,7 +185,8 @@ impl GivenToRun {
     /// Returns the directory for the state. The next run does not see other directories, such as the directory for
     /// temporary files, at all.
     fn cwd(&self, cwd: &[u8]) -> Option<Vec<u8>> {
-        if !cwd.starts_with(b"/") || self.work.as_deref() == Some(cwd) {
+        let climbs = cwd.split(|byte| *byte == b'/').any(|part| part == b"..");
+        if !cwd.starts_with(b"/") || climbs || self.work.as_deref() == Some(cwd) {
             return None;
         }
         let is_below = |directory: &[u8]| {

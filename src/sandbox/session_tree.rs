@@ -82,11 +82,47 @@ impl SessionTree {
     pub fn bytes(&self) -> io::Result<u64> {
         let mut bytes = 0_u64;
         let mut count = |_: &OwnedFd, _: &Path, stat: &Stat, _: Step| {
-            bytes = bytes.saturating_add(u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512));
+            // A sparse file is copied as a whole, and each entry needs memory of the kernel.
+            let size = u64::try_from(stat.st_size).unwrap_or(0).max(ENTRY_BYTES);
+            bytes = bytes.saturating_add(size.max(u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512)));
             Ok(())
         };
         walk(self.top()?, 0, &mut count)?;
         Ok(bytes)
+    }
+
+    /// Returns true if `holds` accepts the name, the target or the content of an entry.
+    ///
+    /// # Errors
+    /// Returns an error if an entry can't be read.
+    pub fn contains(&self, holds: &dyn Fn(&[u8]) -> bool) -> io::Result<bool> {
+        let mut found = false;
+        let mut look = |directory: &OwnedFd, name: &Path, stat: &Stat, step: Step| {
+            found = found || holds(name.as_os_str().as_bytes());
+            match step {
+                Step::File if !found => {
+                    let mut file = open_file(directory, name, stat).map_err(|error| at(name, &error))?;
+                    let (mut window, mut piece) = (Vec::new(), vec![0; SEARCHED_AT_ONCE]);
+                    loop {
+                        let read = file.read(&mut piece).map_err(|error| at(name, &error))?;
+                        if read == 0 || found {
+                            break;
+                        }
+                        // A text may lie across several pieces.
+                        window.extend_from_slice(&piece[..read]);
+                        found = holds(&window);
+                        window.drain(..window.len().saturating_sub(LONGEST_TEXT));
+                    }
+                }
+                Step::Link if !found => {
+                    found = holds(rustix::fs::readlinkat(directory, name, Vec::new())?.to_bytes());
+                }
+                _ => {}
+            }
+            Ok(())
+        };
+        walk(self.top()?, 0, &mut look)?;
+        Ok(found)
     }
 
     /// Sends the content to the first process of a run.
@@ -110,6 +146,14 @@ impl SessionTree {
         chunks.finish()
     }
 }
+
+/// Memory that an entry of the session needs at least, in bytes.
+const ENTRY_BYTES: u64 = 1 << 10;
+/// Maximum length of a text that [`SessionTree::contains`] finds across two reads: a secret of 64 KiB in its longest
+/// form.
+const LONGEST_TEXT: usize = 512 << 10;
+/// Bytes of a file that are searched at once.
+const SEARCHED_AT_ONCE: usize = 4 << 20;
 
 /// The kind of an entry at which a walk is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

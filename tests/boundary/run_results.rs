@@ -45,7 +45,7 @@ fn upload(world: &World, token: &str, bytes: &[u8]) -> (String, crate::support::
 
 #[test]
 fn files_of_a_run_come_back_with_a_manifest_in_the_receipt() {
-    let world = world_of(&[(
+    let mut world = world_of(&[(
         "make",
         "cd \"$COUNTERSIGN_OUTPUT\"; mkdir -p a/b; printf hi > a/b/note; head -c 100000 /dev/zero > big; : > empty\n\
          printf '#!/bin/sh\\n' > tool; chmod +x tool\n\
@@ -69,6 +69,22 @@ fn files_of_a_run_come_back_with_a_manifest_in_the_receipt() {
     assert_eq!(fs::read(to.join("big")).expect("a file").len(), 100_000);
     assert_eq!(fs::read(to.join("empty")).expect("a file"), b"");
     world.assert_audited();
+    // The check of the store and a backup know the files.
+    world.stop();
+    let check = |words: &[&str]| {
+        let mut command = world.program(words);
+        command.arg("--config").arg(world.path("b/countersign.toml")).output().expect("the program")
+    };
+    let checked = check(&["store", "check"]);
+    assert!(checked.status.success(), "{}", said(&checked));
+    let backup = world.path("backup");
+    let saved = check(&["store", "backup", backup.to_str().expect("a path")]);
+    assert!(saved.status.success(), "{}", said(&saved));
+    for name in ["countersign.db", "countersign.db-wal", "countersign.db-shm"] {
+        let _ = fs::remove_file(world.path("b/boundary").join(name));
+    }
+    let restored = check(&["store", "restore", backup.to_str().expect("a path")]);
+    assert!(restored.status.success(), "{}", said(&restored));
 }
 
 #[test]
@@ -177,6 +193,25 @@ fn an_upload_with_another_digest_and_a_file_of_another_proposer_are_refused() {
     for name in ["../x", "", "plan", "a/b"] {
         let reply = proposed(&world, "s:use", json!({"artifacts": [{"name": name, "digest": digest}]}));
         assert!((400..500).contains(&reply.status), "{name}: {}", reply.text());
+    }
+    // At most four uploads of one proposer are in progress at the same time, and the limits hold for all together.
+    let uploads: Vec<_> = (0..12_u8)
+        .map(|number| {
+            let (url, token) = (world.wire.url.clone(), world.agent.clone());
+            std::thread::spawn(move || {
+                let bytes = vec![number; 30 << 20];
+                let wire = crate::support::wire::Wire::new(&url);
+                let bearer = format!("Bearer {token}");
+                let path = format!("/v1/artifacts/sha256:{}", sha256(&bytes));
+                wire.try_call("PUT", &path, &[("authorization", &bearer)], Some(&bytes)).map_or(0, |reply| reply.status)
+            })
+        })
+        .collect();
+    let statuses: Vec<u16> = uploads.into_iter().map(|upload| upload.join().expect("a status")).collect();
+    let stored = statuses.iter().filter(|status| **status == 200).count();
+    assert!(stored <= 8, "{statuses:?}");
+    for number in 0..12_u8 {
+        let _ = fs::remove_file(world.path("b/boundary/artifacts/agent").join(sha256(&vec![number; 30 << 20])));
     }
     // An artifact that is gone holds the run up until it is uploaded again.
     let (digest, _) = upload(&world, &world.agent, b"mine");

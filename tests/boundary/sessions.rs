@@ -250,6 +250,63 @@ fn a_step_that_only_reads_its_session_changes_nothing_in_it() {
 }
 
 #[test]
+fn a_secret_is_in_no_variable_directory_or_file_of_a_session() {
+    let world = world_with(
+        &[
+            (
+                "plant secrets=\"db=env:DB\"",
+                "mkdir \"in $DB\"; printf '%s' \"$DB\" > file; export A=\"x $DB\" B=fine\nhex=$(printf '%s' \"$DB\" | od -An -tx1 | tr -d ' \\n')\n\
+                 export \"x$hex=1\"; cd \"in $DB\"",
+            ),
+            ("get", "printf '%s|' \"$A\" \"$B\"; env; pwd; ls -R ."),
+        ],
+        |setup| {
+            setup.env("DB_OF_THE_SERVICE", "hunter2-secret");
+            setup.config = "[secrets.db]\nenv = \"DB_OF_THE_SERVICE\"\nsteps = [\"s:plant\"]\n".to_owned();
+        },
+    );
+    let session = created(&world);
+    let planted = ran(&world, &session, "s:plant");
+    assert_eq!(planted["outcome"]["status"], "succeeded", "{planted:#}");
+    assert!(world.output(&planted, "stderr").contains("one of them contains a secret of the run"));
+    let facts = shown(&world, &session).to_string();
+    let printed = prints(&world, &session, "s:get");
+    for text in [&facts, &printed] {
+        assert!(!text.contains("hunter2") && !text.contains("68756e746572322d"), "{text}");
+    }
+    assert!(printed.starts_with("|fine|"), "{printed}");
+}
+
+#[test]
+fn a_token_for_other_steps_can_not_use_or_end_a_session() {
+    let world = world_with(&[("set", "export A=1")], |setup| {
+        setup.runbook("o.md", runbook(SMALL, &[("x session=read", "true")]))
+    });
+    let mine = world.token("mine", &["carol"], &["propose"]);
+    let limited = world.token_for("limited", &["carol"], &["propose"], &["o:*"]);
+    let session = world.wire.post("/v1/sessions", &mine, &json!({"runbook": "s"})).ok(201);
+    let path = format!("/v1/sessions/{}", session["id"].as_str().expect("an id"));
+    world.wire.post("/v1/sessions", &limited, &json!({"runbook": "s"})).problem("unknown-step");
+    for action in ["reset", "end"] {
+        world.wire.post(&format!("{path}/{action}"), &limited, &json!({})).problem("unknown-step");
+    }
+    world.wire.get(&path, &mine).ok(200);
+}
+
+#[test]
+fn files_that_do_not_fit_into_the_next_run_are_refused_before_its_nonce() {
+    let world = world_of(&[("fill", "truncate -s 40M sparse"), ("small disk=16MiB", "ls")]);
+    let session = created(&world);
+    prints(&world, &session, "s:fill");
+    let before = world.count("consumption");
+    let proposal = proposed(&world, &session, "s:small");
+    world.sign(&proposal, &[&alice()]).ok(200);
+    let refused = world.until(id_of(&proposal), "refused");
+    assert!(refused["refusal"]["detail"].as_str().expect("words").contains("bytes of disk"), "{refused:#}");
+    assert_eq!(world.count("consumption"), before);
+}
+
+#[test]
 fn a_directory_that_is_gone_is_refused_before_the_nonce_is_spent() {
     let world = world_of(&[("go", "mkdir d; cd d"), ("drop", "cd /tmp/work\nexec rmdir d"), ("get", "pwd")]);
     let session = created(&world);

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension as _, Params, Row, params};
 
-use crate::crypto::digest::{AuthorizationDigest, LeafHash, SealDigest, hex, sha256};
+use crate::crypto::digest::{AuthorizationDigest, ContentDigest, LeafHash, SealDigest, hex, sha256};
 use crate::crypto::key_id::KeyId;
 use crate::crypto::merkle::{self, Frontier, Hash};
 use crate::crypto::note::{self, Note};
@@ -23,6 +23,7 @@ use crate::record::denial::{Denial, denied};
 use crate::record::document::{Predicate, Statement};
 use crate::record::envelope::{Base64, Envelope};
 use crate::record::ident::Name;
+use crate::record::later_parts::{Manifest, ManifestEntry};
 use crate::record::malformed::Malformed;
 use crate::record::receipt::Receipt;
 use crate::record::refusal_statement::RefusalStatement;
@@ -611,11 +612,13 @@ impl Look<'_> {
             [("ended_at", run.ended_at == Some(receipt.finished_at.unix())), ("detail", run.detail == outcome)];
         let odd: Vec<_> = columns.into_iter().filter(|(_, same)| !same).map(|(column, _)| column).collect();
         self.differs(&run.id, &odd, "its receipt");
-        let names: BTreeSet<[u8; 32]> = [&receipt.output.stdout, &receipt.output.stderr]
+        let mut names: BTreeSet<[u8; 32]> = [&receipt.output.stdout, &receipt.output.stderr]
             .into_iter()
             .filter(|stream| stream.recorded > 0)
             .map(|stream| *stream.blake3.as_bytes())
             .collect();
+        let files = self.manifest(receipt)?.unwrap_or_default();
+        names.extend(files.iter().filter(|file| file.bytes > 0).map(|file| *file.blake3.as_bytes()));
         for name in names {
             let sql = "SELECT EXISTS (SELECT 1 FROM output_of WHERE name = ?1 AND proposal = ?2), \
                        EXISTS (SELECT 1 FROM output WHERE name = ?1)";
@@ -630,6 +633,23 @@ impl Look<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Returns the files that a receipt names, or `None` if it names none or the manifest is missing.
+    fn manifest(&mut self, receipt: &Receipt) -> rusqlite::Result<Option<Vec<ManifestEntry>>> {
+        if receipt.files.count == 0 {
+            return Ok(None);
+        }
+        let digest = receipt.files.manifest;
+        let sql = "SELECT data FROM blob WHERE digest = ?1";
+        let bytes: Option<Vec<u8>> = self.one(sql, params![digest.as_bytes()], |row| row.get(0))?;
+        let read = bytes.filter(|bytes| ContentDigest::of(bytes) == digest);
+        let files = read.and_then(|bytes| json::parse_as::<Manifest>(&bytes, bytes.len()).ok());
+        if files.is_none() {
+            let what = format!("the blob {digest} with the files of a run is missing or damaged");
+            self.defect("table blob", what, RESTORE);
+        }
+        Ok(files.map(|manifest| manifest.0))
     }
 
     /// Compares the row of a proposal with the signed payload.
