@@ -35,8 +35,8 @@ impl Crossing {
             let session = claim.map(|claim| {
                 let results = results.as_ref().filter(|_| given.session == SessionUse::Write);
                 let captured = results.and_then(RunResults::session_state).filter(|_| ended && given.writes_state);
-                let (tree, too_large) = results
-                    .map_or((None, None), |results| kept_tree(results, masks.is_some().then_some(&holds_secret)));
+                let (tree, too_large) =
+                    results.map_or((None, None), |results| kept_tree(results, masks.is_some(), &holds_secret));
                 let work = tree.as_ref().map(|tree| tree.path());
                 let state = captured.map(|captured| claim.state_after(&captured, work, &given)).transpose();
                 let note =
@@ -73,7 +73,8 @@ impl Crossing {
 /// Returns the files that a session keeps, or a note if they are too large. They are in the memory of the host.
 fn kept_tree(
     results: &RunResults,
-    holds_secret: Option<&dyn Fn(&[u8]) -> bool>,
+    has_secrets: bool,
+    holds_secret: &dyn Fn(&[u8]) -> bool,
 ) -> (Option<Arc<SessionTree>>, Option<String>) {
     let stays = |why: String| (None, Some(format!("the files of the session did not change: {why}")));
     match results.session_tree_bytes() {
@@ -83,7 +84,8 @@ fn kept_tree(
         }
         Err(error) => return stays(error.to_string()),
     }
-    match holds_secret.zip(results.work()).map_or(Ok(false), |(holds, tree)| tree.contains(holds)) {
+    let tree = results.work().filter(|_| has_secrets);
+    match tree.map_or(Ok(false), |tree| tree.contains(holds_secret)) {
         Ok(false) => (results.work().cloned(), None),
         Ok(true) => stays("one of them contains a secret of the run".to_owned()),
         Err(error) => stays(error.to_string()),
