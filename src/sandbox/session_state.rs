@@ -189,6 +189,10 @@ impl GivenToRun {
         if !cwd.starts_with(b"/") || climbs || self.work.as_deref() == Some(cwd) {
             return None;
         }
+        // Each run has this directory, new and empty.
+        if cwd == b"/tmp" {
+            return Some(cwd.to_owned());
+        }
         let is_below = |directory: &[u8]| {
             let rest = cwd.strip_prefix(directory);
             rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/") || directory.ends_with(b"/"))

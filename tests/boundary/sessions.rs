@@ -68,7 +68,8 @@ fn variables_the_directory_and_files_are_carried_to_the_next_run() {
             "export A=$'two\\nlines' B='it'\"'\"'s'\nexport -n C=local\nmkdir -p sub\ncd sub\nprintf hi > note\nunset LC_ALL",
         ),
         ("get", "printf '%s|%s|%s|%s|' \"$A\" \"$B\" \"${C-none}\" \"${LC_ALL-unset}\"\npwd\ncat note\nls \"$HOME\""),
-        ("python", "true"),
+        ("tmp", "cd /tmp; printf x > gone"),
+        ("where", "pwd; test ! -e gone"),
     ]);
     let session = created(&world);
     assert_eq!(prints(&world, &session, "s:set"), "");
@@ -77,6 +78,9 @@ fn variables_the_directory_and_files_are_carried_to_the_next_run() {
     assert_eq!((&facts["run_count"], &facts["directory"]), (&json!(2), &json!("/tmp/work/sub")));
     assert!(facts["variables"].as_array().expect("names").contains(&json!("A")), "{facts:#}");
     assert!(!facts.to_string().contains("two"), "values are not shown: {facts:#}");
+    // Each run has the directory /tmp, new and empty.
+    prints(&world, &session, "s:tmp");
+    assert_eq!(prints(&world, &session, "s:where"), "/tmp\n");
     // Another session begins anew.
     assert!(prints(&world, &created(&world), "s:get").starts_with("||none|C.UTF-8|"));
     world.assert_audited();

@@ -101,7 +101,10 @@ fn a_directory_that_was_not_kept_stops_the_walk_before_the_next_step() {
     person.runbook(
         "b.md",
         "",
-        &[("one", "cd \"$TMPDIR\"; export A=1"), ("two", "printf '%s %s' \"$A\" \"${PWD##*/}\"")],
+        &[
+            ("one", "mkdir \"$TMPDIR/deep\"; cd \"$TMPDIR/deep\"; export A=1"),
+            ("two", "printf '%s %s' \"$A\" \"${PWD##*/}\""),
+        ],
     );
     let ran = run(&person, &["b.md"]).ended(0);
     assert_eq!(ran.out, "1 work", "{}", ran.err);

@@ -526,6 +526,8 @@ fn promise_6_no_value_becomes_code_or_the_name_of_a_program_in_a_command_that_ru
         "set -x; read -r PS4 <<< {{ .x }}; true",
         "for PS4 in {{ .x }}; do set -x; true; done",
         "command_not_found_handle() { eval \"$2\"; }; nosuchcmd {{ .x }}",
+        "read -r BASH_ENV <<< {{ .x }}; export BASH_ENV; bash -c true",
+        "run() { xargs ls \"$@\"; }\nrun {{ .x }}",
         "exec <<< {{ .x }}; bash",
         "exec 3<<< {{ .x }}; bash <&3",
         "make -f <(printf 'all:\\n\\t%s\\n' {{ .x }})",
