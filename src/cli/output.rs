@@ -27,7 +27,8 @@ use crate::terminal::printable_text::PrintableText;
 use crate::terminal::refused_programs::print_hints;
 use crate::terminal::streams::Terminal;
 
-/// Print the output of a run after a check against the digests in its receipt. With -f, print the output live.
+/// Print the output of a run after a check against the digests in its receipt. With -f, print the output live, and
+/// check it at the end.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   countersign output 4f2a9c            the standard output and the standard error
@@ -84,6 +85,11 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     if args.follow {
         let view = follow(&client, &id, &mut sink)?;
         refused_programs::explain(&client, &view, sink.complaints(), terminal)?;
+        if let Some(receipt) = &view.receipt
+            && !sink.has_printed(&signed_receipt(&client.get(&format!("/v1/receipts/{receipt}"))?)?.output)
+        {
+            return Err(other_output());
+        }
         return Ok(Exit::Done);
     }
     let Some(receipt) = &view.receipt else {
@@ -186,9 +192,13 @@ fn check(bytes: &[u8], stream: &Stream) -> Result<(), CommandFailure> {
     if Blake3Digest::of(bytes) == stream.blake3 && ContentDigest::of(bytes) == stream.sha256 {
         Ok(())
     } else {
-        Err(CommandFailure::new(
-            Exit::CheckSaidNo,
-            "the output from the boundary does not match the digests in the receipt: don't use the output",
-        ))
+        Err(other_output())
     }
+}
+
+fn other_output() -> CommandFailure {
+    CommandFailure::new(
+        Exit::CheckSaidNo,
+        "the output from the boundary does not match the digests in the receipt: don't use the output",
+    )
 }

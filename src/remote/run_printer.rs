@@ -6,6 +6,8 @@ use base64::Engine as _;
 use serde_json::Value;
 
 use crate::boundary::view::{Event, RefusalView};
+use crate::crypto::digest::{ContentDigest, Sha256Stream};
+use crate::record::receipt::Output;
 use crate::record::stream_name::StreamName;
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::refused_programs::OutputComplaints;
@@ -34,6 +36,8 @@ pub struct RunPrinter<'t> {
     guard: CommandGuard,
     held_up: Option<RefusalView>,
     complaints: OutputComplaints,
+    /// Digests of the pieces of both streams.
+    seen: (Sha256Stream, Sha256Stream),
 }
 
 impl<'t> RunPrinter<'t> {
@@ -42,7 +46,8 @@ impl<'t> RunPrinter<'t> {
     #[must_use]
     pub fn new(terminal: &'t Terminal, form: OutputForm) -> Self {
         let (out, err, guard) = (EscapedOutput::default(), EscapedOutput::default(), CommandGuard::default());
-        Self { terminal, form, out, err, guard, held_up: None, complaints: OutputComplaints::default() }
+        let (held_up, complaints) = (None, OutputComplaints::default());
+        Self { terminal, form, out, err, guard, held_up, complaints, seen: Default::default() }
     }
 
     /// Returns the terminal of this printer.
@@ -57,31 +62,33 @@ impl<'t> RunPrinter<'t> {
         &self.complaints
     }
 
+    /// Returns true if the printed pieces are the output that the receipt states.
+    #[must_use]
+    pub fn has_printed(&self, output: &Output) -> bool {
+        let digest = |seen: &Sha256Stream| ContentDigest::from_bytes(seen.clone().finish());
+        digest(&self.seen.0) == output.stdout.sha256 && digest(&self.seen.1) == output.stderr.sha256
+    }
+
     /// Prints one event.
     ///
     /// # Errors
     /// Returns an error if the standard output cannot be written, or if a piece of output is not valid base64.
     pub fn event(&mut self, event: &Event, line: &Value) -> Result<(), CommandFailure> {
+        let piece = piece_of(event)?;
+        if let Some((stream, piece)) = &piece {
+            let seen = if *stream == StreamName::Stdout { &mut self.seen.0 } else { &mut self.seen.1 };
+            seen.update(piece);
+        }
         if self.terminal.json {
-            if let Event::Output { text: Some(text), .. } = event {
-                self.complaints.read(text.as_bytes());
+            if let Some((_, piece)) = &piece {
+                self.complaints.read(piece);
             }
             return self.terminal.object(line);
         }
+        if let Some((stream, piece)) = piece {
+            return self.output(stream, &piece);
+        }
         match event {
-            Event::Output { stream, text, base64, .. } => {
-                let piece = match (text, base64) {
-                    (Some(text), _) => text.as_bytes().to_vec(),
-                    (None, Some(coded)) => base64::engine::general_purpose::STANDARD.decode(coded).map_err(|_| {
-                        CommandFailure::new(
-                            Exit::Unreachable,
-                            "the boundary sent a piece of output that is not valid base64",
-                        )
-                    })?,
-                    (None, None) => Vec::new(),
-                };
-                self.output(*stream, &piece)
-            }
             Event::Status { status, code } => {
                 if self.terminal.err_is_terminal() {
                     let code = code.map(|code| format!(" ({code})")).unwrap_or_default();
@@ -110,7 +117,7 @@ impl<'t> RunPrinter<'t> {
                 self.guard.line_ended();
                 Ok(())
             }
-            Event::Exit { .. } | Event::Receipt { .. } => Ok(()),
+            Event::Output { .. } | Event::Exit { .. } | Event::Receipt { .. } => Ok(()),
         }
     }
 
@@ -151,6 +158,19 @@ impl<'t> RunPrinter<'t> {
     }
 }
 
+/// Returns the bytes of an output event, or `None` for another event.
+fn piece_of(event: &Event) -> Result<Option<(StreamName, Vec<u8>)>, CommandFailure> {
+    let Event::Output { stream, text, base64, .. } = event else { return Ok(None) };
+    let piece = match (text, base64) {
+        (Some(text), _) => text.as_bytes().to_vec(),
+        (None, Some(coded)) => base64::engine::general_purpose::STANDARD.decode(coded).map_err(|_| {
+            CommandFailure::new(Exit::Unreachable, "the boundary sent a piece of output that is not valid base64")
+        })?,
+        (None, None) => Vec::new(),
+    };
+    Ok(Some((*stream, piece)))
+}
+
 /// Returns the statement that a part of a stream was not recorded.
 #[must_use]
 pub fn truncated_words(stream: StreamName, bytes: u64, recorded: u64) -> String {
@@ -164,4 +184,33 @@ pub fn held_up_words(why: &RefusalView) -> String {
         "the run can't start yet ({}), and the boundary tries again until the proposal expires: {}",
         why.code, why.detail
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::receipt::Stream;
+
+    #[test]
+    fn printed_output_is_compared_with_the_digests_of_the_receipt() {
+        let terminal = Terminal::new(true);
+        let mut printer = RunPrinter::new(&terminal, OutputForm::default());
+        let piece = |text: Option<&str>, base64: Option<&str>| Event::Output {
+            stream: StreamName::Stdout,
+            offset: 0,
+            elapsed_ms: None,
+            text: text.map(str::to_owned),
+            base64: base64.map(str::to_owned),
+        };
+        for event in [piece(Some("a"), None), piece(None, Some("/w=="))] {
+            printer.event(&event, &Value::Null).expect("printed");
+        }
+        let stdout = |bytes: &[u8]| Output {
+            stdout: Stream { sha256: ContentDigest::of(bytes), ..Stream::empty() },
+            stderr: Stream::empty(),
+        };
+        assert!(printer.has_printed(&stdout(b"a\xff")));
+        assert!(!printer.has_printed(&stdout(b"a")));
+        assert!(printer.event(&piece(None, Some("!")), &Value::Null).is_err());
+    }
 }
