@@ -9,6 +9,7 @@ use crate::review::derived::ReviewFinding;
 use crate::review::line::ReviewLine;
 use crate::review::reviewed_input::ReviewedInput;
 use crate::review::sources::ReviewSources;
+use crate::review::step_files::content_finding;
 use crate::review::value_words::{bytes, counted, plain_or_quoted, span};
 use crate::terminal::printable_text::PrintableText;
 use crate::terminal::screen::{LineTone, Screen};
@@ -52,15 +53,7 @@ pub fn check(
             ReviewedInput { name, digest, bytes, content: content.filter(is_signed).cloned() }
         })
         .collect();
-    let finding = if inputs.is_empty() {
-        None
-    } else if !other.is_empty() {
-        Some(ReviewFinding::Fails(format!("the boundary gave another content of {}", other.join(", "))))
-    } else if !lacking.is_empty() {
-        Some(ReviewFinding::NotChecked(format!("the boundary gave no content of {}", lacking.join(", "))))
-    } else {
-        Some(ReviewFinding::Holds)
-    };
+    let finding = (!inputs.is_empty()).then(|| content_finding(&lacking, &other));
     (inputs, finding)
 }
 

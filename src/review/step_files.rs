@@ -38,16 +38,19 @@ pub fn check(
         ReviewedFile { file: file.clone(), content: content.filter(|bytes| is_signed(file, bytes)).cloned() }
     };
     let files: Vec<_> = definition.files.iter().map(&mut reviewed).collect();
-    let finding = if files.is_empty() {
-        None
-    } else if !other.is_empty() {
-        Some(ReviewFinding::Fails(format!("the boundary gave another content of {}", other.join(", "))))
-    } else if !lacking.is_empty() {
-        Some(ReviewFinding::NotChecked(format!("the boundary gave no content of {}", lacking.join(", "))))
-    } else {
-        Some(ReviewFinding::Holds)
-    };
+    let finding = (!files.is_empty()).then(|| content_finding(&lacking, &other));
     (files, finding)
+}
+
+/// Returns the finding about contents from the boundary: those that are missing, and those that have another digest.
+pub(super) fn content_finding(lacking: &[String], other: &[String]) -> ReviewFinding {
+    if !other.is_empty() {
+        ReviewFinding::Fails(format!("the boundary gave another content of {}", other.join(", ")))
+    } else if !lacking.is_empty() {
+        ReviewFinding::NotChecked(format!("the boundary gave no content of {}", lacking.join(", ")))
+    } else {
+        ReviewFinding::Holds
+    }
 }
 
 /// Returns the line below the script that names the files.
