@@ -206,7 +206,7 @@ fn add_outputs(
     params: &mut Map<String, Value>,
 ) -> Result<(), CommandFailure> {
     let results: ReceiptFiles = client.get(&format!("/v1/receipts/{receipt}/files"))?;
-    let block = results.step.as_str().rsplit(':').next().unwrap_or_default().replace('-', "_");
+    let block = results.step.step().replace('-', "_");
     // A Gruntwork template reads the output `key` of the block `block` as the parameter `outputs_block_key`.
     let parameter = |name: &String| {
         let names = [name.clone(), format!("outputs_{block}_{}", name.replace('-', "_"))];

@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use serde_json::Value;
 
 use crate::host;
-use crate::vectors::{self, LATER, Outcome, READERS};
+use crate::vectors::{self, OF_OTHER_PROJECTS, Outcome, READERS};
 
 use crate::golden;
 
@@ -178,8 +178,8 @@ impl Run {
                     Ok(file) => self.count(&name, reader(&file)),
                     Err(error) => self.count(&name, vec![("the file".to_owned(), Err(error))]),
                 }
-            } else if LATER.contains(&&*name) {
-                self.not_run(&name, "belongs to a later version");
+            } else if OF_OTHER_PROJECTS.contains(&&*name) {
+                self.not_run(&name, "needs the runbooks of another project: scripts/peers");
             } else if path.extension().is_some_and(|ending| ending == "json") {
                 self.not_run(&name, "this version has no reader for it");
             }

@@ -6,8 +6,10 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use countersign::registry::imported::read_imported;
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use crate::host::not_run;
@@ -82,6 +84,84 @@ fn gruntworks_executables_are_registered_with_the_same_bytes_or_refused_with_a_r
     println!("{} pages: {registered} executables registered with the same bytes, {refused} refused", pages.len());
     assert!(different.is_empty(), "{}", different.join("\n"));
     assert!(registered >= REGISTERED, "only {registered} executables are registered, at least {REGISTERED} must be");
+}
+
+/// Runs recorded runbooks with `countersign test`, one session each, with the recorded outcomes as expectations. Blocks
+/// that are errors here are taken out first: duplicate ids, missing files, and scripts with undeclared variables.
+#[test]
+fn recorded_runbooks_of_gruntwork_end_as_recorded() {
+    let Some(folder) = peer("recorded_runbooks_of_gruntwork", "runbooks") else { return };
+    let folders = std::env::var("COUNTERSIGN_CASES").unwrap_or_default();
+    let files = folders.split(':').map(|folder| Path::new(folder).join("gruntwork-runbooks.json"));
+    let Some(cases) = files.into_iter().find_map(|file| fs::read(file).ok()) else {
+        return not_run("recorded_runbooks_of_gruntwork", "COUNTERSIGN_CASES names no gruntwork-runbooks.json");
+    };
+    let cases: Value = serde_json::from_slice(&cases).expect("JSON");
+    let fixtures = cases["fixtures"].as_array().expect("fixtures").iter();
+    for fixture in fixtures.filter(|fixture| fixture["format"] == "gruntwork-mdx") {
+        let copy = tempfile::tempdir().expect("a directory");
+        let from = folder.join(fixture["dir"].as_str().expect("a directory"));
+        let copied = Command::new("cp").arg("-r").arg(from.join(".")).arg(copy.path()).status().expect("cp");
+        assert!(copied.success());
+        fs::write(copy.path().join("runbook_test.yml"), expectations(fixture)).expect("written");
+        let mut taken_out = 0;
+        let said = loop {
+            let done = Command::new(env!("CARGO_BIN_EXE_countersign"))
+                .arg("test")
+                .arg(copy.path())
+                .arg("-y")
+                .env("HOME", copy.path())
+                .stdin(Stdio::null())
+                .output()
+                .expect("the program");
+            let said = [done.stdout, done.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+            match place_of_error(&said).filter(|_| taken_out < 10) {
+                Some(line) => take_out(&copy.path().join("runbook.mdx"), line),
+                None => break said,
+            }
+            taken_out += 1;
+        };
+        println!("{}: {taken_out} blocks taken out", fixture["path"]);
+        assert!(said.contains("tests: 1: 1 passed"), "{}: {said}", fixture["path"]);
+    }
+}
+
+/// Returns the test of a runbook that expects the recorded outcomes.
+fn expectations(fixture: &Value) -> String {
+    let mut text = "version: 1\ntests:\n  - name: recorded\n".to_owned();
+    let inputs = fixture["params"].as_object().into_iter().flatten();
+    let mut values =
+        inputs.flat_map(|(block, values)| values.as_object().into_iter().flatten().map(move |one| (block, one)));
+    if let Some((block, (name, value))) = values.next() {
+        text.push_str(&format!("    inputs:\n      {block}.{name}: {value}\n"));
+        values.for_each(|(block, (name, value))| text.push_str(&format!("      {block}.{name}: {value}\n")));
+    }
+    text.push_str("    steps:\n");
+    let mut ids = BTreeSet::new();
+    for block in fixture["blocks"].as_array().expect("blocks") {
+        let (id, outcome) = (block["id"].as_str().expect("an id"), block["outcome"].as_str().unwrap_or_default());
+        // Two ids that differ only in `-` and `_` are one name in a template.
+        if ["success", "fail", "warn"].contains(&outcome) && ids.insert(id.replace('-', "_")) {
+            text.push_str(&format!("      - block: {id}\n        expect: {outcome}\n"));
+        }
+    }
+    text
+}
+
+/// Returns the line of the first error of the page.
+fn place_of_error(said: &str) -> Option<usize> {
+    let errors = said.split_once("to fix:")?.1;
+    errors.split_once("runbook.mdx:")?.1.split(':').next()?.parse().ok()
+}
+
+/// Removes the element that contains the line.
+fn take_out(page: &Path, line: usize) {
+    let text = fs::read_to_string(page).expect("a page");
+    let mut lines: Vec<&str> = text.lines().collect();
+    let first = (0..line).rev().find(|at| lines[*at].starts_with('<')).expect("the start of an element");
+    let last = (first..lines.len()).find(|at| lines[*at].trim_end().ends_with("/>")).expect("the end of an element");
+    lines.drain(first..=last);
+    fs::write(page, lines.join("\n")).expect("written");
 }
 
 /// Returns the name that Gruntwork gives to the executable: the digest of its id and its script.

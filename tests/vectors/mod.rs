@@ -31,7 +31,8 @@ pub const READERS: [(&str, Reader); 13] = [
     ("window.json", people::windows),
 ];
 
-pub const LATER: [&str; 2] = ["gruntwork-runbooks.json", "rundown-runbooks.json"];
+/// Files about runbooks of other projects.
+pub const OF_OTHER_PROJECTS: [&str; 2] = ["gruntwork-runbooks.json", "rundown-runbooks.json"];
 
 /// Checks each vector of the file. The name of a result is the `id` of the vector.
 pub fn each(file: &Value, check: impl Fn(&Value) -> Result<(), String>) -> Vec<Outcome> {
