@@ -3,20 +3,22 @@
 use std::io::{self, Read as _};
 use std::os::unix::fs::FileExt as _;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::crypto::canonical;
 use crate::crypto::digest::{Blake3Stream, ContentDigest, Sha256Stream};
 use crate::record::later_parts::{MAX_MANIFEST_ENTRIES, Manifest, ManifestEntry, OUTPUTS_PATH};
 use crate::record::later_words::RelativePath;
 use crate::record::step_definition::{SessionUse, StepDefinition, StepOutput};
+use crate::registry::output_schema::output_schema;
+use crate::registry::parameter_schema::ParameterSchema;
 use crate::sandbox::PlannedFile;
 use crate::sandbox::run_results::{CapturedFile, ResultLimits, RunResults};
 
 /// Maximum size of all captured files of a run, in bytes.
 pub const MAX_FILES_BYTES: u64 = 64 << 20;
-/// Maximum size of the value of an output, in bytes.
-const MAX_VALUE_BYTES: usize = 16 << 10;
+/// Maximum size of the outputs of a run, in bytes of canonical JSON.
+const MAX_OUTPUTS_BYTES: usize = 16 << 10;
 const PIECE: usize = 256 << 10;
 
 /// Variables that name the places of the results.
@@ -216,8 +218,10 @@ fn read_outputs(
     if declared.is_empty() {
         return None;
     }
-    let lines = match results.outputs() {
-        Ok(lines) => lines,
+    let lines = results.outputs().map_err(|error| error.to_string());
+    let read = lines.and_then(|lines| Ok((lines, output_schema(declared).map_err(|error| error.to_string())?)));
+    let (lines, schema) = match read {
+        Ok(read) => read,
         Err(error) => {
             notes.push(format!("the outputs of the run were not kept: {error}"));
             return None;
@@ -232,7 +236,7 @@ fn read_outputs(
         let value = if holds_secret(&bytes) {
             Err("its value contains a secret of the run".to_owned())
         } else {
-            output_value(&bytes, output.schema["type"].as_str().unwrap_or_default())
+            output_value(&bytes, output, &schema)
         };
         match value {
             Ok(value) => drop(values.insert(name, value)),
@@ -247,27 +251,28 @@ fn read_outputs(
     if values.is_empty() {
         return None;
     }
-    canonical::canonical_of(&Value::Object(values)).ok()
+    let canonical = canonical::canonical_of(&Value::Object(values)).ok()?;
+    if canonical.len() > MAX_OUTPUTS_BYTES {
+        notes.push(format!(
+            "the outputs of the run were not kept: they have {} bytes as canonical JSON, and at most \
+             {MAX_OUTPUTS_BYTES} are allowed: write large results to a file in $COUNTERSIGN_OUTPUT",
+            canonical.len()
+        ));
+        return None;
+    }
+    Some(canonical)
 }
 
-/// Reads the value of an output as the declared type.
-fn output_value(bytes: &[u8], kind: &str) -> Result<Value, String> {
-    if bytes.len() > MAX_VALUE_BYTES {
-        return Err(format!("its value has {} bytes, and at most {MAX_VALUE_BYTES} are allowed", bytes.len()));
-    }
+/// Reads the value of an output as its declared type, and checks the value by the rules for parameters.
+fn output_value(bytes: &[u8], output: &StepOutput, schema: &ParameterSchema) -> Result<Value, String> {
     let text = std::str::from_utf8(bytes).map_err(|_| "its value is not UTF-8".to_owned())?;
-    match kind {
-        "integer" => match text.parse::<i64>() {
-            Ok(number) if number.unsigned_abs() < 1 << 53 => Ok(number.into()),
-            _ => Err("its value is not an integer".to_owned()),
-        },
-        "boolean" => match text {
-            "true" => Ok(true.into()),
-            "false" => Ok(false.into()),
-            _ => Err("its value is not true or false".to_owned()),
-        },
-        _ => Ok(text.into()),
-    }
+    let value: Value = match output.schema["type"].as_str() {
+        Some("integer") => text.parse::<i64>().map_err(|_| "its value is not an integer".to_owned())?.into(),
+        Some("boolean") => text.parse::<bool>().map_err(|_| "its value is not true or false".to_owned())?.into(),
+        _ => text.into(),
+    };
+    let errors = schema.check(&json!({ output.name.as_str(): value })).err();
+    errors.and_then(|errors| errors.into_iter().next()).map_or(Ok(value), |error| Err(error.message))
 }
 
 #[cfg(test)]
@@ -275,19 +280,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn outputs_are_read_as_their_declared_type() {
-        assert_eq!(output_value(b"a=b", "string"), Ok("a=b".into()));
-        assert_eq!(output_value(b"-3", "integer"), Ok((-3).into()));
-        assert_eq!(output_value(b"true", "boolean"), Ok(true.into()));
-        for (bytes, kind) in [
-            (&b"1.5"[..], "integer"),
-            (b"9007199254740993", "integer"),
-            (b"", "integer"),
-            (b"yes", "boolean"),
-            (b"\xff", "string"),
+    fn outputs_are_read_as_their_type_and_checked_like_parameters() {
+        let read = |bytes: &[u8], schema: Value| {
+            let output = StepOutput { name: "out".parse().expect("a name"), schema };
+            let compiled = output_schema(std::slice::from_ref(&output)).expect("a schema");
+            output_value(bytes, &output, &compiled)
+        };
+        let of = |kind: &str| json!({ "type": kind });
+        assert_eq!(read(b"a=b", of("string")), Ok("a=b".into()));
+        assert_eq!(read(b"-3", of("integer")), Ok((-3).into()));
+        assert_eq!(read(b"true", of("boolean")), Ok(true.into()));
+        assert_eq!(read(b"-rf", json!({"type": "string", "x-leading-dash": true})), Ok("-rf".into()));
+        for (bytes, schema) in [
+            (&b"1.5"[..], of("integer")),
+            (b"9007199254740993", of("integer")),
+            (b"", of("integer")),
+            (b"yes", of("boolean")),
+            (b"\xff", of("string")),
+            (b"-rf", of("string")),
+            (b"nul\0", of("string")),
+            (b"ABC", json!({"type": "string", "pattern": "^[a-z]+$"})),
+            (b"0", json!({"type": "integer", "minimum": 1})),
         ] {
-            assert!(output_value(bytes, kind).is_err(), "{bytes:?} {kind}");
+            assert!(read(bytes, schema.clone()).is_err(), "{bytes:?} {schema}");
         }
-        assert!(output_value(&[b'a'; MAX_VALUE_BYTES + 1], "string").is_err());
     }
 }

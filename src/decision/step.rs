@@ -46,7 +46,7 @@ impl HashedStep {
         {
             return Err(StepError::Malformed(broken));
         }
-        let _outputs = output_schema(&definition).map_err(StepError::Malformed)?;
+        let _outputs = output_schema(&definition.outputs).map_err(StepError::Malformed)?;
         reserved.map_err(StepError::Malformed)?;
         let template = script_template::of_step(&definition).map_err(StepError::Template)?.map(Arc::new);
         let rendered = RenderedDigest::of(definition.source.as_bytes());

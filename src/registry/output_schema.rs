@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::record::malformed::Malformed;
-use crate::record::step_definition::StepDefinition;
+use crate::record::step_definition::StepOutput;
 use crate::registry::parameter_schema::ParameterSchema;
 use crate::registry::schema_keywords::{SchemaFlaw, pointer};
 
@@ -15,9 +15,9 @@ const ONLY_OF_PARAMETERS: [&str; 2] = ["default", "x-secret"];
 ///
 /// # Errors
 /// Returns an error for the first schema that is outside the subset, with its place in the definition.
-pub fn output_schema(step: &StepDefinition) -> Result<ParameterSchema, Malformed> {
+pub fn output_schema(outputs: &[StepOutput]) -> Result<ParameterSchema, Malformed> {
     let mut properties = Map::new();
-    for (at, output) in step.outputs.iter().enumerate() {
+    for (at, output) in outputs.iter().enumerate() {
         if let Some(keyword) = ONLY_OF_PARAMETERS.iter().find(|keyword| output.schema.get(**keyword).is_some()) {
             let message = format!("the schema of an output can't have `{keyword}`: leave the keyword out");
             return Err(Malformed::at(format!("/step/outputs/{at}/schema/{keyword}"), message));
@@ -25,16 +25,16 @@ pub fn output_schema(step: &StepDefinition) -> Result<ParameterSchema, Malformed
         properties.insert(output.name.to_string(), output.schema.clone());
     }
     let schema = json!({"type": "object", "properties": Value::Object(properties)});
-    ParameterSchema::compile(&schema).map_err(|flaws| first(step, flaws))
+    ParameterSchema::compile(&schema).map_err(|flaws| first(outputs, flaws))
 }
 
 /// Returns the first flaw with its place in the definition.
-fn first(step: &StepDefinition, flaws: Vec<SchemaFlaw>) -> Malformed {
+fn first(outputs: &[StepOutput], flaws: Vec<SchemaFlaw>) -> Malformed {
     let Some(flaw) = flaws.into_iter().next() else {
         return Malformed::at("/step/outputs", "the schemas of the outputs are invalid");
     };
     let name = flaw.path.get(1).map_or("", String::as_str);
-    let place = match step.outputs.iter().position(|output| output.name.as_str() == name) {
+    let place = match outputs.iter().position(|output| output.name.as_str() == name) {
         Some(at) if flaw.of_key && flaw.path.len() == 2 => format!("/step/outputs/{at}/name"),
         Some(at) => format!("/step/outputs/{at}/schema{}", pointer(&flaw.path[2..])),
         None => "/step/outputs".to_owned(),
@@ -47,12 +47,8 @@ mod tests {
     use super::*;
 
     fn compiled(outputs: &Value) -> Result<ParameterSchema, Malformed> {
-        let step = json!({
-            "ref": "a:b", "title": "", "format": "markdown", "interpreter": "bash", "source": "", "files": [],
-            "params": {"type": "object"}, "template": "none", "sandbox": {}, "approvals": {"required": 1, "from": []},
-            "secrets": [], "outputs": outputs, "session": "none",
-        });
-        output_schema(&serde_json::from_value(step).expect("a definition"))
+        let outputs: Vec<StepOutput> = serde_json::from_value(outputs.clone()).expect("outputs");
+        output_schema(&outputs)
     }
 
     #[test]

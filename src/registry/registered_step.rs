@@ -175,7 +175,7 @@ fn checked(
         .get(&definition.params)
         .map_err(|flaws| flaws.first().map_or_else(String::new, |flaw| format!("params: {flaw}")))?;
     definition.params = Arc::clone(schema.schema());
-    let _outputs = output_schema(&definition).map_err(|error| error.to_string())?;
+    let _outputs = output_schema(&definition.outputs).map_err(|error| error.to_string())?;
     let canonical = canonical_of(&definition).map_err(|error| error.to_string())?;
     if canonical.len() > MAX_DEFINITION_BYTES {
         return Err(format!("the step's definition is larger than {MAX_DEFINITION_BYTES} bytes: make it smaller"));

@@ -124,12 +124,14 @@ fn outputs_are_kept_under_the_schema_of_the_step_and_become_parameters() {
     let world = World::with(|setup| {
         setup.policy = POLICY.to_owned();
         let script = "printf 'url=https://a/?b=c\\ncount=3\\nready=true\\n' >> \"$RUNBOOK_OUTPUT\"";
-        let wrong = "printf 'url=x\\ncount=many\\nextra=1\\n' >> \"$RUNBOOK_OUTPUT\"";
+        let wrong = "printf 'url=x\\ncount=many\\nextra=1\\nready=yes\\n' >> \"$RUNBOOK_OUTPUT\"";
+        let dash = "echo url=-rf >> \"$RUNBOOK_OUTPUT\"";
+        let large = "printf 'url=%020000d\\n' 1 >> \"$RUNBOOK_OUTPUT\"";
         let outputs = "outputs=\"url, count:integer, ready:boolean\"";
-        setup.runbook(
-            "s.md",
-            runbook(SMALL, &[(&format!("make {outputs}"), script), (&format!("wrong {outputs}"), wrong)]),
-        );
+        let scripts = [("make", script), ("wrong", wrong), ("dash", dash), ("large", large)];
+        let blocks = scripts.map(|(id, script)| (format!("{id} {outputs}"), script));
+        let blocks = blocks.each_ref().map(|(tag, script)| (tag.as_str(), *script));
+        setup.runbook("s.md", runbook(SMALL, &blocks));
         let front = "params: {url: {type: string, maxLength: 100}, count: {type: integer}}\n";
         setup.runbook("t.md", runbook(front, &[("use", "printf '%s %s' \"$PARAM_URL\" \"$PARAM_COUNT\"")]));
     });
@@ -149,6 +151,11 @@ fn outputs_are_kept_under_the_schema_of_the_step_and_become_parameters() {
     let said = world.output(&wrong, "stderr");
     for words in ["\"count\" was not kept", "\"extra\" was not kept", "no valid value for the outputs count, ready"] {
         assert!(said.contains(words), "{words}: {said}");
+    }
+    for (step, words) in [("s:dash", "\"url\" was not kept: "), ("s:large", "at most 16384 are allowed")] {
+        let run = ran(&world, step);
+        assert!(world.output(&run, "stderr").contains(words), "{step}: {}", world.output(&run, "stderr"));
+        assert_eq!(files(&world, &run)["outputs"], json!({}), "{step}");
     }
     world.assert_audited();
 }
