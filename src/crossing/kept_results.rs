@@ -14,6 +14,7 @@ use crate::registry::output_schema::output_schema;
 use crate::registry::parameter_schema::ParameterSchema;
 use crate::sandbox::PlannedFile;
 use crate::sandbox::run_results::{CapturedFile, ResultLimits, RunResults};
+use crate::sandbox::stream_search::StreamSearch;
 
 /// Maximum size of all captured files of a run, in bytes.
 pub const MAX_FILES_BYTES: u64 = 64 << 20;
@@ -160,8 +161,7 @@ fn read_files(files: Vec<CapturedFile>, holds_secret: &dyn Fn(&[u8]) -> bool) ->
         let unreadable = |error: io::Error| format!("{:?} can't be read: {error}", path.as_str());
         let (mut sha256, mut blake3) = (Sha256Stream::default(), Blake3Stream::default());
         let mut reader = captured.open().map_err(|error| error.to_string())?;
-        let (mut buffer, mut secret, mut read) = (vec![0; PIECE], false, 0);
-        let mut tail: Vec<u8> = Vec::new();
+        let (mut buffer, mut search, mut read) = (vec![0; PIECE], StreamSearch::new(holds_secret), 0);
         loop {
             let count = reader.read(&mut buffer).map_err(unreadable)?;
             if count == 0 {
@@ -170,12 +170,9 @@ fn read_files(files: Vec<CapturedFile>, holds_secret: &dyn Fn(&[u8]) -> bool) ->
             read += count as u64;
             sha256.update(&buffer[..count]);
             blake3.update(&buffer[..count]);
-            // A secret may lie across two pieces.
-            tail.extend_from_slice(&buffer[..count]);
-            secret |= holds_secret(&tail);
-            tail.drain(..tail.len().saturating_sub(PIECE));
+            search.add(&buffer[..count]);
         }
-        if secret {
+        if search.found() {
             return Err(format!("{:?} contains a secret of the run", path.as_str()));
         }
         if read != bytes {

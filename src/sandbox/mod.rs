@@ -59,6 +59,7 @@ pub mod session_state;
 pub mod session_tree;
 pub mod session_wrapper;
 mod step_files;
+pub mod stream_search;
 mod syscalls;
 mod trees;
 pub mod unavailable;

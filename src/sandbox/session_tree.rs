@@ -20,6 +20,7 @@ use crate::sandbox::denied_names::MAX_DEPTH;
 use crate::sandbox::protocol::{AtStage as _, SetupFailure, SetupStage};
 use crate::sandbox::run_dir::RunDir;
 use crate::sandbox::step_files;
+use crate::sandbox::stream_search::StreamSearch;
 
 /// The work directory that a run of a session left. It exists until this value is dropped.
 #[derive(Debug)]
@@ -102,17 +103,14 @@ impl SessionTree {
             match step {
                 Step::File if !found => {
                     let mut file = open_file(directory, name, stat).map_err(|error| at(name, &error))?;
-                    let (mut window, mut piece) = (Vec::new(), vec![0; SEARCHED_AT_ONCE]);
+                    let (mut search, mut piece) = (StreamSearch::new(holds), vec![0; PIECE]);
                     loop {
-                        let read = file.read(&mut piece).map_err(|error| at(name, &error))?;
-                        if read == 0 || found {
-                            break;
+                        match file.read(&mut piece).map_err(|error| at(name, &error))? {
+                            0 => break,
+                            read => search.add(&piece[..read]),
                         }
-                        // A text may lie across several pieces.
-                        window.extend_from_slice(&piece[..read]);
-                        found = holds(&window);
-                        window.drain(..window.len().saturating_sub(LONGEST_TEXT));
                     }
+                    found = search.found();
                 }
                 Step::Link if !found => {
                     found = holds(rustix::fs::readlinkat(directory, name, Vec::new())?.to_bytes());
@@ -149,11 +147,8 @@ impl SessionTree {
 
 /// Memory that an entry of the session needs at least, in bytes.
 const ENTRY_BYTES: u64 = 1 << 10;
-/// Maximum length of a text that [`SessionTree::contains`] finds across two reads: a secret of 64 KiB in its longest
-/// form.
-const LONGEST_TEXT: usize = 512 << 10;
-/// Bytes of a file that are searched at once.
-const SEARCHED_AT_ONCE: usize = 4 << 20;
+/// Number of bytes of a file that are read at once.
+const PIECE: usize = 256 << 10;
 
 /// The kind of an entry at which a walk is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
