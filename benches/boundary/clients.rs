@@ -16,11 +16,12 @@ use countersign::record::profile::Profile;
 use countersign::record::validity::Timestamp;
 use countersign::terminal::exit::{CommandFailure, Exit};
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
+use crate::encrypted;
 use crate::service::{self, Service};
 
 /// The fields that all authorizations of the load share.
@@ -117,7 +118,7 @@ impl Plan {
     pub fn exchange(&self, service: &Service) -> Result<Vec<u8>, CommandFailure> {
         let request = self.request(service)?;
         runtime()?.block_on(async {
-            let mut connection = Connection::open(&service.address).await?;
+            let mut connection = Connection::open(service).await?;
             connection.exchange(&request).await?;
             Ok(connection.into_answer())
         })
@@ -145,13 +146,19 @@ pub fn load(service: &Service, plan: &Plan, count: usize, time: Duration) -> Res
     let requests = (0..most).map(|_| plan.request(service)).collect::<Result<Vec<_>, _>>()?;
     let (requests, next) = (Arc::new(requests), Arc::new(AtomicUsize::new(0)));
     let runtime = runtime()?;
+    let connections = runtime.block_on(async {
+        let mut connections = Vec::new();
+        for _ in 0..count {
+            connections.push(Connection::open(service).await?);
+        }
+        Ok::<_, CommandFailure>(connections)
+    })?;
     let begin = Instant::now();
     let results = runtime.block_on(async {
         let mut clients = JoinSet::new();
-        for _ in 0..count {
-            let (requests, next, address) = (requests.clone(), next.clone(), service.address.clone());
+        for mut connection in connections {
+            let (requests, next) = (requests.clone(), next.clone());
             clients.spawn(async move {
-                let mut connection = Connection::open(&address).await?;
                 let mut times = Vec::new();
                 while begin.elapsed() < time {
                     let Some(request) = requests.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
@@ -190,9 +197,14 @@ impl Load {
     }
 }
 
+/// A plain or an encrypted stream.
+trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Duplex for S {}
+
 /// A persistent connection without an HTTP library, so that the benchmark measures the boundary and not a library.
 struct Connection {
-    stream: TcpStream,
+    stream: Box<dyn Duplex>,
     /// The last answer, with its head.
     received: Vec<u8>,
     /// Offset of the body in `received`.
@@ -200,9 +212,15 @@ struct Connection {
 }
 
 impl Connection {
-    async fn open(address: &str) -> Result<Self, CommandFailure> {
-        let stream = TcpStream::connect(address).await.map_err(|error| broken(&format!("{address}: {error}")))?;
-        stream.set_nodelay(true).map_err(|error| broken(&error))?;
+    async fn open(service: &Service) -> Result<Self, CommandFailure> {
+        let address = &service.address;
+        let stream: Box<dyn Duplex> = if let Some(client) = &service.tls {
+            Box::new(encrypted::open(address, client).await?)
+        } else {
+            let stream = TcpStream::connect(address).await.map_err(|error| broken(&format!("{address}: {error}")))?;
+            stream.set_nodelay(true).map_err(|error| broken(&error))?;
+            Box::new(stream)
+        };
         Ok(Self { stream, received: Vec::with_capacity(64 << 10), body: 0 })
     }
 

@@ -1,5 +1,5 @@
-//! Measures crossings (`cargo bench --bench boundary -- crossing`) and sandboxed runs (`-- sandbox`) and the output of runs (`-- output`) on this
-//! machine.
+//! Measures crossings (`cargo bench --bench boundary -- crossing`) and sandboxed runs (`-- sandbox`), the output of runs (`-- output`) and TLS
+//! (`-- tls`) on this machine.
 //!
 //! The speed of disks and of shared machines varies between runs. Therefore the benchmark also measures baselines in
 //! the same run: synced writes, group commits of nonces alone, a server that does only the necessary work, and plain
@@ -10,9 +10,13 @@ mod alone;
 mod bare;
 mod clients;
 mod documents;
+mod encrypted;
 mod floors;
+#[path = "../ledger/mod.rs"]
+mod ledger;
 mod output;
 mod sandbox;
+mod scrape;
 mod service;
 
 use std::fmt::Write as _;
@@ -53,6 +57,10 @@ enum What {
     Sandbox(sandbox::Args),
     /// Measures the output of runs: throughput against a plain pipe, delay from write to client, memory
     Output(output::Args),
+    /// Measures crossings over TLS and over plain HTTP alternately; handshakes per second
+    Tls(encrypted::Args),
+    /// Measures a scrape of the metrics, with a small log and with a log of a million entries
+    Scrape(scrape::Args),
     /// Serves the boundary under test, with a sandbox that starts no process
     #[command(hide = true)]
     Service(service::Args),
@@ -116,7 +124,9 @@ fn main() -> std::process::ExitCode {
     }
     // Without a command, measure nothing, so that a plain `cargo bench` does not load the machine for a minute.
     if std::env::args_os().skip(1).all(|word| word == "--bench") {
-        println!("boundary: name what to measure: cargo bench --bench boundary -- crossing, sandbox, or output");
+        println!(
+            "boundary: name what to measure: cargo bench --bench boundary -- crossing, sandbox, output, scrape, or tls"
+        );
         return std::process::ExitCode::SUCCESS;
     }
     let args = Args::parse();
@@ -143,12 +153,30 @@ fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
             }
             Ok(Exit::Done)
         }
+        What::Tls(args) => {
+            let report = encrypted::measure(args)?;
+            if terminal.json {
+                terminal.object(&report)?;
+            } else {
+                terminal.put(encrypted::table(&report).as_bytes())?;
+            }
+            Ok(Exit::Done)
+        }
         What::Output(args) => {
             let report = output::measure(args)?;
             if terminal.json {
                 terminal.object(&report)?;
             } else {
                 terminal.put(output::table(&report).as_bytes())?;
+            }
+            Ok(Exit::Done)
+        }
+        What::Scrape(args) => {
+            let report = scrape::measure(args)?;
+            if terminal.json {
+                terminal.object(&report)?;
+            } else {
+                terminal.put(scrape::table(&report).as_bytes())?;
             }
             Ok(Exit::Done)
         }

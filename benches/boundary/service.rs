@@ -10,6 +10,7 @@ use countersign::crypto::signature::SecretKey;
 use countersign::crypto::ssh_key::SshKey;
 use countersign::node::config::Config;
 use countersign::node::serve::Node;
+use countersign::node::service_manager::ServiceManager;
 use countersign::record::enforcement::Enforcement;
 use countersign::record::ident::Name;
 use countersign::record::profile::Profile;
@@ -22,6 +23,7 @@ use countersign::sandbox::unavailable::Unavailable;
 use countersign::sandbox::{End, Plan, Report, Sandbox};
 use countersign::terminal::exit::{CommandFailure, Exit};
 use serde_json::Value;
+use tokio_rustls::rustls::ClientConfig;
 
 use crate::floors::broken;
 
@@ -44,7 +46,7 @@ pub fn run(args: &Args) -> Result<Exit, CommandFailure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| broken(&error))?;
     runtime.block_on(async {
         let around = |sandbox| Arc::new(Nothing { sandbox }) as Arc<dyn Sandbox>;
-        let node = Node::open_with(config, around).await.map_err(|error| broken(&error))?;
+        let node = Node::open_with(config, ServiceManager::default(), around).await.map_err(|error| broken(&error))?;
         println!("{}", node.started().url);
         node.serve(None).await.map_err(|error| broken(&error))?;
         Ok(Exit::Done)
@@ -83,6 +85,8 @@ pub struct Service {
     pub address: String,
     pub token: String,
     pub ready_ms: f64,
+    /// Configuration of clients, if the service has TLS.
+    pub tls: Option<Arc<ClientConfig>>,
 }
 
 /// Returns the name of the proposer's token.
@@ -95,14 +99,28 @@ pub fn proposer() -> Result<Name, CommandFailure> {
 /// Creates a boundary in `dir` and starts its service, with a sandbox that starts no process.
 pub fn start(dir: &Path) -> Result<Service, CommandFailure> {
     let (config, token) = create(dir, RUNBOOK)?;
+    let begin = Instant::now();
+    let mut service = start_at(&config, &token)?;
+    service.get("/ready")?;
+    service.ready_ms = begin.elapsed().as_secs_f64() * 1e3;
+    Ok(service)
+}
+
+/// Starts the service of a boundary, with a sandbox that starts no process.
+pub fn start_at(config: &Path, token: &str) -> Result<Service, CommandFailure> {
     let mut command = Command::new(std::env::current_exe().map_err(|error| broken(&error))?);
     command.args(["service".as_ref(), config.as_os_str()]).stdin(Stdio::null());
-    started(command, token)
+    Service::spawn(command, token.to_owned())
 }
 
 /// Creates a boundary with this runbook in `dir` and starts the program's own service, with its sandbox.
 pub fn start_program(dir: &Path, runbook: &str) -> Result<Service, CommandFailure> {
     let (config, token) = create(dir, runbook)?;
+    serve(&config, token)
+}
+
+/// Starts the program's own service for an existing boundary.
+pub fn serve(config: &Path, token: String) -> Result<Service, CommandFailure> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
     command.args(["serve".as_ref(), "--json".as_ref(), "--config".as_ref(), config.as_os_str()]).stdin(Stdio::null());
     started(command, token)
@@ -117,7 +135,7 @@ fn started(command: Command, token: String) -> Result<Service, CommandFailure> {
 }
 
 /// Creates a boundary in `dir`. Returns its configuration file and the token of the proposer.
-fn create(dir: &Path, runbook: &str) -> Result<(PathBuf, String), CommandFailure> {
+pub fn create(dir: &Path, runbook: &str) -> Result<(PathBuf, String), CommandFailure> {
     let home = dir.join("boundary-home");
     let io =
         |error: std::io::Error| CommandFailure::new(Exit::Unreachable, format!("setting the boundary up: {error}"));
@@ -177,7 +195,7 @@ impl Service {
             CommandFailure::new(Exit::Unreachable, format!("starting what is measured: {error}"))
         };
         let child = command.stdout(Stdio::piped()).spawn().map_err(io)?;
-        let mut service = Self { child, address: String::new(), token, ready_ms: 0.0 };
+        let mut service = Self { child, address: String::new(), token, ready_ms: 0.0, tls: None };
         let mut line = String::new();
         if let Some(stdout) = service.child.stdout.take() {
             BufReader::new(stdout).read_line(&mut line).map_err(io)?;
@@ -185,7 +203,9 @@ impl Service {
         // The program prints JSON, and the other servers print only their address.
         let started: Value = serde_json::from_str(&line).unwrap_or_default();
         let url = started["started"]["url"].as_str().unwrap_or(&line);
-        service.address = url.trim().trim_start_matches("http://").to_owned();
+        let url = url.trim();
+        let address = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://")).unwrap_or(url);
+        service.address = address.to_owned();
         if service.address.is_empty() {
             let what = command.get_args().take(1).map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
             return Err(CommandFailure::new(Exit::Unreachable, format!("`{what}` did not start")));
@@ -230,4 +250,4 @@ impl Drop for Service {
 }
 
 const POLICY: &str = "version: 1\ndefault: {mode: execute, approvals: {required: 1, from: [ops]}}\n";
-const RUNBOOK: &str = "---\ncountersign: 1\ntitle: Bench\n---\n\n```bash {#noop}\n:\n```\n";
+pub const RUNBOOK: &str = "---\ncountersign: 1\ntitle: Bench\n---\n\n```bash {#noop}\n:\n```\n";

@@ -29,6 +29,7 @@ pub fn open(store: SqliteStore, reads: SqliteReads, path: &Path, now: Timestamp)
         on_fatal: Arc::new(|fault| panic!("{fault}")),
         outputs: path.with_file_name("outputs"),
         limits: LedgerLimits::default(),
+        metrics: Arc::default(),
     };
     Ledger::open(Box::new(store), Arc::new(reads), config).expect("a ledger")
 }

@@ -5,8 +5,9 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::boundary::view::RefusalView;
+use crate::api::view::RefusalView;
 use crate::crossing::refusal::Refusal;
+use crate::record::code::Code;
 use crate::record::ident::ProposalId;
 
 /// The latest refusal of each approved run that has not begun. A proposal has at most one refusal here.
@@ -23,6 +24,20 @@ impl DelayedRuns {
     /// Returns the latest refusal of an attempt to start the run.
     pub fn of(&self, id: &ProposalId) -> Option<RefusalView> {
         self.lock().get(id).cloned()
+    }
+
+    /// Counts the delayed runs for which `still` returns true, by the code of the refusal. The result contains each code
+    /// of `codes`.
+    pub fn count(&self, codes: &[Code], still: impl Fn(&ProposalId) -> bool) -> Vec<(Code, u64)> {
+        let mut counts: Vec<(Code, u64)> = codes.iter().map(|code| (*code, 0)).collect();
+        for (id, why) in self.lock().iter() {
+            if let Some((_, count)) = counts.iter_mut().find(|(code, _)| *code == why.code)
+                && still(id)
+            {
+                *count += 1;
+            }
+        }
+        counts
     }
 
     /// Removes the stored refusal of a run that the boundary no longer tries to start.

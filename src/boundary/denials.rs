@@ -1,7 +1,7 @@
 //! Denials of a proposal, or of a statement that the boundary has not received yet.
 
+use crate::api::view::{DenialView, DenialsView, DeniedView, ProposalStatus, ProposalView};
 use crate::boundary::proposals::{Proposals, is_over, view_status, wrong_state};
-use crate::boundary::view::{DenialView, DenialsView, DeniedView, ProposalStatus, ProposalView};
 use crate::crossing::caller::Caller;
 use crate::crossing::refusal::{Refusal, Stopped, fault};
 use crate::crossing::sealed::Sealed;

@@ -7,7 +7,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tracing::Instrument as _;
+
 use crate::boundary::proposals::{Proposals, detail};
+use crate::crossing::log_span::run_span;
 use crate::crossing::refusal::{Refusal, Stopped, fault};
 use crate::crossing::stage::CrossingRequest;
 use crate::crypto::digest::InputDigest;
@@ -46,7 +49,7 @@ impl Proposals {
             Ok(_) => {
                 self.changes.notify(id);
                 let (proposals, id) = (self.clone(), id.clone());
-                tokio::spawn(async move { proposals.dispatch(id).await });
+                tokio::spawn(async move { proposals.dispatch(id).await }.instrument(run_span()));
                 Ok(())
             }
             // Another signature has completed the quorum, or an approver has denied the proposal, since the proposal
@@ -177,7 +180,7 @@ impl Proposals {
                     let id = &row.core.id;
                     if status == StoredStatus::Approved {
                         let (proposals, id) = (self.clone(), id.clone());
-                        tokio::spawn(async move { proposals.dispatch(id).await });
+                        tokio::spawn(async move { proposals.dispatch(id).await }.instrument(run_span()));
                         resumed += 1;
                     } else if self.quorum_is_met(id)? {
                         self.start_if_met(id, true).await?;

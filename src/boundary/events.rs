@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use crate::api::view::{Event, ProposalStatus, RefusalView};
 use crate::boundary::proposals::{Proposals, view_status};
-use crate::boundary::view::{Event, ProposalStatus, RefusalView};
 use crate::crossing::caller::Caller;
 use crate::crossing::live::{Cursor, NextPiece, Piece, Recording, SLICE};
 use crate::crossing::refusal::{Stopped, fault};

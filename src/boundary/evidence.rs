@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::api::view::{BoundaryView, LastSuccess, RegistryView, SealView, StepSummary, StepView};
 use crate::boundary::health::Health;
 use crate::boundary::logged_documents::{blob_text, envelope_in, leaf_data, manifest_of, predicate};
 use crate::boundary::proposals::{Proposals, span, unknown_step};
-use crate::boundary::view::{BoundaryView, LastSuccess, RegistryView, SealView, StepSummary, StepView};
 use crate::boundary::witnesses::Witnessing;
 use crate::crossing::boundary_key::BoundaryKey;
 use crate::crossing::caller::Caller;
@@ -170,6 +170,7 @@ impl Evidence {
                 reference: step.definition.reference.clone(),
                 digest: step.digest,
                 title: step.definition.title.clone(),
+                parameters: parameter_names(&step.definition.params),
                 approvals: sealed
                     .step(&step.definition.reference)
                     .map(|(_, held)| held.approvals.to_vec())
@@ -662,6 +663,17 @@ fn about_receipt(stopped: Stopped, id: &ReceiptId) -> Stopped {
         .into(),
         stopped => stopped,
     }
+}
+
+/// Returns the names of the parameters in a schema, with `?` after an optional name.
+fn parameter_names(schema: &serde_json::Value) -> Vec<String> {
+    let required = schema["required"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let is_required = |name: &String| required.iter().any(|one| one == name);
+    let names = schema["properties"].as_object().into_iter().flatten();
+    let mut names: Vec<String> =
+        names.map(|(name, _)| if is_required(name) { name.clone() } else { format!("{name}?") }).collect();
+    names.sort();
+    names
 }
 
 #[cfg(test)]

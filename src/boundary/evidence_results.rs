@@ -1,9 +1,9 @@
 //! Read access to what runs left, and to the plans that they carried out.
 
+use crate::api::view::ReceiptFiles;
 use crate::boundary::evidence::{Evidence, Within};
 use crate::boundary::logged_documents::{blob_text, envelope_in, leaf_data, manifest_of, predicate};
 use crate::boundary::proposals::span;
-use crate::boundary::view::ReceiptFiles;
 use crate::crossing::caller::Caller;
 use crate::crossing::plans::PlanRun;
 use crate::crossing::refusal::{Refusal, Stopped, fault};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::boundary::view::{Ready, RosterView};
+use crate::api::view::{Ready, RosterView};
 use crate::boundary::witnesses::Witnessing;
 use crate::crossing::cross::Crossing;
 use crate::crossing::host_profile::list_on_host;
@@ -36,6 +36,8 @@ struct Differences {
     rosters: Vec<String>,
     /// Reason why the last attempt to reseal failed, or `None` if the attempt succeeded.
     reseal: Option<String>,
+    /// Problems of the certificate of the service.
+    certificate: Vec<String>,
     /// Difference between the runbooks and the seal, if the service only tells differences.
     runbooks: Option<String>,
     /// Runbooks that the seal in force leaves out because of an error.
@@ -98,26 +100,43 @@ impl Health {
         self.notes.lock().start = notes;
     }
 
+    /// Adds notes to the notes that were found at the start of the service.
+    pub fn add_notes(&self, notes: &[String]) {
+        self.notes.lock().start.extend_from_slice(notes);
+    }
+
     /// Stores the notes about new roster versions that still lack signatures. Approvers may sign these versions while
     /// the service runs.
     pub fn set_roster_notes(&self, notes: Vec<String>) {
         self.notes.lock().rosters = notes;
     }
 
+    /// Stores the problems of the certificate of the service. The log gets each new problem, and the end of all
+    /// problems.
+    pub fn set_certificate_notes(&self, notes: Vec<String>) {
+        let before = std::mem::replace(&mut self.notes.lock().certificate, notes.clone());
+        for note in notes.iter().filter(|note| !before.contains(note)) {
+            tracing::error!("{note}");
+        }
+        if notes.is_empty() && !before.is_empty() {
+            tracing::info!("the certificate of the service has no problem any more");
+        }
+    }
+
     /// Returns the differences between the files and the state in force.
     #[must_use]
     pub fn notes(&self) -> Vec<String> {
         let notes = self.notes.lock();
-        let differences = notes.start.iter().chain(&notes.rosters).chain(&notes.reseal);
+        let differences = notes.start.iter().chain(&notes.rosters).chain(&notes.certificate).chain(&notes.reseal);
         differences.chain(&notes.runbooks).chain(&notes.skipped).chain(&notes.seal).cloned().collect()
     }
 
-    /// Returns the notes that require an action of the operator (a failed reseal, or steps whose proposals are
-    /// refused).
+    /// Returns the notes that require an action of the operator (a certificate that can't be used, a failed reseal, or
+    /// steps whose proposals are refused).
     #[must_use]
     pub fn must_fix(&self) -> Vec<String> {
         let notes = self.notes.lock();
-        notes.reseal.iter().chain(&notes.seal).cloned().collect()
+        notes.certificate.iter().chain(&notes.reseal).chain(&notes.seal).cloned().collect()
     }
 
     /// Finds the steps of the seal in force that this host can't run and the steps whose quorum can't be met. The

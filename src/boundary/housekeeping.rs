@@ -83,7 +83,7 @@ impl Housekeeping {
 
     async fn tidy(&self) -> Result<(), crate::store::fault::StoreFault> {
         for id in self.sessions.expire() {
-            tracing::info!(session = %id, "the session is over: no run used it for too long");
+            tracing::info!(session = %id, "the session is over: no run and no proposal used it for too long");
         }
         let artifacts = self.artifacts.clone();
         match tokio::task::spawn_blocking(move || artifacts.retire()).await {

@@ -12,6 +12,7 @@ mod evidence_results;
 pub mod health;
 pub mod housekeeping;
 mod logged_documents;
+pub mod monitoring;
 pub mod proposal_filter;
 pub mod proposal_inputs;
 pub mod proposal_view;
@@ -20,7 +21,6 @@ pub mod refusal_log;
 pub mod sealing;
 pub mod session_access;
 pub mod tokens;
-pub mod view;
 pub mod witnesses;
 
 use std::sync::Arc;
@@ -30,6 +30,7 @@ use crate::boundary::artifact_access::ArtifactAccess;
 use crate::boundary::evidence::Evidence;
 use crate::boundary::health::Health;
 use crate::boundary::housekeeping::Housekeeping;
+use crate::boundary::monitoring::Monitoring;
 use crate::boundary::proposals::Proposals;
 use crate::boundary::refusal_log::RefusalLog;
 use crate::boundary::sealing::Sealing;
@@ -72,6 +73,8 @@ pub struct Boundary {
     pub health: Arc<Health>,
     /// Collects cosignatures of witnesses over checkpoints of the log.
     pub witnesses: Arc<Witnessing>,
+    /// The metrics of the service.
+    pub monitoring: Arc<Monitoring>,
     /// The periodic work of the service.
     pub housekeeping: Arc<Housekeeping>,
 }
@@ -163,6 +166,13 @@ impl Boundary {
             retention,
         }));
         let admission = Arc::new(Admission::new(crossing.clone(), ledger.clone(), surroundings.clone()));
+        let monitoring = Arc::new(Monitoring::new(
+            crossing.clone(),
+            ledger.clone(),
+            sandbox.clone(),
+            witnesses.clone(),
+            proposals.clone(),
+        ));
         let surroundings_of_sessions = surroundings.clone();
         let sealing = Arc::new(Sealing::new(sealing::SealingParts {
             crossing: crossing.clone(),
@@ -186,6 +196,18 @@ impl Boundary {
         });
         let artifacts = Arc::new(ArtifactAccess::new(crossing.clone(), artifacts));
         let sessions = Arc::new(SessionAccess::new(crossing.clone(), sessions, surroundings_of_sessions));
-        Self { crossing, proposals, evidence, sessions, artifacts, admission, sealing, health, witnesses, housekeeping }
+        Self {
+            crossing,
+            proposals,
+            evidence,
+            sessions,
+            artifacts,
+            admission,
+            sealing,
+            health,
+            witnesses,
+            monitoring,
+            housekeeping,
+        }
     }
 }

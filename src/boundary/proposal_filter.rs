@@ -1,7 +1,7 @@
 //! Lists the proposals that match a filter.
 
+use crate::api::view::{ProposalList, ProposalStatus};
 use crate::boundary::proposals::{Proposals, status_of};
-use crate::boundary::view::{ProposalList, ProposalStatus};
 use crate::crossing::caller::Caller;
 use crate::crossing::refusal::{Refusal, Stopped, fault};
 use crate::record::code::Code;

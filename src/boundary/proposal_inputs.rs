@@ -3,8 +3,8 @@
 use std::fs::File;
 use std::sync::Arc;
 
+use crate::api::view::ProposedArtifact;
 use crate::boundary::proposals::Proposals;
-use crate::boundary::view::ProposedArtifact;
 use crate::crossing::caller::Caller;
 use crate::crossing::plans::{PLAN_ARTIFACT, PlanRun, demanded_plan};
 use crate::crossing::refusal::{Refusal, Stopped, fault};

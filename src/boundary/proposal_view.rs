@@ -4,8 +4,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
+use crate::api::view::{ApprovalsView, ProposalStatus, ProposalView, RefusalView};
 use crate::boundary::proposals::{Proposals, verified_of, view_status};
-use crate::boundary::view::{ApprovalsView, ProposalStatus, ProposalView, RefusalView};
 use crate::crossing::refusal::{Stopped, fault};
 use crate::crossing::sealed::Sealed;
 use crate::crossing::stored_documents::receipt_of;

@@ -4,10 +4,10 @@ use crate::decision::step::StepError;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::api::view::{ProposalStatus, ProposalView, Propose, RefusalView};
 use crate::boundary::delayed_runs::DelayedRuns;
 use crate::boundary::health::of_owners;
 use crate::boundary::refusal_log::RefusalLog;
-use crate::boundary::view::{ProposalStatus, ProposalView, Propose, RefusalView};
 use crate::crossing::artifact_store::ArtifactStore;
 use crate::crossing::caller::Caller;
 use crate::crossing::capacity::Permit;
@@ -15,6 +15,7 @@ use crate::crossing::changes::Changes;
 use crate::crossing::cross::Crossing;
 use crate::crossing::host_profile::profile_on_host;
 use crate::crossing::live::RunsInProgress;
+use crate::crossing::log_span::log_about;
 use crate::crossing::refusal::{Refusal, Stopped, fault};
 use crate::crossing::sealed::Sealed;
 use crate::crossing::secret_permits;
@@ -289,6 +290,12 @@ impl Proposals {
         })
     }
 
+    /// Returns the number of approved runs that can't start now, for each code of `codes`.
+    pub(super) fn held_up(&self, codes: &[Code]) -> Vec<(Code, u64)> {
+        // A run that has begun keeps its last reason in memory until the run has ended.
+        self.held_up.count(codes, |id| self.ledger.waits_to_run(id))
+    }
+
     /// Returns the current view of a proposal.
     ///
     /// # Errors
@@ -493,7 +500,9 @@ impl Proposals {
     }
 
     pub(super) fn row(&self, id: &ProposalId) -> Result<Proposal, Stopped> {
-        self.ledger.proposal(id).map_err(|e| fault(&e))?.ok_or_else(|| self.missing(id).into())
+        let row = self.ledger.proposal(id).map_err(|e| fault(&e))?.ok_or_else(|| self.missing(id))?;
+        log_about(&row.core.id, &row.core.step);
+        Ok(row)
     }
 
     /// Returns the refusal for a proposal that has no row in the store. A proposal's id begins with the time of its

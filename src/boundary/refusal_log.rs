@@ -336,6 +336,7 @@ mod tests {
             on_fatal: Arc::new(|fault| panic!("{fault}")),
             outputs: path.with_file_name("outputs"),
             limits: LedgerLimits::default(),
+            metrics: Arc::default(),
         };
         let ledger = Ledger::open(Box::new(store), Arc::new(reads), config).expect("a ledger");
         let seal = SealWrite {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::boundary::view::{SessionList, SessionRunView, SessionView};
+use crate::api::view::{SessionList, SessionRunView, SessionView};
 use crate::crossing::caller::Caller;
 use crate::crossing::cross::Crossing;
 use crate::crossing::refusal::{Refusal, Stopped};
@@ -68,12 +68,7 @@ impl SessionAccess {
     /// Returns `unauthenticated` if the caller has no name.
     pub fn list(&self, caller: &Caller) -> Result<SessionList, Stopped> {
         let _ = self.sessions.expire();
-        let found = if sees_all(caller) {
-            self.sessions.list(|_| true)
-        } else {
-            let user = self.user(caller)?;
-            self.sessions.list(|owner| owner.shares_with(&user))
-        };
+        let found = self.sessions.list(self.viewer(caller)?.as_ref());
         Ok(SessionList { sessions: found.into_iter().map(view).collect() })
     }
 
@@ -83,12 +78,7 @@ impl SessionAccess {
     /// Returns `not-found` if the session is over or the caller may not use the session.
     pub fn show(&self, caller: &Caller, id: &SessionId) -> Result<SessionView, Stopped> {
         let _ = self.sessions.expire();
-        if sees_all(caller)
-            && let Some(facts) = self.sessions.list(|_| true).into_iter().find(|facts| facts.reference.id == *id)
-        {
-            return Ok(view(facts));
-        }
-        Ok(view(self.sessions.show(id, &self.user(caller)?)?))
+        Ok(view(self.sessions.show(id, self.viewer(caller)?.as_ref())?))
     }
 
     /// Ends a session and creates a new session for the same runbook.
@@ -98,7 +88,7 @@ impl SessionAccess {
     pub fn reset(&self, caller: &Caller, id: &SessionId) -> Result<SessionView, Stopped> {
         let user = self.user(caller)?;
         // The new session must be possible before the old one ends.
-        self.demand_step(caller, &self.sessions.show(id, &user)?.runbook)?;
+        self.demand_step(caller, &self.sessions.show(id, Some(&user))?.runbook)?;
         let ended = self.sessions.end(id, &user)?;
         self.create(caller, &ended.runbook)
     }
@@ -109,18 +99,20 @@ impl SessionAccess {
     /// Returns the same refusals as [`Self::show`].
     pub fn end(&self, caller: &Caller, id: &SessionId) -> Result<SessionView, Stopped> {
         let user = self.user(caller)?;
-        self.demand_step(caller, &self.sessions.show(id, &user)?.runbook)?;
+        self.demand_step(caller, &self.sessions.show(id, Some(&user))?.runbook)?;
         Ok(view(self.sessions.end(id, &user)?))
     }
 
     fn user(&self, caller: &Caller) -> Result<SessionUser, Stopped> {
         Ok(session_user(&self.crossing.state(), caller.demand(Scope::Propose, None)?))
     }
-}
 
-/// Returns true if the caller may see all sessions, for a review or for an operator.
-fn sees_all(caller: &Caller) -> bool {
-    (caller.may(Scope::Read) || caller.may(Scope::Operate)) && !caller.is_limited()
+    /// Returns the party whose sessions the caller may see, or `None` for a caller who may see all sessions, for a review
+    /// or for an operator.
+    fn viewer(&self, caller: &Caller) -> Result<Option<SessionUser>, Stopped> {
+        let sees_all = (caller.may(Scope::Read) || caller.may(Scope::Operate)) && !caller.is_limited();
+        if sees_all { Ok(None) } else { self.user(caller).map(Some) }
+    }
 }
 
 fn view(facts: SessionFacts) -> SessionView {

@@ -1,8 +1,8 @@
 //! The tokens of proposers. Each change of tokens creates a new seal.
 
+use crate::api::view::TokenView;
 use crate::boundary::admission::new_bearer;
 use crate::boundary::sealing::Sealing;
-use crate::boundary::view::TokenView;
 use crate::crossing::refusal::{Refusal, Stopped, fault};
 use crate::crossing::sealed::Sealed;
 use crate::crypto::digest::sha256;

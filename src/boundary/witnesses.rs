@@ -397,12 +397,6 @@ impl Witnessing {
                     "the boundary asks only {MOST_WITNESSES} \
                      witnesses"
                 ),
-                Ok(_) if !witness.url.starts_with("http://") => {
-                    "the address of the witness is not http://, and this version does not support TLS: run a TLS \
-                     proxy beside the boundary, and write the address of the proxy into the next version of the \
-                     roster"
-                        .to_owned()
-                }
                 Ok(key) => {
                     named.push(NamedWitness { name: witness.name.clone(), url: witness.url.clone(), key });
                     continue;
@@ -415,6 +409,17 @@ impl Witnessing {
         }
         self.witnesses.retain(&named, unable);
         named
+    }
+
+    /// Returns each witness of the roster in force, with the number of entries that the witness has cosigned as far as
+    /// this process knows.
+    #[must_use]
+    pub fn cosigned_sizes(&self) -> Vec<(String, u64)> {
+        let (sealed, state) = (self.crossing.state(), self.witnesses.state());
+        let cosigned = |vkey: &str| state.known.get(vkey).map_or(0, |known| known.cosigned);
+        let key = |vkey: &str| WitnessKey::parse(vkey).map_or_else(|_| vkey.to_owned(), |key| key.vkey());
+        let of_roster = sealed.roster.tables().witness.iter();
+        of_roster.map(|witness| (witness.name.clone(), cosigned(&key(&witness.vkey)))).collect()
     }
 
     /// Returns the number of entries in the log.

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::boundary::view::{ProposalStatus, ProposalView, RefusalView};
+use crate::api::body::Signatures;
+use crate::api::view::{ProposalStatus, ProposalView, RefusalView};
 use crate::cli::clock::now;
 use crate::cli::deny;
 use crate::cli::global::GlobalOptions;
@@ -15,7 +16,6 @@ use crate::crypto::digest::AuthorizationDigest;
 use crate::crypto::signature::PAYLOAD_TYPE;
 use crate::home::keys::{self, KeyArgs, SignaturePurpose};
 use crate::home::trusted_rosters::TrustArgs;
-use crate::http::api::Signatures;
 use crate::record::envelope::Envelope;
 use crate::record::ident::Name;
 use crate::remote::client::Client;

@@ -1,6 +1,6 @@
 //! The `cancel` command withdraws a proposal or ends its run.
 
-use crate::boundary::view::{ProposalStatus, ProposalView};
+use crate::api::view::{ProposalStatus, ProposalView};
 use crate::cli::global::GlobalOptions;
 use crate::home::keys::KeyArgs;
 use crate::remote::proposals::{LookupRange, find_proposal};

@@ -6,14 +6,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
-use crate::boundary::view::{DenialView, ProposalStatus, ProposalView};
+use crate::api::body::StatementDenial;
+use crate::api::view::{DenialView, ProposalStatus, ProposalView};
 use crate::cli::clock::now;
 use crate::cli::global::GlobalOptions;
 use crate::cli::review_subject::find_subject;
 use crate::crypto::signature::PAYLOAD_TYPE;
 use crate::home::keys::{self, KeyArgs, SignaturePurpose};
 use crate::home::trusted_rosters::TrustArgs;
-use crate::http::api::StatementDenial;
 use crate::record::authorization::Authorization;
 use crate::record::denial::Denial;
 use crate::record::envelope::Envelope;

@@ -6,7 +6,8 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::cli::configured::ConfigArgs;
-use crate::cli::hardening::{self, PointResult};
+use crate::cli::hardening;
+use crate::cli::hardening::point_finding::PointResult;
 use crate::cli::{doctor_access, doctor_programs};
 use crate::crossing::capacity::PROPOSAL_ROOM;
 use crate::local::problems::problems;
@@ -15,8 +16,7 @@ use crate::node::control::{self, ControlReply, ControlRequest, NodeStatus};
 use crate::node::file_problem::FileProblem;
 use crate::node::files::{self, BoundaryFiles};
 use crate::node::roster_file::DraftRoster;
-use crate::node::roster_succession;
-use crate::node::secret_sources;
+use crate::node::{listener, roster_succession, secret_sources, served_certificate, start};
 use crate::policy::file::Policy;
 use crate::record::enforcement::{Level, UNBOUNDED_WORDS};
 use crate::record::profile::Layer;
@@ -108,6 +108,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         }
         Some(Ok(config)) => {
             lines.push(ok("configuration", format!("{} of {}", path.display(), config.name)));
+            lines.extend(of_listener(config));
             lines.extend(of_secrets(config));
             lines.extend(of_files(config));
             lines.extend(store(config));
@@ -128,29 +129,13 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
 fn production(config: &Config, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let level = host(Level::Strict).iter().all(|line| line.holds != State::Fix);
     let points = hardening::list(config, if level { Level::Strict } else { Level::BestEffort });
-    let count = |stands| points.iter().filter(|point| point.stands == stands).count();
-    let failed = count(PointResult::Fail);
     if terminal.json {
         terminal.object(&json!({ "points": points }))?;
     } else {
-        let width = points.iter().map(|point| point.what.len()).max().unwrap_or(0);
-        let mut text = String::new();
-        for point in &points {
-            let mark = match point.stands {
-                PointResult::Pass => "pass ",
-                PointResult::Fail => "FAIL ",
-                PointResult::Yours => "yours",
-            };
-            text.push_str(&format!("{mark}  {:<width$}  {}\n", point.what, PrintableText::text(&point.says).as_str()));
-        }
-        text.push_str(&format!(
-            "\n{} pass, {failed} fail, {} are for you to check (yours).\n",
-            count(PointResult::Pass),
-            count(PointResult::Yours)
-        ));
-        terminal.put(text.as_bytes())?;
+        terminal.put(hardening::text(&points).as_bytes())?;
     }
-    Ok(if failed > 0 { Exit::CheckSaidNo } else { Exit::Done })
+    let failed = points.iter().any(|point| point.result == PointResult::Fail);
+    Ok(if failed { Exit::CheckSaidNo } else { Exit::Done })
 }
 
 /// Finds the layers that this host supports, by setting up one sandbox.
@@ -315,6 +300,20 @@ fn of_secrets(config: &Config) -> impl Iterator<Item = Line> {
     })
 }
 
+/// Reports the address of the service and its certificate.
+fn of_listener(config: &Config) -> Vec<Line> {
+    let mut lines: Vec<Line> =
+        listener::check(config).iter().map(|problem| fix("listener", problem.to_string())).collect();
+    let note = |says| Line { holds: State::Note, what: "listener".into(), says };
+    lines.extend(listener::notes(config).into_iter().map(note));
+    let Some(files) = &config.tls else { return lines };
+    match served_certificate::check(files, (start::surroundings().now)()) {
+        Ok(valid) => lines.push(ok("certificate", format!("valid until {}; its key matches", valid.not_after))),
+        Err(problems) => lines.extend(problems.iter().map(|problem| fix("certificate", problem.to_string()))),
+    }
+    lines
+}
+
 /// Reports the steps that name a secret which the configuration does not give them.
 fn of_secret_steps(registry: &Registry, config: &Config) -> Vec<Line> {
     let permits = secret_sources::permits(&config.secrets);
@@ -469,7 +468,7 @@ fn service(config: &Config) -> Vec<Line> {
         }
         Err(problem) => return vec![fix(what, problem.to_string())],
     };
-    let NodeStatus { ready, must_fix } = match status {
+    let NodeStatus { ready, must_fix, .. } = match status {
         Ok(status) => status,
         Err(error) => {
             return vec![fix(

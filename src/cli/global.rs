@@ -1,16 +1,17 @@
 //! Options of every command: the address of the boundary, the token, and JSON output.
 
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 
 use crate::home::directories::Home;
 use crate::home::keys::KeyArgs;
-use crate::home::named_file::read_bounded;
-use crate::remote::client::{Address, Client, DEFAULT_URL, Secret};
+use crate::home::named_file::read_private;
+use crate::remote::address::{Address, DEFAULT_URL};
+use crate::remote::client::{Client, Secret};
+use crate::remote::tls_files::TlsFiles;
 use crate::terminal::exit::CommandFailure;
-use crate::terminal::streams::{Terminal, eprintln_quietly};
+use crate::terminal::streams::Terminal;
 
 /// Options of every command.
 #[derive(Debug, Clone, Args)]
@@ -30,6 +31,9 @@ pub struct GlobalOptions {
     /// configuration directory
     #[arg(long, global = true, env = "COUNTERSIGN_TOKEN_FILE", value_name = "FILE")]
     pub token_file: Option<PathBuf>,
+    /// The files for an `https://` address.
+    #[command(flatten)]
+    pub tls: TlsFiles,
 }
 
 impl GlobalOptions {
@@ -38,6 +42,20 @@ impl GlobalOptions {
     /// # Errors
     /// Returns an error if the address or the token file cannot be used.
     pub fn client(&self, key: &KeyArgs) -> Result<Client, CommandFailure> {
+        let (address, token) = self.address_and_token()?;
+        Client::new(address, &self.tls, token, Some(key.clone()))
+    }
+
+    /// Creates a client that has only a token, and that never uses a key of the user. Returns `None` without a token.
+    ///
+    /// # Errors
+    /// Returns an error if the address or the token file cannot be used.
+    pub fn token_client(&self) -> Result<Option<Client>, CommandFailure> {
+        let (address, token) = self.address_and_token()?;
+        token.map(|token| Client::new(address, &self.tls, Some(token), None)).transpose()
+    }
+
+    fn address_and_token(&self) -> Result<(Address, Option<Secret>), CommandFailure> {
         let address = Address::parse(&self.url)?;
         let token = self.token(&address)?;
         if token.as_ref().is_some_and(|token| !token.is_plain()) {
@@ -47,12 +65,7 @@ impl GlobalOptions {
                  configuration directory",
             ));
         }
-        if token.is_some() && !address.is_loopback() {
-            eprintln_quietly(
-                "warning: the token is sent to another machine without encryption; use a tunnel or a local TLS proxy",
-            );
-        }
-        Ok(Client::new(address, token, Some(key.clone())))
+        Ok((address, token))
     }
 
     /// Creates a client for a person who reviews or audits. If the token does not permit reading the whole log, the
@@ -66,7 +79,7 @@ impl GlobalOptions {
         if client.token_reads_all() {
             return Ok(client);
         }
-        let with_key = Client::new(Address::parse(&self.url)?, None, Some(key.clone()));
+        let with_key = Client::new(Address::parse(&self.url)?, &self.tls, None, Some(key.clone()))?;
         if with_key.admit(key)? {
             return Ok(with_key);
         }
@@ -87,7 +100,7 @@ impl GlobalOptions {
         if Address::parse(&self.url).is_ok_and(|own| own == address) {
             return self.reviewer(key, terminal);
         }
-        Ok(Client::stranger(address))
+        Client::stranger(address, &self.tls)
     }
 
     fn token(&self, address: &Address) -> Result<Option<Secret>, CommandFailure> {
@@ -107,22 +120,9 @@ impl GlobalOptions {
     }
 }
 
-/// Reads a token file. The function refuses a file that other users can read, because the token is then no longer
-/// secret.
+/// Reads a token file.
 fn read_token(path: &Path) -> Result<Secret, CommandFailure> {
-    let bytes = read_bounded(path, 4096)?;
-    let shown = format!("{path:?}");
-    // The mode of a pipe or of the standard input says nothing about other users, because they cannot open it.
-    if let Ok(about) = path.metadata()
-        && about.is_file()
-        && about.mode() & 0o077 != 0
-    {
-        return Err(CommandFailure::usage(format!(
-            "the token file {shown} has mode {:04o}, so others can use the token; run `chmod 600 {shown}`, and make another token if \
-             others may have read this one",
-            about.mode() & 0o7777
-        )));
-    }
-    let text = std::str::from_utf8(&bytes).map_err(|_| CommandFailure::usage(format!("{shown} holds no token")))?;
+    let bytes = read_private(path, 4096, "token")?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| CommandFailure::usage(format!("{path:?} holds no token")))?;
     Ok(Secret::new(text))
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::boundary::view::{ProposalView, RegistryView};
+use crate::api::view::{ProposalView, RegistryView};
 use crate::cli::clock::now;
 use crate::cli::global::GlobalOptions;
 use crate::home::keys::KeyArgs;

@@ -5,8 +5,11 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use crate::audit::seen_head::SeenHead;
+#[cfg(not(feature = "boundary"))]
+use crate::cli::client_build::stored_log;
 use crate::cli::global::GlobalOptions;
-use crate::cli::log_source_options::stored_log;
+#[cfg(feature = "boundary")]
+use crate::cli::stored_log::stored_log;
 use crate::home::keys::KeyArgs;
 use crate::home::trusted_rosters::TrustArgs;
 use crate::remote::export::{Export, export};

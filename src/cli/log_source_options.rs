@@ -1,16 +1,22 @@
 //! Opens the log that an argument of a command names.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+#[cfg(not(feature = "boundary"))]
+use crate::cli::client_build::stored_log;
 use crate::cli::global::GlobalOptions;
+#[cfg(feature = "boundary")]
+use crate::cli::stored_log::stored_log;
 use crate::home::keys::KeyArgs;
-use crate::node::{log_at_rest, places};
 use crate::remote::log_source::LogSource;
 use crate::terminal::exit::CommandFailure;
 use crate::terminal::printable_text::PrintableText;
 use crate::terminal::streams::Terminal;
 
-/// Opens the log that the user named. A text that begins with `http://` is the address of a boundary or a mirror. Any
+/// Name of the database file in the directory of a store.
+pub const DATABASE: &str = "countersign.db";
+
+/// Opens the log that the user named. A text that begins with `http://` or `https://` is the address of a boundary or a mirror. Any
 /// other text is the path of a directory. The program uses the token and the keys of the user only for the boundary of
 /// `--url`.
 ///
@@ -26,7 +32,7 @@ pub fn open_log(
         return Ok(LogSource::Served(Box::new(global.client_at(named, key, terminal)?)));
     }
     let path = PathBuf::from(named);
-    if path.join(places::DATABASE).is_file() {
+    if path.join(DATABASE).is_file() {
         return stored_log(&path);
     }
     if path.is_dir() {
@@ -35,24 +41,7 @@ pub fn open_log(
     let shown = PrintableText::text(named);
     Err(CommandFailure::usage(format!(
         "{} is no directory: name a directory that `countersign log export` or `store backup` wrote, a closed log, or \
-         the address of a boundary (http://…)",
+         the address of a boundary (http://… or https://…)",
         shown.as_str()
     )))
-}
-
-/// Opens the log in a store directory that no service uses: a copy from `store backup`, or the old log after `store
-/// restore`.
-///
-/// # Errors
-/// Returns an error if the directory is not such a store, or if the log cannot be read.
-pub fn stored_log(directory: &Path) -> Result<LogSource, CommandFailure> {
-    let log = log_at_rest::log_in(directory).map_err(|why| {
-        let shown = PrintableText::text(&directory.to_string_lossy());
-        CommandFailure::usage(format!(
-            "the log in {} can't be read: {why}; name a directory that `countersign store backup` made, or one of \
-             closed/ in the boundary's private directory",
-            shown.as_str()
-        ))
-    })?;
-    Ok(LogSource::Stored(Box::new(log)))
 }

@@ -4,42 +4,68 @@
 //! output and messages to the standard error.
 pub mod approve;
 pub mod audit;
+#[cfg(feature = "boundary")]
+mod boundary_commands;
 pub mod cancel;
+pub mod client_build;
 pub mod clock;
 pub mod completions;
+#[cfg(feature = "boundary")]
 pub mod configured;
+#[cfg(feature = "boundary")]
 pub mod demo;
 pub mod deny;
+#[cfg(feature = "boundary")]
 pub mod doctor;
+#[cfg(feature = "boundary")]
 mod doctor_access;
+#[cfg(feature = "boundary")]
 mod doctor_programs;
 pub mod gate;
 pub mod global;
+#[cfg(feature = "boundary")]
 pub mod hardening;
 pub mod inbox;
+#[cfg(feature = "boundary")]
 pub mod init;
 pub mod key;
 pub mod log;
 pub mod log_source_options;
+pub mod man;
+pub mod mcp;
+pub mod mcp_configuration;
+#[cfg(feature = "boundary")]
 mod network_programs;
 pub mod output;
+#[cfg(feature = "boundary")]
 pub mod policy;
 pub mod propose;
 pub mod registry;
 pub mod review;
 pub mod review_subject;
 pub mod roster;
+#[cfg(feature = "boundary")]
 pub mod run;
+#[cfg(feature = "boundary")]
 pub mod sandbox;
+#[cfg(feature = "boundary")]
 mod sandbox_programs;
+#[cfg(feature = "boundary")]
 pub mod schema;
+#[cfg(feature = "boundary")]
 pub mod serve;
 pub mod session;
+#[cfg(feature = "boundary")]
 pub mod store;
+#[cfg(feature = "boundary")]
+mod stored_log;
 pub mod submit;
+#[cfg(feature = "boundary")]
 pub mod test;
+#[cfg(feature = "boundary")]
 pub mod token;
 pub mod verify;
+pub mod version;
 pub mod wait;
 
 use std::ffi::OsString;
@@ -47,19 +73,24 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
+use crate::cli::client_build::{LACKING_BELOW, VERSION, lacks};
 use crate::cli::global::GlobalOptions;
+use crate::cli::version::BuildFacts;
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::streams::{Terminal, eprintln_quietly};
 
-/// Parses the arguments and runs the command.
+/// Parses the arguments and runs the command. `commit` is the commit of the source, if the build names it.
 #[must_use]
-pub fn main() -> ExitCode {
+pub fn main(commit: Option<&str>) -> ExitCode {
     let cli = match Cli::read(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => {
-            if let Some(advice) = later(&error) {
+            if let Some(advice) = later(&error).or_else(|| lacking(&error, std::env::args_os().skip(1))) {
                 eprintln_quietly(&advice);
                 return ExitCode::from(Exit::Usage.code());
+            }
+            if let Some(terminal) = asks_for_long_version(&error, std::env::args_os().skip(1)) {
+                return ended(BuildFacts::new(commit).print(&terminal), &terminal);
             }
             // Help and version end with exit code 0, every other parse error with the code for wrong usage. A closed
             // pipe must not cause a panic, so an error of printing is ignored.
@@ -75,13 +106,28 @@ pub fn main() -> ExitCode {
         }
     };
     let terminal = Terminal::new(cli.global.json);
-    match cli.run(&terminal) {
+    ended(cli.run(&terminal), &terminal)
+}
+
+fn ended(result: Result<Exit, CommandFailure>, terminal: &Terminal) -> ExitCode {
+    match result {
         Ok(exit) => ExitCode::from(exit.code()),
         Err(failure) => {
             terminal.fail(&failure);
             ExitCode::from(failure.exit.code())
         }
     }
+}
+
+/// Returns the terminal for the long version if the arguments are `--version --long`, also with `--json`.
+fn asks_for_long_version(error: &clap::Error, arguments: impl Iterator<Item = OsString>) -> Option<Terminal> {
+    let arguments: Vec<OsString> = arguments.collect();
+    let has = |name: &str| arguments.iter().any(|word| word == name);
+    let only = ["--version", "-V", "--long", "--json"];
+    (error.kind() == clap::error::ErrorKind::DisplayVersion
+        && has("--long")
+        && arguments.iter().all(|word| only.iter().any(|name| word == name)))
+    .then(|| Terminal::new(has("--json")))
 }
 
 /// Returns true if a CI job uses the exit code of this command as a decision. In such a command, `--help` among other
@@ -96,7 +142,7 @@ fn is_decided_by_exit_code(arguments: impl Iterator<Item = OsString>) -> bool {
 }
 
 /// Commands of later versions, with the advice for this version.
-const LATER: [(&str, &str); 4] = [
+const LATER: [(&str, &str); 3] = [
     ("grant", "each run needs its own approvals"),
     (
         "revoke",
@@ -104,7 +150,6 @@ const LATER: [(&str, &str); 4] = [
          roster remove`",
     ),
     ("void-all", "stop the boundary, or let proposals expire"),
-    ("mcp", "agents call `countersign propose --json` or the HTTP API"),
 ];
 
 /// Returns the advice for a command that this version does not have.
@@ -116,12 +161,36 @@ fn later(error: &clap::Error) -> Option<String> {
         .then(|| format!("countersign: `{name}` comes with a later version; until then: {instead}"))
 }
 
+/// Returns the message for a command that only the whole program has.
+fn lacking(error: &clap::Error, arguments: impl Iterator<Item = OsString>) -> Option<String> {
+    use clap::error::{ContextKind, ContextValue};
+    let Some(ContextValue::String(name)) = error.get(ContextKind::InvalidSubcommand) else { return None };
+    if lacking_commands().contains(&name.as_str()) {
+        return Some(format!("countersign: {}", lacks(&format!("`{name}`"))));
+    }
+    if cfg!(feature = "boundary") {
+        return None;
+    }
+    let arguments: Vec<OsString> = arguments.collect();
+    let (above, _) = LACKING_BELOW
+        .iter()
+        .find(|(above, below)| below.contains(&name.as_str()) && arguments.iter().any(|word| word == above))?;
+    Some(format!("countersign: {}", lacks(&format!("`{above} {name}`"))))
+}
+
+/// Returns the commands of the whole program that this build does not have.
+fn lacking_commands() -> Vec<&'static str> {
+    let own = Cli::command();
+    let listed = ROLES.iter().flat_map(|(_, names)| names.iter().copied());
+    listed.chain(HIDDEN).filter(|name| *name != "help" && own.find_subcommand(name).is_none()).collect()
+}
+
 /// Countersign is a signed-approval execution boundary: agents propose, people sign, a sandbox runs, anyone verifies
 /// the receipt.
 #[derive(Debug, Parser)]
 #[command(
     name = "countersign",
-    version,
+    version = VERSION,
     about,
     max_term_width = 110,
     subcommand_required = true,
@@ -152,6 +221,8 @@ enum Command {
     Cancel(cancel::Args),
     /// Create, show, reset and end sessions
     Session(session::Args),
+    /// Serve the Model Context Protocol for an agent
+    Mcp(mcp::Args),
     /// List the proposals that your signature can advance
     Inbox(inbox::Args),
     /// Show what a signature would cover; never signs
@@ -164,10 +235,6 @@ enum Command {
     Submit(submit::Args),
     /// Check bundles offline against a roster that you trust
     Verify(verify::Args),
-    /// Run the steps of a runbook yourself, at a terminal
-    Run(run::Args),
-    /// Run the tests of a Gruntwork runbook: its file runbook_test.yml
-    Test(test::Args),
     /// Let a job continue only with the receipt of the expected run
     Gate(gate::Args),
     /// Read a whole log and repeat every decision of the boundary
@@ -176,37 +243,25 @@ enum Command {
     Log(log::Args),
     /// Print a completion script for a shell
     Completions(completions::Args),
-    /// Show a whole run in seconds, then attacks that are refused
-    Demo(demo::Args),
-    /// Make the directory of a boundary
-    Init(init::Args),
-    /// Serve a boundary
-    Serve(serve::Args),
-    /// Check this host and list the problems to fix
-    Doctor(doctor::Args),
-    /// Try a command in a sandbox
-    Sandbox(sandbox::Args),
     /// Make keys and show keys
     Key(key::Args),
-    /// Make, list and revoke tokens
-    Token(token::Args),
-    /// Check, back up, restore and upgrade the store
-    Store(store::Args),
     /// Show the roster and the digest to pin, and change the roster
     Roster(roster::Args),
     /// List, show, check and lock steps
+    #[cfg_attr(not(feature = "boundary"), command(about = "List and show the steps of a boundary"))]
     Registry(registry::Args),
-    /// Show how policy decides about a script, and show the rules of policy
-    Policy(policy::Args),
-    /// Write or check the JSON Schemas and OpenAPI
+    /// Write a man page for each command
     #[command(hide = true)]
-    Schema(schema::Args),
+    Man(man::Args),
+    #[cfg(feature = "boundary")]
+    #[command(flatten)]
+    OfBoundary(boundary_commands::BoundaryCommand),
 }
 
-/// Commands in the order of the help, grouped by their users. The command `schema` is only for developers of this
-/// program.
+/// Commands in the order of the help, grouped by their users. The commands `schema` and `man` are only for developers
+/// and packages of this program.
 const ROLES: [(&str, &[&str]); 6] = [
-    ("Propose", &["propose", "wait", "output", "cancel", "submit", "session"]),
+    ("Propose", &["propose", "wait", "output", "cancel", "submit", "session", "mcp"]),
     ("Approve", &["inbox", "review", "approve", "deny"]),
     ("Verify", &["verify", "gate", "audit", "log"]),
     ("Operate", &["init", "serve", "doctor", "key", "token", "roster", "store"]),
@@ -214,8 +269,11 @@ const ROLES: [(&str, &[&str]); 6] = [
     ("Learn", &["demo", "completions", "help"]),
 ];
 
+/// Commands that no help lists.
+const HIDDEN: [&str; 2] = ["schema", "man"];
+
 /// Commands that send no request to `--url`, so that their help does not list the options for a boundary.
-const WITHOUT_URL: [&str; 16] = [
+const WITHOUT_URL: [&str; 17] = [
     "verify",
     "gate",
     "init",
@@ -232,31 +290,42 @@ const WITHOUT_URL: [&str; 16] = [
     "demo",
     "completions",
     "schema",
+    "man",
 ];
 
 /// Builds the command line for clap.
 fn command() -> clap::Command {
-    let command = Cli::command();
+    let long = clap::Arg::new("long")
+        .long("long")
+        .action(clap::ArgAction::SetTrue)
+        .requires("version")
+        .help("With --version: also print the commit, the features, and the digest of the lock file");
+    let command = Cli::command().arg(long);
     let of_url: Vec<clap::Arg> = command
         .get_arguments()
         .filter(|argument| ["url", "token", "token_file"].contains(&argument.get_id().as_str()))
         .map(|argument| argument.clone().hide(true))
         .collect();
+    let lacking = lacking_commands();
     let mut list = String::new();
     for (role, names) in ROLES {
         list.push_str(&format!("{role}:\n"));
-        for name in names {
+        for name in names.iter().filter(|name| !lacking.contains(name)) {
             let about = command.find_subcommand(name).and_then(clap::Command::get_about);
             let about = about.map_or_else(|| "Print the help of a command".to_owned(), ToString::to_string);
             list.push_str(&format!("  {name:<12} {about}\n"));
         }
         list.push('\n');
     }
+    if !lacking.is_empty() {
+        let named: Vec<&str> = lacking.iter().copied().filter(|name| !HIDDEN.contains(name)).collect();
+        list.push_str(&format!("This program is the client. Only the whole program has: {}\n\n", named.join(", ")));
+    }
     let template =
         format!("{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{list}Options:\n{{options}}{{after-help}}");
     // A command that defines an argument itself does not inherit the global argument with the same name.
     let hide = |command: clap::Command, name: &str| command.mut_subcommand(name, |below| below.args(of_url.clone()));
-    WITHOUT_URL.into_iter().fold(command, hide).help_template(template)
+    WITHOUT_URL.into_iter().filter(|name| !lacking.contains(name)).fold(command, hide).help_template(template)
 }
 
 /// Replaces the usage line of clap in the error, because that line lists arguments from the environment as if the user
@@ -292,28 +361,21 @@ impl Cli {
             Command::Output(args) => output::run(args, global, terminal),
             Command::Cancel(args) => cancel::run(args, global, terminal),
             Command::Session(args) => session::run(args, global, terminal),
+            Command::Mcp(args) => mcp::run(args, global, terminal),
             Command::Inbox(args) => inbox::run(args, global, terminal),
             Command::Review(args) => review::run(args, global, terminal),
             Command::Approve(args) => approve::run(args, global, terminal),
             Command::Deny(args) => deny::run(args, global, terminal),
             Command::Submit(args) => submit::run(args, global, terminal),
             Command::Verify(args) => verify::run(args, terminal),
-            Command::Run(args) => run::run(args, terminal),
-            Command::Test(args) => test::run(args, terminal),
             Command::Gate(args) => gate::run(args, terminal),
             Command::Completions(args) => completions::run(args, &mut command(), terminal),
-            Command::Demo(args) => demo::run(args, terminal),
-            Command::Init(args) => init::run(args, terminal),
-            Command::Serve(args) => serve::run(args, terminal),
-            Command::Doctor(args) => doctor::run(args, terminal),
-            Command::Sandbox(args) => sandbox::run(args, terminal),
             Command::Key(args) => key::run(args, terminal),
-            Command::Token(args) => token::run(args, terminal),
-            Command::Store(args) => store::run(args, terminal),
             Command::Roster(args) => roster::run(args, terminal),
             Command::Registry(args) => registry::run(args, global, terminal),
-            Command::Policy(args) => policy::run(args, terminal),
-            Command::Schema(args) => schema::run(args, terminal),
+            #[cfg(feature = "boundary")]
+            Command::OfBoundary(command) => command.run(terminal),
+            Command::Man(args) => man::run(args, command(), terminal),
         }
     }
 }
@@ -330,7 +392,9 @@ mod tests {
     #[test]
     fn each_command_is_listed_once_and_has_the_url_option_only_if_it_calls_a_boundary() {
         let mut listed: Vec<&str> = ROLES.iter().flat_map(|(_, names)| names.iter().copied()).collect();
-        listed.retain(|name| *name != "help");
+        let lacking = lacking_commands();
+        assert_eq!(lacking.is_empty(), cfg!(feature = "boundary"), "{lacking:?}");
+        listed.retain(|name| *name != "help" && !lacking.contains(name));
         listed.sort_unstable();
         let whole = command();
         let mut shown: Vec<&str> =
@@ -341,7 +405,7 @@ mod tests {
             let error = Cli::read(words.iter().map(OsString::from)).expect_err("help");
             error.to_string()
         };
-        for words in [&["countersign", "key", "generate", "--help"][..], &["countersign", "init", "--help"]] {
+        for words in [&["countersign", "key", "generate", "--help"][..], &["countersign", "roster", "--help"]] {
             assert!(!help(words).contains("--url"), "{words:?}");
         }
         assert!(help(&["countersign", "log", "export", "--help"]).contains("--url"));
@@ -355,6 +419,18 @@ mod tests {
         let words = ["countersign", "propose", "--url", "http://127.0.0.1:1"].map(OsString::from);
         let text = Cli::read(words.into_iter()).expect_err("no step").to_string();
         assert!(text.contains("Usage: countersign propose [OPTIONS] <STEP>"), "{text}");
+    }
+
+    #[test]
+    fn the_client_lacks_exactly_the_listed_subcommands_of_the_commands_that_it_shares() {
+        for (above, below) in LACKING_BELOW {
+            let whole = Cli::command();
+            let command = whole.find_subcommand(above).expect("a shared command");
+            for name in below {
+                let found = command.find_subcommand(name).is_some();
+                assert_eq!(found, cfg!(feature = "boundary"), "{above} {name}");
+            }
+        }
     }
 
     #[test]

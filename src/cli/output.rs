@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::boundary::view::{ProposalStatus, ProposalView, ReceiptFiles, ReceiptView};
+use crate::api::view::{ProposalStatus, ProposalView, ReceiptFiles, ReceiptView};
 use crate::cli::global::GlobalOptions;
 use crate::crypto::digest::{Blake3Digest, ContentDigest};
 use crate::home::keys::KeyArgs;

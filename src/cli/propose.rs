@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
-use crate::boundary::view::{ProposalView, Propose, ProposedArtifact, ReceiptFiles, RegistryView, StepView};
+use crate::api::body::StoredArtifact;
+use crate::api::view::{ProposalView, Propose, ProposedArtifact, ReceiptFiles, RegistryView, StepView};
 use crate::cli::clock::now;
 use crate::cli::global::GlobalOptions;
 use crate::crypto::digest::{ContentDigest, RenderedDigest, Sha256Stream, StepDigest};
 use crate::crypto::{canonical, json as strict};
 use crate::home::keys::KeyArgs;
 use crate::home::parameter_values::{read_params, typed};
-use crate::http::api::StoredArtifact;
 use crate::record::authorization::{Authorization, BoundaryRef, MAX_REASON_BYTES, StepReference};
 use crate::record::envelope::Envelope;
 use crate::record::ident::{IdentError, Name, Nonce, ProposalId, ReceiptId, StepRef};

@@ -1,6 +1,6 @@
 //! The `review` command shows what a signature would cover, and never signs.
 
-use crate::boundary::view::{DenialsView, ProposalStatus, ProposalView};
+use crate::api::view::{DenialsView, ProposalStatus, ProposalView};
 use crate::cli::clock::now;
 use crate::cli::global::GlobalOptions;
 use crate::cli::review_subject::find_subject;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::de::DeserializeOwned;
 
-use crate::boundary::view::ProposalView;
+use crate::api::view::ProposalView;
 use crate::crypto::json;
 use crate::home::named_file::read_bounded;
 use crate::record::envelope::Envelope;

@@ -5,22 +5,27 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde_json::json;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::cli::configured::ConfigArgs;
 use crate::local::problems::problems;
-use crate::node::config::Config;
+use crate::node::config::{Config, LogFormat};
 use crate::node::runbook_watch::RunbookWatch;
 use crate::node::serve::{Node, Started};
+use crate::node::service_manager::ServiceManager;
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::printable_text::PrintableText;
 use crate::terminal::streams::Terminal;
 
-/// Serve a boundary until SIGTERM; SIGHUP seals the runbooks again.
+/// Serve a boundary until SIGTERM; SIGHUP seals the runbooks again and takes a new certificate.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   countersign serve boundary-1
   countersign serve --config /etc/countersign/countersign.toml
-  systemctl reload countersign        # SIGHUP: seal the runbooks as they are now
+  systemctl reload countersign        # SIGHUP: seal the runbooks as they are now, and take a new certificate
   systemctl restart countersign       # also takes the next roster and policy, once enough approvers have signed \
   (roster --help)")]
 pub struct Args {
@@ -29,9 +34,13 @@ pub struct Args {
     dir: Option<PathBuf>,
     #[command(flatten)]
     config: ConfigArgs,
-    /// The address to listen on, instead of the configured address; port 0 takes a free port
+    /// The address to listen on, instead of the configured address; port 0 takes a free port. If systemd passes a
+    /// socket, the service uses this socket instead
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<SocketAddr>,
+    /// Allow other addresses than those of the loopback without TLS, for a proxy with TLS on another machine
+    #[arg(long)]
+    insecure_behind_proxy: bool,
     /// A file with a checkpoint of this log from another place, or a directory of `log export`; may be repeated. The
     /// boundary does not start if its store is older than this checkpoint
     #[arg(long = "known-checkpoint", value_name = "FILE")]
@@ -59,24 +68,16 @@ impl Args {
 /// # Errors
 /// Returns all problems that prevent the boundary from starting.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+    // No thread may run yet, because `take` changes the environment.
+    let manager = ServiceManager::take().map_err(|message| CommandFailure::new(Exit::Unreachable, message))?;
     let mut config = Config::load(&args.config.path(args.dir.as_deref())).map_err(problems)?;
     if let Some(listen) = args.listen {
-        if !listen.ip().is_loopback() {
-            return Err(CommandFailure::usage(format!(
-                "{listen} is not a loopback address, and TLS is not supported by this version"
-            )));
-        }
         config.listen = listen;
     }
+    config.insecure_behind_proxy |= args.insecure_behind_proxy;
     config.known_checkpoints.extend(args.known_checkpoints.iter().cloned());
-    let filter = tracing_subscriber::EnvFilter::try_from_env("COUNTERSIGN_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false)
-        .try_init();
+    let log = config.log;
+    begin_log(log);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         // Each run occupies a thread until its end, so readers need additional threads.
@@ -84,12 +85,31 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         .build()
         .map_err(|error| CommandFailure::new(Exit::Unreachable, format!("no threads can be started: {error}")))?;
     runtime.block_on(async {
-        let node = Node::open(config).await.map_err(problems)?;
+        let node = Node::open(config, manager).await.map_err(problems)?;
         announce(node.started(), terminal)?;
         node.serve(args.watched()).await.map_err(|error| CommandFailure::new(Exit::Unreachable, error.to_string()))?;
-        terminal.say("ended: every run has its receipt");
+        let ended = "ended: every run has its receipt";
+        match log {
+            LogFormat::Text => terminal.say(ended),
+            LogFormat::Json => tracing::info!("{ended}"),
+        }
         Ok(Exit::Done)
     })
+}
+
+/// Sends the log lines to the standard error. `COUNTERSIGN_LOG` selects the lines.
+fn begin_log(format: LogFormat) {
+    let filter = EnvFilter::try_from_env("COUNTERSIGN_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
+    // The ids of requests and runs in spans are for programs, and make the lines too long for people.
+    let spans = filter_fn(move |metadata| format == LogFormat::Json || !metadata.is_span());
+    let log = tracing_subscriber::registry().with(filter).with(spans);
+    let _ = match format {
+        LogFormat::Text => log.with(lines.with_ansi(std::io::stderr().is_terminal())).try_init(),
+        LogFormat::Json => {
+            log.with(lines.json().flatten_event(true).with_current_span(true).with_span_list(false)).try_init()
+        }
+    };
 }
 
 /// Number of threads for reading the store and writing outputs, in addition to the threads of runs.
@@ -112,6 +132,9 @@ fn announce(started: &Started, terminal: &Terminal) -> Result<(), CommandFailure
         started.sandbox,
         PrintableText::text(&started.control.to_string_lossy()).as_str(),
     );
+    if let Some(metrics) = &started.metrics {
+        text.push_str(&format!("  metrics   {metrics}\n"));
+    }
     if started.recovered > 0 {
         text.push_str(&format!(
             "  recovered {} runs whose end is not known: their receipts have the outcome `unknown`\n",

@@ -1,9 +1,9 @@
 //! The `session` command creates, shows, resets and ends sessions.
 
-use crate::boundary::view::{SessionList, SessionView};
+use crate::api::body::NewSession;
+use crate::api::view::{SessionList, SessionView};
 use crate::cli::global::GlobalOptions;
 use crate::home::keys::KeyArgs;
-use crate::http::api::NewSession;
 use crate::record::later_words::SessionId;
 use crate::remote::client::Client;
 use crate::terminal::exit::{CommandFailure, Exit};
@@ -19,7 +19,7 @@ use crate::terminal::table::aligned;
   countersign session show                                    the only session
   countersign session end ses_…
 
-A session ends after 30 minutes without a run, and when the boundary restarts.")]
+A session ends after 30 minutes without a proposal or a run, and when the boundary restarts.")]
 pub struct Args {
     #[command(subcommand)]
     command: SessionCommand,
@@ -151,7 +151,7 @@ fn show(session: &SessionView, terminal: &Terminal) -> Result<(), CommandFailure
         ["directory".to_owned(), session.directory.clone().unwrap_or_else(|| "the work directory".to_owned())],
         ["variables".to_owned(), words(&session.variables)],
         ["removed".to_owned(), words(&session.unset)],
-        ["ends".to_owned(), format!("after {} min without a run", session.idle_left_s.div_ceil(60))],
+        ["ends".to_owned(), format!("after {} min without a proposal or a run", session.idle_left_s.div_ceil(60))],
     ];
     if let Some(running) = &session.running {
         rows.push(["running".to_owned(), running.to_string()]);

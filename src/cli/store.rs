@@ -10,7 +10,7 @@ use crate::local::problems::problems;
 use crate::node::config::Config;
 use crate::node::file_problem::FileProblem;
 use crate::node::upgrade::{self, OpenRuns};
-use crate::node::{kept_checkpoint, places, restore, start};
+use crate::node::{kept_checkpoint, last_backup, places, restore, start};
 use crate::store::ledger::Ledger;
 use crate::store::lock::StoreLock;
 use crate::store::sqlite;
@@ -85,7 +85,13 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     match &args.command {
         Command::Check { backup } => check(&config, backup.as_deref(), terminal),
         Command::Backup { dir } => {
+            let began = (start::surroundings().now)();
             let made = restore::back_up(&config, dir).map_err(problems)?;
+            if let Err(error) = last_backup::write(&config, began) {
+                terminal.say(&format!(
+                    "note: the backup is complete, but its time can't be stored for `doctor --production` ({error})"
+                ));
+            }
             if terminal.json {
                 terminal.object(&made)?;
                 return Ok(Exit::Done);

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::boundary::view::Event;
+use crate::api::view::Event;
 use crate::cli::global::GlobalOptions;
 use crate::cli::review_subject::read_envelope;
 use crate::home::keys::KeyArgs;

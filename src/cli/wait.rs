@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::boundary::view::ProposalStatus;
+use crate::api::view::ProposalStatus;
 use crate::cli::global::GlobalOptions;
 use crate::home::keys::KeyArgs;
 use crate::remote::follow_run::{WantedBundle, conclude, follow, stop_waiting_on_interrupt};

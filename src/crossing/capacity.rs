@@ -119,6 +119,12 @@ impl Capacity {
         })
     }
 
+    /// Returns the free space on the disk of the store in bytes, or `None` if the free space can't be read.
+    #[must_use]
+    pub fn free_bytes(&self) -> Option<u64> {
+        self.outputs.room().ok()
+    }
+
     /// Checks that the disk has enough free space in addition to the space that runs have reserved. Otherwise proposals
     /// that no approver ever signs could fill the disk space that runs need.
     ///

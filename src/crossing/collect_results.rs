@@ -37,7 +37,7 @@ impl Crossing {
                 let captured = results.and_then(RunResults::session_state).filter(|_| ended && given.writes_state);
                 let (tree, too_large) =
                     results.map_or((None, None), |results| kept_tree(results, masks.is_some(), &holds_secret));
-                let work = tree.as_ref().map(|tree| tree.path());
+                let work = tree.as_ref().map(|(tree, _)| tree.path());
                 let state = captured.map(|captured| claim.state_after(&captured, work, &given)).transpose();
                 let note =
                     state.as_ref().err().map(|error| format!("the state of the session did not change: {error}"));
@@ -70,23 +70,24 @@ impl Crossing {
     }
 }
 
-/// Returns the files that a session keeps, or a note if they are too large. They are in the memory of the host.
+/// Returns the files that a session keeps with their size in bytes, or a note that says why it keeps none. The files are
+/// in the memory of the host.
 fn kept_tree(
     results: &RunResults,
     has_secrets: bool,
     holds_secret: &dyn Fn(&[u8]) -> bool,
-) -> (Option<Arc<SessionTree>>, Option<String>) {
+) -> (Option<(Arc<SessionTree>, u64)>, Option<String>) {
     let stays = |why: String| (None, Some(format!("the files of the session did not change: {why}")));
-    match results.session_tree_bytes() {
-        Ok(bytes) if bytes <= MAX_SESSION_BYTES => {}
+    let Some(tree) = results.work() else { return (None, None) };
+    let bytes = match tree.bytes() {
+        Ok(bytes) if bytes <= MAX_SESSION_BYTES => bytes,
         Ok(bytes) => {
             return stays(format!("they need {bytes} bytes, and a session keeps at most {MAX_SESSION_BYTES} bytes"));
         }
         Err(error) => return stays(error.to_string()),
-    }
-    let tree = results.work().filter(|_| has_secrets);
-    match tree.map_or(Ok(false), |tree| tree.contains(holds_secret)) {
-        Ok(false) => (results.work().cloned(), None),
+    };
+    match if has_secrets { tree.contains(holds_secret) } else { Ok(false) } {
+        Ok(false) => (Some((tree.clone(), bytes)), None),
         Ok(true) => stays("one of them contains a secret of the run".to_owned()),
         Err(error) => stays(error.to_string()),
     }

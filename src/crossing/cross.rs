@@ -13,6 +13,7 @@ use crate::crossing::current_seal::CurrentSeal;
 use crate::crossing::host_profile::{check_not_moved, profile_on_host};
 use crate::crossing::kept_results::{ResultsBasis, wants_results};
 use crate::crossing::live::RunsInProgress;
+use crate::crossing::log_span::log_about;
 use crate::crossing::masks::with_masks_before;
 use crate::crossing::patience::Patience;
 use crate::crossing::recorded_outputs::{Outputs, RecordedRows};
@@ -35,6 +36,8 @@ use crate::decision::place::check_place;
 use crate::decision::step::check_step;
 use crate::decision::window::check_window;
 use crate::decision::{Objection, quorum, signature_count};
+use crate::metrics::crossing_stage::CrossingStage;
+use crate::metrics::stage_clock::StageClock;
 use crate::record::code::Code;
 use crate::record::envelope::{Base64, Signed};
 use crate::record::later_parts::{SessionChange, SessionReference};
@@ -119,11 +122,13 @@ impl Crossing {
     /// Returns a refusal if the run is not allowed. Returns a fault if a failure occurs after the commit of the nonce
     /// and before the commit of the receipt. The next start of the service then writes the receipt.
     pub async fn cross(&self, request: CrossingRequest, permit: Option<Permit>) -> Result<Receipted, Stopped> {
+        let mut clock = StageClock::start(self.ledger.metrics().clone());
         let mut accepted = self.accept(request)?;
         let mut verdicts = 0;
         let consumed = loop {
             let verified = self.verify(accepted)?;
             let admitted = self.admit(verified)?;
+            clock.end(CrossingStage::Verify);
             match self.consume(admitted).await? {
                 Claim::Consumed(consumed) => break *consumed,
                 // After the verdict and before the commit of the nonce, a new seal, denial, cancellation or epoch was
@@ -135,13 +140,18 @@ impl Crossing {
                 return Err(busy("the state in force changes too often at this time").into());
             }
             tokio::task::yield_now().await;
+            clock.restart();
         };
+        clock.end(CrossingStage::Consume);
         // Release the permit of the verified request, because signatures and denials of other callers need permits
         // during a long run.
         drop(permit);
         let ran = self.run(consumed).await; // no `?` here: from now on a failure is an outcome of the run
+        clock.end(CrossingStage::Run);
         let receipt = self.receipt(ran)?; // from now on a fault is possible, but no refusal
-        self.log(receipt).await
+        let receipted = self.log(receipt).await?;
+        clock.end(CrossingStage::Receipt);
+        Ok(receipted)
     }
 
     /// Decodes the envelope, and checks its sizes, its base64 encoding and the number of its signatures. The payload
@@ -359,6 +369,7 @@ impl Crossing {
         let claim = consumed.claim();
         let started_at = self.now().max(claim.at);
         let (proposal, most) = (signed.proposal.clone(), signed.sandbox.limits.output_bytes);
+        log_about(&proposal, &signed.step.reference);
         let secrets = consumed.admitted().secrets();
         let masks = SecretMasks::new(secrets.iter().map(|secret| (&secret.name, &secret.value))).map(Arc::new);
         let recording = self.live.begin(&proposal, self.outputs.scratch(), most, masks.as_ref());
@@ -369,7 +380,9 @@ impl Crossing {
             Ok(flag) => {
                 recording.cancels(flag.clone());
                 let (sandbox, writer) = (self.sandbox.clone(), recording.shared());
+                let span = tracing::Span::current();
                 let run = tokio::task::spawn_blocking(move || {
+                    let _in_log = span.enter();
                     sandbox.run(
                         prepared.streaming(),
                         plan,
@@ -513,6 +526,7 @@ impl Crossing {
         };
         // The receipt and its log entry are durable. A crash after this point loses no data.
         drop((kept, recorded, closing.room));
+        self.ledger.metrics().crossing(receipt.outcome.status);
         self.changes.notify(&proposal);
         self.changes.notify_room();
         let parts = BundleParts {

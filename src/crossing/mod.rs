@@ -14,6 +14,7 @@ pub mod host_profile;
 mod keep_output;
 pub mod kept_results;
 pub mod live;
+pub mod log_span;
 mod masks;
 pub mod output_order;
 mod patience;

@@ -5,7 +5,7 @@
 //! changes the digest, even a run that changes no variable, because the digest of the authorization is part of the
 //! state.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsStr;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt as _;
@@ -30,13 +30,13 @@ use crate::sandbox::session_wrapper::wrapper_for;
 
 /// Maximum number of sessions of one creator.
 const MOST_OF_CREATOR: usize = 8;
-/// Maximum number of sessions of a boundary. Each session may keep files up to the disk limit of its runs in memory.
+/// Maximum number of sessions of a boundary. Each session may keep up to 128 MiB of files in memory.
 const MOST_SESSIONS: usize = 64;
 /// Number of runs that a session lists. Earlier runs are only counted.
 const LISTED_RUNS: usize = 50;
 /// Number of ended sessions whose end the boundary can still explain.
 const REMEMBERED_ENDS: usize = 1024;
-/// Time without a run after which a session ends.
+/// Time without a run or a proposal after which a session ends.
 pub const IDLE: Duration = Duration::from_secs(30 * 60);
 /// Directories of the host that each run can see.
 const SHARED: [&str; 2] = ["/usr", "/etc"];
@@ -58,9 +58,7 @@ struct Held {
 
 #[derive(Debug)]
 struct Session {
-    creator: Name,
-    /// The creator and the people who control the creator.
-    owners: BTreeSet<Name>,
+    creator: SessionUser,
     runbook: String,
     created_at: Timestamp,
     used: Instant,
@@ -97,7 +95,7 @@ pub struct SessionFacts {
     pub runbook: String,
     /// Time of the creation.
     pub created_at: Timestamp,
-    /// Seconds until the session ends if no run begins.
+    /// Seconds until the session ends if no proposal and no run uses it.
     pub idle_left_s: u64,
     /// Names of the variables that the runs set.
     pub variables: Vec<String>,
@@ -130,8 +128,7 @@ pub fn session_user(sealed: &Sealed, name: &Name) -> SessionUser {
 
 impl SessionUser {
     /// Returns true if both parties stand for one person, or have the same name.
-    #[must_use]
-    pub fn shares_with(&self, other: &Self) -> bool {
+    fn shares_with(&self, other: &Self) -> bool {
         self.parties().any(|one| other.parties().any(|other| one == other))
     }
 
@@ -141,15 +138,16 @@ impl SessionUser {
 }
 
 impl Session {
-    fn may_use(&self, user: &SessionUser) -> bool {
-        user.parties().any(|name| self.owners.contains(name))
+    /// Returns true if this party may use the session. Without a `user`, every session is open.
+    fn is_open_to(&self, user: Option<&SessionUser>) -> bool {
+        user.is_none_or(|user| self.creator.shares_with(user))
     }
 
     fn facts(&self, id: &SessionId, idle: Duration) -> SessionFacts {
         let text = |bytes: &Vec<u8>| String::from_utf8_lossy(bytes).into_owned();
         SessionFacts {
             reference: SessionReference { id: id.clone(), state: self.digest },
-            creator: self.creator.clone(),
+            creator: self.creator.name.clone(),
             runbook: self.runbook.clone(),
             created_at: self.created_at,
             idle_left_s: idle.saturating_sub(self.used.elapsed()).as_secs(),
@@ -163,14 +161,8 @@ impl Session {
     }
 }
 
-impl Default for Sessions {
-    fn default() -> Self {
-        Self::new(IDLE)
-    }
-}
-
 impl Sessions {
-    /// Creates the sessions of a boundary. A session without a run for the time `idle` ends.
+    /// Creates the sessions of a boundary. A session without a run or a proposal for the time `idle` ends.
     #[must_use]
     pub fn new(idle: Duration) -> Self {
         Self { idle, held: Mutex::default() }
@@ -189,7 +181,7 @@ impl Sessions {
         now: Timestamp,
     ) -> Result<SessionFacts, Refusal> {
         let mut held = self.lock();
-        let own = held.living.values().filter(|session| session.creator == user.name).count();
+        let own = held.living.values().filter(|session| session.creator.name == user.name).count();
         if own >= MOST_OF_CREATOR {
             let detail = format!(
                 "{} has {own} sessions, and more are not possible: end one with `countersign session end ID`",
@@ -204,8 +196,7 @@ impl Sessions {
         }
         let state = ShellState::default();
         let session = Session {
-            creator: user.name.clone(),
-            owners: user.parties().cloned().collect(),
+            creator: user.clone(),
             runbook,
             created_at: now,
             used: Instant::now(),
@@ -223,21 +214,19 @@ impl Sessions {
         Ok(facts)
     }
 
-    /// Returns the sessions that `may_see` accepts, in the order of their creation.
-    pub fn list(&self, may_see: impl Fn(&SessionUser) -> bool) -> Vec<SessionFacts> {
+    /// Returns the sessions that a party may use, in the order of their creation. Without a `user`, returns all sessions.
+    #[must_use]
+    pub fn list(&self, user: Option<&SessionUser>) -> Vec<SessionFacts> {
         let held = self.lock();
-        let seen = |session: &&Session| {
-            may_see(&SessionUser { name: session.creator.clone(), owners: session.owners.iter().cloned().collect() })
-        };
-        let found = held.living.iter().filter(|(_, session)| seen(session));
+        let found = held.living.iter().filter(|(_, session)| session.is_open_to(user));
         found.map(|(id, session)| session.facts(id, self.idle)).collect()
     }
 
-    /// Returns the facts of a session.
+    /// Returns the facts of a session. Without a `user`, the session may belong to anyone.
     ///
     /// # Errors
     /// Returns `not-found` if the session is over, never existed, or belongs to other people.
-    pub fn show(&self, id: &SessionId, user: &SessionUser) -> Result<SessionFacts, Refusal> {
+    pub fn show(&self, id: &SessionId, user: Option<&SessionUser>) -> Result<SessionFacts, Refusal> {
         let held = self.lock();
         Ok(held.find(id, user)?.facts(id, self.idle))
     }
@@ -248,7 +237,7 @@ impl Sessions {
     /// Returns the same refusals as [`Sessions::show`].
     pub fn end(&self, id: &SessionId, user: &SessionUser) -> Result<SessionFacts, Refusal> {
         let mut held = self.lock();
-        let facts = held.find(id, user)?.facts(id, self.idle);
+        let facts = held.find(id, Some(user))?.facts(id, self.idle);
         held.end(id, "its owner ended it");
         Ok(facts)
     }
@@ -258,7 +247,7 @@ impl Sessions {
         let mut held = self.lock();
         let idle = |session: &Session| session.running.is_none() && session.used.elapsed() >= self.idle;
         let over: Vec<_> = held.living.iter().filter(|(_, one)| idle(one)).map(|(id, _)| id.clone()).collect();
-        over.iter().for_each(|id| held.end(id, "no run used it for too long"));
+        over.iter().for_each(|id| held.end(id, "no run and no proposal used it for too long"));
         over
     }
 
@@ -292,7 +281,7 @@ impl Sessions {
             }
         };
         let mut held = self.lock();
-        let session = held.find(id, user)?;
+        let session = held.find(id, Some(user))?;
         demand_runbook(session, id, step)?;
         let state = session.digest;
         // A proposal uses the session, so that the approvers have time to sign.
@@ -385,8 +374,8 @@ impl Held {
         self.ended.push_back((id.clone(), why));
     }
 
-    fn find(&self, id: &SessionId, user: &SessionUser) -> Result<&Session, Refusal> {
-        if let Some(session) = self.living.get(id).filter(|session| session.may_use(user)) {
+    fn find(&self, id: &SessionId, user: Option<&SessionUser>) -> Result<&Session, Refusal> {
+        if let Some(session) = self.living.get(id).filter(|session| session.is_open_to(user)) {
             return Ok(session);
         }
         match self.ended.iter().find(|(ended, _)| ended == id) {
@@ -405,7 +394,7 @@ impl Held {
 
     fn at_state(&self, signed: &SessionReference, user: &SessionUser) -> Result<&Session, Refusal> {
         let stale = |detail: String| Refusal::new(Code::SessionStale, detail);
-        let session = self.find(&signed.id, user).map_err(|refusal| stale(refusal.detail))?;
+        let session = self.find(&signed.id, Some(user)).map_err(|refusal| stale(refusal.detail))?;
         if let Some(running) = &session.running {
             return Err(stale(format!(
                 "the session {} runs {running}, which changes its state: propose the step again after this run",
@@ -464,12 +453,12 @@ impl fmt::Debug for SessionClaim {
 }
 
 /// What a run leaves in its session.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct SessionResult {
     /// The state that the shell wrote, or `None` if the state before stays.
     pub state: Option<ShellState>,
-    /// The work directory after the run, or `None` if the directory before stays.
-    pub tree: Option<Arc<SessionTree>>,
+    /// The work directory after the run with its size in bytes, or `None` if the directory before stays.
+    pub tree: Option<(Arc<SessionTree>, u64)>,
 }
 
 impl SessionClaim {
@@ -507,16 +496,16 @@ impl SessionClaim {
     ) -> SessionChange {
         let mut held = self.sessions.lock();
         let before = self.signed.state;
-        // If the session ended during the run, the receipt still states what the state would be.
+        // If the session ended during the run, there is no state after the run, and the receipt repeats the state before.
         let Some(session) = held.living.get_mut(&self.signed.id) else {
             return SessionChange { before, after: before };
         };
         if let Some(state) = result.state {
             session.state = Arc::new(state);
         }
-        if let Some(tree) = result.tree {
-            session.tree_bytes = tree.bytes().unwrap_or(u64::MAX);
+        if let Some((tree, bytes)) = result.tree {
             session.tree = Some(tree);
+            session.tree_bytes = bytes;
         }
         session.digest = session.state.canonical_digest(&session.salt, Some(before), Some(*authorization));
         if session.runs.len() == LISTED_RUNS {

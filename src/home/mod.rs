@@ -5,3 +5,4 @@ pub mod keys;
 pub mod named_file;
 pub mod parameter_values;
 pub mod trusted_rosters;
+pub mod usable_keys;

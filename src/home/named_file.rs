@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{IsTerminal as _, Read as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use crate::terminal::exit::CommandFailure;
@@ -18,6 +19,28 @@ pub fn read_bounded(path: &Path, most: usize) -> Result<Vec<u8>, CommandFailure>
         return Err(CommandFailure::usage(format!(
             "{} is larger than {most} bytes: check that it is the right file",
             place.as_str()
+        )));
+    }
+    Ok(bytes)
+}
+
+/// Reads a file with a secret. The function refuses a file that other users can read, because its content is then no
+/// longer secret. `what` is the name of the secret.
+///
+/// # Errors
+/// Returns an error if the file cannot be read, is larger than `most` bytes, or permits access by other users.
+pub fn read_private(path: &Path, most: usize, what: &str) -> Result<Vec<u8>, CommandFailure> {
+    let bytes = read_bounded(path, most)?;
+    let shown = format!("{path:?}");
+    // The mode of a pipe or of the standard input says nothing about other users, because they cannot open it.
+    if let Ok(about) = path.metadata()
+        && about.is_file()
+        && about.mode() & 0o077 != 0
+    {
+        return Err(CommandFailure::usage(format!(
+            "the {what} file {shown} has mode {:04o}, so others can use the {what}; run `chmod 600 {shown}`, and make \
+             another {what} if others may have read this one",
+            about.mode() & 0o7777
         )));
     }
     Ok(bytes)

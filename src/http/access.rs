@@ -16,14 +16,16 @@ use crate::record::code::Code;
 /// Host names under which clients may call this service.
 pub(super) struct Hosts {
     bound: SocketAddr,
+    /// True if clients use https.
+    encrypted: bool,
     names: Vec<String>,
 }
 
 impl Hosts {
     /// Allows loopback names with the port of `bound`, the address `bound` itself, and each name in `names`. A name has
     /// the form `host` (any port) or `host:port`.
-    pub(super) fn new(bound: SocketAddr, names: &[String]) -> Self {
-        Self { bound, names: names.iter().map(|name| name.to_ascii_lowercase()).collect() }
+    pub(super) fn new(bound: SocketAddr, encrypted: bool, names: &[String]) -> Self {
+        Self { bound, encrypted, names: names.iter().map(|name| name.to_ascii_lowercase()).collect() }
     }
 
     /// Refuses a request with an unknown `Host`, or a request that a page of another origin sent.
@@ -40,7 +42,9 @@ impl Hosts {
         match only(headers, &ORIGIN)? {
             None => Ok(()),
             Some(origin) => {
-                let from = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+                // Without TLS of its own, the service may be behind a proxy with TLS, so both schemes are valid.
+                let plain = origin.strip_prefix("http://").filter(|_| !self.encrypted);
+                let from = plain.or_else(|| origin.strip_prefix("https://"));
                 if from.is_some_and(|from| from.eq_ignore_ascii_case(host)) {
                     Ok(())
                 } else {
@@ -52,7 +56,7 @@ impl Hosts {
 
     fn is_ours(&self, host: &str) -> bool {
         let Some((name, port)) = split_port(host) else { return false };
-        let here = port.unwrap_or(80) == self.bound.port();
+        let here = port.unwrap_or(if self.encrypted { 443 } else { 80 }) == self.bound.port();
         let address = match name.strip_prefix('[') {
             Some(v6) => v6.strip_suffix(']').and_then(|v6| v6.parse().ok()).map(IpAddr::V6),
             None => name.parse().ok().map(IpAddr::V4),
@@ -118,7 +122,8 @@ mod tests {
     use super::*;
 
     fn checked(host: Option<&str>, origin: Option<&str>) -> Result<(), u16> {
-        let hosts = Hosts::new(([127, 0, 0, 1], 7433).into(), &["Approve.example".into(), "alt.example:8443".into()]);
+        let names = ["Approve.example".into(), "alt.example:8443".into()];
+        let hosts = Hosts::new(([127, 0, 0, 1], 7433).into(), false, &names);
         let mut headers = HeaderMap::new();
         for (name, value) in [(HOST, host), (ORIGIN, origin)] {
             if let Some(value) = value {
@@ -182,8 +187,25 @@ mod tests {
     }
 
     #[test]
+    fn with_tls_only_the_https_origin_and_the_default_port_of_https_are_accepted() {
+        let checked = |port, host: &'static str, origin: &'static str| {
+            let hosts = Hosts::new(([127, 0, 0, 1], port).into(), true, &["approve.example".into()]);
+            let mut headers = HeaderMap::new();
+            headers.insert(HOST, HeaderValue::from_static(host));
+            headers.insert(ORIGIN, HeaderValue::from_static(origin));
+            hosts.check(&headers, &Uri::from_static("/health")).is_ok()
+        };
+        assert!(checked(7433, "localhost:7433", "https://localhost:7433"));
+        assert!(checked(7433, "approve.example", "https://approve.example"));
+        assert!(checked(443, "localhost", "https://localhost"));
+        assert!(!checked(80, "localhost", "https://localhost"));
+        assert!(!checked(7433, "localhost:7433", "http://localhost:7433"));
+        assert!(!checked(7433, "approve.example", "http://approve.example"));
+    }
+
+    #[test]
     fn a_host_header_that_is_repeated_or_differs_from_the_target_is_refused() {
-        let hosts = Hosts::new(([127, 0, 0, 1], 7433).into(), &[]);
+        let hosts = Hosts::new(([127, 0, 0, 1], 7433).into(), false, &[]);
         let mut headers = HeaderMap::new();
         headers.insert(HOST, HeaderValue::from_static("localhost:7433"));
         assert!(hosts.check(&headers, &Uri::from_static("http://localhost:7433/")).is_ok());

@@ -7,14 +7,17 @@ use std::time::{Duration, Instant};
 use axum::body::Bytes;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
+use tracing::Instrument as _;
 
 use crate::boundary::Boundary;
 use crate::crossing::refusal::Stopped;
 use crate::http::access::Hosts;
 use crate::http::limit::{RateLimiter, Rates};
 use crate::http::problem::refuse;
+use crate::mcp::tool_calls::NewNonce;
 use crate::record::code::Code;
 use crate::record::ident::Name;
+use crate::tls::server::TlsServer;
 
 /// Settings of the HTTP interface.
 #[derive(Debug, Clone)]
@@ -27,6 +30,10 @@ pub struct HttpConfig {
     pub rates: Rates,
     /// Maximum time that current requests may take at shutdown.
     pub drain: Duration,
+    /// Certificate of the service. Without a certificate, the service speaks plain HTTP.
+    pub tls: Option<Arc<TlsServer>>,
+    /// Maker of nonces for the Model Context Protocol. Without it, the path `/mcp` is off.
+    pub mcp: Option<NewNonce>,
 }
 
 impl Default for HttpConfig {
@@ -36,6 +43,8 @@ impl Default for HttpConfig {
             max_connections: 2048,
             rates: Rates::default(),
             drain: Duration::from_secs(30),
+            tls: None,
+            mcp: None,
         }
     }
 }
@@ -87,7 +96,7 @@ impl App {
         let (most_waits, most_watchers) = (config.max_connections / 4, MOST_WATCHERS.min(config.max_connections / 2));
         Self {
             boundary,
-            hosts: Hosts::new(bound, &config.allowed_hosts),
+            hosts: Hosts::new(bound, config.tls.is_some(), &config.allowed_hosts),
             limits: RateLimiter::new(config.rates, Instant::now()),
             phase,
             description,
@@ -114,7 +123,7 @@ impl App {
         let counted = self.work.clone().try_acquire_owned();
         let counted = counted.map_err(|_| refuse(Code::Busy, "too many calls are in progress: try again"))?;
         // The future of a crossing needs several kilobytes. `Box::pin` avoids copies of this future into the task.
-        let work = Box::pin(work);
+        let work = Box::pin(work.in_current_span());
         Ok(tokio::spawn(async move {
             let done = work.await;
             drop(counted);

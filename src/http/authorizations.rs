@@ -9,8 +9,8 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
+use crate::api::view::{Event, ProposalStatus};
 use crate::boundary::events::Events;
-use crate::boundary::view::{Event, ProposalStatus};
 use crate::crossing::refusal::Stopped;
 use crate::crypto::json as strict;
 use crate::http::call::{RouteCall, bytes, joined, read};
@@ -141,6 +141,10 @@ async fn streamed(
                 }
             }
         };
+        if let Err(Stopped::Refused(refusal)) = &bundle {
+            // The answer has already begun with status 200, so only the last line contains the refusal.
+            app.boundary.monitoring.metrics().refusal(refusal.code);
+        }
         last_line(&reader, bundle).await;
         drop(place);
     });

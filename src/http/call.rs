@@ -52,6 +52,11 @@ pub(super) struct RouteCall {
     body: Mutex<Body>,
 }
 
+/// Mark of a request that this service makes itself to answer another request, which was charged. A client cannot set
+/// the mark.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct AlreadyCharged;
+
 impl RouteCall {
     /// Checks the query, the bearer token, the rate limit and the access to the route, but not the body.
     pub(super) async fn enter(
@@ -68,7 +73,8 @@ impl RouteCall {
         let query = parse_query(request.uri().query().unwrap_or(""), query)?;
         let now = Instant::now();
         let mut limited = None;
-        let mut charge = |payer| match app.limits.charge(payer, 1, now) {
+        let cost = if request.extensions().get::<AlreadyCharged>().is_some() { 0 } else { 1 };
+        let mut charge = |payer| match app.limits.charge(payer, cost, now) {
             Err(stopped) if access == RouteAccess::Signed => {
                 limited = Some(stopped);
                 Ok(())

@@ -3,7 +3,7 @@
 use axum::http::StatusCode;
 use schemars::SchemaGenerator;
 
-use crate::http::api::{AdmissionResponse, Challenge, ChallengeAnswer, ChallengeRequest};
+use crate::api::body::{AdmissionResponse, Challenge, ChallengeAnswer, ChallengeRequest};
 use crate::http::call::{RouteCall, answer, read};
 use crate::http::operation::{BodyShape, RouteAccess, Verb, ok};
 use crate::http::route::{HandlerResult, Route};

@@ -16,13 +16,16 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Sleep, sleep, timeout};
 
 use crate::http::app::Phase;
+use crate::tls::server::{ALERT, EncryptedStream, TlsServer};
 
+/// Time limit for a TLS handshake.
+const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
 /// Time limit for the head of a request. The time starts after the previous answer, so this limit also closes idle
 /// connections.
 const HEAD_DEADLINE: Duration = Duration::from_secs(10);
@@ -47,9 +50,14 @@ const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 const NO_ROOM: &str = "{\"type\":\"/problems/busy\",\"title\":\"the boundary has no room for this request now\",\"status\":503,\
                        \"detail\":\"too many connections: try again\"}";
 
+/// Answer for plain HTTP on a port with TLS.
+const NEEDS_TLS: &str = "{\"type\":\"/problems/malformed\",\"title\":\"the document is malformed\",\"status\":400,\
+                         \"detail\":\"this port accepts only TLS: write https:// in the URL\"}";
+
 /// Accepts connections until the future `shutdown` completes, then asks all connections to end and waits for their end.
 pub(super) async fn accept<R, F>(
     listener: TcpListener,
+    tls: Option<Arc<TlsServer>>,
     reply: R,
     most: usize,
     phase: &watch::Sender<Phase>,
@@ -87,21 +95,34 @@ where
             }
         };
         let Ok(place) = room.clone().try_acquire_owned() else {
+            // With TLS, an answer in HTTP needs a handshake, which costs too much here. An alert costs one write.
+            let answer = if tls.is_some() { ALERT.to_vec() } else { no_room().into_bytes() };
             match turned_away.clone().try_acquire_owned() {
                 Ok(place) => drop(tokio::spawn(async move {
-                    turn_away(stream).await;
+                    turn_away(stream, &answer).await;
                     drop(place);
                 })),
                 // Close this connection without waiting for its request. If the request arrives later, the client may
                 // get a reset instead of the answer.
-                Err(_) => drop(stream.into_std().and_then(|mut stream| stream.write(no_room().as_bytes()))),
+                Err(_) => drop(stream.into_std().and_then(|mut stream| stream.write(&answer))),
             }
             continue;
         };
-        let (reply, builder, watcher, phase) =
-            (reply.clone(), builder.clone(), connections.watcher(), phase.subscribe());
+        let (tls, reply, builder, watcher, phase) =
+            (tls.clone(), reply.clone(), builder.clone(), connections.watcher(), phase.subscribe());
         tokio::spawn(async move {
-            converse(stream, peer, reply, builder, watcher, phase).await;
+            if let Err(error) = prepare(&stream) {
+                tracing::debug!(%error, "a connection ended before its first request");
+                return;
+            }
+            match tls {
+                None => converse(stream, peer, reply, builder, watcher, phase).await,
+                Some(tls) => {
+                    if let Some(stream) = encrypt(stream, &tls, phase.clone()).await {
+                        converse(stream, peer, reply, builder, watcher, phase).await;
+                    }
+                }
+            }
             drop(place);
         });
     }
@@ -110,21 +131,56 @@ where
     connections.shutdown()
 }
 
-async fn converse<R, F>(
-    stream: TcpStream,
+/// Performs the TLS handshake. Returns `None` if the handshake failed or did not end in time. A client that sends plain
+/// HTTP gets an answer in plain HTTP.
+async fn encrypt(stream: TcpStream, tls: &TlsServer, mut phase: watch::Receiver<Phase>) -> Option<EncryptedStream> {
+    let handshake = async {
+        let mut first = [0];
+        stream.peek(&mut first).await?;
+        // A ClientHello starts with 0x16, and a method of HTTP with a letter.
+        if first[0].is_ascii_alphabetic() {
+            turn_away(stream, answer("400 Bad Request", "", NEEDS_TLS).as_bytes()).await;
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the client does not use TLS"));
+        }
+        match tls.accept(stream).await {
+            Ok(stream) => Ok(stream),
+            Err((error, stream)) => {
+                // The client may have sent more data, for example a request after a certificate that is refused.
+                turn_away(stream, &[]).await;
+                Err(error)
+            }
+        }
+    };
+    let done = tokio::select! {
+        done = timeout(HANDSHAKE_DEADLINE, handshake) => done,
+        // No request can arrive before the end of the handshake, so a shutdown does not wait for it.
+        _ = phase.wait_for(|now| *now >= Phase::Ending) => return None,
+    };
+    match done {
+        Ok(Ok(stream)) => Some(stream),
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "a TLS handshake failed");
+            None
+        }
+        Err(_) => {
+            tracing::debug!("a TLS handshake did not end in time");
+            None
+        }
+    }
+}
+
+async fn converse<S, R, F>(
+    stream: S,
     peer: SocketAddr,
     reply: R,
     builder: http1::Builder,
     watcher: Watcher,
     mut phase: watch::Receiver<Phase>,
 ) where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
     R: Fn(IpAddr, Request<Incoming>) -> F + Send + 'static,
     F: Future<Output = Result<Response, Infallible>> + Send + 'static,
 {
-    if let Err(error) = prepare(&stream) {
-        tracing::debug!(%error, "a connection ended before its first request");
-        return;
-    }
     let address: IpAddr = peer.ip();
     let service = service_fn(move |request| reply(address, request));
     let conversation = watcher.watch(builder.serve_connection(Patient::new(stream), service));
@@ -145,16 +201,21 @@ fn prepare(stream: &TcpStream) -> io::Result<()> {
 }
 
 fn no_room() -> String {
+    answer("503 Service Unavailable", "retry-after: 1\r\n", NO_ROOM)
+}
+
+/// Returns an answer that closes the connection.
+fn answer(status: &str, headers: &str, body: &str) -> String {
     format!(
-        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\n\
-         retry-after: 1\r\ncache-control: no-store\r\nx-content-type-options: nosniff\r\nconnection: close\r\n\r\n{NO_ROOM}",
-        NO_ROOM.len()
+        "HTTP/1.1 {status}\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\n{headers}\
+         cache-control: no-store\r\nx-content-type-options: nosniff\r\nconnection: close\r\n\r\n{body}",
+        body.len()
     )
 }
 
-async fn turn_away(mut stream: TcpStream) {
+async fn turn_away(mut stream: TcpStream, answer: &[u8]) {
     let told = timeout(Duration::from_secs(1), async {
-        stream.write_all(no_room().as_bytes()).await?;
+        stream.write_all(answer).await?;
         stream.shutdown().await?;
         // Read the remaining bytes, because a close with unread bytes resets the connection and the client loses the
         // answer.
@@ -173,16 +234,16 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 }
 
 /// Connection with a deadline for writing. The library hyper only has a deadline for request heads.
-struct Patient {
-    io: TokioIo<TcpStream>,
+struct Patient<S> {
+    io: TokioIo<S>,
     /// Deadline of a write, set while the client reads nothing.
     stalled: Option<Pin<Box<Sleep>>>,
     /// Deadline and byte limit for data that arrives after the last answer.
     lingers: Option<(Pin<Box<Sleep>>, usize)>,
 }
 
-impl Patient {
-    fn new(stream: TcpStream) -> Self {
+impl<S: AsyncRead + AsyncWrite + Unpin> Patient<S> {
+    fn new(stream: S) -> Self {
         Self { io: TokioIo::new(stream), stalled: None, lingers: None }
     }
 
@@ -197,13 +258,13 @@ impl Patient {
     }
 }
 
-impl Read for Patient {
+impl<S: AsyncRead + AsyncWrite + Unpin> Read for Patient<S> {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, to: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.io).poll_read(context, to)
     }
 }
 
-impl Write for Patient {
+impl<S: AsyncRead + AsyncWrite + Unpin> Write for Patient<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.io).poll_write(context, bytes);
         self.within(context, written)
@@ -230,13 +291,15 @@ impl Write for Patient {
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if this.lingers.is_none() {
-            ready!(Pin::new(&mut this.io).poll_shutdown(context))?;
+            // With TLS, the shutdown writes a last message, for which a client that reads nothing leaves no room.
+            let written = Pin::new(&mut this.io).poll_shutdown(context);
+            ready!(this.within(context, written))?;
         }
         let (end, room) = this.lingers.get_or_insert_with(|| (Box::pin(sleep(LINGER)), LINGER_BYTES));
         let mut scratch = [0; 4096];
         while end.as_mut().poll(context).is_pending() && *room > 0 {
             let mut buffer = ReadBuf::new(&mut scratch);
-            ready!(tokio::io::AsyncRead::poll_read(Pin::new(this.io.inner_mut()), context, &mut buffer))?;
+            ready!(AsyncRead::poll_read(Pin::new(this.io.inner_mut()), context, &mut buffer))?;
             match buffer.filled().len() {
                 0 => break,
                 length => *room = room.saturating_sub(length),
@@ -277,7 +340,7 @@ mod tests {
             let stopped = async {
                 let _ = stopped.await;
             };
-            accept(listener, reply, most, &phase, stopped).await.await;
+            accept(listener, None, reply, most, &phase, stopped).await.await;
         });
         Running { address, stop, drained }
     }
@@ -287,7 +350,7 @@ mod tests {
         stream.write_all(request.as_bytes()).await.expect("written");
     }
 
-    async fn answer(stream: &mut TcpStream) -> String {
+    async fn received(stream: &mut TcpStream) -> String {
         let mut bytes = vec![0; 4096];
         let read = timeout(PATIENCE, stream.read(&mut bytes)).await.expect("in time").expect("read");
         String::from_utf8_lossy(&bytes[..read]).into_owned()
@@ -298,10 +361,10 @@ mod tests {
         let running = start(1).await;
         let mut first = TcpStream::connect(running.address).await.expect("connected");
         ask(&mut first, "/").await;
-        assert!(answer(&mut first).await.starts_with("HTTP/1.1 200"));
+        assert!(received(&mut first).await.starts_with("HTTP/1.1 200"));
         let mut second = TcpStream::connect(running.address).await.expect("connected");
         ask(&mut second, "/").await;
-        let refused = answer(&mut second).await;
+        let refused = received(&mut second).await;
         assert!(refused.starts_with("HTTP/1.1 503") && refused.contains("retry-after: 1"), "{refused}");
         assert!(refused.ends_with(NO_ROOM), "{refused}");
         drop((first, second));
@@ -309,7 +372,7 @@ mod tests {
             loop {
                 let mut third = TcpStream::connect(running.address).await.expect("connected");
                 ask(&mut third, "/").await;
-                if answer(&mut third).await.starts_with("HTTP/1.1 200") {
+                if received(&mut third).await.starts_with("HTTP/1.1 200") {
                     break;
                 }
             }
@@ -339,17 +402,17 @@ mod tests {
         let running = start(10).await;
         let mut idle = TcpStream::connect(running.address).await.expect("connected");
         ask(&mut idle, "/").await;
-        assert!(answer(&mut idle).await.starts_with("HTTP/1.1 200"));
+        assert!(received(&mut idle).await.starts_with("HTTP/1.1 200"));
         let mut fresh = TcpStream::connect(running.address).await.expect("connected");
         let mut busy = TcpStream::connect(running.address).await.expect("connected");
         ask(&mut busy, "/slow").await;
         // The request must arrive before the service is stopped.
         sleep(Duration::from_millis(50)).await;
         running.stop.send(()).expect("it runs");
-        assert!(answer(&mut busy).await.starts_with("HTTP/1.1 200"));
+        assert!(received(&mut busy).await.starts_with("HTTP/1.1 200"));
         timeout(PATIENCE, running.drained).await.expect("in time").expect("no panic");
-        assert_eq!(answer(&mut idle).await, "");
-        assert_eq!(answer(&mut fresh).await, "");
+        assert_eq!(received(&mut idle).await, "");
+        assert_eq!(received(&mut fresh).await, "");
         assert!(TcpStream::connect(running.address).await.is_err(), "nobody listens any more");
     }
 }

@@ -3,9 +3,9 @@
 use axum::http::StatusCode;
 use schemars::SchemaGenerator;
 
-use crate::boundary::view::{DenialView, DenialsView};
+use crate::api::body::StatementDenial;
+use crate::api::view::{DenialView, DenialsView};
 use crate::crypto::digest::AuthorizationDigest;
-use crate::http::api::StatementDenial;
 use crate::http::call::{RouteCall, answer, read};
 use crate::http::operation::{BodyShape, Field, RouteAccess, Verb, ok};
 use crate::http::proposals::{PROPOSAL, PROPOSAL_ID};

@@ -14,8 +14,8 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_stream::wrappers::ReceiverStream;
 
+use crate::api::view::Event;
 use crate::boundary::events::Events;
-use crate::boundary::view::Event;
 use crate::crossing::refusal::{Refusal, Stopped};
 use crate::http::access::only;
 use crate::http::app::{App, Phase};
@@ -283,7 +283,7 @@ pub(super) fn waiting(app: &App) -> Option<OwnedSemaphorePermit> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::boundary::view::ProposalStatus;
+    use crate::api::view::ProposalStatus;
     use crate::record::stream_name::StreamName;
 
     fn output(text: &str) -> Event {

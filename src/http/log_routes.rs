@@ -5,10 +5,10 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
 use schemars::SchemaGenerator;
 
+use crate::api::body::ConsistencyProof;
 use crate::crossing::refusal::Stopped;
 use crate::crypto::digest::{BlobDigest, hex, unhex32};
 use crate::crypto::tlog_tiles::{TileKind, TilePath};
-use crate::http::api::ConsistencyProof;
 use crate::http::call::{RouteCall, answer, bytes};
 use crate::http::operation::{BodyShape, Field, Reply, RouteAccess, Verb, ok};
 use crate::http::outputs::OCTETS;

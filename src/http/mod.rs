@@ -4,7 +4,6 @@
 //! checks Host and Origin, catches panics, writes the log line and adds common headers. Then `RouteCall::enter`
 //! authenticates the caller, and the handler of the route runs.
 
-pub mod api;
 pub mod openapi;
 pub mod problem;
 pub mod route;
@@ -20,6 +19,9 @@ mod denials;
 mod events;
 pub mod limit;
 mod log_routes;
+mod mcp;
+pub mod metrics_listener;
+mod metrics_route;
 pub mod operation;
 mod outputs;
 mod probes;
@@ -29,12 +31,13 @@ mod registry;
 pub mod route_table;
 mod sessions;
 mod simple_events;
+mod trace;
 
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -47,13 +50,17 @@ use hyper::body::Incoming;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tower::Service as _;
+use tracing::Instrument as _;
 
 use crate::boundary::Boundary;
 use crate::crossing::refusal::{Refusal, Stopped, fault};
 use crate::http::app::{App, HttpConfig, PeerAddress, Phase, RequestSummary};
 use crate::http::openapi::openapi;
-use crate::http::problem::{method_not_allowed, refuse};
+use crate::http::problem::{RefusedWith, method_not_allowed, refuse};
 use crate::http::route_table::routes;
+use crate::http::trace::request_span;
+use crate::mcp::tool_calls::NewNonce;
+use crate::metrics::openmetrics::Metrics;
 use crate::record::code::Code;
 use crate::record::ident::Name;
 
@@ -72,14 +79,14 @@ pub async fn serve(
     let bound = listener.local_addr()?;
     let (phase, _) = watch::channel(Phase::Serving);
     let app = Arc::new(App::new(boundary, bound, &config, phase.subscribe(), openapi().to_string().into()));
-    let face = Face { router: router(app.clone()), app: app.clone() };
+    let face = face(&app, config.mcp);
     let reply = move |peer, request: Request<Incoming>| reply(face.clone(), peer, request);
     let drained = async {
         shutdown.await;
         phase.send_replace(Phase::Draining);
         drain(&app, config.drain).await;
     };
-    let ended = connection::accept(listener, reply, config.max_connections, &phase, drained).await;
+    let ended = connection::accept(listener, config.tls, reply, config.max_connections, &phase, drained).await;
     tracing::info!(address = %bound, "no longer listening");
     if tokio::time::timeout(LAST_ANSWERS, ended).await.is_err() {
         tracing::warn!(
@@ -117,6 +124,20 @@ struct Face {
     app: Arc<App>,
 }
 
+/// Builds the handler of all requests. The tools of MCP get a handler that has no route to MCP.
+fn face(app: &Arc<App>, mcp: Option<NewNonce>) -> Face {
+    let router = router(app.clone());
+    let face = Face { router, app: app.clone() };
+    let Some(new_nonce) = mcp else { return face };
+    let others = route::router(routes().filter(|route| route.path != mcp::PATH), app.clone()).fallback(unknown);
+    let inner = move |peer, request| {
+        let answer: Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>> =
+            Box::pin(reply(face.clone(), peer, request));
+        answer
+    };
+    Face { router: mcp::with_mcp(others, app.clone(), Arc::new(inner), new_nonce), app: app.clone() }
+}
+
 fn router(app: Arc<App>) -> Router {
     route::router(routes(), app).fallback(unknown)
 }
@@ -125,8 +146,7 @@ fn router(app: Arc<App>) -> Router {
 const RESTART_S: u64 = 5;
 
 /// Paths of features that this version does not support yet.
-const LATER: [(&str, &str); 3] =
-    [("/v1/grants", "grants"), ("/v1/revocations", "revocations"), ("/metrics", "metrics")];
+const LATER: [(&str, &str); 2] = [("/v1/grants", "grants"), ("/v1/revocations", "revocations")];
 
 async fn unknown(request: Request<Body>) -> Response {
     let path = request.uri().path();
@@ -144,34 +164,48 @@ where
 {
     let began = Instant::now();
     let method = request.method().clone();
-    let mut response = match face.app.hosts.check(request.headers(), request.uri()) {
-        Err(stopped) => stopped.into_response(),
-        Ok(()) if !method.is_safe() && !face.app.takes_changes() => {
-            let refusal = Refusal::new(Code::Busy, "the boundary is stopping or restarting: try again soon");
-            let mut response = Stopped::from(refusal.retry_after(RESTART_S)).into_response();
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-            response
-        }
-        Ok(()) => {
-            let mut request = request.map(Body::new);
-            request.extensions_mut().insert(PeerAddress(peer));
-            caught(face.router.call(request)).await
+    let metrics = face.app.boundary.monitoring.metrics().clone();
+    let span = request_span(request.headers());
+    let answered = async {
+        match face.app.hosts.check(request.headers(), request.uri()) {
+            Err(stopped) => stopped.into_response(),
+            Ok(()) if !method.is_safe() && !face.app.takes_changes() => {
+                let refusal = Refusal::new(Code::Busy, "the boundary is stopping or restarting: try again soon");
+                let mut response = Stopped::from(refusal.retry_after(RESTART_S)).into_response();
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                response
+            }
+            Ok(()) => {
+                let mut request = request.map(Body::new);
+                request.extensions_mut().insert(PeerAddress(peer));
+                caught(face.router.call(request)).await
+            }
         }
     };
+    let mut response = answered.instrument(span.clone()).await;
     if response.status() == StatusCode::METHOD_NOT_ALLOWED {
         response = method_not_allowed(response.headers_mut().remove(ALLOW));
     }
-    let headers = response.headers_mut();
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-    note(&method, &response, began.elapsed());
+    let response = with_common_headers(response);
+    span.in_scope(|| note(&metrics, &method, &response, began.elapsed()));
     Ok(response)
 }
 
-/// Writes the log line for a request, without query, headers and body, which may contain secrets.
-fn note(method: &axum::http::Method, response: &Response, took: Duration) {
+fn with_common_headers(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+/// Counts a request, and writes its log line without query, headers and body, which may contain secrets.
+fn note(metrics: &Metrics, method: &axum::http::Method, response: &Response, took: Duration) {
     let seen = response.extensions().get::<RequestSummary>();
     let path = seen.map_or("(no route)", |seen| seen.path);
+    metrics.request(path, response.status().as_u16(), took);
+    if let Some(RefusedWith(code)) = response.extensions().get() {
+        metrics.refusal(*code);
+    }
     let principal = seen.and_then(|seen| seen.principal.as_ref()).map_or("-", Name::as_str);
     let (status, us) = (response.status().as_u16(), took.as_micros() as u64);
     if response.status().is_server_error() && response.status() != StatusCode::SERVICE_UNAVAILABLE {
@@ -207,6 +241,7 @@ async fn caught(answer: impl Future<Output = Result<Response, Infallible>>) -> R
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::body::Problem;
 
     #[test]
     fn every_route_is_unique_and_describes_its_refusals() {
@@ -228,18 +263,18 @@ mod tests {
         let response = caught(async { panic!("boom") }).await;
         assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
         let body = axum::body::to_bytes(response.into_body(), 4096).await.expect("a body");
-        let problem: api::Problem = serde_json::from_slice(&body).expect("a problem");
+        let problem: Problem = serde_json::from_slice(&body).expect("a problem");
         assert_eq!(problem.kind, problem::FAULT);
         assert!(problem.fault.is_some_and(|id| id.len() > 4) && !problem.detail.contains("boom"));
     }
 
     #[tokio::test]
     async fn features_of_later_versions_are_refused_by_name() {
-        for (path, feature) in [("/v1/grants", "grants"), ("/metrics", "metrics")] {
+        for (path, feature) in [("/v1/grants", "grants"), ("/v1/revocations", "revocations")] {
             let response = unknown(Request::builder().uri(path).body(Body::empty()).expect("a request")).await;
             assert_eq!(response.status(), StatusCode::NOT_FOUND);
             let body = axum::body::to_bytes(response.into_body(), 4096).await.expect("a body");
-            let problem: api::Problem = serde_json::from_slice(&body).expect("a problem");
+            let problem: Problem = serde_json::from_slice(&body).expect("a problem");
             assert!(problem.detail.starts_with(&format!("{feature} are not in this version")), "{}", problem.detail);
         }
     }

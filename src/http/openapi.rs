@@ -8,7 +8,7 @@ use schemars::generate::SchemaGenerator;
 use schemars::transform::RecursiveTransform;
 use serde_json::{Map, Value, json};
 
-use crate::http::api::Problem;
+use crate::api::body::Problem;
 use crate::http::operation::{BodyShape, JSON, RouteAccess, Verb};
 use crate::http::outputs::OCTETS;
 use crate::http::problem::{FAULT, MEDIA_TYPE, status};

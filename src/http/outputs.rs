@@ -12,10 +12,10 @@ use schemars::SchemaGenerator;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
+use crate::api::body::Problem;
 use crate::crossing::refusal::{Stopped, fault};
 use crate::crypto::digest::Blake3Digest;
 use crate::http::access::only;
-use crate::http::api::Problem;
 use crate::http::call::{RouteCall, bytes, joined};
 use crate::http::operation::{BodyShape, Field, Reply, RouteAccess, Verb};
 use crate::http::problem::MEDIA_TYPE;

@@ -3,8 +3,8 @@
 use axum::http::StatusCode;
 use schemars::SchemaGenerator;
 
-use crate::boundary::view::Ready;
-use crate::http::api::{HealthResponse, Version};
+use crate::api::body::{HealthResponse, Version};
+use crate::api::view::Ready;
 use crate::http::call::{RouteCall, answer, bytes};
 use crate::http::operation::{BodyShape, JSON, Reply, RouteAccess, Verb, ok};
 use crate::http::route::{HandlerResult, Route};

@@ -5,9 +5,9 @@ use axum::http::header::{ACCEPT, ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTIC
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
+use crate::api::body::{Problem, ProblemError};
 use crate::crossing::refusal::{Refusal, RefusalCase, Stopped};
 use crate::crypto::json::{JsonError, ReadError, Reason};
-use crate::http::api::{Problem, ProblemError};
 use crate::http::operation::JSON;
 use crate::record::code::Code;
 
@@ -93,10 +93,15 @@ pub fn problem(stopped: &Stopped) -> Problem {
     }
 }
 
+/// Code of the refusal in a response, for the metrics.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RefusedWith(pub(super) Code);
+
 impl IntoResponse for Stopped {
     fn into_response(self) -> Response {
         let mut response = respond(&problem(&self));
         if let Self::Refused(refusal) = &self {
+            response.extensions_mut().insert(RefusedWith(refusal.code));
             let headers = response.headers_mut();
             let wait = match refusal.code {
                 Code::Busy => Some(refusal.retry_after_s.unwrap_or(BUSY_RETRY_S)),

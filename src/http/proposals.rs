@@ -6,11 +6,11 @@ use axum::http::StatusCode;
 use schemars::SchemaGenerator;
 use serde_json::Value;
 
+use crate::api::body::Signatures;
+use crate::api::view::{Event, ProposalList, ProposalStatus, ProposalView, Propose};
 use crate::boundary::proposal_filter::ProposalFilter;
-use crate::boundary::view::{Event, ProposalList, ProposalStatus, ProposalView, Propose};
 use crate::crossing::refusal::{Refusal, Stopped};
 use crate::crypto::json;
-use crate::http::api::Signatures;
 use crate::http::app::Phase;
 use crate::http::call::{RouteCall, answer, read};
 use crate::http::events::{NDJSON, SSE, events, waiting};

@@ -4,10 +4,10 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_DISPOSITION;
 use schemars::SchemaGenerator;
 
+use crate::api::view::{ReceiptFiles, ReceiptView};
 use crate::audit::bundle_check::{self, RosterTrust, VerifyOptions};
 use crate::audit::report::BundleReport;
 use crate::boundary::evidence::LoggedReceipt;
-use crate::boundary::view::{ReceiptFiles, ReceiptView};
 use crate::crossing::refusal::fault;
 use crate::http::call::{MAX_BODY_BYTES, RouteCall, answer, bytes};
 use crate::http::operation::{BodyShape, Field, Reply, RouteAccess, Verb, ok};

@@ -3,7 +3,7 @@
 use axum::http::StatusCode;
 use schemars::SchemaGenerator;
 
-use crate::boundary::view::{RegistryView, StepView};
+use crate::api::view::{RegistryView, StepView};
 use crate::http::call::{RouteCall, answer};
 use crate::http::operation::{Field, RouteAccess, Verb, ok};
 use crate::http::route::{HandlerResult, Route};

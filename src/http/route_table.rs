@@ -2,8 +2,8 @@
 
 use crate::http::route::Route;
 use crate::http::{
-    artifacts, authorizations, challenges, denials, log_routes, outputs, probes, proposals, receipts, registry,
-    sessions,
+    artifacts, authorizations, challenges, denials, log_routes, mcp, metrics_route, outputs, probes, proposals,
+    receipts, registry, sessions,
 };
 
 /// Returns all routes.
@@ -19,7 +19,9 @@ pub fn routes() -> impl Iterator<Item = &'static Route> {
         outputs::ROUTES,
         challenges::ROUTES,
         log_routes::ROUTES,
+        mcp::ROUTES,
         probes::ROUTES,
+        metrics_route::ROUTES,
     ]
     .into_iter()
     .flatten()

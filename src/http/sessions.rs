@@ -3,8 +3,8 @@
 use axum::http::StatusCode;
 use schemars::SchemaGenerator;
 
-use crate::boundary::view::{SessionList, SessionView};
-use crate::http::api::NewSession;
+use crate::api::body::NewSession;
+use crate::api::view::{SessionList, SessionView};
 use crate::http::call::{RouteCall, answer, read};
 use crate::http::operation::{BodyShape, Field, Reply, RouteAccess, Verb, ok};
 use crate::http::route::{HandlerResult, Route};

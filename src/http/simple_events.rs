@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use serde_json::{Value, json};
 
-use crate::boundary::view::{Event, ProposalStatus};
+use crate::api::view::{Event, ProposalStatus};
 use crate::record::receipt::{Outcome, Status};
 use crate::record::stream_name::StreamName;
 

@@ -8,7 +8,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use crate::boundary::view::Event;
+use crate::api::view::Event;
 use crate::crypto::digest::{Blake3Stream, ContentDigest, Sha256Stream};
 use crate::record::receipt::{Output, Stream as Recorded};
 use crate::record::stream_name::StreamName;

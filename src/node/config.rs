@@ -38,8 +38,14 @@ pub struct Config {
     pub roster: PathBuf,
     /// Path of the boundary's private key.
     pub key: PathBuf,
+    /// True if the service may listen on other addresses than the loopback without TLS.
+    pub insecure_behind_proxy: bool,
+    /// Files of TLS. Without them, the service speaks plain HTTP.
+    pub tls: Option<ServerTlsFiles>,
     /// Host names, besides the loopback names, that clients may send in `Host`.
     pub hosts: Vec<String>,
+    /// True if the HTTP interface serves the Model Context Protocol at `/mcp`.
+    pub mcp: bool,
     /// Limits of a step that declares no limits.
     pub limits: Limits,
     /// Highest limits that a step may declare.
@@ -53,7 +59,7 @@ pub struct Config {
     /// Maximum number of calls per second for one token. A key that signs gets a fifth of this rate. An IP address of
     /// callers without a token gets a tenth of this rate.
     pub calls_per_second: u64,
-    /// Time without a run after which a session ends, in seconds.
+    /// Time without a proposal or a run after which a session ends, in seconds.
     pub session_idle_s: u64,
     /// The sandbox level.
     pub level: Level,
@@ -64,6 +70,30 @@ pub struct Config {
     pub known_checkpoints: Vec<PathBuf>,
     /// The secrets, sorted by name.
     pub secrets: Vec<ConfiguredSecret>,
+    /// Address of the listener for metrics without a token, or `None` for no such listener.
+    pub metrics_listen: Option<SocketAddr>,
+    /// Format of the log lines.
+    pub log: LogFormat,
+}
+
+/// Format of the log lines of the service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object for each line.
+    Json,
+}
+
+/// Paths of the files of `[tls]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerTlsFiles {
+    /// The certificate of the service, then the certificates of its issuers.
+    pub certificate: PathBuf,
+    /// The private key of the certificate.
+    pub key: PathBuf,
+    /// The CA of clients. With it, only clients with a certificate of this CA can connect.
+    pub client_ca: Option<PathBuf>,
 }
 
 /// A secret of the configuration.
@@ -166,9 +196,10 @@ pub fn maximum() -> Limits {
 /// Default address of the HTTP interface.
 pub const LISTEN: &str = "127.0.0.1:7433";
 /// Keys of the configuration file.
-pub const KEYS: [&str; 16] = [
+pub const KEYS: [&str; 20] = [
     "name",
     "listen",
+    "insecure_behind_proxy",
     "data",
     "database",
     "runbooks",
@@ -177,12 +208,15 @@ pub const KEYS: [&str; 16] = [
     "roster",
     "key",
     "hosts",
+    "mcp",
     "known_checkpoints",
     "tls",
     "limits",
     "retention",
     "sandbox",
     "secrets",
+    "metrics",
+    "log",
 ];
 /// Keys of the table `[limits]`.
 pub const LIMIT_KEYS: [&str; 13] = [
@@ -204,8 +238,14 @@ pub const LIMIT_KEYS: [&str; 13] = [
 pub const RETENTION_KEYS: [&str; 2] = ["outputs", "proposals"];
 /// Keys of a table `[secrets.NAME]`.
 pub const SECRET_KEYS: [&str; 4] = ["file", "env", "credential", "steps"];
+/// Keys of the table `[tls]`.
+pub const TLS_KEYS: [&str; 3] = ["certificate", "key", "client_ca"];
 /// Keys of the table `[sandbox]`.
 pub const SANDBOX_KEYS: [&str; 1] = ["level"];
+/// Keys of the table `[metrics]`.
+pub const METRICS_KEYS: [&str; 1] = ["listen"];
+/// Keys of the table `[log]`.
+pub const LOG_KEYS: [&str; 1] = ["format"];
 
 #[cfg(test)]
 mod tests {
@@ -224,7 +264,7 @@ mod tests {
     #[test]
     fn all_errors_of_a_configuration_are_reported_with_their_places() {
         let found = read(concat!(
-            "name = \"Big Name\"\nlisten = \"0.0.0.0:7433\"\nrunbook = [\"a\"]\ndatabase = \"postgres://db/x\"\n",
+            "name = \"Big Name\"\nlisten = \"localhost\"\nrunbook = [\"a\"]\ndatabase = \"postgres://db/x\"\n",
             "[limits]\nmemory = \"2TB\"\nruns = 0\ncolour = 1\n[limits.maximum]\ntimeout = \"1m\"\n[sandbox]\nlevel = \"strct\"\n",
             "[tls]\ncert = \"a.pem\"\n[retention]\noutputs = \"soon\"\n"
         ))
@@ -232,7 +272,7 @@ mod tests {
         let all = found.join("\n");
         for (place, words) in [
             ("1:8: ", "Big Name"),
-            ("2:10: ", "loopback"),
+            ("2:10: ", "is not an address with a port"),
             ("3:1: ", "did you mean \"runbooks\"?"),
             ("4:12: ", "a postgres database is not supported by this version"),
             ("6:10: ", "256MiB"),
@@ -240,12 +280,14 @@ mod tests {
             ("8:1: ", "unknown key in [limits]"),
             ("10:11: ", "above its maximum"),
             ("12:9: ", "did you mean \"strict\"?"),
-            ("14:1: ", "`cert` in [tls] is not supported by this version"),
+            ("13:1: ", "[tls] has no `certificate`"),
+            ("13:1: ", "[tls] has no `key`"),
+            ("14:1: ", "unknown key in [tls]"),
             ("16:11: ", "\"soon\" is not a duration"),
         ] {
             assert!(found.iter().any(|line| line.starts_with(place) && line.contains(words)), "{place}{words}\n{all}");
         }
-        assert_eq!(found.len(), 11, "{all}");
+        assert_eq!(found.len(), 13, "{all}");
     }
 
     #[test]
@@ -283,6 +325,30 @@ mod tests {
     }
 
     #[test]
+    fn metrics_are_served_on_a_loopback_address_only_and_the_log_has_two_formats() {
+        let config = read("name = \"a\"\n").expect("a configuration");
+        assert_eq!((config.metrics_listen, config.log), (None, LogFormat::Text));
+        let config =
+            read("name = \"a\"\n[metrics]\nlisten = \"[::1]:9464\"\n[log]\nformat = \"json\"\n").expect("read");
+        assert_eq!((config.metrics_listen, config.log), ("[::1]:9464".parse().ok(), LogFormat::Json));
+        for (table, words) in [
+            ("[metrics]\nlisten = \"0.0.0.0:9464\"", "3:10: \"0.0.0.0:9464\" is not a loopback address"),
+            ("[metrics]\nlisten = \"127.0.0.1\"", "3:10: \"127.0.0.1\" is not an address with a port"),
+            (
+                "[metrics]\nlisten = \"127.0.0.1:7433\"",
+                "3:10: \"127.0.0.1:7433\" is also the address of the HTTP interface",
+            ),
+            ("[metrics]\nlistens = \"127.0.0.1:1\"", "did you mean \"listen\"?"),
+            ("[metrics]\nlisten = 9464", "3:10: "),
+            ("[log]\nformat = \"jsno\"", "did you mean \"json\"?"),
+            ("log = \"json\"", "2:7: "),
+        ] {
+            let found = read(&format!("name = \"a\"\n{table}\n")).expect_err(table);
+            assert!(found.iter().any(|line| line.contains(words)), "{table}: {found:?}");
+        }
+    }
+
+    #[test]
     fn relative_paths_start_at_the_directory_of_the_configuration() {
         let config = read("name = \"a\"\ndata = \"d\"\nkey = \"/k.pem\"\nrunbooks = [\"x\", \"/y\"]\n").expect("read");
         assert_eq!(config.database, Path::new("/c/d/countersign.db"));
@@ -295,7 +361,28 @@ mod tests {
     fn a_configuration_with_the_level_off_or_without_a_name_is_refused() {
         assert!(read("name = \"a\"\n[sandbox]\nlevel = \"off\"\n").is_err());
         assert!(read("").is_err_and(|found| found.iter().any(|line| line.contains("`name` is missing"))));
-        assert!(read("name = \"a\"\ntls = true\n").is_err(), "a later section that is no section");
+    }
+
+    #[test]
+    fn tls_needs_a_certificate_and_its_key() {
+        let of = |table: &str| read(&format!("name = \"a\"\n[tls]\n{table}"));
+        assert_eq!(of("").expect("an empty table").tls, None);
+        let files = of("certificate = \"c.pem\"\nkey = \"/k.pem\"\n").expect("a pair").tls.expect("files");
+        assert_eq!((files.certificate, files.key), ("/c/c.pem".into(), "/k.pem".into()));
+        assert_eq!(files.client_ca, None);
+        for (table, words) in [
+            ("certificate = \"c.pem\"", "2:1: [tls] has no `key`"),
+            ("key = \"k.pem\"", "2:1: [tls] has no `certificate`"),
+            ("client_ca = \"ca.pem\"", "2:1: [tls] has no `certificate`"),
+            ("certificate = \"\"\nkey = \"k\"", "3:15: `certificate` is not a valid path"),
+            ("certificate = \"c\"\nkey = 1", "4:7: "),
+            ("certificates = \"c\"", "did you mean \"certificate\"?"),
+        ] {
+            let found = of(table).expect_err(table);
+            assert!(found.iter().any(|line| line.contains(words)), "{table}: {found:?}");
+        }
+        assert!(read("name = \"a\"\ntls = true\n").is_err());
+        assert!(read("name = \"a\"\ninsecure_behind_proxy = 1\n").is_err());
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use crate::crossing::sessions::IDLE;
 use crate::node::config::{
-    Config, ConfiguredSecret, KEYS, LIMIT_KEYS, LISTEN, RETENTION_KEYS, SANDBOX_KEYS, SECRET_KEYS, SecretSource,
-    maximum,
+    Config, ConfiguredSecret, KEYS, LIMIT_KEYS, LISTEN, LOG_KEYS, LogFormat, METRICS_KEYS, RETENTION_KEYS,
+    SANDBOX_KEYS, SECRET_KEYS, SecretSource, ServerTlsFiles, TLS_KEYS, maximum,
 };
 use crate::node::file_problem::{FileProblem, Problems};
 use crate::node::owned::read_owned;
@@ -57,7 +57,6 @@ struct Reader {
 impl Reader {
     fn config(&mut self, path: &Path, tree: &YamlNode) -> Option<Config> {
         self.known(tree, "the configuration", &KEYS);
-        self.refuse_later(tree, "tls");
         let name = self.text(tree, "name").map(|text| text.parse::<BoundaryName>());
         let name = match name {
             Some(Ok(name)) => Some(name),
@@ -69,14 +68,7 @@ impl Reader {
         };
         let listen = self.text(tree, "listen").unwrap_or_else(|| LISTEN.to_owned());
         let listen = match listen.parse::<SocketAddr>() {
-            Ok(address) if address.ip().is_loopback() => Some(address),
-            Ok(_) => self.flaw(
-                tree,
-                "listen",
-                format!(
-                    "{listen:?} is not a loopback address, and TLS is not supported by this version: listen on {LISTEN}"
-                ),
-            ),
+            Ok(address) => Some(address),
             Err(_) => self.flaw(tree, "listen", format!("{listen:?} is not an address with a port: write {LISTEN:?}")),
         };
         let data = self.path(tree, "data", "boundary");
@@ -91,6 +83,9 @@ impl Reader {
             );
         }
         let skip_invalid_runbooks = self.switch(tree, "skip_invalid_runbooks");
+        let insecure_behind_proxy = self.switch(tree, "insecure_behind_proxy");
+        let tls = self.tls(tree);
+        let mcp = self.switch(tree, "mcp");
         let hosts = self.list(tree, "hosts", &[]);
         for host in &hosts {
             if host.is_empty() || !host.bytes().all(|c| c.is_ascii_alphanumeric() || b".-:[]".contains(&c)) {
@@ -126,6 +121,8 @@ impl Reader {
         let known_checkpoints = self.list(tree, "known_checkpoints", &[]);
         let known_checkpoints = known_checkpoints.iter().map(|text| self.directory.join(text)).collect();
         let secrets = self.secrets(tree);
+        let metrics_listen = self.metrics_listen(tree, listen);
+        let log = self.log_format(tree);
         let policy = self.path(tree, "policy", "boundary/policy.yaml");
         let roster = self.path(tree, "roster", "boundary/roster.toml");
         let key = self.path(tree, "key", "boundary/key.pem");
@@ -138,6 +135,8 @@ impl Reader {
             policy,
             roster,
             key,
+            insecure_behind_proxy,
+            tls,
             hosts,
             limits,
             maximum,
@@ -151,8 +150,60 @@ impl Reader {
             level: level?,
             retention,
             known_checkpoints,
+            mcp,
             secrets,
+            metrics_listen,
+            log,
         })
+    }
+
+    /// Returns the files of TLS, or `None` if the table is missing or empty.
+    fn tls(&mut self, tree: &YamlNode) -> Option<ServerTlsFiles> {
+        let section = self.section(tree, "tls", &TLS_KEYS);
+        if section.entries().is_empty() {
+            return None;
+        }
+        for key in ["certificate", "key"] {
+            if section.value(key).is_none() {
+                let message =
+                    format!("[tls] has no `{key}`: name the files of the certificate and of its key, or neither file");
+                self.flaws.push(YamlFlaw::new(section.place, message));
+            }
+        }
+        Some(ServerTlsFiles {
+            certificate: self.path(&section, "certificate", "."),
+            key: self.path(&section, "key", "."),
+            client_ca: section.value("client_ca").is_some().then(|| self.path(&section, "client_ca", ".")),
+        })
+    }
+
+    /// Returns the address of the listener for metrics, which needs no token and therefore must be a loopback address.
+    fn metrics_listen(&mut self, tree: &YamlNode, listen: Option<SocketAddr>) -> Option<SocketAddr> {
+        let section = self.section(tree, "metrics", &METRICS_KEYS);
+        let text = self.text(&section, "listen")?;
+        let message = match text.parse::<SocketAddr>() {
+            Ok(address) if Some(address) == listen && address.port() != 0 => {
+                format!("{text:?} is also the address of the HTTP interface: write another port")
+            }
+            Ok(address) if address.ip().is_loopback() => return Some(address),
+            Ok(_) => format!(
+                "{text:?} is not a loopback address, and this address needs no token: listen on a loopback address, or \
+                 read /metrics of the HTTP interface with a token"
+            ),
+            Err(_) => format!("{text:?} is not an address with a port: write \"127.0.0.1:9464\""),
+        };
+        self.flaw(&section, "listen", message)
+    }
+
+    fn log_format(&mut self, tree: &YamlNode) -> LogFormat {
+        let section = self.section(tree, "log", &LOG_KEYS);
+        match self.text(&section, "format").as_deref() {
+            None | Some("text") => LogFormat::Text,
+            Some("json") => LogFormat::Json,
+            Some(other) => {
+                self.flaw(&section, "format", unknown("format", other, &["text", "json"])).unwrap_or(LogFormat::Text)
+            }
+        }
     }
 
     fn secrets(&mut self, tree: &YamlNode) -> Vec<ConfiguredSecret> {
@@ -243,7 +294,7 @@ impl Reader {
         Retention { outputs_s: span("outputs", outputs_s), proposals_s: span("proposals", proposals_s) }
     }
 
-    /// Returns the time without a run after which a session ends, in seconds.
+    /// Returns the time without a proposal or a run after which a session ends, in seconds.
     fn session_idle(&mut self, limits: &YamlNode) -> u64 {
         let default = IDLE.as_secs();
         match self.text(limits, "session_idle").map(|text| unit::seconds(&text)) {
@@ -300,20 +351,6 @@ impl Reader {
 
     fn known(&mut self, node: &YamlNode, what: &str, keys: &[&str]) {
         node.closed_map(what, keys, &[], &mut self.flaws);
-    }
-
-    /// Rejects a non-empty table of a feature that this version does not support.
-    fn refuse_later(&mut self, tree: &YamlNode, name: &str) {
-        let Some(section) = tree.value(name) else { return };
-        match section.entries().first() {
-            Some((key, _)) => {
-                self.flaws.push(YamlFlaw::new(key.place, not_yet(&format!("`{}` in [{name}]", key.name))))
-            }
-            None if !matches!(section.kind, YamlKind::Map(_)) => {
-                self.flaws.push(YamlFlaw::new(section.place, not_yet(&format!("`{name}`"))));
-            }
-            None => {}
-        }
     }
 
     fn text(&mut self, node: &YamlNode, key: &str) -> Option<String> {

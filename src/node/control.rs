@@ -13,8 +13,9 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 
+use crate::api::view::Ready;
 use crate::boundary::Boundary;
-use crate::boundary::view::Ready;
+use crate::boundary::monitoring::MonitoringStatus;
 use crate::node::file_problem::FileProblem;
 use crate::record::ident::Name;
 use crate::record::token::SealedToken;
@@ -51,6 +52,8 @@ pub struct NodeStatus {
     /// Notes that need an action of the operator.
     #[serde(default)]
     pub must_fix: Vec<String>,
+    /// Facts about the monitoring of the service.
+    pub monitoring: Option<MonitoringStatus>,
 }
 
 /// An answer on the control socket.
@@ -77,7 +80,11 @@ pub async fn answer(boundary: &Boundary, runbooks: &RunbookDirectories, request:
             .await
             .map(|changed| json!({ "changed": changed, "seal": boundary.crossing.state().seal.number })),
         ControlRequest::Status => {
-            Ok(json!(NodeStatus { must_fix: boundary.health.must_fix(), ready: boundary.health.ready() }))
+            let (ready, must_fix) = (boundary.health.ready(), boundary.health.must_fix());
+            boundary
+                .monitoring
+                .status()
+                .map(|monitoring| json!(NodeStatus { ready, must_fix, monitoring: Some(monitoring) }))
         }
     };
     done.map_or_else(|stopped| ControlReply::Error(stopped.to_string()), ControlReply::Ok)

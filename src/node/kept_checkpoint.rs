@@ -187,12 +187,16 @@ pub async fn keep(ledger: Ledger, path: PathBuf) {
         every.tick().await;
         let size = ledger.state().size;
         if size == kept {
+            ledger.metrics().checkpoint_is_current();
             continue;
         }
-        let (ledger, path) = (ledger.clone(), path.clone());
-        let written = tokio::task::spawn_blocking(move || write(&ledger, &path)).await;
+        let (log, path) = (ledger.clone(), path.clone());
+        let written = tokio::task::spawn_blocking(move || write(&log, &path)).await;
         match written.unwrap_or_else(|error| Err(io::Error::other(error))) {
-            Ok(()) => kept = size,
+            Ok(()) => {
+                kept = size;
+                ledger.metrics().checkpoint_is_current();
+            }
             // The write is repeated every second, but each error is logged only once.
             Err(error) if error.to_string() != told => {
                 tracing::error!("the last checkpoint can't be written: {error}");

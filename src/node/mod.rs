@@ -1,4 +1,5 @@
 //! Assembles the service. No other module names concrete stores, signers and sandboxes.
+pub mod clock_sync;
 pub mod config;
 mod config_reader;
 pub mod control;
@@ -8,6 +9,8 @@ pub mod files;
 mod handover;
 mod host_lock;
 pub mod kept_checkpoint;
+pub mod last_backup;
+pub mod listener;
 pub mod log_at_rest;
 mod memory;
 pub mod owned;
@@ -21,9 +24,12 @@ pub mod rosters;
 pub mod runbook_watch;
 pub mod secret_sources;
 pub mod serve;
+pub mod served_certificate;
+pub mod service_manager;
 pub mod start;
 pub mod template;
 pub mod toml_tree;
 pub mod unit;
 pub mod upgrade;
+mod watchdog;
 pub mod witnessing;

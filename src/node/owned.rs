@@ -1,4 +1,4 @@
-//! Reads security-relevant files, which other users must not be able to write.
+//! Reads security-relevant files, which other users must not be able to write, or not even to read.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
+use zeroize::Zeroizing;
 
 use crate::node::file_problem::FileProblem;
 
@@ -15,27 +16,73 @@ use crate::node::file_problem::FileProblem;
 /// # Errors
 /// Returns an error that names the broken rule and the command that corrects the file.
 pub fn read_owned(path: &Path) -> Result<String, FileProblem> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let unreadable = |error: &dyn std::fmt::Display| {
-        FileProblem::whole(
+    let bytes = read(path, "create the file with `countersign init`, or name another file", check_file)?;
+    String::from_utf8(bytes.to_vec())
+        .map_err(|_| FileProblem::whole(path, "the file is not UTF-8: save the file as UTF-8"))
+}
+
+/// Reads a file with certificates. The rules of [`read_owned`] apply.
+///
+/// # Errors
+/// Returns an error that names the broken rule and the command that corrects the file.
+pub fn read_certificates(path: &Path) -> Result<Vec<u8>, FileProblem> {
+    Ok(read(path, CORRECT_PATH, check_file)?.to_vec())
+}
+
+/// Reads a file with a private key. The rules of [`read_owned`] apply, and no other user may be able to read the file.
+/// The path may be a symbolic link, because programs that renew certificates replace links. systemd protects its
+/// credentials by an ACL, which looks like read access for the group, so `is_credential` leaves out the check.
+///
+/// # Errors
+/// Returns an error that names the broken rule and the command that corrects the file.
+pub fn read_private(path: &Path, is_credential: bool) -> Result<Zeroizing<Vec<u8>>, FileProblem> {
+    read(path, CORRECT_PATH, |path, metadata| {
+        if is_credential {
+            return Ok(());
+        }
+        check_file(path, metadata)?;
+        if metadata.mode() & 0o077 == 0 {
+            return Ok(());
+        }
+        let (mode, shown) = (metadata.mode() & 0o7777, path.display());
+        Err(FileProblem::whole(
             path,
-            format!(
-                "the file can't be read ({error}): create the file with `countersign init`, or name another \
-                 file"
-            ),
-        )
-    };
+            format!("other users can read the key (mode {mode:04o}): run `chmod 600 {shown}`"),
+        ))
+    })
+}
+
+const CORRECT_PATH: &str = "name the file in [tls], and let the user of the service read it";
+
+fn check_file(path: &Path, metadata: &std::fs::Metadata) -> Result<(), FileProblem> {
+    check_owned(path, metadata, 0o100_000)?;
+    if let Some(directory) = path.parent() {
+        let metadata = std::fs::metadata(directory)
+            .map_err(|error| FileProblem::whole(directory, format!("the directory can't be read ({error})")))?;
+        check_owned(directory, &metadata, 0o040_000)?;
+    }
+    Ok(())
+}
+
+/// Reads a regular file. The check gets the metadata of the open file, so that no process can replace the file after
+/// the check.
+fn read(
+    path: &Path,
+    advice: &str,
+    check: impl Fn(&Path, &std::fs::Metadata) -> Result<(), FileProblem>,
+) -> Result<Zeroizing<Vec<u8>>, FileProblem> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let unreadable =
+        |error: &dyn std::fmt::Display| FileProblem::whole(path, format!("the file can't be read ({error}): {advice}"));
     let mut file = rustix::fs::open(path, flags, Mode::empty()).map(File::from).map_err(|error| unreadable(&error))?;
     let metadata = file.metadata().map_err(|error| unreadable(&error))?;
     if !metadata.is_file() {
         return Err(FileProblem::whole(path, "the path is not a regular file: name a file"));
     }
-    check_owned(path, &metadata, 0o100_000)?;
-    if let Some(directory) = path.parent() {
-        let metadata = std::fs::metadata(directory).map_err(|error| unreadable(&error))?;
-        check_owned(directory, &metadata, 0o040_000)?;
-    }
-    let mut bytes = Vec::new();
+    check(path, &metadata)?;
+    // The buffer never grows, because a growing buffer would leave copies of a key in memory.
+    let size = usize::try_from(metadata.len().min(MAX_FILE_BYTES)).unwrap_or_default();
+    let mut bytes = Zeroizing::new(Vec::with_capacity(size + 64));
     (&mut file).take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(|error| unreadable(&error))?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
         return Err(FileProblem::whole(
@@ -46,7 +93,7 @@ pub fn read_owned(path: &Path) -> Result<String, FileProblem> {
             ),
         ));
     }
-    String::from_utf8(bytes).map_err(|_| FileProblem::whole(path, "the file is not UTF-8: save the file as UTF-8"))
+    Ok(bytes)
 }
 
 fn check_owned(path: &Path, metadata: &std::fs::Metadata, kind: u32) -> Result<(), FileProblem> {

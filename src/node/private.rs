@@ -30,7 +30,23 @@ pub fn set(config: &Config) -> Vec<PathBuf> {
         config.outputs(),
         config.spool(),
     ];
-    own.into_iter().chain(secrets).collect()
+    own.into_iter().chain(secrets).chain(of_certificate(config)).collect()
+}
+
+/// Returns the private paths of the key of TLS. If the key is a symbolic link, a renewal replaces the link by a link to
+/// another file of the same directory, so the directory is private too.
+fn of_certificate(config: &Config) -> Vec<PathBuf> {
+    let Some(files) = &config.tls else { return Vec::new() };
+    let mut paths = vec![files.key.clone()];
+    let others = [config.data.clone(), config.scratch()].into_iter().chain(config.runbooks.iter().cloned());
+    let others: Vec<PathBuf> = others.map(|path| real(&path)).collect();
+    if let (Some(own), Some(target)) = (files.key.parent(), real(&files.key).parent())
+        && real(own) != target
+        && !others.iter().any(|other| other.starts_with(target))
+    {
+        paths.push(target.to_owned());
+    }
+    paths
 }
 
 /// Checks the places of all private files, and the mode of the private directory.
@@ -101,7 +117,7 @@ fn linked(config: &Config) -> Vec<FileProblem> {
 }
 
 /// Resolves symbolic links in the part of the path that exists.
-fn real(path: &Path) -> PathBuf {
+pub(super) fn real(path: &Path) -> PathBuf {
     let mut rest = Vec::new();
     let mut at = path;
     loop {
@@ -160,6 +176,29 @@ mod tests {
             found(|_| "runbooks = [\"boundary/books\"]\n".to_owned())
                 .contains("runbooks can't be in the private directory")
         );
+    }
+
+    #[test]
+    fn r9_the_key_of_tls_and_the_directory_to_which_it_links_are_private() {
+        let pair = |key: &str| format!("[tls]\ncertificate = \"runbooks/tls.pem\"\nkey = \"{key}\"\n");
+        assert!(
+            found(|_| pair("runbooks/deep/tls.key")).contains("tls.key: this path is private, but is in the runbook")
+        );
+        assert!(found(|_| pair("/etc/ssl/private/tls.key")).contains("which every step sees"));
+        assert_eq!(found(|_| pair("tls.key")), "", "the certificate is public");
+        let dir = tempfile::tempdir().expect("a directory");
+        let at = |name: &str| dir.path().join(name);
+        std::fs::create_dir_all(at("b")).expect("made");
+        std::fs::create_dir_all(at("archive")).expect("made");
+        std::fs::create_dir_all(at("live")).expect("made");
+        std::fs::write(at("archive/key1.pem"), "").expect("written");
+        std::os::unix::fs::symlink("../archive/key1.pem", at("live/key.pem")).expect("a link");
+        let of = |key: &str| {
+            let config = Config::read(&at("b/countersign.toml"), &format!("name = \"a\"\n{}", pair(key)));
+            set(&config.expect("a configuration"))
+        };
+        assert!(of("../live/key.pem").contains(&real(&at("archive"))));
+        assert!(!of("../archive/key1.pem").contains(&real(&at("archive"))));
     }
 
     #[test]

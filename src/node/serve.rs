@@ -1,5 +1,6 @@
 //! The service: start, recovery, requests and shutdown.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use serde::Serialize;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
 
 use crate::boundary::Boundary;
 use crate::crossing::refusal::Stopped;
@@ -15,15 +17,19 @@ use crate::crypto::digest::{RosterDigest, SealDigest};
 use crate::http;
 use crate::http::app::HttpConfig;
 use crate::http::limit::Rates;
+use crate::http::metrics_listener;
+use crate::mcp::tool_calls::NewNonce;
 use crate::node::config::Config;
 use crate::node::control::{self, ControlReply, ControlRequest};
 use crate::node::file_problem::{FileProblem, Problems};
 use crate::node::files::BoundaryFiles;
 use crate::node::host_lock::HostLock;
 use crate::node::runbook_watch::{self, RunbookWatch};
+use crate::node::served_certificate::ServedCertificate;
+use crate::node::service_manager::{Notifier, ServiceManager};
 use crate::node::start::{self, AssembledBoundary, TakenChanges};
-use crate::node::{descriptors, kept_checkpoint, memory, roster_succession, witnessing};
-use crate::record::ident::BoundaryName;
+use crate::node::{descriptors, kept_checkpoint, listener, memory, roster_succession, watchdog, witnessing};
+use crate::record::ident::{BoundaryName, Nonce};
 use crate::registry::runbook_directories::RunbookDirectories;
 use crate::sandbox::Sandbox;
 use crate::sandbox::linux::LinuxSandbox;
@@ -34,6 +40,7 @@ pub struct Node {
     boundary: Boundary,
     ledger: Ledger,
     listener: TcpListener,
+    metrics: Option<TcpListener>,
     control: tokio::net::UnixListener,
     config: Config,
     started: Started,
@@ -41,6 +48,8 @@ pub struct Node {
     /// Newest roster version that had enough signatures at the start.
     newest_roster: u64,
     lock: HostLock,
+    certificate: Option<ServedCertificate>,
+    manager: ServiceManager,
 }
 
 /// Signals to the service. The handlers are installed before the store is opened, so that no signal is lost.
@@ -75,6 +84,8 @@ pub struct Started {
     pub notes: Vec<String>,
     /// Path of the control socket.
     pub control: PathBuf,
+    /// URL of the listener for metrics, or `None` if the configuration has no such listener.
+    pub metrics: Option<String>,
 }
 
 impl Node {
@@ -82,8 +93,8 @@ impl Node {
     ///
     /// # Errors
     /// Returns all reasons why the boundary cannot start.
-    pub async fn open(config: Config) -> Result<Self, Problems> {
-        Self::open_with(config, |sandbox| Arc::new(sandbox)).await
+    pub async fn open(config: Config, manager: ServiceManager) -> Result<Self, Problems> {
+        Self::open_with(config, manager, |sandbox| Arc::new(sandbox)).await
     }
 
     /// Does the same as [`Node::open`], but passes the sandbox through `around`. Benchmarks use this function.
@@ -91,7 +102,8 @@ impl Node {
     /// # Errors
     /// Returns all reasons why the boundary cannot start.
     pub async fn open_with(
-        config: Config,
+        mut config: Config,
+        mut manager: ServiceManager,
         around: impl FnOnce(LinuxSandbox) -> Arc<dyn Sandbox>,
     ) -> Result<Self, Problems> {
         // New files must not be accessible to other users.
@@ -116,18 +128,33 @@ impl Node {
             interrupt: watch(SignalKind::interrupt())?,
         };
         start::check_clock(&config)?;
-        let files = BoundaryFiles::read(&config)?;
+        let configured = config.listen;
+        let passed = passed_listener(&mut config, &mut manager)?;
+        manager.notifier.status("reading the files and the store");
+        let (files, certificate) = read_files(&config)?;
         // Take the lock before the cleanup, because another service may use these files.
         let store = start::take_store(&config)?;
         let sandbox = around(start::sandbox(&config)?);
-        let AssembledBoundary { boundary, ledger, level, first, notes, newest_roster, lock } =
+        let AssembledBoundary { boundary, ledger, level, first, mut notes, newest_roster, lock } =
             start::assemble(&config, sandbox, store, files, TakenChanges::Changes).await?;
+        let listener_notes = listener::notes(&config);
+        listener_notes.iter().for_each(|note| tracing::warn!("{note}"));
+        boundary.health.add_notes(&listener_notes);
+        notes.extend(listener_notes);
+        if config.listen != configured && configured.port() != 0 {
+            notes.push(format!(
+                "the socket that systemd passed is {}, so `listen` ({configured}) is not used",
+                config.listen
+            ));
+        }
         let broken = |stopped: Stopped| {
             FileProblem::whole(&config.database, format!("recovery failed, nothing was started: {stopped}"))
         };
         // All processes of earlier runs were killed when the sandbox was prepared. Write the receipts of interrupted
         // runs before the first request (rule R6).
+        manager.notifier.status("writing the receipts of interrupted runs");
         let recovered = tokio::select! {
+            never = watchdog::extend(&manager.notifier, &ledger, None) => match never {},
             recovered = boundary.crossing.recover() => recovered.map_err(broken)?,
             // On a full disk the recovery waits without a time limit. The next start writes the missing receipts.
             _ = signals.end.recv() => return Err(stopped_in_recovery(&config).into()),
@@ -135,10 +162,23 @@ impl Node {
         };
         memory::release_freed_memory();
         let control = control::listen(&config.socket())?;
-        let listener = listen(&config).await?;
+        let listener = match passed {
+            Some(listener) => {
+                TcpListener::from_std(listener).map_err(|error| not_listening(&config, config.listen, &error))?
+            }
+            None => listen(&config, config.listen).await?,
+        };
+        let metrics = match config.metrics_listen {
+            Some(address) => Some(listen(&config, address).await?),
+            None => None,
+        };
         let state = boundary.crossing.state();
         let started = Started {
-            url: format!("http://{}", listener.local_addr().unwrap_or(config.listen)),
+            url: format!(
+                "{}://{}",
+                if certificate.is_some() { "https" } else { "http" },
+                listener.local_addr().unwrap_or(config.listen)
+            ),
             name: config.name.clone(),
             id: state.boundary.id,
             seal: state.seal.number,
@@ -149,8 +189,25 @@ impl Node {
             recovered,
             notes,
             control: config.socket(),
+            metrics: metrics
+                .as_ref()
+                .and_then(|listener| listener.local_addr().ok())
+                .map(|address| format!("http://{address}/metrics")),
         };
-        Ok(Self { boundary, ledger, listener, control, config, started, signals, newest_roster, lock })
+        Ok(Self {
+            boundary,
+            ledger,
+            listener,
+            metrics,
+            control,
+            config,
+            started,
+            signals,
+            newest_roster,
+            lock,
+            certificate,
+            manager,
+        })
     }
 
     /// Returns the result of the start, for the operator.
@@ -165,18 +222,54 @@ impl Node {
     /// # Errors
     /// Returns an error if the HTTP listener fails.
     pub async fn serve(self, watch: Option<RunbookWatch>) -> Result<(), Problems> {
-        let Self { boundary, ledger, listener, control, config, signals, newest_roster, lock, .. } = self;
+        let Self {
+            boundary,
+            ledger,
+            listener,
+            metrics,
+            control,
+            config,
+            started,
+            signals,
+            newest_roster,
+            lock,
+            certificate,
+            manager,
+        } = self;
         let Signals { hangup, mut end, mut interrupt } = signals;
         let broken =
             |error: &dyn std::fmt::Display| FileProblem::whole(&config.path, format!("serving ended: {error}"));
+        let serving = format!("serving {} on {}", started.name, started.url);
+        manager.notifier.ready(&serving);
         // Continue the proposals that had enough signatures but did not run before the last shutdown.
-        boundary.proposals.resume().await.map_err(|stopped| broken(&stopped))?;
+        let resumed = tokio::select! {
+            resumed = boundary.proposals.resume() => resumed,
+            never = watchdog::keep_alive(&manager, &ledger) => match never {},
+        };
+        resumed.map_err(|stopped| broken(&stopped))?;
         let watching = watch.map(|watch| {
             tokio::spawn(runbook_watch::keep_watching(boundary.clone(), config.runbook_directories(), watch))
         });
+        let renewed = Arc::new(Notify::new());
+        let tls = certificate.as_ref().map(ServedCertificate::server);
+        let renewing = certificate.map(|served| tokio::spawn(served.keep(boundary.clone(), renewed.clone())));
+        let scraped = metrics.map(|listener| {
+            let (monitoring, hosts) = (boundary.monitoring.clone(), config.hosts.clone());
+            tokio::spawn(async move {
+                if let Err(error) = metrics_listener::serve(listener, monitoring, &hosts).await {
+                    tracing::error!("metrics are not served: {error}");
+                }
+            })
+        });
         let beside = [
             tokio::spawn(control::serve(control, boundary.clone(), config.runbook_directories())),
-            tokio::spawn(reseal_on(hangup, boundary.clone(), config.runbook_directories())),
+            tokio::spawn(reseal_on(
+                hangup,
+                boundary.clone(),
+                config.runbook_directories(),
+                renewed.clone(),
+                (manager.notifier.clone(), serving),
+            )),
             tokio::spawn(boundary.housekeeping.clone().keep_house()),
             tokio::spawn(watch_rosters(boundary.clone(), config.clone(), newest_roster)),
             tokio::spawn(kept_checkpoint::keep(ledger.clone(), config.kept_checkpoint())),
@@ -184,17 +277,33 @@ impl Node {
         ];
         let rates = Rates::of_calls(config.calls_per_second);
         let max_connections = descriptors::share(config.runs).connections;
-        let face = HttpConfig { allowed_hosts: config.hosts.clone(), max_connections, rates, drain: DRAIN };
-        let shutdown = async move {
+        let mcp = config.mcp.then_some(mcp_nonce as NewNonce);
+        let face = HttpConfig { allowed_hosts: config.hosts.clone(), max_connections, rates, drain: DRAIN, tls, mcp };
+        let ending = Notify::new();
+        let shutdown = async {
             tokio::select! { _ = end.recv() => {}, _ = interrupt.recv() => {} }
             tracing::info!("received a signal to end: refusing new requests and waiting for current runs");
+            manager.notifier.stopping();
+            ending.notify_one();
         };
-        let served = http::serve(listener, boundary.clone(), face, shutdown).await;
-        for task in beside.into_iter().chain(watching) {
-            task.abort();
-        }
-        let _ = std::fs::remove_file(config.socket());
-        boundary.housekeeping.drain(DRAIN).await;
+        let serve_and_drain = async {
+            let served = http::serve(listener, boundary.clone(), face, shutdown).await;
+            for task in beside.into_iter().chain(watching).chain(renewing).chain(scraped) {
+                task.abort();
+            }
+            let _ = std::fs::remove_file(config.socket());
+            boundary.housekeeping.drain(DRAIN).await;
+            served
+        };
+        let extend_end = async {
+            ending.notified().await;
+            watchdog::extend(&manager.notifier, &ledger, Some(LONGEST_END)).await
+        };
+        let served = tokio::select! {
+            served = serve_and_drain => served,
+            never = watchdog::keep_alive(&manager, &ledger) => match never {},
+            never = extend_end => match never {},
+        };
         if let Err(error) = kept_checkpoint::write(&ledger, &config.kept_checkpoint()) {
             tracing::error!("the last checkpoint can't be written: {error}");
         }
@@ -234,27 +343,73 @@ pub fn answer_offline(config: Config, request: ControlRequest) -> Result<(Contro
     })
 }
 
+/// Reads all files of the operator. The errors of all files are reported together.
+fn read_files(config: &Config) -> Result<(BoundaryFiles, Option<ServedCertificate>), Problems> {
+    let certificate = ServedCertificate::open(config, (start::surroundings().now)());
+    let mut problems: Vec<FileProblem> = listener::check(config).into_iter().collect();
+    problems.extend(certificate.as_ref().err().into_iter().flatten().cloned());
+    match (BoundaryFiles::read(config), certificate) {
+        (Ok(files), Ok(certificate)) if problems.is_empty() => Ok((files, certificate)),
+        (files, _) => {
+            problems.extend(files.err().iter().flat_map(|found| found.list().to_vec()));
+            Err(Problems::new(problems))
+        }
+    }
+}
+
 fn stopped_in_recovery(config: &Config) -> FileProblem {
     let what = "a signal ended the start before all interrupted runs had their receipts: the next start writes them";
     FileProblem::whole(&config.database, what.to_owned())
 }
 
-async fn listen(config: &Config) -> Result<TcpListener, FileProblem> {
-    TcpListener::bind(config.listen).await.map_err(|error| {
-        FileProblem::whole(
-            &config.path,
-            format!("can't listen on {} ({error}): end what listens there, or change `listen`", config.listen),
-        )
-    })
+async fn listen(config: &Config, address: SocketAddr) -> Result<TcpListener, FileProblem> {
+    TcpListener::bind(address).await.map_err(|error| not_listening(config, address, &error))
 }
 
-async fn reseal_on(mut hangup: Signal, boundary: Boundary, runbooks: RunbookDirectories) {
+fn not_listening(config: &Config, address: SocketAddr, error: &std::io::Error) -> FileProblem {
+    FileProblem::whole(
+        &config.path,
+        format!("can't listen on {address} ({error}): end what listens there, or change `listen`"),
+    )
+}
+
+/// Takes the listener that systemd passed, if any. Its address replaces `listen`, so that all rules for `listen` apply.
+fn passed_listener(
+    config: &mut Config,
+    manager: &mut ServiceManager,
+) -> Result<Option<std::net::TcpListener>, FileProblem> {
+    let refused = |message: String| FileProblem::whole(&config.path, message);
+    let Some(listener) = manager.listener().map_err(refused)? else { return Ok(None) };
+    let address = listener.local_addr().map_err(|error| not_listening(config, config.listen, &error))?;
+    config.listen = address;
+    match listener::check(config) {
+        None => Ok(Some(listener)),
+        Some(problem) => Err(FileProblem {
+            message: format!(
+                "the socket that systemd passed (`ListenStream=` in the socket unit): {}",
+                problem.message
+            ),
+            ..problem
+        }),
+    }
+}
+
+async fn reseal_on(
+    mut hangup: Signal,
+    boundary: Boundary,
+    runbooks: RunbookDirectories,
+    renewed: Arc<Notify>,
+    (notifier, serving): (Notifier, String),
+) {
     while hangup.recv().await.is_some() {
+        notifier.reloading();
+        renewed.notify_one();
         match boundary.sealing.reseal(runbooks.clone()).await {
             Ok(true) => tracing::info!(seal = boundary.crossing.state().seal.number, "runbooks sealed anew"),
             Ok(false) => tracing::info!("runbooks are as sealed"),
             Err(stopped) => tracing::error!("{stopped}"),
         }
+        notifier.ready(&serving);
     }
 }
 
@@ -282,3 +437,15 @@ async fn watch_rosters(boundary: Boundary, config: Config, newest: u64) {
 const ROSTERS_EVERY: Duration = Duration::from_secs(2);
 /// Maximum time at shutdown for runs in progress. After this time the service cancels them and writes their receipts.
 const DRAIN: Duration = Duration::from_secs(30);
+/// Maximum time at shutdown for which the service requests more time from systemd. A normal shutdown takes at most twice
+/// [`DRAIN`]. If the disk is full, the receipts of the cancelled runs can't be written. systemd then kills the service,
+/// and the next start writes these receipts.
+const LONGEST_END: Duration = Duration::from_secs(120);
+
+/// Makes the nonce of a proposal that arrives at `/mcp`.
+fn mcp_nonce() -> Result<Nonce, String> {
+    let surroundings = start::surroundings();
+    let mut random = [0; 16];
+    (surroundings.random)(&mut random);
+    Ok(Nonce::new((surroundings.millis)(), random))
+}

@@ -328,6 +328,7 @@ pub fn settings(config: &Config, key: &FileSigner, around: &Surroundings) -> Res
             of_all: config.pending,
             ..shared::LedgerLimits::default()
         },
+        metrics: Arc::default(),
     })
 }
 

@@ -20,9 +20,13 @@ pub fn text(name: &BoundaryName) -> String {
 pub struct ConfigurationFile {
     /// The boundary's name: `[a-z0-9.-]+(/[a-z0-9._-]+)*`, at most 40 characters.
     pub name: BoundaryName,
-    /// Address and port of the HTTP interface: of the loopback, by default `127.0.0.1:7433`.
+    /// Address and port of the HTTP interface, by default `127.0.0.1:7433`. Other addresses than those of the loopback
+    /// need `tls` or `insecure_behind_proxy`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub listen: Option<String>,
+    /// Listen on other addresses than those of the loopback without TLS: by default `false`. Every start reports it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub insecure_behind_proxy: Option<bool>,
     /// The private directory of the service (0700): store, outputs, control socket. By default `boundary`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<String>,
@@ -47,12 +51,15 @@ pub struct ConfigurationFile {
     /// Host names, besides those of the loopback, under which clients call.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hosts: Option<Vec<String>>,
+    /// Serve the Model Context Protocol at `/mcp`: by default `false`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mcp: Option<bool>,
     /// Checkpoints kept elsewhere, or directories of `log export` with one: a store that is behind them is not served.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub known_checkpoints: Option<Vec<String>>,
-    /// Not supported by this version: must be empty.
+    /// The certificate of the service and its key. Without this table, the service speaks plain HTTP.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub tls: Option<LaterTable>,
+    pub tls: Option<TlsTable>,
     /// Limits of runs and of the queue.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limits: Option<LimitsTable>,
@@ -65,6 +72,41 @@ pub struct ConfigurationFile {
     /// Secrets by name, each with one source and the steps that may get it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secrets: Option<BTreeMap<SecretName, SecretTable>>,
+    /// Metrics for a monitoring system.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<MetricsTable>,
+    /// The log of the service on its standard error.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log: Option<LogTable>,
+}
+
+/// Metrics for a monitoring system.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MetricsTable {
+    /// Loopback address and port on which `/metrics` needs no token, for example `127.0.0.1:9464`. By default, only the
+    /// HTTP interface has `/metrics`, for tokens with the scope `read`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listen: Option<String>,
+}
+
+/// The log of the service on its standard error.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LogTable {
+    /// Format of the lines, by default `text`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub format: Option<LogFormatWord>,
+}
+
+/// The formats of log lines.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormatWord {
+    /// Lines for people.
+    Text,
+    /// One JSON object for each line.
+    Json,
 }
 
 /// A secret: exactly one of `file`, `env` and `credential`, and `steps`.
@@ -85,11 +127,20 @@ pub struct SecretTable {
     pub steps: Vec<String>,
 }
 
-/// A table of a later version.
+/// TLS: `certificate` and `key`, or neither.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(rename = "Later")]
-pub struct LaterTable {}
+pub struct TlsTable {
+    /// A PEM file: the certificate of the service, then the certificates of its issuers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<String>,
+    /// A PEM file with the private key of the certificate, which only the service can read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// A PEM file with the certificates of a CA. Only clients with a certificate of this CA can connect.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_ca: Option<String>,
+}
 
 /// The limits of a step that asks for nothing, in the words of a runbook's fence, and of the queue.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -118,7 +169,7 @@ pub struct LimitsTable {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub calls_per_second: Option<u64>,
-    /// Time without a run after which a session ends: `30m` by default.
+    /// Time without a proposal or a run after which a session ends: `30m` by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session_idle: Option<String>,
 }
@@ -197,10 +248,15 @@ const TEMPLATE: &str = r#"# Configuration of a Countersign boundary. Every key h
 # Name of the boundary. The roster ([[boundary]]), every authorization and the log's name contain this name.
 name = "@NAME@"
 
-# Address of the HTTP interface. Only loopback addresses are allowed. Other hosts need a TLS proxy in front of it.
+# Address of the HTTP interface. Other addresses than those of the loopback need a certificate under [tls].
 listen = "127.0.0.1:7433"
+# true: other addresses are allowed without [tls], for a proxy with TLS on another machine. Anyone who can read the traffic
+# between the proxy and the boundary can read tokens. Each start reports this setting.
+insecure_behind_proxy = false
 # Host names that clients may use, besides localhost, 127.0.0.1 and [::1]. Other names are refused (DNS rebinding).
 hosts = []
+# true: agents can use the Model Context Protocol at the path /mcp, with a token.
+mcp = false
 
 # Private directory (mode 0700): store, outputs, control socket. No runbook directory may lie in it or contain it.
 data = "boundary"
@@ -270,8 +326,20 @@ proposals = "90d"
 # file = "boundary/secrets/db-password"
 # steps = ["deploy/**", "nginx:restart"]
 
-# Reserved for later versions; must be empty.
+# /metrics of the HTTP interface needs a token with the scope read. On this loopback address, /metrics needs no token.
+[metrics]
+# listen = "127.0.0.1:9464"
+
+[log]
+# Format of the log lines: text or json. The variable COUNTERSIGN_LOG selects the lines, for example warn or debug.
+format = "text"
+
+# TLS: the certificate (followed by the certificates of its issuers) and its key, as PEM files. The service takes new files
+# without a restart. With `client_ca`, only clients with a certificate of this CA can connect.
 [tls]
+# certificate = "tls/fullchain.pem"
+# key = "tls/privkey.pem"
+# client_ca = "tls/clients.pem"
 "#;
 
 #[cfg(test)]
@@ -280,7 +348,9 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::node::config::{Config, KEYS, LIMIT_KEYS, RETENTION_KEYS, SANDBOX_KEYS, SECRET_KEYS, maximum};
+    use crate::node::config::{
+        Config, KEYS, LIMIT_KEYS, LOG_KEYS, METRICS_KEYS, RETENTION_KEYS, SANDBOX_KEYS, SECRET_KEYS, TLS_KEYS, maximum,
+    };
     use crate::node::{toml_tree, unit};
     use crate::record::enforcement::Level;
     use crate::record::profile::Limits;
@@ -315,6 +385,10 @@ mod tests {
         assert_eq!(keys_of(tree.value("retention")), set(RETENTION_KEYS));
         assert_eq!(properties::<RetentionTable>(), set(RETENTION_KEYS));
         assert_eq!(properties::<SecretTable>(), set(SECRET_KEYS));
+        assert_eq!(properties::<TlsTable>(), set(TLS_KEYS));
+        assert_eq!(properties::<MetricsTable>(), set(METRICS_KEYS));
+        assert_eq!(keys_of(tree.value("log")), set(LOG_KEYS));
+        assert_eq!(properties::<LogTable>(), set(LOG_KEYS));
     }
 
     #[test]

@@ -1,18 +1,22 @@
 //! Background task that asks the witnesses of the log for cosignatures while the service runs.
 //!
-//! The requests use plain HTTP, because a witness runs on this machine or behind a local TLS proxy. Redirects and the
-//! proxy settings of the environment are ignored. Each request has its own thread, so a slow witness delays neither
-//! other witnesses nor the shutdown.
+//! The requests use TLS if the roster names an `https://` address. The service then trusts the certificate authorities
+//! of the system. Redirects and the proxy settings of the environment are ignored. Each request has its own thread, so a
+//! slow witness delays neither other witnesses nor the shutdown.
 
 use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use ureq::Agent;
+use ureq::tls::TlsConfig;
 
 use crate::boundary::Boundary;
 use crate::boundary::witnesses::{NamedWitness, WitnessNext, WitnessRequest};
+use crate::tls::client_config::client_config;
+use crate::tls::client_problem::TlsProblem;
 
 /// Minimum pause between a cosignature of a witness and the next request to this witness.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -37,7 +41,7 @@ struct Turn {
 
 /// Asks each witness of the current roster for cosignatures while the log grows. The function never returns.
 pub async fn keep_witnessed(boundary: Boundary) {
-    let agent = agent();
+    let agents = Agents::new();
     let (to, mut answers) = mpsc::unbounded_channel();
     let mut turns: HashMap<String, Turn> = HashMap::new();
     loop {
@@ -52,7 +56,7 @@ pub async fn keep_witnessed(boundary: Boundary) {
                 continue;
             }
             match boundary.witnesses.witness_ask(witness, &named) {
-                Ok(Some(ask)) => turn.asking = ask_aside(&agent, witness.clone(), ask, to.clone()),
+                Ok(Some(ask)) => turn.asking = ask_aside(&agents, witness.clone(), ask, to.clone()),
                 Ok(None) => {}
                 Err(stopped) => {
                     tracing::error!("asking a witness: {stopped}");
@@ -63,6 +67,9 @@ pub async fn keep_witnessed(boundary: Boundary) {
         // Without a witness in the roster, the loop only checks whether a new roster names one.
         let tick = if named.is_empty() { PAUSE } else { TICK };
         let Ok(Some((witness, ask, answer))) = tokio::time::timeout(tick, answers.recv()).await else { continue };
+        if answer.is_err() {
+            agents.forget_tls();
+        }
         let Answered { witness, next } = take(&boundary, witness, &ask, answer);
         if let Some(turn) = turns.get_mut(&witness.key.vkey()) {
             turn.rest(&next);
@@ -118,40 +125,88 @@ fn take(boundary: &Boundary, witness: NamedWitness, ask: &WitnessRequest, answer
 
 /// Sends the request in a new thread. Returns true if the thread was started.
 fn ask_aside(
-    agent: &Agent,
+    agents: &Agents,
     witness: NamedWitness,
     ask: WitnessRequest,
     to: mpsc::UnboundedSender<(NamedWitness, WitnessRequest, Answer)>,
 ) -> bool {
-    let agent = agent.clone();
+    let agents = agents.clone();
     let thread = std::thread::Builder::new().name("witness".to_owned());
     let asked = thread.spawn(move || {
-        let answer = post(&agent, &witness.url, &ask.body);
+        let answer = post(&agents, &witness.url, &ask.body);
         let _ = to.send((witness, ask, answer));
     });
     asked.is_ok()
 }
 
-fn post(agent: &Agent, url: &str, body: &str) -> Answer {
+fn post(agents: &Agents, url: &str, body: &str) -> Answer {
     let url = format!("{}/add-checkpoint", url.trim_end_matches('/'));
-    let unreachable = |error: ureq::Error| format!("the witness can't be reached ({error}): check that it runs");
+    let agent = agents.for_url(&url)?;
+    let unreachable = |error: ureq::Error| {
+        let problem = TlsProblem::of(&error).filter(|_| url.starts_with("https://"));
+        let why = problem.as_ref().map_or_else(|| error.to_string(), ToString::to_string);
+        let advice = match problem {
+            Some(TlsProblem::UnknownAuthority) => {
+                "check the address in the roster; if the witness has a certificate of your own authority, install \
+                 this authority on this host, or name its file in SSL_CERT_FILE in the environment of the service"
+            }
+            _ => "check that it runs",
+        };
+        format!("the witness can't be reached ({why}): {advice}")
+    };
     let mut response = agent.post(&url).send(body).map_err(unreachable)?;
     let status = response.status().as_u16();
     let body = response.body_mut().with_config().limit(MAX_ANSWER_BYTES).read_to_vec();
     body.map(|body| (status, body)).map_err(unreachable)
 }
 
-fn agent() -> Agent {
-    Agent::config_builder()
+/// The HTTP clients for all witnesses.
+#[derive(Clone)]
+struct Agents {
+    plain: Agent,
+    /// `None` until the first request over TLS, because reading the authorities of the system takes time and memory.
+    tls: Arc<Mutex<Option<Agent>>>,
+}
+
+impl Agents {
+    fn new() -> Self {
+        Self { plain: agent(None), tls: Arc::default() }
+    }
+
+    fn for_url(&self, url: &str) -> Result<Agent, String> {
+        if !url.starts_with("https://") {
+            return Ok(self.plain.clone());
+        }
+        let mut kept = self.tls.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(agent) = &*kept {
+            return Ok(agent.clone());
+        }
+        let config = client_config(None, None).map_err(|error| {
+            format!("the witness can't be reached ({error}): install the package ca-certificates on this host")
+        })?;
+        Ok(kept.insert(agent(Some(config))).clone())
+    }
+
+    /// Reads the authorities of the system again before the next request over TLS. The cause of an error may be an
+    /// authority that the operator installs later.
+    fn forget_tls(&self) {
+        *self.tls.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+fn agent(tls: Option<TlsConfig>) -> Agent {
+    let mut config = Agent::config_builder()
         .http_status_as_error(false)
         .proxy(None)
         .max_redirects(0)
         .max_redirects_will_error(false)
         .timeout_connect(Some(CONNECT))
         .timeout_global(Some(ANSWER))
-        .user_agent(concat!("countersign/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .new_agent()
+        .user_agent(concat!("countersign/", env!("CARGO_PKG_VERSION")));
+    if let Some(tls) = tls {
+        config = config.https_only(true).tls_config(tls);
+    }
+    config.build().new_agent()
 }
 
 #[cfg(test)]

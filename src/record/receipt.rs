@@ -162,6 +162,18 @@ pub enum Status {
 }
 
 impl Status {
+    /// Every status.
+    pub const ALL: [Self; 8] = [
+        Self::Succeeded,
+        Self::Warned,
+        Self::Failed,
+        Self::TimedOut,
+        Self::Cancelled,
+        Self::Killed,
+        Self::NotStarted,
+        Self::Unknown,
+    ];
+
     /// Returns the name of the status in documents.
     #[must_use]
     pub const fn word(self) -> &'static str {

@@ -1,13 +1,13 @@
 //! Client of the boundary's HTTP interface.
 //!
-//! The client uses plain HTTP, for a boundary on this machine or for a local TLS proxy. The client ignores redirects
-//! and the proxy settings of the environment, because they could send the token to another server.
+//! The client uses TLS, or plain HTTP for a boundary on this machine. The client ignores redirects and the proxy
+//! settings of the environment, because they could send the token to another server. Over plain HTTP to another machine,
+//! the client only reads, and sends no token and no signature of a key.
 
 use std::cell::RefCell;
 use std::fmt;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read as _, Seek as _};
-use std::net::IpAddr;
+use std::io::{BufRead, BufReader, ErrorKind, Read as _, Seek as _};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -16,14 +16,17 @@ use serde_json::Value;
 use ureq::http::{Method, Request, Response};
 use ureq::{Agent, Body};
 
+use crate::api::body::{AdmissionResponse, Challenge, ChallengeAnswer, ChallengeRequest, Problem, ProblemError};
 use crate::crypto::digest::BlobDigest;
 use crate::home::keys::{self, KeyArgs, SignaturePurpose};
-use crate::http::api::{AdmissionResponse, Challenge, ChallengeAnswer, ChallengeRequest, Problem, ProblemError};
 use crate::record::bundle::MAX_BUNDLE_BYTES;
 use crate::record::code::Code;
 use crate::record::ident::Name;
+use crate::remote::address::Address;
+use crate::remote::tls_files::TlsFiles;
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::printable_text::PrintableText;
+use crate::tls::client_problem::TlsProblem;
 
 /// Payload type of the DSSE message that a key signs for read access.
 pub const CHALLENGE_TYPE: &str = "application/vnd.countersign.challenge.v1";
@@ -71,61 +74,15 @@ impl fmt::Debug for Secret {
 /// Value of the header `Accept` in a request for an NDJSON stream.
 const LINES: &str = "application/x-ndjson, application/json;q=0.5";
 
-/// Default address of the boundary.
-pub const DEFAULT_URL: &str = "http://127.0.0.1:7433";
-
-/// Address of a boundary: `http`, host and port, and an optional path before `/v1`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Address {
-    base: String,
-    loopback: bool,
-}
-
-impl Address {
-    /// Parses a URL.
-    ///
-    /// # Errors
-    /// Returns an error if the URL does not have the form `http://host[:port][/path]`. For `https`, the message names
-    /// alternatives.
-    pub fn parse(url: &str) -> Result<Self, CommandFailure> {
-        let shown = PrintableText::text(url);
-        if url.starts_with("https://") {
-            return Err(CommandFailure::usage(format!(
-                "{}: this program speaks plain HTTP only; run it beside the boundary, or give the http:// address \
-                 of a local TLS proxy or tunnel (for example: ssh -N -L 7433:127.0.0.1:7433 HOST)",
-                shown.as_str()
-            )));
-        }
-        let wrong = || CommandFailure::usage(format!("{} is not an address like {DEFAULT_URL}", shown.as_str()));
-        let rest = url.strip_prefix("http://").ok_or_else(wrong)?;
-        let authority = rest.split('/').next().unwrap_or_default();
-        let odd = |c: char| !c.is_ascii_graphic() || "?#@\\".contains(c);
-        if authority.is_empty() || rest.contains(odd) {
-            return Err(wrong());
-        }
-        let host = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-            Some((host, _)) => host,
-            None => authority.rsplit_once(':').map_or(authority, |(host, _)| host),
-        };
-        let loopback = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
-        Ok(Self { base: url.trim_end_matches('/').to_owned(), loopback })
-    }
-
-    /// Returns true if the address is a loopback address.
-    #[must_use]
-    pub const fn is_loopback(&self) -> bool {
-        self.loopback
-    }
-}
-
 /// HTTP client for one boundary.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Client {
     address: Address,
     agent: Agent,
     keys: Option<KeyArgs>,
     /// True for a mirror, to which the client sends no credentials.
     stranger: bool,
+    has_certificate: bool,
     bearer: RefCell<Option<Secret>>,
     name: RefCell<Option<Name>>,
 }
@@ -133,20 +90,39 @@ pub struct Client {
 impl Client {
     /// Creates a client with a token or with keys. The client loads the keys and signs a challenge only if a request
     /// needs credentials, so an unusable key does not prevent a request for public data.
-    #[must_use]
-    pub fn new(address: Address, token: Option<Secret>, keys: Option<KeyArgs>) -> Self {
-        Self::with(address, token, keys, WHOLE)
+    ///
+    /// # Errors
+    /// Returns an error if the client would send the token over plain HTTP to another machine, or if a file for TLS
+    /// cannot be used.
+    pub fn new(
+        address: Address,
+        tls: &TlsFiles,
+        token: Option<Secret>,
+        keys: Option<KeyArgs>,
+    ) -> Result<Self, CommandFailure> {
+        Self::with(address, tls, token, keys, WHOLE)
     }
 
     /// Creates a client without credentials, for a mirror. A hostile mirror could steal the token, or could let the
-    /// person's key sign a challenge of a boundary.
-    #[must_use]
-    pub fn stranger(address: Address) -> Self {
-        Self { stranger: true, ..Self::new(address, None, None) }
+    /// person's key sign a challenge of a boundary. A mirror also learns nothing about the client certificate.
+    ///
+    /// # Errors
+    /// Returns an error if the file of the trusted authorities cannot be used.
+    pub fn stranger(address: Address, tls: &TlsFiles) -> Result<Self, CommandFailure> {
+        Ok(Self { stranger: true, ..Self::new(address, &tls.without_certificate(), None, None)? })
     }
 
-    fn with(address: Address, token: Option<Secret>, keys: Option<KeyArgs>, whole: Duration) -> Self {
-        let agent = Agent::config_builder()
+    fn with(
+        address: Address,
+        tls: &TlsFiles,
+        token: Option<Secret>,
+        keys: Option<KeyArgs>,
+        whole: Duration,
+    ) -> Result<Self, CommandFailure> {
+        if token.is_some() {
+            address.check_private("the token")?;
+        }
+        let mut config = Agent::config_builder()
             .http_status_as_error(false)
             .proxy(None)
             .max_redirects(0)
@@ -154,11 +130,20 @@ impl Client {
             .timeout_connect(Some(CONNECT))
             .timeout_recv_response(Some(ANSWER))
             .timeout_recv_body(Some(whole))
-            .user_agent(concat!("countersign/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .new_agent();
+            .user_agent(concat!("countersign/", env!("CARGO_PKG_VERSION")));
+        if address.uses_tls() {
+            config = config.https_only(true).tls_config(tls.config()?);
+        }
         let keys = if token.is_some() { None } else { keys };
-        Self { address, agent, keys, stranger: false, bearer: RefCell::new(token), name: RefCell::new(None) }
+        Ok(Self {
+            address,
+            agent: config.build().new_agent(),
+            keys,
+            stranger: false,
+            has_certificate: tls.have_certificate(),
+            bearer: RefCell::new(token),
+            name: RefCell::new(None),
+        })
     }
 
     /// Returns the name of the person who got read access with a key, or `None` if no key was used.
@@ -221,13 +206,38 @@ impl Client {
         self.typed(self.request(Method::POST, path, Some(body), "application/json")?)
     }
 
+    /// Sends a request with the token, and returns status and body of any answer. The client uses no key of the user.
+    ///
+    /// # Errors
+    /// Returns an error if the boundary cannot be reached, or if the answer ends too early.
+    pub fn exchange(
+        &self,
+        method: &Method,
+        path: &str,
+        body: Option<&[u8]>,
+        range: Option<&str>,
+    ) -> Result<(u16, Vec<u8>), CommandFailure> {
+        let mut request = Request::builder().method(method.clone()).uri(format!("{}{path}", self.address.base()));
+        if let Some(range) = range {
+            request = request.header("range", range);
+        }
+        if body.is_some() {
+            request = request.header("content-type", "application/json");
+        }
+        let request = self.authorize(request).body(body.unwrap_or_default());
+        let request = request.map_err(|error| self.odd(&error.to_string()))?;
+        let response = self.agent.run(request).map_err(|error| self.unreachable(&error))?;
+        Ok((response.status().as_u16(), self.whole(response)?))
+    }
+
     /// Uploads a file, and reads the answer.
     ///
     /// # Errors
     /// Returns the boundary's refusal, or an error if the boundary cannot be reached.
     pub fn put_file<T: DeserializeOwned>(&self, path: &str, file: File) -> Result<T, CommandFailure> {
+        self.address.check_private("the file")?;
         let response = self.again_when_admission_ended(|| {
-            let request = Request::builder().method(Method::PUT).uri(format!("{}{path}", self.address.base));
+            let request = Request::builder().method(Method::PUT).uri(format!("{}{path}", self.address.base()));
             let request = self.authorize(request.header("content-type", "application/octet-stream"));
             let mut file = file.try_clone().map_err(|error| self.odd(&error.to_string()))?;
             file.rewind().map_err(|error| self.odd(&error.to_string()))?;
@@ -251,7 +261,7 @@ impl Client {
     /// Returns the boundary's refusal, or an error if the boundary cannot be reached.
     pub fn lines(&self, path: &str, after: Option<u64>) -> Result<impl BufRead + use<>, CommandFailure> {
         let response = self.again_when_admission_ended(|| {
-            let mut request = Request::builder().method(Method::GET).uri(format!("{}{path}", self.address.base));
+            let mut request = Request::builder().method(Method::GET).uri(format!("{}{path}", self.address.base()));
             request = request.header("accept", "application/x-ndjson");
             if let Some(after) = after {
                 request = request.header("last-event-id", after.to_string());
@@ -292,9 +302,12 @@ impl Client {
         body: Option<&[u8]>,
         accept: &str,
     ) -> Result<Response<Body>, CommandFailure> {
+        if !method.is_safe() {
+            self.address.check_private("the request")?;
+        }
         let request = Request::builder()
             .method(method.clone())
-            .uri(format!("{}{path}", self.address.base))
+            .uri(format!("{}{path}", self.address.base()))
             .header("accept", accept);
         let request = self.authorize(request);
         let odd = |error: ureq::http::Error| self.odd(&error.to_string());
@@ -370,6 +383,7 @@ impl Client {
     /// # Errors
     /// Returns an error if a key cannot be used, or if the boundary refuses the signature.
     pub fn admit(&self, keys: &KeyArgs) -> Result<bool, CommandFailure> {
+        self.address.check_private("the signature of your key")?;
         *self.bearer.borrow_mut() = None;
         for signer in keys.find()?.all() {
             let body = serde_json::to_vec(&ChallengeRequest { keyid: signer.key().keyid() })
@@ -404,7 +418,7 @@ impl Client {
         }
         let status = response.status().as_u16();
         if status == 401 && self.stranger {
-            let base = &self.address.base;
+            let base = self.address.base();
             return Err(CommandFailure::new(
                 Exit::Refused,
                 format!(
@@ -412,6 +426,15 @@ impl Client {
                      boundary at --url. If {base} is that boundary, also give --url {base} (or COUNTERSIGN_URL)"
                 ),
             ));
+        }
+        if response.status().is_redirection()
+            && let Some(to) = response.headers().get("location")
+        {
+            return Err(self.odd(&format!(
+                "the answer is a redirect to {}, and redirects are not followed, because your token could get to \
+                 another server: if you trust that address, give it as --url (COUNTERSIGN_URL)",
+                String::from_utf8_lossy(to.as_bytes())
+            )));
         }
         let bytes = self.whole(response)?;
         let Ok(problem) = serde_json::from_slice::<Problem>(&bytes) else {
@@ -428,7 +451,7 @@ impl Client {
                  --token-file, COUNTERSIGN_TOKEN, COUNTERSIGN_TOKEN_FILE or countersign/token in your configuration \
                  directory: give a token of this boundary, or the address of the token's boundary (--url, \
                  COUNTERSIGN_URL)",
-                self.address.base,
+                self.address.base(),
                 PrintableText::text(&problem.detail).as_str()
             );
         }
@@ -453,18 +476,75 @@ impl Client {
     }
 
     fn unreachable(&self, error: &ureq::Error) -> CommandFailure {
-        let advice = "is the boundary running (`countersign serve`), and is this the right address (--url, \
-             COUNTERSIGN_URL)";
-        CommandFailure::new(
-            Exit::Unreachable,
-            format!("the boundary at {} can't be reached: {error}; {advice}", self.address.base),
-        )
+        let base = self.address.base();
+        if self.address.uses_tls()
+            && let Some(problem) = TlsProblem::of(error)
+        {
+            return CommandFailure::new(
+                Exit::Unreachable,
+                format!(
+                    "the boundary at {base} can't be reached: {}; {}",
+                    PrintableText::text(&problem.to_string()).as_str(),
+                    self.advice(&problem)
+                ),
+            );
+        }
+        let mut advice = "is the boundary running (`countersign serve`), and is this the right address (--url, \
+             COUNTERSIGN_URL)"
+            .to_owned();
+        // A server that expects TLS answers with bytes that are no HTTP, or closes the connection.
+        let is_odd = match error {
+            ureq::Error::Protocol(_) => true,
+            ureq::Error::Io(error) => error.kind() != ErrorKind::ConnectionRefused,
+            _ => false,
+        };
+        if !self.address.uses_tls() && is_odd {
+            advice.push_str("? If the server uses TLS, the address begins with https://");
+        }
+        CommandFailure::new(Exit::Unreachable, format!("the boundary at {base} can't be reached: {error}; {advice}"))
+    }
+
+    /// Returns the next action of the user after this problem.
+    fn advice(&self, problem: &TlsProblem) -> String {
+        let certificate = if self.stranger {
+            "your client certificate is only for the boundary at --url; if this server is that boundary, also give its \
+             address as --url (COUNTERSIGN_URL)"
+        } else if self.has_certificate {
+            "ask the operator which authority must sign a client certificate, and check --cert (COUNTERSIGN_CERT)"
+        } else {
+            "give your client certificate with --cert and --cert-key (COUNTERSIGN_CERT, COUNTERSIGN_CERT_KEY)"
+        };
+        match problem {
+            TlsProblem::UnknownAuthority => "if the server has a certificate of your own authority, name the file of \
+                 this authority with --cacert (COUNTERSIGN_CACERT); otherwise don't trust this server"
+                .to_owned(),
+            TlsProblem::AuthorityAsServer => "the operator must make a server certificate (CA:FALSE), signed by this \
+                 authority"
+                .to_owned(),
+            TlsProblem::OtherName(_) => {
+                "give the address with a name of the certificate, or let the operator add this name".to_owned()
+            }
+            TlsProblem::Expired(_) => "the operator of the server must renew the certificate".to_owned(),
+            TlsProblem::NotYetValid(_) => "check the clock of this machine".to_owned(),
+            TlsProblem::CertificateRequired | TlsProblem::CertificateRefused(_) => certificate.to_owned(),
+            TlsProblem::NoTls => {
+                "check the port; if the server uses plain HTTP on this machine, the address begins with http://"
+                    .to_owned()
+            }
+            TlsProblem::OldVersion => "the operator of the server must permit TLS 1.2 or TLS 1.3".to_owned(),
+            TlsProblem::Closed | TlsProblem::Other(_) => {
+                format!(
+                    "is this the right address (--url, COUNTERSIGN_URL)? If the server requires a client \
+                         certificate, {certificate}"
+                )
+            }
+        }
     }
 
     fn odd(&self, what: &str) -> CommandFailure {
         CommandFailure::new(
             Exit::Unreachable,
-            format!("the boundary at {}: {}", self.address.base, PrintableText::text(what).as_str()),
+            format!("the boundary at {}: {}", self.address.base(), PrintableText::text(what).as_str()),
         )
     }
 }
@@ -520,27 +600,6 @@ fn refusal(problem: &Problem, whole: Option<Value>) -> CommandFailure {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_https_address_is_refused_with_advice() {
-        let error = Address::parse("https://boundary.example").expect_err("no TLS");
-        assert_eq!(error.exit, Exit::Usage);
-        assert!(error.message.contains("ssh -N -L"), "{error}");
-        for bad in
-            ["", "boundary:7433", "ftp://x", "http://", "http://a b", "http://user@host", "http://h/?q", "http://h\n"]
-        {
-            assert!(Address::parse(bad).is_err(), "{bad:?}");
-        }
-        for (good, loopback) in [
-            ("http://127.0.0.1:7433", true),
-            ("http://[::1]:7433/", true),
-            ("http://localhost", true),
-            ("http://10.0.0.1:7433", false),
-            ("http://localhost.example", false),
-        ] {
-            assert_eq!(Address::parse(good).expect("good").is_loopback(), loopback, "{good}");
-        }
-    }
 
     #[test]
     fn the_code_of_a_problem_is_preserved_and_its_control_characters_are_escaped() {
@@ -603,7 +662,8 @@ mod tests {
             }
         });
         let address = Address::parse(&url).expect("an address");
-        let client = Client::with(address, None, None, Duration::from_millis(300));
+        let client =
+            Client::with(address, &TlsFiles::default(), None, None, Duration::from_millis(300)).expect("a client");
         let began = std::time::Instant::now();
         for failure in [client.find("/log/checkpoint", 1000).map(drop), client.bytes("/log/blob").map(drop)]
             .map(Result::unwrap_err)

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::boundary::view::{Event, ProposalStatus, ProposalView};
+use crate::api::view::{Event, ProposalStatus, ProposalView};
 use crate::crypto::cosignature::lines_of_others;
 use crate::crypto::json as strict;
 use crate::crypto::note::TlogProof;

@@ -14,7 +14,6 @@ use crate::crypto::digest::BlobDigest;
 use crate::crypto::note::MAX_NOTE_BYTES;
 use crate::crypto::tlog_tiles::{MAX_ENTRY_BYTES, TILE_WIDTH, TileKind, TilePath, split_entries};
 use crate::remote::client::Client;
-use crate::store::stored_log::StoredLog;
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::printable_text::PrintableText;
 
@@ -26,7 +25,16 @@ pub enum LogSource {
     /// A boundary, or another HTTP server that has the same files.
     Served(Box<Client>),
     /// A store that no service uses: a backup or a closed log.
-    Stored(Box<StoredLog>),
+    Stored(Box<dyn LogAtRest>),
+}
+
+/// The log in a store that no service uses. The client has no store, so only the whole program implements this trait.
+pub trait LogAtRest: std::fmt::Debug + Send + Sync {
+    /// Returns the bytes of `checkpoint`, `tile/…` or `blob/sha256/<hex>`, or `None` if the path does not exist.
+    ///
+    /// # Errors
+    /// Returns a message if the store cannot be read.
+    fn resource(&self, path: &str) -> Result<Option<Vec<u8>>, String>;
 }
 
 /// Maximum size of a file in bytes: a tile with entries of the maximum size. Blobs are smaller.

@@ -1,8 +1,11 @@
 //! Client of a boundary: HTTP calls, proposals and their output, the log, and copies of the log.
+pub mod address;
 pub mod client;
 pub mod export;
 pub mod follow_run;
 pub mod log_source;
+pub mod mcp_client;
 pub mod proposals;
 pub mod refused_programs;
 pub mod run_printer;
+pub mod tls_files;

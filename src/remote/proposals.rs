@@ -1,6 +1,6 @@
 //! Finds proposals by id, by the last digits of an id, or by status.
 
-use crate::boundary::view::{ProposalList, ProposalStatus, ProposalView};
+use crate::api::view::{ProposalList, ProposalStatus, ProposalView};
 use crate::record::ident::{ProposalId, ProposalIdEnding, ReceiptId};
 use crate::remote::client::Client;
 use crate::terminal::exit::{CommandFailure, Exit};

@@ -1,6 +1,6 @@
 //! Explains the programs that the list of a boundary's run refused.
 
-use crate::boundary::view::{ProposalView, ReceiptView};
+use crate::api::view::{ProposalView, ReceiptView};
 use crate::record::authorization::Authorization;
 use crate::record::document::{Predicate, Statement};
 use crate::record::envelope::Base64;

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use base64::Engine as _;
 use serde_json::Value;
 
-use crate::boundary::view::{Event, RefusalView};
+use crate::api::view::{Event, RefusalView};
 use crate::crypto::digest::{ContentDigest, Sha256Stream};
 use crate::record::receipt::Output;
 use crate::record::stream_name::StreamName;

@@ -3,7 +3,7 @@
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::boundary::view::{ProposalView, ReceiptView, RegistryView, SealView, SessionView, StepView};
+use crate::api::view::{ProposalView, ReceiptView, RegistryView, SealView, SessionView, StepView};
 use crate::crypto::digest::{AuthorizationDigest, RosterDigest};
 use crate::crypto::tlog_tiles::{TILE_WIDTH, TileKind, TilePath, split_entries};
 use crate::crypto::{canonical, json};

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::boundary::view::{ProposalStatus, ProposalView};
+use crate::api::view::{ProposalStatus, ProposalView};
 use crate::home::directories::Home;
 use crate::home::keys::Keys;
 use crate::home::trusted_rosters::{TrustArgs, trust_advice};

@@ -208,15 +208,6 @@ impl RunResults {
         self.work.as_ref()
     }
 
-    /// Returns the space that the work directory of the session uses, in bytes.
-    ///
-    /// # Errors
-    /// Returns an error if a directory can't be read, or if it has more than 128 levels.
-    pub fn session_tree_bytes(&self) -> Result<u64, ResultsError> {
-        let bytes = |tree: &Arc<SessionTree>| tree.bytes().map_err(|error| unreadable(Path::new("work"), error));
-        self.work.as_ref().map_or(Ok(0), bytes)
-    }
-
     /// Reads a small file of the results.
     fn text(&self, directory: &str, name: &str) -> Result<Vec<u8>, TextError> {
         let directory = open_directory(&self.root, directory).map_err(TextError::Io)?;

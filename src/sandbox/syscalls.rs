@@ -387,7 +387,7 @@ pub(super) fn bring_loopback_up() -> io::Result<()> {
     request.ifr_ifru.ifru_flags = libc::IFF_UP as libc::c_short;
     #[expect(unsafe_code, reason = "there is no safe wrapper of this ioctl")]
     // SAFETY: `SIOCSIFFLAGS` reads an `ifreq`, which lives until the call returns.
-    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as libc::Ioctl, &raw const request) };
     check(result.into()).map(drop)
 }
 

@@ -17,11 +17,13 @@ use crate::crypto::digest::{AuthorizationDigest, Blake3Digest, BlobDigest};
 use crate::crypto::merkle::{self, Hash};
 use crate::crypto::note;
 use crate::crypto::tlog_tiles::TilePath;
+use crate::metrics::openmetrics::Metrics;
 use crate::record::checkpoint::{Checkpoint, origin};
 use crate::record::envelope::Envelope;
 use crate::record::ident::{Nonce, ProposalId};
 use crate::record::validity::Timestamp;
 use crate::store::fault::StoreFault;
+use crate::store::open_proposals::{OpenProposalCounts, OpenProposals};
 use crate::store::retention::{PruneResult, Retention};
 use crate::store::shared::{LedgerConfig, LedgerState, PublishedState, SharedState};
 use crate::store::stored_denial::{DenialResult, DenialWrite, StoredDenial};
@@ -77,8 +79,11 @@ impl Ledger {
             published: RwLock::new(Arc::new(published)),
             unrecorded: Mutex::default(),
             note: Mutex::default(),
+            open_proposals: Mutex::default(),
             tiles: TileCache::default(),
         };
+        config.metrics.has_proposal_statuses(StoredStatus::ALL.map(StoredStatus::word));
+        shared.open_proposals = Mutex::new(OpenProposals::read(&*shared.reads)?);
         shared.reach(&head);
         // A clock that was behind when the store was opened may be corrected later. This correction is not a leap
         // ahead.
@@ -126,6 +131,7 @@ impl Ledger {
             config,
             published: RwLock::new(Arc::new(PublishedState { head, edge: Arc::new(edge) })),
             unrecorded: Mutex::default(),
+            open_proposals: Mutex::default(),
             tiles: TileCache::default(),
             note: Mutex::new(note.clone()),
         };
@@ -237,6 +243,11 @@ impl Ledger {
         self.ask(|answer| WriterMessage::Retire(retention, limit, answer)).await
     }
 
+    /// Waits until the writer has handled the requests that were queued before, and changes nothing.
+    pub async fn ping(&self) -> Result<(), StoreFault> {
+        self.ask(WriterMessage::Ping).await
+    }
+
     /// Ends the writer after the queued requests and releases the store.
     ///
     /// The last checkpoint is signed and recorded first, so that the next start can use another key.
@@ -267,6 +278,36 @@ impl Ledger {
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.shared.now()
+    }
+
+    /// Returns the counters of the service.
+    #[must_use]
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.shared.config.metrics
+    }
+
+    /// Returns the numbers of proposals that have not ended, without a query.
+    #[must_use]
+    pub fn open_proposals(&self) -> OpenProposalCounts {
+        self.shared.open_proposals.lock().unwrap_or_else(PoisonError::into_inner).counts()
+    }
+
+    /// Returns true if the proposal has enough signatures and waits to run, without a query.
+    #[must_use]
+    pub fn waits_to_run(&self, id: &ProposalId) -> bool {
+        self.shared.open_proposals.lock().unwrap_or_else(PoisonError::into_inner).waits_to_run(id)
+    }
+
+    /// Returns the size of the database on the disk, in bytes.
+    pub fn bytes(&self) -> Result<u64, StoreFault> {
+        self.shared.reads.bytes()
+    }
+
+    /// Returns the seconds by which the system clock is ahead of the time since the start of the service. A negative
+    /// number means that the clock is behind.
+    #[must_use]
+    pub fn clock_ahead_s(&self) -> i64 {
+        self.shared.ahead_s((self.shared.config.clock)())
     }
 
     /// Returns a message for callers if the system clock leapt ahead.

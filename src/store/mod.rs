@@ -27,6 +27,7 @@ pub mod crash_points;
 pub mod fault;
 pub mod ledger;
 pub mod lock;
+pub mod open_proposals;
 pub mod retention;
 pub mod shared;
 pub mod sqlite;
@@ -245,6 +246,8 @@ pub trait StoreReads: Send + Sync {
     fn tokens(&self) -> Result<Vec<Token>, StoreFault>;
     /// Returns the token whose secret has this SHA-256 digest, including a revoked token.
     fn token(&self, secret: &[u8; 32]) -> Result<Option<Token>, StoreFault>;
+    /// Returns the size of the database on the disk, in bytes.
+    fn bytes(&self) -> Result<u64, StoreFault>;
 }
 
 /// Current state of the store.

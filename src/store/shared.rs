@@ -7,10 +7,12 @@ use std::time::Duration;
 use crate::crypto::digest::SealDigest;
 use crate::crypto::key_id::KeyId;
 use crate::crypto::signature::PublicKey;
+use crate::metrics::openmetrics::Metrics;
 use crate::record::ident::BoundaryName;
 use crate::record::validity::Timestamp;
 use crate::store::consume_window::MOST_MARK_AHEAD_S;
 use crate::store::fault::StoreFault;
+use crate::store::open_proposals::{OpenProposals, StatusChange};
 use crate::store::tree::{TileCache, TreeEdge};
 use crate::store::{CheckpointRow, StoreHead, StoreReads};
 
@@ -31,6 +33,8 @@ pub struct LedgerConfig {
     pub outputs: PathBuf,
     /// Limits on the number of proposals.
     pub limits: LedgerLimits,
+    /// Counters of the service.
+    pub metrics: Arc<Metrics>,
 }
 
 /// A function that signs bytes.
@@ -102,6 +106,8 @@ pub(crate) struct SharedState {
     pub(super) published: RwLock<Arc<PublishedState>>,
     /// Signed checkpoints that the next batch will record.
     pub(super) unrecorded: Mutex<Vec<CheckpointRow>>,
+    /// The proposals that have not ended.
+    pub(super) open_proposals: Mutex<OpenProposals>,
     pub(super) tiles: TileCache,
     /// The last checkpoint that a caller requested.
     pub(super) note: Mutex<Option<CheckpointRow>>,
@@ -114,10 +120,25 @@ impl SharedState {
     /// A leaf keeps its date for ever, and no later leaf may have an earlier date, so one entry with a future date
     /// would block the log until then. When the store is opened, every value of the clock is accepted.
     pub(crate) fn clock_ahead(&self, now: Timestamp) -> Option<i64> {
+        let seconds = self.ahead_s(now);
+        (seconds > MOST_AHEAD_S).then_some(seconds)
+    }
+
+    /// Returns the seconds by which the clock is ahead of the time since the store was opened. A negative number means
+    /// that the clock is behind.
+    pub(super) fn ahead_s(&self, now: Timestamp) -> i64 {
         let (at, boot) = self.opened;
         let gone = (self.config.boottime)().saturating_sub(boot).as_secs();
-        let seconds = now.unix().saturating_sub(at.plus(i64::try_from(gone).unwrap_or(i64::MAX)).unix());
-        (seconds > MOST_AHEAD_S).then_some(seconds)
+        now.unix().saturating_sub(at.plus(i64::try_from(gone).unwrap_or(i64::MAX)).unix())
+    }
+
+    /// Counts the durable changes of a batch.
+    pub(super) fn changed(&self, changes: impl Iterator<Item = StatusChange>) {
+        let mut open = self.open_proposals.lock().unwrap_or_else(PoisonError::into_inner);
+        for change in changes {
+            self.config.metrics.proposals(change.to.word(), 1);
+            open.change(change);
+        }
     }
 
     /// Returns the time for all decisions and dates: normally the time of the system clock. If the clock is behind the

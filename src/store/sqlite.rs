@@ -57,6 +57,12 @@ pub struct SqliteStore {
     _lock: StoreLock,
 }
 
+/// Returns the version of the SQLite library.
+#[must_use]
+pub fn version() -> &'static str {
+    rusqlite::version()
+}
+
 /// Opens the store at `path` for this process alone, and creates or migrates the database if needed.
 ///
 /// # Errors

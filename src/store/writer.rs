@@ -11,7 +11,7 @@ mod run_writes;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -20,6 +20,7 @@ use crate::record::ident::ProposalId;
 use crate::record::validity::Timestamp;
 use crate::store::crash_points::{WriteKind, WriteKinds};
 use crate::store::fault::StoreFault;
+use crate::store::open_proposals::StatusChange;
 use crate::store::retention::{PruneResult, Retention};
 use crate::store::shared::{LedgerConfig, PublishedState, SharedState};
 use crate::store::stored_denial::{DenialResult, DenialWrite};
@@ -34,9 +35,6 @@ use crate::store::{CheckpointRow, LeafRow, RetentionWalk, Retired, Store, StoreH
 /// Maximum number of messages in one batch, because a failed commit affects all of them, and the first message waits
 /// for the commit.
 const MAX_BATCH: usize = 256;
-
-/// Maximum number of proposals that one call marks as expired, so that runs do not wait for long.
-const MAX_EXPIRED: usize = 256;
 
 /// Channel for the answer to a message.
 pub(crate) type ReplySender<T, E> = oneshot::Sender<Result<T, E>>;
@@ -54,6 +52,8 @@ pub(crate) enum WriterMessage {
     Expire(Timestamp, ReplySender<Vec<ProposalId>, StoreFault>),
     Prune(usize, ReplySender<PruneResult, StoreFault>),
     Retire(Retention, usize, ReplySender<Retired, StoreFault>),
+    /// Changes nothing. The answer shows that the writer works.
+    Ping(ReplySender<(), StoreFault>),
     Close(ReplySender<(), StoreFault>),
 }
 
@@ -84,6 +84,8 @@ pub(crate) struct Writer {
     /// True if the batch has only one message, which needs no savepoint.
     single: bool,
     leaves: Vec<LeafRow>,
+    /// Changes of the status of proposals.
+    changes: Vec<StatusChange>,
     tiles: Vec<TileRow>,
     replies: Vec<Box<dyn Reply>>,
     broken: Option<StoreFault>,
@@ -115,6 +117,7 @@ impl Writer {
             first: 0,
             single: false,
             leaves: Vec::new(),
+            changes: Vec::new(),
             tiles: Vec::new(),
             replies: Vec::new(),
             broken: None,
@@ -130,11 +133,14 @@ impl Writer {
         let mut batch = Vec::with_capacity(MAX_BATCH);
         while inbox.blocking_recv_many(&mut batch, MAX_BATCH) > 0 {
             gather(&mut inbox, &mut batch);
-            let mut closing = None;
+            let (mut closing, mut pings) = (None, Vec::new());
             batch.retain_mut(|message| match message {
                 WriterMessage::Close(answer) => {
-                    let (unused, _) = oneshot::channel();
-                    closing = Some(std::mem::replace(answer, unused));
+                    closing = Some(taken(answer));
+                    false
+                }
+                WriterMessage::Ping(answer) => {
+                    pings.push(taken(answer));
                     false
                 }
                 _ => true,
@@ -150,6 +156,9 @@ impl Writer {
                 }
                 return;
             }
+            for ping in pings {
+                let _ = ping.send(Ok(()));
+            }
             if let Some(answer) = closing {
                 inbox.close();
                 let settled = self.store.settle();
@@ -163,6 +172,7 @@ impl Writer {
 
     /// Runs one transaction. Every returned error is fatal.
     fn batch(&mut self, messages: &mut Vec<WriterMessage>) -> Result<(), StoreFault> {
+        let (began, size) = (Instant::now(), messages.len());
         let before = self.head.clone();
         self.first = before.size;
         self.single = messages.len() == 1;
@@ -182,6 +192,11 @@ impl Writer {
                 self.shared.recorded(&notes);
                 self.leaves.clear();
                 self.kinds = WriteKinds::default();
+                // Count before the answers, so that a caller with an answer finds the change in the counters.
+                self.shared.changed(self.changes.drain(..));
+                if size > 0 {
+                    self.config.metrics.batch(size, began.elapsed());
+                }
                 for reply in self.replies.drain(..) {
                     reply.send(None);
                 }
@@ -193,6 +208,7 @@ impl Writer {
                 }
                 self.store.rollback();
                 self.leaves.clear();
+                self.changes.clear();
                 self.tiles.clear();
                 self.kinds = WriteKinds::default();
                 self.reload()?;
@@ -278,14 +294,14 @@ impl Writer {
                 WriterMessage::Expire(now, answer) => {
                     // If the clock leapt ahead, only expire proposals up to the time of the last leaf.
                     let by = if self.shared.clock_ahead(now).is_some() { self.head.last_at } else { now };
-                    self.step(WriteKind::Advance, answer, |w| w.store.expire(by, MAX_EXPIRED).map(Ok));
+                    self.step(WriteKind::Advance, answer, |w| w.expire(by).map(Ok));
                 }
                 WriterMessage::Prune(limit, answer) => self.step(WriteKind::Prune, answer, |w| w.prune(limit).map(Ok)),
                 WriterMessage::Retire(retention, limit, answer) => {
                     self.step(WriteKind::Retire, answer, |w| w.retire(retention, limit).map(Ok));
                 }
-                // `work` has already removed close messages.
-                WriterMessage::Close(_) => {}
+                // `work` has already removed these messages.
+                WriterMessage::Ping(_) | WriterMessage::Close(_) => {}
             }
         }
         if !finishes.is_empty() {
@@ -319,11 +335,11 @@ impl Writer {
         if self.single {
             return work(self).inspect_err(|fault| self.broken = Some(fault.clone()));
         }
-        let (head, leaves) = (self.head.clone(), self.leaves.len());
+        let (head, leaves, changes) = (self.head.clone(), self.leaves.len(), self.changes.len());
         let done = match self.store.save() {
             Ok(()) => match work(self) {
                 Ok(done) => self.store.keep().map(|()| done),
-                Err(fault @ StoreFault::Database { .. }) => match self.take_back(head, leaves) {
+                Err(fault @ StoreFault::Database { .. }) => match self.take_back(head, leaves, changes) {
                     Ok(()) => return Err(fault),
                     Err(_) => Err(fault),
                 },
@@ -338,10 +354,11 @@ impl Writer {
     }
 
     /// Restores the state and the rows that existed before a failed message.
-    fn take_back(&mut self, head: StoreHead, leaves: usize) -> Result<(), StoreFault> {
+    fn take_back(&mut self, head: StoreHead, leaves: usize, changes: usize) -> Result<(), StoreFault> {
         self.store.undo()?;
         self.head = head;
         self.leaves.truncate(leaves);
+        self.changes.truncate(changes);
         self.tiles.clear();
         // The leaves of this batch are written only at its end, so append the remaining ones to the edge again.
         self.edge = TreeEdge::load(&mut *self.store, self.first)?;
@@ -382,6 +399,11 @@ impl Writer {
             self.replies.push(Box::new(Ready { answer, result }));
         }
     }
+}
+
+/// Takes the channel out of a message that will be dropped.
+fn taken<T, E>(answer: &mut ReplySender<T, E>) -> ReplySender<T, E> {
+    std::mem::replace(answer, oneshot::channel().0)
 }
 
 /// Collects more messages while other tasks are about to send messages, because every commit has a fixed cost. A batch

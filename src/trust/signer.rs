@@ -4,8 +4,9 @@
 //! (`trust::ssh`). After a crash, a new key file is either missing or complete. An existing key file is never replaced.
 
 use std::fmt;
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags};
@@ -53,11 +54,11 @@ impl FileSigner {
     /// Returns an error with the rule that the file breaks and the correction.
     pub fn open(path: &Path) -> Result<Self, SignerError> {
         let file = open(path, OFlags::NOFOLLOW)?;
-        let stat = rustix::fs::fstat(&file).map_err(|error| SignerError::io("inspect", path, error.into()))?;
-        let mode = stat.st_mode & 0o7777;
+        let metadata = file.metadata().map_err(|error| SignerError::io("inspect", path, error))?;
+        let (mode, owner) = (metadata.mode() & 0o7777, metadata.uid());
         let own = rustix::process::geteuid().as_raw();
-        if stat.st_uid != own && stat.st_uid != 0 {
-            return Err(SignerError::Owner { path: path.into(), owner: stat.st_uid, expected: own });
+        if owner != own && owner != 0 {
+            return Err(SignerError::Owner { path: path.into(), owner, expected: own });
         }
         if mode & 0o077 != 0 {
             return Err(SignerError::Mode { path: path.into(), mode });
@@ -320,7 +321,10 @@ fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<KeyFileWritten, Sig
         .write_all(bytes)
         .map_err(|error| SignerError::io("write", path, error))
         // The umask may have removed access bits from the requested mode.
-        .and_then(|()| rustix::fs::fchmod(&file, Mode::from_raw_mode(mode)).map_err(failed("set the mode of")))
+        .and_then(|()| {
+            let mode = Permissions::from_mode(mode);
+            file.set_permissions(mode).map_err(|error| SignerError::io("set the mode of", path, error))
+        })
         .and_then(|()| file.sync_all().map_err(|error| SignerError::io("sync", path, error)))
         .and_then(|()| match rustix::fs::renameat_with(CWD, &temporary, CWD, path, RenameFlags::NOREPLACE) {
             Err(rustix::io::Errno::EXIST) => Err(exists()),
@@ -348,7 +352,7 @@ mod tests {
     use super::*;
     use crate::crypto::sshsig;
     use crate::trust::open_signer::open_signer;
-    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    use std::os::unix::fs::symlink;
 
     fn key(seed: u8) -> SecretKey {
         SecretKey::from_seed([seed; 32])
@@ -423,7 +427,7 @@ mod tests {
         assert!(matches!(open_signer(directory.path()), Err(SignerError::NotAFile { .. })));
         assert!(matches!(open_signer(&directory.path().join("none")), Err(SignerError::Io { .. })));
         let fifo = directory.path().join("fifo");
-        rustix::fs::mknodat(CWD, &fifo, FileType::Fifo, Mode::from_raw_mode(0o600), 0).expect("fifo");
+        assert!(std::process::Command::new("mkfifo").arg(&fifo).status().expect("mkfifo").success());
         assert!(matches!(open_signer(&fifo), Err(SignerError::NotAFile { .. })));
         let large = directory.path().join("large");
         std::fs::write(&large, vec![b'x'; 17 << 10]).expect("file");

@@ -76,7 +76,8 @@ impl SshKeygenSigner {
 
 impl SshKeygenSigner {
     /// Returns true if the private half is in a file with a passphrase.
-    fn has_passphrase(&self) -> bool {
+    #[must_use]
+    pub fn has_passphrase(&self) -> bool {
         let private = match self.path.extension() {
             Some(ending) if ending == "pub" => self.path.with_extension(""),
             _ => self.path.clone(),

@@ -1,6 +1,8 @@
 //! Tests of exports, audits, witnesses and bundles: everything that an auditor reads.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "../certified/mod.rs"]
+mod certified;
 #[path = "../cosigner/mod.rs"]
 mod cosigner;
 #[path = "../golden/mod.rs"]

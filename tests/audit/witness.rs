@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use crate::certified::{self, Certificates, TlsProxy};
 use crate::cosigner::{Witness, notes, vkey_of_log};
 use crate::support::people::alice;
 use crate::support::{World, has, id_of, not_run, wait_for};
@@ -374,4 +375,43 @@ fn a_slow_witness_still_cosigns_if_another_witness_is_fast() {
     });
     let path = bundle(&world, &finished, 1);
     assert_eq!(verify(&world, &path, 1).0, Some(0));
+}
+
+#[test]
+fn a_witness_is_asked_over_tls_only_with_a_certificate_of_a_trusted_authority() {
+    if !certified::able("a_witness_is_asked_over_tls_only_with_a_certificate_of_a_trusted_authority") {
+        return;
+    }
+    let made = Certificates::shared();
+    made.issue("elsewhere", "ca", "subjectAltName=DNS:witness.example\n");
+    made.self_signed("own", "CA:FALSE");
+    let witnesses = [Witness::new(61), Witness::new(62), Witness::new(63)];
+    let certificates = ["server", "elsewhere", "own"];
+    let proxies: Vec<TlsProxy> =
+        witnesses.iter().zip(certificates).map(|(one, name)| TlsProxy::new(made, name, one.url())).collect();
+    let roster =
+        witnesses.iter().zip(&proxies).map(|(one, proxy)| one.entry_at(&proxy.named_url())).collect::<String>();
+    let mut world = World::with(|setup| {
+        setup.roster = roster;
+        // A variable of OpenSSL, which replaces the authorities of the system.
+        setup.env("SSL_CERT_FILE", made.path("ca.pem").to_str().expect("UTF-8"));
+        setup.env("SSL_CERT_DIR", "");
+    });
+    let log = vkey_of_log(&world);
+    witnesses.iter().for_each(|witness| witness.know(&log));
+    let cosigned = world.run("say:echo", json!({"text": "x"}), &[&alice()]);
+    bundle(&world, &cosigned, 1);
+    wait_for("the other witnesses are reported", || {
+        let notes = notes(&world).join("\n");
+        notes.contains("witness.example") && notes.contains("SSL_CERT_FILE")
+    });
+    assert!(witnesses[0].size() > 0);
+    assert!(witnesses[1].state().is_null() && witnesses[2].state().is_null(), "an unknown server got a checkpoint");
+    // Without any authority, the boundary works and reports what to install.
+    let nowhere = world.path("nowhere").display().to_string();
+    world.stop();
+    world.setup.env("SSL_CERT_FILE", nowhere);
+    world.start();
+    wait_for("the missing authorities are reported", || notes(&world).join("\n").contains("ca-certificates"));
+    world.run("say:echo", json!({"text": "y"}), &[&alice()]);
 }

@@ -117,7 +117,8 @@ impl Deployed {
 
     /// Writes the roster to the file `at`.
     fn roster_file(&self, at: &Path) {
-        let output = self.world.program(&["roster", "show", "--json", "--config"]).arg(self.world.path("b")).output();
+        let mut show = self.world.boundary_command(&["roster", "show", "--json", "--config"]);
+        let output = show.arg(self.world.path("b")).output();
         let output = output.expect("roster show");
         assert!(output.status.success(), "{}", said(&output));
         fs::create_dir_all(at.parent().expect("a parent")).expect("a directory");

@@ -223,8 +223,7 @@ fn unknown_paths_and_methods_and_later_features_are_answered_with_a_problem_docu
     service.get("/v1/nothing").is_problem(404, "not-found");
     service.get("/log/tile/0/1").is_problem(404, "not-found");
     service.get("/log/tile/0/999").is_problem(404, "not-found");
-    for (path, feature) in [("/v1/grants/grt_x", "grants"), ("/v1/revocations", "revocations"), ("/metrics", "metrics")]
-    {
+    for (path, feature) in [("/v1/grants/grt_x", "grants"), ("/v1/revocations", "revocations")] {
         let problem = service.get(path).is_problem(404, "not-found");
         assert_eq!(problem["detail"], format!("{feature} are not in this version"));
     }

@@ -1,6 +1,8 @@
 //! A running boundary over HTTP: proposals, approvals, refusals, runs and receipts.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "../certified/mod.rs"]
+mod certified;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -12,6 +14,10 @@ mod held_up;
 mod http;
 mod http_surface;
 mod imported;
+mod json_log;
+mod mcp;
+mod mcp_attacks;
+mod metrics;
 mod other_users;
 mod output;
 mod outside;
@@ -28,4 +34,6 @@ mod secrets;
 mod sessions;
 mod step_files;
 mod steps;
+mod tls;
+mod tls_client;
 mod watch;

@@ -81,7 +81,7 @@ fn variables_the_directory_and_files_are_carried_to_the_next_run() {
     // Each run has the directory /tmp, new and empty.
     prints(&world, &session, "s:tmp");
     assert_eq!(prints(&world, &session, "s:where"), "/tmp\n");
-    // Another session begins anew.
+    // Another session starts empty.
     assert!(prints(&world, &created(&world), "s:get").starts_with("||none|C.UTF-8|"));
     world.assert_audited();
 }

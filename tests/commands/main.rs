@@ -8,15 +8,18 @@ mod support;
 #[path = "../terminal/mod.rs"]
 mod terminal;
 
+mod manual;
 mod operator;
 mod other_formats;
 mod policy;
+mod production;
 mod programs;
 mod registry_import;
 mod review;
 mod roster_chain;
 mod run;
 mod step_files;
+mod systemd_unit;
 mod test_runbook;
 mod users;
 mod walk;

@@ -32,7 +32,7 @@ fn roster_sign_shows_the_digest_on_one_line_of_80_columns() {
     let grace = Key::of("grace", 40);
     world.write("grace.pub", &format!("{}\n", grace.ssh.line()));
     world.write("alice.pem", alice().secret.to_pkcs8_v1_pem().as_str());
-    let mut add = world.program(&["roster", "add", "approver", "grace", "--group", "ops", "--config"]);
+    let mut add = world.boundary_command(&["roster", "add", "approver", "grace", "--group", "ops", "--config"]);
     let added = add.arg(world.path("b")).arg("--key").arg(world.path("grace.pub")).output().expect("started");
     assert!(added.status.success(), "{}", said(&added));
     let file = world.path("b/boundary/roster.d/2.json");
@@ -377,53 +377,4 @@ fn a_token_of_another_boundary_causes_an_error_that_names_the_other_boundary() {
         assert_eq!(output.status.code(), Some(code), "{text}");
         assert!(text.contains(part) && !text.contains("a token is needed") && !text.contains("reached"), "{text}");
     }
-}
-
-/// The test runs the commands below "Next:" unchanged, except for the port and for `approve`, which asks a person.
-#[test]
-fn the_commands_that_init_prints_work_without_changes() {
-    use std::io::{BufRead as _, BufReader};
-    let world = World::prepared(|_| {});
-    let here = world.path("fresh");
-    std::fs::create_dir(&here).expect("made");
-    world.write("fresh/alice.pem", alice().secret.to_pkcs8_v1_pem().as_str());
-    world.write("fresh/alice.pub", alice().ssh.line());
-    let home = here.join("home");
-    let shell = |line: &str, url: &str| {
-        let mut command = world.command("sh");
-        let program = std::path::Path::new(env!("CARGO_BIN_EXE_countersign")).parent().expect("a directory");
-        let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap_or_default());
-        command.args(["-c", line]).current_dir(&here).env("PATH", path).env("HOME", &home);
-        command
-            .env_remove("XDG_CONFIG_HOME")
-            .env("COUNTERSIGN_URL", url)
-            .env("COUNTERSIGN_KEY", here.join("alice.pem"));
-        command
-    };
-    let made = shell("countersign init 'my boundary' --yes --name prod/eu --approver alice=alice.pub", "").output();
-    let made = made.expect("it starts");
-    assert!(made.status.success(), "{}", said(&made));
-    let config = here.join("my boundary/countersign.toml");
-    let text = std::fs::read_to_string(&config).expect("a configuration");
-    std::fs::write(&config, text.replace("127.0.0.1:7433", "127.0.0.1:0")).expect("written");
-    let next = String::from_utf8_lossy(&made.stdout).into_owned();
-    let commands: Vec<&str> = next.lines().filter_map(|line| line.strip_prefix("       ")).collect();
-    assert_eq!(commands.len(), 7, "{next}");
-    let (mut serving, mut url) = (None, String::new());
-    for command in commands {
-        if command.contains(" serve ") {
-            let mut child =
-                shell(&format!("exec {command}"), "").stdout(std::process::Stdio::piped()).spawn().expect("it starts");
-            let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines().map_while(Result::ok);
-            let listens = lines.find(|line| line.trim().starts_with("listens")).expect("it listens");
-            url = listens.split_whitespace().last().expect("an address").to_owned();
-            serving = Some((child, lines));
-            continue;
-        }
-        let output = shell(&command.replace(" approve", " review"), &url).output().expect("it starts");
-        assert!(output.status.success(), "{command}: {}", said(&output));
-    }
-    let (mut child, _) = serving.expect("it serves");
-    child.kill().expect("killed");
-    child.wait().expect("ended");
 }

@@ -74,6 +74,16 @@ impl Witness {
         format!("[[witness]]\nname = \"{}\"\nvkey = \"{}\"\nurl = \"{}\"\n", self.name, self.vkey, self.url)
     }
 
+    /// Returns the roster entry of the witness with the address of a proxy in front of it.
+    pub fn entry_at(&self, url: &str) -> String {
+        self.entry().replace(&self.url, url)
+    }
+
+    /// Returns the address of the witness.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
     /// Makes a log known to the witness, as its operator does once.
     pub fn know(&self, log: &str) {
         fs::write(self.dir.path().join("logs"), format!("{log}\n")).expect("written");

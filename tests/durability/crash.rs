@@ -412,7 +412,7 @@ fn r5_no_signed_data_is_visible_before_it_is_written_to_the_disk() {
 
 /// Builds the shim library, which moves clocks and makes syncs fail, once for all tests. Returns `None` without a
 /// compiler.
-fn shim(test: &str) -> Option<String> {
+pub(crate) fn shim(test: &str) -> Option<String> {
     static BUILT: Mutex<Option<PathBuf>> = Mutex::new(None);
     if !support::has("cc") {
         not_run(test, "there is no C compiler here");

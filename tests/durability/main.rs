@@ -5,6 +5,7 @@
 mod support;
 
 mod crash;
+mod service_manager;
 mod store_by_hand;
 mod store_care;
 mod stores;

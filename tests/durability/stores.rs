@@ -542,3 +542,43 @@ fn a_store_of_0_2_0_is_checked_served_audited_backed_up_restored_and_pruned() {
     sound(&world, &[]);
     world.assert_audited();
 }
+
+#[test]
+fn a_store_of_a_newer_version_is_refused_by_every_command_and_stays_unchanged() {
+    let mut world = of_0_2_0("");
+    copy_tree(&world, &fixture("0.2.0/b/boundary"), "newer");
+    for database in [world.database(), world.path("newer/countersign.db")] {
+        let database = rusqlite::Connection::open(database).unwrap();
+        // A later version adds migrations, and with them tables.
+        database.execute_batch("CREATE TABLE later (one INTEGER); PRAGMA user_version = 99").unwrap();
+    }
+    let bytes =
+        |world: &World| [world.database(), world.path("newer/countersign.db")].map(|path| fs::read(path).unwrap());
+    let before = bytes(&world);
+    let told = |text: &str| text.contains("has schema 99") && text.contains("wrote the store");
+    let refused = world.try_start().expect_err("a newer store");
+    assert!(told(&refused), "{refused}");
+    let [home, newer, copy] = ["b", "newer", "copy"].map(|name| world.path(name).to_str().unwrap().to_owned());
+    let roster = fixture("0.2.0/b/boundary/roster.d/1.json").to_str().unwrap().to_owned();
+    for (arguments, code) in [
+        (vec!["doctor", &home], 1),
+        (vec!["store", "check", "--config", &home], 2),
+        (vec!["store", "check", "--config", &home, &newer], 2),
+        (vec!["store", "backup", "--config", &home, &copy], 2),
+        (vec!["token", "create", "late", "--config", &home], 2),
+        (vec!["token", "list", "--config", &home], 2),
+        (vec!["audit", &newer, "--roster", &roster], 2),
+        (vec!["log", "export", &copy, "--from", &newer], 2),
+    ] {
+        let output = run(&world, &arguments);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", said(&output));
+        assert!(told(&said(&output)), "{arguments:?}: {}", said(&output));
+    }
+    assert!(!world.path("copy").exists());
+    assert!(bytes(&world) == before, "a refused store has the same bytes");
+    // A restore into an empty place needs a readable backup too.
+    fs::remove_file(world.database()).unwrap();
+    let output = run(&world, &["store", "restore", "--config", &home, &newer]);
+    assert!(output.status.code() == Some(2) && told(&said(&output)), "{}", said(&output));
+    assert!(!world.database().exists(), "a refused restore writes no store");
+}

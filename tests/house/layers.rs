@@ -14,7 +14,10 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("shell", &[]),
     ("yaml", &[]),
     ("record", &["crypto", "yaml"]),
+    ("api", &["crypto", "record"]),
+    ("metrics", &["record"]),
     ("terminal", &["record"]),
+    ("tls", &["record"]),
     ("template", &["crypto", "shell", "record"]),
     ("registry", &["crypto", "shell", "yaml", "record", "template"]),
     ("policy", &["crypto", "shell", "yaml", "record"]),
@@ -23,54 +26,77 @@ const ROOMS: &[(&str, &[&str])] = &[
     // An audit runs offline, so it must not depend on the store, the sandbox, the network or the crossing.
     ("audit", &["crypto", "shell", "yaml", "record", "registry", "policy", "trust", "decision"]),
     ("home", &["crypto", "record", "terminal", "trust", "audit"]),
-    ("store", &["crypto", "yaml", "record"]),
+    ("store", &["crypto", "yaml", "record", "metrics"]),
     ("sandbox", &["crypto", "yaml", "record"]),
-    ("crossing", &["crypto", "shell", "yaml", "record", "registry", "policy", "trust", "decision", "store", "sandbox"]),
+    (
+        "crossing",
+        &[
+            "crypto", "shell", "yaml", "record", "metrics", "registry", "policy", "trust", "decision", "store",
+            "sandbox",
+        ],
+    ),
     (
         "boundary",
         &[
-            "crypto", "shell", "yaml", "record", "registry", "policy", "trust", "decision", "store", "sandbox",
-            "crossing",
+            "crypto", "api", "shell", "yaml", "record", "metrics", "registry", "policy", "trust", "decision", "store",
+            "sandbox", "crossing",
         ],
     ),
+    // The MCP server must be a view of the HTTP API: without the store, the sandbox, keys and signers.
+    ("mcp", &["api", "record"]),
     // The call `receipts/verify` runs the same check as an auditor.
     (
         "http",
         &[
-            "crypto", "shell", "yaml", "record", "registry", "policy", "trust", "decision", "audit", "store",
-            "sandbox", "crossing", "boundary",
+            "crypto", "api", "tls", "shell", "yaml", "record", "metrics", "registry", "policy", "trust", "decision",
+            "audit", "store", "sandbox", "crossing", "boundary", "mcp",
         ],
     ),
     (
         "node",
         &[
-            "crypto", "shell", "yaml", "record", "registry", "policy", "trust", "decision", "store", "sandbox",
-            "crossing", "boundary", "http",
+            "crypto", "api", "tls", "shell", "yaml", "record", "metrics", "registry", "policy", "trust", "decision",
+            "store", "sandbox", "crossing", "boundary", "mcp", "http",
         ],
     ),
-    ("remote", &["crypto", "record", "terminal", "trust", "audit", "home", "store", "boundary", "http"]),
-    ("review", &["crypto", "record", "template", "terminal", "registry", "policy", "trust", "home", "boundary"]),
+    ("remote", &["crypto", "api", "mcp", "tls", "record", "terminal", "trust", "audit", "home"]),
+    ("review", &["crypto", "api", "record", "template", "terminal", "registry", "policy", "trust", "home"]),
     (
         "local",
         &[
-            "crypto", "yaml", "record", "terminal", "registry", "policy", "trust", "home", "sandbox", "crossing",
-            "boundary", "node",
+            "crypto", "api", "yaml", "record", "terminal", "registry", "policy", "trust", "home", "sandbox",
+            "crossing", "boundary", "node",
         ],
     ),
     (
         "cli",
         &[
-            "crypto", "shell", "yaml", "record", "template", "registry", "policy", "trust", "decision", "store",
-            "sandbox", "crossing", "boundary", "http", "node", "audit", "terminal", "home", "remote", "local",
-            "review",
+            "crypto", "api", "tls", "shell", "yaml", "record", "template", "registry", "policy", "trust", "decision",
+            "store", "sandbox", "crossing", "boundary", "mcp", "http", "node", "audit", "terminal", "home", "remote",
+            "local", "review",
         ],
     ),
 ];
 
 /// Crates on which a guarantee depends, each with its room. Only one file of that room may use the crate, with the
 /// files in the directory of the same name.
-const GUARANTEES: &[(&str, &str)] =
-    &[("ed25519_dalek", "crypto"), ("canonical_json", "crypto"), ("landlock", "sandbox"), ("rusqlite", "store")];
+const GUARANTEES: &[(&str, &str)] = &[
+    ("ed25519_dalek", "crypto"),
+    ("canonical_json", "crypto"),
+    ("landlock", "sandbox"),
+    ("prometheus_client", "metrics"),
+    ("rusqlite", "store"),
+];
+
+/// Crates that only these files may use.
+const CONFINED: &[(&str, &[&str])] = &[
+    ("rustls", &["src/tls/"]),
+    ("rustls_native_certs", &["src/tls/"]),
+    ("tokio_rustls", &["src/tls/"]),
+    ("x509_cert", &["src/tls/"]),
+    // The interface of this crate changes often.
+    ("rmcp", &["src/mcp/", "src/http/mcp.rs"]),
+];
 
 /// The types that are necessary to spend a nonce or to start a run, each with its own room and the other files that may
 /// name the type.
@@ -356,8 +382,14 @@ fn violations(files: &[(String, String)]) -> Vec<String> {
                 }
                 _ => {}
             }
+            let is_path = text(&tokens, i + 1) == "::" || matches!(before, "use" | "crate");
+            for (confined, places) in CONFINED {
+                let is_elsewhere = !places.iter().any(|place| path.starts_with(place));
+                if token.text == *confined && is_path && before != "::" && is_elsewhere {
+                    say(line, format!("`{confined}` belongs to {}", places.join(", ")));
+                }
+            }
             for (guarantee, home) in GUARANTEES {
-                let is_path = text(&tokens, i + 1) == "::" || matches!(before, "use" | "crate");
                 if token.text == *guarantee && is_path && !matches!(before, "::" | "." | "mod" | "fn") {
                     if room != *home {
                         say(line, format!("`{guarantee}` carries a guarantee and belongs to one file of {home}"));
@@ -372,8 +404,10 @@ fn violations(files: &[(String, String)]) -> Vec<String> {
         more_than_one_file(&mut found, &places, &format!("`{guarantee}` carries a guarantee"));
     }
     for (path, line) in &dangerous {
-        // `memory.rs` calls a function of the allocator that has no safe wrapper.
-        if !path.starts_with("src/sandbox/") && path != "src/node/memory.rs" {
+        // `memory.rs` calls a function of the allocator, and `clock_sync.rs` reads adjtimex(2). Both lack a safe wrapper.
+        // `service_manager.rs` takes variables and descriptors that systemd passed.
+        let outside = ["src/node/memory.rs", "src/node/clock_sync.rs", "src/node/service_manager.rs"];
+        if !path.starts_with("src/sandbox/") && !outside.contains(&path.as_str()) {
             found.push(format!("{path}:{line}: unsafe code outside the sandbox's helper"));
         }
     }
@@ -546,6 +580,18 @@ mod checker {
             check("src/record/profile.rs", "const L: &str = \"landlock\"; fn landlock() { x.landlock(); }"),
             [""; 0]
         );
+    }
+
+    #[test]
+    fn a_confined_crate_is_used_only_in_its_files() {
+        assert_eq!(check("src/tls/server.rs", "use tokio_rustls::rustls::Error;\nuse x509_cert::der;"), [""; 0]);
+        assert_eq!(check("src/http/connection.rs", "use tokio_rustls::TlsAcceptor;").len(), 1);
+        assert_eq!(check("src/tls/client_config.rs", "use rustls::Error;\nuse rustls_native_certs::x;"), [""; 0]);
+        assert_eq!(check("src/remote/client.rs", "use rustls_native_certs::load_native_certs;").len(), 1);
+        assert_eq!(check("src/node/mod.rs", "fn f(x: rustls::Error) {}").len(), 1);
+        assert_eq!(check("src/mcp/server.rs", "use rmcp::model::Tool;"), [""; 0]);
+        assert_eq!(check("src/http/mcp.rs", "use rmcp::model::Tool;"), [""; 0]);
+        assert_eq!(check("src/cli/mcp.rs", "fn f(t: rmcp::model::Tool) {}").len(), 1);
     }
 
     #[test]

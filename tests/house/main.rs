@@ -4,6 +4,7 @@
 #[path = "../rust_source/mod.rs"]
 mod rust_source;
 
+mod client;
 mod compile_fail;
 mod layers;
 mod named_tests;

@@ -443,7 +443,7 @@ fn a_session_carries_its_work_directory_with_links_and_modes() {
             // A run changes its own copy only.
             let mut again = bench.run(second, with(on(Some(work(&report))), plan("bash", check)));
             assert!(said(&mut again).starts_with(expected), "{before} {after}");
-            assert!(results(&next).session_tree_bytes().expect("counts") >= 8192);
+            assert!(results(&next).work().expect("a work directory").bytes().expect("counts") >= 8192);
         }
     }
     assert_eq!(bench.left(), 0);
@@ -486,7 +486,7 @@ fn a_tree_that_exceeds_the_quota_of_the_next_run_starts_no_run() {
     let deep = bench.run(&bench.strict(), with(on(None), plan("python", script)));
     let next = bench.run(&bench.strict(), with(on(Some(work(&deep))), plan("sh", "exit 0")));
     assert!(not_started(&next).contains("more than 128 levels"), "{:?}", next.end);
-    assert!(results(&deep).session_tree_bytes().is_err());
+    assert!(results(&deep).work().expect("a work directory").bytes().is_err());
 }
 
 #[test]

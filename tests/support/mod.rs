@@ -36,6 +36,12 @@ pub fn said(output: &Output) -> String {
 /// The program under test.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_countersign");
 
+/// Returns the program that makes and serves a boundary. The tests of the client set the variable, because the client
+/// has no boundary.
+pub fn boundary_program() -> String {
+    std::env::var("COUNTERSIGN_BOUNDARY_PROGRAM").unwrap_or_else(|_| PROGRAM.to_owned())
+}
+
 /// Configuration of a world.
 pub struct Setup {
     pub name: String,
@@ -171,7 +177,8 @@ impl World {
 
     fn initialise(&self) {
         let home = self.path("b");
-        let made = self.program(&["init", "--yes", "--name", &self.setup.name]).arg(&home).output().expect("init");
+        let mut init = self.boundary_command(&["init", "--yes", "--name", &self.setup.name]);
+        let made = init.arg(&home).output().expect("init");
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         // Keys come from fixed seeds instead of random numbers, and the runbooks come from the test.
         for sample in fs::read_dir(home.join("runbooks")).expect("runbooks") {
@@ -251,6 +258,13 @@ impl World {
         command
     }
 
+    /// Returns a command for the program of the boundary, for operators.
+    pub fn boundary_command(&self, arguments: &[&str]) -> Command {
+        let mut command = self.command(&boundary_program());
+        command.args(arguments);
+        command
+    }
+
     /// Returns a command of alice with her key. She trusts the roster of this boundary.
     pub fn as_alice(&self, words: &[&str]) -> Command {
         self.write("alice.pem", alice().secret.to_pkcs8_v1_pem().as_str());
@@ -286,7 +300,7 @@ impl World {
         assert!(self.service.is_none(), "it runs already");
         let log = OpenOptions::new().create(true).append(true).open(self.path("serve.log")).expect("a log");
         let before = log.metadata().expect("a size").len() as usize;
-        let serve = [PROGRAM, "serve", "--listen", &self.setup.listen, "--json"].map(str::to_owned);
+        let serve = [&*boundary_program(), "serve", "--listen", &self.setup.listen, "--json"].map(str::to_owned);
         let words: Vec<String> =
             self.setup.before.iter().cloned().chain(serve).chain(self.setup.options.iter().cloned()).collect();
         let mut command = self.command(&words[0]);

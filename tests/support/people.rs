@@ -121,6 +121,14 @@ pub fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// Returns a roster entry of a witness that does not answer. The verifier key has the form of C2SP signed-note.
+pub fn unreachable_witness(name: &str) -> String {
+    let key = [&[4_u8][..], alice().ssh.public().as_bytes()].concat();
+    let id = &sha256(&[name.as_bytes(), b"\n", &key].concat())[..8];
+    let vkey = format!("{name}+{id}+{}", STANDARD.encode(key));
+    format!("[[witness]]\nname = \"{name}\"\nvkey = \"{vkey}\"\nurl = \"http://127.0.0.1:1\"\n")
+}
+
 /// Returns the payload of a statement with the given subjects.
 pub fn statement(kind: &str, subject: &Value, predicate: &Value) -> Vec<u8> {
     canonical(&json!({

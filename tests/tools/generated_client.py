@@ -33,7 +33,9 @@ def main(description, directory):
 def generate(description, directory):
     """Writes the package `boundary`. A warning means that the generator left something out, and fails."""
     config = directory / "config.json"
-    config.write_text(json.dumps({"post_hooks": []}))
+    # The generator does not know that the media type of OpenMetrics is text.
+    metrics = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+    config.write_text(json.dumps({"post_hooks": [], "content_type_overrides": {metrics: "text/plain"}}))
     words = ["generate", "--path", description, "--meta", "none", "--fail-on-warning"]
     words += ["--config", config, "--output-path", directory / "boundary"]
     made = subprocess.run(

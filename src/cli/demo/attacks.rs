@@ -2,14 +2,14 @@
 
 use serde_json::{Value, json};
 
-use crate::boundary::view::{ProposalStatus, ProposalView, RegistryView};
+use crate::api::body::Signatures;
+use crate::api::view::{ProposalStatus, ProposalView, RegistryView};
 use crate::cli::demo::story::{payload, text, verify, watch};
 use crate::cli::demo::tale::{DemoReport, DemoResult};
 use crate::cli::demo::world::{DemoSetup, broken, until};
 use crate::crypto::canonical;
 use crate::crypto::signature::PAYLOAD_TYPE;
 use crate::home::keys::{SignaturePurpose, sign};
-use crate::http::api::Signatures;
 use crate::record::envelope::{Base64, Envelope, EnvelopeSignature};
 use crate::remote::client::Client;
 use crate::terminal::exit::CommandFailure;
@@ -180,7 +180,7 @@ fn approve_and_run(
     let ended = watch(world, tale, view)?;
     let mut output = String::new();
     if let Some(receipt) = &ended.receipt {
-        let receipt: crate::boundary::view::ReceiptView = agent.get(&format!("/v1/receipts/{receipt}"))?;
+        let receipt: crate::api::view::ReceiptView = agent.get(&format!("/v1/receipts/{receipt}"))?;
         let statement =
             Base64::Strict.decode("/payload", &receipt.envelope.payload).map_err(|error| broken(&error.to_string()))?;
         let statement: Value = serde_json::from_slice(&statement).map_err(|error| broken(&error.to_string()))?;

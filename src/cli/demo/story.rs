@@ -5,14 +5,14 @@ use std::io::BufRead as _;
 
 use serde_json::{Value, json};
 
-use crate::boundary::view::ProposalView;
+use crate::api::body::Signatures;
+use crate::api::view::ProposalView;
 use crate::cli::clock::now;
 use crate::cli::demo::tale::{DemoReport, DemoResult};
 use crate::cli::demo::world::{DemoSetup, broken, until};
 use crate::crypto::signature::PAYLOAD_TYPE;
 use crate::home::keys::{SignaturePurpose, sign};
 use crate::home::trusted_rosters::TrustArgs;
-use crate::http::api::Signatures;
 use crate::record::envelope::{Base64, Envelope, EnvelopeSignature};
 use crate::review::gather::ReviewSubject;
 use crate::review::proposal_review::ProposalReview;

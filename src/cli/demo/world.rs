@@ -12,7 +12,9 @@ use serde_json::Value;
 
 use crate::cli::key;
 use crate::home::keys::{KeyArgs, Keys};
-use crate::remote::client::{Address, Client, Secret};
+use crate::remote::address::Address;
+use crate::remote::client::{Client, Secret};
+use crate::remote::tls_files::TlsFiles;
 use crate::terminal::exit::{CommandFailure, Exit};
 
 /// People of the demo. Alice has two keys. No roster contains mallory.
@@ -160,11 +162,11 @@ impl DemoSetup {
     }
 
     pub(super) fn agent(&self) -> Result<Client, CommandFailure> {
-        Ok(Client::new(self.address()?, self.token.clone(), None))
+        Client::new(self.address()?, &TlsFiles::default(), self.token.clone(), None)
     }
 
     pub(super) fn person(&self, name: &str) -> Result<Client, CommandFailure> {
-        Ok(Client::new(self.address()?, None, Some(self.key_args(name))))
+        Client::new(self.address()?, &TlsFiles::default(), None, Some(self.key_args(name)))
     }
 
     pub(super) fn keys(&self, name: &str) -> Result<Keys, CommandFailure> {

@@ -89,39 +89,63 @@ pub fn policy(required: usize) -> String {
     )
 }
 
-/// Returns a systemd unit, without the options of systemd that would prevent runs from creating namespaces or mounts or
-/// setting a host name.
+/// Returns a systemd unit for the boundary in `dir`. `program` is the path of this program.
+///
+/// The unit contains every restriction of systemd that runs of the level `strict` do not need to lose.
+/// `docs/operate.md` gives the reason for each missing restriction.
 #[must_use]
-pub fn unit(dir: &Path) -> String {
-    let program = std::env::current_exe().unwrap_or_else(|_| "/usr/local/bin/countersign".into());
+pub fn unit(dir: &Path, program: &Path) -> String {
     // `%` begins a specifier in every value (systemd.unit(5)). `WorkingDirectory=` takes the rest of its line
     // literally, so quotes would become part of the path. A command line may contain quotes (systemd.syntax(7)), and a
     // `$` in its arguments begins a variable.
     let value = |path: &Path| path.display().to_string().replace('%', "%%");
     let quote = |path: &Path| format!("\"{}\"", value(path).replace('\\', "\\\\").replace('"', "\\\""));
+    // In this setting, a backslash has no meaning, so a path can contain one kind of quotes only.
+    let writable = match ['"', '\''].into_iter().find(|quote| !value(dir).contains(*quote)) {
+        Some(quote) => format!("ProtectSystem=strict\nReadWritePaths={quote}{}{quote}\n", value(dir)),
+        None => "# ReadWritePaths= can't name the directory of the boundary, so ProtectSystem=strict is missing\n"
+            .to_owned(),
+    };
+    // These settings hide directories, so they would also hide a boundary or a program there.
+    let hiding = [("ProtectHome", &["/home", "/root", "/run/user"][..]), ("PrivateTmp", &["/tmp", "/var/tmp"])];
+    let hiding: String = hiding
+        .iter()
+        .map(|(setting, hidden)| {
+            match [dir, program].iter().find(|path| hidden.iter().any(|one| path.starts_with(one))) {
+                None => format!("{setting}=yes\n"),
+                Some(path) => format!("# {setting}=yes would hide {}\n", path.display()),
+            }
+        })
+        .collect();
     format!(
         "# Copy this unit to /etc/systemd/system/, change the owner of the directory to the user below, then run:\n\
          #   systemctl daemon-reload && systemctl enable --now countersign\n\
          [Unit]\nDescription=Countersign boundary\nAfter=network.target\n\n\
-         [Service]\n# A separate account without a shell: useradd --system --no-create-home countersign\nUser=countersign\n\
+         [Service]\nType=notify\n\
+         # A separate account without a shell: useradd --system --no-create-home countersign\nUser=countersign\n\
          WorkingDirectory={}\nExecStart={} serve {}\n\
          # Seal the runbooks as they are now\nExecReload=/bin/kill -HUP $MAINPID\n\
-         # The time in which runs can end. After this time, runs are cancelled and get their receipts\n\
-         TimeoutStopSec=90\nKillMode=mixed\nRestart=on-failure\nUMask=0077\nLimitCORE=0\n\
-         # A control group for the runs, which limits the memory, processes and CPU of each whole run\nDelegate=yes\n\
-         # An ordinary user needs no capabilities; delete these two lines if root runs the service (for `run-as`)\n\
-         CapabilityBoundingSet=\nNoNewPrivileges=yes\n\
-         ProtectClock=yes\nRestrictRealtime=yes\nSystemCallArchitectures=native\n\
-         RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK\n\
-         # Other options that `systemd-analyze security` recommends are left out on purpose. The sandbox of a run \
-         creates namespaces,\n\
-         # mounts, a /proc and a host name. The sandbox would lose layers with RestrictNamespaces, PrivateUsers, ProtectProc,\n\
-         # ProtectHostname, ProtectControlGroups, ProtectKernelTunables, ProtectKernelLogs or a SystemCallFilter. Steps see the\n\
-         # directories and programs of the host, which ProtectSystem, ProtectHome, PrivateTmp, PrivateDevices or\n\
-         # MemoryDenyWriteExecute would change.\n\n\
+         # systemd restarts a service that does not report for this time. A commit to a slow disk takes a few seconds\n\
+         WatchdogSec=30\nRestart=on-failure\n\
+         # The time in which runs can end. After this time, runs are cancelled and get their receipts. The service asks for\n\
+         # more time if it needs more\n\
+         TimeoutStopSec=90\nKillMode=mixed\nUMask=0077\nLimitCORE=0\n\
+         # A control group for the runs, which limits the memory, processes and CPU of each whole run\nDelegate=yes\n\n\
+         # Restrictions of the service and of all runs. If root runs the service (for `run-as`), delete this part: it is for\n\
+         # an ordinary user. docs/operate.md gives the reason for each missing restriction.\n\
+         CapabilityBoundingSet=\nNoNewPrivileges=yes\nPrivateUsers=yes\n\
+         # Runs can write only to these directories and to temporary directories. If a step changes other files of the\n\
+         # host, add a line for its directory\n\
+         {writable}{hiding}\
+         PrivateDevices=yes\nDevicePolicy=closed\nPrivateMounts=yes\nRemoveIPC=yes\n\
+         ProtectClock=yes\nProtectKernelModules=yes\nLockPersonality=yes\nRestrictRealtime=yes\n\
+         RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6\nSystemCallArchitectures=native\n\
+         # @resources: `nice`, `ionice`, `taskset` and `numactl` fail in runs\n\
+         SystemCallFilter=~@clock @cpu-emulation @debug @module @obsolete @raw-io @reboot @resources @swap\n\
+         SystemCallErrorNumber=EPERM\n\n\
          [Install]\nWantedBy=multi-user.target\n",
         value(dir),
-        quote(&program),
+        quote(program),
         quote(dir).replace('$', "$$"),
     )
 }
@@ -132,7 +156,7 @@ mod tests {
 
     #[test]
     fn the_systemd_unit_delegates_a_control_group_for_runs() {
-        let text = unit(Path::new("/srv/a b"));
+        let text = unit(Path::new("/srv/a b"), Path::new("/usr/bin/countersign"));
         assert!(text.lines().any(|line| line == "Delegate=yes"), "{text}");
         // A run must be able to set its own host name.
         assert!(!text.lines().any(|line| line.starts_with("ProtectHostname=")), "{text}");
@@ -140,8 +164,25 @@ mod tests {
 
     #[test]
     fn a_directory_name_is_escaped_for_the_systemd_unit() {
-        let text = unit(Path::new("/srv/a b%c\"d\\e$f"));
+        let text = unit(Path::new("/srv/a b%c\"d\\e$f"), Path::new("/usr/bin/countersign"));
         assert!(text.contains("\nWorkingDirectory=/srv/a b%%c\"d\\e$f\n"), "{text}");
         assert!(text.contains(" serve \"/srv/a b%%c\\\"d\\\\e$$f\"\n"), "{text}");
+        assert!(text.contains("\nReadWritePaths='/srv/a b%%c\"d\\e$f'\n"), "{text}");
+    }
+
+    #[test]
+    fn no_setting_of_the_systemd_unit_hides_the_boundary_or_the_program() {
+        let usual = Path::new("/usr/bin/countersign");
+        for (dir, program, home, tmp) in [
+            ("/srv/b", usual, true, true),
+            ("/home/alice/b", usual, false, true),
+            ("/var/tmp/b", usual, true, false),
+            ("/srv/b", Path::new("/root/.cargo/bin/countersign"), false, true),
+            ("/homes/b", usual, true, true),
+        ] {
+            let text = unit(Path::new(dir), program);
+            let has = |line: &str| text.lines().any(|other| other == line);
+            assert_eq!((has("ProtectHome=yes"), has("PrivateTmp=yes")), (home, tmp), "{text}");
+        }
     }
 }

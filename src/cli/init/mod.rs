@@ -122,6 +122,7 @@ pub fn make(dir: &Path, name: &BoundaryName, approvers: &[(Name, SshKey)]) -> Re
     let key =
         SshKey::from_public(secret.public(), &remark).map_err(|error| CommandFailure::usage(error.to_string()))?;
     let absolute = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
+    let program = std::env::current_exe().unwrap_or_else(|_| "/usr/local/bin/countersign".into());
     let mut people: Vec<&Name> = approvers.iter().map(|(name, _)| name).collect();
     people.sort();
     people.dedup();
@@ -130,7 +131,7 @@ pub fn make(dir: &Path, name: &BoundaryName, approvers: &[(Name, SshKey)]) -> Re
         (FILE.to_owned(), 0o600, template::text(name)),
         ("boundary/roster.toml".to_owned(), 0o600, content::roster(name, &key, approvers, required)),
         ("boundary/policy.yaml".to_owned(), 0o600, content::policy(required)),
-        ("countersign.service".to_owned(), 0o644, content::unit(&absolute)),
+        ("countersign.service".to_owned(), 0o644, content::unit(&absolute, &program)),
     ];
     for (name, text) in content::RUNBOOKS {
         files.push((format!("runbooks/{name}"), 0o644, text.to_owned()));

@@ -23,12 +23,37 @@ use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::printable_text::PrintableText;
 use crate::terminal::streams::Terminal;
 use crate::trust::succession::SuccessionTallies;
+use crate::trust::version_file;
+
+/// Commands that write the next version of the roster.
+#[derive(Debug, clap::Subcommand)]
+pub enum DraftCommand {
+    /// Add an entry, or add keys and groups to an entry, and draft the next version
+    Add(AddArgs),
+    /// Remove an entry, or remove one of its keys for ever, and draft the next version
+    Remove(RemoveArgs),
+    /// Draft the next version from the present roster.toml and policy
+    Draft(DraftArgs),
+}
+
+/// Writes the next version of the roster.
+///
+/// # Errors
+/// Returns an error if the roster is invalid or would become invalid, or if nothing changed.
+pub fn run(config: &ConfigArgs, command: &DraftCommand, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+    match command {
+        DraftCommand::Add(args) => add(config, args, terminal),
+        DraftCommand::Remove(args) => remove(config, args, terminal),
+        // The draft is made from the present files.
+        DraftCommand::Draft(args) => draft(&config.load()?, args, None, |text| Ok(text.to_owned()), terminal),
+    }
+}
 
 /// Adds an entry and writes the draft.
 ///
 /// # Errors
 /// Returns an error if the entry exists already, or if the roster would become invalid.
-pub fn add(config: &ConfigArgs, args: &AddArgs, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+fn add(config: &ConfigArgs, args: &AddArgs, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let entry = RosterEntry {
         table: args.table.into(),
         name: args.name.clone(),
@@ -58,7 +83,7 @@ pub fn add(config: &ConfigArgs, args: &AddArgs, terminal: &Terminal) -> Result<E
 ///
 /// # Errors
 /// Returns an error if the entry or the key does not exist, or if the roster would become invalid.
-pub fn remove(config: &ConfigArgs, args: &RemoveArgs, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+fn remove(config: &ConfigArgs, args: &RemoveArgs, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let table = args.table.into();
     let about = Some((table, args.name.as_str()));
     draft(
@@ -68,14 +93,6 @@ pub fn remove(config: &ConfigArgs, args: &RemoveArgs, terminal: &Terminal) -> Re
         |text| roster_edit::remove(text, table, &args.name, args.key.as_ref()),
         terminal,
     )
-}
-
-/// Writes a draft of the next roster version from the current files.
-///
-/// # Errors
-/// Returns an error if the roster is invalid, or if nothing changed.
-pub fn run(config: &ConfigArgs, args: &DraftArgs, terminal: &Terminal) -> Result<Exit, CommandFailure> {
-    draft(&config.load()?, args, None, |text| Ok(text.to_owned()), terminal)
 }
 
 /// Returns the OpenSSH line of a key. `key` is the path of a key file or the OpenSSH line itself.
@@ -232,7 +249,7 @@ fn put(config: &Config, before: &str, text: &str) -> Result<(), CommandFailure> 
     if before == text {
         return Ok(());
     }
-    rosters::replace(&config.roster, text.as_bytes(), 0o600).map(drop).map_err(|error| {
+    version_file::replace(&config.roster, text.as_bytes(), 0o600).map(drop).map_err(|error| {
         CommandFailure::usage(format!("{} can't be written ({error}): nothing was changed", config.roster.display()))
     })
 }
@@ -288,7 +305,7 @@ pub struct RemoveArgs {
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
-pub(super) enum TableArg {
+enum TableArg {
     /// A person who may sign approvals and the next version of the roster
     Approver,
     /// A person who may read everything and cancel runs
@@ -297,4 +314,15 @@ pub(super) enum TableArg {
     Proposer,
     /// A boundary and its keys
     Boundary,
+}
+
+impl From<TableArg> for Table {
+    fn from(table: TableArg) -> Self {
+        match table {
+            TableArg::Approver => Self::Approver,
+            TableArg::Operator => Self::Operator,
+            TableArg::Proposer => Self::Proposer,
+            TableArg::Boundary => Self::Boundary,
+        }
+    }
 }

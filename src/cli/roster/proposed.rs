@@ -9,12 +9,12 @@ use crate::home::named_file::read_bounded;
 use crate::home::trusted_rosters::{
     ChosenTrust, DecidingRoster, NewestRoster, newest_of, newest_unconnected, seem_same,
 };
-use crate::node::rosters::MAX_FILE_BYTES;
 use crate::record::envelope::{Base64, Envelope};
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::printable_text::PrintableText;
 use crate::trust::chain::{Chain, Pinned, payload_of};
 use crate::trust::trusted_roster::TrustedRoster;
+use crate::trust::version_file::MAX_FILE_BYTES;
 
 /// A new roster version, and the versions before it.
 pub struct ProposedRoster {

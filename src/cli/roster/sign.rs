@@ -12,7 +12,6 @@ use crate::crypto::ssh_key::SshKey;
 use crate::home::keys::{self, KeyArgs, SignaturePurpose};
 use crate::home::named_file::read_bounded;
 use crate::home::trusted_rosters::TrustArgs;
-use crate::node::rosters;
 use crate::policy::file::{self, Policy};
 use crate::record::envelope::{Envelope, EnvelopeSignature, MAX_SIGNATURES};
 use crate::record::ident::Name;
@@ -22,6 +21,7 @@ use crate::terminal::screen::{LineTone, Screen};
 use crate::terminal::streams::{Terminal, write_new};
 use crate::trust::signer::Signer;
 use crate::trust::succession::{SuccessionTallies, ThresholdTally};
+use crate::trust::version_file;
 
 /// Shows the next roster version, asks the person, and adds a signature.
 ///
@@ -279,7 +279,9 @@ pub fn merge(args: &MergeArgs, terminal: &Terminal) -> Result<Exit, CommandFailu
 }
 
 fn put(path: &Path, envelope: &Envelope) -> Result<(), CommandFailure> {
-    rosters::write(path, envelope).map(|_| ()).map_err(|problem| CommandFailure::usage(problem.to_string()))
+    version_file::write(path, envelope).map(drop).map_err(|why| {
+        CommandFailure::usage(format!("{}: {why}", PrintableText::text(&path.to_string_lossy()).as_str()))
+    })
 }
 
 /// Prints the signatures that a version still needs.

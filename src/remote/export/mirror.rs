@@ -185,8 +185,13 @@ impl<'a> LogMirror<'a> {
         self.sync()
     }
 
+    /// Makes the names of all written files durable.
     fn sync(&self) -> Result<(), CommandFailure> {
-        rustix::fs::syncfs(&self.opened).map_err(|error| self.failed("", &error.into()))
+        #[cfg(target_os = "linux")]
+        let done = rustix::fs::syncfs(&self.opened).map_err(io::Error::from);
+        #[cfg(not(target_os = "linux"))]
+        let done = sync_directories(self.directory, &self.opened);
+        done.map_err(|error| self.failed("", &error))
     }
 
     /// Writes a file atomically. Only the checkpoint and files that no checkpoint covers may be replaced.
@@ -237,6 +242,19 @@ impl<'a> LogMirror<'a> {
     }
 }
 
+/// Syncs an open directory and all directories below it, for systems that cannot sync one file system. The data of the
+/// files is already durable.
+#[cfg(any(test, not(target_os = "linux")))]
+fn sync_directories(directory: &Path, opened: &File) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            sync_directories(&entry.path(), &File::open(entry.path())?)?;
+        }
+    }
+    opened.sync_all()
+}
+
 /// Deletes temporary files of interrupted exports. No other export uses the directory, because this process has
 /// locked it.
 fn remove_unfinished(directory: &Path) {
@@ -257,4 +275,19 @@ fn blob_name(digest: &BlobDigest) -> String {
 
 fn odd(message: String) -> CommandFailure {
     CommandFailure::new(Exit::CheckSaidNo, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_sync_of_the_file_system_every_directory_of_the_copy_is_synced() {
+        let copy = tempfile::tempdir().expect("a directory");
+        let sync = || File::open(copy.path()).and_then(|opened| sync_directories(copy.path(), &opened));
+        fs::create_dir_all(copy.path().join("tile/entries/x001")).expect("directories");
+        fs::write(copy.path().join("tile/entries/x001/002"), "entries").expect("a file");
+        std::os::unix::fs::symlink("..", copy.path().join("tile/up")).expect("a link");
+        sync().expect("synced, without a loop through the link");
+    }
 }

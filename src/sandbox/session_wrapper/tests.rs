@@ -55,7 +55,9 @@ fn run_bytes(shell: &str, script: &[u8]) -> Ran {
     let command = |work: &str| {
         std::fs::create_dir(at(work)).expect("the work directory");
         std::fs::write(at(work).join("script"), script).expect("the script");
-        let mut command = Command::new(&program);
+        let mut command = Command::new("env");
+        // A test program that runs in the background ignores these signals, and a shell would inherit this.
+        command.arg("--default-signal=HUP,INT,QUIT").arg(&program);
         command.env_clear().env("PATH", crate::sandbox::interpreter::PATH).env("GIVEN", "1").env("LANG", "C.UTF-8");
         command.current_dir(at(work)).stdin(Stdio::null());
         command

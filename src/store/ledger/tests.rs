@@ -84,6 +84,7 @@ impl World {
             on_fatal: Arc::new(move |fault| fatal.lock().expect("lock").push(fault.clone())),
             outputs: self.directory.path().join("outputs"),
             limits: self.limits,
+            metrics: Arc::default(),
         }
     }
 

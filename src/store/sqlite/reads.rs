@@ -306,6 +306,17 @@ impl StoreReads for SqliteReads {
         self.all("reading tokens", &format!("SELECT {TOKEN} FROM token ORDER BY name"), [], token)
     }
 
+    fn bytes(&self) -> Result<u64, StoreFault> {
+        let size = |path: &Path| match std::fs::metadata(path) {
+            Ok(file) => Ok(file.len()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
+            Err(error) => Err(StoreFault::Database { during: "reading the size", message: error.to_string() }),
+        };
+        let mut log = self.path.clone().into_os_string();
+        log.push("-wal");
+        Ok(size(&self.path)? + size(Path::new(&log))?)
+    }
+
     fn token(&self, secret: &[u8; 32]) -> Result<Option<Token>, StoreFault> {
         self.one("reading a token", &format!("SELECT {TOKEN} FROM token WHERE secret = ?1"), [secret], token)
     }

@@ -45,6 +45,7 @@ impl Writer {
             Some((id, standing)) if standing.status == StoredStatus::Running => done.running = Some(id),
             Some((id, standing)) if standing.status.may_become(StoredStatus::Denied) => {
                 self.store.advance(&id, StoredStatus::Denied, write.at, &Vec::new())?;
+                self.changed(&id, StoredStatus::Denied, write.at);
                 done.denied = Some(id);
             }
             _ => {}

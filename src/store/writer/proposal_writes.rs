@@ -1,11 +1,16 @@
 //! Writes about proposals: new proposals, their signatures, and changes of their status.
 
 use crate::record::ident::ProposalId;
+use crate::record::validity::Timestamp;
 use crate::store::fault::StoreFault;
+use crate::store::open_proposals::StatusChange;
 use crate::store::retention::UNSIGNED_KEPT_S;
 use crate::store::stored_proposal::{AdvanceStop, NewProposal, ProposalStep, ProposeResult, Signature};
 use crate::store::stored_status::StoredStatus;
 use crate::store::writer::Writer;
+
+/// Maximum number of proposals that one call marks as expired, so that runs do not wait for long.
+const MAX_EXPIRED: usize = 256;
 
 impl Writer {
     pub(super) fn propose(&mut self, new: &NewProposal) -> Result<ProposeResult, StoreFault> {
@@ -37,7 +42,21 @@ impl Writer {
             return Ok(ProposeResult::TooMany { most: limits.of_all, of_proposer: false });
         }
         self.store.put_proposal(new)?;
+        self.changed(&new.core.id, StoredStatus::Pending, new.created_at);
         Ok(ProposeResult::New)
+    }
+
+    /// Notes a change of a status, which is counted after the commit.
+    pub(super) fn changed(&mut self, proposal: &ProposalId, to: StoredStatus, at: Timestamp) {
+        self.changes.push(StatusChange { proposal: proposal.clone(), to, at });
+    }
+
+    pub(super) fn expire(&mut self, now: Timestamp) -> Result<Vec<ProposalId>, StoreFault> {
+        let expired = self.store.expire(now, MAX_EXPIRED)?;
+        for id in &expired {
+            self.changed(id, StoredStatus::Expired, now);
+        }
+        Ok(expired)
     }
 
     fn standing(&mut self, id: &ProposalId) -> Result<Option<StoredStatus>, StoreFault> {
@@ -66,6 +85,7 @@ impl Writer {
             return Ok(Err(AdvanceStop::WrongState(status)));
         }
         self.store.advance(&advance.proposal, advance.to, advance.at, &advance.detail)?;
+        self.changed(&advance.proposal, advance.to, advance.at);
         if advance.to == StoredStatus::Cancelled {
             self.head.version += 1;
         }

@@ -90,6 +90,9 @@ impl Writer {
             }
         }
         self.store.start(&runs)?;
+        for run in &runs {
+            self.changed(&run.core.id, StoredStatus::Running, run.at);
+        }
         Ok(results.into_iter().map(|result| result.map(|number: usize| consumed[number].clone())).collect())
     }
 
@@ -190,6 +193,9 @@ impl Writer {
             })
             .collect();
         self.store.finish(&rows)?;
+        for row in &rows {
+            self.changed(row.proposal, StoredStatus::Finished, row.at);
+        }
         if !self.exclusive.is_empty() {
             self.exclusive.retain(|_, holder| !closed.contains_key(holder));
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::boundary::view::{RegistryView, StepView};
+use crate::api::view::{RegistryView, StepView};
 use crate::crypto::digest::StepDigest;
 use crate::record::ident::StepRef;
 use crate::registry::Registry;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::cli::configured::ConfigArgs;
-use crate::cli::registry::files_read::{missing_json, missing_lines, places_json};
+use crate::cli::registry::from_files::files_read::{missing_json, missing_lines, places_json};
 use crate::node::secret_sources;
 use crate::record::ident::StepRef;
 use crate::registry::Registry;

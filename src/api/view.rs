@@ -87,6 +87,9 @@ pub struct StepSummary {
     pub digest: StepDigest,
     /// Title of the step.
     pub title: String,
+    /// Names of the parameters, sorted. A name with `?` at its end is optional.
+    #[serde(default)]
+    pub parameters: Vec<String>,
     /// Approval rules of the step and the policy. All rules must be met.
     pub approvals: Vec<Approvals>,
     /// Reason why the host of the boundary can't run the step, so that the boundary refuses proposals for the step.
@@ -206,7 +209,7 @@ pub struct SessionView {
     pub creator: Name,
     /// When it was created.
     pub created_at: Timestamp,
-    /// Seconds until the session ends if no run begins.
+    /// Seconds until the session ends if no proposal and no run uses it.
     pub idle_left_s: u64,
     /// Names of the variables that the runs set.
     pub variables: Vec<String>,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use crate::cli::registry::files_read::read_files;
+use crate::cli::registry::from_files::files_read::read_files;
 use crate::registry::lock_file::{LOCK_FILE, LockFile};
 use crate::registry::runbook_directories::Locks;
 use crate::terminal::exit::{CommandFailure, Exit};

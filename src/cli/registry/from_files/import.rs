@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use crate::cli::network_programs::uses_network;
-use crate::cli::registry::import_policy::ImportPolicy;
+use crate::cli::registry::from_files::import_policy::ImportPolicy;
 use crate::policy::applied_rule::AppliedRule;
 use crate::policy::required_permissions::is_read;
 use crate::record::declared::DeclaredNetwork;
@@ -28,7 +28,7 @@ use crate::yaml::YamlFlaw;
 #[command(after_help = "Examples:
   countersign registry import ../handbook                     # the report, then the policy
   countersign registry import ../handbook -o imported.yaml    # the report; the policy goes to a new file")]
-pub(super) struct Args {
+pub(crate) struct Args {
     /// The directory with the runbooks
     #[arg(value_name = "DIRECTORY")]
     directory: PathBuf,

@@ -1,0 +1,3 @@
+//! The bodies of the HTTP API, which the boundary and its clients share.
+pub mod body;
+pub mod view;

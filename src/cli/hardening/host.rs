@@ -1,0 +1,106 @@
+//! Points about the host: isolation of the machine, user of the service, modes of files.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use crate::cli::hardening::point_finding::{PointFinding, fail, pass, yours};
+use crate::cli::version::lock_digest;
+use crate::node::config::Config;
+use crate::node::private;
+use crate::record::enforcement::Level;
+
+/// Reminds the operator to check where the program comes from.
+pub(super) fn program() -> Vec<PointFinding> {
+    vec![yours(format!(
+        "countersign {} with the dependencies of Cargo.lock {}: compare the digest with the release \
+         (`countersign --version --long`, SHA256SUMS of the packages)",
+        env!("CARGO_PKG_VERSION"),
+        lock_digest()
+    ))]
+}
+
+/// Checks the sandbox level, and whether the machine runs only this service.
+pub(super) fn isolation(config: &Config, held: Level) -> Vec<PointFinding> {
+    let level = match (config.level, held) {
+        (Level::Strict, Level::Strict) => pass("runs have the sandbox level strict"),
+        (Level::Strict, held) => fail(
+            format!("this host supports only the sandbox level {}", held.word()),
+            "countersign doctor names each missing layer and the setting that adds it",
+        ),
+        (configured, _) => fail(
+            format!("the configured sandbox level is {}", configured.word()),
+            "set `level = \"strict\"` in [sandbox] of countersign.toml",
+        ),
+    };
+    vec![level, machine()]
+}
+
+/// Finds out if the service is isolated in a container or a virtual machine.
+fn machine() -> PointFinding {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    if Path::new("/.dockerenv").exists() || Path::new("/run/.containerenv").exists() {
+        return yours("the service is in a container: run no other service in this container");
+    }
+    if read("/proc/cpuinfo").lines().any(|line| line.starts_with("flags") && line.contains(" hypervisor")) {
+        return yours("the service is in a virtual machine: run no other service on this machine");
+    }
+    yours(
+        "no container and no VM was found: give the boundary a separate machine, VM or container, so that an exploit \
+         of the kernel reaches nothing else",
+    )
+}
+
+/// Checks that the service does not run as root. The owner of the store is taken as the user of the service.
+pub(super) fn user(config: &Config) -> Vec<PointFinding> {
+    let store = [&config.database, &config.data].into_iter().find_map(|path| Some((path, path.metadata().ok()?.uid())));
+    vec![match store {
+        None => yours("there is no store yet: run the service as a separate user"),
+        Some((path, 0)) => fail(
+            format!("{} belongs to root, so the service runs as root", path.display()),
+            "set `User=` in the unit to a separate user, and run `chown -R USER DIR` on the directory of the boundary",
+        ),
+        Some((path, user)) => pass(format!("{} belongs to the ordinary user {user}", path.display())),
+    }]
+}
+
+/// Checks that no run and no other user can reach the key and the private files.
+pub(super) fn keys_and_files(config: &Config) -> Vec<PointFinding> {
+    let mut findings: Vec<PointFinding> = private::check(config)
+        .into_iter()
+        .map(|problem| fail(problem.to_string(), "move the path, as the message says"))
+        .collect();
+    let paths = [&config.key, &config.path, &config.policy, &config.roster, &config.database];
+    // The database does not exist before the first start.
+    let paths = paths.into_iter().filter(|path| **path != config.database || path.exists());
+    findings.extend(paths.filter_map(|path| open_to_others(path, *path == config.key || *path == config.database)));
+    if findings.is_empty() {
+        findings.push(pass("no run and no other user can reach the key, the store, the policy or the roster"));
+    }
+    findings.push(yours(format!(
+        "keep a copy of {} apart from the backups of the store: a person who has both can continue the log",
+        config.key.display()
+    )));
+    findings
+}
+
+fn open_to_others(path: &Path, secret: bool) -> Option<PointFinding> {
+    let found = match path.metadata() {
+        Ok(found) => found,
+        Err(error) => {
+            let says = format!("{} can't be checked ({error})", path.display());
+            return Some(fail(says, "run doctor as root or as the user of the service, and check the path"));
+        }
+    };
+    let (mode, me) = (found.mode() & 0o7777, rustix::process::geteuid().as_raw());
+    let bad = if secret { 0o077 } else { 0o022 };
+    if mode & bad != 0 {
+        let right = if secret { "600" } else { "go-w" };
+        let says = format!("{} has mode {mode:04o}", path.display());
+        Some(fail(says, format!("chmod {right} {}", path.display())))
+    } else if found.uid() != me && found.uid() != 0 {
+        let says = format!("{} belongs to the user {}", path.display(), found.uid());
+        Some(fail(says, format!("chown USER {} with the user of the service", path.display())))
+    } else {
+        None
+    }
+}

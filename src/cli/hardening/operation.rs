@@ -1,0 +1,168 @@
+//! The point about daily operation: free space, backups, witnesses, checkpoints and the clock.
+
+use crate::boundary::monitoring::WitnessStatus;
+use crate::cli::hardening::point_finding::{PointFinding, fail, pass, unread, yours};
+use crate::node::config::Config;
+use crate::node::control::{self, ControlReply, ControlRequest, NodeStatus};
+use crate::node::file_problem::Problems;
+use crate::node::files::BoundaryFiles;
+use crate::node::{clock_sync, last_backup, start};
+use crate::record::validity::Timestamp;
+use crate::store::fault::StoreFault;
+use crate::store::sqlite;
+use crate::store::{StoreHead, StoreReads};
+
+const DAY_S: i64 = 86_400;
+/// Maximum age of the last read of the metrics, in seconds.
+const SCRAPE_S: u64 = 5 * 60;
+/// Maximum age of an entry that a witness has not cosigned, in seconds.
+const WITNESS_S: i64 = 3600;
+/// Number of days for which the free space must suffice.
+const DAYS_AHEAD: u64 = 30;
+/// Number of days whose entries give the present growth.
+const DAYS_BEFORE: i64 = 7;
+
+/// Checks the daily operation.
+pub(super) fn check(config: &Config, files: &Result<BoundaryFiles, Problems>) -> Vec<PointFinding> {
+    let now = (start::surroundings().now)();
+    let mut findings = vec![space(config, now), backup(config, now), checkpoints(config)];
+    match files {
+        Ok(BoundaryFiles { roster: Ok(roster), .. }) => findings.push(witnesses(roster.tables().witness.len())),
+        Ok(BoundaryFiles { roster: Err(problems), .. }) => findings.extend(unread(problems)),
+        Err(problems) => findings.extend(unread(problems.list())),
+    }
+    findings.extend(of_service(config));
+    findings.push(clock());
+    findings
+}
+
+/// Compares the free space with the growth of the last days.
+fn space(config: &Config, now: Timestamp) -> PointFinding {
+    let Some(place) = config.data.ancestors().find(|path| path.is_dir()) else {
+        return fail(format!("there is no {}", config.data.display()), "countersign init DIR");
+    };
+    let free = match rustix::fs::statvfs(place) {
+        Ok(disk) => disk.f_bavail.saturating_mul(disk.f_frsize),
+        Err(error) => return fail(format!("the free space can't be read ({error})"), "check the path of `data`"),
+    };
+    let growth = if config.database.exists() { growth_of(config, now) } else { Ok(0) };
+    let growth = match growth {
+        Ok(growth) => growth,
+        Err(fault) => return fail(format!("the growth of the log can't be read: {fault}"), "countersign store check"),
+    };
+    let (free_mib, growth_mib) = (free >> 20, growth >> 20);
+    let says = format!("{free_mib} MiB are free; {DAYS_AHEAD} days of present growth need about {growth_mib} MiB");
+    if free > growth {
+        pass(says)
+    } else {
+        fail(says, "enlarge the disk of `data`, or keep outputs for a shorter time ([retention])")
+    }
+}
+
+/// Returns the number of bytes by which the store and its outputs grow in [`DAYS_AHEAD`] days, if the log grows as in
+/// the last [`DAYS_BEFORE`] days. A log that is younger than a day counts as one day.
+fn growth_of(config: &Config, now: Timestamp) -> Result<u64, StoreFault> {
+    let (reads, head) = sqlite::reads::at_rest(&config.database)?;
+    let first = first_entry_since(&reads, &head, now.plus(-DAYS_BEFORE * DAY_S))?;
+    let entries = head.size - first;
+    if entries == 0 {
+        return Ok(0);
+    }
+    let began = reads.leaf(first)?.map_or(now, |leaf| leaf.at);
+    let days = u64::try_from((now.unix() - began.unix()).max(DAY_S) / DAY_S).unwrap_or(1);
+    let bytes = config.database.metadata().map_or(0, |file| file.len()) + bytes_below(&config.outputs());
+    Ok(bytes / head.size * entries * DAYS_AHEAD / days)
+}
+
+/// Finds the first entry of the log that is not older than a time. The times of the entries never decrease.
+fn first_entry_since(reads: &dyn StoreReads, head: &StoreHead, since: Timestamp) -> Result<u64, StoreFault> {
+    let (mut low, mut high) = (0, head.size);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        match reads.leaf(middle)? {
+            Some(leaf) if leaf.at < since => low = middle + 1,
+            _ => high = middle,
+        }
+    }
+    Ok(low)
+}
+
+/// Returns the size of all files in the two levels of the directory of outputs.
+fn bytes_below(outputs: &std::path::Path) -> u64 {
+    let entries = |path: &std::path::Path| std::fs::read_dir(path).into_iter().flatten().flatten();
+    let files = entries(outputs).flat_map(|directory| entries(&directory.path()).collect::<Vec<_>>());
+    files.filter_map(|file| file.metadata().ok()).map(|file| file.len()).sum()
+}
+
+fn backup(config: &Config, now: Timestamp) -> PointFinding {
+    let fix = "countersign store backup DIR, each day, and copy DIR to another machine";
+    match last_backup::read(config) {
+        None if !config.database.exists() => pass("there is nothing to back up: the log has not begun"),
+        None => fail("no backup of this store was made", fix),
+        Some(at) if now.unix() - at.unix() <= DAY_S => pass(format!("the last backup is of {at}")),
+        Some(at) => fail(format!("the last backup is of {at}, so it is older than a day"), fix),
+    }
+}
+
+fn checkpoints(config: &Config) -> PointFinding {
+    if config.known_checkpoints.is_empty() {
+        return fail(
+            "no checkpoint from another place is configured, so the boundary would serve an old copy of its store",
+            "countersign log export DIR on another machine, copy its file `checkpoint` to this host, and name the copy \
+             under `known_checkpoints` in countersign.toml",
+        );
+    }
+    pass(format!("each start compares the store with {} checkpoints from other places", config.known_checkpoints.len()))
+}
+
+fn witnesses(count: usize) -> PointFinding {
+    if count == 0 {
+        return fail(
+            "the roster names no witness: nobody detects a boundary that shows two histories or an old history",
+            "add a [[witness]] table to roster.toml, then countersign roster draft",
+        );
+    }
+    pass(format!("{count} witnesses in the roster"))
+}
+
+/// Asks the running service about its witnesses and its monitoring.
+fn of_service(config: &Config) -> Vec<PointFinding> {
+    let status = match control::ask(&config.socket(), &ControlRequest::Status) {
+        Ok(Some(ControlReply::Ok(status))) => serde_json::from_value::<NodeStatus>(status).ok(),
+        Ok(_) | Err(_) => None,
+    };
+    let Some(monitoring) = status.and_then(|status| status.monitoring) else {
+        return vec![yours(
+            "the service does not answer here, so witnesses and monitoring are not checked: run this list again while \
+             the service runs",
+        )];
+    };
+    let mut findings: Vec<PointFinding> = monitoring.witnesses.iter().map(of_witness).collect();
+    let fix = "let a monitoring system read /metrics each minute (docs/operate.md has examples for Prometheus)";
+    findings.push(match monitoring.last_scrape_s {
+        Some(age) if age <= SCRAPE_S => pass(format!("a monitoring system read the metrics {age} s ago")),
+        Some(age) => fail(format!("the last read of the metrics was {age} s ago"), fix),
+        None => fail("nobody has read the metrics since the start of the service", fix),
+    });
+    findings
+}
+
+fn of_witness(witness: &WitnessStatus) -> PointFinding {
+    let name = &witness.name;
+    let fix = format!("check the address of {name} in the roster; /ready says why the witness does not cosign");
+    if !witness.has_cosigned {
+        fail(format!("the witness {name} has cosigned nothing since the start of the service"), fix)
+    } else if witness.age_s > WITNESS_S {
+        fail(format!("the witness {name} has not cosigned for {} s", witness.age_s), fix)
+    } else {
+        pass(format!("the witness {name} has cosigned the newest entries"))
+    }
+}
+
+fn clock() -> PointFinding {
+    match clock_sync::is_synchronized() {
+        Ok(true) => pass("the clock is synchronized"),
+        Ok(false) => fail("the clock of this host is not synchronized", "timedatectl set-ntp true"),
+        Err(error) => yours(format!("this program can't ask the kernel about the clock ({error}): timedatectl")),
+    }
+}

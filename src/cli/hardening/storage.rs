@@ -1,0 +1,65 @@
+//! The point about the database: whether the store is durable and private.
+
+use std::path::Path;
+
+use crate::cli::hardening::point_finding::{PointFinding, fail, pass, yours};
+use crate::node::config::Config;
+use crate::store::sqlite;
+
+/// Checks the SQLite store. SQLite is the only engine of this version.
+pub(super) fn database(config: &Config) -> Vec<PointFinding> {
+    let there = config.database.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+    let mut findings = vec![file_system(there)];
+    if !config.database.exists() {
+        findings.push(yours("there is no store yet: run this list again after the first start"));
+        return findings;
+    }
+    findings.push(match sqlite::reads::at_rest(&config.database) {
+        Ok((_, head)) => pass(format!(
+            "SQLite {} with a log of {} entries; the service waits for the disk after each write",
+            sqlite::version(),
+            head.size
+        )),
+        Err(fault) => fail(fault.to_string(), "countersign store check"),
+    });
+    findings
+}
+
+/// Checks that the file system keeps synchronized data and its locks work.
+fn file_system(path: &Path) -> PointFinding {
+    let place = path.display();
+    let kind = match rustix::fs::statfs(path) {
+        Ok(found) => found.f_type as u32,
+        Err(error) => return fail(format!("the file system of {place} can't be read ({error})"), "check the path"),
+    };
+    let move_it = "move `data` to a directory on a local disk: stop the service, move the directory, change `data` in \
+                   countersign.toml";
+    if let Some((_, name)) = IN_MEMORY.iter().find(|(magic, _)| *magic == kind) {
+        return fail(format!("{place} is on a {name}, which loses the log at a reboot"), move_it);
+    }
+    if let Some((_, name)) = ON_A_NETWORK.iter().find(|(magic, _)| *magic == kind) {
+        return fail(
+            format!("{place} is on {name}, where the locks of SQLite and its synchronous writes are not reliable"),
+            move_it,
+        );
+    }
+    if kind == OVERLAY {
+        return yours(format!(
+            "{place} is on an overlay: use a volume, if a new container would begin without this data"
+        ));
+    }
+    pass(format!("{place} is on a local disk"))
+}
+
+// File-system types of statfs(2), from linux/magic.h and the sources of the file systems.
+const IN_MEMORY: [(u32, &str); 2] = [(0x0102_1994, "tmpfs"), (0x8584_58f6, "ramfs")];
+const ON_A_NETWORK: [(u32, &str); 7] = [
+    (0x6969, "NFS"),
+    (0x517b, "SMB"),
+    (0xff53_4d42, "CIFS"),
+    (0xfe53_4d42, "SMB"),
+    (0x0102_1997, "9p"),
+    (0x6573_5546, "FUSE"),
+    (0x00c3_6400, "Ceph"),
+];
+const OVERLAY: u32 = 0x794c_7630;

@@ -1,0 +1,138 @@
+//! The part of the `registry` command that reads runbook files. Only the whole program has this part.
+mod check;
+mod diff;
+mod files_read;
+mod import;
+mod import_policy;
+mod lock;
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use crate::cli::global::GlobalOptions;
+use crate::cli::registry::from_files::files_read::{missing_json, missing_lines, places_json, read_files};
+use crate::cli::registry::printed::{print_list, print_step, rules};
+use crate::home::keys::KeyArgs;
+use crate::record::ident::StepRef;
+use crate::registry::runbook_directories::Locks;
+use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::streams::Terminal;
+use crate::yaml::nearest;
+
+/// Commands that read runbook files.
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum FilesCommand {
+    /// Write the lock of each directory, so that a boundary seals only these steps
+    ///
+    /// The file DIR/countersign.lock contains the digest of each step. An earlier lock is replaced. A boundary refuses
+    /// to seal a directory whose steps differ from its lock.
+    Lock,
+    /// Check the files of each directory; the exit code is 0 only if a boundary could seal them and the locks agree
+    ///
+    /// Reports every error, every remark, the declared programs that this host does not have, and the lock. A directory
+    /// without a lock is sound. With --config, names each step whose secret the configuration does not give it.
+    Check {
+        /// The boundary's countersign.toml, or its directory, for the check of the secrets
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Compare the files with the seal of the running boundary; the exit code is 0 only if they are the same
+    ///
+    /// Needs a token that may see every step. For each changed step, names the changed fields of its definition. Locks
+    /// are not checked.
+    Diff {
+        #[command(flatten)]
+        key: KeyArgs,
+    },
+    Import(import::Args),
+}
+
+/// Locks, checks, compares or imports the steps of files.
+///
+/// # Errors
+/// Returns all errors in the files, or the reason why the boundary did not answer.
+pub(super) fn run(
+    command: &FilesCommand,
+    dirs: &[PathBuf],
+    global: &GlobalOptions,
+    terminal: &Terminal,
+) -> Result<Exit, CommandFailure> {
+    match command {
+        FilesCommand::Import(_) if !dirs.is_empty() => {
+            Err(CommandFailure::usage("`import` reads its own directory: leave out --dir"))
+        }
+        FilesCommand::Import(args) => import::run(args, terminal),
+        _ if dirs.is_empty() => {
+            Err(CommandFailure::usage("name the directory with the runbooks, for example --dir runbooks"))
+        }
+        FilesCommand::Lock => lock::run(dirs, terminal),
+        FilesCommand::Check { config } => check::run(dirs, config.as_deref(), terminal),
+        FilesCommand::Diff { key } => {
+            let files = read_files(dirs, Locks::Ignored)?;
+            diff::run(&files, &global.client(key)?, terminal)
+        }
+    }
+}
+
+/// Lists the steps in the files.
+///
+/// # Errors
+/// Returns all errors in the files.
+pub(super) fn list(dirs: &[PathBuf], terminal: &Terminal) -> Result<Exit, CommandFailure> {
+    let registry = &read_files(dirs, Locks::Checked)?;
+    if terminal.json {
+        let steps: Vec<Value> = registry
+            .steps()
+            .map(
+                |step| json!({"ref": step.definition.reference, "digest": step.digest, "title": step.definition.title}),
+            )
+            .collect();
+        terminal.object(&json!({
+            "registry_root": registry.root(), "steps": steps, "missing_programs": missing_json(registry),
+            "remarks": places_json(registry.remarks()),
+        }))?;
+        return Ok(Exit::Done);
+    }
+    terminal.say(&format!("registry root {}", registry.root()));
+    missing_lines(registry).iter().for_each(|line| terminal.say(line));
+    for remark in registry.remarks() {
+        terminal.say(&format!("remark: {remark}"));
+    }
+    let rows = registry.steps().map(|step| {
+        let of_step = std::slice::from_ref(&step.definition.approvals);
+        [
+            step.definition.reference.to_string(),
+            rules(of_step),
+            step.definition.title.clone(),
+            step.digest.to_string(),
+            // Only a running boundary knows whether this host can run the steps, so the column is left out for files.
+            String::new(),
+        ]
+    });
+    print_list(rows.collect(), terminal)
+}
+
+/// Prints the whole definition of a step in the files.
+///
+/// # Errors
+/// Returns all errors in the files, or an error if no file contains the step.
+pub(super) fn show(dirs: &[PathBuf], step: &StepRef, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+    let registry = read_files(dirs, Locks::Checked)?;
+    let Some(found) = registry.get(step) else {
+        return Err(CommandFailure::new(
+            Exit::UnknownStep,
+            unknown_step(step, registry.steps().map(|step| step.definition.reference.as_str())),
+        ));
+    };
+    let definition =
+        serde_json::to_value(&found.definition).map_err(|error| CommandFailure::usage(error.to_string()))?;
+    print_step(&found.digest.to_string(), &definition, &json!({}), terminal)
+}
+
+fn unknown_step<'a>(step: &StepRef, known: impl Iterator<Item = &'a str>) -> String {
+    match nearest(step.as_str(), &known.collect::<Vec<_>>()) {
+        Some(near) => format!("no step {step} is in these runbooks; did you mean {near}?"),
+        None => format!("no step {step} is in these runbooks; see `countersign registry list`"),
+    }
+}

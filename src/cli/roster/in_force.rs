@@ -1,0 +1,78 @@
+//! The roster in force of the boundary that the configuration names.
+
+use crate::cli::configured::ConfigArgs;
+use crate::crypto::digest::RosterDigest;
+use crate::local::problems::problems;
+use crate::node::control::{self, ControlReply, ControlRequest};
+use crate::node::file_problem::{FileProblem, Problems};
+use crate::node::files::{read_policy, read_roster};
+use crate::node::{roster_succession, rosters};
+use crate::record::envelope::Envelope;
+use crate::terminal::exit::CommandFailure;
+use crate::terminal::printable_text::PrintableText;
+use crate::terminal::streams::Terminal;
+use crate::trust::trusted_roster::TrustedRoster;
+
+/// Returns the roster in force from the running service or the files. Before the first start, this is the roster in
+/// `roster.toml`.
+///
+/// # Errors
+/// Returns all errors of the roster.
+pub fn of_configuration(config: &ConfigArgs, terminal: &Terminal) -> Result<(TrustedRoster, Envelope), CommandFailure> {
+    let config = config.load()?;
+    let one = |problem: FileProblem| problems(problem.into());
+    let all = |found| problems(Problems::new(found));
+    let mut in_force = None;
+    // The sealed roster is in force, even if the files differ. A running boundary reports the version of the sealed
+    // roster, and whether the files differ.
+    if let Ok(Some(ControlReply::Ok(status))) = control::ask(&config.socket(), &ControlRequest::Status) {
+        for note in status["notes"].as_array().into_iter().flatten().filter_map(|note| note.as_str()) {
+            terminal.say(&format!("note: {note}"));
+        }
+        in_force = status["roster"]["digest"].as_str().and_then(|digest| digest.parse::<RosterDigest>().ok());
+    }
+    if let Some(waits) = roster_succession::waiting(&config) {
+        terminal.say(&waits);
+    }
+    if let Some(chain) = rosters::chain(&config).map_err(one)? {
+        if let Some(known) = in_force.and_then(|digest| chain.by_digest(&digest))
+            && known.version() < chain.last().version()
+        {
+            terminal.say(&format!(
+                "version {} is signed: the next start of the boundary seals it, or reports why not",
+                chain.last().version()
+            ));
+        }
+        let all = chain.versions().iter().zip(chain.envelopes());
+        let mut wanted = all.filter(|(roster, _)| in_force.is_none_or(|digest| digest == roster.digest()));
+        if let Some((roster, envelope)) = wanted.next_back() {
+            if in_force.is_none() && roster.version() > 1 {
+                terminal
+                    .say("the boundary does not serve: this is the newest signed version, which the next start seals");
+            }
+            return Ok((roster.clone(), envelope.clone()));
+        }
+    }
+    if let Some(digest) = in_force {
+        let place = rosters::directory(&config);
+        return Err(CommandFailure::usage(format!(
+            "the roster in force is {digest}, and no file in {} contains it: start the boundary again, because the \
+             start writes the sealed versions there",
+            place.display()
+        )));
+    }
+    let written = read_roster(&config).map_err(all)?;
+    let policy = read_policy(&config).map_err(all)?;
+    if written.version() != 1 {
+        return Err(CommandFailure::usage(format!(
+            "version {} of the roster has no statement in {}: write the statement with `countersign roster draft`",
+            written.version(),
+            rosters::directory(&config).display()
+        )));
+    }
+    let roster = written.state(None, policy.digest()).map_err(|error| {
+        CommandFailure::usage(format!("{}: {error}", PrintableText::text(&config.roster.to_string_lossy()).as_str()))
+    })?;
+    let envelope = Envelope::new(roster.payload(), Vec::new());
+    Ok((roster, envelope))
+}

@@ -1,0 +1,89 @@
+//! The private keys that any program of this user can use without a person: key files and the keys in ssh-agent.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use crate::crypto::key_id::KeyId;
+use crate::crypto::signature::SecretKey;
+use crate::crypto::ssh_key::SshKey;
+use crate::home::directories::Home;
+use crate::home::named_file::read_bounded;
+use crate::terminal::printable_text::PrintableText;
+use crate::trust::signer::Signer as _;
+use crate::trust::ssh::SshKeygenSigner;
+use crate::trust::ssh_agent;
+
+/// Maximum size of a key file in bytes.
+const MAX_KEY_BYTES: usize = 64 << 10;
+
+/// A key that a program of this user can use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsableKey {
+    /// Fingerprint of the key.
+    pub keyid: KeyId,
+    /// Place of the key, as text for messages.
+    pub place: String,
+}
+
+/// The keys that were found.
+#[derive(Debug, Default)]
+pub struct UsableKeys {
+    /// Keys that need no person.
+    pub keys: Vec<UsableKey>,
+    /// Places that could not be searched, with the reason.
+    pub unknown: Vec<String>,
+}
+
+/// Returns the keys of this user.
+///
+/// The search covers the key that `COUNTERSIGN_KEY` names, the files of `countersign` in the configuration directory,
+/// the files of `~/.ssh`, and the agent behind `SSH_AUTH_SOCK`. A file with a passphrase is skipped, because a program
+/// cannot use it alone.
+#[must_use]
+pub fn usable_keys(home: &Home, named: Option<PathBuf>, agent: Option<OsString>) -> UsableKeys {
+    let mut found = UsableKeys::default();
+    let mut files: Vec<PathBuf> = named.into_iter().collect();
+    let directories = [home.config.clone(), home.home.as_ref().map(|home| home.join(".ssh"))];
+    for entries in directories.iter().flatten().filter_map(|directory| std::fs::read_dir(directory).ok()) {
+        files.extend(entries.flatten().map(|entry| entry.path()));
+    }
+    // The private half of `id_ed25519.pub` is `id_ed25519`.
+    let private = |path: PathBuf| match path.extension() {
+        Some(ending) if ending == "pub" => path.with_extension(""),
+        _ => path,
+    };
+    files = files.into_iter().map(private).filter(|path| path.is_file()).collect();
+    files.sort();
+    files.dedup();
+    for path in files {
+        if let Some(keyid) = key_of_file(&path) {
+            let shown = PrintableText::text(&path.to_string_lossy());
+            found.keys.push(UsableKey { keyid, place: format!("the file {}", shown.as_str()) });
+        }
+    }
+    if let Some(socket) = agent.filter(|socket| !socket.is_empty()) {
+        match ssh_agent::keys(Path::new(&socket)) {
+            Ok(keys) => found.keys.extend(
+                keys.iter()
+                    .map(|key| UsableKey { keyid: key.keyid(), place: "the ssh-agent of SSH_AUTH_SOCK".to_owned() }),
+            ),
+            // Without an agent behind the socket, no program can use a key there.
+            Err(error)
+                if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused) => {}
+            Err(error) => found.unknown.push(format!("the ssh-agent of SSH_AUTH_SOCK: {error}")),
+        }
+    }
+    found
+}
+
+/// Returns the key of a private key file, even if the mode of the file lets others read it.
+fn key_of_file(path: &Path) -> Option<KeyId> {
+    let text = zeroize::Zeroizing::new(read_bounded(path, MAX_KEY_BYTES).ok()?);
+    let text = std::str::from_utf8(&text).ok()?;
+    if text.starts_with("-----BEGIN OPENSSH PRIVATE KEY-----") {
+        let signer = SshKeygenSigner::open(path).ok()?;
+        return (!signer.has_passphrase()).then(|| signer.key().keyid());
+    }
+    let secret = SecretKey::from_pkcs8_pem(text).ok()?;
+    SshKey::from_public(secret.public(), "").ok().map(|key| key.keyid())
+}

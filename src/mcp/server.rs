@@ -1,0 +1,280 @@
+//! The handler of MCP messages.
+//!
+//! The server never asks the client for anything: no elicitation, no sampling, no prompts. An answer to such a question
+//! would be no proof that a person answered.
+
+use std::sync::Arc;
+
+use rmcp::ErrorData;
+use rmcp::handler::server::ServerHandler;
+use rmcp::model::{
+    CallToolRequestParams, CallToolResponse, CallToolResult, CancelTaskParams, CreateTaskResult, DetailedTask,
+    GetTaskParams, GetTaskResult, Implementation, ListPromptsRequestMethod, ListPromptsResult,
+    ListResourceTemplatesResult, ListResourcesResult, ListToolsResult, PaginatedRequestParams,
+    ReadResourceRequestParams, ReadResourceResponse, ReadResourceResult, ResourceContents, ServerCapabilities,
+    ServerConfig, Task, TaskPayload, TaskStatus, Tool,
+};
+use rmcp::service::{RequestContext, RoleServer, ServerInitializeError};
+use rmcp::transport::Transport;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
+
+use crate::api::view::{ProposalStatus, ProposalView, RegistryView};
+use crate::mcp::answers::{CancelArgs, GetStepArgs, ProposeArgs};
+use crate::mcp::boundary_api::BoundaryApi;
+use crate::mcp::progress::ProgressNotes;
+use crate::mcp::tool_calls::{CALL_LIMIT, ToolCalls, ToolProblem, has_ended, waiting_words};
+use crate::mcp::tools::{
+    INSTRUCTIONS, RECEIPTS_URI, REGISTRY_URI, STEPS_URI, ToolName, resource_templates, resources, tools,
+};
+use crate::mcp::visible_text::visible_json;
+use crate::record::ident::{ProposalId, ReceiptId};
+
+/// Maximum number of tool calls of one client at the same time.
+const MAX_CALLS: usize = 32;
+/// Interval in which a client should ask for the state of a task.
+const TASK_INTERVAL_MS: u64 = 5000;
+
+/// The MCP server of one client.
+#[derive(Debug, Clone)]
+pub struct McpServer<A> {
+    calls: ToolCalls<A>,
+    permits: Arc<Semaphore>,
+}
+
+impl<A: BoundaryApi> McpServer<A> {
+    /// Creates a server whose tools make these calls.
+    #[must_use]
+    pub fn new(calls: ToolCalls<A>) -> Self {
+        Self { calls, permits: Arc::new(Semaphore::new(MAX_CALLS)) }
+    }
+
+    /// Serves one client until the transport ends.
+    ///
+    /// # Errors
+    /// Returns an error if the client did not begin the protocol as it must.
+    pub async fn serve(self, transport: impl Transport<RoleServer> + 'static) -> Result<(), String> {
+        match rmcp::serve_server(self, transport).await {
+            Ok(running) => running.waiting().await.map(drop).map_err(|error| error.to_string()),
+            // A client that closes the connection before its first request needs no error.
+            Err(ServerInitializeError::ConnectionClosed(_)) => Ok(()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    async fn call(
+        &self,
+        name: ToolName,
+        arguments: Value,
+        deadline: Instant,
+        context: &RequestContext<RoleServer>,
+    ) -> Result<CallToolResponse, ToolProblem> {
+        let calls = &self.calls;
+        let notes = ProgressNotes::new(context.peer.clone(), context.meta.get_progress_token());
+        match name {
+            ToolName::ListSteps => done(&calls.list_steps(arguments_of(arguments)?).await?),
+            ToolName::GetStep => done(&calls.get_step(arguments_of(arguments)?).await?),
+            ToolName::Propose => {
+                let args: ProposeArgs = arguments_of(arguments)?;
+                let view = calls.propose(&args).await?;
+                if context.client_capabilities().is_some_and(|client| client.supports_tasks()) {
+                    return Ok(CallToolResponse::Task(CreateTaskResult::new(task_of(&view))));
+                }
+                let view = calls.until_end(view, args.wait_s, deadline, &notes).await;
+                done(&calls.state(view).await)
+            }
+            ToolName::Wait => done(&calls.wait(arguments_of(arguments)?, deadline, &notes).await?),
+            ToolName::GetOutput => done(&calls.get_output(arguments_of(arguments)?).await?),
+            ToolName::GetReceipt => done(&calls.get_receipt(arguments_of(arguments)?).await?),
+            ToolName::Cancel => done(&calls.cancel(arguments_of(arguments)?).await?),
+        }
+    }
+
+    async fn resource(&self, uri: &str) -> Result<String, ErrorData> {
+        if uri == REGISTRY_URI {
+            let registry: RegistryView = self.calls.read("/v1/registry").await.map_err(refused)?;
+            return text_of(&registry);
+        }
+        if let Some(step) = uri.strip_prefix(STEPS_URI) {
+            // A client may percent-encode the slashes of the ref.
+            let step = step.replace("%2F", "/").replace("%2f", "/").replace("%3A", ":").replace("%3a", ":");
+            return text_of(&self.calls.get_step(GetStepArgs { step }).await.map_err(refused)?);
+        }
+        if let Some(id) = uri.strip_prefix(RECEIPTS_URI) {
+            let id: ReceiptId = id.parse().map_err(|_| unknown_resource())?;
+            let bundle = self.calls.bundle(&id).await.map_err(refused)?;
+            // A bundle is JSON in UTF-8. Its strings are escaped as JSON, and a changed byte would break the signatures.
+            return String::from_utf8(bundle).map_err(|_| refused(ToolProblem::odd_bundle()));
+        }
+        Err(unknown_resource())
+    }
+}
+
+impl<A: BoundaryApi> ServerHandler for McpServer<A> {
+    fn get_info(&self) -> ServerConfig {
+        let capabilities = ServerCapabilities::builder().enable_tools().enable_resources().enable_tasks().build();
+        ServerConfig::new(capabilities)
+            .with_server_info(Implementation::new("countersign", env!("CARGO_PKG_VERSION")))
+            .with_instructions(INSTRUCTIONS)
+    }
+
+    async fn list_tools(
+        &self,
+        _request: Option<PaginatedRequestParams>,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<ListToolsResult, ErrorData> {
+        Ok(ListToolsResult::with_all_items(tools()))
+    }
+
+    fn get_tool(&self, name: &str) -> Option<Tool> {
+        tools().into_iter().find(|tool| tool.name == name)
+    }
+
+    async fn call_tool(
+        &self,
+        request: CallToolRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<CallToolResponse, ErrorData> {
+        let Ok(name) = request.name.parse::<ToolName>() else {
+            return Err(ErrorData::invalid_params("there is no such tool: see tools/list", None));
+        };
+        let Ok(_permit) = self.permits.try_acquire() else { return Ok(failed(ToolProblem::too_many_calls())) };
+        let arguments = Value::Object(request.arguments.unwrap_or_default());
+        let deadline = Instant::now() + CALL_LIMIT;
+        tokio::select! {
+            made = timeout_at(deadline, self.call(name, arguments, deadline, &context)) => Ok(match made {
+                Ok(Ok(answer)) => answer,
+                Ok(Err(problem)) => failed(problem),
+                Err(_) => failed(ToolProblem::too_slow()),
+            }),
+            // Nobody reads the answer to a cancelled request. A proposal that was made stays.
+            () = context.ct.cancelled() => Err(ErrorData::invalid_request("the client cancelled the request", None)),
+        }
+    }
+
+    async fn list_prompts(
+        &self,
+        _request: Option<PaginatedRequestParams>,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<ListPromptsResult, ErrorData> {
+        Err(ErrorData::method_not_found::<ListPromptsRequestMethod>())
+    }
+
+    async fn list_resources(
+        &self,
+        _request: Option<PaginatedRequestParams>,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<ListResourcesResult, ErrorData> {
+        Ok(ListResourcesResult::with_all_items(resources()))
+    }
+
+    async fn list_resource_templates(
+        &self,
+        _request: Option<PaginatedRequestParams>,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<ListResourceTemplatesResult, ErrorData> {
+        Ok(ListResourceTemplatesResult::with_all_items(resource_templates()))
+    }
+
+    async fn read_resource(
+        &self,
+        request: ReadResourceRequestParams,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<ReadResourceResponse, ErrorData> {
+        let Ok(_permit) = self.permits.try_acquire() else { return Err(refused(ToolProblem::too_many_calls())) };
+        let text = tokio::time::timeout(CALL_LIMIT, self.resource(&request.uri)).await;
+        let text = text.unwrap_or_else(|_| Err(refused(ToolProblem::too_slow())))?;
+        let contents = ResourceContents::text(text, request.uri).with_mime_type("application/json");
+        Ok(ReadResourceResult::new(vec![contents]).into())
+    }
+
+    async fn get_task(
+        &self,
+        request: GetTaskParams,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<GetTaskResult, ErrorData> {
+        let view = self.task_proposal(&request.task_id).await?;
+        let task = task_of(&view);
+        let payload = match task.status {
+            TaskStatus::Cancelled => TaskPayload::Cancelled,
+            TaskStatus::Completed => {
+                let state = self.calls.state(view).await;
+                let result = CallToolResult::structured(json_of(&state).map_err(refused)?);
+                match serde_json::to_value(result) {
+                    Ok(Value::Object(result)) => TaskPayload::Completed { result },
+                    _ => return Err(ErrorData::internal_error("the result can't be written", None)),
+                }
+            }
+            _ => TaskPayload::Working,
+        };
+        Ok(GetTaskResult::new(DetailedTask::new(task, payload)))
+    }
+
+    async fn cancel_task(
+        &self,
+        request: CancelTaskParams,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        let cancel = self.calls.cancel(CancelArgs { id: request.task_id });
+        let made = tokio::time::timeout(CALL_LIMIT, cancel).await;
+        made.unwrap_or_else(|_| Err(ToolProblem::too_slow())).map(drop).map_err(refused)
+    }
+}
+
+impl<A: BoundaryApi> McpServer<A> {
+    async fn task_proposal(&self, id: &str) -> Result<ProposalView, ErrorData> {
+        let id: ProposalId = id.parse().map_err(|_| ErrorData::invalid_params("there is no such task", None))?;
+        let read = tokio::time::timeout(CALL_LIMIT, self.calls.proposal(&id)).await;
+        read.unwrap_or_else(|_| Err(ToolProblem::too_slow())).map_err(refused)
+    }
+}
+
+/// Returns the task of a proposal. The id of the task is the id of the proposal, so a task survives a restart of every
+/// program. A task never asks the client for input.
+fn task_of(view: &ProposalView) -> Task {
+    let status = match view.status {
+        ProposalStatus::Cancelled => TaskStatus::Cancelled,
+        _ if has_ended(view) => TaskStatus::Completed,
+        _ => TaskStatus::Working,
+    };
+    let updated = view.ended_at.unwrap_or(view.created_at);
+    Task::new(view.id.as_str(), status, view.created_at.to_string(), updated.to_string())
+        .with_status_message(waiting_words(view))
+        .with_poll_interval_ms(TASK_INTERVAL_MS)
+}
+
+fn arguments_of<T: DeserializeOwned>(arguments: Value) -> Result<T, ToolProblem> {
+    serde_json::from_value(arguments).map_err(ToolProblem::arguments)
+}
+
+fn json_of(answer: &impl Serialize) -> Result<Value, ToolProblem> {
+    serde_json::to_value(answer).map_err(ToolProblem::arguments)
+}
+
+fn done(answer: &impl Serialize) -> Result<CallToolResponse, ToolProblem> {
+    Ok(CallToolResult::structured(json_of(answer)?).into())
+}
+
+fn failed(problem: ToolProblem) -> CallToolResponse {
+    CallToolResult::structured_error(problem.into_json()).into()
+}
+
+fn text_of(document: &impl Serialize) -> Result<String, ErrorData> {
+    Ok(visible_json(json_of(document).map_err(refused)?).to_string())
+}
+
+fn refused(problem: ToolProblem) -> ErrorData {
+    let data = problem.into_json();
+    let code = data["problem"]["code"].as_str().unwrap_or_default();
+    if matches!(code, "not-found" | "unknown-step") {
+        return ErrorData::resource_not_found("the boundary has no such document for this token", Some(data));
+    }
+    ErrorData::internal_error("the boundary refused the request, or did not answer", Some(data))
+}
+
+fn unknown_resource() -> ErrorData {
+    ErrorData::resource_not_found("there is no such resource: see resources/templates/list", None)
+}

@@ -1,0 +1,512 @@
+//! What each tool does: its HTTP calls, and the answer that the agent gets.
+
+use std::collections::VecDeque;
+use std::fmt::{self, Display};
+use std::str::FromStr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
+use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::api::body::Problem;
+use crate::api::view::{ProposalStatus, ProposalView, ReceiptView, RegistryView, StepView};
+use crate::mcp::answers::{
+    CancelArgs, GetOutputArgs, GetReceiptArgs, GetStepArgs, ListStepsArgs, McpStream, OutputTail, OutputWindow,
+    ProposalProgress, ProposeArgs, ReceiptFacts, ReceiptVerification, StatedReason, StepDetails, StepLine, StepPage,
+    VerificationBasis, WaitArgs,
+};
+use crate::mcp::boundary_api::{ApiAnswer, ApiRequest, ApiUnreachable, BoundaryApi};
+use crate::mcp::progress::ProgressNotes;
+use crate::mcp::visible_text::{visible, visible_json};
+use crate::record::authorization::Authorization;
+use crate::record::bundle::Bundle;
+use crate::record::document::{Predicate, Statement};
+use crate::record::envelope::{Base64, Envelope};
+use crate::record::ident::{Nonce, ProposalId, ReceiptId, StepRef};
+use crate::record::receipt::{Receipt, Stream};
+
+/// Time limit of every call, because clients end a call after 60 s without an answer.
+pub const CALL_LIMIT: Duration = Duration::from_secs(45);
+/// Part of [`CALL_LIMIT`] that remains for the output after a wait.
+const AFTER_WAIT: Duration = Duration::from_secs(3);
+/// Longest wait in one HTTP call, and the interval between two progress notes.
+const NOTE_INTERVAL: Duration = Duration::from_secs(5);
+/// Number of steps on one page.
+const STEPS_A_PAGE: usize = 50;
+/// Maximum number of bytes of a script in an answer.
+const MAX_SCRIPT_BYTES: usize = 16 << 10;
+/// Number of bytes in one window of an output.
+const WINDOW_BYTES: u64 = 16 << 10;
+/// Number of bytes of each stream in the answer about an ended run.
+const TAIL_BYTES: u64 = 2 << 10;
+/// Pauses before a request is sent again because no answer came.
+const PAUSES: [Duration; 3] = [Duration::from_millis(200), Duration::from_secs(1), Duration::from_secs(3)];
+/// Maximum number of proposals without an answer that the server remembers.
+const MAX_UNANSWERED: usize = 32;
+
+/// Verifies the bytes of a bundle on this machine.
+pub type VerifyBundle = Arc<dyn Fn(&[u8]) -> ReceiptVerification + Send + Sync>;
+
+/// Makes a new nonce. Returns an error if the system has no random bytes.
+pub type NewNonce = fn() -> Result<Nonce, String>;
+
+/// The calls of the tools, through one implementation of [`BoundaryApi`].
+#[derive(Clone)]
+pub struct ToolCalls<A> {
+    api: A,
+    new_nonce: NewNonce,
+    verify: Option<VerifyBundle>,
+    /// Nonces of proposals without an answer. If the agent repeats such a call, the server sends the same nonce, so
+    /// that both calls are the same run.
+    unanswered: Arc<Mutex<VecDeque<(ProposeArgs, Nonce)>>>,
+}
+
+impl<A> fmt::Debug for ToolCalls<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ToolCalls").finish_non_exhaustive()
+    }
+}
+
+/// Refusal or failure that a tool reports to the agent.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ToolProblem(Value);
+
+impl ToolProblem {
+    /// Returns the problem for arguments that the tool does not accept.
+    pub fn arguments(detail: impl Display) -> Self {
+        Self::new("malformed", &detail.to_string(), "correct the arguments and call the tool again")
+    }
+
+    /// Returns the problem of a call that reached [`CALL_LIMIT`].
+    #[must_use]
+    pub fn too_slow() -> Self {
+        let advice = "call the tool again with the same arguments: a repeated `propose` makes no second run";
+        Self::new("unreachable", "the boundary did not answer within 45 s", advice)
+    }
+
+    /// Returns the problem of a server with too many calls in progress.
+    #[must_use]
+    pub fn too_many_calls() -> Self {
+        Self::new("busy", "too many calls of this client are in progress", "wait for the answers, then call again")
+    }
+
+    /// Returns the problem of a bundle that is not text.
+    #[must_use]
+    pub fn odd_bundle() -> Self {
+        Self::odd("the bundle is no text")
+    }
+
+    fn new(code: &str, detail: &str, advice: &str) -> Self {
+        Self(json!({"problem": {"code": code, "detail": visible(detail), "advice": advice}}))
+    }
+
+    fn unreachable(error: &ApiUnreachable) -> Self {
+        let advice = "call the tool again with the same arguments: a repeated `propose` makes no second run";
+        Self::new("unreachable", &error.0, advice)
+    }
+
+    fn odd(what: impl Display) -> Self {
+        let detail = format!("this version of the program does not understand the boundary's answer: {what}");
+        Self::new("unreachable", &detail, "tell the operator of the boundary")
+    }
+
+    fn of_answer(answer: &ApiAnswer) -> Self {
+        let Ok(problem) = serde_json::from_slice::<Problem>(&answer.body) else {
+            return Self::odd(format_args!("it has status {} and is no problem document", answer.status));
+        };
+        let code = problem.kind.rsplit('/').next().unwrap_or_default().to_owned();
+        let advice = match code.as_str() {
+            "unauthenticated" => "the token is missing or not valid any more: ask the operator for a token",
+            "rate-limited" | "busy" => "wait some seconds, then call the tool again",
+            "unknown-step" | "not-found" => "list the steps with `list_steps`, or check the id",
+            "invalid-params" | "malformed" => "correct the arguments and call the tool again",
+            _ => "do not repeat the call without a change; tell the user what the boundary answered",
+        };
+        let mut shown = json!({
+            "code": code, "title": problem.title, "detail": problem.detail, "status": problem.status, "advice": advice,
+        });
+        if !problem.errors.is_empty() {
+            shown["errors"] = json!(problem.errors);
+        }
+        for (name, value) in [
+            ("proposal", problem.proposal.as_ref().map(ToString::to_string)),
+            ("receipt", problem.receipt.as_ref().map(ToString::to_string)),
+            ("fault", problem.fault),
+        ] {
+            if let Some(value) = value {
+                shown[name] = value.into();
+            }
+        }
+        Self(json!({"problem": visible_json(shown)}))
+    }
+
+    /// Returns the problem as JSON.
+    #[must_use]
+    pub fn into_json(self) -> Value {
+        self.0
+    }
+}
+
+type Answer<T> = Result<T, ToolProblem>;
+
+impl<A: BoundaryApi> ToolCalls<A> {
+    /// Creates the calls. Without `verify`, a receipt is reported as the boundary's word.
+    pub fn new(api: A, new_nonce: NewNonce, verify: Option<VerifyBundle>) -> Self {
+        Self { api, new_nonce, verify, unanswered: Arc::default() }
+    }
+
+    /// Lists the steps that the token may propose.
+    pub async fn list_steps(&self, args: ListStepsArgs) -> Answer<StepPage> {
+        let registry: RegistryView = self.read("/v1/registry").await?;
+        let query = args.query.unwrap_or_default().to_lowercase();
+        let fits = |text: &str| text.to_lowercase().contains(&query);
+        let mut steps = registry
+            .steps
+            .into_iter()
+            .filter(|step| fits(step.reference.as_str()) || fits(&step.title))
+            .filter(|step| args.cursor.as_deref().is_none_or(|after| step.reference.as_str() > after));
+        let page: Vec<StepLine> = steps
+            .by_ref()
+            .take(STEPS_A_PAGE)
+            .map(|step| StepLine {
+                step: step.reference.to_string(),
+                title: visible(&step.title),
+                parameters: visible(&step.parameters.join(", ")),
+                unavailable: step.unavailable.as_deref().map(visible),
+            })
+            .collect();
+        let more = steps.next().is_some();
+        let next_cursor = page.last().filter(|_| more).map(|last| last.step.clone());
+        Ok(StepPage { boundary: registry.boundary.name.to_string(), steps: page, next_cursor })
+    }
+
+    /// Describes one step.
+    pub async fn get_step(&self, args: GetStepArgs) -> Answer<StepDetails> {
+        let reference: StepRef = parse("step", &args.step)?;
+        let view: StepView = self.read(&format!("/v1/steps/{reference}")).await?;
+        let text = |name: &str| view.definition[name].as_str().unwrap_or_default();
+        let script = text("source");
+        let end = (0..=script.len().min(MAX_SCRIPT_BYTES)).rev().find(|end| script.is_char_boundary(*end)).unwrap_or(0);
+        Ok(StepDetails {
+            step: reference.to_string(),
+            digest: view.digest.to_string(),
+            title: visible(text("title")),
+            parameters: object(&view.definition["params"]),
+            approvals: view.approvals.iter().map(object).collect(),
+            permissions: view.permissions.iter().map(object).collect(),
+            denied: view.denied.as_deref().map(visible),
+            sandbox: object(&view.sandbox),
+            interpreter: visible(text("interpreter")),
+            script: visible(&script[..end]),
+            script_is_cut: end < script.len(),
+        })
+    }
+
+    /// Makes a proposal, and returns it as the boundary answered.
+    pub async fn propose(&self, args: &ProposeArgs) -> Answer<ProposalView> {
+        let nonce = self.nonce_of(args)?;
+        let body = json!({
+            "step": args.step, "params": args.params, "reason": args.reason, "nonce": nonce,
+        });
+        let answer = self.send(ApiRequest::post("/v1/proposals", Some(body))).await?;
+        // The boundary answered, so a repeated call is a new wish and gets a new nonce.
+        self.unanswered.lock().unwrap_or_else(PoisonError::into_inner).retain(|(_, known)| *known != nonce);
+        of_json(&succeeded(answer)?)
+    }
+
+    fn nonce_of(&self, args: &ProposeArgs) -> Answer<Nonce> {
+        let mut unanswered = self.unanswered.lock().unwrap_or_else(PoisonError::into_inner);
+        // The waiting time is no part of the proposal.
+        let same = |known: &ProposeArgs| *known == ProposeArgs { wait_s: known.wait_s, ..args.clone() };
+        if let Some((_, nonce)) = unanswered.iter().find(|(known, _)| same(known)) {
+            return Ok(nonce.clone());
+        }
+        let nonce = (self.new_nonce)().map_err(|error| {
+            ToolProblem::new("fault", &error, "nothing was proposed: tell the user of this machine")
+        })?;
+        if unanswered.len() == MAX_UNANSWERED {
+            unanswered.pop_front();
+        }
+        unanswered.push_back((args.clone(), nonce.clone()));
+        Ok(nonce)
+    }
+
+    /// Reads the proposal, and waits for its end.
+    pub async fn wait(&self, args: WaitArgs, deadline: Instant, notes: &ProgressNotes) -> Answer<ProposalProgress> {
+        let view = self.proposal(&parse("id", &args.id)?).await?;
+        let view = self.until_end(view, args.wait_s, deadline, notes).await;
+        Ok(self.state(view).await)
+    }
+
+    /// Reads a proposal.
+    pub async fn proposal(&self, id: &ProposalId) -> Answer<ProposalView> {
+        self.read(&format!("/v1/proposals/{id}")).await
+    }
+
+    /// Waits for the end of the proposal, for at most `seconds`. Returns the last state that the boundary answered,
+    /// because the end of the waiting time is no failure.
+    pub async fn until_end(
+        &self,
+        mut view: ProposalView,
+        seconds: u64,
+        deadline: Instant,
+        notes: &ProgressNotes,
+    ) -> ProposalView {
+        let until =
+            (Instant::now() + Duration::from_secs(seconds.min(CALL_LIMIT.as_secs()))).min(deadline - AFTER_WAIT);
+        while !has_ended(&view) {
+            let left = until.saturating_duration_since(Instant::now());
+            let piece = left.min(NOTE_INTERVAL).as_secs();
+            if piece == 0 {
+                break;
+            }
+            let asked = Instant::now();
+            let path = format!("/v1/proposals/{}?wait={piece}s", view.id);
+            let Ok(Ok(now)) = timeout_at(until, self.read::<ProposalView>(&path)).await else { break };
+            let same = now.status == view.status;
+            view = now;
+            if !has_ended(&view) {
+                notes.send(&waiting_words(&view)).await;
+                // A boundary with many waiting callers answers at once.
+                if same && asked.elapsed() < Duration::from_secs(1) {
+                    sleep(Duration::from_secs(1)).await;
+                }
+            }
+        }
+        view
+    }
+
+    /// Returns one window of an output.
+    pub async fn get_output(&self, args: GetOutputArgs) -> Answer<OutputWindow> {
+        let id = receipt_id(&args.id)?;
+        let receipt = self.receipt(&id).await?;
+        let stream = match args.stream {
+            McpStream::Stdout => &receipt.output.stdout,
+            McpStream::Stderr => &receipt.output.stderr,
+        };
+        let first = args.offset.min(stream.recorded);
+        let bytes = self.bytes(stream, first, first.saturating_add(WINDOW_BYTES).min(stream.recorded)).await?;
+        // A window ends at the end of a character, so that the text of all windows together is the whole text.
+        let bytes = whole_characters(&bytes);
+        let end = first + bytes.len() as u64;
+        Ok(OutputWindow {
+            receipt: id.to_string(),
+            stream: args.stream,
+            offset: first,
+            bytes: bytes.len() as u64,
+            next_offset: (end < stream.recorded).then_some(end),
+            recorded_bytes: stream.recorded,
+            truncated: stream.truncated,
+            sha256: stream.sha256.to_string(),
+            blake3: stream.blake3.to_string(),
+            untrusted_output: visible(&String::from_utf8_lossy(bytes)),
+        })
+    }
+
+    /// Returns the facts of a receipt, verified on this machine if that is possible.
+    pub async fn get_receipt(&self, args: GetReceiptArgs) -> Answer<ReceiptFacts> {
+        let id = receipt_id(&args.id)?;
+        let bytes = self.bundle(&id).await?;
+        // The facts come from the same bytes that are verified. The bundle must belong to the run that was asked for.
+        let bundle: Bundle = of_json(&bytes)?;
+        let receipt: Receipt = predicate(&bundle.receipt)?;
+        let authorization: Authorization = predicate(&receipt.authorization)?;
+        if authorization.proposal.receipt() != id {
+            return Err(ToolProblem::odd("the bundle belongs to another run"));
+        }
+        let verification = match &self.verify {
+            None => ReceiptVerification {
+                verified: false,
+                basis: VerificationBasis::BoundaryWord,
+                summary:
+                    "the boundary's word: nothing was verified here. `countersign verify` checks the bundle offline"
+                        .to_owned(),
+                checks: Vec::new(),
+                not_checked: vec!["every fact of this answer".to_owned()],
+            },
+            Some(verify) => {
+                let verify = verify.clone();
+                let made = tokio::task::spawn_blocking(move || verify(&bytes)).await;
+                made.map_err(|error| ToolProblem::odd(format_args!("the verification ended early: {error}")))?
+            }
+        };
+        Ok(ReceiptFacts {
+            receipt: id.to_string(),
+            step: authorization.step.reference.to_string(),
+            params: object(&authorization.params),
+            proposer: authorization.proposer.to_string(),
+            approvers: receipt.decision.approvers.iter().map(ToString::to_string).collect(),
+            outcome: object(&receipt.outcome),
+            started_at: receipt.started_at.to_string(),
+            finished_at: receipt.finished_at.to_string(),
+            log_index: receipt.consumption.index,
+            output: object(&receipt.output),
+            verification,
+        })
+    }
+
+    /// Withdraws a proposal, or ends its run.
+    pub async fn cancel(&self, args: CancelArgs) -> Answer<ProposalProgress> {
+        let id: ProposalId = parse("id", &args.id)?;
+        let answer = self.send(ApiRequest::post(format!("/v1/proposals/{id}/cancellation"), None)).await?;
+        Ok(self.state(of_json(&succeeded(answer)?)?).await)
+    }
+
+    /// Returns the bytes of a bundle.
+    pub async fn bundle(&self, id: &ReceiptId) -> Answer<Vec<u8>> {
+        succeeded(self.send(ApiRequest::get(format!("/v1/receipts/{id}/bundle"))).await?)
+    }
+
+    /// Returns the state of a proposal, with the end of the output if the run has ended.
+    pub async fn state(&self, view: ProposalView) -> ProposalProgress {
+        let tail = match &view.receipt {
+            Some(id) if has_ended(&view) => self.tail(id).await.ok(),
+            _ => None,
+        };
+        let reason = view.refusal.as_ref().or(view.held_up.as_ref());
+        ProposalProgress {
+            id: view.id.to_string(),
+            step: view.step.to_string(),
+            status: view.status.word().to_owned(),
+            ended: has_ended(&view),
+            advice: advice(&view).to_owned(),
+            signatures_required: view.approvals.required,
+            signatures_present: view.approvals.have,
+            missing_groups: view.approvals.missing.iter().map(ToString::to_string).collect(),
+            expires_at: view.expires_at.to_string(),
+            outcome: view.outcome.as_ref().map(object),
+            receipt: view.receipt.as_ref().map(ToString::to_string),
+            reason: reason
+                .map(|reason| StatedReason { code: reason.code.word().to_owned(), detail: visible(&reason.detail) }),
+            untrusted_output: tail,
+        }
+    }
+
+    async fn tail(&self, id: &ReceiptId) -> Answer<OutputTail> {
+        let receipt = self.receipt(id).await?;
+        let mut ends = Vec::new();
+        for stream in [&receipt.output.stdout, &receipt.output.stderr] {
+            let bytes = self.bytes(stream, stream.recorded.saturating_sub(TAIL_BYTES), stream.recorded).await?;
+            // The tail may begin in the middle of a character.
+            let start = bytes.iter().take(3).take_while(|byte| **byte & 0xc0 == 0x80).count();
+            ends.push(visible(&String::from_utf8_lossy(&bytes[start..])));
+        }
+        let is_cut = [&receipt.output.stdout, &receipt.output.stderr].iter().any(|one| one.bytes > TAIL_BYTES);
+        let stderr = ends.pop().unwrap_or_default();
+        Ok(OutputTail { stdout: ends.pop().unwrap_or_default(), stderr, is_cut })
+    }
+
+    async fn receipt(&self, id: &ReceiptId) -> Answer<Receipt> {
+        let view: ReceiptView = self.read(&format!("/v1/receipts/{id}")).await?;
+        predicate(&view.envelope)
+    }
+
+    async fn bytes(&self, stream: &Stream, first: u64, end: u64) -> Answer<Vec<u8>> {
+        if first >= end {
+            return Ok(Vec::new());
+        }
+        let range = Some(format!("bytes={first}-{}", end - 1));
+        let request = ApiRequest { range, ..ApiRequest::get(format!("/v1/outputs/{}", stream.blake3)) };
+        let bytes = succeeded(self.send(request).await?)?;
+        if bytes.len() as u64 == end - first { Ok(bytes) } else { Err(ToolProblem::odd("the window has another size")) }
+    }
+
+    /// Reads a JSON document.
+    pub async fn read<T: DeserializeOwned>(&self, path: &str) -> Answer<T> {
+        of_json(&succeeded(self.send(ApiRequest::get(path)).await?)?)
+    }
+
+    /// Sends a request. If no answer comes, the request is sent again: reading changes nothing, a cancellation can be
+    /// repeated, and a proposal has a nonce.
+    async fn send(&self, request: ApiRequest) -> Answer<ApiAnswer> {
+        let mut pauses = PAUSES.iter();
+        loop {
+            match (self.api.call(request.clone()).await, pauses.next()) {
+                (Ok(answer), _) => return Ok(answer),
+                (Err(_), Some(pause)) => sleep(*pause).await,
+                (Err(error), None) => return Err(ToolProblem::unreachable(&error)),
+            }
+        }
+    }
+}
+
+/// Returns true if the status cannot change any more.
+#[must_use]
+pub fn has_ended(view: &ProposalView) -> bool {
+    match view.status {
+        ProposalStatus::Pending | ProposalStatus::Approved | ProposalStatus::Running => false,
+        ProposalStatus::Finished
+        | ProposalStatus::Denied
+        | ProposalStatus::Expired
+        | ProposalStatus::Cancelled
+        | ProposalStatus::Refused => true,
+    }
+}
+
+/// Describes the state of an open proposal for a progress note. The text contains only numbers and fixed words.
+#[must_use]
+pub fn waiting_words(view: &ProposalView) -> String {
+    match view.status {
+        ProposalStatus::Pending => {
+            format!("{} of {} signatures", view.approvals.have, view.approvals.required)
+        }
+        other => other.word().to_owned(),
+    }
+}
+
+fn advice(view: &ProposalView) -> &'static str {
+    match view.status {
+        ProposalStatus::Pending => {
+            "people must sign: tell the user which proposal waits, then call `wait`. A pending proposal is no refusal"
+        }
+        ProposalStatus::Approved | ProposalStatus::Running => "call `wait` until `ended` is true",
+        ProposalStatus::Finished => "read `outcome`; `get_output` has the whole output, `get_receipt` the evidence",
+        ProposalStatus::Denied => "a person said no: tell the user, and do not propose the same run again",
+        ProposalStatus::Expired => "nobody signed in time: ask the user before you propose again",
+        ProposalStatus::Cancelled => "the proposal was withdrawn",
+        ProposalStatus::Refused => "the boundary refused the run: read `reason`, and tell the user",
+    }
+}
+
+fn parse<T: FromStr<Err: Display>>(name: &str, text: &str) -> Answer<T> {
+    text.parse().map_err(|error| ToolProblem::arguments(format_args!("`{name}`: {error}")))
+}
+
+fn receipt_id(text: &str) -> Answer<ReceiptId> {
+    match text.parse::<ProposalId>() {
+        Ok(proposal) => Ok(proposal.receipt()),
+        Err(_) => parse("id", text),
+    }
+}
+
+fn succeeded(answer: ApiAnswer) -> Answer<Vec<u8>> {
+    if (200..300).contains(&answer.status) { Ok(answer.body) } else { Err(ToolProblem::of_answer(&answer)) }
+}
+
+fn of_json<T: DeserializeOwned>(bytes: &[u8]) -> Answer<T> {
+    serde_json::from_slice(bytes).map_err(ToolProblem::odd)
+}
+
+fn predicate<P: Predicate>(envelope: &Envelope) -> Answer<P> {
+    let payload = Base64::Strict.decode("/payload", &envelope.payload).map_err(ToolProblem::odd)?;
+    Statement::<P>::from_payload(&payload).map(|statement| statement.predicate).map_err(ToolProblem::odd)
+}
+
+/// Returns a value as an object with visible text. Each document type of the callers is an object.
+fn object(value: &impl Serialize) -> Map<String, Value> {
+    match serde_json::to_value(value).map(visible_json) {
+        Ok(Value::Object(members)) => members,
+        _ => Map::new(),
+    }
+}
+
+/// Removes an incomplete character at the end. Bytes that are no UTF-8 stay.
+fn whole_characters(bytes: &[u8]) -> &[u8] {
+    match std::str::from_utf8(bytes) {
+        Err(error) if error.error_len().is_none() && error.valid_up_to() > 0 => &bytes[..error.valid_up_to()],
+        _ => bytes,
+    }
+}

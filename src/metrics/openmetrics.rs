@@ -1,0 +1,250 @@
+//! Counters and histograms of the process, and the text of a scrape in the OpenMetrics format.
+//!
+//! The counters begin at 0 with the process and never decrease. Monitoring systems expect this and detect a restart.
+
+use std::fmt;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::metrics::crossing_stage::CrossingStage;
+use crate::metrics::readings::Readings;
+use crate::record::code::Code;
+use crate::record::receipt::Status;
+
+/// Media type of a scrape (OpenMetrics 1.0).
+pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Prefix of the name of each metric.
+const PREFIX: &str = "countersign";
+
+/// Upper bounds of the buckets for stages and batches, in seconds. The fastest stage takes some tens of microseconds.
+/// The longest run takes an hour by default.
+const STAGE_BUCKETS: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0, 5.0, 30.0, 300.0, 3600.0];
+const BATCH_BUCKETS: [f64; 9] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0, 5.0];
+/// Upper bounds of the buckets for the number of messages in a batch, which has at most 256 messages.
+const MESSAGE_BUCKETS: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
+/// Upper bounds of the buckets for HTTP requests, in seconds. A client may wait for a change for about a minute.
+const REQUEST_BUCKETS: [f64; 8] = [0.001, 0.0025, 0.01, 0.05, 0.25, 1.0, 10.0, 60.0];
+
+/// Labels with one name. A scrape has few different values.
+type OneLabel = [(&'static str, &'static str); 1];
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    route: &'static str,
+    code: u16,
+}
+
+/// All counters and histograms of one service.
+pub struct Metrics {
+    registry: Registry,
+    proposals: Family<OneLabel, Counter>,
+    refusals: Family<OneLabel, Counter>,
+    crossings: Family<OneLabel, Counter>,
+    unknown: Counter,
+    crossing_seconds: Family<OneLabel, Histogram>,
+    batch_seconds: Histogram,
+    batch_messages: Histogram,
+    requests: Family<RequestLabels, Counter>,
+    request_seconds: Family<OneLabel, Histogram>,
+    /// Time at which the checkpoint outside the store last contained the whole log.
+    checkpoint: Mutex<Instant>,
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Metrics")
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// Creates all counters with the value 0. A counter with a closed list of label values has each value from the
+    /// start, because an alert on an increase needs the value before the increase.
+    #[must_use]
+    pub fn new() -> Self {
+        let metrics = Self {
+            registry: Registry::with_prefix(PREFIX),
+            proposals: Family::default(),
+            refusals: Family::default(),
+            crossings: Family::default(),
+            unknown: Counter::default(),
+            crossing_seconds: Family::new_with_constructor(|| Histogram::new(STAGE_BUCKETS)),
+            batch_seconds: Histogram::new(BATCH_BUCKETS),
+            batch_messages: Histogram::new(MESSAGE_BUCKETS),
+            requests: Family::default(),
+            request_seconds: Family::new_with_constructor(|| Histogram::new(REQUEST_BUCKETS)),
+            checkpoint: Mutex::new(Instant::now()),
+        };
+        for code in Code::ALL {
+            let _ = metrics.refusals.get_or_create(&[("code", code.word())]);
+        }
+        for status in Status::ALL {
+            let _ = metrics.crossings.get_or_create(&[("outcome", status.word())]);
+        }
+        for stage in CrossingStage::ALL {
+            let _ = metrics.crossing_seconds.get_or_create(&[("stage", stage.word())]);
+        }
+        metrics.registered()
+    }
+
+    fn registered(mut self) -> Self {
+        let registry = &mut self.registry;
+        let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("build", "Version of the program", build);
+        registry.register("proposals", "Proposals that reached the status", self.proposals.clone());
+        registry.register("refusals", "Refused HTTP requests by the code of the answer", self.refusals.clone());
+        registry.register("crossings", "Runs with a durable receipt, by outcome", self.crossings.clone());
+        registry.register("unknown", "Runs whose end the boundary did not see", self.unknown.clone());
+        let help = "Duration of each completed stage of a crossing";
+        registry.register_with_unit("crossing", help, Unit::Seconds, self.crossing_seconds.clone());
+        let help = "Duration of a batch of writes, with its durable commit";
+        registry.register_with_unit("log_batch", help, Unit::Seconds, self.batch_seconds.clone());
+        let help = "Number of writes in a batch, which share one durable commit";
+        registry.register("log_batch_messages", help, self.batch_messages.clone());
+        let help = "Answered HTTP requests, by the pattern of the route and the HTTP status code";
+        registry.register("http_requests", help, self.requests.clone());
+        let help = "Time until the head of the answer of an HTTP request, by the pattern of the route";
+        registry.register_with_unit("http", help, Unit::Seconds, self.request_seconds.clone());
+        self
+    }
+
+    /// Creates the counters of proposals for `statuses`, which are all statuses of a proposal.
+    pub fn has_proposal_statuses(&self, statuses: impl IntoIterator<Item = &'static str>) {
+        for status in statuses {
+            let _ = self.proposals.get_or_create(&[("status", status)]);
+        }
+    }
+
+    /// Counts proposals that reached a status. The change of the status must be durable.
+    pub fn proposals(&self, status: &'static str, number: u64) {
+        self.proposals.get_or_create(&[("status", status)]).inc_by(number);
+    }
+
+    /// Counts a refusal that the service sent as an answer.
+    pub fn refusal(&self, code: Code) {
+        self.refusals.get_or_create(&[("code", code.word())]).inc();
+    }
+
+    /// Counts the outcome of a run. The receipt must be durable.
+    pub fn crossing(&self, outcome: Status) {
+        self.crossings.get_or_create(&[("outcome", outcome.word())]).inc();
+        if outcome == Status::Unknown {
+            self.unknown.inc();
+        }
+    }
+
+    /// Records the duration of a completed stage of a crossing.
+    pub fn crossing_stage(&self, stage: CrossingStage, took: Duration) {
+        self.crossing_seconds.get_or_create(&[("stage", stage.word())]).observe(took.as_secs_f64());
+    }
+
+    /// Records a batch of writes after its durable commit.
+    pub fn batch(&self, messages: usize, took: Duration) {
+        self.batch_messages.observe(messages as f64);
+        self.batch_seconds.observe(took.as_secs_f64());
+    }
+
+    /// Records an answered HTTP request. `route` must be a pattern of the route table.
+    pub fn request(&self, route: &'static str, code: u16, took: Duration) {
+        self.requests.get_or_create(&RequestLabels { route, code }).inc();
+        self.request_seconds.get_or_create(&[("route", route)]).observe(took.as_secs_f64());
+    }
+
+    /// Records that the checkpoint outside the store contains the whole log now.
+    pub fn checkpoint_is_current(&self) {
+        *self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// Returns the text of a scrape.
+    ///
+    /// # Errors
+    /// Returns an error if a value can't be formatted.
+    pub fn scrape(&self, readings: &Readings) -> Result<String, fmt::Error> {
+        // Most scrapes have about 20 KB.
+        let mut text = String::with_capacity(32 << 10);
+        encode_registry(&mut text, &self.registry)?;
+        let checkpoint = self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner).elapsed();
+        encode_registry(&mut text, &gauges(readings, checkpoint))?;
+        encode_eof(&mut text)?;
+        Ok(text)
+    }
+}
+
+/// Returns the gauges of one scrape. The gauges are not stored, so that two scrapes at the same time can't mix their
+/// values, and a witness that left the roster is gone.
+fn gauges(readings: &Readings, checkpoint: Duration) -> Registry {
+    let mut registry = Registry::with_prefix(PREFIX);
+    let mut plain = |name: &str, help: &str, unit: Option<Unit>, value: i64| {
+        let gauge: Gauge = Gauge::default();
+        gauge.set(value);
+        match unit {
+            Some(unit) => registry.register_with_unit(name, help, unit, gauge),
+            None => registry.register(name, help, gauge),
+        }
+    };
+    let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+    let seconds = || Some(Unit::Seconds);
+    plain("runs_active", "Runs with a spent nonce and without a durable receipt", None, number(readings.runs_active));
+    let help = "Time since the approval of the oldest proposal that waits to run, or 0";
+    plain("oldest_approved", help, seconds(), readings.oldest_approved_s);
+    plain("log_entries", "Entries of the log", None, number(readings.log_entries));
+    for (name, help, bytes) in [
+        ("store", "Size of the database files", readings.store_bytes),
+        ("store_free", "Free space on the disk of the store", readings.store_free_bytes),
+    ] {
+        if let Some(bytes) = bytes {
+            plain(name, help, Some(Unit::Bytes), number(bytes));
+        }
+    }
+    plain("seal_number", "Number of the seal in force", None, number(readings.seal_number));
+    plain("roster_version", "Version of the roster in force", None, number(readings.roster_version));
+    let help = "Seconds by which the system clock is ahead of the time since the start (negative: behind)";
+    plain("clock_ahead", help, seconds(), readings.clock_ahead_s);
+    if let Some(certificate) = readings.certificate {
+        let help = "Time at which the TLS certificate of the service expires";
+        plain("certificate_expiry_timestamp", help, seconds(), certificate.expiry);
+        let help = "1 if the files of the certificate can't be taken, so that the old certificate is in force";
+        plain("certificate_reload_failed", help, None, i64::from(certificate.reload_failed));
+    }
+    let age: Gauge<f64, AtomicU64> = Gauge::default();
+    age.set(checkpoint.as_secs_f64());
+    let help = "Time since the checkpoint outside the store last contained the whole log";
+    registry.register_with_unit("checkpoint_age", help, Unit::Seconds, age);
+    let mut labelled = |name: &str, help: &str, unit: Option<Unit>, label: &'static str, values: Vec<(String, i64)>| {
+        let family: Family<[(&'static str, String); 1], Gauge> = Family::default();
+        for (value, number) in values {
+            family.get_or_create(&[(label, value)]).set(number);
+        }
+        match unit {
+            Some(unit) => registry.register_with_unit(name, help, unit, family),
+            None => registry.register(name, help, family),
+        }
+    };
+    let waiting =
+        vec![("pending".to_owned(), number(readings.pending)), ("approved".to_owned(), number(readings.approved))];
+    labelled("proposals_waiting", "Proposals that wait for signatures, or to run", None, "status", waiting);
+    let held_up = readings.runs_held_up.iter().map(|(code, runs)| (code.word().to_owned(), number(*runs))).collect();
+    labelled("runs_held_up", "Approved runs that can't start now, by the code of the reason", None, "code", held_up);
+    let help = "Age of the oldest log entry that the witness has not cosigned, or 0";
+    labelled("witness_age", help, seconds(), "witness", readings.witness_age_s.clone());
+    let layers = readings.sandbox_layers.iter().map(|(layer, held)| (layer.word().to_owned(), i64::from(*held)));
+    let help = "1 if this host supports the layer of the sandbox level strict";
+    labelled("sandbox_layer", help, None, "layer", layers.collect());
+    registry
+}

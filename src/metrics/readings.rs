@@ -1,0 +1,47 @@
+//! Values that the service reads from its state at each scrape.
+
+use crate::record::code::Code;
+use crate::record::profile::Layer;
+
+/// Values of all gauges at one scrape.
+#[derive(Debug, Clone, Default)]
+pub struct Readings {
+    /// Number of runs whose nonce is spent and whose receipt is not durable yet.
+    pub runs_active: u64,
+    /// Number of approved runs that can't start, by the code of the reason.
+    pub runs_held_up: Vec<(Code, u64)>,
+    /// Number of proposals that wait for signatures.
+    pub pending: u64,
+    /// Number of proposals that have enough signatures and wait to run.
+    pub approved: u64,
+    /// Time since the approval of the oldest proposal that waits to run, in seconds, or 0 if no proposal waits to run.
+    pub oldest_approved_s: i64,
+    /// Number of entries of the log.
+    pub log_entries: u64,
+    /// Size of the database files, or `None` if the size can't be read.
+    pub store_bytes: Option<u64>,
+    /// Free space on the disk of the store, or `None` if the free space can't be read.
+    pub store_free_bytes: Option<u64>,
+    /// Each witness of the roster, with the age in seconds of the oldest entry that the witness has not cosigned.
+    pub witness_age_s: Vec<(String, i64)>,
+    /// Number of the seal in force.
+    pub seal_number: u64,
+    /// Version of the roster in force.
+    pub roster_version: u64,
+    /// The TLS certificate of the service, or `None` without TLS.
+    pub certificate: Option<CertificateReading>,
+    /// Seconds by which the system clock is ahead of the time that has passed since the start. A negative value means
+    /// that the clock is behind.
+    pub clock_ahead_s: i64,
+    /// Each layer of the sandbox level strict, with true if this host supports the layer.
+    pub sandbox_layers: Vec<(Layer, bool)>,
+}
+
+/// State of the TLS certificate of the service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CertificateReading {
+    /// Time at which the served certificate expires, in seconds since 1970.
+    pub expiry: i64,
+    /// True if the files of the last look could not be taken, so that the old certificate is in force.
+    pub reload_failed: bool,
+}

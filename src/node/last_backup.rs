@@ -1,0 +1,29 @@
+//! The time of the last backup of the store, as a file in the private directory.
+
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+
+use crate::node::config::Config;
+use crate::node::kept_checkpoint;
+use crate::record::validity::Timestamp;
+
+/// Returns the time of the last backup, or `None` if there was none or its time can't be read.
+#[must_use]
+pub fn read(config: &Config) -> Option<Timestamp> {
+    std::fs::read_to_string(path(config)).ok()?.trim().parse().ok()
+}
+
+/// Stores the time of a finished backup.
+///
+/// # Errors
+/// Returns an error if the file can't be written. The backup itself is complete.
+pub fn write(config: &Config, at: Timestamp) -> io::Result<()> {
+    kept_checkpoint::replace(&path(config), format!("{at}\n").as_bytes())?;
+    // `doctor` may run as the user of the service after a backup by root. The directory is closed to other users.
+    std::fs::set_permissions(path(config), std::fs::Permissions::from_mode(0o644))
+}
+
+fn path(config: &Config) -> PathBuf {
+    config.data.join("last-backup")
+}

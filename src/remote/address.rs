@@ -1,0 +1,150 @@
+//! Addresses of boundaries and mirrors.
+
+use std::net::IpAddr;
+
+use ureq::http::Uri;
+
+use crate::terminal::exit::CommandFailure;
+use crate::terminal::printable_text::PrintableText;
+
+/// Default address of the boundary.
+pub const DEFAULT_URL: &str = "http://127.0.0.1:7433";
+
+/// Address of a boundary or a mirror: `http` or `https`, host and port, and an optional path before `/v1`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Address {
+    base: String,
+    uses_tls: bool,
+    is_loopback: bool,
+}
+
+impl Address {
+    /// Parses a URL.
+    ///
+    /// # Errors
+    /// Returns an error if the URL does not have the form `http://host[:port][/path]` or `https://host[:port][/path]`.
+    pub fn parse(url: &str) -> Result<Self, CommandFailure> {
+        let wrong = || {
+            CommandFailure::usage(format!(
+                "{} is not an address like {DEFAULT_URL} or https://boundary.example",
+                PrintableText::text(url).as_str()
+            ))
+        };
+        let odd = |c: char| !c.is_ascii_graphic() || "?#@\\".contains(c);
+        let uses_tls = url.starts_with("https://");
+        if url.contains(odd) || !(uses_tls || url.starts_with("http://")) {
+            return Err(wrong());
+        }
+        // The HTTP library connects to the host that this parser finds.
+        let parsed: Uri = url.parse().map_err(|_| wrong())?;
+        let host = parsed.host().unwrap_or_default();
+        let authority = parsed.authority().map_or("", |authority| authority.as_str());
+        let port = authority.strip_prefix(host).ok_or_else(wrong)?;
+        if !port.is_empty() && port.strip_prefix(':').is_none_or(|port| port.parse::<u16>().is_err()) {
+            return Err(wrong());
+        }
+        let host = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+        if host.is_empty() {
+            return Err(wrong());
+        }
+        let is_loopback = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+        Ok(Self { base: url.trim_end_matches('/').to_owned(), uses_tls, is_loopback })
+    }
+
+    /// Returns the URL without `/` at its end.
+    #[must_use]
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// Returns true if the client connects with TLS.
+    #[must_use]
+    pub const fn uses_tls(&self) -> bool {
+        self.uses_tls
+    }
+
+    /// Returns true if the address is a loopback address.
+    #[must_use]
+    pub const fn is_loopback(&self) -> bool {
+        self.is_loopback
+    }
+
+    /// Checks that nobody on the network can read what a client sends. A client sends a token, or the signature of a
+    /// key, only after this check.
+    ///
+    /// # Errors
+    /// Returns an error if the address is plain HTTP to another machine. `what` names what would be sent.
+    pub fn check_private(&self, what: &str) -> Result<(), CommandFailure> {
+        if self.uses_tls || self.is_loopback {
+            return Ok(());
+        }
+        Err(CommandFailure::usage(format!(
+            "{what} was not sent to {}: plain HTTP to another machine has no encryption. Use the https:// address of \
+             the boundary, or a tunnel: ssh -N -L 7433:127.0.0.1:7433 HOST, and --url {DEFAULT_URL}",
+            PrintableText::text(&self.base).as_str()
+        )))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_tls_and_the_loopback_keep_credentials_private() {
+        for (url, uses_tls, is_loopback) in [
+            ("http://127.0.0.1:7433", false, true),
+            ("http://127.1.2.3", false, true),
+            ("http://[::1]:7433/", false, true),
+            ("http://localhost", false, true),
+            ("https://localhost:7433/x", true, true),
+            ("https://boundary.example", true, false),
+            ("https://10.0.0.1:7433", true, false),
+            ("http://10.0.0.1:7433", false, false),
+            ("http://boundary.example", false, false),
+            // These names and numbers may mean this machine, but the resolver of the system decides about them.
+            ("http://localhost.example", false, false),
+            ("http://localhost.", false, false),
+            ("http://127.1", false, false),
+            ("http://2130706433", false, false),
+            ("http://0x7f000001", false, false),
+            ("http://0.0.0.0:7433", false, false),
+            ("http://[::]:7433", false, false),
+            ("http://[::ffff:127.0.0.1]:7433", false, false),
+        ] {
+            let address = Address::parse(url).expect(url);
+            assert_eq!((address.uses_tls(), address.is_loopback()), (uses_tls, is_loopback), "{url}");
+            assert_eq!(address.check_private("the token").is_ok(), uses_tls || is_loopback, "{url}");
+        }
+        let refused = Address::parse("http://10.0.0.1").expect("an address").check_private("the token");
+        let message = refused.expect_err("plain HTTP").message;
+        assert!(message.contains("https://") && message.contains("ssh -N -L"), "{message}");
+    }
+
+    #[test]
+    fn malformed_addresses_are_refused() {
+        for bad in [
+            "",
+            "boundary:7433",
+            "ftp://x",
+            "HTTP://127.0.0.1",
+            "http://",
+            "https://",
+            "https://:443",
+            "http://a b",
+            "http://user@host",
+            "http://127.0.0.1@evil.example",
+            "http://127.0.0.1:7433@evil.example",
+            "http://[::1]evil.example",
+            "http://[::1",
+            "http://127.0.0.1\\@evil.example",
+            "http://localhost:99999",
+            "http://localhost:x",
+            "http://h/?q",
+            "http://h#f",
+            "http://h\n",
+        ] {
+            assert!(Address::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+}

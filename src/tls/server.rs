@@ -1,0 +1,59 @@
+//! The server side of TLS. The certificate can be replaced while connections exist.
+
+use std::fmt;
+use std::io;
+use std::sync::{PoisonError, RwLock};
+
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use crate::tls::server_pair::{ServerPair, ValidTime};
+
+/// An encrypted connection from a client.
+pub type EncryptedStream = TlsStream<TcpStream>;
+
+/// Bytes that end a connection before its handshake: the alert `internal_error`. A client reports this alert, and not
+/// a lost connection.
+pub const ALERT: [u8; 7] = [0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x50];
+
+/// The certificate in force.
+pub struct TlsServer {
+    current: RwLock<ServerPair>,
+}
+
+impl TlsServer {
+    /// Serves this pair.
+    #[must_use]
+    pub const fn new(pair: ServerPair) -> Self {
+        Self { current: RwLock::new(pair) }
+    }
+
+    /// Serves this pair to new connections. Existing connections continue with their pair. Sessions of the old pair
+    /// cannot be resumed, because a client of an old `client_ca` would pass without a check.
+    pub fn replace(&self, pair: ServerPair) {
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = pair;
+    }
+
+    /// Performs the handshake. The caller sets the deadline.
+    ///
+    /// # Errors
+    /// Returns an error if the client ends the connection, or if client and service have no version, cipher or
+    /// certificate in common. An alert is written to the returned stream.
+    pub async fn accept(&self, stream: TcpStream) -> Result<EncryptedStream, (io::Error, TcpStream)> {
+        let config = self.current.read().unwrap_or_else(PoisonError::into_inner).config.clone();
+        TlsAcceptor::from(config).accept(stream).into_fallible().await
+    }
+
+    /// Returns the time in which the served certificate is valid.
+    #[must_use]
+    pub fn valid(&self) -> ValidTime {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).valid()
+    }
+}
+
+impl fmt::Debug for TlsServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsServer").field("valid", &self.valid()).finish_non_exhaustive()
+    }
+}

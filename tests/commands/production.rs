@@ -1,0 +1,295 @@
+//! `doctor --production`: each point that can fail is made to fail, and passes after the fix that the point names.
+
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::support::host::not_run;
+use crate::support::people::unreachable_witness;
+use crate::support::{World, runbook, said};
+
+/// Returns the findings of a point, each as `result: text`.
+fn point(world: &World, name: &str) -> Vec<String> {
+    let output = world.program(&["doctor", "--production", "--json"]).arg(world.path("b")).output().expect("doctor");
+    let list: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", said(&output)));
+    let points = list["points"].as_array().expect("points");
+    let failed = points.iter().any(|point| point["result"] == "fail");
+    assert_eq!(output.status.code(), Some(i32::from(failed)), "{list}");
+    for (index, point) in points.iter().enumerate() {
+        assert_eq!(point["number"], index + 1);
+        for finding in point["findings"].as_array().expect("findings") {
+            assert_eq!(
+                finding["result"] == "fail",
+                finding["fix"].is_string(),
+                "each failure names its fix: {finding}"
+            );
+        }
+    }
+    let point = points.iter().find(|point| point["point"] == name).unwrap_or_else(|| panic!("no point {name}"));
+    let text = |finding: &Value| {
+        format!("{}: {}", finding["result"].as_str().expect("a result"), finding["says"].as_str().expect("a text"))
+    };
+    point["findings"].as_array().expect("findings").iter().map(text).collect()
+}
+
+#[track_caller]
+fn assert_finding(found: &[String], begins: &str, contains: &str) {
+    assert!(
+        found.iter().any(|one| one.starts_with(begins) && one.contains(contains)),
+        "{begins} {contains}: {found:?}"
+    );
+}
+
+#[track_caller]
+fn assert_no_failure(found: &[String]) {
+    assert!(!found.iter().any(|one| one.starts_with("fail")), "{found:?}");
+}
+
+#[test]
+fn the_list_has_twelve_points_and_the_text_names_each_fix() {
+    let world = World::prepared(|_| {});
+    let output = world.program(&["doctor", "--production"]).arg(world.path("b")).output().expect("doctor");
+    let text = said(&output);
+    for (index, point) in [
+        "network",
+        "firewall",
+        "certificate",
+        "program",
+        "isolation",
+        "user",
+        "tokens",
+        "roster",
+        "keys and files",
+        "steps",
+        "database",
+        "operation",
+    ]
+    .iter()
+    .enumerate()
+    {
+        let head = format!("{:>2}  {point} ", index + 1);
+        assert!(text.lines().any(|line| line.starts_with(&head)), "{head}\n{text}");
+    }
+    assert!(text.contains("of 12 points fail") && output.status.code() == Some(1), "{text}");
+    assert!(
+        text.contains("  fix    countersign roster draft") || text.contains("then countersign roster draft"),
+        "{text}"
+    );
+    let nowhere = world.program(&["doctor", "--production"]).current_dir(world.path("")).output().expect("doctor");
+    assert!(nowhere.status.code() == Some(2) && said(&nowhere).contains("doctor --production DIR"));
+}
+
+#[test]
+fn a_configured_level_below_strict_fails_the_point_isolation() {
+    let world = World::prepared(|setup| setup.config = "[sandbox]\nlevel = \"best-effort\"\n".to_owned());
+    assert_finding(&point(&world, "isolation"), "fail", "the configured sandbox level is best-effort");
+}
+
+#[test]
+fn a_store_of_root_fails_the_point_user() {
+    let world = World::prepared(|_| {});
+    let found = point(&world, "user");
+    if !rustix::process::geteuid().is_root() {
+        assert_finding(&found, "pass", "belongs to the ordinary user");
+        return;
+    }
+    assert_finding(&found, "fail", "belongs to root, so the service runs as root");
+    rustix::fs::chown(world.path("b/boundary"), Some(rustix::fs::Uid::from_raw(12_345)), None).expect("chown");
+    assert_finding(&point(&world, "user"), "pass", "belongs to the ordinary user 12345");
+}
+
+#[test]
+fn a_token_for_all_steps_or_without_owner_or_without_end_fails_the_point_tokens() {
+    let mut world = World::prepared(|_| {});
+    assert_finding(&point(&world, "tokens"), "pass", "the log has not begun");
+    world.start();
+    assert_finding(&point(&world, "tokens"), "pass", "there are no valid tokens");
+    let make = |world: &World, name: &str, owners: &[&str], patterns: &[&str], ends: bool| {
+        let mut token = json!({"name": name, "owners": owners, "scopes": ["propose"], "patterns": patterns});
+        if ends {
+            token["expires_at"] = json!("2100-01-01T00:00:00Z");
+        }
+        world.control(&json!({"do": "token-create", "token": token})).expect("a token");
+    };
+    make(&world, "good", &["carol"], &["say:*"], true);
+    assert_no_failure(&point(&world, "tokens"));
+    make(&world, "wide", &["carol"], &[], true);
+    make(&world, "nobodys", &[], &["say:*"], true);
+    make(&world, "endless", &["carol"], &["say:*"], false);
+    // The result is the same with and without the service.
+    for serves in [true, false] {
+        let found = point(&world, "tokens");
+        assert_finding(&found, "fail", "the token wide may propose every step");
+        assert_finding(&found, "fail", "the token nobodys has no owner");
+        assert_finding(&found, "fail", "the token endless never expires");
+        assert_eq!(found.len(), 3, "{found:?}");
+        if serves {
+            world.stop();
+        }
+    }
+    world.start();
+    for name in ["wide", "nobodys", "endless"] {
+        world.control(&json!({"do": "token-revoke", "name": name})).expect("revoked");
+    }
+    assert_no_failure(&point(&world, "tokens"));
+}
+
+#[test]
+fn a_roster_that_one_person_can_change_fails_the_point_roster() {
+    let world = World::prepared(|_| {});
+    let found = point(&world, "roster");
+    assert_finding(&found, "pass", "the next version needs 2 of 6 approvers");
+    assert_finding(&found, "fail", "no group requires a security key");
+    let source = std::fs::read_to_string(world.path("b/boundary/roster.toml")).expect("a roster");
+    let roster = |from: &str, to: &str| {
+        assert!(source.contains(from), "{source}");
+        world.write("b/boundary/roster.toml", &source.replace(from, to));
+        point(&world, "roster")
+    };
+    assert_finding(&roster("threshold = 2", "threshold = 0"), "fail", "the roster is not guarded");
+    assert_finding(&roster("threshold = 2", "threshold = 1"), "fail", "one approver alone can change the roster");
+    assert_finding(&roster("threshold = 2", "threshold = 6"), "fail", "if one of them loses the key");
+    // A group with presence counts only if one of its members has a security key.
+    let group = "[[group]]\nname = \"finance\"\npresence = \"required\"\n[[proposer]]";
+    assert_finding(&roster("[[proposer]]", group), "fail", "no group requires a security key");
+    let key = "sk-ssh-ed25519@openssh.com AAAAGnNrLXNzaC1lZDI1NTE5QG9wZW5zc2guY29tAAAAIOJ8Hc9wG0H6l0QGmcdFDdm8w1PpRbtyGqDLkJ\
+               bYHzTRAAAABHNzaDo=";
+    let with_key = format!("[[approver]]\nname = \"greta\"\ngroups = [\"finance\"]\nkeys = [\"{key}\"]\n{group}");
+    let found = roster("[[proposer]]", &with_key);
+    assert_no_failure(&found);
+    assert_finding(&found, "yours", "the group finance requires the touch of a security key");
+    assert_finding(&roster("version = 1", "version ="), "fail", "not checked: ");
+}
+
+#[test]
+fn a_file_that_others_can_read_or_write_fails_the_point_keys_and_files() {
+    let mut world = World::prepared(|_| {});
+    world.start();
+    world.stop();
+    assert_no_failure(&point(&world, "keys and files"));
+    for (name, open, right) in [
+        ("b/boundary/key.pem", 0o640, 0o600),
+        ("b/boundary/countersign.db", 0o604, 0o600),
+        ("b/boundary/policy.yaml", 0o666, 0o600),
+        ("b/countersign.toml", 0o664, 0o600),
+        ("b/boundary", 0o755, 0o700),
+    ] {
+        let set = |mode| std::fs::set_permissions(world.path(name), Permissions::from_mode(mode)).expect("mode");
+        set(open);
+        if name == "b/countersign.toml" {
+            // The configuration can't be trusted, so there is no list.
+            let output = world.program(&["doctor", "--production"]).arg(world.path("b")).output().expect("doctor");
+            assert!(output.status.code() == Some(2) && said(&output).contains("countersign.toml"), "{}", said(&output));
+        } else {
+            assert_finding(&point(&world, "keys and files"), "fail", &format!("mode {open:04o}"));
+        }
+        set(right);
+    }
+    std::fs::remove_file(world.path("b/boundary/policy.yaml")).expect("removed");
+    assert_finding(&point(&world, "keys and files"), "fail", "policy.yaml can't be checked");
+}
+
+#[test]
+fn the_point_steps_lists_each_step_that_reaches_beyond_the_sandbox() {
+    let world = World::prepared(|setup| {
+        setup.runbook(
+            "open.md",
+            runbook("", &[("net network=host", "true"), ("bare sandbox=off reason=\"a test\"", "true")]),
+        );
+        setup.runbook("snake.md", runbook("", &[("hiss", "pass")]).replace("```bash", "```python"));
+    });
+    let found = point(&world, "steps");
+    assert_finding(&found, "yours", "open:bare (may_be_off); open:net (network)");
+    assert_finding(&found, "yours", "steps use python");
+    world.write("b/runbooks/bad.md", &runbook("", &[("go", "true"), ("go", "true")]));
+    assert_finding(&point(&world, "steps"), "fail", "not checked: ");
+}
+
+#[test]
+fn a_store_in_memory_or_a_damaged_store_fails_the_point_database() {
+    let mut world = World::prepared(|_| {});
+    world.start();
+    world.stop();
+    assert_finding(&point(&world, "database"), "pass", "SQLite ");
+    std::fs::write(world.database(), "no database").expect("written");
+    assert_finding(&point(&world, "database"), "fail", "countersign.db");
+    let memory = Path::new("/dev/shm");
+    if rustix::fs::statfs(memory).is_ok_and(|found| found.f_type == 0x0102_1994) {
+        let there = tempfile::Builder::new().prefix("countersign-test-").tempdir_in(memory).expect("a directory");
+        let data = there.path().join("data");
+        let world = World::prepared(|setup| {
+            setup.config = format!("data = \"{}\"\nkey = \"boundary/key.pem\"\n", data.display());
+        });
+        assert_finding(&point(&world, "database"), "fail", "is on a tmpfs, which loses the log at a reboot");
+    } else {
+        not_run("doctor --production of a store in memory", "/dev/shm is no tmpfs here");
+    }
+}
+
+#[test]
+fn a_missing_or_old_backup_fails_the_point_operation() {
+    let mut world = World::prepared(|_| {});
+    assert_finding(&point(&world, "operation"), "pass", "there is nothing to back up");
+    world.start();
+    assert_finding(&point(&world, "operation"), "fail", "no backup of this store was made");
+    let mut backup = world.program(&["store", "--config"]);
+    backup.arg(world.path("b/countersign.toml")).arg("backup").arg(world.path("copy"));
+    let made = backup.output().expect("backup");
+    assert!(made.status.success(), "{}", said(&made));
+    assert_finding(&point(&world, "operation"), "pass", "the last backup is of ");
+    world.write("b/boundary/last-backup", "2026-01-01T00:00:00Z\n");
+    assert_finding(&point(&world, "operation"), "fail", "2026-01-01T00:00:00Z, so it is older than a day");
+    world.write("b/boundary/last-backup", "nonsense");
+    assert_finding(&point(&world, "operation"), "fail", "no backup of this store was made");
+}
+
+#[test]
+fn growth_beyond_the_free_space_fails_the_point_operation() {
+    let mut world = World::prepared(|_| {});
+    world.start();
+    world.stop();
+    assert_finding(&point(&world, "operation"), "pass", "30 days of present growth need about");
+    // A sparse file among the outputs counts with its whole size, as if the outputs had grown by 8 EiB / 2^20.
+    let outputs = world.path("b/boundary/outputs/aa");
+    std::fs::create_dir_all(&outputs).expect("a directory");
+    let file = std::fs::File::create(outputs.join("big")).expect("a file");
+    file.set_len(8 << 40).expect("a sparse file");
+    assert_finding(&point(&world, "operation"), "fail", "30 days of present growth need about");
+}
+
+#[test]
+fn a_boundary_without_witness_or_kept_checkpoint_fails_the_point_operation() {
+    let world = World::prepared(|_| {});
+    let found = point(&world, "operation");
+    assert_finding(&found, "fail", "no checkpoint from another place is configured");
+    assert_finding(&found, "fail", "the roster names no witness");
+}
+
+#[test]
+fn a_silent_witness_or_an_unread_monitoring_fails_the_point_operation() {
+    let mut world = World::prepared(|setup| setup.roster = unreachable_witness("silent.example/w"));
+    assert_finding(&point(&world, "operation"), "yours", "the service does not answer here");
+    world.start();
+    world.make_tokens();
+    let found = point(&world, "operation");
+    assert_finding(&found, "fail", "the witness silent.example/w has cosigned nothing");
+    assert_finding(&found, "fail", "nobody has read the metrics since the start");
+    let scrape = world.wire.get("/metrics", &world.reader);
+    assert_eq!(scrape.status, 200);
+    assert_finding(&point(&world, "operation"), "pass", "a monitoring system read the metrics");
+}
+
+#[test]
+fn the_point_operation_agrees_with_the_kernel_about_the_clock() {
+    // Another reader of adjtimex(2). The test can't change the state of the host's clock.
+    let script = "import ctypes\nb = ctypes.create_string_buffer(512)\nr = ctypes.CDLL(None).adjtimex(b)\n\
+                  status = int.from_bytes(b.raw[40:44], 'little')\nprint(r != 5 and r >= 0 and status & 0x40 == 0)";
+    let output = Command::new("python3").args(["-c", script]).output().expect("python");
+    let synchronized = String::from_utf8_lossy(&output.stdout).trim() == "True";
+    let world = World::prepared(|_| {});
+    let (result, text) = if synchronized { ("pass", "is synchronized") } else { ("fail", "is not synchronized") };
+    assert_finding(&point(&world, "operation"), result, text);
+}

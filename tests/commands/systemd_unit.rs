@@ -1,0 +1,150 @@
+//! The restrictions of the systemd unit that `init` writes.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use countersign::cli::init::content;
+
+use crate::support::{PROGRAM, host, said};
+
+/// Writes the unit of a usual installation. `init` leaves out settings that would hide the directory of the test.
+fn unit(dir: &Path) -> PathBuf {
+    let path = dir.join("countersign.service");
+    let text = content::unit(Path::new("/srv/countersign"), Path::new("/usr/local/bin/countersign"));
+    std::fs::write(&path, text).expect("a unit");
+    path
+}
+
+/// Runs `systemd-analyze security` of version 250 or later. Returns `None` if this host has no such program.
+fn security(test: &str, options: &[&str], unit: &Path) -> Option<Output> {
+    let ran = Command::new("systemd-analyze").args(["security", "--offline=true"]).args(options).arg(unit).output();
+    if ran.is_err() {
+        host::not_run(test, "there is no systemd-analyze here");
+    }
+    ran.ok()
+}
+
+#[test]
+fn the_exposure_of_the_systemd_unit_is_at_most_three_of_ten() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let name = "the_exposure_of_the_systemd_unit_is_at_most_three_of_ten";
+    // The threshold is an exposure from 0 to 100.
+    let Some(scored) = security(name, &["--threshold=30"], &unit(dir.path())) else { return };
+    assert!(scored.status.success(), "{}", said(&scored));
+}
+
+/// `docs/operate.md` contains each restriction that the unit does not have, and no other restriction.
+#[test]
+fn operate_md_gives_the_reason_for_each_restriction_that_the_unit_lacks() {
+    const NAME: &str = "operate_md_gives_the_reason_for_each_restriction_that_the_unit_lacks";
+    let version = Command::new("systemd-analyze").arg("--version").output();
+    let version = version.map(|output| said(&output)).unwrap_or_default();
+    if !version.starts_with("systemd 252 ") {
+        return host::not_run(NAME, "the table contains the lines of systemd 252, which is not installed here");
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    let Some(listed) = security(NAME, &["--json=short"], &unit(dir.path())) else { return };
+    let rows: serde_json::Value = serde_json::from_slice(&listed.stdout).expect("JSON");
+    let open: BTreeMap<String, String> = rows
+        .as_array()
+        .expect("rows")
+        .iter()
+        .filter_map(|row| Some((row["name"].as_str()?.to_owned(), row["exposure"].as_str()?.to_owned())))
+        .collect();
+    assert!(open.len() > 10, "{open:?}");
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operate.md")).expect("the page");
+    let (_, table) = page.split_once("| line | weight | reason |\n| --- | --- | --- |\n").expect("the table");
+    let told: BTreeMap<String, String> = table
+        .lines()
+        .take_while(|line| line.starts_with('|'))
+        .map(|line| {
+            let line = line.replace("\\|", "\u{1}");
+            let cells: Vec<String> = line.split('|').map(|cell| cell.trim().replace('\u{1}', "|")).collect();
+            assert!(cells[3].len() > 20, "{line}: no reason");
+            (cells[1].trim_matches('`').to_owned(), cells[2].clone())
+        })
+        .collect();
+    assert_eq!(told, open);
+}
+
+/// systemd loads the socket unit of `docs/operate.md` together with the unit of the service.
+#[test]
+fn systemd_loads_the_socket_unit_of_operate_md() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operate.md")).expect("the page");
+    let (_, rest) = page.split_once("```text\n[Socket]\n").expect("the socket unit");
+    let (text, _) = rest.split_once("```").expect("the end of the block");
+    let dir = tempfile::tempdir().expect("a directory");
+    let service = content::unit(dir.path(), Path::new(PROGRAM));
+    std::fs::write(dir.path().join("countersign.service"), service).expect("a unit");
+    let socket = dir.path().join("countersign.socket");
+    std::fs::write(&socket, format!("[Socket]\n{text}")).expect("a unit");
+    let looked = Command::new("systemd-analyze").args(["verify", "--recursive-errors=no"]).arg(&socket).output();
+    let Ok(looked) = looked else {
+        return host::not_run("systemd_loads_the_socket_unit_of_operate_md", "there is no systemd-analyze here");
+    };
+    assert!(looked.status.success() && !said(&looked).contains("countersign.socket"), "{}", said(&looked));
+}
+
+/// A restriction that strict runs do not need to lose must be in the unit, and each reason in the table must be true.
+#[test]
+fn strict_runs_work_under_the_systemd_unit_and_not_under_the_restrictions_that_it_lacks() {
+    const NAME: &str = "strict_runs_work_under_the_systemd_unit_and_not_under_the_restrictions_that_it_lacks";
+    if !rustix::process::geteuid().is_root() {
+        return host::not_run(NAME, "only root can make the mounts of the unit");
+    }
+    let python = Path::new("/usr/bin/python3");
+    let library = Command::new(python).args(["-c", "import ctypes; ctypes.CDLL('libseccomp.so.2')"]).output();
+    if !library.is_ok_and(|output| output.status.success()) {
+        return host::not_run(NAME, "there is no python3 with libseccomp here");
+    }
+    if Command::new("systemd-analyze").arg("--version").output().is_err() {
+        return host::not_run(NAME, "there is no systemd-analyze here");
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    let unit = unit(dir.path());
+    // A directory that no setting of the unit hides.
+    let program = tempfile::Builder::new().prefix("countersign-test-").tempfile_in("/var/lib").expect("a file");
+    std::fs::copy(PROGRAM, program.path()).expect("a copy of the program");
+    std::fs::set_permissions(program.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("mode");
+    // The kernel executes no file that is open for writing.
+    let program = program.into_temp_path();
+    let run = |with: &str, script: &str| {
+        let mut command = Command::new(python);
+        command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/unit-settings")).arg(&unit);
+        command.args(["--user", "daemon", "--without", "ReadWritePaths"]);
+        if !with.is_empty() {
+            command.args(["--with", with]);
+        }
+        command.args(["--", "sh", "-c", script, "sh"]).arg(&program).env("HOME", "/tmp").current_dir("/");
+        command.output().expect("python")
+    };
+    // The sandbox opens the path of `--write` with openat2.
+    let strict = "mkdir /tmp/d && exec \"$1\" sandbox --write /tmp/d --workdir in-place -- sh -c 'echo held; : > file'";
+    let held = run("", strict);
+    assert!(held.status.success() && said(&held).contains("held"), "{}", said(&held));
+    for lacking in [
+        "RestrictNamespaces=user mnt pid net ipc uts cgroup",
+        "SystemCallFilter=~@mount",
+        "SystemCallFilter=~@privileged",
+        "RestrictSUIDSGID=yes",
+        "ProtectKernelTunables=yes",
+        "ProtectKernelLogs=yes",
+        "ProtectHostname=yes",
+    ] {
+        let broken = run(lacking, strict);
+        assert!(!broken.status.success() && !said(&broken).contains("held"), "{lacking}: {}", said(&broken));
+    }
+    // The restrictions are in force.
+    for (action, message) in [
+        (": > /usr/file", "Read-only file system"),
+        (": > /srv/file", "Read-only file system"),
+        ("ls /root", "Permission denied"),
+        ("nice true", "Operation not permitted"),
+        ("setarch --addr-no-randomize true", "Operation not permitted"),
+        ("cat /dev/kmsg", "No such file"),
+    ] {
+        let refused = said(&run("", action));
+        assert!(refused.contains(message), "{action}: {refused}");
+    }
+}
