@@ -534,6 +534,14 @@ fn the_printed_configuration_starts_the_server_and_contains_no_token() {
         );
         assert_eq!(hello["result"]["serverInfo"]["name"], "countersign", "{client}: {hello}");
     }
+    let files = ["--cacert", "ca.pem", "--cert", "c.pem", "--cert-key", "c.key"];
+    let mut command = world.program(&["mcp", "--print-config", "claude"]);
+    let printed = said(&command.args(files).current_dir(world.path("")).output().unwrap());
+    let directory = world.path("").canonicalize().unwrap();
+    for pair in files.chunks(2) {
+        let path = directory.join(pair[1]);
+        assert!(printed.contains(pair[0]) && printed.contains(&*path.to_string_lossy()), "{pair:?}: {printed}");
+    }
     let output = world.program(&["mcp", "--print-config", "claude", "--token", "cst_x"]).output().unwrap();
     assert!(output.status.code() == Some(2) && said(&output).contains("--token-file"), "{}", said(&output));
 }
