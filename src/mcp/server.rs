@@ -56,7 +56,7 @@ impl<A: BoundaryApi> McpServer<A> {
     /// Serves one client until the transport ends.
     ///
     /// # Errors
-    /// Returns an error if the client did not begin the protocol as it must.
+    /// Returns an error if the first messages of the client break the protocol.
     pub async fn serve(self, transport: impl Transport<RoleServer> + 'static) -> Result<(), String> {
         match rmcp::serve_server(self, transport).await {
             Ok(running) => running.waiting().await.map(drop).map_err(|error| error.to_string()),

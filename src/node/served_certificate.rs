@@ -102,8 +102,10 @@ impl ServedCertificate {
             });
             self = match looked.await {
                 Ok(looked) => looked,
-                // The runtime is ending.
-                Err(_) => return,
+                Err(error) => {
+                    tracing::error!("new certificates are not taken until the next start: {error}");
+                    return;
+                }
             };
             let valid = self.server.valid();
             let (expiry, reload_failed) = (valid.not_after.unix(), self.refused.is_some());
@@ -143,7 +145,7 @@ impl ServedCertificate {
             return Ok(());
         }
         let message = format!(
-            "the link leads to another place ({}), which the private set of this start does not contain: restart the \
+            "the link leads to a new place ({}), which the sandbox hides from runs only after a restart: restart the \
              service",
             place.display()
         );
