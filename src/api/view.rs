@@ -282,6 +282,15 @@ impl ProposalStatus {
             Self::Refused => "refused",
         }
     }
+
+    /// Returns true if the status can't change any more.
+    #[must_use]
+    pub const fn has_ended(self) -> bool {
+        match self {
+            Self::Pending | Self::Approved | Self::Running => false,
+            Self::Finished | Self::Denied | Self::Expired | Self::Cancelled | Self::Refused => true,
+        }
+    }
 }
 
 /// All facts about one proposal.

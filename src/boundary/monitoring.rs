@@ -84,16 +84,9 @@ impl Monitoring {
     /// Returns a fault if the log can't be read.
     pub fn status(&self) -> Result<MonitoringStatus, Stopped> {
         let last_scrape = *self.last_scrape.lock().unwrap_or_else(PoisonError::into_inner);
-        let cosigned = self.witnesses.cosigned_sizes();
-        let ages = self.witness_ages(self.crossing.now())?;
-        let witness = |((name, age_s), (_, cosigned)): ((String, i64), (String, u64))| WitnessStatus {
-            name,
-            age_s,
-            has_cosigned: cosigned > 0,
-        };
         Ok(MonitoringStatus {
             last_scrape_s: last_scrape.map(|at| at.elapsed().as_secs()),
-            witnesses: ages.into_iter().zip(cosigned).map(witness).collect(),
+            witnesses: self.witness_status(self.crossing.now())?,
         })
     }
 
@@ -142,7 +135,7 @@ impl Monitoring {
             log_entries: self.ledger.state().size,
             store_bytes: self.ledger.bytes().ok(),
             store_free_bytes: self.crossing.capacity().free_bytes(),
-            witness_age_s: self.witness_ages(now)?,
+            witness_age_s: self.witness_status(now)?.into_iter().map(|one| (one.name, one.age_s)).collect(),
             seal_number: sealed.seal.number,
             roster_version: sealed.roster.version(),
             certificate: *self.certificate(),
@@ -151,15 +144,15 @@ impl Monitoring {
         })
     }
 
-    /// Returns for each witness of the roster the age of the oldest entry that the witness has not cosigned. The
-    /// cosignatures are not stored, so the age counts from the start of the service at the earliest.
-    fn witness_ages(&self, now: Timestamp) -> Result<Vec<(String, i64)>, Stopped> {
-        let mut ages = Vec::new();
-        for (name, cosigned) in self.witnesses.cosigned_sizes() {
+    /// Returns the progress of each witness of the roster. The cosignatures are not stored, so an age counts from the
+    /// start of the service at the earliest.
+    fn witness_status(&self, now: Timestamp) -> Result<Vec<WitnessStatus>, Stopped> {
+        let status = |(name, cosigned)| {
             let waiting = self.ledger.leaf(cosigned).map_err(|error| fault(&error))?;
             let since = waiting.map(|leaf| leaf.at.max(self.started_at));
-            ages.push((name, since.map_or(0, |since| (now.unix() - since.unix()).max(0))));
-        }
-        Ok(ages)
+            let age_s = since.map_or(0, |since| (now.unix() - since.unix()).max(0));
+            Ok(WitnessStatus { name, age_s, has_cosigned: cosigned > 0 })
+        };
+        self.witnesses.cosigned_sizes().into_iter().map(status).collect()
     }
 }

@@ -16,9 +16,9 @@ use crate::terminal::streams::Terminal;
 /// Name of the database file in the directory of a store.
 pub const DATABASE: &str = "countersign.db";
 
-/// Opens the log that the user named. A text that begins with `http://` or `https://` is the address of a boundary or a mirror. Any
-/// other text is the path of a directory. The program uses the token and the keys of the user only for the boundary of
-/// `--url`.
+/// Opens the log that the user named. A text that begins with `http://` or `https://` is the address of a boundary or a
+/// mirror. Any other text is the path of a directory. The program uses the token and the keys of the user only for the
+/// boundary of `--url`.
 ///
 /// # Errors
 /// Returns an error if the address cannot be used, or if the directory does not exist.

@@ -85,7 +85,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     }
     let trust_args = args.trust.clone();
     let verify = Arc::new(move |bundle: &[u8]| verification(bundle, &trust_args));
-    let server = McpServer::new(ToolCalls::new(Remote::new(client), new_nonce, Some(verify)));
+    let server = McpServer::new(ToolCalls::of_machine(Remote::new(client), new_nonce, verify));
     let broken = |error: &dyn std::fmt::Display| CommandFailure::new(Exit::Unreachable, format!("MCP ended: {error}"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| broken(&error))?;
     let ended = runtime.block_on(async {
@@ -98,7 +98,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     Ok(Exit::Done)
 }
 
-pub(crate) fn new_nonce() -> Result<Nonce, String> {
+fn new_nonce() -> Result<Nonce, String> {
     let mut random = [0; 16];
     getrandom::fill(&mut random).map_err(|error| format!("this machine gives no random bytes: {error}"))?;
     Ok(Nonce::new(u64::try_from(now().unix()).unwrap_or_default() * 1000, random))

@@ -40,10 +40,18 @@ pub fn configuration(
     }
     let program = std::env::current_exe()
         .map_err(|error| CommandFailure::usage(format!("the path of this program is unknown: {error}")))?;
-    // A client may start the program without the environment of the user, so the address is always in the block.
+    // A client may start the program without the environment of the user, so the block contains the address and all files.
     let mut arguments = vec!["mcp".to_owned(), "--url".to_owned(), global.url.clone()];
-    if let Some(file) = &global.token_file {
-        arguments.extend(["--token-file".to_owned(), absolute(file)?]);
+    let tls = &global.tls;
+    for (option, file) in [
+        ("--token-file", &global.token_file),
+        ("--cacert", &tls.cacert),
+        ("--cert", &tls.cert),
+        ("--cert-key", &tls.cert_key),
+    ] {
+        if let Some(file) = file {
+            arguments.extend([option.to_owned(), absolute(file)?]);
+        }
     }
     if let Some(roster) = roster {
         let roster = if roster.starts_with("sha256:") { roster.to_owned() } else { absolute(Path::new(roster))? };

@@ -23,7 +23,7 @@ use schemars::SchemaGenerator;
 use serde_json::{Map, Value};
 use tower::Service as _;
 
-use crate::crossing::refusal::fault;
+use crate::crossing::refusal::{Stopped, fault};
 use crate::http::app::{App, PeerAddress, RequestSummary};
 use crate::http::call::{AlreadyCharged, MAX_BODY_BYTES, RouteCall};
 use crate::http::events::SSE;
@@ -86,8 +86,7 @@ async fn serve(app: Arc<App>, inner: Inner, new_nonce: NewNonce, request: Reques
         let PeerAddress(peer) = peer.ok_or_else(|| fault(&"a request without its peer's address"))?;
         Ok(answer(Inside { inner, peer, headers: Arc::new(headers) }, new_nonce, body).await)
     };
-    let mut response =
-        answered.await.unwrap_or_else(|stopped: crate::crossing::refusal::Stopped| stopped.into_response());
+    let mut response = answered.await.unwrap_or_else(|stopped: Stopped| stopped.into_response());
     response.extensions_mut().insert(RequestSummary { path: PATH, principal });
     response
 }
@@ -102,7 +101,7 @@ async fn answer(inside: Inside, new_nonce: NewNonce, body: Bytes) -> Response {
         .with_json_response(true)
         .disable_allowed_hosts()
         .disable_allowed_origins();
-    let server = McpServer::new(ToolCalls::new(inside, new_nonce, None));
+    let server = McpServer::new(ToolCalls::of_request(inside, new_nonce));
     let sessions = Arc::new(NeverSessionManager::default());
     let mut service = StreamableHttpService::new(move || Ok(server.clone()), sessions, config);
     match service.call(request).await {

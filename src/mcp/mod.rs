@@ -9,5 +9,6 @@ pub mod line_transport;
 pub mod progress;
 pub mod server;
 pub mod tool_calls;
+pub mod tool_problem;
 pub mod tools;
 pub mod visible_text;

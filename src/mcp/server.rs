@@ -26,7 +26,8 @@ use crate::api::view::{ProposalStatus, ProposalView, RegistryView};
 use crate::mcp::answers::{CancelArgs, GetStepArgs, ProposeArgs};
 use crate::mcp::boundary_api::BoundaryApi;
 use crate::mcp::progress::ProgressNotes;
-use crate::mcp::tool_calls::{CALL_LIMIT, ToolCalls, ToolProblem, has_ended, waiting_words};
+use crate::mcp::tool_calls::{CALL_LIMIT, ToolCalls, waiting_words};
+use crate::mcp::tool_problem::ToolProblem;
 use crate::mcp::tools::{
     INSTRUCTIONS, RECEIPTS_URI, REGISTRY_URI, STEPS_URI, ToolName, resource_templates, resources, tools,
 };
@@ -55,7 +56,7 @@ impl<A: BoundaryApi> McpServer<A> {
     /// Serves one client until the transport ends.
     ///
     /// # Errors
-    /// Returns an error if the client did not begin the protocol as it must.
+    /// Returns an error if the first messages of the client break the protocol.
     pub async fn serve(self, transport: impl Transport<RoleServer> + 'static) -> Result<(), String> {
         match rmcp::serve_server(self, transport).await {
             Ok(running) => running.waiting().await.map(drop).map_err(|error| error.to_string()),
@@ -63,6 +64,16 @@ impl<A: BoundaryApi> McpServer<A> {
             Err(ServerInitializeError::ConnectionClosed(_)) => Ok(()),
             Err(error) => Err(error.to_string()),
         }
+    }
+
+    /// Waits for a call until its deadline. Refuses the call if too many calls are in progress.
+    async fn limited<T>(
+        &self,
+        deadline: Instant,
+        call: impl Future<Output = Result<T, ToolProblem>>,
+    ) -> Result<T, ToolProblem> {
+        let Ok(_permit) = self.permits.try_acquire() else { return Err(ToolProblem::too_many_calls()) };
+        timeout_at(deadline, call).await.unwrap_or_else(|_| Err(self.calls.too_slow()))
     }
 
     async fn call(
@@ -84,12 +95,12 @@ impl<A: BoundaryApi> McpServer<A> {
                     return Ok(CallToolResponse::Task(CreateTaskResult::new(task_of(&view))));
                 }
                 let view = calls.until_end(view, args.wait_s, deadline, &notes).await;
-                done(&calls.state(view).await)
+                done(&calls.state(view, deadline).await)
             }
             ToolName::Wait => done(&calls.wait(arguments_of(arguments)?, deadline, &notes).await?),
             ToolName::GetOutput => done(&calls.get_output(arguments_of(arguments)?).await?),
             ToolName::GetReceipt => done(&calls.get_receipt(arguments_of(arguments)?).await?),
-            ToolName::Cancel => done(&calls.cancel(arguments_of(arguments)?).await?),
+            ToolName::Cancel => done(&calls.cancel(arguments_of(arguments)?, deadline).await?),
         }
     }
 
@@ -107,7 +118,7 @@ impl<A: BoundaryApi> McpServer<A> {
             let id: ReceiptId = id.parse().map_err(|_| unknown_resource())?;
             let bundle = self.calls.bundle(&id).await.map_err(refused)?;
             // A bundle is JSON in UTF-8. Its strings are escaped as JSON, and a changed byte would break the signatures.
-            return String::from_utf8(bundle).map_err(|_| refused(ToolProblem::odd_bundle()));
+            return String::from_utf8(bundle).map_err(|_| refused(ToolProblem::odd("the bundle is no text")));
         }
         Err(unknown_resource())
     }
@@ -141,15 +152,12 @@ impl<A: BoundaryApi> ServerHandler for McpServer<A> {
         let Ok(name) = request.name.parse::<ToolName>() else {
             return Err(ErrorData::invalid_params("there is no such tool: see tools/list", None));
         };
-        let Ok(_permit) = self.permits.try_acquire() else { return Ok(failed(ToolProblem::too_many_calls())) };
         let arguments = Value::Object(request.arguments.unwrap_or_default());
         let deadline = Instant::now() + CALL_LIMIT;
         tokio::select! {
-            made = timeout_at(deadline, self.call(name, arguments, deadline, &context)) => Ok(match made {
-                Ok(Ok(answer)) => answer,
-                Ok(Err(problem)) => failed(problem),
-                Err(_) => failed(ToolProblem::too_slow()),
-            }),
+            made = self.limited(deadline, self.call(name, arguments, deadline, &context)) => {
+                Ok(made.unwrap_or_else(failed))
+            }
             // Nobody reads the answer to a cancelled request. A proposal that was made stays.
             () = context.ct.cancelled() => Err(ErrorData::invalid_request("the client cancelled the request", None)),
         }
@@ -184,9 +192,8 @@ impl<A: BoundaryApi> ServerHandler for McpServer<A> {
         request: ReadResourceRequestParams,
         _context: RequestContext<RoleServer>,
     ) -> Result<ReadResourceResponse, ErrorData> {
-        let Ok(_permit) = self.permits.try_acquire() else { return Err(refused(ToolProblem::too_many_calls())) };
-        let text = tokio::time::timeout(CALL_LIMIT, self.resource(&request.uri)).await;
-        let text = text.unwrap_or_else(|_| Err(refused(ToolProblem::too_slow())))?;
+        let deadline = Instant::now() + CALL_LIMIT;
+        let text = self.limited(deadline, async { Ok(self.resource(&request.uri).await) }).await.map_err(refused)??;
         let contents = ResourceContents::text(text, request.uri).with_mime_type("application/json");
         Ok(ReadResourceResult::new(vec![contents]).into())
     }
@@ -196,12 +203,17 @@ impl<A: BoundaryApi> ServerHandler for McpServer<A> {
         request: GetTaskParams,
         _context: RequestContext<RoleServer>,
     ) -> Result<GetTaskResult, ErrorData> {
-        let view = self.task_proposal(&request.task_id).await?;
-        let task = task_of(&view);
+        let id: ProposalId =
+            request.task_id.parse().map_err(|_| ErrorData::invalid_params("there is no such task", None))?;
+        let deadline = Instant::now() + CALL_LIMIT;
+        let read = async {
+            let view = self.calls.proposal(&id).await?;
+            Ok((task_of(&view), self.calls.state(view, deadline).await))
+        };
+        let (task, state) = self.limited(deadline, read).await.map_err(refused)?;
         let payload = match task.status {
             TaskStatus::Cancelled => TaskPayload::Cancelled,
             TaskStatus::Completed => {
-                let state = self.calls.state(view).await;
                 let result = CallToolResult::structured(json_of(&state).map_err(refused)?);
                 match serde_json::to_value(result) {
                     Ok(Value::Object(result)) => TaskPayload::Completed { result },
@@ -218,17 +230,9 @@ impl<A: BoundaryApi> ServerHandler for McpServer<A> {
         request: CancelTaskParams,
         _context: RequestContext<RoleServer>,
     ) -> Result<(), ErrorData> {
-        let cancel = self.calls.cancel(CancelArgs { id: request.task_id });
-        let made = tokio::time::timeout(CALL_LIMIT, cancel).await;
-        made.unwrap_or_else(|_| Err(ToolProblem::too_slow())).map(drop).map_err(refused)
-    }
-}
-
-impl<A: BoundaryApi> McpServer<A> {
-    async fn task_proposal(&self, id: &str) -> Result<ProposalView, ErrorData> {
-        let id: ProposalId = id.parse().map_err(|_| ErrorData::invalid_params("there is no such task", None))?;
-        let read = tokio::time::timeout(CALL_LIMIT, self.calls.proposal(&id)).await;
-        read.unwrap_or_else(|_| Err(ToolProblem::too_slow())).map_err(refused)
+        let deadline = Instant::now() + CALL_LIMIT;
+        let cancel = self.calls.cancel(CancelArgs { id: request.task_id }, deadline);
+        self.limited(deadline, cancel).await.map(drop).map_err(refused)
     }
 }
 
@@ -237,7 +241,7 @@ impl<A: BoundaryApi> McpServer<A> {
 fn task_of(view: &ProposalView) -> Task {
     let status = match view.status {
         ProposalStatus::Cancelled => TaskStatus::Cancelled,
-        _ if has_ended(view) => TaskStatus::Completed,
+        status if status.has_ended() => TaskStatus::Completed,
         _ => TaskStatus::Working,
     };
     let updated = view.ended_at.unwrap_or(view.created_at);

@@ -11,15 +11,15 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::api::body::Problem;
 use crate::api::view::{ProposalStatus, ProposalView, ReceiptView, RegistryView, StepView};
 use crate::mcp::answers::{
     CancelArgs, GetOutputArgs, GetReceiptArgs, GetStepArgs, ListStepsArgs, McpStream, OutputTail, OutputWindow,
     ProposalProgress, ProposeArgs, ReceiptFacts, ReceiptVerification, StatedReason, StepDetails, StepLine, StepPage,
     VerificationBasis, WaitArgs,
 };
-use crate::mcp::boundary_api::{ApiAnswer, ApiRequest, ApiUnreachable, BoundaryApi};
+use crate::mcp::boundary_api::{ApiAnswer, ApiRequest, BoundaryApi};
 use crate::mcp::progress::ProgressNotes;
+use crate::mcp::tool_problem::ToolProblem;
 use crate::mcp::visible_text::{visible, visible_json};
 use crate::record::authorization::Authorization;
 use crate::record::bundle::Bundle;
@@ -32,6 +32,8 @@ use crate::record::receipt::{Receipt, Stream};
 pub const CALL_LIMIT: Duration = Duration::from_secs(45);
 /// Part of [`CALL_LIMIT`] that remains for the output after a wait.
 const AFTER_WAIT: Duration = Duration::from_secs(3);
+/// Part of [`CALL_LIMIT`] that remains for the answer without the output.
+const BEFORE_END: Duration = Duration::from_secs(1);
 /// Longest wait in one HTTP call, and the interval between two progress notes.
 const NOTE_INTERVAL: Duration = Duration::from_secs(5);
 /// Number of steps on one page.
@@ -53,6 +55,9 @@ pub type VerifyBundle = Arc<dyn Fn(&[u8]) -> ReceiptVerification + Send + Sync>;
 /// Makes a new nonce. Returns an error if the system has no random bytes.
 pub type NewNonce = fn() -> Result<Nonce, String>;
 
+/// Proposals without an answer, from the oldest to the newest.
+type Unanswered = Arc<Mutex<VecDeque<(ProposeArgs, Nonce)>>>;
+
 /// The calls of the tools, through one implementation of [`BoundaryApi`].
 #[derive(Clone)]
 pub struct ToolCalls<A> {
@@ -60,8 +65,8 @@ pub struct ToolCalls<A> {
     new_nonce: NewNonce,
     verify: Option<VerifyBundle>,
     /// Nonces of proposals without an answer. If the agent repeats such a call, the server sends the same nonce, so
-    /// that both calls are the same run.
-    unanswered: Arc<Mutex<VecDeque<(ProposeArgs, Nonce)>>>,
+    /// that both calls are the same run. `None` if the server ends with its first request.
+    unanswered: Option<Unanswered>,
 }
 
 impl<A> fmt::Debug for ToolCalls<A> {
@@ -70,92 +75,30 @@ impl<A> fmt::Debug for ToolCalls<A> {
     }
 }
 
-/// Refusal or failure that a tool reports to the agent.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ToolProblem(Value);
+type Answer<T> = Result<T, ToolProblem>;
 
-impl ToolProblem {
-    /// Returns the problem for arguments that the tool does not accept.
-    pub fn arguments(detail: impl Display) -> Self {
-        Self::new("malformed", &detail.to_string(), "correct the arguments and call the tool again")
+impl<A: BoundaryApi> ToolCalls<A> {
+    /// Creates the calls of a server on the agent's machine. The server verifies receipts, and a repeated proposal makes
+    /// no second run.
+    #[must_use]
+    pub fn of_machine(api: A, new_nonce: NewNonce, verify: VerifyBundle) -> Self {
+        Self { api, new_nonce, verify: Some(verify), unanswered: Some(Arc::default()) }
+    }
+
+    /// Creates the calls of one request. A receipt is reported as the boundary's word.
+    #[must_use]
+    pub const fn of_request(api: A, new_nonce: NewNonce) -> Self {
+        Self { api, new_nonce, verify: None, unanswered: None }
     }
 
     /// Returns the problem of a call that reached [`CALL_LIMIT`].
     #[must_use]
-    pub fn too_slow() -> Self {
-        let advice = "call the tool again with the same arguments: a repeated `propose` makes no second run";
-        Self::new("unreachable", "the boundary did not answer within 45 s", advice)
+    pub fn too_slow(&self) -> ToolProblem {
+        self.no_answer("the boundary did not answer within 45 s")
     }
 
-    /// Returns the problem of a server with too many calls in progress.
-    #[must_use]
-    pub fn too_many_calls() -> Self {
-        Self::new("busy", "too many calls of this client are in progress", "wait for the answers, then call again")
-    }
-
-    /// Returns the problem of a bundle that is not text.
-    #[must_use]
-    pub fn odd_bundle() -> Self {
-        Self::odd("the bundle is no text")
-    }
-
-    fn new(code: &str, detail: &str, advice: &str) -> Self {
-        Self(json!({"problem": {"code": code, "detail": visible(detail), "advice": advice}}))
-    }
-
-    fn unreachable(error: &ApiUnreachable) -> Self {
-        let advice = "call the tool again with the same arguments: a repeated `propose` makes no second run";
-        Self::new("unreachable", &error.0, advice)
-    }
-
-    fn odd(what: impl Display) -> Self {
-        let detail = format!("this version of the program does not understand the boundary's answer: {what}");
-        Self::new("unreachable", &detail, "tell the operator of the boundary")
-    }
-
-    fn of_answer(answer: &ApiAnswer) -> Self {
-        let Ok(problem) = serde_json::from_slice::<Problem>(&answer.body) else {
-            return Self::odd(format_args!("it has status {} and is no problem document", answer.status));
-        };
-        let code = problem.kind.rsplit('/').next().unwrap_or_default().to_owned();
-        let advice = match code.as_str() {
-            "unauthenticated" => "the token is missing or not valid any more: ask the operator for a token",
-            "rate-limited" | "busy" => "wait some seconds, then call the tool again",
-            "unknown-step" | "not-found" => "list the steps with `list_steps`, or check the id",
-            "invalid-params" | "malformed" => "correct the arguments and call the tool again",
-            _ => "do not repeat the call without a change; tell the user what the boundary answered",
-        };
-        let mut shown = json!({
-            "code": code, "title": problem.title, "detail": problem.detail, "status": problem.status, "advice": advice,
-        });
-        if !problem.errors.is_empty() {
-            shown["errors"] = json!(problem.errors);
-        }
-        for (name, value) in [
-            ("proposal", problem.proposal.as_ref().map(ToString::to_string)),
-            ("receipt", problem.receipt.as_ref().map(ToString::to_string)),
-            ("fault", problem.fault),
-        ] {
-            if let Some(value) = value {
-                shown[name] = value.into();
-            }
-        }
-        Self(json!({"problem": visible_json(shown)}))
-    }
-
-    /// Returns the problem as JSON.
-    #[must_use]
-    pub fn into_json(self) -> Value {
-        self.0
-    }
-}
-
-type Answer<T> = Result<T, ToolProblem>;
-
-impl<A: BoundaryApi> ToolCalls<A> {
-    /// Creates the calls. Without `verify`, a receipt is reported as the boundary's word.
-    pub fn new(api: A, new_nonce: NewNonce, verify: Option<VerifyBundle>) -> Self {
-        Self { api, new_nonce, verify, unanswered: Arc::default() }
+    fn no_answer(&self, detail: &str) -> ToolProblem {
+        ToolProblem::no_answer(detail, self.unanswered.is_some())
     }
 
     /// Lists the steps that the token may propose.
@@ -212,21 +155,28 @@ impl<A: BoundaryApi> ToolCalls<A> {
             "step": args.step, "params": args.params, "reason": args.reason, "nonce": nonce,
         });
         let answer = self.send(ApiRequest::post("/v1/proposals", Some(body))).await?;
-        // The boundary answered, so a repeated call is a new wish and gets a new nonce.
-        self.unanswered.lock().unwrap_or_else(PoisonError::into_inner).retain(|(_, known)| *known != nonce);
+        // After a failure of the service or of a proxy, the proposal may exist. After every other answer, a repeated call
+        // is a new wish and gets a new nonce.
+        if let Some(unanswered) = self.unanswered.as_ref().filter(|_| answer.status < 500) {
+            unanswered.lock().unwrap_or_else(PoisonError::into_inner).retain(|(_, known)| *known != nonce);
+        }
         of_json(&succeeded(answer)?)
     }
 
     fn nonce_of(&self, args: &ProposeArgs) -> Answer<Nonce> {
-        let mut unanswered = self.unanswered.lock().unwrap_or_else(PoisonError::into_inner);
+        let new_nonce = || {
+            (self.new_nonce)().map_err(|error| {
+                ToolProblem::new("fault", &error, "nothing was proposed: tell the user of this machine")
+            })
+        };
+        let Some(unanswered) = &self.unanswered else { return new_nonce() };
+        let mut unanswered = unanswered.lock().unwrap_or_else(PoisonError::into_inner);
         // The waiting time is no part of the proposal.
         let same = |known: &ProposeArgs| *known == ProposeArgs { wait_s: known.wait_s, ..args.clone() };
         if let Some((_, nonce)) = unanswered.iter().find(|(known, _)| same(known)) {
             return Ok(nonce.clone());
         }
-        let nonce = (self.new_nonce)().map_err(|error| {
-            ToolProblem::new("fault", &error, "nothing was proposed: tell the user of this machine")
-        })?;
+        let nonce = new_nonce()?;
         if unanswered.len() == MAX_UNANSWERED {
             unanswered.pop_front();
         }
@@ -238,7 +188,7 @@ impl<A: BoundaryApi> ToolCalls<A> {
     pub async fn wait(&self, args: WaitArgs, deadline: Instant, notes: &ProgressNotes) -> Answer<ProposalProgress> {
         let view = self.proposal(&parse("id", &args.id)?).await?;
         let view = self.until_end(view, args.wait_s, deadline, notes).await;
-        Ok(self.state(view).await)
+        Ok(self.state(view, deadline).await)
     }
 
     /// Reads a proposal.
@@ -257,7 +207,7 @@ impl<A: BoundaryApi> ToolCalls<A> {
     ) -> ProposalView {
         let until =
             (Instant::now() + Duration::from_secs(seconds.min(CALL_LIMIT.as_secs()))).min(deadline - AFTER_WAIT);
-        while !has_ended(&view) {
+        while !view.status.has_ended() {
             let left = until.saturating_duration_since(Instant::now());
             let piece = left.min(NOTE_INTERVAL).as_secs();
             if piece == 0 {
@@ -268,7 +218,7 @@ impl<A: BoundaryApi> ToolCalls<A> {
             let Ok(Ok(now)) = timeout_at(until, self.read::<ProposalView>(&path)).await else { break };
             let same = now.status == view.status;
             view = now;
-            if !has_ended(&view) {
+            if !view.status.has_ended() {
                 notes.send(&waiting_words(&view)).await;
                 // A boundary with many waiting callers answers at once.
                 if same && asked.elapsed() < Duration::from_secs(1) {
@@ -349,10 +299,10 @@ impl<A: BoundaryApi> ToolCalls<A> {
     }
 
     /// Withdraws a proposal, or ends its run.
-    pub async fn cancel(&self, args: CancelArgs) -> Answer<ProposalProgress> {
+    pub async fn cancel(&self, args: CancelArgs, deadline: Instant) -> Answer<ProposalProgress> {
         let id: ProposalId = parse("id", &args.id)?;
         let answer = self.send(ApiRequest::post(format!("/v1/proposals/{id}/cancellation"), None)).await?;
-        Ok(self.state(of_json(&succeeded(answer)?)?).await)
+        Ok(self.state(of_json(&succeeded(answer)?)?, deadline).await)
     }
 
     /// Returns the bytes of a bundle.
@@ -360,10 +310,13 @@ impl<A: BoundaryApi> ToolCalls<A> {
         succeeded(self.send(ApiRequest::get(format!("/v1/receipts/{id}/bundle"))).await?)
     }
 
-    /// Returns the state of a proposal, with the end of the output if the run has ended.
-    pub async fn state(&self, view: ProposalView) -> ProposalProgress {
+    /// Returns the state of a proposal, with the end of the output if the run has ended. If the output does not arrive
+    /// before the deadline, the state has no output, because the id and the status must still reach the agent.
+    pub async fn state(&self, view: ProposalView, deadline: Instant) -> ProposalProgress {
         let tail = match &view.receipt {
-            Some(id) if has_ended(&view) => self.tail(id).await.ok(),
+            Some(id) if view.status.has_ended() => {
+                timeout_at(deadline - BEFORE_END, self.tail(id)).await.ok().and_then(Result::ok)
+            }
             _ => None,
         };
         let reason = view.refusal.as_ref().or(view.held_up.as_ref());
@@ -371,7 +324,7 @@ impl<A: BoundaryApi> ToolCalls<A> {
             id: view.id.to_string(),
             step: view.step.to_string(),
             status: view.status.word().to_owned(),
-            ended: has_ended(&view),
+            ended: view.status.has_ended(),
             advice: advice(&view).to_owned(),
             signatures_required: view.approvals.required,
             signatures_present: view.approvals.have,
@@ -427,22 +380,9 @@ impl<A: BoundaryApi> ToolCalls<A> {
             match (self.api.call(request.clone()).await, pauses.next()) {
                 (Ok(answer), _) => return Ok(answer),
                 (Err(_), Some(pause)) => sleep(*pause).await,
-                (Err(error), None) => return Err(ToolProblem::unreachable(&error)),
+                (Err(error), None) => return Err(self.no_answer(&error.0)),
             }
         }
-    }
-}
-
-/// Returns true if the status cannot change any more.
-#[must_use]
-pub fn has_ended(view: &ProposalView) -> bool {
-    match view.status {
-        ProposalStatus::Pending | ProposalStatus::Approved | ProposalStatus::Running => false,
-        ProposalStatus::Finished
-        | ProposalStatus::Denied
-        | ProposalStatus::Expired
-        | ProposalStatus::Cancelled
-        | ProposalStatus::Refused => true,
     }
 }
 
@@ -508,5 +448,77 @@ fn whole_characters(bytes: &[u8]) -> &[u8] {
     match std::str::from_utf8(bytes) {
         Err(error) if error.error_len().is_none() && error.valid_up_to() > 0 => &bytes[..error.valid_up_to()],
         _ => bytes,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU8, Ordering};
+
+    use super::*;
+    use crate::mcp::boundary_api::ApiUnreachable;
+
+    /// A boundary with a list of answers. After the last answer, it answers no request.
+    #[derive(Clone, Default)]
+    struct ListedAnswers {
+        statuses: Arc<Mutex<VecDeque<u16>>>,
+        nonces: Arc<Mutex<Vec<Value>>>,
+    }
+
+    impl BoundaryApi for ListedAnswers {
+        async fn call(&self, request: ApiRequest) -> Result<ApiAnswer, ApiUnreachable> {
+            let status = self.statuses.lock().expect("no panic").pop_front();
+            self.nonces.lock().expect("no panic").extend(request.body.map(|body| body["nonce"].clone()));
+            match status {
+                Some(status) => Ok(ApiAnswer { status, body: b"{}".to_vec() }),
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    fn counted() -> Result<Nonce, String> {
+        static COUNT: AtomicU8 = AtomicU8::new(0);
+        Ok(Nonce::new(1_800_000_000_000, [COUNT.fetch_add(1, Ordering::Relaxed); 16]))
+    }
+
+    /// Makes the same proposal once for each answer, and returns the nonces.
+    async fn nonces(calls: &ToolCalls<ListedAnswers>, statuses: &[u16]) -> Vec<Value> {
+        calls.api.statuses.lock().expect("no panic").extend(statuses);
+        let args: ProposeArgs = serde_json::from_value(json!({"step": "a:b", "reason": "x"})).expect("arguments");
+        for _ in statuses {
+            calls.propose(&args).await.expect_err("no answer is a proposal");
+        }
+        std::mem::take(&mut *calls.api.nonces.lock().expect("no panic"))
+    }
+
+    #[tokio::test]
+    async fn a_proposal_keeps_its_nonce_until_the_boundary_itself_has_answered() {
+        let verify: VerifyBundle = Arc::new(|_| panic!("no receipt"));
+        let calls = ToolCalls::of_machine(ListedAnswers::default(), counted, verify);
+        let sent = nonces(&calls, &[504, 500, 409, 409]).await;
+        assert!(sent[0] == sent[1] && sent[1] == sent[2] && sent[2] != sent[3], "{sent:?}");
+        let again = calls.too_slow().into_json()["problem"]["advice"].to_string();
+        assert!(again.contains("no second run"), "{again}");
+        let calls = ToolCalls::of_request(ListedAnswers::default(), counted);
+        let sent = nonces(&calls, &[504, 504]).await;
+        assert_ne!(sent[0], sent[1]);
+        let again = calls.too_slow().into_json()["problem"]["advice"].to_string();
+        assert!(again.contains("do not repeat `propose`"), "{again}");
+    }
+
+    #[tokio::test]
+    async fn an_output_that_does_not_arrive_delays_no_status() {
+        let calls = ToolCalls::of_request(ListedAnswers::default(), counted);
+        let (id, digest) = ("0192f0c1-0000-7000-8000-000000000001", format!("sha256:{}", "0".repeat(64)));
+        let view = json!({
+            "id": format!("prp_{id}"), "status": "finished", "receipt": format!("rcp_{id}"), "next": [], "step": "a:b",
+            "params": {}, "proposer": "agent", "reason": "x", "payload": "", "step_digest": digest, "digest": digest,
+            "params_digest": digest, "created_at": "2026-01-01T00:00:00Z", "expires_at": "2026-01-02T00:00:00Z",
+            "approvals": {"rules": [], "required": 1, "have": 1, "approvers": [], "missing": [], "excluded": []},
+        });
+        let view: ProposalView = serde_json::from_value(view).expect("a view");
+        let deadline = Instant::now() + BEFORE_END + Duration::from_millis(20);
+        let state = timeout_at(deadline, calls.state(view, deadline)).await.expect("before the deadline");
+        assert!(state.ended && state.untrusted_output.is_none(), "{state:?}");
     }
 }

@@ -85,13 +85,8 @@ fn read(
     let mut bytes = Zeroizing::new(Vec::with_capacity(size + 64));
     (&mut file).take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(|error| unreadable(&error))?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
-        return Err(FileProblem::whole(
-            path,
-            format!(
-                "the file is larger than {MAX_FILE_BYTES} bytes: name the right \
-             file"
-            ),
-        ));
+        let message = format!("the file is larger than {MAX_FILE_BYTES} bytes: name the right file");
+        return Err(FileProblem::whole(path, message));
     }
     Ok(bytes)
 }

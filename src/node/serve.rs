@@ -113,13 +113,7 @@ impl Node {
         })?;
         let watch = |kind| {
             signal(kind).map_err(|error| {
-                FileProblem::whole(
-                    &config.path,
-                    format!(
-                        "the signal handlers can't be \
-                installed: {error}"
-                    ),
-                )
+                FileProblem::whole(&config.path, format!("the signal handlers can't be installed: {error}"))
             })
         };
         let mut signals = Signals {
@@ -278,7 +272,8 @@ impl Node {
         let rates = Rates::of_calls(config.calls_per_second);
         let max_connections = descriptors::share(config.runs).connections;
         let mcp = config.mcp.then_some(mcp_nonce as NewNonce);
-        let face = HttpConfig { allowed_hosts: config.hosts.clone(), max_connections, rates, drain: DRAIN, tls, mcp };
+        let settings =
+            HttpConfig { allowed_hosts: config.hosts.clone(), max_connections, rates, drain: DRAIN, tls, mcp };
         let ending = Notify::new();
         let shutdown = async {
             tokio::select! { _ = end.recv() => {}, _ = interrupt.recv() => {} }
@@ -287,7 +282,7 @@ impl Node {
             ending.notify_one();
         };
         let serve_and_drain = async {
-            let served = http::serve(listener, boundary.clone(), face, shutdown).await;
+            let served = http::serve(listener, boundary.clone(), settings, shutdown).await;
             for task in beside.into_iter().chain(watching).chain(renewing).chain(scraped) {
                 task.abort();
             }

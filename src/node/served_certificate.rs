@@ -102,8 +102,10 @@ impl ServedCertificate {
             });
             self = match looked.await {
                 Ok(looked) => looked,
-                // The runtime is ending.
-                Err(_) => return,
+                Err(error) => {
+                    tracing::error!("new certificates are not taken until the next start: {error}");
+                    return;
+                }
             };
             let valid = self.server.valid();
             let (expiry, reload_failed) = (valid.not_after.unix(), self.refused.is_some());
@@ -123,13 +125,12 @@ impl ServedCertificate {
     }
 
     fn take(&mut self, text: PairText, now: Timestamp) -> Result<(), Vec<FileProblem>> {
+        // A copy of the same key at another place would be visible to runs.
+        self.check_place()?;
         if text == self.text {
             return Ok(());
         }
         let pair = parse(&self.files, &text, now)?;
-        if text.key != self.text.key {
-            self.check_place()?;
-        }
         let valid = pair.valid();
         self.server.replace(pair);
         self.text = text;
@@ -137,14 +138,14 @@ impl ServedCertificate {
         Ok(())
     }
 
-    /// Checks that no run can see the new key. The sandbox got the private paths at the start of the service.
+    /// Checks that no run can see the key. The sandbox got the private paths at the start of the service.
     fn check_place(&self) -> Result<(), Vec<FileProblem>> {
         let place = self.files.key.canonicalize().unwrap_or_else(|_| self.files.key.clone());
         if self.private.iter().any(|private| place.starts_with(private)) {
             return Ok(());
         }
         let message = format!(
-            "the link leads to another place ({}), which the private set of this start does not contain: restart the \
+            "the link leads to a new place ({}), which the sandbox hides from runs only after a restart: restart the \
              service",
             place.display()
         );

@@ -56,12 +56,14 @@ pub fn follow(client: &Client, id: &ProposalId, sink: &mut RunPrinter<'_>) -> Re
         };
         match client.get::<ProposalView>(&format!("/v1/proposals/{id}")) {
             // The stream may have lost its last events, so read the stream once more before the end.
-            Ok(view) if is_over(view.status) && (broken.is_none() || tries >= TRIES) => {
+            Ok(view) if view.status.has_ended() && (broken.is_none() || tries >= TRIES) => {
                 sink.end()?;
                 return Ok(view);
             }
             // All places of readers are taken. The proposal may wait for hours, so the command waits for a place.
-            Ok(view) if !is_over(view.status) && broken.as_ref().is_some_and(|broken| broken.has_code(Code::Busy)) => {
+            Ok(view)
+                if !view.status.has_ended() && broken.as_ref().is_some_and(|broken| broken.has_code(Code::Busy)) =>
+            {
                 outage = Outage::new(RESTART);
                 if !told {
                     sink.terminal().say("the boundary has too many readers; the command waits for a free place");
@@ -161,19 +163,6 @@ pub fn next_line(lines: &mut impl std::io::BufRead) -> Result<Option<Value>, Com
             continue;
         }
         return serde_json::from_slice(&line).map(Some).map_err(|error| broke(error.to_string()));
-    }
-}
-
-/// Returns true if the status can't change any more.
-#[must_use]
-pub const fn is_over(status: ProposalStatus) -> bool {
-    match status {
-        ProposalStatus::Pending | ProposalStatus::Approved | ProposalStatus::Running => false,
-        ProposalStatus::Finished
-        | ProposalStatus::Denied
-        | ProposalStatus::Expired
-        | ProposalStatus::Cancelled
-        | ProposalStatus::Refused => true,
     }
 }
 

@@ -70,7 +70,7 @@ pub fn client_config(
 
 fn named_authorities(pem: &[u8]) -> Result<Vec<Certificate<'static>>, ClientConfigError> {
     let found = certificates(pem).map_err(ClientConfigError::Authorities)?;
-    // A certificate that is skipped without a message would be missing at the first connection.
+    // Without this check, an unusable certificate would be skipped without a message.
     let mut store = RootCertStore::empty();
     for (at, certificate) in found.iter().enumerate() {
         store.add(certificate.clone()).map_err(|error| {
@@ -103,7 +103,7 @@ fn client_certificate(pem: ClientCertificatePem<'_>) -> Result<ClientCert, Clien
         })
     };
     let key = PrivateKeyDer::from_pem_slice(pem.key).map_err(|_| missing())?;
-    // ureq expects a pair that fits, and would panic at the first connection.
+    // With the key of another certificate, ureq would panic at the first connection.
     CertifiedKey::from_der(chain.clone(), key, &ring::default_provider()).map_err(|error| match error {
         rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => ClientConfigError::OtherKey,
         rustls::Error::InvalidCertificate(error) => {

@@ -146,7 +146,7 @@ impl TlsProblem {
     }
 }
 
-/// Returns the day of the time after some words, or no text without a time.
+/// Returns the text `before` and the day, or an empty text if the time is unknown.
 fn words(before: &str, time: Option<UnixTime>) -> String {
     let day = |time: UnixTime| OffsetDateTime::from_unix_timestamp(i64::try_from(time.as_secs()).ok()?).ok();
     time.and_then(day).map_or_else(String::new, |time| format!("{before}{}", time.date()))

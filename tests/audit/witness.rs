@@ -384,7 +384,7 @@ fn a_witness_is_asked_over_tls_only_with_a_certificate_of_a_trusted_authority() 
     }
     let made = Certificates::shared();
     made.issue("elsewhere", "ca", "subjectAltName=DNS:witness.example\n");
-    made.self_signed("own", "CA:FALSE");
+    made.self_signed("own", "localhost", certified::HERE);
     let witnesses = [Witness::new(61), Witness::new(62), Witness::new(63)];
     let certificates = ["server", "elsewhere", "own"];
     let proxies: Vec<TlsProxy> =

@@ -12,6 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::support::people::alice;
+use crate::support::wire::Reply;
 use crate::support::{PROGRAM, SMALL, World, has, id_of, not_run, runbook, said, wait_for};
 
 /// Instructions for an agent, as a hostile author could write them.
@@ -52,12 +53,17 @@ impl Server {
 
     pub(crate) fn opened(world: &World, url: &str) -> Self {
         let mut server = Self::start(command(world, url, &[]));
-        let client =
-            json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}});
-        let answer = server.ask("initialize", client);
+        let answer = server.open();
         assert_eq!(answer["result"]["protocolVersion"], "2025-11-25", "{answer}");
         server.send(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"}).to_string());
         server
+    }
+
+    /// Sends the first request of the protocol and returns its answer.
+    fn open(&mut self) -> Value {
+        let client =
+            json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}});
+        self.ask("initialize", client)
     }
 
     fn send(&mut self, line: &str) {
@@ -189,10 +195,7 @@ fn a_receipt_is_not_verified_without_a_trusted_roster_or_with_the_roster_of_anot
     {
         let more: Vec<&str> = more.iter().map(String::as_str).collect();
         let mut server = Server::start(command(&world, &world.wire.url, &more));
-        server.ask(
-            "initialize",
-            json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}),
-        );
+        server.open();
         let receipt = server.call("get_receipt", wanted.clone());
         assert_eq!(receipt["verification"]["basis"], basis, "{receipt}");
         assert_eq!(receipt["verification"]["verified"], false, "{receipt}");
@@ -218,13 +221,17 @@ fn mcp_over_http_is_off_unless_configured_and_needs_a_token() {
 
 /// Sends a message to `/mcp` and returns the answer.
 pub(crate) fn post(world: &World, token: &str, message: &Value) -> Value {
+    reply(world, token, &message.to_string()).ok(200)
+}
+
+fn reply(world: &World, token: &str, body: &str) -> Reply {
     let bearer = format!("Bearer {token}");
     let headers = [
         ("content-type", "application/json"),
         ("accept", "application/json, text/event-stream"),
         ("authorization", &bearer),
     ];
-    world.wire.call("POST", "/mcp", &headers, Some(message.to_string().as_bytes())).ok(200)
+    world.wire.call("POST", "/mcp", &headers, Some(body.as_bytes()))
 }
 
 pub(crate) fn tool_call(tool: &str, arguments: Value) -> Value {
@@ -255,15 +262,8 @@ fn a_tool_over_http_has_the_rights_the_rate_limit_and_the_log_lines_of_its_token
         assert!(log.lines().any(|line| line.contains(path) && line.contains("narrow")), "{path}: {log}");
     }
     // Eight calls fill the bucket of a token with two calls per second. A call of a tool is charged once.
-    let bearer = format!("Bearer {narrow}");
-    let headers = [
-        ("content-type", "application/json"),
-        ("accept", "application/json, text/event-stream"),
-        ("authorization", bearer.as_str()),
-    ];
     let body = tool_call("list_steps", json!({})).to_string();
-    let statuses: Vec<u16> =
-        (0..40).map(|_| world.wire.call("POST", "/mcp", &headers, Some(body.as_bytes())).status).collect();
+    let statuses: Vec<u16> = (0..40).map(|_| reply(&world, &narrow, &body).status).collect();
     assert!(statuses.contains(&429) && statuses[0] == 200, "{statuses:?}");
 }
 
@@ -291,10 +291,7 @@ fn bad_input_on_stdio_gets_a_json_rpc_error_and_later_requests_are_answered() {
         let answer = server.line();
         assert_eq!(answer["error"]["code"], code, "{answer}");
     }
-    server.ask(
-        "initialize",
-        json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}),
-    );
+    server.open();
     // Notifications out of order, replies to nothing and unknown methods change nothing.
     for line in [
         r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":77}}"#,
@@ -320,12 +317,6 @@ fn bad_input_on_stdio_gets_a_json_rpc_error_and_later_requests_are_answered() {
 #[test]
 fn bad_input_over_http_gets_an_answer() {
     let world = world();
-    let bearer = format!("Bearer {}", world.agent);
-    let headers = [
-        ("content-type", "application/json"),
-        ("accept", "application/json, text/event-stream"),
-        ("authorization", bearer.as_str()),
-    ];
     for (body, statuses) in [
         ("garbage".to_owned(), 400..500),
         ("[]".to_owned(), 400..500),
@@ -333,7 +324,7 @@ fn bad_input_over_http_gets_an_answer() {
         ("x".repeat(2 << 20), 413..414),
         (json!({"jsonrpc": "2.0", "method": "notifications/initialized"}).to_string(), 202..203),
     ] {
-        let reply = world.wire.call("POST", "/mcp", &headers, Some(body.as_bytes()));
+        let reply = reply(&world, &world.agent, &body);
         assert!(statuses.contains(&reply.status), "{}: {}", reply.status, reply.text());
     }
     assert!(post(&world, &world.agent, &tool_call("list_steps", json!({})))["result"]["isError"] == false);
@@ -528,11 +519,16 @@ fn the_printed_configuration_starts_the_server_and_contains_no_token() {
         let mut command = world.command(entry["command"].as_str().unwrap());
         command.args(entry["args"].as_array().unwrap().iter().map(|word| word.as_str().unwrap()));
         let mut server = Server::start(command);
-        let hello = server.ask(
-            "initialize",
-            json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}),
-        );
+        let hello = server.open();
         assert_eq!(hello["result"]["serverInfo"]["name"], "countersign", "{client}: {hello}");
+    }
+    let files = ["--cacert", "ca.pem", "--cert", "c.pem", "--cert-key", "c.key"];
+    let mut command = world.program(&["mcp", "--print-config", "claude"]);
+    let printed = said(&command.args(files).current_dir(world.path("")).output().unwrap());
+    let directory = world.path("").canonicalize().unwrap();
+    for pair in files.chunks(2) {
+        let path = directory.join(pair[1]);
+        assert!(printed.contains(pair[0]) && printed.contains(&*path.to_string_lossy()), "{pair:?}: {printed}");
     }
     let output = world.program(&["mcp", "--print-config", "claude", "--token", "cst_x"]).output().unwrap();
     assert!(output.status.code() == Some(2) && said(&output).contains("--token-file"), "{}", said(&output));

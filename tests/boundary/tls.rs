@@ -13,25 +13,25 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
+use crate::certified::{Certificates, HERE, Pair};
 use crate::support::{World, not_run, said, wait_for};
-use certificates::{Authority, NOW, Pair};
 
 /// The lines of the configuration for the files that [`put`] writes.
 const TLS: &str = "[tls]\ncertificate = \"tls/cert.pem\"\nkey = \"tls/key.pem\"\n";
 
 /// A world with a certificate of a test CA for `localhost` and 127.0.0.1. Its service does not run yet.
-fn prepared(config: &str) -> (World, Authority) {
+fn prepared(config: &str) -> (World, Certificates) {
     let world = World::prepared(|setup| {
         setup.config = config.to_owned();
         setup.limits = "calls_per_second = 1000000".to_owned();
     });
-    let authority = Authority::new(world.path("ca"));
-    put(&world, &authority.issue("first", NOW));
+    let authority = Certificates::new();
+    put(&world, &authority.issue("first", "ca", HERE));
     (world, authority)
 }
 
 /// A running service with a certificate of the test CA.
-fn serving() -> (World, Authority) {
+fn serving() -> (World, Certificates) {
     let (mut world, authority) = prepared(TLS);
     world.start();
     (world, authority)
@@ -68,7 +68,7 @@ fn rest(mut stream: TcpStream) -> Vec<u8> {
 }
 
 /// Runs curl with the certificates of a CA. Returns the exit code and the output.
-fn curl(world: &World, authority: &Authority, words: &[&str], path: &str) -> (Option<i32>, String) {
+fn curl(world: &World, authority: &Certificates, words: &[&str], path: &str) -> (Option<i32>, String) {
     let mut command = world.command("curl");
     command.args(["-sS", "--max-time", "20", "--cacert"]).arg(authority.path("ca.pem")).args(words);
     let output = command.arg(format!("https://localhost:{}{path}", port(world))).output().expect("curl");
@@ -76,13 +76,13 @@ fn curl(world: &World, authority: &Authority, words: &[&str], path: &str) -> (Op
 }
 
 /// Returns the notes of `/ready`, also if the certificate is not valid.
-fn notes(world: &World, authority: &Authority) -> String {
+fn notes(world: &World, authority: &Certificates) -> String {
     let (_, text) = curl(world, authority, &["-k"], "/ready");
     let ready: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
     ready["notes"].to_string()
 }
 
-fn is_up(world: &World, authority: &Authority) -> bool {
+fn is_up(world: &World, authority: &Certificates) -> bool {
     curl(world, authority, &[], "/health") == (Some(0), "{\"status\":\"up\"}".to_owned())
 }
 
@@ -128,13 +128,14 @@ fn openssl_and_curl_connect_with_tls_1_2_and_1_3() {
 #[test]
 fn wrong_names_unknown_cas_and_old_protocols_find_no_connection() {
     let (world, authority) = serving();
-    let other = Authority::new(world.path("other-ca"));
+    authority.authority("other-ca", "Another authority");
+    let other = authority.path("other-ca.pem");
     let wrong_name = format!("other.example:{}:127.0.0.1", port(&world));
     let mut command = world.command("curl");
     command.args(["-sS", "--resolve", &wrong_name, "--cacert"]).arg(authority.path("ca.pem"));
     let output = command.arg(format!("https://other.example:{}/health", port(&world))).output().expect("curl");
     assert!(said(&output).contains("no alternative certificate subject name"), "{}", said(&output));
-    let (code, text) = curl(&world, &other, &[], "/health");
+    let (code, text) = curl(&world, &authority, &["--cacert", other.to_str().expect("UTF-8")], "/health");
     assert!(code == Some(60) && text.contains("certificate"), "{text}");
     for (words, alert) in [
         (&["-tls1_1", "-cipher", "DEFAULT@SECLEVEL=0"][..], "SSL alert number"),
@@ -168,7 +169,7 @@ fn a_service_with_a_pair_that_cannot_be_used_does_not_start() {
     }
     let text = refused(&mut world);
     assert!(text.contains("key.pem: the file can't be read"), "{text}");
-    world.write("b/tls/key.pem", &authority.issue("again", NOW).key);
+    world.write("b/tls/key.pem", &authority.issue("again", "ca", HERE).key);
     if rustix::process::geteuid().is_root() {
         std::os::unix::fs::chown(world.path("b/tls/key.pem"), Some(4242), None).expect("chown");
         let text = refused(&mut world);
@@ -178,7 +179,7 @@ fn a_service_with_a_pair_that_cannot_be_used_does_not_start() {
         not_run("a_service_with_a_pair_that_cannot_be_used_does_not_start", "only root can make files of other users");
     }
     world.setup.config.clear();
-    put(&world, &authority.issue("good", NOW));
+    put(&world, &authority.issue("good", "ca", HERE));
     std::fs::remove_file(world.path("b/runbooks/broken.md")).expect("removed");
     let doctor = said(&world.program(&["doctor"]).arg(world.path("b")).output().expect("doctor"));
     assert!(doctor.contains("certificate") && doctor.contains("its key matches"), "{doctor}");
@@ -192,31 +193,34 @@ fn with_client_ca_only_clients_with_a_certificate_of_this_ca_connect() {
     world.write("b/tls/clients.pem", "no certificate");
     let text = world.try_start().expect_err("an unusable CA");
     assert!(text.contains("clients.pem: the file contains no certificate"), "{text}");
-    let clients = Authority::new(world.path("clients"));
-    world.write("b/tls/clients.pem", &clients.certificate());
+    authority.authority("clients", "Authority of clients");
+    world.write("b/tls/clients.pem", &authority.read("clients.pem"));
     world.start();
-    let right = clients.issue("right", NOW);
-    let wrong = authority.issue("wrong", NOW);
-    let late = clients.issue("late", ("20200101000000Z", "20200201000000Z"));
-    let of = |pair: &Pair, version: &str| {
-        let (certificate, key) = (pair.path("pem"), pair.path("key"));
+    let right = authority.issue("right", "clients", HERE);
+    authority.issue("wrong", "ca", HERE);
+    authority.issue_for("late", "clients", HERE, ("20200101000000Z", "20200201000000Z"));
+    let files = |name: &str| {
+        ["pem", "key"].map(|end| authority.path(&format!("{name}.{end}")).to_str().expect("UTF-8").to_owned())
+    };
+    let of = |name: &str, version: &str| {
+        let [certificate, key] = files(name);
         let words = ["--cert", &certificate, "--key", &key, "--tls-max", version];
         curl(&world, &authority, &words, "/health")
     };
     for version in ["1.2", "1.3"] {
         let none = curl(&world, &authority, &["--tls-max", version], "/health");
         assert!(none.0 != Some(0) && none.1.contains("alert"), "{version}: {none:?}");
-        for pair in [&wrong, &late] {
-            let refused = of(pair, version);
+        for name in ["wrong", "late"] {
+            let refused = of(name, version);
             // The client gets the alert of the service, and not a reset.
             let words = ["alert", "SSL certificate verification failed"];
             assert!(words.iter().any(|words| refused.1.contains(words)), "{version}: {refused:?}");
             assert!(refused.0 != Some(0) && !refused.1.contains("\"up\""), "{version}: {refused:?}");
         }
-        assert_eq!(of(&right, version), (Some(0), "{\"status\":\"up\"}".to_owned()), "{version}");
+        assert_eq!(of("right", version), (Some(0), "{\"status\":\"up\"}".to_owned()), "{version}");
     }
     // The certificate names no caller: without a token, the answer is as before.
-    let (certificate, key) = (right.path("pem"), right.path("key"));
+    let [certificate, key] = files("right");
     let words = ["--cert", &certificate, "--key", &key];
     assert!(curl(&world, &authority, &words, "/v1/proposals").1.contains("/problems/unauthenticated"));
     // 100 certificates are refused or ignored, and the service stays up.
@@ -225,12 +229,12 @@ fn with_client_ca_only_clients_with_a_certificate_of_this_ca_connect() {
     let chain = chain.to_str().expect("UTF-8");
     let text = said(&s_client(&world, &["-cert", &certificate, "-key", &key, "-cert_chain", chain]));
     assert!(text.contains("CONNECTED"), "{text}");
-    assert_eq!(of(&right, "1.3").0, Some(0));
+    assert_eq!(of("right", "1.3").0, Some(0));
     // A new CA of clients is taken without a restart. Sessions of the old CA end.
-    world.write("b/tls/clients.pem", &authority.certificate());
+    world.write("b/tls/clients.pem", &authority.read("ca.pem"));
     world.signal(Signal::HUP);
-    wait_for("the new CA is in force", || of(&wrong, "1.3").0 == Some(0));
-    assert_ne!(of(&right, "1.3").0, Some(0));
+    wait_for("the new CA is in force", || of("wrong", "1.3").0 == Some(0));
+    assert_ne!(of("right", "1.3").0, Some(0));
 }
 
 #[test]

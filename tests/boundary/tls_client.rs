@@ -118,15 +118,14 @@ fn a_client_trusts_only_a_valid_certificate_of_a_trusted_authority_for_the_name_
     made.issue_for("expired", "ca", HERE, ("20200101000000Z", "20210203000000Z"));
     made.issue_for("future", "ca", HERE, ("20980304000000Z", "20990101000000Z"));
     made.issue("for-clients", "ca", &format!("{HERE}extendedKeyUsage=clientAuth\n"));
-    made.self_signed("own-authority", "CA:TRUE");
-    made.self_signed("own", "CA:FALSE");
+    let names = "subjectAltName=DNS:localhost,IP:127.0.0.1\nbasicConstraints=critical,CA:TRUE\n";
+    made.self_signed("own-authority", "localhost", names);
+    made.self_signed("own", "localhost", HERE);
     made.authority("same-name-ca", "Authority of a test");
     made.issue("between", "ca", "basicConstraints=critical,CA:TRUE\nkeyUsage=keyCertSign\n");
-    made.issue("below", "between", HERE);
-    let chain: Vec<u8> = ["below.pem", "between.pem"].iter().flat_map(|f| fs::read(made.path(f)).unwrap()).collect();
-    made.issue("chained", "between", HERE);
-    fs::write(made.path("chained.pem"), chain).unwrap();
-    fs::copy(made.path("below.key"), made.path("chained.key")).unwrap();
+    let below = made.issue("below", "between", HERE);
+    fs::write(made.dir().join("chained.pem"), below.certificate + &made.read("between.pem")).unwrap();
+    fs::write(made.dir().join("chained.key"), below.key).unwrap();
 
     let server = Recorder::new("127.0.0.1", UNKNOWN);
     let plain = format!("127.0.0.1:{}", server.port);

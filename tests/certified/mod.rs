@@ -16,8 +16,11 @@ use std::sync::OnceLock;
 
 use crate::support::{has, not_run};
 
-/// Names of a server that a client on this machine can reach.
+/// Extensions of a certificate for a server that a client on this machine can reach.
 pub const HERE: &str = "subjectAltName=DNS:localhost,IP:127.0.0.1\nbasicConstraints=CA:FALSE\n";
+
+/// Extensions of an authority.
+const AUTHORITY: &str = "basicConstraints=critical,CA:TRUE\nkeyUsage=keyCertSign,digitalSignature\n";
 
 /// Returns whether this host has the programs for tests with TLS.
 pub fn able(test: &str) -> bool {
@@ -26,6 +29,13 @@ pub fn able(test: &str) -> bool {
         not_run(test, &format!("there is no {} here", missing.join(" and ")));
     }
     missing.is_empty()
+}
+
+/// A certificate and its key, as PEM.
+#[derive(Clone)]
+pub struct Pair {
+    pub certificate: String,
+    pub key: String,
 }
 
 /// Authorities and certificates of a test. The file of NAME is `NAME.pem`, and its key is `NAME.key`.
@@ -37,20 +47,17 @@ impl Certificates {
         static SHARED: OnceLock<Certificates> = OnceLock::new();
         SHARED.get_or_init(|| {
             let made = Self::new();
+            made.authority("other-ca", "Another authority");
             made.issue("server", "ca", HERE);
             made.issue("client", "ca", "basicConstraints=CA:FALSE\nextendedKeyUsage=clientAuth\n");
             made
         })
     }
 
-    fn new() -> Self {
+    /// A new authority `ca`.
+    pub fn new() -> Self {
         let made = Self(tempfile::Builder::new().prefix("countersign-tls-").tempdir().expect("a directory"));
-        fs::write(made.0.path().join("index.txt"), "").expect("written");
-        let settings = "[ca]\ndefault_ca = here\n[here]\ndatabase = index.txt\nrand_serial = yes\npolicy = any\n\
-             unique_subject = no\n[any]\ncommonName = supplied\n";
-        fs::write(made.0.path().join("ca.cnf"), settings).expect("written");
         made.authority("ca", "Authority of a test");
-        made.authority("other-ca", "Another authority");
         made
     }
 
@@ -65,58 +72,58 @@ impl Certificates {
         path
     }
 
+    /// Returns the content of a text file.
+    pub fn read(&self, file: &str) -> String {
+        fs::read_to_string(self.path(file)).expect("a text")
+    }
+
     pub fn openssl(&self, words: &[&str]) {
         let mut command = Command::new("openssl");
         let done = command.args(words).current_dir(self.0.path()).stdin(Stdio::null()).output().expect("openssl");
         assert!(done.status.success(), "openssl {words:?}: {}", String::from_utf8_lossy(&done.stderr));
     }
 
-    fn key(&self, name: &str) {
-        let key = format!("{name}.key");
-        self.openssl(&["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", &key]);
+    /// Makes a key, and a request or (with `-x509`) a certificate that signed itself. Each name has a configuration and a
+    /// database of its own, because tests make certificates at the same time.
+    fn request(&self, name: &str, subject: &str, extensions: &str, more: &[&str]) {
+        let config = format!(
+            "[req]\ndistinguished_name=d\nx509_extensions=e\n[ca]\ndefault_ca=c\n[c]\ndatabase={name}.index\n\
+             new_certs_dir=.\ndefault_md=sha256\npolicy=p\nrand_serial=yes\nx509_extensions=e\n\
+             [p]\ncommonName=supplied\n[d]\n[e]\nsubjectKeyIdentifier=hash\n{extensions}"
+        );
+        fs::write(self.dir().join(format!("{name}.cnf")), config).expect("written");
+        fs::write(self.dir().join(format!("{name}.index")), "").expect("written");
+        let (config, key, subject) = (format!("{name}.cnf"), format!("{name}.key"), format!("/CN={subject}"));
+        let words = ["req", "-new", "-config", &config, "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"];
+        self.openssl(&[&words[..], &["-nodes", "-keyout", &key, "-subj", &subject], more].concat());
         fs::set_permissions(self.path(&key), Permissions::from_mode(0o600)).expect("mode");
+    }
+
+    /// Makes a certificate with these extensions that signed itself.
+    pub fn self_signed(&self, name: &str, subject: &str, extensions: &str) {
+        self.request(name, subject, extensions, &["-x509", "-days", "2", "-out", &format!("{name}.pem")]);
     }
 
     /// Makes an authority, which is a certificate that signed itself.
     pub fn authority(&self, name: &str, subject: &str) {
-        self.key(name);
-        let (key, pem, subject) = (format!("{name}.key"), format!("{name}.pem"), format!("/CN={subject}"));
-        let words = ["req", "-x509", "-new", "-key", &key, "-out", &pem, "-subj", &subject, "-days", "2"];
-        self.openssl(&[&words[..], &["-addext", "keyUsage=keyCertSign,digitalSignature"]].concat());
+        self.self_signed(name, subject, AUTHORITY);
     }
 
     /// Makes a certificate with these extensions, signed by an authority.
-    pub fn issue(&self, name: &str, authority: &str, extensions: &str) {
-        self.issue_for(name, authority, extensions, ("20200101000000Z", "20990101000000Z"));
+    pub fn issue(&self, name: &str, authority: &str, extensions: &str) -> Pair {
+        self.issue_for(name, authority, extensions, ("20200101000000Z", "20990101000000Z"))
     }
 
     /// Makes a certificate that is valid from the first time to the second time.
-    pub fn issue_for(&self, name: &str, authority: &str, extensions: &str, (from, to): (&str, &str)) {
-        self.key(name);
-        let [key, request, pem, config] = ["key", "csr", "pem", "ext"].map(|end| format!("{name}.{end}"));
-        self.openssl(&["req", "-new", "-key", &key, "-out", &request, "-subj", &format!("/CN={name}")]);
-        fs::write(self.dir().join(&config), extensions).expect("written");
+    pub fn issue_for(&self, name: &str, authority: &str, extensions: &str, (from, to): (&str, &str)) -> Pair {
+        let [key, request, pem, config] = ["key", "csr", "pem", "cnf"].map(|end| format!("{name}.{end}"));
         let [ca, ca_key] = ["pem", "key"].map(|end| format!("{authority}.{end}"));
-        let words = ["ca", "-batch", "-config", "ca.cnf", "-md", "sha256", "-notext", "-outdir", "."];
-        let files = ["-in", &request, "-out", &pem, "-cert", &ca, "-keyfile", &ca_key, "-extfile", &config];
-        self.openssl(&[&words[..], &files[..], &["-startdate", from, "-enddate", to]].concat());
-    }
-
-    /// Makes a certificate for a server that signed itself.
-    pub fn self_signed(&self, name: &str, is_authority: &str) {
-        self.key(name);
-        let (key, pem) = (format!("{name}.key"), format!("{name}.pem"));
-        fs::write(
-            self.dir().join(format!("{name}.cnf")),
-            format!(
-                "[req]\ndistinguished_name = dn\nx509_extensions = own\n[dn]\n[own]\n\
-                 basicConstraints = critical,{is_authority}\nsubjectAltName = DNS:localhost,IP:127.0.0.1\n"
-            ),
-        )
-        .expect("written");
-        let config = format!("{name}.cnf");
-        let words = ["req", "-x509", "-new", "-key", &key, "-out", &pem, "-subj", "/CN=localhost", "-days", "2"];
-        self.openssl(&[&words[..], &["-config", &config]].concat());
+        let extensions = format!("authorityKeyIdentifier=keyid\n{extensions}");
+        self.request(name, name, &extensions, &["-out", &request]);
+        let words = ["ca", "-batch", "-notext", "-config", &config, "-in", &request, "-out", &pem];
+        let issuer = ["-cert", &ca, "-keyfile", &ca_key, "-startdate", from, "-enddate", to];
+        self.openssl(&[&words[..], &issuer].concat());
+        Pair { certificate: self.read(&pem), key: self.read(&key) }
     }
 }
 

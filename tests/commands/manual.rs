@@ -53,10 +53,8 @@ fn every_visible_command_has_a_man_page_that_formatters_accept() {
     add_pages(&mut Vec::new(), &mut wanted);
     assert_eq!(written, wanted);
     assert!(written.contains("countersign-store-backup.1") && !written.contains("countersign-man.1"), "{written:?}");
-    let has = |name: &str| Command::new(name).arg("--version").output().is_ok();
     for name in &written {
-        let path = dir.join(name);
-        let page = std::fs::read_to_string(&path).unwrap();
+        let page = std::fs::read_to_string(dir.join(name)).unwrap();
         assert!(page.is_ascii(), "{name}: roff reads bytes, not UTF-8");
         for part in [".SH NAME\n", ".SH SYNOPSIS\n", ".SH DESCRIPTION\n"] {
             assert!(page.contains(part), "{name}: {part}");
@@ -66,29 +64,25 @@ fn every_visible_command_has_a_man_page_that_formatters_accept() {
             let other = format!("{}.1", word.replace("\\-", "-"));
             assert!(written.contains(&other), "{name} names {other}");
         }
-        for (formatter, arguments) in
-            [("groff", &["-man", "-Tutf8", "-ww", "-z"][..]), ("mandoc", &["-Tlint", "-Werror"])]
-        {
-            if has(formatter) {
-                assert_accepted(formatter, arguments, &path);
-            }
-        }
     }
-    if !has("groff") {
-        not_run(
-            "every_visible_command_has_a_man_page_that_formatters_accept",
-            "no groff here, which formats man pages",
-        );
+    // A formatter names the page of each message.
+    for (formatter, arguments) in [("groff", &["-man", "-Tutf8", "-ww", "-z"][..]), ("mandoc", &["-Tlint", "-Werror"])]
+    {
+        match Command::new(formatter).args(arguments).args(&written).current_dir(&dir).output() {
+            Ok(output) => {
+                let said = [output.stdout, output.stderr].concat();
+                assert!(output.status.success() && said.is_empty(), "{}", String::from_utf8_lossy(&said));
+            }
+            Err(_) if formatter == "groff" => not_run(
+                "every_visible_command_has_a_man_page_that_formatters_accept",
+                "no groff here, which formats man pages",
+            ),
+            Err(_) => {}
+        }
     }
     // The examples keep their line breaks.
     let page = std::fs::read_to_string(dir.join("countersign-store.1")).unwrap();
     assert!(page.contains(".SH EXAMPLES\n.nf\n"), "{page}");
-}
-
-fn assert_accepted(formatter: &str, arguments: &[&str], page: &Path) {
-    let output = Command::new(formatter).args(arguments).arg(page).output().unwrap();
-    let said = [output.stdout, output.stderr].concat();
-    assert!(output.status.success() && said.is_empty(), "{}: {}", page.display(), String::from_utf8_lossy(&said));
 }
 
 #[test]

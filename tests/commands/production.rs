@@ -97,8 +97,14 @@ fn a_store_of_root_fails_the_point_user() {
         return;
     }
     assert_finding(&found, "fail", "belongs to root, so the service runs as root");
-    rustix::fs::chown(world.path("b/boundary"), Some(rustix::fs::Uid::from_raw(12_345)), None).expect("chown");
+    let give = |name: &str, user| std::os::unix::fs::chown(world.path(name), Some(user), None).expect("chown");
+    give("b/boundary", 12_345);
     assert_finding(&point(&world, "user"), "pass", "belongs to the ordinary user 12345");
+    // The user of the service may own the files, also if root asks.
+    give("b/boundary/key.pem", 12_345);
+    assert_no_failure(&point(&world, "keys and files"));
+    give("b/boundary/key.pem", 54_321);
+    assert_finding(&point(&world, "keys and files"), "fail", "belongs to the user 54321");
 }
 
 #[test]

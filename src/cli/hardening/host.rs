@@ -50,10 +50,14 @@ fn machine() -> PointFinding {
     )
 }
 
-/// Checks that the service does not run as root. The owner of the store is taken as the user of the service.
+/// Returns the path and the owner of the store. The owner of the store is taken as the user of the service.
+fn store_owner(config: &Config) -> Option<(&Path, u32)> {
+    [&config.database, &config.data].into_iter().find_map(|path| Some((path.as_path(), path.metadata().ok()?.uid())))
+}
+
+/// Checks that the service does not run as root.
 pub(super) fn user(config: &Config) -> Vec<PointFinding> {
-    let store = [&config.database, &config.data].into_iter().find_map(|path| Some((path, path.metadata().ok()?.uid())));
-    vec![match store {
+    vec![match store_owner(config) {
         None => yours("there is no store yet: run the service as a separate user"),
         Some((path, 0)) => fail(
             format!("{} belongs to root, so the service runs as root", path.display()),
@@ -72,7 +76,9 @@ pub(super) fn keys_and_files(config: &Config) -> Vec<PointFinding> {
     let paths = [&config.key, &config.path, &config.policy, &config.roster, &config.database];
     // The database does not exist before the first start.
     let paths = paths.into_iter().filter(|path| **path != config.database || path.exists());
-    findings.extend(paths.filter_map(|path| open_to_others(path, *path == config.key || *path == config.database)));
+    let user = store_owner(config).map_or_else(|| rustix::process::geteuid().as_raw(), |(_, user)| user);
+    let is_secret = |path: &Path| *path == config.key || *path == config.database;
+    findings.extend(paths.filter_map(|path| open_to_others(path, user, is_secret(path))));
     if findings.is_empty() {
         findings.push(pass("no run and no other user can reach the key, the store, the policy or the roster"));
     }
@@ -83,23 +89,24 @@ pub(super) fn keys_and_files(config: &Config) -> Vec<PointFinding> {
     findings
 }
 
-fn open_to_others(path: &Path, secret: bool) -> Option<PointFinding> {
+/// Returns a failure if another user than `user` and root can write the file, or can read a secret file.
+fn open_to_others(path: &Path, user: u32, secret: bool) -> Option<PointFinding> {
     let found = match path.metadata() {
         Ok(found) => found,
         Err(error) => {
             let says = format!("{} can't be checked ({error})", path.display());
-            return Some(fail(says, "run doctor as root or as the user of the service, and check the path"));
+            return Some(fail(says, "run doctor as the user of the service, and check the path"));
         }
     };
-    let (mode, me) = (found.mode() & 0o7777, rustix::process::geteuid().as_raw());
+    let mode = found.mode() & 0o7777;
     let bad = if secret { 0o077 } else { 0o022 };
     if mode & bad != 0 {
         let right = if secret { "600" } else { "go-w" };
         let says = format!("{} has mode {mode:04o}", path.display());
         Some(fail(says, format!("chmod {right} {}", path.display())))
-    } else if found.uid() != me && found.uid() != 0 {
+    } else if found.uid() != user && found.uid() != 0 {
         let says = format!("{} belongs to the user {}", path.display(), found.uid());
-        Some(fail(says, format!("chown USER {} with the user of the service", path.display())))
+        Some(fail(says, format!("chown {user} {}", path.display())))
     } else {
         None
     }

@@ -6,10 +6,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::process::Signal;
 
+use crate::certified::{HERE, Pair};
 use crate::support::wire::Wire;
 use crate::support::{World, said, wait_for};
-use crate::tls::certificates::{self, Authority, NOW, Pair};
-use crate::tls::{TLS, curl, is_up, notes, port, prepared, put, s_client, serving};
+use crate::tls::{TLS, certificates, curl, is_up, notes, port, prepared, put, s_client, serving};
 
 /// Returns the served certificate as PEM, without line ends.
 fn served(world: &World) -> String {
@@ -54,7 +54,7 @@ fn a_new_pair_that_cannot_be_used_leaves_the_old_pair_in_force() {
     let output = doctor();
     assert!(output.status.code() == Some(1) && said(&output).contains("FIX   service"), "{}", said(&output));
     // The note ends if the old files are back, and also if a new pair is taken.
-    let second = authority.issue("second", NOW);
+    let second = authority.issue("second", "ca", HERE);
     put(&world, &second);
     hang_up(&world);
     wait_for("the new pair is in force", || served(&world) == body(&second));
@@ -82,7 +82,7 @@ fn the_metrics_state_the_expiry_and_a_renewal_that_cannot_be_taken() {
     hang_up(&world);
     wait_for("the metrics state the failure", || value("reload_failed").as_deref() == Some("1"));
     assert_eq!(value("expiry_timestamp_seconds"), Some(end));
-    put(&world, &authority.issue("good", NOW));
+    put(&world, &authority.issue("good", "ca", HERE));
     hang_up(&world);
     wait_for("the failure ends", || value("reload_failed").as_deref() == Some("0"));
 }
@@ -103,18 +103,27 @@ fn a_renewal_by_a_new_link_is_taken_without_a_signal() {
             symlink(format!("../{directory}/{name}{number}.pem"), at).expect("a link");
         }
     };
-    archive(1, &authority.issue("one", NOW));
+    archive(1, &authority.issue("one", "ca", HERE));
     link("archive", 1);
-    let second = authority.issue("two", NOW);
+    let second = authority.issue("two", "ca", HERE);
     archive(2, &second);
-    let third = authority.issue("three", NOW);
-    world.write("b/elsewhere/cert3.pem", &third.certificate);
-    world.write("b/elsewhere/key3.pem", &third.key);
+    let third = authority.issue("three", "ca", HERE);
+    for (number, pair) in [(2, &second), (3, &third)] {
+        world.write(&format!("b/elsewhere/cert{number}.pem"), &pair.certificate);
+        world.write(&format!("b/elsewhere/key{number}.pem"), &pair.key);
+    }
     world.start();
     link("archive", 2);
     wait_for("the second pair is in force", || served(&world) == body(&second));
     assert!(!notes(&world, &authority).contains("stays in force"));
-    // The sandbox hides the directory of the key that the link named at the start. A key elsewhere needs a restart.
+    // The sandbox hides the directory of the key that the link named at the start. A key elsewhere needs a restart, also
+    // a copy of the same key.
+    link("elsewhere", 2);
+    hang_up(&world);
+    wait_for("the copy is reported", || notes(&world, &authority).contains("restart the service"));
+    link("archive", 2);
+    hang_up(&world);
+    wait_for("the note ends", || !notes(&world, &authority).contains("restart the service"));
     link("elsewhere", 3);
     hang_up(&world);
     wait_for("the third pair is refused", || notes(&world, &authority).contains("restart the service"));
@@ -132,7 +141,7 @@ fn a_certificate_that_expires_while_it_is_served_is_reported() {
     let taken = || world.service_log().matches("took a new certificate").count() > 0;
     while !taken() {
         let end = stamp(now + seconds);
-        put(&world, &authority.issue("short", ("20240101000000Z", &end)));
+        put(&world, &authority.issue_for("short", "ca", HERE, ("20240101000000Z", &end)));
         hang_up(&world);
         wait_for("the service looks at the files", || taken() || notes(&world, &authority).contains("expired at"));
         seconds += 6;
@@ -143,7 +152,7 @@ fn a_certificate_that_expires_while_it_is_served_is_reported() {
     let (code, text) = curl(&world, &authority, &[], "/health");
     assert!(code == Some(60) && text.contains("expired"), "{text}");
     assert!(world.service_log().contains("clients refuse the certificate"), "{}", world.service_log());
-    put(&world, &authority.issue("long", NOW));
+    put(&world, &authority.issue("long", "ca", HERE));
     hang_up(&world);
     wait_for("a new certificate is in force", || is_up(&world, &authority));
     wait_for("the note ends", || !notes(&world, &authority).contains("expired"));
@@ -205,7 +214,7 @@ fn no_request_of_64_clients_fails_while_the_certificate_changes() {
     assert_eq!(lines.next().as_deref(), Some("new"), "the first certificate");
     let renewals = 4;
     for number in 0..renewals {
-        put(&world, &authority.issue(&format!("renewal{number}"), NOW));
+        put(&world, &authority.issue(&format!("renewal{number}"), "ca", HERE));
         hang_up(&world);
         // The pair is incomplete between the two writes, and the old pair stays in force.
         assert_eq!(lines.next().as_deref(), Some("new"), "a client saw the new certificate");
@@ -220,7 +229,7 @@ fn no_request_of_64_clients_fails_while_the_certificate_changes() {
 #[test]
 fn a_pair_is_complete_only_with_both_files() {
     let (world, authority) = serving();
-    let second = authority.issue("second", NOW);
+    let second = authority.issue("second", "ca", HERE);
     let first: String = served(&world);
     world.write("b/tls/cert.pem", &second.certificate);
     hang_up(&world);
@@ -234,7 +243,7 @@ fn a_pair_is_complete_only_with_both_files() {
 #[test]
 fn a_link_in_place_of_the_key_is_allowed_and_the_private_set_contains_its_target() {
     let (mut world, authority) = prepared(TLS);
-    let pair = Authority::issue(&authority, "linked", NOW);
+    let pair = authority.issue("linked", "ca", HERE);
     world.write("b/tls/cert.pem", &pair.certificate);
     world.write("b/runbooks/keys/key.pem", &pair.key);
     std::fs::remove_file(world.path("b/tls/key.pem")).expect("removed");
@@ -249,12 +258,12 @@ fn doctor_production_reports_a_certificate_that_ends_soon() {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a time").as_secs();
     let doctor = || said(&world.program(&["doctor", "--production"]).arg(world.path("b")).output().expect("doctor"));
     assert!(doctor().contains("pass   the certificate is valid until 2099"), "{}", doctor());
-    put(&world, &authority.issue("soon", ("20240101000000Z", &stamp(now + 10 * 86_400))));
+    put(&world, &authority.issue_for("soon", "ca", HERE, ("20240101000000Z", &stamp(now + 10 * 86_400))));
     assert!(doctor().contains("FAIL   the certificate is valid until"), "{}", doctor());
     // Some CAs issue certificates for a day.
-    put(&world, &authority.issue("day", (&stamp(now - 3600), &stamp(now + 82_800))));
+    put(&world, &authority.issue_for("day", "ca", HERE, (&stamp(now - 3600), &stamp(now + 82_800))));
     assert!(doctor().contains("pass   the certificate is valid until"), "{}", doctor());
-    put(&world, &authority.issue("expired", ("20200101000000Z", "20200201000000Z")));
+    put(&world, &authority.issue_for("expired", "ca", HERE, ("20200101000000Z", "20200201000000Z")));
     assert!(doctor().contains("the certificate expired at 2020-02-01"), "{}", doctor());
     let without = std::fs::read_to_string(world.path("b/countersign.toml")).expect("read").replace(TLS, "");
     world.write("b/countersign.toml", &format!("listen = \"0.0.0.0:1\"\ninsecure_behind_proxy = true\n{without}"));
