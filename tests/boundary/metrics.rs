@@ -28,21 +28,7 @@ fn listener(world: &World) -> Wire {
 }
 
 fn scrape(world: &World) -> BTreeMap<String, f64> {
-    samples(&listener(world).peek("/metrics"))
-}
-
-/// Returns the value of each sample, by its name and labels.
-fn samples(reply: &Reply) -> BTreeMap<String, f64> {
-    assert_eq!(reply.status, 200, "{}", reply.text());
-    let text = reply.text();
-    assert!(text.ends_with("# EOF\n"), "{text}");
-    let lines = text.lines().filter(|line| !line.starts_with('#'));
-    lines
-        .map(|line| {
-            let (sample, value) = line.rsplit_once(' ').expect("a value");
-            (sample.to_owned(), value.parse().expect("a number"))
-        })
-        .collect()
+    listener(world).peek("/metrics").samples()
 }
 
 /// Returns the samples of one metric, by the value of its only label, without samples of value 0.
@@ -74,7 +60,7 @@ fn metrics_need_a_token_with_the_scope_read_for_all_steps() {
         (reply.header("cache-control"), reply.header("x-content-type-options")),
         (Some("no-store"), Some("nosniff"))
     );
-    let samples = samples(&reply);
+    let samples = reply.samples();
     assert_eq!(samples["countersign_http_requests_total{route=\"/metrics\",code=\"403\"}"], 4.0, "{samples:#?}");
     assert_eq!(by_label(&samples, "countersign_refusals_total")["forbidden"], 4);
     world.wire.get("/metrics?token=x", &world.reader).problem("malformed");
@@ -87,7 +73,7 @@ fn metrics_need_a_token_with_the_scope_read_for_all_steps() {
 fn the_metrics_listener_answers_only_metrics_and_only_under_its_own_host_names() {
     let world = monitored(|setup| setup.config.insert_str(0, "hosts = [\"box.lan\"]\n"));
     let own = listener(&world);
-    assert!(!samples(&own.peek("/metrics")).is_empty());
+    assert!(!own.peek("/metrics").samples().is_empty());
     let head = own.call("HEAD", "/metrics", &[], None);
     assert_eq!((head.status, head.body.len()), (200, 0));
     for path in ["/", "/ready", "/v1/proposals", "/metrics/", "/metrics/x", "/log/checkpoint", "/openapi.json"] {
@@ -114,7 +100,7 @@ fn the_metrics_listener_answers_only_metrics_and_only_under_its_own_host_names()
         let answer = exchange(&own, garbage);
         assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
     }
-    assert!(!samples(&own.peek("/metrics")).is_empty());
+    assert!(!own.peek("/metrics").samples().is_empty());
     world.wire.peek("/health").ok(200);
 }
 
@@ -137,7 +123,7 @@ fn scrapers_that_never_read_delay_neither_other_scrapers_nor_the_http_interface(
         })
         .collect();
     for _ in 0..20 {
-        assert!(!samples(&own.peek("/metrics")).is_empty());
+        assert!(!own.peek("/metrics").samples().is_empty());
     }
     wait_for("a scraper above the maximum is refused", || {
         stalled.push(connect());

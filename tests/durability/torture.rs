@@ -270,7 +270,8 @@ impl Torture {
         match self.world.try_start() {
             Ok(()) => {
                 let deadline = Instant::now() + Duration::from_secs(180);
-                while self.work(POINTS[point]).is_ok() {
+                let mut counters = BTreeMap::new();
+                while self.work(POINTS[point]).is_ok() && self.scrape(&mut counters, &place).is_ok() {
                     assert!(Instant::now() < deadline, "{place}: it does not die");
                 }
                 assert_eq!(self.world.ended(), None, "{place}: it was killed");
@@ -413,6 +414,25 @@ impl Torture {
             self.world.wire.try_call("GET", "/health", &[], None).map_err(|_| Gone)?;
             std::thread::sleep(Duration::from_millis(5));
         }
+        Ok(())
+    }
+
+    /// Reads the counters of `/metrics`. Since the last start, no counter may have gone back or disappeared.
+    fn scrape(&self, before: &mut BTreeMap<String, f64>, place: &str) -> Result<(), Gone> {
+        let bearer = format!("Bearer {}", self.world.reader);
+        let headers = [("authorization", bearer.as_str())];
+        let reply = self.world.wire.try_call("GET", "/metrics", &headers, None).map_err(|_| Gone)?;
+        let mut counters = reply.samples();
+        counters.retain(|sample, _| sample.split('{').next().is_some_and(|name| name.ends_with("_total")));
+        assert!(!counters.is_empty(), "{place}: no counters");
+        for (sample, value) in before.iter() {
+            assert!(
+                counters.get(sample) >= Some(value),
+                "{place}: {sample} was {value}, is {:?}",
+                counters.get(sample)
+            );
+        }
+        *before = counters;
         Ok(())
     }
 

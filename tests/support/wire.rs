@@ -1,5 +1,6 @@
 //! HTTP client of the tests, with checks of the answers.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read};
 use std::time::Duration;
 
@@ -162,6 +163,20 @@ impl Reply {
 
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {} {}", self.status, self.text()))
+    }
+
+    /// Returns the value of each sample of `/metrics`, by its name and labels.
+    pub fn samples(&self) -> BTreeMap<String, f64> {
+        assert_eq!(self.status, 200, "{}", self.text());
+        let text = self.text();
+        assert!(text.ends_with("# EOF\n"), "{text}");
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        lines
+            .map(|line| {
+                let (sample, value) = line.rsplit_once(' ').expect("a value");
+                (sample.to_owned(), value.parse().expect("a number"))
+            })
+            .collect()
     }
 
     /// Checks the status of an answer and returns its JSON.
