@@ -12,6 +12,7 @@ use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{Error as RustlsError, InconsistentKeys, RootCertStore, ServerConfig};
 use x509_cert::Certificate;
 use x509_cert::der::Decode as _;
+use x509_cert::ext::pkix::BasicConstraints;
 use zeroize::Zeroizing;
 
 use crate::record::validity::Timestamp;
@@ -175,11 +176,8 @@ fn configure(
 fn read_certificates(pem: &[u8]) -> Result<(Vec<CertificateDer<'static>>, ValidTime), String> {
     let chain = pem_certificates(pem)?;
     let mut validity = Vec::with_capacity(chain.len());
-    for (number, certificate) in chain.iter().enumerate() {
-        let parsed = Certificate::from_der(certificate).map_err(|error| {
-            let number = number + 1;
-            format!("certificate {number} of the file is malformed ({error}): write the file anew")
-        })?;
+    for (number, certificate) in (1..).zip(&chain) {
+        let parsed = parse(certificate, number)?;
         let validity_of = parsed.tbs_certificate().validity();
         let seconds =
             |time: x509_cert::time::Time| i64::try_from(time.to_unix_duration().as_secs()).unwrap_or(i64::MAX);
@@ -192,6 +190,11 @@ fn read_certificates(pem: &[u8]) -> Result<(Vec<CertificateDer<'static>>, ValidT
         Some(&first) => Ok((chain, first)),
         None => Err(NO_CERTIFICATE.to_owned()),
     }
+}
+
+fn parse(certificate: &CertificateDer<'_>, number: usize) -> Result<Certificate, String> {
+    Certificate::from_der(certificate)
+        .map_err(|error| format!("certificate {number} of the file is malformed ({error}): write the file anew"))
 }
 
 fn pem_certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
@@ -213,12 +216,27 @@ fn read_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
 
 fn read_roots(pem: &[u8]) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
-    for (number, certificate) in pem_certificates(pem)?.into_iter().enumerate() {
+    for (number, certificate) in (1..).zip(pem_certificates(pem)?) {
+        if !is_ca(&parse(&certificate, number)?) {
+            return Err(format!(
+                "certificate {number} of the file is not the certificate of a CA (CA:TRUE), so the service would refuse \
+                 the certificates of all clients: name the file of the CA that signs them"
+            ));
+        }
         roots.add(certificate).map_err(|error| {
-            format!("certificate {} of the file can't be used as a CA ({error}): name the file of the CA", number + 1)
+            format!("certificate {number} of the file can't be used as a CA ({error}): name the file of the CA")
         })?;
     }
     Ok(roots)
+}
+
+/// Returns true for the certificate of a CA. A root of version 1 has no extensions, which could say so.
+fn is_ca(certificate: &Certificate) -> bool {
+    let content = certificate.tbs_certificate();
+    match content.extensions() {
+        None => content.issuer() == content.subject(),
+        Some(_) => matches!(content.get_extension::<BasicConstraints>(), Ok(Some((_, limits))) if limits.ca),
+    }
 }
 
 /// Returns a message without the content of the file, because the file may contain a key.

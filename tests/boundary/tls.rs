@@ -233,6 +233,43 @@ fn with_client_ca_only_clients_with_a_certificate_of_this_ca_connect() {
     assert_ne!(of(&right, "1.3").0, Some(0));
 }
 
+/// A root certificate of version 1, as old CAs have it: without extensions.
+const OLD_ROOT: &str = "-----BEGIN CERTIFICATE-----\n\
+    MIIBMjCB2QIUMQYlCOPha77bNCvkOjsng6+MGNwwCgYIKoZIzj0EAwIwGzEZMBcG\n\
+    A1UEAwwQT2xkIENBIG9mIGEgdGVzdDAgFw0yNjExMjIxNjU4MDFaGA8yMTI2MTAy\n\
+    OTE2NTgwMVowGzEZMBcGA1UEAwwQT2xkIENBIG9mIGEgdGVzdDBZMBMGByqGSM49\n\
+    AgEGCCqGSM49AwEHA0IABMv6qwyBCHHkt+m4EgszeKzffc63ARcd91aoBBRZcMUI\n\
+    97+nyrZWBYlSMKzQbJbuTAtzBTYpNnf1IJ+hCCrR780wCgYIKoZIzj0EAwIDSAAw\n\
+    RQIgSfYNmslAmVdu4gV9vf1vSntDAUPHA5u5CFU5vbWLMw0CIQCsQQostgFyw44W\n\
+    lA3sb0su2Drv52rujX7FJempK4MV2A==\n\
+    -----END CERTIFICATE-----\n";
+
+#[test]
+fn a_client_ca_that_is_no_ca_is_refused_and_the_old_one_stays_in_force() {
+    let (mut world, authority) = prepared(&format!("{TLS}client_ca = \"tls/clients.pem\"\n"));
+    let clients = Authority::new(world.path("clients"));
+    let right = clients.issue("right", NOW);
+    let refusal = "clients.pem: certificate 1 of the file is not the certificate of a CA";
+    // The service would refuse all clients, because no certificate can have such an issuer.
+    world.write("b/tls/clients.pem", &right.certificate);
+    let text = world.try_start().expect_err("the certificate of a client");
+    assert!(text.contains(refusal), "{text}");
+    world.write("b/tls/clients.pem", OLD_ROOT);
+    world.start();
+    let (certificate, key) = (right.path("pem"), right.path("key"));
+    let is_up =
+        |world: &World| curl(world, &authority, &["--cert", &certificate, "--key", &key], "/health").0 == Some(0);
+    assert!(!is_up(&world));
+    world.write("b/tls/clients.pem", &clients.certificate());
+    world.signal(Signal::HUP);
+    wait_for("the new CA is in force", || is_up(&world));
+    world.write("b/tls/clients.pem", &(clients.certificate() + &right.certificate));
+    world.signal(Signal::HUP);
+    let refusal = refusal.replace("certificate 1", "certificate 2");
+    wait_for("the log names the certificate", || world.service_log().contains(&refusal));
+    assert!(world.service_log().contains("the old one stays in force") && is_up(&world), "{}", world.service_log());
+}
+
 #[test]
 fn the_service_listens_on_other_addresses_only_with_tls_or_behind_a_proxy() {
     let (mut world, _) = prepared(TLS);
