@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
 use tokio_rustls::rustls::pki_types::pem::{Error as PemReadError, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
+use tokio_rustls::rustls::server::{NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier};
 use tokio_rustls::rustls::sign::{CertifiedKey, SingleCertAndKey};
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{Error as RustlsError, InconsistentKeys, RootCertStore, ServerConfig};
@@ -157,6 +157,7 @@ fn configure(
     certified: CertifiedKey,
     roots: Option<RootCertStore>,
 ) -> Result<ServerConfig, Flaw> {
+    let checks_clients = roots.is_some();
     let clients = match roots {
         None => WebPkiClientVerifier::no_client_auth(),
         Some(roots) => WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
@@ -169,6 +170,11 @@ fn configure(
     let mut config =
         builder.with_client_cert_verifier(clients).with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    if checks_clients {
+        // A resumed session has no check of the client certificate, which may have expired since.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+    }
     Ok(config)
 }
 

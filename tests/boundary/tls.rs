@@ -271,6 +271,31 @@ fn a_client_ca_that_is_no_ca_is_refused_and_the_old_one_stays_in_force() {
 }
 
 #[test]
+fn with_client_ca_no_session_is_resumed() {
+    // A resumed session has no check of the client certificate, which may have expired since.
+    for client_ca in ["", "client_ca = \"tls/clients.pem\"\n"] {
+        let (mut world, authority) = prepared(&format!("{TLS}{client_ca}"));
+        world.write("b/tls/clients.pem", &authority.certificate());
+        world.start();
+        let client = authority.issue("client", NOW);
+        let (certificate, key) = (client.path("pem"), client.path("key"));
+        for version in ["-tls1_2", "-tls1_3"] {
+            let session = world.path(&format!("session{version}"));
+            let words = [version, "-cert", &certificate, "-key", &key];
+            let connect = |option: &str| {
+                let words = [&words[..], &[option, session.to_str().expect("UTF-8")]].concat();
+                said(&s_client(&world, &words))
+            };
+            let first = connect("-sess_out");
+            assert!(first.contains("New, TLSv1") && first.contains("HTTP/1.1 200"), "{version}: {first}");
+            // Without a session, openssl writes no file.
+            let resumed = session.exists() && connect("-sess_in").contains("Reused, TLSv1");
+            assert_eq!(resumed, client_ca.is_empty(), "{version} {client_ca}");
+        }
+    }
+}
+
+#[test]
 fn the_service_listens_on_other_addresses_only_with_tls_or_behind_a_proxy() {
     let (mut world, _) = prepared(TLS);
     world.setup.listen = "0.0.0.0:0".to_owned();
