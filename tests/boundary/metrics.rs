@@ -461,10 +461,21 @@ fn no_label_of_a_metric_contains_text_of_a_request() {
 }
 
 #[test]
-fn a_metrics_listener_that_cannot_be_opened_prevents_the_start_with_its_address() {
+fn a_start_that_cannot_listen_names_the_address_and_begins_no_log() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = taken.local_addr().expect("an address");
-    let mut world = World::prepared(|setup| setup.config = format!("[metrics]\nlisten = \"{address}\""));
-    let said = world.try_start().expect_err("the port is taken");
-    assert!(said.contains(&format!("can't listen on {address}")), "{said}");
+    let address = taken.local_addr().expect("an address").to_string();
+    let for_metrics = World::prepared(|setup| setup.config = format!("[metrics]\nlisten = \"{address}\""));
+    let main = World::prepared(|setup| setup.listen = address.clone());
+    let mut refused = [for_metrics, main].map(|mut world| {
+        let said = world.try_start().expect_err("the port is taken");
+        assert!(said.contains(&format!("can't listen on {address}")), "{said}");
+        world
+    });
+    drop(taken);
+    // The start that begins the log tells the operator to send the digest of the roster.
+    for world in &mut refused {
+        world.start();
+        assert_eq!(world.started["first"], json!(true), "{}", world.started);
+        world.stop();
+    }
 }
