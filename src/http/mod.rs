@@ -86,7 +86,8 @@ pub async fn serve(
         phase.send_replace(Phase::Draining);
         drain(&app, config.drain).await;
     };
-    let ended = connection::accept(listener, config.tls, reply, config.max_connections, &phase, drained).await;
+    let (most, metrics) = (config.max_connections, app.boundary.monitoring.metrics());
+    let ended = connection::accept(listener, config.tls, reply, most, metrics, &phase, drained).await;
     tracing::info!(address = %bound, "no longer listening");
     if tokio::time::timeout(LAST_ANSWERS, ended).await.is_err() {
         tracing::warn!(

@@ -1,7 +1,7 @@
 //! `/metrics`: who may read them, that each is documented, and that the numbers are true.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
@@ -458,6 +458,25 @@ fn no_label_of_a_metric_contains_text_of_a_request() {
     let known: BTreeSet<&str> = countersign::http::route_table::routes().map(|route| route.path).collect();
     let unknown: Vec<_> = routes.difference(&known).collect();
     assert_eq!(unknown, [&"(no route)"]);
+}
+
+#[test]
+fn refused_connections_are_counted_and_reported_once_a_minute() {
+    // A quarter of the files are connections.
+    let world = monitored(|setup| setup.before = ["prlimit", "--nofile=256:256"].map(str::to_owned).to_vec());
+    let name = "countersign_connections_refused_total";
+    assert_eq!(scrape(&world)[name], 0.0);
+    let held: Vec<TcpStream> = (0..80).map(|_| TcpStream::connect(world.wire.address()).expect("connected")).collect();
+    let is_refused = |mut stream: &TcpStream| {
+        stream.set_read_timeout(Some(std::time::Duration::from_secs(9))).expect("a deadline");
+        stream.read(&mut [0; 12]).is_ok_and(|length| length > 0)
+    };
+    assert!(held[64..].iter().all(is_refused));
+    // A connection of the start may not have ended before these connections.
+    assert!((16.0..30.0).contains(&scrape(&world)[name]), "{}", scrape(&world)[name]);
+    let log = world.service_log();
+    assert_eq!(log.matches("refused a connection").count(), 1, "{log}");
+    assert!(log.contains("WARN") && log.contains("most=64"), "{log}");
 }
 
 #[test]
