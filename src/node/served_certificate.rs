@@ -123,13 +123,12 @@ impl ServedCertificate {
     }
 
     fn take(&mut self, text: PairText, now: Timestamp) -> Result<(), Vec<FileProblem>> {
+        // A link may lead to another place with the same content.
+        self.check_place()?;
         if text == self.text {
             return Ok(());
         }
         let pair = parse(&self.files, &text, now)?;
-        if text.key != self.text.key {
-            self.check_place()?;
-        }
         let valid = pair.valid();
         self.server.replace(pair);
         self.text = text;
@@ -137,7 +136,7 @@ impl ServedCertificate {
         Ok(())
     }
 
-    /// Checks that no run can see the new key. The sandbox got the private paths at the start of the service.
+    /// Checks that no run can see the key. The sandbox got the private paths at the start of the service.
     fn check_place(&self) -> Result<(), Vec<FileProblem>> {
         let place = self.files.key.canonicalize().unwrap_or_else(|_| self.files.key.clone());
         if self.private.iter().any(|private| place.starts_with(private)) {
