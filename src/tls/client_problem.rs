@@ -138,8 +138,10 @@ impl TlsProblem {
             }
             AlertDescription::CertificateExpired => Self::CertificateRefused("it has expired".to_owned()),
             AlertDescription::CertificateRevoked => Self::CertificateRefused("it is revoked".to_owned()),
+            AlertDescription::UnsupportedCertificate => {
+                Self::CertificateRefused("it is not for clients: its extendedKeyUsage lacks clientAuth".to_owned())
+            }
             AlertDescription::BadCertificate
-            | AlertDescription::UnsupportedCertificate
             | AlertDescription::CertificateUnknown
             | AlertDescription::AccessDenied => Self::CertificateRefused(format!("{alert:?}")),
             AlertDescription::ProtocolVersion => Self::OldVersion,
