@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::http::Request;
 use axum::response::Response;
@@ -22,6 +22,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{Sleep, sleep, timeout};
 
 use crate::http::app::Phase;
+use crate::metrics::openmetrics::Metrics;
 use crate::tls::server::{ALERT, EncryptedStream, TlsServer};
 
 /// Time limit for a TLS handshake.
@@ -43,6 +44,8 @@ const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 4 << 20;
 /// Maximum number of refused connections that get the answer 503 before they are closed.
 const TURNED_AWAY: usize = 64;
+/// Minimum time between two log lines about refused connections.
+const REPORTS: Duration = Duration::from_secs(60);
 /// Pause after a failed accept because of missing descriptors or memory.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 
@@ -60,6 +63,7 @@ pub(super) async fn accept<R, F>(
     tls: Option<Arc<TlsServer>>,
     reply: R,
     most: usize,
+    metrics: &Metrics,
     phase: &watch::Sender<Phase>,
     shutdown: impl Future<Output = ()>,
 ) -> impl Future<Output = ()>
@@ -69,6 +73,7 @@ where
 {
     let room = Arc::new(Semaphore::new(most));
     let turned_away = Arc::new(Semaphore::new(TURNED_AWAY));
+    let mut reported: Option<Instant> = None;
     let connections = GracefulShutdown::new();
     let mut builder = http1::Builder::new();
     builder
@@ -95,6 +100,16 @@ where
             }
         };
         let Ok(place) = room.clone().try_acquire_owned() else {
+            metrics.refused_connection();
+            if reported.is_none_or(|at| at.elapsed() >= REPORTS) {
+                reported = Some(Instant::now());
+                tracing::warn!(
+                    most,
+                    "refused a connection, because clients hold the maximum number of connections: find these clients \
+                     (`ss -tn`) and end them; the metric countersign_connections_refused_total counts all refused \
+                     connections"
+                );
+            }
             // With TLS, an answer in HTTP needs a handshake, which costs too much here. An alert costs one write.
             let answer = if tls.is_some() { ALERT.to_vec() } else { no_room().into_bytes() };
             match turned_away.clone().try_acquire_owned() {
@@ -340,7 +355,7 @@ mod tests {
             let stopped = async {
                 let _ = stopped.await;
             };
-            accept(listener, None, reply, most, &phase, stopped).await.await;
+            accept(listener, None, reply, most, &Metrics::new(), &phase, stopped).await.await;
         });
         Running { address, stop, drained }
     }

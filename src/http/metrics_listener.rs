@@ -39,10 +39,11 @@ pub async fn serve(
     allowed_hosts: &[String],
 ) -> std::io::Result<()> {
     let hosts = Arc::new(Hosts::new(listener.local_addr()?, false, allowed_hosts));
+    let metrics = monitoring.metrics().clone();
     let router = Router::new().route("/metrics", get(scrape)).fallback(unknown).with_state(monitoring);
     let reply = move |_, request| reply(hosts.clone(), router.clone(), request);
     let (phase, _) = watch::channel(Phase::Serving);
-    connection::accept(listener, None, reply, MOST_SCRAPERS, &phase, std::future::pending()).await.await;
+    connection::accept(listener, None, reply, MOST_SCRAPERS, &metrics, &phase, std::future::pending()).await.await;
     Ok(())
 }
 

@@ -44,7 +44,7 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::body::{Body, HttpBody};
 use axum::http::header::{ALLOW, CACHE_CONTROL, CONNECTION, X_CONTENT_TYPE_OPTIONS};
-use axum::http::{HeaderValue, Request, StatusCode};
+use axum::http::{HeaderValue, Method, Request, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use hyper::body::Incoming;
 use tokio::net::TcpListener;
@@ -86,7 +86,8 @@ pub async fn serve(
         phase.send_replace(Phase::Draining);
         drain(&app, config.drain).await;
     };
-    let ended = connection::accept(listener, config.tls, reply, config.max_connections, &phase, drained).await;
+    let (most, metrics) = (config.max_connections, app.boundary.monitoring.metrics());
+    let ended = connection::accept(listener, config.tls, reply, most, metrics, &phase, drained).await;
     tracing::info!(address = %bound, "no longer listening");
     if tokio::time::timeout(LAST_ANSWERS, ended).await.is_err() {
         tracing::warn!(
@@ -198,8 +199,26 @@ fn with_common_headers(mut response: Response) -> Response {
     response
 }
 
+/// Returns the word for a method in the log. A client can write any text in place of a method, also a token.
+fn method_word(method: &Method) -> &str {
+    const STANDARD: [Method; 9] = [
+        Method::GET,
+        Method::HEAD,
+        Method::POST,
+        Method::PUT,
+        Method::DELETE,
+        Method::PATCH,
+        Method::OPTIONS,
+        Method::CONNECT,
+        Method::TRACE,
+    ];
+    if STANDARD.contains(method) { method.as_str() } else { OTHER_METHOD }
+}
+
+const OTHER_METHOD: &str = "(other)";
+
 /// Counts a request, and writes its log line without query, headers and body, which may contain secrets.
-fn note(metrics: &Metrics, method: &axum::http::Method, response: &Response, took: Duration) {
+fn note(metrics: &Metrics, method: &Method, response: &Response, took: Duration) {
     let seen = response.extensions().get::<RequestSummary>();
     let path = seen.map_or("(no route)", |seen| seen.path);
     metrics.request(path, response.status().as_u16(), took);
@@ -208,12 +227,15 @@ fn note(metrics: &Metrics, method: &axum::http::Method, response: &Response, too
     }
     let principal = seen.and_then(|seen| seen.principal.as_ref()).map_or("-", Name::as_str);
     let (status, us) = (response.status().as_u16(), took.as_micros() as u64);
+    // No route has an unknown method, so such a request changes nothing.
+    let is_change = !method.is_safe() && method_word(method) != OTHER_METHOD;
+    let method = method_word(method);
     if response.status().is_server_error() && response.status() != StatusCode::SERVICE_UNAVAILABLE {
         tracing::error!(%method, path, status, us, principal, "request");
-    } else if method.is_safe() {
-        tracing::debug!(%method, path, status, us, principal, "request");
-    } else {
+    } else if is_change {
         tracing::info!(%method, path, status, us, principal, "request");
+    } else {
+        tracing::debug!(%method, path, status, us, principal, "request");
     }
 }
 

@@ -55,6 +55,7 @@ pub struct Metrics {
     crossing_seconds: Family<OneLabel, Histogram>,
     batch_seconds: Histogram,
     batch_messages: Histogram,
+    refused_connections: Counter,
     requests: Family<RequestLabels, Counter>,
     request_seconds: Family<OneLabel, Histogram>,
     /// Time at which the checkpoint outside the store last contained the whole log.
@@ -87,6 +88,7 @@ impl Metrics {
             crossing_seconds: Family::new_with_constructor(|| Histogram::new(STAGE_BUCKETS)),
             batch_seconds: Histogram::new(BATCH_BUCKETS),
             batch_messages: Histogram::new(MESSAGE_BUCKETS),
+            refused_connections: Counter::default(),
             requests: Family::default(),
             request_seconds: Family::new_with_constructor(|| Histogram::new(REQUEST_BUCKETS)),
             checkpoint: Mutex::new(Instant::now()),
@@ -117,6 +119,8 @@ impl Metrics {
         registry.register_with_unit("log_batch", help, Unit::Seconds, self.batch_seconds.clone());
         let help = "Number of writes in a batch, which share one durable commit";
         registry.register("log_batch_messages", help, self.batch_messages.clone());
+        let help = "Connections above the maximum number, which were refused";
+        registry.register("connections_refused", help, self.refused_connections.clone());
         let help = "Answered HTTP requests, by the pattern of the route and the HTTP status code";
         registry.register("http_requests", help, self.requests.clone());
         let help = "Time until the head of the answer of an HTTP request, by the pattern of the route";
@@ -158,6 +162,11 @@ impl Metrics {
     pub fn batch(&self, messages: usize, took: Duration) {
         self.batch_messages.observe(messages as f64);
         self.batch_seconds.observe(took.as_secs_f64());
+    }
+
+    /// Counts a connection that was refused because the maximum number was reached.
+    pub fn refused_connection(&self) {
+        self.refused_connections.inc();
     }
 
     /// Records an answered HTTP request. `route` must be a pattern of the route table.

@@ -36,20 +36,22 @@ pub fn read_certificates(path: &Path) -> Result<Vec<u8>, FileProblem> {
 /// # Errors
 /// Returns an error that names the broken rule and the command that corrects the file.
 pub fn read_private(path: &Path, is_credential: bool) -> Result<Zeroizing<Vec<u8>>, FileProblem> {
-    read(path, CORRECT_PATH, |path, metadata| {
-        if is_credential {
-            return Ok(());
-        }
-        check_file(path, metadata)?;
-        if metadata.mode() & 0o077 == 0 {
-            return Ok(());
-        }
-        let (mode, shown) = (metadata.mode() & 0o7777, path.display());
-        Err(FileProblem::whole(
-            path,
-            format!("other users can read the key (mode {mode:04o}): run `chmod 600 {shown}`"),
-        ))
-    })
+    let mut mode = 0;
+    let bytes = read(path, CORRECT_PATH, |path, metadata| {
+        mode = metadata.mode() & 0o7777;
+        if is_credential { Ok(()) } else { check_file(path, metadata) }
+    })?;
+    let contains = |words: &[u8]| bytes.windows(words.len()).any(|part| part == words);
+    if contains(b"BEGIN CERTIFICATE") && !contains(b"PRIVATE KEY") {
+        let message = "the file contains a certificate and no key: name the file of the private key, which may be the \
+                       file under `certificate`";
+        return Err(FileProblem::whole(path, message));
+    }
+    if is_credential || mode & 0o077 == 0 {
+        return Ok(bytes);
+    }
+    let shown = path.display();
+    Err(FileProblem::whole(path, format!("other users can read the key (mode {mode:04o}): run `chmod 600 {shown}`")))
 }
 
 const CORRECT_PATH: &str = "name the file in [tls], and let the user of the service read it";
@@ -69,7 +71,7 @@ fn check_file(path: &Path, metadata: &std::fs::Metadata) -> Result<(), FileProbl
 fn read(
     path: &Path,
     advice: &str,
-    check: impl Fn(&Path, &std::fs::Metadata) -> Result<(), FileProblem>,
+    mut check: impl FnMut(&Path, &std::fs::Metadata) -> Result<(), FileProblem>,
 ) -> Result<Zeroizing<Vec<u8>>, FileProblem> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     let unreadable =

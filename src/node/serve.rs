@@ -129,8 +129,11 @@ impl Node {
         // Take the lock before the cleanup, because another service may use these files.
         let store = start::take_store(&config)?;
         let sandbox = around(start::sandbox(&config)?);
-        let AssembledBoundary { boundary, ledger, level, first, mut notes, newest_roster, lock } =
-            start::assemble(&config, sandbox, store, files, TakenChanges::Changes).await?;
+        let (assembled, sockets) =
+            start::assemble(&config, sandbox, store, files, TakenChanges::Changes, Sockets::open(&config, passed))
+                .await?;
+        let AssembledBoundary { boundary, ledger, level, first, mut notes, newest_roster, lock } = assembled;
+        let Sockets { listener, metrics, control } = sockets;
         let listener_notes = listener::notes(&config);
         listener_notes.iter().for_each(|note| tracing::warn!("{note}"));
         boundary.health.add_notes(&listener_notes);
@@ -155,17 +158,6 @@ impl Node {
             _ = signals.interrupt.recv() => return Err(stopped_in_recovery(&config).into()),
         };
         memory::release_freed_memory();
-        let control = control::listen(&config.socket())?;
-        let listener = match passed {
-            Some(listener) => {
-                TcpListener::from_std(listener).map_err(|error| not_listening(&config, config.listen, &error))?
-            }
-            None => listen(&config, config.listen).await?,
-        };
-        let metrics = match config.metrics_listen {
-            Some(address) => Some(listen(&config, address).await?),
-            None => None,
-        };
         let state = boundary.crossing.state();
         let started = Started {
             url: format!(
@@ -330,7 +322,7 @@ pub fn answer_offline(config: Config, request: ControlRequest) -> Result<(Contro
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| broken(&error))?;
     runtime.block_on(async {
         let AssembledBoundary { boundary, ledger, lock: _lock, .. } =
-            start::assemble(&config, sandbox, store, files, TakenChanges::Nothing).await?;
+            start::assemble(&config, sandbox, store, files, TakenChanges::Nothing, std::future::ready(Ok(()))).await?.0;
         let answer = control::answer(&boundary, &config.runbook_directories(), request).await;
         kept_checkpoint::write(&ledger, &config.kept_checkpoint()).map_err(|error| broken(&error))?;
         ledger.close().await.map_err(|fault| broken(&fault))?;
@@ -355,6 +347,29 @@ fn read_files(config: &Config) -> Result<(BoundaryFiles, Option<ServedCertificat
 fn stopped_in_recovery(config: &Config) -> FileProblem {
     let what = "a signal ended the start before all interrupted runs had their receipts: the next start writes them";
     FileProblem::whole(&config.database, what.to_owned())
+}
+
+/// The sockets of the service. A client that connects before the service is ready waits for its answer.
+struct Sockets {
+    listener: TcpListener,
+    metrics: Option<TcpListener>,
+    control: tokio::net::UnixListener,
+}
+
+impl Sockets {
+    async fn open(config: &Config, passed: Option<std::net::TcpListener>) -> Result<Self, FileProblem> {
+        let listener = match passed {
+            Some(listener) => {
+                TcpListener::from_std(listener).map_err(|error| not_listening(config, config.listen, &error))?
+            }
+            None => listen(config, config.listen).await?,
+        };
+        let metrics = match config.metrics_listen {
+            Some(address) => Some(listen(config, address).await?),
+            None => None,
+        };
+        Ok(Self { listener, metrics, control: control::listen(&config.socket())? })
+    }
 }
 
 async fn listen(config: &Config, address: SocketAddr) -> Result<TcpListener, FileProblem> {

@@ -75,17 +75,19 @@ pub enum TakenChanges {
     Nothing,
 }
 
-/// Opens the store and assembles the boundary. It does not accept requests or recover interrupted runs yet.
+/// Opens the store and assembles the boundary. It does not accept requests or recover interrupted runs yet. `sockets`
+/// opens the sockets of the service before the first seal, because the seal of a roster can't be taken back.
 ///
 /// # Errors
 /// Returns all reasons why the boundary cannot start.
-pub async fn assemble(
+pub async fn assemble<S>(
     config: &Config,
     sandbox: Arc<dyn Sandbox>,
     store: OpenStore,
     files: BoundaryFiles,
     takes: TakenChanges,
-) -> Result<AssembledBoundary, Problems> {
+    sockets: impl Future<Output = Result<S, FileProblem>>,
+) -> Result<(AssembledBoundary, S), Problems> {
     let configuration = configure(config, sandbox.probe())?;
     let around = surroundings();
     let key = BoundaryKey { secret: copy_of(config, &files.key)?, keyid: files.key.key().keyid() };
@@ -100,15 +102,20 @@ pub async fn assemble(
         }
     };
     // Take the lock before the first write, because two copies of one log must not both grow.
-    let lock = match ledger.state().boundary {
-        Some(id) => match HostLock::take(config, &id).await {
-            Ok(lock) => Some(lock),
-            Err(problem) => {
-                let _ = ledger.close().await;
-                return Err(problem.into());
-            }
-        },
-        None => None,
+    let lock_and_sockets = async {
+        let lock = match ledger.state().boundary {
+            Some(id) => Some(HostLock::take(config, &id).await?),
+            None => None,
+        };
+        // If another service of this boundary listens, the lock gives the better message.
+        Ok::<_, FileProblem>((lock, sockets.await?))
+    };
+    let (lock, sockets) = match lock_and_sockets.await {
+        Ok(taken) => taken,
+        Err(problem) => {
+            let _ = ledger.close().await;
+            return Err(problem.into());
+        }
     };
     let broken = |fault: StoreFault| Problems::from(FileProblem::whole(&config.database, fault.to_string()));
     let tokens = tokens_in_force(&ledger.tokens().map_err(broken)?, ledger.now());
@@ -165,7 +172,7 @@ pub async fn assemble(
     notes.extend(boundary.health.set_skipped(&found.skipped));
     notes.extend(boundary.health.note_seal());
     let newest_roster = found.newest.max(boundary.crossing.state().roster.version());
-    Ok(AssembledBoundary { boundary, ledger, level, first: last.is_none(), notes, newest_roster, lock })
+    Ok((AssembledBoundary { boundary, ledger, level, first: last.is_none(), notes, newest_roster, lock }, sockets))
 }
 
 /// Findings about the operator's files.

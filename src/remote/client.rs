@@ -532,6 +532,7 @@ impl Client {
                     .to_owned()
             }
             TlsProblem::OldVersion => "the operator of the server must permit TLS 1.2 or TLS 1.3".to_owned(),
+            TlsProblem::NoRoom => "try again soon; if this happens again, tell the operator".to_owned(),
             TlsProblem::Closed | TlsProblem::Other(_) => {
                 format!(
                     "is this the right address (--url, COUNTERSIGN_URL)? If the server requires a client \

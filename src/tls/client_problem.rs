@@ -28,6 +28,8 @@ pub enum TlsProblem {
     NoTls,
     /// The server supports only versions before TLS 1.2.
     OldVersion,
+    /// The server has no room for the connection, or has a fault.
+    NoRoom,
     /// The server closed the connection without an answer.
     Closed,
     /// Another reason.
@@ -60,6 +62,7 @@ impl fmt::Display for TlsProblem {
             Self::CertificateRefused(why) => write!(f, "the server refused the client certificate ({why})"),
             Self::NoTls => f.write_str("the server's answer is no TLS"),
             Self::OldVersion => f.write_str("the server supports no TLS 1.2 and no TLS 1.3"),
+            Self::NoRoom => f.write_str("the server has no room for this connection, or has a fault now"),
             Self::Closed => f.write_str("the server closed the TLS connection without an answer"),
             Self::Other(why) => write!(f, "the TLS connection failed: {why}"),
         }
@@ -135,11 +138,14 @@ impl TlsProblem {
             }
             AlertDescription::CertificateExpired => Self::CertificateRefused("it has expired".to_owned()),
             AlertDescription::CertificateRevoked => Self::CertificateRefused("it is revoked".to_owned()),
+            AlertDescription::UnsupportedCertificate => {
+                Self::CertificateRefused("it is not for clients: its extendedKeyUsage lacks clientAuth".to_owned())
+            }
             AlertDescription::BadCertificate
-            | AlertDescription::UnsupportedCertificate
             | AlertDescription::CertificateUnknown
             | AlertDescription::AccessDenied => Self::CertificateRefused(format!("{alert:?}")),
             AlertDescription::ProtocolVersion => Self::OldVersion,
+            AlertDescription::InternalError => Self::NoRoom,
             // With TLS 1.2, OpenSSL refuses a client without a certificate in this way.
             other => Self::Other(format!("the server refused the connection ({other:?})")),
         }

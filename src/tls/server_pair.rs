@@ -6,12 +6,13 @@ use std::sync::Arc;
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
 use tokio_rustls::rustls::pki_types::pem::{Error as PemReadError, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
+use tokio_rustls::rustls::server::{NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier};
 use tokio_rustls::rustls::sign::{CertifiedKey, SingleCertAndKey};
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{Error as RustlsError, InconsistentKeys, RootCertStore, ServerConfig};
 use x509_cert::Certificate;
 use x509_cert::der::Decode as _;
+use x509_cert::ext::pkix::BasicConstraints;
 use zeroize::Zeroizing;
 
 use crate::record::validity::Timestamp;
@@ -156,6 +157,7 @@ fn configure(
     certified: CertifiedKey,
     roots: Option<RootCertStore>,
 ) -> Result<ServerConfig, Flaw> {
+    let checks_clients = roots.is_some();
     let clients = match roots {
         None => WebPkiClientVerifier::no_client_auth(),
         Some(roots) => WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
@@ -168,6 +170,11 @@ fn configure(
     let mut config =
         builder.with_client_cert_verifier(clients).with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    if checks_clients {
+        // A resumed session has no check of the client certificate, which may have expired since.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+    }
     Ok(config)
 }
 
@@ -175,11 +182,8 @@ fn configure(
 fn read_certificates(pem: &[u8]) -> Result<(Vec<CertificateDer<'static>>, ValidTime), String> {
     let chain = pem_certificates(pem)?;
     let mut validity = Vec::with_capacity(chain.len());
-    for (number, certificate) in chain.iter().enumerate() {
-        let parsed = Certificate::from_der(certificate).map_err(|error| {
-            let number = number + 1;
-            format!("certificate {number} of the file is malformed ({error}): write the file anew")
-        })?;
+    for (number, certificate) in (1..).zip(&chain) {
+        let parsed = parse(certificate, number)?;
         let validity_of = parsed.tbs_certificate().validity();
         let seconds =
             |time: x509_cert::time::Time| i64::try_from(time.to_unix_duration().as_secs()).unwrap_or(i64::MAX);
@@ -192,6 +196,11 @@ fn read_certificates(pem: &[u8]) -> Result<(Vec<CertificateDer<'static>>, ValidT
         Some(&first) => Ok((chain, first)),
         None => Err(NO_CERTIFICATE.to_owned()),
     }
+}
+
+fn parse(certificate: &CertificateDer<'_>, number: usize) -> Result<Certificate, String> {
+    Certificate::from_der(certificate)
+        .map_err(|error| format!("certificate {number} of the file is malformed ({error}): write the file anew"))
 }
 
 fn pem_certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
@@ -213,12 +222,27 @@ fn read_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
 
 fn read_roots(pem: &[u8]) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
-    for (number, certificate) in pem_certificates(pem)?.into_iter().enumerate() {
+    for (number, certificate) in (1..).zip(pem_certificates(pem)?) {
+        if !is_ca(&parse(&certificate, number)?) {
+            return Err(format!(
+                "certificate {number} of the file is not the certificate of a CA (CA:TRUE), so the service would refuse \
+                 the certificates of all clients: name the file of the CA that signs them"
+            ));
+        }
         roots.add(certificate).map_err(|error| {
-            format!("certificate {} of the file can't be used as a CA ({error}): name the file of the CA", number + 1)
+            format!("certificate {number} of the file can't be used as a CA ({error}): name the file of the CA")
         })?;
     }
     Ok(roots)
+}
+
+/// Returns true for the certificate of a CA. A root of version 1 has no extensions, which could say so.
+fn is_ca(certificate: &Certificate) -> bool {
+    let content = certificate.tbs_certificate();
+    match content.extensions() {
+        None => content.issuer() == content.subject(),
+        Some(_) => matches!(content.get_extension::<BasicConstraints>(), Ok(Some((_, limits))) if limits.ca),
+    }
 }
 
 /// Returns a message without the content of the file, because the file may contain a key.

@@ -119,6 +119,7 @@ fn no_log_line_contains_a_token_a_parameter_a_reason_or_other_text_of_a_request(
             .post("/v1/proposals", &world.agent, &World::wish(&format!("{CANARY}:x"), json!({})))
             .problem("unknown-step");
         exchange(&world.wire, format!("GET / HTTP/1.1\r\nHost: {CANARY}\r\nx: {CANARY}\r\n\r\n").as_bytes());
+        exchange(&world.wire, format!("cst_{CANARY} / HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes());
         world.stop();
         let log = world.service_log();
         assert!(log.contains("request"), "{log}");
@@ -126,6 +127,23 @@ fn no_log_line_contains_a_token_a_parameter_a_reason_or_other_text_of_a_request(
             assert!(!log.contains(secret), "{format}: {secret}: {log}");
         }
     }
+}
+
+#[test]
+fn a_request_with_an_unknown_method_is_logged_as_other_and_changes_nothing() {
+    let world = logged("json", "debug");
+    let host = world.wire.address();
+    for method in ["PROPFIND".to_owned(), "get".to_owned(), "A".repeat(30_000)] {
+        let answer =
+            exchange(&world.wire, format!("{method} /v1/proposals HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes());
+        assert!(answer.starts_with("HTTP/1.1 405"), "{answer}");
+    }
+    world.wire.call("PATCH", "/v1/proposals", &[], None);
+    let all: Vec<Value> = lines(&world).into_iter().filter(|line| line["message"] == "request").collect();
+    let of = |method: &str| all.iter().filter(|line| line["method"] == method).collect::<Vec<_>>();
+    assert!(of("(other)").iter().all(|line| line["level"] == "DEBUG"), "{all:?}");
+    assert_eq!((of("(other)").len(), of("PATCH")[0]["level"].as_str()), (3, Some("INFO")), "{all:?}");
+    assert!(world.service_log().lines().all(|line| line.len() < 1000));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! `/metrics`: who may read them, that each is documented, and that the numbers are true.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
@@ -447,10 +447,40 @@ fn no_label_of_a_metric_contains_text_of_a_request() {
 }
 
 #[test]
-fn a_metrics_listener_that_cannot_be_opened_prevents_the_start_with_its_address() {
+fn refused_connections_are_counted_and_reported_once_a_minute() {
+    // A quarter of the files are connections.
+    let world = monitored(|setup| setup.before = ["prlimit", "--nofile=256:256"].map(str::to_owned).to_vec());
+    let name = "countersign_connections_refused_total";
+    assert_eq!(scrape(&world)[name], 0.0);
+    let held: Vec<TcpStream> = (0..80).map(|_| TcpStream::connect(world.wire.address()).expect("connected")).collect();
+    let is_refused = |mut stream: &TcpStream| {
+        stream.set_read_timeout(Some(std::time::Duration::from_secs(9))).expect("a deadline");
+        stream.read(&mut [0; 12]).is_ok_and(|length| length > 0)
+    };
+    assert!(held[64..].iter().all(is_refused));
+    // A connection of the start may not have ended before these connections.
+    assert!((16.0..30.0).contains(&scrape(&world)[name]), "{}", scrape(&world)[name]);
+    let log = world.service_log();
+    assert_eq!(log.matches("refused a connection").count(), 1, "{log}");
+    assert!(log.contains("WARN") && log.contains("most=64"), "{log}");
+}
+
+#[test]
+fn a_start_that_cannot_listen_names_the_address_and_begins_no_log() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = taken.local_addr().expect("an address");
-    let mut world = World::prepared(|setup| setup.config = format!("[metrics]\nlisten = \"{address}\""));
-    let said = world.try_start().expect_err("the port is taken");
-    assert!(said.contains(&format!("can't listen on {address}")), "{said}");
+    let address = taken.local_addr().expect("an address").to_string();
+    let for_metrics = World::prepared(|setup| setup.config = format!("[metrics]\nlisten = \"{address}\""));
+    let main = World::prepared(|setup| setup.listen = address.clone());
+    let mut refused = [for_metrics, main].map(|mut world| {
+        let said = world.try_start().expect_err("the port is taken");
+        assert!(said.contains(&format!("can't listen on {address}")), "{said}");
+        world
+    });
+    drop(taken);
+    // The start that begins the log tells the operator to send the digest of the roster.
+    for world in &mut refused {
+        world.start();
+        assert_eq!(world.started["first"], json!(true), "{}", world.started);
+        world.stop();
+    }
 }

@@ -37,6 +37,11 @@ fn serving() -> (World, Certificates) {
     (world, authority)
 }
 
+/// Returns the paths of a certificate and its key.
+fn files(authority: &Certificates, name: &str) -> [String; 2] {
+    ["pem", "key"].map(|end| authority.path(&format!("{name}.{end}")).to_str().expect("UTF-8").to_owned())
+}
+
 fn put(world: &World, pair: &Pair) {
     world.write("b/tls/key.pem", &pair.key);
     world.write("b/tls/cert.pem", &pair.certificate);
@@ -199,11 +204,8 @@ fn with_client_ca_only_clients_with_a_certificate_of_this_ca_connect() {
     let right = authority.issue("right", "clients", HERE);
     authority.issue("wrong", "ca", HERE);
     authority.issue_for("late", "clients", HERE, ("20200101000000Z", "20200201000000Z"));
-    let files = |name: &str| {
-        ["pem", "key"].map(|end| authority.path(&format!("{name}.{end}")).to_str().expect("UTF-8").to_owned())
-    };
     let of = |name: &str, version: &str| {
-        let [certificate, key] = files(name);
+        let [certificate, key] = files(&authority, name);
         let words = ["--cert", &certificate, "--key", &key, "--tls-max", version];
         curl(&world, &authority, &words, "/health")
     };
@@ -220,7 +222,7 @@ fn with_client_ca_only_clients_with_a_certificate_of_this_ca_connect() {
         assert_eq!(of("right", version), (Some(0), "{\"status\":\"up\"}".to_owned()), "{version}");
     }
     // The certificate names no caller: without a token, the answer is as before.
-    let [certificate, key] = files("right");
+    let [certificate, key] = files(&authority, "right");
     let words = ["--cert", &certificate, "--key", &key];
     assert!(curl(&world, &authority, &words, "/v1/proposals").1.contains("/problems/unauthenticated"));
     // 100 certificates are refused or ignored, and the service stays up.
@@ -235,6 +237,69 @@ fn with_client_ca_only_clients_with_a_certificate_of_this_ca_connect() {
     world.signal(Signal::HUP);
     wait_for("the new CA is in force", || of("wrong", "1.3").0 == Some(0));
     assert_ne!(of("right", "1.3").0, Some(0));
+}
+
+/// A root certificate of version 1, as old CAs have it: without extensions.
+const OLD_ROOT: &str = "-----BEGIN CERTIFICATE-----\n\
+    MIIBMjCB2QIUMQYlCOPha77bNCvkOjsng6+MGNwwCgYIKoZIzj0EAwIwGzEZMBcG\n\
+    A1UEAwwQT2xkIENBIG9mIGEgdGVzdDAgFw0yNjExMjIxNjU4MDFaGA8yMTI2MTAy\n\
+    OTE2NTgwMVowGzEZMBcGA1UEAwwQT2xkIENBIG9mIGEgdGVzdDBZMBMGByqGSM49\n\
+    AgEGCCqGSM49AwEHA0IABMv6qwyBCHHkt+m4EgszeKzffc63ARcd91aoBBRZcMUI\n\
+    97+nyrZWBYlSMKzQbJbuTAtzBTYpNnf1IJ+hCCrR780wCgYIKoZIzj0EAwIDSAAw\n\
+    RQIgSfYNmslAmVdu4gV9vf1vSntDAUPHA5u5CFU5vbWLMw0CIQCsQQostgFyw44W\n\
+    lA3sb0su2Drv52rujX7FJempK4MV2A==\n\
+    -----END CERTIFICATE-----\n";
+
+#[test]
+fn a_client_ca_that_is_no_ca_is_refused_and_the_old_one_stays_in_force() {
+    let (mut world, authority) = prepared(&format!("{TLS}client_ca = \"tls/clients.pem\"\n"));
+    authority.authority("clients", "Authority of clients");
+    let right = authority.issue("right", "clients", HERE);
+    let refusal = "clients.pem: certificate 1 of the file is not the certificate of a CA";
+    // The service would refuse all clients, because no certificate can have such an issuer.
+    world.write("b/tls/clients.pem", &right.certificate);
+    let text = world.try_start().expect_err("the certificate of a client");
+    assert!(text.contains(refusal), "{text}");
+    world.write("b/tls/clients.pem", OLD_ROOT);
+    world.start();
+    let [certificate, key] = files(&authority, "right");
+    let clients = authority.read("clients.pem");
+    let is_up =
+        |world: &World| curl(world, &authority, &["--cert", &certificate, "--key", &key], "/health").0 == Some(0);
+    assert!(!is_up(&world));
+    world.write("b/tls/clients.pem", &clients);
+    world.signal(Signal::HUP);
+    wait_for("the new CA is in force", || is_up(&world));
+    world.write("b/tls/clients.pem", &(clients + &right.certificate));
+    world.signal(Signal::HUP);
+    let refusal = refusal.replace("certificate 1", "certificate 2");
+    wait_for("the log names the certificate", || world.service_log().contains(&refusal));
+    assert!(world.service_log().contains("the old one stays in force") && is_up(&world), "{}", world.service_log());
+}
+
+#[test]
+fn with_client_ca_no_session_is_resumed() {
+    // A resumed session has no check of the client certificate, which may have expired since.
+    for client_ca in ["", "client_ca = \"tls/clients.pem\"\n"] {
+        let (mut world, authority) = prepared(&format!("{TLS}{client_ca}"));
+        world.write("b/tls/clients.pem", &authority.read("ca.pem"));
+        world.start();
+        authority.issue("client", "ca", HERE);
+        let [certificate, key] = files(&authority, "client");
+        for version in ["-tls1_2", "-tls1_3"] {
+            let session = world.path(&format!("session{version}"));
+            let words = [version, "-cert", &certificate, "-key", &key];
+            let connect = |option: &str| {
+                let words = [&words[..], &[option, session.to_str().expect("UTF-8")]].concat();
+                said(&s_client(&world, &words))
+            };
+            let first = connect("-sess_out");
+            assert!(first.contains("New, TLSv1") && first.contains("HTTP/1.1 200"), "{version}: {first}");
+            // Without a session, openssl writes no file.
+            let resumed = session.exists() && connect("-sess_in").contains("Reused, TLSv1");
+            assert_eq!(resumed, client_ca.is_empty(), "{version} {client_ca}");
+        }
+    }
 }
 
 #[test]

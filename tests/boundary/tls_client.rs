@@ -531,10 +531,13 @@ fn a_boundary_with_client_ca_serves_the_commands_that_have_a_client_certificate(
         command
     };
     made.issue("outsider", "other-ca", "basicConstraints=CA:FALSE\nextendedKeyUsage=clientAuth\n");
+    made.issue("for-servers", "ca", "basicConstraints=CA:FALSE\nextendedKeyUsage=serverAuth\n");
     let propose = ["propose", "say:echo", "-p", "text=over-tls", "--json"];
-    for (client, expected) in
-        [(None, "the server requires a client certificate"), (Some("outsider"), "the server refused")]
-    {
+    for (client, expected) in [
+        (None, "the server requires a client certificate"),
+        (Some("outsider"), "the server refused"),
+        (Some("for-servers"), "its extendedKeyUsage lacks clientAuth"),
+    ] {
         let output = command(&propose, client).env("COUNTERSIGN_TOKEN", &world.agent).output().unwrap();
         let text = said(&output);
         assert!(output.status.code() == Some(125) && text.contains(expected) && text.contains("--cert"), "{text}");

@@ -303,7 +303,9 @@ fn a_copied_boundary_directory_is_not_served_together_with_the_original() {
         copy.expect("cp").success()
     });
     assert!(copied, "no copy was whole");
-    let refused = run(dir.path(), &["serve", "copy", "--listen", "127.0.0.1:0"]);
+    // The message names the other service, although its address is taken too.
+    let address = service.started["url"].as_str().and_then(|url| url.strip_prefix("http://")).expect("an address");
+    let refused = run(dir.path(), &["serve", "copy", "--listen", address]);
     let text = said(&refused);
     assert_eq!(refused.status.code(), Some(2), "{text}");
     let original = home.join("boundary").canonicalize().expect("real");

@@ -30,7 +30,15 @@ pub(super) fn unusable(authority: &Certificates) -> Vec<Unusable> {
         with_key("mismatch", &other.key, &["key.pem: the key does not belong to the first certificate"]),
         with_key("no key", "", &["key.pem: the file contains no private key"]),
         with_key("half a key", &half(&good.key), &["key.pem: the file is not PEM", "half written"]),
-        with_key("a certificate for a key", &good.certificate, &["key.pem: the file contains no private key"]),
+        with_key(
+            "a certificate for a key",
+            &good.certificate,
+            &["key.pem: the file contains a certificate and no key"],
+        ),
+        Unusable {
+            key_mode: Some(0o644),
+            ..with_key("swapped", &good.certificate, &["key.pem: the file contains a certificate and no key"])
+        },
         with_key("locked key", &authority.read("locked.key"), &["A key with a password can't be used"]),
         with_certificate("no certificate", String::new(), &["cert.pem: the file contains no certificate"]),
         with_certificate("garbage", "\0\u{7f}garbage".to_owned(), &["cert.pem: the file contains no certificate"]),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::support::{World, wait_for};
+use crate::support::{World, said, wait_for};
 use crate::tls::{TLS, connect, curl, is_up, port, prepared, rest, serving};
 
 /// Returns a ClientHello of TLS 1.2 in records of at most 16 KiB, with a server name of this length.
@@ -45,7 +45,7 @@ fn plain_http_on_the_port_of_tls_gets_an_explanation() {
     }
     let url = format!("http://localhost:{}/health", port(&world));
     let output = world.command("curl").args(["-sS", &url]).output().expect("curl");
-    assert!(crate::support::said(&output).contains("this port accepts only TLS"), "{output:?}");
+    assert!(said(&output).contains("this port accepts only TLS"), "{output:?}");
     assert!(is_up(&world, &authority));
 }
 
@@ -130,6 +130,11 @@ fn connections_above_the_maximum_get_an_alert_until_there_is_room() {
     let held: Vec<TcpStream> = (0..64).map(|_| connect(&world)).collect();
     let (code, text) = curl(&world, &authority, &[], "/health");
     assert!(code == Some(35) && text.contains("alert internal error"), "{text}");
+    let url = format!("https://localhost:{}", port(&world));
+    let mut command = world.program(&["registry", "list", "--url", &url, "--cacert"]);
+    let text = said(&command.arg(authority.path("ca.pem")).output().expect("a command"));
+    assert!(text.contains("has no room for this connection") && text.contains("try again"), "{text}");
+    assert!(!text.contains("--cert") && !text.contains("right address"), "{text}");
     drop(held);
     wait_for("there is room", || is_up(&world, &authority));
 }

@@ -128,6 +128,14 @@ fn a_renewal_by_a_new_link_is_taken_without_a_signal() {
     hang_up(&world);
     wait_for("the third pair is refused", || notes(&world, &authority).contains("restart the service"));
     assert_eq!(served(&world), body(&second));
+    // The same bytes in another place are visible to runs too.
+    link("archive", 2);
+    wait_for("the note ends", || !notes(&world, &authority).contains("restart the service"));
+    world.write("b/elsewhere/cert2.pem", &second.certificate);
+    world.write("b/elsewhere/key2.pem", &second.key);
+    link("elsewhere", 2);
+    wait_for("the other place of the key is refused", || notes(&world, &authority).contains("restart the service"));
+    link("elsewhere", 3);
     world.restart();
     assert_eq!(served(&world), body(&third));
 }
