@@ -87,7 +87,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         Command::Backup { dir } => {
             let began = (start::surroundings().now)();
             let made = restore::back_up(&config, dir).map_err(problems)?;
-            if let Err(error) = last_backup::write(&config, began) {
+            if let Err(error) = last_backup::write(&config, &made.id, began) {
                 terminal.say(&format!(
                     "note: the backup is complete, but its time can't be stored for `doctor --production` ({error})"
                 ));
@@ -108,11 +108,12 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
                 .as_bytes(),
             )?;
             terminal.say(&format!(
-                "The note above is the signed checkpoint of the log at this moment; the backup has it in the file \
-                 `{}`.\nThe backup has no key: keep boundary/key.pem, the roster, the policy and the runbooks in \
-                 another place.",
+                "The note above is the signed checkpoint of the log at this moment; the backup has it in the file `{}`.",
                 kept_checkpoint::FILE
             ));
+            terminal.say(
+                "The backup has no key: keep boundary/key.pem, the roster, the policy and the runbooks in another place.",
+            );
             Ok(Exit::Done)
         }
         Command::Upgrade { accept_open_runs } => {

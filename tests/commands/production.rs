@@ -234,16 +234,40 @@ fn a_missing_or_old_backup_fails_the_point_operation() {
     let mut world = World::prepared(|_| {});
     assert_finding(&point(&world, "operation"), "pass", "there is nothing to back up");
     world.start();
-    assert_finding(&point(&world, "operation"), "fail", "no backup of this store was made");
+    assert_finding(&point(&world, "operation"), "fail", "no backup of this log was made");
     let mut backup = world.program(&["store", "--config"]);
     backup.arg(world.path("b/countersign.toml")).arg("backup").arg(world.path("copy"));
     let made = backup.output().expect("backup");
-    assert!(made.status.success(), "{}", said(&made));
+    assert!(made.status.success() && !said(&made).contains("\\n"), "{}", said(&made));
     assert_finding(&point(&world, "operation"), "pass", "the last backup is of ");
-    world.write("b/boundary/last-backup", "2026-01-01T00:00:00Z\n");
+    let written = std::fs::read_to_string(world.path("b/boundary/last-backup")).expect("a time");
+    let (_, log) = written.split_once(' ').expect("a time and a log");
+    world.write("b/boundary/last-backup", &format!("2026-01-01T00:00:00Z {log}"));
     assert_finding(&point(&world, "operation"), "fail", "2026-01-01T00:00:00Z, so it is older than a day");
+    world.write("b/boundary/last-backup", &format!("2099-01-01T00:00:00Z {log}"));
+    assert_finding(&point(&world, "operation"), "fail", "2099-01-01T00:00:00Z, which is in the future");
     world.write("b/boundary/last-backup", "nonsense");
-    assert_finding(&point(&world, "operation"), "fail", "no backup of this store was made");
+    assert_finding(&point(&world, "operation"), "fail", "no backup of this log was made");
+    // A restore begins a new log, of which there is no backup yet.
+    world.write("b/boundary/last-backup", &written);
+    world.stop();
+    std::fs::rename(world.database(), world.path("lost.db")).expect("moved");
+    let mut restore = world.program(&["store", "restore", "--config"]);
+    let restored = restore.arg(world.path("b")).arg(world.path("copy")).output().expect("restore");
+    assert!(restored.status.success(), "{}", said(&restored));
+    assert_finding(&point(&world, "operation"), "fail", "no backup of this log was made");
+}
+
+#[test]
+fn root_is_told_to_run_doctor_as_the_owner_of_the_files() {
+    if !rustix::process::geteuid().is_root() {
+        return not_run("root_is_told_to_run_doctor_as_the_owner_of_the_files", "only root can give files away");
+    }
+    let world = World::prepared(|_| {});
+    rustix::fs::chown(world.path("b/countersign.toml"), Some(rustix::fs::Uid::from_raw(12_345)), None).expect("chown");
+    let output = world.program(&["doctor"]).arg(world.path("b")).output().expect("doctor");
+    let text = said(&output);
+    assert!(text.contains("sudo -u '#12345' countersign") && text.contains("if the service runs as root"), "{text}");
 }
 
 #[test]

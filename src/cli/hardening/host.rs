@@ -6,6 +6,7 @@ use std::path::Path;
 use crate::cli::hardening::point_finding::{PointFinding, fail, pass, yours};
 use crate::cli::version::lock_digest;
 use crate::node::config::Config;
+use crate::node::owned::advice_for_other_owner;
 use crate::node::private;
 use crate::record::enforcement::Level;
 
@@ -88,7 +89,7 @@ fn open_to_others(path: &Path, secret: bool) -> Option<PointFinding> {
         Ok(found) => found,
         Err(error) => {
             let says = format!("{} can't be checked ({error})", path.display());
-            return Some(fail(says, "run doctor as root or as the user of the service, and check the path"));
+            return Some(fail(says, "run `doctor` as the user of the service, and check the path"));
         }
     };
     let (mode, me) = (found.mode() & 0o7777, rustix::process::geteuid().as_raw());
@@ -99,7 +100,7 @@ fn open_to_others(path: &Path, secret: bool) -> Option<PointFinding> {
         Some(fail(says, format!("chmod {right} {}", path.display())))
     } else if found.uid() != me && found.uid() != 0 {
         let says = format!("{} belongs to the user {}", path.display(), found.uid());
-        Some(fail(says, format!("chown USER {} with the user of the service", path.display())))
+        Some(fail(says, advice_for_other_owner(path, found.uid())))
     } else {
         None
     }

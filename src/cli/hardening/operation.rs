@@ -96,9 +96,16 @@ fn bytes_below(outputs: &std::path::Path) -> u64 {
 
 fn backup(config: &Config, now: Timestamp) -> PointFinding {
     let fix = "countersign store backup DIR, each day, and copy DIR to another machine";
-    match last_backup::read(config) {
-        None if !config.database.exists() => pass("there is nothing to back up: the log has not begun"),
-        None => fail("no backup of this store was made", fix),
+    if !config.database.exists() {
+        return pass("there is nothing to back up: the log has not begun");
+    }
+    let log = sqlite::reads::at_rest(&config.database).ok().and_then(|(_, head)| head.boundary);
+    match log.and_then(|log| last_backup::read(config, &log)) {
+        None => fail("no backup of this log was made", fix),
+        Some(at) if at > now => fail(
+            format!("the last backup is of {at}, which is in the future: the clock was wrong then or is wrong now"),
+            fix,
+        ),
         Some(at) if now.unix() - at.unix() <= DAY_S => pass(format!("the last backup is of {at}")),
         Some(at) => fail(format!("the last backup is of {at}, so it is older than a day"), fix),
     }
