@@ -7,7 +7,6 @@ use crate::cli::hardening::point_finding::{PointFinding, fail, pass, yours};
 use crate::cli::version::lock_digest;
 use crate::node::config::Config;
 use crate::node::owned::advice_for_other_owner;
-use crate::node::private;
 use crate::record::enforcement::Level;
 
 /// Reminds the operator to check where the program comes from.
@@ -64,17 +63,15 @@ pub(super) fn user(config: &Config) -> Vec<PointFinding> {
     }]
 }
 
-/// Checks that no run and no other user can reach the key and the private files.
-pub(super) fn keys_and_files(config: &Config) -> Vec<PointFinding> {
-    let mut findings: Vec<PointFinding> = private::check(config)
-        .into_iter()
-        .map(|problem| fail(problem.to_string(), "move the path, as the message says"))
-        .collect();
+/// Checks that no run and no other user can reach the key and the private files. `doctor` also checks the places of private
+/// files, so `is_sound` is true if it reports no problem of the files.
+pub(super) fn keys_and_files(config: &Config, is_sound: bool) -> Vec<PointFinding> {
     let paths = [&config.key, &config.path, &config.policy, &config.roster, &config.database];
     // The database does not exist before the first start.
     let paths = paths.into_iter().filter(|path| **path != config.database || path.exists());
-    findings.extend(paths.filter_map(|path| open_to_others(path, *path == config.key || *path == config.database)));
-    if findings.is_empty() {
+    let mut findings: Vec<PointFinding> =
+        paths.filter_map(|path| open_to_others(path, *path == config.key || *path == config.database)).collect();
+    if findings.is_empty() && is_sound {
         findings.push(pass("no run and no other user can reach the key, the store, the policy or the roster"));
     }
     findings.push(yours(format!(

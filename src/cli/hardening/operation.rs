@@ -2,10 +2,10 @@
 
 use crate::boundary::monitoring::WitnessStatus;
 use crate::cli::hardening::point_finding::{PointFinding, fail, pass, unread, yours};
+use crate::cli::inspected_boundary::InspectedBoundary;
+use crate::crossing::capacity::PROPOSAL_ROOM;
 use crate::node::config::Config;
-use crate::node::control::{self, ControlReply, ControlRequest, NodeStatus};
-use crate::node::file_problem::Problems;
-use crate::node::files::BoundaryFiles;
+use crate::node::kept_checkpoint::is_from_another_place;
 use crate::node::{clock_sync, last_backup, start};
 use crate::record::validity::Timestamp;
 use crate::store::fault::StoreFault;
@@ -23,15 +23,15 @@ const DAYS_AHEAD: u64 = 30;
 const DAYS_BEFORE: i64 = 7;
 
 /// Checks the daily operation.
-pub(super) fn check(config: &Config, files: &Result<BoundaryFiles, Problems>) -> Vec<PointFinding> {
+pub(super) fn check(boundary: &InspectedBoundary<'_>) -> Vec<PointFinding> {
     let now = (start::surroundings().now)();
-    let mut findings = vec![space(config, now), backup(config, now), checkpoints(config)];
-    match files {
-        Ok(BoundaryFiles { roster: Ok(roster), .. }) => findings.push(witnesses(roster.tables().witness.len())),
-        Ok(BoundaryFiles { roster: Err(problems), .. }) => findings.extend(unread(problems)),
-        Err(problems) => findings.extend(unread(problems.list())),
+    let mut findings = vec![space(boundary.config, now), backup(boundary, now)];
+    findings.extend(checkpoints(boundary));
+    match boundary.roster() {
+        Ok(roster) => findings.push(witnesses(roster.witness.len())),
+        Err(problems) => findings.extend(unread(problems)),
     }
-    findings.extend(of_service(config));
+    findings.extend(of_service(boundary));
     findings.push(clock());
     findings
 }
@@ -51,8 +51,11 @@ fn space(config: &Config, now: Timestamp) -> PointFinding {
         Err(fault) => return fail(format!("the growth of the log can't be read: {fault}"), "countersign store check"),
     };
     let (free_mib, growth_mib) = (free >> 20, growth >> 20);
-    let says = format!("{free_mib} MiB are free; {DAYS_AHEAD} days of present growth need about {growth_mib} MiB");
-    if free > growth {
+    let says = format!(
+        "{free_mib} MiB are free; {DAYS_AHEAD} days of present growth need about {growth_mib} MiB, and {} MiB must stay free",
+        PROPOSAL_ROOM >> 20
+    );
+    if free >= growth.saturating_add(PROPOSAL_ROOM) {
         pass(says)
     } else {
         fail(says, "enlarge the disk of `data`, or keep outputs for a shorter time ([retention])")
@@ -94,13 +97,14 @@ fn bytes_below(outputs: &std::path::Path) -> u64 {
     files.filter_map(|file| file.metadata().ok()).map(|file| file.len()).sum()
 }
 
-fn backup(config: &Config, now: Timestamp) -> PointFinding {
+fn backup(boundary: &InspectedBoundary<'_>, now: Timestamp) -> PointFinding {
     let fix = "countersign store backup DIR, each day, and copy DIR to another machine";
-    if !config.database.exists() {
-        return pass("there is nothing to back up: the log has not begun");
-    }
-    let log = sqlite::reads::at_rest(&config.database).ok().and_then(|(_, head)| head.boundary);
-    match log.and_then(|log| last_backup::read(config, &log)) {
+    let log = match (&boundary.stored, boundary.sealed()) {
+        (_, Some(sealed)) => sealed.boundary.id,
+        (Ok(_), None) => return pass("there is nothing to back up: the log has not begun"),
+        (Err(_), None) => return fail("the store can't be read, so its backup is not checked", fix),
+    };
+    match last_backup::read(boundary.config, &log) {
         None => fail("no backup of this log was made", fix),
         Some(at) if at > now => fail(
             format!("the last backup is of {at}, which is in the future: the clock was wrong then or is wrong now"),
@@ -111,15 +115,29 @@ fn backup(config: &Config, now: Timestamp) -> PointFinding {
     }
 }
 
-fn checkpoints(config: &Config) -> PointFinding {
-    if config.known_checkpoints.is_empty() {
-        return fail(
-            "no checkpoint from another place is configured, so the boundary would serve an old copy of its store",
-            "countersign log export DIR on another machine, copy its file `checkpoint` to this host, and name the copy \
-             under `known_checkpoints` in countersign.toml",
-        );
+/// Checks that the store is compared with a checkpoint from another place. `doctor` reports the checkpoint files that
+/// stop the start.
+fn checkpoints(boundary: &InspectedBoundary<'_>) -> Vec<PointFinding> {
+    let fix = "countersign log export DIR on another machine, copy its file `checkpoint` to a directory of this host \
+               outside `data`, and name the copy under `known_checkpoints` in countersign.toml";
+    let stored = match &boundary.stored {
+        Err(problems) => return unread(problems.list()),
+        Ok(stored) => stored,
+    };
+    let others = stored.checkpoints.iter();
+    let others: Vec<_> = others.filter(|(path, _)| is_from_another_place(boundary.config, path)).collect();
+    if others.is_empty() {
+        let says =
+            "no checkpoint from another place is configured, so the boundary would serve an old copy of its store";
+        return vec![fail(says, fix)];
     }
-    pass(format!("each start compares the store with {} checkpoints from other places", config.known_checkpoints.len()))
+    let matching = others.iter().filter(|(_, compared)| matches!(compared, Ok(None))).count();
+    let notes = others.iter().filter_map(|(_, compared)| compared.as_ref().ok()?.as_ref());
+    let mut findings: Vec<PointFinding> = notes.map(|note| fail(note, fix)).collect();
+    if matching > 0 {
+        findings.push(pass(format!("each start compares the store with {matching} checkpoints from other places")));
+    }
+    findings
 }
 
 fn witnesses(count: usize) -> PointFinding {
@@ -132,13 +150,10 @@ fn witnesses(count: usize) -> PointFinding {
     pass(format!("{count} witnesses in the roster"))
 }
 
-/// Asks the running service about its witnesses and its monitoring.
-fn of_service(config: &Config) -> Vec<PointFinding> {
-    let status = match control::ask(&config.socket(), &ControlRequest::Status) {
-        Ok(Some(ControlReply::Ok(status))) => serde_json::from_value::<NodeStatus>(status).ok(),
-        Ok(_) | Err(_) => None,
-    };
-    let Some(monitoring) = status.and_then(|status| status.monitoring) else {
+/// Reads the status of the running service about its witnesses and its monitoring.
+fn of_service(boundary: &InspectedBoundary<'_>) -> Vec<PointFinding> {
+    let status = boundary.status.as_ref().ok().and_then(Option::as_ref);
+    let Some(monitoring) = status.and_then(|status| status.monitoring.as_ref()) else {
         return vec![yours(
             "the service does not answer here, so witnesses and monitoring are not checked: run this list again while \
              the service runs",

@@ -1,24 +1,22 @@
 //! Points about the parties: tokens of programs, and the people of the roster.
 
 use crate::cli::hardening::point_finding::{PointFinding, fail, pass, unread, yours};
+use crate::cli::inspected_boundary::InspectedBoundary;
 use crate::crypto::ssh_key::SshKey;
-use crate::node::config::Config;
-use crate::node::file_problem::Problems;
-use crate::node::files::BoundaryFiles;
 use crate::node::start;
+use crate::node::stored_state::StoredState;
 use crate::record::roster::Roster;
 use crate::record::token::Scope;
-use crate::store::StoreReads as _;
-use crate::store::sqlite;
 use crate::store::stored_token::Token;
 
 /// Checks that each valid token is limited to steps, expires, and has an owner.
-pub(super) fn tokens(config: &Config) -> Vec<PointFinding> {
-    if !config.database.exists() {
-        return vec![pass("there are no tokens: the log has not begun")];
-    }
-    let tokens = sqlite::reads::at_rest(&config.database).and_then(|(reads, _)| reads.tokens());
-    let tokens = match tokens {
+pub(super) fn tokens(boundary: &InspectedBoundary<'_>) -> Vec<PointFinding> {
+    let ledger = match &boundary.stored {
+        Err(problems) => return unread(problems.list()),
+        Ok(StoredState { ledger: None, .. }) => return vec![pass("there are no tokens: the log has not begun")],
+        Ok(StoredState { ledger: Some(ledger), .. }) => ledger,
+    };
+    let tokens = match ledger.tokens() {
         Ok(tokens) => tokens,
         Err(fault) => return vec![fail(format!("not checked: {fault}"), "countersign store check")],
     };
@@ -57,11 +55,10 @@ fn flaws_of(token: &Token) -> Option<PointFinding> {
 }
 
 /// Checks that no single person decides about the roster, and that a person with a security key must approve some runs.
-pub(super) fn roster(files: &Result<BoundaryFiles, Problems>) -> Vec<PointFinding> {
-    let roster = match files {
-        Err(problems) => return unread(problems.list()),
-        Ok(BoundaryFiles { roster: Err(problems), .. }) => return unread(problems),
-        Ok(BoundaryFiles { roster: Ok(draft), .. }) => draft.tables(),
+pub(super) fn roster(boundary: &InspectedBoundary<'_>) -> Vec<PointFinding> {
+    let roster = match boundary.roster() {
+        Ok(roster) => roster,
+        Err(problems) => return unread(problems),
     };
     let (threshold, people) = (roster.threshold, roster.approver.len());
     let guarded = match threshold {
