@@ -327,7 +327,9 @@ fn of_listener(config: &Config) -> Vec<Line> {
     lines.extend(listener::notes(config).into_iter().map(note));
     let Some(files) = &config.tls else { return lines };
     match served_certificate::check(files, (start::surroundings().now)()) {
-        Ok(valid) => lines.push(ok("certificate", format!("valid until {}; its key matches", valid.not_after))),
+        Ok(pair) => {
+            lines.push(ok("certificate", format!("valid until {}; its key matches", pair.valid().not_after)));
+        }
         Err(problems) => lines.extend(problems.iter().map(|problem| fix("certificate", problem.to_string()))),
     }
     lines

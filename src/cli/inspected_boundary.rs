@@ -1,5 +1,6 @@
 //! What `doctor` reads of a boundary: its files, its store, and the status of its service.
 
+use crate::cli::sandbox_programs::in_a_shell;
 use crate::crossing::sealed::Sealed;
 use crate::node::config::Config;
 use crate::node::control::{self, ControlReply, ControlRequest, NodeStatus, ServedAddress};
@@ -38,6 +39,20 @@ impl<'a> InspectedBoundary<'a> {
         self.stored.as_ref().map_err(Problems::list)?;
         let files = self.files.as_ref().map_err(Problems::list)?;
         files.roster.as_ref().map(|draft| draft.tables()).map_err(Vec::as_slice)
+    }
+
+    /// Returns a command of this boundary for the text of a fix.
+    pub(super) fn command(&self, words: &str) -> String {
+        format!("`countersign {words} --config {}`", in_a_shell(&self.config.path.to_string_lossy()))
+    }
+
+    /// Returns the fix for a flaw of the roster.
+    pub(super) fn roster_fix(&self, change: &str) -> String {
+        let draft = self.command("roster draft");
+        if self.sealed().is_none() {
+            return format!("{change} in roster.toml, then {draft}: the first start seals the roster");
+        }
+        format!("{change} in roster.toml, then {draft}; let the approvers sign the version, then restart the boundary")
     }
 
     /// Returns the address of the running service. If no service runs, this is the configured address.

@@ -14,7 +14,7 @@ use crate::node::owned::{read_certificates, read_private};
 use crate::node::private;
 use crate::record::validity::Timestamp;
 use crate::tls::server::TlsServer;
-use crate::tls::server_pair::{PairFile, PairText, ServerPair, ValidTime};
+use crate::tls::server_pair::{PairFile, PairText, ServerPair};
 
 /// Interval between two looks at the files.
 const EVERY: Duration = Duration::from_secs(5);
@@ -37,8 +37,8 @@ pub struct ServedCertificate {
 ///
 /// # Errors
 /// Returns all errors of the files.
-pub fn check(files: &ServerTlsFiles, now: Timestamp) -> Result<ValidTime, Vec<FileProblem>> {
-    read(files).and_then(|text| parse(files, &text, now)).map(|pair| pair.valid())
+pub fn check(files: &ServerTlsFiles, now: Timestamp) -> Result<ServerPair, Vec<FileProblem>> {
+    read(files).and_then(|text| parse(files, &text, now))
 }
 
 fn read(files: &ServerTlsFiles) -> Result<PairText, Vec<FileProblem>> {

@@ -4,6 +4,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use crate::cli::hardening::point_finding::{PointFinding, fail, pass, yours};
+use crate::cli::inspected_boundary::InspectedBoundary;
 use crate::cli::version::lock_digest;
 use crate::node::config::Config;
 use crate::node::owned::advice_for_other_owner;
@@ -20,12 +21,12 @@ pub(super) fn program() -> Vec<PointFinding> {
 }
 
 /// Checks the sandbox level, and whether the machine runs only this service.
-pub(super) fn isolation(config: &Config, held: Level) -> Vec<PointFinding> {
-    let level = match (config.level, held) {
+pub(super) fn isolation(boundary: &InspectedBoundary<'_>, held: Level) -> Vec<PointFinding> {
+    let level = match (boundary.config.level, held) {
         (Level::Strict, Level::Strict) => pass("runs have the sandbox level strict"),
         (Level::Strict, held) => fail(
             format!("this host supports only the sandbox level {}", held.word()),
-            "countersign doctor names each missing layer and the setting that adds it",
+            format!("{} names each missing layer and the setting that adds it", boundary.command("doctor")),
         ),
         (configured, _) => fail(
             format!("the configured sandbox level is {}", configured.word()),
@@ -63,8 +64,8 @@ pub(super) fn user(config: &Config) -> Vec<PointFinding> {
     }]
 }
 
-/// Checks that no run and no other user can reach the key and the private files. `doctor` also checks the places of private
-/// files, so `is_sound` is true if it reports no problem of the files.
+/// Checks that no run and no other user can reach the key and the private files. `is_sound` is true if `doctor`, which
+/// checks the places of these files, reports no problem.
 pub(super) fn keys_and_files(config: &Config, is_sound: bool) -> Vec<PointFinding> {
     let paths = [&config.key, &config.path, &config.policy, &config.roster, &config.database];
     // The database does not exist before the first start.

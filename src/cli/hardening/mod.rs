@@ -34,20 +34,18 @@ pub struct HardeningPoint {
 #[must_use]
 pub(super) fn list(boundary: &InspectedBoundary<'_>, held: Level, to_fix: &[(&str, &str)]) -> Vec<HardeningPoint> {
     let (config, address) = (boundary.config, boundary.address());
+    let is_sound = !to_fix.iter().any(|(line, _)| point_of(line) == "keys and files");
     let found = [
         ("network", reach::network(address)),
         ("firewall", reach::firewall(address)),
         ("certificate", reach::certificate(config)),
         ("program", host::program()),
-        ("isolation", host::isolation(config, held)),
+        ("isolation", host::isolation(boundary, held)),
         ("user", host::user(config)),
         ("tokens", people::tokens(boundary)),
         ("roster", people::roster(boundary)),
-        (
-            "keys and files",
-            host::keys_and_files(config, !to_fix.iter().any(|(line, _)| point_of(line) == "keys and files")),
-        ),
-        ("steps", steps::check(&boundary.files)),
+        ("keys and files", host::keys_and_files(config, is_sound)),
+        ("steps", steps::check(boundary)),
         ("database", storage::database(boundary)),
         ("operation", operation::check(boundary)),
     ];

@@ -25,11 +25,11 @@ const DAYS_BEFORE: i64 = 7;
 /// Checks the daily operation.
 pub(super) fn check(boundary: &InspectedBoundary<'_>) -> Vec<PointFinding> {
     let now = (start::surroundings().now)();
-    let mut findings = vec![space(boundary.config, now), backup(boundary, now)];
+    let mut findings = vec![space(boundary, now), backup(boundary, now)];
     findings.extend(checkpoints(boundary));
     match boundary.roster() {
-        Ok(roster) => findings.push(witnesses(roster.witness.len())),
-        Err(problems) => findings.extend(unread(problems)),
+        Ok(roster) => findings.push(witnesses(boundary, roster.witness.len())),
+        Err(problems) => findings.extend(unread(boundary, problems)),
     }
     findings.extend(of_service(boundary));
     findings.push(clock());
@@ -37,9 +37,10 @@ pub(super) fn check(boundary: &InspectedBoundary<'_>) -> Vec<PointFinding> {
 }
 
 /// Compares the free space with the growth of the last days.
-fn space(config: &Config, now: Timestamp) -> PointFinding {
+fn space(boundary: &InspectedBoundary<'_>, now: Timestamp) -> PointFinding {
+    let config = boundary.config;
     let Some(place) = config.data.ancestors().find(|path| path.is_dir()) else {
-        return fail(format!("there is no {}", config.data.display()), "countersign init DIR");
+        return fail(format!("there is no {}", config.data.display()), "`countersign init DIR`");
     };
     let free = match rustix::fs::statvfs(place) {
         Ok(disk) => disk.f_bavail.saturating_mul(disk.f_frsize),
@@ -48,7 +49,10 @@ fn space(config: &Config, now: Timestamp) -> PointFinding {
     let growth = if config.database.exists() { growth_of(config, now) } else { Ok(0) };
     let growth = match growth {
         Ok(growth) => growth,
-        Err(fault) => return fail(format!("the growth of the log can't be read: {fault}"), "countersign store check"),
+        Err(fault) => {
+            let says = format!("the growth of the log can't be read: {fault}");
+            return fail(says, boundary.command("store check"));
+        }
     };
     let (free_mib, growth_mib) = (free >> 20, growth >> 20);
     let says = format!(
@@ -98,7 +102,7 @@ fn bytes_below(outputs: &std::path::Path) -> u64 {
 }
 
 fn backup(boundary: &InspectedBoundary<'_>, now: Timestamp) -> PointFinding {
-    let fix = "countersign store backup DIR, each day, and copy DIR to another machine";
+    let fix = format!("{}, each day, and copy DIR to another machine", boundary.command("store backup DIR"));
     let log = match (&boundary.stored, boundary.sealed()) {
         (_, Some(sealed)) => sealed.boundary.id,
         (Ok(_), None) => return pass("there is nothing to back up: the log has not begun"),
@@ -118,10 +122,10 @@ fn backup(boundary: &InspectedBoundary<'_>, now: Timestamp) -> PointFinding {
 /// Checks that the store is compared with a checkpoint from another place. `doctor` reports the checkpoint files that
 /// stop the start.
 fn checkpoints(boundary: &InspectedBoundary<'_>) -> Vec<PointFinding> {
-    let fix = "countersign log export DIR on another machine, copy its file `checkpoint` to a directory of this host \
+    let fix = "`countersign log export DIR --url https://HOST:7433` on another machine, copy its file `checkpoint` to a directory of this host \
                outside `data`, and name the copy under `known_checkpoints` in countersign.toml";
     let stored = match &boundary.stored {
-        Err(problems) => return unread(problems.list()),
+        Err(problems) => return unread(boundary, problems.list()),
         Ok(stored) => stored,
     };
     let others = stored.checkpoints.iter();
@@ -140,11 +144,11 @@ fn checkpoints(boundary: &InspectedBoundary<'_>) -> Vec<PointFinding> {
     findings
 }
 
-fn witnesses(count: usize) -> PointFinding {
+fn witnesses(boundary: &InspectedBoundary<'_>, count: usize) -> PointFinding {
     if count == 0 {
         return fail(
             "the roster names no witness: nobody detects a boundary that shows two histories or an old history",
-            "add a [[witness]] table to roster.toml, then countersign roster draft",
+            boundary.roster_fix("add a [[witness]] table"),
         );
     }
     pass(format!("{count} witnesses in the roster"))
@@ -184,7 +188,7 @@ fn of_witness(witness: &WitnessStatus) -> PointFinding {
 fn clock() -> PointFinding {
     match clock_sync::is_synchronized() {
         Ok(true) => pass("the clock is synchronized"),
-        Ok(false) => fail("the clock of this host is not synchronized", "timedatectl set-ntp true"),
+        Ok(false) => fail("the clock of this host is not synchronized", "`timedatectl set-ntp true`"),
         Err(error) => yours(format!("this program can't ask the kernel about the clock ({error}): timedatectl")),
     }
 }

@@ -40,15 +40,25 @@ pub(super) fn certificate(config: &Config) -> Vec<PointFinding> {
             let fix = "correct the files of [tls]: the service takes them without a restart";
             problems.iter().map(|problem| fail(problem.to_string(), fix)).collect()
         }
-        Ok(valid) => {
+        Ok(pair) => {
+            let valid = pair.valid();
             let end = valid.not_after;
             let (left, whole) = (end.unix() - now.unix(), end.unix() - valid.not_before.unix());
             let says = format!("the certificate is valid until {end}");
-            vec![if left < LEFT_S && left < whole / 3 {
+            let time = if left < LEFT_S && left < whole / 3 {
                 fail(says, "renew the certificate: the service takes the new files without a restart")
             } else {
                 pass(format!("{says}, and only the service can read its key"))
-            }]
+            };
+            let others = config.hosts.iter().filter(|host| !pair.is_for(host));
+            let other = |host: &String| {
+                fail(
+                    format!("the certificate is not for {host}, so clients that use this name refuse the connection"),
+                    "issue a certificate whose subject alternative names contain this name, or remove the name from \
+                     `hosts` in countersign.toml",
+                )
+            };
+            [time].into_iter().chain(others.map(other)).collect()
         }
     }
 }
