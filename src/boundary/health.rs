@@ -224,17 +224,21 @@ fn notes_of(beyond: &BTreeMap<StepRef, String>) -> Vec<String> {
     missing.into_iter().map(note).collect()
 }
 
-/// Returns notes about steps for which a proposer can't get enough approvals.
-fn quorums_out_of_reach(sealed: &Sealed, now: Timestamp) -> Vec<String> {
-    let eligible = EligibleApprovers::of(&sealed.roster);
+/// Sets of quorum rules, each with its steps.
+type StepsByRules<'s> = Vec<(&'s QuorumRules, Vec<&'s StepRef>)>;
+
+/// Finds the steps that nobody can get approved. Returns the rules of the other steps, and the notes.
+pub fn unapprovable_steps<'s>(
+    eligible: &EligibleApprovers,
+    all: impl Iterator<Item = (&'s StepRef, &'s QuorumRules)>,
+    now: Timestamp,
+) -> (StepsByRules<'s>, Vec<String>) {
     // Many steps have the same rules, so evaluate each set of rules once.
-    let mut by_rules: Vec<(&QuorumRules, Vec<&StepRef>)> = Vec::new();
-    for step in sealed.registry.steps() {
-        let reference = &step.definition.reference;
-        let Some((_, held)) = sealed.step(reference) else { continue };
-        match by_rules.iter_mut().find(|(rules, _)| **rules == *held.rules) {
+    let mut by_rules: StepsByRules<'s> = Vec::new();
+    for (reference, of_step) in all {
+        match by_rules.iter_mut().find(|(rules, _)| *rules == of_step) {
             Some((_, steps)) => steps.push(reference),
-            None => by_rules.push((&held.rules, vec![reference])),
+            None => by_rules.push((of_step, vec![reference])),
         }
     }
     let mut notes = Vec::new();
@@ -249,6 +253,16 @@ fn quorums_out_of_reach(sealed: &Sealed, now: Timestamp) -> Vec<String> {
             false
         }
     });
+    (by_rules, notes)
+}
+
+/// Returns notes about steps for which a proposer can't get enough approvals.
+#[must_use]
+pub fn quorums_out_of_reach(sealed: &Sealed, now: Timestamp) -> Vec<String> {
+    let eligible = EligibleApprovers::of(&sealed.roster);
+    let references = sealed.registry.steps().map(|step| &step.definition.reference);
+    let all = references.filter_map(|reference| Some((reference, &*sealed.step(reference)?.1.rules)));
+    let (by_rules, mut notes) = unapprovable_steps(&eligible, all, now);
     // Many proposers may lack approvals for the same reason, so report each reason once.
     let mut by_cause: Vec<Cause<'_>> = Vec::new();
     for proposer in proposers(sealed) {

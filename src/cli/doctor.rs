@@ -1,23 +1,31 @@
 //! The `doctor` command checks this host and lists the problems to fix.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use serde::Serialize;
 use serde_json::json;
 
+use crate::boundary::health::{quorums_out_of_reach, unapprovable_steps};
 use crate::cli::configured::ConfigArgs;
 use crate::cli::hardening;
 use crate::cli::hardening::point_finding::PointResult;
+use crate::cli::inspected_boundary::InspectedBoundary;
 use crate::cli::{doctor_access, doctor_programs};
 use crate::crossing::capacity::PROPOSAL_ROOM;
+use crate::decision::quorum_rules::QuorumRules;
+use crate::decision::reach::EligibleApprovers;
 use crate::local::problems::problems;
 use crate::node::config::{Config, SecretSource};
-use crate::node::control::{self, ControlReply, ControlRequest, NodeStatus};
+use crate::node::control::NodeStatus;
 use crate::node::file_problem::FileProblem;
 use crate::node::files::{self, BoundaryFiles};
+use crate::node::kept_checkpoint::ComparedCheckpoint;
 use crate::node::roster_file::DraftRoster;
 use crate::node::{listener, roster_succession, secret_sources, served_certificate, start};
+use crate::policy::builtins::Builtins;
 use crate::policy::file::Policy;
+use crate::policy::ruling::resolve;
 use crate::record::enforcement::{Level, UNBOUNDED_WORDS};
 use crate::record::profile::Layer;
 use crate::registry::Registry;
@@ -26,7 +34,6 @@ use crate::sandbox::Sandbox as _;
 use crate::sandbox::attempts::{self, Attempt};
 use crate::sandbox::linux::{LinuxSandbox, Setup};
 use crate::sandbox::probe::Missing;
-use crate::store::sqlite;
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::printable_text::PrintableText;
 use crate::terminal::streams::Terminal;
@@ -92,7 +99,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
                 ));
             }
         };
-        return production(&config, terminal);
+        return production(&InspectedBoundary::read(&config), terminal);
     }
     let mut lines = host(wanted);
     match &config {
@@ -106,15 +113,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         Some(Err(problems)) => {
             lines.extend(problems.list().iter().map(|problem| fix("configuration", problem.to_string())))
         }
-        Some(Ok(config)) => {
-            lines.push(ok("configuration", format!("{} of {}", path.display(), config.name)));
-            lines.extend(of_listener(config));
-            lines.extend(of_secrets(config));
-            lines.extend(of_files(config));
-            lines.extend(store(config));
-            lines.push(disk(config));
-            lines.extend(service(config));
-        }
+        Some(Ok(config)) => lines.extend(of_boundary(&InspectedBoundary::read(config))),
     }
     if terminal.json {
         terminal.object(&json!({ "lines": lines }))?;
@@ -125,10 +124,30 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     Ok(if bad { Exit::CheckSaidNo } else { Exit::Done })
 }
 
+/// Checks the configuration, the files, the store and the service of a boundary.
+fn of_boundary(boundary: &InspectedBoundary<'_>) -> Vec<Line> {
+    let config = boundary.config;
+    let mut lines = vec![ok("configuration", format!("{} of {}", config.path.display(), config.name))];
+    lines.extend(of_listener(config));
+    lines.extend(of_secrets(config));
+    lines.extend(of_files(boundary));
+    lines.extend(store(boundary));
+    lines.push(disk(config));
+    lines.extend(service(boundary));
+    // A key that can't be read is a problem of the files and of the store.
+    let mut seen = BTreeSet::new();
+    lines.retain(|line| seen.insert(line.says.clone()));
+    lines
+}
+
 /// Prints the hardening list.
-fn production(config: &Config, terminal: &Terminal) -> Result<Exit, CommandFailure> {
-    let level = host(Level::Strict).iter().all(|line| line.holds != State::Fix);
-    let points = hardening::list(config, if level { Level::Strict } else { Level::BestEffort });
+fn production(boundary: &InspectedBoundary<'_>, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+    let mut lines = host(boundary.config.level);
+    let held = if lines.iter().any(|line| line.holds == State::Fix) { Level::BestEffort } else { Level::Strict };
+    lines.extend(of_boundary(boundary));
+    let to_fix = lines.iter().filter(|line| line.holds == State::Fix);
+    let to_fix: Vec<(&str, &str)> = to_fix.map(|line| (&*line.what, &*line.says)).collect();
+    let points = hardening::list(boundary, held, &to_fix);
     if terminal.json {
         terminal.object(&json!({ "points": points }))?;
     } else {
@@ -308,7 +327,9 @@ fn of_listener(config: &Config) -> Vec<Line> {
     lines.extend(listener::notes(config).into_iter().map(note));
     let Some(files) = &config.tls else { return lines };
     match served_certificate::check(files, (start::surroundings().now)()) {
-        Ok(valid) => lines.push(ok("certificate", format!("valid until {}; its key matches", valid.not_after))),
+        Ok(pair) => {
+            lines.push(ok("certificate", format!("valid until {}; its key matches", pair.valid().not_after)));
+        }
         Err(problems) => lines.extend(problems.iter().map(|problem| fix("certificate", problem.to_string()))),
     }
     lines
@@ -324,8 +345,9 @@ fn of_secret_steps(registry: &Registry, config: &Config) -> Vec<Line> {
     registry.steps().filter_map(|step| objection(step)).collect()
 }
 
-fn of_files(config: &Config) -> Vec<Line> {
-    match BoundaryFiles::read(config) {
+fn of_files(boundary: &InspectedBoundary<'_>) -> Vec<Line> {
+    let config = boundary.config;
+    match &boundary.files {
         Err(problems) => problems.list().iter().map(|problem| fix("files", problem.to_string())).collect(),
         Ok(files) => {
             let mut lines =
@@ -353,6 +375,7 @@ fn of_files(config: &Config) -> Vec<Line> {
                 Ok(roster) => lines.extend(of_roster(config, roster, &files.key)),
                 Err(problems) => lines.extend(broken(problems)),
             }
+            lines.extend(unreachable_quorums(boundary, files).into_iter().map(|note| fix("quorum", note)));
             if let Some(says) = roster_succession::waiting(config) {
                 lines.push(Line { holds: State::Note, what: "next roster".into(), says });
             }
@@ -423,13 +446,42 @@ fn of_roster(config: &Config, roster: &DraftRoster, key: &FileSigner) -> Vec<Lin
     lines
 }
 
-/// Checks that this program can read the store. Before the first start there is no store and no line.
-fn store(config: &Config) -> Option<Line> {
+/// Returns notes about steps that nobody can get approved. A running service reports these notes itself.
+fn unreachable_quorums(boundary: &InspectedBoundary<'_>, files: &BoundaryFiles) -> Vec<String> {
+    let now = (start::surroundings().now)();
+    if let Ok(None) = boundary.status {
+        if let Some(sealed) = boundary.sealed() {
+            return quorums_out_of_reach(sealed, now);
+        }
+    } else {
+        return Vec::new();
+    }
+    let (Ok(policy), Ok(draft)) = (&files.policy, &files.roster) else { return Vec::new() };
+    let Ok(roster) = draft.state(None, policy.digest()) else { return Vec::new() };
+    let rules = |step: &RegisteredStep| {
+        let definition = &step.definition;
+        let ruling = resolve(policy, Builtins::current(), &definition.reference);
+        let of_policy = ruling.approvals.as_ref().map(|rule| &rule.value);
+        Some((definition.reference.clone(), QuorumRules::combine(of_policy, &definition.approvals).ok()?))
+    };
+    let all: Vec<_> = files.registry.steps().filter_map(|step| rules(step)).collect();
+    let all = all.iter().map(|(reference, rules)| (reference, rules));
+    unapprovable_steps(&EligibleApprovers::of(&roster), all, now).1
+}
+
+/// Reports whether a start accepts the store and the known checkpoints. Before the first start there is no store.
+fn store(boundary: &InspectedBoundary<'_>) -> Vec<Line> {
     let what = "store";
-    config.database.exists().then(|| match sqlite::reads::at_rest(&config.database) {
-        Ok((_, head)) => ok(what, format!("log of {} entries", head.size)),
-        Err(fault) => fix(what, fault.to_string()),
-    })
+    let stored = match &boundary.stored {
+        Err(problems) => return problems.list().iter().map(|problem| fix(what, problem.to_string())).collect(),
+        Ok(stored) => stored,
+    };
+    let log = stored.ledger.as_ref().map(|ledger| ok(what, format!("log of {} entries", ledger.state().size)));
+    let checkpoint = |(path, compared): &ComparedCheckpoint| match compared {
+        Ok(note) => note.clone().map(|says| Line { holds: State::Note, what: "checkpoint".into(), says }),
+        Err(message) => Some(fix("checkpoint", FileProblem::whole(path, message).to_string())),
+    };
+    log.into_iter().chain(stored.checkpoints.iter().filter_map(checkpoint)).collect()
 }
 
 /// Checks the free space on the disk of the store, without the service.
@@ -455,30 +507,17 @@ fn disk(config: &Config) -> Line {
     }
 }
 
-/// Asks the running service for its state. Returns one line about the state, and one line for each problem that must
+/// Reports the state of the running service. Returns one line about the state, and one line for each problem that must
 /// be fixed.
-fn service(config: &Config) -> Vec<Line> {
+fn service(boundary: &InspectedBoundary<'_>) -> Vec<Line> {
     let what = "service";
-    let status = match control::ask(&config.socket(), &ControlRequest::Status) {
-        Ok(Some(ControlReply::Ok(status))) => serde_json::from_value::<NodeStatus>(status),
-        Ok(Some(ControlReply::Error(error))) => return vec![fix(what, error)],
+    let NodeStatus { ready, must_fix, .. } = match &boundary.status {
+        Ok(Some(status)) => status,
         Ok(None) => {
-            let says = format!("not running: countersign serve --config {}", config.path.display());
+            let says = format!("not running: countersign serve --config {}", boundary.config.path.display());
             return vec![Line { holds: State::Note, what: what.into(), says }];
         }
-        Err(problem) => return vec![fix(what, problem.to_string())],
-    };
-    let NodeStatus { ready, must_fix, .. } = match status {
-        Ok(status) => status,
-        Err(error) => {
-            return vec![fix(
-                what,
-                format!(
-                    "the answer of the service can't be read ({error}): check that \
-         the service has the same version as this program"
-                ),
-            )];
-        }
+        Err(error) => return vec![fix(what, error.clone())],
     };
     let mut says = format!("serves seal {}", ready.seal);
     let notes: Vec<&String> = ready.notes.iter().filter(|note| !must_fix.contains(note)).collect();
@@ -490,7 +529,7 @@ fn service(config: &Config) -> Vec<Line> {
         (false, _) => State::Fix,
     };
     let line = Line { holds, what: what.into(), says };
-    [line].into_iter().chain(must_fix.into_iter().map(|note| fix(what, note))).collect()
+    [line].into_iter().chain(must_fix.iter().map(|note| fix(what, note.clone()))).collect()
 }
 
 fn ok(what: &str, says: String) -> Line {

@@ -28,6 +28,8 @@ pub mod hardening;
 pub mod inbox;
 #[cfg(feature = "boundary")]
 pub mod init;
+#[cfg(feature = "boundary")]
+mod inspected_boundary;
 pub mod key;
 pub mod log;
 pub mod log_source_options;

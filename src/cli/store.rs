@@ -87,7 +87,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         Command::Backup { dir } => {
             let began = (start::surroundings().now)();
             let made = restore::back_up(&config, dir).map_err(problems)?;
-            if let Err(error) = last_backup::write(&config, began) {
+            if let Err(error) = last_backup::write(&config, &made.id, began) {
                 terminal.say(&format!(
                     "note: the backup is complete, but its time can't be stored for `doctor --production` ({error})"
                 ));
@@ -108,11 +108,12 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
                 .as_bytes(),
             )?;
             terminal.say(&format!(
-                "The note above is the signed checkpoint of the log at this moment; the backup has it in the file \
-                 `{}`.\nThe backup has no key: keep boundary/key.pem, the roster, the policy and the runbooks in \
-                 another place.",
+                "The note above is the signed checkpoint of the log at this moment; the backup has it in the file `{}`.",
                 kept_checkpoint::FILE
             ));
+            terminal.say(
+                "The backup has no key: keep boundary/key.pem, the roster, the policy and the runbooks in another place.",
+            );
             Ok(Exit::Done)
         }
         Command::Upgrade { accept_open_runs } => {
@@ -222,22 +223,15 @@ fn check(config: &Config, backup: Option<&Path>, terminal: &Terminal) -> Result<
 fn behind(config: &Config, database: &Path) -> Result<Vec<StoreDefect>, CommandFailure> {
     // Read the checkpoints before the store is opened, because a running service could store newer checkpoints in
     // between.
-    let known: Vec<_> =
-        kept_checkpoint::known(config).into_iter().map(|path| (kept_checkpoint::read(&path), path)).collect();
+    let known = kept_checkpoint::read_known(config);
     let key = restore::open_key(config).map_err(problems)?;
     let settings = start::settings(config, &key, &start::surroundings()).map_err(problems)?;
     // The survey has already reported a store whose tree cannot be read.
     let Ok((reads, head)) = sqlite::reads::at_rest(database) else { return Ok(Vec::new()) };
     let Ok(ledger) = Ledger::at_rest(std::sync::Arc::new(reads), head, settings, None) else { return Ok(Vec::new()) };
-    let mut defects = Vec::new();
-    for (found, path) in known {
-        if let Err(what) =
-            kept_checkpoint::look(&path, found, &ledger, key.key(), &kept_checkpoint::earlier(config, &ledger))
-        {
-            defects.push(StoreDefect { place: path.display().to_string(), what, fix: RESTORE });
-        }
-    }
-    Ok(defects)
+    let compared = kept_checkpoint::compare(config, known, &ledger, key.key()).into_iter();
+    let defect = |what, path: PathBuf| StoreDefect { place: path.display().to_string(), what, fix: RESTORE };
+    Ok(compared.filter_map(|(path, result)| Some(defect(result.err()?, path))).collect())
 }
 
 fn tell(database: &Path, survey: &StoreSurvey, terminal: &Terminal) -> Result<(), CommandFailure> {

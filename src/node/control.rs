@@ -4,6 +4,7 @@
 //! `{"ok":[…]}` or `{"error":"…"}`. Only root and the user of the service get an answer (SO_PEERCRED).
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
@@ -54,6 +55,18 @@ pub struct NodeStatus {
     pub must_fix: Vec<String>,
     /// Facts about the monitoring of the service.
     pub monitoring: Option<MonitoringStatus>,
+    /// The address of the HTTP interface. A service of an earlier version does not report it.
+    #[serde(default)]
+    pub address: Option<ServedAddress>,
+}
+
+/// The address on which a service listens. It differs from the configuration if an option or systemd gave the address.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct ServedAddress {
+    /// Address and port.
+    pub listen: SocketAddr,
+    /// True if the address accepts only TLS.
+    pub tls: bool,
 }
 
 /// An answer on the control socket.
@@ -66,8 +79,13 @@ pub enum ControlReply {
     Error(String),
 }
 
-/// Executes a request.
-pub async fn answer(boundary: &Boundary, runbooks: &RunbookDirectories, request: ControlRequest) -> ControlReply {
+/// Executes a request. `address` is `None` if no service runs.
+pub async fn answer(
+    boundary: &Boundary,
+    runbooks: &RunbookDirectories,
+    address: Option<ServedAddress>,
+    request: ControlRequest,
+) -> ControlReply {
     let done = match request {
         ControlRequest::TokenCreate { token } => boundary.sealing.create_token(token).await.map(Value::from),
         ControlRequest::TokenList => boundary.sealing.tokens().map(|tokens| json!(tokens)),
@@ -84,7 +102,7 @@ pub async fn answer(boundary: &Boundary, runbooks: &RunbookDirectories, request:
             boundary
                 .monitoring
                 .status()
-                .map(|monitoring| json!(NodeStatus { ready, must_fix, monitoring: Some(monitoring) }))
+                .map(|monitoring| json!(NodeStatus { ready, must_fix, monitoring: Some(monitoring), address }))
         }
     };
     done.map_or_else(|stopped| ControlReply::Error(stopped.to_string()), ControlReply::Ok)
@@ -109,7 +127,12 @@ pub fn listen(path: &Path) -> Result<UnixListener, FileProblem> {
 }
 
 /// Answers requests until the task is dropped.
-pub async fn serve(listener: UnixListener, boundary: Boundary, runbooks: RunbookDirectories) {
+pub async fn serve(
+    listener: UnixListener,
+    boundary: Boundary,
+    runbooks: RunbookDirectories,
+    address: Option<ServedAddress>,
+) {
     let own = rustix::process::geteuid().as_raw();
     loop {
         let Ok((stream, _)) = listener.accept().await else {
@@ -125,17 +148,22 @@ pub async fn serve(listener: UnixListener, boundary: Boundary, runbooks: Runbook
         }
         let (boundary, runbooks) = (boundary.clone(), runbooks.clone());
         tokio::spawn(async move {
-            let _ = tokio::time::timeout(DEADLINE, converse(stream, &boundary, &runbooks)).await;
+            let _ = tokio::time::timeout(DEADLINE, converse(stream, &boundary, &runbooks, address)).await;
         });
     }
 }
 
-async fn converse(stream: UnixStream, boundary: &Boundary, runbooks: &RunbookDirectories) -> std::io::Result<()> {
+async fn converse(
+    stream: UnixStream,
+    boundary: &Boundary,
+    runbooks: &RunbookDirectories,
+    address: Option<ServedAddress>,
+) -> std::io::Result<()> {
     let (read, mut write) = stream.into_split();
     let mut line = String::new();
     tokio::io::BufReader::new(read.take(MAX_LINE)).read_line(&mut line).await?;
     let answer = match serde_json::from_str::<ControlRequest>(&line) {
-        Ok(request) => answer(boundary, runbooks, request).await,
+        Ok(request) => answer(boundary, runbooks, address, request).await,
         Err(error) => ControlReply::Error(format!("the request can't be read: {error}")),
     };
     let mut bytes = serde_json::to_vec(&answer)?;

@@ -15,8 +15,8 @@ use crate::crypto::note::{self, Note};
 use crate::crypto::ssh_key::SshKey;
 use crate::node::config::Config;
 use crate::node::file_problem::{FileProblem, Problems};
-use crate::node::places;
 use crate::node::places::DATABASE;
+use crate::node::{places, private};
 use crate::record::checkpoint::{Checkpoint, origin};
 use crate::record::document::Statement;
 use crate::record::envelope::{Base64, Envelope};
@@ -39,14 +39,43 @@ pub const FILE: &str = "checkpoint";
 pub fn check(config: &Config, ledger: &Ledger, key: &SshKey) -> Result<Vec<String>, Problems> {
     let mut problems = Vec::new();
     let mut notes = Vec::new();
-    for path in known(config) {
-        let found = read(&path);
-        match look(&path, found, ledger, key, &earlier(config, ledger)) {
+    for (path, compared) in compare(config, read_known(config), ledger, key) {
+        match compared {
             Ok(note) => notes.extend(note),
             Err(message) => problems.push(FileProblem::whole(&path, message)),
         }
     }
     if problems.is_empty() { Ok(notes) } else { Err(Problems::new(problems)) }
+}
+
+/// A known checkpoint file with its content, or with the reason why it can't be read.
+pub type KnownCheckpoint = (PathBuf, Result<(Note, Checkpoint), String>);
+
+/// A known checkpoint file with the result of [`look`].
+pub type ComparedCheckpoint = (PathBuf, Result<Option<String>, String>);
+
+/// Reads all known checkpoint files.
+#[must_use]
+pub fn read_known(config: &Config) -> Vec<KnownCheckpoint> {
+    known(config).into_iter().map(|path| (path.clone(), read(&path))).collect()
+}
+
+/// Compares the log with all known checkpoints, which the caller must read before the log.
+#[must_use]
+pub fn compare(config: &Config, known: Vec<KnownCheckpoint>, ledger: &Ledger, key: &SshKey) -> Vec<ComparedCheckpoint> {
+    let earlier = earlier(config, ledger);
+    let compared = |(path, found): KnownCheckpoint| {
+        let result = look(&path, found, ledger, key, &earlier);
+        (path, result)
+    };
+    known.into_iter().map(compared).collect()
+}
+
+/// Returns true if the file is outside the private directory of the service. A file in this directory is lost or replaced
+/// together with the store, so it proves nothing about the age of the store.
+#[must_use]
+pub fn is_from_another_place(config: &Config, path: &Path) -> bool {
+    !private::real(path).starts_with(private::real(&config.data))
 }
 
 /// Returns the paths of the known checkpoint files: the boundary's own file if it exists, and the paths in the
@@ -64,7 +93,7 @@ pub fn known(config: &Config) -> Vec<PathBuf> {
 ///
 /// # Errors
 /// Returns a message if the log does not contain the checkpoint, or if the checkpoint file is unreadable.
-pub fn look(
+fn look(
     path: &Path,
     found: Result<(Note, Checkpoint), String>,
     ledger: &Ledger,

@@ -27,6 +27,7 @@ pub mod serve;
 pub mod served_certificate;
 pub mod service_manager;
 pub mod start;
+pub mod stored_state;
 pub mod template;
 pub mod toml_tree;
 pub mod unit;

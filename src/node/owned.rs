@@ -99,9 +99,9 @@ fn check_owned(path: &Path, metadata: &std::fs::Metadata, kind: u32) -> Result<(
         return Err(FileProblem::whole(
             path,
             format!(
-                "the path belongs to user {}, who could change the content: run `chown {own} {}`",
+                "the path belongs to user {}, who could change the content: {}",
                 metadata.uid(),
-                path.display()
+                advice_for_other_owner(path, metadata.uid())
             ),
         ));
     }
@@ -118,6 +118,21 @@ fn check_owned(path: &Path, metadata: &std::fs::Metadata, kind: u32) -> Result<(
         ));
     }
     Ok(())
+}
+
+/// Returns the advice for a file that belongs to another user than the user of this process. If root ran `chown`, the
+/// service of an ordinary user could not read the file any more.
+#[must_use]
+pub fn advice_for_other_owner(path: &Path, owner: u32) -> String {
+    let (own, path) = (rustix::process::geteuid().as_raw(), path.display());
+    if own == 0 {
+        format!(
+            "run the command as this user (`sudo -u '#{owner}' countersign …`), or, if the service runs as root, run \
+             `chown 0 {path}`"
+        )
+    } else {
+        format!("run `chown {own} {path}`")
+    }
 }
 
 /// Maximum size of an operator's file in bytes.

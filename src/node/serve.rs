@@ -20,7 +20,7 @@ use crate::http::limit::Rates;
 use crate::http::metrics_listener;
 use crate::mcp::tool_calls::NewNonce;
 use crate::node::config::Config;
-use crate::node::control::{self, ControlReply, ControlRequest};
+use crate::node::control::{self, ControlReply, ControlRequest, ServedAddress};
 use crate::node::file_problem::{FileProblem, Problems};
 use crate::node::files::BoundaryFiles;
 use crate::node::host_lock::HostLock;
@@ -238,6 +238,7 @@ impl Node {
         });
         let renewed = Arc::new(Notify::new());
         let tls = certificate.as_ref().map(ServedCertificate::server);
+        let address = listener.local_addr().ok().map(|listen| ServedAddress { listen, tls: tls.is_some() });
         let renewing = certificate.map(|served| tokio::spawn(served.keep(boundary.clone(), renewed.clone())));
         let scraped = metrics.map(|listener| {
             let (monitoring, hosts) = (boundary.monitoring.clone(), config.hosts.clone());
@@ -248,7 +249,7 @@ impl Node {
             })
         });
         let beside = [
-            tokio::spawn(control::serve(control, boundary.clone(), config.runbook_directories())),
+            tokio::spawn(control::serve(control, boundary.clone(), config.runbook_directories(), address)),
             tokio::spawn(reseal_on(
                 hangup,
                 boundary.clone(),
@@ -323,7 +324,7 @@ pub fn answer_offline(config: Config, request: ControlRequest) -> Result<(Contro
     runtime.block_on(async {
         let AssembledBoundary { boundary, ledger, lock: _lock, .. } =
             start::assemble(&config, sandbox, store, files, TakenChanges::Nothing, std::future::ready(Ok(()))).await?.0;
-        let answer = control::answer(&boundary, &config.runbook_directories(), request).await;
+        let answer = control::answer(&boundary, &config.runbook_directories(), None, request).await;
         kept_checkpoint::write(&ledger, &config.kept_checkpoint()).map_err(|error| broken(&error))?;
         ledger.close().await.map_err(|fault| broken(&fault))?;
         Ok((answer, boundary.health.notes()))

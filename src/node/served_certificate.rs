@@ -1,6 +1,6 @@
 //! The certificate of the service: its check at the start, and new files while the service runs.
 
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::node::owned::{read_certificates, read_private};
 use crate::node::private;
 use crate::record::validity::Timestamp;
 use crate::tls::server::TlsServer;
-use crate::tls::server_pair::{PairFile, PairText, ServerPair, ValidTime};
+use crate::tls::server_pair::{PairFile, PairText, ServerPair};
 
 /// Interval between two looks at the files.
 const EVERY: Duration = Duration::from_secs(5);
@@ -37,15 +37,13 @@ pub struct ServedCertificate {
 ///
 /// # Errors
 /// Returns all errors of the files.
-pub fn check(files: &ServerTlsFiles, now: Timestamp) -> Result<ValidTime, Vec<FileProblem>> {
-    read(files).and_then(|text| parse(files, &text, now)).map(|pair| pair.valid())
+pub fn check(files: &ServerTlsFiles, now: Timestamp) -> Result<ServerPair, Vec<FileProblem>> {
+    read(files).and_then(|text| parse(files, &text, now))
 }
 
 fn read(files: &ServerTlsFiles) -> Result<PairText, Vec<FileProblem>> {
-    let credentials = std::env::var_os(CREDENTIALS).map(PathBuf::from);
-    let is_credential = credentials.is_some_and(|directory| files.key.starts_with(directory));
     let certificate = read_certificates(&files.certificate);
-    let key = read_private(&files.key, is_credential);
+    let key = read_private(&files.key, is_credential(&files.key));
     let client_ca = files.client_ca.as_deref().map(read_certificates).transpose();
     match (certificate, key, client_ca) {
         (Ok(certificate), Ok(key), Ok(client_ca)) => Ok(PairText { certificate, key, client_ca }),
@@ -53,6 +51,17 @@ fn read(files: &ServerTlsFiles) -> Result<PairText, Vec<FileProblem>> {
             Err([certificate.err(), key.err(), client_ca.err()].into_iter().flatten().collect())
         }
     }
+}
+
+/// Returns true if systemd made the file as a credential of a service. A command that an operator runs does not have the
+/// variable of the service, so the fixed place of credentials (`/run/credentials/UNIT/NAME`), which only root can write,
+/// counts too.
+fn is_credential(path: &Path) -> bool {
+    let given = std::env::var_os(CREDENTIALS).map(PathBuf::from);
+    let below = path.strip_prefix("/run/credentials").ok();
+    let names: Vec<Component<'_>> = below.into_iter().flat_map(Path::components).collect();
+    given.is_some_and(|directory| path.starts_with(directory))
+        || matches!(names[..], [Component::Normal(_), Component::Normal(_)])
 }
 
 fn parse(files: &ServerTlsFiles, text: &PairText, now: Timestamp) -> Result<ServerPair, Vec<FileProblem>> {
@@ -150,5 +159,25 @@ impl ServedCertificate {
             place.display()
         );
         Err(vec![FileProblem::whole(&self.files.key, message)])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_file_directly_in_the_directory_of_a_unit_is_a_credential() {
+        for (path, expected) in [
+            ("/run/credentials/countersign@prod.service/tls.key", true),
+            ("/run/credentials/tls.key", false),
+            ("/run/credentials/../tls.key", false),
+            ("/run/credentials/a.service/../../key", false),
+            ("/run/credentials/a.service/deep/tls.key", false),
+            ("/run/credentials2/a.service/tls.key", false),
+            ("/etc/tls.key", false),
+        ] {
+            assert_eq!(is_credential(Path::new(path)), expected, "{path}");
+        }
     }
 }

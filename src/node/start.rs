@@ -636,12 +636,10 @@ fn first_rosters(config: &Config, written: &DraftRoster, policy: &Policy) -> Res
 }
 
 /// Returns the state of the last seal, after verifying its signature with the roster that the seal names.
-pub(super) fn read_seal(
-    config: &Config,
-    ledger: &Ledger,
-    index: u64,
-    known: Option<&Registry>,
-) -> Result<Sealed, Problems> {
+///
+/// # Errors
+/// Returns an error if the log entry is no valid seal of this boundary.
+pub fn read_seal(config: &Config, ledger: &Ledger, index: u64, known: Option<&Registry>) -> Result<Sealed, Problems> {
     let at_store = |message: String| Problems::from(FileProblem::whole(&config.database, message));
     let leaf = ledger.leaf(index).map_err(|fault| at_store(fault.to_string()))?;
     let leaf =

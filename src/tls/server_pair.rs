@@ -3,10 +3,13 @@
 use std::fmt;
 use std::sync::Arc;
 
+use tokio_rustls::rustls::client::verify_server_name;
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
 use tokio_rustls::rustls::pki_types::pem::{Error as PemReadError, PemObject};
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::rustls::server::{NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio_rustls::rustls::server::{
+    NoServerSessionStorage, ParsedCertificate, VerifierBuilderError, WebPkiClientVerifier,
+};
 use tokio_rustls::rustls::sign::{CertifiedKey, SingleCertAndKey};
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{Error as RustlsError, InconsistentKeys, RootCertStore, ServerConfig};
@@ -52,6 +55,8 @@ pub struct PairFlaw {
 #[derive(Clone)]
 pub struct ServerPair {
     pub(super) config: Arc<ServerConfig>,
+    /// The certificate of the service, without those of its issuers.
+    certificate: CertificateDer<'static>,
     valid: ValidTime,
 }
 
@@ -96,7 +101,7 @@ impl ServerPair {
         valid.into_iter().for_each(|message| keep(PairFile::Certificate, message));
         let key = read_key(&text.key).map_err(|message| keep(PairFile::Key, message)).ok();
         let pair = chain.zip(key).and_then(|((chain, valid), key)| match certify(chain, key, &provider) {
-            Ok(certified) => Some((certified, valid)),
+            Ok(certified) => Some((certified.cert.first()?.clone(), certified, valid)),
             Err((file, message)) => {
                 keep(file, message);
                 None
@@ -105,14 +110,29 @@ impl ServerPair {
         let roots = text.client_ca.as_ref().map(|ca| read_roots(ca));
         let roots = roots.transpose().map_err(|message| keep(PairFile::ClientCa, message)).ok();
         match (pair, roots) {
-            (Some((certified, valid)), Some(roots)) if flaws.is_empty() => {
+            (Some((certificate, certified, valid)), Some(roots)) if flaws.is_empty() => {
                 match configure(provider, certified, roots) {
-                    Ok(config) => Ok(Self { config: Arc::new(config), valid }),
+                    Ok(config) => Ok(Self { config: Arc::new(config), certificate, valid }),
                     Err((file, message)) => Err(vec![PairFlaw { file, message }]),
                 }
             }
             _ => Err(flaws),
         }
+    }
+
+    /// Returns true if the certificate is for this host, by the rules of TLS clients. `host` is a name or an IP address,
+    /// with or without a port.
+    #[must_use]
+    pub fn is_for(&self, host: &str) -> bool {
+        let without_port = host
+            .rsplit_once(':')
+            .filter(|(name, port)| port.parse::<u16>().is_ok() && (name.ends_with(']') || !name.contains(':')));
+        let name = without_port.map_or(host, |(name, _)| name).trim_matches(['[', ']']);
+        let (Ok(certificate), Ok(name)) = (ParsedCertificate::try_from(&self.certificate), ServerName::try_from(name))
+        else {
+            return false;
+        };
+        verify_server_name(&certificate, &name).is_ok()
     }
 
     /// Returns the time in which the certificate of the service is valid.

@@ -3,18 +3,24 @@
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Output};
 
+use clap::Parser as _;
+use countersign::cli::Cli;
 use serde_json::{Value, json};
 
 use crate::support::host::not_run;
-use crate::support::people::unreachable_witness;
-use crate::support::{World, runbook, said};
+use crate::support::people::{now, stamp, unreachable_witness};
+use crate::support::{SMALL, World, runbook, said};
 
 /// Returns the findings of a point, each as `result: text`.
 fn point(world: &World, name: &str) -> Vec<String> {
-    let output = world.program(&["doctor", "--production", "--json"]).arg(world.path("b")).output().expect("doctor");
-    let list: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", said(&output)));
+    let doctor = world.program(&["doctor", "--production", "--json"]).arg(world.path("b")).output();
+    findings(&doctor.expect("doctor"), name)
+}
+
+fn findings(output: &Output, name: &str) -> Vec<String> {
+    let list: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", said(output)));
     let points = list["points"].as_array().expect("points");
     let failed = points.iter().any(|point| point["result"] == "fail");
     assert_eq!(output.status.code(), Some(i32::from(failed)), "{list}");
@@ -26,6 +32,7 @@ fn point(world: &World, name: &str) -> Vec<String> {
                 finding["fix"].is_string(),
                 "each failure names its fix: {finding}"
             );
+            check_commands(finding["fix"].as_str().unwrap_or_default());
         }
     }
     let point = points.iter().find(|point| point["point"] == name).unwrap_or_else(|| panic!("no point {name}"));
@@ -33,6 +40,34 @@ fn point(world: &World, name: &str) -> Vec<String> {
         format!("{}: {}", finding["result"].as_str().expect("a result"), finding["says"].as_str().expect("a text"))
     };
     point["findings"].as_array().expect("findings").iter().map(text).collect()
+}
+
+/// Asserts that the program accepts each command of a fix, after the capital letters that stand for values.
+#[track_caller]
+fn check_commands(fix: &str) {
+    let bare =
+        fix.split('`').step_by(2).any(|text| text.contains("countersign ") && !text.contains("countersign.toml"));
+    assert!(!bare, "a command without backticks: {fix}");
+    for command in fix.split('`').skip(1).step_by(2).filter(|command| command.starts_with("countersign ")) {
+        let words = command.split(' ').map(|word| word.trim_matches('\''));
+        let words = words.map(|word| if word == "NAME" || word == "NEW_NAME" { "dave" } else { word });
+        if let Err(error) = Cli::try_parse_from(words) {
+            panic!("{command}: {error}");
+        }
+    }
+}
+
+/// Adds lines to the configuration.
+fn configure(world: &World, lines: &str) {
+    let text = std::fs::read_to_string(world.path("b/countersign.toml")).expect("a configuration");
+    world.write("b/countersign.toml", &format!("{lines}\n{text}"));
+}
+
+/// Removes the database, as a lost disk does.
+fn lose_store(world: &World) {
+    for suffix in ["", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(format!("{}{suffix}", world.database().display()));
+    }
 }
 
 #[track_caller]
@@ -75,7 +110,7 @@ fn the_list_has_twelve_points_and_the_text_names_each_fix() {
     }
     assert!(text.contains("of 12 points fail") && output.status.code() == Some(1), "{text}");
     assert!(
-        text.contains("  fix    countersign roster draft") || text.contains("then countersign roster draft"),
+        text.contains("then `countersign roster draft --config ") && text.contains("the first start seals the roster"),
         "{text}"
     );
     let nowhere = world.program(&["doctor", "--production"]).current_dir(world.path("")).output().expect("doctor");
@@ -114,30 +149,36 @@ fn a_token_for_all_steps_or_without_owner_or_without_end_fails_the_point_tokens(
     world.start();
     assert_finding(&point(&world, "tokens"), "pass", "there are no valid tokens");
     let make = |world: &World, name: &str, owners: &[&str], patterns: &[&str], ends: bool| {
-        let mut token = json!({"name": name, "owners": owners, "scopes": ["propose"], "patterns": patterns});
+        let mut token = json!({"name": name, "owners": owners, "scopes": ["operate", "propose"], "patterns": patterns});
         if ends {
-            token["expires_at"] = json!("2100-01-01T00:00:00Z");
+            token["expires_at"] = json!(stamp(now() + 90 * 86_400));
         }
         world.control(&json!({"do": "token-create", "token": token})).expect("a token");
     };
     make(&world, "good", &["carol"], &["say:*"], true);
-    assert_no_failure(&point(&world, "tokens"));
+    assert_finding(&point(&world, "tokens"), "pass", "valid tokens: 1; each is valid for at most 365 days");
     make(&world, "wide", &["carol"], &[], true);
+    make(&world, "stars", &["carol"], &["**"], true);
+    let long = json!({"name": "long", "owners": [], "scopes": ["read"], "patterns": [],
+                      "expires_at": stamp(now() + 400 * 86_400)});
+    world.control(&json!({"do": "token-create", "token": long})).expect("a token");
     make(&world, "nobodys", &[], &["say:*"], true);
     make(&world, "endless", &["carol"], &["say:*"], false);
     // The result is the same with and without the service.
     for serves in [true, false] {
         let found = point(&world, "tokens");
         assert_finding(&found, "fail", "the token wide may propose every step");
+        assert_finding(&found, "fail", "the token stars may propose every step");
+        assert_finding(&found, "fail", "the token long is valid for more than 365 days");
         assert_finding(&found, "fail", "the token nobodys has no owner");
         assert_finding(&found, "fail", "the token endless never expires");
-        assert_eq!(found.len(), 3, "{found:?}");
+        assert_eq!(found.len(), 5, "{found:?}");
         if serves {
             world.stop();
         }
     }
     world.start();
-    for name in ["wide", "nobodys", "endless"] {
+    for name in ["wide", "stars", "long", "nobodys", "endless"] {
         world.control(&json!({"do": "token-revoke", "name": name})).expect("revoked");
     }
     assert_no_failure(&point(&world, "tokens"));
@@ -240,16 +281,40 @@ fn a_missing_or_old_backup_fails_the_point_operation() {
     let mut world = World::prepared(|_| {});
     assert_finding(&point(&world, "operation"), "pass", "there is nothing to back up");
     world.start();
-    assert_finding(&point(&world, "operation"), "fail", "no backup of this store was made");
+    assert_finding(&point(&world, "operation"), "fail", "no backup of this log was made");
     let mut backup = world.program(&["store", "--config"]);
     backup.arg(world.path("b/countersign.toml")).arg("backup").arg(world.path("copy"));
     let made = backup.output().expect("backup");
-    assert!(made.status.success(), "{}", said(&made));
+    assert!(made.status.success() && !said(&made).contains("\\n"), "{}", said(&made));
     assert_finding(&point(&world, "operation"), "pass", "the last backup is of ");
-    world.write("b/boundary/last-backup", "2026-01-01T00:00:00Z\n");
+    let written = std::fs::read_to_string(world.path("b/boundary/last-backup")).expect("a time");
+    let (_, log) = written.split_once(' ').expect("a time and a log");
+    world.write("b/boundary/last-backup", &format!("2026-01-01T00:00:00Z {log}"));
     assert_finding(&point(&world, "operation"), "fail", "2026-01-01T00:00:00Z, so it is older than a day");
+    world.write("b/boundary/last-backup", &format!("2099-01-01T00:00:00Z {log}"));
+    assert_finding(&point(&world, "operation"), "fail", "2099-01-01T00:00:00Z, which is in the future");
     world.write("b/boundary/last-backup", "nonsense");
-    assert_finding(&point(&world, "operation"), "fail", "no backup of this store was made");
+    assert_finding(&point(&world, "operation"), "fail", "no backup of this log was made");
+    // A restore begins a new log, of which there is no backup yet.
+    world.write("b/boundary/last-backup", &written);
+    world.stop();
+    std::fs::rename(world.database(), world.path("lost.db")).expect("moved");
+    let mut restore = world.program(&["store", "restore", "--config"]);
+    let restored = restore.arg(world.path("b")).arg(world.path("copy")).output().expect("restore");
+    assert!(restored.status.success(), "{}", said(&restored));
+    assert_finding(&point(&world, "operation"), "fail", "no backup of this log was made");
+}
+
+#[test]
+fn root_is_told_to_run_doctor_as_the_owner_of_the_files() {
+    if !rustix::process::geteuid().is_root() {
+        return not_run("root_is_told_to_run_doctor_as_the_owner_of_the_files", "only root can give files away");
+    }
+    let world = World::prepared(|_| {});
+    rustix::fs::chown(world.path("b/countersign.toml"), Some(rustix::fs::Uid::from_raw(12_345)), None).expect("chown");
+    let output = world.program(&["doctor"]).arg(world.path("b")).output().expect("doctor");
+    let text = said(&output);
+    assert!(text.contains("sudo -u '#12345' countersign") && text.contains("if the service runs as root"), "{text}");
 }
 
 #[test]
@@ -298,4 +363,115 @@ fn the_point_operation_agrees_with_the_kernel_about_the_clock() {
     let world = World::prepared(|_| {});
     let (result, text) = if synchronized { ("pass", "is synchronized") } else { ("fail", "is not synchronized") };
     assert_finding(&point(&world, "operation"), result, text);
+}
+
+#[test]
+fn only_a_checkpoint_from_another_place_that_the_start_accepts_passes_the_point_operation() {
+    let mut world = World::with(|_| {});
+    world.export("copy");
+    world.write("garbage", "no checkpoint");
+    let text = std::fs::read_to_string(world.path("b/countersign.toml")).expect("a configuration");
+    let with = |world: &World, name: &str| {
+        world.write("b/countersign.toml", &text);
+        configure(world, &format!("known_checkpoints = [\"{}\"]", world.path(name).display()));
+        point(world, "operation")
+    };
+    assert_finding(&with(&world, "copy"), "pass", "each start compares the store with 1 checkpoints");
+    assert_finding(&with(&world, "b/boundary/checkpoint"), "fail", "no checkpoint from another place is configured");
+    for (name, words) in [("nowhere", "the checkpoint can't be read"), ("garbage", "the file is no checkpoint")] {
+        assert_finding(&with(&world, name), "fail", words);
+        let plain = said(&world.program(&["doctor"]).arg(world.path("b")).output().expect("doctor"));
+        assert!(plain.lines().any(|line| line.starts_with("FIX   checkpoint") && line.contains(words)), "{plain}");
+    }
+    world.stop();
+    assert!(world.try_start().expect_err("a start").contains("the file is no checkpoint"));
+}
+
+#[test]
+fn the_sealed_roster_decides_and_not_an_edited_file() {
+    let mut world = World::prepared(|setup| setup.roster = unreachable_witness("silent.example/w"));
+    let roster = world.roster();
+    world.write("b/boundary/roster.toml", &roster.replace("threshold = 2", "threshold = 1"));
+    world.start();
+    world.write("b/boundary/roster.toml", &roster.replace(&unreachable_witness("silent.example/w"), ""));
+    for serves in [true, false] {
+        assert_finding(&point(&world, "roster"), "fail", "one approver alone can change the roster");
+        assert_finding(&point(&world, "operation"), "pass", "1 witnesses in the roster");
+        let list = said(&world.program(&["doctor", "--production"]).arg(world.path("b")).output().expect("doctor"));
+        assert!(list.contains("let the approvers sign the version, then restart the boundary"), "{list}");
+        if serves {
+            world.stop();
+        }
+    }
+}
+
+#[test]
+fn the_points_network_and_firewall_judge_the_address_of_the_running_service() {
+    let mut world = World::prepared(|setup| {
+        setup.listen = "0.0.0.0:0".to_owned();
+        setup.options = vec!["--insecure-behind-proxy".to_owned()];
+    });
+    assert_finding(&point(&world, "network"), "pass", "127.0.0.1:7433 is a loopback address");
+    world.start();
+    assert_finding(&point(&world, "network"), "fail", "other machines can reach 0.0.0.0:");
+    assert_finding(&point(&world, "firewall"), "yours", "open port ");
+    world.stop();
+    assert_finding(&point(&world, "network"), "pass", "127.0.0.1:7433 is a loopback address");
+}
+
+#[test]
+fn too_little_space_for_a_proposal_fails_the_point_operation() {
+    let test = "too_little_space_for_a_proposal_fails_the_point_operation";
+    let world = World::prepared(|_| {});
+    let key = world.path("b/boundary/key.pem");
+    let mount = "cp -a \"$0/boundary\" \"$0/../kept\" && mount -t tmpfs -o size=3m,mode=700 tmpfs \"$0/boundary\" && \
+                 cp -a \"$0/../kept/.\" \"$0/boundary\" && exec \"$@\"";
+    let mut doctor = world.command("unshare");
+    doctor.args(["--mount", "sh", "-c", mount]).arg(world.path("b")).arg(env!("CARGO_BIN_EXE_countersign"));
+    let output = doctor.args(["doctor", "--production", "--json"]).arg(world.path("b")).output().expect("unshare");
+    if output.stdout.is_empty() {
+        return not_run(test, &said(&output));
+    }
+    assert!(key.exists());
+    let found = findings(&output, "operation");
+    assert_finding(&found, "fail", "30 days of present growth need about 0 MiB, and 16 MiB must stay free");
+}
+
+#[test]
+fn each_problem_of_doctor_fails_the_list() {
+    let mut world = World::prepared(|setup| {
+        setup.roster = "[[group]]\nname = \"finance\"\npresence = \"required\"\n".to_owned();
+        let front = format!("approvals: {{required: 1, from: [finance]}}\n{SMALL}");
+        setup.runbook("pay.md", runbook(&front, &[("go", ":")]));
+    });
+    // Frank of `finance` has no security key.
+    let nobody = "proposals of pay:go are refused, because nobody can get them approved";
+    assert_finding(&point(&world, "roster"), "fail", nobody);
+    world.start();
+    assert_finding(&point(&world, "operation"), "fail", nobody);
+    world.stop();
+    assert_finding(&point(&world, "roster"), "fail", nobody);
+    world.write("b/secret", "a long secret");
+    let limits = std::fs::read_to_string(world.path("b/countersign.toml")).expect("a configuration");
+    world.write("b/countersign.toml", &format!("{limits}[secrets.db]\nfile = \"secret\"\nsteps = [\"say:*\"]\n"));
+    assert_no_failure(&point(&world, "keys and files"));
+    std::fs::set_permissions(world.path("b/secret"), Permissions::from_mode(0o644)).expect("mode");
+    assert_finding(&point(&world, "keys and files"), "fail", "the secret db can't be read");
+    world.write("b/boundary/policy.yaml", "version: nonsense");
+    assert_finding(&point(&world, "keys and files"), "fail", "policy.yaml");
+}
+
+#[test]
+fn a_lost_store_fails_and_does_not_look_like_a_new_boundary() {
+    let mut world = World::prepared(|_| {});
+    world.start();
+    world.stop();
+    lose_store(&world);
+    let lost = "there is no store, but this boundary signed a checkpoint of";
+    let plain = world.program(&["doctor"]).arg(world.path("b")).output().expect("doctor");
+    assert!(said(&plain).contains(lost) && plain.status.code() == Some(1), "{}", said(&plain));
+    assert_finding(&point(&world, "database"), "fail", lost);
+    assert_finding(&point(&world, "tokens"), "fail", "not checked: ");
+    assert_finding(&point(&world, "operation"), "fail", "the store can't be read");
+    assert!(world.try_start().expect_err("a start").contains(lost));
 }

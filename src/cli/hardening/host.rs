@@ -4,9 +4,9 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use crate::cli::hardening::point_finding::{PointFinding, fail, pass, yours};
+use crate::cli::inspected_boundary::InspectedBoundary;
 use crate::cli::version::lock_digest;
 use crate::node::config::Config;
-use crate::node::private;
 use crate::record::enforcement::Level;
 
 /// Reminds the operator to check where the program comes from.
@@ -20,12 +20,12 @@ pub(super) fn program() -> Vec<PointFinding> {
 }
 
 /// Checks the sandbox level, and whether the machine runs only this service.
-pub(super) fn isolation(config: &Config, held: Level) -> Vec<PointFinding> {
-    let level = match (config.level, held) {
+pub(super) fn isolation(boundary: &InspectedBoundary<'_>, held: Level) -> Vec<PointFinding> {
+    let level = match (boundary.config.level, held) {
         (Level::Strict, Level::Strict) => pass("runs have the sandbox level strict"),
         (Level::Strict, held) => fail(
             format!("this host supports only the sandbox level {}", held.word()),
-            "countersign doctor names each missing layer and the setting that adds it",
+            format!("{} names each missing layer and the setting that adds it", boundary.command("doctor")),
         ),
         (configured, _) => fail(
             format!("the configured sandbox level is {}", configured.word()),
@@ -67,19 +67,17 @@ pub(super) fn user(config: &Config) -> Vec<PointFinding> {
     }]
 }
 
-/// Checks that no run and no other user can reach the key and the private files.
-pub(super) fn keys_and_files(config: &Config) -> Vec<PointFinding> {
-    let mut findings: Vec<PointFinding> = private::check(config)
-        .into_iter()
-        .map(|problem| fail(problem.to_string(), "move the path, as the message says"))
-        .collect();
+/// Checks that no run and no other user can reach the key and the private files. `is_sound` is true if `doctor`, which
+/// checks the places of these files, reports no problem.
+pub(super) fn keys_and_files(config: &Config, is_sound: bool) -> Vec<PointFinding> {
     let paths = [&config.key, &config.path, &config.policy, &config.roster, &config.database];
     // The database does not exist before the first start.
     let paths = paths.into_iter().filter(|path| **path != config.database || path.exists());
     let user = store_owner(config).map_or_else(|| rustix::process::geteuid().as_raw(), |(_, user)| user);
     let is_secret = |path: &Path| *path == config.key || *path == config.database;
-    findings.extend(paths.filter_map(|path| open_to_others(path, user, is_secret(path))));
-    if findings.is_empty() {
+    let mut findings: Vec<PointFinding> =
+        paths.filter_map(|path| open_to_others(path, user, is_secret(path))).collect();
+    if findings.is_empty() && is_sound {
         findings.push(pass("no run and no other user can reach the key, the store, the policy or the roster"));
     }
     findings.push(yours(format!(
@@ -95,7 +93,7 @@ fn open_to_others(path: &Path, user: u32, secret: bool) -> Option<PointFinding> 
         Ok(found) => found,
         Err(error) => {
             let says = format!("{} can't be checked ({error})", path.display());
-            return Some(fail(says, "run doctor as the user of the service, and check the path"));
+            return Some(fail(says, "run `doctor` as the user of the service, and check the path"));
         }
     };
     let mode = found.mode() & 0o7777;

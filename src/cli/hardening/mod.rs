@@ -10,9 +10,8 @@ mod storage;
 
 use serde::Serialize;
 
-use crate::cli::hardening::point_finding::{PointFinding, PointResult};
-use crate::node::config::Config;
-use crate::node::files::BoundaryFiles;
+use crate::cli::hardening::point_finding::{PointFinding, PointResult, fail};
+use crate::cli::inspected_boundary::InspectedBoundary;
 use crate::record::enforcement::Level;
 use crate::terminal::printable_text::PrintableText;
 
@@ -29,31 +28,52 @@ pub struct HardeningPoint {
     pub findings: Vec<PointFinding>,
 }
 
-/// Checks all points of the list for a boundary. `held` is the sandbox level that this host supports.
+/// Checks all points of the list for a boundary. `held` is the sandbox level that this host supports. `to_fix` contains
+/// the problems that `doctor` reports without `--production`, each with the name of its line. They fail the list too,
+/// because they stop or disturb the service.
 #[must_use]
-pub fn list(config: &Config, held: Level) -> Vec<HardeningPoint> {
-    let files = BoundaryFiles::read(config);
+pub(super) fn list(boundary: &InspectedBoundary<'_>, held: Level, to_fix: &[(&str, &str)]) -> Vec<HardeningPoint> {
+    let (config, address) = (boundary.config, boundary.address());
+    let is_sound = !to_fix.iter().any(|(line, _)| point_of(line) == "keys and files");
     let found = [
-        ("network", reach::network(config)),
-        ("firewall", reach::firewall(config)),
+        ("network", reach::network(address)),
+        ("firewall", reach::firewall(address)),
         ("certificate", reach::certificate(config)),
         ("program", host::program()),
-        ("isolation", host::isolation(config, held)),
+        ("isolation", host::isolation(boundary, held)),
         ("user", host::user(config)),
-        ("tokens", people::tokens(config)),
-        ("roster", people::roster(&files)),
-        ("keys and files", host::keys_and_files(config)),
-        ("steps", steps::check(&files)),
-        ("database", storage::database(config)),
-        ("operation", operation::check(config, &files)),
+        ("tokens", people::tokens(boundary)),
+        ("roster", people::roster(boundary)),
+        ("keys and files", host::keys_and_files(config, is_sound)),
+        ("steps", steps::check(boundary)),
+        ("database", storage::database(boundary)),
+        ("operation", operation::check(boundary)),
     ];
-    let point = |(index, (point, findings)): (usize, (&'static str, Vec<PointFinding>))| HardeningPoint {
-        number: index + 1,
-        point,
-        result: findings.iter().map(|finding| finding.result).max().unwrap_or(PointResult::Pass),
-        findings,
+    let point = |(index, (point, mut findings)): (usize, (&'static str, Vec<PointFinding>))| {
+        for (_, says) in to_fix.iter().filter(|(line, _)| point_of(line) == point) {
+            if !findings.iter().any(|finding| finding.says == *says) {
+                findings.push(fail(*says, "do what the message says"));
+            }
+        }
+        let result = findings.iter().map(|finding| finding.result).max().unwrap_or(PointResult::Pass);
+        HardeningPoint { number: index + 1, point, result, findings }
     };
     found.into_iter().enumerate().map(point).collect()
+}
+
+/// Returns the point for a line of `doctor`.
+fn point_of(line: &str) -> &'static str {
+    match line {
+        "listener" => "network",
+        "certificate" => "certificate",
+        "sandbox" | "sandbox level" | "attempts to get out" => "isolation",
+        _ if line.starts_with("layer ") => "isolation",
+        "roster" | "quorum" => "roster",
+        "programs" | "access" => "steps",
+        "store" => "database",
+        "checkpoint" | "disk" | "service" => "operation",
+        _ => "keys and files",
+    }
 }
 
 /// Returns the list as text for a terminal.

@@ -2,10 +2,10 @@
 
 use crate::boundary::monitoring::WitnessStatus;
 use crate::cli::hardening::point_finding::{PointFinding, fail, pass, unread, yours};
+use crate::cli::inspected_boundary::InspectedBoundary;
+use crate::crossing::capacity::PROPOSAL_ROOM;
 use crate::node::config::Config;
-use crate::node::control::{self, ControlReply, ControlRequest, NodeStatus};
-use crate::node::file_problem::Problems;
-use crate::node::files::BoundaryFiles;
+use crate::node::kept_checkpoint::is_from_another_place;
 use crate::node::{clock_sync, last_backup, start};
 use crate::record::validity::Timestamp;
 use crate::store::fault::StoreFault;
@@ -23,23 +23,24 @@ const DAYS_AHEAD: u64 = 30;
 const DAYS_BEFORE: i64 = 7;
 
 /// Checks the daily operation.
-pub(super) fn check(config: &Config, files: &Result<BoundaryFiles, Problems>) -> Vec<PointFinding> {
+pub(super) fn check(boundary: &InspectedBoundary<'_>) -> Vec<PointFinding> {
     let now = (start::surroundings().now)();
-    let mut findings = vec![space(config, now), backup(config, now), checkpoints(config)];
-    match files {
-        Ok(BoundaryFiles { roster: Ok(roster), .. }) => findings.push(witnesses(roster.tables().witness.len())),
-        Ok(BoundaryFiles { roster: Err(problems), .. }) => findings.extend(unread(problems)),
-        Err(problems) => findings.extend(unread(problems.list())),
+    let mut findings = vec![space(boundary, now), backup(boundary, now)];
+    findings.extend(checkpoints(boundary));
+    match boundary.roster() {
+        Ok(roster) => findings.push(witnesses(boundary, roster.witness.len())),
+        Err(problems) => findings.extend(unread(boundary, problems)),
     }
-    findings.extend(of_service(config));
+    findings.extend(of_service(boundary));
     findings.push(clock());
     findings
 }
 
 /// Compares the free space with the growth of the last days.
-fn space(config: &Config, now: Timestamp) -> PointFinding {
+fn space(boundary: &InspectedBoundary<'_>, now: Timestamp) -> PointFinding {
+    let config = boundary.config;
     let Some(place) = config.data.ancestors().find(|path| path.is_dir()) else {
-        return fail(format!("there is no {}", config.data.display()), "countersign init DIR");
+        return fail(format!("there is no {}", config.data.display()), "`countersign init DIR`");
     };
     let free = match rustix::fs::statvfs(place) {
         Ok(disk) => disk.f_bavail.saturating_mul(disk.f_frsize),
@@ -48,11 +49,17 @@ fn space(config: &Config, now: Timestamp) -> PointFinding {
     let growth = if config.database.exists() { growth_of(config, now) } else { Ok(0) };
     let growth = match growth {
         Ok(growth) => growth,
-        Err(fault) => return fail(format!("the growth of the log can't be read: {fault}"), "countersign store check"),
+        Err(fault) => {
+            let says = format!("the growth of the log can't be read: {fault}");
+            return fail(says, boundary.command("store check"));
+        }
     };
     let (free_mib, growth_mib) = (free >> 20, growth >> 20);
-    let says = format!("{free_mib} MiB are free; {DAYS_AHEAD} days of present growth need about {growth_mib} MiB");
-    if free > growth {
+    let says = format!(
+        "{free_mib} MiB are free; {DAYS_AHEAD} days of present growth need about {growth_mib} MiB, and {} MiB must stay free",
+        PROPOSAL_ROOM >> 20
+    );
+    if free >= growth.saturating_add(PROPOSAL_ROOM) {
         pass(says)
     } else {
         fail(says, "enlarge the disk of `data`, or keep outputs for a shorter time ([retention])")
@@ -94,44 +101,63 @@ fn bytes_below(outputs: &std::path::Path) -> u64 {
     files.filter_map(|file| file.metadata().ok()).map(|file| file.len()).sum()
 }
 
-fn backup(config: &Config, now: Timestamp) -> PointFinding {
-    let fix = "countersign store backup DIR, each day, and copy DIR to another machine";
-    match last_backup::read(config) {
-        None if !config.database.exists() => pass("there is nothing to back up: the log has not begun"),
-        None => fail("no backup of this store was made", fix),
+fn backup(boundary: &InspectedBoundary<'_>, now: Timestamp) -> PointFinding {
+    let fix = format!("{}, each day, and copy DIR to another machine", boundary.command("store backup DIR"));
+    let log = match (&boundary.stored, boundary.sealed()) {
+        (_, Some(sealed)) => sealed.boundary.id,
+        (Ok(_), None) => return pass("there is nothing to back up: the log has not begun"),
+        (Err(_), None) => return fail("the store can't be read, so its backup is not checked", fix),
+    };
+    match last_backup::read(boundary.config, &log) {
+        None => fail("no backup of this log was made", fix),
+        Some(at) if at > now => fail(
+            format!("the last backup is of {at}, which is in the future: the clock was wrong then or is wrong now"),
+            fix,
+        ),
         Some(at) if now.unix() - at.unix() <= DAY_S => pass(format!("the last backup is of {at}")),
         Some(at) => fail(format!("the last backup is of {at}, so it is older than a day"), fix),
     }
 }
 
-fn checkpoints(config: &Config) -> PointFinding {
-    if config.known_checkpoints.is_empty() {
-        return fail(
-            "no checkpoint from another place is configured, so the boundary would serve an old copy of its store",
-            "countersign log export DIR on another machine, copy its file `checkpoint` to this host, and name the copy \
-             under `known_checkpoints` in countersign.toml",
-        );
+/// Checks that the store is compared with a checkpoint from another place. `doctor` reports the checkpoint files that
+/// stop the start.
+fn checkpoints(boundary: &InspectedBoundary<'_>) -> Vec<PointFinding> {
+    let fix = "`countersign log export DIR --url https://HOST:7433` on another machine, copy its file `checkpoint` to a directory of this host \
+               outside `data`, and name the copy under `known_checkpoints` in countersign.toml";
+    let stored = match &boundary.stored {
+        Err(problems) => return unread(boundary, problems.list()),
+        Ok(stored) => stored,
+    };
+    let others = stored.checkpoints.iter();
+    let others: Vec<_> = others.filter(|(path, _)| is_from_another_place(boundary.config, path)).collect();
+    if others.is_empty() {
+        let says =
+            "no checkpoint from another place is configured, so the boundary would serve an old copy of its store";
+        return vec![fail(says, fix)];
     }
-    pass(format!("each start compares the store with {} checkpoints from other places", config.known_checkpoints.len()))
+    let matching = others.iter().filter(|(_, compared)| matches!(compared, Ok(None))).count();
+    let notes = others.iter().filter_map(|(_, compared)| compared.as_ref().ok()?.as_ref());
+    let mut findings: Vec<PointFinding> = notes.map(|note| fail(note, fix)).collect();
+    if matching > 0 {
+        findings.push(pass(format!("each start compares the store with {matching} checkpoints from other places")));
+    }
+    findings
 }
 
-fn witnesses(count: usize) -> PointFinding {
+fn witnesses(boundary: &InspectedBoundary<'_>, count: usize) -> PointFinding {
     if count == 0 {
         return fail(
             "the roster names no witness: nobody detects a boundary that shows two histories or an old history",
-            "add a [[witness]] table to roster.toml, then countersign roster draft",
+            boundary.roster_fix("add a [[witness]] table"),
         );
     }
     pass(format!("{count} witnesses in the roster"))
 }
 
-/// Asks the running service about its witnesses and its monitoring.
-fn of_service(config: &Config) -> Vec<PointFinding> {
-    let status = match control::ask(&config.socket(), &ControlRequest::Status) {
-        Ok(Some(ControlReply::Ok(status))) => serde_json::from_value::<NodeStatus>(status).ok(),
-        Ok(_) | Err(_) => None,
-    };
-    let Some(monitoring) = status.and_then(|status| status.monitoring) else {
+/// Reads the status of the running service about its witnesses and its monitoring.
+fn of_service(boundary: &InspectedBoundary<'_>) -> Vec<PointFinding> {
+    let status = boundary.status.as_ref().ok().and_then(Option::as_ref);
+    let Some(monitoring) = status.and_then(|status| status.monitoring.as_ref()) else {
         return vec![yours(
             "the service does not answer here, so witnesses and monitoring are not checked: run this list again while \
              the service runs",
@@ -162,7 +188,7 @@ fn of_witness(witness: &WitnessStatus) -> PointFinding {
 fn clock() -> PointFinding {
     match clock_sync::is_synchronized() {
         Ok(true) => pass("the clock is synchronized"),
-        Ok(false) => fail("the clock of this host is not synchronized", "timedatectl set-ntp true"),
+        Ok(false) => fail("the clock of this host is not synchronized", "`timedatectl set-ntp true`"),
         Err(error) => yours(format!("this program can't ask the kernel about the clock ({error}): timedatectl")),
     }
 }

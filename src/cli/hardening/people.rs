@@ -1,78 +1,93 @@
 //! Points about the parties: tokens of programs, and the people of the roster.
 
 use crate::cli::hardening::point_finding::{PointFinding, fail, pass, unread, yours};
+use crate::cli::inspected_boundary::InspectedBoundary;
 use crate::crypto::ssh_key::SshKey;
-use crate::node::config::Config;
-use crate::node::file_problem::Problems;
-use crate::node::files::BoundaryFiles;
 use crate::node::start;
+use crate::node::stored_state::StoredState;
+use crate::policy::patterns::Pattern;
 use crate::record::roster::Roster;
 use crate::record::token::Scope;
-use crate::store::StoreReads as _;
-use crate::store::sqlite;
+use crate::record::validity::Timestamp;
 use crate::store::stored_token::Token;
 
-/// Checks that each valid token is limited to steps, expires, and has an owner.
-pub(super) fn tokens(config: &Config) -> Vec<PointFinding> {
-    if !config.database.exists() {
-        return vec![pass("there are no tokens: the log has not begun")];
-    }
-    let tokens = sqlite::reads::at_rest(&config.database).and_then(|(reads, _)| reads.tokens());
-    let tokens = match tokens {
+/// Checks that each valid token expires, and that each valid token that proposes is limited to steps and has an owner.
+pub(super) fn tokens(boundary: &InspectedBoundary<'_>) -> Vec<PointFinding> {
+    let ledger = match &boundary.stored {
+        Err(problems) => return unread(boundary, problems.list()),
+        Ok(StoredState { ledger: None, .. }) => return vec![pass("there are no tokens: the log has not begun")],
+        Ok(StoredState { ledger: Some(ledger), .. }) => ledger,
+    };
+    let tokens = match ledger.tokens() {
         Ok(tokens) => tokens,
-        Err(fault) => return vec![fail(format!("not checked: {fault}"), "countersign store check")],
+        Err(fault) => return vec![fail(format!("not checked: {fault}"), boundary.command("store check"))],
     };
     let now = (start::surroundings().now)();
     let is_valid = |token: &&Token| token.revoked_at.is_none() && token.expires_at.is_none_or(|end| end > now);
     let valid: Vec<&Token> = tokens.iter().filter(is_valid).collect();
-    let mut findings: Vec<PointFinding> = valid.iter().filter_map(|token| flaws_of(token)).collect();
+    let mut findings: Vec<PointFinding> = valid.iter().filter_map(|token| flaws_of(token, boundary)).collect();
     if findings.is_empty() {
         findings.push(pass(match valid.len() {
             0 => "there are no valid tokens".to_owned(),
-            1 => "the valid token is limited to steps, expires, and has an owner".to_owned(),
-            count => format!("the {count} valid tokens are limited to steps, expire, and have owners"),
+            count => format!(
+                "valid tokens: {count}; each is valid for at most {MAX_DAYS} days, and each that proposes is limited to \
+                 steps and has an owner"
+            ),
         }));
     }
     findings
 }
 
-fn flaws_of(token: &Token) -> Option<PointFinding> {
+fn flaws_of(token: &Token, boundary: &InspectedBoundary<'_>) -> Option<PointFinding> {
     let proposes = token.scopes.contains(&Scope::Propose);
+    let is_long = |end: Timestamp| end.unix() - token.created_at.unix() > MAX_DAYS * 86_400;
     let flaws = [
         // A reviewer and an auditor need to see all steps, so only a token that proposes must be limited.
-        (proposes && token.patterns.is_empty()).then_some("may propose every step"),
-        token.expires_at.is_none().then_some("never expires"),
-        (proposes && token.owners.is_empty()).then_some("has no owner, so each approver may approve its proposals"),
+        (proposes && is_for_all_steps(&token.patterns)).then(|| "may propose every step".to_owned()),
+        token.expires_at.is_none().then(|| "never expires".to_owned()),
+        token.expires_at.is_some_and(is_long).then(|| format!("is valid for more than {MAX_DAYS} days")),
+        (proposes && token.owners.is_empty())
+            .then(|| "has no owner, so each approver may approve its proposals".to_owned()),
     ];
-    let flaws: Vec<&str> = flaws.into_iter().flatten().collect();
+    let flaws: Vec<String> = flaws.into_iter().flatten().collect();
     (!flaws.is_empty()).then(|| {
         let name = &token.name;
+        let scopes: String = token.scopes.iter().map(|scope| format!(" --scope {}", scope.word())).collect();
+        let limits = if proposes { " --owner NAME --step 'PATTERN'" } else { "" };
         let fix = format!(
-            "countersign token create NEW_NAME --scope {} --owner NAME --step 'PATTERN' --expires 90d, then \
-             countersign token revoke {name}",
-            token.scopes.iter().map(|scope| scope.word()).collect::<Vec<_>>().join(",")
+            "{}, then {}",
+            boundary.command(&format!("token create NEW_NAME{scopes}{limits} --expires 90d")),
+            boundary.command(&format!("token revoke {name}"))
         );
         fail(format!("the token {name} {}", flaws.join(" and ")), fix)
     })
 }
 
+/// Returns true if the patterns of a token match every step, as `**` does.
+fn is_for_all_steps(patterns: &[String]) -> bool {
+    let patterns: Vec<Pattern> = patterns.iter().filter_map(|pattern| Pattern::parse(pattern).ok()).collect();
+    let matches = |step: &str| patterns.iter().any(|pattern| pattern.matches(step));
+    patterns.is_empty() || UNUSUAL_STEPS.into_iter().all(matches)
+}
+
+/// Maximum time for which a token should be valid, in days.
+const MAX_DAYS: i64 = 365;
+/// Steps that no boundary has. Only patterns for all steps match both.
+const UNUSUAL_STEPS: [&str; 2] = ["zq-unusual:zq-unusual", "zq-unusual/zq/zq-unusual:zq-unusual"];
+
 /// Checks that no single person decides about the roster, and that a person with a security key must approve some runs.
-pub(super) fn roster(files: &Result<BoundaryFiles, Problems>) -> Vec<PointFinding> {
-    let roster = match files {
-        Err(problems) => return unread(problems.list()),
-        Ok(BoundaryFiles { roster: Err(problems), .. }) => return unread(problems),
-        Ok(BoundaryFiles { roster: Ok(draft), .. }) => draft.tables(),
+pub(super) fn roster(boundary: &InspectedBoundary<'_>) -> Vec<PointFinding> {
+    let roster = match boundary.roster() {
+        Ok(roster) => roster,
+        Err(problems) => return unread(boundary, problems),
     };
     let (threshold, people) = (roster.threshold, roster.approver.len());
     let guarded = match threshold {
         0 => fail(
             "the roster is not guarded: anyone who can write the file decides who may approve",
-            "set `threshold = 2` in roster.toml, then countersign roster draft",
+            boundary.roster_fix("set `threshold = 2`"),
         ),
-        1 => fail(
-            "one approver alone can change the roster",
-            "set `threshold = 2` in roster.toml, then countersign roster draft",
-        ),
+        1 => fail("one approver alone can change the roster", boundary.roster_fix("set `threshold = 2`")),
         _ => pass(format!("the next version needs {threshold} of {people} approvers")),
     };
     let enough = if people as u64 > threshold.max(1) {
@@ -80,15 +95,16 @@ pub(super) fn roster(files: &Result<BoundaryFiles, Problems>) -> Vec<PointFindin
     } else {
         fail(
             format!("{people} approvers: if one of them loses the key, the roster can't change any more"),
-            "countersign roster add approver NAME KEY",
+            boundary.command("roster add approver NAME --key KEY --group GROUP")
+                + "; after the first start, let the approvers sign the version, then restart the boundary",
         )
     };
-    vec![guarded, enough, presence(roster)]
+    vec![guarded, enough, presence(boundary, roster)]
 }
 
 /// Looks for a group whose signatures need the touch of a security key, so that a program with stolen key files can't
 /// sign.
-fn presence(roster: &Roster) -> PointFinding {
+fn presence(boundary: &InspectedBoundary<'_>, roster: &Roster) -> PointFinding {
     let with_touch: Vec<&str> = roster
         .group
         .iter()
@@ -103,8 +119,11 @@ fn presence(roster: &Roster) -> PointFinding {
     if with_touch.is_empty() {
         return fail(
             "no group requires a security key: a program that can read an approver's key file can sign",
-            "add a security key (ssh-keygen -t ed25519-sk) to some approvers, and `presence = \"required\"` to their \
-             [[group]] in roster.toml",
+            boundary.roster_fix(
+                "add security keys (`ssh-keygen -t ed25519-sk`) to at least as many approvers of a group as its runs \
+                 need approvals, because other keys of this group then count no more; and add `presence = \"required\"` \
+                 to the [[group]]",
+            ),
         );
     }
     yours(format!(

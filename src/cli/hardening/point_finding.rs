@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::cli::inspected_boundary::InspectedBoundary;
 use crate::node::file_problem::FileProblem;
 
 /// What one check of a point found.
@@ -41,8 +42,8 @@ pub(super) fn fail(says: impl Into<String>, fix: impl Into<String>) -> PointFind
 }
 
 /// Reports files that can't be read, so that their point is not checked.
-pub(super) fn unread(problems: &[FileProblem]) -> Vec<PointFinding> {
-    let one =
-        |problem: &FileProblem| fail(format!("not checked: {problem}"), "countersign doctor DIR lists the problems");
+pub(super) fn unread(boundary: &InspectedBoundary<'_>, problems: &[FileProblem]) -> Vec<PointFinding> {
+    let fix = format!("{} lists the problems", boundary.command("doctor"));
+    let one = |problem: &FileProblem| fail(format!("not checked: {problem}"), &*fix);
     problems.iter().take(1).map(one).collect()
 }

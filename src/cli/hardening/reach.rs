@@ -2,6 +2,7 @@
 
 use crate::cli::hardening::point_finding::{PointFinding, fail, pass, yours};
 use crate::node::config::Config;
+use crate::node::control::ServedAddress;
 use crate::node::{served_certificate, start};
 
 /// Minimum time that a certificate should still be valid, in seconds. A third of its whole validity is also enough,
@@ -9,9 +10,9 @@ use crate::node::{served_certificate, start};
 const LEFT_S: i64 = 14 * 86_400;
 
 /// Checks that clients reach the service only over the loopback or with TLS.
-pub(super) fn network(config: &Config) -> Vec<PointFinding> {
-    let listen = config.listen;
-    vec![if config.tls.is_some() {
+pub(super) fn network(address: ServedAddress) -> Vec<PointFinding> {
+    let ServedAddress { listen, tls } = address;
+    vec![if tls {
         pass(format!("{listen} accepts only TLS"))
     } else if listen.ip().is_loopback() {
         pass(format!(
@@ -39,23 +40,33 @@ pub(super) fn certificate(config: &Config) -> Vec<PointFinding> {
             let fix = "correct the files of [tls]: the service takes them without a restart";
             problems.iter().map(|problem| fail(problem.to_string(), fix)).collect()
         }
-        Ok(valid) => {
+        Ok(pair) => {
+            let valid = pair.valid();
             let end = valid.not_after;
             let (left, whole) = (end.unix() - now.unix(), end.unix() - valid.not_before.unix());
             let says = format!("the certificate is valid until {end}");
-            vec![if left < LEFT_S && left < whole / 3 {
+            let time = if left < LEFT_S && left < whole / 3 {
                 fail(says, "renew the certificate: the service takes the new files without a restart")
             } else {
                 pass(format!("{says}, and only the service can read its key"))
-            }]
+            };
+            let others = config.hosts.iter().filter(|host| !pair.is_for(host));
+            let other = |host: &String| {
+                fail(
+                    format!("the certificate is not for {host}, so clients that use this name refuse the connection"),
+                    "issue a certificate whose subject alternative names contain this name, or remove the name from \
+                     `hosts` in countersign.toml",
+                )
+            };
+            [time].into_iter().chain(others.map(other)).collect()
         }
     }
 }
 
 /// Reminds the operator of the firewall, which this program can't check.
-pub(super) fn firewall(config: &Config) -> Vec<PointFinding> {
-    if config.listen.ip().is_loopback() {
+pub(super) fn firewall(address: ServedAddress) -> Vec<PointFinding> {
+    if address.listen.ip().is_loopback() {
         return vec![pass("no firewall rule is necessary: the service listens on the loopback only")];
     }
-    vec![yours(format!("open port {} only for the networks of agents, approvers and auditors", config.listen.port()))]
+    vec![yours(format!("open port {} only for the networks of agents, approvers and auditors", address.listen.port()))]
 }

@@ -1,15 +1,14 @@
 //! The point about steps that reach beyond the sandbox.
 
 use crate::cli::hardening::point_finding::{PointFinding, pass, unread, yours};
-use crate::node::file_problem::Problems;
-use crate::node::files::BoundaryFiles;
+use crate::cli::inspected_boundary::InspectedBoundary;
 use crate::record::sandbox_permission::SandboxPermission;
 use crate::record::step_definition::StepDefinition;
 
 /// Lists the steps with access to the host, and the interpreters whose scripts policy can't read.
-pub(super) fn check(files: &Result<BoundaryFiles, Problems>) -> Vec<PointFinding> {
-    let files = match files {
-        Err(problems) => return unread(problems.list()),
+pub(super) fn check(boundary: &InspectedBoundary<'_>) -> Vec<PointFinding> {
+    let files = match &boundary.files {
+        Err(problems) => return unread(boundary, problems.list()),
         Ok(files) => files,
     };
     let steps: Vec<&StepDefinition> = files.registry.steps().map(|step| &*step.definition).collect();

@@ -3,25 +3,22 @@
 use std::path::Path;
 
 use crate::cli::hardening::point_finding::{PointFinding, fail, pass, yours};
-use crate::node::config::Config;
+use crate::cli::inspected_boundary::InspectedBoundary;
 use crate::store::sqlite;
 
 /// Checks the SQLite store. SQLite is the only engine of this version.
-pub(super) fn database(config: &Config) -> Vec<PointFinding> {
-    let there = config.database.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+pub(super) fn database(boundary: &InspectedBoundary<'_>) -> Vec<PointFinding> {
+    let there = boundary.config.database.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
     let mut findings = vec![file_system(there)];
-    if !config.database.exists() {
-        findings.push(yours("there is no store yet: run this list again after the first start"));
-        return findings;
-    }
-    findings.push(match sqlite::reads::at_rest(&config.database) {
-        Ok((_, head)) => pass(format!(
+    // `doctor` reports a store that can't be read.
+    findings.extend(boundary.stored.as_ref().ok().map(|stored| match &stored.ledger {
+        None => yours("there is no store yet: run this list again after the first start"),
+        Some(ledger) => pass(format!(
             "SQLite {} with a log of {} entries; the service waits for the disk after each write",
             sqlite::version(),
-            head.size
+            ledger.state().size
         )),
-        Err(fault) => fail(fault.to_string(), "countersign store check"),
-    });
+    }));
     findings
 }
 

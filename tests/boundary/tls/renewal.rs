@@ -266,6 +266,16 @@ fn doctor_production_reports_a_certificate_that_ends_soon() {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a time").as_secs();
     let doctor = || said(&world.program(&["doctor", "--production"]).arg(world.path("b")).output().expect("doctor"));
     assert!(doctor().contains("pass   the certificate is valid until 2099"), "{}", doctor());
+    let config = std::fs::read_to_string(world.path("b/countersign.toml")).expect("read");
+    let hosts = "hosts = [\"localhost:7433\", \"127.0.0.1\", \"box.lan:7433\", \"[::1]:7433\"]\n";
+    world.write("b/countersign.toml", &format!("{hosts}{config}"));
+    for (host, is_named) in
+        [("localhost:7433", true), ("127.0.0.1", true), ("box.lan:7433", false), ("[::1]:7433", false)]
+    {
+        let says = format!("FAIL   the certificate is not for {host}, so");
+        assert_eq!(doctor().contains(&says), !is_named, "{host}: {}", doctor());
+    }
+    world.write("b/countersign.toml", &config);
     put(&world, &authority.issue_for("soon", "ca", HERE, ("20240101000000Z", &stamp(now + 10 * 86_400))));
     assert!(doctor().contains("FAIL   the certificate is valid until"), "{}", doctor());
     // Some CAs issue certificates for a day.

@@ -1,0 +1,77 @@
+//! What `doctor` reads of a boundary: its files, its store, and the status of its service.
+
+use crate::cli::sandbox_programs::in_a_shell;
+use crate::crossing::sealed::Sealed;
+use crate::node::config::Config;
+use crate::node::control::{self, ControlReply, ControlRequest, NodeStatus, ServedAddress};
+use crate::node::file_problem::{FileProblem, Problems};
+use crate::node::files::BoundaryFiles;
+use crate::node::stored_state::{self, StoredState};
+use crate::record::roster::Roster;
+
+/// A boundary that `doctor` inspects.
+pub(super) struct InspectedBoundary<'a> {
+    pub(super) config: &'a Config,
+    pub(super) files: Result<BoundaryFiles, Problems>,
+    pub(super) stored: Result<StoredState, Problems>,
+    /// Status of the running service, or `None` if no service runs.
+    pub(super) status: Result<Option<NodeStatus>, String>,
+}
+
+impl<'a> InspectedBoundary<'a> {
+    /// Reads the files and the store, and asks the service for its status.
+    pub(super) fn read(config: &'a Config) -> Self {
+        let (files, stored) = (BoundaryFiles::read(config), stored_state::read(config));
+        Self { config, files, stored, status: status(config) }
+    }
+
+    /// Returns the state in force, or `None` before the first start.
+    pub(super) fn sealed(&self) -> Option<&Sealed> {
+        self.stored.as_ref().ok()?.sealed.as_ref()
+    }
+
+    /// Returns the sealed roster, because an edited file is not in force. Before the first start, this is the roster in
+    /// `roster.toml`.
+    pub(super) fn roster(&self) -> Result<&Roster, &[FileProblem]> {
+        if let Some(sealed) = self.sealed() {
+            return Ok(sealed.roster.tables());
+        }
+        self.stored.as_ref().map_err(Problems::list)?;
+        let files = self.files.as_ref().map_err(Problems::list)?;
+        files.roster.as_ref().map(|draft| draft.tables()).map_err(Vec::as_slice)
+    }
+
+    /// Returns a command of this boundary for the text of a fix.
+    pub(super) fn command(&self, words: &str) -> String {
+        format!("`countersign {words} --config {}`", in_a_shell(&self.config.path.to_string_lossy()))
+    }
+
+    /// Returns the fix for a flaw of the roster.
+    pub(super) fn roster_fix(&self, change: &str) -> String {
+        let draft = self.command("roster draft");
+        if self.sealed().is_none() {
+            return format!("{change} in roster.toml, then {draft}: the first start seals the roster");
+        }
+        format!("{change} in roster.toml, then {draft}; let the approvers sign the version, then restart the boundary")
+    }
+
+    /// Returns the address of the running service. If no service runs, this is the configured address.
+    pub(super) fn address(&self) -> ServedAddress {
+        let running = self.status.as_ref().ok().and_then(|status| status.as_ref()?.address);
+        running.unwrap_or(ServedAddress { listen: self.config.listen, tls: self.config.tls.is_some() })
+    }
+}
+
+fn status(config: &Config) -> Result<Option<NodeStatus>, String> {
+    match control::ask(&config.socket(), &ControlRequest::Status) {
+        Ok(Some(ControlReply::Ok(status))) => serde_json::from_value(status).map(Some).map_err(|error| {
+            format!(
+                "the answer of the service can't be read ({error}): check that the service has the same version as \
+                 this program"
+            )
+        }),
+        Ok(Some(ControlReply::Error(error))) => Err(error),
+        Ok(None) => Ok(None),
+        Err(problem) => Err(problem.to_string()),
+    }
+}

@@ -1,0 +1,49 @@
+//! The stored state of a boundary, read without the lock of the store, so also while the service runs.
+
+use std::sync::Arc;
+
+use crate::crossing::sealed::Sealed;
+use crate::node::config::Config;
+use crate::node::file_problem::{FileProblem, Problems};
+use crate::node::kept_checkpoint::{self, ComparedCheckpoint};
+use crate::node::{restore, start};
+use crate::store::fault::StoreFault;
+use crate::store::ledger::Ledger;
+use crate::store::sqlite;
+use crate::trust::signer::Signer as _;
+
+/// The stored state of a boundary.
+pub struct StoredState {
+    /// The log, or `None` before the first start.
+    pub ledger: Option<Ledger>,
+    /// The state in force, or `None` before the first seal.
+    pub sealed: Option<Sealed>,
+    /// The known checkpoint files. The start refuses a store if the comparison with one of them is an error.
+    pub checkpoints: Vec<ComparedCheckpoint>,
+}
+
+/// Reads the stored state, with the checks of the start.
+///
+/// # Errors
+/// Returns the reasons why a start would refuse the store.
+pub fn read(config: &Config) -> Result<StoredState, Problems> {
+    // Read the checkpoints before the log, because a running service may add entries between the two reads.
+    let known = kept_checkpoint::read_known(config);
+    if !start::has_store(config)? {
+        let lost = |found: Result<_, String>| match found {
+            Ok((_, checkpoint)) => Err(kept_checkpoint::lost(&checkpoint)),
+            Err(message) => Err(message),
+        };
+        let checkpoints = known.into_iter().map(|(path, found)| (path, lost(found))).collect();
+        return Ok(StoredState { ledger: None, sealed: None, checkpoints });
+    }
+    let key = restore::open_key(config)?;
+    let settings = start::settings(config, &key, &start::surroundings())?;
+    let unusable = |fault: StoreFault| FileProblem::whole(&config.database, fault.to_string());
+    let (reads, head) = sqlite::reads::at_rest(&config.database).map_err(unusable)?;
+    let ledger = Ledger::at_rest(Arc::new(reads), head, settings, None).map_err(unusable)?;
+    let last = ledger.seals().map_err(unusable)?.last().copied();
+    let sealed = last.map(|last| start::read_seal(config, &ledger, last.index, None)).transpose()?;
+    let checkpoints = kept_checkpoint::compare(config, known, &ledger, key.key());
+    Ok(StoredState { ledger: Some(ledger), sealed, checkpoints })
+}
