@@ -551,18 +551,24 @@ fn a_langgraph_graph_runs_a_step_through_mcp() {
         return not_run(name, "COUNTERSIGN_LANGGRAPH_PYTHON names no Python that has LangGraph; scripts/test sets it");
     };
     let world = world();
-    let mut graph = Command::new(python)
-        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/langgraph/propose.py"))
-        .args(["say:echo", "{\"text\": \"from a graph\"}", "a test"])
-        .env("COUNTERSIGN", PROGRAM)
-        .env("COUNTERSIGN_URL", &world.wire.url)
-        .env("COUNTERSIGN_TOKEN_FILE", token_file(&world))
-        .env("HOME", world.path("empty-home"))
-        .env_remove("SSH_AUTH_SOCK")
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("Python");
+    let graph = |step: &str| {
+        Command::new(&python)
+            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/langgraph/propose.py"))
+            .args([step, "{\"text\": \"from a graph\"}", "a test"])
+            .env("COUNTERSIGN", PROGRAM)
+            .env("COUNTERSIGN_URL", &world.wire.url)
+            .env("COUNTERSIGN_TOKEN_FILE", token_file(&world))
+            .env("HOME", world.path("empty-home"))
+            .env("SSH_AUTH_SOCK", "")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("Python")
+    };
+    let refused = graph("no:step").wait_with_output().unwrap();
+    let words = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && words.contains("propose.py: ") && words.contains("`list_steps`"), "{words}");
+    let mut graph = graph("say:echo");
     wait_for("the proposal of the graph", || !world.proposals().is_empty() || graph.try_wait().unwrap().is_some());
     if let Some(proposal) = world.list("pending").first() {
         world.sign(proposal, &[&alice()]).ok(200);
