@@ -60,7 +60,7 @@ impl Server {
         server
     }
 
-    fn send(&mut self, line: &str) {
+    pub(crate) fn send(&mut self, line: &str) {
         let input = self.input.as_mut().expect("open");
         input.write_all(format!("{line}\n").as_bytes()).and_then(|()| input.flush()).expect("written");
     }
@@ -68,6 +68,16 @@ impl Server {
     fn line(&self) -> Value {
         let line = self.lines.recv_timeout(Duration::from_secs(60)).expect("an answer within a minute");
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("the output has only JSON-RPC: {error}: {line}"))
+    }
+
+    /// Sends a `ping` with this id, and reads all answers up to its own.
+    pub(crate) fn until_pong(&mut self, id: u64) {
+        self.send(&json!({"jsonrpc": "2.0", "id": id, "method": "ping"}).to_string());
+        while self.line()["id"] != id {}
+    }
+
+    pub(crate) fn threads(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("its threads").count()
     }
 
     /// Sends a request and returns its answer.
