@@ -11,14 +11,15 @@ use crate::cli::global::GlobalOptions;
 use crate::cli::mcp_configuration::{McpClient, configuration};
 use crate::cli::verify;
 use crate::home::directories::Home;
-use crate::home::trusted_rosters::{ChosenTrust, TrustArgs};
-use crate::home::usable_keys::{UsableKey, UsableKeys, usable_keys};
+use crate::home::trusted_rosters::{ChosenTrust, TrustArgs, configured};
+use crate::home::usable_keys::{UsableKey, UsableKeys, agent_of_ancestors, usable_keys};
 use crate::mcp::answers::{ReceiptCheck, ReceiptVerification, VerificationBasis};
 use crate::mcp::line_transport::LineTransport;
 use crate::mcp::server::McpServer;
 use crate::mcp::tool_calls::ToolCalls;
 use crate::mcp::visible_text::visible;
 use crate::record::ident::{Name, Nonce};
+use crate::remote::client::Client;
 use crate::remote::mcp_client::Remote;
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::printable_text::PrintableText;
@@ -56,18 +57,19 @@ pub struct Args {
 /// Returns an error if there is no token, or if a program of this user can use the key of an approver.
 pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     if let Some(client) = args.print_config {
-        terminal.line(&configuration(client, global, args.trust.roster.as_deref(), args.same_user_approves)?)?;
+        terminal.line(&configuration(client, global, &args.trust, args.same_user_approves)?)?;
+        if let Err(failure) = token_client(global) {
+            terminal.say(&format!("warning: a server with this configuration does not start yet: {}", failure.message));
+        }
         return Ok(Exit::Done);
     }
-    let client = global.token_client()?.ok_or_else(|| {
-        CommandFailure::usage(
-            "an agent needs a token of its own, and keys are not used here: make a token with `countersign token create \
-             NAME --owner YOU`, and name its file with --token-file (or COUNTERSIGN_TOKEN_FILE)",
-        )
-    })?;
-    let trust = args.trust.find()?;
+    let client = token_client(global)?;
+    let home = Home::of_process();
+    // A digest names no approvers, so the key check also uses the files of the configuration directory.
+    let mut trust = args.trust.find()?;
+    trust.extend(configured(&home)?);
     let named = std::env::var_os("COUNTERSIGN_KEY").map(Into::into);
-    let found = usable_keys(&Home::of_process(), named, std::env::var_os("SSH_AUTH_SOCK"));
+    let found = usable_keys(&home, named, std::env::var_os("SSH_AUTH_SOCK").or_else(agent_of_ancestors));
     let risk = approver_risk(&found, &trust);
     match (&risk, args.same_user_approves) {
         (Some(risk), false) => return Err(CommandFailure::new(Exit::Refused, risk.clone())),
@@ -77,11 +79,8 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         ),
         (None, _) => {}
     }
-    if !trust.iter().any(|trust| roster_of(trust).is_some()) {
-        terminal.say(
-            "note: no trusted roster file is on this machine, so nobody checked whether this user has the key of an \
-             approver; put the roster of the boundary at countersign/roster.json in your configuration directory",
-        );
+    if let Some(note) = unchecked(&trust) {
+        terminal.say(&note);
     }
     let trust_args = args.trust.clone();
     let verify = Arc::new(move |bundle: &[u8]| verification(bundle, &trust_args));
@@ -98,7 +97,16 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     Ok(Exit::Done)
 }
 
-fn new_nonce() -> Result<Nonce, String> {
+fn token_client(global: &GlobalOptions) -> Result<Client, CommandFailure> {
+    global.token_client()?.ok_or_else(|| {
+        CommandFailure::usage(
+            "an agent needs a token of its own, and keys are not used here: make a token with `countersign token create \
+             NAME --owner YOU`, and name its file with --token-file (or COUNTERSIGN_TOKEN_FILE)",
+        )
+    })
+}
+
+pub(crate) fn new_nonce() -> Result<Nonce, String> {
     let mut random = [0; 16];
     getrandom::fill(&mut random).map_err(|error| format!("this machine gives no random bytes: {error}"))?;
     Ok(Nonce::new(u64::try_from(now().unix()).unwrap_or_default() * 1000, random))
@@ -110,6 +118,21 @@ fn roster_of(trust: &ChosenTrust) -> Option<&TrustedRoster> {
         Pinned::Chain(chain) => Some(chain.newest()),
         Pinned::Digest(_) => None,
     }
+}
+
+/// Returns a note if this user may have the key of an approver whom no roster file on this machine names.
+fn unchecked(trust: &[ChosenTrust]) -> Option<String> {
+    let (files, digests): (Vec<_>, Vec<_>) = trust.iter().partition(|trust| roster_of(trust).is_some());
+    let is_missing = |digest: &&&ChosenTrust| !files.iter().any(|file| file.pinned.digest() == digest.pinned.digest());
+    let missing = match digests.iter().find(is_missing) {
+        Some(digest) => format!("no file with the trusted roster {} is on this machine", digest.pinned.digest()),
+        None if files.is_empty() => "no trusted roster file is on this machine".to_owned(),
+        None => return None,
+    };
+    Some(format!(
+        "note: {missing}, so nobody checked whether this user has the key of one of its approvers; put the roster of the \
+         boundary at countersign/roster.json in your configuration directory"
+    ))
 }
 
 /// Returns the refusal if an approver's signature with one of these keys counts without a person.
@@ -133,15 +156,17 @@ fn approver_risk(found: &UsableKeys, trust: &[ChosenTrust]) -> Option<String> {
     let unknown = found.unknown.first().filter(|_| !rosters.is_empty())?;
     Some(format!(
         "the MCP server does not start, because it cannot check whether this user has the key of an approver: \
-         {}. Correct this, or unset SSH_AUTH_SOCK; or start with --same-user-approves",
+         {}. Correct this, or set SSH_AUTH_SOCK to an empty text; or start with --same-user-approves",
         PrintableText::text(unknown).as_str()
     ))
 }
 
-/// Returns the name of the approver, if a signature with this key can count without the touch of a security key.
+/// Returns the name of the approver, if a signature with this key can count without the touch of a security key. No
+/// presence rule applies to the signatures of a roster, so another key than a security key always counts alone.
 fn counts_alone<'r>(roster: &'r TrustedRoster, key: &UsableKey) -> Option<&'r Name> {
-    let (approver, _) = roster.approver_of(&key.keyid)?;
-    approver.groups.iter().any(|group| roster.presence_rule(group).is_none()).then_some(&approver.name)
+    let (approver, found) = roster.approver_of(&key.keyid)?;
+    let approves = approver.groups.iter().any(|group| roster.presence_rule(group).is_none());
+    (approves || !found.is_security_key()).then_some(&approver.name)
 }
 
 fn verification(bundle: &[u8], trust: &TrustArgs) -> ReceiptVerification {

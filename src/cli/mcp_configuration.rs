@@ -5,6 +5,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use crate::cli::global::GlobalOptions;
+use crate::home::trusted_rosters::TrustArgs;
 use crate::terminal::exit::CommandFailure;
 
 /// A client of MCP.
@@ -29,7 +30,7 @@ pub enum McpClient {
 pub fn configuration(
     client: McpClient,
     global: &GlobalOptions,
-    roster: Option<&str>,
+    trust: &TrustArgs,
     same_user_approves: bool,
 ) -> Result<String, CommandFailure> {
     if global.token.is_some() {
@@ -40,7 +41,8 @@ pub fn configuration(
     }
     let program = std::env::current_exe()
         .map_err(|error| CommandFailure::usage(format!("the path of this program is unknown: {error}")))?;
-    // A client may start the program without the environment of the user, so the block contains the address and all files.
+    // A client may start the program without the environment of the user, so the block contains what the environment
+    // names.
     let mut arguments = vec!["mcp".to_owned(), "--url".to_owned(), global.url.clone()];
     let tls = &global.tls;
     for (option, file) in [
@@ -53,8 +55,9 @@ pub fn configuration(
             arguments.extend([option.to_owned(), absolute(file)?]);
         }
     }
-    if let Some(roster) = roster {
-        let roster = if roster.starts_with("sha256:") { roster.to_owned() } else { absolute(Path::new(roster))? };
+    let variable = std::env::var("COUNTERSIGN_TRUST").ok().filter(|value| !value.is_empty());
+    if let Some(roster) = trust.roster.clone().or(variable) {
+        let roster = if roster.starts_with("sha256:") { roster } else { absolute(Path::new(&roster))? };
         arguments.extend(["--roster".to_owned(), roster]);
     }
     if same_user_approves {

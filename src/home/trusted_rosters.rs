@@ -190,6 +190,14 @@ fn find(
         }
         return Ok(vec![digest_or_file(&value, format!("COUNTERSIGN_TRUST={value}"), read)?]);
     }
+    configured(home)
+}
+
+/// Returns the trusted rosters of the configuration directory.
+///
+/// # Errors
+/// Returns an error if a file cannot be read or parsed, or if other users can write it.
+pub fn configured(home: &Home) -> Result<Vec<ChosenTrust>, CommandFailure> {
     let Some(config) = &home.config else { return Ok(Vec::new()) };
     let mut files = vec![config.join("roster.json")];
     if let Ok(entries) = std::fs::read_dir(config.join("rosters")) {

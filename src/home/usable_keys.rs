@@ -16,6 +16,10 @@ use crate::trust::ssh_agent;
 /// Maximum size of a key file in bytes.
 const MAX_KEY_BYTES: usize = 64 << 10;
 
+/// Maximum number of processes above this one whose environment is searched.
+#[cfg(target_os = "linux")]
+const MAX_ANCESTORS: usize = 64;
+
 /// A key that a program of this user can use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UsableKey {
@@ -74,6 +78,37 @@ pub fn usable_keys(home: &Home, named: Option<PathBuf>, agent: Option<OsString>)
         }
     }
     found
+}
+
+/// Returns `SSH_AUTH_SOCK` of the nearest process above this one that belongs to the same user and has the variable.
+/// Clients of MCP often start a server without this variable, although the agent's own programs have it.
+#[cfg(target_os = "linux")]
+#[must_use]
+pub fn agent_of_ancestors() -> Option<OsString> {
+    use std::os::unix::ffi::OsStrExt as _;
+    use std::os::unix::fs::MetadataExt as _;
+
+    let user = rustix::process::geteuid().as_raw();
+    let mut process = rustix::process::getppid()?.as_raw_nonzero().to_string();
+    for _ in 0..MAX_ANCESTORS {
+        let place = PathBuf::from(format!("/proc/{process}"));
+        let is_own = std::fs::metadata(&place).is_ok_and(|meta| meta.uid() == user);
+        let environment = if is_own { std::fs::read(place.join("environ")).unwrap_or_default() } else { Vec::new() };
+        let found = environment.split(|byte| *byte == 0).find_map(|entry| entry.strip_prefix(b"SSH_AUTH_SOCK="));
+        if let Some(socket) = found {
+            return Some(std::ffi::OsStr::from_bytes(socket).to_owned());
+        }
+        let status = std::fs::read_to_string(place.join("status")).ok()?;
+        process = status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().to_owned();
+    }
+    None
+}
+
+/// This system does not show the environment of other processes.
+#[cfg(not(target_os = "linux"))]
+#[must_use]
+pub fn agent_of_ancestors() -> Option<OsString> {
+    None
 }
 
 /// Returns the key of a private key file, even if the mode of the file lets others read it.

@@ -14,7 +14,7 @@ use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::Request;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, RANGE};
-use axum::http::{HeaderMap, HeaderValue, Method};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodFilter, on};
 use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
@@ -31,6 +31,7 @@ use crate::http::operation::{BodyShape, Reply, RouteAccess, Verb, ok};
 use crate::http::problem::refuse;
 use crate::http::route::Route;
 use crate::mcp::boundary_api::{ApiAnswer, ApiMethod, ApiRequest, ApiUnreachable, BoundaryApi};
+use crate::mcp::line_transport::{no_message, parse_message};
 use crate::mcp::server::McpServer;
 use crate::mcp::tool_calls::{NewNonce, ToolCalls};
 use crate::record::bundle::MAX_BUNDLE_BYTES;
@@ -56,6 +57,12 @@ pub(super) static ROUTES: &[Route] = &[Route {
         ok(SchemaGenerator::subschema_for::<Map<String, Value>>, "the JSON-RPC answer"),
         Reply { status: 200, media: SSE, shape: BodyShape::Text, about: "progress notes, then the JSON-RPC answer" },
         Reply { status: 202, media: "text/plain", shape: BodyShape::Text, about: "a notification needs no answer" },
+        Reply {
+            status: 400,
+            media: "application/json",
+            shape: BodyShape::Json(SchemaGenerator::subschema_for::<Map<String, Value>>),
+            about: "the body is no message of the protocol: a JSON-RPC error",
+        },
     ],
     codes: &[],
     handler: |_| {
@@ -83,6 +90,12 @@ async fn serve(app: Arc<App>, inner: Inner, new_nonce: NewNonce, request: Reques
         let mut call = RouteCall::enter(app, &[], RouteAccess::Known, request).await?;
         principal = call.caller.name().cloned();
         let body = call.body(MAX_BODY_BYTES).await?;
+        // HTTP answers each request, so bytes that need no answer on a stream get an error too.
+        let checked = parse_message(&body).and_then(|message| message.ok_or_else(|| no_message(&Value::Null)));
+        if let Err(error) = checked {
+            let headers = [(CONTENT_TYPE, "application/json")];
+            return Ok((StatusCode::BAD_REQUEST, headers, error).into_response());
+        }
         let PeerAddress(peer) = peer.ok_or_else(|| fault(&"a request without its peer's address"))?;
         Ok(answer(Inside { inner, peer, headers: Arc::new(headers) }, new_nonce, body).await)
     };

@@ -110,7 +110,7 @@ impl<R: AsyncRead + Unpin + Send> Transport<RoleServer> for LineTransport<R> {
                 }
                 ReadLine::Whole => {
                     let line = std::mem::take(&mut self.line);
-                    match parse(&line) {
+                    match parse_message(&line) {
                         Ok(Some(message)) => {
                             self.opened |= matches!(message, ClientJsonRpcMessage::Request(_));
                             if self.opened {
@@ -137,15 +137,18 @@ impl<R: AsyncRead + Unpin + Send> Transport<RoleServer> for LineTransport<R> {
     }
 }
 
-/// Parses a line. Returns `None` for a line that needs no answer.
-fn parse(line: &[u8]) -> Result<Option<ClientJsonRpcMessage>, Vec<u8>> {
-    if line.iter().all(u8::is_ascii_whitespace) {
+/// Parses a message. Returns `None` for bytes that need no answer on a stream: blanks, and a malformed notification.
+///
+/// # Errors
+/// Returns the JSON-RPC error with which the server answers.
+pub fn parse_message(bytes: &[u8]) -> Result<Option<ClientJsonRpcMessage>, Vec<u8>> {
+    if bytes.iter().all(u8::is_ascii_whitespace) {
         return Ok(None);
     }
-    let value: Value = serde_json::from_slice(line)
-        .map_err(|error| failure(-32700, &Value::Null, &format!("a line is no JSON document: {error}")))?;
+    let value: Value = serde_json::from_slice(bytes)
+        .map_err(|error| failure(-32700, &Value::Null, &format!("the message is no JSON document: {error}")))?;
     let Some(members) = value.as_object() else {
-        let words = "a line must be one JSON-RPC message: batches are not supported";
+        let words = "send one JSON-RPC message, which is an object: batches are not supported";
         return Err(failure(-32600, &Value::Null, words));
     };
     let id = members.get("id").filter(|id| id.is_string() || id.is_i64() || id.is_u64()).cloned();
@@ -154,11 +157,14 @@ fn parse(line: &[u8]) -> Result<Option<ClientJsonRpcMessage>, Vec<u8>> {
     match serde_json::from_value(value) {
         Ok(message) => Ok(Some(message)),
         Err(_) if unanswered => Ok(None),
-        Err(_) => {
-            let words = "the line is no message of this protocol: check `jsonrpc`, `id`, `method` and `params`";
-            Err(failure(-32600, &id.unwrap_or_default(), words))
-        }
+        Err(_) => Err(no_message(&id.unwrap_or_default())),
     }
+}
+
+/// Returns the answer to a JSON document that is no message of the protocol.
+#[must_use]
+pub fn no_message(id: &Value) -> Vec<u8> {
+    failure(-32600, id, "this is no message of the protocol: check `jsonrpc`, `id`, `method` and `params`")
 }
 
 fn failure(code: i32, id: &Value, message: &str) -> Vec<u8> {

@@ -11,22 +11,17 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::api::view::{ProposalStatus, ProposalView, ReceiptView, RegistryView, StepView};
+use crate::api::view::{ProposalStatus, ProposalView, RegistryView, StepView};
 use crate::mcp::answers::{
-    CancelArgs, GetOutputArgs, GetReceiptArgs, GetStepArgs, ListStepsArgs, McpStream, OutputTail, OutputWindow,
-    ProposalProgress, ProposeArgs, ReceiptFacts, ReceiptVerification, StatedReason, StepDetails, StepLine, StepPage,
-    VerificationBasis, WaitArgs,
+    CancelArgs, GetStepArgs, ListStepsArgs, ProposalProgress, ProposeArgs, ReceiptVerification, StatedReason,
+    StepDetails, StepLine, StepPage, WaitArgs,
 };
 use crate::mcp::boundary_api::{ApiAnswer, ApiRequest, BoundaryApi};
 use crate::mcp::progress::ProgressNotes;
+use crate::mcp::run_evidence::EndedRun;
 use crate::mcp::tool_problem::ToolProblem;
-use crate::mcp::visible_text::{visible, visible_json};
-use crate::record::authorization::Authorization;
-use crate::record::bundle::Bundle;
-use crate::record::document::{Predicate, Statement};
-use crate::record::envelope::{Base64, Envelope};
+use crate::mcp::visible_text::{visible, visible_detail, visible_json, visible_up_to};
 use crate::record::ident::{Nonce, ProposalId, ReceiptId, StepRef};
-use crate::record::receipt::{Receipt, Stream};
 
 /// Time limit of every call, because clients end a call after 60 s without an answer.
 pub const CALL_LIMIT: Duration = Duration::from_secs(45);
@@ -40,10 +35,8 @@ const NOTE_INTERVAL: Duration = Duration::from_secs(5);
 const STEPS_A_PAGE: usize = 50;
 /// Maximum number of bytes of a script in an answer.
 const MAX_SCRIPT_BYTES: usize = 16 << 10;
-/// Number of bytes in one window of an output.
-const WINDOW_BYTES: u64 = 16 << 10;
-/// Number of bytes of each stream in the answer about an ended run.
-const TAIL_BYTES: u64 = 2 << 10;
+/// Maximum number of bytes of the schema of the parameters in an answer.
+const MAX_SCHEMA_BYTES: usize = 16 << 10;
 /// Pauses before a request is sent again because no answer came.
 const PAUSES: [Duration; 3] = [Duration::from_millis(200), Duration::from_secs(1), Duration::from_secs(3)];
 /// Maximum number of proposals without an answer that the server remembers.
@@ -63,7 +56,7 @@ type Unanswered = Arc<Mutex<VecDeque<(ProposeArgs, Nonce)>>>;
 pub struct ToolCalls<A> {
     api: A,
     new_nonce: NewNonce,
-    verify: Option<VerifyBundle>,
+    pub(super) verify: Option<VerifyBundle>,
     /// Nonces of proposals without an answer. If the agent repeats such a call, the server sends the same nonce, so
     /// that both calls are the same run. `None` if the server ends with its first request.
     unanswered: Option<Unanswered>,
@@ -75,17 +68,17 @@ impl<A> fmt::Debug for ToolCalls<A> {
     }
 }
 
-type Answer<T> = Result<T, ToolProblem>;
+pub(super) type Answer<T> = Result<T, ToolProblem>;
 
 impl<A: BoundaryApi> ToolCalls<A> {
-    /// Creates the calls of a server on the agent's machine. The server verifies receipts, and a repeated proposal makes
-    /// no second run.
+    /// Creates the calls of a server on the agent's machine. The server verifies receipts and outputs, and a repeated
+    /// proposal makes no second run.
     #[must_use]
     pub fn of_machine(api: A, new_nonce: NewNonce, verify: VerifyBundle) -> Self {
         Self { api, new_nonce, verify: Some(verify), unanswered: Some(Arc::default()) }
     }
 
-    /// Creates the calls of one request. A receipt is reported as the boundary's word.
+    /// Creates the calls of one request. A receipt and an output are reported as the boundary's word.
     #[must_use]
     pub const fn of_request(api: A, new_nonce: NewNonce) -> Self {
         Self { api, new_nonce, verify: None, unanswered: None }
@@ -131,20 +124,22 @@ impl<A: BoundaryApi> ToolCalls<A> {
         let reference: StepRef = parse("step", &args.step)?;
         let view: StepView = self.read(&format!("/v1/steps/{reference}")).await?;
         let text = |name: &str| view.definition[name].as_str().unwrap_or_default();
-        let script = text("source");
-        let end = (0..=script.len().min(MAX_SCRIPT_BYTES)).rev().find(|end| script.is_char_boundary(*end)).unwrap_or(0);
+        let (script, script_is_cut) = visible_up_to(text("source"), MAX_SCRIPT_BYTES);
+        let parameters = object(&view.definition["params"]);
+        let parameters_is_cut = serde_json::to_vec(&parameters).is_ok_and(|json| json.len() > MAX_SCHEMA_BYTES);
         Ok(StepDetails {
             step: reference.to_string(),
             digest: view.digest.to_string(),
             title: visible(text("title")),
-            parameters: object(&view.definition["params"]),
+            parameters: if parameters_is_cut { Map::new() } else { parameters },
+            parameters_is_cut,
             approvals: view.approvals.iter().map(object).collect(),
             permissions: view.permissions.iter().map(object).collect(),
-            denied: view.denied.as_deref().map(visible),
+            denied: view.denied.as_deref().map(visible_detail),
             sandbox: object(&view.sandbox),
             interpreter: visible(text("interpreter")),
-            script: visible(&script[..end]),
-            script_is_cut: end < script.len(),
+            script,
+            script_is_cut,
         })
     }
 
@@ -193,7 +188,7 @@ impl<A: BoundaryApi> ToolCalls<A> {
 
     /// Reads a proposal.
     pub async fn proposal(&self, id: &ProposalId) -> Answer<ProposalView> {
-        self.read(&format!("/v1/proposals/{id}")).await
+        of_proposal(id, self.read(&format!("/v1/proposals/{id}")).await?)
     }
 
     /// Waits for the end of the proposal, for at most `seconds`. Returns the last state that the boundary answered,
@@ -216,6 +211,7 @@ impl<A: BoundaryApi> ToolCalls<A> {
             let asked = Instant::now();
             let path = format!("/v1/proposals/{}?wait={piece}s", view.id);
             let Ok(Ok(now)) = timeout_at(until, self.read::<ProposalView>(&path)).await else { break };
+            let Ok(now) = of_proposal(&view.id, now) else { break };
             let same = now.status == view.status;
             view = now;
             if !view.status.has_ended() {
@@ -229,80 +225,11 @@ impl<A: BoundaryApi> ToolCalls<A> {
         view
     }
 
-    /// Returns one window of an output.
-    pub async fn get_output(&self, args: GetOutputArgs) -> Answer<OutputWindow> {
-        let id = receipt_id(&args.id)?;
-        let receipt = self.receipt(&id).await?;
-        let stream = match args.stream {
-            McpStream::Stdout => &receipt.output.stdout,
-            McpStream::Stderr => &receipt.output.stderr,
-        };
-        let first = args.offset.min(stream.recorded);
-        let bytes = self.bytes(stream, first, first.saturating_add(WINDOW_BYTES).min(stream.recorded)).await?;
-        // A window ends at the end of a character, so that the text of all windows together is the whole text.
-        let bytes = whole_characters(&bytes);
-        let end = first + bytes.len() as u64;
-        Ok(OutputWindow {
-            receipt: id.to_string(),
-            stream: args.stream,
-            offset: first,
-            bytes: bytes.len() as u64,
-            next_offset: (end < stream.recorded).then_some(end),
-            recorded_bytes: stream.recorded,
-            truncated: stream.truncated,
-            sha256: stream.sha256.to_string(),
-            blake3: stream.blake3.to_string(),
-            untrusted_output: visible(&String::from_utf8_lossy(bytes)),
-        })
-    }
-
-    /// Returns the facts of a receipt, verified on this machine if that is possible.
-    pub async fn get_receipt(&self, args: GetReceiptArgs) -> Answer<ReceiptFacts> {
-        let id = receipt_id(&args.id)?;
-        let bytes = self.bundle(&id).await?;
-        // The facts come from the same bytes that are verified. The bundle must belong to the run that was asked for.
-        let bundle: Bundle = of_json(&bytes)?;
-        let receipt: Receipt = predicate(&bundle.receipt)?;
-        let authorization: Authorization = predicate(&receipt.authorization)?;
-        if authorization.proposal.receipt() != id {
-            return Err(ToolProblem::odd("the bundle belongs to another run"));
-        }
-        let verification = match &self.verify {
-            None => ReceiptVerification {
-                verified: false,
-                basis: VerificationBasis::BoundaryWord,
-                summary:
-                    "the boundary's word: nothing was verified here. `countersign verify` checks the bundle offline"
-                        .to_owned(),
-                checks: Vec::new(),
-                not_checked: vec!["every fact of this answer".to_owned()],
-            },
-            Some(verify) => {
-                let verify = verify.clone();
-                let made = tokio::task::spawn_blocking(move || verify(&bytes)).await;
-                made.map_err(|error| ToolProblem::odd(format_args!("the verification ended early: {error}")))?
-            }
-        };
-        Ok(ReceiptFacts {
-            receipt: id.to_string(),
-            step: authorization.step.reference.to_string(),
-            params: object(&authorization.params),
-            proposer: authorization.proposer.to_string(),
-            approvers: receipt.decision.approvers.iter().map(ToString::to_string).collect(),
-            outcome: object(&receipt.outcome),
-            started_at: receipt.started_at.to_string(),
-            finished_at: receipt.finished_at.to_string(),
-            log_index: receipt.consumption.index,
-            output: object(&receipt.output),
-            verification,
-        })
-    }
-
     /// Withdraws a proposal, or ends its run.
     pub async fn cancel(&self, args: CancelArgs, deadline: Instant) -> Answer<ProposalProgress> {
         let id: ProposalId = parse("id", &args.id)?;
         let answer = self.send(ApiRequest::post(format!("/v1/proposals/{id}/cancellation"), None)).await?;
-        Ok(self.state(of_json(&succeeded(answer)?)?, deadline).await)
+        Ok(self.state(of_proposal(&id, of_json(&succeeded(answer)?)?)?, deadline).await)
     }
 
     /// Returns the bytes of a bundle.
@@ -310,19 +237,21 @@ impl<A: BoundaryApi> ToolCalls<A> {
         succeeded(self.send(ApiRequest::get(format!("/v1/receipts/{id}/bundle"))).await?)
     }
 
-    /// Returns the state of a proposal, with the end of the output if the run has ended. If the output does not arrive
-    /// before the deadline, the state has no output, because the id and the status must still reach the agent.
+    /// Returns the state of a proposal. If a run has ended, the outcome and the output come from its receipt. If they do
+    /// not arrive before the deadline, the state lacks them, because the id and the status must still reach the agent.
     pub async fn state(&self, view: ProposalView, deadline: Instant) -> ProposalProgress {
-        let tail = match &view.receipt {
-            Some(id) if view.status.has_ended() => {
-                timeout_at(deadline - BEFORE_END, self.tail(id)).await.ok().and_then(Result::ok)
-            }
-            _ => None,
+        let has_run = view.status.has_ended()
+            && (view.status == ProposalStatus::Finished || view.receipt.is_some() || view.outcome.is_some());
+        let run = if has_run {
+            let read = timeout_at(deadline - BEFORE_END, self.ended_run(&view.id.receipt())).await;
+            read.unwrap_or_else(|_| EndedRun::unread("it did not arrive in time"))
+        } else {
+            EndedRun::default()
         };
         let reason = view.refusal.as_ref().or(view.held_up.as_ref());
         ProposalProgress {
             id: view.id.to_string(),
-            step: view.step.to_string(),
+            step: run.step.unwrap_or_else(|| view.step.to_string()),
             status: view.status.word().to_owned(),
             ended: view.status.has_ended(),
             advice: advice(&view).to_owned(),
@@ -330,41 +259,16 @@ impl<A: BoundaryApi> ToolCalls<A> {
             signatures_present: view.approvals.have,
             missing_groups: view.approvals.missing.iter().map(ToString::to_string).collect(),
             expires_at: view.expires_at.to_string(),
-            outcome: view.outcome.as_ref().map(object),
+            outcome: run.outcome.or_else(|| view.outcome.as_ref().map(object)),
             receipt: view.receipt.as_ref().map(ToString::to_string),
-            reason: reason
-                .map(|reason| StatedReason { code: reason.code.word().to_owned(), detail: visible(&reason.detail) }),
-            untrusted_output: tail,
+            verified: run.verified,
+            verification: run.verification,
+            reason: reason.map(|reason| StatedReason {
+                code: reason.code.word().to_owned(),
+                detail: visible_detail(&reason.detail),
+            }),
+            untrusted_output: run.output,
         }
-    }
-
-    async fn tail(&self, id: &ReceiptId) -> Answer<OutputTail> {
-        let receipt = self.receipt(id).await?;
-        let mut ends = Vec::new();
-        for stream in [&receipt.output.stdout, &receipt.output.stderr] {
-            let bytes = self.bytes(stream, stream.recorded.saturating_sub(TAIL_BYTES), stream.recorded).await?;
-            // The tail may begin in the middle of a character.
-            let start = bytes.iter().take(3).take_while(|byte| **byte & 0xc0 == 0x80).count();
-            ends.push(visible(&String::from_utf8_lossy(&bytes[start..])));
-        }
-        let is_cut = [&receipt.output.stdout, &receipt.output.stderr].iter().any(|one| one.bytes > TAIL_BYTES);
-        let stderr = ends.pop().unwrap_or_default();
-        Ok(OutputTail { stdout: ends.pop().unwrap_or_default(), stderr, is_cut })
-    }
-
-    async fn receipt(&self, id: &ReceiptId) -> Answer<Receipt> {
-        let view: ReceiptView = self.read(&format!("/v1/receipts/{id}")).await?;
-        predicate(&view.envelope)
-    }
-
-    async fn bytes(&self, stream: &Stream, first: u64, end: u64) -> Answer<Vec<u8>> {
-        if first >= end {
-            return Ok(Vec::new());
-        }
-        let range = Some(format!("bytes={first}-{}", end - 1));
-        let request = ApiRequest { range, ..ApiRequest::get(format!("/v1/outputs/{}", stream.blake3)) };
-        let bytes = succeeded(self.send(request).await?)?;
-        if bytes.len() as u64 == end - first { Ok(bytes) } else { Err(ToolProblem::odd("the window has another size")) }
     }
 
     /// Reads a JSON document.
@@ -374,7 +278,7 @@ impl<A: BoundaryApi> ToolCalls<A> {
 
     /// Sends a request. If no answer comes, the request is sent again: reading changes nothing, a cancellation can be
     /// repeated, and a proposal has a nonce.
-    async fn send(&self, request: ApiRequest) -> Answer<ApiAnswer> {
+    pub(super) async fn send(&self, request: ApiRequest) -> Answer<ApiAnswer> {
         let mut pauses = PAUSES.iter();
         loop {
             match (self.api.call(request.clone()).await, pauses.next()) {
@@ -403,7 +307,9 @@ fn advice(view: &ProposalView) -> &'static str {
             "people must sign: tell the user which proposal waits, then call `wait`. A pending proposal is no refusal"
         }
         ProposalStatus::Approved | ProposalStatus::Running => "call `wait` until `ended` is true",
-        ProposalStatus::Finished => "read `outcome`; `get_output` has the whole output, `get_receipt` the evidence",
+        ProposalStatus::Finished => {
+            "read `outcome` and `verified`; `get_output` has the whole output, `get_receipt` the evidence"
+        }
         ProposalStatus::Denied => "a person said no: tell the user, and do not propose the same run again",
         ProposalStatus::Expired => "nobody signed in time: ask the user before you propose again",
         ProposalStatus::Cancelled => "the proposal was withdrawn",
@@ -415,39 +321,31 @@ fn parse<T: FromStr<Err: Display>>(name: &str, text: &str) -> Answer<T> {
     text.parse().map_err(|error| ToolProblem::arguments(format_args!("`{name}`: {error}")))
 }
 
-fn receipt_id(text: &str) -> Answer<ReceiptId> {
+pub(super) fn receipt_id(text: &str) -> Answer<ReceiptId> {
     match text.parse::<ProposalId>() {
         Ok(proposal) => Ok(proposal.receipt()),
         Err(_) => parse("id", text),
     }
 }
 
-fn succeeded(answer: ApiAnswer) -> Answer<Vec<u8>> {
+pub(super) fn succeeded(answer: ApiAnswer) -> Answer<Vec<u8>> {
     if (200..300).contains(&answer.status) { Ok(answer.body) } else { Err(ToolProblem::of_answer(&answer)) }
 }
 
-fn of_json<T: DeserializeOwned>(bytes: &[u8]) -> Answer<T> {
+/// Checks that the boundary answered with the proposal that was asked for.
+fn of_proposal(id: &ProposalId, view: ProposalView) -> Answer<ProposalView> {
+    if view.id == *id { Ok(view) } else { Err(ToolProblem::odd("the answer is about another proposal")) }
+}
+
+pub(super) fn of_json<T: DeserializeOwned>(bytes: &[u8]) -> Answer<T> {
     serde_json::from_slice(bytes).map_err(ToolProblem::odd)
 }
 
-fn predicate<P: Predicate>(envelope: &Envelope) -> Answer<P> {
-    let payload = Base64::Strict.decode("/payload", &envelope.payload).map_err(ToolProblem::odd)?;
-    Statement::<P>::from_payload(&payload).map(|statement| statement.predicate).map_err(ToolProblem::odd)
-}
-
 /// Returns a value as an object with visible text. Each document type of the callers is an object.
-fn object(value: &impl Serialize) -> Map<String, Value> {
+pub(super) fn object(value: &impl Serialize) -> Map<String, Value> {
     match serde_json::to_value(value).map(visible_json) {
         Ok(Value::Object(members)) => members,
         _ => Map::new(),
-    }
-}
-
-/// Removes an incomplete character at the end. Bytes that are no UTF-8 stay.
-fn whole_characters(bytes: &[u8]) -> &[u8] {
-    match std::str::from_utf8(bytes) {
-        Err(error) if error.error_len().is_none() && error.valid_up_to() > 0 => &bytes[..error.valid_up_to()],
-        _ => bytes,
     }
 }
 

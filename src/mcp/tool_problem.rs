@@ -4,9 +4,12 @@ use std::fmt::Display;
 
 use serde_json::{Value, json};
 
-use crate::api::body::Problem;
+use crate::api::body::{Problem, ProblemError};
 use crate::mcp::boundary_api::ApiAnswer;
-use crate::mcp::visible_text::{visible, visible_json};
+use crate::mcp::visible_text::{visible_detail, visible_json};
+
+/// Maximum number of errors in one problem.
+const MAX_ERRORS: usize = 16;
 
 /// Refusal or failure that a tool reports to the agent.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,7 +43,7 @@ impl ToolProblem {
     /// Returns a problem with this code.
     #[must_use]
     pub fn new(code: &str, detail: &str, advice: &str) -> Self {
-        Self(json!({"problem": {"code": code, "detail": visible(detail), "advice": advice}}))
+        Self(json!({"problem": {"code": code, "detail": visible_detail(detail), "advice": advice}}))
     }
 
     /// Returns the problem of an answer that this program does not understand.
@@ -65,10 +68,12 @@ impl ToolProblem {
             _ => "do not repeat the call without a change; tell the user what the boundary answered",
         };
         let mut shown = json!({
-            "code": code, "title": problem.title, "detail": problem.detail, "status": problem.status, "advice": advice,
+            "code": code, "title": visible_detail(&problem.title), "detail": visible_detail(&problem.detail),
+            "status": problem.status, "advice": advice,
         });
         if !problem.errors.is_empty() {
-            shown["errors"] = json!(problem.errors);
+            let cut = |error: &ProblemError| json!({"pointer": visible_detail(&error.pointer), "detail": visible_detail(&error.detail)});
+            shown["errors"] = problem.errors.iter().take(MAX_ERRORS).map(cut).collect();
         }
         for (name, value) in [
             ("proposal", problem.proposal.as_ref().map(ToString::to_string)),
@@ -80,6 +85,11 @@ impl ToolProblem {
             }
         }
         Self(json!({"problem": visible_json(shown)}))
+    }
+
+    /// Returns the code of the problem.
+    pub(super) fn code(&self) -> &str {
+        self.0["problem"]["code"].as_str().unwrap_or_default()
     }
 
     /// Returns the problem as JSON.

@@ -94,14 +94,14 @@ impl ToolName {
             Self::Wait => tool::<WaitArgs, ProposalProgress>(
                 self,
                 "Wait for a proposal",
-                "Waits for the end of a proposal and returns its status, the outcome of the run and the end of the \
-                 output. If the time runs out, the status is still `pending` or `running`: call it again.",
+                "Waits for the end of a proposal and returns its status, the outcome of the run, the end of the \
+                 output, and whether this machine verified them. If the time runs out, the status is still `pending` or `running`: call it again.",
                 read_only,
             ),
             Self::GetOutput => tool::<GetOutputArgs, OutputWindow>(
                 self,
                 "Read the output of a run",
-                "Returns 16 KiB of the output of a run that ended, with the digests that the receipt states.",
+                "Returns at most 16 KiB of the output of a run that ended, and whether this machine verified the output.",
                 read_only,
             ),
             Self::GetReceipt => tool::<GetReceiptArgs, ReceiptFacts>(

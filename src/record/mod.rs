@@ -14,6 +14,7 @@ pub mod document;
 pub mod enforcement;
 pub mod envelope;
 pub mod grant;
+pub mod hidden_character;
 pub mod host_names;
 // `later_words` uses the same macro.
 #[macro_use]

@@ -6,7 +6,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::crypto::canonical;
-use crate::crypto::digest::{AuthorizationDigest, Blake3Digest, ContentDigest, LeafHash, PolicyDigest, SealDigest};
+use crate::crypto::digest::{
+    AuthorizationDigest, Blake3Digest, ContentDigest, LeafHash, PolicyDigest, SealDigest, Sha256Stream,
+};
 use crate::crypto::key_id::KeyId;
 use crate::record::declared::Limit;
 use crate::record::document::{Predicate, Statement, Subject, check_sorted, check_subjects};
@@ -288,6 +290,23 @@ impl Stream {
             blake3: Blake3Digest::of(b""),
             redactions: 0,
         }
+    }
+}
+
+/// Digest of recorded bytes that arrive in pieces, for a comparison with [`Stream::sha256`].
+#[derive(Debug, Default)]
+pub struct RecordedDigest(Sha256Stream);
+
+impl RecordedDigest {
+    /// Adds the next piece.
+    pub fn update(&mut self, piece: &[u8]) {
+        self.0.update(piece);
+    }
+
+    /// Returns the digest of all pieces.
+    #[must_use]
+    pub fn finish(self) -> ContentDigest {
+        ContentDigest::from_bytes(self.0.finish())
     }
 }
 

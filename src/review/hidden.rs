@@ -7,6 +7,7 @@
 use unicode_general_category::{GeneralCategory, get_general_category};
 use unicode_script::{Script, UnicodeScript as _};
 
+use crate::record::hidden_character::HiddenCharacter;
 use crate::terminal::printable_text::PrintableText;
 
 /// Lists the characters and words that a reader could misread, each once.
@@ -19,8 +20,8 @@ pub fn hidden(text: &str) -> Vec<PrintableText> {
         }
     };
     for c in text.chars() {
-        if let Some(kind) = kind_of(c) {
-            add(PrintableText::text(&c.to_string()).and(" (").and(kind.words()).and(")"));
+        if let Some(kind) = HiddenCharacter::of(c) {
+            add(PrintableText::text(&c.to_string()).and(" (").and(words(kind)).and(")"));
         }
     }
     for word in text.split(|c: char| !c.is_alphabetic() && !is_mark(c)) {
@@ -43,57 +44,13 @@ const MOST_FOUND: usize = 100;
 /// Maximum number of characters of a word in a finding.
 const MOST: usize = 48;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Control,
-    Direction,
-    Invisible,
-    Blank,
-    Unknown,
-}
-
-impl Kind {
-    const fn words(self) -> &'static str {
-        match self {
-            Self::Control => "a control character",
-            Self::Direction => "changes the reading direction",
-            Self::Invisible => "invisible",
-            Self::Blank => "looks like a space",
-            Self::Unknown => "not assigned in Unicode",
-        }
-    }
-}
-
-fn kind_of(c: char) -> Option<Kind> {
-    match c {
-        // Newlines and tabs are visible in a text of several lines.
-        '\n' | '\t' | ' '..='~' => return None,
-        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
-            return Some(Kind::Direction);
-        }
-        // Characters without a visible form: default ignorable code points that are letters, marks or symbols, and
-        // the blank Braille pattern.
-        '\u{34f}'
-        | '\u{115f}'
-        | '\u{1160}'
-        | '\u{17b4}'
-        | '\u{17b5}'
-        | '\u{180b}'..='\u{180f}'
-        | '\u{2800}'
-        | '\u{3164}'
-        | '\u{fe00}'..='\u{fe0f}'
-        | '\u{ffa0}'
-        | '\u{e0000}'..='\u{e0fff}' => return Some(Kind::Invisible),
-        _ => {}
-    }
-    match get_general_category(c) {
-        GeneralCategory::Control => Some(Kind::Control),
-        GeneralCategory::Format => Some(Kind::Invisible),
-        GeneralCategory::SpaceSeparator | GeneralCategory::LineSeparator | GeneralCategory::ParagraphSeparator => {
-            Some(Kind::Blank)
-        }
-        GeneralCategory::PrivateUse | GeneralCategory::Unassigned => Some(Kind::Unknown),
-        _ => None,
+const fn words(kind: HiddenCharacter) -> &'static str {
+    match kind {
+        HiddenCharacter::Control => "a control character",
+        HiddenCharacter::Direction => "changes the reading direction",
+        HiddenCharacter::Invisible => "invisible",
+        HiddenCharacter::Blank => "looks like a space",
+        HiddenCharacter::Unknown => "not assigned in Unicode",
     }
 }
 

@@ -16,6 +16,7 @@ mod http_surface;
 mod imported;
 mod json_log;
 mod mcp;
+mod mcp_answers;
 mod mcp_attacks;
 mod metrics;
 mod other_users;

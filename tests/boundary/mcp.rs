@@ -11,7 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use crate::support::people::alice;
+use crate::support::people::{Key, alice};
 use crate::support::wire::Reply;
 use crate::support::{PROGRAM, SMALL, World, has, id_of, not_run, runbook, said, wait_for};
 
@@ -66,7 +66,7 @@ impl Server {
         self.ask("initialize", client)
     }
 
-    fn send(&mut self, line: &str) {
+    pub(crate) fn send(&mut self, line: &str) {
         let input = self.input.as_mut().expect("open");
         input.write_all(format!("{line}\n").as_bytes()).and_then(|()| input.flush()).expect("written");
     }
@@ -74,6 +74,16 @@ impl Server {
     fn line(&self) -> Value {
         let line = self.lines.recv_timeout(Duration::from_secs(60)).expect("an answer within a minute");
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("the output has only JSON-RPC: {error}: {line}"))
+    }
+
+    /// Sends a `ping` with this id, and reads all answers up to its own.
+    pub(crate) fn until_pong(&mut self, id: u64) {
+        self.send(&json!({"jsonrpc": "2.0", "id": id, "method": "ping"}).to_string());
+        while self.line()["id"] != id {}
+    }
+
+    pub(crate) fn threads(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("its threads").count()
     }
 
     /// Sends a request and returns its answer.
@@ -107,12 +117,12 @@ fn token_file(world: &World) -> String {
 
 pub(crate) fn command(world: &World, url: &str, more: &[&str]) -> Command {
     let mut command = world.program(&["mcp", "--url", url, "--token-file", &token_file(world)]);
-    command.args(more).env_remove("SSH_AUTH_SOCK");
+    command.args(more).env("SSH_AUTH_SOCK", "");
     command
 }
 
 /// Writes the roster in force to a file and returns its path.
-fn roster_file(world: &World) -> String {
+pub(crate) fn roster_file(world: &World) -> String {
     let shown = world.program(&["roster", "show", "--json", "--config"]).arg(world.path("b")).output().expect("show");
     assert!(shown.status.success(), "{}", said(&shown));
     world.write("roster.json", &String::from_utf8_lossy(&shown.stdout));
@@ -317,15 +327,21 @@ fn bad_input_on_stdio_gets_a_json_rpc_error_and_later_requests_are_answered() {
 #[test]
 fn bad_input_over_http_gets_an_answer() {
     let world = world();
-    for (body, statuses) in [
-        ("garbage".to_owned(), 400..500),
-        ("[]".to_owned(), 400..500),
-        (format!("[{}]", tool_call("list_steps", json!({}))), 400..500),
-        ("x".repeat(2 << 20), 413..414),
-        (json!({"jsonrpc": "2.0", "method": "notifications/initialized"}).to_string(), 202..203),
+    for (body, status, code) in [
+        ("garbage".to_owned(), 400, json!(-32700)),
+        ("[".repeat(100_000), 400, json!(-32700)),
+        ("[]".to_owned(), 400, json!(-32600)),
+        (format!("[{}]", tool_call("list_steps", json!({}))), 400, json!(-32600)),
+        ("{}".to_owned(), 400, json!(-32600)),
+        (" ".to_owned(), 400, json!(-32600)),
+        ("x".repeat(2 << 20), 413, Value::Null),
+        (json!({"jsonrpc": "2.0", "method": "notifications/initialized"}).to_string(), 202, Value::Null),
     ] {
         let reply = reply(&world, &world.agent, &body);
-        assert!(statuses.contains(&reply.status), "{}: {}", reply.status, reply.text());
+        assert_eq!(reply.status, status, "{}", reply.text());
+        if !code.is_null() {
+            assert_eq!(reply.json()["error"]["code"], code, "{}", reply.text());
+        }
     }
     assert!(post(&world, &world.agent, &tool_call("list_steps", json!({})))["result"]["isError"] == false);
 }
@@ -433,6 +449,18 @@ fn mcp_does_not_start_if_the_user_has_the_key_of_an_approver() {
     let (code, stderr) = tried(&["--same-user-approves"], &home, None);
     assert!(code == 0 && stderr.contains("does not prove that a person agreed"), "{stderr}");
 
+    // A pinned digest names no approvers, so the roster file of the configuration directory counts too.
+    let pinned = |home: &Path| {
+        let mut command = command(&world, &world.wire.url, &[]);
+        command.env("HOME", home).env("COUNTERSIGN_TRUST", format!("sha256:{}", "a".repeat(64)));
+        Server::start(command).ended()
+    };
+    let (code, stderr) = pinned(&empty);
+    assert!(code == 0 && stderr.contains("no file with the trusted roster sha256:aaaa"), "{stderr}");
+    std::fs::copy(&roster, home.join(".config/countersign/roster.json")).unwrap();
+    let (code, stderr) = pinned(&home);
+    assert!(code == 126 && stderr.contains("approver alice"), "{stderr}");
+
     if !has("ssh-keygen") || !has("ssh-agent") {
         return not_run("mcp_does_not_start_if_the_user_has_the_key_of_an_approver", "there is no OpenSSH here");
     }
@@ -464,7 +492,8 @@ fn mcp_does_not_start_if_the_user_has_the_key_of_an_approver() {
     let (code, stderr) = started(&open, None);
     assert!(code == 126 && stderr.contains("approver grace") && stderr.contains("id_ed25519"), "{stderr}");
     let guarded = with_key("presence = \"required\"");
-    assert_eq!(started(&guarded, None), (0, String::new()), "such a signature never counts without a touch");
+    let (code, stderr) = started(&guarded, None);
+    assert!(code == 126 && stderr.contains("approver grace"), "no presence rule applies to rosters: {stderr}");
 
     let socket = world.path("agent.sock");
     let shown = socket.to_string_lossy().into_owned();
@@ -473,12 +502,44 @@ fn mcp_does_not_start_if_the_user_has_the_key_of_an_approver() {
     let added = Command::new("ssh-add").arg("-q").arg(&key).env("SSH_AUTH_SOCK", &socket).status().unwrap();
     assert!(added.success());
     let in_agent = started(&open, Some(&shown));
+    // A client of MCP starts the server without the variable, but the client itself has it.
+    let roster = roster_file(&open);
+    let server = command(&open, &open.wire.url, &["--roster", &roster]);
+    let mut client = open.command("sh");
+    client.args(["-c", "env -u SSH_AUTH_SOCK \"$@\"; exit $?", "client"]).arg(server.get_program());
+    client.args(server.get_args()).env("SSH_AUTH_SOCK", &shown);
+    let of_client = Server::start(client).ended();
     agent.kill().unwrap();
     agent.wait().unwrap();
     assert!(in_agent.0 == 126 && in_agent.1.contains("ssh-agent") && in_agent.1.contains("grace"), "{in_agent:?}");
+    assert!(of_client.0 == 126 && of_client.1.contains("grace"), "{of_client:?}");
     let changed = Command::new("ssh-keygen").args(["-q", "-p", "-P", "", "-N", "secret", "-f"]).arg(&key).status();
     assert!(changed.unwrap().success());
     assert_eq!(started(&open, None), (0, String::new()), "a program cannot use a key with a passphrase alone");
+}
+
+#[test]
+fn mcp_starts_with_a_security_key_only_if_each_group_of_the_approver_requires_presence() {
+    let field = |bytes: &[u8]| [&u32::try_from(bytes.len()).unwrap().to_be_bytes()[..], bytes].concat();
+    let kind = "sk-ssh-ed25519@openssh.com";
+    let public =
+        [field(kind.as_bytes()), field(Key::of("grace", 77).secret.public().as_bytes()), field(b"ssh:")].concat();
+    // OpenSSH's PROTOCOL.key. The private half of a security key is in the device.
+    let file = [b"openssh-key-v1\0", &field(b"none")[..], &field(b"none"), &field(b""), &[0, 0, 0, 1], &field(&public)];
+    let file = STANDARD.encode([&file.concat()[..], &field(b"a handle")].concat());
+    let file = format!("-----BEGIN OPENSSH PRIVATE KEY-----\n{file}\n-----END OPENSSH PRIVATE KEY-----\n");
+    for (presence, wanted) in [("", 126), ("presence = \"required\"", 0)] {
+        let line = format!("{kind} {}", STANDARD.encode(&public));
+        let world = World::with(move |setup| {
+            setup.roster = format!(
+                "[[group]]\nname = \"hardware\"\n{presence}\n[[approver]]\nname = \"grace\"\ngroups = [\"hardware\"]\nkeys = [\"{line}\"]\n"
+            );
+        });
+        world.write("home/.ssh/id_ed25519_sk", &file);
+        let roster = roster_file(&world);
+        let (code, stderr) = Server::start(command(&world, &world.wire.url, &["--roster", &roster])).ended();
+        assert_eq!(code, wanted, "{stderr}");
+    }
 }
 
 #[test]
@@ -522,14 +583,22 @@ fn the_printed_configuration_starts_the_server_and_contains_no_token() {
         let hello = server.open();
         assert_eq!(hello["result"]["serverInfo"]["name"], "countersign", "{client}: {hello}");
     }
-    let files = ["--cacert", "ca.pem", "--cert", "c.pem", "--cert-key", "c.key"];
-    let mut command = world.program(&["mcp", "--print-config", "claude"]);
-    let printed = said(&command.args(files).current_dir(world.path("")).output().unwrap());
-    let directory = world.path("").canonicalize().unwrap();
-    for pair in files.chunks(2) {
-        let path = directory.join(pair[1]);
-        assert!(printed.contains(pair[0]) && printed.contains(&*path.to_string_lossy()), "{pair:?}: {printed}");
+    // A client starts the program without the variables of the user, and in another directory.
+    std::fs::create_dir_all(world.path("home")).unwrap();
+    let mut command = world.program(&["mcp", "--print-config", "claude", "--url", "https://localhost:1"]);
+    command.args(["--cacert", "ca.pem", "--cert", "cert.pem", "--cert-key", "key.pem", "--token-file", "no.token"]);
+    let roster = format!("sha256:{}", "a".repeat(64));
+    command.env("COUNTERSIGN_TRUST", &roster).current_dir(world.path("home"));
+    let output = command.output().unwrap();
+    let block: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", said(&output)));
+    let words = block["mcpServers"]["countersign"]["args"].as_array().unwrap();
+    let value = |option: &str| words.iter().skip_while(|word| **word != option).nth(1).and_then(Value::as_str);
+    for (option, file) in [("--cacert", "ca.pem"), ("--cert", "cert.pem"), ("--cert-key", "key.pem")] {
+        assert_eq!(value(option).map(Path::new), Some(world.path("home").join(file).as_path()), "{block}");
     }
+    assert_eq!(value("--roster"), Some(roster.as_str()), "{block}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("warning") && stderr.contains("no.token"), "{stderr}");
     let output = world.program(&["mcp", "--print-config", "claude", "--token", "cst_x"]).output().unwrap();
     assert!(output.status.code() == Some(2) && said(&output).contains("--token-file"), "{}", said(&output));
 }
@@ -541,18 +610,24 @@ fn a_langgraph_graph_runs_a_step_through_mcp() {
         return not_run(name, "COUNTERSIGN_LANGGRAPH_PYTHON names no Python that has LangGraph; scripts/test sets it");
     };
     let world = world();
-    let mut graph = Command::new(python)
-        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/langgraph/propose.py"))
-        .args(["say:echo", "{\"text\": \"from a graph\"}", "a test"])
-        .env("COUNTERSIGN", PROGRAM)
-        .env("COUNTERSIGN_URL", &world.wire.url)
-        .env("COUNTERSIGN_TOKEN_FILE", token_file(&world))
-        .env("HOME", world.path("empty-home"))
-        .env_remove("SSH_AUTH_SOCK")
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("Python");
+    let graph = |step: &str| {
+        Command::new(&python)
+            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/langgraph/propose.py"))
+            .args([step, "{\"text\": \"from a graph\"}", "a test"])
+            .env("COUNTERSIGN", PROGRAM)
+            .env("COUNTERSIGN_URL", &world.wire.url)
+            .env("COUNTERSIGN_TOKEN_FILE", token_file(&world))
+            .env("HOME", world.path("empty-home"))
+            .env("SSH_AUTH_SOCK", "")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("Python")
+    };
+    let refused = graph("no:step").wait_with_output().unwrap();
+    let words = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && words.contains("propose.py: ") && words.contains("`list_steps`"), "{words}");
+    let mut graph = graph("say:echo");
     wait_for("the proposal of the graph", || !world.proposals().is_empty() || graph.try_wait().unwrap().is_some());
     if let Some(proposal) = world.list("pending").first() {
         world.sign(proposal, &[&alice()]).ok(200);

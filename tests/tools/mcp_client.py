@@ -100,8 +100,11 @@ async def drive(client, facts, transport):
     state = await ended(client, state["id"])
     assert state["status"] == "finished" and state["outcome"]["exit_code"] == 0, state
     assert state["untrusted_output"]["stdout"] == f"by {transport}\n", state
+    is_verified = transport == "stdio" and facts["roster"] is not None
+    assert state["verified"] is is_verified and state["untrusted_output"]["output_verified"] is is_verified, state
     output = await called(client, "get_output", {"id": state["id"], "offset": 3})
     assert output["untrusted_output"] == f"{transport}\n" and "next_offset" not in output, output
+    assert output["output_verified"] is is_verified, output
     receipt = await called(client, "get_receipt", {"id": state["receipt"]})
     assert receipt["params"] == {"text": f"by {transport}"} and receipt["approvers"], receipt
     verification = receipt["verification"]
@@ -171,7 +174,7 @@ async def main():
     words = ["mcp", "--url", facts["url"], "--token-file", facts["token_file"]]
     if facts["roster"]:
         words += ["--roster", facts["roster"]]
-    stdio = StdioServerParameters(command=facts["program"], args=words, env={"HOME": facts["home"]})
+    stdio = StdioServerParameters(command=facts["program"], args=words, env={"HOME": facts["home"], "SSH_AUTH_SOCK": ""})
     for mode in ["legacy", "auto"]:
         async with Client(stdio, mode=mode) as client:
             await drive(client, facts, "stdio")
