@@ -6,6 +6,7 @@
 use std::ops::Range;
 
 use serde_json::{Map, Value};
+use tokio::time::{Instant, timeout_at};
 
 use crate::mcp::answers::{
     GetOutputArgs, GetReceiptArgs, McpStream, OutputTail, OutputWindow, ReceiptFacts, ReceiptVerification,
@@ -41,7 +42,7 @@ pub(super) struct EndedRun {
 
 impl EndedRun {
     /// Returns what is known without the receipt.
-    pub(super) fn unread(why: &str) -> Self {
+    fn unread(why: &str) -> Self {
         let words = "not verified, because the receipt could not be read";
         let verification = Some(format!("{words} ({why}): `outcome` is the boundary's word"));
         Self { verification, ..Self::default() }
@@ -105,8 +106,13 @@ impl<A: BoundaryApi> ToolCalls<A> {
         })
     }
 
-    /// Returns what the receipt of an ended run states, with the end of the output.
-    pub(super) async fn ended_run(&self, id: &ReceiptId) -> EndedRun {
+    /// Returns what the receipt of an ended run states, with the end of the output, or that they did not arrive in time.
+    pub(super) async fn ended_run(&self, id: &ReceiptId, until: Instant) -> EndedRun {
+        let read = timeout_at(until, self.read_ended_run(id)).await;
+        read.unwrap_or_else(|_| EndedRun::unread("it did not arrive in time"))
+    }
+
+    async fn read_ended_run(&self, id: &ReceiptId) -> EndedRun {
         match self.evidence(id).await {
             Ok(evidence) => EndedRun {
                 step: Some(evidence.authorization.step.reference.to_string()),

@@ -18,7 +18,6 @@ use crate::mcp::answers::{
 };
 use crate::mcp::boundary_api::{ApiAnswer, ApiRequest, BoundaryApi};
 use crate::mcp::progress::ProgressNotes;
-use crate::mcp::run_evidence::EndedRun;
 use crate::mcp::tool_problem::ToolProblem;
 use crate::mcp::visible_text::{visible, visible_detail, visible_json, visible_up_to};
 use crate::record::ident::{Nonce, ProposalId, ReceiptId, StepRef};
@@ -242,12 +241,8 @@ impl<A: BoundaryApi> ToolCalls<A> {
     pub async fn state(&self, view: ProposalView, deadline: Instant) -> ProposalProgress {
         let has_run = view.status.has_ended()
             && (view.status == ProposalStatus::Finished || view.receipt.is_some() || view.outcome.is_some());
-        let run = if has_run {
-            let read = timeout_at(deadline - BEFORE_END, self.ended_run(&view.id.receipt())).await;
-            read.unwrap_or_else(|_| EndedRun::unread("it did not arrive in time"))
-        } else {
-            EndedRun::default()
-        };
+        let run =
+            if has_run { self.ended_run(&view.id.receipt(), deadline - BEFORE_END).await } else { Default::default() };
         let reason = view.refusal.as_ref().or(view.held_up.as_ref());
         ProposalProgress {
             id: view.id.to_string(),

@@ -135,9 +135,11 @@ fn a_store_of_root_fails_the_point_user() {
     let give = |name: &str, user| std::os::unix::fs::chown(world.path(name), Some(user), None).expect("chown");
     give("b/boundary", 12_345);
     assert_finding(&point(&world, "user"), "pass", "belongs to the ordinary user 12345");
-    // The user of the service may own the files, also if root asks.
+    // Files of the user of the service are no danger, but only this user can check them.
     give("b/boundary/key.pem", 12_345);
-    assert_no_failure(&point(&world, "keys and files"));
+    let found = point(&world, "keys and files");
+    assert_finding(&found, "fail", "sudo -u '#12345' countersign");
+    assert!(!format!("{found:?}").contains("belongs to the user 12345"), "{found:?}");
     give("b/boundary/key.pem", 54_321);
     assert_finding(&point(&world, "keys and files"), "fail", "belongs to the user 54321");
 }
