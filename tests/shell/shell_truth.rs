@@ -36,14 +36,14 @@ const BATCH: usize = 50;
 /// The maximum time of a script on a busy machine, and of the leftover processes of a batch that has ended.
 const PATIENCE: Duration = Duration::from_secs(20);
 const STRAGGLERS: Duration = Duration::from_millis(500);
-/// The number of scripts in each form if no other number is set.
+/// The number of scripts in each form if no other number is set. `scripts/shell-truth` runs more.
 const SCRIPTS: [(Form, usize); 6] = [
-    (Form::Everyday, 5_000),
-    (Form::Traps, 7_000),
-    (Form::Hidden, 2_000),
-    (Form::Sly, 3_000),
-    (Form::Damaged, 5_000),
-    (Form::Errors, 2_000),
+    (Form::Everyday, 1_250),
+    (Form::Traps, 1_750),
+    (Form::Hidden, 500),
+    (Form::Sly, 750),
+    (Form::Damaged, 1_250),
+    (Form::Errors, 500),
 ];
 
 #[test]
