@@ -132,7 +132,7 @@ fn checkpoints(boundary: &InspectedBoundary<'_>) -> Vec<PointFinding> {
     let others: Vec<_> = others.filter(|(path, _)| is_from_another_place(boundary.config, path)).collect();
     if others.is_empty() {
         let says =
-            "no checkpoint from another place is configured, so the boundary would serve an old copy of its store";
+            "no checkpoint from another place is configured, so the boundary can't notice an old copy of its store";
         return vec![fail(says, fix)];
     }
     let matching = others.iter().filter(|(_, compared)| matches!(compared, Ok(None))).count();

@@ -94,7 +94,7 @@ pub(super) fn roster(boundary: &InspectedBoundary<'_>) -> Vec<PointFinding> {
         pass(format!("{people} approvers, so the roster can change if one of them loses a key"))
     } else {
         fail(
-            format!("{people} approvers: if one of them loses the key, the roster can't change any more"),
+            format!("approvers: {people}; if one of them loses the key, the roster can't change any more"),
             boundary.command("roster add approver NAME --key KEY --group GROUP")
                 + "; after the first start, let the approvers sign the version, then restart the boundary",
         )
