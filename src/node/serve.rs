@@ -89,7 +89,7 @@ pub struct Started {
 }
 
 impl Node {
-    /// Reads all files, locks the store, recovers interrupted runs, and opens the sockets.
+    /// Reads all files, locks the store, opens the sockets, and recovers interrupted runs.
     ///
     /// # Errors
     /// Returns all reasons why the boundary cannot start.
