@@ -1,4 +1,5 @@
-//! Checks the dependencies: licences, sources, duplicate versions, and the stated purpose of each dependency.
+//! Checks the dependencies: licences, sources, duplicate versions, the needed version of Rust, and the stated purpose of each
+//! dependency.
 //!
 //! `deny.toml` has the same rules for cargo-deny, for people and hosted CI. This test needs no other tool and no
 //! network. It checks licences and duplicates for Linux, the platform of the boundary, and sources for the whole lock
@@ -44,6 +45,20 @@ fn every_licence_is_allowed() {
         }
     }
     assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
+}
+
+#[test]
+fn no_dependency_needs_a_newer_rust_than_cargo_toml_states() {
+    let number = |text: &str| -> Vec<u64> { text.split('.').map(|part| part.parse().unwrap()).collect() };
+    let metadata = metadata();
+    let stated = manifest("Cargo.toml")["package"]["rust-version"].as_str().unwrap().to_owned();
+    let newer: Vec<String> = packages(&metadata)
+        .iter()
+        .filter_map(|package| Some((package["name"].as_str()?, package["rust_version"].as_str()?)))
+        .filter(|(_, needed)| number(&format!("{stated}.0")) < number(needed))
+        .map(|(name, needed)| format!("{name} needs Rust {needed}, and Cargo.toml states {stated}"))
+        .collect();
+    assert!(newer.is_empty(), "\n{}\n", newer.join("\n"));
 }
 
 #[test]
