@@ -20,8 +20,11 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::ClientConfig;
+use tokio_rustls::rustls::pki_types::ServerName;
 
-use crate::encrypted;
 use crate::service::{self, Service};
 
 /// The fields that all authorizations of the load share.
@@ -197,6 +200,14 @@ impl Load {
     }
 }
 
+/// Opens a connection with a complete handshake.
+pub async fn open_encrypted(address: &str, client: &Arc<ClientConfig>) -> Result<TlsStream<TcpStream>, CommandFailure> {
+    let stream = TcpStream::connect(address).await.map_err(|error| broken(&error))?;
+    stream.set_nodelay(true).map_err(|error| broken(&error))?;
+    let name = ServerName::from(std::net::IpAddr::from([127, 0, 0, 1]));
+    TlsConnector::from(client.clone()).connect(name, stream).await.map_err(|error| broken(&error))
+}
+
 /// A plain or an encrypted stream.
 trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
 
@@ -215,7 +226,7 @@ impl Connection {
     async fn open(service: &Service) -> Result<Self, CommandFailure> {
         let address = &service.address;
         let stream: Box<dyn Duplex> = if let Some(client) = &service.tls {
-            Box::new(encrypted::open(address, client).await?)
+            Box::new(open_encrypted(address, client).await?)
         } else {
             let stream = TcpStream::connect(address).await.map_err(|error| broken(&format!("{address}: {error}")))?;
             stream.set_nodelay(true).map_err(|error| broken(&error))?;

@@ -8,17 +8,15 @@ use std::time::{Duration, Instant};
 
 use countersign::terminal::exit::CommandFailure;
 use serde::Serialize;
-use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::client::Resumption;
 use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use crate::clients::{self, Plan};
-use crate::floors::broken;
+use crate::floors::{broken, median};
 use crate::service::{self, Service};
 
 #[derive(Debug, clap::Args)]
@@ -147,7 +145,7 @@ fn handshakes(
             clients.spawn(async move {
                 let mut made = 0;
                 while begin.elapsed() < time {
-                    drop(open(&address, &client).await?);
+                    drop(clients::open_encrypted(&address, &client).await?);
                     made += 1;
                 }
                 Ok::<u64, CommandFailure>(made)
@@ -156,22 +154,6 @@ fn handshakes(
         clients.join_all().await
     });
     results.into_iter().sum()
-}
-
-/// Opens a connection with a complete handshake.
-pub async fn open(
-    address: &str,
-    client: &Arc<ClientConfig>,
-) -> Result<tokio_rustls::client::TlsStream<TcpStream>, CommandFailure> {
-    let stream = TcpStream::connect(address).await.map_err(|error| broken(&error))?;
-    stream.set_nodelay(true).map_err(|error| broken(&error))?;
-    let name = ServerName::from(std::net::IpAddr::from([127, 0, 0, 1]));
-    TlsConnector::from(client.clone()).connect(name, stream).await.map_err(|error| broken(&error))
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
 
 /// Returns the report as text.
