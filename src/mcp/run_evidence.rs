@@ -13,9 +13,9 @@ use crate::mcp::answers::{
     VerificationBasis,
 };
 use crate::mcp::boundary_api::{ApiRequest, BoundaryApi};
-use crate::mcp::tool_calls::{Answer, ToolCalls, object, of_json, receipt_id, succeeded};
+use crate::mcp::tool_calls::{Answer, ToolCalls, object, receipt_id, succeeded};
 use crate::mcp::tool_problem::ToolProblem;
-use crate::mcp::visible_text::{visible_end, visible_start};
+use crate::mcp::visible_text::{visible_end, visible_json_text, visible_start};
 use crate::record::authorization::Authorization;
 use crate::record::bundle::Bundle;
 use crate::record::document::{Predicate, Statement};
@@ -29,6 +29,9 @@ const WINDOW_BYTES: usize = 16 << 10;
 const TAIL_BYTES: usize = 2 << 10;
 /// Number of bytes that one call has in memory while it reads a whole output.
 const PIECE_BYTES: u64 = 4 << 20;
+
+/// Code of the problem if the boundary sent the bundle of another run.
+const ANOTHER_RUN: &str = "another-run";
 
 /// What the answer about an ended proposal states about its run.
 #[derive(Debug, Default)]
@@ -47,6 +50,13 @@ impl EndedRun {
         let verification = Some(format!("{words} ({why}): `outcome` is the boundary's word"));
         Self { verification, ..Self::default() }
     }
+}
+
+/// The bundle of a run, before its verification.
+struct RunBundle {
+    bytes: Vec<u8>,
+    receipt: Receipt,
+    authorization: Authorization,
 }
 
 /// The documents of a bundle, with the result of its verification.
@@ -125,6 +135,12 @@ impl<A: BoundaryApi> ToolCalls<A> {
         }
     }
 
+    /// Returns the bundle of a receipt as a JSON document with visible characters.
+    pub async fn bundle_text(&self, id: &ReceiptId) -> Answer<String> {
+        let bundle = self.bundle(id).await?;
+        String::from_utf8(bundle.bytes).map(|text| visible_json_text(&text)).map_err(ToolProblem::odd)
+    }
+
     async fn tail(&self, evidence: &Evidence) -> Answer<OutputTail> {
         let (mut ends, mut is_altered, mut is_cut) = (Vec::new(), false, false);
         for stream in [&evidence.receipt.output.stdout, &evidence.receipt.output.stderr] {
@@ -144,15 +160,22 @@ impl<A: BoundaryApi> ToolCalls<A> {
         Ok(OutputTail { stdout, stderr, is_cut, output_verified, output_verification })
     }
 
-    /// Reads the bundle of a run. The facts come from the same bytes that are verified.
-    async fn evidence(&self, id: &ReceiptId) -> Answer<Evidence> {
-        let bytes = self.bundle(id).await?;
-        let bundle: Bundle = of_json(&bytes)?;
+    /// Reads the bundle of a run.
+    async fn bundle(&self, id: &ReceiptId) -> Answer<RunBundle> {
+        let bytes = succeeded(self.send(ApiRequest::get(format!("/v1/receipts/{id}/bundle"))).await?)?;
+        let bundle = Bundle::parse(&bytes).map_err(ToolProblem::odd)?;
         let receipt: Receipt = predicate(&bundle.receipt)?;
         let authorization: Authorization = predicate(&receipt.authorization)?;
         if authorization.proposal.receipt() != *id {
-            return Err(ToolProblem::odd("the bundle belongs to another run"));
+            let advice = "do not rely on this boundary's answers, and tell the user";
+            return Err(ToolProblem::new(ANOTHER_RUN, "the boundary sent the receipt of another run", advice));
         }
+        Ok(RunBundle { bytes, receipt, authorization })
+    }
+
+    /// Reads and verifies the bundle of a run. The facts come from the same bytes that are verified.
+    async fn evidence(&self, id: &ReceiptId) -> Answer<Evidence> {
+        let RunBundle { bytes, receipt, authorization } = self.bundle(id).await?;
         let verification = match &self.verify {
             None => ReceiptVerification {
                 verified: false,

@@ -116,9 +116,7 @@ impl<A: BoundaryApi> McpServer<A> {
         }
         if let Some(id) = uri.strip_prefix(RECEIPTS_URI) {
             let id: ReceiptId = id.parse().map_err(|_| unknown_resource())?;
-            let bundle = self.calls.bundle(&id).await.map_err(refused)?;
-            // A bundle is JSON in UTF-8. Its strings are escaped as JSON, and a changed byte would break the signatures.
-            return String::from_utf8(bundle).map_err(|_| refused(ToolProblem::odd("the bundle is no text")));
+            return self.calls.bundle_text(&id).await.map_err(refused);
         }
         Err(unknown_resource())
     }

@@ -231,11 +231,6 @@ impl<A: BoundaryApi> ToolCalls<A> {
         Ok(self.state(of_proposal(&id, of_json(&succeeded(answer)?)?)?, deadline).await)
     }
 
-    /// Returns the bytes of a bundle.
-    pub async fn bundle(&self, id: &ReceiptId) -> Answer<Vec<u8>> {
-        succeeded(self.send(ApiRequest::get(format!("/v1/receipts/{id}/bundle"))).await?)
-    }
-
     /// Returns the state of a proposal. If a run has ended, the outcome and the output come from its receipt. If they do
     /// not arrive before the deadline, the state lacks them, because the id and the status must still reach the agent.
     pub async fn state(&self, view: ProposalView, deadline: Instant) -> ProposalProgress {

@@ -156,7 +156,9 @@ pub fn resource_templates() -> Vec<ResourceTemplate> {
             .with_mime_type("application/json"),
         ResourceTemplate::new("countersign://receipts/{id}", "receipt")
             .with_title("Receipt bundle")
-            .with_description("The bundle of a receipt, byte for byte, for countersign verify.")
+            .with_description(
+                "The bundle of a receipt, for countersign verify. Invisible characters are written as JSON escapes.",
+            )
             .with_mime_type("application/json"),
     ]
 }

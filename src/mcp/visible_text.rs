@@ -104,6 +104,21 @@ pub fn visible_json(value: Value) -> Value {
     }
 }
 
+/// Writes the characters that [`visible`] escapes as escapes of JSON. The text is still the same JSON document.
+#[must_use]
+pub fn visible_json_text(document: &str) -> String {
+    let mut out = String::with_capacity(document.len());
+    for c in document.chars() {
+        // JSON allows the characters before U+0020 only between two values.
+        if c >= '\u{7f}' && is_hidden(c) {
+            c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| out.push_str(&format!("\\u{unit:04x}")));
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
 fn is_hidden(c: char) -> bool {
     match HiddenCharacter::of(c) {
         None => false,
@@ -133,6 +148,7 @@ mod tests {
         ] {
             assert_eq!(visible(text), shown);
         }
+        assert_eq!(visible_json_text("{\r\n\"\u{7f}ü\u{e0041}\": 1}"), "{\r\n\"\\u007fü\\udb40\\udc41\": 1}");
         assert_eq!(visible_json(json!({"a\x1b": ["\x07", 1, null]})), json!({"a\\x1b": ["\\x07", 1, null]}));
     }
 

@@ -1,73 +1,23 @@
 //! Answers of the MCP server: altered output, the sizes of answers, and cancelled calls.
 
-use std::io::{BufReader, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 
 use serde_json::{Value, json};
 
 use crate::mcp::{Server, command, roster_file};
+use crate::mcp_proxy::proxy;
 use crate::support::people::alice;
 use crate::support::{SMALL, World, id_of, runbook, wait_for};
 
-/// Changes the body of the answer to a request for this path.
-type Alter = fn(&str, Vec<u8>) -> Vec<u8>;
-
-/// Starts a proxy that changes answers, and returns its address.
-fn altering(world: &World, alter: Alter) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let url = format!("http://{}", listener.local_addr().expect("bound"));
-    let target = world.wire.address().to_owned();
-    std::thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let target = target.clone();
-            std::thread::spawn(move || relay(&stream, &target, alter));
-        }
-    });
-    url
+/// Starts a proxy that changes the bodies of answers, and returns its address.
+fn altering(world: &World, alter: fn(&str, Vec<u8>) -> Vec<u8>) -> String {
+    proxy(world, move |asked, status, body| {
+        let path = asked.line.split_once(' ').expect("a path").1;
+        Some((status, alter(path, body)))
+    })
 }
 
-/// Relays requests until the client ends.
-fn relay(mut client: &TcpStream, target: &str, alter: Alter) -> Option<()> {
-    let mut reader = BufReader::new(client.try_clone().ok()?);
-    loop {
-        let (path, head, length) = head(&mut reader, target)?;
-        let mut body = vec![0; length];
-        reader.read_exact(&mut body).ok()?;
-        let mut service = TcpStream::connect(target).ok()?;
-        service.write_all(format!("{head}connection: close\r\n\r\n").as_bytes()).ok()?;
-        service.write_all(&body).ok()?;
-        let mut answer = BufReader::new(service);
-        let (_, head, _) = self::head(&mut answer, target)?;
-        let mut body = Vec::new();
-        answer.read_to_end(&mut body).ok()?;
-        let body = alter(&path, body);
-        client.write_all(format!("{head}content-length: {}\r\n\r\n", body.len()).as_bytes()).ok()?;
-        client.write_all(&body).ok()?;
-    }
-}
-
-/// Reads a head without the headers about the connection and the length of the body. Returns also the second word of
-/// the first line, and the length of the body.
-fn head(from: &mut impl std::io::BufRead, target: &str) -> Option<(String, String, usize)> {
-    let (mut head, mut length) = (String::new(), 0);
-    loop {
-        let mut line = String::new();
-        if from.read_line(&mut line).ok()? == 0 {
-            return None;
-        }
-        let lower = line.to_lowercase();
-        match lower.split_once(':') {
-            _ if line == "\r\n" => break,
-            Some(("content-length", value)) => length = value.trim().parse().ok()?,
-            Some(("host", _)) => head.push_str(&format!("host: {target}\r\n")),
-            Some(("connection", _)) => {}
-            _ => head.push_str(&line),
-        }
-    }
-    Some((head.split(' ').nth(1)?.to_owned(), head, length))
-}
-
-fn opened(world: &World, url: &str, roster: Option<&str>) -> Server {
+pub(crate) fn opened(world: &World, url: &str, roster: Option<&str>) -> Server {
     let more: Vec<&str> = roster.map_or_else(Vec::new, |roster| vec!["--roster", roster]);
     let mut server = Server::start(command(world, url, &more));
     let client =
