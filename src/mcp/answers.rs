@@ -175,8 +175,14 @@ pub struct ProposalProgress {
     pub signatures_present: u64,
     /// Groups from which a signature is still needed.
     pub missing_groups: Vec<String>,
+    /// Time at which the proposal was made.
+    pub created_at: String,
     /// Time at which the proposal expires if no run has begun.
     pub expires_at: String,
+    /// `true` if this call of `propose` repeated an earlier call without an answer, and this is the proposal of the
+    /// earlier call. Absent otherwise.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub existing: bool,
     /// How the run ended: `status`, and the exit code or the signal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Map<String, Value>>,

@@ -8,6 +8,7 @@ pub mod boundary_api;
 pub mod line_transport;
 pub mod progress;
 pub mod run_evidence;
+mod sent_proposals;
 pub mod server;
 pub mod tool_calls;
 pub mod tool_problem;

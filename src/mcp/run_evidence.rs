@@ -176,7 +176,7 @@ impl<A: BoundaryApi> ToolCalls<A> {
     /// Reads and verifies the bundle of a run. The facts come from the same bytes that are verified.
     async fn evidence(&self, id: &ReceiptId) -> Answer<Evidence> {
         let RunBundle { bytes, receipt, authorization } = self.bundle(id).await?;
-        let verification = match &self.verify {
+        let verification = match &self.machine {
             None => ReceiptVerification {
                 verified: false,
                 basis: VerificationBasis::BoundaryWord,
@@ -186,8 +186,8 @@ impl<A: BoundaryApi> ToolCalls<A> {
                 checks: Vec::new(),
                 not_checked: vec!["every fact of this answer".to_owned()],
             },
-            Some(verify) => {
-                let verify = verify.clone();
+            Some(machine) => {
+                let verify = machine.verify.clone();
                 let made = tokio::task::spawn_blocking(move || verify(&bytes)).await;
                 made.map_err(|error| ToolProblem::odd(format_args!("the verification ended early: {error}")))?
             }
@@ -198,7 +198,7 @@ impl<A: BoundaryApi> ToolCalls<A> {
     /// Returns a part of the recorded bytes, or `None` if the boundary sent other bytes than the receipt states. At the
     /// boundary itself, nothing can be verified, and only this part is read.
     async fn recorded(&self, stream: &Stream, part: Range<u64>) -> Answer<Option<Vec<u8>>> {
-        let all = if self.verify.is_some() { 0..stream.recorded } else { part.clone() };
+        let all = if self.machine.is_some() { 0..stream.recorded } else { part.clone() };
         let (mut digest, mut kept, mut first) = (RecordedDigest::default(), Vec::new(), all.start);
         while first < all.end {
             let end = first.saturating_add(PIECE_BYTES).min(all.end);
@@ -213,7 +213,7 @@ impl<A: BoundaryApi> ToolCalls<A> {
             kept.extend_from_slice(&piece[place(part.start)..place(part.end)]);
             first = end;
         }
-        let is_same = self.verify.is_none() || digest.finish() == stream.sha256;
+        let is_same = self.machine.is_none() || digest.finish() == stream.sha256;
         Ok(is_same.then_some(kept))
     }
 }

@@ -1,9 +1,8 @@
 //! What each tool does: its HTTP calls, and the answer that the agent gets.
 
-use std::collections::VecDeque;
 use std::fmt::{self, Display};
 use std::str::FromStr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -11,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use tokio::time::{Instant, sleep, timeout_at};
 
+use crate::api::body::Problem;
 use crate::api::view::{ProposalStatus, ProposalView, RegistryView, StepView};
 use crate::mcp::answers::{
     CancelArgs, GetStepArgs, ListStepsArgs, ProposalProgress, ProposeArgs, ReceiptVerification, StatedReason,
@@ -18,6 +18,7 @@ use crate::mcp::answers::{
 };
 use crate::mcp::boundary_api::{ApiAnswer, ApiRequest, BoundaryApi};
 use crate::mcp::progress::ProgressNotes;
+use crate::mcp::sent_proposals::SentProposals;
 use crate::mcp::tool_problem::ToolProblem;
 use crate::mcp::visible_text::{visible, visible_detail, visible_json, visible_up_to};
 use crate::record::ident::{Nonce, ProposalId, ReceiptId, StepRef};
@@ -38,8 +39,6 @@ const MAX_SCRIPT_BYTES: usize = 16 << 10;
 const MAX_SCHEMA_BYTES: usize = 16 << 10;
 /// Pauses before a request is sent again because no answer came.
 const PAUSES: [Duration; 3] = [Duration::from_millis(200), Duration::from_secs(1), Duration::from_secs(3)];
-/// Maximum number of proposals without an answer that the server remembers.
-const MAX_UNANSWERED: usize = 32;
 
 /// Verifies the bytes of a bundle on this machine.
 pub type VerifyBundle = Arc<dyn Fn(&[u8]) -> ReceiptVerification + Send + Sync>;
@@ -47,18 +46,19 @@ pub type VerifyBundle = Arc<dyn Fn(&[u8]) -> ReceiptVerification + Send + Sync>;
 /// Makes a new nonce. Returns an error if the system has no random bytes.
 pub type NewNonce = fn() -> Result<Nonce, String>;
 
-/// Proposals without an answer, from the oldest to the newest.
-type Unanswered = Arc<Mutex<VecDeque<(ProposeArgs, Nonce)>>>;
+/// What only a server on the agent's machine has.
+pub(super) struct AgentMachine {
+    pub(super) verify: VerifyBundle,
+    pub(super) sent: SentProposals,
+}
 
 /// The calls of the tools, through one implementation of [`BoundaryApi`].
 #[derive(Clone)]
 pub struct ToolCalls<A> {
     api: A,
     new_nonce: NewNonce,
-    pub(super) verify: Option<VerifyBundle>,
-    /// Nonces of proposals without an answer. If the agent repeats such a call, the server sends the same nonce, so
-    /// that both calls are the same run. `None` if the server ends with its first request.
-    unanswered: Option<Unanswered>,
+    /// `None` if the server ends with its first request.
+    pub(super) machine: Option<Arc<AgentMachine>>,
 }
 
 impl<A> fmt::Debug for ToolCalls<A> {
@@ -74,13 +74,14 @@ impl<A: BoundaryApi> ToolCalls<A> {
     /// proposal makes no second run.
     #[must_use]
     pub fn of_machine(api: A, new_nonce: NewNonce, verify: VerifyBundle) -> Self {
-        Self { api, new_nonce, verify: Some(verify), unanswered: Some(Arc::default()) }
+        let machine = AgentMachine { verify, sent: SentProposals::default() };
+        Self { api, new_nonce, machine: Some(Arc::new(machine)) }
     }
 
     /// Creates the calls of one request. A receipt and an output are reported as the boundary's word.
     #[must_use]
     pub const fn of_request(api: A, new_nonce: NewNonce) -> Self {
-        Self { api, new_nonce, verify: None, unanswered: None }
+        Self { api, new_nonce, machine: None }
     }
 
     /// Returns the problem of a call that reached [`CALL_LIMIT`].
@@ -90,7 +91,7 @@ impl<A: BoundaryApi> ToolCalls<A> {
     }
 
     fn no_answer(&self, detail: &str) -> ToolProblem {
-        ToolProblem::no_answer(detail, self.unanswered.is_some())
+        ToolProblem::no_answer(detail, self.machine.is_some())
     }
 
     /// Lists the steps that the token may propose.
@@ -149,33 +150,28 @@ impl<A: BoundaryApi> ToolCalls<A> {
             "step": args.step, "params": args.params, "reason": args.reason, "nonce": nonce,
         });
         let answer = self.send(ApiRequest::post("/v1/proposals", Some(body))).await?;
-        // After a failure of the service or of a proxy, the proposal may exist. After every other answer, a repeated call
-        // is a new wish and gets a new nonce.
-        if let Some(unanswered) = self.unanswered.as_ref().filter(|_| answer.status < 500) {
-            unanswered.lock().unwrap_or_else(PoisonError::into_inner).retain(|(_, known)| *known != nonce);
+        let made = match answer.status {
+            200..300 => serde_json::from_slice::<ProposalView>(&answer.body).ok().map(Ok),
+            400.. if is_problem(&answer) => Some(Err(ToolProblem::of_answer(&answer))),
+            _ => None,
+        };
+        let Some(made) = made else {
+            let detail = format!("the answer with status {} is no document of the boundary", answer.status);
+            return Err(self.no_answer(&detail));
+        };
+        // After a failure of the service, the proposal may exist.
+        if let Some(machine) = self.machine.as_ref().filter(|_| answer.status < 500) {
+            machine.sent.answered(&nonce);
         }
-        of_json(&succeeded(answer)?)
+        made
     }
 
     fn nonce_of(&self, args: &ProposeArgs) -> Answer<Nonce> {
-        let new_nonce = || {
-            (self.new_nonce)().map_err(|error| {
-                ToolProblem::new("fault", &error, "nothing was proposed: tell the user of this machine")
-            })
+        let nonce = match &self.machine {
+            Some(machine) => machine.sent.nonce_of(args, Instant::now(), self.new_nonce),
+            None => (self.new_nonce)(),
         };
-        let Some(unanswered) = &self.unanswered else { return new_nonce() };
-        let mut unanswered = unanswered.lock().unwrap_or_else(PoisonError::into_inner);
-        // The waiting time is no part of the proposal.
-        let same = |known: &ProposeArgs| *known == ProposeArgs { wait_s: known.wait_s, ..args.clone() };
-        if let Some((_, nonce)) = unanswered.iter().find(|(known, _)| same(known)) {
-            return Ok(nonce.clone());
-        }
-        let nonce = new_nonce()?;
-        if unanswered.len() == MAX_UNANSWERED {
-            unanswered.pop_front();
-        }
-        unanswered.push_back((args.clone(), nonce.clone()));
-        Ok(nonce)
+        nonce.map_err(|error| ToolProblem::new("fault", &error, "nothing was proposed: tell the user of this machine"))
     }
 
     /// Reads the proposal, and waits for its end.
@@ -212,7 +208,7 @@ impl<A: BoundaryApi> ToolCalls<A> {
             let Ok(Ok(now)) = timeout_at(until, self.read::<ProposalView>(&path)).await else { break };
             let Ok(now) = of_proposal(&view.id, now) else { break };
             let same = now.status == view.status;
-            view = now;
+            view = ProposalView { existing: view.existing, ..now };
             if !view.status.has_ended() {
                 notes.send(&waiting_words(&view)).await;
                 // A boundary with many waiting callers answers at once.
@@ -248,7 +244,9 @@ impl<A: BoundaryApi> ToolCalls<A> {
             signatures_required: view.approvals.required,
             signatures_present: view.approvals.have,
             missing_groups: view.approvals.missing.iter().map(ToString::to_string).collect(),
+            created_at: view.created_at.to_string(),
             expires_at: view.expires_at.to_string(),
+            existing: view.existing,
             outcome: run.outcome.or_else(|| view.outcome.as_ref().map(object)),
             receipt: view.receipt.as_ref().map(ToString::to_string),
             verified: run.verified,
@@ -289,6 +287,10 @@ pub fn waiting_words(view: &ProposalView) -> String {
         }
         other => other.word().to_owned(),
     }
+}
+
+fn is_problem(answer: &ApiAnswer) -> bool {
+    serde_json::from_slice::<Problem>(&answer.body).is_ok()
 }
 
 fn advice(view: &ProposalView) -> &'static str {
@@ -341,6 +343,8 @@ pub(super) fn object(value: &impl Serialize) -> Map<String, Value> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+    use std::sync::Mutex;
     use std::sync::atomic::{AtomicU8, Ordering};
 
     use super::*;
@@ -358,7 +362,10 @@ mod tests {
             let status = self.statuses.lock().expect("no panic").pop_front();
             self.nonces.lock().expect("no panic").extend(request.body.map(|body| body["nonce"].clone()));
             match status {
-                Some(status) => Ok(ApiAnswer { status, body: b"{}".to_vec() }),
+                Some(status) => {
+                    let problem = json!({"type": "/problems/x", "title": "t", "status": status, "detail": "d"});
+                    Ok(ApiAnswer { status, body: problem.to_string().into_bytes() })
+                }
                 None => std::future::pending().await,
             }
         }

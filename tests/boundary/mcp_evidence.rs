@@ -7,9 +7,11 @@ use serde_json::{Value, json};
 
 use crate::mcp::{post, world};
 use crate::mcp_answers::opened;
-use crate::mcp_proxy::{Asked, proxy};
+use crate::mcp_proxy::{Asked, Passed, proxy};
 use crate::support::World;
 use crate::support::people::alice;
+
+const PROPOSE: &str = "POST /v1/proposals";
 
 fn is_bundle(asked: &Asked) -> bool {
     asked.line.ends_with("/bundle")
@@ -26,6 +28,34 @@ fn bytes_at(world: &World, path: &str) -> Vec<u8> {
 
 fn bundle_path(proposal: &Value) -> String {
     format!("/v1/receipts/{}/bundle", proposal["receipt"].as_str().expect("a receipt"))
+}
+
+#[test]
+fn a_proposal_whose_answer_was_replaced_on_its_way_stays_one_proposal() {
+    const HTML: &str = "<html>who are you?</html>";
+    let world = World::new();
+    let replaced: Arc<Mutex<Option<u16>>> = Arc::default();
+    let replacing = proxy(&world, {
+        let replaced = replaced.clone();
+        move |asked, status, body| -> Passed {
+            let new = replaced.lock().unwrap().take_if(|_| asked.line == PROPOSE);
+            Some(new.map_or((status, body), |status| (status, HTML.as_bytes().to_vec())))
+        }
+    });
+    let mut server = opened(&world, &replacing, None);
+    for (number, status) in [201, 200, 302, 408, 429, 502, 504].into_iter().enumerate() {
+        let wish = json!({"step": "say:echo", "reason": format!("answer {status}")});
+        *replaced.lock().unwrap() = Some(status);
+        let problem = server.call("propose", wish.clone())["problem"].clone();
+        assert_eq!(problem["code"], "unreachable", "{status}: {problem}");
+        assert!(problem["advice"].as_str().unwrap().contains("no second run"), "{status}: {problem}");
+        let again = server.call("propose", wish.clone());
+        assert_eq!((&again["status"], &again["existing"]), (&json!("pending"), &json!(true)), "{status}: {again}");
+        assert_eq!(world.proposals().len(), 2 * number + 1, "{status}");
+        // After an answer, the same call is a new wish.
+        let new = server.call("propose", wish);
+        assert!(new["id"] != again["id"] && new.get("existing").is_none(), "{status}: {new}");
+    }
 }
 
 #[test]
