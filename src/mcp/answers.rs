@@ -183,15 +183,20 @@ pub struct ProposalProgress {
     /// earlier call. Absent otherwise.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub existing: bool,
-    /// How the run ended: `status`, and the exit code or the signal.
+    /// The parameters of the run, with the defaults of the step, from its receipt. Compare them with the parameters that
+    /// you proposed. Absent without a receipt that can be relied on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub params: Option<Map<String, Value>>,
+    /// How the run ended: `status`, and the exit code or the signal. Absent if the receipt was forged, or belongs to
+    /// another run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Map<String, Value>>,
     /// Id of the receipt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub receipt: Option<String>,
-    /// True only if this machine verified the receipt of the run with a roster that its user trusts. Then `step` and
-    /// `outcome` are facts of the receipt. All other fields, and without a run the whole answer, are the boundary's
-    /// word.
+    /// True only if this machine verified the receipt of the run with a roster that its user trusts, and the run is the
+    /// one that this server proposed, if this server proposed it. Then `step`, `params` and `outcome` are facts of the
+    /// receipt. All other fields, and without a run the whole answer, are the boundary's word.
     pub verified: bool,
     /// Result of the verification in one sentence. Absent without a run.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -222,11 +227,11 @@ pub struct OutputTail {
     pub stdout: String,
     /// The end of the standard error.
     pub stderr: String,
-    /// True if this is only the end. The tool `get_output` returns all of it.
+    /// True if this is only the end, or if the output is missing. The tool `get_output` returns all of it.
     pub is_cut: bool,
     /// True only if the receipt was verified, and all bytes of both streams have the digests that it states.
     pub output_verified: bool,
-    /// Result of the comparison in one sentence.
+    /// Result of the comparison, or why the output is missing, in one sentence.
     pub output_verification: String,
 }
 
@@ -303,6 +308,14 @@ pub struct ReceiptVerification {
     pub not_checked: Vec<String>,
 }
 
+impl ReceiptVerification {
+    /// Returns true if a check failed, so that nothing in the receipt can be relied on.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.checks.iter().any(|check| check.finding == FAILED)
+    }
+}
+
 /// Where the result of a verification comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -315,6 +328,9 @@ pub enum VerificationBasis {
     /// Nothing was verified: the boundary states these facts about itself.
     BoundaryWord,
 }
+
+/// The word for a check that failed.
+pub const FAILED: &str = "failed";
 
 /// One check of a receipt.
 #[derive(Debug, Clone, Serialize, JsonSchema)]

@@ -6,6 +6,7 @@
 pub mod answers;
 pub mod boundary_api;
 pub mod line_transport;
+mod output_reading;
 pub mod progress;
 pub mod run_evidence;
 mod sent_proposals;

@@ -98,7 +98,7 @@ impl<A: BoundaryApi> McpServer<A> {
                 done(&calls.state(view, deadline).await)
             }
             ToolName::Wait => done(&calls.wait(arguments_of(arguments)?, deadline, &notes).await?),
-            ToolName::GetOutput => done(&calls.get_output(arguments_of(arguments)?).await?),
+            ToolName::GetOutput => done(&calls.get_output(arguments_of(arguments)?, deadline).await?),
             ToolName::GetReceipt => done(&calls.get_receipt(arguments_of(arguments)?).await?),
             ToolName::Cancel => done(&calls.cancel(arguments_of(arguments)?, deadline).await?),
         }

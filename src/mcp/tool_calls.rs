@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
+use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::api::body::Problem;
@@ -17,6 +18,7 @@ use crate::mcp::answers::{
     StepDetails, StepLine, StepPage, WaitArgs,
 };
 use crate::mcp::boundary_api::{ApiAnswer, ApiRequest, BoundaryApi};
+use crate::mcp::output_reading::OutputReading;
 use crate::mcp::progress::ProgressNotes;
 use crate::mcp::sent_proposals::SentProposals;
 use crate::mcp::tool_problem::ToolProblem;
@@ -28,7 +30,7 @@ pub const CALL_LIMIT: Duration = Duration::from_secs(45);
 /// Part of [`CALL_LIMIT`] that remains for the output after a wait.
 const AFTER_WAIT: Duration = Duration::from_secs(3);
 /// Part of [`CALL_LIMIT`] that remains for the answer without the output.
-const BEFORE_END: Duration = Duration::from_secs(1);
+pub(super) const BEFORE_END: Duration = Duration::from_secs(1);
 /// Longest wait in one HTTP call, and the interval between two progress notes.
 const NOTE_INTERVAL: Duration = Duration::from_secs(5);
 /// Number of steps on one page.
@@ -50,6 +52,8 @@ pub type NewNonce = fn() -> Result<Nonce, String>;
 pub(super) struct AgentMachine {
     pub(super) verify: VerifyBundle,
     pub(super) sent: SentProposals,
+    /// The readings of the last standard output and of the last standard error.
+    pub(super) outputs: [Mutex<OutputReading>; 2],
 }
 
 /// The calls of the tools, through one implementation of [`BoundaryApi`].
@@ -74,7 +78,7 @@ impl<A: BoundaryApi> ToolCalls<A> {
     /// proposal makes no second run.
     #[must_use]
     pub fn of_machine(api: A, new_nonce: NewNonce, verify: VerifyBundle) -> Self {
-        let machine = AgentMachine { verify, sent: SentProposals::default() };
+        let machine = AgentMachine { verify, sent: SentProposals::default(), outputs: Default::default() };
         Self { api, new_nonce, machine: Some(Arc::new(machine)) }
     }
 
@@ -161,7 +165,7 @@ impl<A: BoundaryApi> ToolCalls<A> {
         };
         // After a failure of the service, the proposal may exist.
         if let Some(machine) = self.machine.as_ref().filter(|_| answer.status < 500) {
-            machine.sent.answered(&nonce);
+            machine.sent.answered(args, &nonce, made.as_ref().ok().map(|view| &view.id));
         }
         made
     }
@@ -240,14 +244,15 @@ impl<A: BoundaryApi> ToolCalls<A> {
             step: run.step.unwrap_or_else(|| view.step.to_string()),
             status: view.status.word().to_owned(),
             ended: view.status.has_ended(),
-            advice: advice(&view).to_owned(),
+            advice: if run.is_refuted { REFUTED_ADVICE } else { advice(&view) }.to_owned(),
             signatures_required: view.approvals.required,
             signatures_present: view.approvals.have,
             missing_groups: view.approvals.missing.iter().map(ToString::to_string).collect(),
             created_at: view.created_at.to_string(),
             expires_at: view.expires_at.to_string(),
             existing: view.existing,
-            outcome: run.outcome.or_else(|| view.outcome.as_ref().map(object)),
+            params: run.params,
+            outcome: run.outcome.or_else(|| view.outcome.as_ref().filter(|_| !run.is_refuted).map(object)),
             receipt: view.receipt.as_ref().map(ToString::to_string),
             verified: run.verified,
             verification: run.verification,
@@ -292,6 +297,9 @@ pub fn waiting_words(view: &ProposalView) -> String {
 fn is_problem(answer: &ApiAnswer) -> bool {
     serde_json::from_slice::<Problem>(&answer.body).is_ok()
 }
+
+/// Advice about a run whose receipt was forged, or belongs to another run.
+const REFUTED_ADVICE: &str = "do not rely on this run: read `verification`, and tell the user";
 
 fn advice(view: &ProposalView) -> &'static str {
     match view.status {
@@ -348,6 +356,7 @@ mod tests {
     use std::sync::atomic::{AtomicU8, Ordering};
 
     use super::*;
+    use crate::mcp::answers::VerificationBasis;
     use crate::mcp::boundary_api::ApiUnreachable;
 
     /// A boundary with a list of answers. After the last answer, it answers no request.
@@ -401,19 +410,56 @@ mod tests {
         assert!(again.contains("do not repeat `propose`"), "{again}");
     }
 
-    #[tokio::test]
-    async fn an_output_that_does_not_arrive_delays_no_status() {
-        let calls = ToolCalls::of_request(ListedAnswers::default(), counted);
-        let (id, digest) = ("0192f0c1-0000-7000-8000-000000000001", format!("sha256:{}", "0".repeat(64)));
+    /// A boundary that sends a bundle, and no output.
+    #[derive(Clone)]
+    struct WithoutOutputs(&'static [u8]);
+
+    impl BoundaryApi for WithoutOutputs {
+        async fn call(&self, request: ApiRequest) -> Result<ApiAnswer, ApiUnreachable> {
+            if request.path.ends_with("/bundle") {
+                return Ok(ApiAnswer { status: 200, body: self.0.to_vec() });
+            }
+            std::future::pending().await
+        }
+    }
+
+    fn finished(id: &str) -> ProposalView {
+        let digest = format!("sha256:{}", "0".repeat(64));
         let view = json!({
             "id": format!("prp_{id}"), "status": "finished", "receipt": format!("rcp_{id}"), "next": [], "step": "a:b",
             "params": {}, "proposer": "agent", "reason": "x", "payload": "", "step_digest": digest, "digest": digest,
             "params_digest": digest, "created_at": "2026-01-01T00:00:00Z", "expires_at": "2026-01-02T00:00:00Z",
             "approvals": {"rules": [], "required": 1, "have": 1, "approvers": [], "missing": [], "excluded": []},
         });
-        let view: ProposalView = serde_json::from_value(view).expect("a view");
-        let deadline = Instant::now() + BEFORE_END + Duration::from_millis(20);
-        let state = timeout_at(deadline, calls.state(view, deadline)).await.expect("before the deadline");
+        serde_json::from_value(view).expect("a view")
+    }
+
+    /// Reads the state of a finished proposal in a short time.
+    async fn state_of<A: BoundaryApi>(calls: &ToolCalls<A>, view: ProposalView) -> ProposalProgress {
+        let deadline = Instant::now() + BEFORE_END + Duration::from_millis(200);
+        timeout_at(deadline, calls.state(view, deadline)).await.expect("before the deadline")
+    }
+
+    #[tokio::test]
+    async fn evidence_that_does_not_arrive_delays_no_status_and_a_missing_output_discards_no_receipt() {
+        let calls = ToolCalls::of_request(ListedAnswers::default(), counted);
+        let state = state_of(&calls, finished("0192f0c1-0000-7000-8000-000000000001")).await;
         assert!(state.ended && state.untrusted_output.is_none(), "{state:?}");
+        assert!(state.verification.is_some_and(|words| words.contains("did not arrive in time")));
+
+        let verify: VerifyBundle = Arc::new(|_| ReceiptVerification {
+            verified: true,
+            basis: VerificationBasis::ThisMachine,
+            summary: "verified".to_owned(),
+            checks: Vec::new(),
+            not_checked: Vec::new(),
+        });
+        let bundle = include_bytes!("../../tests/conformance/golden/valid/bundle.json");
+        let calls = ToolCalls::of_machine(WithoutOutputs(bundle), counted, verify);
+        let state = state_of(&calls, finished("019aa0b0-5c00-7000-8000-000000000001")).await;
+        assert!(state.verified && state.outcome.is_some() && state.params.is_some(), "{state:?}");
+        let output = state.untrusted_output.expect("the reason");
+        assert!(output.is_cut && !output.output_verified, "{output:?}");
+        assert!(output.output_verification.contains("arrived in time"), "{output:?}");
     }
 }

@@ -13,6 +13,8 @@ pub(crate) type Passed = Option<(u16, Vec<u8>)>;
 pub(crate) struct Asked<'r> {
     /// Method and path, for example `POST /v1/proposals`.
     pub(crate) line: &'r str,
+    /// Value of the header `Range`, or an empty text.
+    pub(crate) range: &'r str,
     pub(crate) body: &'r [u8],
 }
 
@@ -51,7 +53,7 @@ fn relay(mut client: &TcpStream, target: &str, bodies: &ChangeBody, answers: &Ch
         let mut body = vec![0; request.length];
         reader.read_exact(&mut body).ok()?;
         let line = request.words[..2].join(" ");
-        let body = bodies(&Asked { line: &line, body: &body });
+        let body = bodies(&Asked { line: &line, range: &request.range, body: &body });
         let mut service = TcpStream::connect(target).ok()?;
         let length = body.len();
         service
@@ -63,7 +65,7 @@ fn relay(mut client: &TcpStream, target: &str, bodies: &ChangeBody, answers: &Ch
         let mut bytes = Vec::new();
         from_service.read_to_end(&mut bytes).ok()?;
         let status = answer.words[1].parse().ok()?;
-        let asked = Asked { line: &line, body: &body };
+        let asked = Asked { line: &line, range: &request.range, body: &body };
         let Some((new, bytes)) = answers(&asked, status, bytes) else {
             return client.shutdown(std::net::Shutdown::Both).ok();
         };
@@ -78,11 +80,12 @@ struct Head {
     /// Words of the first line.
     words: Vec<String>,
     head: String,
+    range: String,
     length: usize,
 }
 
 fn head(from: &mut impl BufRead, target: &str) -> Option<Head> {
-    let (mut head, mut length) = (String::new(), 0);
+    let (mut head, mut length, mut range) = (String::new(), 0, String::new());
     loop {
         let mut line = String::new();
         if from.read_line(&mut line).ok()? == 0 {
@@ -94,9 +97,14 @@ fn head(from: &mut impl BufRead, target: &str) -> Option<Head> {
             Some(("content-length", value)) => length = value.trim().parse().ok()?,
             Some(("host", _)) => head.push_str(&format!("host: {target}\r\n")),
             Some(("connection", _)) => {}
-            _ => head.push_str(&line),
+            other => {
+                if let Some(("range", value)) = other {
+                    value.trim().clone_into(&mut range);
+                }
+                head.push_str(&line);
+            }
         }
     }
     let words = head.lines().next()?.split(' ').map(str::to_owned).collect();
-    Some(Head { words, head, length })
+    Some(Head { words, head, range, length })
 }

@@ -100,6 +100,7 @@ async def drive(client, facts, transport):
     state = await ended(client, state["id"])
     assert state["status"] == "finished" and state["outcome"]["exit_code"] == 0, state
     assert state["untrusted_output"]["stdout"] == f"by {transport}\n", state
+    assert state["params"] == wish["params"], state
     is_verified = transport == "stdio" and facts["roster"] is not None
     assert state["verified"] is is_verified and state["untrusted_output"]["output_verified"] is is_verified, state
     output = await called(client, "get_output", {"id": state["id"], "offset": 3})
