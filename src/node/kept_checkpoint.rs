@@ -176,8 +176,8 @@ pub fn read(path: &Path) -> Result<(Note, Checkpoint), String> {
 pub fn parse(text: &str) -> Result<(Note, Checkpoint), String> {
     let odd = |error: &dyn std::fmt::Display| {
         format!(
-            "the file is no checkpoint ({error}): find out which program wrote the file, and move the file away if \
-             no program needs it"
+            "the file is no checkpoint ({error}): replace the file with the checkpoint (`countersign log checkpoint` \
+             prints the present one), or move it away and remove its name from `known_checkpoints`"
         )
     };
     let note = Note::parse(text).map_err(|error| odd(&error))?;

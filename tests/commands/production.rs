@@ -342,6 +342,15 @@ fn a_boundary_without_witness_or_kept_checkpoint_fails_the_point_operation() {
 }
 
 #[test]
+fn the_fix_for_a_missing_checkpoint_names_the_address_of_the_service() {
+    let world = World::prepared(|_| {});
+    let text = || said(&world.program(&["doctor", "--production"]).arg(world.path("b")).output().expect("doctor"));
+    assert!(text().contains("log export DIR --url http://localhost:7433` through a tunnel on another machine"));
+    configure(&world, "hosts = [\"boundary.example\"]");
+    assert!(text().contains("log export DIR --url http://boundary.example:7433` on another machine"));
+}
+
+#[test]
 fn a_silent_witness_or_an_unread_monitoring_fails_the_point_operation() {
     let mut world = World::prepared(|setup| setup.roster = unreachable_witness("silent.example/w"));
     assert_finding(&point(&world, "operation"), "yours", "the service does not answer here");
@@ -419,6 +428,10 @@ fn the_points_network_and_firewall_judge_the_address_of_the_running_service() {
     assert_finding(&point(&world, "firewall"), "yours", "open port ");
     world.stop();
     assert_finding(&point(&world, "network"), "pass", "127.0.0.1:7433 is a loopback address");
+    configure(&world, "listen = \"0.0.0.0:7433\"");
+    let found = point(&world, "network");
+    assert_finding(&found, "fail", "other machines can reach 0.0.0.0:7433");
+    assert_eq!(found.len(), 1, "one problem is reported once: {found:?}");
 }
 
 #[test]

@@ -50,7 +50,10 @@ pub(super) fn list(boundary: &InspectedBoundary<'_>, held: Level, to_fix: &[(&st
         ("operation", operation::check(boundary)),
     ];
     let point = |(index, (point, mut findings)): (usize, (&'static str, Vec<PointFinding>))| {
-        for (_, says) in to_fix.iter().filter(|(line, _)| point_of(line) == point) {
+        // The line `listener` has only the problem that fails the point `network`.
+        let has_failed = findings.iter().any(|finding| finding.result == PointResult::Fail);
+        let is_new = |line: &str| point_of(line) == point && (line != "listener" || !has_failed);
+        for (_, says) in to_fix.iter().filter(|(line, _)| is_new(line)) {
             if !findings.iter().any(|finding| finding.says == *says) {
                 findings.push(fail(*says, "do what the message says"));
             }
