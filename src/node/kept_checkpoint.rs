@@ -145,14 +145,16 @@ fn look(
     }
 }
 
-/// Returns the error message for a missing store of which a checkpoint exists.
+/// Returns the error message for a missing store of which the checkpoint `file` exists.
 #[must_use]
-pub fn lost(known: &Checkpoint) -> String {
+pub fn lost(known: &Checkpoint, file: &Path) -> String {
     format!(
         "there is no store, but this boundary signed a checkpoint of {} entries of the log {}: put the newest store \
          back, or begin a new log that names this log with `countersign store restore BACKUP`; to begin a log that \
-         names no earlier log, move the file `{FILE}` away",
-        known.size, known.origin
+         names no earlier log, move the file {} away",
+        known.size,
+        known.origin,
+        file.display()
     )
 }
 

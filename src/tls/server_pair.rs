@@ -268,8 +268,8 @@ fn read_roots(pem: &[u8]) -> Result<RootCertStore, String> {
     for (number, certificate) in (1..).zip(pem_certificates(pem)?) {
         if !is_ca(&parse(&certificate, number)?) {
             return Err(format!(
-                "certificate {number} of the file is not the certificate of a CA (CA:TRUE), so the service would refuse \
-                 the certificates of all clients: name the file of the CA that signs them"
+                "certificate {number} of the file is not the certificate of a CA (CA:TRUE), so it admits no client: \
+                 name a file that contains only CAs, which sign the certificates of clients"
             ));
         }
         roots.add(certificate).map_err(|error| {

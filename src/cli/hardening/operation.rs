@@ -107,7 +107,7 @@ fn backup(boundary: &InspectedBoundary<'_>, now: Timestamp) -> PointFinding {
     let log = match (&boundary.stored, boundary.sealed()) {
         (_, Some(sealed)) => sealed.boundary.id,
         (Ok(_), None) => return pass("there is nothing to back up: the log has not begun"),
-        (Err(_), None) => return fail("the store can't be read, so its backup is not checked", fix),
+        (Err(_), None) => return yours("the store can't be read, so its backup is not checked"),
     };
     match last_backup::read(boundary.config, &log) {
         None => fail("no backup of this log was made", fix),
