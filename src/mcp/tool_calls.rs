@@ -133,6 +133,8 @@ impl<A: BoundaryApi> ToolCalls<A> {
             approvals: view.approvals.iter().map(object).collect(),
             permissions: view.permissions.iter().map(object).collect(),
             denied: view.denied.as_deref().map(visible_detail),
+            needs_session: matches!(text("session"), "read" | "write"),
+            plan_step: view.definition["plan"]["step"].as_str().map(visible),
             sandbox: object(&view.sandbox),
             interpreter: visible(text("interpreter")),
             script,
@@ -145,6 +147,7 @@ impl<A: BoundaryApi> ToolCalls<A> {
         let nonce = self.nonce_of(args)?;
         let body = json!({
             "step": args.step, "params": args.params, "reason": args.reason, "nonce": nonce,
+            "session": args.session, "plan": args.plan,
         });
         let answer = self.send(ApiRequest::post("/v1/proposals", Some(body))).await?;
         // After a failure of the service or of a proxy, the proposal may exist. After every other answer, a repeated call

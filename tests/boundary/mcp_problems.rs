@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::mcp::{Server, post, tool_call, world};
 use crate::mcp_proxy::proxy;
 use crate::support::people::alice;
-use crate::support::{World, id_of, wait_for};
+use crate::support::{POLICY, SMALL, World, id_of, runbook, wait_for};
 
 /// Returns a problem document with this code and status.
 fn document(code: &str, status: u16) -> Vec<u8> {
@@ -27,6 +27,35 @@ fn assert_advice(answer: &Value, code: &str, wanted: &str, unwanted: &str) {
 }
 
 #[test]
+fn a_step_with_a_session_or_a_plan_is_proposed_by_mcp() {
+    let world = World::with(|setup| {
+        setup.policy = POLICY.to_owned();
+        setup.runbook("s.md", runbook(SMALL, &[("set session=write", "export A=1"), ("plain", ":")]));
+        let steps =
+            [("plan", "printf grow"), ("apply plan=plan plan-max-age=1h", "cat \"$COUNTERSIGN_ARTIFACTS/plan\"")];
+        setup.runbook("p.md", runbook(SMALL, &steps));
+    });
+    let mut server = Server::opened(&world, &world.wire.url);
+    for (step, needs_session, plan_step) in
+        [("s:set", true, Value::Null), ("s:plain", false, Value::Null), ("p:apply", false, json!("p:plan"))]
+    {
+        let shown = server.call("get_step", json!({"step": step}));
+        assert_eq!((&shown["needs_session"], &shown["plan_step"]), (&json!(needs_session), &plan_step), "{shown}");
+    }
+    let session = world.wire.post("/v1/sessions", &world.agent, &json!({"runbook": "s"})).ok(201)["id"].clone();
+    let made = server.call("propose", json!({"step": "s:set", "reason": "x", "session": session}));
+    assert_eq!(made["status"], "pending", "{made}");
+    let plan = world.run("p:plan", json!({}), &[&alice()])["receipt"].clone();
+    let made = server.call("propose", json!({"step": "p:apply", "reason": "x", "plan": plan}));
+    world.sign(&world.show(made["id"].as_str().expect("an id")), &[&alice()]).ok(200);
+    let done = server.call("wait", json!({"id": made["id"]}));
+    assert_eq!(done["untrusted_output"]["stdout"], "grow", "{done}");
+    let refused = server.call("propose", json!({"step": "s:set", "reason": "x"}));
+    assert_eq!(refused["problem"]["errors"][0]["pointer"], "/session", "{refused}");
+    assert_advice(&refused, "malformed", "correct the arguments", "list_steps");
+}
+
+#[test]
 fn the_advice_of_a_problem_fits_the_code_the_status_and_the_tool() {
     let world = world();
     let mut server = Server::opened(&world, &world.wire.url);
@@ -41,6 +70,8 @@ fn the_advice_of_a_problem_fits_the_code_the_status_and_the_tool() {
     assert_advice(&unknown, "not-found", "check the ids", "list_steps");
 
     // The token of a reader sees steps and may propose none of them.
+    let listed = server.ask("tools/list", json!({}));
+    assert_eq!(listed["result"]["tools"][0]["title"], "List the steps that this token may see");
     let of_reader = |tool: &str, arguments: Value| {
         post(&world, &world.reader, &tool_call(tool, arguments))["result"]["structuredContent"].clone()
     };
