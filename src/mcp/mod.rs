@@ -7,6 +7,7 @@ pub mod answers;
 pub mod boundary_api;
 pub mod line_transport;
 pub mod progress;
+mod rpc_errors;
 pub mod run_evidence;
 pub mod server;
 pub mod tool_calls;

@@ -18,6 +18,8 @@ mod json_log;
 mod mcp;
 mod mcp_answers;
 mod mcp_attacks;
+mod mcp_problems;
+mod mcp_proxy;
 mod metrics;
 mod other_users;
 mod output;
