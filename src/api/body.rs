@@ -1,13 +1,24 @@
 //! JSON bodies of the HTTP interface, except the boundary's views.
 
 use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::crypto::digest::ContentDigest;
+use crate::crypto::json;
 use crate::crypto::key_id::KeyId;
 use crate::record::envelope::{Envelope, EnvelopeSignature};
 use crate::record::ident::{Name, ProposalId, ReceiptId};
 use crate::record::validity::Timestamp;
+
+/// Converts a JSON value to a document.
+///
+/// # Errors
+/// Returns a message that begins with the JSON pointer of the first value that does not fit the type.
+pub fn of_value<T: DeserializeOwned>(value: &Value) -> Result<T, String> {
+    json::typed(value).map_err(|error| error.to_string())
+}
 
 /// `POST /v1/proposals/{id}/signatures`: signatures of approvers.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]

@@ -1,6 +1,7 @@
 //! The `doctor` command checks this host and lists the problems to fix.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
 use serde::Serialize;
@@ -13,6 +14,7 @@ use crate::cli::hardening::point_finding::PointResult;
 use crate::cli::inspected_boundary::InspectedBoundary;
 use crate::cli::{doctor_access, doctor_programs};
 use crate::crossing::capacity::PROPOSAL_ROOM;
+use crate::decision::in_force::steps_in_force;
 use crate::decision::quorum_rules::QuorumRules;
 use crate::decision::reach::EligibleApprovers;
 use crate::local::problems::problems;
@@ -38,6 +40,7 @@ use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::printable_text::PrintableText;
 use crate::terminal::streams::Terminal;
 use crate::trust::signer::FileSigner;
+use crate::trust::trusted_roster::TrustedRoster;
 
 /// Check this host and its configuration, and list the problems to fix; changes nothing.
 #[derive(Debug, clap::Args)]
@@ -99,6 +102,9 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
                 ));
             }
         };
+        if let Some(message) = of_other_user(&config) {
+            return Err(CommandFailure::usage(message));
+        }
         return production(&InspectedBoundary::read(&config), terminal);
     }
     let mut lines = host(wanted);
@@ -113,7 +119,10 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         Some(Err(problems)) => {
             lines.extend(problems.list().iter().map(|problem| fix("configuration", problem.to_string())))
         }
-        Some(Ok(config)) => lines.extend(of_boundary(&InspectedBoundary::read(config))),
+        Some(Ok(config)) => match of_other_user(config) {
+            Some(message) => lines.push(fix("user", message)),
+            None => lines.extend(of_boundary(&InspectedBoundary::read(config))),
+        },
     }
     if terminal.json {
         terminal.object(&json!({ "lines": lines }))?;
@@ -122,6 +131,19 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     }
     let bad = lines.iter().any(|line| line.holds == State::Fix);
     Ok(if bad { Exit::CheckSaidNo } else { Exit::Done })
+}
+
+/// Returns a message if root inspects the boundary of another user. The rules for owners are relative to the user of the
+/// service, so the advice for root would stop the service.
+fn of_other_user(config: &Config) -> Option<String> {
+    let owner = config.data.metadata().ok()?.uid();
+    (rustix::process::geteuid().is_root() && owner != 0).then(|| {
+        format!(
+            "{} belongs to user {owner}, so the service runs as this user: run doctor as this user too (`sudo -u \
+             '#{owner}' countersign doctor ...`)",
+            config.data.display()
+        )
+    })
 }
 
 /// Checks the configuration, the files, the store and the service of a boundary.
@@ -375,6 +397,7 @@ fn of_files(boundary: &InspectedBoundary<'_>) -> Vec<Line> {
                 Ok(roster) => lines.extend(of_roster(config, roster, &files.key)),
                 Err(problems) => lines.extend(broken(problems)),
             }
+            lines.extend(unsealable(boundary, files, &lines));
             lines.extend(unreachable_quorums(boundary, files).into_iter().map(|note| fix("quorum", note)));
             if let Some(says) = roster_succession::waiting(config) {
                 lines.push(Line { holds: State::Note, what: "next roster".into(), says });
@@ -444,6 +467,22 @@ fn of_roster(config: &Config, roster: &DraftRoster, key: &FileSigner) -> Vec<Lin
         });
     }
     lines
+}
+
+/// Reports the steps of the files that the next seal would refuse, except for what `before` reports.
+fn unsealable(boundary: &InspectedBoundary<'_>, files: &BoundaryFiles, before: &[Line]) -> Vec<Line> {
+    let Some(sealed) = boundary.sealed() else { return Vec::new() };
+    let refused = |roster: &TrustedRoster, policy: &Policy| {
+        steps_in_force(&files.registry, policy, Builtins::current(), roster, &sealed.configuration).err()
+    };
+    // A start puts the newest signed roster in force that the steps permit, or else keeps the sealed roster.
+    let Some(errors) = refused(&sealed.roster, &sealed.policy) else { return Vec::new() };
+    let found = roster_succession::find(boundary.config, &sealed.rosters, &sealed.policy, files);
+    if found.candidates.iter().any(|(version, policy)| refused(found.signed.until(*version).last(), policy).is_none()) {
+        return Vec::new();
+    }
+    let errors = errors.into_iter().map(|error| error.to_string());
+    errors.filter(|says| !before.iter().any(|line| line.says == *says)).map(|says| fix("steps", says)).collect()
 }
 
 /// Returns notes about steps that nobody can get approved. A running service reports these notes itself.

@@ -12,7 +12,7 @@ use crate::cli::mcp_configuration::{McpClient, configuration};
 use crate::cli::verify;
 use crate::home::directories::Home;
 use crate::home::trusted_rosters::{ChosenTrust, TrustArgs, configured};
-use crate::home::usable_keys::{UsableKey, UsableKeys, agent_of_ancestors, usable_keys};
+use crate::home::usable_keys::{UsableKey, UsableKeys, usable_keys, variable_of_ancestors};
 use crate::mcp::answers::{ReceiptCheck, ReceiptVerification, VerificationBasis};
 use crate::mcp::line_transport::LineTransport;
 use crate::mcp::server::McpServer;
@@ -64,12 +64,14 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         return Ok(Exit::Done);
     }
     let client = token_client(global)?;
-    let home = Home::of_process();
-    // A digest names no approvers, so the key check also uses the files of the configuration directory.
+    let variable = |name: &str| std::env::var_os(name).or_else(|| variable_of_ancestors(name));
+    let homes = [Home::of_process(), Home::of(variable("HOME"), variable("XDG_CONFIG_HOME"))];
+    // A digest names no approvers, so the key check also uses the files of the configuration directories.
     let mut trust = args.trust.find()?;
-    trust.extend(configured(&home)?);
-    let named = std::env::var_os("COUNTERSIGN_KEY").map(Into::into);
-    let found = usable_keys(&home, named, std::env::var_os("SSH_AUTH_SOCK").or_else(agent_of_ancestors));
+    for home in &homes {
+        trust.extend(configured(home)?);
+    }
+    let found = usable_keys(&homes, variable("COUNTERSIGN_KEY").map(Into::into), variable("SSH_AUTH_SOCK"));
     let risk = approver_risk(&found, &trust);
     match (&risk, args.same_user_approves) {
         (Some(risk), false) => return Err(CommandFailure::new(Exit::Refused, risk.clone())),
@@ -156,7 +158,7 @@ fn approver_risk(found: &UsableKeys, trust: &[ChosenTrust]) -> Option<String> {
     let unknown = found.unknown.first().filter(|_| !rosters.is_empty())?;
     Some(format!(
         "the MCP server does not start, because it cannot check whether this user has the key of an approver: \
-         {}. Correct this, or set SSH_AUTH_SOCK to an empty text; or start with --same-user-approves",
+         {}; or start with --same-user-approves",
         PrintableText::text(unknown).as_str()
     ))
 }

@@ -305,7 +305,9 @@ fn command() -> clap::Command {
     let command = Cli::command().arg(long);
     let of_url: Vec<clap::Arg> = command
         .get_arguments()
-        .filter(|argument| ["url", "token", "token_file"].contains(&argument.get_id().as_str()))
+        .filter(|argument| {
+            ["url", "token", "token_file", "cacert", "cert", "cert_key"].contains(&argument.get_id().as_str())
+        })
         .map(|argument| argument.clone().hide(true))
         .collect();
     let lacking = lacking_commands();

@@ -177,7 +177,7 @@ impl Drop for SecretFile {
 }
 
 fn warn_without_owner(token: &SealedToken, terminal: &Terminal) {
-    if token.owners.is_empty() {
+    if token.owners.is_empty() && token.scopes.contains(&Scope::Propose) {
         terminal.say("The token has no owner, so every approver may approve its proposals.");
     }
 }

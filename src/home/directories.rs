@@ -8,7 +8,7 @@ use crate::terminal::printable_text::PrintableText;
 /// Home and configuration directories of the user.
 #[derive(Debug, Clone, Default)]
 pub struct Home {
-    /// `$HOME`.
+    /// `$HOME`, or else the directory that the list of users names.
     pub home: Option<PathBuf>,
     /// `$XDG_CONFIG_HOME/countersign`, by default `~/.config/countersign`.
     pub config: Option<PathBuf>,
@@ -18,7 +18,7 @@ impl Home {
     /// Returns the directories of the user of this process.
     #[must_use]
     pub fn of_process() -> Self {
-        Self::of(std::env::var_os("HOME"), std::env::var_os("XDG_CONFIG_HOME"))
+        Self::of(std::env::home_dir().map(Into::into), std::env::var_os("XDG_CONFIG_HOME"))
     }
 
     /// Returns the directories for these values of the variables. A relative path is ignored, as the XDG Base Directory

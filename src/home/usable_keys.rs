@@ -40,15 +40,19 @@ pub struct UsableKeys {
 
 /// Returns the keys of this user.
 ///
-/// The search covers the key that `COUNTERSIGN_KEY` names, the files of `countersign` in the configuration directory,
+/// The search covers the key that `COUNTERSIGN_KEY` names, the files of `countersign` in the configuration directories,
 /// the files of `~/.ssh`, and the agent behind `SSH_AUTH_SOCK`. A file with a passphrase is skipped, because a program
 /// cannot use it alone.
 #[must_use]
-pub fn usable_keys(home: &Home, named: Option<PathBuf>, agent: Option<OsString>) -> UsableKeys {
+pub fn usable_keys(homes: &[Home], named: Option<PathBuf>, agent: Option<OsString>) -> UsableKeys {
     let mut found = UsableKeys::default();
+    if homes.iter().all(|home| home.home.is_none()) {
+        found.unknown.push("the home directory of this user is unknown: set HOME to its absolute path".to_owned());
+    }
     let mut files: Vec<PathBuf> = named.into_iter().collect();
-    let directories = [home.config.clone(), home.home.as_ref().map(|home| home.join(".ssh"))];
-    for entries in directories.iter().flatten().filter_map(|directory| std::fs::read_dir(directory).ok()) {
+    let directories =
+        homes.iter().flat_map(|home| [home.config.clone(), home.home.as_ref().map(|home| home.join(".ssh"))]).flatten();
+    for entries in directories.filter_map(|directory| std::fs::read_dir(directory).ok()) {
         files.extend(entries.flatten().map(|entry| entry.path()));
     }
     // The private half of `id_ed25519.pub` is `id_ed25519`.
@@ -66,26 +70,28 @@ pub fn usable_keys(home: &Home, named: Option<PathBuf>, agent: Option<OsString>)
         }
     }
     if let Some(socket) = agent.filter(|socket| !socket.is_empty()) {
+        let place = format!("the ssh-agent {}", PrintableText::text(&socket.to_string_lossy()).as_str());
         match ssh_agent::keys(Path::new(&socket)) {
-            Ok(keys) => found.keys.extend(
-                keys.iter()
-                    .map(|key| UsableKey { keyid: key.keyid(), place: "the ssh-agent of SSH_AUTH_SOCK".to_owned() }),
-            ),
+            Ok(keys) => {
+                found.keys.extend(keys.iter().map(|key| UsableKey { keyid: key.keyid(), place: place.clone() }));
+            }
             // Without an agent behind the socket, no program can use a key there.
             Err(error)
                 if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused) => {}
-            Err(error) => found.unknown.push(format!("the ssh-agent of SSH_AUTH_SOCK: {error}")),
+            Err(error) => {
+                found.unknown.push(format!("{place}: {error}: correct this, or set SSH_AUTH_SOCK to an empty text"));
+            }
         }
     }
     found
 }
 
-/// Returns `SSH_AUTH_SOCK` of the nearest process above this one that belongs to the same user and has the variable.
-/// Clients of MCP often start a server without this variable, although the agent's own programs have it.
+/// Returns the variable of the nearest process above this one that belongs to the same user and has the variable.
+/// Clients of MCP often start a server without the variables of the user, although the agent's own programs have them.
 #[cfg(target_os = "linux")]
 #[must_use]
-pub fn agent_of_ancestors() -> Option<OsString> {
-    use std::os::unix::ffi::OsStrExt as _;
+pub fn variable_of_ancestors(name: &str) -> Option<OsString> {
+    use std::os::unix::ffi::OsStringExt as _;
     use std::os::unix::fs::MetadataExt as _;
 
     let user = rustix::process::geteuid().as_raw();
@@ -94,9 +100,9 @@ pub fn agent_of_ancestors() -> Option<OsString> {
         let place = PathBuf::from(format!("/proc/{process}"));
         let is_own = std::fs::metadata(&place).is_ok_and(|meta| meta.uid() == user);
         let environment = if is_own { std::fs::read(place.join("environ")).unwrap_or_default() } else { Vec::new() };
-        let found = environment.split(|byte| *byte == 0).find_map(|entry| entry.strip_prefix(b"SSH_AUTH_SOCK="));
-        if let Some(socket) = found {
-            return Some(std::ffi::OsStr::from_bytes(socket).to_owned());
+        let value = |entry: &'_ [u8]| entry.strip_prefix(name.as_bytes())?.strip_prefix(b"=").map(<[u8]>::to_vec);
+        if let Some(found) = environment.split(|byte| *byte == 0).find_map(value) {
+            return Some(OsString::from_vec(found));
         }
         let status = std::fs::read_to_string(place.join("status")).ok()?;
         process = status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().to_owned();
@@ -107,7 +113,7 @@ pub fn agent_of_ancestors() -> Option<OsString> {
 /// This system does not show the environment of other processes.
 #[cfg(not(target_os = "linux"))]
 #[must_use]
-pub fn agent_of_ancestors() -> Option<OsString> {
+pub fn variable_of_ancestors(_name: &str) -> Option<OsString> {
     None
 }
 

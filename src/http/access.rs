@@ -35,8 +35,8 @@ impl Hosts {
             return Err(refuse(Code::Forbidden, "the request's target and its Host header differ"));
         }
         if !self.is_ours(host) {
-            let detail = "this service does not accept the Host of the request: use the loopback address with the \
-                 service's port, or ask the operator to allow the name";
+            let detail = "the service does not accept the host name of this address: the operator must add the name to \
+                 `hosts` in countersign.toml and restart the service; on the same machine, use localhost";
             return Err(refuse(Code::Forbidden, detail));
         }
         match only(headers, &ORIGIN)? {

@@ -35,6 +35,12 @@ pub struct ProposeArgs {
     pub params: Map<String, Value>,
     /// Why the run is needed, in one or two sentences. The approvers read the reason.
     pub reason: String,
+    /// Id of the session in which the step runs, `ses_…`. Only for a step whose `needs_session` is true. No tool makes a
+    /// session: ask the user for one.
+    pub session: Option<String>,
+    /// Id of the receipt of the plan, `rcp_…`. Only for a step with `plan_step`: first propose that step with the same
+    /// parameters, and give the receipt of its run here.
+    pub plan: Option<String>,
     /// Seconds to wait for the end of the run, 0 to 45. The default is 0.
     #[serde(default)]
     #[schemars(range(max = 45))]
@@ -146,6 +152,11 @@ pub struct StepDetails {
     /// Reason why policy denies every run of the step.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub denied: Option<String>,
+    /// True if `propose` needs the id of a session.
+    pub needs_session: bool,
+    /// Step that makes the plan. If present, `propose` needs the receipt of a run of that step.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plan_step: Option<String>,
     /// Sandbox of a run: what a run can reach, and its limits.
     pub sandbox: Map<String, Value>,
     /// Program that runs the script.

@@ -8,6 +8,7 @@ pub mod boundary_api;
 pub mod line_transport;
 mod output_reading;
 pub mod progress;
+mod rpc_errors;
 pub mod run_evidence;
 mod sent_proposals;
 pub mod server;

@@ -209,8 +209,7 @@ impl<A: BoundaryApi> ToolCalls<A> {
     async fn bundle(&self, id: &ReceiptId) -> Answer<RunBundle> {
         let bytes = succeeded(self.send(ApiRequest::get(format!("/v1/receipts/{id}/bundle"))).await?)?;
         let bundle = Bundle::parse(&bytes).map_err(ToolProblem::odd)?;
-        let receipt: Receipt = predicate(&bundle.receipt)?;
-        let authorization: Authorization = predicate(&receipt.authorization)?;
+        let (receipt, authorization) = receipt_of(&bundle)?;
         if authorization.proposal.receipt() != *id {
             let advice = "do not rely on this boundary's answers, and tell the user";
             return Err(ToolProblem::new(ANOTHER_RUN, "the boundary sent the receipt of another run", advice));
@@ -237,7 +236,9 @@ impl<A: BoundaryApi> ToolCalls<A> {
         let made = tokio::task::spawn_blocking(move || verify(&bytes)).await;
         let mut verification =
             made.map_err(|error| ToolProblem::odd(format_args!("the verification ended early: {error}")))?;
-        let differences = machine.sent.differences(&authorization, &bundle.step["params"]);
+        let plan = bundle.plan.as_deref().map(|plan| receipt_of(plan).map(|(_, signed)| signed.proposal.receipt()));
+        let plan = plan.transpose()?;
+        let differences = machine.sent.differences(&authorization, &bundle.step["params"], plan.as_ref());
         if !differences.is_empty() {
             let differences = differences.join(", ");
             let detail = format!("the receipt differs from the proposal that this server sent: {differences}");
@@ -333,6 +334,12 @@ fn why(problem: &ToolProblem) -> &'static str {
         "unreachable" => "no readable answer arrived",
         _ => "the boundary refused to send it",
     }
+}
+
+fn receipt_of(bundle: &Bundle) -> Answer<(Receipt, Authorization)> {
+    let receipt: Receipt = predicate(&bundle.receipt)?;
+    let authorization = predicate(&receipt.authorization)?;
+    Ok((receipt, authorization))
 }
 
 fn predicate<P: Predicate>(envelope: &Envelope) -> Answer<P> {

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::mcp::answers::ProposeArgs;
 use crate::record::authorization::Authorization;
-use crate::record::ident::{Nonce, ProposalId};
+use crate::record::ident::{Nonce, ProposalId, ReceiptId};
 
 /// Maximum number of proposals without an answer that the server remembers.
 const MAX_UNANSWERED: usize = 32;
@@ -82,8 +82,13 @@ impl SentProposals {
 
     /// Compares a statement with the call for its proposal. Returns the parts that differ, and nothing if the proposal
     /// is not one that this server remembers. `schema` is the schema of the parameters, whose defaults the boundary
-    /// adds.
-    pub(super) fn differences(&self, signed: &Authorization, schema: &Value) -> Vec<&'static str> {
+    /// adds. `plan` is the id of the receipt of the plan, which a statement names only by a digest.
+    pub(super) fn differences(
+        &self,
+        signed: &Authorization,
+        schema: &Value,
+        plan: Option<&ReceiptId>,
+    ) -> Vec<&'static str> {
         let lists = self.lists();
         let Some((_, sent)) = lists.answered.iter().find(|(id, _)| *id == signed.proposal) else { return Vec::new() };
         let params = Value::Object(sent.args.params.clone());
@@ -92,8 +97,10 @@ impl SentProposals {
             ("step", signed.step.reference.as_str() == sent.args.step),
             ("parameters", is_completed(Some(&params), &signed.params, schema)),
             ("reason", signed.reason == sent.args.reason),
-            // No tool sends files or a plan.
-            ("input files", signed.artifacts.is_none() && signed.plan.is_none()),
+            ("session", signed.session.as_ref().map(|session| session.id.as_str()) == sent.args.session.as_deref()),
+            ("plan", plan.map(ReceiptId::as_str) == sent.args.plan.as_deref()),
+            // No tool sends files.
+            ("input files", signed.artifacts.is_none()),
         ]
         .into_iter()
         .filter_map(|(part, is_same)| (!is_same).then_some(part))

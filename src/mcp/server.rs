@@ -8,9 +8,9 @@ use std::sync::Arc;
 use rmcp::ErrorData;
 use rmcp::handler::server::ServerHandler;
 use rmcp::model::{
-    CallToolRequestParams, CallToolResponse, CallToolResult, CancelTaskParams, CreateTaskResult, DetailedTask,
-    GetTaskParams, GetTaskResult, Implementation, ListPromptsRequestMethod, ListPromptsResult,
-    ListResourceTemplatesResult, ListResourcesResult, ListToolsResult, PaginatedRequestParams,
+    CallToolRequestParams, CallToolResponse, CallToolResult, CancelTaskParams, CreateTaskResult, CustomRequest,
+    CustomResult, DetailedTask, GetTaskParams, GetTaskResult, Implementation, ListPromptsRequestMethod,
+    ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult, ListToolsResult, PaginatedRequestParams,
     ReadResourceRequestParams, ReadResourceResponse, ReadResourceResult, ResourceContents, ServerCapabilities,
     ServerConfig, Task, TaskPayload, TaskStatus, Tool,
 };
@@ -22,17 +22,19 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
+use crate::api::body::of_value;
 use crate::api::view::{ProposalStatus, ProposalView, RegistryView};
 use crate::mcp::answers::{CancelArgs, GetStepArgs, ProposeArgs};
 use crate::mcp::boundary_api::BoundaryApi;
 use crate::mcp::progress::ProgressNotes;
+use crate::mcp::rpc_errors::{refused, task_id, unknown_resource, unread_request, with_integers, wrong_params};
 use crate::mcp::tool_calls::{CALL_LIMIT, ToolCalls, waiting_words};
 use crate::mcp::tool_problem::ToolProblem;
 use crate::mcp::tools::{
     INSTRUCTIONS, RECEIPTS_URI, REGISTRY_URI, STEPS_URI, ToolName, resource_templates, resources, tools,
 };
 use crate::mcp::visible_text::visible_json;
-use crate::record::ident::{ProposalId, ReceiptId};
+use crate::record::ident::{ReceiptId, StepRef};
 
 /// Maximum number of tool calls of one client at the same time.
 const MAX_CALLS: usize = 32;
@@ -73,7 +75,7 @@ impl<A: BoundaryApi> McpServer<A> {
         call: impl Future<Output = Result<T, ToolProblem>>,
     ) -> Result<T, ToolProblem> {
         let Ok(_permit) = self.permits.try_acquire() else { return Err(ToolProblem::too_many_calls()) };
-        timeout_at(deadline, call).await.unwrap_or_else(|_| Err(self.calls.too_slow()))
+        timeout_at(deadline, call).await.unwrap_or_else(|_| Err(ToolProblem::too_slow()))
     }
 
     async fn call(
@@ -90,11 +92,12 @@ impl<A: BoundaryApi> McpServer<A> {
             ToolName::GetStep => done(&calls.get_step(arguments_of(arguments)?).await?),
             ToolName::Propose => {
                 let args: ProposeArgs = arguments_of(arguments)?;
-                let view = calls.propose(&args).await?;
+                let mut view = calls.propose(&args).await?;
                 if context.client_capabilities().is_some_and(|client| client.supports_tasks()) {
                     return Ok(CallToolResponse::Task(CreateTaskResult::new(task_of(&view))));
                 }
-                let view = calls.until_end(view, args.wait_s, deadline, &notes).await;
+                // The agent must get the id of the proposal. If the problem stays, the next call of a tool reports it.
+                let _ = calls.until_end(&mut view, args.wait_s, deadline, &notes).await;
                 done(&calls.state(view, deadline).await)
             }
             ToolName::Wait => done(&calls.wait(arguments_of(arguments)?, deadline, &notes).await?),
@@ -112,6 +115,8 @@ impl<A: BoundaryApi> McpServer<A> {
         if let Some(step) = uri.strip_prefix(STEPS_URI) {
             // A client may percent-encode the slashes of the ref.
             let step = step.replace("%2F", "/").replace("%2f", "/").replace("%3A", ":").replace("%3a", ":");
+            let parsed = step.parse::<StepRef>();
+            parsed.map_err(|error| wrong_params(format_args!("/uri: {error}")))?;
             return text_of(&self.calls.get_step(GetStepArgs { step }).await.map_err(refused)?);
         }
         if let Some(id) = uri.strip_prefix(RECEIPTS_URI) {
@@ -154,7 +159,8 @@ impl<A: BoundaryApi> ServerHandler for McpServer<A> {
         let deadline = Instant::now() + CALL_LIMIT;
         tokio::select! {
             made = self.limited(deadline, self.call(name, arguments, deadline, &context)) => {
-                Ok(made.unwrap_or_else(failed))
+                let about_tool = |problem| if name == ToolName::Propose { self.calls.of_propose(problem) } else { problem };
+                Ok(made.unwrap_or_else(|problem| failed(about_tool(problem))))
             }
             // Nobody reads the answer to a cancelled request. A proposal that was made stays.
             () = context.ct.cancelled() => Err(ErrorData::invalid_request("the client cancelled the request", None)),
@@ -201,8 +207,7 @@ impl<A: BoundaryApi> ServerHandler for McpServer<A> {
         request: GetTaskParams,
         _context: RequestContext<RoleServer>,
     ) -> Result<GetTaskResult, ErrorData> {
-        let id: ProposalId =
-            request.task_id.parse().map_err(|_| ErrorData::invalid_params("there is no such task", None))?;
+        let id = task_id(&request.task_id)?;
         let deadline = Instant::now() + CALL_LIMIT;
         let read = async {
             let view = self.calls.proposal(&id).await?;
@@ -228,9 +233,17 @@ impl<A: BoundaryApi> ServerHandler for McpServer<A> {
         request: CancelTaskParams,
         _context: RequestContext<RoleServer>,
     ) -> Result<(), ErrorData> {
+        let id = task_id(&request.task_id)?.to_string();
         let deadline = Instant::now() + CALL_LIMIT;
-        let cancel = self.calls.cancel(CancelArgs { id: request.task_id }, deadline);
-        self.limited(deadline, cancel).await.map(drop).map_err(refused)
+        self.limited(deadline, self.calls.cancel(CancelArgs { id }, deadline)).await.map(drop).map_err(refused)
+    }
+
+    async fn on_custom_request(
+        &self,
+        request: CustomRequest,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<CustomResult, ErrorData> {
+        Err(unread_request(&request))
     }
 }
 
@@ -249,7 +262,7 @@ fn task_of(view: &ProposalView) -> Task {
 }
 
 fn arguments_of<T: DeserializeOwned>(arguments: Value) -> Result<T, ToolProblem> {
-    serde_json::from_value(arguments).map_err(ToolProblem::arguments)
+    of_value(&with_integers(arguments)).map_err(ToolProblem::arguments)
 }
 
 fn json_of(answer: &impl Serialize) -> Result<Value, ToolProblem> {
@@ -266,17 +279,4 @@ fn failed(problem: ToolProblem) -> CallToolResponse {
 
 fn text_of(document: &impl Serialize) -> Result<String, ErrorData> {
     Ok(visible_json(json_of(document).map_err(refused)?).to_string())
-}
-
-fn refused(problem: ToolProblem) -> ErrorData {
-    let data = problem.into_json();
-    let code = data["problem"]["code"].as_str().unwrap_or_default();
-    if matches!(code, "not-found" | "unknown-step") {
-        return ErrorData::resource_not_found("the boundary has no such document for this token", Some(data));
-    }
-    ErrorData::internal_error("the boundary refused the request, or did not answer", Some(data))
-}
-
-fn unknown_resource() -> ErrorData {
-    ErrorData::resource_not_found("there is no such resource: see resources/templates/list", None)
 }

@@ -39,6 +39,8 @@ const STEPS_A_PAGE: usize = 50;
 const MAX_SCRIPT_BYTES: usize = 16 << 10;
 /// Maximum number of bytes of the schema of the parameters in an answer.
 const MAX_SCHEMA_BYTES: usize = 16 << 10;
+/// Pause during a wait if the boundary answered at once that nothing has changed, or that it is busy.
+const BUSY_PAUSE: Duration = Duration::from_secs(1);
 /// Pauses before a request is sent again because no answer came.
 const PAUSES: [Duration; 3] = [Duration::from_millis(200), Duration::from_secs(1), Duration::from_secs(3)];
 
@@ -88,17 +90,13 @@ impl<A: BoundaryApi> ToolCalls<A> {
         Self { api, new_nonce, machine: None }
     }
 
-    /// Returns the problem of a call that reached [`CALL_LIMIT`].
+    /// Returns a problem of `propose` with the advice for this tool.
     #[must_use]
-    pub fn too_slow(&self) -> ToolProblem {
-        self.no_answer("the boundary did not answer within 45 s")
+    pub fn of_propose(&self, problem: ToolProblem) -> ToolProblem {
+        problem.of_propose(self.machine.is_some())
     }
 
-    fn no_answer(&self, detail: &str) -> ToolProblem {
-        ToolProblem::no_answer(detail, self.machine.is_some())
-    }
-
-    /// Lists the steps that the token may propose.
+    /// Lists the steps that the token may see.
     pub async fn list_steps(&self, args: ListStepsArgs) -> Answer<StepPage> {
         let registry: RegistryView = self.read("/v1/registry").await?;
         let query = args.query.unwrap_or_default().to_lowercase();
@@ -140,6 +138,8 @@ impl<A: BoundaryApi> ToolCalls<A> {
             approvals: view.approvals.iter().map(object).collect(),
             permissions: view.permissions.iter().map(object).collect(),
             denied: view.denied.as_deref().map(visible_detail),
+            needs_session: matches!(text("session"), "read" | "write"),
+            plan_step: view.definition["plan"]["step"].as_str().map(visible),
             sandbox: object(&view.sandbox),
             interpreter: visible(text("interpreter")),
             script,
@@ -152,6 +152,7 @@ impl<A: BoundaryApi> ToolCalls<A> {
         let nonce = self.nonce_of(args)?;
         let body = json!({
             "step": args.step, "params": args.params, "reason": args.reason, "nonce": nonce,
+            "session": args.session, "plan": args.plan,
         });
         let answer = self.send(ApiRequest::post("/v1/proposals", Some(body))).await?;
         let made = match answer.status {
@@ -161,7 +162,7 @@ impl<A: BoundaryApi> ToolCalls<A> {
         };
         let Some(made) = made else {
             let detail = format!("the answer with status {} is no document of the boundary", answer.status);
-            return Err(self.no_answer(&detail));
+            return Err(ToolProblem::no_answer(&detail));
         };
         // After a failure of the service, the proposal may exist.
         if let Some(machine) = self.machine.as_ref().filter(|_| answer.status < 500) {
@@ -180,8 +181,8 @@ impl<A: BoundaryApi> ToolCalls<A> {
 
     /// Reads the proposal, and waits for its end.
     pub async fn wait(&self, args: WaitArgs, deadline: Instant, notes: &ProgressNotes) -> Answer<ProposalProgress> {
-        let view = self.proposal(&parse("id", &args.id)?).await?;
-        let view = self.until_end(view, args.wait_s, deadline, notes).await;
+        let mut view = self.proposal(&parse("id", &args.id)?).await?;
+        self.until_end(&mut view, args.wait_s, deadline, notes).await?;
         Ok(self.state(view, deadline).await)
     }
 
@@ -190,15 +191,18 @@ impl<A: BoundaryApi> ToolCalls<A> {
         of_proposal(id, self.read(&format!("/v1/proposals/{id}")).await?)
     }
 
-    /// Waits for the end of the proposal, for at most `seconds`. Returns the last state that the boundary answered,
-    /// because the end of the waiting time is no failure.
+    /// Waits for the end of the proposal, for at most `seconds`. Then `view` is the last state that the boundary
+    /// answered. The end of the waiting time is no failure.
+    ///
+    /// # Errors
+    /// Returns a problem that does not pass, for example a token that was revoked during the wait.
     pub async fn until_end(
         &self,
-        mut view: ProposalView,
+        view: &mut ProposalView,
         seconds: u64,
         deadline: Instant,
         notes: &ProgressNotes,
-    ) -> ProposalView {
+    ) -> Answer<()> {
         let until =
             (Instant::now() + Duration::from_secs(seconds.min(CALL_LIMIT.as_secs()))).min(deadline - AFTER_WAIT);
         while !view.status.has_ended() {
@@ -209,19 +213,25 @@ impl<A: BoundaryApi> ToolCalls<A> {
             }
             let asked = Instant::now();
             let path = format!("/v1/proposals/{}?wait={piece}s", view.id);
-            let Ok(Ok(now)) = timeout_at(until, self.read::<ProposalView>(&path)).await else { break };
-            let Ok(now) = of_proposal(&view.id, now) else { break };
-            let same = now.status == view.status;
-            view = ProposalView { existing: view.existing, ..now };
+            let Ok(read) = timeout_at(until, self.read::<ProposalView>(&path)).await else { break };
+            let is_same = match read.and_then(|now| of_proposal(&view.id, now)) {
+                Ok(now) => {
+                    let is_same = now.status == view.status;
+                    *view = ProposalView { existing: view.existing, ..now };
+                    is_same
+                }
+                Err(problem) if problem.may_pass() => true,
+                Err(problem) => return Err(problem),
+            };
             if !view.status.has_ended() {
-                notes.send(&waiting_words(&view)).await;
-                // A boundary with many waiting callers answers at once.
-                if same && asked.elapsed() < Duration::from_secs(1) {
-                    sleep(Duration::from_secs(1)).await;
+                notes.send(&waiting_words(view)).await;
+                // A busy boundary answers at once.
+                if is_same && asked.elapsed() < BUSY_PAUSE {
+                    sleep(BUSY_PAUSE).await;
                 }
             }
         }
-        view
+        Ok(())
     }
 
     /// Withdraws a proposal, or ends its run.
@@ -277,7 +287,7 @@ impl<A: BoundaryApi> ToolCalls<A> {
             match (self.api.call(request.clone()).await, pauses.next()) {
                 (Ok(answer), _) => return Ok(answer),
                 (Err(_), Some(pause)) => sleep(*pause).await,
-                (Err(error), None) => return Err(self.no_answer(&error.0)),
+                (Err(error), None) => return Err(ToolProblem::no_answer(&error.0)),
             }
         }
     }
@@ -401,12 +411,12 @@ mod tests {
         let calls = ToolCalls::of_machine(ListedAnswers::default(), counted, verify);
         let sent = nonces(&calls, &[504, 500, 409, 409]).await;
         assert!(sent[0] == sent[1] && sent[1] == sent[2] && sent[2] != sent[3], "{sent:?}");
-        let again = calls.too_slow().into_json()["problem"]["advice"].to_string();
+        let again = calls.of_propose(ToolProblem::too_slow()).into_json()["problem"]["advice"].to_string();
         assert!(again.contains("no second run"), "{again}");
         let calls = ToolCalls::of_request(ListedAnswers::default(), counted);
         let sent = nonces(&calls, &[504, 504]).await;
         assert_ne!(sent[0], sent[1]);
-        let again = calls.too_slow().into_json()["problem"]["advice"].to_string();
+        let again = calls.of_propose(ToolProblem::too_slow()).into_json()["problem"]["advice"].to_string();
         assert!(again.contains("do not repeat `propose`"), "{again}");
     }
 

@@ -73,8 +73,9 @@ impl ToolName {
         match self {
             Self::ListSteps => tool::<ListStepsArgs, StepPage>(
                 self,
-                "List the steps that this token may propose",
-                "Lists the steps that you may propose, 50 on a page, with the names of their parameters.",
+                "List the steps that this token may see",
+                "Lists the steps that you may see, 50 on a page, with the names of their parameters. A token that may \
+                 only read can propose none of them.",
                 read_only,
             ),
             Self::GetStep => tool::<GetStepArgs, StepDetails>(
@@ -88,7 +89,7 @@ impl ToolName {
                 self,
                 "Propose to run a step once",
                 "Proposes to run one step once with these parameters. Nothing runs before people have signed exactly \
-                 this run. Each call is a proposal of its own.",
+                 this run. Each call is a proposal of its own. A run with uploaded files can't be proposed here.",
                 ToolAnnotations::new().read_only(false).destructive(true).idempotent(false).open_world(true),
             ),
             Self::Wait => tool::<WaitArgs, ProposalProgress>(

@@ -6,13 +6,13 @@
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::{UnixListener, UnixSocket, UnixStream};
 
 use crate::api::view::Ready;
 use crate::boundary::Boundary;
@@ -108,22 +108,53 @@ pub async fn answer(
     done.map_or_else(|stopped| ControlReply::Error(stopped.to_string()), ControlReply::Ok)
 }
 
-/// Opens the control socket. An existing socket file belongs to an earlier service and is deleted, because this process
-/// holds the store's lock.
-///
-/// # Errors
-/// Returns an error if the directory cannot be written.
-pub fn listen(path: &Path) -> Result<UnixListener, FileProblem> {
-    let failed = |error: std::io::Error| {
-        FileProblem::whole(path, format!("the control socket can't be opened ({error}): check the directory"))
-    };
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
-        _ => {}
+/// The file of the control socket. The file is deleted at the end, also if the start fails.
+#[derive(Debug)]
+pub struct ControlFile(PathBuf);
+
+impl Drop for ControlFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
     }
-    let listener = UnixListener::bind(path).map_err(failed)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
-    Ok(listener)
+}
+
+/// The control socket, to which nobody can connect yet.
+pub struct ControlSocket {
+    socket: UnixSocket,
+    file: ControlFile,
+}
+
+impl ControlSocket {
+    /// Makes the file of the control socket. An existing socket file belongs to an earlier service and is deleted,
+    /// because this process holds the store's lock.
+    ///
+    /// # Errors
+    /// Returns an error if the directory cannot be written.
+    pub fn bind(path: &Path) -> Result<Self, FileProblem> {
+        let failed = |error| unopened(path, &error);
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
+            _ => {}
+        }
+        let socket = UnixSocket::new_stream().map_err(failed)?;
+        socket.bind(path).map_err(failed)?;
+        let file = ControlFile(path.to_owned());
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
+        Ok(Self { socket, file })
+    }
+
+    /// Lets clients connect.
+    ///
+    /// # Errors
+    /// Returns an error if the process has no free file descriptor.
+    pub fn listen(self) -> Result<(UnixListener, ControlFile), FileProblem> {
+        let listener = self.socket.listen(BACKLOG).map_err(|error| unopened(&self.file.0, &error))?;
+        Ok((listener, self.file))
+    }
+}
+
+fn unopened(path: &Path, error: &std::io::Error) -> FileProblem {
+    FileProblem::whole(path, format!("the control socket can't be opened ({error}): check the directory"))
 }
 
 /// Answers requests until the task is dropped.
@@ -193,6 +224,8 @@ pub fn ask(path: &Path, request: &ControlRequest) -> Result<Option<ControlReply>
     converse().map(Some).map_err(failed)
 }
 
+/// Maximum number of connections that wait until the service accepts them.
+const BACKLOG: u32 = 128;
 /// Time limit of one request. The slowest request seals many runbooks.
 const DEADLINE: Duration = Duration::from_secs(60);
 /// Maximum size of a request in bytes, enough for a token with many patterns.

@@ -145,14 +145,16 @@ fn look(
     }
 }
 
-/// Returns the error message for a missing store of which a checkpoint exists.
+/// Returns the error message for a missing store of which the checkpoint `file` exists.
 #[must_use]
-pub fn lost(known: &Checkpoint) -> String {
+pub fn lost(known: &Checkpoint, file: &Path) -> String {
     format!(
         "there is no store, but this boundary signed a checkpoint of {} entries of the log {}: put the newest store \
          back, or begin a new log that names this log with `countersign store restore BACKUP`; to begin a log that \
-         names no earlier log, move the file `{FILE}` away",
-        known.size, known.origin
+         names no earlier log, move the file {} away",
+        known.size,
+        known.origin,
+        file.display()
     )
 }
 
@@ -176,8 +178,8 @@ pub fn read(path: &Path) -> Result<(Note, Checkpoint), String> {
 pub fn parse(text: &str) -> Result<(Note, Checkpoint), String> {
     let odd = |error: &dyn std::fmt::Display| {
         format!(
-            "the file is no checkpoint ({error}): find out which program wrote the file, and move the file away if \
-             no program needs it"
+            "the file is no checkpoint ({error}): replace the file with the checkpoint (`countersign log checkpoint` \
+             prints the present one), or move it away and remove its name from `known_checkpoints`"
         )
     };
     let note = Note::parse(text).map_err(|error| odd(&error))?;

@@ -26,6 +26,7 @@ pub mod secret_sources;
 pub mod serve;
 pub mod served_certificate;
 pub mod service_manager;
+mod sockets;
 pub mod start;
 pub mod stored_state;
 pub mod template;

@@ -127,7 +127,7 @@ pub fn advice_for_other_owner(path: &Path, owner: u32) -> String {
     let (own, path) = (rustix::process::geteuid().as_raw(), path.display());
     if own == 0 {
         format!(
-            "run the command as this user (`sudo -u '#{owner}' countersign …`), or, if the service runs as root, run \
+            "run the command as this user (`sudo -u '#{owner}' countersign ...`), or, if the service runs as root, run \
              `chown 0 {path}`"
         )
     } else {

@@ -1,13 +1,12 @@
 //! The service: start, recovery, requests and shutdown.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::json;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
@@ -20,13 +19,14 @@ use crate::http::limit::Rates;
 use crate::http::metrics_listener;
 use crate::mcp::tool_calls::NewNonce;
 use crate::node::config::Config;
-use crate::node::control::{self, ControlReply, ControlRequest, ServedAddress};
+use crate::node::control::{self, ControlFile, ControlReply, ControlRequest, ServedAddress};
 use crate::node::file_problem::{FileProblem, Problems};
 use crate::node::files::BoundaryFiles;
 use crate::node::host_lock::HostLock;
 use crate::node::runbook_watch::{self, RunbookWatch};
 use crate::node::served_certificate::ServedCertificate;
 use crate::node::service_manager::{Notifier, ServiceManager};
+use crate::node::sockets::{self, BoundSockets, Listeners};
 use crate::node::start::{self, AssembledBoundary, TakenChanges};
 use crate::node::{descriptors, kept_checkpoint, listener, memory, roster_succession, watchdog, witnessing};
 use crate::record::ident::{BoundaryName, Nonce};
@@ -41,7 +41,9 @@ pub struct Node {
     ledger: Ledger,
     listener: TcpListener,
     metrics: Option<TcpListener>,
-    control: tokio::net::UnixListener,
+    control: UnixListener,
+    /// Deletes the file of the control socket.
+    control_file: ControlFile,
     config: Config,
     started: Started,
     signals: Signals,
@@ -123,17 +125,17 @@ impl Node {
         };
         start::check_clock(&config)?;
         let configured = config.listen;
-        let passed = passed_listener(&mut config, &mut manager)?;
+        let passed = sockets::passed(&mut config, &mut manager)?;
         manager.notifier.status("reading the files and the store");
         let (files, certificate) = read_files(&config)?;
         // Take the lock before the cleanup, because another service may use these files.
         let store = start::take_store(&config)?;
         let sandbox = around(start::sandbox(&config)?);
-        let (assembled, sockets) =
-            start::assemble(&config, sandbox, store, files, TakenChanges::Changes, Sockets::open(&config, passed))
-                .await?;
+        let (assembled, bound) = start::assemble(&config, sandbox, store, files, TakenChanges::Changes, async {
+            BoundSockets::bind(&config, passed)
+        })
+        .await?;
         let AssembledBoundary { boundary, ledger, level, first, mut notes, newest_roster, lock } = assembled;
-        let Sockets { listener, metrics, control } = sockets;
         let listener_notes = listener::notes(&config);
         listener_notes.iter().for_each(|note| tracing::warn!("{note}"));
         boundary.health.add_notes(&listener_notes);
@@ -157,6 +159,7 @@ impl Node {
             _ = signals.end.recv() => return Err(stopped_in_recovery(&config).into()),
             _ = signals.interrupt.recv() => return Err(stopped_in_recovery(&config).into()),
         };
+        let Listeners { http: listener, metrics, control, control_file } = bound.listen(&config)?;
         memory::release_freed_memory();
         let state = boundary.crossing.state();
         let started = Started {
@@ -186,6 +189,7 @@ impl Node {
             listener,
             metrics,
             control,
+            control_file,
             config,
             started,
             signals,
@@ -214,6 +218,7 @@ impl Node {
             listener,
             metrics,
             control,
+            control_file,
             config,
             started,
             signals,
@@ -279,7 +284,7 @@ impl Node {
             for task in beside.into_iter().chain(watching).chain(renewing).chain(scraped) {
                 task.abort();
             }
-            let _ = std::fs::remove_file(config.socket());
+            drop(control_file);
             boundary.housekeeping.drain(DRAIN).await;
             served
         };
@@ -310,7 +315,7 @@ impl Node {
 /// Returns all reasons why the boundary could not start, also if another process has locked the store.
 pub fn answer_offline(config: Config, request: ControlRequest) -> Result<(ControlReply, Vec<String>), Problems> {
     rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
-    if matches!(request, ControlRequest::TokenList) && !start::has_store(&config)? {
+    if matches!(request, ControlRequest::TokenList) && !start::has_log(&config)? {
         // A read request must not begin a log.
         return Ok((ControlReply::Ok(json!([])), Vec::new()));
     }
@@ -348,61 +353,6 @@ fn read_files(config: &Config) -> Result<(BoundaryFiles, Option<ServedCertificat
 fn stopped_in_recovery(config: &Config) -> FileProblem {
     let what = "a signal ended the start before all interrupted runs had their receipts: the next start writes them";
     FileProblem::whole(&config.database, what.to_owned())
-}
-
-/// The sockets of the service. A client that connects before the service is ready waits for its answer.
-struct Sockets {
-    listener: TcpListener,
-    metrics: Option<TcpListener>,
-    control: tokio::net::UnixListener,
-}
-
-impl Sockets {
-    async fn open(config: &Config, passed: Option<std::net::TcpListener>) -> Result<Self, FileProblem> {
-        let listener = match passed {
-            Some(listener) => {
-                TcpListener::from_std(listener).map_err(|error| not_listening(config, config.listen, &error))?
-            }
-            None => listen(config, config.listen).await?,
-        };
-        let metrics = match config.metrics_listen {
-            Some(address) => Some(listen(config, address).await?),
-            None => None,
-        };
-        Ok(Self { listener, metrics, control: control::listen(&config.socket())? })
-    }
-}
-
-async fn listen(config: &Config, address: SocketAddr) -> Result<TcpListener, FileProblem> {
-    TcpListener::bind(address).await.map_err(|error| not_listening(config, address, &error))
-}
-
-fn not_listening(config: &Config, address: SocketAddr, error: &std::io::Error) -> FileProblem {
-    FileProblem::whole(
-        &config.path,
-        format!("can't listen on {address} ({error}): end what listens there, or change `listen`"),
-    )
-}
-
-/// Takes the listener that systemd passed, if any. Its address replaces `listen`, so that all rules for `listen` apply.
-fn passed_listener(
-    config: &mut Config,
-    manager: &mut ServiceManager,
-) -> Result<Option<std::net::TcpListener>, FileProblem> {
-    let refused = |message: String| FileProblem::whole(&config.path, message);
-    let Some(listener) = manager.listener().map_err(refused)? else { return Ok(None) };
-    let address = listener.local_addr().map_err(|error| not_listening(config, config.listen, &error))?;
-    config.listen = address;
-    match listener::check(config) {
-        None => Ok(Some(listener)),
-        Some(problem) => Err(FileProblem {
-            message: format!(
-                "the socket that systemd passed (`ListenStream=` in the socket unit): {}",
-                problem.message
-            ),
-            ..problem
-        }),
-    }
 }
 
 async fn reseal_on(

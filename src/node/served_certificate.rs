@@ -112,7 +112,9 @@ impl ServedCertificate {
             self = match looked.await {
                 Ok(looked) => looked,
                 Err(error) => {
-                    tracing::error!("new certificates are not taken until the next start: {error}");
+                    tracing::error!(
+                        "the check of the certificate files failed ({error}), so the service loads no new certificate: restart the service"
+                    );
                     return;
                 }
             };
@@ -129,7 +131,10 @@ impl ServedCertificate {
         let taken = read(&self.files).and_then(|text| self.take(text, now));
         self.refused = taken.err().map(|problems| {
             let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
-            format!("the new certificate is not taken, the old one stays in force: {}", problems.join("; "))
+            format!(
+                "the service can't use the new files of [tls] and continues with the old certificate: {}",
+                problems.join("; ")
+            )
         });
     }
 

@@ -211,9 +211,24 @@ pub fn has_store(config: &Config) -> Result<bool, FileProblem> {
         return Err(FileProblem::whole(&config.old_store(), message));
     }
     match kept_checkpoint::read(&config.kept_checkpoint()) {
-        Ok((_, known)) => Err(FileProblem::whole(&config.database, kept_checkpoint::lost(&known))),
+        Ok((_, known)) => {
+            Err(FileProblem::whole(&config.database, kept_checkpoint::lost(&known, &config.kept_checkpoint())))
+        }
         Err(_) => Ok(false),
     }
+}
+
+/// Returns true if the store contains a log. A first start that failed leaves a store without a log.
+///
+/// # Errors
+/// Returns the errors of [`has_store`], or an error if the store can't be read.
+pub fn has_log(config: &Config) -> Result<bool, FileProblem> {
+    if !has_store(config)? {
+        return Ok(false);
+    }
+    let (_, head) = sqlite::reads::at_rest(&config.database)
+        .map_err(|fault| FileProblem::whole(&config.database, fault.to_string()))?;
+    Ok(head.size > 0)
 }
 
 /// Creates the private directories, locks the store and then deletes temporary files. Without the lock, another process

@@ -1,5 +1,6 @@
 //! The stored state of a boundary, read without the lock of the store, so also while the service runs.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::crossing::sealed::Sealed;
@@ -9,7 +10,7 @@ use crate::node::kept_checkpoint::{self, ComparedCheckpoint};
 use crate::node::{restore, start};
 use crate::store::fault::StoreFault;
 use crate::store::ledger::Ledger;
-use crate::store::sqlite;
+use crate::store::{lock, sqlite};
 use crate::trust::signer::Signer as _;
 
 /// The stored state of a boundary.
@@ -30,16 +31,23 @@ pub fn read(config: &Config) -> Result<StoredState, Problems> {
     // Read the checkpoints before the log, because a running service may add entries between the two reads.
     let known = kept_checkpoint::read_known(config);
     if !start::has_store(config)? {
-        let lost = |found: Result<_, String>| match found {
-            Ok((_, checkpoint)) => Err(kept_checkpoint::lost(&checkpoint)),
+        let lost = |path: &Path, found: Result<_, String>| match found {
+            Ok((_, checkpoint)) => Err(kept_checkpoint::lost(&checkpoint, path)),
             Err(message) => Err(message),
         };
-        let checkpoints = known.into_iter().map(|(path, found)| (path, lost(found))).collect();
+        let checkpoints = known
+            .into_iter()
+            .map(|(path, found)| {
+                let compared = lost(&path, found);
+                (path, compared)
+            })
+            .collect();
         return Ok(StoredState { ledger: None, sealed: None, checkpoints });
     }
     let key = restore::open_key(config)?;
     let settings = start::settings(config, &key, &start::surroundings())?;
     let unusable = |fault: StoreFault| FileProblem::whole(&config.database, fault.to_string());
+    lock::check_modes(&config.database).map_err(unusable)?;
     let (reads, head) = sqlite::reads::at_rest(&config.database).map_err(unusable)?;
     let ledger = Ledger::at_rest(Arc::new(reads), head, settings, None).map_err(unusable)?;
     let last = ledger.seals().map_err(unusable)?.last().copied();

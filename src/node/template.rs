@@ -299,7 +299,7 @@ pending_per_proposer = 20
 # Calls per second of one token. The signatures of one key get a fifth of this rate. Callers without a token get a tenth
 # per address.
 calls_per_second = 1000
-# A session ends after this time without a run.
+# A session ends after this time without a proposal or a run.
 session_idle = "30m"
 
 # Highest limits that a step may declare.

@@ -80,7 +80,10 @@ pub fn upgrade(config: &Config, open_runs: OpenRuns) -> Result<Upgraded, Problem
         false => {
             let known = kept_checkpoint::read(&config.kept_checkpoint());
             let nothing = |_| "there is no store, so there is nothing to upgrade".to_owned();
-            return Err(at(&config.database, &known.map_or_else(nothing, |(_, known)| kept_checkpoint::lost(&known))));
+            return Err(at(
+                &config.database,
+                &known.map_or_else(nothing, |(_, known)| kept_checkpoint::lost(&known, &config.kept_checkpoint())),
+            ));
         }
     };
     let store = old::read(source).map_err(|fault| at(source, &fault))?;

@@ -83,6 +83,8 @@ pub struct Client {
     /// True for a mirror, to which the client sends no credentials.
     stranger: bool,
     has_certificate: bool,
+    /// True if the user named the trusted authorities.
+    has_authorities: bool,
     bearer: RefCell<Option<Secret>>,
     name: RefCell<Option<Name>>,
 }
@@ -141,6 +143,7 @@ impl Client {
             keys,
             stranger: false,
             has_certificate: tls.have_certificate(),
+            has_authorities: tls.have_authorities(),
             bearer: RefCell::new(token),
             name: RefCell::new(None),
         })
@@ -515,6 +518,10 @@ impl Client {
             "give your client certificate with --cert and --cert-key (COUNTERSIGN_CERT, COUNTERSIGN_CERT_KEY)"
         };
         match problem {
+            TlsProblem::UnknownAuthority if self.has_authorities => "no authority in the file of --cacert \
+                 (COUNTERSIGN_CACERT) signed the certificate: ask the operator for the file of the right authority; \
+                 otherwise don't trust this server"
+                .to_owned(),
             TlsProblem::UnknownAuthority => "if the server has a certificate of your own authority, name the file of \
                  this authority with --cacert (COUNTERSIGN_CACERT); otherwise don't trust this server"
                 .to_owned(),
@@ -593,7 +600,10 @@ fn refusal(problem: &Problem, whole: Option<Value>) -> CommandFailure {
         message.push_str(&format!("; the service's log has details under {fault}"));
     }
     if code == Some(Code::Unauthenticated) {
-        message.push_str("; give a token (--token-file, COUNTERSIGN_TOKEN), or a key of the roster (--key)");
+        message.push_str(
+            "; give a token (--token-file, COUNTERSIGN_TOKEN; the file countersign/token is sent only to a boundary on \
+             this machine), or a key of the roster (--key)",
+        );
     }
     CommandFailure { problem: whole, ..CommandFailure::new(exit, PrintableText::text(&message).as_str().to_owned()) }
 }

@@ -35,6 +35,12 @@ impl TlsFiles {
         Self { cacert: self.cacert.clone(), cert: None, cert_key: None }
     }
 
+    /// Returns true if the files name the trusted authorities.
+    #[must_use]
+    pub const fn have_authorities(&self) -> bool {
+        self.cacert.is_some()
+    }
+
     /// Returns true if the files contain a client certificate.
     #[must_use]
     pub const fn have_certificate(&self) -> bool {

@@ -122,6 +122,20 @@ fn open_private(path: &Path) -> Result<File, StoreFault> {
     Ok(file)
 }
 
+/// Checks that no other user can access the database, its lock file and its directory, as far as they exist.
+///
+/// # Errors
+/// Returns the first file that other users can access, with the command that corrects its mode.
+pub fn check_modes(database: &Path) -> Result<(), StoreFault> {
+    let (directory, lock) = (database.parent().unwrap_or(database), lock_path(database));
+    for (path, mode) in [(directory, "700"), (database, "600"), (&*lock, "600")] {
+        if let Ok(metadata) = std::fs::metadata(path) {
+            check_private(path, &metadata, mode)?;
+        }
+    }
+    Ok(())
+}
+
 fn check_private(path: &Path, metadata: &std::fs::Metadata, mode: &str) -> Result<(), StoreFault> {
     let uid = rustix::process::geteuid().as_raw();
     if metadata.uid() != uid {

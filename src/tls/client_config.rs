@@ -107,12 +107,22 @@ fn client_certificate(pem: ClientCertificatePem<'_>) -> Result<ClientCert, Clien
     CertifiedKey::from_der(chain.clone(), key, &ring::default_provider()).map_err(|error| match error {
         rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => ClientConfigError::OtherKey,
         rustls::Error::InvalidCertificate(error) => {
-            ClientConfigError::Certificate(format!("the certificate can't be used: {error}"))
+            ClientConfigError::Certificate(certificate_words(&error.to_string()))
         }
         other => unusable(other.to_string()),
     })?;
     let key = PrivateKey::from_pem(pem.key).map_err(|_| missing())?;
     Ok(ClientCert::new_with_certs(&chain.iter().map(owned).collect::<Vec<_>>(), key))
+}
+
+fn certificate_words(error: &str) -> String {
+    // webpki's word inside an error that rustls does not type.
+    if error.contains("UnsupportedCertVersion") {
+        return "the certificate does not have version 3, which TLS needs: ask for a new one, issued with an extension, \
+                for example `openssl x509 -req … -extfile FILE` with the line `extendedKeyUsage=clientAuth`"
+            .to_owned();
+    }
+    format!("the certificate can't be used: {error}")
 }
 
 /// Returns the certificates of a PEM text.

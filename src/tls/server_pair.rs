@@ -14,6 +14,7 @@ use tokio_rustls::rustls::sign::{CertifiedKey, SingleCertAndKey};
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{Error as RustlsError, InconsistentKeys, RootCertStore, ServerConfig};
 use x509_cert::Certificate;
+use x509_cert::certificate::Version;
 use x509_cert::der::Decode as _;
 use x509_cert::ext::pkix::BasicConstraints;
 use zeroize::Zeroizing;
@@ -204,6 +205,9 @@ fn read_certificates(pem: &[u8]) -> Result<(Vec<CertificateDer<'static>>, ValidT
     let mut validity = Vec::with_capacity(chain.len());
     for (number, certificate) in (1..).zip(&chain) {
         let parsed = parse(certificate, number)?;
+        if number == 1 {
+            check_of_service(&parsed)?;
+        }
         let validity_of = parsed.tbs_certificate().validity();
         let seconds =
             |time: x509_cert::time::Time| i64::try_from(time.to_unix_duration().as_secs()).unwrap_or(i64::MAX);
@@ -218,9 +222,27 @@ fn read_certificates(pem: &[u8]) -> Result<(Vec<CertificateDer<'static>>, ValidT
     }
 }
 
+/// Refuses a first certificate that the clients of Countersign refuse.
+fn check_of_service(certificate: &Certificate) -> Result<(), String> {
+    let content = certificate.tbs_certificate();
+    if content.version() != Version::V3 {
+        return Err(
+            "the first certificate does not have version 3, which TLS needs: issue it again with an extension, \
+                    for example `openssl x509 -req … -extfile FILE` with the line `subjectAltName=DNS:NAME`"
+                .to_owned(),
+        );
+    }
+    if is_ca(certificate) {
+        return Err("the first certificate is the certificate of a CA (CA:TRUE), which the clients of Countersign \
+                    refuse: put the certificate of the service (CA:FALSE) first; if there is none, issue one with this CA"
+            .to_owned());
+    }
+    Ok(())
+}
+
 fn parse(certificate: &CertificateDer<'_>, number: usize) -> Result<Certificate, String> {
     Certificate::from_der(certificate)
-        .map_err(|error| format!("certificate {number} of the file is malformed ({error}): write the file anew"))
+        .map_err(|error| format!("certificate {number} of the file is malformed ({error}): write the file again"))
 }
 
 fn pem_certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
@@ -232,8 +254,9 @@ fn pem_certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> 
 fn read_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
     PrivateKeyDer::from_pem_slice(pem).map_err(|error| match error {
         PemReadError::NoItemsFound => {
-            let message = "the file contains no private key in PEM form (BEGIN PRIVATE KEY): name the file of the key. \
-                           A key with a password can't be used";
+            let message = "the file contains no private key in PEM form (BEGIN PRIVATE KEY): name the file of the key; \
+                           if the key has a password, remove it: `openssl pkey -in FILE -out FILE2`, then \
+                           `chmod 600 FILE2`";
             message.to_owned()
         }
         error => pem_words(&error),
@@ -245,8 +268,8 @@ fn read_roots(pem: &[u8]) -> Result<RootCertStore, String> {
     for (number, certificate) in (1..).zip(pem_certificates(pem)?) {
         if !is_ca(&parse(&certificate, number)?) {
             return Err(format!(
-                "certificate {number} of the file is not the certificate of a CA (CA:TRUE), so the service would refuse \
-                 the certificates of all clients: name the file of the CA that signs them"
+                "certificate {number} of the file is not the certificate of a CA (CA:TRUE), so it admits no client: \
+                 name a file that contains only CAs, which sign the certificates of clients"
             ));
         }
         roots.add(certificate).map_err(|error| {
@@ -272,7 +295,7 @@ fn pem_words(error: &PemReadError) -> String {
         PemReadError::Base64Decode(_) => "the text between BEGIN and END is not base64",
         _ => "a BEGIN or END line is malformed",
     };
-    format!("the file is not PEM ({what}): write the file anew")
+    format!("the file is not PEM ({what}): write the file again")
 }
 
 const NO_CERTIFICATE: &str =

@@ -19,6 +19,7 @@ mod mcp;
 mod mcp_answers;
 mod mcp_attacks;
 mod mcp_evidence;
+mod mcp_problems;
 mod mcp_proxy;
 mod metrics;
 mod other_users;

@@ -117,7 +117,8 @@ fn token_file(world: &World) -> String {
 
 pub(crate) fn command(world: &World, url: &str, more: &[&str]) -> Command {
     let mut command = world.program(&["mcp", "--url", url, "--token-file", &token_file(world)]);
-    command.args(more).env("SSH_AUTH_SOCK", "");
+    // Empty, so that the server does not search the variables of the user who runs the tests.
+    command.args(more).env("SSH_AUTH_SOCK", "").env("XDG_CONFIG_HOME", "").env("COUNTERSIGN_KEY", "");
     command
 }
 
@@ -449,6 +450,22 @@ fn mcp_does_not_start_if_the_user_has_the_key_of_an_approver() {
     let (code, stderr) = tried(&["--same-user-approves"], &home, None);
     assert!(code == 0 && stderr.contains("does not prove that a person agreed"), "{stderr}");
 
+    // A client starts the server without the variables of the user, but the client itself has them.
+    let by_client = |variables: &[(&str, &Path)]| {
+        let server = command(&world, &world.wire.url, &["--roster", &roster]);
+        let mut client = world.command("sh");
+        client.args(["-c", "env -i \"$@\"; exit $?", "client"]).arg(server.get_program()).args(server.get_args());
+        client.env("HOME", &empty).env("SSH_AUTH_SOCK", "").envs(variables.iter().copied());
+        Server::start(client).ended()
+    };
+    let (config, key) = (home.join(".config"), home.join(".config/countersign/key.pem"));
+    for (name, value) in [("HOME", &home), ("XDG_CONFIG_HOME", &config), ("COUNTERSIGN_KEY", &key)] {
+        let (code, stderr) = by_client(&[(name, value)]);
+        assert!(code == 126 && stderr.contains("approver alice") && stderr.contains("key.pem"), "{name}: {stderr}");
+    }
+    let relative = command(&world, &world.wire.url, &["--roster", &roster]).env("HOME", "here").output().unwrap();
+    assert!(relative.status.code() == Some(126) && said(&relative).contains("set HOME"), "{}", said(&relative));
+
     // A pinned digest names no approvers, so the roster file of the configuration directory counts too.
     let pinned = |home: &Path| {
         let mut command = command(&world, &world.wire.url, &[]);
@@ -511,8 +528,11 @@ fn mcp_does_not_start_if_the_user_has_the_key_of_an_approver() {
     let of_client = Server::start(client).ended();
     agent.kill().unwrap();
     agent.wait().unwrap();
-    assert!(in_agent.0 == 126 && in_agent.1.contains("ssh-agent") && in_agent.1.contains("grace"), "{in_agent:?}");
-    assert!(of_client.0 == 126 && of_client.1.contains("grace"), "{of_client:?}");
+    assert!(
+        in_agent.0 == 126 && in_agent.1.contains(&format!("ssh-agent {shown}")) && in_agent.1.contains("grace"),
+        "{in_agent:?}"
+    );
+    assert!(of_client.0 == 126 && of_client.1.contains("grace") && of_client.1.contains(&shown), "{of_client:?}");
     let changed = Command::new("ssh-keygen").args(["-q", "-p", "-P", "", "-N", "secret", "-f"]).arg(&key).status();
     assert!(changed.unwrap().success());
     assert_eq!(started(&open, None), (0, String::new()), "a program cannot use a key with a passphrase alone");

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::support::people::{self, alice, bob, unreachable_witness};
 use crate::support::wire::{Reply, Wire};
-use crate::support::{World, exchange, id_of, not_run, wait_for};
+use crate::support::{World, exchange, id_of, not_run, said, wait_for};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
@@ -472,10 +472,18 @@ fn a_start_that_cannot_listen_names_the_address_and_begins_no_log() {
     let for_metrics = World::prepared(|setup| setup.config = format!("[metrics]\nlisten = \"{address}\""));
     let main = World::prepared(|setup| setup.listen = address.clone());
     let mut refused = [for_metrics, main].map(|mut world| {
-        let said = world.try_start().expect_err("the port is taken");
-        assert!(said.contains(&format!("can't listen on {address}")), "{said}");
+        let text = world.try_start().expect_err("the port is taken");
+        assert!(text.contains(&format!("can't listen on {address}")), "{text}");
         world
     });
+    // Other commands do not begin the log either. An edited roster is still version 1.
+    for world in &refused {
+        for words in [&["token", "list", "--config"][..], &["roster", "draft", "--config"]] {
+            let output = world.program(words).arg(world.path("b")).output().expect("a command");
+            assert!(output.status.success(), "{words:?}: {}", said(&output));
+        }
+        assert!(!world.path("b/boundary/checkpoint").exists() && !world.path("b/boundary/control.sock").exists());
+    }
     drop(taken);
     // The start that begins the log tells the operator to send the digest of the roster.
     for world in &mut refused {

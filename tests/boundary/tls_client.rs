@@ -133,7 +133,7 @@ fn a_client_trusts_only_a_valid_certificate_of_a_trusted_authority_for_the_name_
     let (ca, none) = (file("ca.pem"), None);
     for (certificate, cacert, expected) in [
         ("server", none, "no trusted certificate authority signed"),
-        ("server", Some("other-ca.pem"), "no trusted certificate authority signed"),
+        ("server", Some("other-ca.pem"), "no authority in the file of --cacert"),
         ("server", Some("same-name-ca.pem"), "no trusted certificate authority signed"),
         ("own", Some("ca.pem"), "no trusted certificate authority signed"),
         ("own-authority", Some("ca.pem"), "is the certificate of an authority (CA:TRUE)"),
@@ -212,6 +212,7 @@ fn unusable_files_for_tls_are_refused_with_their_name_before_a_connection() {
     let (ca, cert, key) = (made.path("ca.pem"), made.path("client.pem"), made.path("client.key"));
     let (other_key, encrypted) = (made.path("server.key"), made.path("encrypted.key"));
     let missing = made.dir().join("missing");
+    let old_version = write("old-version", Certificates::older_version(&made.read("client.pem")).as_bytes());
     let cases: &[(&[(&str, &Path)], &str)] = &[
         (&[("--cacert", &missing)], "missing"),
         (&[("--cacert", made.dir())], "can't read"),
@@ -232,6 +233,7 @@ fn unusable_files_for_tls_are_refused_with_their_name_before_a_connection() {
         (&[("--cert", &cert), ("--cert-key", &encrypted)], "is encrypted"),
         (&[("--cert", &cert), ("--cert-key", &missing)], "missing"),
         (&[("--cert", &hollow), ("--cert-key", &key)], "--cert"),
+        (&[("--cert", &old_version), ("--cert-key", &key)], "does not have version 3, which TLS needs"),
         (&[("--cert", &noise), ("--cert-key", &key)], "--cert"),
     ];
     for (files, expected) in cases {

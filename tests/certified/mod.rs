@@ -14,6 +14,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use crate::support::{has, not_run};
 
 /// Extensions of a certificate for a server that a client on this machine can reach.
@@ -102,6 +105,16 @@ impl Certificates {
     /// Makes a certificate with these extensions that signed itself.
     pub fn self_signed(&self, name: &str, subject: &str, extensions: &str) {
         self.request(name, subject, extensions, &["-x509", "-days", "2", "-out", &format!("{name}.pem")]);
+    }
+
+    /// Returns a certificate in an older version of X.509. Its signature is wrong, but nobody comes so far.
+    pub fn older_version(certificate: &str) -> String {
+        const VERSION: [u8; 5] = [0xa0, 3, 2, 1, 2];
+        let lines: String = certificate.lines().filter(|line| !line.starts_with('-')).collect();
+        let mut der = STANDARD.decode(lines).expect("base64");
+        let at = der.windows(VERSION.len()).position(|bytes| bytes == VERSION).expect("the version");
+        der[at + 4] = 1;
+        format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", STANDARD.encode(der))
     }
 
     /// Makes an authority, which is a certificate that signed itself.

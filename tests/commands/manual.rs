@@ -56,6 +56,11 @@ fn every_visible_command_has_a_man_page_that_formatters_accept() {
     for name in &written {
         let page = std::fs::read_to_string(dir.join(name)).unwrap();
         assert!(page.is_ascii(), "{name}: roff reads bytes, not UTF-8");
+        // The options of a connection stand only where the command opens one.
+        let names_url = page.contains("\\-\\-url");
+        for option in ["cacert", "cert\\-key", "token\\-file"] {
+            assert_eq!(page.contains(&format!("\\-\\-{option}\\fR")), names_url, "{name}: {option}");
+        }
         for part in [".SH NAME\n", ".SH SYNOPSIS\n", ".SH DESCRIPTION\n"] {
             assert!(page.contains(part), "{name}: {part}");
         }

@@ -160,6 +160,11 @@ fn a_token_is_made_through_the_socket_and_without_a_service_through_the_store() 
     list.args(["registry", "list", "--url", &url]).env("COUNTERSIGN_TOKEN", &secret);
     let list = list.output().expect("started");
     assert!(list.status.success() && said(&list).contains("host:report"), "{}", said(&list));
+    let ownerless = |name: &str, scope: &str| {
+        let made = must(dir, &["token", "create", name, "--config", "b", "--scope", scope]);
+        said(&made).contains("has no owner, so every approver may approve its proposals")
+    };
+    assert!(ownerless("scraper", "read") != ownerless("agent", "propose"), "only proposals need an owner");
     let again = run(dir, &["token", "create", "late", "--config", "b", "--owner", "bob"]);
     assert_eq!(again.status.code(), Some(126), "names are never used twice: {}", said(&again));
     let stranger = run(dir, &["token", "create", "other", "--config", "b", "--owner", "nobody"]);

@@ -132,16 +132,21 @@ fn a_store_of_root_fails_the_point_user() {
         return;
     }
     assert_finding(&found, "fail", "belongs to root, so the service runs as root");
-    let give = |name: &str, user| std::os::unix::fs::chown(world.path(name), Some(user), None).expect("chown");
-    give("b/boundary", 12_345);
-    assert_finding(&point(&world, "user"), "pass", "belongs to the ordinary user 12345");
-    // Files of the user of the service are no danger, but only this user can check them.
-    give("b/boundary/key.pem", 12_345);
-    let found = point(&world, "keys and files");
-    assert_finding(&found, "fail", "sudo -u '#12345' countersign");
-    assert!(!format!("{found:?}").contains("belongs to the user 12345"), "{found:?}");
-    give("b/boundary/key.pem", 54_321);
-    assert_finding(&point(&world, "keys and files"), "fail", "belongs to the user 54321");
+    // The user of the service gets other findings than root.
+    std::fs::set_permissions(world.path("."), Permissions::from_mode(0o711)).expect("mode");
+    let given = Command::new("chown").args(["-R", "12345:12345"]).arg(world.path("b")).status().expect("chown");
+    assert!(given.success());
+    let doctor = |options: &[&str]| {
+        let mut command = world.command("setpriv");
+        command.args(["--reuid=12345", "--regid=12345", "--clear-groups", env!("CARGO_BIN_EXE_countersign")]);
+        command.args(options).arg(world.path("b")).output().expect("setpriv")
+    };
+    let output = doctor(&["doctor", "--production", "--json"]);
+    assert_finding(&findings(&output, "user"), "pass", "belongs to the ordinary user 12345");
+    assert_no_failure(&findings(&output, "keys and files"));
+    std::os::unix::fs::chown(world.path("b/boundary/key.pem"), Some(54_321), None).expect("chown");
+    let output = doctor(&["doctor", "--production", "--json"]);
+    assert_finding(&findings(&output, "keys and files"), "fail", "belongs to the user 54321");
 }
 
 #[test]
@@ -313,10 +318,21 @@ fn root_is_told_to_run_doctor_as_the_owner_of_the_files() {
         return not_run("root_is_told_to_run_doctor_as_the_owner_of_the_files", "only root can give files away");
     }
     let world = World::prepared(|_| {});
-    rustix::fs::chown(world.path("b/countersign.toml"), Some(rustix::fs::Uid::from_raw(12_345)), None).expect("chown");
-    let output = world.program(&["doctor"]).arg(world.path("b")).output().expect("doctor");
-    let text = said(&output);
-    assert!(text.contains("sudo -u '#12345' countersign") && text.contains("if the service runs as root"), "{text}");
+    let give = |name: &str, user| std::os::unix::fs::chown(world.path(name), Some(user), None).expect("chown");
+    give("b/countersign.toml", 12_345);
+    let doctor = |options: &[&str]| world.program(options).arg(world.path("b")).output().expect("doctor");
+    let text = said(&doctor(&["doctor"]));
+    assert!(
+        text.contains("sudo -u '#12345' countersign ...") && text.contains("if the service runs as root"),
+        "{text}"
+    );
+    give("b/countersign.toml", 0);
+    give("b/boundary", 12_345);
+    for options in [&["doctor"][..], &["doctor", "--production"]] {
+        let (output, found) = (doctor(options), "belongs to user 12345, so the service runs as this user");
+        let text = said(&output);
+        assert!(!output.status.success() && text.contains(found) && !text.contains("chown"), "{text}");
+    }
 }
 
 #[test]
@@ -339,6 +355,15 @@ fn a_boundary_without_witness_or_kept_checkpoint_fails_the_point_operation() {
     let found = point(&world, "operation");
     assert_finding(&found, "fail", "no checkpoint from another place is configured");
     assert_finding(&found, "fail", "the roster names no witness");
+}
+
+#[test]
+fn the_fix_for_a_missing_checkpoint_names_the_address_of_the_service() {
+    let world = World::prepared(|_| {});
+    let text = || said(&world.program(&["doctor", "--production"]).arg(world.path("b")).output().expect("doctor"));
+    assert!(text().contains("log export DIR --url http://localhost:7433` through a tunnel on another machine"));
+    configure(&world, "hosts = [\"boundary.example\"]");
+    assert!(text().contains("log export DIR --url http://boundary.example:7433` on another machine"));
 }
 
 #[test]
@@ -419,6 +444,10 @@ fn the_points_network_and_firewall_judge_the_address_of_the_running_service() {
     assert_finding(&point(&world, "firewall"), "yours", "open port ");
     world.stop();
     assert_finding(&point(&world, "network"), "pass", "127.0.0.1:7433 is a loopback address");
+    configure(&world, "listen = \"0.0.0.0:7433\"");
+    let found = point(&world, "network");
+    assert_finding(&found, "fail", "other machines can reach 0.0.0.0:7433");
+    assert_eq!(found.len(), 1, "one problem is reported once: {found:?}");
 }
 
 #[test]
@@ -464,6 +493,30 @@ fn each_problem_of_doctor_fails_the_list() {
 }
 
 #[test]
+fn doctor_reports_what_the_next_start_refuses() {
+    let mut world = World::with(|setup| setup.runbook("pay.md", runbook(SMALL, &[("go", ":")])));
+    world.stop();
+    let refused = |world: &mut World, words: &str| {
+        let output = world.program(&["doctor"]).arg(world.path("b")).output().expect("doctor");
+        assert!(said(&output).contains(words) && output.status.code() == Some(1), "{words}: {}", said(&output));
+        let start = world.try_start().expect_err("a start");
+        assert!(start.contains(words), "{words}: {start}");
+    };
+    let good = std::fs::read_to_string(world.path("b/runbooks/pay.md")).expect("a runbook");
+    let front = format!("approvals: {{required: 1, from: [nosuch]}}\n{SMALL}");
+    world.write("b/runbooks/pay.md", &runbook(&front, &[("go", ":")]));
+    refused(&mut world, "the roster has no group nosuch");
+    world.write("b/runbooks/pay.md", &good);
+    for name in ["countersign.db", "countersign.db.lock"] {
+        let path = world.path("b/boundary").join(name);
+        std::fs::set_permissions(&path, Permissions::from_mode(0o644)).expect("mode");
+        refused(&mut world, &format!("chmod 600 {}", path.display()));
+        std::fs::set_permissions(&path, Permissions::from_mode(0o600)).expect("mode");
+    }
+    world.start();
+}
+
+#[test]
 fn a_lost_store_fails_and_does_not_look_like_a_new_boundary() {
     let mut world = World::prepared(|_| {});
     world.start();
@@ -474,6 +527,8 @@ fn a_lost_store_fails_and_does_not_look_like_a_new_boundary() {
     assert!(said(&plain).contains(lost) && plain.status.code() == Some(1), "{}", said(&plain));
     assert_finding(&point(&world, "database"), "fail", lost);
     assert_finding(&point(&world, "tokens"), "fail", "not checked: ");
-    assert_finding(&point(&world, "operation"), "fail", "the store can't be read");
+    assert_finding(&point(&world, "operation"), "yours", "the store can't be read, so its backup is not checked");
+    let text = said(&world.program(&["doctor", "--production"]).arg(world.path("b")).output().expect("doctor"));
+    assert!(text.contains("`countersign store restore BACKUP`") && !text.contains("store backup DIR"), "{text}");
     assert!(world.try_start().expect_err("a start").contains(lost));
 }

@@ -14,7 +14,7 @@ use serde_json::json;
 
 use crate::crash::shim;
 use crate::support::people::alice;
-use crate::support::{World, has, id_of, not_run, runbook, wait_for};
+use crate::support::{World, has, id_of, not_run, runbook, said, wait_for};
 
 /// Time in which a message must arrive on a busy host.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -226,12 +226,20 @@ fn recovery_on_a_full_disk_asks_systemd_for_more_time() {
     let full = world.path("full");
     std::fs::write(&full, "").unwrap();
     world.setup.env("SHIM_FULL", full.to_str().unwrap());
+    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    world.setup.listen = address.to_string();
+    let mut revoke = world.program(&["token", "revoke", "agent", "--config"]);
+    revoke.arg(world.path("b"));
     manager.until("READY=1");
     let started = std::thread::scope(|scope| {
         let starting = scope.spawn(|| world.try_start());
         let before = manager.until("EXTEND_TIMEOUT_USEC=60000000");
         assert!(!has_line(&before, "READY=1"), "{before:?}");
         assert!(has_line(&before, "STATUS=writing the receipts of interrupted runs"), "{before:?}");
+        // A request that the service would execute later, when its client no longer waits, is refused at once.
+        let refused = revoke.output().unwrap();
+        assert!(!refused.status.success() && said(&refused).contains("in use by process"), "{}", said(&refused));
+        assert!(std::net::TcpStream::connect(address).is_err());
         std::fs::remove_file(&full).unwrap();
         starting.join().unwrap()
     });

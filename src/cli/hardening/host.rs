@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::cli::hardening::point_finding::{PointFinding, fail, pass, yours};
 use crate::cli::inspected_boundary::InspectedBoundary;
+use crate::cli::sandbox_programs::in_a_shell;
 use crate::cli::version::lock_digest;
 use crate::node::config::Config;
 use crate::record::enforcement::Level;
@@ -101,10 +102,10 @@ fn open_to_others(path: &Path, user: u32, secret: bool) -> Option<PointFinding> 
     if mode & bad != 0 {
         let right = if secret { "600" } else { "go-w" };
         let says = format!("{} has mode {mode:04o}", path.display());
-        Some(fail(says, format!("chmod {right} {}", path.display())))
+        Some(fail(says, format!("chmod {right} {}", in_a_shell(&path.to_string_lossy()))))
     } else if found.uid() != user && found.uid() != 0 {
         let says = format!("{} belongs to the user {}", path.display(), found.uid());
-        Some(fail(says, format!("chown {user} {}", path.display())))
+        Some(fail(says, format!("chown {user} {}", in_a_shell(&path.to_string_lossy()))))
     } else {
         None
     }

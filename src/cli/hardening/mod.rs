@@ -50,7 +50,10 @@ pub(super) fn list(boundary: &InspectedBoundary<'_>, held: Level, to_fix: &[(&st
         ("operation", operation::check(boundary)),
     ];
     let point = |(index, (point, mut findings)): (usize, (&'static str, Vec<PointFinding>))| {
-        for (_, says) in to_fix.iter().filter(|(line, _)| point_of(line) == point) {
+        // The points `network` and `operation` check what these two lines check.
+        let has_failed = findings.iter().any(|finding| finding.result == PointResult::Fail);
+        let is_new = |line: &str| point_of(line) == point && line != "disk" && (line != "listener" || !has_failed);
+        for (_, says) in to_fix.iter().filter(|(line, _)| is_new(line)) {
             if !findings.iter().any(|finding| finding.says == *says) {
                 findings.push(fail(*says, "do what the message says"));
             }
@@ -69,7 +72,7 @@ fn point_of(line: &str) -> &'static str {
         "sandbox" | "sandbox level" | "attempts to get out" => "isolation",
         _ if line.starts_with("layer ") => "isolation",
         "roster" | "quorum" => "roster",
-        "programs" | "access" => "steps",
+        "programs" | "access" | "steps" => "steps",
         "store" => "database",
         "checkpoint" | "disk" | "service" => "operation",
         _ => "keys and files",

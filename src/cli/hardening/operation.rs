@@ -5,6 +5,7 @@ use crate::cli::hardening::point_finding::{PointFinding, fail, pass, unread, you
 use crate::cli::inspected_boundary::InspectedBoundary;
 use crate::crossing::capacity::PROPOSAL_ROOM;
 use crate::node::config::Config;
+use crate::node::control::ServedAddress;
 use crate::node::kept_checkpoint::is_from_another_place;
 use crate::node::{clock_sync, last_backup, start};
 use crate::record::validity::Timestamp;
@@ -106,7 +107,7 @@ fn backup(boundary: &InspectedBoundary<'_>, now: Timestamp) -> PointFinding {
     let log = match (&boundary.stored, boundary.sealed()) {
         (_, Some(sealed)) => sealed.boundary.id,
         (Ok(_), None) => return pass("there is nothing to back up: the log has not begun"),
-        (Err(_), None) => return fail("the store can't be read, so its backup is not checked", fix),
+        (Err(_), None) => return yours("the store can't be read, so its backup is not checked"),
     };
     match last_backup::read(boundary.config, &log) {
         None => fail("no backup of this log was made", fix),
@@ -119,11 +120,26 @@ fn backup(boundary: &InspectedBoundary<'_>, now: Timestamp) -> PointFinding {
     }
 }
 
+fn export_command(boundary: &InspectedBoundary<'_>) -> String {
+    let ServedAddress { listen, tls } = boundary.address();
+    let (port, scheme) = (listen.port(), if tls { "https" } else { "http" });
+    let (host, way) = match boundary.config.hosts.first() {
+        Some(host) => (host.clone(), ""),
+        None if listen.ip().is_loopback() => ("localhost".to_owned(), " through a tunnel"),
+        None => (listen.ip().to_string(), ""),
+    };
+    let host = if host.contains(':') && !host.ends_with(']') { host } else { format!("{host}:{port}") };
+    format!("`countersign log export DIR --url {scheme}://{host}`{way}")
+}
+
 /// Checks that the store is compared with a checkpoint from another place. `doctor` reports the checkpoint files that
 /// stop the start.
 fn checkpoints(boundary: &InspectedBoundary<'_>) -> Vec<PointFinding> {
-    let fix = "`countersign log export DIR --url https://HOST:7433` on another machine, copy its file `checkpoint` to a directory of this host \
-               outside `data`, and name the copy under `known_checkpoints` in countersign.toml";
+    let fix = format!(
+        "{} on another machine, copy its file `checkpoint` to a directory of this host outside `data`, and name the copy \
+         under `known_checkpoints` in countersign.toml",
+        export_command(boundary)
+    );
     let stored = match &boundary.stored {
         Err(problems) => return unread(boundary, problems.list()),
         Ok(stored) => stored,
@@ -137,7 +153,7 @@ fn checkpoints(boundary: &InspectedBoundary<'_>) -> Vec<PointFinding> {
     }
     let matching = others.iter().filter(|(_, compared)| matches!(compared, Ok(None))).count();
     let notes = others.iter().filter_map(|(_, compared)| compared.as_ref().ok()?.as_ref());
-    let mut findings: Vec<PointFinding> = notes.map(|note| fail(note, fix)).collect();
+    let mut findings: Vec<PointFinding> = notes.map(|note| fail(note, &*fix)).collect();
     if matching > 0 {
         findings.push(pass(format!("each start compares the store with {matching} checkpoints from other places")));
     }

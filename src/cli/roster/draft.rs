@@ -18,6 +18,7 @@ use crate::node::owned::read_owned;
 use crate::node::roster_edit::{self, EditError, RosterEntry, Table};
 use crate::node::roster_file::{self, DraftRoster};
 use crate::node::rosters;
+use crate::node::start;
 use crate::record::envelope::Envelope;
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::printable_text::PrintableText;
@@ -132,7 +133,7 @@ fn draft(
     let policy = read_policy(config).map_err(all)?;
     let edited = edit(&text).map_err(|error| at_source(&error))?;
     let Some(chain) = rosters::chain(config).map_err(one)? else {
-        if config.database.exists() {
+        if start::has_log(config).map_err(one)? {
             return Err(CommandFailure::usage(format!(
                 "the boundary's log has begun, and {} does not contain version 1 of its roster: start the boundary \
                  once, because the start writes the sealed versions to that directory",

@@ -39,7 +39,7 @@ pub(super) fn unusable(authority: &Certificates) -> Vec<Unusable> {
             key_mode: Some(0o644),
             ..with_key("swapped", &good.certificate, &["key.pem: the file contains a certificate and no key"])
         },
-        with_key("locked key", &authority.read("locked.key"), &["A key with a password can't be used"]),
+        with_key("locked key", &authority.read("locked.key"), &["if the key has a password, remove it"]),
         with_certificate("no certificate", String::new(), &["cert.pem: the file contains no certificate"]),
         with_certificate("garbage", "\0\u{7f}garbage".to_owned(), &["cert.pem: the file contains no certificate"]),
         with_certificate("half a certificate", half(&good.certificate), &["cert.pem: the file is not PEM"]),
@@ -48,8 +48,20 @@ pub(super) fn unusable(authority: &Certificates) -> Vec<Unusable> {
         with_certificate(
             "issuer first",
             format!("{}{}", authority.read("ca.pem"), good.certificate),
-            &["key.pem: the key does not belong to the first certificate"],
+            &["cert.pem: the first certificate is the certificate of a CA (CA:TRUE)"],
         ),
+        with_certificate(
+            "old version",
+            Certificates::older_version(&good.certificate),
+            &["cert.pem: the first certificate does not have version 3", "-extfile"],
+        ),
+        Unusable {
+            pair: authority.issue("is-ca", "ca", &HERE.replace("CA:FALSE", "CA:TRUE")),
+            ..case(
+                "a CA",
+                &["cert.pem: the first certificate is the certificate of a CA (CA:TRUE)", "(CA:FALSE) first"],
+            )
+        },
         Unusable { pair: expired, ..case("expired", &["cert.pem: the certificate expired at 2020-02-01T00:00:00Z"]) },
         Unusable { pair: early, ..case("early", &["cert.pem: the certificate is not valid before 2098-01-01"]) },
         Unusable { key_mode: Some(0o644), ..case("open", &["key.pem: other users can read the key (mode 0644)"]) },

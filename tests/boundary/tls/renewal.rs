@@ -40,7 +40,7 @@ fn a_new_pair_that_cannot_be_used_leaves_the_old_pair_in_force() {
         hang_up(&world);
         wait_for(&format!("/ready reports: {}", case.name), || {
             let notes = notes(&world, &authority);
-            notes.contains("the old one stays in force") && case.words.iter().all(|words| notes.contains(words))
+            notes.contains("continues with the old certificate") && case.words.iter().all(|words| notes.contains(words))
         });
         assert_eq!(served(&world), first, "{}", case.name);
         assert!(is_up(&world, &authority), "{}", case.name);
@@ -50,7 +50,7 @@ fn a_new_pair_that_cannot_be_used_leaves_the_old_pair_in_force() {
     wait_for("/ready reports the missing key", || {
         notes(&world, &authority).contains("key.pem: the file can't be read")
     });
-    assert!(world.service_log().contains("the old one stays in force"), "{}", world.service_log());
+    assert!(world.service_log().contains("continues with the old certificate"), "{}", world.service_log());
     let output = doctor();
     assert!(output.status.code() == Some(1) && said(&output).contains("FIX   service"), "{}", said(&output));
     // The note ends if the old files are back, and also if a new pair is taken.
@@ -58,7 +58,7 @@ fn a_new_pair_that_cannot_be_used_leaves_the_old_pair_in_force() {
     put(&world, &second);
     hang_up(&world);
     wait_for("the new pair is in force", || served(&world) == body(&second));
-    wait_for("the note ends", || !notes(&world, &authority).contains("stays in force"));
+    wait_for("the note ends", || !notes(&world, &authority).contains("continues with the old"));
     assert!(is_up(&world, &authority));
 }
 
@@ -115,7 +115,7 @@ fn a_renewal_by_a_new_link_is_taken_without_a_signal() {
     world.start();
     link("archive", 2);
     wait_for("the second pair is in force", || served(&world) == body(&second));
-    assert!(!notes(&world, &authority).contains("stays in force"));
+    assert!(!notes(&world, &authority).contains("continues with the old"));
     // The sandbox hides the directory of the key that the link named at the start. A key elsewhere needs a restart, also
     // a copy of the same key.
     link("elsewhere", 2);
@@ -245,7 +245,7 @@ fn a_pair_is_complete_only_with_both_files() {
     assert_eq!(served(&world), first);
     world.write("b/tls/key.pem", &second.key);
     wait_for("the pair is in force without a signal", || served(&world) == body(&second));
-    wait_for("the note ends", || !notes(&world, &authority).contains("stays in force"));
+    wait_for("the note ends", || !notes(&world, &authority).contains("continues with the old"));
 }
 
 #[test]
