@@ -132,6 +132,44 @@ fn a_run_with_changed_parameters_is_not_verified_and_defaults_of_the_step_are_ac
     }
 }
 
+#[test]
+fn a_run_with_another_session_or_plan_is_not_verified() {
+    let world = World::with(|setup| {
+        setup.runbook("s.md", runbook(SMALL, &[("set session=write", "export A=1")]));
+        let steps = [("plan", "printf grow"), ("apply plan=plan plan-max-age=1h", "true")];
+        setup.runbook("p.md", runbook(SMALL, &steps));
+    });
+    let roster = roster_file(&world);
+    let session = || world.wire.post("/v1/sessions", &world.agent, &json!({"runbook": "s"})).ok(201)["id"].clone();
+    let plan = || world.run("p:plan", json!({}), &[&alice()])["receipt"].clone();
+    for (step, field, own, other) in [("s:set", "session", session(), session()), ("p:apply", "plan", plan(), plan())] {
+        for is_changed in [false, true] {
+            let other = other.clone();
+            let changing = proxy_of_both(
+                &world,
+                move |asked| {
+                    if asked.line != PROPOSE || !is_changed {
+                        return asked.body.to_vec();
+                    }
+                    let mut body = json_of(asked.body);
+                    body[field] = other.clone();
+                    body.to_string().into_bytes()
+                },
+                |_, status, body| Some((status, body)),
+            );
+            let mut server = opened(&world, &changing, Some(&roster));
+            let made = server.call("propose", json!({"step": step, "reason": "x", field: own}));
+            world.sign(&world.show(id_of(&made)), &[&alice()]).ok(200);
+            let state = server.call("wait", json!({"id": made["id"], "wait_s": 20}));
+            if is_changed {
+                assert_refuted(&mut server, &state, field);
+            } else {
+                assert_eq!((&state["verified"], &state["status"]), (&json!(true), &json!("finished")), "{state}");
+            }
+        }
+    }
+}
+
 /// Replaces output and outcome in the receipt of a bundle. The signatures stay, and do not fit any more.
 fn forged(body: &[u8], text: &[u8]) -> Vec<u8> {
     let mut bundle = json_of(body);
