@@ -199,7 +199,7 @@ fn verification(bundle: &[u8], trust: &TrustArgs) -> ReceiptVerification {
     let summary = if report.verified {
         format!("verified on this machine with the roster that its user trusts ({})", judged.trusted.from)
     } else if failed > 0 {
-        format!("NOT verified: {failed} checks failed")
+        format!("NOT verified: {failed} {} failed", if failed == 1 { "check" } else { "checks" })
     } else {
         "NOT verified: not all checks could be made".to_owned()
     };
