@@ -28,10 +28,12 @@ use crate::node::{listener, roster_succession, secret_sources, served_certificat
 use crate::policy::builtins::Builtins;
 use crate::policy::file::Policy;
 use crate::policy::ruling::resolve;
+use crate::record::configuration::{Configuration, ConfiguredLimits};
 use crate::record::enforcement::{Level, UNBOUNDED_WORDS};
 use crate::record::profile::Layer;
 use crate::registry::Registry;
 use crate::registry::registered_step::RegisteredStep;
+use crate::registry::registry_error::RegistryError;
 use crate::sandbox::Sandbox as _;
 use crate::sandbox::attempts::{self, Attempt};
 use crate::sandbox::linux::{LinuxSandbox, Setup};
@@ -429,7 +431,7 @@ fn of_programs(registry: &Registry, policy: &Policy) -> Vec<Line> {
 /// without declaring the network.
 fn of_access(registry: &Registry, policy: &Policy, config: &Config) -> Vec<Line> {
     let found = doctor_access::find(registry, policy, config);
-    let mut lines: Vec<Line> = found.refused.into_iter().map(|problem| fix("access", problem)).collect();
+    let mut lines = refused_steps("access", found.refused, registry, config);
     if !found.undeclared.is_empty() {
         let says = format!(
             "steps without network start programs that usually need the network: {}; declare network=HOST:PORT in the \
@@ -472,17 +474,28 @@ fn of_roster(config: &Config, roster: &DraftRoster, key: &FileSigner) -> Vec<Lin
 /// Reports the steps of the files that the next seal would refuse, except for what `before` reports.
 fn unsealable(boundary: &InspectedBoundary<'_>, files: &BoundaryFiles, before: &[Line]) -> Vec<Line> {
     let Some(sealed) = boundary.sealed() else { return Vec::new() };
+    let config = boundary.config;
+    let limits = ConfiguredLimits { default: config.limits.clone(), maximum: config.maximum.clone() };
+    let configuration = Configuration { limits, sandbox: sealed.configuration.sandbox.clone() };
     let refused = |roster: &TrustedRoster, policy: &Policy| {
-        steps_in_force(&files.registry, policy, Builtins::current(), roster, &sealed.configuration).err()
+        steps_in_force(&files.registry, policy, Builtins::current(), roster, &configuration).err()
     };
     // A start puts the newest signed roster in force that the steps permit, or else keeps the sealed roster.
     let Some(errors) = refused(&sealed.roster, &sealed.policy) else { return Vec::new() };
-    let found = roster_succession::find(boundary.config, &sealed.rosters, &sealed.policy, files);
+    let found = roster_succession::find(config, &sealed.rosters, &sealed.policy, files);
     if found.candidates.iter().any(|(version, policy)| refused(found.signed.until(*version).last(), policy).is_none()) {
         return Vec::new();
     }
-    let errors = errors.into_iter().map(|error| error.to_string());
-    errors.filter(|says| !before.iter().any(|line| line.says == *says)).map(|says| fix("steps", says)).collect()
+    let mut lines = refused_steps("steps", errors, &files.registry, config);
+    lines.retain(|line| !before.iter().any(|known| known.says == line.says));
+    lines
+}
+
+/// Reports steps that the next seal refuses, or whose runbooks it leaves out.
+fn refused_steps(what: &str, errors: Vec<RegistryError>, registry: &Registry, config: &Config) -> Vec<Line> {
+    let is_skipped = config.runbook_directories().without(registry, errors.clone()).is_ok();
+    let (holds, begins) = if is_skipped { (State::Note, "skipped: ") } else { (State::Fix, "") };
+    errors.into_iter().map(|error| Line { holds, what: what.into(), says: format!("{begins}{error}") }).collect()
 }
 
 /// Returns notes about steps that nobody can get approved. A running service reports these notes itself.

@@ -11,12 +11,13 @@ use crate::policy::step_profile::{PolicyProfile, RequiredLayers, profile_of_step
 use crate::record::declared::DeclaredNetwork;
 use crate::registry::Registry;
 use crate::registry::registered_step::RegisteredStep;
+use crate::registry::registry_error::RegistryError;
 
 /// What the steps want of the host and do not get.
 #[derive(Debug, Default)]
 pub(super) struct AccessFindings {
     /// Declarations that policy does not allow, so that the boundary can't seal the steps.
-    pub(super) refused: Vec<String>,
+    pub(super) refused: Vec<RegistryError>,
     /// References of the steps that start a program of the network without a declaration of the network.
     pub(super) undeclared: Vec<String>,
 }
@@ -30,7 +31,7 @@ pub(super) fn find(registry: &Registry, policy: &Policy, config: &Config) -> Acc
         let definition = &step.definition;
         let ruling = resolve(policy, Builtins::current(), &definition.reference);
         match profile_of_step(&ruling, definition, &given) {
-            Err(error) => found.refused.push(step.flaw(&error).to_string()),
+            Err(error) => found.refused.push(step.flaw(&error)),
             Ok(_) if reaches_without_declaration(step, policy) => {
                 found.undeclared.push(definition.reference.to_string());
             }

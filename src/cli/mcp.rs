@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use crate::audit::bundle_check::VerifyOptions;
-use crate::audit::report::CheckFinding;
+use crate::audit::report::{BundleReport, CheckFinding};
 use crate::cli::clock::now;
 use crate::cli::global::GlobalOptions;
 use crate::cli::mcp_configuration::{McpClient, configuration};
@@ -171,6 +171,19 @@ fn counts_alone<'r>(roster: &'r TrustedRoster, key: &UsableKey) -> Option<&'r Na
     (approves || !found.is_security_key()).then_some(&approver.name)
 }
 
+/// Names the failed checks. The details are left out, because they can contain text of the bundle.
+fn failed_words(report: &BundleReport) -> String {
+    let names: Vec<&str> = report.failed().map(|check| check.name.word()).collect();
+    let mut words = format!("NOT verified: failed checks: {}", names.join(", "));
+    if names.contains(&"roster-chain") {
+        words.push_str(
+            ". The rosters that the user of this machine trusts are not the roster of this boundary: the boundary is \
+             not the right one, or the user must add its roster to countersign/rosters/ in the configuration directory",
+        );
+    }
+    words
+}
+
 fn verification(bundle: &[u8], trust: &TrustArgs) -> ReceiptVerification {
     let none = |summary: String| ReceiptVerification {
         verified: false,
@@ -195,11 +208,10 @@ fn verification(bundle: &[u8], trust: &TrustArgs) -> ReceiptVerification {
         }
     };
     let report = judged.report;
-    let failed = report.failed().count();
     let summary = if report.verified {
         format!("verified on this machine with the roster that its user trusts ({})", judged.trusted.from)
-    } else if failed > 0 {
-        format!("NOT verified: {failed} {} failed", if failed == 1 { "check" } else { "checks" })
+    } else if report.failed().next().is_some() {
+        failed_words(&report)
     } else {
         "NOT verified: not all checks could be made".to_owned()
     };

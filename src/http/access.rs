@@ -35,9 +35,13 @@ impl Hosts {
             return Err(refuse(Code::Forbidden, "the request's target and its Host header differ"));
         }
         if !self.is_ours(host) {
-            let detail = "the service does not accept the host name of this address: the operator must add the name to \
-                 `hosts` in countersign.toml and restart the service; on the same machine, use localhost";
-            return Err(refuse(Code::Forbidden, detail));
+            let port = self.bound.port();
+            let detail = format!(
+                "the service does not accept the host name or the port of this address: on the same machine and through \
+                 a tunnel (ssh -L {port}:localhost:{port}), use localhost:{port}; for another name, the operator must \
+                 add the name to `hosts` in countersign.toml and restart the service"
+            );
+            return Err(refuse(Code::Forbidden, &detail));
         }
         match only(headers, &ORIGIN)? {
             None => Ok(()),

@@ -39,7 +39,7 @@ pub(super) struct EndedRun {
     pub(super) outcome: Option<Map<String, Value>>,
     pub(super) verified: bool,
     pub(super) verification: Option<String>,
-    /// True if the receipt was forged, or belongs to another run.
+    /// True if a check of the receipt failed.
     pub(super) is_refuted: bool,
     pub(super) output: Option<OutputTail>,
 }
@@ -79,7 +79,7 @@ impl Evidence {
 
 /// Why an output is not shown.
 enum NoOutput {
-    /// The receipt is forged, or belongs to another run.
+    /// A check of the receipt failed.
     Refuted,
     /// The boundary sent other bytes than the receipt states.
     Altered,

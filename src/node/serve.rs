@@ -136,6 +136,8 @@ impl Node {
         })
         .await?;
         let AssembledBoundary { boundary, ledger, level, first, mut notes, newest_roster, lock } = assembled;
+        // If the start fails, the file of the control socket is deleted before another service can take the lock.
+        let bound = bound;
         let listener_notes = listener::notes(&config);
         listener_notes.iter().for_each(|note| tracing::warn!("{note}"));
         boundary.health.add_notes(&listener_notes);

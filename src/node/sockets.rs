@@ -63,31 +63,36 @@ impl BoundSockets {
     pub(super) fn listen(self, config: &Config) -> Result<Listeners, FileProblem> {
         let http = match self.http {
             HttpSocket::Passed(listener) => TcpListener::from_std(listener),
-            HttpSocket::Bound(socket) => socket.listen(BACKLOG),
+            HttpSocket::Bound(socket) => listen(socket),
         };
         let http = http.map_err(|error| not_listening(config, "listen", config.listen, &error))?;
         let metrics = self.metrics.map(|(address, socket)| {
-            socket.listen(BACKLOG).map_err(|error| not_listening(config, METRICS_LISTEN, address, &error))
+            listen(socket).map_err(|error| not_listening(config, METRICS_LISTEN, address, &error))
         });
         let (control, control_file) = self.control.listen()?;
         Ok(Listeners { http, metrics: metrics.transpose()?, control, control_file })
     }
 }
 
-/// Takes an address. The kernel refuses the address if another process listens there.
+/// Takes an address. The kernel refuses the address if another process has it.
 fn bind(address: SocketAddr) -> std::io::Result<TcpSocket> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    // Without this option, connections of an earlier service would occupy the address for a minute.
+    // Without this option, ended connections of an earlier service would occupy the address for a minute. With the option,
+    // a second process could bind the address before this process listens.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
+    socket.set_reuseaddr(false)?;
     Ok(socket)
+}
+
+fn listen(socket: TcpSocket) -> std::io::Result<TcpListener> {
+    socket.set_reuseaddr(true)?;
+    socket.listen(BACKLOG)
 }
 
 /// Refuses the address for metrics if it is the address of the HTTP interface, which an option or systemd may have given.
 fn check_apart(config: &Config, address: SocketAddr) -> Result<(), FileProblem> {
-    let listen = config.listen;
-    let is_same = listen.ip() == address.ip() || listen.ip().is_unspecified();
-    if !is_same || listen.port() != address.port() || address.port() == 0 {
+    if address != config.listen || address.port() == 0 {
         return Ok(());
     }
     let message = format!("{address} ({METRICS_LISTEN}) is also the address of the HTTP interface: change one of them");
@@ -125,3 +130,26 @@ pub(super) fn passed(
 const METRICS_LISTEN: &str = "[metrics] listen";
 /// Maximum number of connections that wait until the service accepts them. It is the value of the standard library.
 const BACKLOG: u32 = 128;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn nobody_else_gets_an_address_before_the_service_listens() {
+        let bound = bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
+        let address = bound.local_addr().expect("an address");
+        assert!(bind(address).is_err(), "a second service");
+        assert!(tokio::net::TcpStream::connect(address).await.is_err(), "a client");
+        let listener = listen(bound).expect("the service listens");
+        assert!(bind(address).is_err(), "a second service");
+        // An ended connection does not occupy the address.
+        let mut client = tokio::net::TcpStream::connect(address).await.expect("a client");
+        drop(listener.accept().await.expect("a connection"));
+        let mut rest = Vec::new();
+        let _ = tokio::io::AsyncReadExt::read_to_end(&mut client, &mut rest).await;
+        drop((client, listener));
+        let next = bind(address).expect("the address is free");
+        assert!(listen(next).is_ok());
+    }
+}

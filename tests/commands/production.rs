@@ -502,10 +502,27 @@ fn doctor_reports_what_the_next_start_refuses() {
         let start = world.try_start().expect_err("a start");
         assert!(start.contains(words), "{words}: {start}");
     };
+    let accepted = |world: &mut World| {
+        let output = world.program(&["doctor"]).arg(world.path("b")).output().expect("doctor");
+        world.start();
+        world.stop();
+        let text = said(&output);
+        assert!(!text.contains("FIX "), "{text}");
+        text
+    };
     let good = std::fs::read_to_string(world.path("b/runbooks/pay.md")).expect("a runbook");
     let front = format!("approvals: {{required: 1, from: [nosuch]}}\n{SMALL}");
     world.write("b/runbooks/pay.md", &runbook(&front, &[("go", ":")]));
     refused(&mut world, "the roster has no group nosuch");
+    // What the service leaves out at its start is no problem, and limits count as the next start reads them.
+    let settings = std::fs::read_to_string(world.path("b/countersign.toml")).expect("a configuration");
+    configure(&world, "skip_invalid_runbooks = true");
+    let said = accepted(&mut world);
+    assert!(said.contains("skipped: ") && said.contains("the roster has no group nosuch"), "{said}");
+    world.write("b/countersign.toml", &settings.replace("[limits]\n", "[limits]\nmaximum.timeout = \"3h\"\n"));
+    world.write("b/runbooks/pay.md", &good.replace("{#go", "{#go timeout=2h"));
+    accepted(&mut world);
+    world.write("b/countersign.toml", &settings);
     world.write("b/runbooks/pay.md", &good);
     for name in ["countersign.db", "countersign.db.lock"] {
         let path = world.path("b/boundary").join(name);
