@@ -12,7 +12,7 @@ use crate::record::envelope::{Envelope, EnvelopeSignature};
 use crate::record::ident::{Name, ProposalId, ReceiptId};
 use crate::record::validity::Timestamp;
 
-/// Converts a JSON value to a document.
+/// Converts a JSON value to a document, also for MCP, which may not use `crypto`.
 ///
 /// # Errors
 /// Returns a message that begins with the JSON pointer of the first value that does not fit the type.

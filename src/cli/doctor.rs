@@ -156,7 +156,7 @@ fn of_boundary(boundary: &InspectedBoundary<'_>) -> Vec<Line> {
     lines.extend(of_secrets(config));
     lines.extend(of_files(boundary));
     lines.extend(store(boundary));
-    lines.push(disk(config));
+    lines.push(disk(boundary));
     lines.extend(service(boundary));
     // A key that can't be read is a problem of the files and of the store.
     let mut seen = BTreeSet::new();
@@ -471,7 +471,8 @@ fn of_roster(config: &Config, roster: &DraftRoster, key: &FileSigner) -> Vec<Lin
     lines
 }
 
-/// Reports the steps of the files that the next seal would refuse, except for what `before` reports.
+/// Reports the steps that the next seal would refuse. `before` contains the lines so far, which already report some of
+/// these steps.
 fn unsealable(boundary: &InspectedBoundary<'_>, files: &BoundaryFiles, before: &[Line]) -> Vec<Line> {
     let Some(sealed) = boundary.sealed() else { return Vec::new() };
     let config = boundary.config;
@@ -537,13 +538,9 @@ fn store(boundary: &InspectedBoundary<'_>) -> Vec<Line> {
 }
 
 /// Checks the free space on the disk of the store, without the service.
-fn disk(config: &Config) -> Line {
-    let what = "disk";
-    // Before the first start the directory may not exist, so check its nearest existing parent.
-    let there = config.data.ancestors().find(|path| path.is_dir());
-    let Some(there) = there else { return fix(what, format!("there is no {}", config.data.display())) };
-    let (needed, place) = (PROPOSAL_ROOM >> 20, there.display());
-    match rustix::fs::statvfs(there).map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize)) {
+fn disk(boundary: &InspectedBoundary<'_>) -> Line {
+    let (what, needed, place) = ("disk", PROPOSAL_ROOM >> 20, boundary.config.data.display());
+    match boundary.free_space() {
         Ok(free) if free >= PROPOSAL_ROOM => {
             ok(what, format!("{} MiB free at {place}; {needed} MiB are needed", free >> 20))
         }
@@ -555,7 +552,7 @@ fn disk(config: &Config) -> Line {
                 free >> 20
             ),
         ),
-        Err(error) => fix(what, format!("the free space of {place} can't be read: {error}")),
+        Err(says) => fix(what, says),
     }
 }
 

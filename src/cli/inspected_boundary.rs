@@ -1,6 +1,7 @@
 //! What `doctor` reads of a boundary: its files, its store, and the status of its service.
 
 use crate::cli::sandbox_programs::in_a_shell;
+use crate::crossing::recorded_outputs::free_bytes;
 use crate::crossing::sealed::Sealed;
 use crate::node::config::Config;
 use crate::node::control::{self, ControlReply, ControlRequest, NodeStatus, ServedAddress};
@@ -53,6 +54,15 @@ impl<'a> InspectedBoundary<'a> {
             return format!("{change} in roster.toml, then {draft}: the first start seals the roster");
         }
         format!("{change} in roster.toml, then {draft}; let the approvers sign the version, then restart the boundary")
+    }
+
+    /// Returns the free space of the disk of `data` in bytes. Before the first start `data` may not exist, so this is the
+    /// disk of its nearest existing parent.
+    pub(super) fn free_space(&self) -> Result<u64, String> {
+        let data = &self.config.data;
+        let place = data.ancestors().find(|path| path.is_dir());
+        let place = place.ok_or_else(|| format!("there is no {}", data.display()))?;
+        free_bytes(place).map_err(|error| format!("the free space of {} can't be read: {error}", place.display()))
     }
 
     /// Returns the address of the running service. If no service runs, this is the configured address.

@@ -69,8 +69,7 @@ impl Outputs {
     /// # Errors
     /// Returns an error if the file system does not report its free space.
     pub fn room(&self) -> io::Result<u64> {
-        let disk = rustix::fs::statvfs(&self.directory)?;
-        Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+        free_bytes(&self.directory)
     }
 
     /// Prepares the output of a run for the store: small outputs as rows, large outputs as durable files.
@@ -199,4 +198,13 @@ impl Outputs {
         }
         Ok(swept)
     }
+}
+
+/// Returns the number of free bytes on the disk of a directory that an unprivileged process can use.
+///
+/// # Errors
+/// Returns an error if the file system does not report its free space.
+pub fn free_bytes(directory: &Path) -> io::Result<u64> {
+    let disk = rustix::fs::statvfs(directory)?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
 }

@@ -11,7 +11,7 @@ const PIECE_BYTES: u64 = 1 << 20;
 
 /// The reading of one stream, from its first byte to its last.
 ///
-/// No byte is given away before the digest of all bytes was compared with the digest in the receipt. If a call ends
+/// No byte is returned before the digest of all bytes was compared with the digest in the receipt. If a call ends
 /// before the last byte, the next call for the same stream reads on.
 #[derive(Debug, Default)]
 pub(super) struct OutputReading {

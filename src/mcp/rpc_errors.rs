@@ -14,9 +14,6 @@ use crate::mcp::tool_problem::ToolProblem;
 use crate::mcp::visible_text::visible_detail;
 use crate::record::ident::ProposalId;
 
-/// Largest magnitude up to which each integer has an exact double.
-const MAX_EXACT: f64 = 9_007_199_254_740_991.0;
-
 /// Returns the error for a request whose method is unknown, or whose parameters do not fit the method. `rmcp` does not
 /// distinguish these requests.
 pub(super) fn unread_request(request: &CustomRequest) -> ErrorData {
@@ -67,18 +64,4 @@ pub(super) fn refused(problem: ToolProblem) -> ErrorData {
 /// Returns the error for the URI of no resource.
 pub(super) fn unknown_resource() -> ErrorData {
     ErrorData::resource_not_found("there is no such resource: see resources/templates/list", None)
-}
-
-/// Replaces each number that a client wrote as `2.0` by the integer. JSON Schema has no difference between the two, and a
-/// document of the boundary has only integers.
-pub(super) fn with_integers(value: Value) -> Value {
-    match value {
-        Value::Number(number) => match number.as_f64().filter(|_| number.is_f64()) {
-            Some(float) if float.fract() == 0.0 && float.abs() <= MAX_EXACT => Value::from(float as i64),
-            _ => Value::Number(number),
-        },
-        Value::Array(items) => items.into_iter().map(with_integers).collect(),
-        Value::Object(members) => members.into_iter().map(|(name, value)| (name, with_integers(value))).collect(),
-        other => other,
-    }
 }

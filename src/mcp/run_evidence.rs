@@ -1,7 +1,7 @@
 //! What a run did: the facts of its receipt, and its recorded output.
 //!
 //! If this machine can verify bundles, the program reads the whole recorded output, and compares it with the digest that
-//! the receipt states. It also compares the receipt with the proposal that it sent. Else somebody between the boundary
+//! the receipt states. It also compares the receipt with the proposal that it sent. Otherwise somebody between the boundary
 //! and this machine could change the text that an agent reads, or show another run.
 
 use std::ops::Range;

@@ -17,7 +17,7 @@ use crate::record::ident::{Nonce, ProposalId, ReceiptId};
 
 /// Maximum number of proposals without an answer that the server remembers.
 const MAX_UNANSWERED: usize = 32;
-/// Time for which a repeated call is the same proposal. After this time, it is a new wish.
+/// Time for which a repeated call without an answer is the same proposal. After this time, the call is a new proposal.
 const REPEATS_FOR: Duration = Duration::from_secs(600);
 /// Maximum number of proposals with an answer that the server remembers.
 const MAX_ANSWERED: usize = 256;

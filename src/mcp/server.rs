@@ -27,7 +27,7 @@ use crate::api::view::{ProposalStatus, ProposalView, RegistryView};
 use crate::mcp::answers::{CancelArgs, GetStepArgs, ProposeArgs};
 use crate::mcp::boundary_api::BoundaryApi;
 use crate::mcp::progress::ProgressNotes;
-use crate::mcp::rpc_errors::{refused, task_id, unknown_resource, unread_request, with_integers, wrong_params};
+use crate::mcp::rpc_errors::{refused, task_id, unknown_resource, unread_request, wrong_params};
 use crate::mcp::tool_calls::{CALL_LIMIT, ToolCalls, waiting_words};
 use crate::mcp::tool_problem::ToolProblem;
 use crate::mcp::tools::{
@@ -36,6 +36,8 @@ use crate::mcp::tools::{
 use crate::mcp::visible_text::visible_json;
 use crate::record::ident::{ReceiptId, StepRef};
 
+/// Largest magnitude up to which each integer has an exact double.
+const MAX_EXACT: f64 = 9_007_199_254_740_991.0;
 /// Maximum number of tool calls of one client at the same time.
 const MAX_CALLS: usize = 32;
 /// Interval in which a client should ask for the state of a task.
@@ -263,6 +265,20 @@ fn task_of(view: &ProposalView) -> Task {
 
 fn arguments_of<T: DeserializeOwned>(arguments: Value) -> Result<T, ToolProblem> {
     of_value(&with_integers(arguments)).map_err(ToolProblem::arguments)
+}
+
+/// Replaces each number that a client wrote as `2.0` by the integer. JSON Schema has no difference between the two, and a
+/// document of the boundary has only integers.
+fn with_integers(value: Value) -> Value {
+    match value {
+        Value::Number(number) => match number.as_f64().filter(|_| number.is_f64()) {
+            Some(float) if float.fract() == 0.0 && float.abs() <= MAX_EXACT => Value::from(float as i64),
+            _ => Value::Number(number),
+        },
+        Value::Array(items) => items.into_iter().map(with_integers).collect(),
+        Value::Object(members) => members.into_iter().map(|(name, value)| (name, with_integers(value))).collect(),
+        other => other,
+    }
 }
 
 fn json_of(answer: &impl Serialize) -> Result<Value, ToolProblem> {

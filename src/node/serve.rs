@@ -131,13 +131,14 @@ impl Node {
         // Take the lock before the cleanup, because another service may use these files.
         let store = start::take_store(&config)?;
         let sandbox = around(start::sandbox(&config)?);
-        let (assembled, bound) = start::assemble(&config, sandbox, store, files, TakenChanges::Changes, async {
+        let (assembled, sockets) = start::assemble(&config, sandbox, store, files, TakenChanges::Changes, async {
             BoundSockets::bind(&config, passed)
         })
         .await?;
         let AssembledBoundary { boundary, ledger, level, first, mut notes, newest_roster, lock } = assembled;
-        // If the start fails, the file of the control socket is deleted before another service can take the lock.
-        let bound = bound;
+        // Values are dropped in the reverse order. If the start fails, the file of the control socket must be deleted before
+        // `lock` is released, so that this process does not delete the file of the next service.
+        let bound = sockets;
         let listener_notes = listener::notes(&config);
         listener_notes.iter().for_each(|note| tracing::warn!("{note}"));
         boundary.health.add_notes(&listener_notes);

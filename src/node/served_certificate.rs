@@ -113,7 +113,8 @@ impl ServedCertificate {
                 Ok(looked) => looked,
                 Err(error) => {
                     tracing::error!(
-                        "the check of the certificate files failed ({error}), so the service loads no new certificate: restart the service"
+                        "the check of the certificate files failed ({error}), so the service loads no new certificate: \
+                         restart the service"
                     );
                     return;
                 }

@@ -1,6 +1,5 @@
 //! The stored state of a boundary, read without the lock of the store, so also while the service runs.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use crate::crossing::sealed::Sealed;
@@ -31,17 +30,11 @@ pub fn read(config: &Config) -> Result<StoredState, Problems> {
     // Read the checkpoints before the log, because a running service may add entries between the two reads.
     let known = kept_checkpoint::read_known(config);
     if !start::has_store(config)? {
-        let lost = |path: &Path, found: Result<_, String>| match found {
-            Ok((_, checkpoint)) => Err(kept_checkpoint::lost(&checkpoint, path)),
-            Err(message) => Err(message),
-        };
-        let checkpoints = known
-            .into_iter()
-            .map(|(path, found)| {
-                let compared = lost(&path, found);
-                (path, compared)
-            })
-            .collect();
+        let lost = known.into_iter().map(|(path, found)| {
+            let problem = found.map_or_else(|message| message, |(_, known)| kept_checkpoint::lost(&known, &path));
+            (path, Err(problem))
+        });
+        let checkpoints = lost.collect();
         return Ok(StoredState { ledger: None, sealed: None, checkpoints });
     }
     let key = restore::open_key(config)?;

@@ -119,16 +119,6 @@ impl Envelope {
     pub fn to_canonical(&self) -> Result<Vec<u8>, Malformed> {
         canonical::canonical_of(self).map_err(|error| Malformed::at("", error.to_string()))
     }
-
-    /// Returns the length of the envelope's canonical JSON in bytes, if all its texts are base64 or key ids.
-    #[must_use]
-    pub fn canonical_bytes(&self) -> usize {
-        const AROUND: usize = r#"{"payload":"","payloadType":"","signatures":[]}"#.len();
-        const AROUND_EACH: usize = r#"{"keyid":"","sig":""}"#.len();
-        let signatures: usize =
-            self.signatures.iter().map(|one| AROUND_EACH + one.keyid.as_str().len() + one.sig.len()).sum();
-        AROUND + self.payload.len() + self.payload_type.len() + signatures + self.signatures.len().saturating_sub(1)
-    }
 }
 
 /// Received document. Its signatures are not verified, so its payload is unreadable.
@@ -370,22 +360,5 @@ impl<P: Predicate> Verified<P> {
             .collect();
         signatures.sort();
         Envelope::new(&self.payload, signatures)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::crypto::canonical::canonical_of;
-
-    #[test]
-    fn the_computed_size_equals_the_canonical_size() {
-        let keyid: KeyId = "SHA256:fe85JkIjo8VPe+XqXJGH5Mau1EMFdK1OdKvJUFicyA8".parse().expect("a key id");
-        for count in 0..4 {
-            let signatures = vec![EnvelopeSignature::new(keyid, &[7; 64]); count];
-            let envelope = Envelope::new(&vec![b'x'; 100 + count], signatures);
-            let canonical = canonical_of(&envelope).expect("canonical");
-            assert_eq!(envelope.canonical_bytes(), canonical.len());
-        }
     }
 }

@@ -641,7 +641,7 @@ mod tests {
         let payload = canonical::to_canonical(&value);
         let refused = Statement::<Receipt>::from_payload(&payload).expect_err("reserved parts");
         assert!(refused.later && refused.pointer == "/predicate/runner", "{refused}");
-        let authorization = largest().authorization.canonical_bytes();
+        let authorization = largest().authorization.to_canonical().expect("canonical").len();
         assert_eq!(<Receipt as Predicate>::MAX_BYTES, authorization + MAX_REST_BYTES, "nothing is larger");
         let rest = payload.len() - authorization;
         // A real receipt can have more facts about the sandbox than this one: kinds of memory without a limit, and the

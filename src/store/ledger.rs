@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use base64::Engine as _;
@@ -39,7 +39,7 @@ use crate::store::stored_status::StoredStatus;
 use crate::store::stored_token::Token;
 use crate::store::tree::{Subtrees, TileCache, TreeEdge};
 use crate::store::writer::{Hashed, ReplySender, Writer, WriterMessage};
-use crate::store::{CheckpointRow, Retired, Store, StoreHead, StoreReads, lock};
+use crate::store::{CheckpointRow, Retired, Store, StoreHead, StoreReads};
 
 /// Capacity of the writer's queue. A sender waits if the queue is full.
 const QUEUE: usize = 1024;
@@ -562,11 +562,6 @@ impl Ledger {
     /// Returns the token whose secret has this SHA-256 digest, including a revoked or expired token.
     pub fn token(&self, secret: &[u8; 32]) -> Result<Option<Token>, StoreFault> {
         self.shared.reads.token(secret)
-    }
-
-    /// Returns the number of free bytes on the file system of `directory`.
-    pub fn room(&self, directory: &Path) -> Result<u64, StoreFault> {
-        lock::room(directory)
     }
 }
 

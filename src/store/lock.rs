@@ -85,13 +85,6 @@ pub fn lock_path(database: &Path) -> PathBuf {
     database.with_file_name(name)
 }
 
-/// Returns the number of free bytes on the file system of `path` that an unprivileged process can use.
-pub fn room(path: &Path) -> Result<u64, StoreFault> {
-    let stat = rustix::fs::statvfs(path)
-        .map_err(|error| StoreFault::Database { during: "asking for free space", message: error.to_string() })?;
-    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
-}
-
 fn check_directory(directory: &Path) -> Result<(), StoreFault> {
     if !directory.exists() {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(directory);

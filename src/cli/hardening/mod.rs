@@ -34,7 +34,7 @@ pub struct HardeningPoint {
 #[must_use]
 pub(super) fn list(boundary: &InspectedBoundary<'_>, held: Level, to_fix: &[(&str, &str)]) -> Vec<HardeningPoint> {
     let (config, address) = (boundary.config, boundary.address());
-    let is_sound = !to_fix.iter().any(|(line, _)| point_of(line) == "keys and files");
+    let is_sound = !to_fix.iter().any(|(line, _)| point_of(line) == Some("keys and files"));
     let found = [
         ("network", reach::network(address)),
         ("firewall", reach::firewall(address)),
@@ -50,9 +50,9 @@ pub(super) fn list(boundary: &InspectedBoundary<'_>, held: Level, to_fix: &[(&st
         ("operation", operation::check(boundary)),
     ];
     let point = |(index, (point, mut findings)): (usize, (&'static str, Vec<PointFinding>))| {
-        // The points `network` and `operation` check what these two lines check.
+        // If the point `network` fails, the line `listener` reports the same problem in other words.
         let has_failed = findings.iter().any(|finding| finding.result == PointResult::Fail);
-        let is_new = |line: &str| point_of(line) == point && line != "disk" && (line != "listener" || !has_failed);
+        let is_new = |line: &str| point_of(line) == Some(point) && (line != "listener" || !has_failed);
         for (_, says) in to_fix.iter().filter(|(line, _)| is_new(line)) {
             if !findings.iter().any(|finding| finding.says == *says) {
                 findings.push(fail(*says, "do what the message says"));
@@ -64,9 +64,11 @@ pub(super) fn list(boundary: &InspectedBoundary<'_>, held: Level, to_fix: &[(&st
     found.into_iter().enumerate().map(point).collect()
 }
 
-/// Returns the point for a line of `doctor`.
-fn point_of(line: &str) -> &'static str {
-    match line {
+/// Returns the point for a line of `doctor`, or `None` if the list needs no such line.
+fn point_of(line: &str) -> Option<&'static str> {
+    Some(match line {
+        // The point `operation` checks more than this line: also the growth of the log.
+        "disk" => return None,
         "listener" => "network",
         "certificate" => "certificate",
         "sandbox" | "sandbox level" | "attempts to get out" => "isolation",
@@ -74,9 +76,9 @@ fn point_of(line: &str) -> &'static str {
         "roster" | "quorum" => "roster",
         "programs" | "access" | "steps" => "steps",
         "store" => "database",
-        "checkpoint" | "disk" | "service" => "operation",
+        "checkpoint" | "service" => "operation",
         _ => "keys and files",
-    }
+    })
 }
 
 /// Returns the list as text for a terminal.

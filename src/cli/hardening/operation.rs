@@ -40,12 +40,9 @@ pub(super) fn check(boundary: &InspectedBoundary<'_>) -> Vec<PointFinding> {
 /// Compares the free space with the growth of the last days.
 fn space(boundary: &InspectedBoundary<'_>, now: Timestamp) -> PointFinding {
     let config = boundary.config;
-    let Some(place) = config.data.ancestors().find(|path| path.is_dir()) else {
-        return fail(format!("there is no {}", config.data.display()), "`countersign init DIR`");
-    };
-    let free = match rustix::fs::statvfs(place) {
-        Ok(disk) => disk.f_bavail.saturating_mul(disk.f_frsize),
-        Err(error) => return fail(format!("the free space can't be read ({error})"), "check the path of `data`"),
+    let free = match boundary.free_space() {
+        Ok(free) => free,
+        Err(says) => return fail(says, "check the path of `data` in countersign.toml"),
     };
     let growth = if config.database.exists() { growth_of(config, now) } else { Ok(0) };
     let growth = match growth {
@@ -120,6 +117,7 @@ fn backup(boundary: &InspectedBoundary<'_>, now: Timestamp) -> PointFinding {
     }
 }
 
+/// Returns the command that exports the log, with the address that other machines use.
 fn export_command(boundary: &InspectedBoundary<'_>) -> String {
     let ServedAddress { listen, tls } = boundary.address();
     let (port, scheme) = (listen.port(), if tls { "https" } else { "http" });

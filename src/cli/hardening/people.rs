@@ -121,8 +121,8 @@ fn presence(boundary: &InspectedBoundary<'_>, roster: &Roster) -> PointFinding {
             "no group requires a security key: a program that can read an approver's key file can sign",
             boundary.roster_fix(
                 "add security keys (`ssh-keygen -t ed25519-sk`) to at least as many approvers of a group as its runs \
-                 need approvals, because signatures of other keys of this group then no longer count; and add `presence = \"required\"` \
-                 to the [[group]]",
+                 need approvals, because signatures of other keys of this group then no longer count; and add \
+                 `presence = \"required\"` to the [[group]]",
             ),
         );
     }
