@@ -27,8 +27,10 @@ use crate::record::ident::{Nonce, ProposalId, ReceiptId, StepRef};
 
 /// Time limit of every call, because clients end a call after 60 s without an answer.
 pub const CALL_LIMIT: Duration = Duration::from_secs(45);
-/// Part of [`CALL_LIMIT`] that remains for the output after a wait.
+/// Part of [`CALL_LIMIT`] that remains for the last answer and the output after a wait.
 const AFTER_WAIT: Duration = Duration::from_secs(3);
+/// Time after the end of a wait in which the last answer can arrive.
+const ANSWER_TIME: Duration = Duration::from_secs(1);
 /// Part of [`CALL_LIMIT`] that remains for the answer without the output.
 pub(super) const BEFORE_END: Duration = Duration::from_secs(1);
 /// Longest wait in one HTTP call, and the interval between two progress notes.
@@ -207,13 +209,14 @@ impl<A: BoundaryApi> ToolCalls<A> {
             (Instant::now() + Duration::from_secs(seconds.min(CALL_LIMIT.as_secs()))).min(deadline - AFTER_WAIT);
         while !view.status.has_ended() {
             let left = until.saturating_duration_since(Instant::now());
-            let piece = left.min(NOTE_INTERVAL).as_secs();
+            // The boundary waits for whole seconds.
+            let piece = (left.min(NOTE_INTERVAL) + Duration::from_millis(500)).as_secs();
             if piece == 0 {
                 break;
             }
             let asked = Instant::now();
             let path = format!("/v1/proposals/{}?wait={piece}s", view.id);
-            let Ok(read) = timeout_at(until, self.read::<ProposalView>(&path)).await else { break };
+            let Ok(read) = timeout_at(until + ANSWER_TIME, self.read::<ProposalView>(&path)).await else { break };
             let is_same = match read.and_then(|now| of_proposal(&view.id, now)) {
                 Ok(now) => {
                     let is_same = now.status == view.status;

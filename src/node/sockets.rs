@@ -47,7 +47,6 @@ impl BoundSockets {
         };
         let metrics = match config.metrics_listen {
             Some(address) => {
-                check_apart(config, address)?;
                 let failed = |error| not_listening(config, METRICS_LISTEN, address, &error);
                 Some((address, bind(address).map_err(failed)?))
             }
@@ -88,15 +87,6 @@ fn bind(address: SocketAddr) -> std::io::Result<TcpSocket> {
 fn listen(socket: TcpSocket) -> std::io::Result<TcpListener> {
     socket.set_reuseaddr(true)?;
     socket.listen(BACKLOG)
-}
-
-/// Refuses the address for metrics if it is the address of the HTTP interface, which an option or systemd may have given.
-fn check_apart(config: &Config, address: SocketAddr) -> Result<(), FileProblem> {
-    if address != config.listen || address.port() == 0 {
-        return Ok(());
-    }
-    let message = format!("{address} ({METRICS_LISTEN}) is also the address of the HTTP interface: change one of them");
-    Err(FileProblem::whole(&config.path, message))
 }
 
 fn not_listening(config: &Config, setting: &str, address: SocketAddr, error: &std::io::Error) -> FileProblem {

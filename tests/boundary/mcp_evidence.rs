@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::mcp::{Server, post, roster_file, world};
 use crate::mcp_answers::opened;
 use crate::mcp_proxy::{Asked, Passed, proxy, proxy_of_both};
+use crate::run_results::upload;
 use crate::support::people::alice;
 use crate::support::{SMALL, World, id_of, runbook};
 
@@ -88,7 +89,10 @@ fn a_run_with_changed_parameters_is_not_verified_and_defaults_of_the_step_are_ac
         setup.runbook("many.md", runbook(&front, &[("restart", "echo \"$PARAM_NAME\"")]));
     });
     let roster = roster_file(&world);
+    let (file, uploaded) = upload(&world, &world.agent, b"a file");
+    uploaded.ok(200);
     for (changed, differs) in [
+        (json!({"artifacts": [{"name": "note", "digest": file}]}), Some("input files")),
         (json!({"params": {"name": "blog"}}), Some("parameters")),
         (json!({"params": {"name": "shop", "force": true}}), Some("parameters")),
         (json!({"params": {"name": "shop", "mode": "hard"}}), Some("parameters")),
@@ -298,9 +302,11 @@ fn a_proposal_whose_answer_was_replaced_on_its_way_stays_one_proposal() {
     const HTML: &str = "<html>who are you?</html>";
     let world = World::new();
     let replaced: Arc<Mutex<Option<u16>>> = Arc::default();
+    let waits: Arc<Mutex<Vec<String>>> = Arc::default();
     let replacing = proxy(&world, {
-        let replaced = replaced.clone();
+        let (replaced, waits) = (replaced.clone(), waits.clone());
         move |asked, status, body| -> Passed {
+            waits.lock().unwrap().extend(asked.line.split_once("?wait=").map(|(_, time)| time.to_owned()));
             let new = replaced.lock().unwrap().take_if(|_| asked.line == PROPOSE);
             Some(new.map_or((status, body), |status| (status, HTML.as_bytes().to_vec())))
         }
@@ -312,13 +318,17 @@ fn a_proposal_whose_answer_was_replaced_on_its_way_stays_one_proposal() {
         let problem = server.call("propose", wish.clone())["problem"].clone();
         assert_eq!(problem["code"], "unreachable", "{status}: {problem}");
         assert!(problem["advice"].as_str().unwrap().contains("no second run"), "{status}: {problem}");
-        let again = server.call("propose", wish.clone());
+        // The waiting time is no part of the proposal, and the wait keeps `existing`.
+        let mut repeated = wish.clone();
+        repeated["wait_s"] = json!(u8::from(number == 0));
+        let again = server.call("propose", repeated);
         assert_eq!((&again["status"], &again["existing"]), (&json!("pending"), &json!(true)), "{status}: {again}");
         assert_eq!(world.proposals().len(), 2 * number + 1, "{status}");
-        // After an answer, the same call is a new wish.
+        // After an answer, the same call is a new proposal.
         let new = server.call("propose", wish);
         assert!(new["id"] != again["id"] && new.get("existing").is_none(), "{status}: {new}");
     }
+    assert_eq!(*waits.lock().unwrap(), ["1s"], "`wait_s` is the whole waiting time");
 }
 
 #[test]

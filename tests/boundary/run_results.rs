@@ -35,7 +35,8 @@ fn proposed(world: &World, step: &str, more: Value) -> crate::support::wire::Rep
     world.wire.post("/v1/proposals", &world.agent, &wish)
 }
 
-fn upload(world: &World, token: &str, bytes: &[u8]) -> (String, crate::support::wire::Reply) {
+/// Uploads a file, and returns its digest and the answer.
+pub(crate) fn upload(world: &World, token: &str, bytes: &[u8]) -> (String, crate::support::wire::Reply) {
     let digest = format!("sha256:{}", sha256(bytes));
     let bearer = format!("Bearer {token}");
     let headers = [("content-type", "application/octet-stream"), ("authorization", bearer.as_str())];
