@@ -34,7 +34,7 @@ const PAGE: &str = "runbook.mdx";
 
 Each test runs in the sandbox, in a session and an empty directory of its own, under the same policy and options as \
 countersign run. The program prints the output of the steps, then the report. A test is skipped, with the reasons, if \
-it needs a part that this program does not run, for example <Template> or <AwsAuth>. The settings \
+it runs a part that this program does not run, for example <Template> or <AwsAuth>. The settings \
 timeout and parallelizable have no effect: each step has its own limit of time. No receipt is written.
 
 Exit codes: 0 all tests passed; 1 a test failed; 2 no test failed, but a test was skipped, or wrong usage.")]
@@ -143,7 +143,8 @@ fn read(path: &Path, project: &Project) -> Result<(Runbook, TestedRunbook), Comm
     tested.check_names().map_err(|message| {
         CommandFailure::usage(format!("{shown_tests}: {}", PrintableText::text(&message).as_str()))
     })?;
-    Ok((Runbook { shown, name, steps: Vec::new(), workflow: None, remarks: Vec::new() }, tested))
+    let (steps, remarks) = (Vec::new(), Vec::new());
+    Ok((Runbook { shown, real, name, steps, workflow: None, is_walk: true, remarks }, tested))
 }
 
 fn report(lines: &[TestLine], terminal: &Terminal) -> Result<(), CommandFailure> {

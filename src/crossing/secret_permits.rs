@@ -163,13 +163,14 @@ pub fn check_own_root(uses: &[SecretUse], has_own_root: bool) -> Result<(), Refu
 }
 
 /// Returns the id of the sign-in block to which a secret belongs: `aws` for `aws.AWS_REGION` in the variable `AWS_REGION`.
-fn sign_in_block(secret: &StepSecret) -> Option<&str> {
+#[must_use]
+pub fn sign_in_block(secret: &StepSecret) -> Option<&str> {
     let variable = secret.variable.as_ref()?.as_str();
     secret.name.as_str().strip_suffix(variable)?.strip_suffix('.')
 }
 
 /// Returns the secrets that a run of the step needs with these parameters. Each file is listed once.
-fn uses_of<'a>(secrets: impl Iterator<Item = &'a StepSecret>, schema: &Value, params: &Value) -> Vec<SecretUse> {
+pub fn uses_of<'a>(secrets: impl Iterator<Item = &'a StepSecret>, schema: &Value, params: &Value) -> Vec<SecretUse> {
     let of_step = secrets.map(|secret| SecretUse {
         name: secret.name.clone(),
         as_file: secret.given == SecretAs::File,

@@ -51,6 +51,12 @@ pub fn typed(given: &str, schema: &Value) -> Result<(String, Value), CommandFail
     let wrong =
         |expected: &str| CommandFailure::usage(format!("-p {}: the schema asks for {expected}", shown.as_str()));
     let value = match property["type"].as_str() {
+        // The text may be the secret itself, so no message repeats it.
+        Some("string") if property.get("x-secret").is_some() => serde_json::from_str(text).map_err(|_| {
+            let name = PrintableText::text(name);
+            let example = "{\"secret\": \"db-password\"}";
+            CommandFailure::usage(format!("-p {}: give the name of a secret: {example}", name.as_str()))
+        })?,
         Some("string") => Value::from(text),
         // Only the canonical spelling of a JSON integer is accepted, so two different texts are never the same
         // number.

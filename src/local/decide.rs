@@ -146,7 +146,7 @@ impl LocalRules {
             let asked = Permission { kind: one.kind, what: one.what.clone(), why };
             match questions.iter_mut().find(|question| question.asked == asked) {
                 Some(question) => question.places.push(occurrence),
-                None => questions.push(Question { asked, places: vec![occurrence] }),
+                None => questions.push(Question { asked, places: vec![occurrence], for_secrets: false }),
             }
             if questions.len() > MAX_PERMISSIONS {
                 return Err(refused(format!(
@@ -174,9 +174,9 @@ impl LocalRules {
         grants.filter(|(kind, _, _)| *kind == PermissionKind::Run).flat_map(|(_, _, patterns)| patterns)
     }
 
-    /// Returns true if a step may inherit the variable.
-    pub fn allows_variable(&self, ruling: &Ruling, name: &str) -> bool {
-        decide_env(ruling, name, DecisionPlace::Terminal, &self.flags).verdict == PolicyVerdict::Allow
+    /// Decides whether a step may get the variable.
+    pub fn variable(&self, ruling: &Ruling, name: &str) -> Decided {
+        decide_env(ruling, name, DecisionPlace::Terminal, &self.flags)
     }
 
     /// Returns true if a step may access the path of the host.
@@ -282,7 +282,7 @@ fn built_in_advice(decision: &PolicyDecision) -> String {
     let mut flags: Vec<String> = Vec::new();
     for one in decision.decided.iter().filter(|one| one.verdict == PolicyVerdict::Deny) {
         let asked = Permission { kind: one.kind, what: one.what.clone(), why: PermissionReason::BuiltInDeny };
-        match (&one.rule, Question { asked, places: Vec::new() }.flag()) {
+        match (&one.rule, Question { asked, places: Vec::new(), for_secrets: false }.flag()) {
             (AppliedRule::Listed { origin: RuleOrigin::BuiltIn, .. }, Some(flag)) if !flags.contains(&flag) => {
                 flags.push(flag);
             }

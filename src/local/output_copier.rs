@@ -4,11 +4,13 @@
 //! the bounded queue is full.
 
 use std::io::Write as _;
+use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
 use crate::api::view::Event;
+use crate::crossing::secret_masks::{SecretMasks, StreamMasker};
 use crate::crypto::digest::{Blake3Stream, ContentDigest, Sha256Stream};
 use crate::record::receipt::{Output, Stream as Recorded};
 use crate::record::stream_name::StreamName;
@@ -40,7 +42,11 @@ pub struct CopiedOutput {
 
 #[derive(Debug, Default)]
 struct Tally {
+    /// Number of bytes from the step.
+    arrived: u64,
+    /// Number of bytes after the secrets were replaced.
     bytes: u64,
+    masker: Option<StreamMasker>,
     sha256: Sha256Stream,
     blake3: Blake3Stream,
 }
@@ -50,7 +56,11 @@ impl OutputCopier {
     ///
     /// # Errors
     /// Returns an error if no thread can be started.
-    pub fn begin(terminal: &Terminal, cancel: &CancelFlag) -> Result<Self, CommandFailure> {
+    pub fn begin(
+        terminal: &Terminal,
+        cancel: &CancelFlag,
+        masks: Option<&Arc<SecretMasks>>,
+    ) -> Result<Self, CommandFailure> {
         let (queue, pieces) = sync_channel::<(StreamName, u64, u64, Vec<u8>)>(QUEUE);
         let (terminal, cancel) = (terminal.clone(), cancel.clone());
         let writer = std::thread::Builder::new().name("output".to_owned()).spawn(move || {
@@ -68,26 +78,50 @@ impl OutputCopier {
         let writer = writer.map_err(|error| {
             CommandFailure::new(Exit::Unreachable, format!("the thread for output can't be started: {error}"))
         })?;
-        Ok(Self { begun: Instant::now(), queue, writer, stdout: Tally::default(), stderr: Tally::default() })
+        let tally = || Tally { masker: masks.map(|masks| StreamMasker::new(masks.clone())), ..Tally::default() };
+        Ok(Self { begun: Instant::now(), queue, writer, stdout: tally(), stderr: tally() })
     }
 
-    /// Queues a piece of output.
+    /// Queues a piece of output, with a text in place of each secret.
     pub fn take(&mut self, chunk: Chunk<'_>) {
         let (name, tally) = match chunk.stream {
             OutputStream::Stdout => (StreamName::Stdout, &mut self.stdout),
             OutputStream::Stderr => (StreamName::Stderr, &mut self.stderr),
         };
+        tally.arrived += chunk.bytes.len() as u64;
+        let mut bytes = Vec::with_capacity(chunk.bytes.len());
+        match &mut tally.masker {
+            Some(masker) => masker.push(chunk.bytes, &mut bytes),
+            None => bytes.extend_from_slice(chunk.bytes),
+        }
+        self.send(name, bytes);
+    }
+
+    fn send(&mut self, name: StreamName, bytes: Vec<u8>) {
+        let tally = if name == StreamName::Stdout { &mut self.stdout } else { &mut self.stderr };
+        if bytes.is_empty() {
+            return;
+        }
         let offset = tally.bytes;
-        tally.bytes += chunk.bytes.len() as u64;
-        tally.sha256.update(chunk.bytes);
-        tally.blake3.update(chunk.bytes);
+        tally.bytes += bytes.len() as u64;
+        tally.sha256.update(&bytes);
+        tally.blake3.update(&bytes);
         // The send cannot fail, because the writer thread lives as long as the queue.
         let elapsed_ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let _ = self.queue.send((name, offset, elapsed_ms, chunk.bytes.to_vec()));
+        let _ = self.queue.send((name, offset, elapsed_ms, bytes));
     }
 
     /// Computes the final digests after the run.
-    pub fn end(self, stdout: &Capture, stderr: &Capture) -> CopiedOutput {
+    pub fn end(mut self, stdout: &Capture, stderr: &Capture) -> CopiedOutput {
+        for (name, cut) in [(StreamName::Stdout, stdout.truncated), (StreamName::Stderr, stderr.truncated)] {
+            let tally = if name == StreamName::Stdout { &mut self.stdout } else { &mut self.stderr };
+            let mut rest = Vec::new();
+            // The end of a cut stream may be the beginning of a secret.
+            if let Some(masker) = tally.masker.as_mut().filter(|_| !cut) {
+                masker.finish(&mut rest);
+            }
+            self.send(name, rest);
+        }
         let Self { queue, writer, stdout: out, stderr: err, .. } = self;
         drop(queue);
         CopiedOutput { output: Output { stdout: out.recorded(stdout), stderr: err.recorded(stderr) }, writer }
@@ -107,13 +141,15 @@ impl CopiedOutput {
 
 impl Tally {
     fn recorded(self, capture: &Capture) -> Recorded {
+        let redactions = self.masker.map_or(0, |masker| masker.redactions());
         Recorded {
-            bytes: capture.bytes.max(self.bytes),
+            // A text in place of a secret is longer or shorter than the secret.
+            bytes: if redactions > 0 { capture.bytes } else { capture.bytes.max(self.bytes) },
             recorded: self.bytes,
-            truncated: self.bytes < capture.bytes,
+            truncated: self.arrived < capture.bytes || (redactions == 0 && self.bytes < capture.bytes),
             sha256: ContentDigest::from_bytes(self.sha256.finish()),
             blake3: self.blake3.finish(),
-            redactions: 0,
+            redactions,
         }
     }
 }

@@ -13,6 +13,8 @@ pub struct Question {
     pub asked: Permission,
     /// Places in the script that need the permission.
     pub places: Vec<Occurrence>,
+    /// True if the step gets these variables of the environment, separated by commas, as secrets.
+    pub for_secrets: bool,
 }
 
 /// One place in the script that needs a permission.
@@ -58,6 +60,11 @@ fn choice_words(choice: AnswerChoice, kind: PermissionKind) -> String {
 const MOST: usize = 128;
 
 impl Question {
+    /// Returns the question about variables that a sign-in block at this place gets as secrets.
+    pub fn of_secrets(asked: Permission, at: String) -> Self {
+        Self { asked, places: vec![Occurrence { at, via: Vec::new() }], for_secrets: true }
+    }
+
     /// Parses the typed answer. Returns `None` if the text is not one of the offered choices.
     pub fn choice(&self, typed: &str) -> Option<AnswerChoice> {
         let typed = typed.trim().to_ascii_lowercase();
@@ -106,6 +113,7 @@ impl Question {
 
     fn because(&self) -> &'static str {
         match (self.asked.why, self.asked.kind) {
+            _ if self.for_secrets => "the step gets these variables of your environment as secrets",
             (_, PermissionKind::Env) => {
                 "the variable can change which programs later commands start and what these \
                  programs do"
@@ -119,6 +127,7 @@ impl Question {
     /// Returns the noun for this kind of permission.
     pub const fn noun(&self) -> &'static str {
         match self.asked.kind {
+            _ if self.for_secrets => "variables",
             PermissionKind::Run => "command",
             PermissionKind::Read | PermissionKind::Write => "path",
             PermissionKind::Env => "variable",
@@ -133,7 +142,8 @@ impl Question {
             PermissionKind::Write => "--allow-write",
             PermissionKind::Env => "--allow-env",
         };
-        let plain = self.asked.what.bytes().all(|c| c.is_ascii_alphanumeric() || b"._/+-".contains(&c));
+        let is_plain = |c: u8| c.is_ascii_alphanumeric() || b"._/+-".contains(&c) || (c == b',' && self.for_secrets);
+        let plain = self.asked.what.bytes().all(is_plain);
         // The name of a variable is always known, even if its value is unknown.
         let known = self.asked.why != PermissionReason::Unknown || self.asked.kind == PermissionKind::Env;
         (known && plain).then(|| format!("{flag} {}", self.asked.what))
@@ -164,7 +174,7 @@ mod tests {
     fn unlisted(what: &str) -> Question {
         let places = vec![Occurrence { at: "a.md:3:1".to_owned(), via: vec!["sudo".to_owned()] }];
         let asked = Permission { kind: PermissionKind::Run, what: what.to_owned(), why: PermissionReason::Unlisted };
-        Question { asked, places }
+        Question { asked, places, for_secrets: false }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Runbook that the person named. The file is read only once, so that the policy decides about the same bytes that run.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
@@ -11,7 +11,7 @@ use crate::local::problems::problems;
 use crate::local::project::Project;
 use crate::local::walk_session::{StepOutputs, add_outputs, may_come_from};
 use crate::node::file_problem::{FileProblem, Problems};
-use crate::record::step_definition::StepDefinition;
+use crate::record::step_definition::Format;
 use crate::registry::FileSteps;
 use crate::registry::Registry;
 use crate::registry::parameter_schema::Params;
@@ -26,12 +26,16 @@ use crate::terminal::printable_text::PrintableText;
 pub struct Runbook {
     /// Path of the file as the person typed it.
     pub shown: String,
+    /// Path of the file without links.
+    pub real: PathBuf,
     /// Path of the runbook in the form that the `overrides` and grants of a policy use.
     pub name: String,
     /// Chosen steps. Empty for a workflow.
     pub steps: Vec<WalkStep>,
     /// Workflow of a Rundown runbook, if the person named no single step.
     pub workflow: Option<WorkflowSteps>,
+    /// True if the person named the whole file, and it has several steps.
+    pub is_walk: bool,
     /// Remarks about the file.
     pub remarks: Vec<RegistryError>,
 }
@@ -144,7 +148,8 @@ impl Runbook {
             }
             let steps = steps.into_iter().map(|step| (step.definition.reference.step().to_owned(), step));
             let workflow = WorkflowSteps { workflow, steps: steps.collect() };
-            return Ok(Self { shown, name, steps: Vec::new(), workflow: Some(workflow), remarks });
+            let steps = Vec::new();
+            return Ok(Self { shown, real, name, steps, workflow: Some(workflow), is_walk: true, remarks });
         }
         if steps.is_empty() {
             return Err(CommandFailure::usage(format!(
@@ -155,15 +160,7 @@ impl Runbook {
         }
         let all: Vec<&str> = steps.iter().map(|step| step.definition.reference.step()).collect();
         if let Some(wanted) = wanted.filter(|wanted| !all.contains(wanted)) {
-            return Err(CommandFailure::new(
-                Exit::UnknownStep,
-                format!(
-                    "{} has no step {}; it has {}",
-                    PrintableText::text(&shown).as_str(),
-                    PrintableText::quoted(wanted).as_str(),
-                    all.join(", ")
-                ),
-            ));
+            return Err(no_step(&shown, wanted, &all));
         }
         let steps: Vec<_> = steps
             .iter()
@@ -171,10 +168,47 @@ impl Runbook {
             .collect();
         unknown_parameters(&steps, given, &params)?;
         let steps = steps.into_iter().map(|step| WalkStep::new(step, given, &params)).collect::<Result<Vec<_>, _>>()?;
-        for (at, step) in steps.iter().enumerate() {
-            step.check_beforehand(&steps[..at])?;
+        let is_walk = steps.len() > 1;
+        Ok(Self { shown, real, name, steps, workflow: None, is_walk, remarks })
+    }
+}
+
+fn no_step(shown: &str, wanted: &str, all: &[&str]) -> CommandFailure {
+    let (shown, wanted) = (PrintableText::text(shown), PrintableText::quoted(wanted));
+    let message = format!("{} has no step {}; it has {}", shown.as_str(), wanted.as_str(), all.join(", "));
+    CommandFailure::new(Exit::UnknownStep, message)
+}
+
+impl Runbook {
+    /// Leaves out the steps before the step `from`, or else the steps up to `ran`.
+    ///
+    /// # Errors
+    /// Returns an error about an unknown step, or if no step is left.
+    pub fn begin_at(&mut self, from: Option<&str>, ran: Option<&str>) -> Result<(), CommandFailure> {
+        let Some(id) = from.or(ran) else { return Ok(()) };
+        let all: Vec<&str> = self.steps.iter().map(|one| one.step.definition.reference.step()).collect();
+        let at = all.iter().position(|step| *step == id).ok_or_else(|| no_step(&self.shown, id, &all))?;
+        let first = at + usize::from(from.is_none());
+        if first == all.len() {
+            let message = format!("every step up to {id}, the last one, has run: add --from STEP to run a step again");
+            return Err(CommandFailure::usage(message));
         }
-        Ok(Self { shown, name, steps, workflow: None, remarks })
+        self.steps.drain(..first);
+        Ok(())
+    }
+
+    /// Checks the parameters of all steps before the first step runs. `outputs` are those of earlier commands.
+    ///
+    /// # Errors
+    /// Returns an error about the first missing or wrong parameter.
+    pub fn check_beforehand(&self, outputs: &StepOutputs) -> Result<(), CommandFailure> {
+        self.steps.iter().enumerate().try_for_each(|(at, step)| step.check_beforehand(&self.steps[..at], outputs))
+    }
+
+    /// Returns true if a step begins with the variables and in the directory of the step before, as in the program for
+    /// which the runbook was written. In Rundown and in runnable fences, only files remain.
+    pub fn carries_state(&self) -> bool {
+        self.workflow.is_none() && self.steps.iter().all(|one| one.step.definition.format != Format::Runnable)
     }
 }
 
@@ -216,21 +250,6 @@ fn unknown_parameters(
     Ok(())
 }
 
-/// Refuses a step with secrets, because secrets are in the configuration of a boundary.
-fn check_secrets(step: &StepDefinition) -> Result<(), CommandFailure> {
-    let needs = step.needed_secrets();
-    if needs.is_empty() {
-        return Ok(());
-    }
-    let message = format!(
-        "{} needs {}, and only a boundary gives secrets to a run: propose the step at a boundary whose countersign.toml \
-         has the secret (docs/operate.md)",
-        step.reference,
-        needs.join(", ")
-    );
-    Err(CommandFailure::new(Exit::Refused, message))
-}
-
 fn knows(step: &RegisteredStep, name: &str) -> bool {
     step.definition.params["properties"].get(name).is_some()
 }
@@ -239,7 +258,7 @@ impl WalkStep {
     /// Takes the parameters of a step from those that the person gave for the whole walk.
     ///
     /// # Errors
-    /// Returns an error if a given value does not have the type of its parameter, or if the step needs a secret.
+    /// Returns an error if a given value does not have the type of its parameter.
     pub fn new(
         step: &Arc<RegisteredStep>,
         given: &[String],
@@ -254,14 +273,19 @@ impl WalkStep {
             let (name, value) = typed(given, &step.definition.params)?;
             own.insert(name, value);
         }
-        check_secrets(&step.definition)?;
         Ok(Self { step: step.clone(), own })
+    }
+
+    /// Returns the parameters that the person gave for this step.
+    pub fn given(&self) -> Value {
+        Value::Object(self.own.clone())
     }
 
     /// Checks the parameters before the first step runs, unless an earlier step may write a missing parameter as an
     /// output.
-    fn check_beforehand(&self, earlier: &[Self]) -> Result<(), CommandFailure> {
-        let may_follow = |name: &str| earlier.iter().any(|earlier| may_come_from(&earlier.step, name));
+    fn check_beforehand(&self, earlier: &[Self], outputs: &StepOutputs) -> Result<(), CommandFailure> {
+        let may_follow =
+            |name: &str| outputs.contains_key(name) || earlier.iter().any(|earlier| may_come_from(&earlier.step, name));
         if self.missing(&self.own).any(may_follow) {
             return Ok(());
         }

@@ -23,7 +23,7 @@ use crate::record::declared::check_program;
 use crate::record::later_words::{OWN_PROGRAMS, Program};
 use crate::record::profile::{ISOLATED, Profile};
 use crate::record::program_list::{ListedProgram, ProgramFacts, ProgramMode};
-use crate::record::step_definition::StepDefinition;
+use crate::record::step_definition::{Format, StepDefinition};
 use crate::sandbox::probe::Missing;
 use crate::sandbox::program_lookup::{
     ListError, MAX_INTERPRETERS, SMALLER_LIST, WantedPrograms, interpreter_of, is_builtin, list_of, program_path,
@@ -33,6 +33,8 @@ use crate::terminal::printable_text::PrintableText;
 
 /// Maximum number of programs that the line before a run names.
 const SHOWN: usize = 12;
+/// Directory of the programs that npm installs in a project. A Rundown step finds them first.
+pub const NODE_PROGRAMS: &str = "node_modules/.bin";
 /// Directories that a run has for itself and can write.
 const OWN_DIRECTORIES: [&str; 2] = ["/tmp", "/dev/shm"];
 
@@ -89,6 +91,10 @@ impl StepPrograms {
             |one: &&Decided| one.kind == PermissionKind::Run && !matches!(one.rule, AppliedRule::Unknown { .. });
         for one in decision.decided.iter().filter(is_command) {
             names.add_path(&one.what, project);
+            let of_node = format!("{NODE_PROGRAMS}/{}", one.what);
+            if step.format == Format::Rundown && project.cwd.join(&of_node).is_file() {
+                names.add_path(&of_node, project);
+            }
         }
         for pattern in rules.allowed_programs().chain(granted(ruling)) {
             names.add_path(&pattern, project);

@@ -5,10 +5,13 @@ use std::io::Write as _;
 use serde_json::json;
 
 use crate::crossing::cross::outcome_of;
+use crate::crossing::secret_permits;
 use crate::crossing::step_files::{check_files, planned_files};
+use crate::crypto::canonical;
 use crate::local::decide::LocalRules;
 use crate::local::environment;
 use crate::local::host_sandbox::HostSandbox;
+use crate::local::local_secrets::LocalSecrets;
 use crate::local::output_copier::OutputCopier;
 use crate::local::project::Project;
 use crate::local::prompt::Question;
@@ -16,15 +19,18 @@ use crate::local::runbook::{ChosenStep, WalkStep};
 use crate::local::sandbox_choice::SandboxChoice;
 use crate::local::signals::Signals;
 use crate::local::signed_receipts::{Receipts, StepAfter, StepBefore};
-use crate::local::step_programs::{StepPrograms, denied_programs};
+use crate::local::step_programs::{NODE_PROGRAMS, StepPrograms, denied_programs};
 use crate::local::walk_session::{StepSurroundings, WalkSession, files_note};
 use crate::local::working_directory::WorkingDirectory;
+use crate::policy::decide::PolicyVerdict;
 use crate::policy::session::{AnswerChoice, AnswerGiven, Session, plural};
 use crate::record::authorization::StepReference;
 use crate::record::local_receipt::QuestionAnswer;
 use crate::record::receipt::Outcome;
+use crate::record::step_definition::Format;
 use crate::registry::parameter_schema;
 use crate::sandbox::cancel_flag::CancelFlag;
+use crate::sandbox::interpreter::PATH;
 use crate::sandbox::profile_check::Prepared;
 use crate::sandbox::run_results::{MAX_RESULT_FILES, ResultLimits};
 use crate::sandbox::{End, Plan, PlannedFile};
@@ -45,6 +51,7 @@ pub struct RunbookWalk<'a> {
     rules: &'a LocalRules,
     hold: &'a HostSandbox,
     receipts: Option<&'a Receipts>,
+    secrets: LocalSecrets,
     signals: &'a Signals,
     session: Session,
     /// What the steps carry to the steps after them, or `None` if only one step runs.
@@ -63,10 +70,10 @@ pub struct RunbookWalk<'a> {
 }
 
 impl<'a> RunbookWalk<'a> {
-    /// Creates the state before the first step. If `is_walk`, the steps share a session.
+    /// Creates the state before the first step. With `carried`, the steps share this session.
     #[must_use]
     pub fn new(
-        is_walk: bool,
+        carried: Option<WalkSession>,
         project: &'a Project,
         rules: &'a LocalRules,
         hold: &'a HostSandbox,
@@ -79,9 +86,10 @@ impl<'a> RunbookWalk<'a> {
             rules,
             hold,
             receipts,
+            secrets: LocalSecrets::default(),
             signals,
             session: Session::default(),
-            carried: is_walk.then(WalkSession::default),
+            carried,
             private: false,
             wrote: false,
             told: None,
@@ -97,6 +105,12 @@ impl RunbookWalk<'_> {
     #[must_use]
     pub fn of_test(self, env: &[(String, String)]) -> Self {
         Self { private: true, carried: Some(WalkSession::of_test(env)), ..self }
+    }
+
+    /// Lets the steps get these secrets.
+    #[must_use]
+    pub fn with_secrets(self, secrets: LocalSecrets) -> Self {
+        Self { secrets, ..self }
     }
 
     /// Returns the session, if the steps share one.
@@ -129,7 +143,9 @@ impl RunbookWalk<'_> {
         let ruling = self.rules.ruling();
         // The policy decides about the whole script before the first question, so the program asks no questions about a
         // script that the policy denies.
-        let (decision, questions) = self.rules.decide(&ruling, chosen)?;
+        let (decision, mut questions) = self.rules.decide(&ruling, chosen)?;
+        let mut secrets = self.secrets.of_step(chosen, self.rules, &ruling)?;
+        questions.append(&mut secrets.questions);
         let host = (self.hold.wanted(), self.hold.missing_programs());
         let mut programs = StepPrograms::of(self.rules, &ruling, definition, &decision, self.project, host);
         let mut work = if self.private {
@@ -139,31 +155,15 @@ impl RunbookWalk<'_> {
         };
         let prepared = self.hold.check(&ruling, &definition.sandbox, self.rules, &mut work, &mut programs)?;
         let files = files(chosen, &prepared, &work)?;
-        let mut inherited =
-            environment::inherit(std::env::vars_os(), &OWN, |name| self.rules.allows_variable(&ruling, name));
+        let mut inherited = environment::inherit(std::env::vars_os(), &OWN, |name| {
+            self.rules.variable(&ruling, name).verdict == PolicyVerdict::Allow
+        });
         let withheld = inherited.withheld.clone();
-        let around = StepSurroundings {
-            step: definition.reference.step().to_owned(),
-            profile: prepared.profile().clone(),
-            inherited: inherited.variables.clone(),
-            scratch: self.hold.scratch().to_owned(),
-        };
         self.say_notes();
-        let session = self.carried.as_ref().map(|carried| carried.plan(&chosen.step)).transpose()?;
-        if let Some(carried) = &mut self.carried {
-            carried.apply(&mut inherited);
+        let mut session = self.carried.as_ref().map(|carried| carried.plan(&chosen.step)).transpose()?;
+        if let Some(path) = node_path(definition.format, self.project).filter(|_| work.is_of_project()) {
+            session.get_or_insert_default().env.push((b"PATH".to_vec(), path.into_bytes()));
         }
-        let plan = Plan {
-            interpreter: definition.interpreter.clone(),
-            source: definition.source.clone().into_bytes(),
-            env: inherited.with(parameter_schema::environment(chosen.params.value()))?,
-            params_json: chosen.params.canonical().to_vec(),
-            files,
-            inputs: vec![],
-            results: true,
-            session,
-            secrets: vec![],
-        };
         let mut answers = self.rules.given_beforehand();
         answers.extend(match self.hold.wanted() {
             SandboxChoice::Off(flag) => {
@@ -181,6 +181,31 @@ impl RunbookWalk<'_> {
         if self.receipts.is_some() {
             Receipts::check_room(&before)?;
         }
+        let (secrets, masks) = secrets.read(prepared.has_own_root())?;
+        let around = StepSurroundings {
+            step: definition.reference.step().to_owned(),
+            profile: prepared.profile().clone(),
+            inherited: inherited.variables.clone(),
+            scratch: self.hold.scratch().to_owned(),
+            secret_variables: secrets.iter().filter_map(|secret| secret.variable.clone()).collect(),
+            masks,
+        };
+        if let Some(carried) = &mut self.carried {
+            carried.apply(&mut inherited);
+        }
+        inherited.variables.retain(|(name, _)| !around.secret_variables.contains(name));
+        let params = secret_permits::with_paths(&definition.params, chosen.params.value());
+        let plan = Plan {
+            interpreter: definition.interpreter.clone(),
+            source: definition.source.clone().into_bytes(),
+            env: inherited.with(parameter_schema::environment(&params))?,
+            params_json: canonical::to_canonical(&params),
+            files,
+            inputs: vec![],
+            results: true,
+            session,
+            secrets,
+        };
         self.begin(chosen, &before, &prepared, &withheld, work, &programs)?;
         self.wrote = true;
         self.run(before, prepared, plan, &around)
@@ -291,10 +316,10 @@ impl RunbookWalk<'_> {
             CommandFailure::new(Exit::Unreachable, format!("the run can't be started: {error}"))
         };
         let cancel = CancelFlag::new().map_err(odd)?;
-        let mut live = OutputCopier::begin(self.terminal, &cancel)?;
+        let mut live = OutputCopier::begin(self.terminal, &cancel, around.masks.as_ref())?;
         let (mut complaints, profile) = (OutputComplaints::default(), prepared.profile().clone());
         self.signals.run_begins(&cancel);
-        let report = self.hold.run(
+        let mut report = self.hold.run(
             prepared,
             plan,
             &mut |chunk| {
@@ -308,6 +333,9 @@ impl RunbookWalk<'_> {
             carried.take(&report, around);
         }
         let taken = live.end(&report.stdout, &report.stderr);
+        if let Some(masks) = &around.masks {
+            report.programs = report.programs.map(|facts| masks.without_paths(facts));
+        }
         let outcome = outcome_of(&report.end);
         let limits = ResultLimits { files: MAX_RESULT_FILES, bytes: profile.limits.disk_bytes };
         let loses_files = self.carried.as_ref().is_none_or(|carried| !carried.keeps_files());
@@ -390,6 +418,13 @@ impl RunbookWalk<'_> {
         }
         Ok(())
     }
+}
+
+/// Returns the variable `PATH` with the programs that npm installed in the project, which Rundown puts first.
+fn node_path(format: Format, project: &Project) -> Option<String> {
+    let programs = project.cwd.join(NODE_PROGRAMS);
+    let found = format == Format::Rundown && programs.is_dir();
+    Some(format!("{}:{PATH}", programs.to_str().filter(|path| found && !path.contains(':'))?))
 }
 
 /// Returns the files of a step for its plan.

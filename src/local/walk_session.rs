@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use crate::crossing::secret_masks::SecretMasks;
 use crate::home::parameter_values::typed;
 use crate::local::environment::InheritedEnvironment;
 use crate::record::profile::{Profile, Workdir};
@@ -33,6 +34,9 @@ pub type StepOutputs = BTreeMap<String, String>;
 /// What the steps of a walk leave for the steps after them.
 #[derive(Debug, Default)]
 pub struct WalkSession {
+    /// True if each step begins with the variables and in the directory of the step before. Otherwise a step leaves only
+    /// files and outputs.
+    carries_state: bool,
     state: ShellState,
     tree: Option<Arc<SessionTree>>,
     outputs: StepOutputs,
@@ -53,6 +57,10 @@ pub struct StepSurroundings {
     pub inherited: Vec<(String, String)>,
     /// Scratch directory of the command. Its content is different for each run.
     pub scratch: PathBuf,
+    /// Variables of secrets, which no later step gets.
+    pub secret_variables: Vec<String>,
+    /// Masks of the secrets of the run.
+    pub masks: Option<Arc<SecretMasks>>,
 }
 
 impl WalkSession {
@@ -60,7 +68,24 @@ impl WalkSession {
     pub fn of_test(env: &[(String, String)]) -> Self {
         let variable = |(name, value): &(String, String)| (name.clone().into_bytes(), value.clone().into_bytes());
         let state = ShellState { env: env.iter().map(variable).collect(), ..ShellState::default() };
-        Self { state, files: Some(BTreeMap::new()), ..Self::default() }
+        Self { state, files: Some(BTreeMap::new()), carries_state: true, ..Self::default() }
+    }
+
+    /// Returns a session that an earlier command left.
+    pub fn of_parts(state: ShellState, outputs: StepOutputs, tree: Option<SessionTree>) -> Self {
+        Self { state, outputs, tree: tree.map(Arc::new), ..Self::default() }
+    }
+
+    /// Returns the same session for steps that begin, or do not begin, with the variables and in the directory of the
+    /// step before.
+    #[must_use]
+    pub fn carrying(self, carries_state: bool) -> Self {
+        Self { carries_state, ..self }
+    }
+
+    /// Returns the variables and the directory that the steps left.
+    pub const fn state(&self) -> &ShellState {
+        &self.state
     }
 
     /// Returns an output of a step.
@@ -121,7 +146,7 @@ impl WalkSession {
             unset: self.state.unset.iter().cloned().collect(),
             cwd: self.state.cwd.clone(),
             tree: self.tree.clone(),
-            wrapper: wrapper_for(definition.source.as_bytes(), &definition.interpreter),
+            wrapper: wrapper_for(definition.source.as_bytes(), &definition.interpreter).filter(|_| self.carries_state),
         })
     }
 
@@ -135,10 +160,15 @@ impl WalkSession {
         let Some(results) = &report.results else { return };
         // A shell that gets a signal may still write its state, but the step did not come to its end.
         let ended = matches!(report.end, End::Exited(_));
-        let captured = results.session_state().filter(|_| ended).unwrap_or_default();
+        let captured = results.session_state().filter(|_| ended && self.carries_state).unwrap_or_default();
         let given = given(around, results.work());
+        let holds_secret = |bytes: &[u8]| around.masks.as_ref().is_some_and(|masks| masks.contains(bytes));
         match self.state.after(&captured, &given) {
-            Ok(state) => self.state = state,
+            Ok(mut state) => {
+                state.env.retain(|_, value| !holds_secret(value));
+                state.cwd = state.cwd.filter(|cwd| !holds_secret(cwd));
+                self.state = state;
+            }
             Err(error) => self.notes.push(format!(
                 "the variables and the directory of {} are not carried to the next step: {error}",
                 around.step
@@ -153,9 +183,15 @@ impl WalkSession {
                 PrintableText::text(&String::from_utf8_lossy(&directory)).as_str()
             ));
         }
-        self.tree = results.work().cloned().or_else(|| self.tree.take());
+        let tree =
+            results.work().filter(|tree| around.masks.is_none() || !tree.contains(&holds_secret).unwrap_or(true));
+        if tree.is_none() && results.work().is_some() {
+            self.notes
+                .push(format!("the files of {} contain a secret, so the next step does not get them", around.step));
+        }
+        self.tree = tree.cloned().or_else(|| self.tree.take());
         if matches!(&report.end, End::Exited(code) if CAPTURED.contains(code)) {
-            self.take_outputs(results, &around.step);
+            self.take_outputs(results, &around.step, &holds_secret);
             self.take_files(results, around);
         }
     }
@@ -169,10 +205,14 @@ impl WalkSession {
         }
     }
 
-    fn take_outputs(&mut self, results: &RunResults, step: &str) {
+    fn take_outputs(&mut self, results: &RunResults, step: &str, holds_secret: &dyn Fn(&[u8]) -> bool) {
         match results.outputs() {
             Ok(outputs) => {
                 for (key, value) in outputs {
+                    if holds_secret(&value) {
+                        self.notes.push(format!("the output {key} of {step} contains a secret, and is left out"));
+                        continue;
+                    }
                     match String::from_utf8(value) {
                         Ok(value) => {
                             self.outputs.insert(template_parameter(step, &key), value.clone());
@@ -219,7 +259,7 @@ fn given(around: &StepSurroundings, tree: Option<&Arc<SessionTree>>) -> GivenToR
     let variable = |(name, value): &(String, String)| (name.clone().into_bytes(), value.clone().into_bytes());
     GivenToRun {
         env: around.inherited.iter().map(variable).collect(),
-        fixed: std::collections::BTreeSet::new(),
+        fixed: around.secret_variables.iter().map(|name| name.clone().into_bytes()).collect(),
         work,
         directories: paths.chain(always_readable().map(bytes)).chain(everything).collect(),
     }

@@ -140,6 +140,11 @@ impl WorkingDirectory {
         }
     }
 
+    /// Returns true if the step sees the current directory.
+    pub const fn is_of_project(&self) -> bool {
+        matches!(self, Self::InPlace { .. } | Self::Overlay { .. })
+    }
+
     /// Returns a description for the person.
     pub fn words(&self) -> String {
         match self {

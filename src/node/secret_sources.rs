@@ -75,7 +75,7 @@ pub fn read(source: &SecretSource) -> Result<SecretValue, String> {
         },
         SecretSource::Env(variable) => match std::env::var_os(variable) {
             Some(value) => Zeroizing::new(value.into_vec()),
-            None => return Err(format!("the service has no variable {variable}: set the variable, then start again")),
+            None => return Err(format!("the variable {variable} is not set: set it, then start the program again")),
         },
     };
     let size = bytes.strip_suffix(b"\n").unwrap_or(&bytes).len();

@@ -11,7 +11,7 @@ use crate::record::step_file::SCRIPT_NAMES;
 use crate::sandbox::protocol::{SetupFailure, SetupStage};
 
 /// Search path for programs, with the system directories that every run sees.
-pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Maximum length of a shebang line in the kernel, in bytes.
 const MAX_SHEBANG: usize = 255;

@@ -8,6 +8,7 @@ mod support;
 #[path = "../terminal/mod.rs"]
 mod terminal;
 
+mod local_secrets;
 mod manual;
 mod operator;
 mod other_formats;

@@ -56,14 +56,14 @@ fn steps_run_in_order_and_each_step_leaves_a_receipt_signed_by_the_person() {
 #[test]
 fn only_the_named_step_runs_and_a_failed_step_ends_the_run_command() {
     let person = person();
-    person.runbook("a.md", "", &[("one", "printf one; exit 2"), ("two", "printf two"), ("three", "printf three")]);
-    let ran = person.run(&["a.md", "--policy", "policy.yaml"]).ended(2);
+    person.runbook("a.md", "", &[("one", "printf one; exit 7"), ("two", "printf two"), ("three", "printf three")]);
+    let ran = person.run(&["a.md", "--policy", "policy.yaml"]).ended(7);
     assert_eq!(ran.out, "one");
     assert!(ran.err.contains("two, three"), "{}", ran.err);
     let ran = person.run(&["a.md:three", "--policy", "policy.yaml"]).ended(0);
     assert_eq!(ran.out, "three");
     let statuses: Vec<String> = person.receipts().iter().map(|receipt| outcome(receipt).to_owned()).collect();
-    assert_eq!(statuses, ["warned", "succeeded"]);
+    assert_eq!(statuses, ["failed", "succeeded"]);
 }
 
 #[test]

@@ -152,7 +152,6 @@ fn a_test_that_needs_other_parts_is_skipped_with_the_reason() {
         ("    steps: [{block: t}]\n".to_owned(), "does not run <Template id=\"t\">"),
         ("    steps:\n".to_owned(), "does not run <Template id=\"t\">"),
         ("    steps: [{block: signed}]\n".to_owned(), "secret"),
-        ("    steps: [{block: signed, expect: skip}]\n".to_owned(), "no step of the test runs"),
         (format!("{steps}    assertions: [{{type: file_exists, path: ../x}}]\n"), "\"../x\""),
     ] {
         let person = person(&format!("  - name: one\n{test_text}"));
@@ -170,6 +169,29 @@ fn a_test_that_needs_other_parts_is_skipped_with_the_reason() {
         let xml = std::fs::read_to_string(person.path("work/report.xml")).expect("the report");
         assert!(xml.contains("skipped=\"1\"") && xml.contains("<skipped message=\""), "{xml}");
     }
+}
+
+#[test]
+fn a_test_that_runs_no_step_passes_and_a_failed_cleanup_fails_no_test() {
+    let person = person(
+        "  - name: signed out
+    env: {GITHUB_TOKEN: \"\"}
+    steps: [{block: aws, expect: skip, env_prefix: X_}, {block: signed, expect: skip}, {block: t, expect: skip}]
+    assertions: [{type: file_not_exists, path: made}]
+  - name: cleaned
+    steps: [{block: warns, expect: warn}]
+    cleanup: [{command: rm -rf made}, {command: exit 3}]
+",
+    );
+    let more = "\n<Template id=\"t\" path=\"t\" />\n\n<AwsAuth id=\"aws\" />\n\n<Command id=\"signed\" awsAuthId=\"aws\" command=\"true\" />\n";
+    person.write("book/runbook.mdx", &format!("{PAGE}{more}"));
+    let ran = test(&person, &[]).ended(0);
+    assert!(ran.out.ends_with("tests: 2: 2 passed, 0 failed, 0 skipped\n"), "{}", ran.out);
+    assert!(ran.err.contains("note: cleanup of cleaned: no part of") && ran.err.contains("exit code 3"), "{}", ran.err);
+    // A page without blocks has nothing to run.
+    person.write("book/runbook.mdx", "# Text\n");
+    person.write("book/runbook_test.yml", "version: 1\ntests:\n  - {name: text, steps: }\n");
+    assert!(test(&person, &[]).ended(0).out.ends_with("1 passed, 0 failed, 0 skipped\n"));
 }
 
 #[test]

@@ -116,8 +116,8 @@ fn a_step_that_fails_stops_the_walk_and_the_message_names_the_next_step() {
     let person = person(OPEN);
     person.runbook("a.md", "", &[("one", "exit 7"), ("two", "true"), ("three", "true")]);
     let ran = run(&person, &["a.md"]).ended(7);
-    let words = "not run, because the previous step did not succeed: two, three; to run the next step: countersign run \
-                 a.md:two";
+    let words = "not run, because the previous step did not succeed: two, three; to go on with two: countersign run a.md \
+                 --continue; to run a step again: --from STEP";
     assert!(ran.err.contains(words), "{}", ran.err);
 }
 
@@ -163,15 +163,132 @@ fn a_gruntwork_template_gets_the_output_of_an_earlier_block() {
 }
 
 #[test]
-fn a_workflow_carries_its_variables_also_from_a_failed_step() {
+fn a_workflow_carries_its_variables_only_if_the_person_asks_for_it() {
     let person = person(OPEN);
     person.write(
         "a.runbook.md",
         "## 1. One\n- FAIL: CONTINUE\n\n```bash\nexport A=1; exit 3\n```\n\n## 2. Two\n- FAIL: CONTINUE\n\n```bash\n\
          export A=2; kill -9 $$\n```\n\n## 3. Three\n\n```bash\nprintf '%s' \"$A\"\n```\n",
     );
-    let ran = run(&person, &["a.runbook.md", "--allow-run", "kill"]).ended(0);
-    assert_eq!(ran.out, "1", "{}", ran.err);
+    let ran = run(&person, &["a.runbook.md", "--allow-run", "kill", "--carry"]).ended(0);
+    assert_eq!(ran.out, "1", "also from a step that failed: {}", ran.err);
+    assert_eq!(run(&person, &["a.runbook.md", "--allow-run", "kill"]).ended(0).out, "");
+}
+
+#[test]
+fn each_step_of_rundown_and_of_runnable_fences_begins_in_the_directory_of_the_call() {
+    // The second try of step 1 and the second item of step 3 change to the same directory again.
+    let workflow = "## 1. Try\n- FAIL: RETRY 2 STOP\n\n```bash\ncd packages/foo && export A=1 && test -e ../tried || { : > \
+                    ../tried; exit 1; }\n```\n\n## 2. Look\n\n```bash\nprintf '%s ' \"${PWD##*/}\" \"${A-none}\" \
+                    \"$HOST_SET\"\n```\n\n## 3. All\n- FOR dir IN {{ dirs }}\n\n### 3.1 Enter\n\n```bash\ncd {{ dir }} && \
+                    pwd >> /dev/null && basename \"$PWD\"\n```\n";
+    let fences = "```runnable bash\ncd packages/foo; export A=1; : > made\n```\n\n```runnable bash\nprintf '%s ' \
+                  \"${PWD##*/}\" \"${A-none}\" packages/foo/made packages/foo/m*\n```\n";
+    let person = person(OPEN);
+    for (name, text, list, expected) in [
+        ("m.runbook.md", workflow, "dirs=packages/foo,packages/foo", "work none 1 foo\nfoo\n"),
+        ("notes.md", fences, "", "work none packages/foo/made packages/foo/made "),
+    ] {
+        person.write(name, text);
+        person.write("packages/foo/x", "");
+        let chmod =
+            std::process::Command::new("chmod").args(["-R", "a+rwX"]).arg(person.path("work/packages")).status();
+        assert!(chmod.expect("chmod").success());
+        let list = if list.is_empty() { vec![] } else { vec!["--var", list] };
+        let ran = run(&person, &[&[name][..], &list].concat()).ended(0);
+        assert_eq!(ran.out, expected, "{name}: {}", ran.err);
+        fs::remove_dir_all(person.path("work/packages")).expect("removed");
+    }
+    // Files last in a directory of its own, too.
+    let person = self::person(CLOSED);
+    person.write(
+        "n.md",
+        "```runnable bash\n: > made; export A=1\n```\n\n```runnable bash\nprintf '%s' m* \"${A-}\"\n```\n",
+    );
+    assert_eq!(run(&person, &["n.md"]).ended(0).out, "made");
+}
+
+#[test]
+fn a_rundown_step_finds_the_programs_of_node_modules_first() {
+    let person = person(OPEN);
+    person.write("node_modules/.bin/jest", "#!/bin/sh\nprintf 'jest of the project'\n");
+    let chmod = std::process::Command::new("chmod").args(["-R", "a+rx"]).arg(person.path("work/node_modules")).status();
+    assert!(chmod.expect("chmod").success());
+    person.write("a.runbook.md", "## 1. Test\n\n```bash\njest\n```\n");
+    for options in [&["--policy", "policy.yaml"][..], &["-y"]] {
+        for name in ["a.runbook.md", "a.runbook.md:1"] {
+            let ran = person.run(&[&[name], options].concat()).ended(0);
+            assert_eq!(ran.out, "jest of the project", "{name} {options:?}: {}", ran.err);
+        }
+    }
+    person.runbook("plain.md", "", &[("one", "jest")]);
+    run(&person, &["plain.md"]).ended(127);
+}
+
+#[test]
+fn a_warning_ends_no_walk() {
+    let person = person(OPEN);
+    person.write(
+        "page.mdx",
+        "<Check id=\"warns\" command=\"exit 2\" />\n\n<Command id=\"after\" command=\"printf after\" />\n",
+    );
+    assert_eq!(run(&person, &["page.mdx"]).ended(2).out, "after", "the exit code still tells of the warning");
+    person.runbook("a.md", "", &[("warns", "exit 2"), ("fails", "exit 3"), ("after", "printf after")]);
+    assert_eq!(run(&person, &["a.md"]).ended(3).out, "");
+}
+
+/// The session of this page is in the variable A and in an output.
+const RESUMED: &str = "---\ncountersign: 1\nparams:\n  n: {type: string}\n  m: {type: string}\n---\n```bash {#one params=m}\nexport A=one; \
+cd /usr; mkdir -p \"$HERE/kept\"; echo n=12 >> \"$RUNBOOK_OUTPUT\"\n```\n\n```bash {#two params=\"\"}\nprintf 'two:%s ' \"$A\"; export A=two; exit \
+3\n```\n\n```bash {#three params=n}\nprintf 'three:%s:%s:%s ' \"$A\" \"$PARAM_N\" \"$PWD\"; export A=three\n```\n\n```bash {#four params=\"\"}\nprintf \
+'four:%s ' \"$A\"\n```\n";
+
+#[test]
+fn a_later_command_goes_on_in_the_session_that_the_last_command_left() {
+    let person = person(OPEN);
+    person.write("a.md", &RESUMED.replace("$HERE", "$PWD"));
+    let go_on = |arguments: &[&str]| run(&person, &[&["a.md"], arguments].concat());
+    let ran = go_on(&["--continue"]).ended(2);
+    assert!(ran.err.contains("no session of a.md is kept: begin with countersign run a.md"), "{}", ran.err);
+    assert!(go_on(&["-p", "m=x"]).ended(3).out.ends_with("two:one "));
+    // The failed step is left out, and the parameter of the first step is not needed any more.
+    let ran = go_on(&["--continue"]).ended(0);
+    assert_eq!(ran.out, "three:two:12:/usr four:three ", "{}", ran.err);
+    let ran = go_on(&["--continue"]).ended(2);
+    assert!(ran.err.contains("add --from STEP to run a step again"), "{}", ran.err);
+    assert_eq!(go_on(&["--from", "three"]).ended(0).out, "three:three:12:/usr four:three ");
+    // Any single step runs again in the same session, and the walk then goes on after this step.
+    let ran = run(&person, &["a.md:two", "--continue"]).ended(3);
+    assert_eq!(ran.out, "two:three ", "{}", ran.err);
+    assert_eq!(go_on(&["--continue"]).ended(0).out, "three:two:12:/usr four:three ");
+    assert_eq!(run(&person, &["a.md:four"]).ended(0).out, "four: ", "without --continue, one step has no session");
+    assert!(go_on(&["--from", "five"]).ended(127).err.contains("it has one, two, three, four"));
+    go_on(&["--from", "two", "--continue"]).ended(2);
+    person.write("w.runbook.md", "## 1. A\n\n```bash\ntrue\n```\n");
+    let ran = run(&person, &["w.runbook.md", "--continue"]).ended(2);
+    assert!(ran.err.contains("a workflow begins at its first step"), "{}", ran.err);
+}
+
+#[test]
+fn a_kept_session_is_private_and_ends_after_a_day() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let person = person(CLOSED);
+    let directory = person.path("home/.local/state/countersign/local/sessions");
+    let look = format!("cat made; printf \"$A\"; ls {} 2> /dev/null || printf hidden", directory.display());
+    person.runbook("a.md", "", &[("one", "printf text > made; export A=1"), ("stop", "exit 3"), ("two", &look)]);
+    run(&person, &["a.md"]).ended(3);
+    let ran = run(&person, &["a.md", "--continue"]).ended(0);
+    assert_eq!(ran.out, "text1hidden", "the files of a separate directory are kept too: {}", ran.err);
+    let mode = |path: &std::path::Path| fs::metadata(path).expect("metadata").permissions().mode() & 0o777;
+    assert_eq!(mode(&directory), 0o700);
+    for entry in fs::read_dir(&directory).expect("a directory").flatten() {
+        assert_eq!(mode(&entry.path()) & 0o077, 0, "{:?}", entry.path());
+        let old = std::time::SystemTime::now() - std::time::Duration::from_secs(25 * 3600);
+        fs::File::open(entry.path()).expect("opened").set_modified(old).expect("set");
+    }
+    run(&person, &["a.md", "--continue"]).ended(2);
+    assert_eq!(fs::read_dir(&directory).expect("a directory").count(), 0);
 }
 
 #[test]

@@ -101,6 +101,10 @@ impl Person {
 
     /// Starts `countersign run` with a sandbox at a separate terminal.
     pub fn at_terminal(&self, arguments: &[&str]) -> Terminal {
+        self.at_terminal_with(arguments, &[])
+    }
+
+    pub fn at_terminal_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Terminal {
         let words: Vec<String> = [PROGRAM, "run", self.sandbox]
             .iter()
             .chain(arguments)
@@ -110,6 +114,7 @@ impl Person {
         let mut command = Command::new("script");
         command.args(["-qefc", &format!("exec {}", words.join(" ")), "/dev/null"]);
         command.current_dir(self.path("work")).env_clear().envs(self.environment()).env("SHELL", "/bin/sh");
+        command.envs(environment.iter().copied());
         Terminal::begin(command)
     }
 

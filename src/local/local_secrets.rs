@@ -1,0 +1,203 @@
+//! Secrets of a step at a terminal, from the options `--secret NAME=env:VARIABLE` and `--secret NAME=file:PATH`. A sign-in
+//! block of Gruntwork also takes the variables of the environment that Gruntwork documents for it, after a question.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::crossing::secret_masks::{MIN_MASKED, SecretMasks};
+use crate::crossing::secret_permits::{SecretPermits, SecretUse, sign_in_block, uses_of};
+use crate::local::decide::LocalRules;
+use crate::local::prompt::Question;
+use crate::local::runbook::ChosenStep;
+use crate::node::config::SecretSource;
+use crate::node::secret_sources::read;
+use crate::policy::applied_rule::AppliedRule;
+use crate::policy::decide::PolicyVerdict;
+use crate::policy::origin::RuleOrigin;
+use crate::policy::ruling::Ruling;
+use crate::record::authorization::{Permission, PermissionKind, PermissionReason};
+use crate::record::later_words::SecretName;
+use crate::record::step_definition::{Format, OWN_VARIABLES, SecretAs, StepDefinition, StepSecret};
+use crate::sandbox::planned_secret::PlannedSecret;
+use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::printable_text::PrintableText;
+
+/// Sources of the secrets of one command. By default, no step gets a secret.
+#[derive(Debug, Default)]
+pub struct LocalSecrets {
+    given: BTreeMap<SecretName, SecretSource>,
+    /// True if sign-in blocks take variables of the environment.
+    of_environment: bool,
+}
+
+/// Secrets that a step needs, before their values are read.
+#[derive(Debug, Default)]
+pub struct NeededSecrets {
+    uses: Vec<SecretUse>,
+    sources: BTreeMap<SecretName, SecretSource>,
+    /// Questions about variables of the environment.
+    pub questions: Vec<Question>,
+}
+
+impl LocalSecrets {
+    /// Reads the options of a command.
+    ///
+    /// # Errors
+    /// Returns an error about the first text that is not valid.
+    pub fn of_options(given: &[String]) -> Result<Self, CommandFailure> {
+        let mut secrets = Self { given: BTreeMap::new(), of_environment: true };
+        for text in given {
+            let name = text.split('=').next().unwrap_or_default();
+            let source = match text.split_once('=').and_then(|(_, source)| source.split_once(':')) {
+                Some(("env", variable)) if !variable.is_empty() => SecretSource::Env(variable.to_owned()),
+                Some(("file", path)) if !path.is_empty() => SecretSource::File(PathBuf::from(path)),
+                _ => {
+                    // The rest of the text may be a value, so the message does not repeat it.
+                    let shown = PrintableText::text(name);
+                    return Err(CommandFailure::usage(format!(
+                        "--secret {0}: write {0}=env:VARIABLE or {0}=file:PATH; a value is never part of the command",
+                        shown.as_str()
+                    )));
+                }
+            };
+            let parsed = name.parse::<SecretName>();
+            let name = parsed.map_err(|error| CommandFailure::usage(format!("--secret: {error}")))?;
+            if secrets.given.insert(name.clone(), source).is_some() {
+                return Err(CommandFailure::usage(format!("--secret {name} is given twice: keep one of the two")));
+            }
+        }
+        Ok(secrets)
+    }
+
+    /// Returns the variable of the environment for a secret of a sign-in block, if the variable has a value.
+    fn of_sign_in(&self, secret: &StepSecret, step: &StepDefinition) -> Option<SecretSource> {
+        let variable = secret.variable.as_ref()?.as_str();
+        let is_sign_in = self.of_environment && step.format == Format::Gruntwork && sign_in_block(secret).is_some();
+        let value = std::env::var_os(variable).filter(|value| is_sign_in && !value.is_empty())?;
+        match secret.given {
+            // Google's variables contain the path of the file with the credentials.
+            SecretAs::File => Some(SecretSource::File(PathBuf::from(value))),
+            // Output can't be masked for a shorter value, which is the name of a person or a region, and no secret.
+            SecretAs::Env => (value.len() >= MIN_MASKED).then(|| SecretSource::Env(variable.to_owned())),
+        }
+    }
+
+    /// Checks that every secret of a step has a source. No value is read.
+    ///
+    /// # Errors
+    /// Returns an error that names the missing secrets, with the options that give them.
+    pub fn check(&self, step: &StepDefinition, params: &Value) -> Result<(), CommandFailure> {
+        let has =
+            |secret: &StepSecret| self.given.contains_key(&secret.name) || self.of_sign_in(secret, step).is_some();
+        let is_left_out = |secret: &StepSecret| {
+            let block = sign_in_block(secret).filter(|_| step.format == Format::Gruntwork);
+            block.is_some() && step.secrets.iter().any(|other| sign_in_block(other) == block && has(other))
+        };
+        let of_step = step.secrets.iter().filter(|secret| !has(secret) && !is_left_out(secret));
+        let mut lacking: Vec<&str> = of_step.map(|secret| secret.name.as_str()).collect();
+        let uses = uses_of([].iter(), &step.params, params);
+        lacking.extend(
+            uses.iter().map(|one| &one.name).filter(|name| !self.given.contains_key(*name)).map(|n| n.as_str()),
+        );
+        let Some(first) = lacking.first() else { return Ok(()) };
+        let of_environment: Vec<&str> = step
+            .secrets
+            .iter()
+            .filter(|secret| lacking.contains(&secret.name.as_str()) && step.format == Format::Gruntwork)
+            .filter(|secret| sign_in_block(secret).is_some())
+            .filter_map(|secret| Some(secret.variable.as_ref()?.as_str()))
+            .collect();
+        let or = match of_environment.as_slice() {
+            [] => String::new(),
+            variables => format!(", or set one of the variables {}", variables.join(", ")),
+        };
+        let message = format!(
+            "{} needs the secret {}: add --secret {first}=env:VARIABLE or --secret {first}=file:PATH{or}",
+            step.reference,
+            lacking.join(", ")
+        );
+        Err(CommandFailure::new(Exit::Refused, message))
+    }
+
+    /// Returns the secrets of a step, with a question about each sign-in block whose variables no list of the policy
+    /// allows.
+    ///
+    /// # Errors
+    /// Returns an error if a secret has no source, or if policy denies a variable.
+    pub fn of_step(
+        &self,
+        chosen: &ChosenStep,
+        rules: &LocalRules,
+        ruling: &Ruling,
+    ) -> Result<NeededSecrets, CommandFailure> {
+        let (step, params) = (&*chosen.step.definition, chosen.params.value());
+        self.check(step, params)?;
+        let mut needed = NeededSecrets { sources: self.given.clone(), ..NeededSecrets::default() };
+        let mut asked: BTreeMap<&str, (PermissionReason, Vec<&str>)> = BTreeMap::new();
+        for secret in step.secrets.iter().filter(|secret| !self.given.contains_key(&secret.name)) {
+            let (Some(source), Some(variable), Some(block)) =
+                (self.of_sign_in(secret, step), &secret.variable, sign_in_block(secret))
+            else {
+                continue;
+            };
+            let decided = rules.variable(ruling, variable.as_str());
+            let why = match (decided.verdict, decided.rule) {
+                (PolicyVerdict::Allow, _) => None,
+                (PolicyVerdict::Ask(why), _) => Some(why),
+                // The built-in list denies that each step inherits the variable. Here the page names the block.
+                (PolicyVerdict::Deny, AppliedRule::Listed { origin: RuleOrigin::BuiltIn, .. }) => {
+                    Some(PermissionReason::BuiltInDeny)
+                }
+                (PolicyVerdict::Deny, rule) => {
+                    let message =
+                        format!("no part of {} was run: variable {variable} is denied ({rule})", step.reference);
+                    return Err(CommandFailure::new(Exit::Refused, message));
+                }
+            };
+            if let Some(why) = why {
+                let (all, variables) = asked.entry(block).or_insert((why, Vec::new()));
+                variables.push(variable.as_str());
+                if why != PermissionReason::Unlisted {
+                    *all = why;
+                }
+            }
+            needed.sources.insert(secret.name.clone(), source);
+        }
+        needed.questions.extend(asked.into_values().map(|(why, variables)| {
+            let what = variables.join(",");
+            Question::of_secrets(Permission { kind: PermissionKind::Env, what, why }, chosen.place())
+        }));
+        let has_source = step.secrets.iter().filter(|secret| needed.sources.contains_key(&secret.name));
+        needed.uses = uses_of(has_source, &step.params, params);
+        if let Some(own) = needed
+            .uses
+            .iter()
+            .find_map(|one| one.variable.as_deref().filter(|variable| OWN_VARIABLES.contains(variable)))
+        {
+            let message =
+                format!("{}: the variable {own} belongs to the sandbox: choose another variable", step.reference);
+            return Err(CommandFailure::new(Exit::Refused, message));
+        }
+        Ok(needed)
+    }
+}
+
+impl NeededSecrets {
+    /// Reads the values, after the person has answered the questions.
+    ///
+    /// # Errors
+    /// Returns an error if a value can't be read, or if the run can't get it. No error contains a value.
+    pub fn read(self, has_own_root: bool) -> Result<(Vec<PlannedSecret>, Option<Arc<SecretMasks>>), CommandFailure> {
+        let Self { uses, sources, .. } = self;
+        let value = move |name: &SecretName| sources.get(name).map_or_else(|| Err("no source".to_owned()), read);
+        let planned = SecretPermits::new(BTreeMap::new(), Arc::new(value)).read(&uses, has_own_root);
+        let planned = planned.map_err(|refusal| {
+            CommandFailure::new(Exit::Refused, PrintableText::text(&refusal.detail).as_str().to_owned())
+        })?;
+        let masks = SecretMasks::new(planned.iter().map(|secret| (&secret.name, &secret.value)));
+        Ok((planned, masks.map(Arc::new)))
+    }
+}
