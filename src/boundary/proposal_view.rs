@@ -17,7 +17,7 @@ use crate::record::authorization::Authorization;
 use crate::record::code::Code;
 use crate::record::document::Statement;
 use crate::record::ident::ProposalId;
-use crate::record::receipt::Outcome;
+use crate::record::receipt::{Outcome, Status};
 use crate::store::stored_proposal::Proposal;
 use crate::store::stored_status::StoredStatus;
 
@@ -52,6 +52,11 @@ impl Proposals {
         match row.status {
             StoredStatus::Finished => {
                 outcome = detail.and_then(|detail| json::typed(&detail).ok());
+                if outcome.as_ref().is_some_and(|outcome| outcome.status == Status::Cancelled)
+                    && !self.ledger.denials(&row.core.digest).map_err(|e| fault(&e))?.is_empty()
+                {
+                    refusal = Some(self.denied_by(row)?);
+                }
                 // A submitted envelope has no stored signatures, and the signatures of an old proposal were deleted.
                 // Only the receipt still names the approvers.
                 if approvals.have == 0

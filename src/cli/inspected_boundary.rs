@@ -80,7 +80,7 @@ fn status(config: &Config) -> Result<Option<NodeStatus>, String> {
                  this program"
             )
         }),
-        Ok(Some(ControlReply::Error(error))) => Err(error),
+        Ok(Some(ControlReply::Error(message) | ControlReply::Refused { message, .. })) => Err(message),
         Ok(None) => Ok(None),
         Err(problem) => Err(problem.to_string()),
     }

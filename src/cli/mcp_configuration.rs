@@ -5,6 +5,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use crate::cli::global::GlobalOptions;
+use crate::cli::own_program::own_program;
 use crate::home::trusted_rosters::TrustArgs;
 use crate::terminal::exit::CommandFailure;
 
@@ -39,7 +40,7 @@ pub fn configuration(
              --token-file (and unset COUNTERSIGN_TOKEN)",
         ));
     }
-    let program = std::env::current_exe()
+    let program = own_program()
         .map_err(|error| CommandFailure::usage(format!("the path of this program is unknown: {error}")))?;
     // A client may start the program without the environment of the user, so the block contains what the environment
     // names.

@@ -39,8 +39,10 @@ pub mod mcp_configuration;
 #[cfg(feature = "boundary")]
 mod network_programs;
 pub mod output;
+mod own_program;
 #[cfg(feature = "boundary")]
 pub mod policy;
+pub mod proposals;
 pub mod propose;
 pub mod registry;
 pub mod review;
@@ -144,14 +146,17 @@ fn is_decided_by_exit_code(arguments: impl Iterator<Item = OsString>) -> bool {
 }
 
 /// Commands of later versions, with the advice for this version.
-const LATER: [(&str, &str); 3] = [
+const LATER: [(&str, &str); 6] = [
+    ("freeze", "stop the service"),
+    ("thaw", "start the service again"),
+    ("console", "`countersign inbox`, `countersign review` and `countersign approve`"),
+    ("notify", "`countersign inbox --watch --exec CMD` runs a command for each new proposal"),
     ("grant", "each run needs its own approvals"),
     (
         "revoke",
         "`countersign deny` stops one run; remove a lost key in the next version of the roster with `countersign \
          roster remove`",
     ),
-    ("void-all", "stop the boundary, or let proposals expire"),
 ];
 
 /// Returns the advice for a command that this version does not have.
@@ -199,10 +204,10 @@ fn lacking_commands() -> Vec<&'static str> {
     arg_required_else_help = true
 )]
 #[command(
-    after_help = "Exit codes: 0 done; 1 a check failed; 2 wrong usage, or no trusted roster to check with. Commands \
-that wait for a run exit with the code of the step, or with 124 expired or timed out, 125 boundary unreachable or \
-faulty, 126 denied, refused or cancelled, 127 unknown step, 128+n ended by signal n. With --json the output names \
-the case."
+    after_help = "Exit codes: 0 done; 1 a check failed; 2 you gave something wrong (an argument, a parameter, a file, an \
+id), or there is no trusted roster to check with; 123 people said no; 124 expired or timed out; 125 boundary \
+unreachable or faulty; 126 refused by policy, state or boundary, or cancelled; 127 unknown step; 128+n ended by signal \
+n. Commands that wait for a run exit with the code of the step if it ran. With --json the output names the case."
 )]
 pub struct Cli {
     #[command(flatten)]
@@ -217,6 +222,8 @@ enum Command {
     Propose(propose::Args),
     /// Wait for the end of a proposal and print its output
     Wait(wait::Args),
+    /// List your proposals, with their status and result
+    Proposals(proposals::Args),
     /// Print the output of a run
     Output(output::Args),
     /// Withdraw a proposal, or end its run
@@ -263,7 +270,7 @@ enum Command {
 /// Commands in the order of the help, grouped by their users. The commands `schema` and `man` are only for developers
 /// and packages of this program.
 const ROLES: [(&str, &[&str]); 6] = [
-    ("Propose", &["propose", "wait", "output", "cancel", "submit", "session", "mcp"]),
+    ("Propose", &["propose", "wait", "proposals", "output", "cancel", "submit", "session", "mcp"]),
     ("Approve", &["inbox", "review", "approve", "deny"]),
     ("Verify", &["verify", "gate", "audit", "log"]),
     ("Operate", &["init", "serve", "doctor", "key", "token", "roster", "store"]),
@@ -332,6 +339,17 @@ fn command() -> clap::Command {
     WITHOUT_URL.into_iter().filter(|name| !lacking.contains(name)).fold(command, hide).help_template(template)
 }
 
+/// Makes clap ignore each variable that is set to an empty text, because CI systems pass unset values in this way.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let is_empty =
+        |argument: &clap::Arg| argument.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
+    command
+        .mut_args(
+            |argument| if is_empty(&argument) { argument.env(clap::builder::Resettable::Reset) } else { argument },
+        )
+        .mut_subcommands(without_empty_variables)
+}
+
 /// Replaces the usage line of clap in the error, because that line lists arguments from the environment as if the user
 /// had to type them.
 fn with_plain_usage(mut error: clap::Error, arguments: &[OsString]) -> clap::Error {
@@ -351,7 +369,9 @@ fn with_plain_usage(mut error: clap::Error, arguments: &[OsString]) -> clap::Err
 impl Cli {
     fn read(arguments: impl Iterator<Item = OsString>) -> Result<Self, clap::Error> {
         let arguments: Vec<OsString> = arguments.collect();
-        let read = command().try_get_matches_from(&arguments).and_then(|matches| Self::from_arg_matches(&matches));
+        let read = without_empty_variables(command())
+            .try_get_matches_from(&arguments)
+            .and_then(|matches| Self::from_arg_matches(&matches));
         read.map_err(|error| with_plain_usage(error, arguments.get(1..).unwrap_or_default()))
     }
 
@@ -362,6 +382,7 @@ impl Cli {
             Command::Audit(args) => audit::run(args, global, terminal),
             Command::Log(args) => log::run(args, global, terminal),
             Command::Wait(args) => wait::run(args, global, terminal),
+            Command::Proposals(args) => proposals::run(args, global, terminal),
             Command::Output(args) => output::run(args, global, terminal),
             Command::Cancel(args) => cancel::run(args, global, terminal),
             Command::Session(args) => session::run(args, global, terminal),
@@ -453,8 +474,13 @@ mod tests {
     fn commands_of_later_versions_are_refused_by_name() {
         let advice = |line: &str| Cli::read(line.split(' ').map(OsString::from)).err().and_then(|error| later(&error));
         assert!(advice("countersign revoke me").is_some_and(|advice| advice.contains("countersign deny")));
-        assert!(advice("countersign void-all").is_some_and(|advice| advice.contains("later version")));
-        assert_eq!((advice("countersign nonsense"), advice("countersign propose")), (None, None));
+        for later in ["freeze", "thaw", "console", "notify"] {
+            assert!(advice(&format!("countersign {later}")).is_some_and(|advice| advice.contains("later version")));
+        }
+        // The design has no such command any more.
+        for line in ["countersign void-all", "countersign nonsense", "countersign propose"] {
+            assert_eq!(advice(line), None, "{line}");
+        }
         for (name, _) in LATER {
             assert!(Cli::command().find_subcommand(name).is_none(), "{name} is there now: take it off the list");
         }

@@ -42,8 +42,9 @@ use crate::terminal::streams::{Terminal, write_new};
   countersign propose web:deploy --artifact app.tar=build/app.tar           upload a file for the run
   countersign propose nginx:restart -p host=web-3 --offline --proposer ci-agent -o statement.json
 
-Exit codes with --wait: the code of the step, or 124 expired or timed out, 125 boundary unreachable or faulty, \
-126 denied, refused or cancelled, 127 unknown step, 128+n ended by signal n.")]
+Exit codes with --wait: the code of the step, or 2 you gave something wrong, 123 people said no, 124 expired or timed \
+out, 125 boundary unreachable or faulty, 126 refused by policy, state or boundary, or cancelled, 127 unknown step, \
+128+n ended by signal n.")]
 pub struct Args {
     /// The step, as path:step. With @sha256:… the proposal fails if the step has another definition
     step: String,
@@ -325,7 +326,7 @@ fn offline(
     })?;
     definition.check_reserved().map_err(|error| CommandFailure::new(Exit::Refused, error.to_string()))?;
     let schema = ParameterSchema::compile(&definition.params)
-        .map_err(|flaws| CommandFailure::new(Exit::Refused, join(&flaws)))?;
+        .map_err(|flaws| CommandFailure::new(Exit::Unreachable, join(&flaws)))?;
     let params = schema.complete(Value::Object(params)).map_err(|errors| CommandFailure::usage(join(&errors)))?;
     let script = script_template::rendered(&definition, params.value())
         .map_err(|error| CommandFailure::usage(error.to_string()))?;

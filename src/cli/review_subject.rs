@@ -52,14 +52,11 @@ pub fn read_envelope(path: &Path) -> Result<Envelope, CommandFailure> {
     json::parse_as(&bytes, MAX_ENVELOPE_BYTES).map_err(|error| {
         let place = PrintableText::text(&path.to_string_lossy());
         let advice = "make one with `countersign propose … --offline -o FILE`";
-        CommandFailure::new(
-            Exit::Refused,
-            format!(
-                "{} is no envelope: {}; {advice}",
-                place.as_str(),
-                PrintableText::text(&error.to_string()).as_str()
-            ),
-        )
+        CommandFailure::usage(format!(
+            "{} is no envelope: {}; {advice}",
+            place.as_str(),
+            PrintableText::text(&error.to_string()).as_str()
+        ))
     })
 }
 

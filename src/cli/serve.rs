@@ -99,7 +99,8 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
 
 /// Sends the log lines to the standard error. `COUNTERSIGN_LOG` selects the lines.
 fn begin_log(format: LogFormat) {
-    let filter = EnvFilter::try_from_env("COUNTERSIGN_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let lines = std::env::var("COUNTERSIGN_LOG").ok().filter(|lines| !lines.is_empty());
+    let filter = lines.and_then(|lines| EnvFilter::try_new(lines).ok()).unwrap_or_else(|| EnvFilter::new("info"));
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
     // The ids of requests and runs in spans are for programs, and make the lines too long for people.
     let spans = filter_fn(move |metadata| format == LogFormat::Json || !metadata.is_span());

@@ -117,7 +117,8 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         tell_of(token, &notes.unwrap_or_else(|| notes_of(&socket)), terminal);
     }
     match answer {
-        ControlReply::Error(message) => Err(CommandFailure::new(Exit::Refused, message)),
+        ControlReply::Refused { code, message } => Err(CommandFailure::new(Exit::of_code(code), message)),
+        ControlReply::Error(message) => Err(CommandFailure::new(Exit::Unreachable, message)),
         ControlReply::Ok(value) => {
             match &mut out {
                 Some(file) => file.fill(&value, &request, terminal)?,

@@ -48,25 +48,19 @@ const ROOM: usize = 8 << 10;
 
 impl Receipts {
     /// Loads the key and checks that the log is writable. Call this function before the first question and the first
-    /// run.
+    /// run. Returns `None` if the user has no key, so that nothing can sign a receipt.
     ///
     /// # Errors
-    /// Returns an error if there is no key or the log is not writable.
-    pub fn prepare(key: &KeyArgs) -> Result<Self, CommandFailure> {
+    /// Returns an error if the key that the user named can't be used, or if the log is not writable.
+    pub fn prepare(key: &KeyArgs) -> Result<Option<Self>, CommandFailure> {
         let keys = key.find()?;
-        let preferred = keys.preferred(|_| true).map_err(|failure| CommandFailure {
-            message: format!(
-                "nothing was run: {}; as an alternative, run without a receipt (--no-receipt)",
-                failure.message
-            ),
-            ..failure
-        })?;
+        let Some(preferred) = keys.first(|_| true) else { return Ok(None) };
         let comment = preferred.key().comment();
         let person = if comment.is_empty() { account() } else { comment.to_owned() };
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let log = LocalLog::of_process()?;
         log.check_writable()?;
-        Ok(Self { log, keys, person: cut(person), host: cut(host) })
+        Ok(Some(Self { log, keys, person: cut(person), host: cut(host) }))
     }
 
     /// Returns the local log.

@@ -1,7 +1,7 @@
 //! The control socket: tokens, reseal and status for the operator.
 //!
 //! A request is one JSON object on one line, and the answer is one line, for example `{"do":"token-list"}` →
-//! `{"ok":[…]}` or `{"error":"…"}`. Only root and the user of the service get an answer (SO_PEERCRED).
+//! `{"ok":[…]}`, `{"refused":{"code":"…","message":"…"}}` or `{"error":"…"}`. Only root and the user of the service get an answer (SO_PEERCRED).
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::SocketAddr;
@@ -17,7 +17,9 @@ use tokio::net::{UnixListener, UnixSocket, UnixStream};
 use crate::api::view::Ready;
 use crate::boundary::Boundary;
 use crate::boundary::monitoring::MonitoringStatus;
+use crate::crossing::refusal::Stopped;
 use crate::node::file_problem::FileProblem;
+use crate::record::code::Code;
 use crate::record::ident::Name;
 use crate::record::token::SealedToken;
 use crate::registry::runbook_directories::RunbookDirectories;
@@ -75,7 +77,14 @@ pub struct ServedAddress {
 pub enum ControlReply {
     /// Result of a successful request.
     Ok(Value),
-    /// Error message of a failed request.
+    /// The boundary refused the request.
+    Refused {
+        /// Stable code of the reason.
+        code: Code,
+        /// The reason, and what to do.
+        message: String,
+    },
+    /// Message of an internal failure, or about an unreadable request.
     Error(String),
 }
 
@@ -105,7 +114,13 @@ pub async fn answer(
                 .map(|monitoring| json!(NodeStatus { ready, must_fix, monitoring: Some(monitoring), address }))
         }
     };
-    done.map_or_else(|stopped| ControlReply::Error(stopped.to_string()), ControlReply::Ok)
+    done.map_or_else(
+        |stopped| match stopped {
+            Stopped::Refused(refusal) => ControlReply::Refused { code: refusal.code, message: refusal.to_string() },
+            Stopped::Fault(_) => ControlReply::Error(stopped.to_string()),
+        },
+        ControlReply::Ok,
+    )
 }
 
 /// The file of the control socket. The file is deleted at the end, also if the start fails.

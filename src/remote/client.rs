@@ -87,6 +87,8 @@ pub struct Client {
     has_authorities: bool,
     bearer: RefCell<Option<Secret>>,
     name: RefCell<Option<Name>>,
+    /// What the boundary says about each key of the user, if it accepted none of them.
+    refused_keys: RefCell<Vec<String>>,
 }
 
 impl Client {
@@ -146,6 +148,7 @@ impl Client {
             has_authorities: tls.have_authorities(),
             bearer: RefCell::new(token),
             name: RefCell::new(None),
+            refused_keys: RefCell::default(),
         })
     }
 
@@ -388,12 +391,19 @@ impl Client {
     pub fn admit(&self, keys: &KeyArgs) -> Result<bool, CommandFailure> {
         self.address.check_private("the signature of your key")?;
         *self.bearer.borrow_mut() = None;
+        self.refused_keys.borrow_mut().clear();
         for signer in keys.find()?.all() {
             let body = serde_json::to_vec(&ChallengeRequest { keyid: signer.key().keyid() })
                 .map_err(|error| self.odd(&error.to_string()))?;
             let answer = self.send(&Method::POST, "/v1/challenges", Some(&body), "application/json")?;
             let answer = match self.refuse_problem(answer) {
-                Err(failure) if failure.has_code(Code::UnknownSigner) => continue,
+                Err(failure) if failure.has_code(Code::UnknownSigner) => {
+                    let detail = failure.problem.as_ref().and_then(|problem| problem["detail"].as_str());
+                    self.refused_keys
+                        .borrow_mut()
+                        .push(PrintableText::text(detail.unwrap_or_default()).as_str().to_owned());
+                    continue;
+                }
                 answer => answer?,
             };
             let Challenge { challenge } = self.typed(answer)?;
@@ -456,6 +466,18 @@ impl Client {
                  COUNTERSIGN_URL)",
                 self.address.base(),
                 PrintableText::text(&problem.detail).as_str()
+            );
+        }
+        let refused_keys = self.refused_keys.borrow();
+        if failure.has_code(Code::Unauthenticated) && !refused_keys.is_empty() {
+            let named = self.keys.as_ref().and_then(|keys| keys.key.as_ref());
+            let named = named.map_or_else(|| "your keys".to_owned(), |file| file.display().to_string());
+            failure.message = format!(
+                "the boundary at {} does not accept {} (unauthenticated): {}; name another key with --key FILE \
+                 (COUNTERSIGN_KEY), ask for a roster with your key, or give a token (--token-file)",
+                self.address.base(),
+                PrintableText::text(&named).as_str(),
+                refused_keys.join("; ")
             );
         }
         Err(failure)
@@ -573,6 +595,8 @@ fn refusal(problem: &Problem, whole: Option<Value>) -> CommandFailure {
     let word = problem.kind.rsplit('/').next().unwrap_or_default();
     let code = serde_json::from_value::<Code>(Value::from(word)).ok();
     let exit = match code {
+        // The boundary has deleted what the caller names.
+        Some(_) if problem.status == 410 => Exit::Refused,
         Some(code) => Exit::of_code(code),
         None => Exit::Unreachable,
     };

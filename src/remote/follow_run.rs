@@ -170,11 +170,14 @@ pub fn next_line(lines: &mut impl std::io::BufRead) -> Result<Option<Value>, Com
 #[must_use]
 fn exit_of(view: &ProposalView) -> Exit {
     match (view.status, &view.outcome, &view.refusal) {
+        // A denial stopped the run.
+        (ProposalStatus::Finished, Some(_), Some(refusal)) if refusal.code == Code::Denied => Exit::Denied,
         (ProposalStatus::Finished, Some(outcome), _) => Exit::of_outcome(outcome),
         (ProposalStatus::Finished, None, _) => Exit::Unreachable,
         (ProposalStatus::Expired, ..) => Exit::TimedOut,
         (ProposalStatus::Refused, _, Some(refusal)) => Exit::of_code(refusal.code),
-        (ProposalStatus::Denied | ProposalStatus::Cancelled | ProposalStatus::Refused, ..) => Exit::Refused,
+        (ProposalStatus::Denied, ..) => Exit::Denied,
+        (ProposalStatus::Cancelled | ProposalStatus::Refused, ..) => Exit::Refused,
         // The command stopped waiting before the end of the proposal.
         (ProposalStatus::Pending | ProposalStatus::Approved | ProposalStatus::Running, ..) => Exit::TimedOut,
     }
@@ -298,7 +301,8 @@ pub const COSIGNED_PAUSE: Duration = Duration::from_millis(250);
 
 fn ending(view: &ProposalView) -> String {
     let mut words = match (&view.outcome, &view.refusal) {
-        (Some(outcome), _) => ended_words(outcome),
+        (Some(outcome), Some(refusal)) => format!("{}: {}", ended_words(outcome), refusal.detail),
+        (Some(outcome), None) => ended_words(outcome),
         (None, Some(refusal)) => format!("{} ({}): {}", view.status.word(), refusal.code, refusal.detail),
         (None, None) => view.status.word().to_owned(),
     };

@@ -40,7 +40,7 @@ pub fn find_proposal(client: &Client, named: Option<&str>, among: LookupRange) -
             [] => Err(none(
                 "there is no such proposal now; `countersign inbox` lists the proposals that wait for you".to_owned(),
             )),
-            several => Err(ambiguous(several)),
+            several => Err(ambiguous(several, "name one proposal by the last 6 digits of its id")),
         };
     };
     if let Ok(id) = name.parse::<ProposalId>() {
@@ -72,16 +72,16 @@ pub fn find_proposal(client: &Client, named: Option<&str>, among: LookupRange) -
             Err(none(format!("no open proposal ends with {ending}; name a finished proposal by its whole id")))
         }
         ([], LookupRange::Visible(_)) => Err(none(format!("no proposal that you may see ends with {ending}"))),
-        (several, _) => Err(ambiguous(several)),
+        (several, _) => Err(ambiguous(several, "name one proposal by more digits of its id")),
     }
 }
 
-fn ambiguous(several: &[ProposalView]) -> CommandFailure {
+fn ambiguous(several: &[ProposalView], advice: &str) -> CommandFailure {
     let lines: Vec<_> = several.iter().take(MOST_NAMED).map(|view| format!("  {} {}", view.id, view.step)).collect();
     let more = several.len().saturating_sub(MOST_NAMED);
     let more = if more > 0 { format!("\n  and {more} more") } else { String::new() };
-    let words = "proposals match, so no proposal was chosen; name one proposal by its whole id";
-    CommandFailure::new(Exit::Usage, format!("{} {words}:\n{}{more}", several.len(), lines.join("\n")))
+    let words = format!("{} proposals match, so no proposal was chosen; {advice}", several.len());
+    CommandFailure::new(Exit::Usage, format!("{words}:\n{}{more}", lines.join("\n")))
 }
 
 /// Returns all proposals that the caller may see and that match the query, newest first.
@@ -90,13 +90,25 @@ fn ambiguous(several: &[ProposalView]) -> CommandFailure {
 /// Returns the boundary's refusal, or an error if the list has too many pages, because an incomplete list could mislead
 /// the caller.
 pub fn list(client: &Client, query: &[(&str, &str)]) -> Result<Vec<ProposalView>, CommandFailure> {
+    newest(client, query, usize::MAX)
+}
+
+/// Returns at most `most` proposals that the caller may see and that match the query, newest first.
+///
+/// # Errors
+/// Returns the errors of [`list`].
+pub fn newest(client: &Client, query: &[(&str, &str)], most: usize) -> Result<Vec<ProposalView>, CommandFailure> {
     let mut found = Vec::new();
     let mut cursor: Option<ProposalId> = None;
     let asked: String = query.iter().map(|(name, value)| format!("&{name}={value}")).collect();
     for _ in 0..MAX_PAGES {
         let from = cursor.as_ref().map(|cursor| format!("&cursor={cursor}")).unwrap_or_default();
-        let page: ProposalList = client.get(&format!("/v1/proposals?limit=100{asked}{from}"))?;
+        let page: ProposalList = client.get(&format!("/v1/proposals?limit={}{asked}{from}", most.min(100)))?;
         found.extend(page.proposals);
+        if found.len() >= most {
+            found.truncate(most);
+            return Ok(found);
+        }
         let Some(next) = page.cursor else { return Ok(found) };
         let odd =
             |_| CommandFailure::new(Exit::Unreachable, "the boundary's list has an invalid cursor for the next page");

@@ -14,15 +14,17 @@ pub enum Exit {
     Done,
     /// A check failed, for example in `verify`.
     CheckSaidNo,
-    /// The arguments of the command are wrong.
+    /// The caller gave something wrong: an argument, a parameter, a file, an id or an address.
     Usage,
     /// The command needs a trusted roster, but the user has none.
     NoTrust,
+    /// A person denied the proposal or its run.
+    Denied,
     /// The proposal expired, or the run exceeded its time limit.
     TimedOut,
     /// The boundary cannot be reached, or an internal error occurred in the boundary or in this program.
     Unreachable,
-    /// The proposal was denied, refused or cancelled.
+    /// Policy, the state or the boundary refused the request, or somebody cancelled it.
     Refused,
     /// The step does not exist.
     UnknownStep,
@@ -40,6 +42,7 @@ impl Exit {
             Self::Done => 0,
             Self::CheckSaidNo => 1,
             Self::Usage | Self::NoTrust => 2,
+            Self::Denied => 123,
             Self::TimedOut => 124,
             Self::Unreachable => 125,
             Self::Refused => 126,
@@ -57,6 +60,7 @@ impl Exit {
             Self::CheckSaidNo => "check-said-no",
             Self::Usage => "usage",
             Self::NoTrust => "no-trust",
+            Self::Denied => "denied",
             Self::TimedOut => "timed-out",
             Self::Unreachable => "unreachable-or-faulty",
             Self::Refused => "refused",
@@ -72,12 +76,11 @@ impl Exit {
         match code {
             Code::UnknownStep => Self::UnknownStep,
             Code::Expired => Self::TimedOut,
+            Code::Denied => Self::Denied,
+            Code::Malformed | Code::TooLarge | Code::InvalidParams | Code::NotFound => Self::Usage,
             // A second attempt may succeed, because the boundary has not decided.
             Code::Busy | Code::RateLimited => Self::Unreachable,
-            Code::Malformed
-            | Code::TooLarge
-            | Code::StepChanged
-            | Code::InvalidParams
+            Code::StepChanged
             | Code::ParamsMismatch
             | Code::WrongBoundary
             | Code::UnknownSigner
@@ -87,7 +90,6 @@ impl Exit {
             | Code::QuorumMissing
             | Code::NotYetValid
             | Code::Revoked
-            | Code::Denied
             | Code::NonceReplayed
             | Code::PolicyDenied
             | Code::ContextChanged
@@ -98,7 +100,6 @@ impl Exit {
             | Code::SandboxUnavailable
             | Code::Unauthenticated
             | Code::Forbidden
-            | Code::NotFound
             | Code::WrongState => Self::Refused,
         }
     }
@@ -205,13 +206,19 @@ mod tests {
 
     #[test]
     fn a_refusal_never_has_the_exit_code_of_success() {
-        for code in Code::ALL {
-            assert!((124..=127).contains(&Exit::of_code(*code).code()), "{code}");
-        }
-        assert_eq!(Exit::of_code(Code::UnknownStep).code(), 127);
-        assert_eq!(Exit::of_code(Code::Denied).code(), 126);
-        assert_eq!(Exit::of_code(Code::Expired).code(), 124);
-        assert_eq!(Exit::of_code(Code::Busy).code(), 125);
+        let of = |wanted: u8| {
+            Code::ALL
+                .iter()
+                .filter(|code| Exit::of_code(**code).code() == wanted)
+                .map(|code| code.word())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(of(2), ["malformed", "too-large", "invalid-params", "not-found"]);
+        assert_eq!(of(123), ["denied"]);
+        assert_eq!(of(124), ["expired"]);
+        assert_eq!(of(125), ["busy", "rate-limited"]);
+        assert_eq!(of(126).len(), Code::ALL.len() - 9);
+        assert_eq!(of(127), ["unknown-step"]);
     }
 
     #[test]

@@ -310,8 +310,8 @@ fn the_commands_of_proposer_and_approver_and_operator_and_auditor_work_together(
     let ended = waiting.wait_with_output().unwrap();
     assert!(ended.status.success(), "{}{}", text(&ended.stdout), text(&ended.stderr));
     assert_eq!(world.verify(&fs::read(&bundle).unwrap()).0, 0);
-    // With `--wait`, the command exits with the exit code of the step, or with 126 after a denial.
-    for (step, deny, code) in [("plain:fail", false, 3), ("plain:true", true, 126)] {
+    // With `--wait`, the command exits with the exit code of the step, or with 123 after a denial, also of a run.
+    for (step, deny, code) in [("plain:fail", false, 3), ("plain:true", true, 123)] {
         let mut waiting = with_token(&["propose", step, "--wait"]);
         let mut waiting = waiting.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         wait_for("it is proposed", || !world.list("pending").is_empty());

@@ -6,7 +6,7 @@ use std::process::Output;
 use serde_json::{Value, json};
 
 use crate::support::people::{self, Key, alice, bob, carol, dora, envelope, erin, frank, mallory};
-use crate::support::{self, World, bytes_of, id_of, said};
+use crate::support::{self, SMALL, World, bytes_of, id_of, runbook, said};
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
@@ -399,7 +399,145 @@ fn a_repeated_proposal_is_reported_as_existing_with_its_reason() {
     assert_eq!(world.list("pending").len(), 2);
 }
 
+#[test]
+fn proposals_lists_the_own_proposals_of_a_token_with_their_results() {
+    let world = World::new();
+    world.run("say:echo", json!({"text": "ran"}), &[&alice()]);
+    let denied = world.propose("plain:true", json!({}));
+    world.deny(&denied, &alice()).ok(200);
+    world.propose("two:go", json!({"text": "x".repeat(100)}));
+    world.wire.post("/v1/proposals", &world.courier, &World::wish("plain:fail", json!({}))).ok(201);
+    let listed = |words: &[&str]| {
+        let output = as_agent(&world, &[&["proposals"], words].concat());
+        assert!(output.status.success(), "{}", said(&output));
+        text(&output.stdout)
+    };
+    let rows: Vec<String> =
+        listed(&[]).lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    assert_eq!(rows.len(), 4, "the other token's proposal is not listed: {rows:?}");
+    for (row, parts) in rows.iter().zip([
+        &["ID PROPOSED BY STEP PARAMETERS RESULT"][..],
+        &["agent two:go {\"text\":\"xxx", "... pending, 0 of 2 signatures"],
+        &[&id_of(&denied)[id_of(&denied).len() - 6..], "agent plain:true {}", "denied: denied by alice"],
+        &["agent say:echo {\"text\":\"ran\"} succeeded, exit code 0"],
+    ]) {
+        assert!(parts.iter().all(|part| row.contains(part)), "{parts:?}: {row}");
+    }
+    assert_eq!(listed(&["--limit", "2"]).lines().count(), 3);
+    assert!(listed(&["--status", "open"]).contains("two:go") && listed(&["--step", "say:echo"]).contains("succeeded"));
+    let json: Value = serde_json::from_str(&listed(&["--status", "denied", "--json"])).unwrap();
+    assert_eq!((json["proposals"].as_array().unwrap().len(), &json["proposals"][0]["id"]), (1, &denied["id"]));
+    let none = as_agent(&world, &["proposals", "--status", "running"]);
+    assert!(none.status.success() && said(&none).contains("there are no such proposals"), "{}", said(&none));
+    assert_eq!(as_agent(&world, &["proposals", "--status", "over"]).status.code(), Some(2));
+}
+
 // Refused proposals
+
+#[test]
+fn the_exit_code_tells_wrong_input_from_the_no_of_people_and_from_a_refusal() {
+    let world = World::with(|setup| {
+        setup.runbook("need.md", runbook(&format!("params:\n  n: {{type: integer}}\n{SMALL}"), &[("go", ":")]));
+    });
+    world.write("wrong.json", "{\"n\": \"x\"}");
+    world.write("broken.json", "{");
+    let (wrong, broken) = (world.path("wrong.json"), world.path("broken.json"));
+    let (wrong, broken) = (wrong.to_str().unwrap(), broken.to_str().unwrap());
+    let unknown = people::proposal_id();
+    let narrow = world.token_for("narrow", &[], &["propose"], &["say:*"]);
+    let pending = |step: &str| {
+        let proposal = world.propose(step, json!({}));
+        (id_of(&proposal).to_owned(), proposal)
+    };
+    let (denied, proposal) = pending("plain:true");
+    world.deny(&proposal, &alice()).ok(200);
+    let (stopped, proposal) = pending("plain:wait");
+    world.sign(&proposal, &[&alice()]).ok(200);
+    support::wait_for("it runs", || world.show(&stopped)["status"] == "running");
+    world.deny(&proposal, &alice()).ok(200);
+    let (withdrawn, _) = pending("plain:true");
+    assert!(as_agent(&world, &["cancel", &withdrawn]).status.success());
+    for (words, code, kind) in [
+        (&["propose", "need:go"][..], 2, "usage"),
+        (&["propose", "need:go", "--params", wrong], 2, "usage"),
+        (&["propose", "need:go", "--params", broken], 2, "usage"),
+        (&["propose", "need:go", "-p", "n=x"], 2, "usage"),
+        (&["propose", "need:go", "-p", "other=1"], 2, "usage"),
+        (&["propose", "no step"], 2, "usage"),
+        (&["wait", &unknown], 2, "usage"),
+        (&["output", &unknown], 2, "usage"),
+        (&["cancel", &unknown], 2, "usage"),
+        (&["wait", "00000f"], 2, "usage"),
+        (&["submit", wrong], 2, "usage"),
+        (&["wait", &denied], 123, "denied"),
+        (&["wait", &stopped], 123, "denied"),
+        (&["wait", &withdrawn], 126, "refused"),
+        (&["propose", "plain:nothing"], 127, "unknown-step"),
+        (&["propose", "plain:true", "--token", &narrow], 126, "refused"),
+    ] {
+        let mut command = world.program(&["--json", "--url", &world.wire.url]);
+        if !words.contains(&"--token") {
+            command.env("COUNTERSIGN_TOKEN", &world.agent);
+        }
+        let output = command.args(words).output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{words:?}: {}", said(&output));
+        assert!(said(&output).contains(&format!("\"kind\":\"{kind}\"")), "{words:?}: {}", said(&output));
+    }
+    // A denial of a run is no cancellation by the proposer.
+    let told = as_agent(&world, &["wait", &stopped]);
+    assert!(said(&told).contains("cancelled: denied by alice"), "{}", said(&told));
+    for (words, code) in
+        [(["token", "revoke", "nobody"], 2), (["token", "revoke", "agent"], 0), (["token", "revoke", "agent"], 2)]
+    {
+        let output = world.program(&words).arg("--config").arg(world.path("b/countersign.toml")).output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{}", said(&output));
+    }
+}
+
+#[test]
+fn a_step_that_the_token_may_not_use_is_refused_with_the_patterns_of_the_token() {
+    let world = World::new();
+    let narrow = world.token_for("narrow", &[], &["propose"], &["host:*", "say:*"]);
+    // The answer is the same for a step that does not exist.
+    for step in ["plain:true", "plain:nothing"] {
+        let shown = world.wire.get(&format!("/v1/steps/{step}"), &narrow).problem("forbidden");
+        let proposed = world.wire.post("/v1/proposals", &narrow, &World::wish(step, json!({}))).problem("forbidden");
+        assert_eq!(shown["detail"], proposed["detail"]);
+        for words in [&["propose", step, "-p", "x=1"][..], &["propose", step], &["registry", "show", step]] {
+            let mut command = world.program(&["--url", &world.wire.url]);
+            let output = command.args(words).env("COUNTERSIGN_TOKEN", &narrow).output().unwrap();
+            assert_eq!(output.status.code(), Some(126), "{words:?}: {}", said(&output));
+            for part in [&format!("narrow may not use {step}"), "only for host:*, say:*", &format!("--step '{step}'")] {
+                assert!(said(&output).contains(part), "{part}: {}", said(&output));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_key_without_a_role_is_refused_with_the_version_of_the_roster() {
+    let foreign = people::foreign_line("phone.example");
+    let world = World::with(|setup| {
+        setup.roster = format!("[[approver]]\nname = \"zoe\"\ngroups = [\"ops\"]\nkeys = [\"{foreign}\"]\n");
+    });
+    let proposal = world.propose("plain:true", json!({}));
+    for (command, arguments) in [("inbox", &[][..]), ("review", &[id_of(&proposal)]), ("approve", &[id_of(&proposal)])]
+    {
+        let refused = as_approver(&world, &mallory(), &world.path(""), command, arguments);
+        assert_eq!(refused.status.code(), Some(126), "{}", said(&refused));
+        let keyid = mallory().keyid();
+        for part in [&*format!("the key {keyid} is in no role of roster version 1"), "mallory.pem", "--key FILE"] {
+            assert!(said(&refused).contains(part), "{part}: {}", said(&refused));
+        }
+    }
+    // The roster contains a key of a type that this version can't verify.
+    let mut signature = people::envelope(&bytes_of(&proposal), &[&alice()])["signatures"][0].clone();
+    signature["keyid"] = json!(countersign::crypto::ssh_key::ForeignKey::parse(&foreign).unwrap().keyid());
+    let path = format!("/v1/proposals/{}/signatures", id_of(&proposal));
+    let problem = world.wire.post(&path, "", &json!({"signatures": [signature]})).problem("unknown-signer");
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.contains("of approver zoe") && detail.contains("can't verify its type sk-ecdsa"), "{detail}");
+}
 
 #[test]
 fn an_unknown_step_is_refused_with_a_suggestion() {

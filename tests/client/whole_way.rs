@@ -91,7 +91,7 @@ fn a_denial_and_a_withdrawal_and_an_envelope_signed_elsewhere_work_with_the_clie
     };
     let denied = propose("denied");
     ended(&person(&world, &alice(), &["deny", id_of(&denied), "--yes", "--reason", "no"]), 0);
-    ended(&agent(&world, &["wait", id_of(&denied)]), 126);
+    ended(&agent(&world, &["wait", id_of(&denied)]), 123);
     let withdrawn = propose("withdrawn");
     ended(&agent(&world, &["cancel", id_of(&withdrawn)]), 0);
     ended(&agent(&world, &["wait", id_of(&withdrawn)]), 126);

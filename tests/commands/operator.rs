@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::support::people::alice;
+use crate::support::poor::poor_host;
 use crate::support::{World, host, said};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_countersign");
@@ -168,7 +169,7 @@ fn a_token_is_made_through_the_socket_and_without_a_service_through_the_store() 
     let again = run(dir, &["token", "create", "late", "--config", "b", "--owner", "bob"]);
     assert_eq!(again.status.code(), Some(126), "names are never used twice: {}", said(&again));
     let stranger = run(dir, &["token", "create", "other", "--config", "b", "--owner", "nobody"]);
-    assert_eq!(stranger.status.code(), Some(126), "{}", said(&stranger));
+    assert_eq!(stranger.status.code(), Some(2), "{}", said(&stranger));
     must(dir, &["token", "revoke", "early", "--config", "b"]);
     assert!(service.stop(), "it ends well");
     assert!(!home.join("boundary/control.sock").exists());
@@ -209,6 +210,60 @@ fn serve_reports_every_error_of_every_file_and_does_not_start() {
     assert_eq!(doctor.status.code(), Some(1));
     for words in ["bad.md:5:", "policy.yaml:", "roster.toml:", "chmod 600"] {
         assert!(said(&doctor).contains(words), "{words}\n{}", said(&doctor));
+    }
+}
+
+#[test]
+fn doctor_names_the_steps_that_this_host_can_not_run_before_the_first_start() {
+    let name = "doctor_names_the_steps_that_this_host_can_not_run_before_the_first_start";
+    let (dir, _) = boundary();
+    let mut world = World::prepared(|_| {});
+    if !poor_host(&mut world, name) {
+        return;
+    }
+    let (program, before) = world.setup.before.split_first().expect("words");
+    let mut command = Command::new(program);
+    let doctor = command.args(before).args([BINARY, "doctor", "b"]).current_dir(dir.path()).output().expect("started");
+    assert_eq!(doctor.status.code(), Some(1), "{}", said(&doctor));
+    let text = said(&doctor);
+    let line = text.lines().find(|line| line.starts_with("FIX   steps")).unwrap_or_else(|| panic!("{text}"));
+    assert!(
+        line.contains("service:restart") && line.contains("are refused, because this host can't run them"),
+        "{line}"
+    );
+    // On a host with all layers, the same files need nothing.
+    assert!(said(&must(dir.path(), &["doctor", "b"])).contains("Nothing to fix."));
+}
+
+#[test]
+fn files_name_the_link_by_which_the_program_was_started() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let link = dir.path().join("countersign");
+    std::os::unix::fs::symlink(BINARY, &link).expect("a link");
+    std::fs::write(dir.path().join("agent.token"), "").expect("written");
+    let path = format!("{}:/usr/bin:/bin", dir.path().display());
+    for (program, expected) in
+        [("countersign", &*link), (link.to_str().expect("UTF-8"), &link), (BINARY, Path::new(BINARY))]
+    {
+        let run = |words: &[&str]| {
+            let mut command = Command::new(program);
+            command
+                .args(words)
+                .current_dir(dir.path())
+                .env("PATH", &path)
+                .env("HOME", dir.path())
+                .env_remove("COUNTERSIGN_TOKEN");
+            let output = command.output().expect("started");
+            assert!(output.status.success(), "{}", said(&output));
+            output
+        };
+        run(&["init", "b", "--yes", "--name", "test"]);
+        let unit = std::fs::read_to_string(dir.path().join("b/countersign.service")).expect("a unit");
+        assert!(unit.contains(&format!("ExecStart=\"{}\" serve", expected.display())), "{unit}");
+        let printed = run(&["mcp", "--print-config", "claude", "--token-file", "agent.token"]);
+        let block: Value = serde_json::from_slice(&printed.stdout).expect("JSON");
+        assert_eq!(block["mcpServers"]["countersign"]["command"].as_str().map(Path::new), Some(expected));
+        std::fs::remove_dir_all(dir.path().join("b")).expect("removed");
     }
 }
 

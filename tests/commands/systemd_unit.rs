@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 
 use countersign::cli::init::content;
 
-use crate::support::{PROGRAM, host, said};
+use crate::support::{PROGRAM, World, host, said};
 
 /// Writes the unit of a usual installation. `init` leaves out settings that would hide the directory of the test.
 fn unit(dir: &Path) -> PathBuf {
@@ -66,6 +66,50 @@ fn operate_md_gives_the_reason_for_each_restriction_that_the_unit_lacks() {
         })
         .collect();
     assert_eq!(told, open);
+}
+
+/// The commands of the backup unit make a backup that `doctor --production` finds, and delete only old backups.
+#[test]
+fn the_backup_unit_makes_a_dated_backup_and_deletes_backups_of_more_than_thirty_days() {
+    let world = World::new();
+    let home = world.path("b");
+    for (name, days) in [("20200101T000000Z", 31), ("20200102T000000Z", 29), ("by-hand", 99)] {
+        let old = home.join("backups").join(name);
+        std::fs::create_dir_all(&old).expect("made");
+        let age = std::time::SystemTime::now() - std::time::Duration::from_secs(days * 86_400);
+        std::fs::File::open(&old).and_then(|file| file.set_modified(age)).expect("dated");
+    }
+    let unit = content::backup_unit(&home, Path::new(PROGRAM));
+    let lines: Vec<&str> = unit.lines().filter_map(|line| line.strip_prefix("ExecStart")).collect();
+    assert_eq!(lines.len(), 3, "{unit}");
+    for line in lines {
+        // systemd replaces `%%` and `$$`, and reads quotes as a shell does.
+        let command = line.split_once('=').expect("a command").1.replace("%%", "%").replace("$$", "$");
+        let ran = world.command("sh").args(["-c", &command]).current_dir(&home).output().expect("sh");
+        assert!(ran.status.success(), "{command}: {}", said(&ran));
+    }
+    let mut kept: Vec<String> = std::fs::read_dir(home.join("backups"))
+        .expect("backups")
+        .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+        .collect();
+    kept.sort();
+    assert!(kept.len() == 3 && kept[0] == "20200102T000000Z" && kept[2] == "by-hand", "{kept:?}");
+    let config = home.join("countersign.toml").to_string_lossy().into_owned();
+    let mut check = world.program(&["store", "check", "--config", &config]);
+    let checked = check.arg(home.join("backups").join(&kept[1])).output().expect("check");
+    assert!(checked.status.success(), "{}", said(&checked));
+    let doctor = world.program(&["doctor", "--production"]).arg(&home).output().expect("doctor");
+    assert!(said(&doctor).contains("the last backup is of"), "{}", said(&doctor));
+    // systemd loads both units.
+    let dir = tempfile::tempdir().expect("a directory");
+    std::fs::write(dir.path().join("countersign-backup.service"), unit).expect("a unit");
+    let timer = dir.path().join("countersign-backup.timer");
+    std::fs::write(&timer, content::BACKUP_TIMER).expect("a unit");
+    let Ok(looked) = Command::new("systemd-analyze").args(["verify", "--recursive-errors=no"]).arg(&timer).output()
+    else {
+        return host::not_run("systemd loads the backup timer", "there is no systemd-analyze here");
+    };
+    assert!(looked.status.success() && !said(&looked).contains("countersign-backup"), "{}", said(&looked));
 }
 
 /// systemd loads the socket unit of `docs/operate.md` together with the unit of the service.

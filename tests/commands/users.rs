@@ -118,6 +118,25 @@ fn registry_list_accepts_a_named_key_and_key_show_accepts_both_file_names() {
     assert_eq!(world.program(&["key", "show"]).output().unwrap().status.code(), Some(2));
 }
 
+#[test]
+fn an_empty_variable_counts_as_not_set() {
+    let mut world = World::with(|setup| setup.env("COUNTERSIGN_LOG", ""));
+    let variables = ["URL", "TOKEN", "TOKEN_FILE", "CACERT", "CERT", "CERT_KEY", "KEY", "TRUST", "CONFIG"];
+    world.write("agent.token", &world.agent);
+    for words in [&["registry", "list"][..], &["propose", "plain:true", "--new"]] {
+        let mut command = world.program(&["--url", &world.wire.url]);
+        command.envs(variables.map(|name| (format!("COUNTERSIGN_{name}"), "")));
+        let done = command.args(words).arg("--token-file").arg(world.path("agent.token")).output().unwrap();
+        assert!(done.status.success(), "{}", said(&done));
+    }
+    // The default of the variable applies: the boundary of this directory.
+    let mut command = world.program(&["token", "list"]);
+    let listed = command.env("COUNTERSIGN_CONFIG", "").current_dir(world.path("b")).output().unwrap();
+    assert!(listed.status.success() && said(&listed).contains("agent"), "{}", said(&listed));
+    world.stop();
+    assert!(world.service_log().contains("INFO"), "{}", world.service_log());
+}
+
 // Token files
 
 #[test]

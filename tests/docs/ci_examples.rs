@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -238,6 +238,17 @@ fn inputs(runner: &Runner) -> Vec<(String, String)> {
     runner.texts(&step["with"])
 }
 
+/// Makes a package with the layout of the client package of `scripts/package`. Returns its address and its digest.
+fn client_package(world: &World) -> (String, String) {
+    let (package, script) = (
+        world.path("client.tar.gz"),
+        "mkdir -p client/bin && ln -sf \"$0\" client/bin/countersign && tar -czf client.tar.gz client && sha256sum client.tar.gz",
+    );
+    let made = world.command("sh").args(["-c", script, PROGRAM]).current_dir(world.path("")).output().expect("sh");
+    succeeded(&made);
+    (format!("file://{}", package.display()), String::from_utf8_lossy(&made.stdout)[..64].to_owned())
+}
+
 fn but(inputs: &[(String, String)], name: &str, value: &str) -> Vec<(String, String)> {
     let mut inputs = inputs.to_vec();
     inputs.retain(|(other, _)| other != name);
@@ -248,16 +259,15 @@ fn but(inputs: &[(String, String)], name: &str, value: &str) -> Vec<(String, Str
 #[test]
 fn the_github_workflow_deploys_and_releases_only_the_countersigned_version() {
     let test = "the_github_workflow_deploys_and_releases_only_the_countersigned_version";
-    if !able(test, &["bash", "curl", "sha256sum", "mktemp"]) {
+    if !able(test, &["bash", "curl", "sha256sum", "mktemp", "tar"]) {
         return;
     }
     let mut runner = Runner::new();
     let workflow = example("github/workflow.yml");
     let steps = |job: &str| workflow["jobs"][job]["steps"].as_array().expect("steps").clone();
     // The job installs the program only if the checksum is the pinned checksum.
-    let sum = Command::new("sha256sum").arg(PROGRAM).output().expect("sha256sum").stdout;
-    let sum = String::from_utf8_lossy(&sum)[..64].to_owned();
-    runner.context.insert("vars.COUNTERSIGN_DOWNLOAD".to_owned(), format!("file://{PROGRAM}"));
+    let (package, sum) = client_package(&runner.world);
+    runner.context.insert("vars.COUNTERSIGN_DOWNLOAD".to_owned(), package);
     runner.context.insert("vars.COUNTERSIGN_SHA256".to_owned(), "0".repeat(64));
     let install = |job: &str| steps(job).into_iter().find(|step| step["run"].is_string()).expect("install");
     let install_again = install("release");
@@ -267,7 +277,7 @@ fn the_github_workflow_deploys_and_releases_only_the_countersigned_version() {
     assert!(!runner.step(&install).status.success(), "another sum");
     runner.context.insert("vars.COUNTERSIGN_SHA256".to_owned(), sum);
     succeeded(&runner.step(&install));
-    assert!(runner.path.starts_with(&*runner.temp.join("bin").to_string_lossy()), "{}", runner.path);
+    assert!(runner.path.starts_with(&*runner.temp.join("countersign/bin").to_string_lossy()), "{}", runner.path);
     let with = inputs(&runner);
     let output = runner.approving(|runner| runner.action(&with));
     succeeded(&output);
@@ -320,7 +330,24 @@ fn the_github_action_fails_closed_and_never_runs_its_inputs() {
     let inputs: Vec<String> = action["inputs"].as_object().expect("inputs").keys().cloned().collect();
     // Only the gate reads these inputs, so they are checked after the step has run. A `reason` may be any text.
     let of_gate = ["boundary", "roster", "max-age", "min-sandbox"];
-    for name in inputs.iter().filter(|name| *name != "reason" && !of_gate.contains(&name.as_str())) {
+    // Without TLS, nothing reads these files.
+    let of_tls = ["cacert", "cert", "cert-key"];
+    for name in of_tls {
+        for hostile in [HOSTILE, "--help", "$(touch pwned)"] {
+            let with = but(&but(&with, "url", "https://127.0.0.1:1"), name, hostile);
+            let output = runner.action(&with);
+            assert!(
+                output.status.code() == Some(2)
+                    && (said(&output).contains("CACERT.pem") || said(&output).contains("COUNTERSIGN_CERT")),
+                "{name}={hostile:?}: {}",
+                said(&output)
+            );
+            assert_eq!(runner.context["steps.propose.outputs.exit-code"], "2");
+            runner.assert_nothing_was_injected();
+        }
+    }
+    let of_others = |name: &str| name == "reason" || of_gate.contains(&name) || of_tls.contains(&name);
+    for name in inputs.iter().filter(|name| !of_others(name)) {
         for hostile in [HOSTILE, "--help", "$(touch pwned)", "-x", "../../pwned"] {
             let output = runner.action(&but(&with, name, hostile));
             assert!(!output.status.success(), "{name}={hostile:?}: {}", said(&output));
@@ -346,7 +373,7 @@ fn the_github_action_fails_closed_and_never_runs_its_inputs() {
         runner.assert_nothing_was_injected();
     }
     runner.context.remove("action.bundle");
-    // After a denial the exit code is 126, and the action does not run the gate.
+    // After a denial the exit code is 123, and the action does not run the gate.
     let boundary = runner.world.boundary();
     let output = runner.meanwhile(
         move |wire, path, shown| {
@@ -356,19 +383,26 @@ fn the_github_action_fails_closed_and_never_runs_its_inputs() {
         },
         |runner| runner.action(&with),
     );
-    assert_eq!(output.status.code(), Some(126), "{}", said(&output));
+    assert_eq!(output.status.code(), Some(123), "{}", said(&output));
+    assert_eq!(runner.context["steps.propose.outputs.exit-code"], "123");
     assert!(!runner.context.contains_key("action.bundle"));
 }
 
 #[test]
 fn the_gitlab_pipeline_deploys_and_releases_only_the_countersigned_version() {
-    if !able("the_gitlab_pipeline_deploys_and_releases_only_the_countersigned_version", &["bash"]) {
+    if !able(
+        "the_gitlab_pipeline_deploys_and_releases_only_the_countersigned_version",
+        &["bash", "curl", "sha256sum", "tar"],
+    ) {
         return;
     }
     let mut runner = Runner::new();
     let pipeline = example("gitlab/.gitlab-ci.yml");
+    let (package, sum) = client_package(&runner.world);
+    runner.path = std::env::var("PATH").expect("a path");
     let script = |job: &str| {
-        let lines = pipeline[job]["script"].as_array().expect("a script").iter();
+        let before = pipeline["default"]["before_script"].as_array().expect("lines").iter();
+        let lines = before.chain(pipeline[job]["script"].as_array().expect("a script"));
         lines.map(|line| format!("{}\n", line.as_str().expect("a line"))).collect::<String>()
     };
     let variable = |runner: &Runner, name: &str| runner.context[name].clone();
@@ -381,6 +415,8 @@ fn the_gitlab_pipeline_deploys_and_releases_only_the_countersigned_version() {
             ("DIGEST", variable(runner, "vars.COUNTERSIGN_STEP_DIGEST")),
             ("CI_COMMIT_SHA", variable(runner, "github.sha")),
             ("CI_COMMIT_TITLE", HOSTILE.lines().next().expect("a line").to_owned()),
+            ("COUNTERSIGN_DOWNLOAD", package.clone()),
+            ("COUNTERSIGN_SHA256", sum.clone()),
             ("CI_PROJECT_DIR", runner.world.path("work").to_string_lossy().into_owned()),
         ];
         values.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
@@ -406,6 +442,7 @@ fn the_gitlab_pipeline_deploys_and_releases_only_the_countersigned_version() {
         ("ROSTER", format!("sha256:{}", "c".repeat(64)), 1),
         ("ROSTER", String::new(), 2),
         ("DIGEST", "--any-digest".to_owned(), 2),
+        ("COUNTERSIGN_SHA256", "0".repeat(64), 1),
     ] {
         let output = runner.bash(&release, &but(&good, name, &other));
         assert_eq!(output.status.code(), Some(code), "{name}={other:?}: {}", said(&output));
@@ -496,6 +533,9 @@ fn the_examples_follow_their_own_rules() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/ci").join(file);
         (file, fs::read_to_string(path).expect(file))
     });
+    for job in example("github/workflow.yml")["jobs"].as_object().expect("jobs").values() {
+        assert!(job["timeout-minutes"].as_u64().is_some_and(|minutes| minutes <= 75), "{job}");
+    }
     for (file, text) in &texts {
         assert!(!text.contains("pull_request"), "{file}");
         for line in text.lines().map(str::trim).filter(|line| line.contains("uses: ")) {

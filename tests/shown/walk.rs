@@ -262,7 +262,7 @@ impl Walk {
         let mut serve = self.start(shown, &command, here);
         serve.read_until(lines, here);
         let listens = serve.seen.iter().find_map(|line| line.trim().strip_prefix("listens")).expect("an address");
-        self.address = listens.trim().trim_start_matches("http://").to_owned();
+        self.address = listens.trim().rsplit('/').next().expect("an address").to_owned();
         let seen: Vec<String> = serve.seen.iter().map(|line| self.normal(line)).collect();
         assert!(lines_fit(&serve.shown.output, &seen), "{here}: really\n{}", seen.join("\n"));
         self.serve = Some(serve);

@@ -389,7 +389,7 @@ impl World {
         let mut line = String::new();
         BufReader::new(&stream).read_line(&mut line).map_err(|error| error.to_string())?;
         let mut answer: Value = serde_json::from_str(&line).map_err(|error| error.to_string())?;
-        match answer.get("error") {
+        match answer.get("error").or_else(|| answer["refused"].get("message")) {
             Some(error) => Err(error.as_str().expect("words").to_owned()),
             None => Ok(answer["ok"].take()),
         }

@@ -86,6 +86,16 @@ pub fn oscar() -> Key {
 pub fn mallory() -> Key {
     Key::of("mallory", 66)
 }
+/// The line of a key whose type no version of the program can verify: an ECDSA security key for this application.
+pub fn foreign_line(application: &str) -> String {
+    let kind = "sk-ecdsa-sha2-nistp256@openssh.com";
+    let mut blob = Vec::new();
+    for part in [kind.as_bytes(), b"nistp256", &[7; 65], application.as_bytes()] {
+        blob.extend_from_slice(&u32::try_from(part.len()).expect("short").to_be_bytes());
+        blob.extend_from_slice(part);
+    }
+    format!("{kind} {}", STANDARD.encode(blob))
+}
 /// The boundary's own key.
 pub fn boundary_key() -> Key {
     Key::of("boundary", 99)

@@ -100,7 +100,11 @@ fn bytes_below(outputs: &std::path::Path) -> u64 {
 }
 
 fn backup(boundary: &InspectedBoundary<'_>, now: Timestamp) -> PointFinding {
-    let fix = format!("{}, each day, and copy DIR to another machine", boundary.command("store backup DIR"));
+    let fix = format!(
+        "{}, each day (`systemctl enable --now countersign-backup.timer`, with the units that `init` wrote), and copy DIR to \
+         another machine",
+        boundary.command("store backup DIR")
+    );
     let log = match (&boundary.stored, boundary.sealed()) {
         (_, Some(sealed)) => sealed.boundary.id,
         (Ok(_), None) => return pass("there is nothing to back up: the log has not begun"),

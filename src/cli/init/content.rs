@@ -89,29 +89,65 @@ pub fn policy(required: usize) -> String {
     )
 }
 
+// `%` begins a specifier in every value (systemd.unit(5)). `WorkingDirectory=` takes the rest of its line literally, so
+// quotes would become part of the path. A command line may contain quotes (systemd.syntax(7)), and a `$` in its arguments
+// begins a variable.
+fn value(path: &Path) -> String {
+    path.display().to_string().replace('%', "%%")
+}
+
+fn quote(path: &Path) -> String {
+    format!("\"{}\"", value(path).replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+/// Returns the settings that let a unit write only below `dir`.
+fn writable(dir: &Path) -> String {
+    // In this setting, a backslash has no meaning, so a path can contain one kind of quotes only.
+    match ['"', '\''].into_iter().find(|quote| !value(dir).contains(*quote)) {
+        Some(quote) => format!("ProtectSystem=strict\nReadWritePaths={quote}{}{quote}\n", value(dir)),
+        None => "# ReadWritePaths= can't name the directory of the boundary, so ProtectSystem=strict is missing\n"
+            .to_owned(),
+    }
+}
+
+/// The timer that starts the backup each day.
+pub const BACKUP_TIMER: &str = "# Starts countersign-backup.service each day: systemctl enable --now countersign-backup.timer\n\
+    [Unit]\nDescription=Daily backup of a Countersign boundary\n\n\
+    [Timer]\nOnCalendar=daily\nRandomizedDelaySec=30min\n# Make a backup that was due while the host was off\nPersistent=true\n\n\
+    [Install]\nWantedBy=timers.target\n";
+
+/// Returns a systemd unit that makes one backup of the boundary in `dir`. `program` is the path of this program.
+#[must_use]
+pub fn backup_unit(dir: &Path, program: &Path) -> String {
+    format!(
+        "# Makes one backup in the directory `backups`, and deletes backups of more than 30 days. The timer beside this file\n\
+         # starts this unit each day. Copy the backups to another machine: they have the log, but no key.\n\
+         [Unit]\nDescription=Backup of a Countersign boundary\n\n\
+         [Service]\nType=oneshot\nUser=countersign\nWorkingDirectory={}\nUMask=0077\n\
+         ExecStartPre=/bin/mkdir -p backups\n\
+         ExecStart=/bin/sh -c 'exec \"$$1\" store backup \"backups/$$(date -u +%%Y%%m%%dT%%H%%M%%SZ)\" --config countersign.toml' sh {}\n\
+         ExecStartPost=/usr/bin/find backups -mindepth 1 -maxdepth 1 -name '2*Z' -mtime +30 -exec rm -r {{}} +\n\
+         NoNewPrivileges=yes\nPrivateNetwork=yes\n{}",
+        value(dir),
+        quote(program).replace('$', "$$"),
+        writable(dir)
+    )
+}
+
 /// Returns a systemd unit for the boundary in `dir`. `program` is the path of this program.
 ///
 /// The unit contains every restriction of systemd that runs of the level `strict` do not need to lose.
 /// `docs/operate.md` gives the reason for each missing restriction.
 #[must_use]
 pub fn unit(dir: &Path, program: &Path) -> String {
-    // `%` begins a specifier in every value (systemd.unit(5)). `WorkingDirectory=` takes the rest of its line
-    // literally, so quotes would become part of the path. A command line may contain quotes (systemd.syntax(7)), and a
-    // `$` in its arguments begins a variable.
-    let value = |path: &Path| path.display().to_string().replace('%', "%%");
-    let quote = |path: &Path| format!("\"{}\"", value(path).replace('\\', "\\\\").replace('"', "\\\""));
-    // In this setting, a backslash has no meaning, so a path can contain one kind of quotes only.
-    let writable = match ['"', '\''].into_iter().find(|quote| !value(dir).contains(*quote)) {
-        Some(quote) => format!("ProtectSystem=strict\nReadWritePaths={quote}{}{quote}\n", value(dir)),
-        None => "# ReadWritePaths= can't name the directory of the boundary, so ProtectSystem=strict is missing\n"
-            .to_owned(),
-    };
-    // These settings hide directories, so they would also hide a boundary or a program there.
+    let writable = writable(dir);
+    // These settings hide directories, so they would also hide a boundary or a program there, also behind a link.
+    let real = program.canonicalize().unwrap_or_else(|_| program.to_owned());
     let hiding = [("ProtectHome", &["/home", "/root", "/run/user"][..]), ("PrivateTmp", &["/tmp", "/var/tmp"])];
     let hiding: String = hiding
         .iter()
         .map(|(setting, hidden)| {
-            match [dir, program].iter().find(|path| hidden.iter().any(|one| path.starts_with(one))) {
+            match [dir, program, &real].iter().find(|path| hidden.iter().any(|one| path.starts_with(one))) {
                 None => format!("{setting}=yes\n"),
                 Some(path) => format!("# {setting}=yes would hide {}\n", path.display()),
             }

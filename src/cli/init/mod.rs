@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 use zeroize::Zeroizing;
 
+use crate::cli::own_program::own_program;
 use crate::crypto::signature::SecretKey;
 use crate::crypto::ssh_key::SshKey;
 use crate::home::directories::Home;
@@ -122,7 +123,7 @@ pub fn make(dir: &Path, name: &BoundaryName, approvers: &[(Name, SshKey)]) -> Re
     let key =
         SshKey::from_public(secret.public(), &remark).map_err(|error| CommandFailure::usage(error.to_string()))?;
     let absolute = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
-    let program = std::env::current_exe().unwrap_or_else(|_| "/usr/local/bin/countersign".into());
+    let program = own_program().unwrap_or_else(|_| "/usr/local/bin/countersign".into());
     let mut people: Vec<&Name> = approvers.iter().map(|(name, _)| name).collect();
     people.sort();
     people.dedup();
@@ -132,6 +133,8 @@ pub fn make(dir: &Path, name: &BoundaryName, approvers: &[(Name, SshKey)]) -> Re
         ("boundary/roster.toml".to_owned(), 0o600, content::roster(name, &key, approvers, required)),
         ("boundary/policy.yaml".to_owned(), 0o600, content::policy(required)),
         ("countersign.service".to_owned(), 0o644, content::unit(&absolute, &program)),
+        ("countersign-backup.service".to_owned(), 0o644, content::backup_unit(&absolute, &program)),
+        ("countersign-backup.timer".to_owned(), 0o644, content::BACKUP_TIMER.to_owned()),
     ];
     for (name, text) in content::RUNBOOKS {
         files.push((format!("runbooks/{name}"), 0o644, text.to_owned()));

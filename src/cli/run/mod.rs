@@ -63,9 +63,8 @@ environment, after a question. Output and receipt contain a text in place of eac
 Your own key signs the receipt, and your own log keeps it. The receipt is no approval, so gate, verify and audit \
 never accept it.
 
-Exit codes: the code of the step; 124 timed out, 125 the step could not run or its receipt was not written, 126 \
-denied or refused, \
-127 unknown step, 128+n ended by signal n (130: Ctrl-C).")]
+Exit codes: the code of the step; 2 you gave something wrong, 124 timed out, 125 the step could not run or its receipt \
+was not written, 126 refused by policy, state or your answer, 127 unknown step, 128+n ended by signal n (130: Ctrl-C).")]
 pub struct Args {
     /// A runbook, or one step of the runbook
     #[arg(value_name = "FILE[:STEP]", required_unless_present = "log")]
@@ -158,7 +157,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         }
     };
     let rules = LocalRules::find(&args.rules, &project, &runbook)?;
-    let receipts = if args.no_receipt { None } else { Some(Receipts::prepare(&args.key)?) };
+    let receipts = if args.no_receipt { None } else { Receipts::prepare(&args.key)? };
     let wanted = args.wanted();
     rules.say_what_is_off(terminal);
     if let SandboxChoice::Off(flag) = wanted {
@@ -168,7 +167,12 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         ));
     }
     if receipts.is_none() {
-        terminal.say("note: no receipt is kept (--no-receipt)");
+        terminal.say(if args.no_receipt {
+            "note: no receipt is kept (--no-receipt)"
+        } else {
+            "note: no receipt is kept, because you have no key that could sign it; to keep receipts of later runs, make a \
+             key: countersign key generate"
+        });
     }
     let own = LocalLog::of_process().ok();
     let hold = HostSandbox::prepare(wanted, own.as_ref().map(LocalLog::directory), terminal)?;

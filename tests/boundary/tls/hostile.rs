@@ -46,6 +46,9 @@ fn plain_http_on_the_port_of_tls_gets_an_explanation() {
     let url = format!("http://localhost:{}/health", port(&world));
     let output = world.command("curl").args(["-sS", &url]).output().expect("curl");
     assert!(said(&output).contains("this port accepts only TLS"), "{output:?}");
+    let url = format!("http://localhost:{}", port(&world));
+    let listed = world.program(&["registry", "list", "--url", &url]).output().expect("the program");
+    assert!(listed.status.code() == Some(2) && said(&listed).contains("https://"), "{}", said(&listed));
     assert!(is_up(&world, &authority));
 }
 
