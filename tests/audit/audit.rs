@@ -135,7 +135,7 @@ fn people_envelope(world: &World) -> Value {
 }
 
 #[test]
-fn the_table_of_decisions_can_be_filtered_by_time_and_step() {
+fn the_table_of_decisions_can_be_filtered_and_the_summary_counts_all_outcomes() {
     let world = World::new();
     world.run("two:go", json!({"text": "hi"}), &[&alice(), &bob()]);
     world.run("plain:fail", json!({}), &[&dora()]);
@@ -156,11 +156,29 @@ fn the_table_of_decisions_can_be_filtered_by_time_and_step() {
     let steps = table(&["--step", "two:*"]);
     assert_eq!((steps.len(), &steps[1].contains("two:go")), (2, &true), "{steps:#?}");
     assert_eq!(table(&["--since", "1h"]).len(), 3);
-    assert_eq!(table(&["--since", "2999-01-01"]), ["no decision matches that time and step"]);
+    for none in [&["--since", "2999-01-01"][..], &["--until", "1h"], &["--outcome", "unknown"], &["--by", "carol"]] {
+        assert_eq!(table(none), ["no decision matches the options"], "{none:?}");
+    }
+    for (words, rows) in [
+        (&["--until", "2999-01-01"][..], &["two:go", "plain:fail"][..]),
+        (&["--outcome", "failed"], &["plain:fail"]),
+        (&["--outcome", "failed", "--outcome", "succeeded"], &["two:go", "plain:fail"]),
+        (&["--by", "bob"], &["two:go"]),
+        (&["--by", "agent", "--outcome", "succeeded"], &["two:go"]),
+    ] {
+        let found = table(words);
+        assert_eq!(found.len(), rows.len() + 1, "{words:?}: {found:#?}");
+        assert!(rows.iter().zip(&found[1..]).all(|(step, row)| row.contains(step)), "{words:?}: {found:#?}");
+    }
+    let whole = world.program(&["audit", "--roster", &roster(&world), "--by", "bob"]).arg(&copy).output().unwrap();
+    assert!(String::from_utf8_lossy(&whole.stdout).contains("outcomes      1 failed, 1 succeeded"), "{whole:?}");
+    let wrong = world.program(&["audit", "--outcome", "bad", "--roster", &roster(&world)]).arg(&copy).output().unwrap();
+    assert_eq!(wrong.status.code(), Some(2), "{wrong:?}");
     // The same filter in the JSON output. The summary still counts all decisions.
     let audited = audit(&world, &copy, &["--step", "plain:*"]);
     let steps: Vec<_> = audited.of_type("decision").iter().map(|line| line["step"].clone()).collect();
     assert_eq!((steps, &audited.summary()["counts"]["stand"]), (vec![json!("plain:fail")], &json!(2)));
+    assert_eq!(audited.summary()["outcomes"], json!({"failed": 1, "succeeded": 1}));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The output of an audit: findings, decisions, progress and the summary.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::time::{Duration, Instant};
 
@@ -17,17 +18,30 @@ pub(super) struct AuditOutput<'a> {
     findings: Vec<Finding>,
     filter: DecisionFilter,
     rows: Vec<Row>,
+    /// Number of runs with each outcome, also of the runs that the filter leaves out.
+    outcomes: BTreeMap<String, u64>,
     bar: Option<(Instant, u64)>,
 }
 
 impl<'a> AuditOutput<'a> {
     pub(super) fn new(terminal: &'a Terminal, size: u64, filter: DecisionFilter) -> Self {
         let bar = terminal.err_is_terminal().then(|| (Instant::now(), size));
-        Self { terminal, buffer: Vec::new(), findings: Vec::new(), filter, rows: Vec::new(), bar }
+        Self {
+            terminal,
+            buffer: Vec::new(),
+            findings: Vec::new(),
+            filter,
+            rows: Vec::new(),
+            outcomes: BTreeMap::new(),
+            bar,
+        }
     }
 
     pub(super) fn say(&mut self, said: Vec<AuditEvent>) -> Result<(), CommandFailure> {
         for one in said {
+            if let AuditEvent::Decision(line) = &one {
+                *self.outcomes.entry(line.outcome.status.to_string()).or_default() += 1;
+            }
             match one {
                 AuditEvent::Decision(line) if !self.filter.takes(&line) => {}
                 one if self.terminal.json => self.line(&one)?,
@@ -65,13 +79,14 @@ impl<'a> AuditOutput<'a> {
             let _ = write!(io::stderr(), "\r{:70}\r", "");
         }
         if self.terminal.json {
-            self.line(&Last { kind: "summary", summary })?;
+            let outcomes = std::mem::take(&mut self.outcomes);
+            self.line(&Last { kind: "summary", summary, outcomes })?;
             return self.terminal.put(&std::mem::take(&mut self.buffer));
         }
         if self.filter.table() {
             self.terminal.put(format!("{}\n", table(&self.rows)).as_bytes())?;
         }
-        self.terminal.show(&screen(&self.findings, summary, held))
+        self.terminal.show(&screen(&self.findings, summary, &self.outcomes, held))
     }
 }
 
@@ -81,9 +96,16 @@ struct Last<'a> {
     kind: &'static str,
     #[serde(flatten)]
     summary: &'a Summary,
+    /// Number of runs with each outcome.
+    outcomes: BTreeMap<String, u64>,
 }
 
-fn screen(findings: &[Finding], summary: &Summary, held: Option<Timestamp>) -> Screen {
+fn screen(
+    findings: &[Finding],
+    summary: &Summary,
+    outcomes: &BTreeMap<String, u64>,
+    held: Option<Timestamp>,
+) -> Screen {
     let mut screen = Screen::default();
     if !findings.is_empty() {
         screen.heading("Findings");
@@ -129,6 +151,10 @@ fn screen(findings: &[Finding], summary: &Summary, held: Option<Timestamp>) -> S
             summary.open.len()
         )),
     );
+    if !outcomes.is_empty() {
+        let words: Vec<String> = outcomes.iter().map(|(outcome, count)| format!("{count} {outcome}")).collect();
+        screen.field("outcomes", &PrintableText::text(&words.join(", ")));
+    }
     if let Some(version) = summary.roster {
         screen.field(
             "roster",

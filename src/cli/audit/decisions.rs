@@ -5,6 +5,8 @@ use crate::cli::clock::now;
 use crate::cli::gate::parse_seconds;
 use crate::crypto::canonical;
 use crate::policy::patterns::Pattern;
+use crate::record::ident::Name;
+use crate::record::receipt::Status;
 use crate::record::validity::Timestamp;
 use crate::terminal::table::aligned;
 
@@ -17,27 +19,43 @@ pub(super) struct DecisionFilter {
     /// Print only decisions from this time on: 2026-11-14, 2026-11-14T09:00:00Z, or an age like 7d or 24h
     #[arg(long, value_name = "TIME", value_parser = parse_since)]
     since: Option<Timestamp>,
+    /// Print only decisions before this time, written as for --since
+    #[arg(long, value_name = "TIME", value_parser = parse_since)]
+    until: Option<Timestamp>,
     /// Print only decisions about steps that match this pattern; may be repeated
     #[arg(long = "step", value_name = "PATTERN", value_parser = parse_pattern)]
     steps: Vec<Pattern>,
+    /// Print only runs with this outcome, for example failed or unknown; may be repeated
+    #[arg(long = "outcome", value_name = "OUTCOME", value_parser = parse_outcome)]
+    outcomes: Vec<Status>,
+    /// Print only decisions that this proposer proposed, or that this approver signed; may be repeated
+    #[arg(long = "by", value_name = "NAME")]
+    by: Vec<Name>,
 }
 
 impl DecisionFilter {
     /// Returns true if an option requires the table of decisions.
     pub(super) const fn table(&self) -> bool {
-        self.decisions || self.since.is_some() || !self.steps.is_empty()
+        self.decisions
+            || self.since.is_some()
+            || self.until.is_some()
+            || !(self.steps.is_empty() && self.outcomes.is_empty() && self.by.is_empty())
     }
 
     pub(super) fn takes(&self, line: &DecisionLine) -> bool {
+        let names = |name: &Name| *name == line.proposer || line.approvers.contains(name);
         self.since.is_none_or(|since| since <= line.at)
+            && self.until.is_none_or(|until| line.at < until)
             && (self.steps.is_empty() || self.steps.iter().any(|pattern| pattern.matches(line.step.as_str())))
+            && (self.outcomes.is_empty() || self.outcomes.contains(&line.outcome.status))
+            && (self.by.is_empty() || self.by.iter().any(names))
     }
 }
 
 /// Formats the rows as a table with a header, or as one line of text if there are no rows.
 pub(super) fn table(rows: &[Row]) -> String {
     if rows.is_empty() {
-        return "no decision matches that time and step\n".to_owned();
+        return "no decision matches the options\n".to_owned();
     }
     let header = ["WHEN", "STEP", "PARAMETERS", "REASON", "BY", "APPROVED BY", "OUTCOME", "RECEIPT"].map(str::to_owned);
     let cells: Vec<_> = std::iter::once(header).chain(rows.iter().map(|Row(cells)| cells.clone())).collect();
@@ -81,6 +99,13 @@ fn cut(text: String) -> String {
 
 fn parse_pattern(text: &str) -> Result<Pattern, String> {
     Pattern::parse(text).map_err(|error| error.to_string())
+}
+
+fn parse_outcome(text: &str) -> Result<Status, String> {
+    serde_json::from_value(text.into()).map_err(|_| {
+        "this is no outcome: write succeeded, warned, failed, timed_out, cancelled, killed, not_started or unknown"
+            .to_owned()
+    })
 }
 
 fn parse_since(text: &str) -> Result<Timestamp, String> {
