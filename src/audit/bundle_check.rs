@@ -438,11 +438,7 @@ fn verify_plan(plan: &Bundle, chain: &Chain, at: Option<Timestamp>) -> BundleRep
 }
 
 pub(crate) fn warn_of_foreign((holder, key): &(KeyHolder, ForeignKey)) -> String {
-    format!(
-        "the key {} of {holder} has the type {}, which this version can't verify, so its signatures do not count",
-        key.keyid(),
-        key.kind()
-    )
+    key.warning(holder)
 }
 
 fn by_ref<T>(got: &CheckOutcome<T>) -> CheckOutcome<&T> {

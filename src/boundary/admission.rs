@@ -204,7 +204,7 @@ impl Admission {
     pub fn challenge(&self, keyid: &KeyId) -> Result<String, Stopped> {
         let sealed = self.crossing.state();
         if sealed.roster.signer(keyid).is_none() {
-            return Err(Refusal::new(Code::UnknownSigner, format!("the sealed roster contains no key {keyid}")).into());
+            return Err(Refusal::new(Code::UnknownSigner, sealed.rosters.unknown_key_words(keyid)).into());
         }
         let now = self.crossing.now();
         let end = now.plus(CHALLENGE_S);
@@ -229,7 +229,7 @@ impl Admission {
         let made = self.admissions.made(&sealed.boundary.id, &keyid, challenge);
         let challenge_ends = made.filter(|end| now < *end).ok_or_else(not_open)?;
         let Some((holder, key)) = sealed.roster.signer(&keyid) else {
-            return Err(Refusal::new(Code::UnknownSigner, format!("the sealed roster contains no key {keyid}")).into());
+            return Err(Refusal::new(Code::UnknownSigner, sealed.rosters.unknown_key_words(&keyid)).into());
         };
         let bytes = Base64::Lenient.decode("/signature/sig", &signature.sig)?;
         let _ = sshsig::verify(key, &pae(CHALLENGE_TYPE, challenge.as_bytes()), &bytes)

@@ -3,7 +3,7 @@
 use crate::api::view::{DenialView, DenialsView, DeniedView, ProposalStatus, ProposalView};
 use crate::boundary::proposals::{Proposals, is_over, view_status, wrong_state};
 use crate::crossing::caller::Caller;
-use crate::crossing::refusal::{Refusal, Stopped, fault};
+use crate::crossing::refusal::{Refusal, Stopped, fault, unverified};
 use crate::crossing::sealed::Sealed;
 use crate::crypto::digest::AuthorizationDigest;
 use crate::crypto::key_id::KeyId;
@@ -108,7 +108,8 @@ impl Proposals {
         sealed: &Sealed,
     ) -> Result<Verified<Denial>, Stopped> {
         let signed = Signed::<Denial>::from_envelope(envelope, Base64::Lenient)?;
-        let document = signed.verify(|keyid| sealed.roster.key(keyid))?;
+        let document =
+            signed.verify(|keyid| sealed.roster.key(keyid)).map_err(|error| unverified(error, &sealed.rosters))?;
         let authorization = denied(document.statement())?;
         if authorization != *digest {
             let detail = format!(

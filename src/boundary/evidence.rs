@@ -213,6 +213,7 @@ impl Evidence {
     /// Returns `unknown-step` if the step does not exist or the caller may not see the step.
     pub fn step_view(&self, caller: &Caller, reference: &StepRef) -> Result<StepView, Stopped> {
         demand_somebody(caller)?;
+        caller.demand_known(reference)?;
         let sealed = self.crossing.state();
         let found = sealed.step(reference).filter(|_| caller.may_know(reference));
         let Some((step, held)) = found else {

@@ -10,6 +10,7 @@ use crate::crossing::host_profile::list_on_host;
 use crate::crossing::sealed::Sealed;
 use crate::crossing::secret_permits::SecretPermits;
 use crate::decision::exclusion::{self, ExcludedSigners, Tokens};
+use crate::decision::in_force::StepInForce;
 use crate::decision::quorum_rules::QuorumRules;
 use crate::decision::reach::EligibleApprovers;
 use crate::policy::patterns::Pattern;
@@ -144,7 +145,7 @@ impl Health {
     /// step before an approver signs it.
     pub fn note_seal(&self) -> Vec<String> {
         let sealed = self.crossing.state();
-        let beyond = steps_beyond_the_host(&sealed, &*self.sandbox, self.crossing.secrets());
+        let beyond = steps_beyond_the_host(sealed.steps(), &*self.sandbox, self.crossing.secrets());
         let mut notes = notes_of(&beyond);
         notes.extend(quorums_out_of_reach(&sealed, self.crossing.now()));
         let before = {
@@ -201,9 +202,13 @@ impl Health {
     }
 }
 
-fn steps_beyond_the_host(sealed: &Sealed, sandbox: &dyn Sandbox, secrets: &SecretPermits) -> BTreeMap<StepRef, String> {
-    let of_the_host = |reference: &StepRef| {
-        let (_, held) = sealed.step(reference)?;
+/// Finds the steps that this host can't run, each with the reason.
+pub fn steps_beyond_the_host<'s>(
+    steps: impl Iterator<Item = &'s StepInForce>,
+    sandbox: &dyn Sandbox,
+    secrets: &SecretPermits,
+) -> BTreeMap<StepRef, String> {
+    let of_the_host = |held: &StepInForce| {
         let unavailable = sandbox.check(&held.profile).err().filter(Unavailable::is_of_the_host);
         let step = held.hashed.definition();
         let interpreter = || interpreter::missing(&step.source, &step.interpreter);
@@ -211,11 +216,11 @@ fn steps_beyond_the_host(sealed: &Sealed, sandbox: &dyn Sandbox, secrets: &Secre
         let secret = || secrets.objection(step);
         unavailable.map(|unavailable| unavailable.to_string()).or_else(interpreter).or_else(unlisted).or_else(secret)
     };
-    let steps = sealed.registry.steps().map(|step| &step.definition.reference);
-    steps.filter_map(|reference| Some((reference.clone(), of_the_host(reference)?))).collect()
+    steps.filter_map(|held| Some((held.hashed.definition().reference.clone(), of_the_host(held)?))).collect()
 }
 
-fn notes_of(beyond: &BTreeMap<StepRef, String>) -> Vec<String> {
+/// Returns a note for each reason, with its steps.
+pub fn notes_of(beyond: &BTreeMap<StepRef, String>) -> Vec<String> {
     let mut missing: BTreeMap<&str, Vec<&StepRef>> = BTreeMap::new();
     beyond.iter().for_each(|(reference, why)| missing.entry(why).or_default().push(reference));
     let note = |(why, steps): (&str, Vec<&StepRef>)| {

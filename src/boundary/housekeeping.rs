@@ -62,18 +62,9 @@ impl Housekeeping {
             }
         });
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut full = false;
         loop {
             every.tick().await;
-            // Write one log line when disk space becomes too small, and one when the space is sufficient again. In
-            // between, only the refused callers receive the reason.
-            let trouble = self.crossing.capacity().disk_trouble();
-            match (full, &trouble) {
-                (false, Some(trouble)) => tracing::warn!("{trouble}"),
-                (true, None) => tracing::info!("the disk of the store has free space again: proposals are accepted"),
-                _ => {}
-            }
-            full = trouble.is_some();
+            self.crossing.capacity().log_disk();
             if let Err(error) = self.tidy().await {
                 tracing::error!("housekeeping: {error}");
             }

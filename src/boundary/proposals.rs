@@ -16,7 +16,7 @@ use crate::crossing::cross::Crossing;
 use crate::crossing::host_profile::profile_on_host;
 use crate::crossing::live::RunsInProgress;
 use crate::crossing::log_span::log_about;
-use crate::crossing::refusal::{Refusal, Stopped, fault};
+use crate::crossing::refusal::{Refusal, Stopped, fault, unverified};
 use crate::crossing::sealed::Sealed;
 use crate::crossing::secret_permits;
 use crate::crossing::sessions::{Sessions, session_user};
@@ -343,7 +343,8 @@ impl Proposals {
         if signed.signature_count() == 0 {
             return Err(Refusal::new(Code::Malformed, "send at least one signature").at("/signatures", "empty").into());
         }
-        let document = signed.verify(|keyid| sealed.roster.key(keyid))?;
+        let document =
+            signed.verify(|keyid| sealed.roster.key(keyid)).map_err(|error| unverified(error, &sealed.rosters))?;
         // After this check, the caller is known to hold a key of the roster, so refusals are logged.
         let outcome = self.sign_verified(&row, document.predicate(), document.signatures(), &sealed, charge).await;
         if let Err(stopped) = &outcome {

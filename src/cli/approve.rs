@@ -25,6 +25,7 @@ use crate::review::line::MOST_REMARKS;
 use crate::review::proposal_review::{ProposalReview, SoundReview, check_open};
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::streams::{Terminal, write_new};
+use crate::trust::trusted_roster::TrustedRoster;
 
 /// Show the review of a proposal, ask, then sign exactly the bytes shown.
 #[derive(Debug, clap::Args)]
@@ -121,8 +122,8 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
             CommandFailure::new(
                 Exit::Refused,
                 format!(
-                    "nothing was signed: {keyid} is no approver's key in the roster; name your key with --key \
-                 FILE"
+                    "nothing was signed: {keyid} is no approver's key in roster version {}; name your key with --key FILE",
+                    roster.map_or(0, TrustedRoster::version)
                 ),
             )
         })?;

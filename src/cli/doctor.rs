@@ -7,14 +7,14 @@ use std::path::PathBuf;
 use serde::Serialize;
 use serde_json::json;
 
-use crate::boundary::health::{quorums_out_of_reach, unapprovable_steps};
+use crate::boundary::health::{notes_of, quorums_out_of_reach, steps_beyond_the_host, unapprovable_steps};
 use crate::cli::configured::ConfigArgs;
 use crate::cli::hardening;
 use crate::cli::hardening::point_finding::PointResult;
 use crate::cli::inspected_boundary::InspectedBoundary;
 use crate::cli::{doctor_access, doctor_programs};
 use crate::crossing::capacity::PROPOSAL_ROOM;
-use crate::decision::in_force::steps_in_force;
+use crate::decision::in_force::{each_in_force, steps_in_force};
 use crate::decision::quorum_rules::QuorumRules;
 use crate::decision::reach::EligibleApprovers;
 use crate::local::problems::problems;
@@ -109,7 +109,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         }
         return production(&InspectedBoundary::read(&config), terminal);
     }
-    let mut lines = host(wanted);
+    let (mut lines, trial) = host(wanted);
     match &config {
         None => lines.push(Line {
             holds: State::Note,
@@ -123,7 +123,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         }
         Some(Ok(config)) => match of_other_user(config) {
             Some(message) => lines.push(fix("user", message)),
-            None => lines.extend(of_boundary(&InspectedBoundary::read(config))),
+            None => lines.extend(of_boundary(&InspectedBoundary::read(config), trial.as_ref())),
         },
     }
     if terminal.json {
@@ -149,12 +149,12 @@ fn of_other_user(config: &Config) -> Option<String> {
 }
 
 /// Checks the configuration, the files, the store and the service of a boundary.
-fn of_boundary(boundary: &InspectedBoundary<'_>) -> Vec<Line> {
+fn of_boundary(boundary: &InspectedBoundary<'_>, trial: Option<&HostTrial>) -> Vec<Line> {
     let config = boundary.config;
     let mut lines = vec![ok("configuration", format!("{} of {}", config.path.display(), config.name))];
     lines.extend(of_listener(config));
     lines.extend(of_secrets(config));
-    lines.extend(of_files(boundary));
+    lines.extend(of_files(boundary, trial));
     lines.extend(store(boundary));
     lines.push(disk(boundary));
     lines.extend(service(boundary));
@@ -166,9 +166,9 @@ fn of_boundary(boundary: &InspectedBoundary<'_>) -> Vec<Line> {
 
 /// Prints the hardening list.
 fn production(boundary: &InspectedBoundary<'_>, terminal: &Terminal) -> Result<Exit, CommandFailure> {
-    let mut lines = host(boundary.config.level);
+    let (mut lines, trial) = host(boundary.config.level);
     let held = if lines.iter().any(|line| line.holds == State::Fix) { Level::BestEffort } else { Level::Strict };
-    lines.extend(of_boundary(boundary));
+    lines.extend(of_boundary(boundary, trial.as_ref()));
     let to_fix = lines.iter().filter(|line| line.holds == State::Fix);
     let to_fix: Vec<(&str, &str)> = to_fix.map(|line| (&*line.what, &*line.says)).collect();
     let points = hardening::list(boundary, held, &to_fix);
@@ -181,8 +181,14 @@ fn production(boundary: &InspectedBoundary<'_>, terminal: &Terminal) -> Result<E
     Ok(if failed { Exit::CheckSaidNo } else { Exit::Done })
 }
 
+/// A sandbox of this host, with the directory of its runs.
+struct HostTrial {
+    sandbox: LinuxSandbox,
+    _scratch: tempfile::TempDir,
+}
+
 /// Finds the layers that this host supports, by setting up one sandbox.
-fn host(wanted: Level) -> Vec<Line> {
+fn host(wanted: Level) -> (Vec<Line>, Option<HostTrial>) {
     let trial = || {
         let scratch = tempfile::Builder::new().prefix("countersign-doctor-").tempdir();
         let scratch = scratch.map_err(|error| {
@@ -205,13 +211,12 @@ fn host(wanted: Level) -> Vec<Line> {
         let sandbox = LinuxSandbox::new(&setup).map_err(failed)?;
         let (probe, overlay) = (sandbox.probe().clone(), overlay(&sandbox));
         let tried = attempts::make(&sandbox, &attempts::strongest(&sandbox), scratch.path());
-        drop(scratch);
-        Result::<_, String>::Ok((probe, overlay, tried))
+        Result::<_, String>::Ok((probe, overlay, tried, HostTrial { sandbox, _scratch: scratch }))
     };
-    let (probe, overlay, tried) = match trial() {
+    let (probe, overlay, tried, trial) = match trial() {
         Ok(tried) => tried,
         Err(error) => {
-            return vec![fix("sandbox", format!("the sandbox can't be tried: {error}"))];
+            return (vec![fix("sandbox", format!("the sandbox can't be tried: {error}"))], None);
         }
     };
     let mut lines = Vec::new();
@@ -274,7 +279,7 @@ fn host(wanted: Level) -> Vec<Line> {
     } else {
         Line { holds: State::Note, what: what.into(), says: SHARED_ID.into() }
     });
-    lines
+    (lines, Some(trial))
 }
 
 /// Text of the note for a service that is not root, on a host without user namespaces.
@@ -369,7 +374,7 @@ fn of_secret_steps(registry: &Registry, config: &Config) -> Vec<Line> {
     registry.steps().filter_map(|step| objection(step)).collect()
 }
 
-fn of_files(boundary: &InspectedBoundary<'_>) -> Vec<Line> {
+fn of_files(boundary: &InspectedBoundary<'_>, trial: Option<&HostTrial>) -> Vec<Line> {
     let config = boundary.config;
     match &boundary.files {
         Err(problems) => problems.list().iter().map(|problem| fix("files", problem.to_string())).collect(),
@@ -401,6 +406,9 @@ fn of_files(boundary: &InspectedBoundary<'_>) -> Vec<Line> {
             }
             lines.extend(unsealable(boundary, files, &lines));
             lines.extend(unreachable_quorums(boundary, files).into_iter().map(|note| fix("quorum", note)));
+            lines.extend(
+                trial.into_iter().flat_map(|trial| beyond_the_host(boundary, files, trial, &lines)).collect::<Vec<_>>(),
+            );
             if let Some(says) = roster_succession::waiting(config) {
                 lines.push(Line { holds: State::Note, what: "next roster".into(), says });
             }
@@ -497,6 +505,33 @@ fn refused_steps(what: &str, errors: Vec<RegistryError>, registry: &Registry, co
     let is_skipped = config.runbook_directories().without(registry, errors.clone()).is_ok();
     let (holds, begins) = if is_skipped { (State::Note, "skipped: ") } else { (State::Fix, "") };
     errors.into_iter().map(|error| Line { holds, what: what.into(), says: format!("{begins}{error}") }).collect()
+}
+
+/// Reports the steps that a start on this host seals and whose proposals the service then refuses. A running service
+/// reports these steps itself. `before` contains the lines so far, which already report some of these steps.
+fn beyond_the_host(
+    boundary: &InspectedBoundary<'_>,
+    files: &BoundaryFiles,
+    trial: &HostTrial,
+    before: &[Line],
+) -> Vec<Line> {
+    let (Ok(None), Ok(policy)) = (&boundary.status, &files.policy) else { return Vec::new() };
+    // If the host lacks a layer of the level `strict`, the service does not start, and other lines say so.
+    let Ok(configuration) = start::configure(boundary.config, trial.sandbox.probe()) else { return Vec::new() };
+    let in_force = |roster: &TrustedRoster, policy: &Policy| {
+        each_in_force(&files.registry, policy, Builtins::current(), roster, &configuration).0
+    };
+    let steps = match (boundary.sealed(), &files.roster) {
+        (Some(sealed), _) => in_force(&sealed.roster, &sealed.policy),
+        (None, Ok(draft)) => {
+            draft.state(None, policy.digest()).map(|roster| in_force(&roster, policy)).unwrap_or_default()
+        }
+        (None, Err(_)) => return Vec::new(),
+    };
+    let permits = secret_sources::permits(&boundary.config.secrets);
+    let mut beyond = steps_beyond_the_host(steps.values(), &trial.sandbox, &permits);
+    beyond.retain(|_, why| !before.iter().any(|line| line.says.contains(&**why)));
+    notes_of(&beyond).into_iter().map(|note| fix("steps", note)).collect()
 }
 
 /// Returns notes about steps that nobody can get approved. A running service reports these notes itself.

@@ -284,10 +284,13 @@ fn myself(args: &Args, client: &Client) -> Result<Approver, CommandFailure> {
         CommandFailure::new(Exit::Unreachable, format!("the boundary's roster can't be read: {error}"))
     })?;
     find(&roster).ok_or_else(|| {
-        CommandFailure::usage(
-            "none of your keys belongs to an approver in the roster: name your key with --key FILE, ask \
-         to be added, or list --all",
-        )
+        let ids: Vec<String> = keys.all().map(|signer| signer.key().keyid().to_string()).collect();
+        CommandFailure::usage(format!(
+            "none of your keys ({}) is the key of an approver in roster version {}: name your key with --key FILE, ask to \
+             be added, or list --all",
+            ids.join(", "),
+            roster.version()
+        ))
     })
 }
 

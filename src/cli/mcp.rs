@@ -61,18 +61,14 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         if let Err(failure) = token_client(global) {
             terminal.say(&format!("warning: a server with this configuration does not start yet: {}", failure.message));
         }
+        let risk = check_keys(&args.trust).map_or_else(|failure| Some(failure.message), |(risk, _)| risk);
+        if let Some(risk) = risk.filter(|_| !args.same_user_approves) {
+            terminal.say(&format!("warning: as this user, {risk}"));
+        }
         return Ok(Exit::Done);
     }
     let client = token_client(global)?;
-    let variable = |name: &str| std::env::var_os(name).or_else(|| variable_of_ancestors(name));
-    let homes = [Home::of_process(), Home::of(variable("HOME"), variable("XDG_CONFIG_HOME"))];
-    // A digest names no approvers, so the key check also uses the files of the configuration directories.
-    let mut trust = args.trust.find()?;
-    for home in &homes {
-        trust.extend(configured(home)?);
-    }
-    let found = usable_keys(&homes, variable("COUNTERSIGN_KEY").map(Into::into), variable("SSH_AUTH_SOCK"));
-    let risk = approver_risk(&found, &trust);
+    let (risk, trust) = check_keys(&args.trust)?;
     match (&risk, args.same_user_approves) {
         (Some(risk), false) => return Err(CommandFailure::new(Exit::Refused, risk.clone())),
         (Some(_), true) => terminal.say(
@@ -97,6 +93,20 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     runtime.shutdown_background();
     ended.map_err(|error| broken(&error))?;
     Ok(Exit::Done)
+}
+
+/// Looks for keys of approvers that programs of this user can use. Returns the refusal if there is such a key, and the
+/// rosters that the check used.
+fn check_keys(trust: &TrustArgs) -> Result<(Option<String>, Vec<ChosenTrust>), CommandFailure> {
+    let variable = |name: &str| std::env::var_os(name).or_else(|| variable_of_ancestors(name));
+    let homes = [Home::of_process(), Home::of(variable("HOME"), variable("XDG_CONFIG_HOME"))];
+    // A digest names no approvers, so the key check also uses the files of the configuration directories.
+    let mut trust = trust.find()?;
+    for home in &homes {
+        trust.extend(configured(home)?);
+    }
+    let found = usable_keys(&homes, variable("COUNTERSIGN_KEY").map(Into::into), variable("SSH_AUTH_SOCK"));
+    Ok((approver_risk(&found, &trust), trust))
 }
 
 fn token_client(global: &GlobalOptions) -> Result<Client, CommandFailure> {

@@ -99,15 +99,39 @@ impl Caller {
             )
             .into());
         };
-        let allowed = step.map_or_else(|| self.may(scope), |step| self.may_step(scope, step));
-        if allowed {
-            return Ok(name);
+        match step {
+            _ if !self.may(scope) => Err(Refusal::new(
+                Code::Forbidden,
+                format!("{name} does not have the scope {}: ask an operator for another token", scope.word()),
+            )
+            .into()),
+            Some(step) if !self.may_step(scope, step) => Err(self.outside(name, step).into()),
+            _ => Ok(name),
         }
-        let what = step.map_or_else(String::new, |step| format!(" for {step}"));
-        Err(Refusal::new(
+    }
+
+    /// Returns the refusal of a request about a step that no pattern of the caller's token matches. The refusal does not
+    /// reveal whether the step exists.
+    fn outside(&self, name: &Name, step: &StepRef) -> Refusal {
+        let patterns: Vec<&str> = self.patterns.iter().map(Pattern::as_str).collect();
+        Refusal::new(
             Code::Forbidden,
-            format!("{name} does not have the scope {}{what}: ask an operator for another token", scope.word()),
+            format!(
+                "{name} may not use {step}, because its token is only for {}: ask an operator for a token for this step \
+                 (`countersign token create NAME --step '{step}'`)",
+                patterns.join(", ")
+            ),
         )
-        .into())
+    }
+
+    /// Returns the caller's name, if the caller may see whether this step exists.
+    ///
+    /// # Errors
+    /// Returns `unauthenticated` if the caller has no name, and `forbidden` if the caller's token is for other steps.
+    pub fn demand_known(&self, step: &StepRef) -> Result<(), Stopped> {
+        match &self.name {
+            Some(name) if !self.scopes.is_empty() && !self.may_know(step) => Err(self.outside(name, step).into()),
+            _ => Ok(()),
+        }
     }
 }

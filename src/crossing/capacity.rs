@@ -1,7 +1,7 @@
 //! Limits for concurrent runs and requests, and the disk space that they need.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -36,6 +36,8 @@ pub struct Capacity {
     verifications: Arc<Semaphore>,
     /// Number of bytes on the disk that are reserved for runs in progress.
     reserved: Arc<AtomicU64>,
+    /// True from the log line about too little free disk space to the line about sufficient space.
+    is_full: AtomicBool,
     outputs: Outputs,
 }
 
@@ -66,6 +68,7 @@ impl Capacity {
             runs: Arc::new(Semaphore::new(limits.runs)),
             verifications: Arc::new(Semaphore::new(limits.crossings)),
             reserved: Arc::default(),
+            is_full: AtomicBool::new(false),
             outputs,
         }
     }
@@ -132,11 +135,28 @@ impl Capacity {
     /// Returns `busy` if the disk has too little free space.
     pub fn demand_disk(&self) -> Result<(), Stopped> {
         // Only the operator can see the amount of free space (in `/ready`, the log and `doctor`).
-        if self.disk_trouble().is_none() {
-            return Ok(());
-        }
+        let Some(trouble) = self.disk_trouble() else { return Ok(()) };
+        self.log_trouble(&trouble);
         let detail = "the boundary's disk is almost full: ask the operator to free space, then try again";
         Err(Refusal::new(Code::Busy, detail).retry_after(60).into())
+    }
+
+    /// Writes one log line when the disk space becomes too small, and one when the space is sufficient again. In between,
+    /// only the refused callers receive the reason.
+    pub fn log_disk(&self) {
+        match self.disk_trouble() {
+            Some(trouble) => self.log_trouble(&trouble),
+            None if self.is_full.swap(false, Ordering::SeqCst) => {
+                tracing::info!("the disk of the store has free space again: proposals are accepted");
+            }
+            None => {}
+        }
+    }
+
+    fn log_trouble(&self, trouble: &str) {
+        if !self.is_full.swap(true, Ordering::SeqCst) {
+            tracing::warn!("{trouble}");
+        }
     }
 
     /// Returns true if a run is in progress. A run is in progress from the moment before its nonce is spent until its

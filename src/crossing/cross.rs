@@ -17,7 +17,7 @@ use crate::crossing::log_span::log_about;
 use crate::crossing::masks::with_masks_before;
 use crate::crossing::patience::Patience;
 use crate::crossing::recorded_outputs::{Outputs, RecordedRows};
-use crate::crossing::refusal::{Refusal, Stopped, fault};
+use crate::crossing::refusal::{Refusal, Stopped, fault, unverified};
 use crate::crossing::sealed::Sealed;
 use crate::crossing::secret_masks::SecretMasks;
 use crate::crossing::secret_permits::{self, SecretPermits};
@@ -173,7 +173,8 @@ impl Crossing {
         // Read the version before the state, so that the transaction which spends the nonce detects every later change.
         let version = self.ledger.state().version;
         let sealed = self.state();
-        let document = accepted.signed().clone().verify(|keyid| sealed.roster.key(keyid))?;
+        let document = accepted.signed().clone().verify(|keyid| sealed.roster.key(keyid));
+        let document = document.map_err(|error| unverified(error, &sealed.rosters))?;
         Ok(VerifiedRequest::new(accepted, document, sealed, version))
     }
 

@@ -7,6 +7,7 @@ use crate::record::envelope::VerifyError;
 use crate::record::ident::{ProposalId, ReceiptId};
 use crate::record::malformed::Malformed;
 use crate::store::fault::StoreFault;
+use crate::trust::chain::Chain;
 
 /// The reason why a request stops.
 #[derive(Debug, Clone)]
@@ -171,6 +172,16 @@ impl From<VerifyError> for Stopped {
             VerifyError::Malformed(malformed) => return malformed.clone().into(),
         };
         Refusal::new(code, error.to_string()).into()
+    }
+}
+
+/// Returns the refusal of a document whose signatures do not verify with the keys of the last of these rosters.
+pub fn unverified(error: VerifyError, rosters: &Chain) -> Stopped {
+    match error {
+        VerifyError::UnknownSigner { keyid } => {
+            Refusal::new(Code::UnknownSigner, rosters.unknown_key_words(&keyid)).into()
+        }
+        error => error.into(),
     }
 }
 

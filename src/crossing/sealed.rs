@@ -443,6 +443,11 @@ impl Sealed {
         Some((self.registry.get(reference)?, self.steps.get(reference)?))
     }
 
+    /// Returns the rules in force for all registered steps.
+    pub fn steps(&self) -> impl Iterator<Item = &StepInForce> {
+        self.steps.values()
+    }
+
     /// Returns the people who control a proposer. For a proposer with a token, these people are the owners of the
     /// token. For a proposer with keys, these people are the owners in the roster.
     #[must_use]

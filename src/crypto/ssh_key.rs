@@ -224,6 +224,25 @@ impl ForeignKey {
         self.keyid
     }
 
+    /// Returns the warning about this key of a roster.
+    #[must_use]
+    pub fn warning(&self, holder: &dyn fmt::Display) -> String {
+        let application = self.application().map_or_else(String::new, |text| format!(" for the application {text:?}"));
+        format!(
+            "the key {} of {holder} has the type {}{application}, which this version can't verify, so its signatures do not \
+             count",
+            self.keyid, self.kind
+        )
+    }
+
+    /// Returns the application of a security key or a passkey, which is the last string of its blob. For a passkey, the
+    /// application is the host of its website.
+    fn application(&self) -> Option<&str> {
+        let mut wire = WireReader(&self.blob);
+        let last = std::iter::from_fn(|| wire.string()).last().and_then(text);
+        last.filter(|text| self.kind.contains("sk-") && !text.is_empty() && !text.chars().any(char::is_control))
+    }
+
     /// Returns SHA-256 of the whole blob, which represents the key in comparisons.
     #[must_use]
     pub fn material(&self) -> [u8; 32] {

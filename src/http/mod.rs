@@ -222,20 +222,23 @@ fn note(metrics: &Metrics, method: &Method, response: &Response, took: Duration)
     let seen = response.extensions().get::<RequestSummary>();
     let path = seen.map_or("(no route)", |seen| seen.path);
     metrics.request(path, response.status().as_u16(), took);
-    if let Some(RefusedWith(code)) = response.extensions().get() {
-        metrics.refusal(*code);
+    let code = response.extensions().get().map(|RefusedWith(code)| *code);
+    if let Some(code) = code {
+        metrics.refusal(code);
     }
+    // A line of a request that was not refused has no field `code`.
+    let code = code.map(tracing::field::display);
     let principal = seen.and_then(|seen| seen.principal.as_ref()).map_or("-", Name::as_str);
     let (status, us) = (response.status().as_u16(), took.as_micros() as u64);
     // No route has an unknown method, so such a request changes nothing.
     let is_change = !method.is_safe() && method_word(method) != OTHER_METHOD;
     let method = method_word(method);
     if response.status().is_server_error() && response.status() != StatusCode::SERVICE_UNAVAILABLE {
-        tracing::error!(%method, path, status, us, principal, "request");
+        tracing::error!(%method, path, status, code, us, principal, "request");
     } else if is_change {
-        tracing::info!(%method, path, status, us, principal, "request");
+        tracing::info!(%method, path, status, code, us, principal, "request");
     } else {
-        tracing::debug!(%method, path, status, us, principal, "request");
+        tracing::debug!(%method, path, status, code, us, principal, "request");
     }
 }
 

@@ -47,7 +47,7 @@ pub(super) static ROUTES: &[Route] = &[
             "the definition from which the step digest is \
              computed",
         )],
-        codes: &[Code::UnknownStep],
+        codes: &[Code::UnknownStep, Code::Forbidden],
         handler: |call| Box::pin(step(call)),
     },
 ];

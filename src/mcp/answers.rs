@@ -10,7 +10,8 @@ use serde_json::{Map, Value};
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ListStepsArgs {
-    /// Only steps whose ref or title contains this text. The letter case does not matter.
+    /// Words in any order. Only steps whose ref or title contains at least one of them are listed. The letter case does
+    /// not matter.
     pub query: Option<String>,
     /// `next_cursor` of the page before. Absent for the first page.
     pub cursor: Option<String>,
@@ -110,8 +111,10 @@ pub struct CancelArgs {
 pub struct StepPage {
     /// Name of the boundary.
     pub boundary: String,
-    /// Steps of this page, sorted by ref.
+    /// Steps of this page. The steps that contain most words of the query come first, then the steps are sorted by ref.
     pub steps: Vec<StepLine>,
+    /// Number of all steps that the token may see, without the query.
+    pub visible_steps: usize,
     /// Cursor of the next page. Absent on the last page.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_cursor: Option<String>,

@@ -12,7 +12,7 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::api::body::Problem;
-use crate::api::view::{ProposalStatus, ProposalView, RegistryView, StepView};
+use crate::api::view::{ProposalStatus, ProposalView, RegistryView, StepSummary, StepView};
 use crate::mcp::answers::{
     CancelArgs, GetStepArgs, ListStepsArgs, ProposalProgress, ProposeArgs, ReceiptVerification, StatedReason,
     StepDetails, StepLine, StepPage, WaitArgs,
@@ -98,29 +98,41 @@ impl<A: BoundaryApi> ToolCalls<A> {
         problem.of_propose(self.machine.is_some())
     }
 
-    /// Lists the steps that the token may see.
+    /// Lists the steps that the token may see. With a query, the steps that contain most of its words come first.
     pub async fn list_steps(&self, args: ListStepsArgs) -> Answer<StepPage> {
         let registry: RegistryView = self.read("/v1/registry").await?;
+        let visible_steps = registry.steps.len();
         let query = args.query.unwrap_or_default().to_lowercase();
-        let fits = |text: &str| text.to_lowercase().contains(&query);
-        let mut steps = registry
+        let words: Vec<&str> = query.split_whitespace().collect();
+        let mut found: Vec<(usize, StepSummary)> = registry
             .steps
             .into_iter()
-            .filter(|step| fits(step.reference.as_str()) || fits(&step.title))
-            .filter(|step| args.cursor.as_deref().is_none_or(|after| step.reference.as_str() > after));
+            .map(|step| {
+                let text = format!("{} {}", step.reference, step.title).to_lowercase();
+                (words.iter().filter(|word| !text.contains(**word)).count(), step)
+            })
+            .filter(|(missing, _)| words.is_empty() || *missing < words.len())
+            .collect();
+        found.sort_by(|(missing, step), (other, next)| (missing, &step.reference).cmp(&(other, &next.reference)));
+        // A cursor is the number of missing words and the ref, so that it also works after a reload.
+        let cursor = args.cursor.as_deref().map(|cursor| parse::<StepCursor>("cursor", cursor)).transpose()?;
+        let mut steps = found.into_iter().filter(|(missing, step)| {
+            cursor.as_ref().is_none_or(|StepCursor(after, last)| (missing, &step.reference) > (after, last))
+        });
+        let mut last = None;
         let page: Vec<StepLine> = steps
             .by_ref()
             .take(STEPS_A_PAGE)
-            .map(|step| StepLine {
+            .inspect(|(missing, step)| last = Some(format!("{missing} {}", step.reference)))
+            .map(|(_, step)| StepLine {
                 step: step.reference.to_string(),
                 title: visible(&step.title),
                 parameters: visible(&step.parameters.join(", ")),
                 unavailable: step.unavailable.as_deref().map(visible),
             })
             .collect();
-        let more = steps.next().is_some();
-        let next_cursor = page.last().filter(|_| more).map(|last| last.step.clone());
-        Ok(StepPage { boundary: registry.boundary.name.to_string(), steps: page, next_cursor })
+        let next_cursor = last.filter(|_| steps.next().is_some());
+        Ok(StepPage { boundary: registry.boundary.name.to_string(), steps: page, visible_steps, next_cursor })
     }
 
     /// Describes one step.
@@ -293,6 +305,18 @@ impl<A: BoundaryApi> ToolCalls<A> {
                 (Err(error), None) => return Err(ToolProblem::no_answer(&error.0)),
             }
         }
+    }
+}
+
+/// The end of a page of `list_steps`: the number of words that the last step does not contain, and its ref.
+struct StepCursor(usize, StepRef);
+
+impl FromStr for StepCursor {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let read =
+            text.split_once(' ').and_then(|(missing, step)| Some(Self(missing.parse().ok()?, step.parse().ok()?)));
+        read.ok_or_else(|| "a cursor is the `next_cursor` of the page before".to_owned())
     }
 }
 

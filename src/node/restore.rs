@@ -152,6 +152,12 @@ pub fn restore(config: &Config, from: &Path) -> Result<RestoredLog, Problems> {
     private_directory(&config.data).map_err(|error| at(&config.data, &error))?;
     let _lock = StoreLock::alone(&config.database).map_err(|fault| at(&config.database, &fault))?;
     if config.database.exists() {
+        // A refused start can leave a store whose log has not begun. It contains nothing that a restore could lose.
+        if matches!(start::has_log(config), Ok(false)) {
+            fs::remove_file(&config.database).map_err(|error| at(&config.database, &error))?;
+        }
+    }
+    if config.database.exists() {
         let name = config.database.display();
         let message = format!(
             "a store exists already, and a restore never replaces a store: move the store away first (`mv {name} \

@@ -298,7 +298,10 @@ pub fn missing(probe: &HostProbe) -> impl Iterator<Item = String> {
 }
 
 /// Returns the configuration for the seal, with the layers that the level requires on this host.
-fn configure(config: &Config, probe: &HostProbe) -> Result<Configuration, Problems> {
+///
+/// # Errors
+/// Returns an error if the configured level needs a layer that this host lacks.
+pub fn configure(config: &Config, probe: &HostProbe) -> Result<Configuration, Problems> {
     let require = match config.level {
         Level::Strict => {
             let advice = "or set `level = \"best-effort\"` under [sandbox], and runs get only the layers that this host supports";

@@ -11,15 +11,30 @@ use crate::yaml::{Key, TextPlace, YamlFlaw, YamlKind, YamlNode};
 pub fn read(text: &str) -> (YamlNode, Vec<YamlFlaw>) {
     let (table, errors) = DeTable::parse_recoverable(text);
     let places = Places::new(text);
-    let mut flaws: Vec<YamlFlaw> = errors
-        .iter()
-        .map(|error| {
-            let place = error.span().map_or(TextPlace { line: 1, column: 1 }, |span| places.of(span.start));
-            YamlFlaw::new(place, format!("{}: write it as TOML", error.message()))
-        })
-        .collect();
+    let mut flaws = Vec::new();
     let entries = entries(table.get_ref(), &places, &mut flaws);
+    flaws.extend(errors.iter().map(|error| {
+        let span = error.span().unwrap_or_default();
+        let place = places.of(span.start);
+        let name = text.get(span).unwrap_or_default();
+        match first_place(&entries, name, place).filter(|_| error.message() == "duplicate key") {
+            Some(first) => YamlFlaw::new(place, format!("{name} is in line {} already: change that line", first.line)),
+            None => YamlFlaw::new(place, format!("{}: write it as TOML", error.message())),
+        }
+    }));
+    flaws.sort_by_key(|flaw| (flaw.place.line, flaw.place.column));
     (YamlNode { place: TextPlace { line: 1, column: 1 }, kind: YamlKind::Map(entries) }, flaws)
+}
+
+/// Returns the nearest place before `before` at which a key has this name.
+fn first_place(entries: &[(Key, YamlNode)], name: &str, before: TextPlace) -> Option<TextPlace> {
+    let own = entries.iter().filter(|(key, _)| key.name == name).map(|(key, _)| key.place);
+    let below = entries.iter().filter_map(|(_, node)| match &node.kind {
+        YamlKind::Map(entries) => first_place(entries, name, before),
+        _ => None,
+    });
+    let is_before = |place: &TextPlace| (place.line, place.column) < (before.line, before.column);
+    own.chain(below).filter(is_before).max_by_key(|place| (place.line, place.column))
 }
 
 fn entries(table: &DeTable<'_>, places: &Places<'_>, flaws: &mut Vec<YamlFlaw>) -> Vec<(Key, YamlNode)> {
@@ -95,6 +110,22 @@ mod tests {
         let (_, flaws) = read("a = \nb = 1.5\nc = 99999999999999999999\n");
         let lines: Vec<usize> = flaws.iter().map(|flaw| flaw.place.line).collect();
         assert!(lines.contains(&1) && lines.contains(&2) && lines.contains(&3), "{flaws:?}");
+    }
+
+    #[test]
+    fn a_key_that_is_there_twice_is_reported_with_both_lines() {
+        for (text, place, says) in [
+            (
+                "[tls]\n# certificate = \"\"\n[a]\ntls = 1\n[tls]\nkey = \"k\"\n",
+                (5, 2),
+                "tls is in line 1 already: change that line",
+            ),
+            ("[b]\nx = 1\n[a]\nx = 1\nx = 2\n", (5, 1), "x is in line 4 already: change that line"),
+        ] {
+            let (_, flaws) = read(text);
+            let [flaw] = &*flaws else { panic!("{flaws:?}") };
+            assert_eq!(((flaw.place.line, flaw.place.column), &*flaw.message), (place, says), "{text}");
+        }
     }
 
     #[test]

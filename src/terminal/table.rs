@@ -23,6 +23,22 @@ pub fn aligned<const N: usize>(rows: &[[String; N]]) -> String {
     text
 }
 
+/// Formats rows like [`aligned`]. If a line is longer than `width`, the column with this index gets lines of its own.
+#[must_use]
+pub fn fitted<const N: usize>(rows: &[[String; N]], width: usize, long: usize) -> String {
+    let text = aligned(rows);
+    if text.lines().all(|line| line.chars().count() <= width) {
+        return text;
+    }
+    let cell = |row: &[String; N], at: usize| if at == long { String::new() } else { row[at].clone() };
+    let short: Vec<[String; N]> = rows.iter().map(|row| std::array::from_fn(|at| cell(row, at))).collect();
+    let mut text = String::new();
+    for (line, row) in aligned(&short).lines().zip(rows) {
+        text.push_str(&format!("{line}\n  {}\n", PrintableText::text(&row[long]).as_str()));
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -31,5 +47,13 @@ mod tests {
     fn columns_are_aligned_and_no_line_ends_with_a_blank() {
         let rows = [["a".to_owned(), "bb".to_owned()], ["ccc\x1b".to_owned(), String::new()]];
         assert_eq!(aligned(&rows), "a        bb\nccc\\x1b\n");
+    }
+
+    #[test]
+    fn a_column_that_makes_a_line_longer_than_the_terminal_gets_lines_of_its_own() {
+        let rows =
+            [["a".to_owned(), "b".to_owned(), "long".to_owned()], ["cc".to_owned(), "d".to_owned(), "x".to_owned()]];
+        assert_eq!(fitted(&rows, 11, 2), "a   b  long\ncc  d  x\n");
+        assert_eq!(fitted(&rows, 10, 2), "a   b\n  long\ncc  d\n  x\n");
     }
 }

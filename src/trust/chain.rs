@@ -8,6 +8,7 @@ use std::collections::HashMap;
 
 use crate::crypto::canonical;
 use crate::crypto::digest::RosterDigest;
+use crate::crypto::key_id::KeyId;
 use crate::record::envelope::{Base64, Envelope, Signed};
 use crate::record::malformed::Malformed;
 use crate::record::roster::Roster;
@@ -183,6 +184,24 @@ impl Chain {
         // No version follows a pinned version that is the newest version.
         let since = self.versions.get(self.anchor..before_last).unwrap_or_default();
         since.iter().all(TrustedRoster::is_guarded)
+    }
+
+    /// Says why the last version does not accept signatures of this key, which is not one of its keys.
+    #[must_use]
+    pub fn unknown_key_words(&self, keyid: &KeyId) -> String {
+        let last = self.last();
+        if let Some((holder, key)) = last.foreign_keys().iter().find(|(_, key)| key.keyid() == *keyid) {
+            return format!(
+                "roster version {} has the key {keyid} of {holder}, but this version of the program can't verify its type \
+                 {}: use a key of the type ssh-ed25519 or sk-ssh-ed25519",
+                last.version(),
+                key.kind()
+            );
+        }
+        let removed = self.versions.iter().rposition(|version| version.key(keyid).is_some());
+        let removed = removed.and_then(|at| self.versions.get(at + 1));
+        let removed = removed.map_or_else(String::new, |next| format!("; version {} removed it", next.version()));
+        format!("the key {keyid} is in no role of roster version {}{removed}", last.version())
     }
 
     /// Returns the version with this digest.

@@ -268,6 +268,8 @@ fn a_full_disk_loses_no_receipt_and_no_approval() {
     while fill.write_all(&[0; 4096]).is_ok() {}
     drop(fill);
     nonce().problem("busy");
+    // The log has the line before the next round of housekeeping.
+    assert_eq!(world.service_log().matches("the disk of the store is almost full").count(), 1);
     world.sign(&second, &[&alice()]).ok(200);
     wait_for("the receipt waits", || world.service_log().contains("the disk has no space for a receipt"));
     assert_eq!(world.show(id_of(&first))["status"], "running");

@@ -70,6 +70,13 @@ fn each_json_line_of_a_request_has_its_ids_and_lines_of_a_run_have_proposal_and_
     let submitted = requests(&world, "/v1/authorizations");
     assert_eq!(id(&ran[1]), id(&submitted[0]));
     assert_eq!((&ran[1]["span"]["step"], &ran[1]["span"]["proposal"]), (&json!("two:go"), &other["id"]));
+    // Only the line of a refused request has a code.
+    world
+        .wire
+        .post("/v1/proposals", &world.agent, &World::wish("plain:true", json!({"x": 1})))
+        .problem("invalid-params");
+    let made = requests(&world, "/v1/proposals");
+    assert_eq!((made[0].get("code"), &made.last().expect("a line")["code"]), (None, &json!("invalid-params")));
     // Requests of unknown paths and hosts have an id too.
     world.wire.peek("/nothing").problem("not-found");
     let unknown = requests(&world, "(no route)");

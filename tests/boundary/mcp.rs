@@ -196,6 +196,62 @@ fn descriptions_of_tools_do_not_depend_on_the_registry() {
 }
 
 #[test]
+fn list_steps_finds_words_in_any_order_and_lists_the_best_steps_first() {
+    let world = World::with(|setup| {
+        for (name, title) in
+            [("service", "Restart a service"), ("shop", "Report of the shop"), ("web", "Stop a web service")]
+        {
+            let steps: &[(&str, &str)] =
+                if name == "service" { &[("restart", ":"), ("stop", ":")] } else { &[("go", ":")] };
+            setup.runbook(&format!("{name}.md"), runbook(SMALL, steps).replace("Steps of a test", title));
+        }
+        let many: Vec<String> = (0..120).map(|at| format!("rarely-{at:03}")).collect();
+        let many: Vec<(&str, &str)> = many.iter().map(|id| (id.as_str(), ":")).collect();
+        setup.runbook("many.md", runbook(SMALL, &many).replace("Steps of a test", "An often used one"));
+    });
+    let mut server = Server::opened(&world, &world.wire.url);
+    let mut found = |arguments: Value| {
+        let answer = server.call("list_steps", arguments);
+        let steps: Vec<String> =
+            answer["steps"].as_array().unwrap().iter().map(|step| step["step"].as_str().unwrap().to_owned()).collect();
+        (steps, answer["visible_steps"].as_u64().unwrap(), answer["next_cursor"].clone())
+    };
+    let (all, total, _) = found(json!({}));
+    assert!(all.len() == 50 && total > 120, "{total}");
+    for (query, expected) in [
+        ("restart service", &["service:restart", "service:stop", "web:go"][..]),
+        ("service RESTART", &["service:restart", "service:stop", "web:go"]),
+        ("restart service shop", &["service:restart", "service:stop", "shop:go", "web:go"]),
+        ("service:stop", &["service:stop"]),
+        ("nothing", &[]),
+    ] {
+        let (steps, visible, next) = found(json!({"query": query}));
+        assert_eq!(
+            (&*steps, visible, next),
+            (&expected.iter().map(|step| (*step).to_owned()).collect::<Vec<_>>()[..], total, Value::Null),
+            "{query}"
+        );
+    }
+    // The pages of a query follow each other in the order of the matches.
+    let (mut seen, mut cursor) = (Vec::new(), Value::Null);
+    loop {
+        let (steps, _, next) = found(json!({"query": "often rarely-1 stop", "cursor": cursor}));
+        seen.extend(steps);
+        cursor = next;
+        if cursor.is_null() {
+            break;
+        }
+    }
+    assert_eq!(
+        (seen.len(), &*seen[0], &*seen[20], seen.last().map(String::as_str)),
+        (122, "many:rarely-100", "many:rarely-000", Some("web:go")),
+        "{seen:?}"
+    );
+    let refused = server.call("list_steps", json!({"cursor": "x"}));
+    assert_eq!(refused["problem"]["code"], "malformed", "{refused}");
+}
+
+#[test]
 fn a_receipt_is_not_verified_without_a_trusted_roster_or_with_the_roster_of_another_boundary() {
     let world = world();
     let finished = world.run("say:echo", json!({}), &[&alice()]);
@@ -449,6 +505,14 @@ fn mcp_does_not_start_if_the_user_has_the_key_of_an_approver() {
     {
         assert!(stderr.contains(part), "{part}: {stderr}");
     }
+    // The configuration is printed, with the reason why its server does not start.
+    let (code, stderr) = tried(&["--print-config", "claude"], &home, None);
+    let warns = |text: &str| {
+        text.contains("warning: as this user, the MCP server does not start") && text.contains("approver alice")
+    };
+    assert!(code == 0 && warns(&stderr), "{stderr}");
+    assert_eq!(tried(&["--print-config", "claude"], &empty, None), (0, String::new()));
+    assert_eq!(tried(&["--print-config", "claude", "--same-user-approves"], &home, None), (0, String::new()));
     let (code, stderr) = tried(&["--same-user-approves"], &home, None);
     assert!(code == 0 && stderr.contains("does not prove that a person agreed"), "{stderr}");
 

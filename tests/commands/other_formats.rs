@@ -88,13 +88,13 @@ fn policy_reads_the_scripts_of_every_format() {
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("page:restart in ./scripts/x.sh (bash): DENIED"), "{text}");
     // Each command is listed once, with its line in the template.
-    for row in ["4:1    run rm", "6:1    run seq", "8:1    run sort"] {
+    for row in ["x.sh:4:1  run rm", "x.sh:6:1  run seq", "x.sh:8:1  run sort"] {
         assert_eq!(text.matches(row).count(), 1, "{row}: {text}");
     }
     let (code, text) = told(&["policy", "check", "books/web/page.mdx"]);
     assert!(code == Some(1) && text.contains("run rm") && text.contains("DENIED"), "{text}");
     let (_, text) = told(&["policy", "explain", "books/deploy.runbook.md"]);
-    assert!(text.contains("deploy:1 (bash): would ask") && text.contains("1:1    run seq"), "{text}");
+    assert!(text.contains("deploy:1 (bash): would ask") && text.contains("deploy.runbook.md:4:1  run seq"), "{text}");
     let (_, text) = told(&["policy", "explain", "books/notes.md"]);
     assert!(text.contains("notes:sort (bash): would ask") && text.contains("notes:2 (python)"), "{text}");
     let (code, text) = told(&["policy", "explain", "books/prose.md"]);

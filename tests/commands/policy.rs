@@ -55,7 +55,7 @@ fn the_exit_code_of_policy_check_shows_if_the_script_would_run() {
     assert!(said.contains("good.sh (bash): allowed") && said.contains(".rundownrc.yaml"), "{said}");
     let (code, said) = check(&["ask.sh"]);
     assert_eq!(code, 1, "{said}");
-    assert!(said.contains("would ask") && said.contains("run grep") && said.contains("1:11"), "{said}");
+    assert!(said.contains("would ask") && said.contains("run grep") && said.contains("ask.sh:1:11"), "{said}");
     let (code, said) = check(&["bad.sh"]);
     assert_eq!(code, 1, "{said}");
     assert!(said.contains("DENIED") && said.contains("2:15") && said.contains("run.deny \"rm\", built in"), "{said}");
@@ -155,7 +155,7 @@ fn policy_explain_names_the_place_and_wrapper_and_rule_of_every_command() {
     let line = |what: &str| said.lines().find(|line| line.contains(what)).unwrap_or_else(|| panic!("{what}: {said}"));
     let rm = line("run rm ");
     assert!(
-        rm.starts_with("1:")
+        rm.starts_with("x.sh:1:")
             && rm.contains("env > xargs")
             && rm.contains("DENIED")
             && rm.ends_with("run.deny \"rm\", built in"),

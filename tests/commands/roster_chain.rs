@@ -7,7 +7,7 @@ use std::process::Output;
 use std::time::Duration;
 
 use crate::support::people::{
-    self, Key, alice, bob, boundary_key, canonical, carol, dora, mallory, oscar, sha256, statement,
+    self, Key, alice, bob, boundary_key, canonical, carol, dora, foreign_line, mallory, oscar, sha256, statement,
 };
 use crate::support::{self, World, bytes_of, id_of, said};
 use serde_json::{Value, json};
@@ -515,6 +515,29 @@ fn receipts_of_an_old_and_a_new_boundary_key_verify_with_both_rosters() {
 }
 
 #[test]
+fn a_key_that_can_not_be_verified_is_reported_when_it_is_added_and_when_the_roster_is_signed() {
+    let world = World::new();
+    world.write("phone.pub", &foreign_line("phone.example"));
+    let key = world.path("phone.pub").to_string_lossy().into_owned();
+    let drafted = world.must(&["add", "approver", "alice", "--key", &key]);
+    let review = world.tool(&["sign", &world.path("b/boundary/roster.d/2.json").to_string_lossy(), "--review"]);
+    let shown = said(&review).replace("\n                + ", "");
+    for text in [&drafted, &shown] {
+        for part in [
+            "warning",
+            "SHA256:",
+            "of approver alice",
+            "the application \"phone.example\"",
+            "its signatures do not count",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+    }
+    let own = alice_too().line_in(&world);
+    assert!(!world.must(&["add", "approver", "alice", "--key", &own, "--drop-signatures"]).contains("warning"));
+}
+
+#[test]
 fn both_auditors_report_a_key_that_they_cannot_verify() {
     let foreign = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBGsX0fLhLEJH+Lzm5WOkQPJ3A32BLeszoPShOUXYmMKWT+NC4v4af5uO5+tKfA+eFivOM1drMV7Oy7ZAaDe/UfU=";
     let mut world = World::new();
@@ -855,6 +878,10 @@ fn a_person_who_pinned_version_1_can_sign_under_its_later_versions() {
     world.put_version(2, &v2);
     world.restart();
     assert_eq!(world.in_force(), 2);
+    let removed = world.program(&["inbox", "--url", &world.wire.url, "--key"]).arg(world.pem(&dora())).output();
+    let removed = said(&removed.expect("started"));
+    let words = format!("the key {} is in no role of roster version 2; version 2 removed it", dora().keyid());
+    assert!(removed.contains(&words) && removed.contains("dora.pem"), "{removed}");
     let digest = offered["digest"].as_str().expect("a digest");
     let fork = other(&|tables| without(tables, "approver", "frank"));
     world.write("fork.json", &fork.to_string());

@@ -332,6 +332,15 @@ fn a_backup_of_a_running_boundary_can_be_restored_into_a_new_log_that_names_the_
         let from = world.path("b/boundary").join(name);
         std::fs::rename(&from, world.path(&format!("lost-{name}"))).unwrap();
     }
+    // A refused start leaves an empty store, which does not block the restore.
+    let config = std::fs::read_to_string(world.path("b/countersign.toml")).unwrap();
+    std::fs::create_dir(world.path("kept")).unwrap();
+    std::fs::rename(world.path("b/boundary/checkpoint"), world.path("kept/checkpoint")).unwrap();
+    world.write("b/countersign.toml", &format!("known_checkpoints = [\"../kept/checkpoint\"]\n{config}"));
+    let refused = world.try_start().expect_err("a lost store");
+    assert!(world.database().exists(), "{refused}");
+    world.write("b/countersign.toml", &config);
+    std::fs::rename(world.path("kept/checkpoint"), world.path("b/boundary/checkpoint")).unwrap();
     let restored = must(store(&world, &["restore", backup]));
     assert_eq!(restored["follows"], json!(old));
     assert_eq!(restored["checkpoint"], json!(newest), "the last that is known, not the backup's");

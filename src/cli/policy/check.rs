@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use crate::cli::policy::source::{
-    PolicyAtHand, PolicySource, ScriptAnswer, decided_to_json, heading, heads, is_interpreter, not_understood, row,
-    to_json, verdict, word_of, worst,
+    PolicyAtHand, PolicySource, ScriptAnswer, decided_to_json, heading, heads, is_interpreter, not_understood, to_json,
+    verdict, word_of, worst,
 };
 use crate::local::grant_options::GrantArgs;
 use crate::local::project::real_path;
@@ -40,7 +40,7 @@ Examples:
 )]
 pub(super) struct Args {
     /// A script, a runbook (*.md, *.mdx), or - for the standard input
-    #[arg(value_name = "FILE", required_unless_present_any = ["read", "write", "env"])]
+    #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
     /// A path: check if the step may read the path
     #[arg(long, value_name = "PATH")]
@@ -58,6 +58,11 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+    if args.file.is_none() && args.read.is_empty() && args.write.is_empty() && args.env.is_empty() {
+        return Err(CommandFailure::usage(
+            "name a script or a runbook, or give --read PATH, --write PATH or --env NAME",
+        ));
+    }
     let (held, flags) = args.source.hold(args.file.as_deref(), &args.grants)?;
     let mut answered = match &args.file {
         Some(file) => args.source.answer(file, &held, &flags)?,
@@ -91,7 +96,7 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailu
                 terminal.line(&format!("  {message}"))?;
             }
             let stopped = one.decision.decided.iter().filter(|one| one.verdict != PolicyVerdict::Allow);
-            let rows: Vec<[String; 5]> = stopped.map(row).collect();
+            let rows: Vec<[String; 5]> = stopped.map(|decided| one.row(decided)).collect();
             if !rows.is_empty() {
                 let rows: Vec<_> = std::iter::once(heads()).chain(rows).collect();
                 terminal.put(aligned(&rows).as_bytes())?;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use crate::cli::policy::source::{
-    PolicySource, heading, heads, is_interpreter, not_understood, row, to_json, word_of, worst,
+    PolicySource, heading, heads, is_interpreter, not_understood, to_json, word_of, worst,
 };
 use crate::local::grant_options::GrantArgs;
 use crate::policy::program_names::ProgramOrigin;
@@ -63,7 +63,8 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailu
         if one.decision.decided.is_empty() {
             terminal.line("  it starts no command")?;
         } else {
-            let rows: Vec<_> = std::iter::once(heads()).chain(one.decision.decided.iter().map(row)).collect();
+            let rows: Vec<_> =
+                std::iter::once(heads()).chain(one.decision.decided.iter().map(|decided| one.row(decided))).collect();
             terminal.put(aligned(&rows).as_bytes())?;
         }
         if let Some(programs) = &one.programs {

@@ -26,8 +26,9 @@ use crate::record::authorization::{PermissionKind, PermissionReason};
 use crate::record::later_words::Program;
 use crate::registry::Registry;
 use crate::registry::registered_step::RegisteredStep;
-use crate::registry::step_place::ScriptOrigin;
+use crate::registry::step_place::{ScriptOrigin, StepPlace};
 use crate::shell::commands::ReadLimit;
+use crate::shell::found::ScriptPlace;
 use crate::terminal::exit::CommandFailure;
 use crate::terminal::printable_text::PrintableText;
 
@@ -72,6 +73,37 @@ pub(super) struct ScriptAnswer {
     pub(super) not_listable: Vec<String>,
     /// What a run may execute if neither policy nor the step says `listed`. `None` if policy does not allow the script.
     pub(super) without_list: Option<String>,
+    /// The file, as the user named it.
+    file: String,
+    /// Place of the step, or `None` for a file that is a script.
+    step: Option<StepPlace>,
+}
+
+impl ScriptAnswer {
+    /// Returns the file, the line and the column of a place in the script.
+    fn in_file(&self, place: ScriptPlace) -> (String, usize, usize) {
+        match &self.step {
+            Some(step) => {
+                let found = step.in_script(place.line, place.column);
+                (found.file, found.line, found.column)
+            }
+            None => (self.file.clone(), place.line, place.column),
+        }
+    }
+
+    fn words_of(&self, place: ScriptPlace) -> String {
+        let (file, line, column) = self.in_file(place);
+        format!("{file}:{line}:{column}")
+    }
+
+    /// Returns the cells of a table row: place, item, wrappers, answer, rule.
+    pub(super) fn row(&self, one: &Decided) -> [String; 5] {
+        let place = one.place.map_or_else(|| "-".to_owned(), |place| self.words_of(place));
+        let through = if one.via.is_empty() { "-".to_owned() } else { one.via.join(" > ") };
+        // The text for a variable is not `env PATH`, because that would look like a call of the program `env`.
+        let kind = if one.kind == PermissionKind::Env { "set" } else { word(one.kind) };
+        [place, format!("{kind} {}", one.what), through, verdict(one.verdict).to_owned(), one.rule.to_string()]
+    }
 }
 
 impl PolicyOptions {
@@ -141,6 +173,7 @@ impl PolicySource {
         flags: &Flags,
     ) -> Result<Vec<ScriptAnswer>, CommandFailure> {
         let stdin = file == Path::new("-");
+        let shown = if stdin { "the standard input".to_owned() } else { file.display().to_string() };
         let answer = |name: String,
                       interpreter: String,
                       decision: PolicyDecision,
@@ -154,10 +187,18 @@ impl PolicySource {
                 let named = named_origins(&held.ruling, &interpreter, declared, source, &decision);
                 with_started(&held.ruling, named)
             });
-            ScriptAnswer { name, interpreter, decision, programs, not_listable, without_list }
+            let file = shown.clone();
+            ScriptAnswer { name, interpreter, decision, programs, not_listable, without_list, file, step: None }
         };
-        let shown = if stdin { "the standard input".to_owned() } else { file.display().to_string() };
-        let is_runbook = matches!(file.extension().and_then(|ending| ending.to_str()), Some("md" | "mdx"));
+        let ending = file.extension().and_then(|ending| ending.to_str());
+        if let Some("yaml" | "yml") = ending {
+            return Err(CommandFailure::usage(format!(
+                "{} is no script: name a script or a runbook; `countersign policy show --policy {}` shows the rules of a policy",
+                PrintableText::text(&shown).as_str(),
+                PrintableText::text(&shown).as_str()
+            )));
+        }
+        let is_runbook = matches!(ending, Some("md" | "mdx"));
         let answered = if is_runbook {
             let answer_step = |found: &Arc<RegisteredStep>| {
                 let step = found.sample();
@@ -169,6 +210,7 @@ impl PolicySource {
                 let name = name_of(found);
                 let mut answered = answer(name, interpreter, decision, (declared, step.source.as_str()), list);
                 place_in_source(&mut answered.decision, &lines.unwrap_or_default());
+                answered.step.clone_from(&found.place);
                 answered
             };
             steps(file)?.iter().map(answer_step).collect()
@@ -180,7 +222,7 @@ impl PolicySource {
             let listed = is_listed_by_policy(&held.ruling);
             let at = self.at().with_list(listed);
             let (interpreter, decision) = decide_file(&held.ruling, &text, ReadLimit::File, at, flags);
-            vec![answer(shown, interpreter, decision, (&[], text.as_str()), (listed, false))]
+            vec![answer(shown.clone(), interpreter, decision, (&[], text.as_str()), (listed, false))]
         };
         Ok(answered)
     }
@@ -268,15 +310,6 @@ pub(super) const fn verdict(verdict: PolicyVerdict) -> &'static str {
     }
 }
 
-/// Returns the cells of a table row: place, item, wrappers, answer, rule.
-pub(super) fn row(one: &Decided) -> [String; 5] {
-    let place = one.place.map_or_else(|| "-".to_owned(), |place| format!("{}:{}", place.line, place.column));
-    let through = if one.via.is_empty() { "-".to_owned() } else { one.via.join(" > ") };
-    // The text for a variable is not `env PATH`, because that would look like a call of the program `env`.
-    let kind = if one.kind == PermissionKind::Env { "set" } else { word(one.kind) };
-    [place, format!("{kind} {}", one.what), through, verdict(one.verdict).to_owned(), one.rule.to_string()]
-}
-
 pub(super) fn heads() -> [String; 5] {
     ["PLACE", "WHAT", "THROUGH", "ANSWER", "RULE"].map(str::to_owned)
 }
@@ -293,15 +326,21 @@ pub(super) fn heading(one: &ScriptAnswer) -> String {
 /// Returns the parse error if the script could not be parsed.
 pub(super) fn not_understood(one: &ScriptAnswer) -> Option<String> {
     let stop = one.decision.not_understood.as_ref()?;
-    Some(
-        PrintableText::text(&format!("{}:{}: {}", stop.place.line, stop.place.column, stop.message))
-            .as_str()
-            .to_owned(),
-    )
+    Some(PrintableText::text(&format!("{}: {}", one.words_of(stop.place), stop.message)).as_str().to_owned())
 }
 
 pub(super) fn to_json(one: &ScriptAnswer) -> Value {
-    let commands: Vec<Value> = one.decision.decided.iter().map(decided_to_json).collect();
+    let command = |decided: &Decided| {
+        let mut value = decided_to_json(decided);
+        if let Some(place) = decided.place {
+            let (file, line, column) = one.in_file(place);
+            value["file"] = file.into();
+            value["line"] = line.into();
+            value["column"] = column.into();
+        }
+        value
+    };
+    let commands: Vec<Value> = one.decision.decided.iter().map(command).collect();
     let mut value = json!({
         "name": one.name, "interpreter": one.interpreter, "verdict": word_of(one.decision.verdict), "commands": commands,
     });
@@ -313,8 +352,8 @@ pub(super) fn to_json(one: &ScriptAnswer) -> Value {
         value["not_listable"] = json!(one.not_listable);
     }
     if let Some(stop) = &one.decision.not_understood {
-        value["not_understood"] =
-            json!({"line": stop.place.line, "column": stop.place.column, "message": stop.message});
+        let (file, line, column) = one.in_file(stop.place);
+        value["not_understood"] = json!({"file": file, "line": line, "column": column, "message": stop.message});
     }
     value
 }
@@ -324,10 +363,6 @@ pub(super) fn decided_to_json(one: &Decided) -> Value {
         "type": one.kind, "what": one.what, "via": one.via, "verdict": word_of(one.verdict),
         "rule": one.rule.to_string(),
     });
-    if let Some(place) = one.place {
-        value["line"] = place.line.into();
-        value["column"] = place.column.into();
-    }
     if let PolicyVerdict::Ask(why) = one.verdict {
         value["why"] = json!(why);
     }

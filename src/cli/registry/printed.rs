@@ -7,7 +7,7 @@ use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::printable_text::PrintableText;
 use crate::terminal::screen::Screen;
 use crate::terminal::streams::Terminal;
-use crate::terminal::table::aligned;
+use crate::terminal::table::fitted;
 
 /// Formats approval rules, for example `2 of ops + 1 of security`. A rule without groups is omitted, because policy
 /// then decides.
@@ -29,7 +29,8 @@ pub(super) fn print_list(steps: Vec<[String; 5]>, terminal: &Terminal) -> Result
     let here = if steps.iter().any(|step| !step[4].is_empty()) { "THIS HOST" } else { "" };
     let mut rows = vec![["STEP", "APPROVALS", "TITLE", "DIGEST", here].map(str::to_owned)];
     rows.extend(steps);
-    terminal.put(aligned(&rows).as_bytes())?;
+    let width = if terminal.out_is_terminal() { terminal.width() } else { usize::MAX };
+    terminal.put(fitted(&rows, width, 3).as_bytes())?;
     Ok(Exit::Done)
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::crypto::ssh_key::SshKey;
+use crate::crypto::ssh_key::{ForeignKey, SshKey};
 use crate::record::roster::Roster;
 use crate::terminal::printable_text::PrintableText;
 use crate::terminal::screen::{LineTone, Screen};
@@ -110,8 +110,9 @@ fn described(entry: &Value) -> String {
 
 fn item_words(field: &str, item: &Value) -> String {
     let text = item.as_str().unwrap_or_default();
-    match SshKey::parse(text) {
-        Ok(key) if field == "keys" => format!("{} ({text})", key.keyid()),
+    let keyid = SshKey::parse(text).map(|key| key.keyid()).or_else(|_| ForeignKey::parse(text).map(|key| key.keyid()));
+    match keyid {
+        Ok(keyid) if field == "keys" => format!("{keyid} ({text})"),
         _ => text.to_owned(),
     }
 }
@@ -130,6 +131,9 @@ pub fn review(before: &TrustedRoster, next: &TrustedRoster, policy: Option<&str>
     for change in &changes {
         let tone = if change.what == "removed" { LineTone::Bad } else { LineTone::Strong };
         screen.push(tone, format!("  {:<13} ", change.what), PrintableText::text(&change.says));
+    }
+    for (holder, key) in next.foreign_keys() {
+        screen.push(LineTone::Bad, format!("  {:<13} ", "warning"), PrintableText::text(&key.warning(holder)));
     }
     screen.heading("Policy");
     if before.policy() == next.policy() {

@@ -77,7 +77,12 @@ fn add(config: &ConfigArgs, args: &AddArgs, terminal: &Terminal) -> Result<Exit,
     of(Table::Proposer, "--owner", !entry.owners.is_empty())?;
     of(Table::Approver, "--valid-after or --valid-before", entry.valid.iter().any(Option::is_some))?;
     let about = Some((entry.table, entry.name.as_str()));
-    draft(&config.load()?, &args.draft, about, |text| roster_edit::add(text, &entry), terminal)
+    let exit = draft(&config.load()?, &args.draft, about, |text| roster_edit::add(text, &entry), terminal)?;
+    for key in entry.keys.iter().filter_map(|line| ForeignKey::parse(line).ok()) {
+        let holder = format!("{} {}", entry.table.word(), entry.name);
+        terminal.say(PrintableText::text(&format!("warning: {}", key.warning(&holder))).as_str());
+    }
+    Ok(exit)
 }
 
 /// Removes an entry or a key and writes the draft.

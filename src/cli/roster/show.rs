@@ -10,7 +10,7 @@ use crate::record::roster::MAX_ROSTER_BYTES;
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::printable_text::PrintableText;
 use crate::terminal::streams::Terminal;
-use crate::terminal::table::aligned;
+use crate::terminal::table::fitted;
 use crate::trust::trusted_roster::TrustedRoster;
 
 /// Prints a roster.
@@ -27,7 +27,8 @@ pub fn print(
     } else if terminal.json {
         terminal.object(&envelope)?;
     } else {
-        terminal.put(text(&roster).as_bytes())?;
+        terminal
+            .put(text(&roster, if terminal.out_is_terminal() { terminal.width() } else { usize::MAX }).as_bytes())?;
     }
     Ok(Exit::Done)
 }
@@ -52,8 +53,7 @@ pub fn of_file(file: &Path) -> Result<(TrustedRoster, Envelope), CommandFailure>
 }
 
 /// Formats the roster for people.
-#[must_use]
-pub fn text(roster: &TrustedRoster) -> String {
+fn text(roster: &TrustedRoster, width: usize) -> String {
     let tables = roster.tables();
     let guard = if roster.is_guarded() {
         format!("the next version needs {} of {} approvers", tables.threshold, tables.approver.len())
@@ -103,7 +103,7 @@ pub fn text(roster: &TrustedRoster) -> String {
             [&witness.name, &witness.url, &witness.vkey].map(|text| PrintableText::text(text).as_str().to_owned());
         rows.push(["witness".to_owned(), name, format!("at {url}"), key]);
     }
-    text.push_str(&aligned(&rows));
+    text.push_str(&fitted(&rows, width, 3));
     for group in &tables.group {
         if let Some(presence) = group.presence {
             text.push_str(&format!("group {}: only {} count\n", group.name, presence.words()));
