@@ -11,7 +11,7 @@ use crate::remote::proposals::newest;
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::outcome_words::outcome_words;
 use crate::terminal::streams::Terminal;
-use crate::terminal::table::aligned;
+use crate::terminal::table::fitted;
 
 /// List your proposals, the newest first: what was proposed, its status, and its result. With a token or a key that may
 /// read everything, the list has the proposals of all proposers.
@@ -53,7 +53,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     } else {
         let header = ["ID", "PROPOSED", "BY", "STEP", "PARAMETERS", "RESULT"].map(str::to_owned);
         let rows: Vec<_> = std::iter::once(header).chain(found.iter().map(row)).collect();
-        terminal.put(aligned(&rows).as_bytes())?;
+        terminal.put(fitted(&rows, terminal.table_width(), 5).as_bytes())?;
     }
     Ok(Exit::Done)
 }

@@ -16,8 +16,9 @@ pub fn read(text: &str) -> (YamlNode, Vec<YamlFlaw>) {
     flaws.extend(errors.iter().map(|error| {
         let span = error.span().unwrap_or_default();
         let place = places.of(span.start);
+        let is_header = text.get(..span.start).is_some_and(|before| before.ends_with('['));
         let name = text.get(span).unwrap_or_default();
-        match first_place(&entries, name, place).filter(|_| error.message() == "duplicate key") {
+        match first_place(&entries, name, place, is_header).filter(|_| error.message() == "duplicate key") {
             Some(first) => YamlFlaw::new(place, format!("{name} is in line {} already: change that line", first.line)),
             None => YamlFlaw::new(place, format!("{}: write it as TOML", error.message())),
         }
@@ -26,11 +27,12 @@ pub fn read(text: &str) -> (YamlNode, Vec<YamlFlaw>) {
     (YamlNode { place: TextPlace { line: 1, column: 1 }, kind: YamlKind::Map(entries) }, flaws)
 }
 
-/// Returns the nearest place before `before` at which a key has this name.
-fn first_place(entries: &[(Key, YamlNode)], name: &str, before: TextPlace) -> Option<TextPlace> {
+/// Returns the nearest place before `before` at which a key has this name. A header `[name]` names a key of the first
+/// level.
+fn first_place(entries: &[(Key, YamlNode)], name: &str, before: TextPlace, is_header: bool) -> Option<TextPlace> {
     let own = entries.iter().filter(|(key, _)| key.name == name).map(|(key, _)| key.place);
     let below = entries.iter().filter_map(|(_, node)| match &node.kind {
-        YamlKind::Map(entries) => first_place(entries, name, before),
+        YamlKind::Map(entries) if !is_header => first_place(entries, name, before, false),
         _ => None,
     });
     let is_before = |place: &TextPlace| (place.line, place.column) < (before.line, before.column);

@@ -63,6 +63,12 @@ impl Terminal {
         self.width
     }
 
+    /// Returns the maximum number of columns of a table. A table in a pipe or a file has no maximum.
+    #[must_use]
+    pub const fn table_width(&self) -> usize {
+        if self.out_is_terminal { self.width } else { usize::MAX }
+    }
+
     /// Prints a screen.
     ///
     /// # Errors

@@ -48,6 +48,8 @@ fn an_id_is_never_read_as_the_name_of_a_file_in_the_working_directory() {
     let (meant, planted) = (world.propose("plain:true", json!({})), world.propose("plain:fail", json!({})));
     let directory = world.path("checkout");
     std::fs::create_dir(&directory).unwrap();
+    let several = as_approver(&world, &alice(), &directory, "approve", &[]);
+    assert!(said(&several).contains("name one proposal by the last 6 digits of its id"), "{}", said(&several));
     let ending = &id_of(&meant)[id_of(&meant).len() - 6..];
     for name in [id_of(&meant), ending] {
         std::fs::write(directory.join(name), envelope(&bytes_of(&planted), &[]).to_string()).unwrap();
@@ -116,6 +118,7 @@ fn two_open_proposals_with_the_same_last_digits_are_listed_and_no_proposal_is_ch
         let refused = as_approver(&world, &alice(), &here, command, &["4F2A9C"]);
         assert_eq!(refused.status.code(), Some(2), "{}", said(&refused));
         assert!(ids.iter().all(|id| said(&refused).contains(id)), "{}", said(&refused));
+        assert!(said(&refused).contains("name one proposal by more digits of its id"), "{}", said(&refused));
     }
     for id in &ids {
         assert_eq!(world.show(id)["status"], "running");

@@ -79,6 +79,17 @@ fn the_exit_code_of_policy_check_shows_if_the_script_would_run() {
 }
 
 #[test]
+fn policy_check_of_a_policy_file_or_of_nothing_says_what_to_do() {
+    let dir = repository(&[("countersign.policy.yaml", "version: 1\n")]);
+    for command in ["check", "explain"] {
+        let (code, said) = answer(dir.path(), &[command, "countersign.policy.yaml"]);
+        assert!(code == 2 && said.contains("countersign policy show --policy countersign.policy.yaml"), "{said}");
+    }
+    let (code, said) = answer(dir.path(), &["check"]);
+    assert!(code == 2 && said.contains("name a script or a runbook, or give --read PATH"), "{said}");
+}
+
+#[test]
 fn an_invalid_policy_is_refused_without_a_fallback() {
     let dir = repository(&[("good.sh", "git status\n")]);
     let check = || answer(dir.path(), &["check", "good.sh"]);

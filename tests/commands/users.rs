@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use crate::support::people::{alice, bob, mallory};
-use crate::support::{self, SMALL, World, has, id_of, not_run, runbook, said};
+use crate::support::{self, PROGRAM, SMALL, World, has, id_of, not_run, runbook, said};
 use serde_json::{Value, json};
 
 /// A world with the key files `alice.pem` and `mallory.pem`, and with its roster in `roster.json`.
@@ -135,6 +135,30 @@ fn an_empty_variable_counts_as_not_set() {
     assert!(listed.status.success() && said(&listed).contains("agent"), "{}", said(&listed));
     world.stop();
     assert!(world.service_log().contains("INFO"), "{}", world.service_log());
+}
+
+#[test]
+fn lists_with_digests_and_keys_fit_a_terminal_of_80_columns() {
+    if !has("script") {
+        return not_run("lists_with_digests_and_keys_fit_a_terminal_of_80_columns", "there is no script(1) here");
+    }
+    let world = world();
+    let shown = |words: &str, columns: u32| {
+        let mut command = world.command("script");
+        let line = format!("stty cols {columns}; exec '{PROGRAM}' --url {} {words}", world.wire.url);
+        command.args(["-qefc", &line, "/dev/null"]).env("SHELL", "/bin/sh").env("COUNTERSIGN_TOKEN", &world.agent);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", said(&output));
+        said(&output).replace('\r', "")
+    };
+    for (words, part) in [("registry list", "\n  sha256:"), ("roster show --config", "\n  SHA256:")] {
+        let words =
+            if part.contains("SHA") { format!("{words} {}", world.path("b").display()) } else { words.to_owned() };
+        let narrow = shown(&words, 76);
+        assert!(narrow.lines().all(|line| line.len() <= 76 || line.starts_with("seal ")), "{narrow}");
+        assert!(narrow.contains(part), "{narrow}");
+        assert!(!shown(&words, 200).contains(part));
+    }
 }
 
 // Token files

@@ -29,8 +29,7 @@ pub(super) fn print_list(steps: Vec<[String; 5]>, terminal: &Terminal) -> Result
     let here = if steps.iter().any(|step| !step[4].is_empty()) { "THIS HOST" } else { "" };
     let mut rows = vec![["STEP", "APPROVALS", "TITLE", "DIGEST", here].map(str::to_owned)];
     rows.extend(steps);
-    let width = if terminal.out_is_terminal() { terminal.width() } else { usize::MAX };
-    terminal.put(fitted(&rows, width, 3).as_bytes())?;
+    terminal.put(fitted(&rows, terminal.table_width(), 3).as_bytes())?;
     Ok(Exit::Done)
 }
 

@@ -27,8 +27,7 @@ pub fn print(
     } else if terminal.json {
         terminal.object(&envelope)?;
     } else {
-        terminal
-            .put(text(&roster, if terminal.out_is_terminal() { terminal.width() } else { usize::MAX }).as_bytes())?;
+        terminal.put(text(&roster, terminal.table_width()).as_bytes())?;
     }
     Ok(Exit::Done)
 }
