@@ -16,10 +16,9 @@ pub fn read(text: &str) -> (YamlNode, Vec<YamlFlaw>) {
     flaws.extend(errors.iter().map(|error| {
         let span = error.span().unwrap_or_default();
         let place = places.of(span.start);
-        let is_header = text.get(..span.start).is_some_and(|before| before.ends_with('['));
         let name = text.get(span).unwrap_or_default();
-        match first_place(&entries, name, place, is_header).filter(|_| error.message() == "duplicate key") {
-            Some(first) => YamlFlaw::new(place, format!("{name} is in line {} already: change that line", first.line)),
+        match first_line(text, &entries, name, place).filter(|_| error.message() == "duplicate key") {
+            Some(line) => YamlFlaw::new(place, format!("{name} is in line {line} already: change that line")),
             None => YamlFlaw::new(place, format!("{}: write it as TOML", error.message())),
         }
     }));
@@ -27,16 +26,24 @@ pub fn read(text: &str) -> (YamlNode, Vec<YamlFlaw>) {
     (YamlNode { place: TextPlace { line: 1, column: 1 }, kind: YamlKind::Map(entries) }, flaws)
 }
 
-/// Returns the nearest place before `before` at which a key has this name. A header `[name]` names a key of the first
-/// level.
-fn first_place(entries: &[(Key, YamlNode)], name: &str, before: TextPlace, is_header: bool) -> Option<TextPlace> {
+/// Returns the line of an earlier key or header with the name of the key at `place`.
+fn first_line(text: &str, entries: &[(Key, YamlNode)], name: &str, place: TextPlace) -> Option<usize> {
+    let here = text.lines().nth(place.line - 1)?.trim();
+    if here.starts_with('[') {
+        // The tree contains only the last of two tables with the same header.
+        return text.lines().position(|line| line.trim() == here).map(|at| at + 1).filter(|line| *line < place.line);
+    }
+    nearest_before(entries, name, place).map(|first| first.line)
+}
+
+/// Returns the nearest place before `before` at which a key has this name.
+fn nearest_before(entries: &[(Key, YamlNode)], name: &str, before: TextPlace) -> Option<TextPlace> {
     let own = entries.iter().filter(|(key, _)| key.name == name).map(|(key, _)| key.place);
     let below = entries.iter().filter_map(|(_, node)| match &node.kind {
-        YamlKind::Map(entries) if !is_header => first_place(entries, name, before, false),
+        YamlKind::Map(entries) => nearest_before(entries, name, before),
         _ => None,
     });
-    let is_before = |place: &TextPlace| (place.line, place.column) < (before.line, before.column);
-    own.chain(below).filter(is_before).max_by_key(|place| (place.line, place.column))
+    own.chain(below).filter(|place| *place < before).max()
 }
 
 fn entries(table: &DeTable<'_>, places: &Places<'_>, flaws: &mut Vec<YamlFlaw>) -> Vec<(Key, YamlNode)> {

@@ -108,6 +108,7 @@ fn text(roster: &TrustedRoster, width: usize) -> String {
             text.push_str(&format!("group {}: only {} count\n", group.name, presence.words()));
         }
     }
-    text.push_str(&format!("\npolicy         {}\ndigest to pin  {}\n", roster.policy(), roster.digest()));
+    let digests = [("policy", roster.policy().to_string()), ("digest to pin", roster.digest().to_string())];
+    text.push_str(&format!("\n{}", fitted(&digests.map(|(what, digest)| [what.to_owned(), digest]), width, 1)));
     text
 }
