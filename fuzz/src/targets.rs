@@ -224,7 +224,7 @@ pub fn markdown_runbook(data: &[u8]) {
     let files = RunbookFiles::new("/nonexistent".into(), None);
     match markdown::read(&Page { name: "seed/runbook", text, files: &files }) {
         Ok(found) => {
-            for one in found.unwrap_or_default() {
+            for one in found.unwrap_or_default().steps {
                 let value = serde_json::to_value(&one.definition).expect("a definition is JSON");
                 let _ = countersign::decision::step::HashedStep::parse(&value);
             }

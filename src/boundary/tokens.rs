@@ -8,7 +8,7 @@ use crate::crossing::sealed::Sealed;
 use crate::crypto::digest::sha256;
 use crate::policy::patterns::Pattern;
 use crate::record::code::Code;
-use crate::record::ident::Name;
+use crate::record::ident::{Name, StepRef};
 use crate::record::token::SealedToken;
 use crate::record::validity::Timestamp;
 use crate::store::stored_token::{Token, TokenChange};
@@ -92,8 +92,19 @@ fn check_token(token: &SealedToken, sealed: &Sealed, now: Timestamp) -> Result<(
         return refuse("/scopes", "a token needs at least one of the scopes propose, read, operate".to_owned());
     }
     for (at, pattern) in token.patterns.iter().enumerate() {
-        if let Err(error) = Pattern::parse(pattern) {
-            return refuse(&format!("/patterns/{at}"), error.to_string());
+        let refuse = |message: String| refuse(&format!("/patterns/{at}"), message);
+        match Pattern::parse(pattern) {
+            Err(error) => return refuse(error.to_string()),
+            // A literal that is no reference, and `**` beside other characters, match less than their author expects.
+            Ok(found) if found.only().is_some_and(|text| text.parse::<StepRef>().is_err()) => {
+                return refuse(format!("{pattern:?} is the name of no step: write PATH:STEP, PATH:* or DIRECTORY/**"));
+            }
+            Ok(_) if pattern.split('/').any(|segment| segment.contains("**") && segment != "**") => {
+                return refuse(format!(
+                    "in {pattern:?}, ** is no whole segment: write **/*:* for every step, or **/NAME:*"
+                ));
+            }
+            Ok(_) => {}
         }
     }
     if token.expires_at.is_some_and(|end| end <= now) {

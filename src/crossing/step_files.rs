@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::record::profile::{Profile, Workdir};
-use crate::record::step_definition::StepDefinition;
+use crate::record::step_definition::{Format, StepDefinition};
 use crate::registry::registered_step::RegisteredStep;
 use crate::sandbox::PlannedFile;
 
@@ -47,6 +47,8 @@ pub fn planned_files(step: &RegisteredStep) -> Result<Vec<PlannedFile>, FilesErr
     if files.len() != step.contents.len() {
         return Err(FilesError::NoContents);
     }
+    // The program for which runnable fences are written puts the files of a page into /tmp.
+    let in_tmp = step.definition.format == Format::Runnable;
     let planned = files.iter().zip(&step.contents);
-    Ok(planned.map(|(file, bytes)| PlannedFile { file: file.clone(), bytes: bytes.clone() }).collect())
+    Ok(planned.map(|(file, bytes)| PlannedFile { file: file.clone(), bytes: bytes.clone(), in_tmp }).collect())
 }

@@ -20,7 +20,7 @@ use crate::policy::origin::RuleOrigin;
 use crate::policy::ruling::Ruling;
 use crate::record::authorization::{Permission, PermissionKind, PermissionReason};
 use crate::record::later_words::SecretName;
-use crate::record::step_definition::{Format, OWN_VARIABLES, SecretAs, StepDefinition, StepSecret};
+use crate::record::step_definition::{Format, SecretAs, StepDefinition, StepSecret, named_secrets};
 use crate::sandbox::planned_secret::PlannedSecret;
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::printable_text::PrintableText;
@@ -72,11 +72,14 @@ impl LocalSecrets {
         Ok(secrets)
     }
 
-    /// Returns the variable of the environment for a secret of a sign-in block, if the variable has a value.
-    fn of_sign_in(&self, secret: &StepSecret, step: &StepDefinition) -> Option<SecretSource> {
+    /// Returns the source of a secret: an option, or for a sign-in block its variable of the environment, if it has a value.
+    fn source(&self, secret: &StepSecret, step: &StepDefinition) -> Option<SecretSource> {
+        if let Some(given) = self.given.get(&secret.name) {
+            return Some(given.clone());
+        }
         let variable = secret.variable.as_ref()?.as_str();
-        let is_sign_in = self.of_environment && step.format == Format::Gruntwork && sign_in_block(secret).is_some();
-        let value = std::env::var_os(variable).filter(|value| is_sign_in && !value.is_empty())?;
+        let takes = self.of_environment && step.format == Format::Gruntwork && sign_in_block(secret).is_some();
+        let value = std::env::var_os(variable).filter(|value| takes && !value.is_empty())?;
         match secret.given {
             // Google's variables contain the path of the file with the credentials.
             SecretAs::File => Some(SecretSource::File(PathBuf::from(value))),
@@ -85,39 +88,28 @@ impl LocalSecrets {
         }
     }
 
-    /// Checks that every secret of a step has a source. No value is read.
+    /// Checks that every secret of a step has a source. One secret of a sign-in block is enough. No value is read.
     ///
     /// # Errors
     /// Returns an error that names the missing secrets, with the options that give them.
     pub fn check(&self, step: &StepDefinition, params: &Value) -> Result<(), CommandFailure> {
-        let has =
-            |secret: &StepSecret| self.given.contains_key(&secret.name) || self.of_sign_in(secret, step).is_some();
-        let is_left_out = |secret: &StepSecret| {
-            let block = sign_in_block(secret).filter(|_| step.format == Format::Gruntwork);
-            block.is_some() && step.secrets.iter().any(|other| sign_in_block(other) == block && has(other))
-        };
-        let of_step = step.secrets.iter().filter(|secret| !has(secret) && !is_left_out(secret));
-        let mut lacking: Vec<&str> = of_step.map(|secret| secret.name.as_str()).collect();
-        let uses = uses_of([].iter(), &step.params, params);
-        lacking.extend(
-            uses.iter().map(|one| &one.name).filter(|name| !self.given.contains_key(*name)).map(|n| n.as_str()),
-        );
+        let block = |at: usize| sign_in_block(&step.secrets[at]).filter(|_| step.format == Format::Gruntwork);
+        let has: Vec<bool> = step.secrets.iter().map(|secret| self.source(secret, step).is_some()).collect();
+        let signed_in =
+            |at: usize| block(at).is_some() && (0..has.len()).any(|other| has[other] && block(other) == block(at));
+        let of_step = step.secrets.iter().enumerate().filter(|(at, _)| !has[*at] && !signed_in(*at));
+        let mut lacking: Vec<SecretName> = of_step.map(|(_, secret)| secret.name.clone()).collect();
+        let named = named_secrets(&step.params, params).into_iter();
+        lacking.extend(named.filter(|name| !self.given.contains_key(name)));
         let Some(first) = lacking.first() else { return Ok(()) };
-        let of_environment: Vec<&str> = step
-            .secrets
-            .iter()
-            .filter(|secret| lacking.contains(&secret.name.as_str()) && step.format == Format::Gruntwork)
-            .filter(|secret| sign_in_block(secret).is_some())
-            .filter_map(|secret| Some(secret.variable.as_ref()?.as_str()))
-            .collect();
-        let or = match of_environment.as_slice() {
-            [] => String::new(),
-            variables => format!(", or set one of the variables {}", variables.join(", ")),
-        };
+        let of_block = step.secrets.iter().position(|secret| secret.name == *first).filter(|at| block(*at).is_some());
+        let or = of_block.and_then(|at| step.secrets[at].variable.as_ref());
+        let or = or.map(|variable| format!(", or set the variable {variable}")).unwrap_or_default();
+        let names: Vec<&str> = lacking.iter().map(SecretName::as_str).collect();
         let message = format!(
             "{} needs the secret {}: add --secret {first}=env:VARIABLE or --secret {first}=file:PATH{or}",
             step.reference,
-            lacking.join(", ")
+            names.join(", ")
         );
         Err(CommandFailure::new(Exit::Refused, message))
     }
@@ -137,19 +129,19 @@ impl LocalSecrets {
         self.check(step, params)?;
         let mut needed = NeededSecrets { sources: self.given.clone(), ..NeededSecrets::default() };
         let mut asked: BTreeMap<&str, (PermissionReason, Vec<&str>)> = BTreeMap::new();
-        for secret in step.secrets.iter().filter(|secret| !self.given.contains_key(&secret.name)) {
-            let (Some(source), Some(variable), Some(block)) =
-                (self.of_sign_in(secret, step), &secret.variable, sign_in_block(secret))
-            else {
+        for secret in &step.secrets {
+            let Some(source) = self.source(secret, step) else { continue };
+            let is_new = needed.sources.insert(secret.name.clone(), source).is_none();
+            let (true, Some(variable), Some(block)) = (is_new, &secret.variable, sign_in_block(secret)) else {
                 continue;
             };
             let decided = rules.variable(ruling, variable.as_str());
             let why = match (decided.verdict, decided.rule) {
-                (PolicyVerdict::Allow, _) => None,
-                (PolicyVerdict::Ask(why), _) => Some(why),
+                (PolicyVerdict::Allow, _) => continue,
+                (PolicyVerdict::Ask(why), _) => why,
                 // The built-in list denies that each step inherits the variable. Here the page names the block.
                 (PolicyVerdict::Deny, AppliedRule::Listed { origin: RuleOrigin::BuiltIn, .. }) => {
-                    Some(PermissionReason::BuiltInDeny)
+                    PermissionReason::BuiltInDeny
                 }
                 (PolicyVerdict::Deny, rule) => {
                     let message =
@@ -157,30 +149,18 @@ impl LocalSecrets {
                     return Err(CommandFailure::new(Exit::Refused, message));
                 }
             };
-            if let Some(why) = why {
-                let (all, variables) = asked.entry(block).or_insert((why, Vec::new()));
-                variables.push(variable.as_str());
-                if why != PermissionReason::Unlisted {
-                    *all = why;
-                }
+            let (all, variables) = asked.entry(block).or_insert((why, Vec::new()));
+            variables.push(variable.as_str());
+            if why != PermissionReason::Unlisted {
+                *all = why;
             }
-            needed.sources.insert(secret.name.clone(), source);
         }
         needed.questions.extend(asked.into_values().map(|(why, variables)| {
-            let what = variables.join(",");
-            Question::of_secrets(Permission { kind: PermissionKind::Env, what, why }, chosen.place())
+            let asked = Permission { kind: PermissionKind::Env, what: variables.join(","), why };
+            Question::of_secrets(asked, chosen.place())
         }));
         let has_source = step.secrets.iter().filter(|secret| needed.sources.contains_key(&secret.name));
         needed.uses = uses_of(has_source, &step.params, params);
-        if let Some(own) = needed
-            .uses
-            .iter()
-            .find_map(|one| one.variable.as_deref().filter(|variable| OWN_VARIABLES.contains(variable)))
-        {
-            let message =
-                format!("{}: the variable {own} belongs to the sandbox: choose another variable", step.reference);
-            return Err(CommandFailure::new(Exit::Refused, message));
-        }
         Ok(needed)
     }
 }

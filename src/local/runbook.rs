@@ -169,8 +169,16 @@ impl Runbook {
         unknown_parameters(&steps, given, &params)?;
         let steps = steps.into_iter().map(|step| WalkStep::new(step, given, &params)).collect::<Result<Vec<_>, _>>()?;
         let is_walk = steps.len() > 1;
+        let remarks = if wanted.is_some() { short_remark(&shown, &remarks) } else { remarks };
         Ok(Self { shown, real, name, steps, workflow: None, is_walk, remarks })
     }
+}
+
+/// Returns one remark instead of the remarks about all blocks, for a person who runs one of them.
+fn short_remark(file: &str, remarks: &[RegistryError]) -> Vec<RegistryError> {
+    let message = format!("{} about this file: `countersign registry check --dir DIRECTORY` shows them", remarks.len());
+    let short = RegistryError { file: file.to_owned(), line: 0, column: 0, message };
+    remarks.first().map(|_| short).into_iter().collect()
 }
 
 fn no_step(shown: &str, wanted: &str, all: &[&str]) -> CommandFailure {

@@ -153,7 +153,7 @@ impl RunbookTests {
     /// # Errors
     /// Returns every flaw of the file.
     pub fn read(text: &str) -> Result<Self, Vec<YamlFlaw>> {
-        let root = yaml::parse(text, 1).map_err(|flaw| vec![flaw])?;
+        let root = yaml::parse_with_fractions(text, 1).map_err(|flaw| vec![flaw])?;
         let mut reader = TestReader { flaws: Vec::new(), unsupported: Vec::new() };
         let tests = reader.file(&root);
         if reader.flaws.is_empty() { Ok(tests) } else { Err(reader.flaws) }

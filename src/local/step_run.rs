@@ -66,6 +66,8 @@ pub struct RunbookWalk<'a> {
     told_programs: Option<String>,
     /// Line about programs that the list can't contain, as last printed for the person.
     told_not_added: Option<String>,
+    /// Lines about refused programs, as last printed for the person.
+    told_hints: Vec<String>,
     terminal: &'a Terminal,
 }
 
@@ -95,6 +97,7 @@ impl<'a> RunbookWalk<'a> {
             told: None,
             told_programs: None,
             told_not_added: None,
+            told_hints: Vec::new(),
             terminal,
         }
     }
@@ -362,7 +365,12 @@ impl RunbookWalk<'_> {
         let signal = self.signals.all_is_written();
         let cut = [&taken.output.stdout, &taken.output.stderr].iter().any(|stream| stream.truncated);
         let written = taken.written();
-        print_hints(&hints.unwrap_or_default(), self.terminal)?;
+        // The same advice after each step would hide the other lines.
+        let hints = hints.unwrap_or_default();
+        if hints != self.told_hints {
+            print_hints(&hints, self.terminal)?;
+            self.told_hints = hints;
+        }
         if let Some(note) = files_note.filter(|_| outcome.exit_code.is_some()) {
             self.terminal.say(&note);
         }

@@ -101,7 +101,7 @@ impl<'a> WorkflowRun<'a> {
             return self.terminal.object(&json!({
                 "type": "unit", "unit": current.label, "title": shown(current, &current.unit.title),
                 "prompt": shown(current, &current.unit.prompt), "shown": current.unit.shown,
-                "runbooks": current.unit.runbooks,
+                "runbooks": current.unit.runbooks.iter().map(|(_, path)| path).collect::<Vec<_>>(),
                 "iteration": iteration.map(|one| one.number), "value": iteration.map(|one| &one.value),
             }));
         }
@@ -117,7 +117,7 @@ impl<'a> WorkflowRun<'a> {
             self.terminal.say("   to read, not run by this program:");
             self.say_lines(&shown(current, text));
         }
-        for runbook in &current.unit.runbooks {
+        for (_, runbook) in &current.unit.runbooks {
             self.terminal.say(&format!("   another runbook, to run by itself: {runbook}"));
         }
         Ok(())

@@ -172,7 +172,7 @@ impl<'a> WorkflowWalk<'a> {
         self.step = step;
         self.retries = 0;
         let found = self.current_step();
-        self.substep = (!found.substeps.is_empty()).then(|| substep.unwrap_or(0));
+        self.substep = (!found.substeps.is_empty()).then(|| substep.unwrap_or_else(|| first_substep(found)));
         if found.repeat.is_some() && self.values[step].is_empty() { Move::EndStep } else { Move::Visit }
     }
 
@@ -232,13 +232,15 @@ impl<'a> WorkflowWalk<'a> {
             FinalAction::NextInstance(target) => self.next_instance(target.as_ref(), substep),
             FinalAction::Continue => match substep {
                 None => self.after_step(),
-                Some(index) if index + 1 < self.current_step().substeps.len() => self.substep_at(index + 1),
-                Some(_) if self.iteration + 1 < self.values[self.step].len() => {
-                    self.iteration += 1;
-                    self.begins_iteration = true;
-                    self.substep_at(0)
-                }
-                Some(_) => Move::EndStep,
+                Some(index) => match substep_after(self.current_step(), index) {
+                    Some(next) => self.substep_at(next),
+                    None if self.iteration + 1 < self.values[self.step].len() => {
+                        self.iteration += 1;
+                        self.begins_iteration = true;
+                        self.substep_at(first_substep(self.current_step()))
+                    }
+                    None => Move::EndStep,
+                },
             },
         }
     }
@@ -277,6 +279,17 @@ impl<'a> WorkflowWalk<'a> {
         }
         next
     }
+}
+
+/// Returns the index of the first substep after `index` without a name. Only `GOTO` reaches a substep with a name.
+fn substep_after(step: &WorkflowStep, index: usize) -> Option<usize> {
+    let is_next = |at: &usize| !matches!(step.substeps[*at].label, UnitLabel::Name(_));
+    (index + 1..step.substeps.len()).find(is_next)
+}
+
+/// Returns the index of the substep with which a step begins: the first without a name, or else the first.
+fn first_substep(step: &WorkflowStep) -> usize {
+    step.substeps.iter().position(|one| !matches!(one.label, UnitLabel::Name(_))).unwrap_or(0)
 }
 
 fn end(completed: bool, message: Option<String>) -> Move {
@@ -357,6 +370,23 @@ mod tests {
     }
 
     #[test]
+    fn only_goto_reaches_a_substep_with_a_name() {
+        let text =
+            "## 1. A\n\n### 1.1 Look\n- FAIL: GOTO 1.Fix\n\n### 1.Fix\n- PASS: GOTO 1.1\n\n### 1.2 End\n\n## 2. B\n";
+        assert_eq!(path(text, &[], "ppp"), "1.1 1.2 2 COMPLETE");
+        assert_eq!(path(text, &[], "fpppp"), "1.1 1.Fix 1.1 1.2 2 COMPLETE");
+        let last =
+            "## 1. A\n\n### 1.1 Look\n\n### 1.Fix\n\n## 2. B\n- FAIL: GOTO 1.Fix\n\n## X\n\n### X.a\n\n### X.b\n";
+        assert_eq!(path(last, &[], "pfpp"), "1.1 2 1.Fix 2 COMPLETE", "no substep follows, so the step ends");
+        let only = "## 1. A\n- FAIL: GOTO X\n\n## X\n\n### X.a\n- PASS: GOTO X.b\n\n### X.b\n- PASS: STOP\n";
+        assert_eq!(
+            path(only, &[], "fpp"),
+            "1 X.a X.b STOP",
+            "a step in which each substep has a name begins with the first"
+        );
+    }
+
+    #[test]
     fn a_unit_is_repeated_as_often_as_its_retry_says() {
         let text =
             "## 1. A\n- PASS: RETRY 2 CONTINUE\n- FAIL: RETRY 1 GOTO X\n## 2. B\n- FAIL: RETRY\n## X\n- PASS: GOTO 2\n";
@@ -368,7 +398,7 @@ mod tests {
 
     #[test]
     fn goto_reaches_steps_substeps_and_names() {
-        let text = "## 1. A\n- PASS: GOTO 2.2\n- FAIL: GOTO X\n## 2. B\n### 2.1 C\n### 2.2 D\n### 2.Y E\n- PASS: GOTO 2\n## X\n- PASS: STOP bad\n";
+        let text = "## 1. A\n- PASS: GOTO 2.2\n- FAIL: GOTO X\n## 2. B\n### 2.1 C\n### 2.2 D\n- PASS: GOTO 2.Y\n### 2.Y E\n- PASS: GOTO 2\n## X\n- PASS: STOP bad\n";
         assert_eq!(path(text, &[], "pppp"), "1 2.2 2.Y 2.1 2.2");
         assert_eq!(path(text, &[], "fp"), "1 X STOP bad");
     }

@@ -81,7 +81,7 @@ codes! {
     /// The grant does not cover it.
     NotGranted = "not-granted", "the grant does not cover this run";
     /// This host can't hold the sandbox.
-    SandboxUnavailable = "sandbox-unavailable", "this host cannot enforce a required sandbox layer";
+    SandboxUnavailable = "sandbox-unavailable", "this host cannot give the run its sandbox or a secret";
     /// No room now.
     Busy = "busy", "the boundary has no room for this request now";
     /// Nobody known calls.

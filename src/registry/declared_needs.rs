@@ -3,15 +3,19 @@
 //! Gruntwork blocks declare needs as attributes of the tag, `network="api.example.com:443"`. Rundown blocks declare
 //! needs in braces after the language, `bash {network=api.example.com:443}`. The other systems ignore both.
 
+use std::sync::Arc;
+
 use crate::record::declared::DeclaredSandbox;
 use crate::record::later_words::Program;
 use crate::record::sandbox_permission::SandboxPermission;
-use crate::record::step_definition::StepSecret;
+use crate::record::step_definition::{StepDefinition, StepSecret};
 use crate::registry::attributes::{LIMITS, LINKS};
 use crate::registry::declared_secrets::declared_secrets;
 use crate::registry::front_matter::declare;
 use crate::registry::markdown::program_names;
+use crate::registry::page::RunbookFiles;
 use crate::registry::run_links::RunLinks;
+use crate::registry::step_contents::{named_files, put_files};
 
 /// Needs that a block declares.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -24,13 +28,15 @@ pub struct DeclaredNeeds {
     pub links: RunLinks,
     /// Secrets that the block needs.
     pub secrets: Vec<StepSecret>,
+    /// Files of the runbook's directory, as the block names them.
+    pub files: Option<String>,
 }
 
 /// Returns the names of all needs. A block can't switch off the sandbox.
 pub(super) fn names() -> impl Iterator<Item = &'static str> {
     let permissions = SandboxPermission::ALL.into_iter().filter(|permission| *permission != SandboxPermission::Off);
     let limits = LIMITS.into_iter().map(|(name, _)| name);
-    limits.chain(permissions.map(SandboxPermission::attribute)).chain(["programs", "secrets"]).chain(LINKS)
+    limits.chain(permissions.map(SandboxPermission::attribute)).chain(["programs", "secrets", "files"]).chain(LINKS)
 }
 
 impl DeclaredNeeds {
@@ -43,6 +49,10 @@ impl DeclaredNeeds {
             self.programs = Some(program_names(text)?);
             return Ok(());
         }
+        if name == "files" {
+            self.files = Some(text.to_owned());
+            return Ok(());
+        }
         if name == "secrets" {
             self.secrets = declared_secrets(text)?;
             return Ok(());
@@ -51,5 +61,18 @@ impl DeclaredNeeds {
             return self.links.add(name, text);
         }
         declare(&mut self.sandbox, name, text)
+    }
+
+    /// Writes the files into the definition of a step, and returns their contents.
+    ///
+    /// # Errors
+    /// Returns a message about a name that is no file of the directory.
+    pub(super) fn put_files(
+        &self,
+        step: &mut StepDefinition,
+        directory: &RunbookFiles,
+    ) -> Result<Vec<Arc<[u8]>>, String> {
+        let found = self.files.as_deref().map_or_else(|| Ok(Vec::new()), |text| named_files(text, directory))?;
+        Ok(put_files(step, &found))
     }
 }

@@ -19,12 +19,15 @@ pub(super) struct RunbookDirectoryWalk {
     /// Relative name and path of each runbook.
     pub(super) files: Vec<(String, PathBuf)>,
     pub(super) errors: Vec<RegistryError>,
+    /// Remarks about files that are not read because of the ending of their names.
+    pub(super) remarks: Vec<RegistryError>,
 }
 
 impl RunbookDirectoryWalk {
     /// Walks through `dir`. `prefix` is the text before the file names in errors.
     pub(super) fn through(dir: &Path, prefix: String, owner: Option<u32>) -> Self {
-        let mut walk = Self { root: PathBuf::new(), owner, prefix, files: Vec::new(), errors: Vec::new() };
+        let (files, errors, remarks) = (Vec::new(), Vec::new(), Vec::new());
+        let mut walk = Self { root: PathBuf::new(), owner, prefix, files, errors, remarks };
         walk.root(dir);
         walk
     }
@@ -119,6 +122,10 @@ impl RunbookDirectoryWalk {
             self.files.push((relative.to_owned(), real));
         } else if is_runbook {
             self.refuse(relative, "this is not a regular file: remove the entry".to_owned());
+        } else if [".md", ".mdx", ".markdown"].iter().any(|end| relative.to_ascii_lowercase().ends_with(end)) {
+            let message = "the file is not read: a runbook has a name that ends in .md, .runbook.md or .mdx";
+            let file = format!("{}{relative}", self.prefix);
+            self.remarks.push(RegistryError { file, line: 1, column: 1, message: message.to_owned() });
         }
     }
 
@@ -171,25 +178,9 @@ pub(super) fn read_text(path: &Path) -> Result<String, Vec<YamlFlaw>> {
     })
 }
 
-/// Returns the steps of the text of a file, and remarks about the file. If `owner` is given, only this user and root may be
-/// able to write the other files that the runbook names.
-pub(super) fn read_page(
-    relative: &str,
-    path: &Path,
-    text: &str,
-    owner: Option<u32>,
-) -> Result<ReadPage, Vec<YamlFlaw>> {
-    read_page_partly(relative, path, text, owner)?.without_flaws()
-}
-
-/// Returns the steps without flaws of the text of a file, together with the remarks and the flaws of the file. A file in
-/// Countersign Markdown with a flaw gives no steps.
-pub(super) fn read_page_partly(
-    relative: &str,
-    path: &Path,
-    text: &str,
-    owner: Option<u32>,
-) -> Result<ReadPage, Vec<YamlFlaw>> {
+/// Returns the steps without flaws of the text of a file, together with the remarks and the flaws of the file. If `owner`
+/// is given, only this user and root may be able to write the other files that the runbook names.
+pub(super) fn read_page(relative: &str, path: &Path, text: &str, owner: Option<u32>) -> ReadPage {
     let files = RunbookFiles::new(path.parent().unwrap_or(Path::new("")).to_owned(), owner);
     let page = |ending: &str| Page { name: relative.strip_suffix(ending).unwrap_or(relative), text, files: &files };
     let read = if relative.ends_with(".mdx") {
@@ -198,12 +189,9 @@ pub(super) fn read_page_partly(
         Some(rundown::read_partly(&page(".runbook.md")))
     } else {
         let page = page(".md");
-        match markdown::read(&page)? {
-            Some(steps) => Some(ReadPage { steps, ..ReadPage::default() }),
-            None => runnable::read_partly(&page),
-        }
+        markdown::read_partly(&page).or_else(|| runnable::read_partly(&page))
     };
-    Ok(read.unwrap_or_default())
+    read.unwrap_or_default()
 }
 
 /// Maximum size of a runbook, in bytes. People review runbooks, so a larger file is not useful.

@@ -86,10 +86,11 @@ pub(super) fn fenced_blocks(text: &str, from: usize, lines: &TextLines<'_>) -> V
                     .push(FencedBlock { heading: heading.clone(), ..FencedBlock::at(text, range.start + from, lines) });
             }
             Event::End(TagEnd::CodeBlock) => {
-                in_block = false;
-                if let Some(block) = found.last_mut() {
+                // An indented block has no fence, so its end belongs to no block of this list.
+                if let Some(block) = found.last_mut().filter(|_| in_block) {
                     block.end(&text[from..][range]);
                 }
+                in_block = false;
             }
             Event::Text(piece) => match (found.last_mut(), &mut in_heading) {
                 (Some(block), _) if in_block => block.source.push_str(&piece),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::record::step_definition::StepDefinition;
 use crate::registry::step_place::{ScriptOrigin, StepPlace};
-use crate::yaml::TextPlace;
+use crate::yaml::{TextPlace, YamlFlaw};
 
 /// Step with the place of its id.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,11 +17,28 @@ pub struct FoundStep {
     pub place: TextPlace,
     /// Place of the script.
     pub script: ScriptOrigin,
+    /// Line of the script to which the reader has added text at its beginning, and number of added characters.
+    pub added: (usize, usize),
+}
+
+/// Adds a step, or an error if an earlier step has the same id.
+pub(super) fn add_step(found: &mut Vec<FoundStep>, one: FoundStep, flaws: &mut Vec<YamlFlaw>) {
+    let reference = &one.definition.reference;
+    match found.iter().find(|first| first.definition.reference == *reference) {
+        None => found.push(one),
+        Some(FoundStep { place: at, .. }) => {
+            let message = format!(
+                "the step {reference} already exists at {}:{}: change the id of one of the two steps",
+                at.line, at.column
+            );
+            flaws.push(YamlFlaw::new(one.place, message));
+        }
+    }
 }
 
 impl FoundStep {
     /// Returns the place of the step in this file.
     pub(super) fn place_in(&self, file: &Arc<str>) -> StepPlace {
-        StepPlace { file: Arc::clone(file), place: self.place, script: self.script.clone() }
+        StepPlace { file: Arc::clone(file), place: self.place, script: self.script.clone(), added: self.added }
     }
 }

@@ -41,6 +41,8 @@ pub(crate) struct DeclaredParams {
     description: Option<Value>,
     properties: Map<String, Value>,
     required: Vec<String>,
+    /// True if the parameters have a flaw, so that they are unknown.
+    pub(crate) unread: bool,
 }
 
 impl DeclaredParams {
@@ -172,7 +174,7 @@ fn params(node: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> DeclaredParams {
             node.place,
             format!("`params` must be a map of names to schemas, not {}", node.word()),
         ));
-        return DeclaredParams::default();
+        return DeclaredParams { unread: true, ..DeclaredParams::default() };
     }
     // If the value of `type` is a text, `params` is a complete schema. If the value of `type` is a map, `type` is the
     // name of a parameter.
@@ -196,7 +198,7 @@ fn params(node: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> DeclaredParams {
                     .map(|(name, _)| name.clone())
                     .collect()
             };
-            DeclaredParams { description: schema.remove("description"), properties, required }
+            DeclaredParams { description: schema.remove("description"), properties, required, unread: false }
         }
         Err(found) => {
             for flaw in found {
@@ -204,7 +206,7 @@ fn params(node: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> DeclaredParams {
                 let tokens = if whole { &tokens[..] } else { tokens.get(1..).unwrap_or_default() };
                 flaws.push(YamlFlaw::new(node.place_of(tokens, flaw.of_key), flaw.message));
             }
-            DeclaredParams::default()
+            DeclaredParams { unread: true, ..DeclaredParams::default() }
         }
     }
 }

@@ -4,10 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::record::step_definition::StepDefinition;
-use crate::registry::directory_walk::{RunbookDirectoryWalk, read_page_partly, read_text};
+use crate::registry::directory_walk::{RunbookDirectoryWalk, read_page, read_text};
 use crate::registry::found_step::FoundStep;
 use crate::registry::markdown;
-use crate::registry::registered_step::register;
+use crate::registry::registered_step::{ScriptCheck, register};
 use crate::registry::registry_error::RegistryError;
 use crate::registry::shared_schemas::SharedSchemas;
 use crate::registry::step_place::ScriptOrigin;
@@ -65,15 +65,12 @@ fn read_file(relative: &str, path: &Path) -> Option<ImportedFile> {
     if is_markdown && markdown::is_runbook(&text) {
         return None;
     }
-    let page = match read_page_partly(relative, path, &text, None) {
-        Ok(page) => page,
-        Err(errors) => return Some(ImportedFile { errors, ..file }),
-    };
+    let page = read_page(relative, path, &text, None);
     let page_name: Arc<str> = relative.into();
     for found in page.steps {
         let place = found.place_in(&page_name);
         let FoundStep { definition, contents, .. } = found;
-        let refused = register(definition.clone(), contents, None, &SharedSchemas::default()).err();
+        let refused = register(definition.clone(), contents, None, &SharedSchemas::default(), ScriptCheck::Shell).err();
         let refused = refused.map(|error| error.at(&place)).unwrap_or_default();
         file.blocks.push(ImportedBlock {
             definition,

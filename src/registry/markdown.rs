@@ -12,11 +12,12 @@ use crate::record::step_definition::{Format, SessionUse, StepDefinition, Templat
 use crate::registry::attributes::{self, FenceInfo, LINKS, PlacedText};
 use crate::registry::declared_secrets::declared_secrets;
 use crate::registry::fenced_block::{FencedBlock, check_characters, fenced_blocks};
-use crate::registry::found_step::FoundStep;
+use crate::registry::found_step::{FoundStep, add_step};
 use crate::registry::front_matter::{self, FrontMatter};
-use crate::registry::page::{Page, RunbookFiles};
+use crate::registry::page::{Page, ReadPage, RunbookFiles};
 use crate::registry::run_links::RunLinks;
-use crate::registry::script_rules::{check_path, step_ref};
+use crate::registry::script_rules::{BYTE_ORDER_MARK, check_path, step_ref};
+use crate::registry::shared_remarks::{RemarkKind, SharedRemarks};
 use crate::registry::step_contents::{named_files, put_files};
 use crate::registry::step_place::ScriptOrigin;
 use crate::registry::text_lines::TextLines;
@@ -26,33 +27,45 @@ use crate::yaml::{self, TextPlace, YamlFlaw, unknown};
 ///
 /// # Errors
 /// Returns all flaws of the file.
-pub fn read(page: &Page<'_>) -> Result<Option<Vec<FoundStep>>, Vec<YamlFlaw>> {
+pub fn read(page: &Page<'_>) -> Result<Option<ReadPage>, Vec<YamlFlaw>> {
+    read_partly(page).map(ReadPage::without_flaws).transpose()
+}
+
+/// Reads a `*.md` file, and returns the steps without flaws together with the flaws of the file. Returns `None` if the
+/// file is prose.
+pub(super) fn read_partly(page: &Page<'_>) -> Option<ReadPage> {
     let (text, path) = (page.text, page.name);
     let mut flaws = Vec::new();
     let lines = TextLines::of(text);
-    let Some((yaml, body)) = front_matter(text, &mut flaws) else { return Ok(None) };
+    let (yaml, body) = front_matter(text, &mut flaws)?;
     check_characters(text, &lines, &mut flaws);
     if !flaws.is_empty() {
-        return Err(flaws);
+        return Some(ReadPage::of_flaws(flaws));
     }
     let front = match yaml::parse(yaml, 2) {
         Ok(tree) => front_matter::read(&tree, &mut flaws),
         // Without a valid front matter, every block of the file would give an error too.
-        Err(flaw) => return Err(vec![flaw]),
+        Err(flaw) => return Some(ReadPage::of_flaws(vec![flaw])),
     };
     if let Err(flaw) = check_file_name(path) {
         flaws.push(flaw);
-        return Err(flaws);
+        return Some(ReadPage::of_flaws(flaws));
     }
+    let mut remarks = SharedRemarks::default();
     let mut found = Vec::new();
     let mut has_step = false;
     for block in fenced_blocks(text, body, &lines) {
         flaws.extend(runnable(&block));
+        if block.info.text.split_whitespace().next() == Some("file") {
+            remarks.add(FILE_BLOCK, "file", block.fence);
+        }
         let before = flaws.len();
         let info = attributes::read(&block.info.text, block.info.place, &mut flaws);
         has_step |= info.is_some() || flaws.len() > before;
         if let Some(info) = info {
-            found.extend(step(&front, path, &block, &info, Some(page.files), &mut flaws));
+            if let Some(one) = step(&front, path, &block, &info, page.files, &mut flaws) {
+                add_step(&mut found, one, &mut flaws);
+            }
         }
     }
     if !has_step && flaws.is_empty() {
@@ -60,8 +73,13 @@ pub fn read(page: &Page<'_>) -> Result<Option<Vec<FoundStep>>, Vec<YamlFlaw>> {
                        front matter";
         flaws.push(YamlFlaw::new(TextPlace { line: 1, column: 1 }, message));
     }
-    if flaws.is_empty() { Ok(Some(found)) } else { Err(flaws) }
+    // Without its parameters, each script would give more errors.
+    let steps = if front.params.unread { Vec::new() } else { found };
+    Some(ReadPage { steps, flaws, shared_remarks: remarks.into_remarks(), ..ReadPage::default() })
 }
+
+const FILE_BLOCK: RemarkKind =
+    ("in a file with `countersign: 1`, a block has no effect: ```", "; name files of the directory with files=…");
 
 /// Returns true if a file has the front matter of Countersign Markdown.
 pub(super) fn is_runbook(text: &str) -> bool {
@@ -89,7 +107,7 @@ pub(super) fn step(
     path: &str,
     block: &FencedBlock,
     info: &FenceInfo,
-    directory: Option<&RunbookFiles>,
+    directory: &RunbookFiles,
     flaws: &mut Vec<YamlFlaw>,
 ) -> Option<FoundStep> {
     let before = flaws.len();
@@ -115,11 +133,9 @@ pub(super) fn step(
         let read = match key.text.as_str() {
             "title" => front_matter::title(&value.text).map(|text| title = Some(text)),
             "exclusive" => exclusive_name(&value.text).map(|name| exclusive = Some(name)),
+            "params" if front.params.unread => Ok(()),
             "params" => chosen(&value.text, &front.params.names()).map(|names| params = Some(names)),
-            "files" => match directory {
-                Some(directory) => named_files(&value.text, directory).map(|found| files = found),
-                None => Err("`files` has no effect here: write each file in a block ```file LANGUAGE PATH".to_owned()),
-            },
+            "files" => named_files(&value.text, directory).map(|found| files = found),
             "secrets" => declared_secrets(&value.text).map(|found| secrets = found),
             "programs" => program_names(&value.text).map(|names| programs = Some(names)),
             name if LINKS.contains(&name) => links.add(name, &value.text),
@@ -152,6 +168,7 @@ pub(super) fn step(
         place: info.id.place,
         contents: Vec::new(),
         script: ScriptOrigin::Below(block.fence.line),
+        added: (0, 0),
         definition: StepDefinition {
             title: title
                 .or_else(|| block.heading.clone())
@@ -271,7 +288,7 @@ fn front_matter<'a>(text: &'a str, flaws: &mut Vec<YamlFlaw>) -> Option<(&'a str
         return None;
     }
     if marked.len() != text.len() {
-        flaws.push(YamlFlaw::new(start, "the file begins with a byte order mark: save the file without this mark"));
+        flaws.push(YamlFlaw::new(start, BYTE_ORDER_MARK));
     }
     if end.is_none() {
         flaws.push(YamlFlaw::new(

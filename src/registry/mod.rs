@@ -28,6 +28,7 @@ pub mod runbook_directories;
 pub mod rundown;
 pub mod runnable;
 pub mod schema_keywords;
+mod script_flaws;
 mod script_rules;
 mod shared_remarks;
 mod shared_schemas;
@@ -47,7 +48,7 @@ use crate::record::ident::StepRef;
 use crate::record::step_definition::{RegistryLeaf, StepDefinition};
 use crate::registry::directory_walk::{read_page, read_text};
 use crate::registry::on_all_cores::on_all_cores;
-use crate::registry::registered_step::{RegisteredStep, StoredStep, register};
+use crate::registry::registered_step::{RegisteredStep, ScriptCheck, StoredStep, register};
 use crate::registry::registry_error::{RegistryError, whole};
 use crate::registry::rundown::workflow::Workflow;
 use crate::registry::shared_schemas::SharedSchemas;
@@ -100,7 +101,7 @@ impl Registry {
         let at = |flaw: YamlFlaw| RegistryError::of_flaw(shown, flaw);
         let all = |flaws: Vec<YamlFlaw>| flaws.into_iter().map(at).collect::<Vec<_>>();
         let text = read_text(path).map_err(all)?;
-        let read = read_page(name, path, &text, None).map_err(all)?;
+        let read = read_page(name, path, &text, None).without_flaws().map_err(all)?;
         let file: Arc<str> = shown.into();
         let remarks = read.remarks.into_iter().chain(read.shared_remarks);
         let mut found = read.steps;
@@ -131,14 +132,14 @@ impl Registry {
     pub fn from_stored(steps: impl IntoIterator<Item = StoredStep>) -> Result<Self, Vec<RegistryError>> {
         let named = steps.into_iter().map(|step| {
             let (file, place) = (Arc::from(step.reference().as_str()), TextPlace::default());
-            (StepPlace { file, place, script: ScriptOrigin::Below(0) }, step)
+            (StepPlace { file, place, script: ScriptOrigin::Below(0), added: (0, 0) }, step)
         });
         Self::of_found(named)
     }
 
     fn of_found(found: impl IntoIterator<Item = (StepPlace, StoredStep)>) -> Result<Self, Vec<RegistryError>> {
         let mut errors = Vec::new();
-        let steps = Self::register_all(found, &SharedSchemas::default(), &mut errors);
+        let steps = Self::register_all(found, &SharedSchemas::default(), ScriptCheck::None, &mut errors);
         Self::seal(steps, errors)
     }
 
@@ -146,6 +147,7 @@ impl Registry {
     fn register_all(
         found: impl IntoIterator<Item = (StepPlace, StoredStep)>,
         schemas: &SharedSchemas,
+        check: ScriptCheck,
         errors: &mut Vec<RegistryError>,
     ) -> BTreeMap<StepRef, Arc<RegisteredStep>> {
         let mut steps: BTreeMap<StepRef, Arc<RegisteredStep>> = BTreeMap::new();
@@ -162,7 +164,7 @@ impl Registry {
                     StoredStep::Known(step) => Ok(step),
                     StoredStep::Read(definition, contents) => {
                         let place = (at.place.line > 0).then(|| at.clone());
-                        register(*definition, contents, place, schemas)
+                        register(*definition, contents, place, schemas, check)
                     }
                 };
                 (at, reference, step)

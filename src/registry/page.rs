@@ -69,6 +69,11 @@ impl RunbookFiles {
         Self { directory, owner }
     }
 
+    /// Returns the directory of the runbook.
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// Reads a file that a runbook names by its path relative to the directory of the runbook.
     ///
     /// # Errors

@@ -15,6 +15,7 @@ use crate::registry::found_step::FoundStep;
 use crate::registry::output_schema::output_schema;
 use crate::registry::parameter_schema::ParameterSchema;
 use crate::registry::registry_error::{RegistryError, whole};
+use crate::registry::script_flaws::script_flaws;
 use crate::registry::shared_schemas::SharedSchemas;
 use crate::registry::step_place::StepPlace;
 use crate::template::flaw::{RenderError, TemplateFlaw};
@@ -138,12 +139,22 @@ impl fmt::Display for RegisterError {
     }
 }
 
+/// Whether the script of a step is checked before the step is registered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ScriptCheck {
+    /// The script is not read. A step of a store stays in force, and a person at a terminal can run a step without policy.
+    None,
+    /// The parser must be able to read a shell script, and each `$PARAM_NAME` is a parameter.
+    Shell,
+}
+
 /// Seals one step, or returns the reason why this version can't seal the step.
 pub(super) fn register(
     definition: StepDefinition,
     contents: Vec<Arc<[u8]>>,
     place: Option<StepPlace>,
     schemas: &SharedSchemas,
+    check: ScriptCheck,
 ) -> Result<RegisteredStep, RegisterError> {
     let (definition, schema, canonical) = checked(definition, schemas)?;
     let differs = |(file, bytes): (&StepFile, &Arc<[u8]>)| file.bytes != bytes.len() as u64;
@@ -152,7 +163,23 @@ pub(super) fn register(
     {
         return Err("the contents of the step's files differ from its definition".to_owned().into());
     }
-    let template = script_template::of_step(&definition).map_err(RegisterError::Template)?.map(Arc::new);
+    let mut flaws = Vec::new();
+    let template = script_template::of_step(&definition);
+    let template = template.unwrap_or_else(|found| {
+        flaws = found;
+        None
+    });
+    if check == ScriptCheck::Shell {
+        let sample = template.as_ref().map_or(Cow::Borrowed(&definition), |one| Cow::Owned(one.sampled(&definition)));
+        // The reader of templates has already reported the errors of a template that it can't read.
+        let sample = Some(sample.source.as_str()).filter(|_| flaws.is_empty());
+        let more = script_flaws(&definition, sample);
+        flaws.extend(more);
+    }
+    if !flaws.is_empty() {
+        return Err(RegisterError::Template(flaws));
+    }
+    let template = template.map(Arc::new);
     let digest = StepDigest::of(&canonical);
     let (canonical, definition) = (canonical.into(), definition.into());
     Ok(RegisteredStep { digest, canonical, schema, definition, contents, template, place })

@@ -48,7 +48,8 @@ impl RegistryError {
             (_, Some(used_by)) => format!("{} (used by {used_by})", flaw.message),
             // The columns of the first line depend on the quotes of the attribute.
             (ScriptOrigin::Attribute(_), None) => {
-                format!("line {}, column {} of the script: {}", flaw.line, flaw.column, flaw.message)
+                let column = place.column_in_file(flaw.line, flaw.column);
+                format!("line {}, column {column} of the script: {}", flaw.line, flaw.message)
             }
             (_, None) => flaw.message.clone(),
         };

@@ -12,7 +12,7 @@ use crate::registry::found_step::FoundStep;
 use crate::registry::lock_file::{LOCK_FILE, LockFile};
 use crate::registry::on_all_cores::on_all_cores;
 use crate::registry::page::ReadPage;
-use crate::registry::registered_step::{RegisteredStep, StoredStep};
+use crate::registry::registered_step::{RegisteredStep, ScriptCheck, StoredStep};
 use crate::registry::registry_error::{RegistryError, whole};
 use crate::registry::run_links::plan_errors;
 use crate::registry::shared_schemas::SharedSchemas;
@@ -66,15 +66,16 @@ struct FoundFiles {
 }
 
 impl FoundFiles {
-    fn add(&mut self, file: Arc<str>, home: usize, page: Result<ReadPage, Vec<YamlFlaw>>) {
+    /// Adds a page. The steps of a page with an error are added if they can only lead to more errors.
+    fn add(&mut self, file: Arc<str>, home: usize, page: ReadPage, invalid: InvalidFiles) {
         let at = |flaw: YamlFlaw| RegistryError::of_flaw(&file, flaw);
-        match page {
-            Ok(page) => {
-                self.remarks.extend(page.remarks.into_iter().chain(page.shared_remarks).map(at));
-                self.steps.extend(page.steps.into_iter().map(|step| (step.place_in(&file), home, step)));
-            }
-            Err(flaws) => self.errors.extend(flaws.into_iter().map(at)),
+        if page.flaws.is_empty() {
+            self.remarks.extend(page.remarks.into_iter().chain(page.shared_remarks).map(at));
         }
+        if page.flaws.is_empty() || invalid == InvalidFiles::Refused {
+            self.steps.extend(page.steps.into_iter().map(|step| (step.place_in(&file), home, step)));
+        }
+        self.errors.extend(page.flaws.into_iter().map(at));
     }
 }
 
@@ -100,7 +101,7 @@ impl RunbookDirectories {
             all.extend(found.iter().map(|(at, _, step)| (step.definition.reference.clone(), Arc::clone(&at.file))));
         }
         let found = found.into_iter().map(|(at, _, step)| (at, StoredStep::found(step)));
-        let mut steps = Registry::register_all(found, &schemas, &mut errors);
+        let mut steps = Registry::register_all(found, &schemas, ScriptCheck::Shell, &mut errors);
         errors.extend(plan_errors(&steps));
         errors.sort();
         let mut skipped = Vec::new();
@@ -154,14 +155,16 @@ impl RunbookDirectories {
             let prefix = if self.paths.len() > 1 { format!("{}/", dir.display()) } else { String::new() };
             let mut walk = RunbookDirectoryWalk::through(dir, prefix, self.owner);
             let read = |(relative, path): &(String, PathBuf)| {
-                let mut page = read_text(path).and_then(|text| read_page(relative, path, &text, self.owner))?;
+                let page = read_text(path).map(|text| read_page(relative, path, &text, self.owner));
+                let mut page = page.unwrap_or_else(ReadPage::of_flaws);
                 page.steps.iter_mut().for_each(|step| found.schemas.share(&mut step.definition));
-                Ok(page)
+                page
             };
             let pages = on_all_cores(walk.files.iter().collect(), read);
             for ((relative, _), page) in walk.files.iter().zip(pages) {
-                found.add(format!("{}{relative}", walk.prefix).into(), home, page);
+                found.add(format!("{}{relative}", walk.prefix).into(), home, page, self.invalid);
             }
+            found.remarks.append(&mut walk.remarks);
             found.path_errors.append(&mut walk.errors);
             found.prefixes.push(walk.prefix);
         }

@@ -11,11 +11,12 @@ use crate::record::step_definition::Format;
 use crate::record::step_file::{MAX_FILES, inside_a_file};
 use crate::registry::attributes::{self, FenceInfo, PlacedText};
 use crate::registry::fenced_block::{FencedBlock, check_characters, fenced_blocks};
-use crate::registry::found_step::FoundStep;
+use crate::registry::found_step::{FoundStep, add_step};
 use crate::registry::front_matter::FrontMatter;
 use crate::registry::markdown::{check_file_name, step};
 use crate::registry::page::{Page, ReadPage};
-use crate::registry::step_contents::{FileContent, check_file_path, put_files};
+use crate::registry::script_rules::BYTE_ORDER_MARK;
+use crate::registry::step_contents::{FileContent, check_file_path, check_files, put_files};
 use crate::registry::text_lines::TextLines;
 use crate::yaml::{TextPlace, YamlFlaw, unknown};
 
@@ -35,34 +36,40 @@ pub fn read(page: &Page<'_>) -> Result<Option<ReadPage>, Vec<YamlFlaw>> {
 /// file has no `runnable` block.
 pub(super) fn read_partly(page: &Page<'_>) -> Option<ReadPage> {
     let lines = TextLines::of(page.text);
-    let blocks = fenced_blocks(page.text, 0, &lines);
+    // A byte order mark hides a fence in the first line.
+    let marked = page.text.strip_prefix('\u{feff}').filter(|text| text.starts_with(['`', '~']));
+    let blocks = fenced_blocks(page.text, page.text.len() - marked.unwrap_or(page.text).len(), &lines);
     let of_kind = |kind| blocks.iter().filter(move |block| first_word(block) == kind);
-    of_kind("runnable").next()?;
+    let remarks = blocks.iter().filter_map(near_miss).collect::<Vec<_>>();
+    if of_kind("runnable").next().is_none() {
+        return (!remarks.is_empty()).then(|| ReadPage { remarks, ..ReadPage::default() });
+    }
     let mut flaws = Vec::new();
     check_characters(page.text, &lines, &mut flaws);
+    flaws.extend(marked.map(|_| YamlFlaw::new(lines.place(0), BYTE_ORDER_MARK)));
     flaws.extend(check_file_name(page.name).err());
     if !flaws.is_empty() {
         return Some(ReadPage::of_flaws(flaws));
     }
     let files = files(of_kind("file"), &mut flaws);
-    let mut found: Vec<(FoundStep, String)> = Vec::new();
+    let mut steps = Vec::new();
     for (index, block) in of_kind("runnable").enumerate() {
-        let Some(mut one) = runnable_step(page.name, block, index + 1, &mut flaws) else { continue };
-        one.contents = put_files(&mut one.definition, &files);
-        let id = one.definition.reference.step().to_owned();
-        if let Some((first, _)) = found.iter().find(|(_, other)| *other == id) {
-            let at = first.place;
-            let message = format!(
-                "the step {id:?} already exists at {}:{}: change the id of one of the two steps",
-                at.line, at.column
-            );
-            flaws.push(YamlFlaw::new(one.place, message));
-            continue;
+        if let Some(one) = runnable_step(page, block, index + 1, &files, &mut flaws) {
+            add_step(&mut steps, one, &mut flaws);
         }
-        found.push((one, id));
     }
     flaws.sort();
-    Some(ReadPage { steps: found.into_iter().map(|(step, _)| step).collect(), flaws, ..ReadPage::default() })
+    Some(ReadPage { steps, remarks, flaws, ..ReadPage::default() })
+}
+
+/// Returns a remark about a block that was probably meant as a step.
+fn near_miss(block: &FencedBlock) -> Option<YamlFlaw> {
+    let word = first_word(block);
+    let begins = word.get(.."runnable".len()).is_some_and(|begin| begin.eq_ignore_ascii_case("runnable"));
+    (begins && word != "runnable").then(|| {
+        let message = format!("the block begins with {word:?}, so it is no step: write ```runnable and a language");
+        YamlFlaw::new(block.fence, message)
+    })
 }
 
 fn first_word(block: &FencedBlock) -> &str {
@@ -107,10 +114,23 @@ fn files<'a>(blocks: impl Iterator<Item = &'a FencedBlock>, flaws: &mut Vec<Yaml
 }
 
 /// Reads one `runnable` block. `number` is the number of the block in the file, from 1.
-fn runnable_step(path: &str, block: &FencedBlock, number: usize, flaws: &mut Vec<YamlFlaw>) -> Option<FoundStep> {
+fn runnable_step(
+    page: &Page<'_>,
+    block: &FencedBlock,
+    number: usize,
+    of_page: &[FileContent],
+    flaws: &mut Vec<YamlFlaw>,
+) -> Option<FoundStep> {
     let info = info(block, number, flaws)?;
-    let mut found = step(&FrontMatter::absent(), path, block, &info, None, flaws)?;
+    let mut found = step(&FrontMatter::absent(), page.name, block, &info, page.files, flaws)?;
     found.definition.format = Format::Runnable;
+    let named = found.definition.files.iter().cloned().zip(std::mem::take(&mut found.contents));
+    let mut files: Vec<FileContent> = named.map(|(file, bytes)| FileContent { file, bytes }).collect();
+    files.extend_from_slice(of_page);
+    match check_files(&mut files) {
+        Ok(()) => found.contents = put_files(&mut found.definition, &files),
+        Err(message) => flaws.push(YamlFlaw::new(block.fence, message)),
+    }
     Some(found)
 }
 
@@ -239,7 +259,7 @@ mod tests {
             ("```runnable bash\r\ntrue\r\n```\r\n", "1:17: the file has Windows line endings"),
             (
                 "```runnable bash\ntrue\n```\n```runnable bash {#1}\ntrue\n```\n",
-                "4:20: the step \"1\" already exists at 1:1",
+                "4:20: the step notes:1 already exists at 1:1",
             ),
             (
                 "```runnable bash\ntrue\n```\n```file python\nx\n```\n",
@@ -263,7 +283,7 @@ mod tests {
                 "```runnable bash\ntrue\n```\n```file py a\nx\n```\n```file py a-b\nx\n```\n```file py a/b\ny\n```\n",
                 "10:1: \"a/b\" lies below the file \"a\"",
             ),
-            ("```runnable bash {#a files=b}\ntrue\n```\n", "1:28: `files` has no effect here"),
+            ("```runnable bash {#a files=b}\ntrue\n```\n", "1:28: the file \"b\" can't be read"),
         ] {
             let errors = page(text).expect_err(text);
             assert!(errors.iter().any(|error| error.starts_with(expected)), "{text:?}: {expected}\n{errors:#?}");

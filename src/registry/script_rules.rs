@@ -48,11 +48,11 @@ pub(super) fn interpreter_of_shebang(source: &str) -> Result<Option<String>, Str
         ));
     }
     if name.starts_with('-') || words.next().is_some() {
-        return Err(
-            "options in a shebang have no effect: remove the options, and write `set -e` or another set command \
-                    below the shebang"
-                .to_owned(),
-        );
+        let instead = match name {
+            "bash" | "sh" | "zsh" => ", and write `set -e` or another set command below the shebang",
+            _ => "",
+        };
+        return Err(format!("options in a shebang have no effect: remove the options{instead}"));
     }
     front_matter::interpreter(name).map(Some)
 }
@@ -67,6 +67,9 @@ pub(super) fn check_size(source: &str) -> Result<(), String> {
     }
     Err(format!("the script is larger than {MAX_SOURCE_BYTES} bytes: move a part of it to another step"))
 }
+
+/// Message about a byte order mark at the beginning of a file, which hides a fence or a heading in the first line.
+pub(super) const BYTE_ORDER_MARK: &str = "the file begins with a byte order mark: save the file without this mark";
 
 /// Characters that no script and no runbook may contain, with the messages.
 pub(super) const REFUSED_CHARACTERS: [(char, &str); 2] = [

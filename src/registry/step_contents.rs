@@ -43,7 +43,7 @@ pub fn put_files(definition: &mut StepDefinition, files: &[FileContent]) -> Vec<
 /// Returns a message about a path that leaves the directory of the run, that is hidden, or that is the script.
 pub(super) fn check_file_path(path: &str) -> Result<(), String> {
     if let Err(error) = path.parse::<RelativePath>() {
-        return Err(format!("{path:?} can't be the path of a file of the step; expected {error}"));
+        return Err(format!("{path:?} can't be the path of a file of the step: {error}"));
     }
     if path.split('/').any(|segment| segment.starts_with('.')) {
         return Err(format!(
@@ -77,7 +77,19 @@ pub(super) fn named_files(text: &str, directory: &RunbookFiles) -> Result<Vec<Fi
         check_file_path(name)?;
         found.push(FileContent::new(name, bytes, executable));
     }
+    check_files(&mut found)?;
+    Ok(found)
+}
+
+/// Sorts the files of a step by path, and checks them together.
+///
+/// # Errors
+/// Returns a message about two files that can't both exist, or about a limit.
+pub(super) fn check_files(found: &mut [FileContent]) -> Result<(), String> {
     found.sort_by(|a, b| a.file.path.cmp(&b.file.path));
+    if let Some(pair) = found.windows(2).find(|pair| pair[0].file.path == pair[1].file.path) {
+        return Err(format!("{:?} is a file of the page and in `files`: name one of the two", pair[0].file.path));
+    }
     if let Some((at, above)) = inside_a_file(found.iter().map(|one| one.file.path.as_str())) {
         let path = &found[at].file.path;
         return Err(format!("{path:?} lies below the file {above:?} of the step: name one of the two"));
@@ -89,7 +101,7 @@ pub(super) fn named_files(text: &str, directory: &RunbookFiles) -> Result<Vec<Fi
              smaller files"
         ));
     }
-    Ok(found)
+    Ok(())
 }
 
 #[cfg(test)]

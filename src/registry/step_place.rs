@@ -14,6 +14,8 @@ pub struct StepPlace {
     pub place: TextPlace,
     /// Place of the script.
     pub script: ScriptOrigin,
+    /// Line of the script to which the reader has added text at its beginning, and number of added characters.
+    pub added: (usize, usize),
 }
 
 /// Place of a script.
@@ -42,9 +44,15 @@ pub struct ScriptLine {
 }
 
 impl StepPlace {
+    /// Returns the column without the text that the reader has added.
+    pub(super) fn column_in_file(&self, line: usize, column: usize) -> usize {
+        if line == self.added.0 { column.saturating_sub(self.added.1).max(1) } else { column }
+    }
+
     /// Returns the place of a line and a column of the script, which both count from 1.
     #[must_use]
     pub fn in_script(&self, line: usize, column: usize) -> ScriptLine {
+        let column = self.column_in_file(line, column);
         let own = |line, column| ScriptLine { file: self.file.to_string(), line, column, used_by: None };
         match &self.script {
             ScriptOrigin::Below(above) => own(above + line, column),

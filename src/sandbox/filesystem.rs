@@ -220,6 +220,7 @@ pub(super) fn own_root(
     };
     let work = Path::new(work_of(profile));
     let PutFiles { script: beside_files, new: new_files } = step_files::mount(request, texts, work)?;
+    step_files::link(request, work, Path::new("tmp"))?;
     // With "." for both names, pivot_root(2) stacks the old root on the new one, so that the old root can be unmounted
     // immediately.
     rustix::process::pivot_root(".", ".").at(SetupStage::Mounts, "change to the new root")?;
@@ -404,6 +405,7 @@ pub(super) fn host_view(
     grant(run_dir.join("tmp"), PathAccess::Write);
     let work = run_dir.join("work");
     let PutFiles { script: beside_files, new: new_files } = step_files::write(request, texts, &work, owner)?;
+    step_files::link(request, &work, Path::new("tmp"))?;
     Ok(StepPaths {
         home: places.home.clone().unwrap_or_else(|| work.clone()),
         work: begins_in(&request.profile).map_or(work, PathBuf::from),

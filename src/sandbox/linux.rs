@@ -382,6 +382,7 @@ impl LinuxSandbox {
             source_bytes: plan.source.len() as u64,
             params_bytes: plan.params_json.len() as u64,
             files,
+            files_in_tmp: plan.files.iter().any(|planned| planned.in_tmp),
             inputs: plan.inputs.iter().map(run_contents::entry).collect(),
             results: plan.results,
             session: plan.session.as_ref().map(|session| run_contents::session(session, &work_in_run)),

@@ -195,6 +195,8 @@ pub struct PlannedFile {
     pub file: StepFile,
     /// The content.
     pub bytes: Arc<[u8]>,
+    /// True if the directory for temporary files has a link to the file, too.
+    pub in_tmp: bool,
 }
 
 /// The result of a run.

@@ -136,7 +136,7 @@ mod tests {
     fn file(path: &str, bytes: &[u8]) -> PlannedFile {
         let size = bytes.len() as u64;
         let file = StepFile { path: path.to_owned(), bytes: size, digest: ContentDigest::of(bytes), executable: false };
-        PlannedFile { file, bytes: bytes.into() }
+        PlannedFile { file, bytes: bytes.into(), in_tmp: false }
     }
 
     #[test]

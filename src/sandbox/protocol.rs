@@ -149,6 +149,8 @@ pub(super) struct RunRequest {
     pub(super) params_bytes: u64,
     /// The files of the step. Their contents follow the parameters.
     pub(super) files: Vec<StepFile>,
+    /// True if the directory for temporary files has links to the files of the step.
+    pub(super) files_in_tmp: bool,
     /// The inputs. Their contents follow the texts.
     pub(super) inputs: Vec<InputEntry>,
     /// True if the service captures the files and outputs of the run.
@@ -607,6 +609,7 @@ mod tests {
                 as_file: true,
                 variable: Some("DB".to_owned()),
             }],
+            files_in_tmp: true,
             inputs: vec![InputEntry {
                 name: "app.tar".parse().expect("a name"),
                 bytes: 1,

@@ -8,7 +8,7 @@ use std::ffi::CStr;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid};
@@ -108,6 +108,19 @@ pub(super) fn mount(request: &RunRequest, texts: &RunTexts, work: &Path) -> Resu
     fs::remove_dir(PLACE).at(SetupStage::Mounts, what)?;
     put.script = Some(work.join(script));
     Ok(put)
+}
+
+/// Links the files of the step, which is in `work`, in the directory for temporary files `tmp`. The step may remove a link.
+pub(super) fn link(request: &RunRequest, work: &Path, tmp: &Path) -> Result<(), SetupFailure> {
+    for file in request.files.iter().filter(|_| request.files_in_tmp) {
+        let first = file.path.split('/').next().unwrap_or_default();
+        match symlink(work.join(first), tmp.join(first)) {
+            // Several files can be in one directory.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            linked => linked.at(SetupStage::Workdir, format!("link {first:?} in the directory for temporary files"))?,
+        }
+    }
+    Ok(())
 }
 
 /// Binds the file at `place` to its path below `root`. Returns true if no file had this path.
@@ -214,7 +227,7 @@ fn write_new(path: &Path, file: &SeededFile<'_>) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
 

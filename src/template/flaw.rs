@@ -16,7 +16,9 @@ pub struct TemplateFlaw {
 }
 
 impl TemplateFlaw {
-    pub(super) fn new(source: &str, offset: usize, message: impl Into<String>) -> Self {
+    /// Returns the flaw at this byte of the source.
+    #[must_use]
+    pub fn new(source: &str, offset: usize, message: impl Into<String>) -> Self {
         let mut offset = offset.min(source.len());
         while !source.is_char_boundary(offset) {
             offset -= 1;

@@ -104,12 +104,25 @@ pub struct Key {
 /// # Errors
 /// Returns an error for the first part that is not YAML or that JSON has no value for.
 pub fn parse(text: &str, first_line: usize) -> Result<YamlNode, YamlFlaw> {
+    parse_as(text, first_line, false)
+}
+
+/// Reads one document like [`parse`], for a format of another program whose files contain fractions. A fraction such as
+/// `1.50` is the text with these characters.
+///
+/// # Errors
+/// Returns the errors of [`parse`].
+pub fn parse_with_fractions(text: &str, first_line: usize) -> Result<YamlNode, YamlFlaw> {
+    parse_as(text, first_line, true)
+}
+
+fn parse_as(text: &str, first_line: usize, takes_fractions: bool) -> Result<YamlNode, YamlFlaw> {
     let mut options = Options::default();
     options.disallow_directives = true;
     options.emit_unresolved_aliases = true;
     options.flow_nesting_limit = MAX_DEPTH;
     options.block_nesting_limit = MAX_DEPTH;
-    let mut tree = Tree { open: Vec::new(), root: None, documents: 0 };
+    let mut tree = Tree { open: Vec::new(), root: None, documents: 0, takes_fractions };
     for item in Parser::new_from_str_with_options(text, options) {
         let (event, span) = item.map_err(|error| {
             let at = error.marker();
@@ -135,6 +148,8 @@ struct Tree {
     open: Vec<Open>,
     root: Option<YamlNode>,
     documents: usize,
+    /// True if a fraction is a text, and not an error.
+    takes_fractions: bool,
 }
 
 /// List or map whose end the reader has not reached.
@@ -184,6 +199,9 @@ impl Tree {
                     return self.key(text, *style, place);
                 }
                 let kind = match style {
+                    ScalarStyle::Plain if self.takes_fractions && FRACTION.is_match(text) => {
+                        YamlKind::Text(text.to_string())
+                    }
                     ScalarStyle::Plain => plain(text).map_err(|message| YamlFlaw::new(place, message))?,
                     _ => YamlKind::Text(text.to_string()),
                 };
@@ -295,12 +313,14 @@ fn plain(text: &str) -> Result<YamlKind, String> {
     Ok(YamlKind::Text(text.to_owned()))
 }
 
-#[expect(clippy::expect_used, reason = "the three patterns are constants, compiled by every test of this file")]
+#[expect(clippy::expect_used, reason = "the four patterns are constants, compiled by every test of this file")]
 fn constant(pattern: &str) -> Regex {
     Regex::new(pattern).expect("a constant pattern")
 }
 
 static INTEGER: LazyLock<Regex> = LazyLock::new(|| constant(r"^(?:0|-?[1-9][0-9]*)$"));
+static FRACTION: LazyLock<Regex> =
+    LazyLock::new(|| constant(r"^[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?$"));
 static TIMESTAMP: LazyLock<Regex> = LazyLock::new(|| constant(r"^[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}(?:[Tt\x20\t].*)?$"));
 /// Matches integers and floats of YAML 1.1 and 1.2: any base, underscores, base 60, infinity, not-a-number.
 static NUMBER_TO_SOME: LazyLock<Regex> = LazyLock::new(|| {

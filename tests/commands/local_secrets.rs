@@ -115,7 +115,7 @@ fn a_sign_in_block_takes_its_documented_variables_of_the_environment_after_one_q
     let ran = person.run(&["page.mdx:q", "-y"]).ended(126);
     let words = "page:q needs the secret aws.AWS_ACCESS_KEY_ID, aws.AWS_REGION, aws.AWS_SECRET_ACCESS_KEY, \
                  aws.AWS_SESSION_TOKEN: add --secret aws.AWS_ACCESS_KEY_ID=env:VARIABLE or --secret \
-                 aws.AWS_ACCESS_KEY_ID=file:PATH, or set one of the variables AWS_ACCESS_KEY_ID, AWS_REGION,";
+                 aws.AWS_ACCESS_KEY_ID=file:PATH, or set the variable AWS_ACCESS_KEY_ID";
     assert!(ran.err.contains(words), "{}", ran.err);
 
     // One answer for the session is enough for all blocks, and the receipt has the answer.

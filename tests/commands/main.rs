@@ -15,6 +15,7 @@ mod other_formats;
 mod policy;
 mod production;
 mod programs;
+mod registry_check;
 mod registry_import;
 mod review;
 mod roster_chain;

@@ -182,6 +182,26 @@ fn a_token_is_made_through_the_socket_and_without_a_service_through_the_store() 
 }
 
 #[test]
+fn a_token_pattern_that_never_matches_or_misses_directories_is_refused() {
+    let (dir, _) = boundary();
+    for (pattern, words) in [
+        ("**:*", "** is no whole segment: write **/*:* for every step"),
+        ("deploy/web**:x", "** is no whole segment"),
+        ("host", "is the name of no step: write PATH:STEP"),
+        ("host:a:b", "is the name of no step"),
+        ("/host:report", "is the name of no step"),
+    ] {
+        let refused =
+            run(dir.path(), &["token", "create", "t", "--config", "b", "--owner", "alice", "--step", pattern]);
+        assert!(refused.status.code() == Some(126) && said(&refused).contains(words), "{pattern}: {}", said(&refused));
+    }
+    for (number, pattern) in ["**", "**/*:*", "host:report", "host:*", "host/**", "{a,b}:x"].iter().enumerate() {
+        let name = format!("t{number}");
+        must(dir.path(), &["token", "create", &name, "--config", "b", "--owner", "alice", "--step", pattern]);
+    }
+}
+
+#[test]
 fn serve_reports_every_error_of_every_file_and_does_not_start() {
     let (dir, home) = boundary();
     edit(&home.join("countersign.toml"), "level = \"best-effort\"", "level = \"best-effort\"\ncolour = \"red\"");

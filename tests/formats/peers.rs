@@ -1,14 +1,14 @@
 //! Compares the reader of Gruntwork runbooks with the executables that Gruntwork's own registry finds.
 //!
-//! `COUNTERSIGN_PEERS` names a folder with a clone of gruntwork-io/runbooks in `runbooks`. The test prints one line for
-//! each executable. `scripts/peers` runs the test.
+//! `COUNTERSIGN_PEERS` names a folder with a clone of gruntwork-io/runbooks in `runbooks`, and of Yisaaaa/Runbook in
+//! `yisaaaa`. The tests print one line for each executable and each test. `scripts/peers` runs the tests.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use countersign::registry::imported::read_imported;
+use countersign::registry::imported::{ImportedBlock, read_imported};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
@@ -52,7 +52,7 @@ fn gruntworks_executables_are_registered_with_the_same_bytes_or_refused_with_a_r
             let id = &executable.id;
             let block = file.and_then(|file| file.blocks.iter().find(|one| one.definition.reference.step() == id));
             match (block, file.and_then(|file| file.errors.first())) {
-                (Some(block), _) if Some(&block.definition.source) != executable.script.as_ref() => {
+                (Some(block), _) if Some(without_functions(block, &executable)) != executable.script => {
                     different.push(format!("{shown}: {id}: other bytes"));
                 }
                 // An error of the page refuses all its blocks.
@@ -60,7 +60,7 @@ fn gruntworks_executables_are_registered_with_the_same_bytes_or_refused_with_a_r
                     match block.refused.first().map(ToString::to_string).or(of_page.map(ToString::to_string)) {
                         None => {
                             registered += 1;
-                            let number = executable_id(id, &block.definition.source);
+                            let number = executable_id(id, executable.script.as_deref().unwrap_or_default());
                             println!(
                                 "{shown}: {id}: registered, {}, same bytes, {number}",
                                 block.definition.interpreter
@@ -84,6 +84,100 @@ fn gruntworks_executables_are_registered_with_the_same_bytes_or_refused_with_a_r
     println!("{} pages: {registered} executables registered with the same bytes, {refused} refused", pages.len());
     assert!(different.is_empty(), "{}", different.join("\n"));
     assert!(registered >= REGISTERED, "only {registered} executables are registered, at least {REGISTERED} must be");
+}
+
+/// Returns the script of a block without the functions of Gruntwork that the reader puts at the beginning of a line.
+fn without_functions(block: &ImportedBlock, executable: &Executable) -> String {
+    let (source, script) = (&block.definition.source, executable.script.as_deref().unwrap_or_default());
+    let added = source.len().saturating_sub(script.len());
+    let at = source.find("log_").filter(|at| source[*at..].contains("() { ") && source.is_char_boundary(at + added));
+    at.map_or_else(|| source.clone(), |at| format!("{}{}", &source[..at], &source[at + added..]))
+}
+
+/// Names of Gruntwork's own tests that must pass. The others need a part that docs/from-gruntwork.md names.
+const PASSING: [&str; 14] = [
+    "feature-demos/aws-auth/runbook.mdx: skip-without-credentials",
+    "feature-demos/git-auth/runbook.mdx: skip-without-credentials",
+    "feature-demos/git-clone/runbook.mdx: clone-with-show-file-tree-false",
+    "feature-demos/git-clone/runbook.mdx: generic-clone-public-repo",
+    "feature-demos/git-clone/runbook.mdx: skip-without-credentials",
+    "feature-demos/github-auth/runbook.mdx: skip-without-credentials",
+    "feature-demos/github-pull-request/runbook.mdx: skip-without-credentials",
+    "feature-demos/google-auth/runbook.mdx: skip-without-credentials",
+    "feature-demos/script-logging/runbook.mdx: happy-path",
+    "sample-runbooks/demo1/runbook.mdx: happy-path",
+    "sample-runbooks/demo3/runbook.mdx: command-with-embedded-inputs",
+    "sample-runbooks/dual-clone/runbook.mdx: commands-run-in-sequence",
+    "sample-runbooks/markdown-only-full/runbook.mdx: happy-path",
+    "sample-runbooks/next-app/runbook.mdx: skip-without-credentials",
+];
+
+/// Runs Gruntwork's own tests, and prints the result of each with the reasons.
+#[test]
+fn gruntworks_own_tests_pass_by_name() {
+    let Some(folder) = peer("gruntworks_own_tests_pass_by_name", "runbooks") else { return };
+    let copy = tempfile::tempdir().expect("a directory");
+    let copied = Command::new("cp").arg("-r").arg(folder.join("testdata")).arg(copy.path()).status().expect("cp");
+    assert!(copied.success());
+    let mut pages = Vec::new();
+    find_pages(&copy.path().join("testdata"), &mut pages);
+    let mut passed = BTreeSet::new();
+    for page in pages.iter().filter(|page| page.with_file_name("runbook_test.yml").is_file()) {
+        let mut command = program(copy.path());
+        let done = command.arg("test").arg(page.strip_prefix(copy.path()).expect("a page")).arg("-y").output();
+        let said = String::from_utf8_lossy(&done.expect("the program").stdout).into_owned();
+        let report = said
+            .lines()
+            .filter(|line| ["passed", "failed", "skipped", "        "].iter().any(|word| line.starts_with(word)));
+        report.for_each(|line| println!("{line}"));
+        passed.extend(said.lines().filter_map(|line| line.strip_prefix("passed  testdata/")).map(str::to_owned));
+    }
+    let missing: Vec<&&str> = PASSING.iter().filter(|name| !passed.contains(**name)).collect();
+    assert!(missing.is_empty(), "{missing:#?} of {passed:#?}");
+}
+
+/// Returns the program under test with an empty home directory.
+fn program(directory: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
+    command.current_dir(directory).env("HOME", directory.join("home")).stdin(Stdio::null());
+    command
+}
+
+/// Runs the notebooks with which Yisaaaa's database begins. The third needs the network, so it is only read.
+#[test]
+fn the_first_notebooks_of_yisaaaa_run_as_they_are() {
+    let Some(folder) = peer("the_first_notebooks_of_yisaaaa_run_as_they_are", "yisaaaa") else { return };
+    let data = fs::read_to_string(folder.join("backend/prisma/data.ts")).expect("the data");
+    let home = tempfile::tempdir().expect("a directory");
+    let notebooks: Vec<String> = data.split("content: `").skip(1).map(template_literal).collect();
+    assert_eq!(notebooks.len(), 3);
+    for (number, text) in notebooks.iter().enumerate() {
+        fs::write(home.path().join(format!("n{number}.md")), text).expect("written");
+    }
+    let checked = program(home.path()).args(["registry", "check", "--dir", "."]).output().expect("the program");
+    let said = String::from_utf8_lossy(&checked.stdout).into_owned();
+    assert!(said.contains("sound: 6 steps") && !said.contains("remark"), "{said}");
+    for (name, words) in [
+        ("n0.md", &["Sorted: [11, 12, 22, 25, 34, 64, 90]", "Is sorted: True"][..]),
+        ("n1.md", &["quick: 1", "Hello from Bash\nSecond line"]),
+    ] {
+        let ran = program(home.path()).args(["run", name, "-y", "--no-receipt"]).output().expect("the program");
+        let said = [&ran.stdout, &ran.stderr].map(|bytes| String::from_utf8_lossy(bytes)).concat();
+        assert!(ran.status.success() && words.iter().all(|word| said.contains(word)), "{name}: {said}");
+    }
+}
+
+/// Returns the text of a template literal of JavaScript, up to its closing backtick.
+fn template_literal(text: &str) -> String {
+    let (mut found, mut chars) = (String::new(), text.chars());
+    while let Some(c) = chars.next().filter(|c| *c != '`') {
+        match (c, if c == '\\' { chars.next() } else { None }) {
+            ('\\', Some('n')) => found.push('\n'),
+            ('\\', Some(escaped)) => found.push(escaped),
+            _ => found.push(c),
+        }
+    }
+    found
 }
 
 /// Runs recorded runbooks with `countersign test`, one session each, with the recorded outcomes as expectations. Blocks

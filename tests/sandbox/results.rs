@@ -146,6 +146,7 @@ fn step_file(path: &str, bytes: &[u8]) -> PlannedFile {
     PlannedFile {
         file: StepFile { path: path.to_owned(), bytes: size, digest, executable: false },
         bytes: bytes.into(),
+        in_tmp: false,
     }
 }
 

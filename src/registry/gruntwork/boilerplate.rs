@@ -50,8 +50,14 @@ fn variable(
         notes.flaws.push(source.flaw(item.place, "the variable has no name: write `name:` and a text"));
         return None;
     };
-    let mut found =
-        Variable { name: name.clone(), schema: Map::new(), source: source.clone(), place: *place, open_map: false };
+    let mut found = Variable {
+        name: name.clone(),
+        schema: Map::new(),
+        source: source.clone(),
+        place: *place,
+        open_map: false,
+        if_used: false,
+    };
     if ["inputs", "outputs"].contains(&name.as_str()) {
         notes.flaws.push(found.flaw("templates use this name for all variables together: choose another name"));
         return None;
@@ -74,14 +80,32 @@ fn variable(
         notes.flaws.push(found.flaw(&message));
         return None;
     }
-    validations::apply(&mut found, item.value("validations"), &kind, notes);
+    let required = validations::apply(&mut found, item.value("validations"), &kind, notes);
     if kind != "map" {
         declare_default(&mut found, &kind, default, notes);
     }
     if item.value("sensitive").is_some_and(|node| node.kind == YamlKind::Boolean(true)) {
         make_secret(&mut found, notes);
+    } else if !required && default.is_none_or(|node| node.kind == YamlKind::Null) {
+        declare_empty(&mut found, &kind);
     }
     Some(found)
+}
+
+/// Declares what Gruntwork's form gives if a person fills in nothing. The form gives no number, so the script can't use a
+/// number without a value.
+fn declare_empty(found: &mut Variable, kind: &str) {
+    let empty = match kind {
+        "string" if found.schema.get("minLength").is_none_or(|least| *least == json!(0)) => json!(""),
+        "list" => json!([]),
+        "bool" => json!(false),
+        "enum" => found.schema["enum"][0].clone(),
+        _ => {
+            found.if_used = kind == "int" || kind == "float";
+            return;
+        }
+    };
+    found.schema.insert("default".to_owned(), empty);
 }
 
 fn declare_type(found: &mut Variable, kind: &str, item: &YamlNode, default: Option<&YamlNode>) -> Result<(), String> {

@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use serde_json::{Map, Value, json};
 
+use crate::record::step_definition::parameter_variable;
 use crate::registry::gruntwork::boilerplate;
 use crate::registry::gruntwork::elements::Element;
 use crate::registry::gruntwork::notes::{Notes, YamlSource};
@@ -52,8 +53,11 @@ impl<'a> InputBlocks<'a> {
         }
         let properties: Map<String, Value> =
             merged.iter().map(|(name, variable)| (name.clone(), Value::Object(variable.schema.clone()))).collect();
-        let required: Vec<&String> =
-            properties.iter().filter(|(_, schema)| schema.get("default").is_none()).map(|(name, _)| name).collect();
+        let is_required = |(name, one): &(&String, &Variable)| {
+            let is_used = has_word(script, name) || has_word(script, &parameter_variable(name));
+            one.schema.get("default").is_none() && (is_used || !one.if_used)
+        };
+        let required: Vec<&String> = merged.iter().filter(is_required).map(|(name, _)| name).collect();
         let schema = json!({"type": "object", "required": required, "properties": properties});
         self.check(&schema, &merged, step, &mut notes.flaws);
         schema
@@ -134,7 +138,7 @@ impl<'a> InputBlocks<'a> {
         }
         let before = notes.flaws.len();
         let found: Rc<[Variable]> = match self.document(&self.elements[block], &mut notes.flaws) {
-            Some((text, source)) => match yaml::parse(&text, source.first_line()) {
+            Some((text, source)) => match yaml::parse_with_fractions(&text, source.first_line()) {
                 Ok(tree) => boilerplate::read(&tree, &source, &self.prefilled(block, notes), notes),
                 Err(flaw) => {
                     notes.flaws.push(source.flaw(flaw.place, &flaw.message));
@@ -202,7 +206,7 @@ impl<'a> InputBlocks<'a> {
 }
 
 /// Returns true if the text contains the word between characters that can't be part of a name.
-fn has_word(text: &str, word: &str) -> bool {
+pub(super) fn has_word(text: &str, word: &str) -> bool {
     let ends = |c: Option<char>| c.is_none_or(|c| !c.is_alphanumeric() && c != '_');
     text.match_indices(word)
         .any(|(at, _)| ends(text[..at].chars().next_back()) && ends(text[at + word.len()..].chars().next()))

@@ -16,7 +16,7 @@ mod sign_ins;
 mod validations;
 mod variable;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
@@ -27,10 +27,12 @@ use crate::registry::found_step::FoundStep;
 use crate::registry::front_matter;
 use crate::registry::gruntwork::elements::Element;
 use crate::registry::gruntwork::gruntwork_bytes::GruntworkScript;
-use crate::registry::gruntwork::inputs::InputBlocks;
+use crate::registry::gruntwork::inputs::{InputBlocks, has_word};
 use crate::registry::gruntwork::notes::Notes;
 use crate::registry::page::{Page, ReadPage};
-use crate::registry::script_rules::{REFUSED_CHARACTERS, check_path, check_size, interpreter_of_shebang, step_ref};
+use crate::registry::script_rules::{
+    BYTE_ORDER_MARK, REFUSED_CHARACTERS, check_path, check_size, interpreter_of_shebang, step_ref,
+};
 use crate::registry::shared_remarks::RemarkKind;
 use crate::registry::step_place::ScriptOrigin;
 use crate::registry::text_lines::TextLines;
@@ -49,7 +51,8 @@ pub fn read(page: &Page<'_>) -> Result<Option<ReadPage>, Vec<YamlFlaw>> {
 /// page has no step.
 pub(super) fn read_partly(page: &Page<'_>) -> Option<ReadPage> {
     // A name of an element has no other form than its letters, so such a page can't contain a step.
-    if !STEPS.iter().any(|name| page.text.contains(name)) {
+    let may_have_step = STEPS.iter().any(|name| page.text.contains(name));
+    if !may_have_step && !NEAR_MISSES.iter().any(|tag| page.text.contains(tag)) {
         return None;
     }
     let lines = TextLines::of(page.text);
@@ -58,8 +61,7 @@ pub(super) fn read_partly(page: &Page<'_>) -> Option<ReadPage> {
         let message = format!("the page is larger than {MAX_PAGE_BYTES} bytes: split the page");
         return Some(ReadPage::of_flaws(vec![YamlFlaw::new(TextPlace { line: 1, column: 1 }, message)]));
     }
-    let mark = ('\u{feff}', "the file begins with a byte order mark: save the file without this mark");
-    for (refused, message) in REFUSED_CHARACTERS.into_iter().chain([mark]) {
+    for (refused, message) in REFUSED_CHARACTERS.into_iter().chain([('\u{feff}', BYTE_ORDER_MARK)]) {
         if let Some(at) = page.text.find(refused) {
             notes.flaws.push(YamlFlaw::new(lines.place(at), message));
         }
@@ -69,11 +71,15 @@ pub(super) fn read_partly(page: &Page<'_>) -> Option<ReadPage> {
     }
     let elements = match elements::read(page.text, &lines, &mut notes.flaws) {
         Ok(elements) => elements,
-        Err(flaw) => return Some(ReadPage::of_flaws(vec![flaw])),
+        Err(flaw) => return may_have_step.then(|| ReadPage::of_flaws(vec![flaw])),
     };
+    elements.iter().filter(|element| is_near_miss(element)).for_each(|element| {
+        notes.shared.add(NO_STEPS, &format!("<{}>", element.name), element.place);
+    });
     let steps = || elements.iter().enumerate().filter(|(_, element)| STEPS.contains(&element.name.as_str()));
-    if notes.flaws.is_empty() && steps().next().is_none() {
-        return None;
+    if steps().next().is_none() && (notes.flaws.is_empty() || !may_have_step) {
+        let shared_remarks = notes.shared.into_remarks();
+        return (!shared_remarks.is_empty()).then(|| ReadPage { shared_remarks, ..ReadPage::default() });
     }
     if let Some((_, element)) = steps().nth(MAX_STEPS) {
         let message = format!("the page has more than {MAX_STEPS} steps: split the page");
@@ -107,6 +113,17 @@ pub struct OtherBlock {
     pub component: String,
     /// Id of the element, if it has one.
     pub id: Option<String>,
+}
+
+/// Returns true for an element that was probably meant as a step: its name differs only in its letter case, a prefix or a
+/// plural, and it has an id and a script.
+fn is_near_miss(element: &Element) -> bool {
+    let name = element.name.rsplit('.').next().unwrap_or_default().to_ascii_lowercase();
+    let has = |name| element.attribute(name).is_some();
+    !STEPS.contains(&element.name.as_str())
+        && ["command", "check"].contains(&name.trim_end_matches('s'))
+        && has("id")
+        && (has("command") || has("path"))
 }
 
 /// Returns the elements of a page that do something in Gruntwork and that are no steps here, in file order. A page that
@@ -172,8 +189,8 @@ impl Reader<'_> {
         let title = title(element, &mut notes.flaws);
         let script = self.script(element, &mut notes.flaws);
         let params = self.inputs.schema_of(index, script.as_ref().map_or("", |script| &script.text), notes);
-        let DeclaredNeeds { sandbox, programs, links, secrets: declared } = needs(element, &mut notes.flaws);
-        let secrets = sign_ins::secrets(element, self.elements, declared, &mut notes.flaws);
+        let needs = needs(element, &mut notes.flaws);
+        let secrets = sign_ins::secrets(element, self.elements, needs.secrets.clone(), &mut notes.flaws);
         let script = script?;
         let interpreter = interpreter(&script).map_err(|message| script.flaw(1, 1, message));
         let interpreter = interpreter.map_err(|flaw| notes.flaws.push(flaw)).ok()?;
@@ -184,27 +201,29 @@ impl Reader<'_> {
             return None;
         }
         self.compare(element, id, &script, notes);
-        remark_names(&script.text, &interpreter, element.place, notes);
+        remark_names(&script.text, element.place, notes);
         let mut params = params;
         add_outputs(&mut params, &script.text);
         let lines = match script.file {
             Some(file) => ScriptOrigin::File(file),
             None => ScriptOrigin::Attribute(script.place),
         };
+        let (source, added) = with_functions(&script.text, &interpreter);
         let mut found = FoundStep {
             place,
             contents: Vec::new(),
             script: lines,
+            added,
             definition: StepDefinition {
                 title: title.unwrap_or_else(|| id.to_owned()),
                 reference,
                 format: Format::Gruntwork,
                 interpreter,
                 template: if script.text.contains("{{") { Template::Gruntwork } else { Template::None },
-                source: script.text,
+                source,
                 files: Vec::new(),
                 params: params.into(),
-                sandbox,
+                sandbox: needs.sandbox.clone(),
                 approvals: Approvals::unspecified(),
                 secrets,
                 outputs: Vec::new(),
@@ -212,11 +231,14 @@ impl Reader<'_> {
                 exclusive: None,
                 plan: None,
                 runs_on: None,
-                programs,
+                programs: needs.programs.clone(),
             },
         };
-        let put = links.put(&mut found.definition).map_err(|message| YamlFlaw::new(place, message));
+        let at = |message: String| YamlFlaw::new(place, message);
+        let put = needs.links.clone().put(&mut found.definition).map_err(at);
         put.map_err(|flaw| notes.flaws.push(flaw)).ok()?;
+        let contents = needs.put_files(&mut found.definition, self.page.files).map_err(at);
+        found.contents = contents.map_err(|flaw| notes.flaws.push(flaw)).ok()?;
         Some(found)
     }
 
@@ -321,21 +343,36 @@ fn check_attributes(element: &Element, notes: &mut Notes) {
     }
 }
 
-/// Adds remarks about functions and variables of Gruntwork that a script uses and that Countersign does not define.
-fn remark_names(script: &str, interpreter: &str, place: TextPlace, notes: &mut Notes) {
-    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let words: BTreeSet<&str> = script.split(|c| !is_name(c)).collect();
-    for name in
-        FUNCTIONS.into_iter().filter(|name| words.contains(name) && ["bash", "sh", "zsh"].contains(&interpreter))
-    {
-        let is_defined = script.contains(&format!("{name}()")) || script.contains(&format!("function {name}"));
-        if !is_defined {
-            notes.shared.add(UNDEFINED, name, place);
-        }
-    }
-    for name in VARIABLES.into_iter().filter(|name| words.contains(name)) {
+/// Adds remarks about variables of Gruntwork that a script uses and that Countersign does not set.
+fn remark_names(script: &str, place: TextPlace, notes: &mut Notes) {
+    for name in VARIABLES.into_iter().filter(|name| has_word(script, name)) {
         notes.shared.add(UNSET, name, place);
     }
+}
+
+/// Returns the script with the functions of Gruntwork that it uses and does not define, so that reviewers see them. The
+/// functions are at the beginning of the first line below the shebang, so that each line keeps its number. Also returns
+/// this line, and the number of added characters.
+fn with_functions(script: &str, interpreter: &str) -> (String, (usize, usize)) {
+    let is_defined = |name: &str| script.contains(&format!("{name}()")) || script.contains(&format!("function {name}"));
+    let used = FUNCTIONS.into_iter().filter(|(name, _)| has_word(script, name) && !is_defined(name));
+    let functions: Vec<String> = used
+        .filter(|_| ["bash", "sh", "zsh"].contains(&interpreter))
+        .map(|(name, level)| {
+            // Only bash can print a time without another program.
+            let (time, argument) =
+                if interpreter == "bash" { ("%(%FT%TZ)T", " -1") } else { ("%s", " \"$(date -u +%FT%TZ)\"") };
+            let print = format!("TZ=UTC printf '[{time}] [{level} %s\\n'{argument} \"$*\"");
+            match name {
+                "log_debug" => format!("{name}() {{ if [ \"${{DEBUG:-}}\" = true ]; then {print}; fi; }}; "),
+                _ => format!("{name}() {{ {print}; }}; "),
+            }
+        })
+        .collect();
+    let after = if script.starts_with("#!") { script.find('\n').map_or(script.len(), |end| end + 1) } else { 0 };
+    let (shebang, rest) = script.split_at(after);
+    let functions = functions.concat();
+    (format!("{shebang}{functions}{rest}"), (1 + usize::from(after > 0), functions.len()))
 }
 
 /// Adds a text parameter for each output of another block that the script uses. The proposer gives the value.
@@ -352,12 +389,9 @@ fn add_outputs(params: &mut Value, script: &str) {
     }
 }
 
-/// Functions that Gruntwork loads into each shell script.
-pub const FUNCTIONS: [&str; 4] = ["log_debug", "log_error", "log_info", "log_warn"];
-const UNDEFINED: RemarkKind = (
-    "functions of Gruntwork that no script gets: ",
-    "; define them in the script, for example log_info() { echo \"$*\"; }",
-);
+/// Functions that Gruntwork loads into each shell script, with the level in their output.
+const FUNCTIONS: [(&str, &str); 4] =
+    [("log_info", "INFO] "), ("log_warn", "WARN] "), ("log_error", "ERROR]"), ("log_debug", "DEBUG]")];
 /// Variables that Gruntwork sets for each script.
 const VARIABLES: [&str; 1] = ["REPO_FILES"];
 const UNSET: RemarkKind =
@@ -432,6 +466,9 @@ fn declare_time(element: &Element, sandbox: &mut DeclaredSandbox, flaws: &mut Ve
 
 /// Elements that are steps.
 const STEPS: [&str; 2] = ["Command", "Check"];
+/// Beginnings of tags that are no steps, besides those that contain the name of a step.
+const NEAR_MISSES: [&str; 2] = ["<command", "<check"];
+const NO_STEPS: RemarkKind = ("elements that are no steps: ", "; write <Command> or <Check>");
 /// Attributes of a step that have an effect, besides those of `sign_ins`.
 const ATTRIBUTES: [&str; 6] = ["id", "title", "command", "path", "inputsId", "timeoutMs"];
 /// Endings of files that are not for bash, with their interpreters.

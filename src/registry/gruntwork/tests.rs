@@ -55,7 +55,7 @@ fn params(yaml: &str) -> Value {
 
 #[test]
 fn a_page_becomes_complete_definitions() {
-    let text = "# Web\n\n<Inputs id=\"in\">\n```yaml\nvariables:\n  - name: Host\n```\n</Inputs>\n\n<Check id=\"up\" \
+    let text = "# Web\n\n<Inputs id=\"in\">\n```yaml\nvariables:\n  - {name: Host, validations: required}\n```\n</Inputs>\n\n<Check id=\"up\" \
                 title=\"Is it\n  up?\" command=\"curl -f {{ .inputs.Host }}\" inputsId=\"in\" timeoutMs={1500}>\n  \
                 Text.\n</Check>\n";
     let found = page(text);
@@ -67,13 +67,42 @@ fn a_page_becomes_complete_definitions() {
         json!({
             "ref": "ops/web:up", "title": "Is it up?", "format": "gruntwork", "interpreter": "bash",
             "source": "curl -f {{ .inputs.Host }}", "files": [], "template": "gruntwork",
-            "params": {"type": "object", "required": ["Host"], "properties": {"Host": {"type": "string"}}},
+            "params": {"type": "object", "required": ["Host"], "properties": {"Host": {"type": "string", "minLength": 1}}},
             "sandbox": {"limits": {"wall_ms": 1500}}, "approvals": {"required": 1, "from": []},
             "secrets": [], "outputs": [], "session": "none"
         })
     );
     assert!(step.definition.check_reserved().map_or_else(|error| error.later, |()| true));
     assert_eq!(only("<Command id=\"a\" command=\"true\" />").template, Template::None);
+}
+
+#[test]
+fn only_required_variables_and_used_numbers_are_required_parameters() {
+    let yaml = "variables:\n  - name: Text\n  - {name: Kind, type: enum, options: [dev, prod]}\n  - {name: Items, type: \
+                list}\n  - {name: Flag, type: bool}\n  - {name: Count, type: int}\n  - {name: Ratio, type: float, default: \
+                1.5}\n  - {name: Name, validations: [required]}\n";
+    let schema = params(yaml);
+    let default = |name: &str| schema["properties"][name].get("default").cloned().unwrap_or_default();
+    let defaults = ["Text", "Kind", "Items", "Flag", "Count", "Ratio", "Name"].map(default);
+    assert_eq!(json!(defaults), json!(["", "dev", [], false, null, "1.5", null]), "a fraction is text");
+    assert_eq!(schema["required"], json!(["Name"]));
+    for script in ["echo {{ .inputs.Count }}", "echo $PARAM_COUNT"] {
+        let step = only(&with_inputs(yaml).replace("\"true\"", &format!("\"{script}\"")));
+        assert_eq!(step.params["required"], json!(["Count", "Name"]), "{script}: no form gives a number");
+    }
+}
+
+#[test]
+fn a_script_gets_the_functions_of_gruntwork_that_it_uses_and_does_not_define() {
+    let source = |script: &str| only(&format!("<Command id=\"a\" command={{`{script}`}} />\n")).source;
+    assert_eq!(source("echo log_information"), "echo log_information");
+    let found = source("#!/bin/sh\nset -e\nlog_info hi");
+    assert!(found.starts_with("#!/bin/sh\nlog_info() { TZ=UTC printf '[%s] [INFO]  %s\\n'"), "{found}");
+    assert!(found.ends_with("; }; set -e\nlog_info hi"), "{found}");
+    let own = "log_info() { echo \"$*\"; }\nlog_info a; log_debug b";
+    assert!(!source(own).contains("INFO") && source(own).starts_with("log_debug() { if "), "{}", source(own));
+    let python = "#!/usr/bin/env python3\nlog_info = print";
+    assert_eq!(source(python), python);
 }
 
 #[test]
@@ -294,10 +323,10 @@ fn validations_become_keywords_of_the_schema_or_a_remark() {
         schema["properties"],
         json!({
             "A": {"type": "string", "minLength": 2, "maxLength": 9},
-            "B": {"type": "string", "pattern": "^(?:[a-z]+)?$"},
+            "B": {"type": "string", "pattern": "^(?:[a-z]+)?$", "default": ""},
             "C": {"type": "array", "items": {"type": "string"}, "minItems": 1},
             "D": {"type": "string", "minLength": 1},
-            "E": {"type": "string", "pattern": "^(?:[a-zA-Z]+)?$"}
+            "E": {"type": "string", "pattern": "^(?:[a-zA-Z]+)?$", "default": ""}
         })
     );
     let notes = remarks(&with_inputs(
@@ -364,7 +393,7 @@ fn variables_come_from_fences_at_any_indentation_and_from_boilerplate_files() {
     assert_eq!(
         schema["properties"],
         json!({"Cidr": {"type": "string", "default": "10.1.0.0/16"}, "Both": {"type": "string", "default": "app"},
-               "Inner": {"type": "string"}})
+               "Inner": {"type": "string", "default": ""}})
     );
     assert_eq!(
         found.steps[1].definition.params["properties"],

@@ -7,9 +7,10 @@ use crate::registry::gruntwork::variable::Variable;
 use crate::registry::parameter_pattern::ParameterPatterns;
 use crate::yaml::{YamlKind, YamlNode};
 
-/// Adds the validations to the schema of a variable. A validation that the schema can't express gives a remark.
-pub(super) fn apply(found: &mut Variable, list: Option<&YamlNode>, kind: &str, notes: &mut Notes) {
-    let Some(list) = list.filter(|list| list.kind != YamlKind::Null) else { return };
+/// Adds the validations to the schema of a variable, and returns true if the variable is required. A validation that the
+/// schema can't express gives a remark.
+pub(super) fn apply(found: &mut Variable, list: Option<&YamlNode>, kind: &str, notes: &mut Notes) -> bool {
+    let Some(list) = list.filter(|list| list.kind != YamlKind::Null) else { return false };
     let items = if let YamlKind::List(items) = &list.kind { items.as_slice() } else { std::slice::from_ref(list) };
     let read: Vec<(String, &YamlNode)> = items.iter().map(|item| (name_of(item), item)).collect();
     let required = read.iter().any(|(name, _)| name == "required");
@@ -35,6 +36,7 @@ pub(super) fn apply(found: &mut Variable, list: Option<&YamlNode>, kind: &str, n
             notes.remarks.push(found.flaw(message));
         }
     }
+    required
 }
 
 fn name_of(item: &YamlNode) -> String {

@@ -14,6 +14,8 @@ pub(super) struct Variable {
     pub(super) place: TextPlace,
     /// True for a map whose keys are unknown. No schema can describe such a map.
     pub(super) open_map: bool,
+    /// True for a number that only the scripts that use it require.
+    pub(super) if_used: bool,
 }
 
 impl Variable {

@@ -290,7 +290,7 @@ impl Builder<'_> {
         let Some(unit) = self.unit() else { return };
         if text.ends_with(".runbook.md") && !text.contains(char::is_whitespace) {
             unit.has_body = true;
-            unit.unit.runbooks.push(text.to_owned());
+            unit.unit.runbooks.push((place, text.to_owned()));
             if unit.unit.script.is_some() {
                 self.refuse(place, "a step can't have a block and runbooks: move one of them to another step");
             }

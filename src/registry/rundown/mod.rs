@@ -13,6 +13,8 @@ mod tests;
 mod transition;
 pub mod workflow;
 
+use std::path::{Component, Path};
+
 use serde_json::{Map, Value, json};
 
 use crate::record::ident::StepRef;
@@ -23,6 +25,7 @@ use crate::registry::front_matter;
 use crate::registry::markdown::check_file_name;
 use crate::registry::page::{Page, ReadPage};
 use crate::registry::rundown::workflow::{LoopClause, LoopSource, UnitScript, Workflow, WorkflowUnit};
+use crate::registry::script_rules::BYTE_ORDER_MARK;
 use crate::registry::shared_remarks::{RemarkKind, SharedRemarks};
 use crate::registry::step_place::ScriptOrigin;
 use crate::registry::text_lines::TextLines;
@@ -32,6 +35,11 @@ use crate::yaml::{self, TextPlace, YamlFlaw, YamlKind};
 const MAX_VALUE_LENGTH: u32 = 4096;
 const NOT_REPLACED: RemarkKind =
     ("text that is not replaced in a script: ", "; only the variable of a FOR loop is replaced");
+
+const OF_RUNDOWN: RemarkKind = (
+    "commands of the program Rundown, which no step has: ",
+    "; write the command itself, for example `true` or `false` instead of `rd echo`, or a block ```prompt",
+);
 
 /// Reads the workflow of a Rundown file.
 ///
@@ -47,6 +55,9 @@ fn workflow_partly(text: &str) -> Result<(Workflow, Vec<YamlFlaw>), Vec<YamlFlaw
     let mut flaws = Vec::new();
     let lines = TextLines::of(text);
     check_characters(text, &lines, &mut flaws);
+    if text.starts_with('\u{feff}') {
+        flaws.push(YamlFlaw::new(lines.place(0), BYTE_ORDER_MARK));
+    }
     if !flaws.is_empty() {
         return Err(flaws);
     }
@@ -81,37 +92,72 @@ pub(super) fn read_partly(page: &Page<'_>) -> ReadPage {
     let mut remarks = SharedRemarks::default();
     for step in &workflow.steps {
         for unit in std::iter::once(&step.unit).chain(&step.substeps) {
+            let child = |(place, path): &(TextPlace, String)| Some(YamlFlaw::new(*place, child_flaw(page, path)?));
+            found.flaws.extend(unit.runbooks.iter().filter_map(child));
             let Some(script) = &unit.script else { continue };
-            match definition(page.name, unit, script, step.repeat.as_ref()) {
-                Ok(definition) => {
-                    let lines = ScriptOrigin::Below(script.fence.line);
-                    found.steps.push(FoundStep {
-                        definition,
-                        contents: Vec::new(),
-                        place: script.fence,
-                        script: lines,
-                    });
-                }
+            match read_step(page, unit, script, step.repeat.as_ref()) {
+                Ok(step) => found.steps.push(step),
                 Err(flaw) => found.flaws.push(flaw),
             }
-            remark_placeholders(script, &mut remarks);
+            remark_script(script, &mut remarks);
         }
     }
+    found.flaws.sort();
     found.shared_remarks = remarks.into_remarks();
+    found.shared_remarks.extend(scenarios(page.text));
     found
 }
 
-fn definition(
-    path: &str,
+/// Returns the error of another runbook that a step names. Its path is relative to the directory of the file, or to the
+/// project.
+fn child_flaw(page: &Page<'_>, child: &str) -> Option<String> {
+    let depth = page.name.matches('/').count();
+    let directory = page.files.directory();
+    let root = directory.join("../".repeat(depth));
+    let own = root.join(format!("{}.runbook.md", page.name)).canonicalize();
+    // A path is outside of the project if it ever leaves more directories than it has entered.
+    let level = |level: Option<usize>, part: Component<'_>| match part {
+        Component::ParentDir => level?.checked_sub(1),
+        Component::Normal(_) => Some(level? + 1),
+        Component::CurDir => level,
+        Component::RootDir | Component::Prefix(_) => None,
+    };
+    let is_inside = |depth: usize| Path::new(child).components().fold(Some(depth), level).is_some();
+    let places = [(directory, depth), (root.as_path(), 0)].into_iter().filter(|(_, depth)| is_inside(*depth));
+    let found = places.map(|(above, _)| above.join(child)).find(|path| path.is_file());
+    Some(match found {
+        None if !is_inside(depth) => {
+            format!("the runbook {child:?} is outside of the project: write a path inside of it")
+        }
+        None => {
+            format!("there is no runbook {child:?}: correct the path, which is relative to this file or to the project")
+        }
+        Some(path) if path.canonicalize().ok() == own.ok() => {
+            format!("{child:?} is this file itself, which would never end: name another runbook")
+        }
+        Some(_) => return None,
+    })
+}
+
+/// Returns a remark about scenarios in the front matter.
+fn scenarios(text: &str) -> Option<YamlFlaw> {
+    let end = text.strip_prefix("---\n")?.find("\n---").unwrap_or(0);
+    let line = text[..end + 4].lines().position(|line| line.starts_with("scenarios:"))? + 1;
+    let message = "`scenarios` has no effect: this program runs no scenarios; walk through the workflow yourself";
+    Some(YamlFlaw::new(TextPlace { line, column: 1 }, message))
+}
+
+fn read_step(
+    page: &Page<'_>,
     unit: &WorkflowUnit,
     script: &UnitScript,
     repeat: Option<&LoopClause>,
-) -> Result<StepDefinition, YamlFlaw> {
-    let reference: StepRef = format!("{path}:{}", script.id).parse().map_err(|_| {
+) -> Result<FoundStep, YamlFlaw> {
+    let reference: StepRef = format!("{}:{}", page.name, script.id).parse().map_err(|_| {
         let message = format!("{:?} is too long for a step id: use at most 64 bytes (255 with the path)", script.id);
         YamlFlaw::new(unit.place, message)
     })?;
-    let mut step = StepDefinition {
+    let mut definition = StepDefinition {
         title: front_matter::title(&unit.title).map_err(|message| YamlFlaw::new(unit.place, message))?,
         reference,
         format: Format::Rundown,
@@ -130,8 +176,11 @@ fn definition(
         runs_on: None,
         programs: script.needs.programs.clone(),
     };
-    script.needs.links.clone().put(&mut step).map_err(|message| YamlFlaw::new(script.fence, message))?;
-    Ok(step)
+    let at = |message: String| YamlFlaw::new(script.fence, message);
+    script.needs.links.clone().put(&mut definition).map_err(at)?;
+    let contents = script.needs.put_files(&mut definition, page.files).map_err(at)?;
+    let lines = ScriptOrigin::Below(script.fence.line);
+    Ok(FoundStep { definition, contents, place: script.fence, script: lines, added: (0, 0) })
 }
 
 /// Returns the schema of the parameters of a step: the loop variable, if the step is in a loop.
@@ -154,11 +203,23 @@ fn parameters(repeat: Option<&LoopClause>) -> Value {
     json!({"type": "object", "properties": properties, "required": required})
 }
 
-/// Adds a remark about text in a script that looks like a placeholder and that is not replaced.
-fn remark_placeholders(script: &UnitScript, remarks: &mut SharedRemarks) {
+/// Adds remarks about text in a script that looks like a placeholder and that is not replaced, and about commands of
+/// Rundown itself.
+fn remark_script(script: &UnitScript, remarks: &mut SharedRemarks) {
+    let at = |line: usize| TextPlace { line: script.fence.line + line + 1, column: 1 };
+    for (number, line) in script.source.lines().enumerate() {
+        let commands = line.split(['|', '&', ';', '(', '`']).map(|part| part.split_whitespace());
+        for mut words in commands {
+            let word = words.find(|word| !["then", "else", "do", "if", "!", "while", "until"].contains(word));
+            if let Some(program @ ("rd" | "rundown")) = word {
+                let command = format!("`{program} {}`", words.next().unwrap_or_default());
+                remarks.add(OF_RUNDOWN, &command, at(number));
+            }
+        }
+    }
     for text in ["{N}", "{n}", "{{"] {
         let Some(line) = script.source.lines().position(|line| line.contains(text)) else { continue };
-        remarks.add(NOT_REPLACED, &format!("`{text}`"), TextPlace { line: script.fence.line + line + 1, column: 1 });
+        remarks.add(NOT_REPLACED, &format!("`{text}`"), at(line));
     }
 }
 
@@ -174,7 +235,7 @@ fn front_matter(text: &str, flaws: &mut Vec<YamlFlaw>) -> Result<usize, Vec<Yaml
         let message = "the front matter is not closed: write --- on a separate line below the front matter";
         return Err(vec![YamlFlaw::new(TextPlace { line: 1, column: 1 }, message)]);
     };
-    let tree = yaml::parse(&rest[..end], 2).map_err(|flaw| vec![flaw])?;
+    let tree = yaml::parse_with_fractions(&rest[..end], 2).map_err(|flaw| vec![flaw])?;
     if !matches!(tree.kind, YamlKind::Map(_) | YamlKind::Null) {
         flaws.push(YamlFlaw::new(tree.place, "the front matter must be a map, for example name: deploy"));
     }

@@ -27,7 +27,12 @@ fn errors(text: &str) -> Vec<String> {
 }
 
 fn page(text: &str) -> ReadPage {
-    let files = RunbookFiles::new("/none".into(), None);
+    let home = tempfile::tempdir().expect("a directory");
+    std::fs::create_dir(home.path().join("ops")).expect("a directory");
+    for child in ["smoke.runbook.md", "load.runbook.md"] {
+        std::fs::write(home.path().join(child), "").expect("a file");
+    }
+    let files = RunbookFiles::new(home.path().join("ops"), None);
     read(&Page { name: "ops/web", text, files: &files }).expect("a valid page").expect("a page")
 }
 
@@ -56,7 +61,8 @@ fn the_parts_of_a_runbook_are_read() {
     assert_eq!((own.join(" ").as_str(), roll.substeps[1].title.as_str()), ("1 Cleanup", "2.Cleanup"));
     assert_eq!(roll.substeps[1].prompt, "Is the host clean?");
     assert_eq!((show.unit.shown.as_slice(), &show.unit.script), (["rm -rf build\n".to_owned()].as_slice(), &None));
-    assert_eq!(other.unit.runbooks, ["smoke.runbook.md", "load.runbook.md"]);
+    let runbooks: Vec<&str> = other.unit.runbooks.iter().map(|(_, path)| path.as_str()).collect();
+    assert_eq!(runbooks, ["smoke.runbook.md", "load.runbook.md"]);
     assert_eq!(rollback.unit.script.as_ref().map(|script| script.interpreter.as_str()), Some("python3"));
 }
 

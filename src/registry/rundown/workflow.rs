@@ -45,8 +45,8 @@ pub struct WorkflowUnit {
     pub shown: Vec<String>,
     /// Script to run.
     pub script: Option<UnitScript>,
-    /// Other runbooks that the person runs.
-    pub runbooks: Vec<String>,
+    /// Other runbooks that the person runs, with the places of their names.
+    pub runbooks: Vec<(TextPlace, String)>,
     /// Transitions that the file states, completed with the defaults. `None` if the file states no transition.
     pub transitions: Option<Transitions>,
 }

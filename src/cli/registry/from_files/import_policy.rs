@@ -14,7 +14,6 @@ use crate::policy::ruling::{Ruling, resolve};
 use crate::record::declared::{DeclaredNetwork, check_program};
 use crate::record::host_names::check_address;
 use crate::record::step_definition::{Format, StepDefinition};
-use crate::registry::gruntwork::FUNCTIONS;
 use crate::registry::imported::ImportedFile;
 use crate::terminal::exit::{CommandFailure, Exit};
 
@@ -203,7 +202,6 @@ impl ImportPolicy {
         let named = named.map(|(name, _)| name.as_str().to_owned());
         named
             .filter(|name| check_program(name).is_ok() && name.is_ascii() && !BUILTINS.contains(&name.as_str()))
-            .filter(|name| step.format != Format::Gruntwork || !FUNCTIONS.contains(&name.as_str()))
             .collect()
     }
 
