@@ -19,7 +19,7 @@ use crate::audit::seal_in_force::{SealInForce, SealedState};
 use crate::audit::session_chains::SessionChains;
 use crate::crypto::digest::{AuthorizationDigest, ContentDigest, LeafHash, ParamsDigest};
 use crate::crypto::merkle::Hash;
-use crate::decision::exclusion::{self, ExcludedSigners, Tokens};
+use crate::decision::exclusion::{self, ExcludedSigners, ExclusionError, Tokens};
 use crate::decision::parameters::check_parameters;
 use crate::decision::permissions::{check_permissions, check_profile};
 use crate::decision::place::check_place;
@@ -565,8 +565,12 @@ impl Again {
             self.find(FindingKind::Window, error.to_string());
         }
         let reference = &signed.step.reference;
-        if !state.may_propose(roster, &decision.handed_in_by, reference) {
-            self.find(FindingKind::Proposer, format!("{} may not propose {reference}", decision.handed_in_by));
+        let names = [&signed.proposer, &decision.handed_in_by];
+        // The function `judge` below reports an unknown name.
+        if let Err(error @ ExclusionError::NotPermitted { .. }) =
+            state.tokens.check_may_propose(names, roster, reference)
+        {
+            self.find(FindingKind::Proposer, error.to_string());
         }
         let found = state.step(reference);
         let sealed = check_step(signed, found.map(|(step, _)| &step.hashed));

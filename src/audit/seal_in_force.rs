@@ -1,7 +1,7 @@
 //! Reads the state that a seal puts in force, and compares a seal with the previous seal.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -12,9 +12,9 @@ use crate::crypto::digest::{BlobDigest, PolicyDigest, RegistryRoot, RosterDigest
 use crate::crypto::ssh_key::SshKey;
 use crate::crypto::{canonical, json};
 use crate::decision::in_force::{StepInForce, steps_in_force};
+use crate::decision::sealed_tokens::SealedTokens;
 use crate::policy::builtins::Builtins;
 use crate::policy::file::Policy;
-use crate::policy::patterns::Pattern;
 use crate::record::authorization::BoundaryRef;
 use crate::record::configuration::{Configuration, ConfiguredLimits, ConfiguredSandbox};
 use crate::record::document::{Statement, check_sorted};
@@ -25,7 +25,7 @@ use crate::record::profile::{Layer, Limits};
 use crate::record::roster::MAX_ROSTER_BYTES;
 use crate::record::seal::{ENGINE, MAX_BLOB_BYTES, Seal};
 use crate::record::step_definition::{MAX_DEFINITION_BYTES, RegistryLeaf, StepDefinition};
-use crate::record::token::{Scope, SealedToken};
+use crate::record::token::SealedToken;
 use crate::registry::Registry;
 use crate::registry::parameter_schema::ParameterSchema;
 use crate::trust::chain::{Chain, Pinned};
@@ -55,13 +55,8 @@ pub(crate) struct SealInForce {
 pub(crate) struct SealedState {
     pub(crate) policy: PolicyDigest,
     pub(crate) steps: Arc<Steps>,
-    pub(crate) tokens: Arc<[SealedToken]>,
-    /// Patterns of the steps that each token may propose. A pattern is parsed when it is first needed. The value is
-    /// `None` if a pattern is invalid.
-    patterns: Box<[OnceLock<Option<Patterns>>]>,
+    pub(crate) tokens: SealedTokens,
 }
-
-type Patterns = Box<[Pattern]>;
 
 #[derive(Debug)]
 pub(crate) struct Steps {
@@ -81,18 +76,6 @@ pub(crate) struct Steps {
 impl SealedState {
     pub(crate) fn step(&self, reference: &StepRef) -> Option<(&StepInForce, &ParameterSchema)> {
         Some((self.steps.held.get(reference)?, &self.steps.registry.get(reference)?.schema))
-    }
-
-    /// Returns true if the token or the person with this name may propose the step.
-    pub(crate) fn may_propose(&self, roster: &TrustedRoster, name: &Name, step: &StepRef) -> bool {
-        let Some((token, patterns)) = self.tokens.iter().zip(&self.patterns).find(|(token, _)| token.name == *name)
-        else {
-            return roster.proposer(name).is_some();
-        };
-        let read = || token.patterns.iter().map(|pattern| Pattern::parse(pattern).ok()).collect();
-        let matches = |patterns: &[Pattern]| patterns.iter().any(|pattern| pattern.matches(step.as_str()));
-        token.scopes.contains(&Scope::Propose)
-            && (token.patterns.is_empty() || patterns.get_or_init(read).as_deref().is_some_and(matches))
     }
 }
 
@@ -595,8 +578,7 @@ fn read(
             Arc::new(Steps { of, registry, held, plans, unprofiled, longest_ms })
         }
     };
-    let patterns = tokens.iter().map(|_| OnceLock::new()).collect();
-    Ok(Ok(SealedState { policy: seal.policy, steps, tokens: tokens.into(), patterns }))
+    Ok(Ok(SealedState { policy: seal.policy, steps, tokens: tokens.into() }))
 }
 
 /// Reads a sealed configuration that has fewer fields than this program version writes. Missing fields are no defect,

@@ -70,9 +70,7 @@ impl Proposals {
         let now = self.crossing.now();
         match &known {
             Some(row) if is_over(row.status) => return Err(wrong_state(row).into()),
-            // If the clock is ahead of the log, the clock may be wrong. In this case, the boundary treats no window as
-            // over.
-            None if now >= signed.expires_at && self.ledger.clock_ahead().is_none() => {
+            None if now >= signed.expires_at => {
                 let detail = format!("the window ended at {}, so the statement can't run any more", signed.expires_at);
                 return Err(Refusal::new(Code::Expired, detail).into());
             }
@@ -90,7 +88,14 @@ impl Proposals {
     /// # Errors
     /// Returns `forbidden` if the caller does not have the scope `read` for all steps.
     pub fn denials(&self, caller: &Caller, digest: &AuthorizationDigest) -> Result<DenialsView, Stopped> {
-        let _ = caller.demand(Scope::Read, None)?;
+        let name = caller.demand(Scope::Read, None)?;
+        if caller.is_limited() {
+            let detail = format!(
+                "the token of {name} is limited to some steps, and the denied statement may be of another step: ask an \
+                 operator for a token with the scope read and without patterns"
+            );
+            return Err(Refusal::new(Code::Forbidden, detail).into());
+        }
         let denials = self.ledger.denials(digest).map_err(|e| fault(&e))?;
         let denials = denials.into_iter().map(|denied| DeniedView {
             approver: denied.approver,

@@ -76,8 +76,8 @@ impl Housekeeping {
         for id in self.sessions.expire() {
             tracing::info!(session = %id, "the session is over: no run and no proposal used it for too long");
         }
-        let artifacts = self.artifacts.clone();
-        match tokio::task::spawn_blocking(move || artifacts.retire()).await {
+        let (artifacts, now) = (self.artifacts.clone(), self.crossing.now());
+        match tokio::task::spawn_blocking(move || artifacts.retire(now)).await {
             Ok(Ok(0)) => {}
             Ok(Ok(deleted)) => tracing::debug!(deleted, "the retention of artifacts has ended"),
             Ok(Err(error)) => tracing::error!("housekeeping: artifacts: {error}"),

@@ -26,8 +26,8 @@ impl Proposals {
     ) -> Result<Option<Artifacts>, Stopped> {
         let mut found = Vec::new();
         for (at, one) in given.iter().enumerate() {
-            let stored = self.artifacts.open(proposer, &one.digest).map_err(|error| fault(&error))?;
-            let Some((_, bytes)) = stored else {
+            let stored = self.artifacts.size(proposer, &one.digest).map_err(|error| fault(&error))?;
+            let Some(bytes) = stored else {
                 let detail = format!("{proposer} has not uploaded {}: upload the file, then propose again", one.digest);
                 return Err(Refusal::new(Code::NotFound, detail)
                     .at(format!("/artifacts/{at}/digest"), "not stored")

@@ -463,7 +463,7 @@ impl Proposals {
     ) -> Result<Receipted, Stopped> {
         let handed_in_by = caller.demand(Scope::Propose, None)?.clone();
         let payload = envelope.payload.clone();
-        let request = CrossingRequest { envelope, handed_in_by: handed_in_by.clone(), caller: Some(caller.clone()) };
+        let request = CrossingRequest { envelope, handed_in_by: handed_in_by.clone() };
         let done = self.crossing.cross(request, Some(permit)).await;
         if let Err(stopped) = &done
             && let Ok(payload) = Base64::Lenient.decode("", &payload)

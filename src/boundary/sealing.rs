@@ -363,7 +363,7 @@ pub fn material_of(sealed: &Sealed) -> SealContent {
         registry: sealed.registry.clone(),
         policy: sealed.policy.clone(),
         rosters: sealed.rosters.clone(),
-        tokens: sealed.tokens.clone(),
+        tokens: sealed.tokens.to_vec(),
         configuration: sealed.configuration.clone(),
     }
 }

@@ -41,6 +41,8 @@ impl Sealing {
     /// # Errors
     /// Returns an error if the name is already used, an owner is not in the roster, or a pattern can't be parsed.
     pub async fn create_token(&self, token: SealedToken) -> Result<String, Stopped> {
+        // The client computes the end of the token with the same clock.
+        let _ = self.crossing.demand_clock()?;
         let now = self.crossing.now();
         check_token(&token, &self.crossing.state(), now)?;
         let secret = new_bearer(&self.surroundings);

@@ -11,6 +11,8 @@ use crate::node::config::Config;
 use crate::node::file_problem::FileProblem;
 use crate::node::upgrade::{self, OpenRuns};
 use crate::node::{kept_checkpoint, last_backup, places, restore, start};
+use crate::record::ident::Name;
+use crate::record::token::SealedToken;
 use crate::store::ledger::Ledger;
 use crate::store::lock::StoreLock;
 use crate::store::sqlite;
@@ -27,6 +29,7 @@ use crate::trust::signer::Signer as _;
   countersign store backup /backups/monday     # a new directory
   countersign store check /backups/monday
   countersign store restore /backups/monday    # if the store is lost
+  countersign store restore /backups/monday --keep-tokens ci,deploy-bot
   countersign store upgrade                    # if the store is of version 0.1.0
 
 `check` and `backup` also work while the boundary serves. `restore` and `upgrade` begin a new log that names the old \
@@ -55,12 +58,17 @@ enum Command {
     },
     /// Begin a new log with the state of a backup
     ///
-    /// The boundary gets a new id. The first entry of the new log names the last checkpoint of the old log. Tokens,
-    /// roster, policy and runbooks are those that the backup sealed. Proposals that waited for signatures become void.
-    /// Old receipts are kept and shown.
+    /// The boundary gets a new id. The first entry of the new log names the last checkpoint of the old log. Roster, policy
+    /// and runbooks are those that the backup sealed. The tokens are void, because a backup does not know which tokens
+    /// were revoked later. The command prints a line for each token that makes a new secret. Proposals that waited for
+    /// signatures become void. Old receipts are kept and shown.
     Restore {
         /// A directory that `store backup` made
         backup: PathBuf,
+        /// Tokens whose secrets stay valid, separated by commas, or `all`. Name only tokens that nobody revoked after the
+        /// backup was made
+        #[arg(long, value_name = "NAME,...|all", value_delimiter = ',')]
+        keep_tokens: Vec<Name>,
     },
     /// Begin a new log that follows the log of version 0.1.0
     ///
@@ -120,23 +128,25 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
             let open_runs = if *accept_open_runs { OpenRuns::Accepted } else { OpenRuns::Refused };
             upgrade(&config, open_runs, terminal)
         }
-        Command::Restore { backup } => {
-            let restored = restore::restore(&config, backup).map_err(problems)?;
+        Command::Restore { backup, keep_tokens } => {
+            let restored = restore::restore(&config, backup, keep_tokens).map_err(problems)?;
             if terminal.json {
                 terminal.object(&restored)?;
                 return Ok(Exit::Done);
             }
             terminal.put(
                 format!(
-                    "boundary  {}\nold log   {}, {} entries, now in {}\ntokens    {}\n",
+                    "boundary  {}\nold log   {}, {} entries, now in {}\ntokens    {} kept, {} void\n",
                     restored.id,
                     restored.follows,
                     restored.entries,
                     shown(&restored.closed),
-                    restored.tokens
+                    restored.tokens,
+                    restored.void_tokens.len()
                 )
                 .as_bytes(),
             )?;
+            list_void_tokens(&restored.void_tokens, &args.config.path(None), terminal)?;
             for note in &restored.notes {
                 terminal.say(note);
             }
@@ -147,6 +157,44 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
             Ok(Exit::Done)
         }
     }
+}
+
+/// Prints each void token with the command that makes a new secret for it.
+fn list_void_tokens(tokens: &[SealedToken], config: &Path, terminal: &Terminal) -> Result<(), CommandFailure> {
+    if tokens.is_empty() {
+        return Ok(());
+    }
+    terminal.say(
+        "These tokens are void, because a backup does not know which tokens were revoked later. To make a new secret for \
+         a token that nobody revoked, run its line:",
+    );
+    let now = (start::surroundings().now)();
+    for token in tokens {
+        let owners: Vec<&str> = token.owners.iter().map(Name::as_str).collect();
+        let ends = token.expires_at.map_or_else(|| "never".to_owned(), |end| end.to_string());
+        let mut words = vec![format!("--config {}", quoted(&config.display().to_string()))];
+        words.extend(owners.iter().map(|owner| format!("--owner {owner}")));
+        words.extend(token.scopes.iter().map(|scope| format!("--scope {}", scope.word())));
+        words.extend(token.patterns.iter().map(|pattern| format!("--step {}", quoted(pattern))));
+        // The new secret ends when the old secret would have ended.
+        words.extend(token.expires_at.map(|end| format!("--expires {}s", (end.unix() - now.unix()).max(1))));
+        let (name, words) = (&token.name, words.join(" "));
+        let owners = if owners.is_empty() { "none".to_owned() } else { owners.join(", ") };
+        terminal.put(
+            format!(
+                "  {name}  owners: {owners}  ends: {ends}\n    countersign token create {name} {words} --out {name}-new.token\n"
+            )
+            .as_bytes(),
+        )?;
+    }
+    Ok(())
+}
+
+/// Quotes a word for a shell.
+fn quoted(text: &str) -> String {
+    let text = PrintableText::text(text).as_str().to_owned();
+    let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._/:@-".contains(&byte));
+    if plain { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }
 
 fn upgrade(config: &Config, open_runs: OpenRuns, terminal: &Terminal) -> Result<Exit, CommandFailure> {

@@ -3,20 +3,24 @@
 //! Each proposer has its own directory, and the name of a file is the SHA-256 of its content. So a proposer can give
 //! only its own uploads to a run.
 
-use std::fs::{self, DirBuilder, File};
-use std::io::{self, Write as _};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::collections::HashMap;
+use std::fs::{self, DirBuilder, DirEntry, File};
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
 
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use tempfile::NamedTempFile;
+use tokio::task::block_in_place;
 
 use crate::crossing::refusal::{Refusal, Stopped, fault};
 use crate::crypto::digest::{ContentDigest, Sha256Stream};
 use crate::record::code::Code;
 use crate::record::ident::Name;
 use crate::record::later_parts::{Artifact, Artifacts, MAX_ARTIFACTS_BYTES};
+use crate::record::validity::Timestamp;
 use crate::sandbox::PlannedInput;
 
 /// Maximum number of bytes of all artifacts of one proposer.
@@ -25,19 +29,23 @@ const MOST_BYTES: u64 = 256 << 20;
 const MOST_FILES: usize = 256;
 /// Maximum number of uploads of one proposer at the same time.
 const MOST_UPLOADS: usize = 4;
-/// Time for which an artifact is stored. An authorization is valid for at most one day.
-const KEPT: Duration = Duration::from_secs(2 * 24 * 3600);
-/// Time after which an upload that did not end is deleted.
-const KEPT_PARTIAL: Duration = Duration::from_secs(3600);
+/// Time for which an artifact is stored, in seconds. An authorization is valid for at most one day.
+const KEPT_S: i64 = 2 * 24 * 3600;
 /// Prefix of files whose upload is not complete.
 const PARTIAL: &str = ".upload-";
+/// Number of bytes in one read.
+const PIECE: usize = 256 << 10;
 
 /// The uploaded files of all proposers.
+///
+/// The methods block a thread and move the other tasks of this thread to another thread, because a disk can be slow.
 #[derive(Debug, Clone)]
 pub struct ArtifactStore {
     directory: PathBuf,
     /// Held while an upload gets its final name, so that uploads at the same time do not exceed the limits together.
     naming: Arc<Mutex<()>>,
+    /// A counter for each proposer. Each upload in progress has a copy of the counter of its proposer.
+    uploads: Arc<Mutex<HashMap<Name, Arc<()>>>>,
 }
 
 /// An upload in progress. The file has no final name until [`Upload::finish`].
@@ -48,13 +56,22 @@ pub struct Upload {
     sha256: Sha256Stream,
     bytes: u64,
     naming: Arc<Mutex<()>>,
+    _counted: Arc<()>,
 }
 
 impl ArtifactStore {
     /// Uses `directory`, which is created with the first upload.
     #[must_use]
     pub fn new(directory: PathBuf) -> Self {
-        Self { directory, naming: Arc::default() }
+        Self { directory, naming: Arc::default(), uploads: Arc::default() }
+    }
+
+    /// Deletes the files of uploads that an earlier service did not complete. Must be called before the first upload.
+    ///
+    /// # Errors
+    /// Returns an error if a directory can't be read or a file can't be deleted.
+    pub fn delete_incomplete_uploads(&self) -> io::Result<()> {
+        self.files()?.iter().filter(|file| is_partial(file)).try_for_each(|file| fs::remove_file(file.path()))
     }
 
     /// Begins an upload of `proposer`.
@@ -63,84 +80,119 @@ impl ArtifactStore {
     /// Returns `rate-limited` if the proposer has too many artifacts or uploads, and a fault if the disk can't be
     /// written.
     pub fn begin(&self, proposer: &Name, digest: &ContentDigest) -> Result<Upload, Stopped> {
-        let directory = self.directory.join(proposer.as_str());
-        DirBuilder::new().mode(0o700).recursive(true).create(&directory).map_err(|error| unwritable(&error))?;
-        let usage = Usage::of(&directory).map_err(|error| fault(&error))?;
-        if usage.partial >= MOST_UPLOADS {
+        block_in_place(|| self.begin_blocking(proposer, digest))
+    }
+
+    fn begin_blocking(&self, proposer: &Name, digest: &ContentDigest) -> Result<Upload, Stopped> {
+        let mut uploads = self.uploads.lock().unwrap_or_else(PoisonError::into_inner);
+        uploads.retain(|_, counter| Arc::strong_count(counter) > 1);
+        let counter = uploads.entry(proposer.clone()).or_default();
+        // One of the copies is the counter in the map.
+        if Arc::strong_count(counter) > MOST_UPLOADS {
             let detail = format!("{proposer} has {MOST_UPLOADS} uploads in progress: wait until one has ended");
             return Err(Refusal::new(Code::RateLimited, detail).retry_after(5).into());
         }
+        let counted = counter.clone();
+        drop(uploads);
+        let directory = self.directory.join(proposer.as_str());
+        DirBuilder::new().mode(0o700).recursive(true).create(&directory).map_err(|error| unwritable(&error))?;
         // A stored file may always be uploaded again.
         if !directory.join(file_name(digest)).exists() {
-            usage.check_room(0)?;
+            Usage::of(&directory).map_err(|error| fault(&error))?.check_room(0)?;
         }
         let file = tempfile::Builder::new().prefix(PARTIAL).tempfile_in(&directory);
         let file = file.map_err(|error| unwritable(&error))?;
         let naming = self.naming.clone();
-        Ok(Upload { directory, file, sha256: Sha256Stream::default(), bytes: 0, naming })
+        Ok(Upload { directory, file, sha256: Sha256Stream::default(), bytes: 0, naming, _counted: counted })
     }
 
-    /// Returns an artifact of `proposer` with its size, or `None` if it is not stored.
+    /// Returns the size of an artifact of `proposer`, or `None` if it is not stored.
     ///
     /// # Errors
     /// Returns an error if the file can't be opened.
-    pub fn open(&self, proposer: &Name, digest: &ContentDigest) -> io::Result<Option<(File, u64)>> {
-        match File::open(self.directory.join(proposer.as_str()).join(file_name(digest))) {
-            Ok(file) => {
-                let bytes = file.metadata()?.len();
-                Ok(Some((file, bytes)))
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+    pub fn size(&self, proposer: &Name, digest: &ContentDigest) -> io::Result<Option<u64>> {
+        Ok(block_in_place(|| self.open(proposer, digest))?.map(|(_, bytes)| bytes))
     }
 
     /// Returns the input of a run for the signed artifacts of `proposer`. The run compares each digest again when it
     /// copies the file.
     ///
     /// # Errors
-    /// Returns `sandbox-unavailable` if an artifact is not stored. The run can start after the file is uploaded again.
+    /// Returns `sandbox-unavailable` if an artifact is not stored, or if its content has changed. The run can start
+    /// after the file is uploaded again.
     pub fn planned(&self, proposer: &Name, artifacts: Option<&Artifacts>) -> Result<Vec<PlannedInput>, Stopped> {
         let planned = |artifact: &Artifact| {
-            let found = self.open(proposer, &artifact.digest).map_err(|error| fault(&error))?;
-            let found = found.filter(|(_, bytes)| *bytes == artifact.bytes);
-            let Some((file, bytes)) = found else {
+            let found = block_in_place(|| self.read(proposer, artifact)).map_err(|error| fault(&error))?;
+            let Some(file) = found else {
                 let detail = format!(
                     "the artifact {} ({}) is not stored: upload the file again, with the next proposal or with PUT /v1/artifacts/{}",
                     artifact.name, artifact.digest, artifact.digest
                 );
                 return Err(Refusal::new(Code::SandboxUnavailable, detail).into());
             };
-            Ok(PlannedInput { name: artifact.name.clone(), digest: artifact.digest, bytes, file: Arc::new(file) })
+            let (name, digest, bytes) = (artifact.name.clone(), artifact.digest, artifact.bytes);
+            Ok(PlannedInput { name, digest, bytes, file: Arc::new(file) })
         };
         artifacts.map_or(&[][..], |artifacts| &artifacts.0).iter().map(planned).collect()
     }
 
-    /// Deletes artifacts that were uploaded more than [`KEPT`] ago, and uploads that never ended. Returns the number of
-    /// deleted files.
+    /// Opens an artifact whose content has the signed digest, at its beginning.
+    fn read(&self, proposer: &Name, artifact: &Artifact) -> io::Result<Option<File>> {
+        let Some((mut file, _)) = self.open(proposer, &artifact.digest)?.filter(|(_, bytes)| *bytes == artifact.bytes)
+        else {
+            return Ok(None);
+        };
+        let (mut sha256, mut piece) = (Sha256Stream::default(), vec![0; PIECE]);
+        loop {
+            match file.read(&mut piece)? {
+                0 => break,
+                count => sha256.update(&piece[..count]),
+            }
+        }
+        file.rewind()?;
+        Ok((ContentDigest::from_bytes(sha256.finish()) == artifact.digest).then_some(file))
+    }
+
+    /// Opens an artifact, with its size. Only a regular file is opened, because another file could block the reader.
+    fn open(&self, proposer: &Name, digest: &ContentDigest) -> io::Result<Option<(File, u64)>> {
+        let path = self.directory.join(proposer.as_str()).join(file_name(digest));
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::NOCTTY;
+        let file = match rustix::fs::open(path, flags, Mode::empty()) {
+            Ok(file) => File::from(file),
+            Err(Errno::NOENT | Errno::LOOP | Errno::NXIO) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let found = file.metadata()?;
+        Ok(found.is_file().then_some((file, found.len())))
+    }
+
+    /// Deletes artifacts that were uploaded more than [`KEPT_S`] before `now`. Returns the number of deleted files.
     ///
     /// # Errors
     /// Returns an error if a directory can't be read.
-    pub fn retire(&self) -> io::Result<usize> {
+    pub fn retire(&self, now: Timestamp) -> io::Result<usize> {
         let mut deleted = 0;
-        let proposers = match fs::read_dir(&self.directory) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
-            found => found?,
-        };
-        for proposer in proposers {
-            for entry in fs::read_dir(proposer?.path())? {
-                let entry = entry?;
-                let age =
-                    entry.metadata()?.modified().map(|at| SystemTime::now().duration_since(at).unwrap_or_default());
-                let is_partial = entry.file_name().to_string_lossy().starts_with(PARTIAL);
-                let kept = if is_partial { KEPT_PARTIAL } else { KEPT };
-                if age.is_ok_and(|age| age > kept) {
-                    fs::remove_file(entry.path())?;
-                    deleted += 1;
-                }
+        for file in self.files()?.iter().filter(|file| !is_partial(file)) {
+            if now.unix() - file.metadata()?.mtime() > KEPT_S {
+                fs::remove_file(file.path())?;
+                deleted += 1;
             }
         }
         Ok(deleted)
+    }
+
+    fn files(&self) -> io::Result<Vec<DirEntry>> {
+        let proposers = match fs::read_dir(&self.directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            found => found?,
+        };
+        let mut files = Vec::new();
+        for proposer in proposers {
+            for file in fs::read_dir(proposer?.path())? {
+                files.push(file?);
+            }
+        }
+        Ok(files)
     }
 }
 
@@ -156,7 +208,7 @@ impl Upload {
             return Err(Refusal::new(Code::TooLarge, detail).into());
         }
         self.sha256.update(bytes);
-        self.file.write_all(bytes).map_err(|error| unwritable(&error))
+        block_in_place(|| self.file.write_all(bytes)).map_err(|error| unwritable(&error))
     }
 
     /// Makes the artifact durable under its digest, and returns its size.
@@ -165,6 +217,10 @@ impl Upload {
     /// Returns `malformed` if the content has another digest, and `rate-limited` if the artifacts of the proposer become
     /// too large.
     pub fn finish(self, digest: &ContentDigest) -> Result<u64, Stopped> {
+        block_in_place(|| self.finish_blocking(digest))
+    }
+
+    fn finish_blocking(self, digest: &ContentDigest) -> Result<u64, Stopped> {
         let found = ContentDigest::from_bytes(self.sha256.finish());
         if found != *digest {
             let detail = format!("the body has the digest {found}, but the path names {digest}: send the same file");
@@ -192,6 +248,10 @@ fn unwritable(error: &io::Error) -> Stopped {
     }
 }
 
+fn is_partial(file: &DirEntry) -> bool {
+    file.file_name().to_string_lossy().starts_with(PARTIAL)
+}
+
 fn file_name(digest: &ContentDigest) -> String {
     crate::crypto::digest::hex(digest.as_bytes())
 }
@@ -201,8 +261,6 @@ fn file_name(digest: &ContentDigest) -> String {
 struct Usage {
     files: usize,
     bytes: u64,
-    /// Uploads in progress.
-    partial: usize,
 }
 
 impl Usage {
@@ -210,12 +268,10 @@ impl Usage {
         let mut usage = Self::default();
         for entry in fs::read_dir(directory)? {
             let entry = entry?;
-            if entry.file_name().to_string_lossy().starts_with(PARTIAL) {
-                usage.partial += 1;
-                continue;
+            if !is_partial(&entry) {
+                usage.files += 1;
+                usage.bytes += entry.metadata()?.len();
             }
-            usage.files += 1;
-            usage.bytes += entry.metadata()?.len();
         }
         Ok(usage)
     }
@@ -231,5 +287,25 @@ impl Usage {
             self.files, self.bytes
         );
         Err(Refusal::new(Code::RateLimited, detail).retry_after(3600).into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_artifact_is_deleted_two_days_after_its_upload_by_the_time_of_the_boundary() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = ArtifactStore::new(directory.path().to_owned());
+        let (proposer, digest) = ("agent".parse().expect("a name"), ContentDigest::of(b"file"));
+        let mut upload = store.begin(&proposer, &digest).expect("an upload");
+        upload.write(b"file").expect("written");
+        upload.finish(&digest).expect("stored");
+        let at = fs::metadata(directory.path().join("agent").join(file_name(&digest))).expect("a file").mtime();
+        for (age, kept) in [(0, true), (KEPT_S, true), (KEPT_S + 1, false)] {
+            store.retire(Timestamp::from_unix(at + age)).expect("retired");
+            assert_eq!(store.size(&proposer, &digest).expect("readable").is_some(), kept, "{age}");
+        }
     }
 }

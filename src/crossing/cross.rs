@@ -161,7 +161,7 @@ impl Crossing {
     /// Returns `malformed` or `too-large`.
     pub fn accept(&self, request: CrossingRequest) -> Result<Accepted, Stopped> {
         let signed = Signed::from_envelope(&request.envelope, Base64::Lenient)?;
-        Ok(Accepted::new(signed, request.handed_in_by, request.caller))
+        Ok(Accepted::new(signed, request.handed_in_by))
     }
 
     /// Verifies every signature over the received bytes with the keys of the roster in force. Only then parses the
@@ -191,7 +191,11 @@ impl Crossing {
         let about = |objection: Objection| Stopped::from(refusal_of(&objection).about(&signed.proposal));
         let own = &sealed.boundary;
         let place = check_place(&signed.boundary, &own.name, &own.id, &own.epoch).map_err(|e| about(e.into()))?;
-        let scope = verified.demand_scope(&signed.step.reference)?;
+        let parties = [&signed.proposer, verified.handed_in_by()];
+        let may_propose = sealed
+            .tokens
+            .check_may_propose(parties, &sealed.roster, &signed.step.reference)
+            .map_err(|e| about(e.into()))?;
         let found = sealed.step(&signed.step.reference);
         let step = check_step(signed, found.map(|(_, held)| &held.hashed)).map_err(|e| about(e.into()))?;
         let Some((registered, held)) = found else {
@@ -224,7 +228,7 @@ impl Crossing {
         // Look up the step only once, so that the checked step is the step that runs.
         let definition = held.hashed.definition();
         let RunInputs { files: inputs, session, plan_ends } =
-            self.run_inputs(&sealed, signed, definition, &fit.params().digest(), now)?;
+            self.run_inputs(&sealed, signed, verified.handed_in_by(), definition, &fit.params().digest(), now)?;
         // The transaction that spends the nonce checks for denials, so this function does not check for denials.
         let counted: Vec<_> = met.approvers().iter().filter_map(|name| sealed.roster.approver(name)).collect();
         let window = Window {
@@ -236,7 +240,7 @@ impl Crossing {
             valid_before: counted
                 .iter()
                 .filter_map(|approver| approver.valid_before)
-                .chain(sealed.ends([&signed.proposer, verified.handed_in_by()]))
+                .chain(sealed.ends(parties))
                 .chain(plan_ends)
                 .min(),
         };
@@ -268,7 +272,7 @@ impl Crossing {
         let answers = CheckResults {
             clock,
             place,
-            scope,
+            may_propose,
             step,
             plan,
             exclusive: definition.exclusive.clone(),

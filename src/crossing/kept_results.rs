@@ -155,7 +155,7 @@ fn read_files(files: Vec<CapturedFile>, holds_secret: &dyn Fn(&[u8]) -> bool) ->
         if holds_secret(path.as_str().as_bytes()) {
             return Err("the name of a file contains a secret of the run".to_owned());
         }
-        if path.as_str() == OUTPUTS_PATH {
+        if path.as_str().split('/').next() == Some(OUTPUTS_PATH) {
             return Err(format!("the name {OUTPUTS_PATH} is reserved for the outputs of a run: choose another name"));
         }
         let unreadable = |error: io::Error| format!("{:?} can't be read: {error}", path.as_str());

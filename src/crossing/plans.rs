@@ -12,7 +12,7 @@ use crate::crossing::stored_documents::{receipt_of_payload, receipt_payload_of};
 use crate::crypto::digest::{ContentDigest, ParamsDigest};
 use crate::decision::plan::{PlanFacts, PlannedRun, check_plan};
 use crate::record::code::Code;
-use crate::record::ident::{ProposalId, StepRef};
+use crate::record::ident::{Name, ProposalId, StepRef};
 use crate::record::later_parts::PlanReference;
 use crate::record::receipt::Receipt;
 use crate::record::step_definition::{StepDefinition, StepPlan};
@@ -34,6 +34,8 @@ const PIECE: u64 = 1 << 20;
 pub struct PlanRun {
     /// The proposal of the run.
     pub proposal: ProposalId,
+    /// The proposer of the run.
+    pub proposer: Name,
     /// Digest of the payload of its receipt.
     pub digest: ContentDigest,
     /// Its receipt.
@@ -51,6 +53,7 @@ impl PlanRun {
         let Some(payload) = receipt_payload_of(ledger, row)? else { return Ok(None) };
         Ok(Some(Self {
             proposal: row.core.id.clone(),
+            proposer: row.core.proposer.clone(),
             digest: ContentDigest::of(&payload),
             receipt: receipt_of_payload(&payload)?,
             step: row.core.step.clone(),

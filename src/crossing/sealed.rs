@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::crypto::digest::{BlobDigest, ContentDigest, SealDigest, sha256};
 use crate::crypto::{canonical, json};
 use crate::decision::in_force::{StepInForce, steps_in_force};
+use crate::decision::sealed_tokens::SealedTokens;
 use crate::policy::builtins::{self, Builtins};
 use crate::policy::file::Policy;
 use crate::policy::required_permissions::PolicyDenied;
@@ -23,7 +24,7 @@ use crate::record::malformed::Malformed;
 use crate::record::seal::{ENGINE, Genesis, MAX_BLOB_BYTES, Seal, SealedBoundary};
 use crate::record::step_definition::{RegistryLeaf, StepDefinition};
 use crate::record::step_file::StepFile;
-use crate::record::token::SealedToken;
+use crate::record::token::{Scope, SealedToken};
 use crate::record::validity::Timestamp;
 use crate::registry::Registry;
 use crate::registry::registered_step::{RegisteredStep, StoredStep};
@@ -98,7 +99,7 @@ pub struct Sealed {
     /// The built-in lists.
     pub builtins: Value,
     /// The tokens.
-    pub tokens: Vec<SealedToken>,
+    pub tokens: SealedTokens,
     /// Limits and sandbox level.
     pub configuration: Configuration,
     /// The steps.
@@ -429,7 +430,7 @@ impl Sealed {
             bundled,
             policy,
             builtins,
-            tokens,
+            tokens: tokens.into(),
             configuration,
             registry,
             steps,
@@ -456,6 +457,16 @@ impl Sealed {
             Some(token) => Some(&token.owners),
             None => self.roster.proposer(proposer).map(|proposer| &*proposer.owners),
         }
+    }
+
+    /// Returns true if the proposer `name` may read a run of `proposer` with this step, as [`Caller::may_see`] does for
+    /// a caller.
+    ///
+    /// [`Caller::may_see`]: crate::crossing::caller::Caller::may_see
+    #[must_use]
+    pub fn may_see(&self, name: &Name, proposer: &Name, step: &StepRef) -> bool {
+        let allows = |scope| self.tokens.allows(name, scope, step) == Some(true);
+        name == proposer || allows(Scope::Read) || allows(Scope::Operate)
     }
 
     /// Returns the earliest expiry of the tokens with these names, or `None` if no such token expires.
@@ -503,7 +514,6 @@ mod tests {
     use crate::record::configuration::{ConfiguredLimits, ConfiguredSandbox};
     use crate::record::enforcement::Level;
     use crate::record::profile::{Limits, STRICT};
-    use crate::record::token::Scope;
 
     const ROSTER: &[u8] = include_bytes!("../../tests/conformance/golden/valid/roster.json");
     const POLICY: &[u8] = include_bytes!(

@@ -128,7 +128,7 @@ pub fn session_user(sealed: &Sealed, name: &Name) -> SessionUser {
 
 impl SessionUser {
     /// Returns true if both parties stand for one person, or have the same name.
-    fn shares_with(&self, other: &Self) -> bool {
+    pub(super) fn shares_with(&self, other: &Self) -> bool {
         self.parties().any(|one| other.parties().any(|other| one == other))
     }
 
@@ -229,6 +229,11 @@ impl Sessions {
     pub fn show(&self, id: &SessionId, user: Option<&SessionUser>) -> Result<SessionFacts, Refusal> {
         let held = self.lock();
         Ok(held.find(id, user)?.facts(id, self.idle))
+    }
+
+    /// Returns false if the session belongs to other people.
+    pub(super) fn is_open_to(&self, id: &SessionId, user: &SessionUser) -> bool {
+        self.lock().living.get(id).is_none_or(|session| session.is_open_to(Some(user)))
     }
 
     /// Ends a session and removes its files. A run in progress goes on to its end.

@@ -38,11 +38,9 @@
 
 use std::sync::Arc;
 
-use crate::crossing::caller::Caller;
 use crate::crossing::capacity::Room;
 use crate::crossing::kept_results::{KeptResults, ResultsBasis};
 use crate::crossing::live::{RecordedOutput, RunInProgress};
-use crate::crossing::refusal::Stopped;
 use crate::crossing::sealed::Sealed;
 use crate::crossing::sessions::SessionClaim;
 use crate::crypto::digest::{AuthorizationDigest, SealDigest};
@@ -51,14 +49,14 @@ use crate::decision::parameters::ParametersFit;
 use crate::decision::permissions::{PermissionsCovered, ProfileHolds};
 use crate::decision::place::AtThisBoundary;
 use crate::decision::quorum::QuorumMet;
+use crate::decision::sealed_tokens::MayPropose;
 use crate::decision::step::StepSealed;
 use crate::decision::window::WithinWindow;
 use crate::record::authorization::{Authorization, StepReference};
 use crate::record::envelope::{self, Envelope, Signed};
-use crate::record::ident::{Name, ProposalId, ReceiptId, StepRef};
+use crate::record::ident::{Name, ProposalId, ReceiptId};
 use crate::record::later_parts::{SessionChange, SessionReference};
 use crate::record::receipt::{Outcome, Receipt};
-use crate::record::token::Scope;
 use crate::record::validity::Timestamp;
 use crate::sandbox::planned_secret::PlannedSecret;
 use crate::sandbox::profile_check::Prepared;
@@ -72,8 +70,6 @@ pub struct CrossingRequest {
     pub envelope: Envelope,
     /// The name of the token or proposer that sent the envelope. For a proposal, this is the proposer.
     pub handed_in_by: Name,
-    /// Caller whose token limits the steps of the authorization, or `None` if the boundary checked this limit earlier.
-    pub caller: Option<Caller>,
 }
 
 /// The envelope is well-formed, but its payload is not parsed yet.
@@ -81,12 +77,11 @@ pub struct CrossingRequest {
 pub struct Accepted {
     signed: Signed<Authorization>,
     handed_in_by: Name,
-    caller: Option<Caller>,
 }
 
 impl Accepted {
-    pub(super) const fn new(signed: Signed<Authorization>, handed_in_by: Name, caller: Option<Caller>) -> Self {
-        Self { signed, handed_in_by, caller }
+    pub(super) const fn new(signed: Signed<Authorization>, handed_in_by: Name) -> Self {
+        Self { signed, handed_in_by }
     }
 
     pub(super) const fn signed(&self) -> &Signed<Authorization> {
@@ -124,15 +119,6 @@ impl VerifiedRequest {
     pub(super) const fn handed_in_by(&self) -> &Name {
         &self.accepted.handed_in_by
     }
-
-    /// Checks that the caller may send authorizations for this step. The scope of a proposal's caller was checked when
-    /// the proposal was created.
-    pub(super) fn demand_scope(&self, step: &StepRef) -> Result<ScopeHeld, Stopped> {
-        if let Some(caller) = &self.accepted.caller {
-            let _ = caller.demand(Scope::Propose, Some(step))?;
-        }
-        Ok(ScopeHeld(()))
-    }
 }
 
 /// Proof that the clock is not ahead of the log. Only `demand_clock` creates this proof.
@@ -140,16 +126,11 @@ impl VerifiedRequest {
 #[must_use]
 pub struct ClockTrusted(pub(super) ());
 
-/// Proof that the caller's token allows this step. Only `demand_scope` creates this proof.
-#[derive(Debug)]
-#[must_use]
-pub struct ScopeHeld(());
-
 #[expect(dead_code, reason = "some results have no content: their existence is the proof")]
 pub(super) struct CheckResults {
     pub(super) clock: ClockTrusted,
     pub(super) place: AtThisBoundary,
-    pub(super) scope: ScopeHeld,
+    pub(super) may_propose: MayPropose,
     pub(super) step: StepSealed,
     pub(super) plan: Plan,
     pub(super) exclusive: Option<String>,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::record::code::Code;
-use crate::record::ident::Name;
+use crate::record::ident::{Name, StepRef};
 use crate::record::token::SealedToken;
 use crate::record::validity::Timestamp;
 use crate::trust::trusted_roster::TrustedRoster;
@@ -86,13 +86,20 @@ impl ExcludedSigners {
     }
 }
 
-/// Reason why the excluded people could not be determined.
+/// Reason why the excluded people could not be determined, or why a party may not propose.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ExclusionError {
     /// The name is neither a sealed token nor a proposer in the roster.
     UnknownProposer {
         /// The name.
         name: Name,
+    },
+    /// The token may not propose the step.
+    NotPermitted {
+        /// The name of the token.
+        name: Name,
+        /// The step.
+        step: StepRef,
     },
     /// The sealed token has expired.
     Ended {
@@ -114,6 +121,9 @@ impl ExclusionError {
 impl fmt::Display for ExclusionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::NotPermitted { name, step } => {
+                write!(f, "{name} does not have the scope propose for {step}: ask an operator for another token")
+            }
             Self::Ended { name, at } => {
                 write!(
                     f,

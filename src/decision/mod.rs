@@ -17,6 +17,7 @@ pub mod plan;
 pub mod quorum;
 pub mod quorum_rules;
 pub mod reach;
+pub mod sealed_tokens;
 pub mod signature_count;
 pub mod step;
 pub mod window;
@@ -45,7 +46,7 @@ pub enum Objection {
     /// Policy denies the step, requires a permission that the approvers did not sign, or leads to another sandbox than
     /// the signed sandbox.
     Permissions(PermissionsError),
-    /// The proposer is unknown.
+    /// The proposer is unknown, or may not propose the step.
     Exclusion(ExclusionError),
     /// The quorum rule of the policy or of the step is invalid.
     Rule(RuleError),

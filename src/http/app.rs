@@ -1,7 +1,8 @@
 //! The shared state of all requests, and the settings of the HTTP interface.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
@@ -74,7 +75,9 @@ pub(super) struct App {
     most_waits: usize,
     /// Permits for event streams (at most [`MOST_WATCHERS`]).
     pub(super) watchers: Arc<Semaphore>,
-    most_watchers: usize,
+    pub(super) most_watchers: usize,
+    /// Number of event streams of each caller.
+    pub(super) streams: Mutex<HashMap<Option<Name>, Arc<()>>>,
     /// Permits for calls that change something (in total [`MOST_WORK`]).
     work: Arc<Semaphore>,
 }
@@ -104,6 +107,7 @@ impl App {
             most_waits,
             watchers: Arc::new(Semaphore::new(most_watchers)),
             most_watchers,
+            streams: Mutex::default(),
             work: Arc::new(Semaphore::new(MOST_WORK as usize)),
         }
     }

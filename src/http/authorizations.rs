@@ -5,7 +5,6 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use schemars::SchemaGenerator;
 use serde_json::json;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
@@ -14,7 +13,7 @@ use crate::boundary::events::Events;
 use crate::crossing::refusal::Stopped;
 use crate::crypto::json as strict;
 use crate::http::call::{RouteCall, bytes, joined, read};
-use crate::http::events::{EventFormat, EventReader, NDJSON, names_lines, pump, reader_place, stream};
+use crate::http::events::{EventFormat, EventReader, NDJSON, ReaderPlace, names_lines, pump, reader_place, stream};
 use crate::http::operation::{BodyShape, Field, Reply, RouteAccess, Verb};
 use crate::http::problem::problem;
 use crate::http::proposals::JUDGED;
@@ -77,7 +76,7 @@ async fn submit(mut call: RouteCall) -> HandlerResult {
     drop(body);
     call.charge_signatures(&envelope.signatures)?;
     // Without a place for a reader, the run does not begin, so that the caller can send the envelope again.
-    let place = if lines { Some(reader_place(&call.app)?) } else { None };
+    let place = if lines { Some(reader_place(&call)?) } else { None };
     let watched = if lines { proposal_of(&envelope).filter(|id| !is_settled(&call, id)) } else { None };
     let (boundary, caller) = (call.app.boundary.clone(), call.caller.clone());
     // A separate task continues the crossing if the client disconnects.
@@ -101,7 +100,7 @@ async fn streamed(
     form: EventFormat,
     mut crossing: Crossing,
     watched: Option<ProposalId>,
-    place: Option<OwnedSemaphorePermit>,
+    place: Option<ReaderPlace>,
 ) -> HandlerResult {
     let mut seen = Vec::new();
     let mut events = None;

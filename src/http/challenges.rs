@@ -18,7 +18,8 @@ pub(super) static ROUTES: &[Route] = &[
         path: "/v1/challenges",
         name: "challenge",
         summary: "Get a challenge: a text that a person signs with a key of the roster to get a bearer",
-        about: "The first of two calls for a person who has a key but no token. The answer contains no secret.",
+        about: "The first of two calls for a person who has a key but no token. The answer contains no secret. A key of \
+             the roster gets a challenge also above the rate limit.",
         segments: &[],
         access: RouteAccess::Signed,
         query: &[],

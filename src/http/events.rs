@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -48,7 +48,7 @@ pub(super) async fn events(call: RouteCall) -> HandlerResult {
         None => 0,
         Some(text) => text.parse().map_err(|_| refuse(Code::Malformed, "Last-Event-ID: expected a number"))?,
     };
-    let place = reader_place(&call.app)?;
+    let place = reader_place(&call)?;
     let mut events = call.app.boundary.proposals.events(&call.caller, &id, after)?;
     let (mut reader, response) = stream(form);
     let app = call.app.clone();
@@ -59,15 +59,30 @@ pub(super) async fn events(call: RouteCall) -> HandlerResult {
     Ok(response)
 }
 
-/// Returns a permit for one reader of events.
+/// The place of one reader of events.
+pub(super) struct ReaderPlace {
+    _of_all: OwnedSemaphorePermit,
+    _of_caller: Arc<()>,
+}
+
+/// Returns a place for one reader of events. One caller gets at most a fifth of the places, so that others get places.
 ///
 /// # Errors
-/// Returns `busy` if the boundary has too many readers.
-pub(super) fn reader_place(app: &App) -> Result<OwnedSemaphorePermit, Stopped> {
-    app.watchers.clone().try_acquire_owned().map_err(|_| {
-        let why = "the boundary has too many readers of events: ask for the proposal with ?wait=, or try again";
-        Refusal::new(Code::Busy, why).retry_after(READERS_RETRY_S).into()
-    })
+/// Returns `busy` if the caller or the boundary has too many readers.
+pub(super) fn reader_place(call: &RouteCall) -> Result<ReaderPlace, Stopped> {
+    let busy = |who: &str| {
+        let why = format!("{who} has too many readers of events: ask for the proposal with ?wait=, or try again");
+        Stopped::from(Refusal::new(Code::Busy, why).retry_after(READERS_RETRY_S))
+    };
+    let mut streams = call.app.streams.lock().unwrap_or_else(PoisonError::into_inner);
+    streams.retain(|_, counter| Arc::strong_count(counter) > 1);
+    let counter = streams.entry(call.caller.name().cloned()).or_default();
+    // One of the copies is the counter in the map.
+    if Arc::strong_count(counter) > call.app.most_watchers.div_ceil(5) {
+        return Err(busy("this caller"));
+    }
+    let of_all = call.app.watchers.clone().try_acquire_owned().map_err(|_| busy("the boundary"))?;
+    Ok(ReaderPlace { _of_all: of_all, _of_caller: counter.clone() })
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -41,15 +41,18 @@ pub(super) struct EndedRun {
     pub(super) verification: Option<String>,
     /// True if a check of the receipt failed.
     pub(super) is_refuted: bool,
+    /// True if no outcome can be shown, because the receipt is missing.
+    pub(super) lacks_outcome: bool,
     pub(super) output: Option<OutputTail>,
 }
 
 impl EndedRun {
-    /// Returns what is known without the receipt.
-    fn unread(why: &str) -> Self {
-        let verification =
-            format!("not verified, because the receipt is missing: {why}; `outcome` is the boundary's word");
-        Self { verification: Some(verification), ..Self::default() }
+    /// Returns what is known without the receipt. On the agent's machine, this is no outcome, because somebody between the
+    /// boundary and this machine could invent an outcome and hide the receipt.
+    fn unread(why: &str, is_at_boundary: bool) -> Self {
+        let word = if is_at_boundary { "`outcome` is the boundary's word" } else { "so no outcome is shown" };
+        let verification = format!("not verified, because the receipt is missing: {why}; {word}");
+        Self { verification: Some(verification), lacks_outcome: !is_at_boundary, ..Self::default() }
     }
 }
 
@@ -160,8 +163,8 @@ impl<A: BoundaryApi> ToolCalls<A> {
                 let words = "NOT verified: the boundary sent the receipt of another run";
                 return EndedRun { verification: Some(words.to_owned()), is_refuted: true, ..EndedRun::default() };
             }
-            Ok(Err(problem)) => return EndedRun::unread(why(&problem)),
-            Err(_) => return EndedRun::unread("it did not arrive in time"),
+            Ok(Err(problem)) => return EndedRun::unread(why(&problem), self.machine.is_none()),
+            Err(_) => return EndedRun::unread("it did not arrive in time", self.machine.is_none()),
         };
         let output = Some(self.tail(&evidence, until).await);
         let verification = Some(evidence.verification.summary.clone());
@@ -174,8 +177,8 @@ impl<A: BoundaryApi> ToolCalls<A> {
             outcome: Some(object(&evidence.receipt.outcome)),
             verified: evidence.verification.verified,
             verification,
-            is_refuted: false,
             output,
+            ..EndedRun::default()
         }
     }
 

@@ -269,7 +269,12 @@ impl<A: BoundaryApi> ToolCalls<A> {
             step: run.step.unwrap_or_else(|| view.step.to_string()),
             status: view.status.word().to_owned(),
             ended: view.status.has_ended(),
-            advice: if run.is_refuted { REFUTED_ADVICE } else { advice(&view) }.to_owned(),
+            advice: match (run.is_refuted, run.lacks_outcome) {
+                (true, _) => REFUTED_ADVICE,
+                (false, true) => MISSING_ADVICE,
+                (false, false) => advice(&view),
+            }
+            .to_owned(),
             signatures_required: view.approvals.required,
             signatures_present: view.approvals.have,
             missing_groups: view.approvals.missing.iter().map(ToString::to_string).collect(),
@@ -277,7 +282,9 @@ impl<A: BoundaryApi> ToolCalls<A> {
             expires_at: view.expires_at.to_string(),
             existing: view.existing,
             params: run.params,
-            outcome: run.outcome.or_else(|| view.outcome.as_ref().filter(|_| !run.is_refuted).map(object)),
+            outcome: run
+                .outcome
+                .or_else(|| view.outcome.as_ref().filter(|_| !run.is_refuted && !run.lacks_outcome).map(object)),
             receipt: view.receipt.as_ref().map(ToString::to_string),
             verified: run.verified,
             verification: run.verification,
@@ -337,6 +344,8 @@ fn is_problem(answer: &ApiAnswer) -> bool {
 
 /// Advice about a run whose receipt was forged, or belongs to another run.
 const REFUTED_ADVICE: &str = "do not rely on this run: read `verification`, and tell the user";
+/// Advice about a run whose receipt did not arrive.
+const MISSING_ADVICE: &str = "call `wait` again: the receipt states the outcome. If it stays missing, tell the user";
 
 fn advice(view: &ProposalView) -> &'static str {
     match view.status {

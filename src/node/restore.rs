@@ -29,12 +29,15 @@ use crate::node::places::{
     workplace,
 };
 use crate::node::{kept_checkpoint, start};
-use crate::record::ident::Epoch;
+use crate::record::ident::{Epoch, Name};
 use crate::record::seal::{FollowedLog, Genesis};
+use crate::record::token::SealedToken;
+use crate::record::validity::Timestamp;
 use crate::store::fault::StoreFault;
 use crate::store::ledger::Ledger;
 use crate::store::lock::StoreLock;
 use crate::store::sqlite::{self, backup, survey};
+use crate::store::stored_token::Token;
 use crate::store::survey::{StoreDefect, StoreScope, StoreSurvey};
 use crate::store::{CheckpointRow, crash_points};
 use crate::trust::signer::{FileSigner, Signer as _};
@@ -71,6 +74,8 @@ pub struct RestoredLog {
     pub lost: u64,
     /// Number of valid tokens.
     pub tokens: usize,
+    /// Tokens that were valid in the backup, and whose secrets are not valid any more.
+    pub void_tokens: Vec<SealedToken>,
     /// Directory of the old log.
     pub closed: PathBuf,
     /// Notes for the operator.
@@ -139,13 +144,17 @@ pub fn back_up(config: &Config, into: &Path) -> Result<MadeBackup, Problems> {
     Ok(MadeBackup { backup: into, id, entries, bytes, outputs: names.len() - gone.len(), checkpoint })
 }
 
-/// Begins a new log with the tokens, roster, policy, runbooks and spent nonces of a backup. The old log stays on disk
-/// as a closed log. Its pending proposals are void, because they name the old boundary.
+/// Name in `keep_tokens` that stands for all tokens.
+const ALL: &str = "all";
+
+/// Begins a new log with the roster, policy, runbooks and spent nonces of a backup. The old log stays on disk as a
+/// closed log. Its pending proposals are void, because they name the old boundary. A backup does not know which tokens
+/// were revoked later, so its tokens are void, except those that `keep_tokens` names.
 ///
 /// # Errors
-/// Returns an error if a store already exists, if the backup is damaged, or if the backup is of another boundary. After
-/// an error, nothing is changed.
-pub fn restore(config: &Config, from: &Path) -> Result<RestoredLog, Problems> {
+/// Returns an error if a store already exists, if the backup is damaged, if the backup is of another boundary, or if it
+/// has no valid token of a name in `keep_tokens`. After an error, nothing is changed.
+pub fn restore(config: &Config, from: &Path, keep_tokens: &[Name]) -> Result<RestoredLog, Problems> {
     rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
     let at = |path: &Path, error: &dyn std::fmt::Display| Problems::from(FileProblem::whole(path, error.to_string()));
     let key = open_key(config)?;
@@ -172,7 +181,7 @@ pub fn restore(config: &Config, from: &Path) -> Result<RestoredLog, Problems> {
     }
     let old = work.join("old");
     private_directory(&old).map_err(|error| at(&work, &error))?;
-    let restored = build(config, &key, from, &work, &old);
+    let restored = build(config, &key, from, &work, keep_tokens);
     if restored.is_err() {
         let _ = clear(&config.database);
         let _ = fs::remove_dir_all(&work);
@@ -180,7 +189,14 @@ pub fn restore(config: &Config, from: &Path) -> Result<RestoredLog, Problems> {
     restored
 }
 
-fn build(config: &Config, key: &FileSigner, from: &Path, work: &Path, old: &Path) -> Result<RestoredLog, Problems> {
+fn build(
+    config: &Config,
+    key: &FileSigner,
+    from: &Path,
+    work: &Path,
+    keep_tokens: &[Name],
+) -> Result<RestoredLog, Problems> {
+    let old = &work.join("old");
     let at = |path: &Path, error: &dyn std::fmt::Display| Problems::from(FileProblem::whole(path, error.to_string()));
     let failed = |error: io::Error| at(from, &error);
     // The restore works on a copy of the backup, because opening an older database migrates it to the current schema.
@@ -245,6 +261,8 @@ fn build(config: &Config, key: &FileSigner, from: &Path, work: &Path, old: &Path
         return Err(at(&config.key, &message));
     }
     let closing = before.checkpoint().map_err(broken)?.ok_or_else(|| at(&source, &"its log is empty"))?;
+    let all = before.tokens().map_err(broken)?;
+    let chosen = choose_tokens(&all, keep_tokens, now).map_err(|error| at(&source, &error))?;
     kept_checkpoint::replace(&old.join(kept_checkpoint::FILE), closing.note.as_bytes()).map_err(failed)?;
     let (checkpoint, known) = last_known(config, from, &before, closing)?;
     // The new log is built next to its final path, because a rename works only within one file system.
@@ -252,13 +270,12 @@ fn build(config: &Config, key: &FileSigner, from: &Path, work: &Path, old: &Path
     clear(&config.database).map_err(|error| at(&fresh, &error))?;
     let broken = |fault: StoreFault| at(&fresh, &fault);
     drop(sqlite::open(&fresh).map_err(broken)?);
-    backup::take_over(&database, &fresh).map_err(broken)?;
+    backup::take_over(&database, &fresh, &chosen.left_out).map_err(broken)?;
     let (store, reads) = sqlite::open(&fresh).map_err(broken)?;
     let ledger = Ledger::open(Box::new(store), Arc::new(reads), settings).map_err(broken)?;
-    let tokens = tokens_in_force(&ledger.tokens().map_err(broken)?, now);
-    let count = tokens.len();
+    let count = chosen.kept.len();
     let mut material = material_of(&sealed);
-    material.tokens = tokens;
+    material.tokens = chosen.kept;
     let genesis = Genesis::Follows { follows: FollowedLog { id: follows, checkpoint: checkpoint.clone() } };
     let basis = SealPredecessor::First { genesis, epoch: Epoch::new(around.bytes()) };
     // The first entry of the new log must not be older than the old log's last entry, even if the clock was set back.
@@ -299,7 +316,33 @@ fn build(config: &Config, key: &FileSigner, from: &Path, work: &Path, old: &Path
              entries are still valid for everyone who has a copy"
         ));
     }
-    Ok(RestoredLog { id, follows, entries, checkpoint, lost, tokens: count, closed: place, notes })
+    let void_tokens = chosen.void;
+    Ok(RestoredLog { id, follows, entries, checkpoint, lost, tokens: count, void_tokens, closed: place, notes })
+}
+
+/// The tokens of a backup.
+struct ChosenTokens {
+    kept: Vec<SealedToken>,
+    void: Vec<SealedToken>,
+    /// Names of the tokens that the new store does not contain: the void tokens, and expired tokens, because the clock
+    /// can be wrong.
+    left_out: Vec<Name>,
+}
+
+fn choose_tokens(all: &[Token], keep: &[Name], now: Timestamp) -> Result<ChosenTokens, String> {
+    let keeps = |name: &Name| keep.iter().any(|kept| kept.as_str() == ALL || kept == name);
+    let (kept, void): (Vec<_>, Vec<_>) = tokens_in_force(all, now).into_iter().partition(|token| keeps(&token.name));
+    if let Some(name) = keep.iter().find(|name| name.as_str() != ALL && !kept.iter().any(|token| token.name == **name))
+    {
+        let names: Vec<&str> = kept.iter().chain(&void).map(|token| token.name.as_str()).collect();
+        return Err(format!(
+            "the backup has no valid token {name}, so nothing was restored: its valid tokens are {}",
+            if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+        ));
+    }
+    let left_out = all.iter().filter(|token| token.revoked_at.is_none() && !keeps(&token.name));
+    let left_out = left_out.map(|token| token.name.clone()).collect();
+    Ok(ChosenTokens { kept, void, left_out })
 }
 
 /// Returns the newest known checkpoint of the old log as text, with its size. It must not contradict the backup.

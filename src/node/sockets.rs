@@ -118,11 +118,14 @@ pub(super) fn passed(
 }
 
 const METRICS_LISTEN: &str = "[metrics] listen";
-/// Maximum number of connections that wait until the service accepts them. It is the value of the standard library.
-const BACKLOG: u32 = 128;
+/// Maximum number of connections that wait until the service accepts them. The kernel reduces the number to
+/// `net.core.somaxconn`, which has the same default value.
+const BACKLOG: u32 = 4096;
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[tokio::test]
@@ -138,7 +141,11 @@ mod tests {
         drop(listener.accept().await.expect("a connection"));
         let mut rest = Vec::new();
         let _ = tokio::io::AsyncReadExt::read_to_end(&mut client, &mut rest).await;
-        drop((client, listener));
+        // A burst of clients does not wait until the service accepts the first.
+        let most = Duration::from_millis(500);
+        let burst: Vec<_> = (0..300).map(|_| std::net::TcpStream::connect_timeout(&address, most)).collect();
+        assert!(burst.iter().all(Result::is_ok), "{:?}", burst.iter().find(|one| one.is_err()));
+        drop((burst, client, listener));
         let next = bind(address).expect("the address is free");
         assert!(listen(next).is_ok());
     }

@@ -165,6 +165,9 @@ pub async fn assemble<S>(
         closed,
         surroundings: around,
     };
+    if let Err(error) = parts.artifacts.delete_incomplete_uploads() {
+        notes.push(format!("incomplete uploads in {} can't be deleted: {error}", config.artifacts().display()));
+    }
     let boundary = Boundary::new(parts);
     boundary.health.set_notes(notes.clone());
     boundary.health.set_roster_notes(found.following.clone());

@@ -143,9 +143,11 @@ impl SharedState {
 
     /// Returns the time for all decisions and dates: normally the time of the system clock. If the clock is behind the
     /// log or the low-water mark, the time continues from the later of these two, and increases with the time since
-    /// boot. So it never decreases and never stops.
+    /// boot. So it never decreases and never stops. If the clock leapt ahead, the time continues from the time at which
+    /// the store was opened, so that no window and no token ends early.
     pub(crate) fn now(&self) -> Timestamp {
-        (self.config.clock)().max(self.earliest())
+        let clock = (self.config.clock)();
+        clock.plus(-self.clock_ahead(clock).unwrap_or(0)).max(self.earliest())
     }
 
     /// Returns the lower bound of the current time, without the system clock.

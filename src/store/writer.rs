@@ -292,9 +292,7 @@ impl Writer {
                     self.step(WriteKind::Refusal, answer, |w| w.refuse(data, at))
                 }
                 WriterMessage::Expire(now, answer) => {
-                    // If the clock leapt ahead, only expire proposals up to the time of the last leaf.
-                    let by = if self.shared.clock_ahead(now).is_some() { self.head.last_at } else { now };
-                    self.step(WriteKind::Advance, answer, |w| w.expire(by).map(Ok));
+                    self.step(WriteKind::Advance, answer, |w| w.expire(now).map(Ok));
                 }
                 WriterMessage::Prune(limit, answer) => self.step(WriteKind::Prune, answer, |w| w.prune(limit).map(Ok)),
                 WriterMessage::Retire(retention, limit, answer) => {

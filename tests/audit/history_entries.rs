@@ -396,6 +396,18 @@ fn an_audit_repeats_each_decision_with_the_state_before_the_decision() {
     assert_eq!(decided(&|receipt| receipt["decision"]["policy"] = json!(reference(b"other"))), ["decision"]);
     assert_eq!(decided(&|receipt| receipt["decision"]["handed_in_by"] = json!("ghost")), ["proposer"]);
     assert_eq!(decided(&|receipt| receipt["decision"]["handed_in_by"] = json!("reader")), ["decision", "proposer"]);
+    let proposed_by = |proposer: &str| {
+        let mut log = usual();
+        let approved = log.approved_but("nginx:restart", 40, &[ALICE], |of| of["proposer"] = json!(proposer));
+        let place = log.consume(41, &[&approved]);
+        log.receipt_but(place, &approved, |receipt| {
+            receipt["decision"]["handed_in_by"] = json!("agent");
+            receipt["decision"]["excluded"] = json!(["agent", "carol", proposer]);
+        });
+        found(&log)
+    };
+    assert_eq!(proposed_by("narrow"), ["proposer"], "a token for other steps");
+    assert_eq!(proposed_by("reader"), ["proposer"], "a token that only reads");
     assert_eq!(decided(&|receipt| receipt["seal"] = json!(reference(b"other"))), ["seal-in-force"]);
     assert_eq!(decided(&|receipt| receipt["consumption"]["leaf"] = json!(reference(b"other"))), ["consumption"]);
     assert_eq!(decided(&|receipt| receipt["boundary"]["id"] = json!(reference(b"other"))), ["boundary"]);

@@ -513,9 +513,10 @@ fn liars() -> Vec<(Told, bool)> {
     log.run("nginx:restart", 100, &[BOB]);
     push("a token that has ended", false, log);
     // The proposer and the excluded approvers.
-    let handed_in = |by: &'static str, step: &str, excluded: &[&str]| {
+    let handed_in = |proposer: &'static str, by: &'static str, step: &str, excluded: &[&str]| {
         let mut log = honest();
-        let run = log.approved(step, 60, &[ALICE, BOB][..if step == "two:go" { 2 } else { 1 }]);
+        let signers = &[ALICE, BOB][..if step == "two:go" { 2 } else { 1 }];
+        let run = log.approved_but(step, 60, signers, |value| value["proposer"] = json!(proposer));
         let place = log.consume(60, &[&run]);
         log.receipt_but(place, &run, |receipt| {
             receipt["decision"]["handed_in_by"] = json!(by);
@@ -523,11 +524,20 @@ fn liars() -> Vec<(Told, bool)> {
         });
         log
     };
-    push("handed in by another token", true, handed_in("narrow", "two:go", &["agent", "carol", "narrow"]));
-    push("by a token for other steps", false, handed_in("narrow", "nginx:restart", &["agent", "carol", "narrow"]));
-    push("by a token that only reads", false, handed_in("reader", "two:go", &["agent", "carol", "reader"]));
-    push("by an approver", false, handed_in("bob", "two:go", &["agent", "bob", "carol"]));
-    push("one more excluded than follows", false, handed_in("agent", "nginx:restart", &["agent", "carol", "dora"]));
+    let both = ["agent", "carol", "narrow"];
+    push("handed in by another token", true, handed_in("agent", "narrow", "two:go", &both));
+    push("proposed by another token", true, handed_in("narrow", "agent", "two:go", &both));
+    push("by a token for other steps", false, handed_in("agent", "narrow", "nginx:restart", &both));
+    push("proposed by a token for other steps", false, handed_in("narrow", "agent", "nginx:restart", &both));
+    let both = ["agent", "carol", "reader"];
+    push("by a token that only reads", false, handed_in("agent", "reader", "two:go", &both));
+    push("proposed by a token that only reads", false, handed_in("reader", "agent", "two:go", &both));
+    push("by an approver", false, handed_in("agent", "bob", "two:go", &["agent", "bob", "carol"]));
+    push(
+        "one more excluded than follows",
+        false,
+        handed_in("agent", "agent", "nginx:restart", &["agent", "carol", "dora"]),
+    );
     // One proposal with two runs.
     let mut log = honest();
     let first = log.run("nginx:restart", 60, &[ALICE]);

@@ -978,6 +978,36 @@ fn r8_a_submission_is_no_approval() {
     world.submit_as(&world.courier, &late).problem("forbidden");
 }
 
+#[test]
+fn the_proposer_and_the_submitter_must_both_have_the_right_to_propose_the_step() {
+    let world = World::new();
+    let narrow = world.token_for("narrow", &["dora"], &["propose"], &["say:*"]);
+    let robot_s = admit(&world, &robot());
+    let handed_in = |proposer: &str, token: &str, step: &str| {
+        let params = if step == "say:echo" { json!({"text": "x"}) } else { json!({}) };
+        let mut predicate = world.authorization(step, params);
+        predicate["proposer"] = json!(proposer);
+        world.submit_as(token, &envelope(&people::authorization(&predicate), &[&alice()]))
+    };
+    for (proposer, token, words) in [
+        ("reader", &world.agent, "reader does not have the scope propose for plain:true"),
+        ("narrow", &world.agent, "narrow does not have the scope propose for plain:true"),
+        ("agent", &narrow, "narrow does not have the scope propose for plain:true"),
+        ("agent", &world.reader, "reader does not have the scope propose"),
+        ("dora", &world.agent, "dora is neither a sealed token nor a proposer of the roster"),
+        ("ghost", &world.agent, "ghost is neither a sealed token nor a proposer of the roster"),
+    ] {
+        let refused = world.unchanged(|| handed_in(proposer, token, "plain:true")).problem("forbidden");
+        assert!(refused["detail"].as_str().unwrap().contains(words), "{proposer}: {refused:#}");
+    }
+    assert_eq!(world.count("consumption"), 0);
+    handed_in("narrow", &narrow, "say:echo").ok(200);
+    for (proposer, token) in [("agent", &world.courier), ("robot", &world.agent), ("agent", &robot_s)] {
+        handed_in(proposer, token, "plain:true").ok(200);
+    }
+    world.assert_audited();
+}
+
 // Rule R9: private set
 
 #[test]

@@ -336,6 +336,12 @@ fn a_tool_over_http_has_the_rights_the_rate_limit_and_the_log_lines_of_its_token
     assert!(statuses.contains(&429) && statuses[0] == 200, "{statuses:?}");
 }
 
+/// Messages with a key that occurs twice in one object.
+const TWICE: [&str; 2] = [
+    r#"{"jsonrpc":"2.0","id":5,"method":"ping","m\u0065thod":"tools/list"}"#,
+    r#"{"jsonrpc":"2.0","id":5,"method":"ping","params":{"a":[1.5,null,true,-1,{"b":"x","b":1}]}}"#,
+];
+
 #[test]
 fn bad_input_on_stdio_gets_a_json_rpc_error_and_later_requests_are_answered() {
     let world = world();
@@ -355,6 +361,8 @@ fn bad_input_on_stdio_gets_a_json_rpc_error_and_later_requests_are_answered() {
         ("{}", -32600),
         (r#"{"jsonrpc":"1.0","id":4,"method":"ping"}"#, -32600),
         (r#"{"jsonrpc":"2.0","id":{},"method":"ping"}"#, -32600),
+        (TWICE[0], -32600),
+        (TWICE[1], -32600),
     ] {
         server.send(line);
         let answer = server.line();
@@ -392,6 +400,8 @@ fn bad_input_over_http_gets_an_answer() {
         ("[]".to_owned(), 400, json!(-32600)),
         (format!("[{}]", tool_call("list_steps", json!({}))), 400, json!(-32600)),
         ("{}".to_owned(), 400, json!(-32600)),
+        (TWICE[0].to_owned(), 400, json!(-32600)),
+        (TWICE[1].to_owned(), 400, json!(-32600)),
         (" ".to_owned(), 400, json!(-32600)),
         ("x".repeat(2 << 20), 413, Value::Null),
         (json!({"jsonrpc": "2.0", "method": "notifications/initialized"}).to_string(), 202, Value::Null),

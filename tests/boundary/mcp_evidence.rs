@@ -251,8 +251,22 @@ fn an_answer_says_which_evidence_is_missing_or_belongs_to_another_run() {
     let without = proxy(&world, move |asked, old, bytes| {
         Some(if is_bundle(asked) { (404, code.as_bytes().to_vec()) } else { (old, bytes) })
     });
-    let state = opened(&world, &without, Some(&roster)).call("wait", wanted);
+    let state = opened(&world, &without, Some(&roster)).call("wait", wanted.clone());
     assert!(!state["verification"].as_str().unwrap().contains("by the user"), "{state}");
+    // A proxy that hides the receipt can't give the agent an outcome of its own.
+    let failed = world.run("plain:fail", json!({}), &[&alice()]);
+    let lying = proxy(&world, |asked, status, body| {
+        let lie =
+            String::from_utf8_lossy(&body).replace(r#"{"status":"failed","exit_code":3}"#, r#"{"status":"succeeded"}"#);
+        Some(if is_bundle(asked) { (404, b"{}".to_vec()) } else { (status, lie.into_bytes()) })
+    });
+    let state = opened(&world, &lying, Some(&roster)).call("wait", json!({"id": id_of(&failed)}));
+    assert_eq!(
+        (&state["status"], &state["verified"], &state["outcome"]),
+        (&json!("finished"), &json!(false), &Value::Null)
+    );
+    assert!(state["verification"].as_str().unwrap().contains("the receipt is missing"), "{state}");
+    assert!(state["advice"].as_str().unwrap().contains("call `wait` again"), "{state}");
 }
 
 #[test]

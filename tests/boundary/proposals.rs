@@ -230,7 +230,10 @@ fn a_statement_in_a_file_is_not_signed_if_it_was_denied_or_has_ended() {
     let digest = format!("sha256:{}", people::sha256(&denied));
     let view = world.wire.get(&format!("/v1/denials/{digest}"), &world.reader).ok(200);
     assert_eq!((&view["digest"], &view["denials"][0]["approver"]), (&json!(digest), &json!("bob")), "{view:#}");
-    world.wire.get(&format!("/v1/denials/{digest}"), &world.agent).problem("forbidden");
+    let limited = world.token_for("limited", &[], &["read"], &["say:*"]);
+    for token in [&world.agent, &limited] {
+        world.wire.get(&format!("/v1/denials/{digest}"), token).problem("forbidden");
+    }
     world.wire.get("/v1/denials/sha256:1", &world.reader).problem("malformed");
     // If the boundary does not answer, the command prints a note and shows the review.
     world.stop();

@@ -1,11 +1,13 @@
 //! Files and outputs that runs leave, uploaded files that runs get, and plans that runs carry out.
 
 use std::fs;
+use std::io::Write as _;
+use std::net::TcpStream;
 
 use serde_json::{Value, json};
 
-use crate::support::people::{alice, sha256};
-use crate::support::{POLICY, SMALL, World, id_of, runbook, said};
+use crate::support::people::{self, alice, envelope, sha256};
+use crate::support::{POLICY, SMALL, World, id_of, runbook, said, wait_for};
 
 fn world_of(steps: &[(&str, &str)]) -> World {
     World::with(|setup| {
@@ -84,7 +86,7 @@ fn files_of_a_run_come_back_with_a_manifest_in_the_receipt() {
     for name in ["countersign.db", "countersign.db-wal", "countersign.db-shm"] {
         let _ = fs::remove_file(world.path("b/boundary").join(name));
     }
-    let restored = check(&["store", "restore", backup.to_str().expect("a path")]);
+    let restored = check(&["store", "restore", backup.to_str().expect("a path"), "--keep-tokens", "all"]);
     assert!(restored.status.success(), "{}", said(&restored));
 }
 
@@ -109,8 +111,10 @@ fn a_file_that_breaks_a_rule_means_that_no_file_is_kept_and_the_run_says_so() {
         ("bytes", "cd \"$COUNTERSIGN_OUTPUT\"; printf x > good; printf x > $'b\\xff'"),
         ("many", "cd \"$COUNTERSIGN_OUTPUT\"; for i in $(seq 1100); do : > f$i; done"),
         ("own", "cd \"$COUNTERSIGN_OUTPUT\"; printf x > .outputs.json"),
+        ("tree", "cd \"$COUNTERSIGN_OUTPUT\"; mkdir .outputs.json; printf x > .outputs.json/a"),
+        ("empty", "cd \"$COUNTERSIGN_OUTPUT\"; printf x > good; for i in $(seq 1100); do mkdir d$i; done"),
     ]);
-    for step in ["link", "hard", "pipe", "name", "bytes", "many", "own"] {
+    for step in ["link", "hard", "pipe", "name", "bytes", "many", "own", "tree", "empty"] {
         let finished = ran(&world, &format!("s:{step}"));
         assert_eq!(finished["outcome"]["status"], "succeeded", "{step}");
         assert_eq!(paths(&files(&world, &finished)), [""; 0], "{step}");
@@ -221,16 +225,95 @@ fn an_upload_with_another_digest_and_a_file_of_another_proposer_are_refused() {
     for number in 0..12_u8 {
         let _ = fs::remove_file(world.path("b/boundary/artifacts/agent").join(sha256(&vec![number; 30 << 20])));
     }
-    // An artifact that is gone holds the run up until it is uploaded again.
+}
+
+#[test]
+fn an_uploaded_file_that_changed_on_the_disk_neither_spends_the_nonce_nor_stops_the_service() {
+    let world = world_of(&[("use", "cat \"$COUNTERSIGN_ARTIFACTS/note\"")]);
     let (digest, _) = upload(&world, &world.agent, b"mine");
-    let proposal = proposed(&world, "s:use", json!({"artifacts": [{"name": "note", "digest": digest}]})).ok(201);
+    let propose = || proposed(&world, "s:use", json!({"artifacts": [{"name": "note", "digest": digest}]}));
+    let proposal = propose().ok(201);
+    let signed = envelope(&crate::support::bytes_of(&proposal), &[&alice()]);
     let stored = world.path("b/boundary/artifacts").join("agent").join(sha256(b"mine"));
+    let changes: [(&str, &dyn Fn()); 5] = [
+        ("removed", &|| ()),
+        ("other bytes", &|| fs::write(&stored, b"evil").expect("written")),
+        ("longer", &|| fs::write(&stored, b"mine and more").expect("written")),
+        ("a link", &|| std::os::unix::fs::symlink("/etc/passwd", &stored).expect("a link")),
+        ("a pipe", &|| assert!(world.command("mkfifo").arg(&stored).status().expect("mkfifo").success())),
+    ];
+    for (what, change) in changes {
+        fs::remove_file(&stored).expect("removed");
+        change();
+        // More requests than the service has threads.
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    let held_up = world.submit(&signed).problem("sandbox-unavailable");
+                    assert!(
+                        held_up["detail"].as_str().unwrap().contains("upload the file again"),
+                        "{what}: {held_up:#}"
+                    );
+                });
+            }
+        });
+        assert_eq!(world.wire.peek("/health").status, 200, "{what}");
+        let input = world.wire.get(&format!("/v1/proposals/{}/inputs/note", id_of(&proposal)), &world.reader);
+        input.problem("sandbox-unavailable");
+        if what != "other bytes" && what != "longer" {
+            propose().problem("not-found");
+        }
+        upload(&world, &world.agent, b"mine").1.ok(200);
+    }
+    assert_eq!(world.count("consumption"), 0);
+    // An approved run waits until the file is uploaded again.
     fs::remove_file(&stored).expect("removed");
     world.sign(&proposal, &[&alice()]).ok(200);
     assert_eq!(world.until(id_of(&proposal), "approved")["status"], "approved");
-    fs::write(&stored, b"evil").expect("written");
-    std::thread::sleep(std::time::Duration::from_millis(1500));
-    assert_eq!(world.count("consumption"), 0, "a file of the same size with other bytes");
+    upload(&world, &world.agent, b"mine").1.ok(200);
+    let finished = world.until(id_of(&proposal), "finished");
+    assert_eq!(world.output(&finished, "stdout"), "mine");
+    world.assert_audited();
+}
+
+#[test]
+fn uploads_that_a_crash_interrupted_do_not_count_as_uploads_in_progress() {
+    let mut world = world_of(&[("use", ":")]);
+    let incomplete = |world: &World| {
+        let files = fs::read_dir(world.path("b/boundary/artifacts/agent")).into_iter().flatten();
+        files.filter(|file| file.as_ref().unwrap().file_name().to_string_lossy().starts_with(".upload-")).count()
+    };
+    let begin = |world: &World| -> Vec<TcpStream> {
+        let begun = (0..4).map(|number| {
+            let mut stream = TcpStream::connect(world.wire.address()).expect("connected");
+            let head = format!(
+                "PUT /v1/artifacts/sha256:{} HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {}\r\n\
+                 content-length: 1000\r\n\r\nbegin",
+                sha256(&[number]),
+                world.wire.address(),
+                world.agent
+            );
+            stream.write_all(head.as_bytes()).expect("sent");
+            stream
+        });
+        let begun = begun.collect();
+        wait_for("four uploads are in progress", || incomplete(world) == 4);
+        begun
+    };
+    let uploads = begin(&world);
+    let refused = upload(&world, &world.agent, b"small").1.problem("rate-limited");
+    assert!(refused["detail"].as_str().unwrap().contains("has 4 uploads in progress"), "{refused:#}");
+    upload(&world, &world.courier, b"small").1.ok(200);
+    drop(uploads);
+    wait_for("an upload ends with its connection", || upload(&world, &world.agent, b"small").1.status == 200);
+    let uploads = begin(&world);
+    world.kill9();
+    drop(uploads);
+    assert_eq!(incomplete(&world), 4);
+    world.start();
+    upload(&world, &world.agent, b"another").1.ok(200);
+    assert_eq!(incomplete(&world), 0, "a start deletes the files");
+    upload(&world, &world.agent, b"small").1.ok(200);
 }
 
 const PLAN: &str = "---\ncountersign: 1\napprovals: {required: 1, from: [ops]}\nparams: {size: {type: integer, default: 1}}\n---\n\
@@ -292,6 +375,52 @@ fn another_step_other_parameters_and_an_old_plan_are_refused() {
     world.sign(&quick, &[&alice()]).ok(200);
     world.until(id_of(&quick), "expired");
     post("p:quick", 5, Some(&planned)).problem("expired");
+}
+
+#[test]
+fn a_statement_with_an_uploaded_file_or_a_plan_is_used_only_by_its_proposer_and_tokens_of_the_same_owner() {
+    let world = World::with(|setup| {
+        setup.runbook("p.md", PLAN);
+        setup.runbook("s.md", runbook(SMALL, &[("use", "cat \"$COUNTERSIGN_ARTIFACTS/note\"")]));
+    });
+    let (free, also) = (world.token("free", &[], &["propose"]), world.token("also", &["carol"], &["propose"]));
+    let sees_all = world.token("sees-all", &[], &["propose", "read"]);
+    let (digest, _) = upload(&world, &world.agent, b"ours");
+    let planned = world.run("p:plan", json!({"size": 3}), &[&alice()]);
+    let receipt =
+        world.wire.get(&format!("/v1/receipts/{}", planned["receipt"].as_str().unwrap()), &world.reader).ok(200);
+    let plan = json!({
+        "receipt": format!("sha256:{}", sha256(&people::payload_of(&receipt["envelope"]))),
+        "output": world.receipt(&planned)["output"]["stdout"]["sha256"],
+    });
+    let statement = |proposer: &str, step: &str| {
+        let params = if step == "p:apply" { json!({"size": 3}) } else { json!({}) };
+        let mut predicate = world.authorization(step, params);
+        predicate["proposer"] = json!(proposer);
+        match step {
+            "p:apply" => predicate["plan"] = plan.clone(),
+            _ => predicate["artifacts"] = json!([{"name": "note", "digest": digest, "bytes": 4}]),
+        }
+        envelope(&people::authorization(&predicate), &[&alice()])
+    };
+    for step in ["s:use", "p:apply"] {
+        let signed = statement("agent", step);
+        for token in [&free, &world.courier, &sees_all] {
+            let refused = world.unchanged(|| world.submit_as(token, &signed)).problem("forbidden");
+            assert!(refused["detail"].as_str().unwrap().contains("of agent, which "), "{refused:#}");
+        }
+        world.submit_as(&also, &signed).ok(200);
+    }
+    world.unchanged(|| world.submit_as(&free, &statement("free", "s:use"))).problem("sandbox-unavailable");
+    // The route for proposals gives the plan of another token only to callers who may read it.
+    world.unchanged(|| world.submit_as(&free, &statement("free", "p:apply"))).problem("context-changed");
+    world.submit_as(&sees_all, &statement("sees-all", "p:apply")).ok(200);
+    let mut wish = World::wish("p:apply", json!({"size": 3}));
+    wish["plan"] = planned["receipt"].clone();
+    let proposal = world.wire.post("/v1/proposals", &sees_all, &wish).ok(201);
+    world.sign(&proposal, &[&alice()]).ok(200);
+    world.until(id_of(&proposal), "finished");
+    world.assert_audited();
 }
 
 #[test]

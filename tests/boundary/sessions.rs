@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::people::{alice, envelope};
+use crate::support::people::{self, alice, bob, envelope};
 use crate::support::{POLICY, SMALL, Setup, World, bytes_of, id_of, runbook, wait_for};
 
 /// A world with these steps in the runbook `s`, all of which write their session.
@@ -177,6 +177,38 @@ fn a_session_belongs_to_its_creator_and_to_the_clients_of_one_owner() {
     let over = world.wire.get(&path, &mine);
     assert_eq!(over.status, 410, "{}", over.text());
     assert!(over.text().contains("its owner ended it"), "{}", over.text());
+}
+
+#[test]
+fn a_statement_with_a_session_is_used_only_by_its_proposer_and_tokens_of_the_same_owner() {
+    let world = world_of(&[("set", "export A=1; printf '%s' \"${B-none}\"")]);
+    let (free, also) = (world.token("free", &[], &["propose", "read"]), world.token("also", &["carol"], &["propose"]));
+    let alone = world.token("alone", &[], &["propose"]);
+    let statement = |proposer: &str| {
+        let session = created(&world);
+        let mut predicate = world.authorization("s:set", json!({}));
+        predicate["proposer"] = json!(proposer);
+        predicate["session"] = json!({"id": session, "state": shown(&world, &session)["state"]});
+        envelope(&people::authorization(&predicate), &[&alice(), &bob()])
+    };
+    for token in [&free, &alone, &world.courier] {
+        let signed = statement("agent");
+        let refused = world.unchanged(|| world.submit_as(token, &signed)).problem("forbidden");
+        assert!(refused["detail"].as_str().unwrap().contains("of agent, which "), "{refused:#}");
+        // The nonce is not spent.
+        world.submit(&signed).ok(200);
+        world.submit_as(token, &signed).problem("nonce-replayed");
+    }
+    // A token that shares an owner with the proposer, but not with the creator of the session.
+    let both = world.token("both", &["carol", "dora"], &["propose"]);
+    let dora_s = world.token("dora-s", &["dora"], &["propose"]);
+    let signed = statement("both");
+    world.unchanged(|| world.submit_as(&dora_s, &signed)).problem("forbidden");
+    world.submit_as(&both, &signed).ok(200);
+    world.unchanged(|| world.submit_as(&free, &statement("free"))).problem("session-stale");
+    world.submit_as(&also, &statement("agent")).ok(200);
+    world.submit_as(&world.agent, &statement("also")).ok(200);
+    world.assert_audited();
 }
 
 #[test]

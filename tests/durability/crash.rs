@@ -559,6 +559,44 @@ fn r7_a_clock_that_jumps_ahead_only_delays_the_deletion_of_nonces() {
 }
 
 #[test]
+fn r7_no_token_and_no_window_ends_while_the_clock_is_ahead() {
+    let Some(shim) = shim("r7_no_token_and_no_window_ends_while_the_clock_is_ahead") else { return };
+    let mut world = World::new();
+    let mark = world.path("ahead").to_str().unwrap().to_owned();
+    world.stop();
+    world.setup.env("LD_PRELOAD", &shim);
+    world.setup.env("SHIM_CLOCK", (400 * 86_400).to_string());
+    world.setup.env("SHIM_CLOCK_WHILE", &mark);
+    world.start();
+    let token =
+        json!({"name": "short", "owners": [], "scopes": ["read"], "patterns": [], "expires_at": stamp(now() + 600)});
+    let short = world.control(&json!({"do": "token-create", "token": token})).unwrap();
+    let short = short.as_str().unwrap();
+    let proposal = world.propose("plain:true", json!({}));
+    let path = format!("/v1/proposals/{}", id_of(&proposal));
+    std::fs::write(&mark, "").unwrap();
+    wait_for("the leap is seen", || world.wire.peek("/ready").status == 503);
+    assert_eq!(world.wire.get(&path, short).ok(200)["status"], "pending");
+    let late = json!({"name": "late", "owners": [], "scopes": ["read"], "patterns": []});
+    let refused = world.control(&json!({"do": "token-create", "token": late})).expect_err("its end would be wrong");
+    assert!(refused.contains("ahead"), "{refused}");
+    world.control(&json!({"do": "token-revoke", "name": "courier"})).expect("a stolen token can be revoked");
+    let challenge =
+        world.wire.post("/v1/challenges", "", &json!({"keyid": alice().keyid()})).ok(200)["challenge"].clone();
+    let signature = alice().sign_as(people::CHALLENGE, challenge.as_str().unwrap().as_bytes());
+    let answer = json!({"challenge": challenge, "signature": signature});
+    let admitted = world.wire.post("/v1/challenges/answer", "", &answer).ok(200);
+    assert!(admitted["expires_at"].as_str().unwrap() < stamp(now() + 700).as_str(), "{admitted}");
+    world.unchanged(|| world.submit(&envelope(&bytes_of(&proposal), &[&alice()]))).problem("busy");
+    std::fs::remove_file(&mark).unwrap();
+    world.wire.get(&path, short).ok(200);
+    world.sign(&proposal, &[&alice()]).ok(200);
+    world.until(id_of(&proposal), "finished");
+    world.check_history();
+    world.assert_audited();
+}
+
+#[test]
 fn r5_a_disk_that_becomes_read_only_ends_the_service_without_data_loss() {
     let Some(shim) = shim("r5_a_disk_that_becomes_read_only_ends_the_service_without_data_loss") else { return };
     let mut world = World::with(|setup| {

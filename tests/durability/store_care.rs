@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Output;
 
-use crate::support::people::{alice, bob, envelope};
+use crate::support::people::{alice, bob, envelope, now, stamp};
 use crate::support::{self, SMALL, World, bytes_of, id_of, people, runbook, said, wait_for};
 use serde_json::{Value, json};
 
@@ -341,7 +341,7 @@ fn a_backup_of_a_running_boundary_can_be_restored_into_a_new_log_that_names_the_
     assert!(world.database().exists(), "{refused}");
     world.write("b/countersign.toml", &config);
     std::fs::rename(world.path("kept/checkpoint"), world.path("b/boundary/checkpoint")).unwrap();
-    let restored = must(store(&world, &["restore", backup]));
+    let restored = must(store(&world, &["restore", backup, "--keep-tokens", "all"]));
     assert_eq!(restored["follows"], json!(old));
     assert_eq!(restored["checkpoint"], json!(newest), "the last that is known, not the backup's");
     let sizes: Vec<u64> = [&newest, &note].map(|note| note.lines().nth(1).unwrap().parse().unwrap()).into();
@@ -356,7 +356,7 @@ fn a_backup_of_a_running_boundary_can_be_restored_into_a_new_log_that_names_the_
     assert_eq!((kind.as_str(), &seal["number"]), ("seal", &json!(0)));
     assert_eq!(seal["genesis"], json!({"follows": {"id": old, "checkpoint": newest}}));
     assert_eq!((seal["boundary"].get("id"), seal.get("previous")), (None, None));
-    // Tokens stay valid, pending proposals are void, and spent nonces stay spent.
+    // The kept tokens stay valid, pending proposals are void, and spent nonces stay spent.
     assert_eq!(world.list("pending"), [Value::Null; 0]);
     world.submit(&spent).problem("wrong-boundary");
     world.submit(&envelope(&bytes_of(&waiting), &[&alice()])).problem("wrong-boundary");
@@ -388,11 +388,85 @@ fn a_backup_of_a_running_boundary_can_be_restored_into_a_new_log_that_names_the_
     let second = world.path("second");
     must(store(&world, &["backup", second.to_str().unwrap()]));
     std::fs::remove_file(world.database()).unwrap();
-    let third = must(store(&world, &["restore", second.to_str().unwrap()]));
+    let third = must(store(&world, &["restore", second.to_str().unwrap(), "--keep-tokens", "all"]));
     assert_eq!(third["follows"], restored["id"]);
     world.start();
     assert_eq!(world.output(&finished, "stdout"), "kept\n", "two logs back");
     assert_eq!(assert_sound(&world, &[]).len(), 3);
+}
+
+#[test]
+fn a_restored_token_is_void_unless_the_operator_keeps_it() {
+    let mut world = World::new();
+    let ends = |days: i64| stamp(now() + days * 86_400);
+    let made = |name: &str, owners: &[&str], patterns: &[&str], ends: String| {
+        let token =
+            json!({"name": name, "owners": owners, "scopes": ["propose"], "patterns": patterns, "expires_at": ends});
+        let secret = world.control(&json!({"do": "token-create", "token": token})).expect("a token");
+        secret.as_str().expect("a secret").to_owned()
+    };
+    let stolen = made("stolen", &["carol"], &["plain:*", "say:{echo,e'}"], ends(30));
+    let other = made("other", &["dora"], &[], ends(30));
+    made("early", &[], &[], ends(30));
+    world.control(&json!({"do": "token-revoke", "name": "early"})).expect("revoked");
+    let backup = world.path("backup");
+    let backup = backup.to_str().unwrap();
+    must(store(&world, &["backup", backup]));
+    world.control(&json!({"do": "token-revoke", "name": "stolen"})).expect("revoked");
+    let answers = |world: &World, token: &str| world.wire.get("/v1/registry", token).status == 200;
+    let restore = |world: &World, options: &[&str]| {
+        let _ = std::fs::rename(world.database(), world.path("lost"));
+        let mut command = world.program(&["store", "restore", "--config"]);
+        command.arg(world.path("b")).arg(backup).args(options).output().expect("store")
+    };
+    // Without the option, no secret of the backup is valid, and each token that was not revoked has its line.
+    world.stop();
+    let restored = restore(&world, &[]);
+    let told = String::from_utf8(restored.stdout.clone()).expect("UTF-8");
+    assert!(restored.status.success() && told.contains("tokens    0 kept, 5 void"), "{}", said(&restored));
+    assert!(told.contains(&format!("  stolen  owners: carol  ends: {}", &ends(30)[..10])), "{told}");
+    assert!(told.contains("  reader  owners: none  ends: never") && !told.contains("early"), "{told}");
+    world.start();
+    for token in [&stolen, &other, &world.agent, &world.reader] {
+        assert!(!answers(&world, token), "the secret of a void token");
+    }
+    // The line makes a new secret with the same rights and the same end.
+    let line = told.lines().find(|line| line.contains("token create stolen")).expect("a line").trim();
+    let program = world.program(&[]).get_program().to_str().unwrap().to_owned();
+    let line =
+        line.replacen("countersign", &program, 1).replace("stolen-new.token", world.path("new").to_str().unwrap());
+    let output = world.command("sh").args(["-c", &line]).output().expect("a shell");
+    assert!(output.status.success(), "{line}: {}", said(&output));
+    let secret = std::fs::read_to_string(world.path("new")).unwrap();
+    assert!(answers(&world, secret.trim()) && !answers(&world, &stolen));
+    let tokens = world.control(&json!({"do": "token-list"})).expect("tokens");
+    let of = |name: &str| tokens.as_array().unwrap().iter().find(|token| token["name"] == name).cloned();
+    let token = of("stolen").expect("the new token");
+    assert_eq!((&token["owners"], &token["patterns"]), (&json!(["carol"]), &json!(["plain:*", "say:{echo,e'}"])));
+    assert!(token["expires_at"].as_str().unwrap() <= ends(30).as_str(), "{token}");
+    assert!(of("early").is_some_and(|token| token["revoked_at"].is_string()) && of("other").is_none(), "{tokens}");
+    // A name that the backup lacks restores nothing.
+    world.stop();
+    for name in ["early", "nobody"] {
+        let refused = restore(&world, &["--keep-tokens", &format!("agent,{name}")]);
+        assert!(refused.status.code() == Some(2) && !world.database().exists(), "{}", said(&refused));
+        let words = format!("no valid token {name}, so nothing was restored: its valid tokens are agent, courier");
+        assert!(said(&refused).contains(&words), "{}", said(&refused));
+    }
+    let restored = restore(&world, &["--keep-tokens", "agent,reader"]);
+    assert!(said(&restored).contains("tokens    2 kept, 3 void"), "{}", said(&restored));
+    world.start();
+    assert!(answers(&world, &world.agent) && answers(&world, &world.reader));
+    assert!(!answers(&world, &stolen) && !answers(&world, &other));
+    world.run("plain:true", json!({}), &[&alice()]);
+    world.control(&json!({"do": "token-create", "token": {"name": "agent", "owners": [], "scopes": ["read"], "patterns": []}}))
+        .expect_err("the name of a kept token stays in use");
+    world.assert_audited();
+    world.stop();
+    let restored = restore(&world, &["--keep-tokens", "all"]);
+    assert!(said(&restored).contains("tokens    5 kept, 0 void"), "{}", said(&restored));
+    world.start();
+    assert!(answers(&world, &stolen) && answers(&world, &other), "the operator answers for this choice");
 }
 
 #[test]
@@ -510,7 +584,7 @@ fn a_damaged_or_foreign_backup_is_refused_without_leftover_files() {
     std::fs::create_dir(world.path("b/boundary/restoring")).unwrap();
     let stopped = world.try_start().expect_err("half a restore");
     assert!(stopped.contains("was interrupted"), "{stopped}");
-    must(store(&world, &["restore", backup.to_str().unwrap()]));
+    must(store(&world, &["restore", backup.to_str().unwrap(), "--keep-tokens", "all"]));
     world.start();
     world.run("plain:true", json!({}), &[&alice()]);
 }
@@ -534,7 +608,7 @@ fn an_interrupted_restore_is_finished_by_another_restore() {
     let refused = store(&world, &["restore", backup]);
     assert!(said(&refused).contains("a store exists already"), "{}", said(&refused));
     std::fs::rename(world.database(), world.path("half")).unwrap();
-    must(store(&world, &["restore", backup]));
+    must(store(&world, &["restore", backup, "--keep-tokens", "all"]));
     world.start();
     assert_eq!(world.output(&finished, "stdout"), "kept\n");
     world.run("plain:true", json!({}), &[&alice()]);

@@ -527,7 +527,7 @@ fn a_store_of_0_2_0_is_checked_served_audited_backed_up_restored_and_pruned() {
     let output = run(&world, &["audit", &backup, "--roster", &roster]);
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     fs::remove_file(world.database()).unwrap();
-    let output = run(&world, &["store", "restore", "--config", &home, &backup]);
+    let output = run(&world, &["store", "restore", "--config", &home, &backup, "--keep-tokens", "all"]);
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     world.start();
     world.assert_verified(&world.run("say:echo", json!({"text": "in the next log"}), &[&alice()]));

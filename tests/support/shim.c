@@ -13,11 +13,15 @@
 #include <time.h>
 #include <unistd.h>
 
-/* SHIM_CLOCK: seconds added to the wall clock. */
+/* SHIM_CLOCK: seconds added to the wall clock. SHIM_CLOCK_WHILE: a file; the seconds are added only as long as it is
+   there. */
 int clock_gettime(clockid_t clock, struct timespec *time) {
   long result = syscall(SYS_clock_gettime, clock, time);
-  const char *moved = getenv("SHIM_CLOCK");
-  if (result == 0 && moved != NULL && clock == CLOCK_REALTIME) time->tv_sec += atol(moved);
+  const char *moved = getenv("SHIM_CLOCK"), *mark = getenv("SHIM_CLOCK_WHILE");
+  int number = errno;
+  if (result == 0 && moved != NULL && clock == CLOCK_REALTIME && (mark == NULL || access(mark, F_OK) == 0))
+    time->tv_sec += atol(moved);
+  errno = number;
   return (int)result;
 }
 

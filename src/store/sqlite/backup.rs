@@ -6,6 +6,7 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use crate::crypto::digest::Blake3Digest;
+use crate::record::ident::Name;
 use crate::store::fault::StoreFault;
 use crate::store::sqlite::errors::{fault, unusable};
 use crate::store::sqlite::reads::read_only;
@@ -70,11 +71,11 @@ pub fn bring_up(copy: &Path) -> Result<(), StoreFault> {
     migrate(&mut connection, copy)
 }
 
-/// Copies blobs, tokens, the low-water mark and spent nonces from the store `old` to the empty store `new`.
+/// Copies blobs, tokens except `void`, the low-water mark and spent nonces from the store `old` to the empty store `new`.
 ///
-/// The nonces stay spent, and the token names stay in use. The place of a copied nonce in the log is -1, because no
-/// entry of the new log spent it.
-pub fn take_over(old: &Path, new: &Path) -> Result<(), StoreFault> {
+/// The nonces stay spent, and the names of the copied tokens stay in use. The place of a copied nonce in the log is -1,
+/// because no entry of the new log spent it.
+pub fn take_over(old: &Path, new: &Path, void: &[Name]) -> Result<(), StoreFault> {
     const DURING: &str = "copying data from the old store";
     let connection = writable(new)?;
     let name = old.to_str().unwrap_or_default();
@@ -88,7 +89,9 @@ pub fn take_over(old: &Path, new: &Path) -> Result<(), StoreFault> {
              UPDATE state SET mark = (SELECT mark FROM old.state), nonces = (SELECT count(*) FROM nonce);
              COMMIT;
              DETACH old;",
-        )
+        )?;
+        void.iter()
+            .try_for_each(|name| connection.execute("DELETE FROM token WHERE name = ?1", [name.as_str()]).map(drop))
     };
     write().map_err(fault(DURING))
 }

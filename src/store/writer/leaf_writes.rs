@@ -49,7 +49,7 @@ impl Writer {
         Ok(Ok(self.append(LeafKind::Refusal, data)))
     }
 
-    /// Checks the size and the date of a leaf. Every leaf is refused after a leap of the clock.
+    /// Checks the size and the date of a leaf. A date after a leap of the clock is refused.
     pub(super) fn check_leaf(&self, data: &[u8], at: Option<Timestamp>) -> Result<(), WriteStop> {
         if data.len() > MAX_ENTRY_BYTES {
             return Err(WriteStop::TooLarge { bytes: data.len() });

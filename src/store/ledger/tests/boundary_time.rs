@@ -139,7 +139,7 @@ async fn pruning_compares_each_nonce_with_the_log() {
 }
 
 #[tokio::test]
-async fn r7_after_a_large_jump_of_the_clock_no_entry_is_written_and_no_proposal_expires() {
+async fn r7_after_a_large_jump_of_the_clock_no_run_starts_and_no_entry_gets_its_date_and_no_proposal_expires() {
     let world = World::new();
     let ledger = world.sealed().await;
     ledger.propose(new_proposal(1)).await.expect("proposed");
@@ -147,9 +147,12 @@ async fn r7_after_a_large_jump_of_the_clock_no_entry_is_written_and_no_proposal_
     // The clock leaps ahead by a year while only two minutes pass.
     world.clock.store(T0 + 31_536_000, SeqCst);
     world.boot.fetch_add(120, SeqCst);
+    assert_eq!(ledger.now(), t(120), "the time continues with the time since boot");
     assert!(matches!(ledger.consume(consume_of(&ledger, core(1))).await, Err(ConsumeStop::ClockAhead { .. })));
-    assert!(matches!(seal(&ledger, 2).await, Err(WriteStop::ClockAhead { .. })));
-    assert!(matches!(ledger.refuse(b"no".to_vec(), ledger.now()).await, Err(WriteStop::ClockAhead { .. })));
+    let leapt = t(31_536_000);
+    let ahead = SealWrite { at: leapt, ..seal_write(&ledger, 2) };
+    assert!(matches!(ledger.seal(ahead).await, Err(WriteStop::ClockAhead { .. })));
+    assert!(matches!(ledger.refuse(b"no".to_vec(), leapt).await, Err(WriteStop::ClockAhead { .. })));
     assert_eq!(ledger.expire(ledger.now()).await.expect("asked"), []);
     assert!(ledger.clock_ahead().is_some_and(|why| why.contains("31535880 s ahead")));
     let denial = DenialWrite {
@@ -161,6 +164,9 @@ async fn r7_after_a_large_jump_of_the_clock_no_entry_is_written_and_no_proposal_
     };
     ledger.deny(denial).await.expect("the time of a denial does not change the time of the log");
     assert_eq!(ledger.state().last_at, before.last_at);
+    // A token can still be revoked, which needs a seal.
+    seal(&ledger, 2).await.expect("a seal with the date of the boundary");
+    assert_eq!(ledger.state().last_at, t(120));
     // After the clock is corrected, requests succeed again.
     world.clock.store(T0 + 120, SeqCst);
     assert_eq!(ledger.clock_trouble(), None);
