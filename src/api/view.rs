@@ -121,6 +121,9 @@ pub struct StepView {
     /// Last run of this step that succeeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_success: Option<LastSuccess>,
+    /// With `?params=`: last run of this step with these parameters, if nobody saw its end and no later one succeeded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unknown_end: Option<UnknownEnd>,
 }
 
 /// Last run of a step that succeeded, for comparison.
@@ -137,6 +140,15 @@ pub struct LastSuccess {
     pub finished_at: Timestamp,
     /// Number of successful runs among the newest 50 finished runs that the caller may see.
     pub runs: u64,
+}
+
+/// Run whose end nobody saw.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct UnknownEnd {
+    /// Receipt of the run, with the outcome `unknown`.
+    pub receipt: ReceiptId,
+    /// When the boundary wrote the receipt.
+    pub finished_at: Timestamp,
 }
 
 /// `POST /v1/proposals`.
@@ -263,7 +275,7 @@ pub enum ProposalStatus {
     Expired,
     /// The proposer or an operator cancelled the proposal.
     Cancelled,
-    /// The boundary refused the run after the quorum was met. The nonce is not spent.
+    /// The run is not possible any more, for example because the step changed. The nonce is not spent.
     Refused,
 }
 
@@ -337,6 +349,16 @@ pub struct ProposalView {
     /// Reason why the proposal was refused or denied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refusal: Option<RefusalView>,
+    /// Reason for the outcome `unknown`, as the boundary states it. The receipt has no field for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end_unknown_because: Option<String>,
+    /// Last run of this step with these parameters, if nobody saw its end and no later one succeeded. Only for a proposal
+    /// that has not run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unknown_end: Option<UnknownEnd>,
+    /// Denials of the proposal, in the order of the log. Absent if there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub denials: Vec<DeniedView>,
     /// Reason why the approved run has not begun: the refusal of the last attempt. The boundary repeats the attempt
     /// until the proposal expires.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -381,6 +403,9 @@ pub struct DeniedView {
     pub index: u64,
     /// Time at which the boundary accepted the denial.
     pub at: Timestamp,
+    /// Why, in the words of the approver, who signed them. Empty if the approver gave no reason.
+    #[serde(default)]
+    pub reason: String,
 }
 
 /// Reason why a proposal was refused, was denied, or waits.
@@ -438,6 +463,9 @@ pub struct ReceiptView {
     pub index: u64,
     /// The signed envelope.
     pub envelope: crate::record::envelope::Envelope,
+    /// Reason for the outcome `unknown`, as the boundary states it. The receipt has no field for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end_unknown_because: Option<String>,
 }
 
 /// Event of a proposal, as SSE and NDJSON transport it.

@@ -269,6 +269,21 @@ pub struct DecisionLine {
     pub unchecked: Vec<FindingKind>,
 }
 
+/// One denial in the log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct DenialLine {
+    /// Latest time that the log states before the denial. A denial states no time.
+    pub after: Timestamp,
+    /// Name of the approver who denied.
+    pub approver: Name,
+    /// Digest of the denied authorization. The log contains the authorization only if it ran.
+    pub authorization: AuthorizationDigest,
+    /// Reason in the words of the approver, who signed them. No check confirms the reason.
+    pub reason: String,
+    /// Index of the log entry.
+    pub entry: u64,
+}
+
 /// One output item of an audit, in the order of the log.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "lowercase")]
@@ -276,6 +291,8 @@ pub struct DecisionLine {
 pub enum AuditEvent {
     /// A decision.
     Decision(Box<DecisionLine>),
+    /// A denial.
+    Denial(Box<DenialLine>),
     /// A finding about an entry or the whole log.
     Finding(Box<Finding>),
 }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use crate::audit::entry::{EntryParts, LogEntry};
 use crate::audit::evidence_files::{EvidenceFiles, Unreadable};
-use crate::audit::finding::{AuditCounts, AuditEvent, Finding, FindingKind, Summary};
+use crate::audit::finding::{AuditCounts, AuditEvent, DenialLine, Finding, FindingKind, Summary};
 use crate::audit::longer_copy::LongerCopy;
 use crate::audit::report::WitnessFacts;
 use crate::audit::runs::Runs;
@@ -447,6 +447,16 @@ impl Auditor {
         if let Ok(authorization) = denied(document.statement()) {
             self.denials.insert(authorization);
             self.counts.denials += 1;
+            let signer = document.signatures().first();
+            if let Some((approver, _)) = signer.and_then(|one| in_force.roster.approver_of(&one.keyid)) {
+                self.said.push(AuditEvent::Denial(Box::new(DenialLine {
+                    after: self.at,
+                    approver: approver.name.clone(),
+                    authorization,
+                    reason: document.predicate().reason.clone(),
+                    entry: index,
+                })));
+            }
         }
     }
 

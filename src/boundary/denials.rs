@@ -1,6 +1,7 @@
 //! Denials of a proposal, or of a statement that the boundary has not received yet.
 
 use crate::api::view::{DenialView, DenialsView, DeniedView, ProposalStatus, ProposalView};
+use crate::boundary::logged_documents::{envelope_in, predicate};
 use crate::boundary::proposals::{Proposals, is_over, view_status, wrong_state};
 use crate::crossing::caller::Caller;
 use crate::crossing::refusal::{Refusal, Stopped, fault, unverified};
@@ -18,7 +19,7 @@ use crate::record::envelope::{Base64, Envelope, Signed, Verified};
 use crate::record::ident::{Name, ProposalId};
 use crate::record::token::Scope;
 use crate::record::validity::Timestamp;
-use crate::store::stored_denial::{DenialResult, DenialWrite};
+use crate::store::stored_denial::{DenialResult, DenialWrite, StoredDenial};
 use crate::store::stored_leaf::WriteStop;
 
 impl Proposals {
@@ -96,13 +97,17 @@ impl Proposals {
             );
             return Err(Refusal::new(Code::Forbidden, detail).into());
         }
-        let denials = self.ledger.denials(digest).map_err(|e| fault(&e))?;
-        let denials = denials.into_iter().map(|denied| DeniedView {
-            approver: denied.approver,
-            index: denied.leaf,
-            at: denied.at,
-        });
-        Ok(DenialsView { digest: *digest, denials: denials.collect() })
+        Ok(DenialsView { digest: *digest, denials: self.denials_of(digest)? })
+    }
+
+    /// Returns the denials of an authorization with the reasons in the signed documents.
+    pub(super) fn denials_of(&self, digest: &AuthorizationDigest) -> Result<Vec<DeniedView>, Stopped> {
+        let stored = self.ledger.denials(digest).map_err(|e| fault(&e))?;
+        let view = |denied: StoredDenial| {
+            let document: Denial = predicate(&envelope_in(&self.ledger, denied.leaf)?)?;
+            Ok(DeniedView { approver: denied.approver, index: denied.leaf, at: denied.at, reason: document.reason })
+        };
+        stored.into_iter().map(view).collect()
     }
 
     /// Returns the denial if keys of the roster signed it and the denied authorization is for this boundary.

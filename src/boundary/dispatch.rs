@@ -145,8 +145,8 @@ impl Proposals {
         tracing::debug!(input = %InputDigest::of(payload), "{stopped}");
     }
 
-    /// Ends a proposal that was refused after its quorum was met. The nonce is not spent.
-    async fn end(&self, id: &ProposalId, refused: &Refusal) {
+    /// Ends an open proposal that was refused. The nonce is not spent.
+    pub(super) async fn end(&self, id: &ProposalId, refused: &Refusal) {
         let to = match refused.code {
             Code::Denied => StoredStatus::Denied,
             Code::Expired => StoredStatus::Expired,
@@ -154,19 +154,20 @@ impl Proposals {
         };
         let Ok(detail) = detail(refused.code, &refused.detail) else { return };
         let at = self.crossing.now();
-        let advance = ProposalStep { proposal: id.clone(), from: vec![StoredStatus::Approved], to, at, detail };
+        let advance = ProposalStep { proposal: id.clone(), from: Vec::new(), to, at, detail };
         if let Err(AdvanceStop::Fault(error)) = self.ledger.advance(advance).await {
             tracing::error!(proposal = %id, "the refusal of this proposal could not be stored: {error}");
         }
         self.changes.notify(id);
     }
 
-    /// Sends approved proposals to the crossing after a start of the service. This includes proposals whose quorum is
-    /// met but which are not marked as approved.
+    /// Ends the proposals that can no longer run after a start of the service, and sends approved proposals to the
+    /// crossing. This includes proposals whose quorum is met but which are not marked as approved.
     ///
     /// # Errors
     /// Returns an error if the store can't be read.
     pub async fn resume(self: &Arc<Self>) -> Result<usize, Stopped> {
+        self.end_overtaken().await;
         let mut resumed = 0;
         for status in [StoredStatus::Approved, StoredStatus::Pending] {
             let mut before = None;

@@ -12,11 +12,12 @@ use crate::boundary::witnesses::Witnessing;
 use crate::crossing::boundary_key::BoundaryKey;
 use crate::crossing::caller::Caller;
 use crate::crossing::cross::Crossing;
+use crate::crossing::end_detail;
 use crate::crossing::host_profile::profile_on_host;
 use crate::crossing::refusal::{Refusal, Stopped, fault};
 use crate::crossing::sealed::{BundleShare, Sealed};
 use crate::crossing::stage::{BundleParts, Receipted};
-use crate::crypto::digest::{Blake3Digest, BlobDigest, SealDigest, hex};
+use crate::crypto::digest::{Blake3Digest, BlobDigest, ParamsDigest, SealDigest, hex};
 use crate::crypto::key_id::KeyId;
 use crate::crypto::merkle;
 use crate::crypto::note::TlogProof;
@@ -102,6 +103,8 @@ pub struct LoggedReceipt {
     pub index: u64,
     /// The signed envelope.
     pub envelope: Envelope,
+    /// Reason why the end of the run is unknown.
+    pub unknown: Option<String>,
 }
 
 /// Reads the evidence for callers. Changes no data.
@@ -211,7 +214,12 @@ impl Evidence {
     ///
     /// # Errors
     /// Returns `unknown-step` if the step does not exist or the caller may not see the step.
-    pub fn step_view(&self, caller: &Caller, reference: &StepRef) -> Result<StepView, Stopped> {
+    pub fn step_view(
+        &self,
+        caller: &Caller,
+        reference: &StepRef,
+        params: Option<ParamsDigest>,
+    ) -> Result<StepView, Stopped> {
         demand_somebody(caller)?;
         caller.demand_known(reference)?;
         let sealed = self.crossing.state();
@@ -229,6 +237,10 @@ impl Evidence {
             denied: held.asked().as_ref().err().map(ToString::to_string),
             sandbox: profile_on_host(held).unwrap_or_else(|_| (*held.profile).clone()),
             last_success: self.last_success(caller, reference)?,
+            unknown_end: match params {
+                Some(params) => self.proposals.unknown_end(caller, reference, &params)?,
+                None => None,
+            },
         })
     }
 
@@ -285,7 +297,8 @@ impl Evidence {
             let detail = format!("{} is {}: there is no receipt yet", row.core.id, row.status);
             return Err(Refusal::new(Code::NotFound, detail).about(&row.core.id).into());
         };
-        Ok((LoggedReceipt { id: id.clone(), index, envelope: envelope_in(log.ledger(), index)? }, log))
+        let unknown = row.detail.as_deref().and_then(end_detail::read).and_then(|(_, why)| why);
+        Ok((LoggedReceipt { id: id.clone(), index, envelope: envelope_in(log.ledger(), index)?, unknown }, log))
     }
 
     /// Returns a receipt with everything that its verification needs, as JSON.

@@ -13,6 +13,7 @@ pub mod health;
 pub mod housekeeping;
 mod logged_documents;
 pub mod monitoring;
+mod overtaken_proposals;
 pub mod proposal_filter;
 pub mod proposal_inputs;
 pub mod proposal_view;
@@ -182,6 +183,7 @@ impl Boundary {
             current: seal,
             sandbox,
             health: health.clone(),
+            proposals: proposals.clone(),
         }));
         let housekeeping = Arc::new(Housekeeping {
             crossing: crossing.clone(),

@@ -69,7 +69,7 @@ impl Proposals {
         let page = self.ledger.proposals(&rows).map_err(|e| fault(&e))?;
         let mut proposals = Vec::with_capacity(page.proposals.len());
         for row in page.proposals.iter().filter(|row| caller.may_see(&row.core.proposer, &row.core.step)) {
-            let view = self.view(row)?;
+            let view = self.view_for(caller, row)?;
             // An expired proposal still has its old status in the store until the next housekeeping, so check the
             // status again.
             if filter.statuses.is_empty() || filter.statuses.contains(&view.status) {

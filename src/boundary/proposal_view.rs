@@ -2,13 +2,15 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::Value;
 
-use crate::api::view::{ApprovalsView, ProposalStatus, ProposalView, RefusalView};
+use crate::api::view::{ApprovalsView, DeniedView, ProposalStatus, ProposalView, RefusalView, UnknownEnd};
 use crate::boundary::proposals::{Proposals, verified_of, view_status};
+use crate::crossing::caller::Caller;
+use crate::crossing::end_detail;
 use crate::crossing::refusal::{Stopped, fault};
 use crate::crossing::sealed::Sealed;
 use crate::crossing::stored_documents::receipt_of;
+use crate::crypto::digest::ParamsDigest;
 use crate::crypto::json;
 use crate::decision::exclusion::ExcludedSigners;
 use crate::decision::quorum;
@@ -16,9 +18,9 @@ use crate::decision::signature_count::{self, SignatureCount};
 use crate::record::authorization::Authorization;
 use crate::record::code::Code;
 use crate::record::document::Statement;
-use crate::record::ident::ProposalId;
+use crate::record::ident::{ProposalId, StepRef};
 use crate::record::receipt::{Outcome, Status};
-use crate::store::stored_proposal::Proposal;
+use crate::store::stored_proposal::{Proposal, ProposalQuery};
 use crate::store::stored_status::StoredStatus;
 
 impl Proposals {
@@ -47,15 +49,19 @@ impl Proposals {
                 offer("propose-again");
             }
         }
-        let detail: Option<Value> = row.detail.as_ref().and_then(|detail| json::parse(detail, detail.len()).ok());
-        let (mut outcome, mut refusal) = (None::<Outcome>, None::<RefusalView>);
+        let (mut outcome, mut unknown, mut refusal) = (None::<Outcome>, None, None::<RefusalView>);
+        let denials = match row.status {
+            // A denial also stops a run.
+            StoredStatus::Denied | StoredStatus::Running | StoredStatus::Finished => {
+                self.denials_of(&row.core.digest)?
+            }
+            _ => Vec::new(),
+        };
         match row.status {
             StoredStatus::Finished => {
-                outcome = detail.and_then(|detail| json::typed(&detail).ok());
-                if outcome.as_ref().is_some_and(|outcome| outcome.status == Status::Cancelled)
-                    && !self.ledger.denials(&row.core.digest).map_err(|e| fault(&e))?.is_empty()
-                {
-                    refusal = Some(self.denied_by(row)?);
+                (outcome, unknown) = row.detail.as_deref().and_then(end_detail::read).unzip();
+                if !denials.is_empty() && outcome.as_ref().is_some_and(|end| end.status == Status::Cancelled) {
+                    refusal = Some(denied_by(&denials));
                 }
                 // A submitted envelope has no stored signatures, and the signatures of an old proposal were deleted.
                 // Only the receipt still names the approvers.
@@ -69,8 +75,8 @@ impl Proposals {
                     approvals.missing.clear();
                 }
             }
-            StoredStatus::Denied => refusal = Some(self.denied_by(row)?),
-            _ => refusal = detail.and_then(|detail| json::typed(&detail).ok()),
+            StoredStatus::Denied => refusal = Some(denied_by(&denials)),
+            _ => refusal = row.detail.as_ref().and_then(|why| json::parse_as(why, why.len()).ok()),
         }
         Ok(ProposalView {
             id: id.clone(),
@@ -91,17 +97,48 @@ impl Proposals {
             outcome,
             receipt: row.receipt.map(|_| id.receipt()),
             refusal,
+            denials,
+            end_unknown_because: unknown.flatten(),
+            unknown_end: None,
             held_up: self.held_up.of(id).filter(|_| status == ProposalStatus::Approved),
             existing: false,
         })
     }
 
-    /// Returns a refusal with the name of the approver who denied the proposal. The reason that the approver gave is in
-    /// the log, for callers with the scope `read` for all steps.
-    pub(super) fn denied_by(&self, row: &Proposal) -> Result<RefusalView, Stopped> {
-        let denials = self.ledger.denials(&row.core.digest).map_err(|e| fault(&e))?;
-        let names: Vec<&str> = denials.iter().map(|denial| denial.approver.as_str()).collect();
-        Ok(RefusalView { code: Code::Denied, detail: format!("denied by {}", names.join(", ")) })
+    /// Builds the view of a proposal for a caller who may see the proposal, with the earlier run that this caller may see.
+    pub(super) fn view_for(&self, caller: &Caller, row: &Proposal) -> Result<ProposalView, Stopped> {
+        let unknown_end = match row.status.waits() {
+            true => self.unknown_end(caller, &row.core.step, &row.core.params_digest)?,
+            false => None,
+        };
+        Ok(ProposalView { unknown_end, ..self.view(row)? })
+    }
+
+    /// Returns the last run of a step with these parameters, if nobody saw its end and no later one succeeded.
+    pub(super) fn unknown_end(
+        &self,
+        caller: &Caller,
+        step: &StepRef,
+        params: &ParamsDigest,
+    ) -> Result<Option<UnknownEnd>, Stopped> {
+        let filter = ProposalQuery {
+            statuses: vec![StoredStatus::Finished],
+            step: Some(step.clone()),
+            limit: 50,
+            ..ProposalQuery::default()
+        };
+        let page = self.ledger.proposals(&filter).map_err(|e| fault(&e))?;
+        let ends = page.proposals.iter().filter(|row| row.core.params_digest == *params).filter_map(|row| {
+            let (outcome, _) = end_detail::read(row.detail.as_deref()?)?;
+            matches!(outcome.status, Status::Unknown | Status::Succeeded).then_some((row, outcome.status))
+        });
+        let unknown = { ends }
+            .next()
+            .filter(|(row, status)| *status == Status::Unknown && caller.may_see(&row.core.proposer, &row.core.step));
+        Ok(unknown.map(|(row, _)| UnknownEnd {
+            receipt: row.core.id.receipt(),
+            finished_at: row.ended_at.unwrap_or(row.created_at),
+        }))
     }
 
     fn approvals(&self, id: &ProposalId, signed: &Authorization, sealed: &Sealed) -> Result<ApprovalsView, Stopped> {
@@ -141,4 +178,11 @@ impl Proposals {
         let signatures: Vec<_> = stored.iter().map(verified_of).collect();
         Ok(signature_count::count(&signatures, &sealed.roster, excluded, &held.rules, self.crossing.now()))
     }
+}
+
+/// Returns a refusal with the names of the approvers who denied the proposal. Their words are not part of the refusal,
+/// so that no reader takes them for words of the boundary.
+fn denied_by(denials: &[DeniedView]) -> RefusalView {
+    let names: Vec<&str> = denials.iter().map(|denial| denial.approver.as_str()).collect();
+    RefusalView { code: Code::Denied, detail: format!("denied by {}", names.join(", ")) }
 }

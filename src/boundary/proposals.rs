@@ -1,7 +1,8 @@
 //! Callers create, sign, cancel and wait for proposals.
 
 use crate::decision::step::StepError;
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::api::view::{ProposalStatus, ProposalView, Propose, RefusalView};
@@ -22,9 +23,9 @@ use crate::crossing::secret_permits;
 use crate::crossing::sessions::{Sessions, session_user};
 use crate::crossing::stage::{CrossingRequest, Receipted};
 use crate::crossing::surroundings::Surroundings;
-use crate::crypto::canonical;
 use crate::crypto::digest::{AuthorizationDigest, InputDigest, StepDigest, sha256};
 use crate::crypto::key_id::KeyId;
+use crate::crypto::{canonical, json};
 use crate::decision::exclusion::{self, ExcludedSigners, Tokens};
 use crate::decision::in_force::StepInForce;
 use crate::decision::place::check_place;
@@ -36,6 +37,7 @@ use crate::record::code::Code;
 use crate::record::document::Statement;
 use crate::record::envelope::{Base64, Envelope, EnvelopeSignature, Signed, VerifiedSignature};
 use crate::record::ident::{Name, Nonce, ProposalId, StepRef};
+use crate::record::later_words::SessionId;
 use crate::record::token::Scope;
 use crate::record::validity::{DEFAULT_WINDOW_S, MAX_WINDOW_S, Timestamp};
 use crate::sandbox::Sandbox;
@@ -62,6 +64,8 @@ pub struct Proposals {
     retention: Retention,
     surroundings: Surroundings,
     pub(super) sessions: Arc<Sessions>,
+    /// Proposals of each session, until the session ends or changes.
+    pub(super) in_sessions: Mutex<BTreeMap<SessionId, Vec<ProposalId>>>,
     pub(super) artifacts: ArtifactStore,
 }
 
@@ -105,7 +109,7 @@ impl Proposals {
             sessions,
             artifacts,
         } = parts;
-        let held_up = DelayedRuns::default();
+        let (held_up, in_sessions) = (DelayedRuns::default(), Mutex::default());
         Self {
             crossing,
             ledger,
@@ -117,6 +121,7 @@ impl Proposals {
             retention,
             surroundings,
             sessions,
+            in_sessions,
             artifacts,
         }
     }
@@ -222,9 +227,14 @@ impl Proposals {
             chosen_nonce,
             created_at: now,
         };
-        let id = authorization.proposal;
+        let Authorization { proposal: id, session, .. } = authorization;
         match self.ledger.propose(new).await? {
-            ProposeResult::New => Ok((self.view(&self.row(&id)?)?, true)),
+            ProposeResult::New => {
+                if session.is_some() || self.crossing.state().digest != sealed.digest {
+                    self.end_if_overtaken(&id, session).await;
+                }
+                Ok((self.view(&self.row(&id)?)?, true))
+            }
             ProposeResult::Same(row) => Ok((ProposalView { existing: true, ..self.view(&row)? }, false)),
             ProposeResult::Conflict(row) => {
                 let mut refusal = Refusal::new(
@@ -241,7 +251,7 @@ impl Proposals {
             ProposeResult::TooManyKept { most, until } => {
                 let wait = u64::try_from(until.unix().saturating_sub(now.unix())).unwrap_or(0).max(1);
                 let detail = format!(
-                    "{most} of your proposals were cancelled or expired without a signature, and each stays stored \
+                    "{most} of your proposals were cancelled, refused or expired without a signature, and each stays stored \
                      for an hour after its window: the first is deleted in {wait} s: try again after this time"
                 );
                 Err(Refusal::new(Code::RateLimited, detail).retry_after(wait).into())
@@ -264,7 +274,7 @@ impl Proposals {
     /// Refuses proposals whose signatures would have no effect, because this host can't run the step or the quorum
     /// can't be met. A missing path or user of the host is accepted, because the path or the user may exist before the
     /// window ends.
-    fn demand_future(
+    pub(super) fn demand_future(
         &self,
         sealed: &Sealed,
         held: &StepInForce,
@@ -301,7 +311,7 @@ impl Proposals {
     /// # Errors
     /// Returns `not-found` if the proposal does not exist or the caller may not see it.
     pub fn proposal(&self, caller: &Caller, id: &ProposalId) -> Result<ProposalView, Stopped> {
-        self.view(&self.visible(caller, id)?)
+        self.view_for(caller, &self.visible(caller, id)?)
     }
 
     /// Waits until the status of the proposal changes, but at most for the time `up_to`. Then returns the view of the
@@ -570,6 +580,11 @@ impl Proposals {
             }
             StoredStatus::Denied => {
                 Err(Refusal::new(Code::Denied, "an approver denied the proposal").about(&row.core.id).into())
+            }
+            StoredStatus::Refused => {
+                let why = row.detail.as_ref().and_then(|why| json::parse_as::<RefusalView>(why, why.len()).ok());
+                let refused = why.map_or_else(|| wrong_state(row), |why| Refusal::new(why.code, why.detail));
+                Err(refused.about(&row.core.id).into())
             }
             _ => Err(wrong_state(row).into()),
         }

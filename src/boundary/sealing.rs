@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::task::JoinError;
 
 use crate::boundary::health::Health;
+use crate::boundary::proposals::Proposals;
 use crate::crossing::boundary_key::BoundaryKey;
 use crate::crossing::cross::Crossing;
 use crate::crossing::current_seal::CurrentSeal;
@@ -172,6 +173,7 @@ pub struct Sealing {
     current: Arc<CurrentSeal>,
     sandbox: Arc<dyn Sandbox>,
     health: Arc<Health>,
+    proposals: Arc<Proposals>,
     one_at_a_time: tokio::sync::Mutex<()>,
 }
 
@@ -191,13 +193,15 @@ pub struct SealingParts {
     pub sandbox: Arc<dyn Sandbox>,
     /// The health report, which shows a failed reseal.
     pub health: Arc<Health>,
+    /// The proposals, some of which a new seal can make impossible.
+    pub proposals: Arc<Proposals>,
 }
 
 impl Sealing {
     /// Builds the value from its parts.
     #[must_use]
     pub fn new(parts: SealingParts) -> Self {
-        let SealingParts { crossing, ledger, surroundings, key, current, sandbox, health } = parts;
+        let SealingParts { crossing, ledger, surroundings, key, current, sandbox, health, proposals } = parts;
         Self {
             crossing,
             ledger,
@@ -206,6 +210,7 @@ impl Sealing {
             current,
             sandbox,
             health,
+            proposals,
             one_at_a_time: tokio::sync::Mutex::new(()),
         }
     }
@@ -303,6 +308,7 @@ impl Sealing {
                     tracing::info!(seal = sealed.seal.number, steps = sealed.registry.steps().len(), "sealed");
                     self.current.put(sealed);
                     let _ = self.health.note_seal();
+                    self.proposals.end_overtaken().await;
                     return Ok(true);
                 }
                 Err(SealStop::Write(WriteStop::BackDated { last })) => at = last,

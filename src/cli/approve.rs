@@ -22,9 +22,9 @@ use crate::remote::client::Client;
 use crate::remote::run_printer::held_up_words;
 use crate::review::gather::ReviewSubject;
 use crate::review::line::MOST_REMARKS;
-use crate::review::proposal_review::{ProposalReview, SoundReview, check_open};
+use crate::review::proposal_review::{PagerChoice, ProposalReview, SoundReview, check_open};
 use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::streams::{Terminal, write_new};
+use crate::terminal::streams::{Terminal, wrapped, write_new};
 use crate::trust::trusted_roster::TrustedRoster;
 
 /// Show the review of a proposal, ask, then sign exactly the bytes shown.
@@ -35,8 +35,8 @@ use crate::trust::trusted_roster::TrustedRoster;
   countersign approve statement.json -o signed.json     write the signed envelope to a file
   countersign approve 4f2a9c --yes --expect sha256:…    without a question, only this statement
 
-The command asks for the last digits of the digest. If the review has more than five remarks, the command also asks \
-for the number of further remarks. The answer `d` denies the proposal, `f` shows every signed field (through $PAGER, \
+The command asks for the last digits of the digest. If the review has more than five remarks, the number of the \
+further remarks must precede these digits. The answer `d` denies the proposal, `f` shows every signed field (through $PAGER, \
 if set), and any other answer stops.
 
 The exit code is 126 if the statement differs from the values that this program computes, or if the proposal is \
@@ -58,6 +58,8 @@ pub struct Args {
     /// Show every signed field before the question
     #[arg(long)]
     full: bool,
+    #[command(flatten)]
+    pager: PagerChoice,
     #[command(flatten)]
     trust: TrustArgs,
     #[command(flatten)]
@@ -91,14 +93,13 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         ReviewSubject::File(envelope) => check_statement(envelope, &client, terminal)?,
     }
     let review = ProposalReview::make(&subject, &client, &args.trust, &keys, now())?;
-    let screen = if args.full { review.full() } else { review.screen() };
     // With `approve FILE -o -`, the command writes the envelope to the standard output.
-    if args.output.as_deref() == Some(std::path::Path::new("-")) {
-        terminal.show_aside(&screen);
-    } else if !terminal.json {
-        terminal.show(&screen)?;
-    } else if !args.yes {
-        terminal.show_aside(&screen);
+    let is_aside = args.output.as_deref() == Some(std::path::Path::new("-")) || terminal.json;
+    match (is_aside, args.full) {
+        (true, _) if terminal.json && args.yes => {}
+        (true, full) => terminal.show_aside(&if full { review.full() } else { review.screen() }),
+        (false, true) => terminal.show(&review.full())?,
+        (false, false) => review.show(terminal, args.pager)?,
     }
     let sound = review.check_sound()?;
     if let Some(expected) = args.expect
@@ -224,48 +225,42 @@ fn ask(
     let hex = review.found.digest.hex();
     let tail = &hex[hex.len() - DIGITS..];
     let more = review.found.lines.remarks.len().saturating_sub(MOST_REMARKS);
-    let what = if more == 0 {
-        format!("Type {tail}, the end of the digest.")
-    } else {
-        format!("Type {tail}, the end of the digest, then a space and the number of further remarks above.")
-    };
-    let question = format!("\nSign as {approver}? {what} d denies, f shows every field:");
+    let signed = deny::statement(review)?;
+    let number = if more == 0 { String::new() } else { format!("{more} ") };
+    let question = format!(
+        "Sign {} at {} as {approver}? Type {number}{tail}, or d deny, f fields:",
+        signed.step.reference, signed.boundary.name
+    );
+    let question = wrapped(&question, terminal.width());
     loop {
         let answer = terminal.ask(&question, "without a terminal, give --yes --expect sha256:…")?;
         if answer.eq_ignore_ascii_case("f") {
             terminal.page(&review.full())?;
         } else if answer.eq_ignore_ascii_case("d") {
-            let answer = terminal.ask(
-                "Sign a denial, which cannot be undone? Type yes and the reason on one line:",
-                "say `countersign deny`",
-            )?;
-            return match answer.strip_prefix("yes") {
-                Some(reason) if reason.is_empty() || reason.starts_with(' ') => {
-                    Ok(Answer::Deny(reason.trim().to_owned()))
-                }
-                _ => Err(CommandFailure::new(Exit::Refused, "nothing was signed")),
-            };
+            let reason = deny::ask_reason(review, terminal)?;
+            deny::ask_consent(terminal)?;
+            return Ok(Answer::Deny(reason));
         } else if agrees(&answer, tail, more) {
             return Ok(Answer::Sign(Consent(sound)));
         } else {
-            let count = if more == 0 { "" } else { ", a space, and the number of further remarks" };
+            let what = match more {
+                0 => "the end of the digest".to_owned(),
+                _ => "the number of the further remarks, a space, and the end of the digest".to_owned(),
+            };
             return Err(CommandFailure::new(
                 Exit::Refused,
-                format!("nothing was signed: the typed text must be the end of the digest{count}"),
+                format!("nothing was signed: the typed text must be {what}: {number}{tail}"),
             ));
         }
     }
 }
 
-/// Returns true if the answer is the end of the digest, followed by the number of further remarks if there are any.
+/// Returns true if the answer is the end of the digest, preceded by the number of further remarks if there are any.
 fn agrees(answer: &str, tail: &str, more: usize) -> bool {
     let mut words = answer.split_whitespace();
+    let count = more == 0 || words.next() == Some(&*more.to_string());
     let digits = words.next().is_some_and(|word| word.eq_ignore_ascii_case(tail));
-    let count = match more {
-        0 => true,
-        more => words.next() == Some(&*more.to_string()),
-    };
-    digits && count && words.next().is_none()
+    count && digits && words.next().is_none()
 }
 
 /// Signs the same buffer that the review was made from.
@@ -290,14 +285,15 @@ mod tests {
     #[test]
     fn an_approval_requires_the_last_digest_digits_and_the_number_of_further_remarks() {
         assert!(agrees("40D1c539", "40d1c539", 0));
-        assert!(agrees("40d1c539 7", "40d1c539", 7));
+        assert!(agrees("7 40d1c539", "40d1c539", 7));
         for (answer, more) in [
             ("", 0),
             ("40d1c53", 0),
-            ("40d1c539 7", 0),
+            ("7 40d1c539", 0),
             ("40d1c539", 7),
-            ("40d1c539 6", 7),
-            ("7 40d1c539", 7),
+            ("6 40d1c539", 7),
+            ("40d1c539 7", 7),
+            ("7", 7),
             ("yes", 0),
         ] {
             assert!(!agrees(answer, "40d1c539", more), "{answer:?} with {more}");

@@ -37,9 +37,10 @@ pub struct Args {
     /// *.json). The default is the only pending proposal
     #[arg(value_name = "ID|FILE")]
     proposal: Option<String>,
-    /// The reason for the denial, which the proposer and readers of the log can see
-    #[arg(long, default_value = "", hide_default_value = true)]
-    reason: String,
+    /// The reason for the denial, which the proposer, other approvers and readers of the log can see. Without this
+    /// option, the command asks for the reason
+    #[arg(long)]
+    reason: Option<String>,
     /// Do not ask
     #[arg(long)]
     yes: bool,
@@ -75,13 +76,14 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     }
     let roster = review.sources.roster.roster();
     let signer = keys.preferred(|key| roster.is_some_and(|roster| roster.approver_of(&key.keyid()).is_some()))?;
+    let reason = match &args.reason {
+        None if !args.yes => ask_reason(&review, terminal)?,
+        given => given.clone().unwrap_or_default(),
+    };
     if !args.yes {
-        let answer = terminal.ask("Sign a denial, which cannot be undone? Type yes:", "say --yes")?;
-        if answer != "yes" {
-            return Err(CommandFailure::new(Exit::Refused, "nothing was signed"));
-        }
+        ask_consent(terminal)?;
     }
-    let envelope = sign(&review, &args.reason, signer)?;
+    let envelope = sign(&review, &reason, signer)?;
     let Some(path) = &args.output else { return hand_in(&subject, &review, envelope, &client, terminal) };
     let mut bytes =
         serde_json::to_vec(&envelope).map_err(|error| CommandFailure::new(Exit::Unreachable, error.to_string()))?;
@@ -93,6 +95,30 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         )?;
     }
     Ok(Exit::Done)
+}
+
+/// Asks for the reason of a denial.
+///
+/// # Errors
+/// Returns an error if the statement is no authorization, or if there is no terminal.
+pub fn ask_reason(review: &ProposalReview, terminal: &Terminal) -> Result<String, CommandFailure> {
+    let signed = statement(review)?;
+    let question = format!(
+        "deny {} at {}. Reason, for {} and colleagues:",
+        signed.step.reference, signed.boundary.name, signed.proposer
+    );
+    terminal.ask(&question, "say --yes, and give the reason with --reason")
+}
+
+/// Asks whether a denial shall be signed.
+///
+/// # Errors
+/// Returns an error if the person does not agree, or if there is no terminal.
+pub fn ask_consent(terminal: &Terminal) -> Result<(), CommandFailure> {
+    match &*terminal.ask("Sign this denial, which cannot be undone? Type yes:", "say --yes")? {
+        "yes" => Ok(()),
+        _ => Err(CommandFailure::new(Exit::Refused, "nothing was signed")),
+    }
 }
 
 /// Signs a denial of the reviewed statement. A denial can only prevent or end a run, so no trusted roster is needed.
@@ -154,7 +180,11 @@ fn denied_words(answer: &DenialView) -> String {
     }
 }
 
-fn statement(review: &ProposalReview) -> Result<&Authorization, CommandFailure> {
+/// Returns the reviewed authorization.
+///
+/// # Errors
+/// Returns an error if the payload is no authorization.
+pub fn statement(review: &ProposalReview) -> Result<&Authorization, CommandFailure> {
     let statement = review.found.statement.as_ref();
     statement.map(|statement| &statement.predicate).ok_or_else(|| {
         CommandFailure::new(Exit::Refused, "nothing was signed: the statement is no authorization, so it can never run")

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::api::view::{ProposalView, RegistryView};
+use crate::api::view::{ProposalList, ProposalStatus, ProposalView, RegistryView};
 use crate::cli::clock::now;
 use crate::cli::global::GlobalOptions;
 use crate::home::keys::KeyArgs;
@@ -20,18 +20,20 @@ use crate::record::roster::Approver;
 use crate::remote::client::Client;
 use crate::remote::proposals::list;
 use crate::remote::run_printer::held_up_words;
-use crate::review::line::LineWeight;
+use crate::review::line::{LineWeight, RemarkSeverity};
 use crate::review::remarks;
+use crate::review::script_places::ScriptPlaces;
 use crate::review::value_words::plain_or_quoted;
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::field_paths::leaves;
+use crate::terminal::person_words::person_words;
 use crate::terminal::printable_text::PrintableText;
-use crate::terminal::streams::Terminal;
+use crate::terminal::streams::{Terminal, eprintln_quietly};
 use crate::trust::chain::Pinned;
 use crate::trust::trusted_roster::TrustedRoster;
 
 /// List the pending proposals that your signature can advance: those that still need an approver of one of your groups.
-/// Approved runs that cannot start are reported too.
+/// Approved runs that cannot start, and proposals that were denied or refused in their window, are reported too.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Each line has the last digits of the id, the step, its parameters, the proposer, the number of \
@@ -70,7 +72,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     let client = global.reviewer(&args.key, terminal)?;
     let mine = if args.all { None } else { Some(myself(args, &client)?) };
     let mut seen = BTreeSet::new();
-    let mut held_up = BTreeSet::new();
+    let (mut held_up, mut told) = (BTreeSet::new(), BTreeSet::new());
     let mut unreachable = false;
     let mut headed = false;
     loop {
@@ -87,21 +89,26 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
             Err(failure) => return Err(failure),
         };
         unreachable = false;
+        let ended = ended(&client);
         if !terminal.json {
             tell_held_up(&client, &mut held_up, terminal);
+            // The newest is last, as in the list.
+            for view in ended.iter().rev().filter(|view| told.insert(view.id.clone())) {
+                eprintln_quietly(ended_words(view).as_str());
+            }
         }
         let waiting: Vec<_> =
             pending.into_iter().filter(|view| mine.as_ref().is_none_or(|mine| can_move(mine, view))).collect();
         if waiting.is_empty() && !args.watch {
             if terminal.json {
-                terminal.object(&json!({ "proposals": [] }))?;
+                terminal.object(&json!({ "proposals": [], "ended": ended }))?;
             } else {
                 terminal.say("nothing waits for your signature");
             }
             return Ok(Exit::Done);
         }
         if terminal.json && !args.watch {
-            terminal.object(&json!({ "proposals": waiting }))?;
+            terminal.object(&json!({ "proposals": waiting, "ended": ended }))?;
         }
         let table = Table::of(&waiting, terminal.width());
         // Print the newest proposal last, because it is then at the end of the output, which the person sees first.
@@ -142,6 +149,33 @@ fn tell_held_up(client: &Client, told: &mut BTreeSet<(ProposalId, Code)>, termin
         }
     }
 }
+
+/// Returns the newest denied and refused proposals whose window is still open. An approver may still search for them.
+fn ended(client: &Client) -> Vec<ProposalView> {
+    // A failed request must not prevent the list of pending proposals.
+    let newest =
+        |status: &str| client.get::<ProposalList>(&format!("/v1/proposals?status={status}&limit={MOST_ENDED}"));
+    let found = ["denied", "refused"].iter().filter_map(|status| newest(status).ok());
+    let open = |view: &ProposalView| view.expires_at > now();
+    let mut found: Vec<_> = found.flat_map(|page| page.proposals).filter(open).collect();
+    found.sort_by_key(|view| std::cmp::Reverse(view.ended_at));
+    found.truncate(MOST_ENDED);
+    found
+}
+
+/// Describes how a proposal ended, with the words of the people who denied it.
+fn ended_words(view: &ProposalView) -> PrintableText {
+    let why = match &view.refusal {
+        Some(why) if view.status == ProposalStatus::Refused => format!("refused ({})", why.code),
+        Some(why) => why.detail.clone(),
+        None => view.status.word().to_owned(),
+    };
+    let said = view.denials.iter().map(|denial| (denial.approver.as_str(), denial.reason.as_str()));
+    PrintableText::text(&format!("{}  {} was {why}", ending(view), view.step)).then(&person_words(said))
+}
+
+/// Maximum number of ended proposals that the command reports.
+const MOST_ENDED: usize = 5;
 
 fn ending(view: &ProposalView) -> &str {
     end_of(view, ENDING)
@@ -255,12 +289,16 @@ fn heaviest(view: &ProposalView) -> PrintableText {
     let payload = Base64::Strict.decode("/payload", &view.payload).ok();
     let signed = payload.and_then(|payload| Statement::<Authorization>::from_payload(&payload).ok());
     let Some(signed) = signed else { return PrintableText::words("! unreadable") };
-    let remarks = remarks::of_statement(&signed.predicate, None, &[]);
+    let remarks = remarks::of_statement(&signed.predicate, None, &[], &ScriptPlaces::default());
+    let unknown = view.unknown_end.as_ref().map(|_| RemarkSeverity::UnknownEnd);
     let heaviest = remarks.iter().filter_map(|line| match line.weight {
         LineWeight::Remark(heaviness) => Some(heaviness),
         LineWeight::Always => None,
     });
-    heaviest.min().map_or(PrintableText::default(), |heaviness| PrintableText::words("! ").and(heaviness.word()))
+    heaviest
+        .chain(unknown)
+        .min()
+        .map_or(PrintableText::default(), |heaviness| PrintableText::words("! ").and(heaviness.word()))
 }
 
 /// Finds the approver with the keys of this user, first in the trusted rosters, then in the roster of the boundary. The

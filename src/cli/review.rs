@@ -14,8 +14,9 @@ use crate::record::envelope::{Base64, Envelope};
 use crate::remote::client::Client;
 use crate::review::derived::StatementVerdict;
 use crate::review::gather::ReviewSubject;
-use crate::review::proposal_review::{ProposalReview, check_open};
+use crate::review::proposal_review::{PagerChoice, ProposalReview, check_open};
 use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::person_words::person_words;
 use crate::terminal::printable_text::PrintableText;
 use crate::terminal::streams::Terminal;
 
@@ -38,6 +39,8 @@ pub struct Args {
     /// Show every signed field, not only the decision screen
     #[arg(long)]
     full: bool,
+    #[command(flatten)]
+    pager: PagerChoice,
     #[command(flatten)]
     trust: TrustArgs,
     #[command(flatten)]
@@ -64,7 +67,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     } else if args.full {
         terminal.page(&review.full())?;
     } else {
-        terminal.show(&review.screen())?;
+        review.show(terminal, args.pager)?;
     }
     Ok(match review.found.standing {
         StatementVerdict::Sound => Exit::Done,
@@ -96,8 +99,10 @@ pub fn check_statement(envelope: &Envelope, client: &Client, terminal: &Terminal
         Ok(view) => {
             if let Some(first) = view.denials.first() {
                 let names: Vec<&str> = view.denials.iter().map(|denial| denial.approver.as_str()).collect();
-                let line = format!("{id} was denied by {} at {}: nothing to sign", names.join(", "), first.at);
-                return Err(CommandFailure::new(Exit::Refused, PrintableText::text(&line).as_str()));
+                let line = PrintableText::text(&format!("{id} was denied by {} at {}", names.join(", "), first.at));
+                let said = view.denials.iter().map(|denial| (denial.approver.as_str(), denial.reason.as_str()));
+                let line = line.then(&person_words(said)).and(": nothing to sign");
+                return Err(CommandFailure::new(Exit::Refused, line.as_str()));
             }
         }
         Err(failure) => {

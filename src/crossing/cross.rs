@@ -10,6 +10,7 @@ use crate::crossing::boundary_key::BoundaryKey;
 use crate::crossing::capacity::{Capacity, CapacityLimits, Permit, busy};
 use crate::crossing::changes::Changes;
 use crate::crossing::current_seal::CurrentSeal;
+use crate::crossing::end_detail;
 use crate::crossing::host_profile::{check_not_moved, profile_on_host};
 use crate::crossing::kept_results::{ResultsBasis, wants_results};
 use crate::crossing::live::RunsInProgress;
@@ -429,6 +430,10 @@ impl Crossing {
     pub fn receipt(&self, ran: Ran) -> Result<SignedReceipt, Stopped> {
         let Ran { closing, end, started_at, finished_at } = ran;
         let sealed = self.state();
+        let unknown = match &end {
+            RunEnd::Seen { report, .. } => why_unknown(&report.end),
+            RunEnd::Unseen => Some(SERVICE_ENDED.to_owned()),
+        };
         let (outcome, output, usage, sandbox, programs, duration_ms, recorded) = match end {
             RunEnd::Seen { report, recorded, recording, kept } => (
                 outcome_of(&report.end),
@@ -488,7 +493,7 @@ impl Crossing {
         let statement = receipt.into_statement_of(&closing.basis.authorization);
         let envelope = self.key.sign_statement(&statement).map_err(|e| fault(&e))?.into();
         let receipt = statement.predicate;
-        Ok(SignedReceipt { closing, receipt, envelope, recorded })
+        Ok(SignedReceipt { closing, receipt, envelope, recorded, unknown })
     }
 
     /// Makes the output durable, then the receipt. Readers see both only after both are durable (rule R5).
@@ -496,7 +501,7 @@ impl Crossing {
     /// # Errors
     /// Returns only faults. After a fault, the next start writes a receipt with outcome `unknown`.
     pub async fn log(&self, receipt: SignedReceipt) -> Result<Receipted, Stopped> {
-        let SignedReceipt { closing, receipt, envelope, recorded } = receipt;
+        let SignedReceipt { closing, receipt, envelope, recorded, unknown } = receipt;
         let proposal = closing.basis.proposal.clone();
         // `keep_output` writes large outputs to durable files. A crash after this point may leave files that no receipt
         // names. Recovery removes them.
@@ -512,7 +517,7 @@ impl Crossing {
             proposal: proposal.clone(),
             receipt: envelope.clone(),
             at: receipt.finished_at,
-            detail: canonical::canonical_of(&receipt.outcome).map_err(|e| fault(&e))?,
+            detail: end_detail::write(&receipt.outcome, unknown.as_deref()),
             outputs: kept.rows.clone(),
             order: order.filter(|order| !order.is_empty()),
             blobs: manifest.map(|bytes| (BlobDigest::of(&bytes), bytes)).into_iter().collect(),
@@ -530,6 +535,9 @@ impl Crossing {
             }
         };
         // The receipt and its log entry are durable. A crash after this point loses no data.
+        if let Some(why) = unknown {
+            tracing::warn!(%proposal, receipt = %proposal.receipt(), "the end of the run is unknown: {why}");
+        }
         drop((kept, recorded, closing.room));
         self.ledger.metrics().crossing(receipt.outcome.status);
         self.changes.notify(&proposal);
@@ -640,6 +648,18 @@ pub fn outcome_of(end: &End) -> Outcome {
         End::Lost(_) => Outcome::of(Status::Unknown),
     }
 }
+
+/// Returns the reason why the end of a run is unknown. The receipt has no field for it.
+fn why_unknown(end: &End) -> Option<String> {
+    match end {
+        End::Lost(why) => Some(why.clone()),
+        _ => None,
+    }
+}
+
+/// Reason for the unknown end of a run that has a consumption and no receipt when the service starts.
+const SERVICE_ENDED: &str =
+    "the service ended during the run, because it was killed or crashed, or because the machine lost power";
 
 /// Returns the start time that the receipt states. If the outcome is `unknown`, start and end are both the time of
 /// recovery, because readers would understand a difference as the duration of the run.

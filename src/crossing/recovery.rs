@@ -29,7 +29,6 @@ impl Crossing {
         let unfinished = self.ledger.unfinished().map_err(|error| fault(&error))?;
         let count = unfinished.len();
         for open in unfinished {
-            tracing::warn!(proposal = %open.proposal, consumed_at = %open.at, "the end of this run was not seen");
             let leaf = self.ledger.leaf(open.index).map_err(|error| fault(&error))?;
             let leaf = leaf.ok_or_else(|| fault(&format!("log entry {} is missing", open.index)))?;
             let closing = closing_of(open, leaf.data.into()).map_err(|error| fault(&error))?;

@@ -5,13 +5,15 @@
 //! changes the digest, even a run that changes no variable, because the digest of the authorization is part of the
 //! state.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::OsStr;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
 
 use crate::crossing::kept_results::ResultsBasis;
 use crate::crossing::refusal::Refusal;
@@ -48,12 +50,15 @@ const NEW_FOR_EACH_RUN: [&str; 4] = ["/tmp", "/dev/shm", "/run", "/proc"];
 pub struct Sessions {
     idle: Duration,
     held: Mutex<Held>,
+    changed: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Held {
     living: BTreeMap<SessionId, Session>,
     ended: VecDeque<(SessionId, &'static str)>,
+    /// Sessions that ended or got another state, until [`Sessions::changed`] returns them.
+    changed: BTreeSet<SessionId>,
 }
 
 #[derive(Debug)]
@@ -165,7 +170,27 @@ impl Sessions {
     /// Creates the sessions of a boundary. A session without a run or a proposal for the time `idle` ends.
     #[must_use]
     pub fn new(idle: Duration) -> Self {
-        Self { idle, held: Mutex::default() }
+        Self { idle, held: Mutex::default(), changed: Notify::new() }
+    }
+
+    /// Waits until a session ends or gets another state. Returns all such sessions since the last call.
+    pub async fn changed(&self) -> BTreeSet<SessionId> {
+        loop {
+            let changed = std::mem::take(&mut self.lock().changed);
+            if !changed.is_empty() {
+                return changed;
+            }
+            self.changed.notified().await;
+        }
+    }
+
+    /// Checks that the session still has the signed state, or gets no other state before the run in progress ends.
+    ///
+    /// # Errors
+    /// Returns `session-stale` if the session is over or has another state.
+    pub fn check_state(&self, signed: &SessionReference, user: &SessionUser) -> Result<(), Refusal> {
+        let _ = self.expire();
+        self.lock().at_state(signed, user).map(drop)
     }
 
     /// Begins a session for the steps of one runbook, and returns its facts.
@@ -244,6 +269,7 @@ impl Sessions {
         let mut held = self.lock();
         let facts = held.find(id, Some(user))?.facts(id, self.idle);
         held.end(id, "its owner ended it");
+        self.changed.notify_one();
         Ok(facts)
     }
 
@@ -253,6 +279,9 @@ impl Sessions {
         let idle = |session: &Session| session.running.is_none() && session.used.elapsed() >= self.idle;
         let over: Vec<_> = held.living.iter().filter(|(_, one)| idle(one)).map(|(id, _)| id.clone()).collect();
         over.iter().for_each(|id| held.end(id, "no run and no proposal used it for too long"));
+        if !over.is_empty() {
+            self.changed.notify_one();
+        }
         over
     }
 
@@ -310,7 +339,7 @@ impl Sessions {
     ) -> Result<PlannedSession, Refusal> {
         let _ = self.expire();
         let held = self.lock();
-        let session = held.at_state(signed, user)?;
+        let session = held.free_at_state(signed, user)?;
         demand_runbook(session, &signed.id, step)?;
         if session.tree_bytes > disk_bytes {
             let detail = format!(
@@ -357,7 +386,7 @@ impl Sessions {
         proposal: &ProposalId,
     ) -> Result<SessionClaim, Refusal> {
         let mut held = self.lock();
-        let before = held.at_state(signed, user)?.state.clone();
+        let before = held.free_at_state(signed, user)?.state.clone();
         if let Some(session) = held.living.get_mut(&signed.id) {
             session.running = Some(proposal.clone());
         }
@@ -373,6 +402,7 @@ impl Sessions {
 impl Held {
     fn end(&mut self, id: &SessionId, why: &'static str) {
         self.living.remove(id);
+        self.changed.insert(id.clone());
         if self.ended.len() == REMEMBERED_ENDS {
             self.ended.pop_front();
         }
@@ -400,12 +430,6 @@ impl Held {
     fn at_state(&self, signed: &SessionReference, user: &SessionUser) -> Result<&Session, Refusal> {
         let stale = |detail: String| Refusal::new(Code::SessionStale, detail);
         let session = self.find(&signed.id, Some(user)).map_err(|refusal| stale(refusal.detail))?;
-        if let Some(running) = &session.running {
-            return Err(stale(format!(
-                "the session {} runs {running}, which changes its state: propose the step again after this run",
-                signed.id
-            )));
-        }
         if session.digest != signed.state {
             return Err(stale(format!(
                 "the session {} changed after this proposal, because another run used it: propose the step again",
@@ -413,6 +437,16 @@ impl Held {
             )));
         }
         Ok(session)
+    }
+
+    fn free_at_state(&self, signed: &SessionReference, user: &SessionUser) -> Result<&Session, Refusal> {
+        let session = self.at_state(signed, user)?;
+        let Some(running) = &session.running else { return Ok(session) };
+        let detail = format!(
+            "the session {} runs {running}, which changes its state: propose the step again after this run",
+            signed.id
+        );
+        Err(Refusal::new(Code::SessionStale, detail))
     }
 }
 
@@ -513,12 +547,15 @@ impl SessionClaim {
             session.tree_bytes = bytes;
         }
         session.digest = session.state.canonical_digest(&session.salt, Some(before), Some(*authorization));
+        let digest = session.digest;
         if session.runs.len() == LISTED_RUNS {
             session.runs.pop_front();
         }
         session.runs.push_back(SessionRun { proposal: self.proposal.clone(), step: step.clone(), at });
         session.run_count += 1;
-        SessionChange { before, after: session.digest }
+        held.changed.insert(self.signed.id.clone());
+        self.sessions.changed.notify_one();
+        SessionChange { before, after: digest }
     }
 }
 

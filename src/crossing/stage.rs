@@ -313,6 +313,8 @@ pub struct SignedReceipt {
     pub(super) receipt: Receipt,
     pub(super) envelope: Arc<[u8]>,
     pub(super) recorded: Option<(Box<RecordedOutput>, RunInProgress, Arc<KeptResults>)>,
+    /// The reason why the end of the run is unknown.
+    pub(super) unknown: Option<String>,
 }
 
 /// The receipt is in the log.

@@ -35,6 +35,7 @@ const LATER: [(&str, &str); 1] = [("grant", "grants")];
 
 /// Codes of the refusals with which the boundary may answer a signed statement.
 pub(super) const JUDGED: &[Code] = &[
+    Code::UnknownStep,
     Code::StepChanged,
     Code::InvalidParams,
     Code::ParamsMismatch,

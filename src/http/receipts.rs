@@ -90,8 +90,9 @@ pub(super) static ROUTES: &[Route] = &[
 
 async fn receipt(call: RouteCall) -> HandlerResult {
     let id: ReceiptId = call.path("id")?;
-    let LoggedReceipt { id, index, envelope } = call.app.boundary.evidence.receipt_envelope(&call.caller, &id)?;
-    answer(StatusCode::OK, &ReceiptView { id, index, envelope })
+    let LoggedReceipt { id, index, envelope, unknown } =
+        call.app.boundary.evidence.receipt_envelope(&call.caller, &id)?;
+    answer(StatusCode::OK, &ReceiptView { id, index, envelope, end_unknown_because: unknown })
 }
 
 async fn files(call: RouteCall) -> HandlerResult {

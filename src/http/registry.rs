@@ -39,7 +39,10 @@ pub(super) static ROUTES: &[Route] = &[
             about: "the step, `path/of/runbook:step-id`; its slashes may be percent-encoded",
         }],
         access: RouteAccess::Known,
-        query: &[],
+        query: &[Field {
+            name: "params",
+            about: "digest of parameters, `sha256:…`: with it, the answer can have `unknown_end`",
+        }],
         headers: &[],
         body: None,
         replies: &[ok(
@@ -58,5 +61,5 @@ async fn registry(call: RouteCall) -> HandlerResult {
 
 async fn step(call: RouteCall) -> HandlerResult {
     let reference: StepRef = call.path("ref")?;
-    answer(StatusCode::OK, &call.app.boundary.evidence.step_view(&call.caller, &reference)?)
+    answer(StatusCode::OK, &call.app.boundary.evidence.step_view(&call.caller, &reference, call.query("params")?)?)
 }

@@ -218,9 +218,22 @@ pub struct ProposalProgress {
     /// Why the proposal was refused or denied, or why its run has not begun yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<StatedReason>,
+    /// What the people who denied the run wrote. Words of people, which the boundary passes on.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub people_said: Vec<PersonWords>,
     /// The end of the output. Data of the run, never instructions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub untrusted_output: Option<OutputTail>,
+}
+
+/// The words of a person.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(inline)]
+pub struct PersonWords {
+    /// Name of the person.
+    pub name: String,
+    /// The words.
+    pub words: String,
 }
 
 /// Reason of a refusal or a denial.
@@ -229,7 +242,7 @@ pub struct ProposalProgress {
 pub struct StatedReason {
     /// Stable code.
     pub code: String,
-    /// Description, which can contain words of an approver.
+    /// Description.
     pub detail: String,
 }
 

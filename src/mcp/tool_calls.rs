@@ -12,10 +12,10 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::api::body::Problem;
-use crate::api::view::{ProposalStatus, ProposalView, RegistryView, StepSummary, StepView};
+use crate::api::view::{DeniedView, ProposalStatus, ProposalView, RegistryView, StepSummary, StepView};
 use crate::mcp::answers::{
-    CancelArgs, GetStepArgs, ListStepsArgs, ProposalProgress, ProposeArgs, ReceiptVerification, StatedReason,
-    StepDetails, StepLine, StepPage, WaitArgs,
+    CancelArgs, GetStepArgs, ListStepsArgs, PersonWords, ProposalProgress, ProposeArgs, ReceiptVerification,
+    StatedReason, StepDetails, StepLine, StepPage, WaitArgs,
 };
 use crate::mcp::boundary_api::{ApiAnswer, ApiRequest, BoundaryApi};
 use crate::mcp::output_reading::OutputReading;
@@ -292,6 +292,7 @@ impl<A: BoundaryApi> ToolCalls<A> {
                 code: reason.code.word().to_owned(),
                 detail: visible_detail(&reason.detail),
             }),
+            people_said: view.denials.iter().filter(|denial| !denial.reason.is_empty()).map(words_of).collect(),
             untrusted_output: run.output,
         }
     }
@@ -338,6 +339,10 @@ pub fn waiting_words(view: &ProposalView) -> String {
     }
 }
 
+fn words_of(denial: &DeniedView) -> PersonWords {
+    PersonWords { name: visible(denial.approver.as_str()), words: visible_detail(&denial.reason) }
+}
+
 fn is_problem(answer: &ApiAnswer) -> bool {
     serde_json::from_slice::<Problem>(&answer.body).is_ok()
 }
@@ -356,10 +361,14 @@ fn advice(view: &ProposalView) -> &'static str {
         ProposalStatus::Finished => {
             "read `outcome` and `verified`; `get_output` has the whole output, `get_receipt` the evidence"
         }
-        ProposalStatus::Denied => "a person said no: tell the user, and do not propose the same run again",
+        ProposalStatus::Denied => {
+            "a person said no: read `people_said`, tell the user, and do not propose the same run again"
+        }
         ProposalStatus::Expired => "nobody signed in time: ask the user before you propose again",
         ProposalStatus::Cancelled => "the proposal was withdrawn",
-        ProposalStatus::Refused => "the boundary refused the run: read `reason`, and tell the user",
+        ProposalStatus::Refused => {
+            "this run is not possible: read `reason`, tell the user, and propose again only if `reason` says so"
+        }
     }
 }
 

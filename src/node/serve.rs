@@ -266,6 +266,7 @@ impl Node {
                 (manager.notifier.clone(), serving),
             )),
             tokio::spawn(boundary.housekeeping.clone().keep_house()),
+            tokio::spawn(boundary.proposals.clone().follow_sessions()),
             tokio::spawn(watch_rosters(boundary.clone(), config.clone(), newest_roster)),
             tokio::spawn(kept_checkpoint::keep(ledger.clone(), config.kept_checkpoint())),
             tokio::spawn(witnessing::keep_witnessed(boundary.clone())),

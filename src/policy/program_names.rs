@@ -16,6 +16,13 @@ use crate::record::later_words::{OWN_PROGRAMS, Program, listed_name};
 use crate::record::program_list::ProgramMode;
 use crate::record::step_definition::StepDefinition;
 
+/// Programs in every list of a new boundary. They read, compare and print text and names. None of them deletes or moves
+/// files, changes permissions, reaches the network, or exists to start other programs (`find`, `xargs`).
+pub const DEFAULT_TOOLS: [&str; 23] = [
+    "awk", "basename", "cat", "cut", "date", "diff", "dirname", "expr", "grep", "head", "jq", "ls", "mkdir", "mktemp",
+    "sed", "sleep", "sort", "stat", "tail", "tee", "tr", "uniq", "wc",
+];
+
 /// Names of the programs that a step may execute. A name is a file name, an absolute path or `{work}/**`. A closure may
 /// also contain an absolute path with `*`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

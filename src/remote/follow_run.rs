@@ -19,7 +19,9 @@ use crate::remote::refused_programs;
 use crate::remote::run_printer::RunPrinter;
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::outcome_words::outcome_words;
-use crate::terminal::streams::{Terminal, write_new};
+use crate::terminal::person_words::person_words;
+use crate::terminal::printable_text::PrintableText;
+use crate::terminal::streams::{Terminal, eprintln_quietly, write_new};
 use crate::trust::chain::Pinned;
 
 /// Maximum length of a line in a stream, enough for the largest bundle.
@@ -179,7 +181,7 @@ fn exit_of(view: &ProposalView) -> Exit {
         (ProposalStatus::Denied, ..) => Exit::Denied,
         (ProposalStatus::Cancelled | ProposalStatus::Refused, ..) => Exit::Refused,
         // The command stopped waiting before the end of the proposal.
-        (ProposalStatus::Pending | ProposalStatus::Approved | ProposalStatus::Running, ..) => Exit::TimedOut,
+        (ProposalStatus::Pending | ProposalStatus::Approved | ProposalStatus::Running, _) => Exit::TimedOut,
     }
 }
 
@@ -234,7 +236,7 @@ pub fn conclude(
             "bundle": path.map(Path::to_string_lossy),
         }))?;
     } else {
-        terminal.say(&ending(view));
+        eprintln_quietly(ending(view).as_str());
     }
     // The exit code of a failed run has priority over a failure to write the bundle.
     match bundle_failure {
@@ -299,17 +301,21 @@ pub const COSIGNED: Duration = Duration::from_secs(60);
 /// Pause between two requests for the bundle.
 pub const COSIGNED_PAUSE: Duration = Duration::from_millis(250);
 
-fn ending(view: &ProposalView) -> String {
+fn ending(view: &ProposalView) -> PrintableText {
     let mut words = match (&view.outcome, &view.refusal) {
         (Some(outcome), Some(refusal)) => format!("{}: {}", ended_words(outcome), refusal.detail),
         (Some(outcome), None) => ended_words(outcome),
         (None, Some(refusal)) => format!("{} ({}): {}", view.status.word(), refusal.code, refusal.detail),
         (None, None) => view.status.word().to_owned(),
     };
+    if let Some(why) = &view.end_unknown_because {
+        words.push_str(&format!(": {why}"));
+    }
     if let Some(receipt) = &view.receipt {
         words.push_str(&format!("; receipt {receipt}"));
     }
-    words
+    let said = view.denials.iter().map(|denial| (denial.approver.as_str(), denial.reason.as_str()));
+    PrintableText::text(&words).then(&person_words(said))
 }
 
 /// Installs a handler for Ctrl-C, which prints that the proposal continues and ends the program.

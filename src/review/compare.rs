@@ -294,7 +294,7 @@ mod tests {
         let last = sources.last.as_mut().expect("a last run");
         (last.profile, last.permissions) = (Some(profile), Some(Vec::new()));
         let screen = painted(&sources, 400, false);
-        assert!(screen.contains("changed since the last success: programs; "), "{screen}");
+        assert!(screen.contains("programs changed since the last success (19 Nov)\n"), "{screen}");
         let changes: Vec<_> =
             screen.lines().filter(|line| line.starts_with("  was ") || line.starts_with("  now ")).collect();
         assert_eq!(changes, ["  now       | programs: + awk (the file /usr/bin/mawk)"], "{screen}");
@@ -307,7 +307,7 @@ mod tests {
         let mut sources = case.sources();
         sources.last.as_mut().expect("a last run").profile = Some(Profile::nothing(STRICT.to_vec(), Limits::default()));
         let screen = painted(&sources, 400, false);
-        assert!(screen.contains("changed since the last success: programs; "), "{screen}");
+        assert!(screen.contains("programs changed since the last success (19 Nov)\n"), "{screen}");
         assert!(screen.contains("  now       | programs: only a list, 1 program\n"), "{screen}");
     }
 
@@ -371,7 +371,7 @@ mod tests {
             "  was       | permission to run: - kubectl\n",
             "  parameters  host = \"web-3\"  (last success: \"web-2\")",
             "gone = nothing  (last success: 1)",
-            "  remarks     1. changed since the last success: script, definition, sandbox, programs; ",
+            "  remarks     1. script, definition, sandbox, programs changed since the last success (19 Nov): 2 lines\n",
         ] {
             assert!(screen.contains(expected), "{expected}\n{screen}");
         }

@@ -41,8 +41,8 @@ impl RunComparison {
     #[must_use]
     pub fn words(&self) -> Option<PrintableText> {
         match self {
-            Self::Unknown => None,
-            Self::First => Some(PrintableText::words("no successful run of this step is known")),
+            // A remark says that no success is known.
+            Self::Unknown | Self::First => None,
             Self::Since { last, compared, changed, .. } if changed.is_empty() => Some(
                 PrintableText::words(compared)
                     .and(" unchanged since the last successful run ")

@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::record::profile::{Limits, Profile, STRICT};
-use crate::record::validity::DEFAULT_WINDOW_S;
 use crate::review::derived::{Derived, SANDBOX, SCRIPT_DIGEST, SEALED};
 use crate::review::line::Lines;
 use crate::review::signed_field::{FieldReason, SignedField};
@@ -21,7 +20,7 @@ pub fn fields(found: &Derived, lines: &Lines) -> Vec<SignedField> {
     let mut places: BTreeMap<&str, &'static str> =
         lines.heading_shows.iter().map(|path| (path.as_str(), "heading")).collect();
     let mut name = "";
-    for line in lines.always.iter().chain(&lines.remarks) {
+    for line in lines.above.iter().chain(&lines.always).chain(&lines.remarks) {
         name = if line.name.is_empty() { name } else { line.name };
         places.extend(line.shows.iter().map(|path| (path.as_str(), name)));
     }
@@ -91,11 +90,6 @@ impl<'f> EqualValues<'f> {
             ),
             "step.digest" => rests_on(self.found.definition.is_some(), "the digest of the definition"),
             "rendered" => rests_on(self.found.holds(SCRIPT_DIGEST), "the digest of the script"),
-            "issued_at" => {
-                let usual = signed.expires_at.unix() - signed.issued_at.unix() == DEFAULT_WINDOW_S;
-                usual.then_some(FieldReason::Default)
-            }
-            "not_before" => (signed.not_before == signed.issued_at).then_some(FieldReason::Equals("issued_at")),
             "permissions" => signed.permissions.is_empty().then_some(FieldReason::Default),
             _ => {
                 let mut names = inner.strip_prefix("sandbox.")?.split(['.', '[']);

@@ -29,6 +29,7 @@ use crate::review::derived::{
 };
 use crate::review::line::Lines;
 use crate::review::run_inputs::{self, INPUTS};
+use crate::review::script_places::ScriptPlaces;
 use crate::review::signed_field::{FieldReason, SignedField};
 use crate::review::sources::ReviewSources;
 use crate::review::step_files::{self, FILES};
@@ -43,6 +44,7 @@ pub fn derive(sources: &ReviewSources, now: Timestamp) -> Derived {
         definition: None,
         files: Vec::new(),
         inputs: Vec::new(),
+        places: ScriptPlaces::default(),
         rules: Vec::new(),
         profile: None,
         signers: Vec::new(),
@@ -68,6 +70,8 @@ pub fn derive(sources: &ReviewSources, now: Timestamp) -> Derived {
 
     found.definition(sources, &signed);
     found.window(&signed, now);
+    let gone = sources.gone.clone();
+    found.note("the boundary can still run this statement", gone.map_or(ReviewFinding::Holds, ReviewFinding::Fails));
     let seal = found.seal(sources, &signed);
     found.context(sources, &signed, seal.as_ref());
     found.signatures(sources);
@@ -326,6 +330,9 @@ impl Derived {
         };
         let ruling = ruling::resolve(&policy, &lists, &signed.step.reference);
         let needs = required_permissions::needs(&ruling, &definition);
+        if !signed.permissions.is_empty() {
+            self.places = ScriptPlaces::of(&ruling, &definition);
+        }
         let asked = needs.permissions.clone();
         // The boundary seals its lists without the signature of an approver, so approvers must also sign the
         // permissions that this program's own lists require.

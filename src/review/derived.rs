@@ -12,6 +12,7 @@ use crate::record::step_definition::{Approvals, StepDefinition};
 use crate::review::line::Lines;
 use crate::review::reviewed_file::ReviewedFile;
 use crate::review::reviewed_input::ReviewedInput;
+use crate::review::script_places::ScriptPlaces;
 
 /// Check with its result.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +60,8 @@ pub struct Derived {
     pub files: Vec<ReviewedFile>,
     /// Inputs of the run, with the contents that have the signed digests.
     pub inputs: Vec<ReviewedInput>,
+    /// Lines of the script at which policy asks for a permission.
+    pub places: ScriptPlaces,
     /// Approval rules of policy and of the step. All rules must be met.
     pub rules: Vec<(&'static str, Approvals)>,
     /// Sandbox profile that this program derived from the sealed documents.

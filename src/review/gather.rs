@@ -10,6 +10,7 @@ use crate::crypto::{canonical, json};
 use crate::home::trusted_rosters::ChosenTrust;
 use crate::record::authorization::{Authorization, MAX_AUTHORIZATION_BYTES};
 use crate::record::bundle::MAX_BUNDLE_BYTES;
+use crate::record::code::Code;
 use crate::record::document::Statement;
 use crate::record::envelope::{Base64, Envelope, Signed};
 use crate::record::ident::BoundaryName;
@@ -20,6 +21,7 @@ use crate::review::run_inputs::signed_inputs;
 use crate::review::sources::{LastRun, ReportedState, ReviewSources, RosterSource};
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::trust::chain::{Chain, Pinned};
+use crate::trust::trusted_roster::TrustedRoster;
 
 /// Statement to review.
 #[derive(Debug, Clone)]
@@ -126,7 +128,19 @@ pub fn gather(
             None
         }
     };
-    let step = client.get::<StepView>(&format!("/v1/steps/{}", signed.step.reference));
+    let params = signed.params_digest().map(|digest| format!("?params={digest}")).unwrap_or_default();
+    let step = client.get::<StepView>(&format!("/v1/steps/{}{params}", signed.step.reference));
+    // A proposal that can no longer run has ended at the boundary, but the boundary may not know a statement in a file.
+    sources.gone = match (subject, &step) {
+        (ReviewSubject::File(_), Ok(step)) if step.digest != signed.step.digest => {
+            Some(format!("the boundary has another definition of {} now: propose again", signed.step.reference))
+        }
+        (ReviewSubject::File(_), Err(failure)) if failure.has_code(Code::UnknownStep) => {
+            Some(format!("the boundary has no step {} any more", signed.step.reference))
+        }
+        _ => None,
+    };
+    sources.unknown_end = step.as_ref().ok().and_then(|step| step.unknown_end.clone());
     let definition = client.blob(signed.step.digest.as_bytes());
     sources.definition = match (definition, &step) {
         (Ok(bytes), _) => Some(bytes),
@@ -306,10 +320,10 @@ fn believe(
             .max_by_key(|(trust, _)| trust.pinned.digest() == newest.digest())
     });
     if let Some((trust, chain)) = leads {
-        let mut from = trust.from.clone();
-        if trust.pinned.digest() != chain.last().digest() {
-            from.push_str(&format!(", followed to version {}", chain.last().version()));
-        }
+        let mut from = match chain.by_digest(&trust.pinned.digest()).map(TrustedRoster::version) {
+            Some(version) if version != chain.last().version() => format!("followed from {version}"),
+            _ => "pinned by you".to_owned(),
+        };
         let open: Vec<_> = chain.unguarded().map(|roster| roster.version().to_string()).collect();
         if !open.is_empty() && chain.last().is_guarded() {
             from.push_str(&format!(" past UNGUARDED version {}", open.join(", ")));
@@ -319,7 +333,7 @@ fn believe(
     // A roster that is older than the trusted roster is never used, because a boundary that was reset to an old state
     // would show it.
     if let Some((trust, newest)) = newest {
-        return RosterSource::Trusted(Box::new(newest.clone()), trust.from.clone());
+        return RosterSource::Trusted(Box::new(newest.clone()), format!("from {}", trust.from));
     }
     match in_force {
         Some(roster) => {

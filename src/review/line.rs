@@ -21,6 +21,8 @@ pub enum LineWeight {
 pub enum RemarkSeverity {
     /// A check failed or could not be made.
     Fails,
+    /// Nobody saw the end of an earlier run of this step with these parameters.
+    UnknownEnd,
     /// The sandbox is off.
     SandboxOff,
     /// The run uses a user account of the host.
@@ -31,13 +33,15 @@ pub enum RemarkSeverity {
     Network,
     /// The run gets another resource of the host.
     HostNeed,
+    /// A file is no text, so its content can't be shown.
+    Opaque,
     /// A program or file is not known before the run starts.
     Unknowable,
     /// A built-in list denies a program, a file or a variable.
     BuiltInDenied,
     /// A text contains hidden characters, so it looks like another text.
     HiddenText,
-    /// A value is too long to read quickly.
+    /// A value or a script is too long to read quickly.
     LongValue,
     /// No run of this step has succeeded yet.
     FirstRun,
@@ -51,11 +55,13 @@ impl RemarkSeverity {
     pub const fn word(self) -> &'static str {
         match self {
             Self::Fails => "fails",
+            Self::UnknownEnd => "unknown-end",
             Self::SandboxOff => "sandbox-off",
             Self::HostIdentity => "host-identity",
             Self::LiveTree => "live-tree",
             Self::Network => "network",
             Self::HostNeed => "host",
+            Self::Opaque => "opaque",
             Self::Unknowable => "unknown",
             Self::BuiltInDenied => "deny-list",
             Self::HiddenText => "hidden-text",
@@ -114,17 +120,19 @@ impl ReviewLine {
 /// Content of a review screen, without the two complete lists of fields.
 #[derive(Debug, Clone, Default)]
 pub struct Lines {
-    /// Heading of the screen: the step, the boundary and the proposer.
+    /// First line of the screen and of the decision: the step, the boundary, the proposer and the end of the id.
     pub heading: PrintableText,
     /// Paths of the fields that the heading shows.
     pub heading_shows: Vec<String>,
+    /// Lines above the script: identifiers and times that no person compares at each decision.
+    pub above: Vec<ReviewLine>,
     /// Long values that the lines show only in part. The screen shows them in full above the script.
     pub whole: Vec<PrintableText>,
     /// Line below the script.
     pub foot: PrintableText,
     /// Differences from the last successful run.
     pub comparison: RunComparison,
-    /// Lines that are on every decision screen.
+    /// Lines directly above the question.
     pub always: Vec<ReviewLine>,
     /// Parameters, one row each.
     pub parameters: Vec<PrintableText>,
@@ -136,6 +144,9 @@ pub struct Lines {
 
 /// Maximum number of remarks directly above the question.
 pub const MOST_REMARKS: usize = 5;
+
+/// Number of lines of all texts above which a text is long: a remark says so, and a terminal shows it in a pager.
+pub const MOST_LINES: usize = 60;
 
 /// Maximum number of parameters on the decision screen.
 pub const MOST_PARAMETERS: usize = 12;

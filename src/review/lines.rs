@@ -9,21 +9,22 @@ use serde_json::Value;
 
 use crate::crypto::canonical;
 use crate::crypto::digest::ContentDigest;
-use crate::record::authorization::{Authorization, PermissionKind, PermissionReason};
+use crate::record::authorization::Authorization;
 use crate::record::ident::Name;
 use crate::record::profile::{ISOLATED, Layer, Limits, NetworkMode, Proc, Profile, STRICT, Workdir};
-use crate::record::step_definition::{Approvals, StepDefinition};
-use crate::record::validity::{DEFAULT_WINDOW_S, Timestamp};
+use crate::record::step_definition::{Approvals, Format, StepDefinition, Template};
+use crate::record::validity::Timestamp;
 use crate::review::compare::compare;
 use crate::review::coverage::EqualValues;
 use crate::review::derived::{Derived, ReviewFinding, StatementVerdict};
 use crate::review::line::{LineWeight, Lines, MOST_PARAMETERS, ROW, ReviewLine};
+use crate::review::program_lines;
 use crate::review::remarks;
 use crate::review::secrets_line;
 use crate::review::signed_field::{FieldReason, SignedField};
 use crate::review::sources::{ReviewSources, RosterSource};
 use crate::review::value_words::{
-    bytes, counted, duration_ms, list_words, listed, paths, plain_or_quoted, rule_words, span,
+    bytes, clock, counted, duration_ms, grouped, left_words, listed, paths, plain_or_quoted, rule_words, short_id,
 };
 use crate::review::{run_inputs, step_files};
 use crate::terminal::field_paths::{leaves, path_key};
@@ -62,8 +63,9 @@ impl Lines {
         lines.reason(signed);
         lines.always.extend(step_files::line(&found.files));
         lines.always.extend(run_inputs::lines(sources, signed, definition, &found.inputs));
-        lines.programs(definition, signed);
-        lines.may_run(&signed.sandbox, found.has_programs());
+        lines.always.extend(program_lines::asked(definition, signed, &found.places));
+        lines.always.extend(program_lines::may_run(&signed.sandbox, found.has_programs()));
+        lines.above.extend(program_lines::listed(&signed.sandbox, found.has_programs()));
         lines.sandbox(&signed.sandbox);
         lines.limits(&signed.sandbox.limits, definition);
         lines.always.extend(definition.and_then(|definition| secrets_line::line(definition, &signed.params)));
@@ -72,8 +74,10 @@ impl Lines {
         lines.until(signed, now);
         let definition = found.definition.as_ref().map(|(_, value)| value);
         let texts = [step_files::texts(&found.files), run_inputs::texts(&found.inputs)].concat();
-        lines.remarks = remarks::of_statement(signed, definition, &texts);
-        lines.remarks.extend(remarks::of_comparison(sources, signed, &lines.comparison));
+        lines.remarks = remarks::of_statement(signed, definition, &texts, &found.places);
+        lines.remarks.extend(remarks::of_contents(signed, found));
+        lines.remarks.extend(remarks::of_comparison(sources, signed, &lines.comparison, now));
+        lines.remarks.extend(remarks::unknown_end(sources, now));
         lines
     }
 
@@ -89,15 +93,15 @@ impl Lines {
             let count = |fits: fn(&FieldReason) -> bool| fields.iter().filter(|field| fits(&field.why)).count();
             let same = count(|why| matches!(why, FieldReason::Equals(_) | FieldReason::Default));
             let schema = count(|why| matches!(why, FieldReason::Schema));
-            let mut words = format!("{same} further signed fields equal a value shown here or a built-in default");
+            let mut words = format!("{same} more are defaults or follow from the fields shown");
+            if schema > 0 {
+                words.push_str(&format!(", {schema} only limit the parameters"));
+            }
             let open = count(|why| matches!(why, FieldReason::Open(_)));
             if open > 0 {
-                words.push_str(&format!("; for {open}, THIS COULD NOT BE PROVED"));
+                words.push_str(&format!("; FOR {open}, THIS COULD NOT BE PROVED"));
             }
-            if schema > 0 {
-                words.push_str(&format!("; {schema} only restrict the parameters"));
-            }
-            self.always.push(ReviewLine::always("", PrintableText::text(&words), &[]));
+            self.above.push(ReviewLine::always("fields", PrintableText::text(&words), &[]));
         }
         self.fields = fields;
     }
@@ -110,7 +114,12 @@ impl Lines {
             ..ReviewLine::always("heading", self.heading.clone(), &[])
         };
         let foot = ReviewLine::always("script", self.foot.clone(), &[]);
-        let lines = [&heading, &foot].into_iter().chain(&self.always).chain(&self.remarks).map(ReviewLine::to_json);
+        let lines = [&heading, &foot]
+            .into_iter()
+            .chain(&self.above)
+            .chain(&self.always)
+            .chain(&self.remarks)
+            .map(ReviewLine::to_json);
         Value::Array(lines.collect())
     }
 
@@ -129,13 +138,23 @@ impl Lines {
         if !owners.is_empty() {
             heading = heading.and(" (owner ").then(&PrintableText::text(&listed(&owners))).and(")");
         }
-        self.heading = heading;
+        self.heading = heading.and(", ").then(&short_id(signed.proposal.as_str()));
         self.heading_shows =
             ["step.ref", "boundary.name", "proposer"].map(|path| format!("signed.predicate.{path}")).to_vec();
         let id = PrintableText::text(signed.proposal.as_str())
             .and(", nonce ")
             .then(&PrintableText::text(&signed.nonce.to_string()));
-        self.push("proposal", id, &["signed.predicate.proposal", "signed.predicate.nonce"]);
+        let mut window = format!("{} to {}", signed.not_before, signed.expires_at);
+        if signed.issued_at != signed.not_before {
+            window.push_str(&format!(", issued {}", signed.issued_at));
+        }
+        for (name, text, shows) in [
+            ("proposal", id, &["proposal", "nonce"][..]),
+            ("window", PrintableText::text(&window), &["not_before", "expires_at", "issued_at"]),
+        ] {
+            let shows = shows.iter().map(|path| format!("signed.predicate.{path}")).collect();
+            self.above.push(ReviewLine { shows, ..ReviewLine::always(name, text, &[]) });
+        }
     }
 
     /// Builds the line below the script, which also shows the title of the step.
@@ -147,10 +166,19 @@ impl Lines {
         let mut foot = plain_or_quoted(&definition.interpreter).and(", ").then(&PrintableText::text(&format!(
             "{}, {} bytes",
             counted(count, "line"),
-            definition.source.len()
+            grouped(definition.source.len())
         )));
         if !ends {
             foot = foot.and(", no newline at the end");
+        }
+        foot = foot.and(match definition.format {
+            Format::Markdown => "",
+            Format::Gruntwork => ", from a page of Gruntwork",
+            Format::Rundown => ", from a page of Rundown",
+            Format::Runnable => ", from runnable fences",
+        });
+        if definition.template == Template::Gruntwork {
+            foot = foot.and(", a filled-in template");
         }
         if !definition.title.is_empty() {
             let title = self.value(&PrintableText::words("the title = "), &Value::from(definition.title.as_str()));
@@ -160,7 +188,8 @@ impl Lines {
             Some(words) => foot.and("; ").then(&words),
             None => foot,
         };
-        self.heading_shows.extend(["interpreter", "source", "title"].map(|path| format!("definition.{path}")));
+        self.heading_shows
+            .extend(["interpreter", "source", "title", "format", "template"].map(|path| format!("definition.{path}")));
     }
 
     /// Formats a value for a line. A long value is shortened, and the screen shows the full value above the script.
@@ -192,13 +221,13 @@ impl Lines {
             self.push("parameters", PrintableText::words("none"), &["signed.predicate.params"]);
         }
         self.parameters = params.iter().map(|(key, value)| label_of(key).then(&in_row(value).0)).collect();
-        let rows = |(key, value): (&String, &Value)| {
+        let rows_of = |(key, value): (&String, &Value)| {
             (label_of(key).as_str().len() + in_full(value).0.as_str().len()).div_ceil(ROW)
         };
-        let in_rows = params.iter().map(rows).sum::<usize>() > PARAMETER_ROWS;
+        let in_rows = params.iter().map(rows_of).sum::<usize>() > PARAMETER_ROWS;
         let before = sources.last.as_ref().and_then(|last| last.params.as_object());
         let mut name = "parameters";
-        let mut only_above = Vec::new();
+        let (mut only_above, mut rows) = (Vec::new(), Vec::new());
         for (at, (key, value)) in params.iter().enumerate() {
             let label = label_of(key);
             let (shown, is_whole) = if in_rows { in_row(value) } else { in_full(value) };
@@ -216,9 +245,16 @@ impl Lines {
             if let Some(change) = before.and_then(|before| changed(before.get(key), value)) {
                 text = text.and("  (").then(&change).and(")");
             }
-            self.always.push(ReviewLine { shows: shows.collect(), ..ReviewLine::always(name, text, &[]) });
+            rows.push(ReviewLine { shows: shows.collect(), ..ReviewLine::always(name, text, &[]) });
             name = "";
         }
+        // Three blanks in a row are an escape in a value, so no value can imitate another parameter.
+        let in_one_row = PrintableText::joined(rows.iter().map(|row| row.text.clone()), "   ");
+        if in_one_row.as_str().len() <= ROW && rows.len() > 1 {
+            let shows = rows.drain(..).flat_map(|row| row.shows).collect();
+            rows.push(ReviewLine { shows, ..ReviewLine::always("parameters", in_one_row, &[]) });
+        }
+        self.always.append(&mut rows);
         if !only_above.is_empty() {
             let text = format!("and {} more, in full above the script", params.len() - MOST_PARAMETERS);
             self.always
@@ -241,54 +277,6 @@ impl Lines {
                 .and("'s words, not checked)")
         };
         self.push("reason", text, &["signed.predicate.reason"]);
-    }
-
-    /// Adds the line about programs that are in no built-in list. Programs that are in a list are named by remarks.
-    fn programs(&mut self, definition: Option<&StepDefinition>, signed: &Authorization) {
-        let mut parts = Vec::new();
-        let mut shows = Vec::new();
-        for kind in [PermissionKind::Run, PermissionKind::Read, PermissionKind::Write, PermissionKind::Env] {
-            let asked = remarks::asked(signed, kind, PermissionReason::Unlisted);
-            if !asked.is_empty() {
-                let names = PrintableText::joined(asked.iter().map(|(_, what)| plain_or_quoted(what)), ", ");
-                parts.push(PrintableText::words(remarks::verb(kind)).then(&names));
-                shows.extend(asked.iter().flat_map(|(at, _)| remarks::permission_paths(*at)));
-            }
-        }
-        let readable = definition
-            .is_none_or(|definition| ["bash", "sh", "dash", "zsh"].contains(&definition.interpreter.as_str()));
-        let text = if !parts.is_empty() {
-            PrintableText::joined(parts, "; ").and(": no list names these; your signature allows these once")
-        } else if readable {
-            PrintableText::words(if signed.permissions.is_empty() {
-                "policy asks about nothing that the script names"
-            } else {
-                "policy asks only about the programs in the remarks"
-            })
-        } else if signed.sandbox.programs.is_some() {
-            PrintableText::words(
-                "not a shell script, so policy can't see which programs it starts: the kernel starts only those below",
-            )
-        } else {
-            PrintableText::words("unknown: this is not a shell script, so the script may start any program")
-        };
-        self.always.push(ReviewLine { shows, ..ReviewLine::always("programs", text, &[]) });
-    }
-
-    /// Adds the line with the programs that the run may execute.
-    fn may_run(&mut self, profile: &Profile, step_programs: bool) {
-        if profile.off_reason.is_some() {
-            return;
-        }
-        let Some(programs) = &profile.programs else {
-            let text = "every program of the host: the kernel holds no list";
-            return self.push("may run", PrintableText::words(text), &[]);
-        };
-        let text = list_words(programs, step_programs);
-        let each = |at| ["name", "path"].map(|field| format!("signed.predicate.sandbox.programs.list[{at}].{field}"));
-        let mut shows: Vec<String> = (0..programs.list.len()).flat_map(each).collect();
-        shows.push("signed.predicate.sandbox.programs.mode".to_owned());
-        self.always.push(ReviewLine { shows, ..ReviewLine::always("may run", text, &[]) });
     }
 
     fn sandbox(&mut self, profile: &Profile) {
@@ -363,7 +351,7 @@ impl Lines {
         }
         let mut text = PrintableText::text(&parts.join(", "));
         if let Some(name) = definition.and_then(|definition| definition.exclusive.as_ref()) {
-            text = text.and(", only one run at a time of ").then(&plain_or_quoted(name));
+            text = text.and(", one run at a time of ").then(&plain_or_quoted(name));
             shows.push("definition.exclusive".to_owned());
         }
         self.always.push(ReviewLine { shows, ..ReviewLine::always("limits", text, &[]) });
@@ -392,33 +380,28 @@ impl Lines {
     }
 
     fn signatures(&mut self, sources: &ReviewSources, found: &Derived, definition: Option<&StepDefinition>) {
-        let mut parts = Vec::new();
         let mut tone = LineTone::Plain;
         let told = sources.told.as_ref();
-        match told {
-            Some(told) if told.approvers.is_empty() => {
-                parts.push(format!("0 of {} so far, the boundary says", told.required))
+        let have: Vec<&Name> = match told {
+            Some(told) => told.approvers.iter().collect(),
+            None => found.signers.iter().map(|(name, _)| name).collect(),
+        };
+        let names = if have.is_empty() { String::new() } else { format!(" ({})", listed(&have)) };
+        let is_own = |asks: &str| asks == "the step asks";
+        let own = definition.is_some_and(|definition| !is_default(&definition.approvals));
+        let mut rules: Vec<_> = found.rules.iter().filter(|(asks, _)| own || !is_own(asks)).collect();
+        let mut parts = vec![match (rules.as_slice(), told) {
+            // One simple rule is part of the count.
+            ([(_, rule)], _) if rule.each.is_none() && !rule.from.is_empty() => {
+                let groups: Vec<&str> = rule.from.iter().map(|group| group.as_str()).collect();
+                let words = format!("{} of {} of {}{names}", have.len(), rule.required, groups.join(" or "));
+                rules.clear();
+                words
             }
-            Some(told) => {
-                let names = listed(&told.approvers.iter().collect::<Vec<_>>());
-                parts.push(format!(
-                    "{} of {} so far, the boundary says ({names})",
-                    told.approvers.len(),
-                    told.required
-                ));
-            }
-            None => {
-                let names = listed(&found.signers.iter().map(|(name, _)| name).collect::<Vec<_>>());
-                let names = if names.is_empty() { "nobody".to_owned() } else { names };
-                parts.push(format!("verified by this program: {names}"));
-            }
-        }
-        for (asks, rule) in &found.rules {
-            let own = *asks == "the step asks";
-            if !own || definition.is_some_and(|definition| !is_default(&definition.approvals)) {
-                parts.push(format!("{asks} {}", rule_words(rule)));
-            }
-        }
+            (_, Some(told)) => format!("{} of {}{names}", have.len(), told.required),
+            (_, None) => format!("{} verified by this program{names}", have.len()),
+        }];
+        parts.extend(rules.iter().map(|(asks, rule)| format!("{asks} {}", rule_words(rule))));
         let roster = sources.roster.roster();
         for group in roster.iter().flat_map(|roster| &roster.tables().group) {
             let Some(presence) = group.presence else { continue };
@@ -444,10 +427,7 @@ impl Lines {
                     bad(format!("you are {name}, WHO CAN'T COUNT for this run"))
                 }
                 Some(name) if signed(name) => bad(format!("you, {name}, signed already")),
-                Some(_) => match told {
-                    Some(told) => format!("yours is number {}", told.approvers.len() + 1),
-                    None => format!("yours is number {}", found.signers.len() + 1),
-                },
+                Some(_) => format!("yours is number {}", have.len() + 1),
             });
         }
         if let Some(told) = told.filter(|told| !told.excluded.is_empty()) {
@@ -471,19 +451,13 @@ impl Lines {
 
     fn until(&mut self, signed: &Authorization, now: Timestamp) {
         let left = signed.expires_at.unix() - now.unix();
-        let words = if left <= 0 { "EXPIRED".to_owned() } else { format!("{} left", span(left)) };
-        let mut text = format!("{} ({words})", signed.expires_at);
-        let mut shows = vec!["signed.predicate.expires_at".to_owned()];
-        if signed.expires_at.unix() - signed.issued_at.unix() != DEFAULT_WINDOW_S {
-            text.push_str(&format!(", issued {}", signed.issued_at));
-            shows.push("signed.predicate.issued_at".to_owned());
-        }
-        if signed.not_before != signed.issued_at {
-            text.push_str(&format!(", not before {}", signed.not_before));
-            shows.push("signed.predicate.not_before".to_owned());
+        let words = if left <= 0 { "EXPIRED".to_owned() } else { left_words(left) };
+        let mut text = format!("{} ({words})", clock(signed.expires_at, now));
+        if signed.not_before > now {
+            text.push_str(&format!(", not before {}", clock(signed.not_before, now)));
         }
         let tone = if left <= 0 { LineTone::Bad } else { LineTone::Plain };
-        self.always.push(ReviewLine { tone, shows, ..ReviewLine::always("until", PrintableText::text(&text), &[]) });
+        self.always.push(ReviewLine { tone, ..ReviewLine::always("until", PrintableText::text(&text), &[]) });
     }
 
     fn trust(&mut self, sources: &ReviewSources, found: &Derived) {
@@ -491,7 +465,7 @@ impl Lines {
             RosterSource::None => "no roster".to_owned(),
             RosterSource::Trusted(roster, from) => {
                 let unguarded = if roster.is_guarded() { "" } else { ", UNGUARDED (threshold 0)" };
-                format!("roster {} version {}{unguarded}, from {from}", roster.tables().name, roster.version())
+                format!("roster {} version {}{unguarded}, {from}", roster.tables().name, roster.version())
             }
             RosterSource::BoundarysWord(roster) => {
                 format!("none: only the boundary states the roster {}", roster.digest())
@@ -500,9 +474,9 @@ impl Lines {
         let all = found.checks.len();
         let holding = found.checks.iter().filter(|check| check.finding == ReviewFinding::Holds).count();
         let checks = if holding == all {
-            format!("all {all} checks of this program passed")
+            "all checks hold".to_owned()
         } else {
-            format!("{} of {all} checks of this program FAILED OR WERE NOT MADE", all - holding)
+            format!("{} of {all} checks FAILED OR WERE NOT MADE", all - holding)
         };
         let tone = match found.standing {
             StatementVerdict::Sound if self.remarks.is_empty() => LineTone::Good,

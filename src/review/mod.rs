@@ -15,12 +15,14 @@ pub mod render;
 pub mod comparison;
 pub mod derived;
 pub mod line;
+mod program_lines;
 pub mod proposal_review;
 #[cfg(test)]
 pub(crate) mod review_case;
 pub mod reviewed_file;
 pub mod reviewed_input;
 pub mod run_inputs;
+pub mod script_places;
 pub mod secrets_line;
 pub mod signed_field;
 pub mod sources;

@@ -10,11 +10,22 @@ use crate::record::validity::Timestamp;
 use crate::review::derive::derive;
 use crate::review::derived::{Derived, ReviewFinding, StatementVerdict};
 use crate::review::gather::{BoundaryReader, ReviewSubject, gather};
-use crate::review::render::{decision, full};
+use crate::review::line::MOST_LINES;
+use crate::review::render::{block, decision, full, text_lines, texts};
 use crate::review::sources::ReviewSources;
 use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::person_words::person_words;
 use crate::terminal::printable_text::PrintableText;
 use crate::terminal::screen::Screen;
+use crate::terminal::streams::Terminal;
+
+/// Option for long texts.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub struct PagerChoice {
+    /// Print everything directly. Without this option, a script of more than 60 lines opens in $PAGER at a terminal
+    #[arg(long)]
+    no_pager: bool,
+}
 
 /// Review of one proposal.
 #[derive(Debug)]
@@ -52,6 +63,18 @@ impl ProposalReview {
     #[must_use]
     pub fn screen(&self) -> Screen {
         decision(&self.sources, &self.found)
+    }
+
+    /// Shows the decision screen. At a terminal, long texts open in the pager, and the decision follows below.
+    ///
+    /// # Errors
+    /// Returns an error if the standard output cannot be written.
+    pub fn show(&self, terminal: &Terminal, pager: PagerChoice) -> Result<(), CommandFailure> {
+        if pager.no_pager || text_lines(&self.found) <= MOST_LINES {
+            return terminal.show(&self.screen());
+        }
+        terminal.page(&texts(&self.sources, &self.found))?;
+        terminal.show(&block(&self.found))
     }
 
     /// Draws the list of all signed fields, then the decision screen.
@@ -170,8 +193,9 @@ pub fn check_open(view: &ProposalView, takes: bool) -> Result<OpenProposal, Comm
             format!("was refused{at}{why}")
         }
     };
-    let line = format!("{} {how}: nothing to sign", view.id);
-    Err(CommandFailure::new(Exit::Refused, PrintableText::text(&line).as_str()))
+    let said = view.denials.iter().map(|denial| (denial.approver.as_str(), denial.reason.as_str()));
+    let line = PrintableText::text(&format!("{} {how}", view.id)).then(&person_words(said)).and(": nothing to sign");
+    Err(CommandFailure::new(Exit::Refused, line.as_str()))
 }
 
 /// Proof that a proposal can still be signed. Only [`check_open`] creates this proof.
@@ -198,9 +222,11 @@ mod tests {
             "heading",
             "script",
             "proposal",
+            "window",
+            "fields",
             "parameters",
             "reason",
-            "programs",
+            "may run",
             "sandbox",
             "limits",
             "signatures",

@@ -7,25 +7,33 @@ use crate::record::authorization::{Authorization, PermissionKind, PermissionReas
 use crate::record::later_words::OWN_PROGRAMS;
 use crate::record::profile::{Profile, STRICT, Workdir};
 use crate::record::sandbox_permission::SandboxPermission;
+use crate::record::validity::Timestamp;
 use crate::review::comparison::RunComparison;
 use crate::review::derived::{COVERED, Derived, ReviewFinding, TRUSTED};
 use crate::review::hidden::hidden;
-use crate::review::line::MOST_PARAMETERS;
-use crate::review::line::{RemarkSeverity, ReviewLine};
+use crate::review::line::{MOST_LINES, MOST_PARAMETERS, RemarkSeverity, ReviewLine};
+use crate::review::script_places::ScriptPlaces;
 use crate::review::sources::{ReviewSources, RosterSource};
-use crate::review::value_words::plain_or_quoted;
+use crate::review::value_words::{clock, counted, day, grouped, plain_or_quoted, short_id};
+use crate::review::{run_inputs, step_files};
 use crate::terminal::field_paths::{leaves, path_key};
 use crate::terminal::printable_text::PrintableText;
+use crate::terminal::screen::lines_of;
 
-/// Maximum size of a value, in bytes, without a remark about its length.
-const LONG: usize = 500;
+/// Maximum size of a value, in bytes, without a remark about its length. The decision screen shows such a value in full.
+const LONG: usize = 180;
 
 /// Returns the remarks that follow from the signed bytes alone, which the `inbox` command shows too. `files` has the texts
 /// of the step's files with their places.
 #[must_use]
-pub fn of_statement(signed: &Authorization, definition: Option<&Value>, files: &[(String, String)]) -> Vec<ReviewLine> {
+pub fn of_statement(
+    signed: &Authorization,
+    definition: Option<&Value>,
+    files: &[(String, String)],
+    places: &ScriptPlaces,
+) -> Vec<ReviewLine> {
     let mut remarks = host_needs(&signed.sandbox);
-    remarks.extend(of_permissions(signed));
+    remarks.extend(of_permissions(signed, places));
     remarks.extend(not_listed(signed));
     let mut texts = texts_of(&serde_json::to_value(signed).unwrap_or_default(), "");
     if let Some(definition) = definition {
@@ -72,7 +80,7 @@ fn host_needs(profile: &Profile) -> Vec<ReviewLine> {
 
 /// Returns remarks about permissions that a built-in list denies, and about permissions whose program or file is
 /// unknown before the run. The permissions in no built-in list have a line of their own.
-fn of_permissions(signed: &Authorization) -> Vec<ReviewLine> {
+fn of_permissions(signed: &Authorization, places: &ScriptPlaces) -> Vec<ReviewLine> {
     let mut remarks = Vec::new();
     for (why, severity) in [
         (PermissionReason::Unknown, RemarkSeverity::Unknowable),
@@ -83,12 +91,10 @@ fn of_permissions(signed: &Authorization) -> Vec<ReviewLine> {
             if asked.is_empty() {
                 continue;
             }
-            let names = PrintableText::joined(asked.iter().map(|(_, what)| plain_or_quoted(what)), ", ");
+            let names = places.with_lines(kind, &asked);
             let text = PrintableText::words(verb(kind)).then(&names).and(match why {
                 PermissionReason::Unknown => ": unknown before the run; your signature allows whatever this is, once",
-                PermissionReason::BuiltInDeny | PermissionReason::Unlisted => {
-                    ": denied by a built-in list; your signature allows it once"
-                }
+                PermissionReason::BuiltInDeny | PermissionReason::Unlisted => ": denied by a built-in list",
             });
             let shows = asked.iter().flat_map(|(at, _)| permission_paths(*at)).collect();
             remarks.push(ReviewLine::remark(severity, text, shows));
@@ -250,22 +256,78 @@ fn only_above(params: &Value) -> Option<ReviewLine> {
 
 /// Returns the remarks about the comparison with the last successful run.
 #[must_use]
-pub fn of_comparison(sources: &ReviewSources, signed: &Authorization, comparison: &RunComparison) -> Vec<ReviewLine> {
+pub fn of_comparison(
+    sources: &ReviewSources,
+    signed: &Authorization,
+    comparison: &RunComparison,
+    now: Timestamp,
+) -> Vec<ReviewLine> {
     let mut remarks = Vec::new();
     match comparison {
         RunComparison::Unknown => {}
         RunComparison::First => {
-            let text = PrintableText::words("first run of this step: the boundary knows no successful run");
+            let text = PrintableText::words("first run of this step: no success is known");
             remarks.push(ReviewLine::remark(RemarkSeverity::FirstRun, text, Vec::new()));
         }
         RunComparison::Since { changed, .. } if changed.is_empty() => {}
-        RunComparison::Since { changed, .. } => {
-            let text =
-                format!("changed since the last success: {}; the difference is below the script", changed.join(", "));
+        RunComparison::Since { changed, script, .. } => {
+            let at = sources.last.as_ref().map_or("", |last| &*last.finished_at);
+            let lines = match script.len() {
+                0 => String::new(),
+                lines => format!(": {}", counted(lines, "line")),
+            };
+            let day = day(at, &now.to_string());
+            let text = format!("{} changed since the last success ({day}){lines}", changed.join(", "));
             remarks.push(ReviewLine::remark(RemarkSeverity::Changed, PrintableText::text(&text), Vec::new()));
         }
     }
     remarks.extend(masked(sources, signed));
+    remarks
+}
+
+/// Returns a remark about an earlier run of this step with these parameters whose end nobody saw. The run may have had its
+/// effect.
+#[must_use]
+pub fn unknown_end(sources: &ReviewSources, now: Timestamp) -> Option<ReviewLine> {
+    let run = sources.unknown_end.as_ref()?;
+    let words = format!("the same run ended unknown at {} (", clock(run.finished_at, now));
+    let text = PrintableText::text(&words).then(&short_id(run.receipt.as_str())).and(")");
+    Some(ReviewLine::remark(RemarkSeverity::UnknownEnd, text, Vec::new()))
+}
+
+/// Returns a remark about files whose content can't be shown, and a remark about long texts.
+#[must_use]
+pub fn of_contents(signed: &Authorization, found: &Derived) -> Vec<ReviewLine> {
+    let of_step = found.files.iter().filter(|one| one.text().is_none());
+    let of_step = of_step.map(|one| (&*one.file.path, one.file.bytes, "of the runbook".to_owned()));
+    let inputs = found.inputs.iter().filter(|one| one.text().is_none());
+    let inputs = inputs.map(|one| (&*one.name, one.size(), format!("from {}", signed.proposer)));
+    let opaque: Vec<_> = of_step.chain(inputs).collect();
+    let mut remarks = Vec::new();
+    if !opaque.is_empty() {
+        let named = opaque.iter().take(MOST_PLACES).map(|(name, size, from)| {
+            let words = format!(": content that can't be shown, {} bytes {from}", grouped(*size));
+            plain_or_quoted(name).then(&PrintableText::text(&words))
+        });
+        let mut text = PrintableText::joined(named, "; ");
+        if opaque.len() > MOST_PLACES {
+            text = text.then(&PrintableText::text(&format!("; and {} more files", opaque.len() - MOST_PLACES)));
+        }
+        remarks.push(ReviewLine::remark(RemarkSeverity::Opaque, text, Vec::new()));
+    }
+    let script = found.definition.iter().map(|(definition, _)| (String::new(), definition.source.clone()));
+    let texts = script.chain(step_files::texts(&found.files)).chain(run_inputs::texts(&found.inputs));
+    let long = texts.map(|(place, text)| (place, lines_of(&text).0.len())).filter(|(_, lines)| *lines > MOST_LINES);
+    let named: Vec<_> = long
+        .map(|(place, lines)| match &*place {
+            "" => PrintableText::text(&counted(lines, "line")),
+            place => PrintableText::text(&format!("{place} has {}", counted(lines, "line"))),
+        })
+        .collect();
+    if !named.is_empty() {
+        let text = PrintableText::joined(named, ", ").and(": read all of them; f shows them again");
+        remarks.push(ReviewLine::remark(RemarkSeverity::LongValue, text, Vec::new()));
+    }
     remarks
 }
 

@@ -1,7 +1,7 @@
 //! Draws a review: the decision screen, the list of all fields, and the short screen of a denial.
 //!
-//! This module makes no checks. The script comes first, because the script may scroll off the screen. The question
-//! comes last, because the end of the screen stays visible.
+//! This module makes no checks. The script comes first, because the script may scroll off the screen. The decision and
+//! the question come last, because the end of the screen stays visible.
 
 use crate::record::enforcement::UNBOUNDED_WORDS;
 use crate::record::profile::{Layer, Profile, Workdir};
@@ -15,7 +15,7 @@ use crate::review::sources::ReviewSources;
 use crate::review::value_words::{bytes, duration_ms, list_words};
 use crate::review::{run_inputs, step_files};
 use crate::terminal::printable_text::PrintableText;
-use crate::terminal::screen::{LineTone, Screen};
+use crate::terminal::screen::{LineTone, Screen, lines_of};
 
 /// Heading of the script, if other values are above the script.
 pub const SCRIPT: &str = "Script";
@@ -27,12 +27,25 @@ pub const SIGNED: &str = "To be signed, every field";
 /// Explanation of escapes on the screen. Most shells do not know these escapes.
 const ESCAPES: &str = r"\s{n} is n spaces, \s{ntabs} n tabs, \u{hex} and \xhex the character of this number";
 
-/// Draws the decision screen.
+/// Draws the texts and the decision.
 #[must_use]
 pub fn decision(sources: &ReviewSources, found: &Derived) -> Screen {
+    let mut screen = texts(sources, found);
+    screen.extend(block(found));
+    screen
+}
+
+/// Draws what may scroll off the screen: the identifiers, long values, files and the script.
+#[must_use]
+pub fn texts(sources: &ReviewSources, found: &Derived) -> Screen {
     let mut screen = Screen::default();
     let lines = &found.lines;
     screen.push(LineTone::Strong, String::new(), lines.heading.clone());
+    // The digest line fits 80 columns, so no usual terminal breaks it.
+    screen.push(LineTone::Plain, "  digest ".to_owned(), PrintableText::text(&found.digest.to_string()));
+    for line in &lines.above {
+        draw(&mut screen, line);
+    }
     let further = lines.remarks.get(MOST_REMARKS..).unwrap_or_default();
     if !further.is_empty() {
         screen.heading("Further remarks");
@@ -67,27 +80,37 @@ pub fn decision(sources: &ReviewSources, found: &Derived) -> Screen {
         screen.push(LineTone::Faint, " ".repeat(8), lines.foot.clone());
     }
     differences(&mut screen, &lines.comparison);
+    if screen.has_escapes() || block(found).has_escapes() {
+        draw(&mut screen, &ReviewLine::always("escapes", PrintableText::words(ESCAPES), &[]));
+    }
     screen.push(LineTone::Plain, String::new(), PrintableText::default());
+    screen
+}
+
+/// Draws the decision, which stays on the screen with the question.
+#[must_use]
+pub fn block(found: &Derived) -> Screen {
+    let mut screen = Screen::default();
+    let lines = &found.lines;
+    screen.push(LineTone::Strong, String::new(), lines.heading.clone());
     for line in &lines.always {
         draw(&mut screen, line);
     }
     remarks(&mut screen, &lines.remarks);
     if found.standing != StatementVerdict::Sound {
         let why = if found.standing == StatementVerdict::NoTrust { "no trusted roster" } else { "see the remarks" };
-        draw(
-            &mut screen,
-            &ReviewLine {
-                tone: LineTone::Bad,
-                ..ReviewLine::always("verdict", PrintableText::words("NOT TO BE SIGNED: ").and(why), &[])
-            },
-        );
+        let text = PrintableText::words("NOT TO BE SIGNED: ").and(why);
+        draw(&mut screen, &ReviewLine { tone: LineTone::Bad, ..ReviewLine::always("verdict", text, &[]) });
     }
-    if screen.has_escapes() {
-        draw(&mut screen, &ReviewLine::always("escapes", PrintableText::words(ESCAPES), &[]));
-    }
-    // The digest line fits 80 columns, so no usual terminal breaks it.
-    screen.push(LineTone::Strong, "  digest ".to_owned(), PrintableText::text(&found.digest.to_string()));
     screen
+}
+
+/// Returns the number of lines of the script and of all other texts above the decision.
+#[must_use]
+pub fn text_lines(found: &Derived) -> usize {
+    let script = found.definition.iter().map(|(definition, _)| lines_of(&definition.source).0.len());
+    let texts = step_files::texts(&found.files).into_iter().chain(run_inputs::texts(&found.inputs));
+    script.chain(texts.map(|(_, text)| lines_of(&text).0.len())).sum()
 }
 
 /// Draws both complete lists of fields, then all checks, and then the decision screen.
@@ -223,8 +246,8 @@ pub fn profile_words(profile: &Profile, step_programs: bool) -> Vec<String> {
         format!("{}{}", line.words, values.join(", "))
     });
     let programs = profile.programs.as_ref().map_or_else(
-        || "may run: every program that it can see".to_owned(),
-        |list| format!("may run {}", list_words(list, step_programs).as_str()),
+        || "may run: every program that the run can see".to_owned(),
+        |list| format!("may run: {}", list_words(list, step_programs).as_str()),
     );
     let others = [
         programs,

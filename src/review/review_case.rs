@@ -206,7 +206,7 @@ impl ReviewCase {
             policy: Some(policy),
             builtins: Some(self.builtins.clone()),
             configuration: Some(configuration),
-            roster: RosterSource::Trusted(Box::new(roster), "--roster roster.json".to_owned()),
+            roster: RosterSource::Trusted(Box::new(roster), "pinned by you".to_owned()),
             signatures: Vec::new(),
             told: Some(ReportedState {
                 status: "pending".into(),
@@ -228,6 +228,8 @@ impl ReviewCase {
                 masked: None,
                 masked_before: None,
             }),
+            gone: None,
+            unknown_end: None,
             asked_last: true,
             mine: Some(ssh(1, "").keyid()),
             missing: Vec::new(),

@@ -10,7 +10,7 @@ use crate::review::line::ReviewLine;
 use crate::review::reviewed_input::ReviewedInput;
 use crate::review::sources::ReviewSources;
 use crate::review::step_files::content_finding;
-use crate::review::value_words::{bytes, counted, plain_or_quoted, span};
+use crate::review::value_words::{counted, grouped, plain_or_quoted, span};
 use crate::terminal::printable_text::PrintableText;
 use crate::terminal::screen::{LineTone, Screen};
 
@@ -83,15 +83,13 @@ pub fn lines(
     }
     let artifacts: Vec<&ReviewedInput> = inputs.iter().filter(|input| input.bytes.is_some()).collect();
     if !artifacts.is_empty() {
-        let all: u64 = artifacts.iter().filter_map(|input| input.bytes).sum();
-        let words = format!("{}, {}, above the script:", counted(artifacts.len(), "uploaded file"), bytes(all));
-        let names = PrintableText::joined(artifacts.iter().map(|input| plain_or_quoted(&input.name)), ", ");
+        let each = artifacts.iter().map(|input| {
+            let size = format!(": {} bytes", grouped(input.size()));
+            let shown = if input.text().is_some() { "" } else { ", binary, NOT SHOWN" };
+            plain_or_quoted(&input.name).then(&PrintableText::text(&size)).and(shown)
+        });
         let fields = |at| ["name", "digest", "bytes"].map(|field| format!("signed.predicate.artifacts[{at}].{field}"));
-        push(
-            "artifacts",
-            PrintableText::text(&words).and(" ").then(&names),
-            (0..artifacts.len()).flat_map(fields).collect(),
-        );
+        push("uploads", PrintableText::joined(each, "; "), (0..artifacts.len()).flat_map(fields).collect());
     }
     if let Some(plan) = &signed.plan {
         let asked = definition.and_then(|definition| definition.plan.as_ref());
@@ -151,10 +149,9 @@ pub fn draw(screen: &mut Screen, inputs: &[ReviewedInput]) {
             (Some(_), None) => ": no text, so the content is not shown",
             (Some(_), Some(_)) => "",
         };
-        let size = one.content.as_ref().map(|content| content.len() as u64).or(one.bytes).unwrap_or_default();
         let tone = if one.content.is_some() { LineTone::Strong } else { LineTone::Bad };
         let text = PrintableText::quoted(&one.name)
-            .then(&PrintableText::text(&format!(", {size} bytes, {}", one.digest)))
+            .then(&PrintableText::text(&format!(", {} bytes, {}", one.size(), one.digest)))
             .and(what);
         screen.push(tone, "  input ".to_owned(), text);
         if let Some(text) = one.text() {
@@ -210,7 +207,7 @@ mod tests {
             "1 | + create web-4\n".to_owned(),
             "reads and changes ses_019aa0b0-5c00-7000-8000-000000000003, at the state sha256:".to_owned(),
             "after 1 run in this session, the last: nginx:build".to_owned(),
-            "1 uploaded file, 6 bytes, above the script: notes".to_owned(),
+            "  uploads     notes: 6 bytes\n".to_owned(),
             "the output of a run of nginx:plan, above the script, with the receipt sha256:".to_owned(),
             "values for later steps: url (string)".to_owned(),
         ] {

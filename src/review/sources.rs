@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use crate::api::view::UnknownEnd;
 use crate::crypto::digest::{ContentDigest, StepDigest};
 use crate::crypto::key_id::KeyId;
 use crate::record::authorization::Permission;
@@ -39,6 +40,11 @@ pub struct ReviewSources {
     pub signatures: Vec<EnvelopeSignature>,
     /// State of the proposal, as the boundary reports it.
     pub told: Option<ReportedState>,
+    /// Reason why the boundary can't run the statement any more, as the boundary reports it.
+    pub gone: Option<String>,
+    /// Earlier run of the step with these parameters whose end nobody saw: its receipt and the time of the receipt, as
+    /// the boundary reports them.
+    pub unknown_end: Option<UnknownEnd>,
     /// Last successful run of the step, as the boundary reports it.
     pub last: Option<LastRun>,
     /// True if the boundary told the last successful run, or that there is none.

@@ -62,7 +62,8 @@ pub fn line(files: &[ReviewedFile]) -> Option<ReviewLine> {
     let all: u64 = files.iter().map(|one| one.file.bytes).sum();
     let name = |one: &ReviewedFile| {
         let name = plain_or_quoted(&one.file.path);
-        if one.file.executable { name.and(" (executable)") } else { name }
+        let name = if one.file.executable { name.and(" (executable)") } else { name };
+        if one.text().is_some() { name } else { name.and(" (binary, NOT SHOWN)") }
     };
     let named = PrintableText::joined(files.iter().take(MOST_NAMED).map(name), ", ");
     let mut text = PrintableText::text(&format!("{}, {}, above the script:", counted(files.len(), "file"), bytes(all)))
@@ -138,7 +139,8 @@ mod tests {
             format!("  file \"bin/tool\", executable, 6 bytes, {}: no text, so", ContentDigest::of(b"\x7fELF\0\xff")),
             format!("  file \"lib.sh\", 27 bytes, {digest}\n      1 | greet() {{ printf 'hi\\n'; }}\n"),
             "== Script ==\n".to_owned(),
-            "  files       2 files, 33 bytes, above the script: bin/tool (executable), lib.sh\n".to_owned(),
+            "  files       2 files, 33 bytes, above the script: bin/tool (executable) (binary, NOT SHOWN), lib.sh\n"
+                .to_owned(),
         ] {
             assert!(screen.contains(&line), "{line}\n{screen}");
         }

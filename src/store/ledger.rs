@@ -298,6 +298,12 @@ impl Ledger {
         self.shared.open_proposals.lock().unwrap_or_else(PoisonError::into_inner).waits_to_run(id)
     }
 
+    /// Returns the proposals that wait for signatures or for their run, without a query.
+    #[must_use]
+    pub fn waiting_proposals(&self) -> Vec<ProposalId> {
+        self.shared.open_proposals.lock().unwrap_or_else(PoisonError::into_inner).waiting()
+    }
+
     /// Returns the size of the database on the disk, in bytes.
     pub fn bytes(&self) -> Result<u64, StoreFault> {
         self.shared.reads.bytes()

@@ -370,7 +370,7 @@ pub struct ProposalPrecedent {
     pub of_proposer: u64,
     /// Number of all pending proposals, without overdue proposals.
     pub of_all: u64,
-    /// Number of cancelled or expired proposals of this proposer that have no signature.
+    /// Number of cancelled, refused or expired proposals of this proposer that have no signature.
     pub unsigned: u64,
     /// Earliest end of a window among these unsigned proposals.
     pub unsigned_first: Option<Timestamp>,
@@ -403,7 +403,7 @@ pub struct RetentionCut {
     pub outputs: Timestamp,
     /// Proposals that ended at or before this time are deleted.
     pub proposals: Timestamp,
-    /// Unsigned proposals that were cancelled or expired are deleted if their window ended at or before this time.
+    /// Unsigned proposals that were cancelled, refused or expired are deleted if their window ended at or before this time.
     pub unsigned: Timestamp,
     /// Low-water mark. No proposal with a later end of its window is deleted.
     pub mark: Timestamp,

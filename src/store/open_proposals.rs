@@ -85,6 +85,11 @@ impl OpenProposals {
         self.status.get(id).is_some_and(|(status, _)| *status == StoredStatus::Approved)
     }
 
+    /// Returns the proposals that wait for signatures or for their run.
+    pub(crate) fn waiting(&self) -> Vec<ProposalId> {
+        self.status.iter().filter(|(_, (status, _))| status.waits()).map(|(id, _)| id.clone()).collect()
+    }
+
     /// Returns the counter of a status, or `None` if a proposal with this status has ended.
     fn count(&mut self, status: StoredStatus) -> Option<&mut u64> {
         match status {

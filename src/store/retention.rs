@@ -16,7 +16,7 @@ pub struct PruneResult {
     pub done: bool,
 }
 
-/// Retention time of an unsigned proposal that was cancelled or expired: one hour after its window, in seconds.
+/// Retention time of an unsigned proposal that was cancelled, refused or expired: one hour after its window, in seconds.
 ///
 /// This time is short because one token must not leave many rows in the store.
 pub const UNSIGNED_KEPT_S: i64 = 3600;

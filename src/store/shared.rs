@@ -58,7 +58,7 @@ pub struct LedgerLimits {
     pub of_proposer: u64,
     /// Maximum number of pending proposals of all proposers.
     pub of_all: u64,
-    /// Maximum number of stored proposals of one proposer that were cancelled or expired and have no signature.
+    /// Maximum number of stored proposals of one proposer that were cancelled, refused or expired and have no signature.
     pub unsigned_of_proposer: u64,
 }
 

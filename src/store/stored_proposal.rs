@@ -57,7 +57,7 @@ pub enum ProposeResult {
     Same(Box<Proposal>),
     /// A different proposal already has this nonce or id.
     Conflict(Box<Proposal>),
-    /// This proposer has too many stored proposals that were cancelled or expired and have no signature.
+    /// This proposer has too many stored proposals that ended and have no signature.
     TooManyKept {
         /// Maximum number of unsigned proposals of one proposer.
         most: u64,

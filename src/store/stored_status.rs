@@ -20,7 +20,7 @@ pub enum StoredStatus {
     Expired = 5,
     /// The proposer or an operator cancelled the proposal.
     Cancelled = 6,
-    /// The boundary refused the proposal after the quorum was met.
+    /// The boundary refused the proposal, because the proposal can no longer run.
     Refused = 7,
 }
 

@@ -2,6 +2,7 @@
 pub mod exit;
 pub mod field_paths;
 pub mod outcome_words;
+pub mod person_words;
 pub mod printable_text;
 pub mod refused_programs;
 pub mod run_output;

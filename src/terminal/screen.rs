@@ -152,7 +152,8 @@ impl Screen {
 fn size_words(text: &str) -> String {
     let (lines, ends) = lines_of(text);
     let ending = if ends { "the last line ends with a newline" } else { "no newline at the end" };
-    format!("{} lines, {} bytes, {ending}", lines.len(), text.len())
+    let many = if lines.len() == 1 { "line" } else { "lines" };
+    format!("{} {many}, {} bytes, {ending}", lines.len(), text.len())
 }
 
 /// Splits a text into lines. The flag is true if the last line ends with a newline.

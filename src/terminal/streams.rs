@@ -24,6 +24,8 @@ pub struct Terminal {
     err_is_terminal: bool,
 }
 
+/// Maximum length of an answer. The kernel passes no longer line from a terminal.
+const MOST_TYPED: u64 = 4096;
 /// Line width, in columns, if there is no terminal.
 const WIDTH: usize = 100;
 
@@ -85,7 +87,10 @@ impl Terminal {
         let pager = std::env::var_os("PAGER").filter(|pager| !pager.is_empty() && self.out_is_terminal);
         let Some(pager) = pager else { return self.show(screen) };
         // `$PAGER` is a command line, as for git. Some pagers do not support colours.
-        let child = Command::new("/bin/sh").arg("-c").arg(pager).stdin(Stdio::piped()).spawn();
+        let mut command = Command::new("/bin/sh");
+        // The text comes from other people, so `less` must start no program, also not by a key.
+        command.arg("-c").arg(pager).env("LESSSECURE", "1").env_remove("LESSOPEN").env_remove("LESSCLOSE");
+        let child = command.stdin(Stdio::piped()).spawn();
         let Ok(mut child) = child else { return self.show(screen) };
         if let Some(mut input) = child.stdin.take() {
             // The reader may close the pager before the end, so a write error is ignored.
@@ -173,9 +178,28 @@ impl Terminal {
         write!(terminal, "{question} ").map_err(no_terminal)?;
         terminal.flush().map_err(no_terminal)?;
         let mut answer = String::new();
-        BufReader::new(io::Read::take(terminal, 256)).read_line(&mut answer).map_err(no_terminal)?;
+        BufReader::new(io::Read::take(terminal, MOST_TYPED)).read_line(&mut answer).map_err(no_terminal)?;
         Ok(answer.trim().to_owned())
     }
+}
+
+/// Breaks a question between its words, so that the terminal breaks no word. The answer follows in the last line.
+#[must_use]
+pub fn wrapped(question: &str, width: usize) -> String {
+    let mut out = String::new();
+    let mut column = 0;
+    for word in question.split(' ') {
+        if column > 0 && column + 1 + word.len() >= width {
+            out.push('\n');
+            column = 0;
+        } else if column > 0 {
+            out.push(' ');
+            column += 1;
+        }
+        out.push_str(word);
+        column += word.len();
+    }
+    out
 }
 
 /// Writes a file that the user named. The path `-` means the standard output.

@@ -120,7 +120,7 @@ fn the_review_of_a_template_shows_the_script_that_runs() {
     let proposal = world.propose("greet:greet", json!({"Name": "Ada's"}));
     let output = world.as_alice(&["review", id_of(&proposal)]).output().expect("review");
     let shown = crate::support::said(&output);
-    for words in ["set -- 'Ada'\\''s'", "template", "gruntwork"] {
+    for words in ["set -- 'Ada'\\''s'", "a filled-in template", "from a page of Gruntwork"] {
         assert!(shown.contains(words), "{words}: {shown}");
     }
     assert!(!shown.contains("NOT TO BE SIGNED") && !shown.contains("{{"), "{shown}");

@@ -8,6 +8,7 @@ mod support;
 
 mod attacks;
 mod crossing;
+mod ended;
 mod gate;
 mod generated_client;
 mod held_up;

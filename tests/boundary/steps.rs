@@ -110,7 +110,6 @@ fn promise_7_a_missing_layer_is_refused_before_the_nonce_is_spent() {
     let ready = world.wire.peek("/ready").json();
     assert!(ready["notes"].to_string().contains("namespaces"), "{ready:#}");
     world.unchanged(|| world.submit(&whole)).problem("context-changed");
-    world.sign(&offered, &[&alice()]).ok(200);
     world.until(id_of(&offered), "refused");
     assert_eq!(world.count("consumption"), 0);
     world.setup.before.clear();

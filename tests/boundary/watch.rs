@@ -1,7 +1,7 @@
 //! A service that looks for changes of its runbooks: `serve --watch` and `serve --watch-only`.
 
 use crate::support::people::alice;
-use crate::support::{SMALL, World, runbook, wait_for};
+use crate::support::{SMALL, World, id_of, runbook, wait_for};
 use serde_json::json;
 
 fn watching(option: &str) -> World {
@@ -20,6 +20,7 @@ fn with_watch_a_changed_runbook_is_sealed_and_only_the_approvals_of_its_changed_
     let changed = runbook(SMALL, &[("true", ":"), ("fail", "exit 4"), ("wait", "echo started\nexec sleep 600")]);
     world.write("b/runbooks/plain.md", &changed);
     wait_for("the change is sealed", || world.seal() == first + 1);
+    world.until(id_of(&failing), "refused");
     world.unchanged(|| world.sign(&failing, &[&alice()])).problem("step-changed");
     let signed = world.sign(&other, &[&alice()]).ok(200);
     assert_eq!(signed["status"], "pending", "{signed:#}");

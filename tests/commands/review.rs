@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::support::people::{self, Key, alice, bob, mallory};
 use crate::support::{self, SMALL, World, id_of, runbook, said};
 use crate::terminal::Terminal;
+use countersign::policy::program_names::DEFAULT_TOOLS;
 use serde_json::{Value, json};
 
 /// Starts the command at a terminal with this number of columns.
@@ -70,7 +71,7 @@ fn the_review_of_a_harmless_run_fits_on_one_page_with_its_script() {
     let proposal = world.propose("service:restart", json!({"name": "shop"}));
     for columns in [80, 60] {
         let mut terminal = at_terminal(&world, columns, &world.as_alice(&["approve", id_of(&proposal)]), &[]);
-        terminal.wait_for("f shows every field: ").types("no\n");
+        terminal.wait_for("f fields: ").types("no\n");
         let (code, text) = terminal.end();
         assert_eq!(code, Some(126), "{text}");
         let lines: Vec<&str> = text.lines().collect();
@@ -93,11 +94,104 @@ fn the_review_of_a_harmless_run_fits_on_one_page_with_its_script() {
             "30 s, 64 MiB, 20 processes, 1 CPU",
             "0 of 2",
             "first run of this step",
+            "Sign service:restart at prod as alice? Type ",
         ] {
-            let joined = text.replace("\n            +  ", " ").replace("\n               +  ", " ");
+            let joined = text.replace('\r', "").replace("\n            +  ", " ").replace("\n               +  ", " ");
+            let joined =
+                joined.replace("Sign service:restart at prod as alice?\n", "Sign service:restart at prod as alice? ");
             assert!(joined.contains(part), "{part}: {text}");
         }
         assert!(text.contains("nothing was signed"), "{text}");
+    }
+}
+
+#[test]
+fn the_decision_about_the_sample_step_has_twelve_lines_with_the_question() {
+    let world = World::with(|setup| {
+        setup.runbook("service.md", include_str!("../../runbooks/service.md"));
+        let tools = DEFAULT_TOOLS.join(", ");
+        setup.policy = format!(
+            "version: 2\ndefault:\n  mode: prompted\n  sandbox:\n    programs: {{mode: listed, allow: [{tools}]}}\n  \
+             approvals: {{required: 2, from: [ops]}}\n"
+        );
+    });
+    let wish = json!({"step": "service:restart", "params": {"name": "shop"}, "reason": "p99 is up since 10:05"});
+    let proposal = world.wire.post("/v1/proposals", &world.agent, &wish).ok(201);
+    let mut terminal = at_terminal(&world, 80, &world.as_alice(&["approve", id_of(&proposal)]), &[]);
+    terminal.wait_for("f fields: ").types("no\n");
+    let (_, text) = terminal.end();
+    let lines: Vec<&str> = text.lines().collect();
+    let id = id_of(&proposal);
+    let first = format!("service:restart at prod, asked by agent (owner carol), prp_...{}", &id[id.len() - 6..]);
+    let block = lines.iter().rposition(|line| *line == first).unwrap_or_else(|| panic!("{first}: {text}"));
+    let question =
+        lines.iter().rposition(|line| line.starts_with("Sign service:restart at prod as alice? ")).expect("one");
+    let found = &lines[block..=question];
+    assert_eq!(found.len(), 12, "{}", found.join("\n"));
+    let listed = proposal_programs(&world, id);
+    let tools = listed.iter().filter(|name| !["bash", "kill"].contains(&name.as_str().expect("a name"))).count();
+    for (at, start) in [
+        (1, "  parameters  name = \"shop\"".to_owned()),
+        (2, "  reason      \"p99 is up since 10:05\"  (agent's words, not checked)".to_owned()),
+        (3, format!("  may run     the {tools} default tools, bash, kill; the kernel starts no others")),
+        (4, "  sandbox     strict, own empty directory, no network, no files of the host".to_owned()),
+        (5, "  limits      30 s, 64 MiB, 20 processes, 1 CPU, one run at a time of service".to_owned()),
+        (6, "  signatures  0 of 2 of ops; yours is number 1; agent and carol can't count".to_owned()),
+        (7, "  until       ".to_owned()),
+        (8, "  trust       roster people version 1, pinned by you; all checks hold".to_owned()),
+        (9, "  remarks     1. kill, lines ".to_owned()),
+        (10, "              2. first run of this step: no success is known".to_owned()),
+        (11, format!("Sign service:restart at prod as alice? Type {}, or d deny, f fields: no", digits(&proposal))),
+    ] {
+        assert!(found[at].starts_with(&start), "{start}\n{}", found.join("\n"));
+    }
+    assert!(found[7].ends_with(" left)") && found[9].ends_with(": denied by a built-in list"), "{text}");
+}
+
+/// Returns the names of the programs that a proposal lists.
+fn proposal_programs(world: &World, id: &str) -> Vec<Value> {
+    let signed: Value = serde_json::from_slice(&support::bytes_of(&world.show(id))).expect("a statement");
+    let list = signed["predicate"]["sandbox"]["programs"]["list"].as_array().expect("a list").clone();
+    list.into_iter().map(|one| one["name"].clone()).collect()
+}
+
+#[test]
+fn a_long_script_opens_in_the_pager_without_programs_of_less_and_the_question_follows_the_decision() {
+    let long = |count: usize| format!("{}printf 'last\\u202e'", ": one line\n".repeat(count - 1));
+    let world = World::with(|setup| {
+        let steps = [("long", &*long(61)), ("short", &*long(60)), ("hidden", &*format!("{}\n: \u{202e}x", long(60)))];
+        setup.runbook("many.md", runbook(SMALL, &steps));
+    });
+    let (paged, seen) = (world.path("paged"), world.path("seen"));
+    let pager = format!("env > {}; cat > {}", seen.display(), paged.display());
+    let more = [("PAGER", &*pager), ("LESSOPEN", "|touch /tmp/owned %s"), ("LESSCLOSE", "touch %s")];
+    let approve = |step: &str, options: &[&str]| {
+        let _ = std::fs::remove_file(&paged);
+        let proposal = world.propose(step, json!({}));
+        let command = [&["approve", id_of(&proposal)], options].concat();
+        let mut terminal = at_terminal(&world, 80, &world.as_alice(&command), &more);
+        terminal.wait_for("f fields: ").types(&format!("{}\n", digits(&proposal)));
+        let (code, text) = terminal.end();
+        assert_eq!(code, Some(0), "{text}");
+        (std::fs::read_to_string(&paged).ok(), text)
+    };
+    let (paged, text) = approve("many:long", &[]);
+    let paged = paged.expect("a pager");
+    assert!(paged.contains("     61 | printf 'last") && !paged.contains("  remarks "), "{paged}");
+    assert!(!text.contains(" | : one line"), "the script is in the pager only: {text}");
+    let block = text.find("  remarks     ").expect("the decision");
+    assert!(text.contains("61 lines: read all of them; f shows them again"), "{text}");
+    assert!(block < text.find("Sign many:long at prod as alice? ").expect("a question"), "{text}");
+    let environment = std::fs::read_to_string(&seen).expect("the environment");
+    assert!(environment.lines().any(|line| line == "LESSSECURE=1"), "{environment}");
+    assert!(!environment.contains("LESSOPEN") && !environment.contains("LESSCLOSE"), "{environment}");
+    // The pager gets escaped text only.
+    let (paged, _) = approve("many:hidden", &[]);
+    let paged = paged.expect("a pager");
+    assert!(paged.contains(r"     61 | : \u{202e}x") && paged.is_ascii(), "{paged}");
+    for (step, options) in [("many:long", &["--no-pager"][..]), ("many:short", &[])] {
+        let (paged, text) = approve(step, options);
+        assert!(paged.is_none() && text.contains(" | : one line"), "{step}: {text}");
     }
 }
 
@@ -147,14 +241,21 @@ fn the_review_of_a_finished_proposal_is_one_line() {
 fn a_denial_shows_a_few_lines_before_its_question() {
     let world = World::new();
     let proposal = world.propose("say:echo", json!({"text": "long ".repeat(700)}));
-    let mut terminal = at_terminal(&world, 80, &world.as_alice(&["deny", id_of(&proposal)]), &[]);
-    terminal.wait_for("Type yes: ");
-    let asked = terminal.text();
-    terminal.types("yes\n");
-    let (code, text) = terminal.end();
-    assert!(asked.lines().count() <= 8, "{asked}");
-    assert_eq!(code, Some(0), "{text}");
-    assert_eq!(world.show(id_of(&proposal))["status"], "denied");
+    for (consent, code, status) in [("because of the freeze\n", 126, "pending"), ("yes\n", 0, "denied")] {
+        let mut terminal = at_terminal(&world, 80, &world.as_alice(&["deny", id_of(&proposal)]), &[]);
+        terminal.wait_for("Reason, for agent and colleagues: ");
+        let asked = terminal.text();
+        // The reason has more than 256 bytes.
+        terminal.types(&format!("{}\n", "not now ".repeat(60)));
+        terminal.wait_for("Type yes: ").types(consent);
+        let (found, text) = terminal.end();
+        assert!(asked.lines().count() <= 8, "{asked}");
+        assert_eq!(found, Some(code), "{text}");
+        let view = world.show(id_of(&proposal));
+        assert_eq!(view["status"], status, "{text}");
+        let reason = view["denials"][0]["reason"].as_str().unwrap_or_default();
+        assert_eq!(reason, if code == 0 { "not now ".repeat(60) } else { String::new() }.trim_end());
+    }
 }
 
 #[test]
@@ -164,9 +265,10 @@ fn a_person_can_deny_or_show_all_fields_at_the_question_of_approve() {
     let pager = world.path("paged");
     let pager = [("PAGER", &*format!("cat > {}", pager.display()))];
     let mut terminal = at_terminal(&world, 80, &world.as_alice(&["approve", id_of(&proposal)]), &pager);
-    terminal.wait_for("f shows every field: ").types("f\n");
-    terminal.wait_for("f shows every field: ").types("d\n");
-    terminal.wait_for("on one line: ").types("yes not today\n");
+    terminal.wait_for("f fields: ").types("f\n");
+    terminal.wait_for("f fields: ").types("d\n");
+    terminal.wait_for("deny say:echo at prod. Reason, for agent and colleagues: ").types("because of the freeze\n");
+    terminal.wait_for("Type yes: ").types("yes\n");
     let (code, text) = terminal.end();
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("denied: prp_"), "{text}");
@@ -181,9 +283,8 @@ fn a_person_can_deny_or_show_all_fields_at_the_question_of_approve() {
     }
     assert!(!text.contains(".predicate.nonce"), "{text}");
     let view = world.show(id_of(&proposal));
-    assert_eq!(view["status"], "denied");
-    let leaves = world.log();
-    assert!(leaves.iter().any(|(_, leaf)| leaf.to_string().contains("not today")) || view["refusal"].is_object());
+    assert_eq!((&view["status"], &view["denials"][0]["reason"]), (&json!("denied"), &json!("because of the freeze")));
+    assert_eq!(world.log().last().expect("an entry").1["predicate"]["reason"], "because of the freeze");
 }
 
 #[test]
@@ -201,19 +302,16 @@ fn an_approver_of_more_than_five_remarks_must_type_the_number_of_further_remarks
     let end = digits(&proposal);
     let ask = |answer: &str| {
         let mut terminal = at_terminal(&world, 80, &world.as_alice(&["approve", id_of(&proposal)]), &[]);
-        terminal
-            .wait_for("the number of further remarks")
-            .wait_for("f shows every field: ")
-            .types(&format!("{answer}\n"));
+        terminal.wait_for(&format!("Type 1 {end}, or d deny, ")).wait_for("f fields: ").types(&format!("{answer}\n"));
         terminal.end()
     };
-    for wrong in [end.clone(), format!("{end} 2"), "1".to_owned()] {
+    for wrong in [end.clone(), format!("2 {end}"), format!("{end} 1"), "1".to_owned()] {
         let (code, text) = ask(&wrong);
         assert_eq!(code, Some(126), "{wrong}: {text}");
         assert!(text.contains("and 1 more above") && text.contains("nothing was signed"), "{text}");
     }
     assert_eq!(world.show(id_of(&proposal))["status"], "pending");
-    let (code, text) = ask(&format!("{end} 1"));
+    let (code, text) = ask(&format!("1 {end}"));
     assert_eq!(code, Some(0), "{text}");
     assert_ne!(world.show(id_of(&proposal))["status"], "pending");
 }
@@ -352,7 +450,7 @@ fn the_last_screen_and_a_denial_name_each_parameter() {
     let last = lines[lines.len().saturating_sub(30)..].join("\n");
     assert!(last.contains("  parameters  a = [0, 1, 2, ") && last.contains("200 elements, 691 bytes"), "{review}");
     assert!(last.contains("zz = \"target\""), "{review}");
-    let mut terminal = at_terminal(&world, 80, &world.as_alice(&["deny", id_of(&proposal)]), &[]);
+    let mut terminal = at_terminal(&world, 80, &world.as_alice(&["deny", id_of(&proposal), "--reason", "no"]), &[]);
     terminal.wait_for("Type yes: ");
     let asked = terminal.text();
     terminal.types("no\n");

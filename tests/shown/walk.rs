@@ -19,7 +19,7 @@ use crate::support::not_run;
 const SHOWN_PORT: &str = "127.0.0.1:7433";
 /// The prompts of `approve` and `roster sign`. The program writes the space at the end separately, so an earlier answer
 /// would appear before the space.
-const QUESTIONS: [&str; 2] = ["f shows every field: ", "anything else stops: "];
+const QUESTIONS: [&str; 2] = ["f fields: ", "anything else stops: "];
 /// The command that ends the boundary in the background.
 const STOP: &str = "kill %1; wait";
 /// Maximum duration of a wait, long enough for a slow machine.

@@ -1,6 +1,6 @@
 //! The table of decisions: approvers, parameters, and how each run ended.
 
-use crate::audit::finding::{DecisionLine, EntryVerdict};
+use crate::audit::finding::{DecisionLine, DenialLine, EntryVerdict};
 use crate::cli::clock::now;
 use crate::cli::gate::parse_seconds;
 use crate::crypto::canonical;
@@ -50,6 +50,11 @@ impl DecisionFilter {
             && (self.outcomes.is_empty() || self.outcomes.contains(&line.outcome.status))
             && (self.by.is_empty() || self.by.iter().any(names))
     }
+
+    /// Returns true if the filter takes a denial. The log does not contain the step of a denied proposal.
+    pub(super) fn takes_denial(&self, line: &DenialLine) -> bool {
+        self.since.is_none_or(|since| since <= line.after) && self.steps.is_empty()
+    }
 }
 
 /// Formats the rows as a table with a header, or as one line of text if there are no rows.
@@ -85,6 +90,18 @@ impl Row {
             outcome,
             line.receipt.to_string(),
         ])
+    }
+
+    /// Returns the row of a denial. The log does not contain what was denied.
+    pub(super) fn of_denial(line: &DenialLine) -> Self {
+        let mut cells: [String; 8] = Default::default();
+        cells[0] = line.after.to_string();
+        if !line.reason.is_empty() {
+            cells[3] = format!("{}'s words: {}", line.approver, cut(line.reason.clone()));
+        }
+        cells[6] = format!("denied by {}", line.approver);
+        cells[7] = format!("log entry {}", line.entry);
+        Self(cells)
     }
 }
 

@@ -16,6 +16,7 @@ use crate::home::trusted_rosters::TrustArgs;
 use crate::record::envelope::{Base64, Envelope, EnvelopeSignature};
 use crate::review::gather::ReviewSubject;
 use crate::review::proposal_review::ProposalReview;
+use crate::review::render::block;
 use crate::terminal::exit::CommandFailure;
 
 /// A step that tries to read a file that no run may read.
@@ -160,7 +161,7 @@ fn hand_out(world: &mut DemoSetup, tale: &mut DemoReport<'_>, started: &Value) -
     tale.check(started["roster"] == pinned.to_string(), "approvers and auditors pin the roster", &pinned.to_string())
 }
 
-/// Prints a short review of the proposal, and signs exactly the reviewed bytes.
+/// Prints the review of the proposal, and signs exactly the reviewed bytes.
 fn review_and_sign(
     world: &DemoSetup,
     tale: &mut DemoReport<'_>,
@@ -174,18 +175,8 @@ fn review_and_sign(
     let subject = ReviewSubject::Proposal(Box::new(view.clone()));
     let review = ProposalReview::make(&subject, &client, &trust, &keys, now())?;
     let sound = review.check_sound();
-    if let Some(statement) = &review.found.statement {
-        let signed = &statement.predicate;
-        let script = review.found.definition.as_ref().map_or("", |(definition, _)| &*definition.source);
-        let fields = [
-            ("step", format!("{}, a script of {} lines", signed.step.reference, script.lines().count())),
-            ("params", signed.params.to_string()),
-            ("reason", format!("{:?}, says {}", signed.reason, signed.proposer)),
-            ("sandbox", signed.sandbox.require.iter().map(|layer| layer.word()).collect::<Vec<_>>().join(", ")),
-            ("digest", review.found.digest.to_string()),
-        ];
-        tale.fields(name, &fields)?;
-    }
+    // Bob sees the same script, so only the decision is printed again.
+    tale.screen(name, &if name == "alice" { review.screen() } else { block(&review.found) })?;
     let found = match &sound {
         Ok(_) => format!("{} checks of the review passed", review.found.checks.len()),
         Err(failure) => failure.message.clone(),

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::terminal::exit::CommandFailure;
 use crate::terminal::printable_text::PrintableText;
+use crate::terminal::screen::Screen;
 use crate::terminal::streams::Terminal;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -32,6 +33,8 @@ pub(super) struct DemoReport<'t> {
 
 /// The column in which results begin.
 const COLUMN: usize = 48;
+/// The width of the screen of a person. The digest fits.
+const SCREEN_WIDTH: usize = 80;
 
 impl<'t> DemoReport<'t> {
     pub(super) const fn new(terminal: &'t Terminal) -> Self {
@@ -68,12 +71,9 @@ impl<'t> DemoReport<'t> {
         Ok(())
     }
 
-    /// Prints named values, with a vertical bar before each line.
-    pub(super) fn fields(&self, who: &str, fields: &[(&str, String)]) -> Result<(), CommandFailure> {
-        for (name, value) in fields {
-            self.put(&format!("  {who:>9} | {name:<8} {}\n", PrintableText::text(value).as_str()))?;
-        }
-        Ok(())
+    /// Prints the screen of a person, with a vertical bar before each line.
+    pub(super) fn screen(&self, who: &str, screen: &Screen) -> Result<(), CommandFailure> {
+        screen.paint(SCREEN_WIDTH, false).lines().try_for_each(|line| self.put(&format!("  {who:>9} | {line}\n")))
     }
 
     pub(super) fn note(&self, words: &str) -> Result<(), CommandFailure> {

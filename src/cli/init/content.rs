@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::crypto::ssh_key::SshKey;
+use crate::policy::program_names::DEFAULT_TOOLS;
 use crate::record::ident::{BoundaryName, Name};
 
 /// The sample runbooks.
@@ -12,13 +13,6 @@ pub const RUNBOOKS: [(&str, &str); 5] = [
     ("host.md", include_str!("../../../runbooks/host.md")),
     ("long.md", include_str!("../../../runbooks/long.md")),
     ("service.md", include_str!("../../../runbooks/service.md")),
-];
-
-/// Programs in every list of a new boundary. They read, compare and print text and names. None of them deletes or moves
-/// files, changes permissions, reaches the network, or exists to start other programs (`find`, `xargs`).
-pub const EVERYDAY: [&str; 23] = [
-    "awk", "basename", "cat", "cut", "date", "diff", "dirname", "expr", "grep", "head", "jq", "ls", "mkdir", "mktemp",
-    "sed", "sleep", "sort", "stat", "tail", "tee", "tr", "uniq", "wc",
 ];
 
 /// Returns the roster. All approvers are in the group `ops`.
@@ -68,7 +62,7 @@ pub fn roster(name: &BoundaryName, key: &SshKey, approvers: &[(Name, SshKey)], r
 /// Returns the policy: `required` approvers of the group `ops` must approve each run.
 #[must_use]
 pub fn policy(required: usize) -> String {
-    let tools = EVERYDAY.join(", ");
+    let tools = DEFAULT_TOOLS.join(", ");
     format!(
         "# The policy. The roster names the digest of this file, and both are sealed together.\n\
          version: 2\n\

@@ -152,6 +152,6 @@ fn signatures_in_a_file_are_verified() {
     assert_eq!(found.signers.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["alice"]);
     assert_eq!(found.strangers.len(), 2);
     let screen = painted(&sources, 120, false);
-    assert!(screen.contains("verified by this program: alice"), "{screen}");
+    assert!(screen.contains("1 verified by this program (alice)"), "{screen}");
     assert_eq!(screen.matches("a signature in the file does not count").count(), 2);
 }

@@ -187,8 +187,8 @@ fn the_list_of_programs_is_one_line_that_shows_the_file_of_each_link() {
     let screen = painted(&sources, 400, false);
     assert!(
         screen.contains(
-            "  may run     only these 3 programs: bash, systemctl in /usr/bin; awk (the file /usr/bin/mawk); every file in \
-             the directories that the run may write; the kernel starts nothing else\n"
+            "  may run     awk (the file /usr/bin/mawk), bash, systemctl, every file in the directories that the run may \
+             write; the kernel starts no others\n"
         ),
         "{screen}"
     );
@@ -203,8 +203,8 @@ fn a_script_that_policy_cannot_read_starts_only_listed_programs() {
     assert_eq!(judged(&sources).standing, StatementVerdict::Sound, "{}", fails(&judged(&sources)));
     let screen = painted(&sources, 400, false);
     for line in [
-        "  programs    not a shell script, so policy can't see which programs it starts: the kernel starts only those below\n",
-        "  may run     only this program: python3 (the file /usr/bin/python3.11); the kernel starts nothing else\n",
+        "  asks        not a shell script, so policy can't see which programs the script starts\n",
+        "  may run     python3 (the file /usr/bin/python3.11); the kernel starts no others\n",
     ] {
         assert!(screen.contains(line), "{line}{screen}");
     }

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::api::view::UnknownEnd;
 use crate::record::later_words::OWN_PROGRAMS;
 use crate::review::derived::StatementVerdict;
 use crate::review::line::{MOST_REMARKS, RemarkSeverity};
@@ -87,7 +88,12 @@ fn programs_that_are_in_no_list_get_one_line_and_no_remark() {
     let sources = case.sources();
     assert_eq!(judged(&sources).standing, StatementVerdict::Sound, "{}", fails(&judged(&sources)));
     let screen = painted(&sources, 100, false);
-    assert!(screen.contains("  programs    aa1, bb2, cc3"), "{screen}");
+    assert!(
+        screen.contains(
+            "  asks        aa1, line 1; bb2, line 2; cc3, line 3; rm, line 4: in no list; your signature allows"
+        ),
+        "{screen}"
+    );
 }
 
 #[test]
@@ -178,4 +184,49 @@ fn denied_names_in_the_last_receipt_cause_one_remark() {
     }
     let text = "the last run hid none of the 2 denied names that the run before hid: these names were moved or removed, and a run may read the files";
     assert_eq!(masked(&sources), [(RemarkSeverity::LiveTree, text.to_owned())]);
+}
+
+#[test]
+fn the_same_run_with_an_unknown_end_is_the_first_remark() {
+    let mut case = case();
+    case.definition["sandbox"] = json!({"proc": "full"});
+    let mut sources = case.sources();
+    sources.unknown_end = Some(UnknownEnd {
+        receipt: "rcp_019aa0b0-5c00-7000-8000-00000077a1b3".parse().expect("an id"),
+        finished_at: "2026-11-20T02:10:59Z".parse().expect("a time"),
+    });
+    let found = remarks(&sources);
+    let expected = (RemarkSeverity::UnknownEnd, "the same run ended unknown at 02:10 UTC (rcp_...77a1b3)".to_owned());
+    assert_eq!((found.len(), &found[0]), (2, &expected), "{found:?}");
+}
+
+#[test]
+fn a_content_that_cannot_be_shown_weighs_more_than_a_long_script() {
+    let mut case = case();
+    case.definition["source"] = format!("{}rm -f x\n", ":\n".repeat(60)).into();
+    case.policy = json!({"version": 1, "default": {
+        "mode": "prompted", "run": {"allow": [":"]}, "approvals": {"required": 1, "from": ["ops"]},
+    }});
+    case.spoil = |signed| {
+        let digest = crate::crypto::digest::ContentDigest::of(&[0; 2000]);
+        let blob = json!([{"name": "blob", "digest": digest, "bytes": 2000}]);
+        signed.artifacts = Some(serde_json::from_value(blob).expect("artifacts"));
+    };
+    let mut sources = case.sources();
+    sources.inputs.insert("blob".to_owned(), vec![0; 2000]);
+    assert_eq!(judged(&sources).standing, StatementVerdict::Sound, "{}", fails(&judged(&sources)));
+    let found: Vec<_> = remarks(&sources).into_iter().map(|(_, text)| text).collect();
+    assert_eq!(
+        found[..3],
+        [
+            "blob: content that can't be shown, 2,000 bytes from ci-agent",
+            "rm, line 61: denied by a built-in list",
+            "61 lines: read all of them; f shows them again",
+        ]
+    );
+    let screen = painted(&sources, 80, false);
+    assert!(screen.contains("  uploads     blob: 2,000 bytes, binary, NOT SHOWN\n"), "{screen}");
+    // A script of 60 lines has no such remark.
+    case.definition["source"] = ":\n".repeat(60).into();
+    assert!(!remarks(&case.sources()).iter().any(|(_, text)| text.contains("read all of them")));
 }

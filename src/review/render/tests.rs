@@ -4,10 +4,14 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use crate::api::view::UnknownEnd;
 use crate::crypto::canonical::to_canonical;
+use crate::policy::program_names::DEFAULT_TOOLS;
 use crate::record::profile::{Layer, Limits, Proc, Profile, STRICT, Workdir};
-use crate::review::render::{DEFINITION, SIGNED, brief, full, profile_words};
-use crate::review::review_case::{case, decided, is_script, judged, painted, section};
+use crate::review::derived::StatementVerdict;
+use crate::review::render::{DEFINITION, SIGNED, block, brief, full, profile_words};
+use crate::review::review_case::{ReviewCase, case, decided, fails, is_script, judged, painted, program_list, section};
+use crate::review::value_words::grouped;
 use crate::terminal::screen::lines_of;
 use crate::terminal::screen_decoder;
 
@@ -40,7 +44,13 @@ fn a_profile_is_described_by_its_weakest_possible_effect() {
 #[test]
 fn the_decision_screen_matches_its_snapshot() {
     insta::assert_snapshot!(painted(&case().sources(), 80, false), @r#"
-    nginx:restart at prod-eu, asked by ci-agent (owner carol)
+    nginx:restart at prod-eu, asked by ci-agent (owner carol), prp_...000001
+      digest sha256:83dd22f85e9d7355bc9f1cfb9c257c4dc780ee9431bb3c9eb513345aabe8a184
+      proposal    prp_019aa0b0-5c00-7000-8000-000000000001, nonce
+                +  AZqgsFwAQkJCQkJCQkJCQkJCQkJCQg
+      window      2026-11-20T09:39:00Z to 2026-11-20T10:39:00Z
+      fields      29 more are defaults or follow from the fields shown, 4 only
+                +  limit the parameters
 
           1 | set -eu
           2 | systemctl restart "nginx@$PARAM_HOST"
@@ -48,25 +58,77 @@ fn the_decision_screen_matches_its_snapshot() {
           +  last successful run (the boundary says: 2026-11-19T09:00:00Z, 4
           +  successes so far)
 
-      proposal    prp_019aa0b0-5c00-7000-8000-000000000001, nonce
-                +  AZqgsFwAQkJCQkJCQkJCQkJCQkJCQg
+    nginx:restart at prod-eu, asked by ci-agent (owner carol), prp_...000001
       parameters  host = "web-3"
       reason      "p99 is up"  (ci-agent's words, not checked)
-      programs    policy asks about nothing that the script names
       may run     every program of the host: the kernel holds no list
       sandbox     strict, own empty directory, no network, no files of the host
       limits      5 min, 512 MiB, 100 processes, 1 CPU
-      signatures  1 of 2 so far, the boundary says (bob); policy asks 1 person of
-                +  each of ops, security (nobody counts for two groups); yours is
-                +  number 2; carol can't count
-      until       2026-11-20T10:39:00Z (59 min 0 s left)
-      trust       roster example version 1, from --roster roster.json; all 13
-                +  checks of this program passed
-                  33 further signed fields equal a value shown here or a built-in
-                +  default; 4 only restrict the parameters
+      signatures  1 of 2 (bob); policy asks 1 person of each of ops, security
+                +  (nobody counts for two groups); yours is number 2; carol can't
+                +  count
+      until       10:39 UTC (59 min left)
+      trust       roster example version 1, pinned by you; all checks hold
       remarks     none
-      digest sha256:83dd22f85e9d7355bc9f1cfb9c257c4dc780ee9431bb3c9eb513345aabe8a184
     "#);
+}
+
+/// Returns a case with three parameters, five remarks and the default tools.
+fn ordinary() -> ReviewCase {
+    let mut case = case();
+    let mut properties = serde_json::Map::new();
+    let names = ["host", "release", "zone"];
+    properties.extend(names.map(|name| (name.to_owned(), json!({"type": "string", "maxLength": 99}))));
+    case.definition["params"] = json!({"type": "object", "properties": properties});
+    case.params = json!({"host": "web-3.example", "release": "v2.4.1-candidate", "zone": "eu-central-1 (Frankfurt)"});
+    case.reason = "the nightly release, because the build of yesterday did not contain the fix".to_owned();
+    case.definition["source"] = "rm -f x\nkill 1\n\"$A\"\n".into();
+    case.definition["sandbox"] = json!({"proc": "full"});
+    case.policy = json!({"version": 2, "default": {"mode": "prompted", "run": {"allow": ["systemctl"]},
+        "sandbox": {"programs": {"mode": "listed", "allow": DEFAULT_TOOLS}}, "approvals": {"required": 2, "from": ["ops"]}}});
+    case.spoil = |signed| {
+        let file = |tool: &str| format!("/usr/bin/{}", if tool == "awk" { "mawk" } else { tool });
+        let mut names = [&DEFAULT_TOOLS[..], &["bash", "kill", "rm"]].concat();
+        names.sort_unstable();
+        let list: Vec<_> = names.iter().map(|name| (*name, file(name))).collect();
+        let list: Vec<_> = list.iter().map(|(name, path)| (*name, path.as_str())).collect();
+        signed.sandbox.programs = program_list(&list);
+    };
+    case
+}
+
+#[test]
+fn the_decision_about_an_ordinary_run_fits_on_a_screen_of_80_columns_and_breaks_no_word() {
+    let mut sources = ordinary().sources();
+    sources.last = None;
+    sources.unknown_end = Some(UnknownEnd {
+        receipt: "rcp_019aa0b0-5c00-7000-8000-00000077a1b3".parse().expect("an id"),
+        finished_at: "2026-11-18T02:10:59Z".parse().expect("a time"),
+    });
+    let found = judged(&sources);
+    assert_eq!(found.standing, StatementVerdict::Sound, "{}", fails(&found));
+    assert!(found.lines.remarks.len() >= 4, "{:?}", found.lines.remarks);
+    let screen = block(&found).paint(80, false);
+    // The question needs one more line.
+    assert!(screen.lines().count() <= 22, "{screen}");
+    assert!(
+        screen.contains("  may run     the 23 default tools, bash, kill, rm; the kernel starts no others\n"),
+        "{screen}"
+    );
+    assert!(screen.contains("  parameters  host = \"web-3.example\"\n"), "{screen}");
+    for width in [60, 80] {
+        let screen = block(&found).paint(width, false);
+        for line in screen.lines() {
+            assert!(line.len() <= width, "{width}: {line}");
+            let more = line.trim_start_matches(' ').strip_prefix("+ ");
+            assert!(more.is_none_or(|more| more.starts_with(' ')), "{width}: within a word: {line}");
+        }
+    }
+    // Short parameters share a line.
+    let mut case = ordinary();
+    case.params = json!({"host": "web-3", "release": "v2.4.1", "zone": "eu"});
+    let screen = block(&judged(&case.sources())).paint(80, false);
+    assert!(screen.contains("  parameters  host = \"web-3\"   release = \"v2.4.1\"   zone = \"eu\"\n"), "{screen}");
 }
 
 #[test]
@@ -74,8 +136,8 @@ fn lines_are_broken_between_words() {
     for width in [60, 80] {
         let screen = painted(&case().sources(), width, false);
         // The narrow screen breaks the digest.
-        let (screen, _) = screen.split_once("  digest ").expect("a digest");
-        for line in screen.lines() {
+        let (_, screen) = screen.split_once("  proposal ").expect("a proposal");
+        for line in screen.lines().skip(1) {
             assert!(line.len() <= width, "{width}: {line}");
             if let Some(more) = line.trim_start_matches(' ').strip_prefix("+ ") {
                 assert!(more.starts_with(' '), "{width}: within a word: {line}");
@@ -143,15 +205,16 @@ proptest! {
         let script: Vec<&str> = lines.iter().map(|(_, line)| line.as_str()).filter(|line| is_script(line)).collect();
         let (expected, ends) = lines_of(&source);
         prop_assert_eq!(screen_decoder::numbered(&script), expected.join("\n"));
-        prop_assert_eq!(found.lines.foot.as_str().contains(&format!(" {} bytes, no newline at the end", source.len())), !ends);
+        prop_assert_eq!(found.lines.foot.as_str().contains(&format!(" {} bytes, no newline at the end", grouped(source.len()))), !ends);
         let definition = screen_decoder::document(&section(&lines, DEFINITION), &[(".source", source.into())]);
         prop_assert_eq!(to_canonical(&definition), sources.definition.clone().expect("definition"));
         let payload = screen_decoder::document(&section(&lines, SIGNED), &[]);
         prop_assert_eq!(to_canonical(&payload), sources.payload.clone());
-        // The screen has exactly one digest, at the end.
-        prop_assert_eq!(screen.lines().filter(|line| line.starts_with("  digest ")).count(), 1);
-        let end = format!("  digest {}", found.digest);
-        prop_assert_eq!(&lines.last().expect("a line").1, &end);
+        // The screen has exactly one digest, and the decision is at the end.
+        let digests: Vec<_> = lines.iter().map(|(_, line)| line).filter(|line| line.starts_with("  digest ")).collect();
+        let digest = format!("  digest {}", found.digest);
+        prop_assert_eq!(digests, vec![&digest]);
+        prop_assert!(screen.ends_with(&block(&found).paint(width, false)));
     }
 
     #[test]

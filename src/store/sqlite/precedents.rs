@@ -52,7 +52,7 @@ pub(super) fn precedent(connection: &Connection, new: &NewProposal) -> Result<Pr
         DURING,
         "SELECT count(*), min(expires_at) FROM (\
          SELECT id, expires_at FROM proposal INDEXED BY proposal_over \
-         WHERE status BETWEEN 5 AND 6 AND proposer = ?1 AND expires_at > ?3 UNION ALL \
+         WHERE status BETWEEN 5 AND 7 AND proposer = ?1 AND expires_at > ?3 UNION ALL \
          SELECT id, expires_at FROM proposal INDEXED BY proposal_open \
          WHERE status BETWEEN 2 AND 3 AND proposer = ?1 AND expires_at <= ?2) AS p \
          WHERE NOT EXISTS (SELECT 1 FROM signature WHERE signature.proposal = p.id)",

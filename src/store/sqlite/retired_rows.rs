@@ -36,7 +36,7 @@ pub(super) fn retire(
         connection.prepare_cached(&format!("DELETE FROM {table} WHERE proposal = ?1"))?.execute([id])
     };
     // Unsigned proposals are deleted soon after their window. The log has no entry about them.
-    let sql = "SELECT id FROM proposal INDEXED BY proposal_over WHERE status BETWEEN 5 AND 6 AND expires_at <= ?1 \
+    let sql = "SELECT id FROM proposal INDEXED BY proposal_over WHERE status BETWEEN 5 AND 7 AND expires_at <= ?1 \
                AND NOT EXISTS (SELECT 1 FROM signature WHERE signature.proposal = proposal.id) LIMIT ?2";
     let unsigned: Vec<[u8; 16]> = connection
         .prepare_cached(sql)?

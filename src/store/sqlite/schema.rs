@@ -88,8 +88,12 @@ fn objects(connection: &Connection) -> rusqlite::Result<BTreeSet<Object>> {
 
 /// All migrations in order. The `user_version` of a database is the number of its migrations. A released migration
 /// never changes.
-pub(super) const MIGRATIONS: &[&str] =
-    &[include_str!("0001_first.sql"), include_str!("0002_care.sql"), include_str!("0003_bounds.sql")];
+pub(super) const MIGRATIONS: &[&str] = &[
+    include_str!("0001_first.sql"),
+    include_str!("0002_care.sql"),
+    include_str!("0003_bounds.sql"),
+    include_str!("0004_refused.sql"),
+];
 
 /// The application id of this program's databases: "CSGN" in ASCII.
 pub(super) const APPLICATION_ID: i32 = 0x4353_474e;

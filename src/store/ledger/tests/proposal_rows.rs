@@ -31,7 +31,7 @@ async fn unsigned_proposals_are_limited_and_deleted_an_hour_after_their_window()
         at: t(0),
         detail: Vec::new(),
     };
-    // Signed, denied and refused proposals do not count and stay in the store.
+    // Signed and denied proposals do not count and stay in the store.
     let signature = Signature {
         keyid: format!("SHA256:{}", "A".repeat(43)).parse().expect("key id"),
         person: "alice".parse().expect("name"),
@@ -46,7 +46,7 @@ async fn unsigned_proposals_are_limited_and_deleted_an_hour_after_their_window()
         }
         ledger.advance(end(number, to)).await.expect("over");
     }
-    for (number, to) in [(4, StoredStatus::Cancelled), (5, StoredStatus::Expired), (6, StoredStatus::Cancelled)] {
+    for (number, to) in [(4, StoredStatus::Cancelled), (5, StoredStatus::Expired), (6, StoredStatus::Refused)] {
         assert_eq!(ledger.propose(new_proposal(number)).await, Ok(ProposeResult::New));
         ledger.advance(end(number, to)).await.expect("over");
     }

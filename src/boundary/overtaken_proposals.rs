@@ -1,0 +1,99 @@
+//! Ends the open proposals that can no longer run, because their step, policy, proposer or session is gone.
+//!
+//! A new seal, a start of the service, and a change of a session can make a proposal impossible. The cost depends only
+//! on the number of open proposals.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, MutexGuard, PoisonError};
+
+use crate::boundary::proposals::Proposals;
+use crate::crossing::host_profile::{check_not_moved, profile_on_host};
+use crate::crossing::refusal::{Refusal, Stopped};
+use crate::crossing::sealed::Sealed;
+use crate::crossing::sessions::session_user;
+use crate::decision::permissions::{PermissionsError, check_permissions, check_profile};
+use crate::record::authorization::Authorization;
+use crate::record::code::Code;
+use crate::record::ident::ProposalId;
+use crate::record::later_parts::SessionReference;
+use crate::record::later_words::SessionId;
+
+impl Proposals {
+    /// Ends each open proposal that can no longer run.
+    pub async fn end_overtaken(self: &Arc<Self>) {
+        self.end_overtaken_of(self.ledger.waiting_proposals()).await;
+    }
+
+    /// Ends the proposals of each session that ends or changes, until the service ends.
+    pub async fn follow_sessions(self: Arc<Self>) {
+        loop {
+            let changed = self.sessions.changed().await;
+            // No proposal with the state before can run any more, so each is compared only once.
+            let ids = changed.iter().filter_map(|session| self.in_sessions().remove(session)).flatten().collect();
+            self.end_overtaken_of(ids).await;
+        }
+    }
+
+    async fn end_overtaken_of(self: &Arc<Self>, ids: Vec<ProposalId>) {
+        let proposals = self.clone();
+        // The lookup of programs reads the disk.
+        let search = move || {
+            let found = ids.into_iter().filter_map(|id| Some((proposals.why_impossible(&id)?, id)));
+            found.collect::<Vec<_>>()
+        };
+        match tokio::task::spawn_blocking(search).await {
+            Ok(found) => {
+                for (refusal, id) in found {
+                    self.end_as_impossible(&id, &refusal).await;
+                }
+            }
+            Err(error) => tracing::error!("the open proposals were not compared with the state in force: {error}"),
+        }
+    }
+
+    /// Ends a new proposal if a new seal or the end of its session came before the commit of the proposal.
+    pub(super) async fn end_if_overtaken(&self, id: &ProposalId, session: Option<SessionReference>) {
+        if let Some(session) = session {
+            self.in_sessions().entry(session.id).or_default().push(id.clone());
+        }
+        if let Some(refusal) = self.why_impossible(id) {
+            self.end_as_impossible(id, &refusal).await;
+        }
+    }
+
+    fn in_sessions(&self) -> MutexGuard<'_, BTreeMap<SessionId, Vec<ProposalId>>> {
+        self.in_sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn end_as_impossible(&self, id: &ProposalId, refusal: &Refusal) {
+        tracing::info!(proposal = %id, code = %refusal.code, "the proposal can no longer run: {}", refusal.detail);
+        self.end(id, refusal).await;
+    }
+
+    /// Returns the refusal of a proposal that can no longer run under the state in force. A proposal that can't be
+    /// read, or that the crossing would retry, stays open.
+    fn why_impossible(&self, id: &ProposalId) -> Option<Refusal> {
+        let signed = self.statement(id).ok()?.predicate;
+        match self.check_possible(&self.crossing.state(), &signed) {
+            Err(Stopped::Refused(refusal)) if !matches!(refusal.code, Code::Busy | Code::SandboxUnavailable) => {
+                Some(*refusal)
+            }
+            Ok(()) | Err(_) => None,
+        }
+    }
+
+    /// Makes the checks of the crossing that need no signature and no clock.
+    fn check_possible(&self, sealed: &Sealed, signed: &Authorization) -> Result<(), Stopped> {
+        let changed = |error: PermissionsError| Stopped::from(Refusal::new(error.code(), error.to_string()));
+        let (held, _) = self.quorum_of(sealed, signed)?;
+        let held = held.filled(&signed.params).map_err(|error| Refusal::new(error.code(), error.to_string()))?;
+        let _ = check_permissions(held.asked(), &signed.permissions).map_err(changed)?;
+        let here = profile_on_host(&held)?;
+        check_not_moved(&here, &signed.sandbox)?;
+        let _ = check_profile(&here, &signed.sandbox).map_err(changed)?;
+        if let Some(session) = &signed.session {
+            self.sessions.check_state(session, &session_user(sealed, &signed.proposer))?;
+        }
+        self.demand_future(sealed, &held, &signed.proposer, self.crossing.now(), signed.expires_at)
+    }
+}
