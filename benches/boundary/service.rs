@@ -22,6 +22,7 @@ use countersign::sandbox::profile_check::Prepared;
 use countersign::sandbox::unavailable::Unavailable;
 use countersign::sandbox::{End, Plan, Report, Sandbox};
 use countersign::terminal::exit::{CommandFailure, Exit};
+use rustix::process::{Pid, Signal};
 use serde_json::Value;
 use tokio_rustls::rustls::ClientConfig;
 
@@ -194,6 +195,15 @@ impl Service {
         let io = |error: std::io::Error| {
             CommandFailure::new(Exit::Unreachable, format!("starting what is measured: {error}"))
         };
+        let only = std::env::var("BENCH_ONLY").unwrap_or_default();
+        if let Ok(wrap) = std::env::var("BENCH_WRAP")
+            && command.get_args().any(|arg| arg == only.as_str())
+        {
+            let mut words = wrap.split(' ');
+            let mut wrapped = Command::new(words.next().unwrap_or_default());
+            wrapped.args(words).arg(command.get_program()).args(command.get_args()).stdin(Stdio::null());
+            command = wrapped;
+        }
         let child = command.stdout(Stdio::piped()).spawn().map_err(io)?;
         let mut service = Self { child, address: String::new(), token, ready_ms: 0.0, tls: None };
         let mut line = String::new();
@@ -232,6 +242,13 @@ impl Service {
         Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
     }
 
+    /// Ends the server as systemd does, and waits for its end.
+    pub fn stop(mut self) -> Result<(), CommandFailure> {
+        let pid = Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, Signal::TERM).map_err(|error| broken(&error))?;
+        self.child.wait().map(drop).map_err(|error| broken(&error))
+    }
+
     /// Returns the resident memory of the server, in bytes.
     pub fn memory(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
@@ -244,7 +261,11 @@ impl Service {
 
 impl Drop for Service {
     fn drop(&mut self) {
-        let _ = self.child.kill();
+        if std::env::var_os("BENCH_ONLY").is_some() {
+            let _ = Command::new("kill").arg(self.child.id().to_string()).status();
+        } else {
+            let _ = self.child.kill();
+        }
         let _ = self.child.wait();
     }
 }

@@ -138,7 +138,7 @@ pub struct LastSuccess {
     pub params: Value,
     /// When it ended.
     pub finished_at: Timestamp,
-    /// Number of successful runs among the newest 50 finished runs that the caller may see.
+    /// Number of successful runs of the step that the caller may see. The boundary counts at most 50.
     pub runs: u64,
 }
 

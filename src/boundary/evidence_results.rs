@@ -57,7 +57,7 @@ impl Evidence {
                 json::parse_as(text.as_bytes(), text.len()).map_err(|e| fault(&e))?
             };
             let Some(step) = &definition.plan else { continue };
-            let Some(found) = PlanRun::find(ledger, step, &plan.receipt, &params)? else { continue };
+            let Some(found) = PlanRun::find(ledger, step, &signed, &params, receipt.started_at)? else { continue };
             let row = ledger.proposal(&found.proposal).map_err(|e| fault(&e))?;
             let Some(index) = row.and_then(|row| row.receipt) else { continue };
             let envelope = envelope_in(ledger, index)?;

@@ -82,13 +82,14 @@ impl Proposals {
         let planned = if let Some(artifact) = artifacts.into_iter().find(|one| one.name == *name) {
             let one = Artifacts(vec![artifact.clone()]);
             self.artifacts.planned(&row.core.proposer, Some(&one))?.pop()
-        } else if name.as_str() == PLAN_ARTIFACT
-            && let Some(plan) = &signed.plan
-        {
+        } else if name.as_str() == PLAN_ARTIFACT && signed.plan.is_some() {
             let sealed = self.crossing.state();
             let step =
                 sealed.step(&row.core.step).and_then(|(step, _)| step.definition.plan.clone()).ok_or_else(none)?;
-            let found = PlanRun::find(&self.ledger, &step, &plan.receipt, &row.core.params_digest)?;
+            let found = {
+                let until = row.ended_at.unwrap_or_else(|| self.crossing.now());
+                PlanRun::find(&self.ledger, &step, &signed, &row.core.params_digest, until)?
+            };
             Some(found.ok_or_else(none)?.input(&self.ledger)?)
         } else {
             None

@@ -20,7 +20,8 @@ use crate::record::code::Code;
 use crate::record::document::Statement;
 use crate::record::ident::{ProposalId, StepRef};
 use crate::record::receipt::{Outcome, Status};
-use crate::store::stored_proposal::{Proposal, ProposalQuery};
+use crate::record::validity::Timestamp;
+use crate::store::stored_proposal::{Proposal, RunOutcome, RunQuery};
 use crate::store::stored_status::StoredStatus;
 
 impl Proposals {
@@ -121,24 +122,23 @@ impl Proposals {
         step: &StepRef,
         params: &ParamsDigest,
     ) -> Result<Option<UnknownEnd>, Stopped> {
-        let filter = ProposalQuery {
-            statuses: vec![StoredStatus::Finished],
-            step: Some(step.clone()),
-            limit: 50,
-            ..ProposalQuery::default()
+        let newest = |outcome, since| {
+            let query = RunQuery {
+                step: step.clone(),
+                outcome,
+                params: Some(*params),
+                proposer: None,
+                ended: (since, Timestamp::from_unix(i64::MAX)),
+                skip: 0,
+                limit: 1,
+            };
+            self.ledger.runs(&query).map_err(|e| fault(&e))
         };
-        let page = self.ledger.proposals(&filter).map_err(|e| fault(&e))?;
-        let ends = page.proposals.iter().filter(|row| row.core.params_digest == *params).filter_map(|row| {
-            let (outcome, _) = end_detail::read(row.detail.as_deref()?)?;
-            matches!(outcome.status, Status::Unknown | Status::Succeeded).then_some((row, outcome.status))
-        });
-        let unknown = { ends }
-            .next()
-            .filter(|(row, status)| *status == Status::Unknown && caller.may_see(&row.core.proposer, &row.core.step));
-        Ok(unknown.map(|(row, _)| UnknownEnd {
-            receipt: row.core.id.receipt(),
-            finished_at: row.ended_at.unwrap_or(row.created_at),
-        }))
+        let unknown = newest(RunOutcome::Unknown, Timestamp::from_unix(0))?;
+        let Some(row) = unknown.first().filter(|row| caller.may_see(&row.core.proposer, step)) else { return Ok(None) };
+        let finished_at = row.ended_at.unwrap_or(row.created_at);
+        let later = newest(RunOutcome::Succeeded, finished_at)?;
+        Ok(later.is_empty().then(|| UnknownEnd { receipt: row.core.id.receipt(), finished_at }))
     }
 
     fn approvals(&self, id: &ProposalId, signed: &Authorization, sealed: &Sealed) -> Result<ApprovalsView, Stopped> {

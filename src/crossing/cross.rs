@@ -124,6 +124,7 @@ impl Crossing {
     /// and before the commit of the receipt. The next start of the service then writes the receipt.
     pub async fn cross(&self, request: CrossingRequest, permit: Option<Permit>) -> Result<Receipted, Stopped> {
         let mut clock = StageClock::start(self.ledger.metrics().clone());
+        let announced = self.ledger.announce();
         let mut accepted = self.accept(request)?;
         let mut verdicts = 0;
         let consumed = loop {
@@ -146,8 +147,9 @@ impl Crossing {
         clock.end(CrossingStage::Consume);
         // Release the permit of the verified request, because signatures and denials of other callers need permits
         // during a long run.
-        drop(permit);
+        drop((permit, announced));
         let ran = self.run(consumed).await; // no `?` here: from now on a failure is an outcome of the run
+        let _announced = self.ledger.announce();
         clock.end(CrossingStage::Run);
         let receipt = self.receipt(ran)?; // from now on a fault is possible, but no refusal
         let receipted = self.log(receipt).await?;
@@ -548,7 +550,8 @@ impl Crossing {
             seal: receipt.seal,
             step: closing.basis.step,
         };
-        Ok(Receipted { receipt: proposal.receipt(), proposal, outcome: receipt.outcome, index: leaf.index, parts })
+        let statement = Box::new(receipt);
+        Ok(Receipted { receipt: proposal.receipt(), proposal, statement, index: leaf.index, parts })
     }
 
     /// Returns the time for every decision of the crossing: the time of the clock, but never a time before the last log
@@ -601,6 +604,10 @@ impl Crossing {
             ConsumeStop::Denied => Code::Denied,
             ConsumeStop::WrongState(_) => Code::WrongState,
             ConsumeStop::OtherAuthorization => Code::NonceReplayed,
+            ConsumeStop::RowLost => {
+                tracing::error!(proposal = %basis.proposal, "{stop}");
+                Code::NonceReplayed
+            }
         };
         let refusal = Refusal::new(code, stop.to_string()).about(&basis.proposal);
         if code == Code::Busy { refusal.retry_after(1) } else { refusal }.into()

@@ -11,16 +11,16 @@ use crate::crossing::refusal::{Refusal, Stopped, fault};
 use crate::crossing::stored_documents::{receipt_of_payload, receipt_payload_of};
 use crate::crypto::digest::{ContentDigest, ParamsDigest};
 use crate::decision::plan::{PlanFacts, PlannedRun, check_plan};
+use crate::record::authorization::Authorization;
 use crate::record::code::Code;
 use crate::record::ident::{Name, ProposalId, StepRef};
 use crate::record::later_parts::PlanReference;
 use crate::record::receipt::Receipt;
 use crate::record::step_definition::{StepDefinition, StepPlan};
-use crate::record::validity::Timestamp;
+use crate::record::validity::{MAX_WINDOW_S, SKEW_S, Timestamp};
 use crate::sandbox::PlannedInput;
 use crate::store::ledger::Ledger;
-use crate::store::stored_proposal::{Proposal, ProposalQuery};
-use crate::store::stored_status::StoredStatus;
+use crate::store::stored_proposal::{Proposal, RunOutcome, RunQuery};
 
 /// Name of the artifact with the output of the plan.
 pub const PLAN_ARTIFACT: &str = "plan";
@@ -61,33 +61,43 @@ impl PlanRun {
         }))
     }
 
-    /// Finds the run with this receipt among the runs of the plan's step with these parameters.
+    /// Finds the run whose receipt `signed` names as its plan, among the successful runs of the plan's step with these
+    /// parameters. Only runs are read that ended by the time `until` and that are not too old for the window of
+    /// `signed`, newest first.
     ///
     /// # Errors
     /// Returns an error if the store can't be read.
     pub fn find(
         ledger: &Ledger,
         plan: &StepPlan,
-        receipt: &ContentDigest,
+        signed: &Authorization,
         params: &ParamsDigest,
+        until: Timestamp,
     ) -> Result<Option<Self>, Stopped> {
-        let mut filter = ProposalQuery {
-            statuses: vec![StoredStatus::Finished],
-            step: Some(plan.step.clone()),
+        let Some(PlanReference { receipt, .. }) = &signed.plan else { return Ok(None) };
+        let age = i64::try_from(plan.max_age_s).unwrap_or(i64::MAX).saturating_add(MAX_WINDOW_S + SKEW_S);
+        let mut query = RunQuery {
+            step: plan.step.clone(),
+            outcome: RunOutcome::Succeeded,
+            params: Some(*params),
+            proposer: None,
+            ended: (signed.expires_at.plus(-age), until),
+            skip: 0,
             limit: PAGE,
-            ..ProposalQuery::default()
         };
         loop {
-            let page = ledger.proposals(&filter).map_err(|error| fault(&error))?;
-            for row in page.proposals.iter().filter(|row| row.core.params_digest == *params) {
-                if let Some(found) = Self::of(ledger, row)?.filter(|found| found.digest == *receipt) {
-                    return Ok(Some(found));
+            let runs = ledger.runs(&query).map_err(|error| fault(&error))?;
+            for row in &runs {
+                // Only the receipt with this digest is parsed.
+                let payload = receipt_payload_of(ledger, row)?;
+                if payload.is_some_and(|payload| ContentDigest::of(&payload) == *receipt) {
+                    return Self::of(ledger, row);
                 }
             }
-            match page.next {
-                Some(next) => filter.before = Some(next),
-                None => return Ok(None),
+            if runs.len() < PAGE {
+                return Ok(None);
             }
+            query.skip += PAGE;
         }
     }
 

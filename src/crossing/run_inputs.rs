@@ -76,7 +76,7 @@ impl Crossing {
         let mut plan_ends = None;
         let mut files = self.artifacts.planned(&signed.proposer, signed.artifacts.as_ref())?;
         if let (Some(plan), Some(reference)) = (demanded_plan(step, signed.plan.as_ref())?, &signed.plan) {
-            let found = block_in_place(|| PlanRun::find(&self.ledger, plan, &reference.receipt, params))?;
+            let found = block_in_place(|| PlanRun::find(&self.ledger, plan, signed, params, now))?;
             let found = found.filter(|run| sealed.may_see(&signed.proposer, &run.proposer, &plan.step));
             let run = found.ok_or_else(|| {
                 let detail = format!(

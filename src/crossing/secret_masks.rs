@@ -42,6 +42,8 @@ impl fmt::Debug for SecretMasks {
 impl SecretMasks {
     /// Prepares the masks. Returns `None` if there is no secret.
     pub fn new<'a>(secrets: impl Iterator<Item = (&'a SecretName, &'a SecretValue)>) -> Option<Self> {
+        let mut secrets = secrets.peekable();
+        secrets.peek()?;
         let mut masks = Self {
             names: Vec::new(),
             labels: Vec::new(),
@@ -55,9 +57,6 @@ impl SecretMasks {
             for text in texts_of(value.expose()) {
                 masks.insert(&text, secret);
             }
-        }
-        if masks.names.is_empty() {
-            return None;
         }
         let Self { names, labels, bytes, hex, base64 } = masks;
         let (bytes, hex, base64) = (bytes.finish(), hex.finish(), base64.finish());

@@ -56,7 +56,7 @@ use crate::record::authorization::{Authorization, StepReference};
 use crate::record::envelope::{self, Envelope, Signed};
 use crate::record::ident::{Name, ProposalId, ReceiptId};
 use crate::record::later_parts::{SessionChange, SessionReference};
-use crate::record::receipt::{Outcome, Receipt};
+use crate::record::receipt::Receipt;
 use crate::record::validity::Timestamp;
 use crate::sandbox::planned_secret::PlannedSecret;
 use crate::sandbox::profile_check::Prepared;
@@ -325,8 +325,8 @@ pub struct Receipted {
     pub proposal: ProposalId,
     /// The receipt of the run.
     pub receipt: ReceiptId,
-    /// The outcome of the run.
-    pub outcome: Outcome,
+    /// The receipt's statement.
+    pub statement: Box<Receipt>,
     /// The index of the receipt's log entry.
     pub index: u64,
     /// The parts of the receipt's bundle.

@@ -108,6 +108,7 @@ impl Node {
         mut manager: ServiceManager,
         around: impl FnOnce(LinuxSandbox) -> Arc<dyn Sandbox>,
     ) -> Result<Self, Problems> {
+        let opening = watchdog::extend_opening(&manager.notifier);
         // New files must not be accessible to other users.
         rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
         memory::make_private().map_err(|error| {
@@ -155,6 +156,7 @@ impl Node {
         // All processes of earlier runs were killed when the sandbox was prepared. Write the receipts of interrupted
         // runs before the first request (rule R6).
         manager.notifier.status("writing the receipts of interrupted runs");
+        drop(opening);
         let recovered = tokio::select! {
             never = watchdog::extend(&manager.notifier, &ledger, None) => match never {},
             recovered = boundary.crossing.recover() => recovered.map_err(broken)?,

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
+use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use crate::node::service_manager::{Notifier, ServiceManager};
@@ -12,6 +13,8 @@ use crate::store::ledger::Ledger;
 const EXTENSION: Duration = Duration::from_secs(60);
 /// Pause between two requests for more time.
 const EXTENSION_PAUSE: Duration = Duration::from_secs(15);
+/// Longest time for which the service requests more time while it opens its store.
+const LONGEST_OPENING: Duration = Duration::from_secs(3600);
 /// Minimum pause between two messages of the watchdog, for a service manager with a very short interval.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 
@@ -44,6 +47,24 @@ pub(super) async fn extend(notifier: &Notifier, ledger: &Ledger, most: Option<Du
         sleep(EXTENSION_PAUSE).await;
     }
     std::future::pending().await
+}
+
+/// Requests more time from the service manager while the service opens its store, until the returned value is dropped.
+///
+/// The first request is sent at once. A store that opens for longer than [`LONGEST_OPENING`] counts as stuck.
+pub(super) fn extend_opening(notifier: &Notifier) -> JoinSet<()> {
+    let (notifier, began, mut asking) = (notifier.clone(), Instant::now(), JoinSet::new());
+    if notifier.is_connected() {
+        notifier.extend(EXTENSION);
+        // The thread that opens the store does not poll its other tasks, so this is a task of another thread.
+        asking.spawn(async move {
+            while began.elapsed() < LONGEST_OPENING {
+                sleep(EXTENSION_PAUSE).await;
+                notifier.extend(EXTENSION);
+            }
+        });
+    }
+    asking
 }
 
 /// Sends an empty request to the writer, from a thread of the event loop, and waits for the answer.

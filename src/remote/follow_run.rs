@@ -181,7 +181,7 @@ fn exit_of(view: &ProposalView) -> Exit {
         (ProposalStatus::Denied, ..) => Exit::Denied,
         (ProposalStatus::Cancelled | ProposalStatus::Refused, ..) => Exit::Refused,
         // The command stopped waiting before the end of the proposal.
-        (ProposalStatus::Pending | ProposalStatus::Approved | ProposalStatus::Running, _) => Exit::TimedOut,
+        (ProposalStatus::Pending | ProposalStatus::Approved | ProposalStatus::Running, ..) => Exit::TimedOut,
     }
 }
 

@@ -47,8 +47,10 @@ pub(super) fn is_name(interpreter: &str) -> bool {
 /// start as the interpreter.
 #[must_use]
 pub fn missing(source: &str, interpreter: &str) -> Option<String> {
-    let program = match program(source.as_bytes(), interpreter) {
-        Ok(program) => program,
+    let program = match shebang(source.as_bytes()) {
+        Ok(Some(program)) => program,
+        // A program that is searched by its name exists if it is found.
+        Ok(None) => return by_name(interpreter).err().map(|failure| failure.to_string()),
         Err(failure) => return Some(failure.to_string()),
     };
     let path = program.path.display().to_string();

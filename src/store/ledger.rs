@@ -7,6 +7,7 @@ use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use base64::Engine as _;
@@ -31,7 +32,7 @@ use crate::store::stored_leaf::{Leaf, LeafRef, WriteStop};
 use crate::store::stored_log::tile;
 use crate::store::stored_proposal::{
     AdvanceStop, NewProposal, PayloadSource, Proposal, ProposalPage, ProposalQuery, ProposalStep, ProposeResult,
-    Signature,
+    RunQuery, Signature,
 };
 use crate::store::stored_run::{Consume, ConsumeStop, Finish, FinishStop, NonceUse, SpentNonce, Unfinished};
 use crate::store::stored_seal::{SealEntry, SealStored, SealWrite};
@@ -54,6 +55,15 @@ const MOST_BEHIND_S: i64 = 60;
 pub struct Ledger {
     inbox: mpsc::Sender<WriterMessage>,
     shared: Arc<SharedState>,
+}
+
+/// Mark of a caller that will soon send a request ([`Ledger::announce`]).
+pub struct Announced(Arc<SharedState>);
+
+impl Drop for Announced {
+    fn drop(&mut self) {
+        self.0.announced.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Ledger {
@@ -81,6 +91,7 @@ impl Ledger {
             note: Mutex::default(),
             open_proposals: Mutex::default(),
             tiles: TileCache::default(),
+            announced: AtomicUsize::new(0),
         };
         config.metrics.has_proposal_statuses(StoredStatus::ALL.map(StoredStatus::word));
         shared.open_proposals = Mutex::new(OpenProposals::read(&*shared.reads)?);
@@ -133,6 +144,7 @@ impl Ledger {
             unrecorded: Mutex::default(),
             open_proposals: Mutex::default(),
             tiles: TileCache::default(),
+            announced: AtomicUsize::new(0),
             note: Mutex::new(note.clone()),
         };
         let ledger = Self { inbox, shared: Arc::new(shared) };
@@ -145,6 +157,14 @@ impl Ledger {
             }),
             _ => Ok(ledger),
         }
+    }
+
+    /// Announces that the caller will soon send a request, until the returned value is dropped. The writer then lets the
+    /// other announced callers run before it commits a single request, so that their requests share the commit.
+    #[must_use]
+    pub fn announce(&self) -> Announced {
+        self.shared.announced.fetch_add(1, Ordering::Relaxed);
+        Announced(Arc::clone(&self.shared))
     }
 
     async fn ask<T, E: From<StoreFault>>(
@@ -471,6 +491,11 @@ impl Ledger {
     /// Returns a page of proposals, the newest first.
     pub fn proposals(&self, filter: &ProposalQuery) -> Result<ProposalPage, StoreFault> {
         self.shared.reads.proposals(filter)
+    }
+
+    /// Returns finished runs of a step with one outcome, the newest first.
+    pub fn runs(&self, query: &RunQuery) -> Result<Vec<Proposal>, StoreFault> {
+        self.shared.reads.runs(query)
     }
 
     /// Returns the payload that approvers sign for a proposal. This works in every status of the proposal.

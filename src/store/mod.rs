@@ -15,7 +15,7 @@ use crate::store::fault::StoreFault;
 use crate::store::stored_denial::StoredDenial;
 use crate::store::stored_leaf::{Leaf, LeafKind};
 use crate::store::stored_proposal::{
-    AuthorizationCore, NewProposal, PayloadSource, Proposal, ProposalPage, ProposalQuery, Signature,
+    AuthorizationCore, NewProposal, PayloadSource, Proposal, ProposalPage, ProposalQuery, RunQuery, Signature,
 };
 use crate::store::stored_run::{NonceUse, OutputRow, Unfinished};
 use crate::store::stored_seal::SealEntry;
@@ -27,6 +27,7 @@ pub mod crash_points;
 pub mod fault;
 pub mod ledger;
 pub mod lock;
+mod open_nonces;
 pub mod open_proposals;
 pub mod retention;
 pub mod shared;
@@ -79,6 +80,10 @@ pub trait Store: Send {
 
     /// Stores the fields of [`StoreHead`], except for the size and the time of the log.
     fn set_head(&mut self, head: &StoreHead) -> Result<(), StoreFault>;
+
+    /// Returns the nonces that the log had spent when the store was opened and whose windows were open then, with the
+    /// ends of the windows. A second call returns nothing.
+    fn open_nonces(&mut self) -> Vec<(Nonce, Timestamp)>;
 
     /// Returns the stored hashes of the leaves in `range`.
     ///
@@ -224,6 +229,8 @@ pub trait StoreReads: Send + Sync {
     fn proposal_of(&self, authorization: &AuthorizationDigest) -> Result<Option<Proposal>, StoreFault>;
     /// Returns a page of proposals, the newest first.
     fn proposals(&self, filter: &ProposalQuery) -> Result<ProposalPage, StoreFault>;
+    /// Returns finished runs by their outcome, the newest first. The time of this search does not depend on other runs.
+    fn runs(&self, query: &RunQuery) -> Result<Vec<Proposal>, StoreFault>;
     /// Returns the document that contains the payload of a proposal.
     fn payload(&self, id: &ProposalId) -> Result<Option<PayloadSource>, StoreFault>;
     /// Returns the signatures of a proposal in their order of arrival.
@@ -416,6 +423,8 @@ pub struct RetentionWalk {
     pub outputs: Option<u64>,
     /// Position among the proposals, or `None` for the beginning.
     pub proposals: Option<[u8; 16]>,
+    /// Unsigned proposals whose window ended at or before this time are deleted already.
+    pub unsigned: Option<Timestamp>,
 }
 
 /// Result of one call of the retention.

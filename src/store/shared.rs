@@ -1,6 +1,7 @@
 //! State that the ledger and the writer thread share.
 
 use std::path::PathBuf;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -109,6 +110,8 @@ pub(crate) struct SharedState {
     /// The proposals that have not ended.
     pub(super) open_proposals: Mutex<OpenProposals>,
     pub(super) tiles: TileCache,
+    /// Number of crossings that will soon send a request to the writer.
+    pub(super) announced: AtomicUsize,
     /// The last checkpoint that a caller requested.
     pub(super) note: Mutex<Option<CheckpointRow>>,
 }

@@ -10,6 +10,8 @@ mod errors;
 pub mod old;
 mod precedents;
 mod prune;
+#[cfg(test)]
+mod query_plans;
 pub mod reads;
 mod retired_rows;
 mod rows;
@@ -27,7 +29,7 @@ use rusqlite::{Connection, OpenFlags, Row, ToSql, params};
 
 use crate::crypto::digest::{AuthorizationDigest, BlobDigest, SealDigest};
 use crate::crypto::merkle::Hash;
-use crate::record::ident::{Name, ProposalId};
+use crate::record::ident::{Name, Nonce, ProposalId};
 use crate::record::validity::Timestamp;
 use crate::store::fault::StoreFault;
 use crate::store::lock::StoreLock;
@@ -54,6 +56,8 @@ pub struct SqliteStore {
     // Fields are dropped in this order, so the connection closes before the lock is released.
     connection: Connection,
     wal_pages: Arc<AtomicI32>,
+    /// The nonces that the log had spent when the store was opened, for the writer.
+    open_nonces: Vec<(Nonce, Timestamp)>,
     _lock: StoreLock,
 }
 
@@ -98,7 +102,8 @@ pub fn open(path: &Path) -> Result<(SqliteStore, SqliteReads), StoreFault> {
             Ok(())
         }))
         .map_err(fault(DURING))?;
-    let store = SqliteStore { connection, wal_pages, _lock: lock };
+    let open_nonces = prune::open_nonces(&connection)?;
+    let store = SqliteStore { connection, wal_pages, open_nonces, _lock: lock };
     store.check_nonces(path)?;
     Ok((store, SqliteReads::of(path)))
 }
@@ -112,7 +117,13 @@ impl SqliteStore {
     fn check_nonces(&self, path: &Path) -> Result<(), StoreFault> {
         const DURING: &str = "counting nonces";
         let count = |sql: &str| self.one(DURING, sql, [], |row| row.get::<_, i64>(0)).map(Option::unwrap_or_default);
-        let lost = prune::nonces_without_rows(&self.connection)?;
+        let mut has_row = self.connection.prepare("SELECT 1 FROM nonce WHERE nonce = ?1").map_err(fault(DURING))?;
+        let mut lost = Vec::new();
+        for (nonce, _) in &self.open_nonces {
+            if !has_row.exists([nonce.to_bytes()]).map_err(fault(DURING))? {
+                lost.push(nonce);
+            }
+        }
         if let Some(nonce) = lost.first() {
             let message = format!(
                 "{} spent nonces in {} have no row, although these nonces have not expired (for example {nonce}), so \
@@ -222,6 +233,10 @@ impl Store for SqliteStore {
             ],
         )
         .map(drop)
+    }
+
+    fn open_nonces(&mut self) -> Vec<(Nonce, Timestamp)> {
+        std::mem::take(&mut self.open_nonces)
     }
 
     fn leaf_hashes(&mut self, range: Range<u64>) -> Result<Vec<Hash>, StoreFault> {

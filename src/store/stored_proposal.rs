@@ -176,6 +176,34 @@ pub struct ProposalQuery {
     pub limit: usize,
 }
 
+/// Conditions for finished runs of one step with one outcome.
+#[derive(Debug, Clone)]
+pub struct RunQuery {
+    /// Reference of the step.
+    pub step: StepRef,
+    /// Outcome of the runs.
+    pub outcome: RunOutcome,
+    /// Digest of the parameters.
+    pub params: Option<ParamsDigest>,
+    /// Name of the proposer.
+    pub proposer: Option<Name>,
+    /// Only runs that ended at or after this time, and at or before the second time.
+    pub ended: (Timestamp, Timestamp),
+    /// Number of runs to leave out, from the newest on.
+    pub skip: usize,
+    /// Maximum number of runs.
+    pub limit: usize,
+}
+
+/// The outcomes that the store has an index for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunOutcome {
+    /// The step exited with the code 0.
+    Succeeded,
+    /// The boundary did not see the end of the run.
+    Unknown,
+}
+
 /// A page of proposals, the newest first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProposalPage {

@@ -131,6 +131,8 @@ pub enum ConsumeStop {
     },
     /// The nonce is already spent by an earlier run.
     Replayed(NonceUse),
+    /// The log has spent the nonce, but the store has no row of the nonce any more.
+    RowLost,
     /// The store failed.
     Fault(StoreFault),
 }
@@ -173,6 +175,10 @@ impl fmt::Display for ConsumeStop {
             Self::Replayed(spent) => {
                 write!(f, "{} has already spent the nonce; see the receipt of that run", spent.proposal)
             }
+            Self::RowLost => f.write_str(
+                "the log has spent the nonce, but the store has no row of it: somebody changed the store by hand; the \
+                 operator must stop the service and run `countersign store check`",
+            ),
             Self::Fault(fault) => fault.fmt(f),
         }
     }

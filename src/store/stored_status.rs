@@ -92,5 +92,6 @@ impl fmt::Display for StoredStatus {
     }
 }
 
-/// Details of a status, such as the code of a refusal or a summary of the outcome. The store never reads these bytes.
+/// Details of a status, such as the code of a refusal or a summary of the outcome. The store only compares these bytes
+/// with the outcomes of [`RunOutcome`](crate::store::stored_proposal::RunOutcome).
 pub type StatusDetail = Vec<u8>;

@@ -11,6 +11,7 @@ mod run_writes;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
@@ -20,6 +21,7 @@ use crate::record::ident::ProposalId;
 use crate::record::validity::Timestamp;
 use crate::store::crash_points::{WriteKind, WriteKinds};
 use crate::store::fault::StoreFault;
+use crate::store::open_nonces::OpenNonces;
 use crate::store::open_proposals::StatusChange;
 use crate::store::retention::{PruneResult, Retention};
 use crate::store::shared::{LedgerConfig, PublishedState, SharedState};
@@ -72,6 +74,7 @@ pub(crate) struct Writer {
     head: StoreHead,
     edge: TreeEdge,
     exclusive: HashMap<String, ProposalId>,
+    open_nonces: OpenNonces,
     /// Low-water mark and time since boot when the store was opened. The mark rises with the time since boot.
     anchor: (Timestamp, Duration),
     /// Last nonce that pruning has examined.
@@ -111,6 +114,7 @@ impl Writer {
             head,
             edge,
             exclusive: HashMap::new(),
+            open_nonces: OpenNonces::default(),
             anchor,
             pruned: Vec::new(),
             retired: RetentionWalk::default(),
@@ -124,6 +128,10 @@ impl Writer {
             kinds: WriteKinds::default(),
         };
         writer.exclusive = writer.head.exclusive.drain(..).collect();
+        for (nonce, end) in writer.store.open_nonces() {
+            writer.open_nonces.spend(&nonce, end);
+        }
+        writer.open_nonces.keep();
         writer
     }
 
@@ -132,7 +140,7 @@ impl Writer {
         let _guard = Panicked(Arc::clone(&self.config.on_fatal));
         let mut batch = Vec::with_capacity(MAX_BATCH);
         while inbox.blocking_recv_many(&mut batch, MAX_BATCH) > 0 {
-            gather(&mut inbox, &mut batch);
+            gather(&mut inbox, &mut batch, self.shared.announced.load(Ordering::Relaxed));
             let (mut closing, mut pings) = (None, Vec::new());
             batch.retain_mut(|message| match message {
                 WriterMessage::Close(answer) => {
@@ -188,6 +196,7 @@ impl Writer {
         match committed {
             Ok(()) => {
                 self.kinds.pass(true);
+                self.open_nonces.keep();
                 self.publish(&before)?;
                 self.shared.recorded(&notes);
                 self.leaves.clear();
@@ -209,6 +218,7 @@ impl Writer {
                 self.store.rollback();
                 self.leaves.clear();
                 self.changes.clear();
+                self.open_nonces.undo_to(0);
                 self.tiles.clear();
                 self.kinds = WriteKinds::default();
                 self.reload()?;
@@ -334,10 +344,11 @@ impl Writer {
             return work(self).inspect_err(|fault| self.broken = Some(fault.clone()));
         }
         let (head, leaves, changes) = (self.head.clone(), self.leaves.len(), self.changes.len());
+        let nonces = self.open_nonces.in_batch();
         let done = match self.store.save() {
             Ok(()) => match work(self) {
                 Ok(done) => self.store.keep().map(|()| done),
-                Err(fault @ StoreFault::Database { .. }) => match self.take_back(head, leaves, changes) {
+                Err(fault @ StoreFault::Database { .. }) => match self.take_back(head, leaves, changes, nonces) {
                     Ok(()) => return Err(fault),
                     Err(_) => Err(fault),
                 },
@@ -352,8 +363,9 @@ impl Writer {
     }
 
     /// Restores the state and the rows that existed before a failed message.
-    fn take_back(&mut self, head: StoreHead, leaves: usize, changes: usize) -> Result<(), StoreFault> {
+    fn take_back(&mut self, head: StoreHead, leaves: usize, changes: usize, nonces: usize) -> Result<(), StoreFault> {
         self.store.undo()?;
+        self.open_nonces.undo_to(nonces);
         self.head = head;
         self.leaves.truncate(leaves);
         self.changes.truncate(changes);
@@ -405,9 +417,10 @@ fn taken<T, E>(answer: &mut ReplySender<T, E>) -> ReplySender<T, E> {
 }
 
 /// Collects more messages while other tasks are about to send messages, because every commit has a fixed cost. A batch
-/// of one message is not delayed. The function only yields the CPU and never sleeps.
-fn gather<M>(inbox: &mut mpsc::Receiver<M>, batch: &mut Vec<M>) {
-    let mut before = 1;
+/// of one message is not delayed, unless several callers have announced messages. The function only yields the CPU and
+/// never sleeps.
+fn gather<M>(inbox: &mut mpsc::Receiver<M>, batch: &mut Vec<M>, announced: usize) {
+    let mut before = usize::from(announced < 2);
     while batch.len() > before && batch.len() < MAX_BATCH {
         before = batch.len();
         std::thread::yield_now();
@@ -455,20 +468,21 @@ impl Drop for Panicked {
 mod tests {
     use super::*;
 
-    fn batch_of(taken: usize, waiting: usize) -> usize {
+    fn batch_of(taken: usize, waiting: usize, announced: usize) -> usize {
         let (inbox, mut outbox) = mpsc::channel(MAX_BATCH * 2);
         let message = || WriterMessage::Prune(1, oneshot::channel().0);
         (0..waiting).for_each(|_| assert!(inbox.try_send(message()).is_ok()));
         let mut batch: Vec<_> = (0..taken).map(|_| message()).collect();
-        gather(&mut outbox, &mut batch);
+        gather(&mut outbox, &mut batch, announced);
         batch.len()
     }
 
     #[test]
     fn a_single_write_request_is_handled_at_once_and_queued_requests_are_handled_in_one_batch() {
-        assert_eq!(batch_of(1, 3), 1);
-        assert_eq!(batch_of(2, 3), 5);
-        assert_eq!(batch_of(2, 0), 2);
-        assert_eq!(batch_of(2, MAX_BATCH + 7), MAX_BATCH);
+        assert_eq!(batch_of(1, 3, 1), 1);
+        assert_eq!(batch_of(1, 3, 2), 4, "another caller has announced a request");
+        assert_eq!(batch_of(2, 3, 0), 5);
+        assert_eq!(batch_of(2, 0, 2), 2);
+        assert_eq!(batch_of(2, MAX_BATCH + 7, 2), MAX_BATCH);
     }
 }

@@ -344,6 +344,9 @@ fn the_approved_plan_is_the_plan_that_is_carried_out() {
     let bundle: Value = serde_json::from_slice(&world.bundle(&applied)).expect("JSON");
     assert_eq!(bundle["plan"]["step"]["ref"], "p:plan");
     world.assert_audited();
+    // The plan is found although many runs of its step with its parameters followed.
+    world.add_later_rows("p:plan", 300);
+    assert_eq!(serde_json::from_slice::<Value>(&world.bundle(&applied)).expect("JSON")["plan"], bundle["plan"]);
     // Without the plan, a verifier refuses the bundle.
     let mut without = bundle.clone();
     without.as_object_mut().expect("an object").remove("plan");

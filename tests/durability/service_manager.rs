@@ -103,6 +103,7 @@ fn has_line(messages: &[String], line: &str) -> bool {
 fn systemd_learns_when_the_service_is_ready_reloads_and_ends() {
     let (mut world, manager) = managed(|_| {});
     let before = manager.until("READY=1");
+    assert_eq!(before[0], "EXTEND_TIMEOUT_USEC=60000000", "the service asks for time before it opens the store");
     assert!(before.last().unwrap().contains(&format!("\nSTATUS=serving prod on {}", world.wire.url)), "{before:?}");
     assert!(has_line(&before, "STATUS=writing the receipts of interrupted runs"), "{before:?}");
     TcpStream::connect(world.wire.address()).expect("the socket is open before READY");
@@ -233,9 +234,9 @@ fn recovery_on_a_full_disk_asks_systemd_for_more_time() {
     manager.until("READY=1");
     let started = std::thread::scope(|scope| {
         let starting = scope.spawn(|| world.try_start());
-        let before = manager.until("EXTEND_TIMEOUT_USEC=60000000");
-        assert!(!has_line(&before, "READY=1"), "{before:?}");
-        assert!(has_line(&before, "STATUS=writing the receipts of interrupted runs"), "{before:?}");
+        manager.until("STATUS=writing the receipts of interrupted runs");
+        let more = manager.until("EXTEND_TIMEOUT_USEC=60000000");
+        assert!(!has_line(&more, "READY=1"), "{more:?}");
         // A request that the service would execute later, when its client no longer waits, is refused at once.
         let refused = revoke.output().unwrap();
         assert!(!refused.status.success() && said(&refused).contains("in use by process"), "{}", said(&refused));

@@ -185,6 +185,36 @@ fn promise_2_an_edited_expiry_never_prunes_a_nonce() {
     }
 }
 
+#[test]
+fn promise_2_rows_that_are_deleted_while_the_service_runs_let_no_envelope_run_again() {
+    let mut world = World::new();
+    world.run("plain:true", json!({}), &[&alice()]);
+    let nonce_of = |whole: &Value| people::predicate_of(whole)["nonce"].clone();
+    for (number, edit) in [
+        "DELETE FROM nonce",
+        "DELETE FROM nonce; DELETE FROM proposal",
+        "UPDATE nonce SET nonce = randomblob(22); DELETE FROM proposal",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let whole = envelope(&people::authorization(&world.authorization("plain:true", json!({}))), &[&alice()]);
+        world.submit(&whole).ok(200);
+        if number == 0 {
+            // The nonces of an earlier process are in the log.
+            world.restart();
+        }
+        sql(&world.database(), edit);
+        world.submit(&whole).problem("nonce-replayed");
+        // The same nonce, signed again under another proposal.
+        let mut other = world.authorization("plain:true", json!({}));
+        other["nonce"] = nonce_of(&whole);
+        world.submit(&envelope(&people::authorization(&other), &[&alice()])).problem("nonce-replayed");
+        assert!(world.service_log().contains("countersign store check"), "{edit}");
+    }
+    assert_eq!(world.count("consumption"), 4, "one for each envelope");
+}
+
 fn mark(database: &Path) -> i64 {
     Connection::open(database).unwrap().query_row("SELECT mark FROM state", [], |row| row.get(0)).unwrap()
 }

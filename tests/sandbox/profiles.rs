@@ -263,6 +263,10 @@ fn a_receipt_reports_that_only_the_run_before_masked_names() {
         (fs["masked"].clone(), fs["masked_before"].clone(), warned)
     };
     assert_eq!(fs(), (json!(1), Value::Null, false));
+    // The run before is found although many runs of another step followed.
+    world.add_later_rows("other:go", 10_001);
+    let step = world.wire.get("/v1/steps/host:go", &world.reader).ok(200);
+    assert_eq!(step["last_success"]["runs"], 1, "{step:#}");
     std::fs::rename(dir.path().join(".env"), dir.path().join("other")).expect("moved");
     assert_eq!(fs(), (json!(0), json!(1), true));
     assert_eq!(fs(), (json!(0), json!(1), true), "the warning stays until names are masked again");

@@ -14,26 +14,27 @@ use crate::store::stored_proposal::NewProposal;
 pub(super) fn precedent(connection: &Connection, new: &NewProposal) -> Result<ProposalPrecedent, StoreFault> {
     const DURING: &str = "looking for an earlier proposal";
     let core = &new.core;
-    let by = |condition: &str, params: &[&dyn ToSql]| {
-        one(connection, DURING, &format!("SELECT {PROPOSAL} FROM proposal WHERE {condition}"), params, proposal)
-    };
+    let by = |sql: &str, params: &[&dyn ToSql]| one(connection, DURING, sql, params, proposal);
+    let by_id = format!("SELECT {PROPOSAL} FROM proposal WHERE id = ?1");
     let now = new.created_at.unix();
-    let mut taken = by("id = ?1", &[&id_bytes(&core.id)])?;
+    let mut taken = by(&by_id, &[&id_bytes(&core.id)])?;
     if taken.is_none() && new.chosen_nonce {
         let nonce = core.nonce.to_bytes();
-        taken = by("nonce = ?1 AND status >= 2", &[&nonce])?;
+        taken = by(&format!("SELECT {PROPOSAL} FROM proposal WHERE nonce = ?1 AND status >= 2"), &[&nonce])?;
         if taken.is_none()
             && let Some(spent) = one(connection, DURING, SPENT, [nonce], spent)?
         {
-            taken = by("id = ?1", &[&id_bytes(&spent.proposal)])?;
+            taken = by(&by_id, &[&id_bytes(&spent.proposal)])?;
         }
     }
     let identical = if new.chosen_nonce {
         None
     } else {
         by(
-            "proposer = ?1 AND step_digest = ?2 AND params_digest = ?3 AND status = 2 AND expires_at > ?4 \
-             AND status BETWEEN 2 AND 3 ORDER BY id DESC LIMIT 1",
+            &format!(
+                "SELECT {PROPOSAL} FROM proposal WHERE proposer = ?1 AND step_digest = ?2 AND params_digest = ?3 \
+                 AND status = 2 AND expires_at > ?4 AND status BETWEEN 2 AND 3 ORDER BY id DESC LIMIT 1"
+            ),
             &[&core.proposer.as_str(), core.step_digest.as_bytes(), core.params_digest.as_bytes(), &now],
         )?
     };

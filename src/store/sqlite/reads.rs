@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, Row, params};
 
-use crate::crypto::digest::{AuthorizationDigest, Blake3Digest, BlobDigest, LeafHash, SealDigest};
+use crate::crypto::digest::{AuthorizationDigest, Blake3Digest, BlobDigest, LeafHash, ParamsDigest, SealDigest};
 use crate::crypto::merkle::Hash;
-use crate::record::ident::{Nonce, ProposalId};
+use crate::record::ident::{Name, Nonce, ProposalId};
 use crate::record::validity::Timestamp;
 use crate::store::fault::StoreFault;
 use crate::store::sqlite::columns::{
@@ -21,7 +21,9 @@ use crate::store::sqlite::schema;
 use crate::store::sqlite::schema::{APPLICATION_ID, MIGRATIONS};
 use crate::store::stored_denial::StoredDenial;
 use crate::store::stored_leaf::{Leaf, LeafKind};
-use crate::store::stored_proposal::{PayloadSource, Proposal, ProposalPage, ProposalQuery, Signature};
+use crate::store::stored_proposal::{
+    PayloadSource, Proposal, ProposalPage, ProposalQuery, RunOutcome, RunQuery, Signature,
+};
 use crate::store::stored_run::{NonceUse, OutputRow, Unfinished};
 use crate::store::stored_seal::SealEntry;
 use crate::store::stored_status::StoredStatus;
@@ -176,8 +178,8 @@ impl StoreReads for SqliteReads {
 
     fn proposals(&self, filter: &ProposalQuery) -> Result<ProposalPage, StoreFault> {
         const DURING: &str = "listing proposals";
-        // Few proposals wait or run, so special queries list them. Other lists read rows by decreasing id, up to
-        // `MAX_SCAN` rows.
+        // Each source reads rows by decreasing id with an index of one condition, up to `MAX_SCAN` rows. The other
+        // conditions are checked below, so that no page takes longer.
         let only = |some: &[StoredStatus]| {
             !filter.statuses.is_empty() && filter.statuses.iter().all(|status| some.contains(status))
         };
@@ -188,9 +190,17 @@ impl StoreReads for SqliteReads {
         } else if only(&[StoredStatus::Pending, StoredStatus::Approved, StoredStatus::Running]) {
             "proposal WHERE id IN (SELECT id FROM proposal INDEXED BY proposal_open WHERE status BETWEEN 2 AND 3 \
              UNION ALL SELECT proposal FROM crossing) AND"
+        } else if only(&[StoredStatus::Denied, StoredStatus::Expired, StoredStatus::Cancelled, StoredStatus::Refused]) {
+            "proposal WHERE status >= 4 AND"
+        } else if filter.step.is_some() {
+            "proposal WHERE step = ?2 AND"
+        } else if filter.proposer.is_some() {
+            "proposal WHERE proposer = ?2 AND"
         } else {
             "proposal WHERE"
         };
+        let name = filter.step.as_ref().map_or(filter.proposer.as_ref().map(Name::as_str), |step| Some(step.as_str()));
+        let name = name.filter(|_| source.contains("?2"));
         let sql = format!("SELECT {PROPOSAL} FROM {source} id < ?1 ORDER BY id DESC");
         let before = filter.before.as_ref().map_or([0xff; 16], id_bytes);
         let wanted = |found: &Proposal| {
@@ -201,7 +211,10 @@ impl StoreReads for SqliteReads {
         self.with(|connection| {
             let read = || -> rusqlite::Result<ProposalPage> {
                 let mut statement = connection.prepare_cached(&sql)?;
-                let mut rows = statement.query([before])?;
+                let mut rows = match name {
+                    Some(name) => statement.query(params![before, name])?,
+                    None => statement.query([before])?,
+                };
                 let mut page = ProposalPage { proposals: Vec::new(), next: None };
                 for _ in 0..MAX_SCAN {
                     let Some(row) = rows.next()? else {
@@ -229,6 +242,26 @@ impl StoreReads for SqliteReads {
             };
             read().map_err(fault(DURING))
         })
+    }
+
+    fn runs(&self, query: &RunQuery) -> Result<Vec<Proposal>, StoreFault> {
+        let ended_so = outcome_condition(query.outcome);
+        // The inner query reads only the index. Each condition must be the text of a partial index.
+        let sql = format!(
+            "SELECT {PROPOSAL} FROM proposal WHERE id IN (SELECT id FROM proposal WHERE step = ?1 AND status = 1 \
+             AND {ended_so} AND ended_at BETWEEN ?2 AND ?3 AND (?4 IS NULL OR params_digest = ?4) \
+             AND (?5 IS NULL OR proposer = ?5) ORDER BY ended_at DESC LIMIT ?6 OFFSET ?7) ORDER BY ended_at DESC, id DESC"
+        );
+        let params = params![
+            query.step.as_str(),
+            query.ended.0.unix(),
+            query.ended.1.unix(),
+            query.params.as_ref().map(ParamsDigest::as_bytes),
+            query.proposer.as_ref().map(Name::as_str),
+            query.limit,
+            query.skip
+        ];
+        self.all("looking for runs of a step", &sql, params, proposal)
     }
 
     fn payload(&self, id: &ProposalId) -> Result<Option<PayloadSource>, StoreFault> {
@@ -319,6 +352,14 @@ impl StoreReads for SqliteReads {
 
     fn token(&self, secret: &[u8; 32]) -> Result<Option<Token>, StoreFault> {
         self.one("reading a token", &format!("SELECT {TOKEN} FROM token WHERE secret = ?1"), [secret], token)
+    }
+}
+
+/// Returns the condition that the schema uses for the index of this outcome.
+const fn outcome_condition(outcome: RunOutcome) -> &'static str {
+    match outcome {
+        RunOutcome::Succeeded => "detail = X'7B22657869745F636F6465223A302C22737461747573223A22737563636565646564227D'",
+        RunOutcome::Unknown => "substr(detail, 1, 19) = X'7B22737461747573223A22756E6B6E6F776E22'",
     }
 }
 

@@ -3,6 +3,7 @@
 use rusqlite::{Connection, params};
 
 use crate::crypto::digest::Blake3Digest;
+use crate::record::validity::Timestamp;
 use crate::store::stored_status::StoredStatus;
 use crate::store::{RetentionCut, RetentionWalk, Retired};
 
@@ -36,16 +37,20 @@ pub(super) fn retire(
         connection.prepare_cached(&format!("DELETE FROM {table} WHERE proposal = ?1"))?.execute([id])
     };
     // Unsigned proposals are deleted soon after their window. The log has no entry about them.
-    let sql = "SELECT id FROM proposal INDEXED BY proposal_over WHERE status BETWEEN 5 AND 7 AND expires_at <= ?1 \
-               AND NOT EXISTS (SELECT 1 FROM signature WHERE signature.proposal = proposal.id) LIMIT ?2";
+    let sql = "SELECT id FROM proposal INDEXED BY proposal_over_at WHERE status BETWEEN 5 AND 7 AND expires_at > ?3 \
+               AND expires_at <= ?1 AND NOT EXISTS (SELECT 1 FROM signature WHERE signature.proposal = proposal.id) \
+               LIMIT ?2";
+    let after = walk.unsigned.map_or(-1, Timestamp::unix);
     let unsigned: Vec<[u8; 16]> = connection
         .prepare_cached(sql)?
-        .query_map(params![cut.unsigned.unix(), limit], |row| row.get(0))?
+        .query_map(params![cut.unsigned.unix(), limit, after], |row| row.get(0))?
         .collect::<rusqlite::Result<_>>()?;
     for id in &unsigned {
         delete("payload", id)?;
         done.deleted += connection.prepare_cached("DELETE FROM proposal WHERE id = ?1")?.execute([id])?;
     }
+    // No proposal with an earlier end follows, because proposals expire before this function is called.
+    done.walk.unsigned = if unsigned.len() == limit { walk.unsigned } else { walk.unsigned.max(Some(cut.unsigned)) };
     done.walk.outputs = if seen.len() == limit { seen.last().map(|last| last.0) } else { None };
     let sql = "SELECT id, status, ended_at, expires_at FROM proposal WHERE id > ?1 ORDER BY id LIMIT ?2";
     let seen: Vec<([u8; 16], u8, Option<i64>, i64)> = connection

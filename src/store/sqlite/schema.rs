@@ -92,7 +92,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("0001_first.sql"),
     include_str!("0002_care.sql"),
     include_str!("0003_bounds.sql"),
-    include_str!("0004_refused.sql"),
+    include_str!("0004_lookups.sql"),
 ];
 
 /// The application id of this program's databases: "CSGN" in ASCII.

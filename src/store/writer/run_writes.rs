@@ -85,6 +85,7 @@ impl Writer {
                     envelope: &request.envelope,
                     decision: &request.decision,
                 });
+                self.open_nonces.spend(&request.core.nonce, request.core.expires_at);
                 let data = data.clone();
                 consumed.push(SpentNonce { index: leaf.index, item, leaf: leaf.hash, data, at, seal });
             }
@@ -101,6 +102,9 @@ impl Writer {
         // Check the nonce first, so that a replayed nonce always leads to the earlier run.
         if let Some(spent) = &candidate.spent {
             return Err(ConsumeStop::Replayed(spent.clone()));
+        }
+        if self.open_nonces.contains(&request.core.nonce) {
+            return Err(ConsumeStop::RowLost);
         }
         // R3: the state under which the authorization was verified must still be in force. The seal is compared too,
         // because the version alone does not name the registry.

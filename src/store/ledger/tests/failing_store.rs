@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::crypto::digest::{AuthorizationDigest, BlobDigest, SealDigest};
 use crate::crypto::merkle::Hash;
-use crate::record::ident::{Name, ProposalId};
+use crate::record::ident::{Name, Nonce, ProposalId};
 use crate::record::validity::Timestamp;
 use crate::store::fault::StoreFault;
 use crate::store::ledger::Ledger;
@@ -91,6 +91,7 @@ impl Store for Failing {
         fn settle(&mut self) -> Result<(), StoreFault>;
         fn head(&mut self) -> Result<StoreHead, StoreFault>;
         fn set_head(&mut self, head: &StoreHead) -> Result<(), StoreFault>;
+        fn open_nonces(&mut self) -> Vec<(Nonce, Timestamp)>;
         fn tile(&mut self, level: u8, index: u64) -> Result<Vec<Hash>, StoreFault>;
         fn candidates(&mut self, requests: &[&AuthorizationCore]) -> Result<Vec<Candidate>, StoreFault>;
         fn standings(&mut self, proposals: &[&ProposalId]) -> Result<Vec<Option<ProposalState>>, StoreFault>;
