@@ -118,6 +118,10 @@ pub struct StepView {
     pub denied: Option<String>,
     /// The effective sandbox.
     pub sandbox: Profile,
+    /// Variables that a session of the runbook carries: names in the scripts, and patterns of policy. Absent for a step
+    /// without a session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_variables: Option<Vec<String>>,
     /// Last run of this step that succeeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_success: Option<LastSuccess>,

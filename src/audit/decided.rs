@@ -28,7 +28,7 @@ use crate::record::later_parts::{MAX_MANIFEST_ENTRIES, OUTPUTS_PATH};
 use crate::record::profile::Layer;
 use crate::record::program_list::ProgramMode;
 use crate::record::receipt::{Files, Receipt, Status, Stream};
-use crate::record::seal::{ENGINE, Seal};
+use crate::record::seal::{ENGINE, Seal, is_own_engine};
 use crate::record::step_definition::RegistryLeaf;
 use crate::record::validity::Timestamp;
 use crate::trust::chain::Chain;
@@ -227,12 +227,12 @@ pub(crate) fn check_asked(
                     format!("policy lets the step run; all {asked} permissions that policy asks for are signed{list}"),
                 ))
             }
-            Err(error) if seal.engine != ENGINE && error.rests_on_reading() => Err(read_otherwise(&error)),
+            Err(error) if !is_own_engine(&seal.engine) && error.rests_on_reading() => Err(read_otherwise(&error)),
             Err(error) => Err(failed(error)),
         },
         // The program finds the permissions by parsing the script, and another program version may parse the script
         // differently.
-        Err(error) if seal.engine != ENGINE && error.rests_on_reading() => Err(read_otherwise(&error)),
+        Err(error) if !is_own_engine(&seal.engine) && error.rests_on_reading() => Err(read_otherwise(&error)),
         Err(error) => Err(failed(error)),
     }
 }

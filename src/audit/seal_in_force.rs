@@ -23,7 +23,7 @@ use crate::record::envelope::{Envelope, Signed, Verified, VerifyError};
 use crate::record::ident::{Epoch, Name, StepRef};
 use crate::record::profile::{Layer, Limits};
 use crate::record::roster::MAX_ROSTER_BYTES;
-use crate::record::seal::{ENGINE, MAX_BLOB_BYTES, Seal};
+use crate::record::seal::{MAX_BLOB_BYTES, Seal, is_own_engine};
 use crate::record::step_definition::{MAX_DEFINITION_BYTES, RegistryLeaf, StepDefinition};
 use crate::record::token::SealedToken;
 use crate::registry::Registry;
@@ -193,7 +193,7 @@ impl Seals {
         };
         // Compare the tokens with the last readable state, because the seals in between may be unreadable.
         let earlier = self.last.clone();
-        let ours = self.no_differences || seal.engine == ENGINE;
+        let ours = self.no_differences || is_own_engine(&seal.engine);
         let state = match read(&seal, &roster, earlier.as_deref(), beside)? {
             Ok(state) => {
                 let state = Arc::new(state);
@@ -211,7 +211,7 @@ impl Seals {
                     to read the seal",
                     seal.engine
                 );
-                let advice = if seal.engine == ENGINE { "" } else { &advice };
+                let advice = if is_own_engine(&seal.engine) { "" } else { &advice };
                 flaws.extend(messages.into_iter().map(|message| SealFlaw {
                     what: FindingKind::SealedState,
                     why: format!("{message}{advice}"),
@@ -299,7 +299,7 @@ impl Seals {
             boundary: BoundaryRef { name: seal.boundary.name.clone(), id, epoch: seal.epoch.clone() },
             roster,
             engine: seal.engine.as_str().into(),
-            ours: no_differences || seal.engine == ENGINE,
+            ours: no_differences || is_own_engine(&seal.engine),
             state: Some(Arc::new(state)),
             entry: entry.into(),
         }))

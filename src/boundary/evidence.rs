@@ -31,7 +31,7 @@ use crate::record::envelope::{Base64, Envelope};
 use crate::record::ident::{ReceiptId, StepRef};
 use crate::record::receipt::Receipt;
 use crate::record::seal::Seal;
-use crate::record::step_definition::RegistryLeaf;
+use crate::record::step_definition::{RegistryLeaf, SessionUse};
 use crate::record::token::Scope;
 use crate::record::validity::Timestamp;
 use crate::store::ledger::Ledger;
@@ -236,6 +236,8 @@ impl Evidence {
             permissions: held.asked().clone().unwrap_or_default(),
             denied: held.asked().as_ref().err().map(ToString::to_string),
             sandbox: profile_on_host(held).unwrap_or_else(|_| (*held.profile).clone()),
+            session_variables: (step.definition.session != SessionUse::None)
+                .then(|| sealed.carried_variables(held).listed()),
             last_success: self.last_success(caller, reference)?,
             unknown_end: match params {
                 Some(params) => self.proposals.unknown_end(caller, reference, &params)?,

@@ -22,7 +22,6 @@ use crate::sandbox::capture::{Capture, OutputStream};
 use crate::sandbox::linux::{LinuxSandbox, Setup};
 use crate::sandbox::{End, Plan, Sandbox as _};
 use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::outcome_words::XFSZ_IN_A_SHELL;
 use crate::terminal::printable_text::PrintableText;
 use crate::terminal::refused_programs::{ListPlace, OutputComplaints, refusal_lines};
 use crate::terminal::streams::Terminal;
@@ -282,7 +281,7 @@ fn hints(profile: &Profile, foreign: Option<&str>, end: &End, complaints: &str) 
         ));
     }
     // The signal ended a child of the command, so the end of the run does not state which limit was exceeded.
-    if *end == End::Exited(XFSZ_IN_A_SHELL) || (*end != End::Killed("file_bytes") && complains(&FILE_TOO_LARGE)) {
+    if *end != End::Killed("file_bytes") && complains(&FILE_TOO_LARGE) {
         let most = profile.limits.file_bytes;
         hints.push(format!(
             "a program of the command reached the limit file_bytes: a file has at most {most} bytes here"
@@ -445,7 +444,7 @@ mod tests {
             let other = hints(&given, None, &End::Exited(1), complaint);
             assert!(other.is_empty() || option == "file_bytes", "{complaint}: {other:?}");
         }
-        assert_eq!(hints(&plain, None, &End::Exited(153), "").len(), 1, "a shell's code");
+        assert_eq!(hints(&plain, None, &End::Exited(153), ""), [""; 0], "a script can exit with each code");
         // No hint is needed, because the end of the run already names this limit.
         assert_eq!(hints(&plain, None, &End::Killed("file_bytes"), "File size limit exceeded"), [""; 0]);
         assert_eq!(hints(&plain, None, &End::Exited(1), "No such file or directory"), [""; 0]);

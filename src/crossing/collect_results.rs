@@ -41,16 +41,17 @@ impl Crossing {
                 let captured = results.and_then(RunResults::session_state).filter(|_| ended && given.writes_state);
                 let (tree, too_large) =
                     results.map_or((None, None), |results| kept_tree(results, masks.is_some(), &holds_secret));
-                let work = tree.as_ref().map(|(tree, _)| tree.path());
-                let state = captured.map(|captured| claim.state_after(&captured, work, &given)).transpose();
-                let note =
-                    state.as_ref().err().map(|error| format!("the state of the session did not change: {error}"));
+                let (work, mut notes) = (tree.as_ref().map(|(tree, _)| &**tree), Vec::new());
+                let state = captured.map(|captured| claim.state_after(&captured, work, &given, &mut notes)).transpose();
+                notes.extend(
+                    state.as_ref().err().map(|error| format!("the state of the session did not change: {error}")),
+                );
                 let mut state = state.ok().flatten();
                 if let Some(state) = &mut state {
                     state.env.retain(|name, value| !holds_secret(name) && !holds_secret(value));
                     state.cwd = state.cwd.take().filter(|cwd| !holds_secret(cwd));
                 }
-                let notes = note.into_iter().chain(too_large).collect::<Vec<_>>();
+                notes.extend(too_large);
                 (claim.settle(SessionResult { state, tree }, &authorization, &step, at), notes)
             });
             let succeeded = matches!(outcome.status, Status::Succeeded | Status::Warned);

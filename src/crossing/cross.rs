@@ -258,6 +258,7 @@ impl Crossing {
             outputs: definition.outputs.clone(),
             directories: signed.sandbox.read.iter().chain(&signed.sandbox.write).cloned().collect(),
             secret_variables: secrets.iter().filter_map(|secret| secret.variable.clone()).collect(),
+            carried: session.is_some().then(|| sealed.carried_variables(&held)),
         };
         let files = planned_files(registered).map_err(|error| fault(&error))?;
         let results = wants_results(definition, &files);
@@ -411,9 +412,9 @@ impl Crossing {
         tracing::info!(proposal = %proposal, end = ?report.end, ms = report.duration_ms, "ran");
         let kept = self.keep_results(&mut report, &mut closing, masks).await;
         for note in &kept.notes {
-            let line = format!("countersign: {note}\n");
-            recording.write(StreamName::Stderr, line.as_bytes());
-            report.stderr.bytes += line.len() as u64;
+            // The script can't know this digest, so the digest shows that the line is from the boundary.
+            let line = format!("countersign: {note} ({})\n", closing.basis.authorization);
+            report.stderr.bytes += recording.write_line(StreamName::Stderr, &line);
         }
         let recorded = recording.close(report.stdout.bytes, report.stderr.bytes);
         if let Some(why) = &recorded.failed {

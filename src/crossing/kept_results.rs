@@ -5,6 +5,7 @@ use std::os::unix::fs::FileExt as _;
 
 use serde_json::{Map, Value, json};
 
+use crate::crossing::sessions::CarriedVariables;
 use crate::crypto::canonical;
 use crate::crypto::digest::{Blake3Stream, ContentDigest, Sha256Stream};
 use crate::record::later_parts::{MAX_MANIFEST_ENTRIES, Manifest, ManifestEntry, OUTPUTS_PATH};
@@ -105,6 +106,8 @@ pub(super) struct ResultsBasis {
     pub(super) directories: Vec<String>,
     /// Variables of secrets, which no session carries.
     pub(super) secret_variables: Vec<String>,
+    /// The variables that the session of the run carries.
+    pub(super) carried: Option<CarriedVariables>,
 }
 
 impl ResultsBasis {
@@ -116,6 +119,7 @@ impl ResultsBasis {
             outputs: Vec::new(),
             directories: Vec::new(),
             secret_variables: Vec::new(),
+            carried: None,
         }
     }
 }

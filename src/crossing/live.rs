@@ -173,6 +173,8 @@ struct OpenPiece {
 struct Tally {
     /// Number of bytes from the run.
     arrived: u64,
+    /// True if the last byte from the run is no line end.
+    in_line: bool,
     /// Number of bytes after masking.
     bytes: u64,
     recorded: u64,
@@ -244,6 +246,14 @@ impl Recording {
         if kept > 0 {
             self.tick.send_modify(|tick| *tick += 1);
         }
+    }
+
+    /// Records a line of the boundary after the output of the run, on a line of its own. Returns the number of its bytes.
+    pub fn write_line(&self, stream: StreamName, line: &str) -> u64 {
+        let begun = lock(&self.state).tally(stream).in_line;
+        let line = format!("{}{line}", if begun { "\n" } else { "" });
+        self.write(stream, line.as_bytes());
+        line.len() as u64
     }
 
     /// Ends the recording after the run. `stdout` and `stderr` are the numbers of bytes that the run wrote to each
@@ -412,6 +422,7 @@ impl State {
     fn write(&mut self, stream: StreamName, bytes: &[u8]) -> usize {
         let tally = self.tally(stream);
         tally.arrived += bytes.len() as u64;
+        tally.in_line = bytes.last().map_or(tally.in_line, |last| *last != b'\n');
         let Some(masker) = &mut tally.masker else { return self.record(stream, bytes) };
         let mut clear = Vec::new();
         masker.push(bytes, &mut clear);

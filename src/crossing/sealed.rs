@@ -3,11 +3,12 @@
 //! A [`Sealed`] is built only from the seal's log entry and its blobs, never from files. So after a restart the sealed
 //! content is in force, even if the files have changed. [`SealContent`] makes a new seal from the files.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, OnceLock};
 
 use serde_json::Value;
 
+use crate::crossing::sessions::CarriedVariables;
 use crate::crypto::digest::{BlobDigest, ContentDigest, SealDigest, sha256};
 use crate::crypto::{canonical, json};
 use crate::decision::in_force::{StepInForce, steps_in_force};
@@ -29,6 +30,7 @@ use crate::record::validity::Timestamp;
 use crate::registry::Registry;
 use crate::registry::registered_step::{RegisteredStep, StoredStep};
 use crate::registry::registry_error::RegistryError;
+use crate::registry::session_names::session_names;
 use crate::trust::chain::Chain;
 use crate::trust::trusted_roster::TrustedRoster;
 
@@ -105,6 +107,8 @@ pub struct Sealed {
     /// The steps.
     pub registry: Registry,
     steps: BTreeMap<StepRef, StepInForce>,
+    /// The variables that each runbook's scripts set, read when a session needs them first.
+    session_names: OnceLock<BTreeMap<String, Arc<BTreeSet<String>>>>,
 }
 
 /// JSON of the parts that all bundles under a seal share.
@@ -434,6 +438,7 @@ impl Sealed {
             configuration,
             registry,
             steps,
+            session_names: OnceLock::new(),
             seal,
         })
     }
@@ -447,6 +452,14 @@ impl Sealed {
     /// Returns the rules in force for all registered steps.
     pub fn steps(&self) -> impl Iterator<Item = &StepInForce> {
         self.steps.values()
+    }
+
+    /// Returns the variables that the sessions of a step's runbook carry.
+    #[must_use]
+    pub fn carried_variables(&self, step: &StepInForce) -> CarriedVariables {
+        let names = self.session_names.get_or_init(|| session_names(&self.registry));
+        let names = names.get(step.hashed.definition().reference.path()).cloned().unwrap_or_default();
+        CarriedVariables { names, ruling: step.ruling.clone() }
     }
 
     /// Returns the people who control a proposer. For a proposer with a token, these people are the owners of the

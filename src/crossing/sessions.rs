@@ -19,6 +19,8 @@ use crate::crossing::kept_results::ResultsBasis;
 use crate::crossing::refusal::Refusal;
 use crate::crossing::sealed::Sealed;
 use crate::crypto::digest::{AuthorizationDigest, ContentDigest};
+use crate::policy::ruling::Ruling;
+use crate::record::authorization::PermissionKind;
 use crate::record::code::Code;
 use crate::record::ident::{Name, ProposalId, StepRef};
 use crate::record::later_parts::{SessionChange, SessionReference};
@@ -26,7 +28,7 @@ use crate::record::later_words::SessionId;
 use crate::record::step_definition::{SessionUse, StepDefinition};
 use crate::record::validity::Timestamp;
 use crate::sandbox::PlannedSession;
-use crate::sandbox::session_state::{GivenToRun, ShellState, StateTooLarge};
+use crate::sandbox::session_state::{GivenToRun, ShellState, StateTooLarge, is_carried};
 use crate::sandbox::session_tree::SessionTree;
 use crate::sandbox::session_wrapper::wrapper_for;
 
@@ -40,6 +42,8 @@ const LISTED_RUNS: usize = 50;
 const REMEMBERED_ENDS: usize = 1024;
 /// Time without a run or a proposal after which a session ends.
 pub const IDLE: Duration = Duration::from_secs(30 * 60);
+/// Number of variables that a note names.
+const LISTED_NAMES: usize = 20;
 /// Directories of the host that each run can see.
 const SHARED: [&str; 2] = ["/usr", "/etc"];
 /// Directories that each run gets new and empty.
@@ -139,6 +143,32 @@ impl SessionUser {
 
     fn parties(&self) -> impl Iterator<Item = &Name> {
         std::iter::once(&self.name).chain(&self.owners)
+    }
+}
+
+/// The variables that the sessions of a runbook carry. A value that only a sourced file or a program sets is not carried,
+/// because approvers have not seen its name.
+#[derive(Debug, Clone)]
+pub struct CarriedVariables {
+    /// The variables that the scripts of the runbook set or export by name.
+    pub(super) names: Arc<BTreeSet<String>>,
+    /// The ruling of policy, whose list `env.allow` also names variables.
+    pub(super) ruling: Arc<Ruling>,
+}
+
+impl CarriedVariables {
+    pub(super) fn contains(&self, name: &[u8]) -> bool {
+        let env = self.ruling.written.of(PermissionKind::Env);
+        let allowed = |name| env.allow.find_name(name).is_some() && env.deny.find_name(name).is_none();
+        std::str::from_utf8(name).is_ok_and(|name| self.names.contains(name) || allowed(name))
+    }
+
+    /// Returns the names, and the patterns of policy.
+    #[must_use]
+    pub fn listed(&self) -> Vec<String> {
+        let patterns = self.ruling.written.of(PermissionKind::Env).allow.entries().iter();
+        let names = self.names.iter().filter(|name| is_carried(name.as_bytes())).cloned();
+        names.chain(patterns.map(|entry| entry.listed.text().to_string())).collect()
     }
 }
 
@@ -501,15 +531,17 @@ pub struct SessionResult {
 }
 
 impl SessionClaim {
-    /// Returns the state after the run, from the bytes that the shell wrote. `work` is the work directory of the run.
+    /// Returns the state after the run, from the bytes that the shell wrote. `tree` is the work directory of the run. Adds a
+    /// note for what the session does not carry.
     ///
     /// # Errors
     /// Returns an error if the state is too large. The state before then stays.
     pub(super) fn state_after(
         &self,
         captured: &[u8],
-        work: Option<&Path>,
+        tree: Option<&SessionTree>,
         run: &ResultsBasis,
+        notes: &mut Vec<String>,
     ) -> Result<ShellState, StateTooLarge> {
         let bytes = |path: &str| path.as_bytes().to_vec();
         let locale = ["LANG", "LC_ALL"].map(|name| (bytes(name), bytes("C.UTF-8")));
@@ -517,10 +549,31 @@ impl SessionClaim {
         let given = GivenToRun {
             env: BTreeMap::from(locale),
             fixed: run.secret_variables.iter().map(|name| bytes(name)).collect(),
-            work: work.map(|path| path.as_os_str().as_bytes().to_vec()),
+            work: tree.map(|tree| tree.path().as_os_str().as_bytes().to_vec()),
             directories: shared.chain(run.directories.iter().map(|path| bytes(path))).collect(),
         };
-        self.before.after(captured, &given)
+        let mut state = self.before.after(captured, &given)?;
+        let carries = |name: &[u8]| run.carried.as_ref().is_some_and(|carried| carried.contains(name));
+        let dropped: Vec<_> = state.env.keys().filter(|name| !carries(name)).cloned().collect();
+        if !dropped.is_empty() {
+            let names = dropped.iter().take(LISTED_NAMES).map(|name| String::from_utf8_lossy(name));
+            let names: Vec<_> = names.chain((dropped.len() > LISTED_NAMES).then(|| "…".into())).collect();
+            notes.push(format!(
+                "the session does not carry {}: write `export NAME` in the script, or name the variable in env.allow of \
+                 policy",
+                names.join(", ")
+            ));
+        }
+        state.env.retain(|name, _| carries(name));
+        // The step can write any directory into its record.
+        let gone = state.cwd.take_if(|cwd| self.before.cwd.as_ref() != Some(cwd) && !directory_exists(cwd, tree));
+        if let Some(directory) = gone.or_else(|| ShellState::lost_directory(captured, &given)) {
+            let directory = String::from_utf8_lossy(&directory).into_owned();
+            notes.push(format!(
+                "the step ended in {directory:?}, which the next run does not see: the next run starts in its work directory"
+            ));
+        }
+        Ok(state)
     }
 
     /// Puts the state after the run in force, and returns the change for the receipt. `authorization` is the digest of

@@ -56,6 +56,8 @@ pub enum AppliedRule {
     },
     /// A function that the script itself defines.
     Function,
+    /// A variable that changes no command, because of its value.
+    Harmless,
     /// The option `--allow-all`.
     AllowAll,
 }
@@ -96,6 +98,7 @@ impl fmt::Display for AppliedRule {
             }
             Self::OnlyListed => return f.write_str("only listed programs can start"),
             Self::Function => return f.write_str("a function of this script"),
+            Self::Harmless => return f.write_str("the value changes no command"),
             Self::AllowAll => return f.write_str("--allow-all"),
         };
         f.write_str(match then {

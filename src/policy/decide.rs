@@ -12,13 +12,14 @@ use crate::policy::applied_rule::{AnswerChange, AppliedRule};
 use crate::policy::file::Mode;
 use crate::policy::lists::{AllPermissionLists, ListEntry, ListSide, ListedPattern, PatternList};
 use crate::policy::origin::RuleOrigin;
-use crate::policy::paths::{PathVariables, TRUSTED, normalised};
+use crate::policy::paths::{PathVariables, normalised};
 use crate::policy::patterns::PatternError;
 use crate::policy::ruling::Ruling;
 use crate::record::authorization::{PermissionKind, PermissionReason};
 use crate::record::later_words::Program;
 use crate::shell::commands::{self, ReadLimit};
 use crate::shell::found::{FoundKind, NotUnderstood, ScriptFinding, ScriptPlace, Shell, UnknownPart, UnknownReason};
+use crate::shell::settings::TRUSTED;
 
 /// Place of the decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -228,7 +229,7 @@ impl Judge<'_> {
                 };
                 let (kind, what) = match what {
                     FoundKind::Command(name) | FoundKind::Function(name) => (PermissionKind::Run, name),
-                    FoundKind::Setting(name) => (PermissionKind::Env, name),
+                    FoundKind::Setting(name) | FoundKind::HarmlessSetting(name) => (PermissionKind::Env, name),
                     FoundKind::Unknown(_) => (PermissionKind::Run, unknown_name(&source, place)),
                 };
                 Decided { kind, what, place: Some(place), via, verdict, rule }
@@ -245,7 +246,10 @@ impl Judge<'_> {
             // If the function is not defined when the script calls it, the shell runs the program with this name.
             FoundKind::Function(name) if self.denies(name) => self.command(name),
             FoundKind::Function(_) => (PolicyVerdict::Allow, AppliedRule::Function),
-            FoundKind::Setting(name) => self.setting(name),
+            FoundKind::HarmlessSetting(name) if !self.is_denied_variable(name) => {
+                (PolicyVerdict::Allow, AppliedRule::Harmless)
+            }
+            FoundKind::Setting(name) | FoundKind::HarmlessSetting(name) => self.setting(name),
             FoundKind::Unknown(reason) => self.unknown_command(*reason),
         }
     }
@@ -259,6 +263,10 @@ impl Judge<'_> {
         let places = self.flags.places.as_ref();
         let lists = [&self.ruling.written, &*self.ruling.built_in];
         lists.into_iter().any(|lists| lists.of(PermissionKind::Run).deny.find_denied(name, places).is_some())
+    }
+
+    fn is_denied_variable(&self, name: &str) -> bool {
+        self.ruling.written.of(PermissionKind::Env).deny.find_name(name).is_some()
     }
 
     fn command(&self, name: &str) -> (PolicyVerdict, AppliedRule) {

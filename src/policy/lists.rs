@@ -7,9 +7,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::policy::origin::RuleOrigin;
-use crate::policy::paths::{PathPattern, PathVariables, TRUSTED, normalised};
+use crate::policy::paths::{PathPattern, PathVariables, normalised};
 use crate::policy::patterns::{CaseSensitivity, LeadingDots, Pattern, PatternError};
 use crate::record::authorization::PermissionKind;
+use crate::shell::settings::TRUSTED;
 
 /// Kind of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

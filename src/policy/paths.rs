@@ -251,9 +251,6 @@ impl RunbookPath {
     }
 }
 
-/// Program directories that only the system's owner can write. The shell finds a program without a path in these
-/// directories.
-pub const TRUSTED: [&str; 6] = ["/bin", "/sbin", "/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin"];
 /// File endings of the runbook formats.
 const ENDINGS: [&str; 3] = [".runbook.md", ".mdx", ".md"];
 

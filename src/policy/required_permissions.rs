@@ -14,7 +14,6 @@ use crate::policy::decide::{
 use crate::policy::file::Mode;
 use crate::policy::lists::{AllPermissionLists, ListSide, word};
 use crate::policy::origin::RuleOrigin;
-use crate::policy::paths::TRUSTED;
 use crate::policy::program_names::{ProgramNames, is_listed, program_names, program_of};
 use crate::policy::ruling::Ruling;
 use crate::record::authorization::{MAX_PERMISSION_BYTES, MAX_PERMISSIONS, Permission, PermissionKind};
@@ -22,6 +21,7 @@ use crate::record::later_words::{OWN_PROGRAMS, Program};
 use crate::record::step_definition::StepDefinition;
 use crate::shell::commands::ReadLimit;
 use crate::shell::found::{NotUnderstood, ScriptPlace, Shell};
+use crate::shell::settings::TRUSTED;
 
 /// Reason why policy denies the step. No signature can change this denial.
 #[derive(Debug, Clone, PartialEq, Eq)]

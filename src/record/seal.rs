@@ -93,8 +93,17 @@ pub struct FollowedLog {
     pub checkpoint: String,
 }
 
-/// Name and version of this program in seals.
-pub const ENGINE: &str = concat!("countersign ", env!("CARGO_PKG_VERSION"));
+/// Name and version of this program in seals. The number after `+` is that of the parser of scripts.
+pub const ENGINE: &str = concat!("countersign ", env!("CARGO_PKG_VERSION"), "+2");
+/// Engines whose parser requires each permission that the parser of this program requires. So the check `permissions` of
+/// their seals can fail.
+const OWN_ENGINES: [&str; 2] = [ENGINE, "countersign 0.2.0"];
+
+/// Returns true if this program can judge the permissions under a seal of this engine.
+#[must_use]
+pub fn is_own_engine(engine: &str) -> bool {
+    OWN_ENGINES.contains(&engine)
+}
 
 impl Seal {
     /// Returns the statement, whose subject is the root hash of the registry.

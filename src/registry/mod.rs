@@ -30,6 +30,7 @@ pub mod runnable;
 pub mod schema_keywords;
 mod script_flaws;
 mod script_rules;
+pub mod session_names;
 mod shared_remarks;
 mod shared_schemas;
 pub mod step_contents;

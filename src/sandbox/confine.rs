@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, Resource, Rlimit};
 use rustix::thread::{CapabilitiesSecureBits, CapabilitySet, CapabilitySets};
@@ -18,11 +19,13 @@ use crate::sandbox::filesystem::{self, StepPaths};
 use crate::sandbox::grants;
 use crate::sandbox::interpreter;
 use crate::sandbox::protocol::{
-    self, AtStage, Confined, HelperMessage, HostId, RunForm, RunRequest, RunTexts, SetupFailure, SetupStage,
+    self, AnnouncedPrograms, AtStage, Confined, HelperMessage, HostId, RunForm, RunRequest, RunTexts, SetupFailure,
+    SetupStage,
 };
 use crate::sandbox::run_places::{self, OF_RESULTS};
 use crate::sandbox::seccomp;
 use crate::sandbox::secret_files;
+use crate::sandbox::step_files;
 use crate::sandbox::syscalls::{self, ForkSide};
 
 /// Maximum number of open descriptors of a step, as most programs expect.
@@ -211,7 +214,7 @@ fn become_step(
     }
     let environment = environment(request, view, texts, proxy)?;
     if request.record {
-        announce_programs(&program.path, control)?;
+        announce_programs(&program.path, step_files::programs(&view.work, &request.files), control)?;
     }
     // The helper has reset all signal handlers to their defaults.
     syscalls::unblock_signals().at(SetupStage::Processes, "unblock signals")?;
@@ -233,10 +236,17 @@ fn enter_directory(request: &RunRequest, view: &StepPaths) -> Result<(), SetupFa
 
 /// Lets the service record the programs that this process and its future children execute. Without a listener from the
 /// kernel, the run has no record.
-fn announce_programs(next: &Path, control: &UnixStream) -> Result<(), SetupFailure> {
+fn announce_programs(
+    next: &Path,
+    of_step: impl Iterator<Item = PathBuf>,
+    control: &UnixStream,
+) -> Result<(), SetupFailure> {
     let Ok(listener) = seccomp::announce_programs() else { return Ok(()) };
+    let id = |path: PathBuf| path.metadata().map(|found| (found.dev(), found.ino()));
+    let of_step = of_step.map(id).collect::<Result<_, _>>().at(SetupStage::Workdir, "find the files of the step")?;
+    let announced = AnnouncedPrograms { first: next.to_owned(), of_step };
     // The kernel refuses each exec if no process has the listener, so the run can't start without the service.
-    protocol::send_descriptor(control, &HelperMessage::Announcing(next.to_owned()), listener.as_fd())
+    protocol::send_descriptor(control, &HelperMessage::Announcing(announced), listener.as_fd())
         .at(SetupStage::Seccomp, "hand on the listener for programs")
 }
 
@@ -395,7 +405,6 @@ fn ceiling(resource: Resource) -> u64 {
 }
 
 fn processes_of_this_user() -> u64 {
-    use std::os::unix::fs::MetadataExt as _;
     let me = rustix::process::getuid().as_raw();
     let threads = |entry: std::fs::DirEntry| {
         // Skip names that are not process ids. The link count of `task` is two plus the number of threads.

@@ -137,7 +137,7 @@ pub(super) fn own_root(
     for path in &host.directories {
         sources.push(Source::take(path, MOUNT_READ_ONLY | MOUNT_NO_DEV | no_exec)?);
     }
-    let over_system = listed.map(executable_places).transpose()?.unwrap_or_default();
+    let over_system = listed.map(ExecutablePlaces::take).transpose()?;
     for name in DEVICES {
         let path = format!("/dev/{name}");
         sources.push(Source::take(&path, MOUNT_READ_ONLY | MOUNT_NO_EXEC)?);
@@ -210,8 +210,8 @@ pub(super) fn own_root(
         source.put()?;
     }
     // A path of the profile may contain a system directory, so the executable places are attached last.
-    for source in &over_system {
-        source.attach()?;
+    if let Some(places) = over_system {
+        places.attach()?;
     }
     let masked = if shown.is_empty() && trees.is_empty() {
         0
@@ -280,26 +280,73 @@ pub(super) fn own_root(
     })
 }
 
-/// Clones the mounts that lie over the system directories of a run with a closed list of programs. The order is:
-/// directories with libraries (executable), the unlisted programs in these directories (not executable), and the listed
-/// programs (executable).
-fn executable_places(listed: &ExecutableFiles) -> Result<Vec<Source>, SetupFailure> {
-    let take = |path: &Path, flags| {
-        let path =
-            path.to_str().ok_or_else(|| SetupFailure::new(SetupStage::Mounts, "a program's path is not UTF-8"))?;
-        Source::take(path, MOUNT_READ_ONLY | MOUNT_NO_DEV | flags)
-    };
-    let mut places = Vec::new();
-    for path in &listed.libraries {
-        places.push(take(path, 0)?);
+/// The mounts that lie over the system directories of a run with a closed list of programs. The order is: directories with
+/// libraries (executable), the unlisted programs in these directories (not executable), and the listed programs
+/// (executable).
+struct ExecutablePlaces<'a> {
+    /// An executable mount of [`USR`], from which the mounts of all paths below it are cloned. A clone has the flags of its
+    /// source, so each path needs only two system calls.
+    usr: Source,
+    /// Each path, its mount if it is not below [`USR`], and whether its mount forbids execution.
+    paths: Vec<(&'a Path, Option<Source>, bool)>,
+}
+
+/// Directory that contains most programs of a host.
+const USR: &str = "/usr";
+/// Temporary place of the executable mount of [`USR`], relative to the new root.
+const USR_PLACE: &str = "run/step/usr";
+
+impl<'a> ExecutablePlaces<'a> {
+    fn take(listed: &'a ExecutableFiles) -> Result<Self, SetupFailure> {
+        let mut paths = Vec::new();
+        for (all, is_closed) in [(&listed.libraries, false), (&listed.closed, true), (&listed.programs, false)] {
+            for path in all {
+                let text = path
+                    .to_str()
+                    .ok_or_else(|| SetupFailure::new(SetupStage::Mounts, "a program's path is not UTF-8"))?;
+                let no_exec = if is_closed { MOUNT_NO_EXEC } else { 0 };
+                let source = || Source::take(text, MOUNT_READ_ONLY | MOUNT_NO_DEV | no_exec);
+                let own = if path.starts_with(USR) { None } else { Some(source()?) };
+                paths.push((path.as_path(), own, is_closed));
+            }
+        }
+        Ok(Self { usr: Source::take(USR, MOUNT_READ_ONLY | MOUNT_NO_DEV)?, paths })
     }
-    for path in &listed.closed {
-        places.push(take(path, MOUNT_NO_EXEC)?);
+
+    fn attach(&self) -> Result<(), SetupFailure> {
+        directory_at(USR_PLACE, 0o700)?;
+        move_to(&self.usr.mount, USR_PLACE)?;
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE
+            | OpenTreeFlags::OPEN_TREE_CLOEXEC
+            | OpenTreeFlags::AT_RECURSIVE
+            | OpenTreeFlags::AT_SYMLINK_NOFOLLOW;
+        for (path, own, is_closed) in &self.paths {
+            let cloned;
+            let mount = if let Some(own) = own {
+                &own.mount
+            } else {
+                let what = || format!("bind {}", path.display());
+                let below = path.strip_prefix(USR).unwrap_or(path);
+                cloned = rustix::mount::open_tree(&self.usr.mount, below, flags).at(SetupStage::Mounts, what())?;
+                if *is_closed {
+                    syscalls::set_mount_flags(cloned.as_fd(), MOUNT_NO_EXEC, true).at(SetupStage::Mounts, what())?;
+                }
+                &cloned
+            };
+            move_to(mount, path.strip_prefix("/").unwrap_or(path))?;
+        }
+        // The clones stay. No other path leads to the executable mount.
+        rustix::mount::unmount(USR_PLACE, UnmountFlags::DETACH)
+            .at(SetupStage::Mounts, "detach the executable mount")?;
+        fs::remove_dir(USR_PLACE).at(SetupStage::Mounts, "remove the place of the executable mount")
     }
-    for path in &listed.programs {
-        places.push(take(path, 0)?);
-    }
-    Ok(places)
+}
+
+/// Attaches a mount over an existing path, relative to the new root.
+fn move_to(mount: &OwnedFd, target: impl AsRef<Path>) -> Result<(), SetupFailure> {
+    let target = target.as_ref();
+    rustix::mount::move_mount(mount, "", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+        .at(SetupStage::Mounts, format!("attach {}", target.display()))
 }
 
 /// Creates the private trees without denied names, and masks denied names in the trees of the host that are mounted
@@ -427,6 +474,33 @@ pub(super) fn disk_is_full() -> bool {
         .any(|path| rustix::fs::statvfs(path).is_ok_and(|found| found.f_bavail == 0 || found.f_ffree == 0))
 }
 
+/// Maximum number of files whose size is compared with a limit.
+const MAX_SEEN: usize = 100_000;
+
+/// Returns true if a file in a directory that the step may write has exactly this size. At most [`MAX_SEEN`] files are
+/// compared.
+pub(super) fn has_file_of_size(view: &StepPaths, bytes: u64) -> bool {
+    let writable = |access| matches!(access, PathAccess::Write | PathAccess::WriteNoExecute);
+    let trees = view.grants.iter().filter(|grant| writable(grant.access));
+    let mut rest: Vec<PathBuf> = trees.map(|grant| grant.path.clone()).collect();
+    let mut seen = 0;
+    while let Some(directory) = rest.pop() {
+        // `DirEntry::metadata` follows no link.
+        for (path, found) in
+            fs::read_dir(directory).into_iter().flatten().flatten().map(|one| (one.path(), one.metadata()))
+        {
+            seen += 1;
+            match found {
+                _ if seen > MAX_SEEN => return false,
+                Ok(found) if found.is_dir() => rest.push(path),
+                Ok(found) if found.is_file() && found.len() == bytes => return true,
+                _ => {}
+            }
+        }
+    }
+    false
+}
+
 /// Path of the step's private directory in the run's own root file system.
 pub(super) const HOME: &str = "/tmp/work";
 
@@ -520,13 +594,7 @@ impl Source {
             made => made,
         }
         .at(SetupStage::Mounts, format!("make room for {}", self.target))?;
-        self.attach()
-    }
-
-    /// Attaches the mount over an existing path.
-    fn attach(&self) -> Result<(), SetupFailure> {
-        rustix::mount::move_mount(&self.mount, "", CWD, self.target.as_str(), MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
-            .at(SetupStage::Mounts, format!("attach {}", self.target))
+        move_to(&self.mount, &self.target)
     }
 }
 

@@ -18,9 +18,9 @@ use rustix::process::{DumpableBehavior, Pid, PidfdFlags, Resource, Rlimit, Signa
 
 use crate::record::profile::NetworkMode;
 use crate::sandbox::confine::{self, Confinement};
-use crate::sandbox::filesystem::{self, INNER_ID};
+use crate::sandbox::filesystem::{self, INNER_ID, StepPaths};
 use crate::sandbox::protocol::{
-    self, AtStage, HelperMessage, HostId, KILL, RunForm, RunRequest, RunTexts, SetupFailure, SetupStage,
+    self, AtStage, HelperMessage, HostId, KILL, RunForm, RunRequest, RunTexts, SetupFailure, SetupStage, SizeLimit,
     SpentResources, Start, StepEnd, TERMINATE,
 };
 use crate::sandbox::seccomp;
@@ -30,6 +30,8 @@ use crate::sandbox::syscalls::{self, Cloned, ForkSide};
 const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
 /// Maximum time to wait for the end of a run. The kernel can't kill a process that is stuck in a system call.
 const KILL_DEADLINE: Duration = Duration::from_secs(30);
+/// Exit code of a shell whose last command was ended by SIGXFSZ.
+const XFSZ_IN_A_SHELL: i32 = 128 + libc::SIGXFSZ;
 /// Interval at which orphans of a run on the host's root file system are reaped.
 const REAP_EVERY: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
@@ -411,7 +413,8 @@ fn init(control: &mut UnixStream, handover: &UnixStream, start: &Start, bounded:
     loop {
         while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
             if pid == step {
-                report_end(control, status, filesystem::disk_is_full());
+                let disk = || filesystem::disk_is_full().then_some(SizeLimit::Disk);
+                report_end(control, status, file_limit(&request, &view, status).or_else(disk));
                 return Ok(());
             }
         }
@@ -492,7 +495,7 @@ fn on_the_host(control: &mut UnixStream, helper: &UnixStream, start: &Start) -> 
         None
     };
     if let Some(status) = ended {
-        report_end(control, status, false);
+        report_end(control, status, file_limit(request, &view, status));
     }
     let left = end_family(step, request.own_id, control);
     report_empty(control, left);
@@ -527,7 +530,7 @@ fn end_family(step: Pid, own_id: Option<u32>, control: &mut UnixStream) -> u64 {
 fn reap_family(step: Pid, control: &mut UnixStream) -> bool {
     loop {
         match rustix::process::wait(WaitOptions::NOHANG) {
-            Ok(Some((pid, status))) if pid == step => report_end(control, status, false),
+            Ok(Some((pid, status))) if pid == step => report_end(control, status, None),
             Ok(Some(_)) => {}
             Ok(None) => return true,
             Err(_) => return false,
@@ -630,13 +633,20 @@ fn watch(
     }
 }
 
-fn report_end(control: &mut UnixStream, status: rustix::process::WaitStatus, disk_full: bool) {
+/// Returns the limit of the size of a file if SIGXFSZ ended the step and a file has exactly this size. A step can also
+/// send this signal itself, or reach a lower limit that a script has set.
+fn file_limit(request: &RunRequest, view: &StepPaths, status: rustix::process::WaitStatus) -> Option<SizeLimit> {
+    let signalled = status.terminating_signal() == Some(libc::SIGXFSZ) || status.exit_status() == Some(XFSZ_IN_A_SHELL);
+    (signalled && filesystem::has_file_of_size(view, request.profile.limits.file_bytes)).then_some(SizeLimit::File)
+}
+
+fn report_end(control: &mut UnixStream, status: rustix::process::WaitStatus, reached: Option<SizeLimit>) {
     let end = match (status.exit_status(), status.terminating_signal()) {
         (Some(code), _) => StepEnd::Exited(code),
         (None, Some(signal)) => StepEnd::Signalled(signal),
         (None, None) => return,
     };
-    let _ = protocol::write_message(control, &HelperMessage::Ended(end, disk_full));
+    let _ = protocol::write_message(control, &HelperMessage::Ended(end, reached));
 }
 
 fn report_empty(control: &mut UnixStream, left: u64) {

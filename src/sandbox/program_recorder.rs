@@ -24,6 +24,7 @@ use crate::sandbox::filesystem;
 use crate::sandbox::learned_programs::LearnedPrograms;
 use crate::sandbox::program_counts::{ExecAttempt, FileId, FoundProgram, ProgramCounts};
 use crate::sandbox::program_lookup::MAX_INTERPRETERS;
+use crate::sandbox::protocol::AnnouncedPrograms;
 use crate::sandbox::syscalls::notifications::{self, WaitingCall};
 
 /// Pause after an unexpected error of the kernel, so that the thread does not use a whole processor.
@@ -35,12 +36,14 @@ pub(super) struct ProgramRules {
     mode: ProgramMode,
     /// Number of entries in the list.
     listed: u64,
-    /// The listed programs and their real paths.
+    /// The listed programs, until the thread of the recorder finds their files.
+    programs: Vec<PathBuf>,
+    /// The listed programs and the executable files of the step, with their paths.
     files: BTreeMap<FileId, PathBuf>,
+    /// Paths of the executable files of the step, until the run announces these files.
+    of_step: Vec<PathBuf>,
     /// Directories in which the run may execute all files.
     directories: Vec<PathBuf>,
-    /// Executable files of the step.
-    of_step: Vec<PathBuf>,
     /// Directories that the run may write.
     writable: Vec<PathBuf>,
 }
@@ -48,22 +51,24 @@ pub(super) struct ProgramRules {
 impl ProgramRules {
     /// Returns the rules of a run with a list of programs. The run may also execute the files `of_step`.
     pub(super) fn listed(list: &ExecutableFiles, writable: Vec<PathBuf>, of_step: Vec<PathBuf>) -> Self {
-        let mut files = BTreeMap::new();
-        for path in &list.programs {
-            if let Some(id) = id_of(path) {
-                // Of several hard links, the record names the first path.
-                files.entry(id).or_insert_with(|| path.clone());
-            }
-        }
         let directories = if list.own { writable.clone() } else { Vec::new() };
-        Self { mode: ProgramMode::Listed, listed: list.listed, files, directories, of_step, writable }
+        let (programs, files) = (list.programs.clone(), BTreeMap::new());
+        Self { mode: ProgramMode::Listed, listed: list.listed, programs, files, of_step, directories, writable }
     }
 
     /// Returns the rules of a run without a list, which may execute all files in `readable` and `writable`.
     pub(super) fn any(readable: Vec<PathBuf>, writable: Vec<PathBuf>) -> Self {
         let system = filesystem::SYSTEM.iter().filter_map(|path| Path::new(path).canonicalize().ok());
         let directories = system.chain(readable).chain(writable.iter().cloned()).collect();
-        Self { mode: ProgramMode::Any, listed: 0, files: BTreeMap::new(), directories, of_step: Vec::new(), writable }
+        Self {
+            mode: ProgramMode::Any,
+            listed: 0,
+            programs: Vec::new(),
+            files: BTreeMap::new(),
+            of_step: Vec::new(),
+            directories,
+            writable,
+        }
     }
 
     /// Finds the file that a call executes, and the interpreters of this file.
@@ -92,7 +97,7 @@ impl ProgramRules {
                 Err(error) => return Err(error),
             };
             if head.starts_with(b"\x7fELF") {
-                // A run can't change a listed program, so it is read only once.
+                // A run can't change such a program, so it is read only once.
                 if self.files.contains_key(&id) {
                     known.insert(id);
                 }
@@ -119,10 +124,7 @@ impl ProgramRules {
             return Ok(Some((program(path.to_string_lossy().into_owned()), true)));
         }
         let path = called_program::path_of(file)?;
-        // Only the mount of the step's own file allows execution at its path.
-        let allowed = executable
-            && (self.directories.iter().any(|directory| Path::new(&path).starts_with(directory))
-                || self.of_step.iter().any(|own| own == Path::new(&path)));
+        let allowed = executable && self.directories.iter().any(|directory| Path::new(&path).starts_with(directory));
         // Without a list, nothing is refused because of a list.
         Ok((allowed || self.mode == ProgramMode::Listed).then(|| (program(path), allowed)))
     }
@@ -142,10 +144,12 @@ impl ProgramRules {
 
 /// Records the programs of one run.
 pub(super) struct ProgramRecorder {
-    rules: Arc<ProgramRules>,
+    mode: ProgramMode,
+    listed: u64,
+    writable: Vec<PathBuf>,
     counts: Arc<Mutex<ProgramCounts>>,
-    /// Sends the listener and the first program to the thread.
-    begin: Option<Sender<(OwnedFd, PathBuf)>>,
+    /// Sends the listener and what the run has announced to the thread.
+    begin: Option<Sender<(OwnedFd, AnnouncedPrograms)>>,
 }
 
 impl ProgramRecorder {
@@ -153,37 +157,37 @@ impl ProgramRecorder {
     /// because each program would wait forever.
     pub(super) fn start(rules: ProgramRules) -> Option<Self> {
         let (begin, listeners) = mpsc::channel();
-        let (rules, counts) = (Arc::new(rules), Arc::<Mutex<ProgramCounts>>::default());
-        let (of_thread, into) = (rules.clone(), counts.clone());
+        let (mode, listed, writable) = (rules.mode, rules.listed, rules.writable.clone());
+        let counts = Arc::<Mutex<ProgramCounts>>::default();
+        let into = counts.clone();
         let thread = std::thread::Builder::new().name("program-record".to_owned());
         // The thread ends when the run has no processes, or when it gets no listener.
-        let started = thread.spawn(move || answer_all(&listeners, &of_thread, &into));
+        let started = thread.spawn(move || answer_all(&listeners, rules, &into));
         started
             .inspect_err(|error| tracing::warn!(%error, "the programs of a run are not recorded"))
             .ok()
-            .map(|_| Self { rules, counts, begin: Some(begin) })
+            .map(|_| Self { mode, listed, writable, counts, begin: Some(begin) })
     }
 
-    /// Begins the record. `first` is the program that the step's process executes first.
-    pub(super) fn begin(&mut self, listener: OwnedFd, first: PathBuf) {
+    /// Begins the record.
+    pub(super) fn begin(&mut self, listener: OwnedFd, announced: AnnouncedPrograms) {
         if let Some(begin) = self.begin.take() {
-            let _ = begin.send((listener, first));
+            let _ = begin.send((listener, announced));
         }
     }
 
     /// Returns the facts for a receipt.
     pub(super) fn facts(&self) -> ProgramFacts {
-        let ProgramRules { mode, listed, .. } = *self.rules;
         if self.begin.is_some() {
-            return nothing_recorded(listed);
+            return nothing_recorded(self.listed);
         }
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner).facts(mode, listed)
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner).facts(self.mode, self.listed)
     }
 
     /// Returns the started programs for a person who writes a list, or `None` if nothing was recorded.
     pub(super) fn learned(&self) -> Option<LearnedPrograms> {
         let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        self.begin.is_none().then(|| LearnedPrograms::of(&counts, &self.rules.writable))
+        self.begin.is_none().then(|| LearnedPrograms::of(&counts, &self.writable))
     }
 }
 
@@ -206,10 +210,24 @@ struct Answerer<'a> {
 }
 
 /// Answers the calls of a run until the run has no processes.
-fn answer_all(listeners: &Receiver<(OwnedFd, PathBuf)>, rules: &ProgramRules, counts: &Mutex<ProgramCounts>) {
-    let Ok((listener, first)) = listeners.recv() else { return };
+fn answer_all(
+    listeners: &Receiver<(OwnedFd, AnnouncedPrograms)>,
+    mut rules: ProgramRules,
+    counts: &Mutex<ProgramCounts>,
+) {
+    // The first process of the run sets up the run at the same time.
+    for path in std::mem::take(&mut rules.programs) {
+        if let Some(id) = id_of(&path) {
+            // Of several hard links, the record names the first path.
+            rules.files.entry(id).or_insert(path);
+        }
+    }
+    let Ok((listener, announced)) = listeners.recv() else { return };
     notifications::answer_fast(&listener);
-    let mut answerer = Answerer { listener, rules, counts, first: Some(first), root: None, known: BTreeSet::new() };
+    let own = std::mem::take(&mut rules.of_step);
+    rules.files.extend(announced.of_step.into_iter().zip(own));
+    let (rules, first) = (&rules, Some(announced.first));
+    let mut answerer = Answerer { listener, rules, counts, first, root: None, known: BTreeSet::new() };
     loop {
         let mut poll = [PollFd::new(&answerer.listener, PollFlags::IN)];
         let ready = rustix::event::poll(&mut poll, None).map(|_| poll[0].revents());

@@ -27,6 +27,7 @@ use crate::record::step_file::{MAX_FILES_BYTES, StepFile};
 use crate::sandbox::cgroup::Controllers;
 use crate::sandbox::executable_files::ExecutableFiles;
 use crate::sandbox::planned_secret::MAX_SECRETS_BYTES;
+use crate::sandbox::program_counts::FileId;
 use crate::sandbox::session_request::{InputEntry, SessionRequest};
 
 /// The first argument of the binary that starts the helper.
@@ -205,9 +206,8 @@ pub(super) enum HelperMessage {
     Cloned,
     /// The run listens on its own loopback. The listener is attached.
     Listening,
-    /// The run's processes announce each program before the kernel executes the program. The listener is attached. The
-    /// value is the program that the step's process executes next.
-    Announcing(PathBuf),
+    /// The run's processes announce each program before the kernel executes the program. The listener is attached.
+    Announcing(AnnouncedPrograms),
     /// The directory with the results of the run is attached.
     Results,
     /// The private work directory of a run with a session is attached. The numbers are those of the step's files that
@@ -217,10 +217,20 @@ pub(super) enum HelperMessage {
     Started(Confined),
     /// The step was not executed.
     Failed(SetupFailure),
-    /// Exit status of the step, and whether the run's disk was full then.
-    Ended(StepEnd, bool),
+    /// Exit status of the step, and the limit of size that the run had reached then.
+    Ended(StepEnd, Option<SizeLimit>),
     /// The run has no processes any more.
     Empty(SpentResources),
+}
+
+/// The programs that only the processes of the run can name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AnnouncedPrograms {
+    /// The program that the step's process executes next.
+    pub(super) first: PathBuf,
+    /// The executable files of the step, in the order of the request. Only the run sees the file system with these files.
+    pub(super) of_step: Vec<FileId>,
 }
 
 /// Restrictions that the step's process verified just before exec.
@@ -245,6 +255,15 @@ pub(super) struct Confined {
 pub(super) enum StepEnd {
     Exited(i32),
     Signalled(i32),
+}
+
+/// A limit of the size of files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum SizeLimit {
+    /// A file system of the run is full.
+    Disk,
+    /// SIGXFSZ ended a process, and a file has the maximum size of a file.
+    File,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -697,7 +716,7 @@ mod tests {
     #[test]
     fn messages_are_parsed_one_by_one_from_partial_reads() {
         let messages =
-            [HelperMessage::Ended(StepEnd::Exited(3), false), HelperMessage::Empty(SpentResources::default())];
+            [HelperMessage::Ended(StepEnd::Exited(3), None), HelperMessage::Empty(SpentResources::default())];
         let mut wire = Vec::new();
         for message in &messages {
             write_message(&mut wire, message).expect("writes");

@@ -23,7 +23,8 @@ use crate::sandbox::network::NetworkContacts;
 use crate::sandbox::profile_check::Prepared;
 use crate::sandbox::program_recorder::{ProgramRecorder, nothing_recorded};
 use crate::sandbox::protocol::{
-    self, Confined, HelperMessage, KILL, RunForm, SetupFailure, SetupStage, SpentResources, StepEnd, TERMINATE,
+    self, Confined, HelperMessage, KILL, RunForm, SetupFailure, SetupStage, SizeLimit, SpentResources, StepEnd,
+    TERMINATE,
 };
 use crate::sandbox::run_dir::RunDir;
 use crate::sandbox::run_results::RunResults;
@@ -96,7 +97,8 @@ pub(super) struct FollowedRun {
     pub(super) form: RunForm,
     /// Counters of the run's control group, if it had one.
     pub(super) seen: Option<(Controllers, GroupEvents)>,
-    disk_full: bool,
+    /// The limit of size that the run had reached when the step ended.
+    reached: Option<SizeLimit>,
     /// Starts the proxy if the network mode is an allow list. It is called once and must not block.
     pub(super) egress: Option<Egress>,
     /// The network contacts that the proxy counted.
@@ -135,7 +137,7 @@ impl FollowedRun {
             dead: None,
             form: RunForm::Namespaces,
             seen: None,
-            disk_full: false,
+            reached: None,
             egress: None,
             contacts: None,
             programs: None,
@@ -273,16 +275,16 @@ impl FollowedRun {
                         egress(listener.into());
                     }
                 }
-                Ok(Some(HelperMessage::Announcing(first))) => {
+                Ok(Some(HelperMessage::Announcing(announced))) => {
                     if let (Some(listener), Some(recorder)) = (self.descriptor.take(), &mut self.programs) {
-                        recorder.begin(listener, first);
+                        recorder.begin(listener, announced);
                     }
                 }
                 Ok(Some(HelperMessage::Results)) => self.results = self.descriptor.take(),
                 Ok(Some(HelperMessage::Work(new))) => self.work = self.descriptor.take().map(|work| (work, new)),
                 Ok(Some(HelperMessage::Started(facts))) => self.confined = Some(facts),
                 Ok(Some(HelperMessage::Failed(failure))) => self.failure = Some(failure),
-                Ok(Some(HelperMessage::Ended(end, full))) => (self.step, self.disk_full) = (Some(end), full),
+                Ok(Some(HelperMessage::Ended(end, reached))) => (self.step, self.reached) = (Some(end), reached),
                 Ok(Some(HelperMessage::Empty(spent))) => self.spent = Some(spent),
                 Ok(None) => return true,
                 Err(error) => {
@@ -435,11 +437,10 @@ impl FollowedRun {
             (None, Some(StepEnd::Exited(XCPU_IN_A_SHELL)), _) if self.ran_out_of_cpu(libc::SIGXCPU) => {
                 End::Killed("cpu_milli")
             }
-            (None, Some(StepEnd::Exited(_)), _) if failed && self.disk_full => End::Killed("disk_bytes"),
+            (None, Some(_), _) if failed && self.reached == Some(SizeLimit::File) => End::Killed("file_bytes"),
+            (None, Some(StepEnd::Exited(_)), _) if failed && self.reached.is_some() => End::Killed("disk_bytes"),
             (None, Some(StepEnd::Exited(code)), _) => End::Exited(u8::try_from(code).unwrap_or(u8::MAX)),
             (None, Some(StepEnd::Signalled(signal)), _) if self.ran_out_of_cpu(signal) => End::Killed("cpu_milli"),
-            // A step can also send SIGXFSZ to itself, but nothing shows this, so report the limit.
-            (None, Some(StepEnd::Signalled(libc::SIGXFSZ)), _) => End::Killed("file_bytes"),
             (None, Some(StepEnd::Signalled(signal)), _) => End::Signalled(u8::try_from(signal).unwrap_or(u8::MAX)),
             (None, None, Some(SpentResources { init_signal: Some(signal), .. })) => {
                 End::Signalled(u8::try_from(signal).unwrap_or(u8::MAX))

@@ -3,6 +3,7 @@
 //! A step can leave any names and file types, so each name is opened by itself, below an opened directory and without
 //! following a link. All functions must be called after the end of the run.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -13,7 +14,9 @@ use std::sync::Arc;
 
 use rustix::fs::{AtFlags, Dir, FileType, Stat};
 use rustix::io::Errno;
+use unicode_normalization::UnicodeNormalization as _;
 
+use crate::record::hidden_character::HiddenCharacter;
 use crate::record::later_words::{OutputName, RelativePath};
 use crate::sandbox::run_dir::RunDir;
 use crate::sandbox::session_tree::{LeftDirectory, SessionTree, enter, open_file};
@@ -108,6 +111,10 @@ pub enum FileRule {
     OneName,
     /// A path is a [`RelativePath`] in UTF-8.
     Path,
+    /// A name has no invisible character, no line separator and no character that changes the reading direction.
+    Visible,
+    /// Two paths do not differ in their Unicode normal forms only.
+    Twin,
     /// A run leaves at most this number of files, and of directories.
     Count(usize),
     /// At most [`MAX_RESULT_DEPTH`] directories are above a file.
@@ -124,6 +131,14 @@ impl fmt::Display for FileRule {
             Self::Path => f.write_str(
                 "has a name that is not UTF-8, contains a control character or is longer than 1,024 bytes with its \
                  directories; use another name",
+            ),
+            Self::Visible => f.write_str(
+                "has a name with an invisible character or a character that changes the reading direction; use another \
+                 name",
+            ),
+            Self::Twin => f.write_str(
+                "has the name of another file in another Unicode normal form, so both names look the same; use \
+                 another name",
             ),
             Self::Count(most) => write!(f, "is one of more than {most} files or directories; write an archive instead"),
             Self::Depth => write!(f, "has more than {MAX_RESULT_DEPTH} directories above it; use fewer directories"),
@@ -172,6 +187,9 @@ impl RunResults {
         walk.directory(&top.opened, Path::new(""), 0)?;
         let mut found = walk.found;
         found.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        let mut seen = BTreeSet::new();
+        let twin = found.iter().find(|file| !seen.insert(file.path.as_str().nfc().collect::<String>()));
+        twin.map_or(Ok(()), |file| Err(refused(Path::new(file.path.as_str()), FileRule::Twin)))?;
         Ok(found)
     }
 
@@ -327,6 +345,9 @@ impl Walk<'_> {
         }
         let relative: Option<RelativePath> = path.to_str().and_then(|text| text.parse().ok());
         let relative = relative.ok_or_else(|| refused(path, FileRule::Path))?;
+        if relative.as_str().chars().any(is_misleading) {
+            return Err(refused(path, FileRule::Visible));
+        }
         let bytes = size(stat);
         self.bytes = self.bytes.saturating_add(bytes);
         if self.bytes > self.limits.bytes {
@@ -341,6 +362,12 @@ impl Walk<'_> {
         });
         Ok(())
     }
+}
+
+/// Returns true for a character that a browser or a mail program does not show as a character of a name.
+fn is_misleading(c: char) -> bool {
+    matches!(HiddenCharacter::of(c), Some(HiddenCharacter::Direction | HiddenCharacter::Invisible))
+        || matches!(c, '\u{2028}' | '\u{2029}')
 }
 
 fn open_directory(at: &OwnedFd, name: &str) -> io::Result<LeftDirectory> {

@@ -2,7 +2,8 @@
 #
 # Bash reads this file through BASH_ENV before the script, so bash runs the script itself as usual. COUNTERSIGN_SESSION
 # is the file that receives: NUL begin NUL, the output of `export -p`, NUL, the directory, newline, NUL end NUL. Without
-# the end, the record is incomplete. Nothing here starts a process, prints, or changes the exit code of the script.
+# the end, the record is incomplete. Nothing here prints or changes the exit code of the script. If the script has set a
+# limit for the size of files, the write fails instead of ending the shell (SIGXFSZ).
 {
   unset -v BASH_ENV
   __countersign_file=${COUNTERSIGN_SESSION-}
@@ -33,7 +34,8 @@ if [[ $__countersign_file && $BASHPID == "$$" && ${BASH_VERSINFO[0]}${BASH_VERSI
   __countersign_first() {
     { local - __countersign_status=$?; set +aeuxET; } 2>/dev/null
     if [[ $BASHPID == "$$" ]]; then
-      __countersign_write >>"$__countersign_file"
+      # In a subshell, because the script may have its own trap for XFSZ.
+      (builtin trap -- '' XFSZ; __countersign_write >>"$__countersign_file")
       if [[ -o posix ]]; then
         alias exit=__countersign_leave
       elif ! builtin declare -F exit; then
@@ -57,6 +59,7 @@ if [[ $__countersign_file && $BASHPID == "$$" && ${BASH_VERSINFO[0]}${BASH_VERSI
       unset -f builtin exit export printf pwd set
       set +aeuxET
       if [[ ! $__countersign_posix ]]; then set +o posix; fi
+      builtin trap -- '' XFSZ
       __countersign_write >>"$__countersign_file"
     fi
   }

@@ -42,7 +42,8 @@ __countersign_chain="$__countersign_chain"'eval "$__countersign_exit"; fi; { __c
 __countersign_first() {
   __countersign_status=$?
   if __countersign_is_main; then
-    __countersign_write >>"$__countersign_file"
+    # In a subshell, because the script may have its own trap for XFSZ.
+    (trap '' XFSZ; __countersign_write >>"$__countersign_file")
     alias exit=__countersign_leave
   fi
   return "$__countersign_status"
@@ -58,6 +59,7 @@ __countersign_last() {
   set +aefux
   unset -f command printf pwd read
   if __countersign_is_main; then
+    trap '' XFSZ
     __countersign_write >>"$__countersign_file"
   fi
 }

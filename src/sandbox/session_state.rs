@@ -51,6 +51,9 @@ const NEVER: [&str; 19] = [
 const DEFAULTS: [(&[u8], &[u8]); 3] =
     [(b"PATH", interpreter::PATH.as_bytes()), (b"LANG", b"C.UTF-8"), (b"LC_ALL", b"C.UTF-8")];
 
+/// Directories that each run has, some of them new and empty.
+const OF_EACH_RUN: [&[u8]; 6] = [b"/", b"/tmp", b"/dev", b"/dev/shm", b"/proc", b"/run"];
+
 /// State of the shell of a session. The default is the state of a new session.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ShellState {
@@ -189,8 +192,7 @@ impl GivenToRun {
         if !cwd.starts_with(b"/") || climbs || self.work.as_deref() == Some(cwd) {
             return None;
         }
-        // Each run has this directory, new and empty.
-        if cwd == b"/tmp" {
+        if OF_EACH_RUN.contains(&cwd) {
             return Some(cwd.to_owned());
         }
         let is_below = |directory: &[u8]| {
@@ -270,7 +272,7 @@ mod tests {
     #[test]
     fn a_large_state_is_an_error_with_its_size() {
         let half = "x".repeat(MAX_VARIABLE_BYTES - 3);
-        let after = |exports: &str| ShellState::default().after(&record(exports, "/"), &GivenToRun::default());
+        let after = |exports: &str| ShellState::default().after(&record(exports, "/var"), &GivenToRun::default());
         let full = format!("export A='{half}'\nexport B='{half}'\n");
         assert!(after(&full).is_ok());
         let error = after(&format!("{full}export C=''\n")).expect_err("too large");
@@ -291,19 +293,19 @@ mod tests {
             ..GivenToRun::default()
         };
         let exports = "export SAME='1'\nexport OTHER='2'\nexport TOKEN='secret'\nexport LANG='C.UTF-8'\n";
-        let after = state(&[("OLD", b"1")]).after(&record(exports, "/"), &given).expect("small");
+        let after = state(&[("OLD", b"1")]).after(&record(exports, "/var"), &given).expect("small");
         assert_eq!(after, state(&[("OTHER", b"2")]));
     }
 
     #[test]
     fn the_last_complete_record_counts() {
         let given = GivenToRun::default();
-        let mut bytes = record("export A='1'\n", "/");
-        bytes.extend(record("declare -rx A=\"2\"\ndeclare -x B\ndeclare -ax C=([0]=\"a\")\n", "/"));
+        let mut bytes = record("export A='1'\n", "/var");
+        bytes.extend(record("declare -rx A=\"2\"\ndeclare -x B\ndeclare -ax C=([0]=\"a\")\n", "/var"));
         assert_eq!(ShellState::default().after(&bytes, &given).expect("small"), state(&[("A", b"2")]));
-        bytes.extend(b"\0begin\0export A='3'\n\0/\n\0");
+        bytes.extend(b"\0begin\0export A='3'\n\0/var\n\0");
         assert_eq!(ShellState::default().after(&bytes, &given).expect("small"), state(&[("A", b"2")]));
-        bytes.extend(record("rm -rf /\n", "/"));
+        bytes.extend(record("rm -rf /\n", "/var"));
         assert_eq!(ShellState::default().after(&bytes, &given).expect("small"), state(&[("A", b"2")]));
     }
 }

@@ -9,10 +9,20 @@ use crate::shell::syntax::{HOLE, Word};
 impl ScriptWalk<'_> {
     /// Records an assignment to the variable `name`. `None` means an unknown name.
     pub(super) fn sets(&mut self, word: &Word, name: Option<&str>, context: Context<'_>) {
+        self.names.extend(name.map(str::to_owned));
         if name.is_some_and(settings::is_integer) {
             (self.evaluates, self.integers) = (true, true);
         }
         match name {
+            Some("PATH") if settings::keeps_programs(word.source()) => {
+                self.found.push(raw(word, FoundKind::HarmlessSetting("PATH".to_owned()), context));
+            }
+            Some("IFS") => {
+                let kept = word.exactly().is_some_and(settings::keeps_numbers);
+                let what = if kept { FoundKind::HarmlessSetting } else { FoundKind::Setting };
+                let into = if kept { &mut self.found } else { &mut self.separators };
+                into.push(raw(word, what("IFS".to_owned()), context));
+            }
             Some(name) if settings::changes(name) => {
                 self.found.push(raw(word, FoundKind::Setting(name.to_owned()), context));
                 let value = word.text.split_once('=').map(|(_, value)| value);

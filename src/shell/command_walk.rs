@@ -14,6 +14,9 @@ use crate::shell::syntax::{
 use crate::shell::traps::{is_trap, is_whole_trap, opens_index};
 use crate::shell::{settings, wrappers};
 
+/// Builtins that take numbers as operands and run nothing.
+const TAKE_NUMBERS: [&str; 6] = ["[", "echo", "exit", "return", "shift", "test"];
+
 impl ScriptWalk<'_> {
     pub(super) fn whole(&mut self, script: &ReadScript<'_>) -> Result<(), SyntaxFlaw> {
         self.pass(script, Dialect::Bash)?;
@@ -86,6 +89,8 @@ impl ScriptWalk<'_> {
         self.unset = false;
         self.giving.clear();
         self.fields.clear();
+        self.separators.clear();
+        self.numbered.clear();
         if let Some(flaw) = read.flaw.filter(|flaw| flaw.guard || dialect == Dialect::Bash) {
             return Err(flaw);
         }
@@ -109,6 +114,13 @@ impl ScriptWalk<'_> {
         if self.unset || self.functions.contains("read") || self.undefined.contains("read") {
             self.found.append(&mut self.fields);
         }
+        let read = |name: &String| {
+            !TAKE_NUMBERS.contains(&name.as_str()) || self.functions.contains(name) || self.undefined.contains(name)
+        };
+        if !self.numbered.iter().any(read) {
+            self.separators.iter_mut().for_each(|raw| raw.what = FoundKind::HarmlessSetting("IFS".to_owned()));
+        }
+        self.found.append(&mut self.separators);
         let calls = std::mem::take(&mut self.calls);
         for (index, statement) in calls.into_iter().filter(|_| !self.exported) {
             let FoundKind::Command(name) = &self.found[index].what else { continue };
@@ -264,6 +276,10 @@ impl ScriptWalk<'_> {
         for word in &simple.words {
             self.word(word, Context { aside, ..context })?;
         }
+        if simple.words.iter().any(|word| word.number) {
+            let name = simple.words.first().and_then(Word::exactly).unwrap_or_default();
+            self.numbered.insert(name.to_owned());
+        }
         let context = Context { input, ..context };
         match self.passed_on(&simple.words, context) {
             Some(calls) => calls.iter().try_for_each(|words| self.resolve(words, context)),
@@ -303,6 +319,7 @@ impl ScriptWalk<'_> {
                     self.depth -= 1;
                 }
                 WordPart::Sets(name, at) => {
+                    self.names.insert(name.clone());
                     if settings::changes(name) {
                         let here = Word { at: *at, text: format!("{name}={HOLE}"), ..word.clone() };
                         self.sets(&here, Some(name), context);

@@ -1,6 +1,7 @@
 //! Finds the commands that a script would start.
 
 use std::cell::OnceCell;
+use std::collections::BTreeSet;
 
 use crate::shell::found::{NotUnderstood, ScriptFinding, ScriptPlace, Shell};
 use crate::shell::outline::{Outline, outline_list};
@@ -47,6 +48,15 @@ pub fn find(script: &str, most: ReadLimit) -> Result<Vec<ScriptFinding>, NotUnde
 /// Returns the same errors as [`find`].
 pub fn find_in(shell: Shell, script: &str, most: ReadLimit) -> Result<Vec<ScriptFinding>, NotUnderstood> {
     ReadScript::new(shell, script, most)?.found()
+}
+
+/// Returns the names of all variables that a script of `shell` sets or exports by their names. A script with an error sets
+/// none.
+#[must_use]
+pub fn names_set_in(shell: Shell, script: &str, most: ReadLimit) -> BTreeSet<String> {
+    let mut walk = ScriptWalk::new(script, shell);
+    let read = ReadScript::new(shell, script, most).ok().filter(|read| walk.whole(read).is_ok());
+    read.map(|_| walk.names).unwrap_or_default()
 }
 
 /// A script that is parsed once, although several questions are asked about it.

@@ -26,6 +26,7 @@ impl Parser<'_> {
                     self.take_two();
                     self.arithmetic(w, false)?;
                     w.hole(true);
+                    w.word.number |= !quoted;
                 } else {
                     self.substitution(w)?;
                     w.hole(quoted);
@@ -59,8 +60,8 @@ impl Parser<'_> {
             }
             b'0'..=b'9' | b'*' | b'@' | b'#' | b'?' | b'-' | b'$' | b'!' => {
                 self.pos += 1;
-                // A number is one field unless IFS contains digits. Every assignment to IFS is reported as a setting.
                 w.hole(quoted && byte != b'@' || matches!(byte, b'#' | b'?' | b'$'));
+                w.word.number |= !quoted;
             }
             _ => w.word.text.push('$'),
         }

@@ -52,6 +52,8 @@ pub enum FoundKind {
     Function(String),
     /// An assignment to a variable that changes later commands, with the variable's name.
     Setting(String),
+    /// An assignment to such a variable with a value that changes no command of this script, with the variable's name.
+    HarmlessSetting(String),
     /// A command that cannot be known before the run, with the reason.
     Unknown(UnknownReason),
 }

@@ -38,7 +38,7 @@ mod reasons;
 mod redirects;
 pub mod script_shape;
 mod script_walk;
-mod settings;
+pub mod settings;
 mod shell_builtins;
 mod shells;
 mod syntax;

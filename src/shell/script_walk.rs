@@ -79,6 +79,8 @@ pub(super) struct ScriptWalk<'s> {
     pub(super) script: &'s str,
     pub(super) shell: Shell,
     pub(super) found: Vec<RawFinding>,
+    /// Names of all variables that the script sets by their names.
+    pub(super) names: BTreeSet<String>,
     pub(super) depth: usize,
     /// Number of bytes of nested texts that the walk may still read.
     pub(super) budget: usize,
@@ -108,6 +110,10 @@ pub(super) struct ScriptWalk<'s> {
     pub(super) shifted: usize,
     /// Assignments `IFS=` before `read`, which are settings only if `read` may be a function or an alias.
     pub(super) fields: Vec<RawFinding>,
+    /// Other assignments to `IFS`. They change a command only if a word of the command has an unquoted number.
+    pub(super) separators: Vec<RawFinding>,
+    /// Names of the commands that have such a word. The name is empty if it is unknown.
+    pub(super) numbered: BTreeSet<String>,
     /// True if the script may export functions to other shells.
     pub(super) exported: bool,
     /// True if the script evaluates values of variables as arithmetic or as names.
@@ -142,6 +148,7 @@ impl<'s> ScriptWalk<'s> {
             script,
             shell,
             found: Vec::new(),
+            names: BTreeSet::new(),
             depth: 0,
             budget: budget(script),
             certain: BTreeMap::new(),
@@ -158,6 +165,8 @@ impl<'s> ScriptWalk<'s> {
             moves: false,
             shifted: 0,
             fields: Vec::new(),
+            separators: Vec::new(),
+            numbered: BTreeSet::new(),
             exported: false,
             evaluates: false,
             differs: false,

@@ -8,6 +8,24 @@ pub(super) fn changes(name: &str) -> bool {
         || SUFFIXES.iter().any(|suffix| name.ends_with(suffix))
 }
 
+/// Program directories that only the system's owner can write. The shell finds a program without a path in these
+/// directories.
+pub const TRUSTED: [&str; 6] = ["/bin", "/sbin", "/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin"];
+
+/// Returns true if the assignment `source` adds to `PATH` only directories of the system, so that a name still means a
+/// program that only the system's owner can write.
+pub(super) fn keeps_programs(source: &str) -> bool {
+    let value = source.strip_prefix("PATH=").map(|value| value.replace('"', ""));
+    let is_kept = |directory: &str| TRUSTED.contains(&directory) || ["$PATH", "${PATH}"].contains(&directory);
+    value.is_some_and(|value| value.split(':').all(is_kept))
+}
+
+/// Returns true if `text` assigns to `IFS` only characters that are in no number.
+pub(super) fn keeps_numbers(text: &str) -> bool {
+    let in_number = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_');
+    text.strip_prefix("IFS=").is_some_and(|value| !value.contains(in_number))
+}
+
 /// Returns the names in `text` of variables that change later commands, because arithmetic in `text` may set them.
 pub(super) fn named_in(text: &str) -> impl Iterator<Item = &str> {
     text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_').filter(|name| changes(name))

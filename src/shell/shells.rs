@@ -45,7 +45,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         for what in self.finding.found_since(before) {
             let name = match what {
                 FoundKind::Command(name) => name.rsplit('/').next().unwrap_or_default(),
-                FoundKind::Setting(_) => continue,
+                FoundKind::Setting(_) | FoundKind::HarmlessSetting(_) => continue,
                 FoundKind::Function(_) | FoundKind::Unknown(_) => "",
             };
             nothing &= READS_NOTHING.contains(&name);

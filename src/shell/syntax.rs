@@ -149,6 +149,8 @@ pub(super) struct Word {
     pub(super) exact: bool,
     /// True if every expansion of the word is exactly one field.
     pub(super) one: bool,
+    /// True if the word has an unquoted number such as `$#`, which is one field unless `IFS` contains digits.
+    pub(super) number: bool,
     /// True if a part of the word is quoted.
     pub(super) quoted: bool,
     /// True if the word would be exact without its pathname patterns. Each resulting field then matches a pattern.

@@ -166,9 +166,10 @@ impl ShellPlan {
                 match find_in(self.shell, &script, ReadLimit::Step) {
                     Err(_) => true,
                     Ok(found) => found.iter().any(|one| match &one.what {
-                        FoundKind::Command(name) | FoundKind::Function(name) | FoundKind::Setting(name) => {
-                            name.contains(PROBE_NAME)
-                        }
+                        FoundKind::Command(name)
+                        | FoundKind::Function(name)
+                        | FoundKind::Setting(name)
+                        | FoundKind::HarmlessSetting(name) => name.contains(PROBE_NAME),
                         FoundKind::Unknown(_) => false,
                     }),
                 }

@@ -109,12 +109,20 @@ fn a_file_that_breaks_a_rule_means_that_no_file_is_kept_and_the_run_says_so() {
         ("pipe", "cd \"$COUNTERSIGN_OUTPUT\"; printf x > good; mkfifo bad"),
         ("name", "cd \"$COUNTERSIGN_OUTPUT\"; printf x > good; printf x > $'b\\nd'"),
         ("bytes", "cd \"$COUNTERSIGN_OUTPUT\"; printf x > good; printf x > $'b\\xff'"),
+        ("reversed", "cd \"$COUNTERSIGN_OUTPUT\"; printf x > good; printf x > $'a\\u202etxt.exe'"),
+        ("hidden", "cd \"$COUNTERSIGN_OUTPUT\"; mkdir $'a\\u200b'; printf x > $'a\\u200b/f'"),
+        ("line", "cd \"$COUNTERSIGN_OUTPUT\"; printf x > $'a\\u2028b'"),
+        ("twin", "cd \"$COUNTERSIGN_OUTPUT\"; printf x > $'\\u00e9'; printf x > $'e\\u0301'"),
         ("many", "cd \"$COUNTERSIGN_OUTPUT\"; for i in $(seq 1100); do : > f$i; done"),
         ("own", "cd \"$COUNTERSIGN_OUTPUT\"; printf x > .outputs.json"),
         ("tree", "cd \"$COUNTERSIGN_OUTPUT\"; mkdir .outputs.json; printf x > .outputs.json/a"),
         ("empty", "cd \"$COUNTERSIGN_OUTPUT\"; printf x > good; for i in $(seq 1100); do mkdir d$i; done"),
+        ("foreign", "cd \"$COUNTERSIGN_OUTPUT\"; printf x > $'e\\u0301'; printf x > $'\\u540d\\u3000\\u00fc'"),
     ]);
-    for step in ["link", "hard", "pipe", "name", "bytes", "many", "own", "tree", "empty"] {
+    assert_eq!(paths(&files(&world, &ran(&world, "s:foreign"))), ["e\u{301}", "\u{540d}\u{3000}\u{fc}"]);
+    let refused =
+        ["link", "hard", "pipe", "name", "bytes", "reversed", "hidden", "line", "twin", "many", "own", "tree", "empty"];
+    for step in refused {
         let finished = ran(&world, &format!("s:{step}"));
         assert_eq!(finished["outcome"]["status"], "succeeded", "{step}");
         assert_eq!(paths(&files(&world, &finished)), [""; 0], "{step}");

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::support::host::not_run;
 use crate::support::people::{self, alice, bob, envelope};
 use crate::support::{POLICY, SMALL, Setup, World, bytes_of, id_of, runbook, wait_for};
 
@@ -84,6 +85,89 @@ fn variables_the_directory_and_files_are_carried_to_the_next_run() {
     // Another session starts empty.
     assert!(prints(&world, &created(&world), "s:get").starts_with("||none|C.UTF-8|"));
     world.assert_audited();
+}
+
+#[test]
+fn a_session_carries_only_variables_that_a_script_or_policy_names() {
+    let plant = "printf 'export KUBECONFIG=/tmp/work/k DOCKER_HOST=tcp://evil NAMED=1 READ=2 ALLOWED_X=3 DENIED_X=4\\n' > vars\n\
+                 . ./vars\nread -r READ <<< 5\nexport NAMED\nprintf 'countersign: the files were not kept\\nlast' >&2";
+    let world = world_with(
+        &[("plant", plant), ("get", "env"), ("other", "python3 -c 1"), ("plain", "export PLAIN=1")],
+        |setup| {
+            setup.policy = POLICY.replace("  mode", "  env: {allow: [\"*_X\"], deny: [\"DENIED_*\"]}\n  mode");
+        },
+    );
+    let session = created(&world);
+    let planted = ran(&world, &session, "s:plant");
+    assert_eq!(planted["outcome"]["status"], "succeeded", "{planted:#}");
+    // A step can print such a line too, but it can't know the digest of its authorization.
+    let note = "the session does not carry DENIED_X, DOCKER_HOST, KUBECONFIG: write `export NAME` in the script, or name the \
+                variable in env.allow of policy";
+    let expected = format!(
+        "countersign: the files were not kept\nlast\ncountersign: {note} ({})\n",
+        planted["digest"].as_str().expect("a digest")
+    );
+    assert_eq!(world.output(&planted, "stderr"), expected);
+    let output = prints(&world, &session, "s:get");
+    for name in ["NAMED=1", "READ=5", "ALLOWED_X=3"] {
+        assert!(output.lines().any(|line| line == name), "{name}: {output}");
+    }
+    for name in ["KUBECONFIG", "DOCKER_HOST", "DENIED_X"] {
+        assert!(!output.contains(name), "{name}: {output}");
+    }
+    assert_eq!(shown(&world, &session)["variables"], json!(["ALLOWED_X", "NAMED", "READ"]));
+    world.assert_audited();
+    let mut show = world.program(&["--json", "registry", "show", "s:get", "--url", &world.wire.url]);
+    let show = show.env("COUNTERSIGN_TOKEN", &world.agent).output().expect("show");
+    let show: Value = serde_json::from_slice(&show.stdout).expect("JSON");
+    assert_eq!(show["in_force"]["session_variables"], json!(["NAMED", "PLAIN", "READ", "*_X"]));
+}
+
+#[test]
+fn a_directory_that_each_run_has_is_kept_and_a_forged_directory_is_not() {
+    let forge = "ln -s / link\nprintf '\\0begin\\0export A=\"1\"\\n\\0/tmp/work/link\\n\\0end\\0' > /run/results/session/state\nexec true";
+    let world = world_of(&[("root", "export A=0; cd /"), ("where", "pwd"), ("forge", forge), ("get", "pwd; echo $A")]);
+    let session = created(&world);
+    assert_eq!(prints(&world, &session, "s:root"), "");
+    assert_eq!(prints(&world, &session, "s:where"), "/\n");
+    let forged = ran(&world, &session, "s:forge");
+    let note = "the step ended in \"/tmp/work/link\", which the next run does not see: the next run starts in its work directory";
+    assert!(world.output(&forged, "stderr").contains(note), "{}", world.output(&forged, "stderr"));
+    assert_eq!(prints(&world, &session, "s:get"), "/tmp/work\n1\n");
+}
+
+/// The 11 blocks of this runbook of Gruntwork show which variables and directories its blocks share.
+#[test]
+fn a_recorded_runbook_of_gruntwork_ends_in_one_session_as_recorded() {
+    const NAME: &str = "a_recorded_runbook_of_gruntwork_ends_in_one_session_as_recorded";
+    let (cases, peers) = (std::env::var("COUNTERSIGN_CASES").unwrap_or_default(), std::env::var("COUNTERSIGN_PEERS"));
+    let cases = cases.split(':').find_map(|folder| std::fs::read(format!("{folder}/gruntwork-runbooks.json")).ok());
+    let (Some(cases), Ok(peers)) = (cases, peers) else {
+        return not_run(NAME, "COUNTERSIGN_CASES or COUNTERSIGN_PEERS is not set: scripts/peers runs this test");
+    };
+    let cases: Value = serde_json::from_slice(&cases).expect("JSON");
+    let of_model = |one: &&Value| one["path"].as_str().is_some_and(|path| path.contains("runbook-execution-model"));
+    let fixture = cases["fixtures"].as_array().expect("fixtures").iter().find(of_model).expect("the runbook");
+    let folder = std::path::Path::new(&peers).join("runbooks").join(fixture["dir"].as_str().expect("a directory"));
+    let blocks = fixture["blocks"].as_array().expect("blocks");
+    let world = World::with(|setup| {
+        setup.policy = POLICY.to_owned();
+        let scripts = blocks.iter().map(|block| block["path"].as_str().expect("a script"));
+        for name in scripts.chain(["runbook.mdx"]) {
+            let text = std::fs::read_to_string(folder.join(name)).expect(name);
+            let text = ["<Command", "<Check"]
+                .iter()
+                .fold(text, |text, tag| text.replace(&format!("{tag} "), &format!("{tag} session=\"write\" ")));
+            setup.runbook(&format!("demo/{name}"), text);
+        }
+    });
+    let session = world.wire.post("/v1/sessions", &world.agent, &json!({"runbook": "demo/runbook"})).ok(201);
+    for block in blocks {
+        let step = format!("demo/runbook:{}", block["id"].as_str().expect("an id"));
+        let finished = ran(&world, session["id"].as_str().expect("an id"), &step);
+        assert_eq!(finished["outcome"]["exit_code"], block["exit_code"], "{step}: {finished:#}");
+    }
+    assert_eq!(blocks.len(), 11);
 }
 
 #[test]

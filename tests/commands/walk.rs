@@ -109,6 +109,9 @@ fn a_directory_that_was_not_kept_stops_the_walk_before_the_next_step() {
     let ran = run(&person, &["b.md"]).ended(0);
     assert_eq!(ran.out, "1 work", "{}", ran.err);
     assert!(ran.err.contains("which no other step sees"), "{}", ran.err);
+    person.runbook("c.md", "", &[("one", "cd /"), ("two", "printf '%s' \"$PWD\"")]);
+    let ran = run(&person, &["c.md"]).ended(0);
+    assert!(ran.out == "/" && !ran.err.contains("no other step"), "{ran:?}");
 }
 
 #[test]

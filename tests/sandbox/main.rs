@@ -7,6 +7,7 @@ mod planted;
 mod support;
 
 mod closures;
+mod control_groups;
 mod everyday;
 mod listed_attacks;
 mod listed_programs;

@@ -413,7 +413,7 @@ fn the_sandbox_command_names_the_option_for_a_missing_access() {
     let words = "a program of the command reached the limit file_bytes: a file has at most 67108864 bytes here";
     for script in [
         "head -c 100000000 /dev/zero > /tmp/large; echo on",
-        "head -c 100000000 /dev/zero > /tmp/large | cat; exit 153",
+        "head -c 100000000 /dev/zero > /tmp/large | cat; echo 'File too large' >&2",
     ] {
         let text = run(&["--", "bash", "-c", script]);
         assert!(text.contains(words), "{script}: {text}");

@@ -173,7 +173,7 @@ fn a_fork_bomb_of_short_programs_ends_at_its_time_limit() {
     let world = World::prepared(|_| {});
     let begun = Instant::now();
     let script = "for i in 1 2 3 4 5 6 7 8; do (while :; do ls -d /; id; done) > /dev/null 2>&1 & done; wait";
-    let (report, _) = sandbox(&world, &["--timeout", "2", "--programs", "ls"], &["sh", "-c", script]);
+    let (report, _) = sandbox(&world, &["--timeout", "4", "--programs", "ls"], &["sh", "-c", script]);
     assert_eq!(report["end"], "TimedOut", "{report}");
     assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
     let count = |kind: &str, path: &str| named(&report["program_facts"], kind)[&real(path)].as_u64();

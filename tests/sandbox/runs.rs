@@ -22,9 +22,9 @@ use countersign::sandbox::linux::{LinuxSandbox, Setup};
 use countersign::sandbox::unavailable::Unavailable;
 use countersign::sandbox::{End, Plan, Report, Sandbox as _};
 
-struct Bench {
+pub(super) struct Bench {
     home: tempfile::TempDir,
-    sandbox: LinuxSandbox,
+    pub(super) sandbox: LinuxSandbox,
 }
 
 impl Bench {
@@ -48,7 +48,7 @@ impl Bench {
         Self { home, sandbox }
     }
 
-    fn strict() -> Self {
+    pub(super) fn strict() -> Self {
         let bench = Self::new();
         let probe = bench.sandbox.probe();
         assert_eq!(probe.level(), Level::Strict, "this host can't hold strict: {:#?}", probe.layers);
@@ -63,7 +63,7 @@ impl Bench {
         self.run_with(&profile(), plan)
     }
 
-    fn run_with(&self, profile: &Profile, plan: Plan) -> Report {
+    pub(super) fn run_with(&self, profile: &Profile, plan: Plan) -> Report {
         let prepared = self.sandbox.check(profile).expect("can be held");
         self.sandbox.run(prepared, plan, &mut |_| {}, &CancelFlag::new().expect("a flag"))
     }
@@ -73,17 +73,17 @@ impl Bench {
     }
 }
 
-fn profile() -> Profile {
+pub(super) fn profile() -> Profile {
     Profile::nothing(STRICT.to_vec(), Limits { wall_ms: 20_000, ..Limits::default() })
 }
 
-fn limited(change: impl FnOnce(&mut Limits)) -> Profile {
+pub(super) fn limited(change: impl FnOnce(&mut Limits)) -> Profile {
     let mut profile = profile();
     change(&mut profile.limits);
     profile
 }
 
-fn plan(interpreter: &str, source: &str) -> Plan {
+pub(super) fn plan(interpreter: &str, source: &str) -> Plan {
     Plan {
         interpreter: interpreter.into(),
         source: source.into(),
@@ -97,7 +97,7 @@ fn plan(interpreter: &str, source: &str) -> Plan {
     }
 }
 
-fn out(report: &mut Report) -> String {
+pub(super) fn out(report: &mut Report) -> String {
     let mut text = String::new();
     report.stdout.recorded.reader().expect("readable").read_to_string(&mut text).expect("UTF-8");
     text
@@ -110,14 +110,14 @@ fn err(report: &mut Report) -> String {
 }
 
 /// Returns what the script printed. The script must end with exit code 0.
-fn said(mut report: Report) -> String {
+pub(super) fn said(mut report: Report) -> String {
     let (text, complaints) = (out(&mut report), err(&mut report));
     assert_eq!(report.end, End::Exited(0), "{text}{complaints}");
     text.trim_end().to_owned()
 }
 
 /// Returns an argument for `sleep` that only one test of one process uses.
-fn mark(name: &str) -> String {
+pub(super) fn mark(name: &str) -> String {
     let number = name.bytes().fold(0_u32, |sum, byte| (sum * 31 + u32::from(byte)) % 10_000);
     format!("86399.{number:04}{}", std::process::id())
 }
@@ -1254,7 +1254,6 @@ fn memory_and_file_count_and_disk_space_and_cpu_time_are_limited() {
     assert_eq!(python(&small, file), (End::Exited(0), "held".into()));
     let disk = "import os\ntry:\n for i in range(8): open(str(i),'wb').write(bytes(1<<20))\n print('got it')\nexcept OSError as e: print('held', e.errno)";
     assert_eq!(python(&small, disk), (End::Exited(0), "held 28".into()));
-    let spin = limited(|limits| (limits.cpu_milli, limits.wall_ms) = (50, 20_000));
     match by(&bench, |limits| limits.cpu) {
         // A control group throttles the run and kills no process.
         LimitHolder::Cgroup2 => {
@@ -1264,6 +1263,7 @@ fn memory_and_file_count_and_disk_space_and_cpu_time_are_limited() {
             assert!(report.usage.cpu_ms < 1000, "{:?}", report.usage);
         }
         _ => {
+            let spin = limited(|limits| (limits.cpu_milli, limits.wall_ms) = (50, 20_000));
             let end = |source| bench.run_with(&spin, plan("bash", source)).end;
             assert_eq!(end("while :; do :; done"), End::Killed("cpu_milli"));
             assert_eq!(end("trap '' XCPU; while :; do :; done"), End::Killed("cpu_milli"));
@@ -1272,13 +1272,30 @@ fn memory_and_file_count_and_disk_space_and_cpu_time_are_limited() {
         }
     }
     // SIGXCPU alone does not prove that a limit was reached, because any process of the run can send the signal.
-    assert_eq!(bench.run_with(&spin, plan("bash", "kill -XCPU $$; sleep 9")).end, End::Signalled(24));
+    assert_eq!(bench.run(plan("bash", "kill -XCPU $$; sleep 9")).end, End::Signalled(24));
     let full = "for i in 1 2 3 4 5 6 7 8; do head -c 1000000 /dev/zero > $i || exit 1; done";
     assert_eq!(bench.run_with(&small, plan("bash", full)).end, End::Killed("disk_bytes"));
-    assert_eq!(
-        bench.run_with(&small, plan("bash", "exec head -c 2000000 /dev/zero > f")).end,
-        End::Killed("file_bytes")
-    );
+}
+
+/// Any process can send SIGXFSZ, and a script can set a lower limit.
+#[test]
+fn only_a_file_of_the_maximum_size_shows_that_the_limit_of_a_file_was_reached() {
+    let bench = Bench::strict();
+    let small = limited(|limits| limits.file_bytes = 1 << 20);
+    for (script, end) in [
+        ("exec head -c 2000000 /dev/zero > f", End::Killed("file_bytes")),
+        ("mkdir -p a/b; exec head -c 2000000 /dev/zero > a/b/.f", End::Killed("file_bytes")),
+        ("exec head -c 2000000 /dev/zero > /dev/shm/f", End::Killed("file_bytes")),
+        ("head -c 2000000 /dev/zero > f; exit $?", End::Killed("file_bytes")),
+        ("head -c 2000000 /dev/zero > f; exit 0", End::Exited(0)),
+        ("head -c 2000000 /dev/zero > f; exit 3", End::Exited(3)),
+        ("head -c 1048575 /dev/zero > f; kill -XFSZ $$", End::Signalled(25)),
+        ("kill -XFSZ $$", End::Signalled(25)),
+        ("ulimit -f 1; exec head -c 2000000 /dev/zero > f", End::Signalled(25)),
+        ("ln -s /usr/bin/bash f; exit 153", End::Exited(153)),
+    ] {
+        assert_eq!(bench.run_with(&small, plan("bash", script)).end, end, "{script}");
+    }
 }
 
 /// Returns the mechanism that enforces a limit on this host.
@@ -1319,38 +1336,6 @@ fn the_receipt_and_doctor_report_memory_without_a_limit() {
     for word in ["shared memory", "socket buffers", "pipes", "page tables", "Delegate=yes"] {
         assert!(line.starts_with("note") && line.contains(word), "{word}: {line}");
     }
-}
-
-#[test]
-fn a_delegated_control_group_contains_the_whole_run() {
-    let bench = Bench::strict();
-    if let Err(why) = &bench.sandbox.probe().cgroup {
-        not_run("limits by a control group", why);
-        return;
-    }
-    // Each process stays below the limit, but all processes together exceed the limit.
-    let script = r#"
-import os, time
-for _ in range(6):
-    if os.fork() == 0:
-        b = bytearray(30 << 20)
-        for i in range(0, len(b), 4096): b[i] = 1
-        time.sleep(5); os._exit(0)
-time.sleep(5); print("got it")
-"#;
-    let small = limited(|limits| limits.memory_bytes = 96 << 20);
-    let mut report = bench.run_with(&small, plan("python", script));
-    assert_eq!((report.end.clone(), out(&mut report).as_str()), (End::Killed("memory_bytes"), ""));
-    let facts = report.enforcement;
-    assert!(facts.kill.is_some_and(|kill| kill == ["cgroup.kill", "pidns"]));
-    let limits = facts.limits.expect("facts");
-    for (held, max) in [(limits.memory, 96 << 20), (limits.processes, 100), (limits.cpu, 1000)] {
-        assert_eq!(held, Some(HeldLimit { max, by: LimitHolder::Cgroup2 }));
-    }
-    assert!(report.usage.memory_peak_bytes > 64 << 20, "{:?}", report.usage);
-    let few = limited(|limits| limits.processes = 8);
-    let bomb = "for i in $(seq 20); do sleep 1 & done; wait; exit 1";
-    assert_eq!(bench.run_with(&few, plan("bash", bomb)).end, End::Killed("processes"));
 }
 
 // The helper
@@ -1436,7 +1421,7 @@ fn mounts_that_change_between_two_runs_are_visible_in_the_next_run() {
 }
 
 /// Returns how many processes sleep for the marked time.
-fn sleepers(mark: &str) -> usize {
+pub(super) fn sleepers(mark: &str) -> usize {
     let entries = std::fs::read_dir("/proc").expect("/proc").flatten();
     let lines = entries.filter_map(|entry| std::fs::read_to_string(entry.path().join("cmdline")).ok());
     lines.filter(|line| line.starts_with("sleep\0") && line.contains(mark)).count()

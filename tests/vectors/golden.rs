@@ -21,7 +21,7 @@ use countersign::record::envelope::{Base64, Envelope, EnvelopeSignature, Signed}
 use countersign::record::receipt::Receipt;
 use countersign::record::refusal_statement::RefusalStatement;
 use countersign::record::roster::Roster;
-use countersign::record::seal::{ENGINE, Seal};
+use countersign::record::seal::{Seal, is_own_engine};
 use countersign::trust::trusted_roster::TrustedRoster;
 use serde_json::Value;
 
@@ -351,7 +351,7 @@ impl Golden {
         let failed: Vec<&str> = report.failed().map(|check| check.name.word()).collect();
         let also: Vec<&str> = entry["also"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         // Only a verifier that parses scripts as this engine did knows the defect.
-        if entry["engine"].as_str().is_some_and(|engine| engine != ENGINE) {
+        if entry["engine"].as_str().is_some_and(|engine| !is_own_engine(engine)) {
             let open = report
                 .checks
                 .iter()

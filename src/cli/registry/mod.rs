@@ -73,7 +73,10 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         Command::List { key } if args.dirs.is_empty() => list_sealed(&global.client(key)?, terminal),
         Command::Show { step, key } if args.dirs.is_empty() => {
             let view: StepView = global.client(key)?.get(&format!("/v1/steps/{step}"))?;
-            let rest = json!({"approvals": view.approvals, "sandbox": view.sandbox});
+            let mut rest = json!({"approvals": view.approvals, "sandbox": view.sandbox});
+            if let Some(variables) = view.session_variables {
+                rest["session_variables"] = json!(variables);
+            }
             print_step(&view.digest.to_string(), &view.definition, &rest, terminal)
         }
         #[cfg(feature = "boundary")]

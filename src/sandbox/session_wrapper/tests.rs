@@ -118,6 +118,7 @@ fn removed_variables_and_the_directory_survive() {
         assert_eq!(ran.state.unset.iter().collect::<Vec<_>>(), [b"GIVEN"], "{shell}");
         assert_eq!(ran.state.cwd.as_deref(), Some(b"work/a\nb".as_slice()), "{shell}");
         assert_eq!(run(shell, "cd /usr/bin").state.cwd.as_deref(), Some(b"/usr/bin".as_slice()), "{shell}");
+        assert_eq!(run(shell, "cd /").state.cwd.as_deref(), Some(b"/".as_slice()), "{shell}");
         // The next run would not see this directory.
         assert_eq!(run(shell, "cd /var").state.cwd, None, "{shell}");
         assert_eq!(run(shell, "mkdir gone; cd gone; rmdir ../gone; export A=1").state.cwd, None, "{shell}");
@@ -171,6 +172,20 @@ fn without_an_end_of_the_shell_the_state_before_holds() {
         // The first record is complete, because the trap runs after it.
         let ran = run(shell, "trap 'export A=2; kill -9 $$' EXIT; export A=1");
         assert_eq!(ran.text("A").as_deref(), Some("1"), "{shell}");
+    }
+}
+
+#[test]
+fn a_limit_of_the_script_for_files_does_not_change_its_end() {
+    for shell in SHELLS {
+        let trap = "trap 'echo bye' EXIT; ";
+        let large = "trap 'echo large' XFSZ; trap 'head -c 9 /etc/passwd > f; echo x > g; echo $?' EXIT; ";
+        for (before, state) in
+            [("", "ulimit -f 0"), (trap, "ulimit -f 0"), (trap, "ulimit -S -f 0"), (large, "ulimit -f 0")]
+        {
+            let ran = run(shell, &format!("{before}export A=1; {state}; exit 16"));
+            assert!(ran.code() == Some(16) && is_before(&ran), "{shell}: {before}{state}: {:?}", ran.state);
+        }
     }
 }
 

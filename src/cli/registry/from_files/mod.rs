@@ -6,6 +6,7 @@ mod import;
 mod import_policy;
 mod lock;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
@@ -15,7 +16,10 @@ use crate::cli::registry::from_files::files_read::{missing_json, missing_lines, 
 use crate::cli::registry::printed::{print_list, print_step, rules};
 use crate::home::keys::KeyArgs;
 use crate::record::ident::StepRef;
+use crate::record::step_definition::SessionUse;
 use crate::registry::runbook_directories::Locks;
+use crate::registry::session_names::session_names;
+use crate::sandbox::session_state::is_carried;
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::streams::Terminal;
 use crate::yaml::nearest;
@@ -127,7 +131,13 @@ pub(super) fn show(dirs: &[PathBuf], step: &StepRef, terminal: &Terminal) -> Res
     };
     let definition =
         serde_json::to_value(&found.definition).map_err(|error| CommandFailure::usage(error.to_string()))?;
-    print_step(&found.digest.to_string(), &definition, &json!({}), terminal)
+    // Policy may name further variables.
+    let names = session_names(&registry).remove(step.path()).filter(|_| found.definition.session != SessionUse::None);
+    let carried = |names: &BTreeSet<String>| -> Vec<_> {
+        names.iter().filter(|name| is_carried(name.as_bytes())).cloned().collect()
+    };
+    let rest = names.map_or_else(|| json!({}), |names| json!({"session_variables": carried(&names)}));
+    print_step(&found.digest.to_string(), &definition, &rest, terminal)
 }
 
 fn unknown_step<'a>(step: &StepRef, known: impl Iterator<Item = &'a str>) -> String {
