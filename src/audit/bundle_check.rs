@@ -24,10 +24,11 @@ use crate::audit::witness_check::check_witnesses;
 use crate::crypto::digest::RosterDigest;
 use crate::crypto::json;
 use crate::crypto::ssh_key::ForeignKey;
+use crate::decision::exclusion::ExcludedSigners;
 use crate::decision::parameters::{ParametersError, check_parameters};
 use crate::decision::place::check_place;
-use crate::decision::signature_count::{self, NotCounted};
-use crate::decision::step::{HashedStep, check_step};
+use crate::decision::signature_count;
+use crate::decision::step::{HashedStep, check_recorded_step};
 use crate::decision::window::check_window;
 use crate::record::authorization::Authorization;
 use crate::record::bundle::Bundle;
@@ -278,7 +279,7 @@ fn verify_parsed(
     let step = ledger.check(C::Step, || {
         let (bundle, authorization) = (bundle?, authorization?);
         let step = HashedStep::parse(&bundle.step).map_err(failed)?;
-        let sealed = check_step(authorization.predicate(), Some(&step)).map_err(failed)?;
+        let sealed = check_recorded_step(authorization.predicate(), Some(&step)).map_err(failed)?;
         let detail = format!("{} is {}", step.definition().reference, step.digest());
         Ok((sealed.step().clone(), detail))
     });
@@ -299,25 +300,19 @@ fn verify_parsed(
         ledger.check(C::Excluded, || check_excluded(authorization?.predicate(), receipt?.predicate(), sealed?.roster));
     let excluded = by_ref(&excluded);
     let count = ledger.check(C::AuthorizationSignatures, || {
-        let count = signature_count::count(
-            authorization?.signatures(),
-            sealed?.roster,
-            excluded?,
-            &rules?.rules,
-            consumption?.predicate().at,
-        );
-        check_each_counts(count)
+        let _names = excluded?;
+        let none = ExcludedSigners::judged_later();
+        let (signatures, roster) = (authorization?.signatures(), sealed?.roster);
+        check_each_counts(signature_count::count(signatures, roster, &none, &rules?.rules, consumption?.predicate().at))
     });
     let count = by_ref(&count);
     let nobody_excluded = ledger.check(C::Excluded, || {
-        let signed: Vec<_> = count?
-            .uncounted()
-            .iter()
-            .filter(|signature| signature.why == NotCounted::Excluded)
-            .map(ToString::to_string)
-            .collect();
+        let excluded = excluded?;
+        let signed = count?.counted().iter().filter(|person| excluded.contains(&person.name));
+        let signed: Vec<_> =
+            signed.map(|person| format!("{} proposed the run, or controls the proposer", person.name)).collect();
         ensure(signed.is_empty(), || signed.join("; "))?;
-        let names: Vec<_> = excluded?.names().iter().map(ToString::to_string).collect();
+        let names: Vec<_> = excluded.names().iter().map(ToString::to_string).collect();
         Ok(((), format!("none of {} signed", names.join(", "))))
     });
     let met = ledger.check(C::Quorum, || {

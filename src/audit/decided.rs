@@ -307,8 +307,9 @@ fn check_manifest(bundle: &Bundle, receipt: &Receipt) -> Result<(), CheckStop> {
             files.count, files.bytes, files.manifest, receipt.files.count, receipt.files.bytes, receipt.files.manifest
         )
     })?;
-    let has_outputs = bundle.step["outputs"].as_array().is_some_and(|outputs| !outputs.is_empty());
-    ensure(has_outputs || manifest.0.iter().all(|entry| entry.path.as_str() != OUTPUTS_PATH), || {
+    // If `outputs` is missing or no array, the check `step` fails.
+    let without_outputs = bundle.step["outputs"].as_array().is_some_and(Vec::is_empty);
+    ensure(!without_outputs || manifest.0.iter().all(|entry| entry.path.as_str() != OUTPUTS_PATH), || {
         format!("the manifest has the file {OUTPUTS_PATH}, but the step has no outputs")
     })
 }
@@ -317,8 +318,8 @@ fn check_manifest(bundle: &Bundle, receipt: &Receipt) -> Result<(), CheckStop> {
 pub(crate) fn check_counted(receipt: &Receipt) -> Result<((), String), CheckStop> {
     let (nothing, none) = (Stream::empty(), Files::none());
     for (name, stream) in [("stdout", &receipt.output.stdout), ("stderr", &receipt.output.stderr)] {
-        let is_empty = stream.sha256 == nothing.sha256 && stream.blake3 == nothing.blake3;
-        ensure((stream.recorded == 0) == is_empty, || {
+        let empty = [stream.sha256 == nothing.sha256, stream.blake3 == nothing.blake3];
+        ensure(empty == [stream.recorded == 0; 2], || {
             format!(
                 "the receipt counts {} recorded bytes of {name}, but the digests of {name} contradict this number",
                 stream.recorded

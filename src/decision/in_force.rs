@@ -25,6 +25,7 @@ use crate::record::profile::Profile;
 use crate::record::step_definition::Approvals;
 use crate::registry::Registry;
 use crate::registry::registry_error::RegistryError;
+use crate::template::template_rules::TemplateRules;
 use crate::trust::trusted_roster::TrustedRoster;
 
 /// Rules that apply to one step under a seal. Steps share equal parts in memory.
@@ -62,12 +63,12 @@ impl StepInForce {
         self.needs.get_or_init(|| needs(&self.ruling, &self.hashed.sample()))
     }
 
-    /// Returns the rules of a run with these parameters. If the script is a template, policy reads the filled-in script.
+    /// Returns the rules of a new run with these parameters. If the script is a template, policy reads the filled-in script.
     ///
     /// # Errors
     /// Returns the parameter whose value can't be written in its place.
     pub fn filled(&self, params: &Value) -> Result<Cow<'_, Self>, StepError> {
-        Ok(self.with(&self.hashed.filled(params)?))
+        Ok(self.with(&self.hashed.filled(params, TemplateRules::Present)?))
     }
 
     /// Returns the rules of a run of this step, which [`HashedStep::filled`] returned.

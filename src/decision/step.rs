@@ -20,6 +20,7 @@ use crate::registry::registered_step::RegisteredStep;
 use crate::registry::schema_keywords::pointer;
 use crate::template::flaw::{RenderError, TemplateFlaw};
 use crate::template::script_template::{self, ScriptTemplate};
+use crate::template::template_rules::TemplateRules;
 
 /// The definition of a step, with its digests. The digests are computed once for a seal, so a crossing does not hash
 /// the definition again.
@@ -48,7 +49,7 @@ impl HashedStep {
         }
         let _outputs = output_schema(&definition.outputs).map_err(StepError::Malformed)?;
         reserved.map_err(StepError::Malformed)?;
-        let template = script_template::of_step(&definition).map_err(StepError::Template)?.map(Arc::new);
+        let template = script_template::of_sealed_step(&definition).map_err(StepError::Template)?.map(Arc::new);
         let rendered = RenderedDigest::of(definition.source.as_bytes());
         Ok(Self { digest: StepDigest::of(&bytes), rendered, definition, template })
     }
@@ -59,9 +60,9 @@ impl HashedStep {
     ///
     /// # Errors
     /// Returns the parameter whose value can't be written in its place.
-    pub fn filled(&self, params: &Value) -> Result<Self, StepError> {
+    pub fn filled(&self, params: &Value, rules: TemplateRules) -> Result<Self, StepError> {
         let Some(template) = &self.template else { return Ok(self.clone()) };
-        let definition = template.fill(&self.definition, params).map_err(StepError::Parameter)?;
+        let definition = template.fill(&self.definition, params, rules).map_err(StepError::Parameter)?;
         let rendered = RenderedDigest::of(definition.source.as_bytes());
         Ok(Self { definition: definition.into(), digest: self.digest, rendered, template: None })
     }
@@ -145,11 +146,24 @@ impl StepSealed {
 }
 
 /// Checks that the signed step has the reference, the digest and the resulting script of the definition `sealed`, and
-/// that the authorization has a session and a plan exactly if the step asks for them.
+/// that the authorization has a session and a plan exactly if the step asks for them. The values of a template must obey
+/// the rules of this version.
 ///
 /// # Errors
 /// Returns an error if the step is unknown, or if its definition or its script differs.
 pub fn check_step(signed: &Authorization, sealed: Option<&HashedStep>) -> Result<StepSealed, StepError> {
+    check(signed, sealed, TemplateRules::Present)
+}
+
+/// Checks the step of a run that a boundary of any version allowed. The values of a template must obey the frozen rules.
+///
+/// # Errors
+/// Returns the errors of [`check_step`].
+pub fn check_recorded_step(signed: &Authorization, sealed: Option<&HashedStep>) -> Result<StepSealed, StepError> {
+    check(signed, sealed, TemplateRules::Frozen)
+}
+
+fn check(signed: &Authorization, sealed: Option<&HashedStep>, rules: TemplateRules) -> Result<StepSealed, StepError> {
     let reference = &signed.step.reference;
     let Some(sealed) = sealed.filter(|sealed| sealed.definition.reference == *reference) else {
         return Err(StepError::Unknown { step: reference.clone() });
@@ -165,7 +179,7 @@ pub fn check_step(signed: &Authorization, sealed: Option<&HashedStep>) -> Result
             return Err(StepError::Part { step: reference.clone(), part, is_asked: asked });
         }
     }
-    let filled = sealed.filled(&signed.params)?;
+    let filled = sealed.filled(&signed.params, rules)?;
     if filled.rendered != signed.rendered {
         return Err(StepError::OtherScript { signed: signed.rendered, sealed: filled.rendered });
     }
@@ -343,7 +357,7 @@ mod tests {
         let sealed = template("echo {{ .host }}\n");
         let mut signed = authorization();
         (signed.step.digest, signed.params) = (sealed.digest(), json!({"host": "it's; rm -rf /"}));
-        let filled = sealed.filled(&signed.params).expect("a value for every place");
+        let filled = sealed.filled(&signed.params, TemplateRules::Present).expect("a value for every place");
         assert_eq!(filled.definition().source, "echo 'it'\\''s; rm -rf /'\n");
         assert_eq!((filled.digest(), filled.is_template()), (sealed.digest(), false));
         signed.rendered = filled.rendered();
@@ -356,6 +370,13 @@ mod tests {
             assert_eq!(error.code(), Code::InvalidParams, "{host}");
             assert!(error.to_string().contains(words), "{error}");
         }
+        // A verifier only compares the text.
+        signed.params = json!({"host": "-rf"});
+        signed.rendered = RenderedDigest::of(b"echo '-rf'\n");
+        assert!(check_recorded_step(&signed, Some(&sealed)).is_ok());
+        signed.rendered = RenderedDigest::of(b"echo -rf\n");
+        let error = check_recorded_step(&signed, Some(&sealed)).expect_err("another script");
+        assert_eq!(error.code(), Code::ContextChanged);
     }
 
     #[test]

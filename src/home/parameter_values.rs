@@ -104,6 +104,7 @@ mod tests {
         json!({"type": "object", "required": [], "properties": {
             "host": {"type": "string"}, "n": {"type": "integer"}, "drain": {"type": "boolean"},
             "zones": {"type": "array", "items": {"type": "string"}}, "o": {"type": "object", "properties": {}},
+            "pw": {"type": "string", "x-secret": true},
         }})
     }
 
@@ -118,6 +119,10 @@ mod tests {
         assert_eq!(typed("drain=true").expect("boolean"), json!(true));
         assert_eq!(typed("zones=[\"a\",\"b\"]").expect("array"), json!(["a", "b"]));
         assert_eq!(typed("o={}").expect("object"), json!({}));
+        assert_eq!(typed("pw={\"secret\": \"db\"}").expect("the name of a secret"), json!({"secret": "db"}));
+        let error = typed("pw=hunter2").expect_err("the secret itself");
+        assert!(error.exit == Exit::Usage && error.message.contains("{\"secret\": "), "{error}");
+        assert!(!error.message.contains("hunter2"), "{error}");
     }
 
     #[test]

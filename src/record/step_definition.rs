@@ -116,6 +116,9 @@ impl StepDefinition {
     }
 
     fn check_parts(&self) -> Result<(), Malformed> {
+        if !self.params.is_object() {
+            return Err(Malformed::at("/step/params", "expected an object: the schema of the parameters"));
+        }
         check_files(&self.files)?;
         check_count("/step/secrets", self.secrets.len(), 0, MAX_SECRETS)?;
         check_by("/step/secrets", &self.secrets, |secret| secret.name.as_str())?;

@@ -140,7 +140,7 @@ impl Registry {
 
     fn of_found(found: impl IntoIterator<Item = (StepPlace, StoredStep)>) -> Result<Self, Vec<RegistryError>> {
         let mut errors = Vec::new();
-        let steps = Self::register_all(found, &SharedSchemas::default(), ScriptCheck::None, &mut errors);
+        let steps = Self::register_all(found, &SharedSchemas::default(), ScriptCheck::Template, &mut errors);
         Self::seal(steps, errors)
     }
 
@@ -164,8 +164,10 @@ impl Registry {
                 let step = match stored {
                     StoredStep::Known(step) => Ok(step),
                     StoredStep::Read(definition, contents) => {
-                        let place = (at.place.line > 0).then(|| at.clone());
-                        register(*definition, contents, place, schemas, check)
+                        register(*definition, contents, None, schemas, ScriptCheck::Sealed)
+                    }
+                    StoredStep::Found(definition, contents) => {
+                        register(*definition, contents, Some(at.clone()), schemas, check)
                     }
                 };
                 (at, reference, step)

@@ -20,6 +20,7 @@ use crate::registry::shared_schemas::SharedSchemas;
 use crate::registry::step_place::StepPlace;
 use crate::template::flaw::{RenderError, TemplateFlaw};
 use crate::template::script_template::{self, ScriptTemplate};
+use crate::template::template_rules::TemplateRules;
 
 /// Sealed step.
 #[derive(Debug, Clone)]
@@ -55,7 +56,7 @@ impl RegisteredStep {
     /// Returns the parameter whose value can't be written in its place of the script.
     pub fn filled(&self, params: &Value) -> Result<Self, RenderError> {
         let Some(template) = &self.template else { return Ok(self.clone()) };
-        let definition = template.fill(&self.definition, params)?;
+        let definition = template.fill(&self.definition, params, TemplateRules::Present)?;
         Ok(Self { definition: definition.into(), template: None, ..self.clone() })
     }
 
@@ -85,20 +86,22 @@ impl RegisteredStep {
 pub enum StoredStep {
     /// Step that another registry already contains. Both registries share it in memory.
     Known(RegisteredStep),
-    /// Step that was read from a file or from the store, with the contents of its files.
+    /// Step that was read from the store, with the contents of its files.
     Read(Box<StepDefinition>, Vec<Arc<[u8]>>),
+    /// Step of a runbook file. It must also obey the rules of this version about templates.
+    Found(Box<StepDefinition>, Vec<Arc<[u8]>>),
 }
 
 impl StoredStep {
     /// Returns the step of a runbook file.
     pub(super) fn found(step: FoundStep) -> Self {
-        Self::Read(Box::new(step.definition), step.contents)
+        Self::Found(Box::new(step.definition), step.contents)
     }
 
     pub(super) fn reference(&self) -> &StepRef {
         match self {
             Self::Known(step) => &step.definition.reference,
-            Self::Read(definition, _) => &definition.reference,
+            Self::Read(definition, _) | Self::Found(definition, _) => &definition.reference,
         }
     }
 }
@@ -139,12 +142,14 @@ impl fmt::Display for RegisterError {
     }
 }
 
-/// Whether the script of a step is checked before the step is registered.
+/// How the script of a step is checked before the step is registered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ScriptCheck {
-    /// The script is not read. A step of a store stays in force, and a person at a terminal can run a step without policy.
-    None,
-    /// The parser must be able to read a shell script, and each `$PARAM_NAME` is a parameter.
+    /// The step comes from a store and stays in force: only a template that no version renders is refused.
+    Sealed,
+    /// A person runs the step at a terminal without policy: the template has only places that this version renders.
+    Template,
+    /// As `Template`. The parser must also be able to read a shell script, and each `$PARAM_NAME` is a parameter.
     Shell,
 }
 
@@ -164,7 +169,10 @@ pub(super) fn register(
         return Err("the contents of the step's files differ from its definition".to_owned().into());
     }
     let mut flaws = Vec::new();
-    let template = script_template::of_step(&definition);
+    let template = match check {
+        ScriptCheck::Sealed => script_template::of_sealed_step(&definition),
+        _ => script_template::of_step(&definition),
+    };
     let template = template.unwrap_or_else(|found| {
         flaws = found;
         None

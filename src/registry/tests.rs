@@ -468,14 +468,23 @@ fn a_template_attribute_and_a_template_in_a_refused_place_are_errors() {
     let expected =
         "a.md:5:13: `template=` is not supported by this version: remove it: in this format {{ … }} is plain text";
     assert!(found.len() == 1 && found[0].starts_with(expected), "{found:?}");
-    let registry = Dir::of(&[("nginx.md", NGINX)]).load().expect("a registry");
-    let mut stored: Vec<StepDefinition> =
-        registry.steps().map(|step| StepDefinition::clone(&step.definition)).collect();
-    stored[0].template = crate::record::step_definition::Template::Gruntwork;
-    stored[0].source = "true\neval {{ .host }}\n".to_owned();
-    let error = Registry::from_definitions(stored).expect_err("a refused place");
-    let words = "nginx:restart: line 2, column 6 of the script: ";
-    assert!(error[0].to_string().starts_with(words), "{error:?}");
+}
+
+#[test]
+fn a_template_in_a_place_that_is_refused_now_is_an_error_of_a_page_but_stays_readable_in_a_seal() {
+    let inputs = "<Inputs id=\"i\">\n```yaml\nvariables:\n  - name: x\n    type: string\n```\n</Inputs>\n";
+    let page = |script: &str| format!("<Command id=\"a\" command=\"{script}\" inputsId=\"i\" />\n\n{inputs}");
+    let found = Dir::of(&[("a.mdx", &page("docker exec web {{ .inputs.x }}"))]).errors();
+    assert!(found[0].starts_with("a.mdx:1:") && found[0].contains("would decide which program runs"), "{found:?}");
+    let registry = Dir::of(&[("a.mdx", &page("ls {{ .inputs.x }}"))]).load().expect("a registry");
+    let mut step = StepDefinition::clone(&registry.steps().next().expect("a step").definition);
+    step.source = "docker exec web {{ .inputs.x }}\n".to_owned();
+    let sealed = Registry::from_definitions([step.clone()]).expect("a sealed step");
+    let error = sealed.steps().next().expect("a step").filled(&serde_json::json!({"x": "ls"})).expect_err("its place");
+    assert!(error.to_string().contains("would decide which program runs"), "{error}");
+    step.source = "true {{ .inputs.nobody }}\n".to_owned();
+    let error = Registry::from_definitions([step]).expect_err("no version renders it");
+    assert!(error[0].to_string().contains("no variable `nobody`"), "{error:?}");
 }
 
 #[test]

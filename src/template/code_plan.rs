@@ -9,7 +9,8 @@ use crate::template::code_reader::{CodeLanguage, CodeSegment, SegmentKind, ends_
 use crate::template::flaw::RenderError;
 use crate::template::shell_plan::Flaws;
 use crate::template::shell_quoting::TemplatePlace;
-use crate::template::shell_roles::{MAX_SLOTS, mark, marks};
+use crate::template::shell_roles::{MARK_BYTES, MAX_SLOTS, mark, marks};
+use crate::template::template_rules::TemplateRules;
 use crate::template::variant::Variant;
 
 /// Places for the slots of a variant.
@@ -17,47 +18,65 @@ use crate::template::variant::Variant;
 pub(super) struct CodePlan {
     language: CodeLanguage,
     pub(super) places: Vec<TemplatePlace>,
+    checked: bool,
 }
 
-/// Finds the place of each slot, and checks that every place is supported.
-pub(super) fn plan(variant: &Variant, language: CodeLanguage) -> Result<CodePlan, Flaws> {
+/// Finds the place of each slot. By the present rules, also checks that every place takes any value.
+pub(super) fn plan(variant: &Variant, language: CodeLanguage, rules: TemplateRules) -> Result<CodePlan, Flaws> {
     let count = variant.slots.len();
     if count > MAX_SLOTS {
         return Err(vec![(0, format!("the template has more than {MAX_SLOTS} placeholders: split the script"))]);
     }
     let text = variant.text(&mut |slot| mark(slot).to_string());
-    let width = mark(0).len_utf8();
-    let fail = |(at, message): (usize, &str)| vec![(variant.offset(at, width), message.to_owned())];
+    let fail = |(at, message): (usize, &str)| vec![(variant.offset(at, MARK_BYTES), message.to_owned())];
     let parts = segments(language, &text).map_err(fail)?;
-    if count > 0
+    let checked = rules == TemplateRules::Present;
+    if checked
+        && count > 0
         && let Some(at) = evaluates(language, &text, &parts)
     {
-        return Err(vec![(variant.offset(at, width), EVALUATES.to_owned())]);
+        return Err(fail((at, EVALUATES)));
     }
     let (mut places, mut flaws) = (Vec::new(), Flaws::new());
     for (at, slot) in marks(&text) {
         let part = parts.iter().find(|part| part.start <= at && at < part.end);
-        match part.map_or(Err(NO_PLACE), |part| place(language, &text, *part, at)) {
+        let found = part.map_or(Err(NO_PLACE), |part| {
+            let found = place(part.kind)?;
+            if checked { check_place(language, &text, *part, at).map(|()| found) } else { Ok(found) }
+        });
+        match found {
             Ok(place) => places.push(place),
             Err(message) => flaws.push((variant.slots[slot].offset, message.to_owned())),
         }
     }
-    if flaws.is_empty() { Ok(CodePlan { language, places }) } else { Err(flaws) }
+    if flaws.is_empty() { Ok(CodePlan { language, places, checked }) } else { Err(flaws) }
 }
 
-fn place(language: CodeLanguage, text: &str, part: CodeSegment, at: usize) -> Result<TemplatePlace, &'static str> {
-    let (before, after) = (&text[part.start..at], &text[at + mark(0).len_utf8()..]);
+const fn place(kind: SegmentKind) -> Result<TemplatePlace, &'static str> {
+    match kind {
+        SegmentKind::Code => Ok(TemplatePlace::Literal),
+        SegmentKind::Text => Ok(TemplatePlace::StringLiteral),
+        SegmentKind::Comment => Ok(TemplatePlace::Comment),
+        SegmentKind::BlockComment => Err("a value could close this comment: remove the placeholder from the comment"),
+        SegmentKind::OtherText => Err(
+            "no value can be written into a formatted, raw or template string, a bytes string or a rune: use a string in \
+             plain quotes",
+        ),
+    }
+}
+
+fn check_place(language: CodeLanguage, text: &str, part: CodeSegment, at: usize) -> Result<(), &'static str> {
+    let (before, after) = (&text[part.start..at], &text[at + MARK_BYTES..]);
     match part.kind {
-        SegmentKind::Text => {
-            if ends_in_escape(before) {
-                return Err("the placeholder is inside an escape of the string: write it after the whole escape");
-            }
+        SegmentKind::Text if ends_in_escape(before) => {
+            Err("the placeholder is inside an escape of the string: write it after the whole escape")
+        }
+        SegmentKind::Text if language == CodeLanguage::Python => {
             let rest = text[part.end..].trim_start_matches([' ', '\t', '\n', ')']);
-            let formatted = rest.starts_with('%') || rest.trim_start_matches('.').trim_start().starts_with("format");
-            if language == CodeLanguage::Python && formatted {
+            if rest.starts_with('%') || rest.trim_start_matches('.').trim_start().starts_with("format") {
                 return Err("the string is a format, which would interpret the value: give the value as an argument");
             }
-            Ok(TemplatePlace::StringLiteral)
+            Ok(())
         }
         SegmentKind::Code => {
             let joined =
@@ -68,22 +87,12 @@ fn place(language: CodeLanguage, text: &str, part: CodeSegment, at: usize) -> Re
                             write it inside the quotes of a string",
                 );
             }
-            Ok(TemplatePlace::Literal)
+            Ok(())
         }
-        SegmentKind::Comment => {
-            let line = text[..at].matches('\n').count();
-            if language == CodeLanguage::Go || line < 2 {
-                return Err(
-                    "this comment may have a meaning for the language: remove the placeholder from the comment",
-                );
-            }
-            Ok(TemplatePlace::Comment)
+        SegmentKind::Comment if language == CodeLanguage::Go || text[..at].matches('\n').count() < 2 => {
+            Err("this comment may have a meaning for the language: remove the placeholder from the comment")
         }
-        SegmentKind::OtherText => Err(
-            "no value can be written into a formatted, raw or template string, a bytes string or a rune: use a string in \
-             plain quotes",
-        ),
-        SegmentKind::BlockComment => Err("a value could close this comment: remove the placeholder from the comment"),
+        _ => Ok(()),
     }
 }
 
@@ -150,16 +159,15 @@ fn evaluates(language: CodeLanguage, text: &str, parts: &[CodeSegment]) -> Optio
 }
 
 impl CodePlan {
-    /// Returns the script with these values, after checking that its strings and comments are the planned ones.
+    /// Returns the script with these values. By the present rules, also checks that its strings and comments are the
+    /// planned ones.
     pub(super) fn render(&self, variant: &Variant, values: &[&Value]) -> Result<String, RenderError> {
-        let (mut written, mut harmless) = (Vec::new(), Vec::new());
-        for (slot, value) in values.iter().enumerate() {
-            let fail = |message: String| RenderError::new(&variant.slots[slot].parameter, message);
-            written.push(self.written(slot, value).map_err(fail)?);
-            harmless.push(self.written(slot, &harmless_value(value)).map_err(fail)?);
+        let script = self.text(variant, values)?;
+        if !self.checked {
+            return Ok(script);
         }
-        let script = variant.text(&mut |slot| written[slot].clone());
-        let like = variant.text(&mut |slot| harmless[slot].clone());
+        let harmless: Vec<Value> = values.iter().map(|value| harmless_value(value)).collect();
+        let like = self.text(variant, &harmless.iter().collect::<Vec<_>>())?;
         let kinds = |text: &str| {
             segments(self.language, text).map(|parts| parts.iter().map(|part| part.kind).collect::<Vec<_>>())
         };
@@ -167,6 +175,15 @@ impl CodePlan {
             (Ok(script_kinds), Ok(like_kinds)) if script_kinds == like_kinds => Ok(script),
             _ => Err(RenderError::new("", "the values can't be written in their places: give other values")),
         }
+    }
+
+    fn text(&self, variant: &Variant, values: &[&Value]) -> Result<String, RenderError> {
+        let mut written = Vec::new();
+        for (slot, value) in values.iter().enumerate() {
+            let fail = |message: String| RenderError::new(&variant.slots[slot].parameter, message);
+            written.push(self.written(slot, value).map_err(fail)?);
+        }
+        Ok(variant.text(&mut |slot| written[slot].clone()))
     }
 
     fn written(&self, slot: usize, value: &Value) -> Result<String, String> {

@@ -14,7 +14,8 @@ use crate::template::flaw::{RenderError, TemplateFlaw};
 use crate::template::shell_plan::{self, Flaws, ShellPlan};
 use crate::template::shell_quoting::TemplatePlace;
 use crate::template::syntax::{OUTPUTS, TemplateNode, parse};
-use crate::template::variant::{MAX_VARIANTS, RangeItem, SlotPart, Variant, VariantDecision, all, expand};
+use crate::template::template_rules::TemplateRules;
+use crate::template::variant::{MAX_ITEMS, MAX_VARIANTS, RangeItem, SlotPart, Variant, VariantDecision, all, expand};
 
 /// Template of a script, in which every placeholder has a place that can hold any value.
 ///
@@ -30,6 +31,8 @@ pub struct ScriptTemplate {
     uses: Vec<TemplateUse>,
     /// Parameters whose schema allows a dash at the beginning.
     dashes: BTreeSet<String>,
+    /// Flaws by the rules of this version only.
+    flaws: Vec<TemplateFlaw>,
 }
 
 /// Use of a parameter in a template.
@@ -59,27 +62,37 @@ enum VariantPlan {
     Code(CodePlan),
 }
 
-/// Returns the script that runs for these parameters: the source, or the rendered template.
+/// Returns the script that runs for these parameters by the rules of this version: the source, or the rendered template.
 ///
 /// # Errors
 /// Returns the flaws of the template as one error without a parameter, or the error of the parameter whose value can't
 /// be written in its place.
 pub fn rendered<'d>(definition: &'d StepDefinition, params: &Value) -> Result<Cow<'d, str>, RenderError> {
-    let flaws = |flaws: Vec<TemplateFlaw>| {
-        RenderError::new("", flaws.first().map_or_else(String::new, |flaw| format!("the template is invalid: {flaw}")))
-    };
-    match of_step(definition).map_err(flaws)? {
+    match of_step(definition).map_err(|flaws| is_invalid(&flaws))? {
         Some(template) => template.render(params.as_object().unwrap_or(&Map::new())).map(Cow::Owned),
         None => Ok(Cow::Borrowed(&definition.source)),
     }
 }
 
+fn is_invalid(flaws: &[TemplateFlaw]) -> RenderError {
+    RenderError::new("", flaws.first().map_or_else(String::new, |flaw| format!("the template is invalid: {flaw}")))
+}
+
 impl ScriptTemplate {
-    /// Parses a template for an interpreter, for example `bash`, `sh`, `python` or `node`.
+    /// Parses a template for an interpreter, for example `bash`, `sh`, `python` or `node`, by the rules of this version.
     ///
     /// # Errors
     /// Returns every flaw that was found: invalid actions, and placeholders in places that can't hold every value.
     pub fn parse(source: &str, language: &str) -> Result<Self, Vec<TemplateFlaw>> {
+        Self::read(source, language)?.without_flaws()
+    }
+
+    fn without_flaws(self) -> Result<Self, Vec<TemplateFlaw>> {
+        if self.flaws.is_empty() { Ok(self) } else { Err(self.flaws) }
+    }
+
+    /// Parses a template by the frozen rules. The template knows its flaws by the rules of this version.
+    fn read(source: &str, language: &str) -> Result<Self, Vec<TemplateFlaw>> {
         let fail = |at: usize, message: &str| vec![TemplateFlaw::new(source, at, message)];
         if source.len() > MAX_SOURCE {
             return Err(fail(0, "the template is longer than 64 KiB: split the script"));
@@ -102,6 +115,7 @@ impl ScriptTemplate {
             variants: BTreeMap::new(),
             uses: Vec::new(),
             dashes: BTreeSet::new(),
+            flaws: Vec::new(),
         };
         let Some(variants) = all(&template.nodes) else {
             let message = format!(
@@ -119,7 +133,7 @@ impl ScriptTemplate {
         }
         let mut flaws = BTreeSet::new();
         for (decisions, variant) in variants {
-            match plan(&variant, language) {
+            match plan(&variant, language, TemplateRules::Present) {
                 Ok(plan) => {
                     template.add_uses(&variant, &plan);
                     template.variants.insert(decisions, (variant, plan));
@@ -133,13 +147,14 @@ impl ScriptTemplate {
             }
         }
         template.uses.sort_by_key(|one| one.offset);
-        if flaws.is_empty() { Ok(template) } else { Err(flaws.into_iter().collect()) }
+        template.flaws.extend(flaws);
+        Ok(template)
     }
 
     fn add_uses(&mut self, variant: &Variant, plan: &VariantPlan) {
         for (slot, at) in variant.slots.iter().enumerate().filter(|(_, at)| !matches!(at.part, SlotPart::Index(_))) {
             let (place, number) = match plan {
-                VariantPlan::Shell(plan) => (plan.places[slot], plan.rules[slot].number),
+                VariantPlan::Shell(plan) => (plan.places[slot], plan.needs_number(slot)),
                 VariantPlan::Code(plan) => (plan.places[slot], false),
             };
             let number = number || place == TemplatePlace::Number;
@@ -169,12 +184,20 @@ impl ScriptTemplate {
     /// # Errors
     /// Returns a flaw for each parameter that the schema does not have, and for each parameter that the script
     /// evaluates as arithmetic although its schema allows other values than whole numbers.
-    pub fn check(mut self, source: &str, schema: &Value) -> Result<Self, Vec<TemplateFlaw>> {
-        let property = |name: &str| schema.get("properties").and_then(|all| all.get(name));
+    pub fn check(self, source: &str, schema: &Value) -> Result<Self, Vec<TemplateFlaw>> {
+        let flaws = self.name_flaws(source, schema);
+        let mut template = self.check_values(source, schema);
+        template.flaws.splice(..0, flaws);
+        template.without_flaws()
+    }
+
+    /// Returns a flaw for each parameter that the schema does not have, and for each secret parameter. These rules are
+    /// frozen.
+    fn name_flaws(&self, source: &str, schema: &Value) -> Vec<TemplateFlaw> {
         let mut flaws = Vec::new();
         for name in &self.names {
             let at = self.uses.iter().find(|one| one.parameter == *name).map_or(0, |one| one.offset);
-            let message = match property(name) {
+            let message = match schema.get("properties").and_then(|all| all.get(name)) {
                 None => format!(
                     "the step has no variable `{name}`: declare it in the <Inputs> that the step names with `inputsId`; if \
                      another program reads this text, write {}",
@@ -188,6 +211,13 @@ impl ScriptTemplate {
             };
             flaws.push(TemplateFlaw::new(source, at, message));
         }
+        flaws
+    }
+
+    /// Adds a flaw for each parameter whose schema allows values that its place does not take.
+    fn check_values(mut self, source: &str, schema: &Value) -> Self {
+        let property = |name: &str| schema.get("properties").and_then(|all| all.get(name));
+        let mut flaws = Vec::new();
         for one in self.uses.iter().filter(|one| one.number) {
             if property(&one.parameter).is_some_and(|schema| !is_number_schema(schema)) {
                 let message = format!(
@@ -221,7 +251,8 @@ impl ScriptTemplate {
             .filter(|name| property(name).is_some_and(|one| allows(one) || one.get("items").is_some_and(allows)))
             .cloned()
             .collect();
-        if flaws.is_empty() { Ok(self) } else { Err(flaws) }
+        self.flaws.append(&mut flaws);
+        self
     }
 
     /// Returns a script with the commands of all branches and with a harmless value in each place. Policy reads this
@@ -266,9 +297,14 @@ impl ScriptTemplate {
     /// Returns the definition with the script that runs for these parameters as its source.
     ///
     /// # Errors
-    /// Returns the same errors as [`Self::render`].
-    pub fn fill(&self, definition: &StepDefinition, params: &Value) -> Result<StepDefinition, RenderError> {
-        let source = self.render(params.as_object().unwrap_or(&Map::new()))?;
+    /// Returns the same errors as [`Self::render`]. The frozen rules give fewer errors.
+    pub fn fill(
+        &self,
+        definition: &StepDefinition,
+        params: &Value,
+        rules: TemplateRules,
+    ) -> Result<StepDefinition, RenderError> {
+        let source = self.render_by(rules, params.as_object().unwrap_or(&Map::new()))?;
         Ok(StepDefinition { source, ..definition.clone() })
     }
 
@@ -277,9 +313,18 @@ impl ScriptTemplate {
     /// # Errors
     /// Returns the parameter whose value is missing, has a wrong type or can't be written in its place.
     pub fn render(&self, params: &Map<String, Value>) -> Result<String, RenderError> {
-        let mut decisions = Vec::new();
+        self.render_by(TemplateRules::Present, params)
+    }
+
+    fn render_by(&self, rules: TemplateRules, params: &Map<String, Value>) -> Result<String, RenderError> {
+        if rules == TemplateRules::Present && !self.flaws.is_empty() {
+            return Err(is_invalid(&self.flaws));
+        }
+        let (mut decisions, mut items) = (Vec::new(), 0);
         let variant = expand(&self.nodes, &mut |decision| {
+            let is_range = matches!(decision, VariantDecision::Count(_));
             let taken = decide(decision, params)?;
+            items = items.max(if is_range { taken } else { 0 });
             decisions.push(taken);
             Ok(taken)
         })?;
@@ -288,19 +333,20 @@ impl ScriptTemplate {
         {
             return Err(RenderError::new(name, ARITHMETIC));
         }
-        if variant.slots.len() > MAX_RENDERED && !self.variants.contains_key(&decisions) {
+        if variant.slots.len() > MAX_RENDERED && items > MAX_ITEMS {
             let message = format!("the lists give more than {MAX_RENDERED} placeholders: give shorter lists");
             return Err(RenderError::new("", message));
         }
         let new;
-        let plan = if let Some((_, plan)) = self.variants.get(&decisions) {
-            plan
-        } else {
-            new = plan(&variant, self.language).map_err(|flaws| {
-                let message = flaws.first().map_or("", |(_, message)| message.as_str());
-                RenderError::new("", format!("the template can't be rendered with this number of items: {message}"))
-            })?;
-            &new
+        let plan = match self.variants.get(&decisions) {
+            Some((_, plan)) if rules == TemplateRules::Present => plan,
+            _ => {
+                new = plan(&variant, self.language, rules).map_err(|flaws| {
+                    let message = flaws.first().map_or("", |(_, message)| message.as_str());
+                    RenderError::new("", format!("the template can't be rendered with these parameters: {message}"))
+                })?;
+                &new
+            }
         };
         let mut values = Vec::new();
         for slot in &variant.slots {
@@ -335,7 +381,7 @@ pub fn output_parameters(source: &str) -> BTreeSet<String> {
     found
 }
 
-/// Reads and checks the template of a step, or returns `None` if the step has no template.
+/// Reads and checks the template of a step by the rules of this version, or returns `None` if the step has no template.
 ///
 /// # Errors
 /// Returns every flaw of the template.
@@ -343,8 +389,22 @@ pub fn of_step(definition: &StepDefinition) -> Result<Option<ScriptTemplate>, Ve
     if definition.template == Template::None {
         return Ok(None);
     }
-    let template = ScriptTemplate::parse(&definition.source, &definition.interpreter)?;
+    let template = ScriptTemplate::read(&definition.source, &definition.interpreter)?;
     template.check(&definition.source, &definition.params).map(Some)
+}
+
+/// Reads the template of a sealed step by the frozen rules, or returns `None` if the step has no template.
+///
+/// # Errors
+/// Returns the flaws for which no version renders the template.
+pub fn of_sealed_step(definition: &StepDefinition) -> Result<Option<ScriptTemplate>, Vec<TemplateFlaw>> {
+    if definition.template == Template::None {
+        return Ok(None);
+    }
+    let (source, schema) = (&definition.source, &definition.params);
+    let template = ScriptTemplate::read(source, &definition.interpreter)?;
+    let flaws = template.name_flaws(source, schema);
+    if flaws.is_empty() { Ok(Some(template.check_values(source, schema))) } else { Err(flaws) }
 }
 
 /// Returns a message in which the variable of the parameter at this offset replaces the general name.
@@ -374,10 +434,10 @@ fn template_language(name: &str) -> Option<TemplateLanguage> {
     })
 }
 
-fn plan(variant: &Variant, language: TemplateLanguage) -> Result<VariantPlan, Flaws> {
+fn plan(variant: &Variant, language: TemplateLanguage, rules: TemplateRules) -> Result<VariantPlan, Flaws> {
     match language {
-        TemplateLanguage::Shell(shell) => shell_plan::plan(variant, shell).map(VariantPlan::Shell),
-        TemplateLanguage::Code(language) => code_plan::plan(variant, language).map(VariantPlan::Code),
+        TemplateLanguage::Shell(shell) => shell_plan::plan(variant, shell, rules).map(VariantPlan::Shell),
+        TemplateLanguage::Code(language) => code_plan::plan(variant, language, rules).map(VariantPlan::Code),
     }
 }
 

@@ -11,8 +11,8 @@ pub(super) struct ArgumentRule {
     pub(super) number: bool,
     /// True if the value may not begin with `(`, because the shell might read it as elements of an array.
     pub(super) no_array: bool,
-    /// True if the value may contain no `$`, because `make` runs `$(shell …)`.
-    pub(super) no_dollar: bool,
+    /// True if `make` reads the value, which can run a part of it.
+    pub(super) make: bool,
 }
 
 /// Returns the rule for a value in the word `at` of a command, or the reason why no value is allowed there.
@@ -42,13 +42,19 @@ pub(super) fn argument_rule(words: &[OutlineWord], at: usize) -> Result<Argument
         at > 1 && words[at - 1].text == name
             || words[at].text.strip_prefix(name).is_some_and(|rest| rest.starts_with('='))
     };
-    // A command for another host: `gcloud compute ssh HOST -- COMMAND`.
-    let remote = HAS_SSH.contains(&base(&words[0])) && words[1..at].iter().any(|word| word.text == "ssh");
-    if option("--command") || remote {
+    // A command for another host: `gcloud compute ssh HOST -- COMMAND`, `aws ssm send-command --parameters COMMAND`.
+    let has = |name: &str| words[1..at].iter().any(|word| word.text == name);
+    let remote = HAS_SSH.contains(&base(&words[0])) && has("ssh") || has("send-command");
+    let nc = matches!(base(&words[0]), "nc" | "netcat") && (option("-e") || option("-c"));
+    if remote || nc || ["--command", "--exec", "-exec", "--scripts"].into_iter().any(option) {
         return Err(EVALUATED);
     }
     let runner = RUNS_ARGUMENTS.contains(&base(&words[0]));
-    if option("--entrypoint") || option("--post-renderer") || runner && words[at - 1].text == "--" {
+    if option("--entrypoint")
+        || option("--post-renderer")
+        || runner && words[at - 1].text == "--"
+        || is_program(words, at)
+    {
         return Err(DECIDES);
     }
     let setting = base(&words[0]) == "git" && words[at - 1].text == "-c";
@@ -99,13 +105,44 @@ pub(super) fn argument_rule(words: &[OutlineWord], at: usize) -> Result<Argument
             if file(&words[at]) || file(&words[at - 1]) {
                 return Err(EVALUATED);
             }
-            rule.no_dollar = true;
+            rule.make = true;
         }
         if DATABASES.contains(&name) && words[index + 1..=at].iter().any(|word| is_program_option(&word.text)) {
             return Err(EVALUATED);
         }
     }
     Ok(rule)
+}
+
+/// Returns true if the word `at` is the program that a command of [`RUNS_PROGRAM`] runs, for example `docker exec web PROGRAM`.
+fn is_program(words: &[OutlineWord], at: usize) -> bool {
+    let runs = |(names, subcommand, operands, letters): &(&[&str], &str, usize, &str)| {
+        let named = |word: &OutlineWord| subcommand.split('|').any(|name| word.text == name);
+        let start = if subcommand.is_empty() { Some(1) } else { words[..at].iter().position(named).map(|sub| sub + 1) };
+        let (Some(mut next), true) = (start, names.contains(&base(&words[0]))) else { return false };
+        let mut left = *operands;
+        while next < at {
+            let text = words[next].text.as_str();
+            if !text.starts_with('-') {
+                if left == 0 {
+                    return false;
+                }
+                left -= 1;
+            } else if !is_flag(text, letters) {
+                next += 1;
+            }
+            next += 1;
+        }
+        next == at && left == 0 && !words[at].text.starts_with('-')
+    };
+    RUNS_PROGRAM.iter().any(runs)
+}
+
+/// Returns true for an option whose value is not the next word. `letters` are the short options without a value, or `*` if
+/// no option has its value in the next word.
+fn is_flag(text: &str, letters: &str) -> bool {
+    let short = text.strip_prefix('-').is_some_and(|rest| rest.chars().all(|c| letters.contains(c)));
+    short || letters == "*" || text == "--" || text.contains('=') || LONG_FLAGS.split(' ').any(|flag| flag == text)
 }
 
 /// Returns true if the word `at` names the package that a command downloads and runs, for example `npx PACKAGE`.
@@ -195,12 +232,12 @@ pub(super) fn evaluates_words(simple: &OutlineCommand, functions: &[String]) -> 
     let runner = RUNS_ARGUMENTS.contains(&base(name));
     // In `timeout 9 "$@"`, an argument of the function is the program.
     // The word after an option may be the value of the option.
-    let is_program = |at: &usize| {
+    let may_be_program = |at: &usize| {
         words[*at].exact
             && words[*at].text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/')
             && !words[*at - 1].text.starts_with('-')
     };
-    let first_program = (1..words.len()).find(is_program);
+    let first_program = (1..words.len()).find(may_be_program);
     let decides = |at: usize| runner && first_program.is_none_or(|program| at < program);
     let evaluated = |at: usize| matches!(argument_rule(words, at), Err(why) if why == EVALUATED || why == DECIDES);
     !name.exact
@@ -322,6 +359,9 @@ const INTERPRETERS: &[&str] = &[
     "octave",
     "guile",
     "ts-node",
+    "julia",
+    "R",
+    "powershell",
 ];
 /// Programs and builtins of which every argument may be evaluated, or may run at another place.
 const EVALUATES: &[&str] = &[
@@ -370,6 +410,8 @@ const EVALUATES: &[&str] = &[
     "tmux",
     "screen",
     "script",
+    "salt",
+    "cmd",
 ];
 /// Programs that run both their arguments and their input as code.
 const RUNS_TEXT: &[&str] = &["bc", "dc", "ed", "ex", "vi", "vim", "nvim", "view", "gdb", "m4"];
@@ -434,6 +476,19 @@ const RUNS_ARGUMENTS: &[&str] = &[
     "linux64",
     "linux32",
 ];
+/// Programs that run a program after one of these subcommands, with the number of operands before the program, and the
+/// letters of [`is_flag`].
+const RUNS_PROGRAM: &[(&[&str], &str, usize, &str)] = &[
+    (&["docker", "podman", "nerdctl", "docker-compose", "kubectl", "oc", "lxc", "incus"], "exec|run", 1, "ditTPq"),
+    (&["ip", "machinectl"], "exec|shell", 1, "q"),
+    (&["poetry", "uv", "pipenv", "conda", "bundle", "heroku", "consul"], "exec|run", 0, "qvx"),
+    (&["perf"], "record|stat", 0, "agqsv"),
+    (&["entr", "firejail"], "", 0, "*"),
+    (&["rlwrap"], "", 0, "cinr"),
+];
+const LONG_FLAGS: &str = "--build --detach --init --interactive --leave-stdin-open --no-TTY --no-deps --no-healthcheck \
+                          --oom-kill-disable --privileged --publish-all --quiet --quiet-pull --read-only --remove-orphans \
+                          --rm --service-ports --sig-proxy --stdin --tty --use-aliases";
 /// Programs with a subcommand `ssh`, which runs a command on another host.
 const HAS_SSH: &[&str] = &[
     "gcloud",

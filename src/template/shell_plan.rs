@@ -6,16 +6,28 @@ use crate::shell::outline::UNKNOWN_PART;
 use crate::shell::script_shape::ShapeQuotes;
 use crate::template::flaw::RenderError;
 use crate::template::shell_commands::text_hazard;
-use crate::template::shell_quoting::{QUOTED_PLACES, TemplatePlace, quoted};
+use crate::template::shell_places::{HereDocumentBody, ShellPlaces, shell_places};
+use crate::template::shell_quoting::{TemplatePlace, quoted};
 use crate::template::shell_roles::{MARK_BYTES, MAX_SLOTS, SlotRule, mark, marks, marks_in, slot_rules};
-use crate::template::variant::{Variant, VariantPart};
+use crate::template::template_rules::TemplateRules;
+use crate::template::variant::Variant;
 
-/// Places and rules for the slots of a variant, and the structure of its script.
+/// Places for the slots of a variant.
 #[derive(Debug)]
 pub(super) struct ShellPlan {
-    shell: Shell,
     pub(super) places: Vec<TemplatePlace>,
-    pub(super) rules: Vec<SlotRule>,
+    /// The script with the mark of each slot as its value.
+    marked: String,
+    bodies: Vec<HereDocumentBody>,
+    /// The checks of this version, if the present rules apply.
+    checks: Option<ShellChecks>,
+}
+
+/// Rules for the slots of a variant, and the structure of its script.
+#[derive(Debug)]
+struct ShellChecks {
+    shell: Shell,
+    rules: Vec<SlotRule>,
     /// Structure of the script with the mark of each slot as its value.
     shape: Box<[u8]>,
     findings: Vec<(FoundKind, Vec<String>)>,
@@ -24,37 +36,64 @@ pub(super) struct ShellPlan {
 /// Flaws of a variant, each with a byte offset in the source.
 pub(super) type Flaws = Vec<(usize, String)>;
 
-/// Finds the place of each slot, and checks that every place is supported.
-pub(super) fn plan(variant: &Variant, shell: Shell) -> Result<ShellPlan, Flaws> {
+fn no_place(variant: &Variant, marked: &str, slot: usize) -> (usize, String) {
+    let before = before(marked, slot);
+    let message = match before.bytes().rev().take_while(|byte| *byte == b'\\').count() {
+        _ if is_first_line(before) => {
+            "the first line names the interpreter: write the interpreter without a placeholder"
+        }
+        backslashes if backslashes % 2 == 1 => "a backslash is before the placeholder: remove the backslash",
+        _ => NO_PLACE,
+    };
+    (variant.slots[slot].offset, message.to_owned())
+}
+
+fn before(marked: &str, slot: usize) -> &str {
+    marked.split(mark(slot)).next().unwrap_or_default()
+}
+
+fn is_first_line(before: &str) -> bool {
+    before.starts_with("#!") && !before.contains('\n')
+}
+
+/// Finds the place of each slot. By the present rules, also checks that the shell parser supports every place, and that
+/// every place takes any value.
+pub(super) fn plan(variant: &Variant, shell: Shell, rules: TemplateRules) -> Result<ShellPlan, Flaws> {
     let count = variant.slots.len();
     if count > MAX_SLOTS {
         return Err(vec![(0, format!("the template has more than {MAX_SLOTS} placeholders: split the script"))]);
     }
     let marked = variant.text(&mut |slot| mark(slot).to_string());
-    let raw_flaw = |error: NotUnderstood| vec![flaw(variant, &marked, &error)];
-    let raw = ReadScript::new(shell, &marked, ReadLimit::Step).map_err(raw_flaw)?;
+    let ShellPlaces { places, bodies, arithmetic } = shell_places(&marked, count);
+    let refused = places.iter().enumerate().filter(|(_, place)| place.is_none());
+    let mut flaws: Flaws = refused.map(|(slot, _)| no_place(variant, &marked, slot)).collect();
+    if !flaws.is_empty() {
+        return Err(flaws);
+    }
+    let mut plan = ShellPlan { places: places.into_iter().flatten().collect(), marked, bodies, checks: None };
+    if rules == TemplateRules::Frozen {
+        return Ok(plan);
+    }
+    let raw_flaw = |error: NotUnderstood| vec![flaw(variant, &plan.marked, &error)];
+    let raw = ReadScript::new(shell, &plan.marked, ReadLimit::Step).map_err(raw_flaw)?;
     let mut visible = vec![false; count];
     let mut outline = raw.outline().map_err(raw_flaw)?;
     outline.each_word(&mut |word| marks(&word.text).for_each(|(_, slot)| visible[slot] = true));
     let raw = raw.shape(ShapeQuotes::Ignored).map_err(raw_flaw)?;
-    let (mut places, mut flaws) = (Vec::new(), Flaws::new());
-    let likely = likely_places(variant, shell, &raw.bytes, &visible);
-    for (slot, visible) in visible.into_iter().enumerate() {
-        match place(variant, shell, &raw.bytes, slot, visible, likely.as_deref().map(|likely| likely[slot])) {
-            Ok(place) => places.push(place),
-            Err(message) => flaws.push((variant.slots[slot].offset, message.to_owned())),
-        }
-    }
-    if let Some(hazard) = text_hazard(&marked) {
+    flaws.extend(confirm(variant, shell, &plan, &raw.bytes, &visible));
+    if let Some(hazard) = text_hazard(&plan.marked) {
         flaws.extend(variant.slots.iter().map(|slot| (slot.offset, hazard.to_owned())));
     }
     if !flaws.is_empty() {
         return Err(flaws);
     }
-    let base = write(variant, &places, &|slot| mark(slot).to_string());
+    let base = write(variant, &plan.places, &|slot| mark(slot).to_string());
     let base_flaw = |error: NotUnderstood| vec![flaw(variant, &base, &error)];
     let read = ReadScript::new(shell, &base, ReadLimit::Step).map_err(base_flaw)?;
-    let rules = slot_rules(&read.outline().map_err(base_flaw)?, count);
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let texts = arithmetic.into_iter().flat_map(|range| plan.marked[range].split(|c| !is_name(c)));
+    let names = texts.map(str::to_owned).collect();
+    let rules = slot_rules(&read.outline().map_err(base_flaw)?, count, names);
     let found = read.found().map_err(base_flaw)?;
     let shape = read.shape(ShapeQuotes::Kept).map_err(base_flaw)?.bytes.into();
     flaws.extend(rules.refused.into_iter().map(|(slot, message)| (variant.slots[slot].offset, message)));
@@ -65,10 +104,10 @@ pub(super) fn plan(variant: &Variant, shell: Shell) -> Result<ShellPlan, Flaws> 
         };
         flaws.extend(marks(name).map(|(_, slot)| (variant.slots[slot].offset, DECIDES.to_owned())));
     }
-    let plan = ShellPlan { shell, places, rules: rules.rules, shape, findings: kinds(found) };
     if flaws.is_empty() {
-        flaws.extend(plan.probe(variant));
+        flaws.extend(plan.probe(variant, shell));
     }
+    plan.checks = Some(ShellChecks { shell, rules: rules.rules, shape, findings: kinds(found) });
     flaws.sort();
     flaws.dedup_by_key(|(offset, _)| *offset);
     if flaws.is_empty() { Ok(plan) } else { Err(flaws) }
@@ -77,74 +116,48 @@ pub(super) fn plan(variant: &Variant, shell: Shell) -> Result<ShellPlan, Flaws> 
 fn flaw(variant: &Variant, script: &str, error: &NotUnderstood) -> (usize, String) {
     let line = script.split_inclusive('\n').take(error.place.line - 1).map(str::len).sum::<usize>();
     let column = script[line..].char_indices().nth(error.place.column - 1).map_or(0, |(at, _)| at);
-    (variant.offset(line + column, mark(0).len_utf8()), error.message.clone())
+    (variant.offset(line + column, MARK_BYTES), error.message.clone())
 }
 
 fn write(variant: &Variant, places: &[TemplatePlace], value: &dyn Fn(usize) -> String) -> String {
     variant.text(&mut |slot| match places[slot] {
-        TemplatePlace::Number if value(slot) == mark(slot).to_string() => "7".to_owned(),
+        TemplatePlace::Number | TemplatePlace::Comment if value(slot) == mark(slot).to_string() => "7".to_owned(),
         place => quoted(place, &value(slot)),
     })
 }
 
-/// Returns the most likely place of each slot, if the parser reads a value full of special characters in all these places
-/// as this value. One parse is then enough for all slots.
-fn likely_places(variant: &Variant, shell: Shell, raw: &[u8], visible: &[bool]) -> Option<Vec<TemplatePlace>> {
-    let likely: Vec<TemplatePlace> = (0..visible.len()).map(|slot| likely_first(variant, slot)[0]).collect();
-    let value = |slot: usize| if visible[slot] { EVERY_SPECIAL.to_owned() } else { mark(slot).to_string() };
-    let script =
-        variant.text(&mut |slot| if visible[slot] { quoted(likely[slot], EVERY_SPECIAL) } else { value(slot) });
-    let values: Vec<String> = (0..visible.len()).map(value).collect();
-    shape(shell, &script).is_ok_and(|tried| is_filled(raw, &tried, &values)).then_some(likely)
-}
-
-/// Finds the place of a slot: the only quoting with which the parser reads a value full of special characters as this
-/// value. `known` is this place if it is already known for a visible slot.
-fn place(
-    variant: &Variant,
-    shell: Shell,
-    raw: &[u8],
-    slot: usize,
-    visible: bool,
-    known: Option<TemplatePlace>,
-) -> Result<TemplatePlace, &'static str> {
-    let before = variant.before(slot);
-    let script =
-        |text: &str| variant.text(&mut |other| if other == slot { text.to_owned() } else { mark(other).to_string() });
-    if !visible {
-        // A comment ends at the end of the line, so that the mark becomes a command.
-        let probe = script(&format!("\n{}\n", mark(slot)));
-        let mut shown = false;
-        if let Ok(mut outline) = ReadScript::new(shell, &probe, ReadLimit::Step).and_then(|read| read.outline()) {
-            outline.each_word(&mut |word| shown |= marks(&word.text).any(|(_, other)| other == slot));
-        }
-        let first_line = before.starts_with("#!") && !before.contains('\n');
-        return match (shown, first_line) {
-            (true, false) => Ok(TemplatePlace::Comment),
-            (true, true) => Err("the first line names the interpreter: write the interpreter without a placeholder"),
-            (false, _) if shape(shell, &script("7")).is_ok() => Ok(TemplatePlace::Number),
-            (false, _) => Err(NO_PLACE),
+/// Returns a flaw for each slot in which the shell parser does not read a value full of special characters as this value.
+fn confirm(variant: &Variant, shell: Shell, plan: &ShellPlan, raw: &[u8], visible: &[bool]) -> Flaws {
+    let places = &plan.places;
+    let is_filled_with_special = |slots: &dyn Fn(usize) -> bool| {
+        let value = |slot| if slots(slot) { EVERY_SPECIAL.to_owned() } else { mark(slot).to_string() };
+        let text = |slot| if slots(slot) { quoted(places[slot], EVERY_SPECIAL) } else { mark(slot).to_string() };
+        let values: Vec<String> = (0..places.len()).map(value).collect();
+        shape(shell, &variant.text(&mut |slot| text(slot))).is_ok_and(|tried| is_filled(raw, &tried, &values))
+    };
+    let is_word = |slot: usize| !matches!(places[slot], TemplatePlace::Comment | TemplatePlace::Number);
+    // One parse is enough if the places of all slots are right.
+    let all = is_filled_with_special(&|slot| is_word(slot) && visible[slot]);
+    let holds = |slot: usize| {
+        let script = |text: &str| {
+            variant.text(&mut |other| if other == slot { text.to_owned() } else { mark(other).to_string() })
         };
-    }
-    let values: Vec<String> = (0..variant.slots.len())
-        .map(|other| if other == slot { EVERY_SPECIAL.to_owned() } else { mark(other).to_string() })
-        .collect();
-    for place in likely_first(variant, slot) {
-        if known != Some(place) {
-            let Ok(tried) = shape(shell, &script(&quoted(place, EVERY_SPECIAL))) else { continue };
-            if !is_filled(raw, &tried, &values) {
-                continue;
-            }
+        match places[slot] {
+            _ if visible[slot] != is_word(slot) => false,
+            TemplatePlace::Comment if is_first_line(before(&plan.marked, slot)) => false,
+            TemplatePlace::Comment => shape(shell, &script(EVERY_SPECIAL)).is_ok_and(|tried| tried == raw),
+            TemplatePlace::Number => shape(shell, &script("7")).is_ok(),
+            _ => all || is_filled_with_special(&|other| other == slot),
         }
-        let backslashes = before.bytes().rev().take_while(|byte| *byte == b'\\').count();
-        let escapes =
-            matches!(place, TemplatePlace::BareWord | TemplatePlace::DoubleQuotes | TemplatePlace::HereDocument);
-        if escapes && backslashes % 2 == 1 {
-            return Err("a backslash is before the placeholder: remove the backslash");
-        }
-        return Ok(place);
+    };
+    let flaws: Flaws =
+        (0..places.len()).filter(|slot| !holds(*slot)).map(|slot| no_place(variant, &plan.marked, slot)).collect();
+    // A place that holds alone may not hold beside the others.
+    if flaws.is_empty() && !all {
+        (0..places.len()).map(|slot| no_place(variant, &plan.marked, slot)).collect()
+    } else {
+        flaws
     }
-    Err(NO_PLACE)
 }
 
 impl ShellPlan {
@@ -153,8 +166,13 @@ impl ShellPlan {
         write(variant, &self.places, &|_| "7".to_owned())
     }
 
+    /// Returns true if the value of the slot must be a whole number.
+    pub(super) fn needs_number(&self, slot: usize) -> bool {
+        self.checks.as_ref().is_some_and(|checks| checks.rules[slot].number)
+    }
+
     /// Looks for slots whose value the parser finds again as a command, for example in `sh -c`.
-    fn probe(&self, variant: &Variant) -> Flaws {
+    fn probe(&self, variant: &Variant, shell: Shell) -> Flaws {
         let mut flaws = Flaws::new();
         let slots = 0..variant.slots.len();
         for probe in PROBES {
@@ -163,7 +181,7 @@ impl ShellPlan {
                     let quoted = !matches!(self.places[slot], TemplatePlace::Number | TemplatePlace::Comment);
                     if quoted && slots.contains(&slot) { probe.to_owned() } else { mark(slot).to_string() }
                 });
-                match find_in(self.shell, &script, ReadLimit::Step) {
+                match find_in(shell, &script, ReadLimit::Step) {
                     Err(_) => true,
                     Ok(found) => found.iter().any(|one| match &one.what {
                         FoundKind::Command(name)
@@ -182,78 +200,58 @@ impl ShellPlan {
         flaws
     }
 
-    /// Returns the script with these values, after checking that its structure is the planned structure. `dash` returns
-    /// true for a slot whose schema allows a dash at the beginning.
+    /// Returns the script with these values. By the present rules, also checks that its structure is the planned
+    /// structure. `dash` returns true for a slot whose schema allows a dash at the beginning.
     pub(super) fn render(
         &self,
         variant: &Variant,
         values: &[String],
         dash: &dyn Fn(usize) -> bool,
     ) -> Result<String, RenderError> {
+        let fail = |slot: usize, message: &str| RenderError::new(&variant.slots[slot].parameter, message);
         for (slot, value) in values.iter().enumerate() {
-            self.check_value(slot, value, dash(slot))
-                .map_err(|message| RenderError::new(&variant.slots[slot].parameter, message))?;
+            let by_rule =
+                self.checks.as_ref().map_or(Ok(()), |checks| check_rule(&checks.rules[slot], value, dash(slot)));
+            by_rule.map_err(|message| fail(slot, message))?;
+            check_value(self.places[slot], value).map_err(|message| fail(slot, &message))?;
         }
-        let script = write(variant, &self.places, &|slot| values[slot].clone());
-        let Err(message) = self.check_structure(&script, values) else { return Ok(script) };
+        let texts: Vec<String> = values.iter().zip(&self.places).map(|(value, place)| quoted(*place, value)).collect();
+        let fill = |text: &str| {
+            let (mut filled, mut rest) = (String::new(), text);
+            while let Some((at, slot)) = marks(rest).next() {
+                filled.push_str(&rest[..at]);
+                filled.push_str(&texts[slot]);
+                rest = &rest[at + MARK_BYTES..];
+            }
+            filled + rest
+        };
+        if self.bodies.iter().any(|body| body.ends_early(&self.marked, fill)) {
+            let in_body = |slot: &usize| {
+                matches!(self.places[*slot], TemplatePlace::HereDocument | TemplatePlace::QuotedHereDocument)
+            };
+            let slot = (0..values.len()).filter(in_body).max_by_key(|slot| values[*slot].contains('\n'));
+            return Err(fail(slot.unwrap_or_default(), CANT_WRITE));
+        }
+        let script = fill(&self.marked);
+        let Some(checks) = &self.checks else { return Ok(script) };
+        let Err(message) = checks.structure(&script, values) else { return Ok(script) };
         // Find the value that can't be written, with harmless values in the other slots.
         for slot in 0..values.len() {
             let only: Vec<String> = (0..values.len())
                 .map(|at| if at == slot { values[at].clone() } else { mark(at).to_string() })
                 .collect();
             let script = write(variant, &self.places, &|at| only[at].clone());
-            if let Err(message) = self.check_structure(&script, &only) {
-                return Err(RenderError::new(&variant.slots[slot].parameter, message));
+            if let Err(message) = checks.structure(&script, &only) {
+                return Err(fail(slot, &message));
             }
         }
         Err(RenderError::new("", message))
     }
+}
 
-    fn check_value(&self, slot: usize, value: &str, dash: bool) -> Result<(), String> {
-        let (place, rule) = (self.places[slot], &self.rules[slot]);
-        let control = |c: &char| c.is_control() && !matches!(c, '\n' | '\t' | '\u{1b}') && c.is_ascii();
-        if let Some(character) = value.chars().find(control) {
-            return Err(format!("the value contains the control character U+{:04X}: remove it", u32::from(character)));
-        }
-        if place == TemplatePlace::Comment && value.contains('\n') {
-            return Err("the value has several lines, but its place is a comment: give one line".to_owned());
-        }
-        if place == TemplatePlace::Number && !is_number(value)
-            || rule.number && !is_number(value.strip_prefix('-').unwrap_or(value))
-        {
-            return Err(
-                "the script evaluates the value as arithmetic: give a whole number without a sign and without zeros \
-                        at its beginning, because a shell reads 010 as 8"
-                    .to_owned(),
-            );
-        }
-        if value.starts_with('-') && (rule.never_dash || rule.argument && !dash) {
-            return Err(
-                "the value begins with `-`, so the command could use it as an option: remove the dash; the author of \
-                        a Gruntwork page can allow it with `type: enum`, `type: float` or a `regex` that begins with ^-"
-                    .to_owned(),
-            );
-        }
-        if rule.no_array && value.starts_with('(') {
-            return Err(
-                "the value begins with `(`, so the shell could read it as an array: remove the bracket".to_owned()
-            );
-        }
-        if rule.no_dollar && value.contains('$') {
-            return Err("`make` expands `$` in its arguments and can run the result: remove the `$`".to_owned());
-        }
-        if rule.split && (value.starts_with('-') || value.contains([' ', '\t', '\n', '*', '?', '['])) {
-            return Err(
-                "the shell splits the output of this command into words, so the value may not contain white space, \
-                        `*`, `?` or `[`: write \"$(...)\" with quotes in the runbook"
-                    .to_owned(),
-            );
-        }
-        Ok(())
-    }
-
+impl ShellChecks {
     /// Checks that a script has the planned structure with these values.
-    fn check_structure(&self, script: &str, values: &[String]) -> Result<(), String> {
+    fn structure(&self, script: &str, values: &[String]) -> Result<(), String> {
         let refused =
             |error: NotUnderstood| format!("{CANT_WRITE} (line {} of the script: {})", error.place.line, error.message);
         let read = ReadScript::new(self.shell, script, ReadLimit::Step).map_err(refused)?;
@@ -281,6 +279,52 @@ impl ShellPlan {
     }
 }
 
+/// Checks a value by the frozen rules of its place.
+fn check_value(place: TemplatePlace, value: &str) -> Result<(), String> {
+    let control = |c: &char| c.is_control() && !matches!(c, '\n' | '\t' | '\u{1b}') && c.is_ascii();
+    if let Some(character) = value.chars().find(control) {
+        return Err(format!("the value contains the control character U+{:04X}: remove it", u32::from(character)));
+    }
+    if place == TemplatePlace::Comment && value.contains('\n') {
+        return Err("the value has several lines, but its place is a comment: give one line".to_owned());
+    }
+    if place == TemplatePlace::Number && !is_number(value) {
+        return Err(NUMBER.to_owned());
+    }
+    Ok(())
+}
+
+/// Checks a value by the rule of its slot.
+fn check_rule(rule: &SlotRule, value: &str, dash: bool) -> Result<(), &'static str> {
+    if rule.number && !is_number(value.strip_prefix('-').unwrap_or(value)) {
+        return Err(NUMBER);
+    }
+    if value.starts_with('-') && (rule.never_dash || rule.argument && !dash) {
+        return Err(
+            "the value begins with `-`, so the command could use it as an option: remove the dash; the author of a \
+                    Gruntwork page can allow it with `type: enum`, `type: float` or a `regex` that begins with ^-",
+        );
+    }
+    if rule.no_array && value.starts_with('(') {
+        return Err("the value begins with `(`, so the shell could read it as an array: remove the bracket");
+    }
+    if rule.make && !value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._/:@%+,=-".contains(&byte)) {
+        return Err("`make` can run parts of its arguments: give a value of letters, digits and `._/:@%+,=-` only");
+    }
+    if rule.evaluated && (value.contains('=') || value.contains("++") || value.contains("--")) {
+        return Err(
+            "the script uses this variable in arithmetic, where `=`, `++` and `--` change variables: give another value",
+        );
+    }
+    if rule.split && (value.starts_with('-') || value.contains([' ', '\t', '\n', '*', '?', '['])) {
+        return Err(
+            "the shell splits the output of this command into words, so the value may not contain white space, `*`, `?` \
+                    or `[`: write \"$(...)\" with quotes in the runbook",
+        );
+    }
+    Ok(())
+}
+
 /// Returns true if dash would lose a byte of a here-document: dash 0.5.12 drops the first byte of a character outside of
 /// ASCII that follows the beginning of the delimiter at the beginning of a line.
 fn dash_damages(body: &str, delimiter: &str) -> bool {
@@ -298,22 +342,6 @@ fn is_number(value: &str) -> bool {
             && !value.starts_with('0')
             && !value.is_empty()
             && value.bytes().all(|b| b.is_ascii_digit())
-}
-
-/// Returns all places of a value in a word, the most likely place first. Each wrong place costs a parse of the script.
-fn likely_first(variant: &Variant, slot: usize) -> [TemplatePlace; 5] {
-    let before = variant.parts.iter().take_while(|part| !matches!(part, VariantPart::Slot(at) if *at == slot));
-    let before: String = before.map(|part| if let VariantPart::Text(text, _) = part { text } else { "" }).collect();
-    let line = before.rsplit('\n').next().unwrap_or_default();
-    let is_open = |quote: char| line.matches(quote).count() % 2 == 1;
-    let likely = match () {
-        () if is_open('"') => TemplatePlace::DoubleQuotes,
-        () if is_open('\'') => TemplatePlace::SingleQuotes,
-        () => TemplatePlace::BareWord,
-    };
-    let mut places = QUOTED_PLACES;
-    places.sort_by_key(|place| *place != likely);
-    places
 }
 
 /// Returns the structure of a script without its quotes.
@@ -358,6 +386,8 @@ const NO_PLACE: &str = "no value can be written in this place: put the placehold
 const DECIDES: &str = "the value would decide which command runs, or what this part of the script does: write this part \
                        without a placeholder, and choose between commands, for example with `case \"$PARAM_NAME\" in jq) jq \
                        --version ;; esac`";
+const NUMBER: &str = "the script evaluates the value as arithmetic: give a whole number without a sign and without zeros at its \
+                      beginning, because a shell reads 010 as 8";
 const EVALUATED: &str =
     "a shell runs this text as code: read the environment variable `PARAM_NAME` inside the code instead";
 const CANT_WRITE: &str = "the value can't be written in its place in the script: give another value";

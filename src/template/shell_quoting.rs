@@ -23,15 +23,6 @@ pub enum TemplatePlace {
     StringLiteral,
 }
 
-/// Places of shell scripts in which a value arrives in a command.
-pub(super) const QUOTED_PLACES: [TemplatePlace; 5] = [
-    TemplatePlace::DoubleQuotes,
-    TemplatePlace::SingleQuotes,
-    TemplatePlace::BareWord,
-    TemplatePlace::HereDocument,
-    TemplatePlace::QuotedHereDocument,
-];
-
 /// Returns the text that a shell reads as `value` in this place.
 pub(super) fn quoted(place: TemplatePlace, value: &str) -> String {
     match place {

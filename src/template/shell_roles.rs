@@ -1,5 +1,7 @@
 //! Roles of placeholders in the commands of a shell script, and the places that are refused.
 
+use std::collections::BTreeSet;
+
 use crate::shell::outline::{
     Outline, OutlineCommand, OutlineNode, OutlinePipeline, OutlineRedirect, OutlineWord, UNKNOWN_PART,
 };
@@ -48,7 +50,10 @@ pub(super) struct SlotRule {
     /// True if the value must be a whole number.
     pub(super) number: bool,
     pub(super) no_array: bool,
-    pub(super) no_dollar: bool,
+    /// True if `make` reads the value.
+    pub(super) make: bool,
+    /// True if the shell evaluates the variable with this value as arithmetic.
+    pub(super) evaluated: bool,
     /// True if the shell splits the output of the surrounding command into words.
     pub(super) split: bool,
 }
@@ -63,6 +68,10 @@ pub(super) struct SlotRules {
     functions: Vec<String>,
     /// Functions that evaluate an argument as code.
     evaluating: Vec<String>,
+    /// True if a command of the script, outside of functions too, evaluates a word that is known only at run time.
+    evaluates: bool,
+    /// Variables that the shell evaluates as arithmetic.
+    arithmetic: BTreeSet<String>,
 }
 
 /// Circumstances of a list of commands.
@@ -72,13 +81,15 @@ struct Around {
     refused: Option<&'static str>,
 }
 
-/// Returns the rules for the slots of a script, of which each is marked with its [`mark`].
-pub(super) fn slot_rules(outline: &Outline, slots: usize) -> SlotRules {
-    let mut rules = SlotRules { rules: vec![SlotRule::default(); slots], ..SlotRules::default() };
+/// Returns the rules for the slots of a script, of which each is marked with its [`mark`]. `arithmetic` contains the
+/// variables that the shell evaluates as arithmetic.
+pub(super) fn slot_rules(outline: &Outline, slots: usize, arithmetic: BTreeSet<String>) -> SlotRules {
+    let mut rules = SlotRules { rules: vec![SlotRule::default(); slots], arithmetic, ..SlotRules::default() };
     for reading in &outline.readings {
         // A function that calls a function which reads code reads code too.
         while rules.find_functions(reading) {}
     }
+    rules.evaluates = !rules.evaluating.is_empty() || rules.any_evaluates(&outline.readings);
     for reading in &outline.readings {
         rules.list(reading, Around::default());
     }
@@ -185,7 +196,10 @@ impl SlotRules {
                     // Every command may write to the standard input of the process.
                     (0..self.rules.len()).for_each(|slot| self.refuse(slot, PIPED));
                 }
-                sets.iter().for_each(|word| self.refuse_word(word, VARIABLE_NAME));
+                for name in sets {
+                    self.refuse_word(name, VARIABLE_NAME);
+                    words.iter().for_each(|word| self.assigned(&name.text, word));
+                }
                 for (at, word) in words.iter().enumerate() {
                     self.tested(words, at);
                     self.split(word);
@@ -220,6 +234,7 @@ impl SlotRules {
                     self.refuse(slot, VARIABLE_NAME);
                 }
             }
+            self.assigned(&word.text[..name], word);
             self.word(word, around);
         }
         if let Some(name) = simple.words.first() {
@@ -233,10 +248,15 @@ impl SlotRules {
         if let Some(reason) = hazard(simple) {
             (0..self.rules.len()).for_each(|slot| self.refuse(slot, reason));
         }
-        let evaluating = simple.words.first().is_some_and(|name| self.evaluating.contains(&name.text));
+        let evaluating = match simple.words.first() {
+            Some(name) if self.evaluating.contains(&name.text) => Some(FUNCTION),
+            // `set -- value` and then `"$@"`.
+            Some(name) if self.evaluates && name.text == "set" => Some(SET),
+            _ => None,
+        };
         for (at, word) in simple.words.iter().enumerate().skip(1) {
-            if evaluating {
-                self.refuse_word(word, FUNCTION);
+            if let Some(reason) = evaluating {
+                self.refuse_word(word, reason);
             }
             let slots = slots_of(word);
             if slots.is_empty() {
@@ -249,7 +269,10 @@ impl SlotRules {
                         self.rules[slot].never_dash |= rule.never_dash;
                         self.rules[slot].number |= rule.number;
                         self.rules[slot].no_array |= rule.no_array;
-                        self.rules[slot].no_dollar |= rule.no_dollar;
+                        self.rules[slot].make |= rule.make;
+                    }
+                    if let Some((name, _)) = word.text.split_once('=').filter(|_| rule.no_array) {
+                        self.assigned(name, word);
                     }
                     self.split(word);
                     self.starts(word);
@@ -265,6 +288,13 @@ impl SlotRules {
         let files = files.chain(simple.words.iter().filter(|_| tee));
         if files.flat_map(|word| &word.lists).any(|list| any_reads_code(list, &self.functions)) {
             (0..self.rules.len()).for_each(|slot| self.refuse(slot, PIPED));
+        }
+    }
+
+    /// Records the slots of a word that becomes the value of a variable.
+    fn assigned(&mut self, name: &str, word: &OutlineWord) {
+        if self.arithmetic.contains(name.trim_end_matches('+')) {
+            slots_of(word).into_iter().for_each(|slot| self.rules[slot].evaluated = true);
         }
     }
 
@@ -347,5 +377,7 @@ const PIPED: &str = "a shell or another interpreter runs this text as code: read
                      inside the code instead";
 const FUNCTION: &str = "this function evaluates an argument as code: read the environment variable `PARAM_NAME` inside the \
                         function instead";
+const SET: &str = "a command of the script runs a parameter of `set`, or another text that is known only at run time: read \
+                   the environment variable `PARAM_NAME` instead";
 const DELIMITER: &str = "the delimiter of a here-document can't come from a parameter: write a plain word";
 const DESCRIPTOR: &str = "a file descriptor can't come from a parameter: write its number";

@@ -187,22 +187,9 @@ impl Variant {
             lines.push(line_of(last));
         }
     }
-
-    /// Returns the text directly before a slot, up to the slot before it.
-    pub(super) fn before(&self, slot: usize) -> String {
-        let mut text = String::new();
-        for part in &self.parts {
-            match part {
-                VariantPart::Text(part, _) => text.push_str(part),
-                VariantPart::Slot(index) if *index == slot => break,
-                VariantPart::Slot(_) => text.clear(),
-            }
-        }
-        text
-    }
 }
 
 /// Maximum number of variants, because every variant is parsed.
 pub(super) const MAX_VARIANTS: usize = 64;
 /// Number of items of a list up to which every variant is parsed beforehand.
-const MAX_ITEMS: usize = 2;
+pub(super) const MAX_ITEMS: usize = 2;

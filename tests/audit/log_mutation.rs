@@ -422,6 +422,29 @@ fn both_auditors_find_a_wrong_list_of_programs() {
     assert!(!found.clean && found.words.iter().any(|word| word.contains("has date, but neither")), "{found:?}");
 }
 
+#[test]
+fn both_auditors_compare_the_signed_script_with_the_script_that_a_template_gives() {
+    let ran = |source: &str, script: &str| {
+        let mut log = Log::with(|sealed| {
+            sealed.steps[0]["template"] = json!("gruntwork");
+            sealed.steps[0]["source"] = json!(source);
+        });
+        let signed = |predicate: &mut Value| predicate["rendered"] = json!(reference(script.as_bytes()));
+        let approved = log.approved_but("nginx:restart", 10, &[ALICE], signed);
+        let place = log.consume(10, &[&approved]);
+        log.receipt(place, &approved);
+        log
+    };
+    let source = "printf '%s' {{ .host }}\n";
+    let cases = [
+        ("the script of the template", true, ran(source, "printf '%s' 'web-3'\n")),
+        ("the template itself", false, ran(source, source)),
+        ("another script", false, ran(source, "printf '%s' 'web-4'\n")),
+        ("a place without a value", false, ran("printf \\{{ .host }}\n", "printf \\web-3\n")),
+    ];
+    agree(cases.map(|(id, clean, log)| (Told { id: id.to_owned(), log }, clean)).into());
+}
+
 /// Compares the results of both auditors with the expected results: true if a log has no defect.
 pub(super) fn agree(cases: Vec<(Told, bool)>) {
     let (told, expected): (Vec<Told>, Vec<bool>) = cases.into_iter().unzip();

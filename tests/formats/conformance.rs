@@ -80,6 +80,7 @@ fn each_of_many_own_vectors_has_a_unique_name() {
         ("policy.json", 70),
         ("quorum.json", 40),
         ("roster.json", 120),
+        ("templates.json", 120),
         ("window.json", 20),
     ];
     for (name, least) in least {

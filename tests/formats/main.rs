@@ -25,3 +25,4 @@ mod receipts_foreign;
 mod reserved;
 mod rundown;
 mod schemas;
+mod second_opinion;

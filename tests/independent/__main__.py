@@ -62,7 +62,8 @@ def run_batch(asked):
             report = bundle.verify(base64.b64decode(case["bundle"]), trusted, known).value()
             found = {check["name"]: check["finding"] for check in report["checks"]}
             answer = {"verified": report["verified"], "checks": found}
-            answer["why"] = {check["name"]: check["detail"] for check in report["checks"] if check["finding"] == "failed"}
+            for word, finding in (("why", "failed"), ("open", "not-checked")):
+                answer[word] = {check["name"]: check["detail"] for check in report["checks"] if check["finding"] == finding}
         except Bad as error:
             answer = {"no_trust": str(error)}
         print(json.dumps({"id": case["id"], **answer}), flush=False)

@@ -4,10 +4,11 @@ import documents
 import programs
 import reserved
 import rules
+import templates
 from log import Checkpoint, Note, Proof, check_inclusion, leaf_hash, read_vkey
 from roster import Chain
 from shapes import wrong
-from wire import Bad, Envelope, canonical, pae, reference, seconds, strict
+from wire import Bad, Envelope, Open, canonical, pae, reference, seconds, strict
 
 NO_SHA256 = reference(b"")
 NO_BLAKE3 = "blake3:af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262"
@@ -41,6 +42,9 @@ class Report:
             proved = work()
         except Bad as error:
             self.found[name] = (FAILED, str(error))
+            return None
+        except Open as error:
+            self.found[name] = (NOT_CHECKED, str(error))
             return None
         if isinstance(proved, NotChecked):
             self.found[name] = (NOT_CHECKED, proved.why)
@@ -329,7 +333,7 @@ class _Bundle:
             raise Bad("policy denies this: it allows no command")
         programs.check_list(policy, self.bundle["step"], self.authorization["sandbox"])
         # What a script runs is found by parsing it.
-        return NotChecked("scripts are not read and templates are not filled in here, so what policy asks of them, and which programs they name, is not known")
+        return NotChecked("scripts are not read here, so what policy asks of them, and which programs they name, is not known")
 
     def rest(self):
         held = True if self.held is not None else None
@@ -532,10 +536,9 @@ def check_step(step, authorization):
         raise Bad(f"signed was another step than {step['ref']} {digest}")
     if (step["session"] != "none") != ("session" in authorization) or ("plan" in step) != ("plan" in authorization):
         raise Bad("the authorization has a session and a plan exactly where the step has")
-    # Templates are not filled in here; `permissions` says that the script was not read.
-    filled_in = step["template"] == "none" or "{{" not in step["source"]
-    if filled_in and authorization["rendered"] != reference(step["source"].encode()):
-        raise Bad("what was rendered is not the source")
+    script = step["source"] if step["template"] == "none" else templates.of_step(step).render(authorization["params"])
+    if authorization["rendered"] != reference(script.encode()):
+        raise Bad("signed was another script than the step gives for these parameters")
 
 
 def check_sandbox(receipt, authorization):
@@ -595,5 +598,5 @@ def check_manifest(manifest, files, step):
     stated = {"count": len(manifest), "bytes": sum(one["bytes"] for one in manifest), "manifest": reference(canonical(manifest))}
     if stated != files:
         raise Bad("the receipt names another manifest, or other sums of it")
-    if not step.get("outputs") and any(one["path"] == reserved.OUTPUTS for one in manifest):
+    if step.get("outputs") == [] and any(one["path"] == reserved.OUTPUTS for one in manifest):
         raise Bad("the file of outputs, of a step that has none")

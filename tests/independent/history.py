@@ -29,7 +29,7 @@ from globs import matches
 from log import Checkpoint, Note, Tree, leaf_hash
 from roster import Chain, Roster
 from sandbox import Configuration
-from wire import Bad, Envelope, canonical, pae, reference, seconds, strict, strict_canonical
+from wire import Bad, Envelope, Open, canonical, pae, reference, seconds, strict, strict_canonical
 
 KINDS = ("seal", "consumption", "receipt", "denial", "refusal")
 LATER_LEAVES = ("grant", "revocation", "review")
@@ -94,7 +94,10 @@ class History:
             return work()
         except Bad as error:
             self.judge(index, word, error)
-            return None
+        except Open as error:
+            # What can't be decided is not sound.
+            self.say(index, word, f"not checked: {error}")
+        return None
 
     def judge(self, index, word, error):
         self.say(index, error.reason if error.reason in ("later-feature", "sealed-state") else word, error)

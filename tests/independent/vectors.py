@@ -10,6 +10,7 @@ import documents
 import keys
 import log
 import rules
+import templates
 from globs import matches
 from roster import Chain, Roster, read_trust, wanted_presence
 from wire import Bad, Envelope, canonical, reference, seconds, strict
@@ -134,13 +135,24 @@ def parameters(vector, _):
     except Bad:
         return "schema-refused"
     if "value" not in vector:
-        return "accept"
+        return "not-checked" if schema.open else "accept"
     try:
         value = vector["value"] if vector["as"] == "signed" else schema.complete(vector["value"])
         schema.check(value)
     except Bad:
         return "refuse"
     return "accept" if canonical(value).decode() == vector["canonical"] else "another canonical form"
+
+
+def template(vector, _):
+    try:
+        read = templates.of_step({"source": vector["source"], "interpreter": vector["interpreter"], "params": vector["schema"]})
+    except Bad:
+        return "malformed"
+    try:
+        return "rendered" if read.render(vector["params"]) == vector.get("script") else "another script"
+    except Bad:
+        return "not-rendered"
 
 
 def globs(data, _):
@@ -297,6 +309,7 @@ READERS = {
     "parameters.json": each(parameters),
     "quorum.json": each(quorum),
     "roster.json": each(roster),
+    "templates.json": each(template),
     "window.json": each(window),
 }
 

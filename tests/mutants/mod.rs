@@ -40,6 +40,12 @@ pub struct Story {
     pub sealed: Option<(&'static str, Value)>,
     /// Whether the authorization names the digest of the replaced step, so that the digests agree.
     pub approved: bool,
+    /// The script whose digest the authorization names, if the step is a template.
+    pub script: Option<String>,
+    /// A replacement for the parameter `host`.
+    pub host: Option<&'static str>,
+    /// The people who sign the authorization, if not alice and bob.
+    pub signers: Option<&'static [&'static str]>,
     /// A replacement for the policy, also in the roster.
     pub policy: Option<Value>,
     /// A replacement for the text of the checkpoint before it is signed.
@@ -84,6 +90,13 @@ impl Story {
         let boundary = reference(&seal);
         let mut authorization = payload("authorization");
         authorization["predicate"]["boundary"]["id"] = json!(boundary);
+        if let Some(host) = self.host {
+            authorization["predicate"]["params"]["host"] = json!(host);
+            golden::repair_twins("authorization", &mut authorization);
+        }
+        if let Some(script) = &self.script {
+            authorization["predicate"]["rendered"] = json!(reference(script.as_bytes()));
+        }
         if self.approved {
             authorization["predicate"]["step"]["digest"] = json!(reference(&to_canonical(&bundle["step"])));
             golden::repair_twins("authorization", &mut authorization);
@@ -91,7 +104,7 @@ impl Story {
         let authorization = self.bytes("authorization", authorization);
         let consumption = self.bytes("consumption", consumption(payload("consumption"), &boundary, &authorization));
         let consumption = self.wrap("consumption", &consumption, &["boundary"]);
-        let signed = self.wrap("authorization", &authorization, &["alice", "bob"]);
+        let signed = self.wrap("authorization", &authorization, self.signers.unwrap_or(&["alice", "bob"]));
         let policy = reference(&to_canonical(&bundle["policy"]));
         let stated = receipt(payload("receipt"), &boundary, &authorization, signed, &consumption, &policy);
         let receipt = self.bytes("receipt", stated);
@@ -221,6 +234,7 @@ pub fn all() -> Vec<Case> {
             cases.push(story.tell(format!("sealed {name}{} {}", mutant.pointer, mutant.what)));
         }
     }
+    steps(&mut cases);
     facts(&mut cases);
     programs(&mut cases);
     checkpoints(&mut cases);
@@ -252,6 +266,83 @@ fn payloads(kind: &'static str, cases: &mut Vec<Case>) {
         if let Some(text) = golden::member_twice(&original, &pointer, value) {
             cases.push(story(text).tell(format!("{kind}{pointer} twice")));
         }
+    }
+}
+
+/// Well-formed new values of each field of a step, which approvers sign. The signed script stays the same.
+pub const STEP_VALUES: &[(&str, &[&str])] = &[
+    (
+        "approvals",
+        &[
+            r#"{"from":[],"required":1}"#,
+            r#"{"from":["ops"],"required":2}"#,
+            r#"{"each":true,"from":["ops","security"],"required":1}"#,
+        ],
+    ),
+    ("exclusive", &[r#""nginx""#]),
+    (
+        "files",
+        &[
+            r#"[{"bytes":1,"digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","executable":true,"path":"a/b"}]"#,
+        ],
+    ),
+    ("format", &[r#""gruntwork""#, r#""rundown""#, r#""runnable""#]),
+    ("interpreter", &[r#""sh""#, r#""python3""#, r#""ruby""#]),
+    ("outputs", &[r#"[{"name":"id","schema":{"type":"string"}}]"#]),
+    (
+        "params",
+        &[
+            r#"{"properties":{},"type":"object"}"#,
+            r#"{"properties":{"drain":{"type":"boolean"},"host":{"pattern":"^[\\w-]+$","type":"string"}},"type":"object"}"#,
+            r#"{"properties":{"drain":{"type":"boolean"},"host":{"pattern":"^\\d+$","type":"string"}},"type":"object"}"#,
+        ],
+    ),
+    ("plan", &[r#"{"max_age_s":600,"step":"nginx:plan"}"#]),
+    ("programs", &[r#"["jq"]"#]),
+    ("ref", &[r#""nginx:stop""#]),
+    ("runs_on", &[r#"["web"]"#]),
+    ("sandbox", &[r#"{"proc":"full"}"#, r#"{"limits":{"wall_ms":1}}"#]),
+    ("secrets", &[r#"[{"as":"file","name":"db"}]"#]),
+    ("session", &[r#""read""#, r#""write""#]),
+    ("source", &[r#""true\n""#, r#""printf '%s' {{ .host }}\n""#]),
+    ("template", &[r#""gruntwork""#]),
+    ("title", &[r#""Another title""#]),
+];
+
+/// Sources of templates, each with the script for the golden parameters, if there is one.
+const TEMPLATES: &[(&str, &str, Option<&str>)] = &[
+    ("bash", "printf '%s' {{ .host }}\n", Some("printf '%s' 'web-3'\n")),
+    ("sh", "{{ if .drain }}printf {{ .host }}{{ end }}\n", Some("printf 'web-3'\n")),
+    ("python", "print({{ .host }}, {{ .drain }})\n", Some("print(\"web-3\", True)\n")),
+    ("node", "f('{{ .host }}')\n", Some("f('web-3')\n")),
+    ("go", "f({{ .drain }})\n", Some("f(true)\n")),
+    ("bash", "printf \\{{ .host }}\n", None),
+    ("bash", "printf {{ .nobody }}\n", None),
+];
+
+/// Mutants of the step that approvers sign.
+fn steps(cases: &mut Vec<Case>) {
+    let original = golden::value("bundle.json")["step"].clone();
+    let mut push = |id: String, step: &Value, script: Option<&str>| {
+        let sealed = Some(("step", step.clone()));
+        let story = Story { sealed, approved: true, script: script.map(str::to_owned), ..Story::default() };
+        cases.push(story.tell(id));
+    };
+    for (field, values) in STEP_VALUES {
+        for (at, value) in values.iter().enumerate() {
+            let mut step = original.clone();
+            step[*field] = serde_json::from_str(value).expect("JSON");
+            push(format!("step {field} value {at}"), &step, None);
+        }
+    }
+    for (at, (interpreter, source, script)) in TEMPLATES.iter().enumerate() {
+        let mut step = original.clone();
+        for (field, value) in [("interpreter", *interpreter), ("source", *source), ("template", "gruntwork")] {
+            step[field] = json!(value);
+        }
+        push(format!("template {at} under its source"), &step, Some(source));
+        push(format!("template {at} under another script"), &step, Some("printf 'web-4'\n"));
+        push(format!("template {at} as it is rendered"), &step, Some(script.unwrap_or_default()));
     }
 }
 

@@ -62,6 +62,7 @@ fn all() -> Vec<Named> {
     documents(&mut found);
     signatures(&mut found);
     broken_steps(&mut found);
+    templates(&mut found);
     later_steps(&mut found);
     step_with_programs(&mut found);
     places(&mut found);
@@ -343,6 +344,42 @@ fn broken_steps(found: &mut Vec<Named>) {
     let story = changed("authorization", |value| value["predicate"]["colour"] = json!("red"));
     let story = Story { sealed: Some(("step", step)), ..story };
     refused(found, "step-and-authorization-unknown-field", &["authorization-document"], story);
+}
+
+/// Scripts of templates, and parts of a step that decide how far it can be read.
+fn templates(found: &mut Vec<Named>) {
+    let story = |change: &[(&str, Value)], script: &str| {
+        let mut step = golden::value("bundle.json")["step"].clone();
+        change.iter().for_each(|(field, value)| step[*field] = value.clone());
+        let script = Some(script.to_owned());
+        Story { sealed: Some(("step", step)), approved: true, script, ..Story::default() }
+    };
+    let template =
+        |source: &str, script: &str| story(&[("template", json!("gruntwork")), ("source", json!(source))], script);
+    for (id, source, script) in [
+        ("template", "printf '%s' \"{{ .host }}\"\n", "printf '%s' \"web-3\"\n"),
+        // A boundary registers no such template, but a verifier only compares the script.
+        ("template-whose-value-is-a-format", "printf {{ .host }}\n", "printf 'web-3'\n"),
+    ] {
+        let case = template(source, script).tell(id.to_owned());
+        found.push(Named { case, failed: Vec::new(), open: OPEN.to_vec() });
+    }
+    for (id, source, script) in [
+        ("template-of-another-script", "printf {{ .host }}\n", "printf 'web-4'\n"),
+        ("template-under-its-source", "printf {{ .host }}\n", "printf {{ .host }}\n"),
+        ("template-without-a-place", "printf \\{{ .host }}\n", "printf \\web-3\n"),
+        ("template-with-an-unknown-action", "printf {{ .host | upper }}\n", "printf 'WEB-3'\n"),
+        ("template-of-an-undeclared-parameter", "printf {{ .nobody }}\n", "printf ''\n"),
+    ] {
+        refused(found, id, &["step"], template(source, script));
+    }
+    let source = "printf 'restarting nginx on %s\\n' \"$PARAM_HOST\"\n";
+    refused(found, "step-params-not-an-object", &["step"], story(&[("params", json!([]))], source));
+    let broken = story(&[("ref", json!("no ref"))], source);
+    refused(found, "step-ref-that-is-no-ref", &["step", "step-in-registry"], broken);
+    let roster = twins("roster", |value| value["predicate"]["approver"][2]["groups"] = json!([]));
+    let story = Story { signers: Some(&["alice", "bob", "carol"]), ..roster };
+    refused(found, "signature-that-does-not-count-of-an-excluded-person", &["authorization-signatures"], story);
 }
 
 /// Features of a later version, and then features of this version, in a step that is otherwise sealed and approved.
@@ -644,6 +681,17 @@ fn outcomes(found: &mut Vec<Named>) {
             value["predicate"]["output"]["stderr"]["sha256"] = value["predicate"]["output"]["stdout"]["sha256"].clone();
         }),
     );
+    for digest in ["sha256", "blake3"] {
+        refused(
+            found,
+            &format!("something-recorded-with-the-{digest}-of-nothing"),
+            &["receipt-subjects"],
+            twins("receipt", |value| {
+                let output = &mut value["predicate"]["output"];
+                output["stdout"][digest] = output["stderr"][digest].clone();
+            }),
+        );
+    }
     refused(
         found,
         "files-without-a-manifest",

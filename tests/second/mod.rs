@@ -87,8 +87,8 @@ pub fn ours(case: &Case) -> Option<Verdict> {
     Some(Verdict { verified: report.verified, findings })
 }
 
-/// Returns the verdicts of the independent verifier in the same order, with `None` if the roster is invalid.
-pub fn theirs(cases: &[Case]) -> Vec<Option<Verdict>> {
+/// Returns the answers of the independent verifier in the same order.
+pub fn answers(cases: &[Case]) -> Vec<Value> {
     let lines = cases.iter().map(|case| {
         let text = std::str::from_utf8(&case.roster).unwrap_or_default();
         let roster = if text.starts_with("sha256:") { text.to_owned() } else { STANDARD.encode(&case.roster) };
@@ -96,6 +96,11 @@ pub fn theirs(cases: &[Case]) -> Vec<Option<Verdict>> {
     });
     let answers = batch(lines);
     assert_eq!(answers.len(), cases.len(), "an answer for each");
+    answers
+}
+
+/// Returns the verdicts of the independent verifier in the same order, with `None` if the roster is invalid.
+pub fn theirs(cases: &[Case]) -> Vec<Option<Verdict>> {
     let read = |(case, answer): (&Case, &Value)| {
         assert_eq!(answer["id"], json!(case.id));
         let verified = answer["verified"].as_bool()?;
@@ -104,7 +109,7 @@ pub fn theirs(cases: &[Case]) -> Vec<Option<Verdict>> {
             findings.map(|(name, word)| (name.clone(), word.as_str().unwrap_or_default().to_owned())).collect();
         Some(Verdict { verified, findings })
     };
-    cases.iter().zip(&answers).map(read).collect()
+    cases.iter().zip(&answers(cases)).map(read).collect()
 }
 
 /// Returns the answers of one process of the independent verifier to these lines.

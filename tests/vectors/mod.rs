@@ -15,7 +15,7 @@ pub type Outcome = (String, Result<(), String>);
 pub type Reader = fn(&Value) -> Vec<Outcome>;
 
 /// The files for which this version has a reader.
-pub const READERS: [(&str, Reader); 13] = [
+pub const READERS: [(&str, Reader); 14] = [
     ("bundles.json", golden::bundles),
     ("canonical-json.json", parts::canonical_json),
     ("cosignature.json", parts::cosignatures),
@@ -28,6 +28,7 @@ pub const READERS: [(&str, Reader); 13] = [
     ("policy.json", rules::decisions),
     ("quorum.json", people::quorum),
     ("roster.json", people::rosters),
+    ("templates.json", parts::templates),
     ("window.json", people::windows),
 ];
 

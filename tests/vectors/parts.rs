@@ -9,6 +9,7 @@ use countersign::crypto::json;
 use countersign::crypto::key_id::KeyId;
 use countersign::crypto::merkle::{self as tree, Hash};
 use countersign::crypto::note::Note;
+use countersign::decision::step::HashedStep;
 use countersign::policy::patterns::{CaseSensitivity, LeadingDots, Pattern};
 use countersign::record::denial::Denial;
 use countersign::record::envelope::{Base64, Envelope, Signed};
@@ -19,10 +20,12 @@ use countersign::record::malformed::Malformed;
 use countersign::record::validity::Timestamp;
 use countersign::registry::parameter_schema::ParameterSchema;
 use countersign::registry::schema_keywords::pointer;
+use countersign::template::template_rules::TemplateRules;
 use countersign::trust::trusted_roster::TrustedRoster;
 use serde_json::Value;
 
 use super::{Outcome, each, expected, same, text};
+use crate::golden::own_vectors;
 
 const SIZE: usize = 4 << 20;
 
@@ -230,6 +233,33 @@ pub fn parameters(file: &Value) -> Vec<Outcome> {
                 let place = errors.first().map(|error| error.pointer.clone()).unwrap_or_default();
                 expected(vector, Err(("refuse", place, errors[0].to_string())))
             }
+        }
+    })
+}
+
+/// A template and its parameters. By the rules of this version, a template is refused or gives the same script.
+pub fn templates(file: &Value) -> Vec<Outcome> {
+    let bundle = std::fs::read(own_vectors().join("golden/valid/bundle.json")).expect("the golden bundle");
+    let golden: Value = serde_json::from_slice(&bundle).expect("JSON");
+    each(file, |vector| {
+        let mut step = golden["step"].clone();
+        step["template"] = Value::from("gruntwork");
+        for (field, of_vector) in [("source", "source"), ("interpreter", "interpreter"), ("params", "schema")] {
+            step[field] = vector[of_vector].clone();
+        }
+        let rendered = |rules| match HashedStep::parse(&step) {
+            Ok(step) => step.filled(&vector["params"], rules).map_err(|error| ("not-rendered", error)),
+            Err(error) => Err(("malformed", error)),
+        };
+        let frozen = rendered(TemplateRules::Frozen);
+        let word = frozen.as_ref().map_or_else(|(word, _)| *word, |_| "rendered");
+        same("result", word, text(vector, "expect")?).map_err(|why| format!("{why}: {:?}", frozen.as_ref().err()))?;
+        if let Ok(step) = &frozen {
+            same("script", step.definition().source.as_str(), text(vector, "script")?)?;
+        }
+        match (rendered(TemplateRules::Present), frozen) {
+            (Ok(present), frozen) => same("digest", Some(present.rendered()), frozen.ok().map(|step| step.rendered())),
+            (Err(_), _) => Ok(()),
         }
     })
 }

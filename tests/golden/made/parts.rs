@@ -21,6 +21,10 @@ pub(super) fn valid(files: &mut Files) {
     put("artifacts", with_artifacts(|_| {}).tell().file());
     put("files", with_files(|_| {}).tell().file());
     put("outputs", with_outputs().tell().file());
+    put(
+        "template",
+        with_template("printf 'restarting nginx on %s\\n' 'web-3' \"$(printf %s \"web-3\")\" true\n").tell().file(),
+    );
     put("plan", Planned::default().file());
 }
 
@@ -30,6 +34,11 @@ pub(super) fn refused(list: &mut Refused<'_>) {
     artifacts(list);
     manifests(list);
     plans(list);
+    let other = "printf 'restarting nginx on %s\\n' 'web-4' \"$(printf %s \"web-4\")\" true\n";
+    list.one("template-of-another-script", "step", &with_template(other));
+    let mut broken = with_template(other);
+    broken.step["source"] = json!("printf {{ .host | upper }}\n");
+    list.one("template-with-an-unknown-action", "step", &broken);
 }
 
 fn predicate(statement: &mut Value) -> &mut Map<String, Value> {
@@ -170,6 +179,17 @@ fn with_outputs<'d>() -> Story<'d> {
     }
 }
 
+/// A crossing of a step with a template, whose authorization names the digest of this script.
+fn with_template<'d>(script: &'d str) -> Story<'d> {
+    let mut definition = step();
+    definition["template"] = json!("gruntwork");
+    definition["source"] = json!(
+        "printf 'restarting nginx on %s\\n' {{ .host }} \"$(printf %s \"{{ .host }}\")\"{{ if .drain }} {{/* as JSON */}}true{{ end }}\n"
+    );
+    let authorization = on(move |value| predicate(value)["rendered"] = json!(reference(script.as_bytes())));
+    Story { step: definition, authorization, ..Story::default() }
+}
+
 fn manifests(list: &mut Refused<'_>) {
     let check = "receipt-subjects";
     let without = |bundle: &mut Value| drop(bundle.as_object_mut().expect("a bundle").remove("manifest"));
@@ -191,6 +211,9 @@ fn manifests(list: &mut Refused<'_>) {
     });
     list.one("files-over-1000", check, &Story { receipt, ..with_files(|_| {}) });
     list.one("outputs-of-a-step-without-outputs", check, &Story { step: step(), ..with_outputs() });
+    let mut odd = with_outputs();
+    odd.step["outputs"] = json!("version");
+    list.one("outputs-of-another-type", "step", &odd);
     let unsorted = |bundle: &mut Value| bundle["manifest"].as_array_mut().expect("files").swap(0, 1);
     list.one("manifest-out-of-order", "bundle", &with_files(unsorted));
 }
