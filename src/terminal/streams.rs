@@ -96,8 +96,8 @@ impl Terminal {
             // The reader may close the pager before the end, so a write error is ignored.
             let _ = input.write_all(screen.paint(self.width, false).as_bytes());
         }
-        child.wait()?;
-        Ok(())
+        // A pager that failed, or that is not installed, may have shown nothing.
+        if child.wait()?.success() { Ok(()) } else { self.show(screen) }
     }
 
     /// Prints a screen. Lines are wrapped only at a terminal, so that a search for a whole digest in a log succeeds.

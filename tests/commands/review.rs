@@ -193,6 +193,14 @@ fn a_long_script_opens_in_the_pager_without_programs_of_less_and_the_question_fo
         let (paged, text) = approve(step, options);
         assert!(paged.is_none() && text.contains(" | : one line"), "{step}: {text}");
     }
+    // A pager that fails does not hide the script.
+    let proposal = world.propose("many:long", json!({}));
+    for pager in ["/nonexistent/pager", "exit 1"] {
+        let review = world.as_alice(&["review", id_of(&proposal)]);
+        let (code, text) = at_terminal(&world, 80, &review, &[("PAGER", pager)]).end();
+        assert_eq!(code, Some(0), "{text}");
+        assert!(text.contains("     61 | printf 'last"), "{pager}: {text}");
+    }
 }
 
 #[test]
