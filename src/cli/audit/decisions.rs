@@ -51,9 +51,14 @@ impl DecisionFilter {
             && (self.by.is_empty() || self.by.iter().any(names))
     }
 
-    /// Returns true if the filter takes a denial. The log does not contain the step of a denied proposal.
+    /// Returns true if the filter takes a denial. The log does not contain the step and the proposer of a denied
+    /// statement, and a statement that never ran has no outcome.
     pub(super) fn takes_denial(&self, line: &DenialLine) -> bool {
-        self.since.is_none_or(|since| since <= line.after) && self.steps.is_empty()
+        self.since.is_none_or(|since| since <= line.after)
+            && self.until.is_none_or(|until| line.after < until)
+            && self.steps.is_empty()
+            && self.outcomes.is_empty()
+            && (self.by.is_empty() || self.by.contains(&line.approver))
     }
 }
 
@@ -146,6 +151,33 @@ mod tests {
         for bad in ["", "yesterday", "2026-13-01", "7", "-7d", "07d", "2026-11-14T09:00"] {
             assert!(parse_since(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn each_filter_of_decisions_also_selects_denials() {
+        let zeros = format!("sha256:{}", "0".repeat(64));
+        let line = DenialLine {
+            after: parse_since("2026-11-14").expect("a time"),
+            approver: "alice".parse().expect("a name"),
+            authorization: zeros.parse().expect("a digest"),
+            reason: String::new(),
+            entry: 7,
+        };
+        let takes = |change: &dyn Fn(&mut DecisionFilter)| {
+            let mut filter = DecisionFilter::default();
+            change(&mut filter);
+            filter.takes_denial(&line)
+        };
+        let day = |text: &str| Some(parse_since(text).expect("a time"));
+        assert!(takes(&|_| {}));
+        assert!(takes(&|filter| filter.since = day("2026-11-14")));
+        assert!(takes(&|filter| filter.until = day("2026-11-15")));
+        assert!(takes(&|filter| filter.by = ["bob", "alice"].map(|name| name.parse().expect("a name")).to_vec()));
+        assert!(!takes(&|filter| filter.since = day("2026-11-15")));
+        assert!(!takes(&|filter| filter.until = day("2026-11-14")));
+        assert!(!takes(&|filter| filter.by = vec!["bob".parse().expect("a name")]));
+        assert!(!takes(&|filter| filter.outcomes = vec![Status::Unknown]));
+        assert!(!takes(&|filter| filter.steps = vec![Pattern::parse("**").expect("a pattern")]));
     }
 
     #[test]
