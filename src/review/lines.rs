@@ -390,6 +390,8 @@ impl Lines {
         let is_own = |asks: &str| asks == "the step asks";
         let own = definition.is_some_and(|definition| !is_default(&definition.approvals));
         let mut rules: Vec<_> = found.rules.iter().filter(|(asks, _)| own || !is_own(asks)).collect();
+        // Policy and step often have the same rule.
+        rules.dedup_by(|(_, rule), (_, before)| rule == before);
         let mut parts = vec![match (rules.as_slice(), told) {
             // One simple rule is part of the count.
             ([(_, rule)], _) if rule.each.is_none() && !rule.from.is_empty() => {

@@ -192,9 +192,8 @@ fn hidden_texts(texts: &[(String, String)]) -> Option<ReviewLine> {
             continue;
         }
         let more = what.len().saturating_sub(MOST_KINDS);
-        let mut words = PrintableText::text(&place_words(place))
-            .and(" has ")
-            .then(&PrintableText::joined(what.into_iter().take(MOST_KINDS), ", "));
+        let mut words =
+            place_name(place).and(" has ").then(&PrintableText::joined(what.into_iter().take(MOST_KINDS), ", "));
         if more > 0 {
             words = words.then(&PrintableText::text(&format!(" and {more} more")));
         }
@@ -216,31 +215,40 @@ fn hidden_texts(texts: &[(String, String)]) -> Option<ReviewLine> {
 /// Maximum number of findings for one field. `MOST_PLACES` is the maximum number of fields.
 const MOST_KINDS: usize = 3;
 const MOST_PLACES: usize = 4;
+/// Maximum number of characters of the name of a place.
+const MOST_OF_PLACE: usize = 80;
 
-fn place_words(place: &str) -> String {
-    match place.strip_prefix("params.") {
+/// Names the place of a text. The proposer can choose a long name of a field.
+fn place_name(place: &str) -> PrintableText {
+    let words = match place.strip_prefix("params.") {
         Some(name) => format!("the parameter {name}"),
         None if place == "definition.source" => "the script".to_owned(),
         None if place == "definition.title" => "the title".to_owned(),
         None if place == "reason" => "the reason".to_owned(),
         None => place.to_owned(),
-    }
+    };
+    PrintableText::text(&words).cut(MOST_OF_PLACE)
 }
 
 /// Returns one remark about all long values except the script, which the screen always shows in full.
 fn long_values(texts: &[(String, String)], params: &Value) -> Option<ReviewLine> {
     let texts = texts.iter().filter(|(place, _)| place != "definition.source");
-    let texts = texts.map(|(place, text)| (place_words(place), text.len()));
+    let texts = texts.map(|(place, text)| (place.clone(), text.len()));
     let folded = params.as_object().into_iter().flatten().filter(|(_, value)| value.is_array() || value.is_object());
-    let folded = folded.map(|(key, value)| (format!("the parameter {}", path_key(key)), to_canonical(value).len()));
-    let long = texts.chain(folded).filter(|(_, size)| *size > LONG);
-    let told: Vec<_> = long.map(|(place, size)| PrintableText::text(&format!("{place} has {size} bytes"))).collect();
-    let words = match told.len() {
+    let folded = folded.map(|(key, value)| (format!("params.{}", path_key(key)), to_canonical(value).len()));
+    let long: Vec<_> = texts.chain(folded).filter(|(_, size)| *size > LONG).collect();
+    let named = long.iter().take(MOST_PLACES);
+    let named = named.map(|(place, size)| place_name(place).then(&PrintableText::text(&format!(" has {size} bytes"))));
+    let mut told = PrintableText::joined(named, ", ");
+    if long.len() > MOST_PLACES {
+        told = told.then(&PrintableText::text(&format!(" and {} more are long", long.len() - MOST_PLACES)));
+    }
+    let words = match long.len() {
         0 => return None,
         1 => ": read it whole",
         _ => ": read them whole",
     };
-    Some(ReviewLine::remark(RemarkSeverity::LongValue, PrintableText::joined(told, ", ").and(words), Vec::new()))
+    Some(ReviewLine::remark(RemarkSeverity::LongValue, told.and(words), Vec::new()))
 }
 
 /// Returns a remark about the parameters that the decision screen leaves out.
@@ -307,7 +315,7 @@ pub fn of_contents(signed: &Authorization, found: &Derived) -> Vec<ReviewLine> {
     if !opaque.is_empty() {
         let named = opaque.iter().take(MOST_PLACES).map(|(name, size, from)| {
             let words = format!(": content that can't be shown, {} bytes {from}", grouped(*size));
-            plain_or_quoted(name).then(&PrintableText::text(&words))
+            plain_or_quoted(name).cut(run_inputs::MOST_OF_NAME).then(&PrintableText::text(&words))
         });
         let mut text = PrintableText::joined(named, "; ");
         if opaque.len() > MOST_PLACES {

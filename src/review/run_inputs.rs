@@ -22,6 +22,10 @@ const HEADING: &str = "Files that the run gets";
 const PLAN: &str = "plan";
 /// Number of earlier runs of a session that the line names.
 const NAMED_RUNS: usize = 5;
+/// Number of uploaded files that the line names.
+const NAMED_UPLOADS: usize = 4;
+/// Number of characters of a file name in a line. The whole name is above the script.
+pub const MOST_OF_NAME: usize = 40;
 
 /// Returns the names, digests and sizes of the signed inputs: the artifacts, and then the plan.
 #[must_use]
@@ -81,15 +85,22 @@ pub fn lines(
         push("session", PrintableText::text(&text), shows);
         push("", session_runs(sources), Vec::new());
     }
-    let artifacts: Vec<&ReviewedInput> = inputs.iter().filter(|input| input.bytes.is_some()).collect();
+    let mut artifacts: Vec<&ReviewedInput> = inputs.iter().filter(|input| input.bytes.is_some()).collect();
     if !artifacts.is_empty() {
-        let each = artifacts.iter().map(|input| {
+        // The files that nobody can read are first. Many long names must not push the other lines off the screen.
+        artifacts.sort_by_key(|input| input.text().is_some());
+        let each = artifacts.iter().take(NAMED_UPLOADS).map(|input| {
             let size = format!(": {} bytes", grouped(input.size()));
             let shown = if input.text().is_some() { "" } else { ", binary, NOT SHOWN" };
-            plain_or_quoted(&input.name).then(&PrintableText::text(&size)).and(shown)
+            plain_or_quoted(&input.name).cut(MOST_OF_NAME).then(&PrintableText::text(&size)).and(shown)
         });
         let fields = |at| ["name", "digest", "bytes"].map(|field| format!("signed.predicate.artifacts[{at}].{field}"));
-        push("uploads", PrintableText::joined(each, "; "), (0..artifacts.len()).flat_map(fields).collect());
+        let mut text = PrintableText::joined(each, "; ");
+        if artifacts.len() > NAMED_UPLOADS {
+            let more = format!("; and {} more above the script", artifacts.len() - NAMED_UPLOADS);
+            text = text.then(&PrintableText::text(&more));
+        }
+        push("uploads", text, (0..artifacts.len()).flat_map(fields).collect());
     }
     if let Some(plan) = &signed.plan {
         let asked = definition.and_then(|definition| definition.plan.as_ref());
@@ -213,6 +224,31 @@ mod tests {
         ] {
             assert!(screen.contains(&line), "{line}\n{screen}");
         }
+    }
+
+    #[test]
+    fn many_uploads_with_long_names_do_not_push_the_parameters_off_the_screen() {
+        fn name(at: u8) -> String {
+            format!("{at:x}{}", "n".repeat(127))
+        }
+        let mut case = case();
+        case.spoil = |signed| {
+            let one = |at| {
+                let digest = ContentDigest::of(&[15 - at]);
+                Artifact { name: name(at).parse().expect("a name"), digest, bytes: 1 }
+            };
+            signed.artifacts = Some(Artifacts((0..16).map(one).collect()));
+        };
+        let inputs = (0..16).map(|at| (name(at), vec![15 - at])).collect();
+        let sources = ReviewSources { inputs, ..case.sources() };
+        let found = judged(&sources);
+        assert_eq!(found.standing, StatementVerdict::Sound, "{}", fails(&found));
+        let uploads = found.lines.always.iter().find(|line| line.name == "uploads").expect("a line").text.as_str();
+        // Only the last file is no text: it has the byte 0.
+        assert!(uploads.starts_with("fnnn") && uploads.contains(": 1 bytes, binary, NOT SHOWN; 0nnn"), "{uploads}");
+        assert!(uploads.ends_with("; and 12 more above the script") && uploads.len() < 300, "{uploads}");
+        let screen = painted(&sources, 600, false);
+        assert!((0..16).all(|at| screen.contains(&name(at))), "{screen}");
     }
 
     #[test]

@@ -30,6 +30,7 @@ impl ScriptPlaces {
         let each = asked.iter().map(|(_, what)| {
             let at = self.0.iter().filter(|(of, name, _)| *of == kind && name == what);
             let mut lines: Vec<usize> = at.map(|(.., line)| *line).collect();
+            lines.sort_unstable();
             lines.dedup();
             plain_or_quoted(what).then(&PrintableText::text(&lines_words(&lines)))
         });

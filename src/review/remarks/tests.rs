@@ -187,6 +187,21 @@ fn denied_names_in_the_last_receipt_cause_one_remark() {
 }
 
 #[test]
+fn many_long_values_with_long_names_are_one_short_remark() {
+    let mut case = case();
+    let fields = (0..9).map(|at| (format!("{at}\u{202e}{}", "n".repeat(400)), json!("x".repeat(181))));
+    case.params = json!({"host": fields.collect::<serde_json::Map<_, _>>()});
+    let sources = case.sources();
+    let found = remarks(&sources);
+    for severity in [RemarkSeverity::LongValue, RemarkSeverity::HiddenText] {
+        let (_, text) = found.iter().find(|(of, _)| *of == severity).unwrap_or_else(|| panic!("{found:?}"));
+        assert!(text.len() < 600, "{} characters: {text}", text.len());
+    }
+    let (_, long) = found.iter().find(|(of, _)| *of == RemarkSeverity::LongValue).expect("a remark");
+    assert!(long.ends_with(" more are long: read them whole"), "{long}");
+}
+
+#[test]
 fn the_same_run_with_an_unknown_end_is_the_first_remark() {
     let mut case = case();
     case.definition["sandbox"] = json!({"proc": "full"});
