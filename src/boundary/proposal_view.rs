@@ -137,8 +137,10 @@ impl Proposals {
         let unknown = newest(RunOutcome::Unknown, Timestamp::from_unix(0))?;
         let Some(row) = unknown.first().filter(|row| caller.may_see(&row.core.proposer, step)) else { return Ok(None) };
         let finished_at = row.ended_at.unwrap_or(row.created_at);
-        let later = newest(RunOutcome::Succeeded, finished_at)?;
-        Ok(later.is_empty().then(|| UnknownEnd { receipt: row.core.id.receipt(), finished_at }))
+        // Times have seconds, so the order of the log decides which receipt is later.
+        let success = newest(RunOutcome::Succeeded, finished_at)?;
+        let is_last = success.first().is_none_or(|success| success.receipt < row.receipt);
+        Ok(is_last.then(|| UnknownEnd { receipt: row.core.id.receipt(), finished_at }))
     }
 
     fn approvals(&self, id: &ProposalId, signed: &Authorization, sealed: &Sealed) -> Result<ApprovalsView, Stopped> {

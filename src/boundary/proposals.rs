@@ -185,7 +185,9 @@ impl Proposals {
         let millis = (self.surroundings.millis)();
         let now = self.crossing.now();
         let sandbox = profile_on_host(held)?;
-        self.demand_future(&sealed, held, &proposer, now, now.plus(window))?;
+        // A proposal can't run after the end of its token, so its window ends at this time at the latest.
+        let expires_at = sealed.ends([&proposer, &proposer]).into_iter().fold(now.plus(window), Timestamp::min);
+        self.demand_future(&sealed, held, &proposer, now, expires_at)?;
         if secrets.iter().any(|secret| secret.as_file)
             && let Ok(prepared) = self.sandbox.check(&sandbox)
         {
@@ -210,7 +212,7 @@ impl Proposals {
             reason: body.reason,
             issued_at: now,
             not_before: now,
-            expires_at: now.plus(window),
+            expires_at,
             session,
             artifacts,
             plan,
@@ -233,9 +235,9 @@ impl Proposals {
                 if session.is_some() || self.crossing.state().digest != sealed.digest {
                     self.end_if_overtaken(&id, session).await;
                 }
-                Ok((self.view(&self.row(&id)?)?, true))
+                Ok((self.view_for(caller, &self.row(&id)?)?, true))
             }
-            ProposeResult::Same(row) => Ok((ProposalView { existing: true, ..self.view(&row)? }, false)),
+            ProposeResult::Same(row) => Ok((ProposalView { existing: true, ..self.view_for(caller, &row)? }, false)),
             ProposeResult::Conflict(row) => {
                 let mut refusal = Refusal::new(
                     Code::NonceReplayed,
@@ -326,11 +328,11 @@ impl Proposals {
         loop {
             let row = self.visible(caller, id)?;
             if row.status != before.status || is_over(row.status) {
-                return self.view(&row);
+                return self.view_for(caller, &row);
             }
             match tokio::time::timeout_at(deadline, changes.changed()).await {
                 Ok(Ok(())) => {}
-                Ok(Err(_)) | Err(_) => return self.view(&row),
+                Ok(Err(_)) | Err(_) => return self.view_for(caller, &row),
             }
         }
     }

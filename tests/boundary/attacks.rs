@@ -57,11 +57,14 @@ fn a_proposal_of_a_revoked_token_does_not_run() {
     let wish = World::wish("two:go", json!({}));
     let online = world.wire.post("/v1/proposals", &short, &wish).ok(201);
     world.sign(&online, &[&alice()]).ok(200);
+    let ends = online["expires_at"].as_str().expect("a time").to_owned();
+    assert!(ends <= stamp(now() + 4), "the window ends with the token: {ends}");
     let mut predicate = world.authorization("plain:true", json!({}));
     predicate["proposer"] = json!("short");
     let whole = envelope(&people::authorization(&predicate), &[&alice()]);
     wait_for("the token has ended", || world.wire.get("/v1/registry", &short).status == 401);
-    world.unchanged(|| world.sign(&online, &[&bob()])).problem("forbidden");
+    world.unchanged(|| world.sign(&online, &[&bob()])).problem("expired");
+    assert_eq!(world.show(id_of(&online))["status"], "expired", "nobody is asked to sign for an ended token");
     world.unchanged(|| world.submit(&whole)).problem("forbidden");
     assert_eq!(world.count("consumption"), 0);
 }

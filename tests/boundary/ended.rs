@@ -247,7 +247,10 @@ fn a_run_whose_end_nobody_saw_is_the_first_remark_of_the_next_review_until_the_s
     let made = as_agent(&world, &["propose", "slow:go", "--offline", "--proposer", "agent", "-o", &file]);
     assert!(made.status.success(), "{}", said(&made));
     let (same, other) = (world.propose("slow:go", json!({})), world.propose("slow:go", json!({"text": "b"})));
-    assert_eq!(world.show(id_of(&same))["unknown_end"]["receipt"], json!(receipt));
+    let waited = world.wire.get(&format!("/v1/proposals/{}?wait=1s", id_of(&same)), &world.agent).ok(200);
+    for view in [&same, &world.show(id_of(&same)), &waited] {
+        assert_eq!(view["unknown_end"]["receipt"], json!(receipt), "{view:#}");
+    }
     let remark = format!("(rcp_...{})\n", &receipt[receipt.len() - 6..]);
     let first = |named: &str| {
         let review = said(&world.as_alice(&["review", named]).output().expect("it starts"));
