@@ -146,8 +146,6 @@ impl Plan {
 /// receipt.
 pub fn load(service: &Service, plan: &Plan, count: usize, time: Duration) -> Result<Load, CommandFailure> {
     let most = if count == 1 { MOST_PER_S / 4 } else { MOST_PER_S } * time.as_secs();
-    let counted = std::env::var("BENCH_COUNT").ok().and_then(|count| count.parse::<u64>().ok());
-    let (most, time) = counted.map_or((most, time), |count| (count, Duration::from_secs(36000)));
     send(service, plan, count, most, time)
 }
 

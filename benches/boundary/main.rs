@@ -211,31 +211,6 @@ fn measure(args: &Crossing) -> Result<Report, CommandFailure> {
     let idle_rss_bytes = service.memory();
     let plan = clients::Plan::prepare(&service, "bench:noop")?;
     let time = Duration::from_secs(args.seconds.max(1));
-    if let Ok(only) = std::env::var("BENCH_ONLY") {
-        let count = usize::from(args.clients[0]);
-        if only == "bare" {
-            let warm = clients::load(&service, &plan, count, WARM)?;
-            drop(service);
-            let bare = bare::start(dir.path(), &warm.bundle)?;
-            let _ = clients::load(&bare, &plan, count, WARM)?;
-            drop(bare);
-        } else {
-            let before = service.usage();
-            let load = clients::load(&service, &plan, count, WARM)?;
-            let used = service.usage() - before;
-            eprintln!(
-                "crossings {} per_s {:.0} cpu_us {:.1} p50 {:.0} p99 {:.0} bundle {}",
-                load.crossings(),
-                load.per_s(),
-                used.as_secs_f64() * 1e6 / load.crossings() as f64,
-                load.percentile(0.5),
-                load.percentile(0.99),
-                load.bundle.len()
-            );
-            drop(service);
-        }
-        std::process::exit(0);
-    }
     let mut crossings = Vec::new();
     let (mut fdatasync_us, mut documents_us) = (Vec::new(), Vec::new());
     let mut nonces_per_s = 0.0;

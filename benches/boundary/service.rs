@@ -195,15 +195,6 @@ impl Service {
         let io = |error: std::io::Error| {
             CommandFailure::new(Exit::Unreachable, format!("starting what is measured: {error}"))
         };
-        let only = std::env::var("BENCH_ONLY").unwrap_or_default();
-        if let Ok(wrap) = std::env::var("BENCH_WRAP")
-            && command.get_args().any(|arg| arg == only.as_str())
-        {
-            let mut words = wrap.split(' ');
-            let mut wrapped = Command::new(words.next().unwrap_or_default());
-            wrapped.args(words).arg(command.get_program()).args(command.get_args()).stdin(Stdio::null());
-            command = wrapped;
-        }
         let child = command.stdout(Stdio::piped()).spawn().map_err(io)?;
         let mut service = Self { child, address: String::new(), token, ready_ms: 0.0, tls: None };
         let mut line = String::new();
@@ -261,11 +252,7 @@ impl Service {
 
 impl Drop for Service {
     fn drop(&mut self) {
-        if std::env::var_os("BENCH_ONLY").is_some() {
-            let _ = Command::new("kill").arg(self.child.id().to_string()).status();
-        } else {
-            let _ = self.child.kill();
-        }
+        let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
