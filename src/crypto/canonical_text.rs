@@ -15,12 +15,13 @@ pub(super) fn write_escaped(out: &mut Vec<u8>, text: &str) {
 /// Returns the number of bytes at the start of the text that need no escape. These bytes are ASCII, so the count ends
 /// at a character boundary.
 fn plain_length(bytes: &[u8]) -> usize {
-    let plain = |byte: u8| (0x20..0x7f).contains(&byte) & (byte != b'"') & (byte != b'\\');
+    let special =
+        |byte: u8| u8::from(byte.wrapping_sub(0x20) > 0x5e) | u8::from(byte == b'"') | u8::from(byte == b'\\');
     // Most of an envelope is base64, which needs no escapes. Whole blocks are checked first, because the compiler can
     // then use vector instructions.
-    let block = |block: &&[u8]| block.iter().fold(true, |all, &byte| all & plain(byte));
-    let blocks = bytes.chunks_exact(32).take_while(block).count() * 32;
-    blocks + bytes[blocks..].iter().take_while(|&&byte| plain(byte)).count()
+    let plain = |block: &&[u8; 32]| block.iter().fold(0, |any, &byte| any | special(byte)) == 0;
+    let blocks = bytes.as_chunks().0.iter().take_while(plain).count() * 32;
+    blocks + bytes[blocks..].iter().take_while(|&&byte| special(byte) == 0).count()
 }
 
 fn write_escape(out: &mut Vec<u8>, c: char) {

@@ -126,8 +126,8 @@ impl App {
     ) -> Result<JoinHandle<T>, Stopped> {
         let counted = self.work.clone().try_acquire_owned();
         let counted = counted.map_err(|_| refuse(Code::Busy, "too many calls are in progress: try again"))?;
-        // The future of a crossing needs several kilobytes. `Box::pin` avoids copies of this future into the task.
-        let work = Box::pin(work.in_current_span());
+        // The future of a crossing needs several kilobytes. `Box::pin` first, because each later step would copy them.
+        let work = Box::pin(work).in_current_span();
         Ok(tokio::spawn(async move {
             let done = work.await;
             drop(counted);

@@ -49,8 +49,12 @@ pub(super) fn is_name(interpreter: &str) -> bool {
 pub fn missing(source: &str, interpreter: &str) -> Option<String> {
     let program = match shebang(source.as_bytes()) {
         Ok(Some(program)) => program,
-        // A program that is searched by its name exists if it is found.
-        Ok(None) => return by_name(interpreter).err().map(|failure| failure.to_string()),
+        // Any directory may have the program. The last ones are searched first, because they have most programs, and
+        // each crossing makes this search.
+        Ok(None) => {
+            let exists = |name: &&str| places(name).rev().any(|path| is_executable(&path));
+            return (!named(interpreter).0.iter().any(exists)).then(|| not_found(interpreter));
+        }
         Err(failure) => return Some(failure.to_string()),
     };
     let path = program.path.display().to_string();
@@ -104,34 +108,43 @@ pub(super) fn shebang(source: &[u8]) -> Result<Option<Program>, SetupFailure> {
 }
 
 fn by_name(interpreter: &str) -> Result<Program, SetupFailure> {
-    let (names, arguments): (&[&str], &[&str]) = match interpreter {
-        "bash" => (&["bash"], &["--noprofile", "--norc"]),
-        "zsh" => (&["zsh"], &["-f"]),
-        "python" => (&["python3", "python"], &["-s"]),
-        "python3" => (&["python3"], &["-s"]),
-        "node" | "javascript" => (&["node"], &[]),
-        "go" => (&["go"], &["run"]),
-        other => (&[other], &[]),
-    };
-    let found = names.iter().find_map(|name| find(name)).ok_or_else(|| {
-        SetupFailure::new(
-            SetupStage::Exec,
-            format!(
-                "no interpreter {interpreter} is in {PATH}; install the interpreter there, because a step sees no \
-                 other directories"
-            ),
-        )
-    })?;
+    let (names, arguments) = named(interpreter);
+    let found = names.iter().find_map(|name| find(name));
+    let found = found.ok_or_else(|| SetupFailure::new(SetupStage::Exec, not_found(interpreter)))?;
     Ok(Program { path: found, arguments: arguments.iter().map(|&argument| argument.to_owned()).collect() })
 }
 
-pub(super) fn find(name: &str) -> Option<PathBuf> {
-    let executable =
-        |path: PathBuf| (path.is_file() && rustix::fs::access(&path, Access::EXEC_OK).is_ok()).then_some(path);
-    if name.starts_with('/') {
-        return executable(name.into());
+/// Returns the names of the programs that can run the interpreter's scripts, and the arguments of these programs.
+fn named(interpreter: &str) -> (Vec<&str>, &'static [&'static str]) {
+    match interpreter {
+        "bash" => (vec!["bash"], &["--noprofile", "--norc"]),
+        "zsh" => (vec!["zsh"], &["-f"]),
+        "python" => (vec!["python3", "python"], &["-s"]),
+        "python3" => (vec!["python3"], &["-s"]),
+        "node" | "javascript" => (vec!["node"], &[]),
+        "go" => (vec!["go"], &["run"]),
+        other => (vec![other], &[]),
     }
-    PATH.split(':').find_map(|directory| executable(Path::new(directory).join(name)))
+}
+
+fn not_found(interpreter: &str) -> String {
+    format!(
+        "no interpreter {interpreter} is in {PATH}; install the interpreter there, because a step sees no other \
+         directories"
+    )
+}
+
+pub(super) fn find(name: &str) -> Option<PathBuf> {
+    places(name).find(|path| is_executable(path))
+}
+
+/// Returns the paths of the program in the directories of [`PATH`]. A name that is an absolute path has only this path.
+fn places(name: &str) -> impl DoubleEndedIterator<Item = PathBuf> {
+    PATH.split(':').map(move |directory| Path::new(directory).join(name))
+}
+
+fn is_executable(path: &Path) -> bool {
+    path.is_file() && rustix::fs::access(path, Access::EXEC_OK).is_ok()
 }
 
 #[cfg(test)]
