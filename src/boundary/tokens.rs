@@ -103,7 +103,7 @@ fn check_token(token: &SealedToken, sealed: &Sealed, now: Timestamp) -> Result<(
             }
             Ok(_) if pattern.split('/').any(|segment| segment.contains("**") && segment != "**") => {
                 return refuse(format!(
-                    "in {pattern:?}, ** is no whole segment: write **/*:* for every step, or **/NAME:*"
+                    "in {pattern:?}, ** is no whole segment: write ** for every step, or **/NAME:*"
                 ));
             }
             Ok(_) => {}
