@@ -177,7 +177,7 @@ fn exit_of(view: &ProposalView) -> Exit {
         (ProposalStatus::Finished, Some(outcome), _) => Exit::of_outcome(outcome),
         (ProposalStatus::Finished, None, _) => Exit::Unreachable,
         (ProposalStatus::Expired, ..) => Exit::TimedOut,
-        (ProposalStatus::Refused, _, Some(refusal)) => Exit::of_code(refusal.code),
+        (ProposalStatus::Refused, _, Some(refusal)) if refusal.code == Code::Denied => Exit::Denied,
         (ProposalStatus::Denied, ..) => Exit::Denied,
         (ProposalStatus::Cancelled | ProposalStatus::Refused, ..) => Exit::Refused,
         // The command stopped waiting before the end of the proposal.

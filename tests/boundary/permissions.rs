@@ -122,7 +122,7 @@ fn offline_proposals_contain_the_permissions_that_policy_requires() {
 }
 
 #[test]
-fn an_unclear_script_is_reported_at_the_seal_or_at_the_proposal() {
+fn a_script_that_no_approver_could_judge_is_refused_at_the_seal() {
     let many: String = (0..65).map(|at| format!("program{at}\n")).collect();
     let mut world = World::prepared(|setup| {
         setup.policy = POLICY.to_owned();
@@ -130,16 +130,17 @@ fn an_unclear_script_is_reported_at_the_seal_or_at_the_proposal() {
     });
     let said = world.try_start().expect_err("nothing could be signed");
     assert!(said.contains("many:all") && said.contains("65") && said.contains("64"), "{said}");
-    // With an override that allows the programs, no permission is required.
     let deep = format!("{}printf a{}", "( ".repeat(120), " )".repeat(120));
+    let mut world = World::prepared(|setup| setup.runbook("deep.md", runbook(SMALL, &[("go", &deep)])));
+    let said = world.try_start().expect_err("the parser can't read the script");
+    assert!(said.contains("deep.md") && said.contains("nested deeper than 100 levels"), "{said}");
+    // With an override that allows the programs, no permission is required.
     let listed = format!("{POLICY}overrides: [{{runbook: many, run: {{allow: [\"program*\"]}}}}]\n");
     let world = World::with(|setup| {
         setup.policy = listed;
-        setup.runbook("many.md", runbook(SMALL, &[("all", &many), ("deep", &deep)]));
+        setup.runbook("many.md", runbook(SMALL, &[("all", &many)]));
     });
     assert_eq!(world.wire.get("/v1/steps/many:all", &world.reader).ok(200)["permissions"], json!([]));
-    let reply = world.wire.post("/v1/proposals", &world.agent, &World::wish("many:deep", json!({})));
-    assert!(reply.problem("policy-denied")["detail"].as_str().expect("words").contains("1:"), "{}", reply.text());
 }
 
 /// The policy file that `init` writes makes `deploy.sh` ask about three programs, and the list has each of them.
@@ -147,8 +148,10 @@ fn an_unclear_script_is_reported_at_the_seal_or_at_the_proposal() {
 fn a_deployment_under_the_policy_of_init_is_proposed_with_at_most_four_permissions() {
     let world = World::with(|setup| {
         setup.policy = countersign::cli::init::content::policy(1);
+        // The step has no parameters, and a registry refuses a script with an undeclared `$PARAM_NAME`.
+        let deploy = include_str!("../support/deploy.sh").replace("$PARAM_", "$DEPLOY_");
         let steps = [
-            ("all", include_str!("../support/deploy.sh")),
+            ("all", deploy.as_str()),
             ("unknown", "\"$CMD\" x || printf 'over\\n'; eval \"$TEXT\""),
             ("words", "ssh \"$HOST\" ls"),
         ];
