@@ -1541,7 +1541,7 @@ fn a_value_of_path_or_ifs_that_changes_no_command_is_harmless() {
         "IFS=$'\\n\\t'; nice -n $# a",
         "old=$IFS; IFS=:; for d in $PATH; do IFS=$old; a \"$d\"; done; [ $# -eq 0 ] || exit $?",
         "IFS=0; git add \"$#\" $x; rc=$?",
-        "f() { local IFS=$1; a; }; f $x",
+        "f() { local IFS=$y; a; }; f $x",
         "for IFS in a b; do a; done",
     ] {
         let found = bash(script);
@@ -1572,6 +1572,7 @@ fn a_value_of_path_or_ifs_that_changes_no_command_is_harmless() {
         "IFS=$x; \"$y\" $#",
         "for IFS in 0; do nice -n $? rm; done",
         "read IFS; nice -n $? rm",
+        "f() { local IFS=$1; nice -n $1 rm; }; f $x",
     ] {
         let found = bash(script);
         assert!(found.iter().any(|one| one.ends_with('=')), "{script}: {found:?}");
