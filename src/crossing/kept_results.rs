@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt as _;
 
 use serde_json::{Map, Value, json};
 
-use crate::crossing::sessions::CarriedVariables;
+use crate::crossing::carried_variables::CarriedVariables;
 use crate::crypto::canonical;
 use crate::crypto::digest::{Blake3Stream, ContentDigest, Sha256Stream};
 use crate::record::later_parts::{MAX_MANIFEST_ENTRIES, Manifest, ManifestEntry, OUTPUTS_PATH};

@@ -6,6 +6,7 @@ pub mod artifact_store;
 pub mod boundary_key;
 pub mod caller;
 pub mod capacity;
+pub mod carried_variables;
 pub mod changes;
 mod collect_results;
 pub mod cross;

@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use serde_json::Value;
 
-use crate::crossing::sessions::CarriedVariables;
+use crate::crossing::carried_variables::CarriedVariables;
 use crate::crypto::digest::{BlobDigest, ContentDigest, SealDigest, sha256};
 use crate::crypto::{canonical, json};
 use crate::decision::in_force::{StepInForce, steps_in_force};

@@ -5,7 +5,7 @@
 //! changes the digest, even a run that changes no variable, because the digest of the authorization is part of the
 //! state.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsStr;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt as _;
@@ -19,8 +19,6 @@ use crate::crossing::kept_results::ResultsBasis;
 use crate::crossing::refusal::Refusal;
 use crate::crossing::sealed::Sealed;
 use crate::crypto::digest::{AuthorizationDigest, ContentDigest};
-use crate::policy::ruling::Ruling;
-use crate::record::authorization::PermissionKind;
 use crate::record::code::Code;
 use crate::record::ident::{Name, ProposalId, StepRef};
 use crate::record::later_parts::{SessionChange, SessionReference};
@@ -28,7 +26,7 @@ use crate::record::later_words::SessionId;
 use crate::record::step_definition::{SessionUse, StepDefinition};
 use crate::record::validity::Timestamp;
 use crate::sandbox::PlannedSession;
-use crate::sandbox::session_state::{GivenToRun, ShellState, StateTooLarge, is_carried};
+use crate::sandbox::session_state::{GivenToRun, ShellState, StateTooLarge};
 use crate::sandbox::session_tree::SessionTree;
 use crate::sandbox::session_wrapper::wrapper_for;
 
@@ -143,32 +141,6 @@ impl SessionUser {
 
     fn parties(&self) -> impl Iterator<Item = &Name> {
         std::iter::once(&self.name).chain(&self.owners)
-    }
-}
-
-/// The variables that the sessions of a runbook carry. A value that only a sourced file or a program sets is not carried,
-/// because approvers have not seen its name.
-#[derive(Debug, Clone)]
-pub struct CarriedVariables {
-    /// The variables that the scripts of the runbook set or export by name.
-    pub(super) names: Arc<BTreeSet<String>>,
-    /// The ruling of policy, whose list `env.allow` also names variables.
-    pub(super) ruling: Arc<Ruling>,
-}
-
-impl CarriedVariables {
-    pub(super) fn contains(&self, name: &[u8]) -> bool {
-        let env = self.ruling.written.of(PermissionKind::Env);
-        let allowed = |name| env.allow.find_name(name).is_some() && env.deny.find_name(name).is_none();
-        std::str::from_utf8(name).is_ok_and(|name| self.names.contains(name) || allowed(name))
-    }
-
-    /// Returns the names, and the patterns of policy.
-    #[must_use]
-    pub fn listed(&self) -> Vec<String> {
-        let patterns = self.ruling.written.of(PermissionKind::Env).allow.entries().iter();
-        let names = self.names.iter().filter(|name| is_carried(name.as_bytes())).cloned();
-        names.chain(patterns.map(|entry| entry.listed.text().to_string())).collect()
     }
 }
 
