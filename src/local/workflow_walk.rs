@@ -281,15 +281,21 @@ impl<'a> WorkflowWalk<'a> {
     }
 }
 
-/// Returns the index of the first substep after `index` without a name. Only `GOTO` reaches a substep with a name.
-fn substep_after(step: &WorkflowStep, index: usize) -> Option<usize> {
-    let is_next = |at: &usize| !matches!(step.substeps[*at].label, UnitLabel::Name(_));
-    (index + 1..step.substeps.len()).find(is_next)
+/// Returns true if `CONTINUE` reaches the substep: it has no name, or each substep of the step has one. Only `GOTO` reaches
+/// another substep with a name.
+fn is_in_sequence(step: &WorkflowStep, at: usize) -> bool {
+    let is_named = |one: usize| matches!(step.substeps[one].label, UnitLabel::Name(_));
+    !is_named(at) || (0..step.substeps.len()).all(is_named)
 }
 
-/// Returns the index of the substep with which a step begins: the first without a name, or else the first.
+/// Returns the index of the substep to which `CONTINUE` leads from `index`.
+fn substep_after(step: &WorkflowStep, index: usize) -> Option<usize> {
+    (index + 1..step.substeps.len()).find(|at| is_in_sequence(step, *at))
+}
+
+/// Returns the index of the substep with which a step begins.
 fn first_substep(step: &WorkflowStep) -> usize {
-    step.substeps.iter().position(|one| !matches!(one.label, UnitLabel::Name(_))).unwrap_or(0)
+    (0..step.substeps.len()).find(|at| is_in_sequence(step, *at)).unwrap_or(0)
 }
 
 fn end(completed: bool, message: Option<String>) -> Move {
@@ -384,6 +390,8 @@ mod tests {
             "1 X.a X.b STOP",
             "a step in which each substep has a name begins with the first"
         );
+        let in_order = "## 1. A\n\n### 1.Look\n\n### 1.Do\n\n## 2. B\n";
+        assert_eq!(path(in_order, &[], "ppp"), "1.Look 1.Do 2 COMPLETE", "each substep of the step has a name");
     }
 
     #[test]
