@@ -890,7 +890,7 @@ fn a_person_who_pinned_version_1_can_sign_under_its_later_versions() {
     assert!(code == 126, "{text}");
     let (code, text) = approve(&world, id_of(&offered), digest, &v1, &alice());
     let joined = text.replace("\n            + ", "");
-    assert!(code == 0 && joined.contains("followed to version 2"), "{text}");
+    assert!(code == 0 && joined.contains("version 2, followed from 1"), "{text}");
     let (code, text) = approve(&world, id_of(&offered), digest, &newer, &bob());
     assert!(code == 0, "{text}");
     let finished = world.until(id_of(&offered), "finished");

@@ -20,6 +20,7 @@ smoke.runbook.md\n\n## Undo\n- PASS: STOP \"the release was undone\"\n\nUndo the
 fn a_person_answers_each_unit_without_a_script() {
     let person = Person::new();
     person.write("list.runbook.md", CHECKLIST);
+    person.write("smoke.runbook.md", "## 1. Look\n\n```bash\ntrue\n```\n");
 
     let mut terminal = person.at_terminal(&["list.runbook.md"]);
     terminal.wait_for("== 1 Announce").wait_for("| Tell the team.");
@@ -49,6 +50,7 @@ fn a_person_answers_each_unit_without_a_script() {
 fn a_question_to_a_person_is_refused_without_a_terminal() {
     let person = Person::new();
     person.write("list.runbook.md", CHECKLIST);
+    person.write("smoke.runbook.md", "## 1. Look\n\n```bash\ntrue\n```\n");
     let ran = person.run(&["list.runbook.md"]).ended(126);
     assert!(ran.err.contains("1 is a question to a person"), "{}", ran.err);
     let ran = person.run(&["list.runbook.md", "-y", "--json"]).ended(126);
