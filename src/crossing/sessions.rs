@@ -5,7 +5,7 @@
 //! changes the digest, even a run that changes no variable, because the digest of the authorization is part of the
 //! state.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::OsStr;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt as _;
