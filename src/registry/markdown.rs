@@ -62,10 +62,10 @@ pub(super) fn read_partly(page: &Page<'_>) -> Option<ReadPage> {
         let before = flaws.len();
         let info = attributes::read(&block.info.text, block.info.place, &mut flaws);
         has_step |= info.is_some() || flaws.len() > before;
-        if let Some(info) = info {
-            if let Some(one) = step(&front, path, &block, &info, page.files, &mut flaws) {
-                add_step(&mut found, one, &mut flaws);
-            }
+        if let Some(info) = info
+            && let Some(one) = step(&front, path, &block, &info, page.files, &mut flaws)
+        {
+            add_step(&mut found, one, &mut flaws);
         }
     }
     if !has_step && flaws.is_empty() {
@@ -161,9 +161,6 @@ pub(super) fn step(
             None
         }
     };
-    if flaws.len() > before {
-        return None;
-    }
     let mut found = FoundStep {
         place: info.id.place,
         contents: Vec::new(),

@@ -36,13 +36,14 @@ fn all_errors_of_a_file_are_reported_at_once_at_their_lines() {
     reports(&[("a.md", own)], &expected);
     let scripts = "---\ncountersign: 1\nparams: {name: {type: string}}\n---\n```bash {#a}\n# $PARAM_M\necho \"$PARAM_NAM\"\nif \
                    then\n```\n\n```sh {#b}\necho ${PARAM_M} ${PARAM_N-} ${PARAM_O:-x}; PARAM_P=1; echo $PARAM_P\n```\n\n```python \
-                   {#c}\nprint('$PARAM_X', ')\n```\n\n```bash {#d timeout=0s}\ntrue\n```\n";
+                   {#c}\nprint('$PARAM_X', ')\n```\n\n```bash {#d timeout=0s}\nfi\n```\n";
     let expected = [
         "error: a.md:7:8: no parameter gives $PARAM_NAM (did you mean $PARAM_NAME?): declare the parameter",
         &format!("error: a.md:9:1: {UNREAD}: an `if` is not closed"),
         "error: a.md:12:8: no parameter gives $PARAM_M",
         "error: a.md:19:21: \"0s\" is zero",
-        "4 errors",
+        &format!("error: a.md:20:3: {UNREAD}"),
+        "5 errors",
     ];
     reports(&[("a.md", scripts)], &expected);
     let mdx = "{unknown}\n\n<Command id=\"a\" command=\"echo {{ .inputs.X }}; echo $PARAM_Y\" />\n\n<Check id=\"b\" path=\"b.sh\" />\n";
