@@ -238,7 +238,9 @@ fn both_auditors_accept_the_golden_log_and_report_its_unchecked_parts() {
     };
     let lines = audit(&["--json"]);
     let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
-    let [decision, summary] = &lines[..] else { panic!("{lines:#?}") };
+    let [decision, denial, summary] = &lines[..] else { panic!("{lines:#?}") };
+    let words_of = |name: &str| denial[name].as_str().unwrap_or_default();
+    assert_eq!((words_of("type"), words_of("reason")), ("denial", "not during the freeze"));
     assert_eq!((&decision["verdict"], &decision["unchecked"]), (&json!("stands"), &json!(["sandbox"])));
     assert_eq!(
         (&summary["clean"], &summary["counts"]["stand"], &summary["differences"]),

@@ -189,7 +189,7 @@ fn a_token_pattern_that_never_matches_or_misses_directories_is_refused() {
         ("deploy/web**:x", "** is no whole segment"),
         ("host", "is the name of no step: write PATH:STEP"),
         ("host:a:b", "is the name of no step"),
-        ("/host:report", "is the name of no step"),
+        ("/host:report", "the pattern has an empty segment"),
     ] {
         let refused =
             run(dir.path(), &["token", "create", "t", "--config", "b", "--owner", "alice", "--step", pattern]);

@@ -210,7 +210,7 @@ fn the_option_deny_all_has_priority_over_allow_all_and_allow_all_causes_a_warnin
 #[test]
 fn without_a_terminal_a_question_is_a_denial_that_names_the_allowing_flags() {
     let person = person();
-    person.runbook("a.md", "", &[("one", "tput 2>/dev/null; printf done"), ("two", "IFS=x; $X")]);
+    person.runbook("a.md", "", &[("one", "tput 2>/dev/null; printf done"), ("two", "PATH=/opt/x:$PATH; $X")]);
     let run = |arguments: &[&str]| person.run(&[&["a.md:one", "--policy", "policy.yaml"], arguments].concat());
     let ran = run(&[]).ended(126);
     assert!(ran.err.contains("no terminal") && ran.err.contains("--allow-run tput"), "{}", ran.err);
@@ -218,7 +218,7 @@ fn without_a_terminal_a_question_is_a_denial_that_names_the_allowing_flags() {
     assert!(ran.err.contains("--non-interactive"), "{}", ran.err);
     assert_eq!(run(&["--non-interactive", "--allow-run", "tput"]).ended(0).out, "done");
     let ran = person.run(&["a.md:two", "--policy", "policy.yaml"]).ended(126);
-    assert!(ran.err.contains("--allow-env IFS") && ran.err.contains("can't be known"), "{}", ran.err);
+    assert!(ran.err.contains("--allow-env PATH") && ran.err.contains("can't be known"), "{}", ran.err);
     // `--non-interactive` also has an effect at a terminal.
     let (code, text) = person.at_terminal(&["a.md:one", "--policy", "policy.yaml", "--non-interactive"]).end();
     assert!(code == Some(126) && !text.contains("allow it?"), "{text}");
