@@ -8,7 +8,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 
 use crate::boundary::proposals::Proposals;
 use crate::crossing::host_profile::{check_not_moved, profile_on_host};
-use crate::crossing::refusal::{Refusal, Stopped};
+use crate::crossing::refusal::{Refusal, Stopped, fault};
 use crate::crossing::sealed::Sealed;
 use crate::crossing::sessions::session_user;
 use crate::decision::permissions::{PermissionsError, check_permissions, check_profile};
@@ -17,6 +17,7 @@ use crate::record::code::Code;
 use crate::record::ident::ProposalId;
 use crate::record::later_parts::SessionReference;
 use crate::record::later_words::SessionId;
+use crate::store::stored_status::StoredStatus;
 
 impl Proposals {
     /// Ends each open proposal that can no longer run.
@@ -74,11 +75,32 @@ impl Proposals {
     /// read, or that the crossing would retry, stays open.
     fn why_impossible(&self, id: &ProposalId) -> Option<Refusal> {
         let signed = self.statement(id).ok()?.predicate;
-        match self.check_possible(&self.crossing.state(), &signed) {
+        let sealed = self.crossing.state();
+        match self.check_possible(&sealed, &signed).and_then(|()| self.check_signable(&sealed, id, &signed)) {
             Err(Stopped::Refused(refusal)) if !matches!(refusal.code, Code::Busy | Code::SandboxUnavailable) => {
                 Some(*refusal)
             }
             Ok(()) | Err(_) => None,
+        }
+    }
+
+    /// Checks that approvers would still sign. The crossing accepts additional permissions, because an earlier policy may
+    /// have required more, but the program of an approver signs only the permissions that policy requires now.
+    fn check_signable(&self, sealed: &Sealed, id: &ProposalId, signed: &Authorization) -> Result<(), Stopped> {
+        let row = self.ledger.proposal(id).map_err(|e| fault(&e))?;
+        if row.is_none_or(|row| row.status != StoredStatus::Pending) {
+            return Ok(());
+        }
+        let (held, _) = self.quorum_of(sealed, signed)?;
+        let held = held.filled(&signed.params).map_err(|error| Refusal::new(error.code(), error.to_string()))?;
+        let asked = held.asked().as_ref().map_or(&[][..], Vec::as_slice);
+        match signed.permissions.iter().find(|one| !asked.contains(one)) {
+            None => Ok(()),
+            Some(one) => {
+                let detail =
+                    format!("policy no longer asks for {:?}, so nobody can sign this: propose again", one.what);
+                Err(Refusal::new(Code::ContextChanged, detail).into())
+            }
         }
     }
 

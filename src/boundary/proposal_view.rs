@@ -6,7 +6,6 @@ use base64::engine::general_purpose::STANDARD;
 use crate::api::view::{ApprovalsView, DeniedView, ProposalStatus, ProposalView, RefusalView, UnknownEnd};
 use crate::boundary::proposals::{Proposals, verified_of, view_status};
 use crate::crossing::caller::Caller;
-use crate::crossing::end_detail;
 use crate::crossing::refusal::{Stopped, fault};
 use crate::crossing::sealed::Sealed;
 use crate::crossing::stored_documents::receipt_of;
@@ -21,6 +20,7 @@ use crate::record::document::Statement;
 use crate::record::ident::{ProposalId, StepRef};
 use crate::record::receipt::{Outcome, Status};
 use crate::record::validity::Timestamp;
+use crate::store::end_detail;
 use crate::store::stored_proposal::{Proposal, RunOutcome, RunQuery};
 use crate::store::stored_status::StoredStatus;
 

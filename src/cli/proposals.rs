@@ -10,6 +10,7 @@ use crate::record::ident::StepRef;
 use crate::remote::proposals::newest;
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::outcome_words::outcome_words;
+use crate::terminal::person_words::person_words;
 use crate::terminal::streams::Terminal;
 use crate::terminal::table::fitted;
 
@@ -71,7 +72,11 @@ fn row(view: &ProposalView) -> [String; 6] {
     }
     let result = match (&view.outcome, view.refusal.as_ref().or(view.held_up.as_ref())) {
         (Some(outcome), _) => outcome_words(outcome),
-        (None, Some(reason)) => format!("{}: {}", view.status.word(), reason.detail),
+        (None, Some(reason)) if view.status == ProposalStatus::Refused => format!("refused ({})", reason.code),
+        (None, Some(reason)) => {
+            let said = view.denials.iter().map(|denial| (denial.approver.as_str(), denial.reason.as_str()));
+            format!("{}: {}{}", view.status.word(), reason.detail, person_words(said).as_str())
+        }
         (None, None) if view.status == ProposalStatus::Pending => {
             format!("pending, {} of {} signatures", view.approvals.have, view.approvals.required)
         }

@@ -42,7 +42,7 @@ enum Command {
 
 A token without --step is for all steps. The owners of a token can't approve its proposals.")]
     Create {
-        /// The name of the token, which is never used twice. The name becomes the name of the proposer
+        /// The name of the token, which is never used twice in one log. The name becomes the name of the proposer
         name: Name,
         /// A person in the roster who controls the token; may be repeated
         #[arg(long = "owner", value_name = "NAME")]

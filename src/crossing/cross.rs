@@ -10,7 +10,6 @@ use crate::crossing::boundary_key::BoundaryKey;
 use crate::crossing::capacity::{Capacity, CapacityLimits, Permit, busy};
 use crate::crossing::changes::Changes;
 use crate::crossing::current_seal::CurrentSeal;
-use crate::crossing::end_detail;
 use crate::crossing::host_profile::{check_not_moved, profile_on_host};
 use crate::crossing::kept_results::{ResultsBasis, wants_results};
 use crate::crossing::live::RunsInProgress;
@@ -51,6 +50,7 @@ use crate::registry::parameter_schema;
 use crate::sandbox::cancel_flag::CancelFlag;
 use crate::sandbox::enforcement_facts::nothing_enforced;
 use crate::sandbox::{End, Plan, Report, Sandbox, capture};
+use crate::store::end_detail;
 use crate::store::ledger::Ledger;
 use crate::store::stored_proposal::AuthorizationCore;
 use crate::store::stored_run::{Consume, ConsumeStop, Finish, FinishStop, Window};
@@ -412,7 +412,7 @@ impl Crossing {
         tracing::info!(proposal = %proposal, end = ?report.end, ms = report.duration_ms, "ran");
         let kept = self.keep_results(&mut report, &mut closing, masks).await;
         for note in &kept.notes {
-            // The script can't know this digest, so the digest shows that the line is from the boundary.
+            // Only the proposer can tell this digest to the script, so the digest shows that the line is from the boundary.
             let line = format!("countersign: {note} ({})\n", closing.basis.authorization);
             report.stderr.bytes += recording.write_line(StreamName::Stderr, &line);
         }

@@ -11,7 +11,6 @@ pub mod changes;
 mod collect_results;
 pub mod cross;
 pub mod current_seal;
-pub mod end_detail;
 pub mod host_profile;
 mod keep_output;
 pub mod kept_results;

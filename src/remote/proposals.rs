@@ -60,7 +60,11 @@ pub fn find_proposal(client: &Client, named: Option<&str>, among: LookupRange) -
     if among == LookupRange::Open {
         query.push(("status", "open"));
     }
-    let found = list(client, &query)?;
+    let mut found = list(client, &query)?;
+    if found.is_empty() && query.len() > 1 {
+        // The command then says how this proposal ended.
+        found = list(client, &query[..1])?;
+    }
     match (found.as_slice(), among) {
         // The boundary made the search and is not trusted, so check the id again.
         ([one], _) if ending.is_of(&one.id) => Ok(one.id.clone()),
@@ -68,10 +72,7 @@ pub fn find_proposal(client: &Client, named: Option<&str>, among: LookupRange) -
             Exit::Refused,
             format!("the command asked for {ending}, but the boundary returned {}: nothing was done", one.id),
         )),
-        ([], LookupRange::Open) => {
-            Err(none(format!("no open proposal ends with {ending}; name a finished proposal by its whole id")))
-        }
-        ([], LookupRange::Visible(_)) => Err(none(format!("no proposal that you may see ends with {ending}"))),
+        ([], _) => Err(none(format!("no proposal that you may see ends with {ending}"))),
         (several, _) => Err(ambiguous(several, "name one proposal by more digits of its id")),
     }
 }

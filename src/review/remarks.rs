@@ -274,7 +274,7 @@ pub fn of_comparison(
     match comparison {
         RunComparison::Unknown => {}
         RunComparison::First => {
-            let text = PrintableText::words("first run of this step: no success is known");
+            let text = PrintableText::words("no success of this step is known");
             remarks.push(ReviewLine::remark(RemarkSeverity::FirstRun, text, Vec::new()));
         }
         RunComparison::Since { changed, .. } if changed.is_empty() => {}

@@ -24,6 +24,7 @@ use crate::store::stored_token::{Token, TokenChange};
 
 pub mod consume_window;
 pub mod crash_points;
+pub mod end_detail;
 pub mod fault;
 pub mod ledger;
 pub mod lock;

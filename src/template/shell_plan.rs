@@ -311,6 +311,9 @@ fn check_rule(rule: &SlotRule, value: &str, dash: bool) -> Result<(), &'static s
     if rule.make && !value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._/:@%+,=-".contains(&byte)) {
         return Err("`make` can run parts of its arguments: give a value of letters, digits and `._/:@%+,=-` only");
     }
+    if rule.make && rule.argument && value.contains('=') {
+        return Err("`make` takes `NAME=VALUE` as a variable, which can name a program: give a value without `=`");
+    }
     if rule.evaluated && (value.contains('=') || value.contains("++") || value.contains("--")) {
         return Err(
             "the script uses this variable in arithmetic, where `=`, `++` and `--` change variables: give another value",

@@ -280,6 +280,13 @@ impl SlotRules {
             }
             self.word(word, around);
         }
+        let is_make = |word: &OutlineWord| matches!(word.text.as_str(), "make" | "gmake" | "bmake");
+        let first = simple.words.first();
+        if first.is_some_and(|name| is_make(name) || name.text == "env" && simple.words.iter().any(is_make)) {
+            // `make` also takes variables from its environment.
+            let slots = simple.assigns.iter().chain(&simple.words).flat_map(slots_of).collect::<Vec<_>>();
+            slots.into_iter().for_each(|slot| self.rules[slot].make = true);
+        }
         let code = simple_reads_code(simple, &self.functions);
         simple.redirects.iter().for_each(|redirect| self.redirect(redirect, code, around));
         // In `tee >(sh)`, a shell reads what the command writes.

@@ -140,7 +140,7 @@ fn the_decision_about_the_sample_step_has_twelve_lines_with_the_question() {
         (7, "  until       ".to_owned()),
         (8, "  trust       roster people version 1, pinned by you; all checks hold".to_owned()),
         (9, "  remarks     1. kill, lines ".to_owned()),
-        (10, "              2. first run of this step: no success is known".to_owned()),
+        (10, "              2. no success of this step is known".to_owned()),
         (11, format!("Sign service:restart at prod as alice? Type {}, or d deny, f fields: no", digits(&proposal))),
     ] {
         assert!(found[at].starts_with(&start), "{start}\n{}", found.join("\n"));

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::support::people::{
     self, Key, alice, bob, boundary_key, canonical, carol, dora, foreign_line, mallory, oscar, sha256, statement,
 };
-use crate::support::{self, World, bytes_of, id_of, said};
+use crate::support::{self, SMALL, World, bytes_of, id_of, runbook, said};
 use serde_json::{Value, json};
 
 use crate::second;
@@ -402,6 +402,25 @@ fn another_roster_version_with_the_number_of_a_trusted_version_cannot_be_signed(
     trust("roster.json", &first);
     let (code, text) = sign();
     assert_eq!(code, 0, "{text}");
+}
+
+#[test]
+fn a_policy_that_asks_for_less_ends_the_open_proposals_that_nobody_could_sign() {
+    let mut world = World::with(|setup| setup.runbook("x.md", runbook(SMALL, &[("go", "nproc")])));
+    let pending = world.propose("x:go", json!({}));
+    let pinned = world.pinned(1);
+    let rule = "overrides: [{runbook: x, run: {allow: [nproc]}}]\n";
+    world.write("b/boundary/policy.yaml", &format!("{}{rule}", support::POLICY));
+    world.must(&["draft"]);
+    for key in [&alice(), &bob()] {
+        let signed = world.sign_version(2, key, &pinned);
+        assert!(signed.status.success(), "{}", said(&signed));
+    }
+    world.restart();
+    assert_eq!(world.in_force(), 2, "{}", world.notes());
+    let refusal = world.until(id_of(&pending), "refused")["refusal"].clone();
+    assert_eq!(refusal["code"], "context-changed", "{refusal:#}");
+    assert!(refusal["detail"].as_str().expect("words").contains("no longer asks for \"nproc\""), "{refusal:#}");
 }
 
 #[test]

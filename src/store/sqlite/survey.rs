@@ -11,12 +11,12 @@ use std::path::Path;
 use rusqlite::{Connection, OptionalExtension as _, Params, Row, params};
 
 use crate::crypto::digest::{AuthorizationDigest, ContentDigest, LeafHash, SealDigest, hex, sha256};
+use crate::crypto::json;
 use crate::crypto::key_id::KeyId;
 use crate::crypto::merkle::{self, Frontier, Hash};
 use crate::crypto::note::{self, Note};
 use crate::crypto::signature::PublicKey;
 use crate::crypto::ssh_key::SshKey;
-use crate::crypto::{canonical, json};
 use crate::record::checkpoint::{Checkpoint, origin};
 use crate::record::consumption::Consumption;
 use crate::record::denial::{Denial, denied};
@@ -25,13 +25,14 @@ use crate::record::envelope::{Base64, Envelope};
 use crate::record::ident::Name;
 use crate::record::later_parts::{Manifest, ManifestEntry};
 use crate::record::malformed::Malformed;
-use crate::record::receipt::Receipt;
+use crate::record::receipt::{Receipt, Status};
 use crate::record::refusal_statement::RefusalStatement;
 use crate::record::roster::Roster;
 use crate::record::seal::Seal;
 use crate::record::step_definition::RegistryLeaf;
 use crate::record::validity::Timestamp;
 use crate::store::consume_window::MOST_MARK_AHEAD_S;
+use crate::store::end_detail;
 use crate::store::fault::StoreFault;
 use crate::store::sqlite::columns::{place, tile_id, unplace};
 use crate::store::sqlite::errors::fault;
@@ -607,9 +608,11 @@ impl Look<'_> {
     /// Compares the row of a run and its outputs with the receipt.
     fn finished(&mut self, run: &ProposalRow, receipt: &Receipt) -> rusqlite::Result<()> {
         self.compare(run, Base64::Strict.decode("/authorization/payload", &receipt.authorization.payload));
-        let outcome = canonical::canonical_of(&receipt.outcome).ok();
+        let why = run.detail.as_deref().and_then(end_detail::read).and_then(|(_, why)| why);
+        let why = why.filter(|_| receipt.outcome.status == Status::Unknown);
+        let detail = end_detail::write(&receipt.outcome, why.as_deref());
         let columns =
-            [("ended_at", run.ended_at == Some(receipt.finished_at.unix())), ("detail", run.detail == outcome)];
+            [("ended_at", run.ended_at == Some(receipt.finished_at.unix())), ("detail", run.detail == Some(detail))];
         let odd: Vec<_> = columns.into_iter().filter(|(_, same)| !same).map(|(column, _)| column).collect();
         self.differs(&run.id, &odd, "its receipt");
         let mut names: BTreeSet<[u8; 32]> = [&receipt.output.stdout, &receipt.output.stderr]

@@ -11,7 +11,8 @@ const WHY: &str = "why";
 const MOST_WORDS: usize = 500;
 
 /// Writes the end of a run.
-pub(super) fn write(outcome: &Outcome, why: Option<&str>) -> Vec<u8> {
+#[must_use]
+pub fn write(outcome: &Outcome, why: Option<&str>) -> Vec<u8> {
     let mut value = serde_json::to_value(outcome).unwrap_or_default();
     if let Some(why) = why {
         value[WHY] = why.chars().take(MOST_WORDS).collect::<String>().into();
