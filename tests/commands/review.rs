@@ -93,7 +93,7 @@ fn the_review_of_a_harmless_run_fits_on_one_page_with_its_script() {
             "\"because\"",
             "30 s, 64 MiB, 20 processes, 1 CPU",
             "0 of 2",
-            "first run of this step",
+            "no success of this step",
             "Sign service:restart at prod as alice? Type ",
         ] {
             let joined = text.replace('\r', "").replace("\n            +  ", " ").replace("\n               +  ", " ");

@@ -406,11 +406,13 @@ fn another_roster_version_with_the_number_of_a_trusted_version_cannot_be_signed(
 
 #[test]
 fn a_policy_that_asks_for_less_ends_the_open_proposals_that_nobody_could_sign() {
-    let mut world = World::with(|setup| setup.runbook("x.md", runbook(SMALL, &[("go", "nproc")])));
+    let mut world = World::with(|setup| {
+        setup.policy = format!("{}overrides: [{{runbook: x, run: {{deny: [nproc]}}}}]\n", support::POLICY);
+        setup.runbook("x.md", runbook(SMALL, &[("go", "nproc")]));
+    });
     let pending = world.propose("x:go", json!({}));
     let pinned = world.pinned(1);
-    let rule = "overrides: [{runbook: x, run: {allow: [nproc]}}]\n";
-    world.write("b/boundary/policy.yaml", &format!("{}{rule}", support::POLICY));
+    world.write("b/boundary/policy.yaml", support::POLICY);
     world.must(&["draft"]);
     for key in [&alice(), &bob()] {
         let signed = world.sign_version(2, key, &pinned);

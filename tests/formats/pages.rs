@@ -102,8 +102,11 @@ impl PageReader {
             for (name, page) in queue {
                 let directory = tempfile::tempdir().expect("a directory");
                 std::fs::write(directory.path().join(name), page).expect("a file");
-                // The page in Rundown's format names this runbook.
-                std::fs::write(directory.path().join("smoke.runbook.md"), "## 1. Look\n\nLook.\n").expect("a file");
+                // The page in Rundown's format names these runbooks.
+                for other in ["smoke", "load"] {
+                    let path = directory.path().join(format!("{other}.runbook.md"));
+                    std::fs::write(path, "## 1. Look\n\nLook.\n").expect("a file");
+                }
                 let read = RunbookDirectories::strict(vec![directory.path().to_owned()], None).load();
                 let _ = answer.send(read.map(|registry| registry.steps().len()));
             }
