@@ -407,12 +407,13 @@ fn another_roster_version_with_the_number_of_a_trusted_version_cannot_be_signed(
 #[test]
 fn a_policy_that_asks_for_less_ends_the_open_proposals_that_nobody_could_sign() {
     let mut world = World::with(|setup| {
-        setup.policy = format!("{}overrides: [{{runbook: x, run: {{deny: [nproc]}}}}]\n", support::POLICY);
-        setup.runbook("x.md", runbook(SMALL, &[("go", "nproc")]));
+        setup.policy = countersign::cli::init::content::policy(1);
+        setup.runbook("x.md", runbook(SMALL, &[("go", "curl -V")]));
     });
     let pending = world.propose("x:go", json!({}));
     let pinned = world.pinned(1);
-    world.write("b/boundary/policy.yaml", support::POLICY);
+    let rule = "overrides: [{runbook: x, run: {allow: [curl]}}]\n";
+    world.write("b/boundary/policy.yaml", &format!("{}{rule}", world.setup.policy));
     world.must(&["draft"]);
     for key in [&alice(), &bob()] {
         let signed = world.sign_version(2, key, &pinned);
@@ -422,7 +423,7 @@ fn a_policy_that_asks_for_less_ends_the_open_proposals_that_nobody_could_sign() 
     assert_eq!(world.in_force(), 2, "{}", world.notes());
     let refusal = world.until(id_of(&pending), "refused")["refusal"].clone();
     assert_eq!(refusal["code"], "context-changed", "{refusal:#}");
-    assert!(refusal["detail"].as_str().expect("words").contains("no longer asks for \"nproc\""), "{refusal:#}");
+    assert!(refusal["detail"].as_str().expect("words").contains("no longer asks for \"curl\""), "{refusal:#}");
 }
 
 #[test]
