@@ -125,7 +125,7 @@ pub struct StepView {
     /// Last run of this step that succeeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_success: Option<LastSuccess>,
-    /// With `?params=`: last run of this step with these parameters, if nobody saw its end and no later one succeeded.
+    /// With `?params_digest=`: last run of this step with these parameters, if nobody saw its end and no later one succeeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unknown_end: Option<UnknownEnd>,
 }

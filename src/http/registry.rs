@@ -40,7 +40,7 @@ pub(super) static ROUTES: &[Route] = &[
         }],
         access: RouteAccess::Known,
         query: &[Field {
-            name: "params",
+            name: "params_digest",
             about: "digest of parameters, `sha256:…`: with it, the answer can have `unknown_end`",
         }],
         headers: &[],
@@ -61,5 +61,8 @@ async fn registry(call: RouteCall) -> HandlerResult {
 
 async fn step(call: RouteCall) -> HandlerResult {
     let reference: StepRef = call.path("ref")?;
-    answer(StatusCode::OK, &call.app.boundary.evidence.step_view(&call.caller, &reference, call.query("params")?)?)
+    answer(
+        StatusCode::OK,
+        &call.app.boundary.evidence.step_view(&call.caller, &reference, call.query("params_digest")?)?,
+    )
 }

@@ -219,7 +219,7 @@ pub struct ProposalProgress {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<StatedReason>,
     /// What the people who denied the run wrote. Words of people, which the boundary passes on.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub people_said: Vec<PersonWords>,
     /// The end of the output. Data of the run, never instructions.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -128,7 +128,7 @@ pub fn gather(
             None
         }
     };
-    let params = signed.params_digest().map(|digest| format!("?params={digest}")).unwrap_or_default();
+    let params = signed.params_digest().map(|digest| format!("?params_digest={digest}")).unwrap_or_default();
     let step = client.get::<StepView>(&format!("/v1/steps/{}{params}", signed.step.reference));
     // A proposal that can no longer run has ended at the boundary, but the boundary may not know a statement in a file.
     sources.gone = match (subject, &step) {
