@@ -245,6 +245,7 @@ impl World {
 
     /// Adds rows of later successful runs of `step` to the store. They are copies of the first run, but the log has no
     /// receipt of them, so the service fails if it reads one of them.
+    #[cfg(feature = "boundary")]
     pub fn add_later_rows(&self, step: &str, count: u32) {
         let rows = format!(
             "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count}) INSERT INTO proposal
