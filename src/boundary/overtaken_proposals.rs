@@ -8,11 +8,11 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 
 use crate::boundary::proposals::Proposals;
 use crate::crossing::host_profile::{check_not_moved, profile_on_host};
-use crate::crossing::refusal::{Refusal, Stopped, fault};
+use crate::crossing::refusal::{Refusal, Stopped};
 use crate::crossing::sealed::Sealed;
 use crate::crossing::sessions::session_user;
 use crate::decision::permissions::{PermissionsError, check_permissions, check_profile};
-use crate::record::authorization::Authorization;
+use crate::record::authorization::{Authorization, Permission};
 use crate::record::code::Code;
 use crate::record::ident::ProposalId;
 use crate::record::later_parts::SessionReference;
@@ -75,8 +75,8 @@ impl Proposals {
     /// read, or that the crossing would retry, stays open.
     fn why_impossible(&self, id: &ProposalId) -> Option<Refusal> {
         let signed = self.statement(id).ok()?.predicate;
-        let sealed = self.crossing.state();
-        match self.check_possible(&sealed, &signed).and_then(|()| self.check_signable(&sealed, id, &signed)) {
+        let waits = self.ledger.proposal(id).ok()?.is_some_and(|row| row.status == StoredStatus::Pending);
+        match self.check_possible(&self.crossing.state(), &signed, waits) {
             Err(Stopped::Refused(refusal)) if !matches!(refusal.code, Code::Busy | Code::SandboxUnavailable) => {
                 Some(*refusal)
             }
@@ -84,32 +84,20 @@ impl Proposals {
         }
     }
 
-    /// Checks that approvers would still sign. The crossing accepts additional permissions, because an earlier policy may
-    /// have required more, but the program of an approver signs only the permissions that policy requires now.
-    fn check_signable(&self, sealed: &Sealed, id: &ProposalId, signed: &Authorization) -> Result<(), Stopped> {
-        let row = self.ledger.proposal(id).map_err(|e| fault(&e))?;
-        if row.is_none_or(|row| row.status != StoredStatus::Pending) {
-            return Ok(());
-        }
-        let (held, _) = self.quorum_of(sealed, signed)?;
-        let held = held.filled(&signed.params).map_err(|error| Refusal::new(error.code(), error.to_string()))?;
-        let asked = held.asked().as_ref().map_or(&[][..], Vec::as_slice);
-        match signed.permissions.iter().find(|one| !asked.contains(one)) {
-            None => Ok(()),
-            Some(one) => {
-                let detail =
-                    format!("policy no longer asks for {:?}, so nobody can sign this: propose again", one.what);
-                Err(Refusal::new(Code::ContextChanged, detail).into())
-            }
-        }
-    }
-
     /// Makes the checks of the crossing that need no signature and no clock.
-    fn check_possible(&self, sealed: &Sealed, signed: &Authorization) -> Result<(), Stopped> {
+    ///
+    /// If the proposal waits for signatures, policy must also ask for each permission. The crossing accepts additional
+    /// permissions, because an earlier policy may have asked for more, but no approver's program signs them any more.
+    fn check_possible(&self, sealed: &Sealed, signed: &Authorization, waits: bool) -> Result<(), Stopped> {
         let changed = |error: PermissionsError| Stopped::from(Refusal::new(error.code(), error.to_string()));
         let (held, _) = self.quorum_of(sealed, signed)?;
         let held = held.filled(&signed.params).map_err(|error| Refusal::new(error.code(), error.to_string()))?;
         let _ = check_permissions(held.asked(), &signed.permissions).map_err(changed)?;
+        let asks_for = |one: &Permission| held.asked().as_ref().is_ok_and(|asked| asked.contains(one));
+        if let Some(one) = signed.permissions.iter().find(|one| waits && !asks_for(one)) {
+            let detail = format!("policy no longer asks for {:?}, so nobody can sign this: propose again", one.what);
+            return Err(Refusal::new(Code::ContextChanged, detail).into());
+        }
         let here = profile_on_host(&held)?;
         check_not_moved(&here, &signed.sandbox)?;
         let _ = check_profile(&here, &signed.sandbox).map_err(changed)?;

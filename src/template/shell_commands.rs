@@ -15,6 +15,11 @@ pub(super) struct ArgumentRule {
     pub(super) make: bool,
 }
 
+/// Returns true for the name of a `make` program.
+pub(super) fn is_make(name: &str) -> bool {
+    matches!(name, "make" | "gmake" | "bmake")
+}
+
 /// Returns the rule for a value in the word `at` of a command, or the reason why no value is allowed there.
 pub(super) fn argument_rule(words: &[OutlineWord], at: usize) -> Result<ArgumentRule, &'static str> {
     if !words[0].exact {
@@ -98,7 +103,7 @@ pub(super) fn argument_rule(words: &[OutlineWord], at: usize) -> Result<Argument
             }
             rule.never_dash = true;
         }
-        if matches!(name, "make" | "gmake" | "bmake") {
+        if is_make(name) {
             let file = |word: &OutlineWord| {
                 word.text.starts_with("-f") || word.text.starts_with("--file") || word.text.starts_with("--makefile")
             };

@@ -6,7 +6,7 @@ use crate::shell::outline::{
     Outline, OutlineCommand, OutlineNode, OutlinePipeline, OutlineRedirect, OutlineWord, UNKNOWN_PART,
 };
 use crate::template::shell_commands::{
-    VARIABLE_NAME, any_reads_code, argument_rule, evaluates_words, hazard, reads_code, simple_reads_code,
+    VARIABLE_NAME, any_reads_code, argument_rule, evaluates_words, hazard, is_make, reads_code, simple_reads_code,
 };
 
 /// First of the private-use characters that mark the slots of a script.
@@ -280,9 +280,9 @@ impl SlotRules {
             }
             self.word(word, around);
         }
-        let is_make = |word: &OutlineWord| matches!(word.text.as_str(), "make" | "gmake" | "bmake");
-        let first = simple.words.first();
-        if first.is_some_and(|name| is_make(name) || name.text == "env" && simple.words.iter().any(is_make)) {
+        let makes = |word: &OutlineWord| is_make(&word.text);
+        if simple.words.first().is_some_and(|name| makes(name) || name.text == "env" && simple.words.iter().any(makes))
+        {
             // `make` also takes variables from its environment.
             let slots = simple.assigns.iter().chain(&simple.words).flat_map(slots_of).collect::<Vec<_>>();
             slots.into_iter().for_each(|slot| self.rules[slot].make = true);
