@@ -109,8 +109,11 @@ fn markdown(file: usize) -> String {
 
 fn runnable(_: usize) -> String {
     (0..STEPS).fold("# Notes\n".to_owned(), |mut text, step| {
-        let _ =
-            write!(text, "\n{TITLE} {step}\n\n{PROSE}\n\n```runnable bash {{#step{step:03}}}\n{}```\n", script(step));
+        let _ = write!(
+            text,
+            "\n{TITLE} {step}\n\n{PROSE}\n\n```runnable bash {{#step{step:03}}}\n{}```\n",
+            without_params(step)
+        );
         text
     })
 }
@@ -121,7 +124,7 @@ fn rundown(_: usize) -> String {
             text,
             "\n## {}. Restart the service\n- PASS: CONTINUE\n- FAIL: STOP\n\n{PROSE}\n\n```bash\n{}```\n",
             step + 1,
-            script(step)
+            without_params(step)
         );
         text
     })
@@ -172,6 +175,11 @@ fn script(step: usize) -> String {
         "set -eu\nprintf 'restarting %s times %s\\n' \"$PARAM_HOST\" \"$PARAM_COUNT\"\nsystemctl restart \
          \"service-{step}\"\nsystemctl status \"service-{step}\"\n"
     )
+}
+
+/// The script with variables of the environment. Files of two formats declare no parameters.
+fn without_params(step: usize) -> String {
+    script(step).replace("PARAM_", "")
 }
 
 /// Creates a boundary that listens on a free port.
