@@ -469,7 +469,7 @@ fn demand_runbook(session: &Session, id: &SessionId, step: &StepDefinition) -> R
 /// host that no run gets new and empty.
 fn directory_exists(cwd: &[u8], tree: Option<&SessionTree>) -> bool {
     let path = Path::new(OsStr::from_bytes(cwd));
-    if let Some(exists) = tree.and_then(|tree| tree.has_directory(path)) {
+    if let Some(exists) = tree.and_then(|tree| tree.can_start_in(path)) {
         return exists;
     }
     match NEW_FOR_EACH_RUN.iter().find(|new| path.starts_with(new)) {
@@ -538,7 +538,7 @@ impl SessionClaim {
         }
         state.env.retain(|name, _| carries(name));
         // The step can write any directory into its record.
-        let gone = state.cwd.take_if(|cwd| self.before.cwd.as_ref() != Some(cwd) && !directory_exists(cwd, tree));
+        let gone = state.cwd.take_if(|cwd| !directory_exists(cwd, tree));
         if let Some(directory) = gone.or_else(|| ShellState::lost_directory(captured, &given)) {
             let directory = String::from_utf8_lossy(&directory).into_owned();
             notes.push(format!(

@@ -111,7 +111,7 @@ impl LocalSecrets {
             step.reference,
             names.join(", ")
         );
-        Err(CommandFailure::new(Exit::Refused, message))
+        Err(CommandFailure::usage(message))
     }
 
     /// Returns the secrets of a step, with a question about each sign-in block whose variables no list of the policy

@@ -67,15 +67,20 @@ impl SessionTree {
         &self.path
     }
 
-    /// Returns whether a directory of the work directory exists, by its path in the run. Returns `None` for a path outside
-    /// of the work directory.
+    /// Returns whether a run can start in a directory of the work directory, by its path in the run. Returns `None` for a
+    /// path outside of the work directory.
     #[must_use]
-    pub fn has_directory(&self, path: &Path) -> Option<bool> {
+    pub fn can_start_in(&self, path: &Path) -> Option<bool> {
         let below = path.strip_prefix(&self.path).ok()?;
-        let below = if below.as_os_str().is_empty() { Path::new(".") } else { below };
+        if below.as_os_str().is_empty() {
+            // The mode of the work directory itself is not copied.
+            return Some(true);
+        }
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-        Some(rustix::fs::openat2(&self.directory, below, flags, Mode::empty(), resolve).is_ok())
+        let opened = rustix::fs::openat2(&self.directory, below, flags, Mode::empty(), resolve);
+        let mode = opened.and_then(rustix::fs::fstat).map(|found| Mode::from_raw_mode(found.st_mode));
+        Some(mode.is_ok_and(|mode| mode.contains(Mode::XUSR)))
     }
 
     /// Removes a file that the run got from its step.

@@ -126,7 +126,15 @@ fn a_session_carries_only_variables_that_a_script_or_policy_names() {
 #[test]
 fn a_directory_that_each_run_has_is_kept_and_a_forged_directory_is_not() {
     let forge = "ln -s / link\nprintf '\\0begin\\0export A=\"1\"\\n\\0/tmp/work/link\\n\\0end\\0' > /run/results/session/state\nexec true";
-    let world = world_of(&[("root", "export A=0; cd /"), ("where", "pwd"), ("forge", forge), ("get", "pwd; echo $A")]);
+    let world = world_of(&[
+        ("root", "export A=0; cd /"),
+        ("where", "pwd"),
+        ("forge", forge),
+        ("get", "pwd; echo $A"),
+        ("enter", "mkdir gone; cd gone"),
+        ("remove", &format!("rmdir /tmp/work/gone; {}", forge.replace("link", "gone").replace("ln -s / ", "true "))),
+        ("close", "mkdir closed; cd closed; chmod 0 ."),
+    ]);
     let session = created(&world);
     assert_eq!(prints(&world, &session, "s:root"), "");
     assert_eq!(prints(&world, &session, "s:where"), "/\n");
@@ -134,6 +142,18 @@ fn a_directory_that_each_run_has_is_kept_and_a_forged_directory_is_not() {
     let note = "the step ended in \"/tmp/work/link\", which the next run does not see: the next run starts in its work directory";
     assert!(world.output(&forged, "stderr").contains(note), "{}", world.output(&forged, "stderr"));
     assert_eq!(prints(&world, &session, "s:get"), "/tmp/work\n1\n");
+    for (before, last) in [("s:enter", "s:remove"), ("s:where", "s:close")] {
+        ran(&world, &session, before);
+        let ended = ran(&world, &session, last);
+        assert_eq!(ended["outcome"]["status"], "succeeded", "{last}");
+        let stderr = world.output(&ended, "stderr");
+        assert!(
+            stderr.contains("the next run starts in its work directory"),
+            "{last}: {stderr} {}",
+            shown(&world, &session)
+        );
+        assert_eq!(prints(&world, &session, "s:get"), "/tmp/work\n1\n", "{last}");
+    }
 }
 
 /// The 11 blocks of this runbook of Gruntwork show which variables and directories its blocks share.

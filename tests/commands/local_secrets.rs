@@ -53,7 +53,7 @@ fn a_missing_or_wrong_source_of_a_secret_is_named_before_anything_runs() {
     for (given, code, words) in [
         (
             &["db=env:DB_PW"][..],
-            126,
+            2,
             "a:one needs the secret key: add --secret key=env:VARIABLE or --secret key=file:PATH",
         ),
         (&["db=env:DB_PW", &key], 126, "chmod 600"),
@@ -71,7 +71,7 @@ fn a_missing_or_wrong_source_of_a_secret_is_named_before_anything_runs() {
         assert!(!ran.err.contains("canary"), "{}", ran.err);
     }
     person.write("w.runbook.md", "## 1. A\n\n```bash {secrets=\"db=env:DB\"}\nprintf ran\n```\n");
-    let ran = run(&person, &["w.runbook.md"]).ended(126);
+    let ran = run(&person, &["w.runbook.md"]).ended(2);
     assert!(ran.out.is_empty() && ran.err.contains("w:1 needs the secret db"), "{ran:?}");
 }
 
@@ -112,7 +112,7 @@ fn a_sign_in_block_takes_its_documented_variables_of_the_environment_after_one_q
         assert!(ran.err.contains(words) && ran.out.is_empty(), "{options:?}: {ran:?}");
         assert!(!ran.err.contains("canary"), "{}", ran.err);
     }
-    let ran = person.run(&["page.mdx:q", "-y"]).ended(126);
+    let ran = person.run(&["page.mdx:q", "-y"]).ended(2);
     let words = "page:q needs the secret aws.AWS_ACCESS_KEY_ID, aws.AWS_REGION, aws.AWS_SECRET_ACCESS_KEY, \
                  aws.AWS_SESSION_TOKEN: add --secret aws.AWS_ACCESS_KEY_ID=env:VARIABLE or --secret \
                  aws.AWS_ACCESS_KEY_ID=file:PATH, or set the variable AWS_ACCESS_KEY_ID";
@@ -149,7 +149,7 @@ fn a_file_of_google_and_a_sensitive_variable_are_secrets_too() {
     let named = ["page.mdx:pw", "-y", "-p", "Password={\"secret\": \"db\"}"];
     let ran = person.run_with(&[&named[..], &["--secret", "db=env:DB"]].concat(), &[("DB", CANARY)]).ended(0);
     assert_eq!(ran.out, "[secret db]", "{}", ran.err);
-    assert!(person.run(&named).ended(126).err.contains("page:pw needs the secret db: add --secret db=env:VARIABLE"));
+    assert!(person.run(&named).ended(2).err.contains("page:pw needs the secret db: add --secret db=env:VARIABLE"));
     let ran = person.run(&["page.mdx:pw", "-y", "-p", &format!("Password={CANARY}")]).ended(2);
     assert!(ran.err.contains("give the name of a secret") && !ran.err.contains(CANARY), "{}", ran.err);
 }
