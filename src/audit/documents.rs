@@ -1,20 +1,17 @@
 //! Checks the signatures of a bundle's documents and their inclusion in the log.
 
-use serde_json::Value;
-
 use crate::audit::check_ledger::{CheckLedger, CheckOutcome, CheckStop, ensure, failed};
 use crate::audit::report::CheckName;
 use crate::crypto::digest::{BlobDigest, SealDigest};
 use crate::crypto::merkle::{self, Hash};
 use crate::crypto::note::{self, Note, TlogProof};
 use crate::crypto::ssh_key::SshKey;
-use crate::crypto::{canonical, json};
+use crate::crypto::canonical;
 use crate::record::authorization::Authorization;
 use crate::record::bundle::Bundle;
 use crate::record::checkpoint::{self, Checkpoint};
 use crate::record::document::Predicate;
 use crate::record::envelope::{Base64, Envelope, Signed, Verified};
-use crate::record::malformed::Malformed;
 use crate::record::seal::Seal;
 use crate::trust::chain::Chain;
 use crate::trust::trusted_roster::{KeyHolder, TrustedRoster};
@@ -44,30 +41,10 @@ pub(crate) fn check_document<P: Predicate>(
 ) -> CheckOutcome<Signed<P>> {
     ledger.check(name, || {
         let signed = Signed::<P>::from_envelope(envelope?, Base64::Strict).map_err(failed)?;
-        let _complete = signed.check_document().map_err(|error| failed(before_frozen(envelope, error)))?;
+        let _complete = signed.check_document().map_err(failed)?;
         Ok((signed, format!("a complete {}, canonical", P::KIND)))
     })
 }
-
-/// Adds an explanation to the error for a document of program version 0.1.x. Such a document names BLAKE3 digests in
-/// its subjects. The document is still refused.
-fn before_frozen(envelope: CheckOutcome<&Envelope>, error: Malformed) -> Malformed {
-    let payload = envelope.ok().and_then(|envelope| Base64::Strict.decode("", &envelope.payload).ok());
-    let stated = payload.and_then(|payload| json::parse(&payload, MAX_OLD_BYTES).ok()).unwrap_or_default();
-    let by_old = stated["predicate"]["boundary"]["version"].as_str().is_some_and(|version| version.starts_with("0.1."));
-    let of_old = |subject: &Value| subject["digest"].get("blake3").is_some();
-    if !by_old || !stated["subject"].as_array().is_some_and(|subjects| subjects.iter().any(of_old)) {
-        return error;
-    }
-    let message = format!(
-        "countersign 0.1.0 made this document, before the formats were frozen: verify the document with countersign \
-         0.1.0, or run the step again with a boundary of version 0.2.0 or later ({error})"
-    );
-    Malformed { message, pointer: String::new(), ..error }
-}
-
-/// Largest payload, in bytes, that version 0.1.0 wrote for a document in a bundle.
-const MAX_OLD_BYTES: usize = 48_000;
 
 pub(crate) fn verify_seal(seal: Signed<Seal>, roster: &TrustedRoster) -> Result<(Verified<Seal>, String), CheckStop> {
     ensure(seal.signature_count() == 1, || {

@@ -75,8 +75,7 @@ struct Line {
 enum State {
     Ok,
     Note,
-    /// The operator must fix the problem. The JSON value is `mend`, because programs that were written for version
-    /// 0.1.0 read this value.
+    /// The operator must fix the problem. The JSON value is `mend`, because other programs read this value.
     #[serde(rename = "mend")]
     Fix,
 }

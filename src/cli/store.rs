@@ -1,4 +1,4 @@
-//! The `store` command checks the store, backs it up, restores a backup, and upgrades a store of 0.1.0.
+//! The `store` command checks the store, backs it up, and restores a backup.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,6 @@ use crate::cli::configured::ConfigArgs;
 use crate::local::problems::problems;
 use crate::node::config::Config;
 use crate::node::file_problem::FileProblem;
-use crate::node::upgrade::{self, OpenRuns};
 use crate::node::{kept_checkpoint, last_backup, places, restore, start};
 use crate::record::ident::Name;
 use crate::record::token::SealedToken;
@@ -22,7 +21,7 @@ use crate::terminal::printable_text::PrintableText;
 use crate::terminal::streams::Terminal;
 use crate::trust::signer::Signer as _;
 
-/// Check, back up, restore and upgrade the store.
+/// Check, back up and restore the store.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   countersign store check                      # exit code 1: there is a defect
@@ -30,10 +29,8 @@ use crate::trust::signer::Signer as _;
   countersign store check /backups/monday
   countersign store restore /backups/monday    # if the store is lost
   countersign store restore /backups/monday --keep-tokens ci,deploy-bot
-  countersign store upgrade                    # if the store is of version 0.1.0
 
-`check` and `backup` also work while the boundary serves. `restore` and `upgrade` begin a new log that names the old \
-log. Do not copy an old database back by hand: the boundary refuses an old database, because spent nonces could be \
+`check` and `backup` also work while the boundary serves. `restore` begins a new log that names the old log. Do not copy an old database back by hand: the boundary refuses an old database, because spent nonces could be \
 spent again.")]
 pub struct Args {
     #[command(flatten)]
@@ -69,18 +66,6 @@ enum Command {
         /// backup was made
         #[arg(long, value_name = "NAME,...|all", value_delimiter = ',')]
         keep_tokens: Vec<Name>,
-    },
-    /// Begin a new log that follows the log of version 0.1.0
-    ///
-    /// The old store is moved to the directory `0.1.0` next to the new store, and nothing in it is deleted. The
-    /// boundary gets a new id. The first entry of the new log names the old log and its last checkpoint. Roster, policy
-    /// and runbooks are read from the files. Proposals that waited for signatures become void. Tokens are not
-    /// transferred. Old receipts are not shown: audit the old log with the program of 0.1.0. If the command is
-    /// interrupted, run it again.
-    Upgrade {
-        /// Continue even if runs of the old log have no receipt. These runs never get a receipt
-        #[arg(long)]
-        accept_open_runs: bool,
     },
 }
 
@@ -123,10 +108,6 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
                 "The backup has no key: keep boundary/key.pem, the roster, the policy and the runbooks in another place.",
             );
             Ok(Exit::Done)
-        }
-        Command::Upgrade { accept_open_runs } => {
-            let open_runs = if *accept_open_runs { OpenRuns::Accepted } else { OpenRuns::Refused };
-            upgrade(&config, open_runs, terminal)
         }
         Command::Restore { backup, keep_tokens } => {
             let restored = restore::restore(&config, backup, keep_tokens).map_err(problems)?;
@@ -195,33 +176,6 @@ fn quoted(text: &str) -> String {
     let text = PrintableText::text(text).as_str().to_owned();
     let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._/:@-".contains(&byte));
     if plain { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
-}
-
-fn upgrade(config: &Config, open_runs: OpenRuns, terminal: &Terminal) -> Result<Exit, CommandFailure> {
-    let upgraded = upgrade::upgrade(config, open_runs).map_err(problems)?;
-    if terminal.json {
-        terminal.object(&upgraded)?;
-        return Ok(Exit::Done);
-    }
-    terminal.put(
-        format!(
-            "boundary  {}\nold log   {}, {} entries, now in {}\n",
-            upgraded.id,
-            upgraded.follows,
-            upgraded.entries,
-            shown(&upgraded.kept)
-        )
-        .as_bytes(),
-    )?;
-    for note in &upgraded.notes {
-        terminal.say(&format!("note: {}", PrintableText::text(note).as_str()));
-    }
-    terminal.say(
-        "A new log has begun: start the boundary with `countersign serve`. Make new tokens with `countersign token create`: the \
-         old tokens are not transferred. Proposals that waited for signatures are void: propose them again. Keep the \
-         old store for audits with the program of 0.1.0. Replace the pinned boundary id with the new id.",
-    );
-    Ok(Exit::Done)
 }
 
 fn check(config: &Config, backup: Option<&Path>, terminal: &Terminal) -> Result<Exit, CommandFailure> {

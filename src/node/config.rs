@@ -146,12 +146,6 @@ impl Config {
         self.data.join("closed")
     }
 
-    /// Returns the directory to which `store upgrade` moves the store of version 0.1.0.
-    #[must_use]
-    pub fn old_store(&self) -> PathBuf {
-        self.data.join("0.1.0")
-    }
-
     /// Returns the directory of large outputs.
     #[must_use]
     pub fn outputs(&self) -> PathBuf {

@@ -15,7 +15,6 @@ use crate::crypto::note::{self, Note};
 use crate::crypto::ssh_key::SshKey;
 use crate::node::config::Config;
 use crate::node::file_problem::{FileProblem, Problems};
-use crate::node::places::DATABASE;
 use crate::node::{places, private};
 use crate::record::checkpoint::{Checkpoint, origin};
 use crate::record::document::Statement;
@@ -272,18 +271,4 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.as_file().sync_all()?;
     file.persist(path).map_err(|error| error.error)?;
     File::open(directory)?.sync_all()
-}
-
-/// Returns true if an interrupted upgrade has moved the old store away but has not installed the new store.
-#[must_use]
-pub fn was_interrupted(config: &Config) -> bool {
-    let kept = config.old_store();
-    if config.database.exists() || !kept.join(DATABASE).exists() {
-        return false;
-    }
-    // Different origins mean that the upgrade was complete and the new store was lost later.
-    match (read(&config.kept_checkpoint()), read(&kept.join(FILE))) {
-        (Ok((_, last)), Ok((_, old))) => last.origin == old.origin,
-        _ => true,
-    }
 }

@@ -32,6 +32,5 @@ pub mod stored_state;
 pub mod template;
 pub mod toml_tree;
 pub mod unit;
-pub mod upgrade;
 mod watchdog;
 pub mod witnessing;

@@ -15,7 +15,6 @@ use crate::crossing::recorded_outputs::Outputs;
 use crate::crossing::sealed::{SealContent, SealError, SealPredecessor, Sealed};
 use crate::crossing::sessions::Sessions;
 use crate::crossing::surroundings::Surroundings;
-use crate::crypto::digest::SealDigest;
 use crate::crypto::json;
 use crate::crypto::signature::SecretKey;
 use crate::node::config::Config;
@@ -31,7 +30,7 @@ use crate::record::enforcement::Level;
 use crate::record::envelope::{Base64, Envelope, Signed};
 use crate::record::ident::{Epoch, GenesisSalt, Name};
 use crate::record::profile::STRICT;
-use crate::record::seal::{FollowedLog, Genesis, Seal};
+use crate::record::seal::{Genesis, Seal};
 use crate::record::token::SealedToken;
 use crate::record::validity::Timestamp;
 use crate::registry::Registry;
@@ -123,10 +122,7 @@ pub async fn assemble<S>(
     let closed = closed_ledgers(config, &files.key, &around, &mut notes)?;
     let parts = Start { config, ledger: &ledger, key: &key, around: &around, sandbox: &*sandbox };
     let (sealed, found) = match last {
-        None => {
-            let genesis = Genesis::New(GenesisSalt::new(around.bytes()));
-            parts.begin(files, tokens, configuration, genesis, ledger.now()).await?
-        }
+        None => parts.begin(files, tokens, configuration).await?,
         // Without changes, the files do not become the seal, so their errors do not matter.
         Some(last) if takes == TakenChanges::Nothing => (parts.stay(last.index, &files.key)?, Noticed::default()),
         Some(last) => parts.go_on(last.index, files, tokens, configuration).await?,
@@ -196,7 +192,7 @@ pub type OpenStore = (sqlite::SqliteStore, sqlite::reads::SqliteReads);
 /// Returns true if the store exists.
 ///
 /// # Errors
-/// Returns an error if the store existed before and is missing now, or if a restore or an upgrade was interrupted.
+/// Returns an error if the store existed before and is missing now, or if a restore was interrupted.
 pub fn has_store(config: &Config) -> Result<bool, FileProblem> {
     let restoring = places::workplace(config);
     if restoring.exists() {
@@ -207,11 +203,6 @@ pub fn has_store(config: &Config) -> Result<bool, FileProblem> {
     }
     if config.database.exists() {
         return Ok(true);
-    }
-    if kept_checkpoint::was_interrupted(config) {
-        let message = "an upgrade of this boundary's store was interrupted, and the old store is in this directory: \
-             run `countersign store upgrade` again to begin the new log";
-        return Err(FileProblem::whole(&config.old_store(), message));
     }
     match kept_checkpoint::read(&config.kept_checkpoint()) {
         Ok((_, known)) => {
@@ -398,14 +389,12 @@ struct Start<'a> {
 }
 
 impl Start<'_> {
-    /// Begins a log with the operator's files. Its first entry is not older than `at`.
+    /// Begins a log with the operator's files.
     async fn begin(
         &self,
         files: BoundaryFiles,
         tokens: Vec<SealedToken>,
         configuration: Configuration,
-        genesis: Genesis,
-        at: Timestamp,
     ) -> Result<(Sealed, Noticed), Problems> {
         let config = self.config;
         let BoundaryFiles { registry, policy, roster, key } = files;
@@ -430,7 +419,7 @@ impl Start<'_> {
         let rosters = first_rosters(config, &roster, &policy)?;
         let name = config.name.clone();
         let material = self.sound(SealContent { name, registry, policy, rosters, tokens, configuration });
-        let sealed = self.seal(Before::NoSeal { genesis, at }, &material).await?;
+        let sealed = self.seal(None, &material).await?;
         Ok((sealed, Noticed { skipped: material.registry.skipped().to_vec(), ..Noticed::default() }))
     }
 
@@ -495,7 +484,7 @@ impl Start<'_> {
         // After a crash before this commit, the old seal is still in force, and the next start repeats the change.
         let newest = signed.last().version();
         let skipped = material.registry.skipped().to_vec();
-        let sealed = self.seal(Before::Seal(Box::new(sealed)), &material).await?;
+        let sealed = self.seal(Some(Box::new(sealed)), &material).await?;
         Ok((sealed, Noticed { notes, following, newest, skipped }))
     }
 
@@ -547,24 +536,22 @@ impl Start<'_> {
         }
     }
 
-    /// Writes a seal if `material` differs from the state in force.
-    async fn seal(&self, before: Before, material: &SealContent) -> Result<Sealed, Problems> {
+    /// Writes a seal if `material` differs from the state in force, which is `before`. Without it, the seal begins a log.
+    async fn seal(&self, before: Option<Box<Sealed>>, material: &SealContent) -> Result<Sealed, Problems> {
         let Self { config, ledger, key, around, sandbox } = self;
         let mut at = ledger.now();
-        if let Before::NoSeal { at: least, .. } = &before {
-            at = at.max(*least);
-        }
         for _ in 0..MOST_TRIES {
             let basis = match &before {
-                Before::Seal(before) => SealPredecessor::After(before),
-                Before::NoSeal { genesis, .. } => {
-                    SealPredecessor::First { genesis: genesis.clone(), epoch: Epoch::new(around.bytes()) }
-                }
+                Some(before) => SealPredecessor::After(before),
+                None => SealPredecessor::First {
+                    genesis: Genesis::New(GenesisSalt::new(around.bytes())),
+                    epoch: Epoch::new(around.bytes()),
+                },
             };
             let drafted = material.draft(basis, at);
             let same = |before: &Sealed| drafted.as_ref().is_ok_and(|draft| draft.same_as(&before.seal));
             match before {
-                Before::Seal(before) if same(&before) => return Ok(*before),
+                Some(before) if same(&before) => return Ok(*before),
                 _ => {}
             }
             let on_host = check_on_host(material, *sandbox, &config.runbooks).err().unwrap_or_default();
@@ -584,42 +571,6 @@ impl Start<'_> {
         }
         Err(FileProblem::whole(&config.database, "the last log entry is newer than the clock: set the clock").into())
     }
-}
-
-/// Entry that a seal follows.
-enum Before {
-    /// No entry, because the seal begins a log. The first entry is not older than `at`.
-    NoSeal { genesis: Genesis, at: Timestamp },
-    /// The seal in force.
-    Seal(Box<Sealed>),
-}
-
-/// Begins a log in the new database `place`. The new log names the log `followed`, and its first entry is not older
-/// than `at`. Returns the boundary's id and the signed checkpoint of the log. The store is closed at the end.
-///
-/// # Errors
-/// Returns all reasons why the log cannot begin.
-pub(super) async fn begin_after(
-    config: &Config,
-    place: &Path,
-    followed: FollowedLog,
-    at: Timestamp,
-) -> Result<(SealDigest, String), Problems> {
-    let files = BoundaryFiles::read(config)?;
-    make_directories(config)?;
-    let sandbox = sandbox(config)?;
-    let configuration = configure(config, sandbox.probe())?;
-    let around = surroundings();
-    let key = BoundaryKey { secret: copy_of(config, &files.key)?, keyid: files.key.key().keyid() };
-    let broken = |fault: StoreFault| Problems::from(FileProblem::whole(place, fault.to_string()));
-    let store = sqlite::open(place).map_err(broken)?;
-    let ledger = open_ledger(config, &files.key, &around, store)?;
-    let parts = Start { config, ledger: &ledger, key: &key, around: &around, sandbox: &sandbox };
-    let genesis = Genesis::Follows { follows: followed };
-    let begun = parts.begin(files, Vec::new(), configuration, genesis, at).await;
-    let head = ledger.checkpoint().map_err(broken);
-    ledger.close().await.map_err(broken)?;
-    Ok((begun?.0.boundary.id, head?.map(|row| row.note).unwrap_or_default()))
 }
 
 fn problems_of(config: &Config, error: SealError) -> Vec<FileProblem> {

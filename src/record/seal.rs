@@ -82,7 +82,7 @@ pub enum Genesis {
     },
 }
 
-/// A log that a restore, or the upgrade of a store of 0.1.0, closed.
+/// A log that a restore closed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Followed")]

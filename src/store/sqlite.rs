@@ -7,7 +7,6 @@
 pub mod backup;
 mod columns;
 mod errors;
-pub mod old;
 mod precedents;
 mod prune;
 #[cfg(test)]

@@ -197,24 +197,6 @@ fn a_bundle_without_the_required_number_of_cosignatures_is_refused() {
 }
 
 #[test]
-fn a_bundle_of_0_1_0_is_refused_with_its_version() {
-    let old = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/stores/0.1.0/");
-    let [bundle, roster] = ["run.bundle.json", "roster.json"].map(|file| format!("{old}{file}"));
-    let output = verify(&[&bundle, "--roster", &roster], None);
-    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
-    assert!(
-        said(&output).contains("countersign 0.1.0 made this document, before the formats were frozen"),
-        "{}",
-        said(&output)
-    );
-    // A damaged document of the current version is not reported as an old document.
-    let broken = "refused/receipt-subject-with-blake3.json";
-    let output = verify(&[&ROSTER[..], &[broken]].concat(), None);
-    assert_eq!(output.status.code(), Some(1));
-    assert!(!said(&output).contains("before the formats were frozen"), "{}", said(&output));
-}
-
-#[test]
 fn a_bundle_of_more_than_4_mib_fails_its_first_check() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("large.json");

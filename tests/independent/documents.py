@@ -32,25 +32,12 @@ def parse(kind, payload):
     if document.get("predicateType") != f"https://countersign.dev/{kind}/v1":
         raise wrong("/predicateType", f"no document of kind {kind}")
     shape = {"_type": one_of(STATEMENT), "predicate": KINDS[kind], "predicateType": text(), "subject": SUBJECT_LIST}
-    try:
-        found = obj(shape)(document, "")
-        predicate = document["predicate"]
-        if kind in MORE:
-            MORE[kind](predicate, payload)
-        SUBJECTS[kind](predicate, document["subject"])
-    except Bad as error:
-        if made_before(document):
-            raise Bad(f"made by 0.1.0, before the formats were frozen ({error})", error.reason, error.at) from error
-        raise
+    found = obj(shape)(document, "")
+    predicate = document["predicate"]
+    if kind in MORE:
+        MORE[kind](predicate, payload)
+    SUBJECTS[kind](predicate, document["subject"])
     return predicate, ["/predicateType"] if kind in LATER_KINDS else found
-
-
-def made_before(document):
-    """Whether version 0.1.0 wrote this: a subject has a second digest."""
-    subjects = document.get("subject")
-    return isinstance(subjects, list) and any(
-        isinstance(one, dict) and isinstance(one.get("digest"), dict) and "blake3" in one["digest"] for one in subjects
-    )
 
 
 def genesis(value, place):

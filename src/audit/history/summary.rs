@@ -34,10 +34,10 @@ impl Auditor {
                 |head| format!("the last known head has {} entries", head.size),
             );
             warnings.push(format!(
-                "this log continues the log of {} ({head}), which a restore or an upgrade closed and which this audit \
-                 does not cover: audit that log too. Use `countersign audit` with its directory in closed/ of the \
-                 boundary's private directory, with a backup, or with the directory that `log export --from` wrote; for \
-                 a log of version 0.1.0, use the program of that version. Compare the last head of that log with the \
+                "this log continues the log of {} ({head}), which a restore closed and which this audit does not \
+                 cover: audit that log too. Use `countersign audit` with its directory in closed/ of the \
+                 boundary's private directory, with a backup, or with the directory that `log export --from` wrote. \
+                 Compare the last head of that log with the \
                  head in `follows` of the summary (--json)",
                 follows.id
             ));

@@ -391,12 +391,6 @@ pub(super) fn read_only(path: &Path) -> Result<Connection, StoreFault> {
     if application != APPLICATION_ID {
         return Err(refused("is not a store of this program: name another file".to_owned()));
     }
-    let schema_number = usize::try_from(version).unwrap_or(usize::MAX);
-    if schema_number > MIGRATIONS.len() {
-        return Err(refused(format!(
-            "has schema {version}, which is newer than this program: use the program that wrote the store"
-        )));
-    }
-    schema::refuse_old(&connection, schema_number, path)?;
+    schema::check_number(version, path)?;
     Ok(connection)
 }

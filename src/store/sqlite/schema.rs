@@ -10,30 +10,8 @@ use rusqlite::config::DbConfig;
 use crate::store::fault::StoreFault;
 use crate::store::sqlite::errors::{fault, unusable};
 
-/// Number of the first schema of version 0.2.0. Version 0.1.0 wrote schemas with lower numbers.
-pub(super) const FIRST: usize = 3;
-
-/// Refuses a store of version 0.1.0, whose entries have an old form that a migration cannot sign again.
-///
-/// # Errors
-/// Returns a fault if the schema and its number are those of version 0.1.0, or if the schema cannot be read. If the
-/// schema number was changed by hand, [`check`] finds the difference.
-pub(super) fn refuse_old(connection: &Connection, version: usize, path: &Path) -> Result<(), StoreFault> {
-    // A new database has the schema number 0.
-    if version == 0 || version >= FIRST {
-        return Ok(());
-    }
-    if !differences(connection, version).map_err(|error| unusable(path, &error))?.is_empty() {
-        return Ok(());
-    }
-    let message = format!(
-        "{} is a store of version 0.1.0, which this version can't use. Run `countersign store upgrade`: the command \
-         moves the old store into the directory `0.1.0` next to it, and begins a new log with a new id, whose first \
-         seal names the old log. Audit the old log with the program of version 0.1.0",
-        path.display()
-    );
-    Err(StoreFault::Unusable { message })
-}
+/// Number of the first schema that version 0.2.0 wrote.
+const FIRST: usize = 3;
 
 /// Disables triggers and views in the database file, and sets the schema as untrusted.
 ///
@@ -98,11 +76,28 @@ pub(super) const MIGRATIONS: &[&str] = &[
 /// The application id of this program's databases: "CSGN" in ASCII.
 pub(super) const APPLICATION_ID: i32 = 0x4353_474e;
 
+/// Refuses a store with a schema that this program doesn't know.
+///
+/// # Errors
+/// Returns a fault if the number is not the number of a schema from [`FIRST`] on.
+pub(super) fn check_number(version: i32, path: &Path) -> Result<(), StoreFault> {
+    if usize::try_from(version).is_ok_and(|version| (FIRST..=MIGRATIONS.len()).contains(&version)) {
+        return Ok(());
+    }
+    let message = format!(
+        "the store {} has schema {version}, but this program supports the schemas {FIRST} to {}; use the program that wrote \
+         the store",
+        path.display(),
+        MIGRATIONS.len()
+    );
+    Err(StoreFault::Unusable { message })
+}
+
 pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreFault> {
     const DURING: &str = "migrating the store";
     let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
     let (application, version) = match (number("application_id"), number("user_version")) {
-        (Ok(application), Ok(version)) => (application, usize::try_from(version).unwrap_or(usize::MAX)),
+        (Ok(application), Ok(version)) => (application, version),
         (Err(error), _) | (_, Err(error)) => return Err(unusable(path, &error)),
     };
     let tables: i64 = connection
@@ -112,18 +107,13 @@ pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), St
         let message = format!("{} is the database of another program; name another file", path.display());
         return Err(StoreFault::Unusable { message });
     }
-    if version > MIGRATIONS.len() {
-        let message = format!(
-            "the store {} has schema {version}, but this program supports schemas up to {}; use the newer program that \
-             wrote the store",
-            path.display(),
-            MIGRATIONS.len()
-        );
-        return Err(StoreFault::Unusable { message });
+    // A new database has the schema number 0.
+    if version != 0 {
+        check_number(version, path)?;
     }
+    let version = usize::try_from(version).unwrap_or(usize::MAX);
     // Check the schema first, because a migration needs the unchanged result of the earlier migrations.
     check(connection, version, path)?;
-    refuse_old(connection, version, path)?;
     if version == MIGRATIONS.len() {
         return Ok(());
     }
