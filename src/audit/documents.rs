@@ -2,11 +2,11 @@
 
 use crate::audit::check_ledger::{CheckLedger, CheckOutcome, CheckStop, ensure, failed};
 use crate::audit::report::CheckName;
+use crate::crypto::canonical;
 use crate::crypto::digest::{BlobDigest, SealDigest};
 use crate::crypto::merkle::{self, Hash};
 use crate::crypto::note::{self, Note, TlogProof};
 use crate::crypto::ssh_key::SshKey;
-use crate::crypto::canonical;
 use crate::record::authorization::Authorization;
 use crate::record::bundle::Bundle;
 use crate::record::checkpoint::{self, Checkpoint};

@@ -7,11 +7,10 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use crate::support::people::{self, Key, alice, bob, boundary_key, envelope};
+use crate::support::people::{self, Key, alice, bob, envelope};
 use crate::support::{self, SMALL, World, id_of, runbook, said, wait_for};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use countersign::crypto::{merkle, note};
 use serde_json::{Value, json};
 
 fn fixture(name: &str) -> PathBuf {

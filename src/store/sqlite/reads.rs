@@ -18,7 +18,7 @@ use crate::store::sqlite::columns::{
 };
 use crate::store::sqlite::errors::{fault, unusable};
 use crate::store::sqlite::schema;
-use crate::store::sqlite::schema::{APPLICATION_ID, MIGRATIONS};
+use crate::store::sqlite::schema::APPLICATION_ID;
 use crate::store::stored_denial::StoredDenial;
 use crate::store::stored_leaf::{Leaf, LeafKind};
 use crate::store::stored_proposal::{
