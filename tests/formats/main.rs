@@ -19,7 +19,6 @@ mod golden_documents;
 mod mutation;
 mod pages;
 mod peers;
-mod programs;
 mod properties;
 mod receipts_foreign;
 mod reserved;

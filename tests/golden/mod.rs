@@ -2,8 +2,6 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 #![allow(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
-pub mod made;
-
 use std::path::{Path, PathBuf};
 
 use countersign::crypto::canonical::to_canonical;
