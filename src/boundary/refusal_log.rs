@@ -298,25 +298,6 @@ mod tests {
         Timestamp::from_unix(1_800_000_000 + seconds)
     }
 
-    #[test]
-    fn r10_refusals_beyond_the_budget_are_counted_but_not_logged() {
-        let refusals = Refusals::default();
-        for n in 0..BUDGET_PER_HOUR {
-            assert!(refusals.note(Some("agent"), Code::Expired, at(0)).one, "{n}");
-        }
-        assert!(!refusals.note(Some("agent"), Code::Expired, at(1)).one);
-        assert!(refusals.note(Some("other"), Code::Expired, at(1)).one, "a budget each");
-        assert_eq!(
-            refusals.note(None, Code::Malformed, at(2)),
-            Due { one: false, summary: None },
-            "strangers only count"
-        );
-        let next = refusals.note(Some("agent"), Code::Denied, at(HOUR_S));
-        let expected = BTreeMap::from([(Code::Expired, 1), (Code::Malformed, 1)]);
-        assert_eq!(next, Due { one: true, summary: Some(expected) });
-        assert_eq!(refusals.due(at(2 * HOUR_S)), None, "nothing was counted only");
-    }
-
     /// Returns a log whose clock has the value in `clock`.
     fn ledger(directory: &std::path::Path, clock: &Arc<AtomicI64>) -> Ledger {
         let path = directory.join("data/countersign.db");

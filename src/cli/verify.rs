@@ -633,14 +633,4 @@ mod tests {
             assert_eq!(words(facts), expected);
         }
     }
-
-    #[test]
-    fn without_a_trusted_roster_nothing_is_verified_and_the_digest_is_reported() {
-        let untrusted = with_any(BUNDLE, &[], VerifyOptions::default()).expect_err("no trust");
-        let digest = untrusted.first_roster.expect("seen").to_string();
-        let advice = advice(&untrusted);
-        assert!(advice.contains(&digest));
-        // The advice contains a placeholder for the digest, because the user must get the digest from the operator.
-        assert!(advice.contains("--roster sha256:... ") && advice.matches(&digest).count() == 1, "{advice}");
-    }
 }

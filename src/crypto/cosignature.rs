@@ -174,49 +174,6 @@ mod tests {
     }
 
     #[test]
-    fn a_cosigned_checkpoint_is_verified_for_log_and_witness() {
-        let plain = Note::parse(GOLDEN).expect("note");
-        let both = cosigned(&cosigned(&plain, "w.example/1", 7, 1_700_000_000), "w.example/2", 8, 1_700_000_001);
-        let read = Note::parse(&both.to_string()).expect("note");
-        assert_eq!(read, both);
-        for (name, seed, at) in [("w.example/1", 7, 1_700_000_000), ("w.example/2", 8, 1_700_000_001)] {
-            let (key, _) = witness(name, seed);
-            assert_eq!(key.verify(&read).map(|found| found.map(VerifiedCosignature::seconds)), Ok(Some(at)));
-            assert_eq!(WitnessKey::parse(&key.vkey()), Ok(key));
-        }
-        let boundary = SecretKey::from_seed([3; 32]).public();
-        assert!(verify_note(&read, ORIGIN, &boundary).is_ok(), "the log's own line still holds");
-    }
-
-    #[test]
-    fn a_cosignature_of_an_unknown_name_or_key_is_ignored_and_an_invalid_cosignature_is_refused() {
-        let plain = Note::parse(GOLDEN).expect("note");
-        let (key, secret) = witness("w.example/1", 7);
-        assert_eq!(key.verify(&plain), Ok(None));
-        assert_eq!(key.verify(&cosigned(&plain, "w.example/2", 7, 5)), Ok(None));
-        assert_eq!(key.verify(&cosigned(&plain, "w.example/1", 8, 5)), Ok(None));
-        // Refused: a line for another checkpoint, with another time, with a time that is too large, or with too few
-        // bytes.
-        let other = Note::parse(&GOLDEN.replace("\n5\n", "\n6\n")).expect("note");
-        let moved = cosigned(&other, "w.example/1", 7, 5).signatures().last().expect("line").clone();
-        assert_eq!(key.verify(&plain.clone().with(moved).expect("room")), Err(NoteError::BadSignature));
-        let id = key_hash_of(COSIGNATURE, "w.example/1", key.key());
-        let signature = secret.sign(message(5, plain.unverified_text()).as_bytes());
-        for bytes in [
-            [&6_u64.to_be_bytes()[..], &signature].concat(),
-            [&[0x80, 0, 0, 0, 0, 0, 0, 0][..], &signature].concat(),
-            [&5_u64.to_be_bytes()[..], &signature[..63]].concat(),
-            signature.to_vec(),
-            vec![0],
-        ] {
-            let line = NoteSignature::new("w.example/1", id, &bytes);
-            assert_eq!(key.verify(&plain.clone().with(line).expect("room")), Err(NoteError::BadSignature));
-        }
-        let good = cosigned(&cosigned(&plain, "w.example/1", 7, 9), "w.example/1", 7, 5);
-        assert_eq!(key.verify(&good).map(|found| found.map(VerifiedCosignature::seconds)), Ok(Some(5)), "the earliest");
-    }
-
-    #[test]
     fn witness_keys_and_log_keys_are_not_interchangeable() {
         let (key, secret) = witness("w.example/1", 7);
         assert!(parse_vkey(&key.vkey()).is_err());

@@ -364,23 +364,10 @@ impl Frontier {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::crypto::digest::{sha256, unhex32};
+    use crate::crypto::digest::sha256;
     use proptest::prelude::*;
-    use serde_json::Value;
     use std::collections::HashMap;
     use std::convert::Infallible;
-
-    fn hash(value: &Value) -> Hash {
-        unhex32(value.as_str().expect("hex")).expect("hex")
-    }
-
-    fn hashes(value: &Value) -> Vec<Hash> {
-        value.as_array().expect("array").iter().map(hash).collect()
-    }
-
-    fn number(value: &Value) -> u64 {
-        value.as_u64().expect("number")
-    }
 
     /// Tree with the leaves `leaf <i>`, and the hash of every complete subtree.
     struct Tree {
@@ -431,57 +418,6 @@ mod tests {
                 let (left, right) = more.split_at(more.len().next_power_of_two() / 2);
                 node_hash(&textbook_root(left), &textbook_root(right))
             }
-        }
-    }
-
-    #[test]
-    fn every_case_of_the_conformance_file_gives_the_expected_result() {
-        let file: Value = serde_json::from_str(include_str!("../../tests/conformance/merkle.json")).expect("file");
-        use base64::Engine as _;
-        let misc = &file["golden_misc"][0];
-        let hello = leaf_hash(misc["leaf_utf8"].as_str().expect("text").as_bytes());
-        assert_eq!(base64::engine::general_purpose::STANDARD.encode(hello), misc["leaf_hash_b64"]);
-
-        let ct = &file["ct8"];
-        assert_eq!(hash(&ct["empty_root"]), EMPTY_ROOT);
-        let leaves = ct["leaves_hex"].as_array().expect("leaves").iter().map(|leaf| {
-            let text = leaf.as_str().expect("hex");
-            let mut bytes = vec![0; text.len() / 2];
-            crate::crypto::digest::unhex(text, &mut bytes).expect("hex");
-            leaf_hash(&bytes)
-        });
-        let ct_tree = Tree::of(leaves);
-        assert_eq!(ct_tree.roots[1..], hashes(&ct["roots_by_size"]));
-        let numbered = Tree::numbered(100);
-        for (size, root) in file["leafN"]["roots"].as_object().expect("roots") {
-            assert_eq!(*numbered.root(size.parse().expect("size")), hash(root));
-        }
-        for (tree, cases) in [(&ct_tree, ct), (&numbered, &file["leafN"])] {
-            for case in cases["inclusion"].as_array().expect("cases") {
-                let (index, size, path) = (number(&case["index"]), number(&case["size"]), hashes(&case["path"]));
-                assert_eq!(
-                    verify_inclusion(&hash(&case["leaf_hash"]), index, size, &path, &hash(&case["root"])),
-                    Ok(InclusionProved(()))
-                );
-                assert_eq!(tree.inclusion(index, size), path);
-            }
-            for case in cases["consistency"].as_array().expect("cases") {
-                let (old, new, path) = (number(&case["size1"]), number(&case["size2"]), hashes(&case["path"]));
-                assert_eq!(
-                    verify_consistency(old, &hash(&case["root1"]), new, &hash(&case["root2"]), &path),
-                    Ok(ConsistencyProved(()))
-                );
-                assert_eq!(tree.consistency(old, new), path);
-            }
-        }
-        let bad = file["inclusion_must_fail"].as_array().expect("cases");
-        assert_eq!(bad.len(), 7);
-        for case in bad {
-            let (index, size, path) = (number(&case["index"]), number(&case["size"]), hashes(&case["path"]));
-            assert!(
-                verify_inclusion(&hash(&case["leaf_hash"]), index, size, &path, &hash(&case["root"])).is_err(),
-                "{case}"
-            );
         }
     }
 

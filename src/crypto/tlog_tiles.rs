@@ -172,37 +172,6 @@ pub fn split_entries(mut tile: &[u8]) -> Option<Vec<&[u8]>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::crypto::digest::hex;
-    use crate::crypto::merkle::{Hash, leaf_hash, root};
-    use serde_json::Value;
-
-    macro_rules! golden {
-        ($path:literal) => {
-            include_bytes!(concat!("../../tests/conformance/golden/valid/", $path))
-        };
-    }
-
-    #[test]
-    fn the_golden_log_is_reproduced() {
-        let facts: Value = serde_json::from_slice(golden!("facts.json")).expect("facts");
-        let entries: [&[u8]; 4] = [
-            golden!("envelope/seal.json"),
-            golden!("envelope/consumption.json"),
-            golden!("envelope/refusal.json"),
-            golden!("envelope/receipt.json"),
-        ];
-        let tile = split_entries(golden!("log/tile/entries/000.p/5")).expect("entries");
-        assert_eq!(tile[..4], entries);
-        let leaves: Vec<Hash> = tile.iter().map(|entry| leaf_hash(entry)).collect();
-        assert_eq!(leaves.concat(), golden!("log/tile/0/000.p/5"));
-        for (leaf, fact) in leaves.iter().zip(facts["leaf_hashes"].as_array().expect("hashes")) {
-            assert_eq!(format!("sha256:{}", hex(leaf)), *fact);
-        }
-        assert_eq!(format!("sha256:{}", hex(&root(&leaves))), facts["root"]);
-        let mut again = Vec::new();
-        tile.iter().for_each(|entry| push_entry(&mut again, entry).expect("fits"));
-        assert_eq!(again, golden!("log/tile/entries/000.p/5"));
-    }
 
     #[test]
     fn a_tile_path_has_only_one_accepted_form() {

@@ -75,33 +75,3 @@ impl fmt::Display for ParametersError {
 }
 
 impl std::error::Error for ParametersError {}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::{Value, json};
-
-    use super::*;
-    use crate::decision::quorum::tests::{authorization, definition};
-
-    fn judge(params: Value) -> Result<(), Code> {
-        let schema = ParameterSchema::compile(&definition()["params"]).expect("golden schema");
-        let mut signed = authorization();
-        signed.params = params;
-        check_parameters(&signed, &schema).map(|_| ()).map_err(|error| error.code())
-    }
-
-    #[test]
-    fn signed_parameters_must_contain_every_member_and_no_additional_member() {
-        assert_eq!(judge(json!({"drain": true, "host": "web-3"})), Ok(()));
-        for bad in [
-            json!({"host": "web-3"}),
-            json!({"drain": true}),
-            json!({"drain": true, "host": "web-3", "more": 1}),
-            json!({"drain": "true", "host": "web-3"}),
-            json!({"drain": true, "host": "web-3\n"}),
-            json!({"drain": true, "host": "-oProxyCommand"}),
-        ] {
-            assert_eq!(judge(bad.clone()), Err(Code::InvalidParams), "{bad}");
-        }
-    }
-}

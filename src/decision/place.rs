@@ -86,22 +86,3 @@ impl fmt::Display for PlaceError {
 }
 
 impl std::error::Error for PlaceError {}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn another_boundary_with_the_same_name_is_refused() {
-        let name: BoundaryName = "prod-eu".parse().expect("name");
-        let (id, epoch) = (SealDigest::of(b"a"), "0".repeat(32).parse::<Epoch>().expect("epoch"));
-        let signed = BoundaryRef { name: name.clone(), id, epoch: epoch.clone() };
-        assert!(check_place(&signed, &name, &id, &epoch).is_ok());
-        let other = check_place(&signed, &name, &SealDigest::of(b"b"), &epoch).expect_err("another id");
-        assert_eq!(other.code(), Code::WrongBoundary);
-        let other = check_place(&signed, &"prod-us".parse().expect("name"), &id, &epoch).expect_err("another name");
-        assert_eq!(other.code(), Code::WrongBoundary);
-        let voided = check_place(&signed, &name, &id, &"1".repeat(32).parse().expect("epoch")).expect_err("voided");
-        assert_eq!(voided.code(), Code::Revoked);
-    }
-}

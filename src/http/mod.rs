@@ -292,15 +292,4 @@ mod tests {
         assert_eq!(problem.kind, problem::FAULT);
         assert!(problem.fault.is_some_and(|id| id.len() > 4) && !problem.detail.contains("boom"));
     }
-
-    #[tokio::test]
-    async fn features_of_later_versions_are_refused_by_name() {
-        for (path, feature) in [("/v1/grants", "grants"), ("/v1/revocations", "revocations")] {
-            let response = unknown(Request::builder().uri(path).body(Body::empty()).expect("a request")).await;
-            assert_eq!(response.status(), StatusCode::NOT_FOUND);
-            let body = axum::body::to_bytes(response.into_body(), 4096).await.expect("a body");
-            let problem: Problem = serde_json::from_slice(&body).expect("a problem");
-            assert!(problem.detail.starts_with(&format!("{feature} are not in this version")), "{}", problem.detail);
-        }
-    }
 }

@@ -408,27 +408,4 @@ mod tests {
         std::os::unix::fs::symlink(home.path().join("elsewhere"), log.file()).expect("a link");
         assert!(log.check_writable().is_err());
     }
-
-    #[test]
-    fn concurrent_local_runs_write_one_chain_of_receipts() {
-        let (_home, log) = log();
-        std::thread::scope(|scope| {
-            for thread in 0..4 {
-                let log = &log;
-                scope.spawn(move || (0..8).for_each(|n| drop(append(log, &format!("{thread}-{n}")))));
-            }
-        });
-        let mut before = None;
-        let mut count = 0;
-        for line in log.read().expect("read").expect("a log") {
-            let LocalLogLine::Envelope(envelope) = line.expect("a line") else { panic!("broken") };
-            let payload = Base64::Strict.decode("", &envelope.payload).expect("base64");
-            let value: serde_json::Value = serde_json::from_slice(&payload).expect("json");
-            let previous = value["predicate"].get("previous").and_then(|text| text.as_str()).map(str::to_owned);
-            assert_eq!(previous, before.map(|digest: ContentDigest| digest.to_string()));
-            before = Some(ContentDigest::of(&payload));
-            count += 1;
-        }
-        assert_eq!(count, 32);
-    }
 }

@@ -476,30 +476,6 @@ const MAX_COMPILED_BYTES: usize = 4 << 20;
 mod tests {
     use super::*;
 
-    /// Paths and patterns, and for each pattern the paths that picomatch 4 matches by default.
-    const PATHS: &str = include_str!("../../tests/conformance/globs.json");
-
-    #[test]
-    fn patterns_match_the_same_paths_as_picomatch() {
-        let vectors: serde_json::Value = serde_json::from_str(PATHS).expect("vectors are JSON");
-        let paths: Vec<&str> = vectors["paths"].as_array().expect("paths").iter().filter_map(|p| p.as_str()).collect();
-        let table = vectors["patterns"].as_object().expect("patterns");
-        assert!(table.len() > 50 && paths.len() > 50);
-        check(table, &paths, LeadingDots::Written);
-        let dot = &vectors["dot"];
-        let paths: Vec<&str> = dot["paths"].as_array().expect("paths").iter().filter_map(|p| p.as_str()).collect();
-        check(dot["patterns"].as_object().expect("patterns"), &paths, LeadingDots::Any);
-    }
-
-    fn check(table: &serde_json::Map<String, serde_json::Value>, paths: &[&str], dots: LeadingDots) {
-        for (pattern, expected) in table {
-            let compiled = Pattern::parse_with(pattern, dots, CaseSensitivity::Counts).expect(pattern);
-            let expected: Vec<&str> = expected.as_array().expect("a list").iter().filter_map(|p| p.as_str()).collect();
-            let found: Vec<&str> = paths.iter().copied().filter(|path| compiled.matches(path)).collect();
-            assert_eq!(found, expected, "{pattern}, {dots:?}");
-        }
-    }
-
     #[test]
     fn a_wildcard_never_matches_a_part_of_a_multibyte_character() {
         for (pattern, path, expected) in [

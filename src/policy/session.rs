@@ -160,30 +160,6 @@ mod tests {
     }
 
     #[test]
-    fn each_answer_is_valid_for_its_stated_scope() {
-        let mut session = Session::default();
-        assert_eq!(answer(&mut session, &unlisted("curl"), AnswerChoice::Once), (true, true));
-        assert_eq!(answer(&mut session, &unlisted("curl"), AnswerChoice::Deny), (false, true), "once was once");
-        assert_eq!(
-            answer(&mut session, &unlisted("curl"), AnswerChoice::Session),
-            (true, true),
-            "a denial was once too"
-        );
-        assert_eq!(answer(&mut session, &unlisted("curl"), AnswerChoice::Deny), (true, false), "for the session");
-        assert_eq!(answer(&mut session, &unlisted("wget"), AnswerChoice::AllOfType), (true, true), "only that one");
-        assert_eq!(
-            answer(&mut session, &unlisted("ssh"), AnswerChoice::Deny),
-            (true, false),
-            "everything of this type"
-        );
-        let path = Permission { kind: PermissionKind::Env, ..unlisted("PATH") };
-        assert_eq!(answer(&mut session, &path, AnswerChoice::DenyAll), (false, true), "another type");
-        let ifs = Permission { kind: PermissionKind::Env, ..unlisted("IFS") };
-        assert_eq!(answer(&mut session, &ifs, AnswerChoice::Once), (false, false), "everything of this type");
-        assert_eq!(answer(&mut session, &unlisted("scp"), AnswerChoice::Deny), (true, false));
-    }
-
-    #[test]
     fn a_denial_of_a_whole_permission_kind_overrides_earlier_answers() {
         let mut session = Session::default();
         assert_eq!(answer(&mut session, &unlisted("curl"), AnswerChoice::Session), (true, true));
@@ -209,17 +185,5 @@ mod tests {
         assert_eq!((given, asked), (AnswerGiven::Denied("you denied this"), true), "-y leaves it to the person");
         let nobody = DefaultAnswers { yes: true, nobody: Some("no terminal") };
         assert_eq!(session.answer(&unknown, nobody, || panic!("not asked")), AnswerGiven::Denied("no terminal"));
-    }
-
-    #[test]
-    fn the_yes_option_allows_unlisted_commands_and_all_other_questions_are_denied_without_a_person() {
-        let given = |what: &Permission, yes, nobody| {
-            Session::default().answer(what, DefaultAnswers { yes, nobody }, || panic!("not asked"))
-        };
-        let built_in = question("rm", PermissionReason::BuiltInDeny);
-        assert_eq!(given(&unlisted("curl"), true, None), AnswerGiven::Allowed("allowed by -y"));
-        assert_eq!(given(&unlisted("curl"), true, Some("no terminal")), AnswerGiven::Allowed("allowed by -y"));
-        assert_eq!(given(&unlisted("curl"), false, Some("no terminal")), AnswerGiven::Denied("no terminal"));
-        assert_eq!(given(&built_in, true, Some("no terminal")), AnswerGiven::Denied("no terminal"));
     }
 }

@@ -344,23 +344,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_follow_their_grammar() {
-        for good in ["alice", "a", "0x", "ci-agent", "dora@example.com", "a_b.c"] {
-            assert!(good.parse::<Name>().is_ok(), "{good}");
-        }
-        let long = "a".repeat(65);
-        for bad in ["", "Alice", "-a", "_a", "a b", "a/b", "ä", "a\n", &long] {
-            assert!(bad.parse::<Name>().is_err(), "{bad:?}");
-        }
-        for good in ["prod-eu", "example.com/prod/eu_1", "-"] {
-            assert!(good.parse::<BoundaryName>().is_ok(), "{good}");
-        }
-        for bad in ["", "/a", "a/", "a//b", "a b", "a_b", "A", &"a".repeat(41)] {
-            assert!(bad.parse::<BoundaryName>().is_err(), "{bad:?}");
-        }
-    }
-
-    #[test]
     fn a_step_reference_has_a_path_and_a_step() {
         let reference: StepRef = "deploy/web.v2:restart".parse().expect("valid");
         assert_eq!((reference.path(), reference.step()), ("deploy/web.v2", "restart"));
@@ -390,23 +373,6 @@ mod tests {
         assert!(!"4f2a9d".parse::<ProposalIdEnding>().expect("an ending").is_of(&id));
         for bad in ["", "4f2a9", "-f2a9c", "4F2A9C", "4f2a9g", "4f--2a9c", "4f2a9c ", id.as_str(), &"0".repeat(37)] {
             assert!(bad.parse::<ProposalIdEnding>().is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn a_nonce_has_16_to_64_bytes_and_only_one_accepted_form() {
-        let nonce = Nonce::new(1_763_631_000_000, [9; 16]);
-        assert_eq!(nonce.as_str().parse::<Nonce>().as_ref(), Ok(&nonce));
-        assert_eq!(nonce.to_bytes().len(), 22);
-        for bad in [
-            "",
-            "AAAA",
-            &"A".repeat(87),
-            "AZqgsFwAQkJCQkJCQkJCQkJCQkJCQh",
-            "AZqgsFwAQkJCQkJCQkJCQkJCQkJCQg==",
-            "+Zqgs/wAQkJCQkJCQkJCQkJCQkJCQg",
-        ] {
-            assert!(bad.parse::<Nonce>().is_err(), "{bad}");
         }
     }
 }

@@ -177,7 +177,6 @@ fn info(block: &FencedBlock, number: usize, flaws: &mut Vec<YamlFlaw>) -> Option
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
 
     use super::*;
     use crate::registry::page::RunbookFiles;
@@ -295,34 +294,5 @@ mod tests {
         let files = RunbookFiles::new("/none".into(), None);
         let page = Page { name: "e f", text: "```runnable bash\ntrue\n```\n", files: &files };
         assert!(read(&page).expect_err("a bad name")[0].message.contains("rename the file"));
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
-
-        #[test]
-        fn no_change_of_a_runnable_page_causes_a_panic_or_an_error_without_a_place(
-            changes in proptest::collection::vec((any::<prop::sample::Index>(), 0_usize..20, 0_usize..12), 1..6)
-        ) {
-            const PARTS: [&str; 12] =
-                ["", "\n", "```", "~~~", "{#", "}", "=", "\"", "file ", "runnable ", "ä\u{301}", "> - "];
-            let mut text = "# A\n\n```runnable python {#a timeout=30s}\nx\n```\n\n> ```file json d/a.json\n> {}\n> ```\n\n\
-                            1. ```runnable golang\n   y\n   ```\n".to_owned();
-            for (at, length, part) in changes {
-                let chars: Vec<char> = text.chars().collect();
-                let from = at.index(chars.len() + 1);
-                let to = (from + length).min(chars.len());
-                text = chars[..from].iter().collect::<String>() + PARTS[part];
-                text.extend(&chars[to..]);
-            }
-            let lines = text.split('\n').count();
-            let files = RunbookFiles::new("/none".into(), None);
-            if let Err(flaws) = read(&Page { name: "a", text: &text, files: &files }) {
-                prop_assert!(!flaws.is_empty());
-                for flaw in flaws {
-                    prop_assert!((1..=lines).contains(&flaw.place.line) && flaw.place.column >= 1, "{flaw}");
-                }
-            }
-        }
     }
 }

@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use super::*;
 use crate::record::step_definition::MAX_SOURCE_BYTES;
 use crate::registry::directory_walk::MAX_FILE_BYTES;
-use crate::registry::page::{Page, RunbookFiles};
 use crate::registry::runbook_directories::{InvalidFiles, RunbookDirectories};
 
 const NGINX: &str = "---\ncountersign: 1\ntitle: Nginx\nparams:\n  host: {type: string, pattern: \"^[a-z0-9-]{1,32}$\"}\n  drain: {type: boolean, default: true}\napprovals: {required: 1, from: [ops]}\n---\n# Restart nginx\n\nProse.\n\n```bash {#restart}\nprintf 'restarting nginx on %s\\n' \"$PARAM_HOST\"\n```\n";
@@ -523,18 +522,4 @@ fn a_gruntwork_runbook_reads_the_files_of_its_directory_and_gives_remarks() {
     let owner = std::os::unix::fs::MetadataExt::uid(&script.metadata().expect("metadata"));
     let flaws = read_one("ops/web.mdx", &path, Some(owner)).map(|page| page.steps.len()).expect_err("writable");
     assert!(flaws[0].message.contains("other users can change"), "{flaws:?}");
-}
-
-proptest::proptest! {
-    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(300))]
-    #[test]
-    fn no_file_causes_a_panic(
-        front in "(---\n(countersign: 1\n)?[a-z:&*\\[\\]{}\"' \n-]{0,30}\n---\n)?",
-        body in "[`~#{}=\"\\\\ a-zä\n>*-]{0,80}",
-    ) {
-        let files = RunbookFiles::new("/none".into(), None);
-        let read = |text: &str| drop(markdown::read(&Page { name: "a", text, files: &files }));
-        read(&format!("{front}{body}"));
-        read(&format!("---\ncountersign: 1\n---\n```bash {{#a {body}\n```\n"));
-    }
 }

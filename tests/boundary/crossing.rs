@@ -259,20 +259,6 @@ fn a_step_that_was_changed_by_a_reseal_is_refused() {
 }
 
 #[test]
-fn ready_reports_a_failed_reseal_until_a_reseal_succeeds() {
-    let world = World::with(|setup| setup.runbook("e.md", runbook(SMALL, &[("go", FIRST)])));
-    let notes = || world.wire.peek("/ready").ok(200)["notes"].to_string();
-    world.write("b/runbooks/e.md", &runbook(SMALL, &[("go timeot=1s", SECOND)]));
-    world.signal(rustix::process::Signal::HUP);
-    wait_for("ready tells it", || notes().contains("the last reseal failed"));
-    assert!(notes().contains("e.md:") && notes().contains("did you mean"), "{}", notes());
-    let seal = world.seal();
-    world.write("b/runbooks/e.md", &runbook(SMALL, &[("go", SECOND)]));
-    world.reseal(seal + 1);
-    assert!(!notes().contains("reseal"), "{}", notes());
-}
-
-#[test]
 fn changed_policy_and_roster_files_have_no_effect_and_ready_reports_them() {
     let mut world = World::new();
     let offered = world.propose("plain:true", json!({}));

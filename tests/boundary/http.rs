@@ -356,6 +356,50 @@ fn invalid_http_does_not_stop_the_service() {
 }
 
 #[test]
+fn unknown_paths_queries_and_later_features_are_answered_with_a_problem_document() {
+    let world = World::new();
+    for path in ["/v1/nothing", "/log/tile/0/1", "/log/tile/0/999"] {
+        world.wire.get(path, &world.reader).problem("not-found");
+    }
+    for (path, feature) in [("/v1/grants/grt_x", "grants"), ("/v1/revocations", "revocations")] {
+        let problem = world.wire.get(path, &world.reader).problem("not-found");
+        assert_eq!(problem["detail"], format!("{feature} are not in this version"));
+    }
+    let proposal = world.propose("plain:true", json!({}));
+    let path = format!("/v1/proposals/{}", id_of(&proposal));
+    for query in ["?limit=0", "?status=odd", "?color=red", "/x"] {
+        world.wire.get(&format!("/v1/proposals{query}"), &world.reader).problem("malformed");
+    }
+    for query in ["?wait=soon", "/events?shape=simple"] {
+        world.wire.get(&format!("{path}{query}"), &world.reader).problem("malformed");
+    }
+    let signature = json!({"keyid": format!("SHA256:{}", "A".repeat(43)), "sig": "AAAA"});
+    let sign = |count: usize| {
+        let body = json!({"signatures": vec![signature.clone(); count]});
+        world.wire.post(&format!("{path}/signatures"), "", &body)
+    };
+    sign(0).problem("malformed");
+    sign(17).problem("too-large");
+}
+
+#[test]
+fn pages_without_secrets_need_no_token_and_all_others_say_so() {
+    let world = World::new();
+    for path in
+        ["/health", "/ready", "/version", "/openapi.json", "/log/checkpoint", "/log/tile/0/000.p/1", "/log/proof/0"]
+    {
+        let reply = world.wire.peek(path);
+        assert_eq!((reply.status, reply.header("x-content-type-options")), (200, Some("nosniff")), "{path}");
+    }
+    assert_eq!(world.wire.peek("/openapi.json").ok(200), countersign::http::openapi::openapi());
+    for path in ["/v1/registry", "/log/tile/entries/000", "/log/entries/000"] {
+        let reply = world.wire.peek(path);
+        reply.problem("unauthenticated");
+        assert!(reply.header("www-authenticate").is_some_and(|value| value.starts_with("Bearer")), "{path}");
+    }
+}
+
+#[test]
 fn a_method_that_a_path_does_not_support_is_refused() {
     let world = World::new();
     let reply = world.wire.call("DELETE", "/v1/registry", &[], None);

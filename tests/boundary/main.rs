@@ -13,7 +13,6 @@ mod gate;
 mod generated_client;
 mod held_up;
 mod http;
-mod http_surface;
 mod imported;
 mod json_log;
 mod mcp;

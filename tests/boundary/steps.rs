@@ -290,15 +290,6 @@ fn a_double_forked_child_is_dead_before_the_receipt_is_signed() {
 }
 
 #[test]
-fn a_step_that_ignores_sigterm_is_timed_out() {
-    let mark = mark(4);
-    let script = format!("trap '' TERM INT HUP\necho begun\nwhile :; do sleep {mark} & wait; done");
-    let world = steps(SMALL, &[("ignore timeout=1s", &script)]);
-    assert_eq!(said(&world, "s:ignore", "timed_out"), "begun\n");
-    assert!(!on_host(&mark));
-}
-
-#[test]
 fn the_boundary_waits_for_a_step_that_closes_its_descriptors() {
     let world = steps(SMALL, &[("close", "exec 0<&- 1>&- 2>&-\nsleep 0.5\nexit 4")]);
     let finished = world.run("s:close", json!({}), &[&alice()]);

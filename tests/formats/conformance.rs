@@ -36,19 +36,6 @@ fn golden_documents_give_the_expected_results() {
     run.end();
 }
 
-/// The roster refuses weak, non-canonical and shared keys, and a second use of an approver's name or key.
-#[test]
-fn weak_keys_are_refused_in_the_roster() {
-    let file = read(&golden::own_vectors().join("roster.json")).expect("the rosters");
-    let outcomes = vectors::people::rosters(&file);
-    let of = |prefix: &str| outcomes.iter().filter(|(id, _)| id.starts_with(prefix)).collect::<Vec<_>>();
-    for (prefix, least) in [("weak-key-", 6), ("non-canonical-key-", 5), ("key-shared-", 2), ("key-of-", 4)] {
-        let found = of(prefix);
-        assert!(found.len() >= least, "{prefix}: {}", found.len());
-        assert!(found.iter().all(|(_, result)| result.is_ok()), "{found:?}");
-    }
-}
-
 #[test]
 fn vectors_of_additional_directories_give_the_expected_results() {
     let mut run = Run::default();

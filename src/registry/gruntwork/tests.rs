@@ -3,7 +3,6 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
@@ -521,41 +520,6 @@ fn deep_nesting_and_large_pages_are_refused_quickly() {
     );
     // The bound is far above the time on a busy host, and far below the time without the limits.
     assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
-}
-
-const SAMPLE: &str = "# Web\n\n<Inputs id=\"in\">\n```yaml\nvariables:\n  - name: Host\n    validations: [required]\n```\n\
-                      </Inputs>\n\n> <Check id=\"a\" command={`x {{ .inputs.Host }}\n> y`} inputsId={[\"in\"]} />\n\n- \
-                      *item*\n\n  <Command id=\"b\" title='t' command=\"a &amp; b\">\n  {/* c */}\n  </Command>\n";
-
-#[test]
-fn the_sample_of_the_mutations_is_valid() {
-    assert_eq!(page(SAMPLE).steps.len(), 2);
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(600))]
-
-    #[test]
-    fn no_page_causes_a_panic_and_each_error_has_a_place(
-        changes in prop::collection::vec((any::<prop::sample::Index>(), 0_usize..3, "[<>/{}`\"'&;=$*_ \n\\-\\\\a\\[\\]!:.(#~ä]{0,4}"), 1..6)
-    ) {
-        let mut chars: Vec<char> = SAMPLE.chars().collect();
-        for (at, removed, added) in changes {
-            let at = at.index(chars.len());
-            let end = (at + removed).min(chars.len());
-            chars.splice(at..end, added.chars());
-        }
-        let text: String = chars.into_iter().collect();
-        let files = RunbookFiles::new(std::path::PathBuf::from("/nonexistent"), None);
-        if let Err(flaws) = read(&Page { name: "a", text: &text, files: &files }) {
-            prop_assert!(!flaws.is_empty());
-            prop_assert!(!flaws[0].message.contains("the MDX parser can't read"), "a panic of the parser");
-            let lines = text.matches('\n').count() + 1;
-            for flaw in flaws {
-                prop_assert!((1..=lines).contains(&flaw.place.line) && flaw.place.column > 0, "{flaw}");
-            }
-        }
-    }
 }
 
 #[test]

@@ -1,8 +1,5 @@
 //! Tests of the reader of Rundown runbooks.
 
-use std::fmt::Write as _;
-
-use proptest::prelude::*;
 use serde_json::json;
 
 use super::workflow::{Aggregation, FinalAction, TransitionAction, Transitions, UnitLabel, UnitTarget};
@@ -307,38 +304,6 @@ fn all_errors_of_a_file_are_reported_together() {
     let places: Vec<&str> =
         found.iter().map(|error| error.rsplit_once(": ").map_or("", |(place, _)| &place[..3])).collect();
     assert_eq!(places, ["2:3", "3:3", "5:1", "6:1", "7:1"], "{found:#?}");
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn no_change_of_a_runbook_causes_a_panic_or_an_error_without_a_place(
-        changes in proptest::collection::vec((any::<prop::sample::Index>(), 0_usize..40, 0_usize..24), 1..6)
-    ) {
-        const PARTS: [&str; 24] = [
-            "", "\n", "## ", "### ", "- ", "```", "```bash\n", "PASS: ", "FAIL ANY ", "GOTO NEXT", "RETRY 2 ", "{N}", "{n}", "FOR x IN ",
-            "{{ x }}", "TO", "\"", "'", "---\n", "ä", "\u{301}", "1.2 ", "  ", "<<",
-        ];
-        let mut text = DEPLOY.to_owned();
-        for (at, length, part) in changes {
-            let chars: Vec<char> = text.chars().collect();
-            let from = at.index(chars.len() + 1);
-            let to = (from + length).min(chars.len());
-            let mut changed = String::new();
-            write!(changed, "{}{}", chars[..from].iter().collect::<String>(), PARTS[part]).expect("text");
-            changed.extend(&chars[to..]);
-            text = changed;
-        }
-        let lines = text.split('\n').count();
-        let files = RunbookFiles::new("/none".into(), None);
-        if let Err(flaws) = read(&Page { name: "a", text: &text, files: &files }) {
-            prop_assert!(!flaws.is_empty());
-            for flaw in flaws {
-                prop_assert!(flaw.place.line >= 1 && flaw.place.line <= lines + 1 && flaw.place.column >= 1, "{flaw}");
-            }
-        }
-    }
 }
 
 #[test]

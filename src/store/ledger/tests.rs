@@ -4,7 +4,6 @@ mod boundary_time;
 mod denied_authorizations;
 mod failed_writes;
 mod failing_store;
-mod killed_process;
 mod log_proofs;
 mod output_retention;
 mod proposal_rows;

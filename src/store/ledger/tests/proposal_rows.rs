@@ -14,7 +14,7 @@ use crate::store::ledger::tests::{
 use crate::store::retention::{Retention, UNSIGNED_KEPT_S};
 use crate::store::shared::LedgerLimits;
 use crate::store::stored_proposal::{
-    AdvanceStop, AuthorizationCore, NewProposal, ProposalQuery, ProposalStep, ProposeResult, Signature,
+    AdvanceStop, AuthorizationCore, NewProposal, ProposalStep, ProposeResult, Signature,
 };
 use crate::store::stored_run::{ConsumeStop, FinishStop};
 use crate::store::stored_status::StoredStatus;
@@ -219,35 +219,4 @@ async fn one_signature_for_each_key_is_stored_in_order_of_arrival() {
     assert_eq!(ledger.signatures(&core(1).id).as_ref(), Ok(&all));
     run_whole(&ledger, 1).await;
     assert_eq!(ledger.sign(&core(1).id, all).await, Err(AdvanceStop::WrongState(StoredStatus::Finished)));
-}
-
-#[tokio::test]
-async fn lists_of_proposals_are_filtered_and_paged_with_the_newest_first() {
-    let world = World::new();
-    let ledger = world.sealed().await;
-    for number in 1..=5 {
-        ledger.propose(new_proposal(number)).await.expect("proposed");
-    }
-    run_whole(&ledger, 2).await;
-    ledger.consume(consume_of(&ledger, core(4))).await.expect("consumed");
-    let list = |filter: ProposalQuery| {
-        let page = ledger.proposals(&filter).expect("list");
-        (page.proposals.iter().map(|row| row.core.id.clone()).collect::<Vec<_>>(), page.next)
-    };
-    let ids = |numbers: &[u8]| numbers.iter().map(|number| core(*number).id).collect::<Vec<_>>();
-    let all = ProposalQuery { limit: 10, ..ProposalQuery::default() };
-    assert_eq!(list(all.clone()), (ids(&[5, 4, 3, 2, 1]), None));
-    let (first, next) = list(ProposalQuery { limit: 2, ..all.clone() });
-    assert_eq!((first, next.clone()), (ids(&[5, 4]), Some(core(4).id)));
-    assert_eq!(list(ProposalQuery { before: next, ..all.clone() }), (ids(&[3, 2, 1]), None));
-    for (status, found) in [
-        (StoredStatus::Pending, &[5, 3, 1][..]),
-        (StoredStatus::Running, &[4]),
-        (StoredStatus::Finished, &[2]),
-        (StoredStatus::Denied, &[]),
-    ] {
-        assert_eq!(list(ProposalQuery { statuses: vec![status], ..all.clone() }), (ids(found), None));
-    }
-    assert_eq!(list(ProposalQuery { step: Some("web:stop".parse().expect("ref")), ..all.clone() }).0, ids(&[]));
-    assert_eq!(list(ProposalQuery { proposer: Some("agent".parse().expect("name")), limit: 1, ..all }).0, ids(&[5]));
 }

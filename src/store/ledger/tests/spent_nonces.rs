@@ -13,24 +13,6 @@ use crate::store::stored_run::{Consume, ConsumeStop, NonceUse};
 use crate::store::stored_status::StoredStatus;
 
 #[tokio::test]
-async fn only_one_of_many_identical_requests_runs() {
-    let world = World::new();
-    let ledger = world.sealed().await;
-    let mut tasks = tokio::task::JoinSet::new();
-    for _ in 0..64 {
-        let (ledger, consume) = (ledger.clone(), consume_of(&ledger, core(1)));
-        tasks.spawn(async move { ledger.consume(consume).await });
-    }
-    let results = tasks.join_all().await;
-    let won: Vec<_> = results.iter().filter_map(|result| result.as_ref().ok()).collect();
-    let [won] = won[..] else { panic!("{} ran", won.len()) };
-    let replayed = ConsumeStop::Replayed(NonceUse { index: won.index, item: won.item, proposal: core(1).id });
-    assert_eq!(results.iter().filter(|result| result.as_ref().err() == Some(&replayed)).count(), 63);
-    assert_eq!(consumptions(&ledger).len(), 1);
-    check_laws(&ledger);
-}
-
-#[tokio::test]
 async fn consumptions_of_a_large_batch_have_at_most_sixteen_items() {
     let world = World::new();
     let (ledger, commits) = world.open_failing();

@@ -4,20 +4,7 @@ use std::path::Path;
 
 use crate::store::fault::StoreFault;
 use crate::store::ledger::tests::{T0, World, consume_of, core, finish_of};
-use crate::store::stored_run::ConsumeStop;
 use crate::store::{lock, sqlite};
-
-#[tokio::test]
-async fn a_second_process_is_refused_and_the_message_names_the_first_process() {
-    let world = World::new();
-    let ledger = world.sealed().await;
-    let Err(StoreFault::Unusable { message }) = sqlite::open(&world.path()) else { panic!("opened twice") };
-    assert!(message.contains(&format!("process {}", std::process::id())), "{message}");
-    assert!(message.contains("countersign.db.lock"), "{message}");
-    ledger.close().await.expect("closed");
-    assert_eq!(ledger.consume(consume_of(&ledger, core(1))).await, Err(ConsumeStop::Fault(StoreFault::Closed)));
-    assert!(sqlite::open(&world.path()).is_ok());
-}
 
 #[test]
 fn a_store_is_refused_if_other_users_can_access_its_files_or_another_program_wrote_them() {
