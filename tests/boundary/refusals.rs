@@ -1,8 +1,6 @@
-//! Each problem code, through the real binary: the refusal, the form of the answer, and the unchanged store.
+//! Refusals through the real binary: what the answer says, and what happens next. `problems.rs` plays the vectors of each code.
 
-use crate::support::people::{
-    alice, bob, carol, carol_too, dora, envelope, erin, frank, mallory, now, oscar, payload_of, stamp, statement, wrap,
-};
+use crate::support::people::{alice, bob, carol, carol_too, dora, envelope, mallory, now, payload_of, stamp, wrap};
 use crate::support::wire::pointers;
 use crate::support::{self, SMALL, World, bytes_of, id_of, people, runbook, wait_for};
 use serde_json::{Value, json};

@@ -17,7 +17,7 @@ use countersign::record::profile::STRICT;
 use countersign::record::profile::{Layer, Limits, Network, NetworkMode, Proc, Profile, Workdir};
 use countersign::sandbox::attempts::{self, Attempt, AttemptResult};
 use countersign::sandbox::cancel_flag::CancelFlag;
-use countersign::sandbox::capture::{Chunk, OutputStream};
+use countersign::sandbox::capture::Chunk;
 use countersign::sandbox::linux::{LinuxSandbox, Setup};
 use countersign::sandbox::unavailable::Unavailable;
 use countersign::sandbox::{End, Plan, Report, Sandbox as _};
