@@ -279,7 +279,7 @@ fn verify_parsed(
     let step = ledger.check(C::Step, || {
         let (bundle, authorization) = (bundle?, authorization?);
         let step = HashedStep::parse(&bundle.step).map_err(failed)?;
-        let sealed = check_recorded_step(authorization.predicate(), Some(&step)).map_err(failed)?;
+        let sealed = check_recorded_step(authorization.predicate(), &step).map_err(failed)?;
         let detail = format!("{} is {}", step.definition().reference, step.digest());
         Ok((sealed.step().clone(), detail))
     });

@@ -26,7 +26,7 @@ use crate::decision::place::check_place;
 use crate::decision::plan::{PlanFacts, PlannedRun};
 use crate::decision::quorum;
 use crate::decision::signature_count::{self, NotCounted};
-use crate::decision::step::check_recorded_step;
+use crate::decision::step::{StepError, check_recorded_step};
 use crate::decision::window::check_window;
 use crate::policy::signed_programs::{check_list, check_programs, without_list};
 use crate::record::authorization::{Authorization, BoundaryRef};
@@ -573,7 +573,10 @@ impl Again {
             self.find(FindingKind::Proposer, error.to_string());
         }
         let found = state.step(reference);
-        let sealed = check_recorded_step(signed, found.map(|(step, _)| &step.hashed));
+        let sealed = match found {
+            Some((step, _)) => check_recorded_step(signed, &step.hashed),
+            None => Err(StepError::Unknown { step: reference.clone() }),
+        };
         if let Err(error) = &sealed {
             self.find(FindingKind::Step, error.to_string());
         }

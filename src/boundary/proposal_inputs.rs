@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::api::view::ProposedArtifact;
 use crate::boundary::proposals::Proposals;
 use crate::crossing::caller::Caller;
-use crate::crossing::plans::{PLAN_ARTIFACT, PlanRun, demanded_plan};
+use crate::crossing::plans::{PLAN_ARTIFACT, PlanRun};
 use crate::crossing::refusal::{Refusal, Stopped, fault};
 use crate::crypto::digest::ParamsDigest;
 use crate::record::code::Code;
@@ -60,7 +60,21 @@ impl Proposals {
         params: &ParamsDigest,
         now: Timestamp,
     ) -> Result<Option<PlanReference>, Stopped> {
-        let (Some(plan), Some(receipt)) = (demanded_plan(step, given)?, given) else { return Ok(None) };
+        let (plan, receipt) = match (&step.plan, given) {
+            (None, None) => return Ok(None),
+            (Some(plan), Some(receipt)) => (plan, receipt),
+            (Some(plan), None) => {
+                let detail = format!(
+                    "{} applies a plan: run {} with the same parameters, then propose with its receipt (--plan RECEIPT)",
+                    step.reference, plan.step
+                );
+                return Err(Refusal::new(Code::Malformed, detail).at("/plan", "missing").into());
+            }
+            (None, Some(_)) => {
+                let detail = format!("{} applies no plan: leave the plan out", step.reference);
+                return Err(Refusal::new(Code::Malformed, detail).at("/plan", "not used by this step").into());
+            }
+        };
         let row = self.visible(caller, &receipt.proposal())?;
         let run = PlanRun::of(&self.ledger, &row)?.ok_or_else(|| {
             Refusal::new(Code::WrongState, format!("{receipt}: its run has no receipt yet")).at("/plan", "not finished")

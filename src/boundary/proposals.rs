@@ -186,7 +186,7 @@ impl Proposals {
         let now = self.crossing.now();
         let sandbox = profile_on_host(held)?;
         // A proposal can't run after the end of its token, so its window ends at this time at the latest.
-        let expires_at = sealed.ends([&proposer, &proposer]).into_iter().fold(now.plus(window), Timestamp::min);
+        let expires_at = sealed.tokens.ends([&proposer, &proposer]).into_iter().fold(now.plus(window), Timestamp::min);
         self.demand_future(&sealed, held, &proposer, now, expires_at)?;
         if secrets.iter().any(|secret| secret.as_file)
             && let Ok(prepared) = self.sandbox.check(&sandbox)
@@ -558,10 +558,11 @@ impl Proposals {
         let here = &sealed.boundary;
         let _ = check_place(&signed.boundary, &here.name, &here.id, &here.epoch)
             .map_err(|error| Refusal::new(error.code(), error.to_string()).about(&signed.proposal))?;
-        let found = sealed.step(&signed.step.reference);
-        let _ = crate::decision::step::check_step(signed, found.map(|(_, held)| &held.hashed))
+        let (_, held) = sealed
+            .signed_step(signed)
             .map_err(|error| Refusal::new(error.code(), error.to_string()).about(&signed.proposal))?;
-        let Some((_, held)) = found else { return Err(not_found(&signed.proposal).into()) };
+        let _ = crate::decision::step::check_step(signed, &held.hashed)
+            .map_err(|error| Refusal::new(error.code(), error.to_string()).about(&signed.proposal))?;
         let tokens = Tokens::Sealed(&sealed.tokens, self.crossing.now());
         let excluded = exclusion::judge(&signed.proposer, &signed.proposer, tokens, &sealed.roster)
             .map_err(|error| Refusal::new(error.code(), error.to_string()).about(&signed.proposal))?;

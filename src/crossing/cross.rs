@@ -1,4 +1,4 @@
-//! The crossing, with its stages accept, verify, admit, consume, run, receipt and log.
+//! The crossing, with its stages accept, verify, admit, load, consume, run, receipt and log.
 //!
 //! Every run passes through the same stages, for an online proposal and for a complete envelope from a caller. Other
 //! modules pass requests to the crossing and show the results.
@@ -23,7 +23,7 @@ use crate::crossing::secret_masks::SecretMasks;
 use crate::crossing::secret_permits::{self, SecretPermits};
 use crate::crossing::sessions::{Sessions, session_user};
 use crate::crossing::stage::{
-    Accepted, Admitted, BundleParts, CheckResults, ClockTrusted, Consumed, CrossingRequest, Ran, ReceiptBasis,
+    Accepted, Admitted, BundleParts, CheckResults, ClockTrusted, Consumed, CrossingRequest, Loaded, Ran, ReceiptBasis,
     Receipted, RunEnd, RunInputs, SignedReceipt, VerifiedRequest,
 };
 use crate::crossing::step_files::planned_files;
@@ -34,7 +34,7 @@ use crate::decision::parameters::check_parameters;
 use crate::decision::permissions::{check_permissions, check_profile};
 use crate::decision::place::check_place;
 use crate::decision::step::check_step;
-use crate::decision::window::check_window;
+use crate::decision::window::{RunWindow, WindowBounds, check_window};
 use crate::decision::{Objection, quorum, signature_count};
 use crate::metrics::crossing_stage::CrossingStage;
 use crate::metrics::stage_clock::StageClock;
@@ -130,8 +130,9 @@ impl Crossing {
         let consumed = loop {
             let verified = self.verify(accepted)?;
             let admitted = self.admit(verified)?;
+            let loaded = self.load(admitted)?;
             clock.end(CrossingStage::Verify);
-            match self.consume(admitted).await? {
+            match self.consume(loaded).await? {
                 Claim::Consumed(consumed) => break *consumed,
                 // After the verdict and before the commit of the nonce, a new seal, denial, cancellation or epoch was
                 // committed (rule R3).
@@ -182,7 +183,7 @@ impl Crossing {
     }
 
     /// Checks the request against the state that is in force now (rule R2), not against the state at the time of the
-    /// proposal.
+    /// proposal. This stage only checks: it changes nothing, and it reads no input of the run.
     ///
     /// # Errors
     /// Returns the refusal of the first check that fails, in the order of rule R1.
@@ -190,77 +191,83 @@ impl Crossing {
         // With a clock that is ahead of the log, valid authorizations would seem to be expired and would be refused.
         let clock = self.demand_clock()?;
         let sealed = verified.sealed().clone();
-        let signed = verified.document().predicate();
+        let (signed, submitter) = (verified.document().predicate(), verified.handed_in_by());
         let about = |objection: Objection| Stopped::from(refusal_of(&objection).about(&signed.proposal));
         let own = &sealed.boundary;
         let place = check_place(&signed.boundary, &own.name, &own.id, &own.epoch).map_err(|e| about(e.into()))?;
-        let parties = [&signed.proposer, verified.handed_in_by()];
         let may_propose = sealed
             .tokens
-            .check_may_propose(parties, &sealed.roster, &signed.step.reference)
+            .check_may_propose([&signed.proposer, submitter], &sealed.roster, &signed.step.reference)
             .map_err(|e| about(e.into()))?;
-        let found = sealed.step(&signed.step.reference);
-        let step = check_step(signed, found.map(|(_, held)| &held.hashed)).map_err(|e| about(e.into()))?;
-        let Some((registered, held)) = found else {
-            return Err(
-                Refusal::new(Code::UnknownStep, format!("no step {} is registered", signed.step.reference)).into()
-            );
-        };
+        // Look up the step only once, so that the checked step is the step that runs.
+        let (registered, held) = sealed.signed_step(signed).map_err(|e| about(e.into()))?;
+        let step = check_step(signed, &held.hashed).map_err(|e| about(e.into()))?;
         let held = held.with(step.step());
-        let fit = check_parameters(signed, &registered.schema).map_err(|e| about(e.into()))?;
+        let parameters = check_parameters(signed, &registered.schema).map_err(|e| about(e.into()))?;
         let permissions = check_permissions(held.asked(), &signed.permissions).map_err(|e| about(e.into()))?;
         let here = profile_on_host(&held).map_err(|refusal| refusal.about(&signed.proposal))?;
         check_not_moved(&here, &signed.sandbox).map_err(|refusal| refusal.about(&signed.proposal))?;
         let profile = check_profile(&here, &signed.sandbox).map_err(|e| about(e.into()))?;
-        let definition = held.hashed.definition();
-        let secrets = self.secrets.check(definition, fit.params().value());
+        let secrets = self.secrets.check(step.step().definition(), parameters.params().value());
         let secrets = secrets.map_err(|refusal| refusal.about(&signed.proposal))?;
         let sandbox = self.sandbox.check(&signed.sandbox).map_err(|unavailable| {
             Refusal::new(Code::SandboxUnavailable, unavailable.to_string()).about(&signed.proposal)
         })?;
         let now = self.now();
         let tokens = Tokens::Sealed(&sealed.tokens, now);
-        let excluded = exclusion::judge(&signed.proposer, verified.handed_in_by(), tokens, &sealed.roster)
-            .map_err(|e| about(e.into()))?;
-        let count =
-            signature_count::count(verified.document().signatures(), &sealed.roster, &excluded, &held.rules, now);
-        let met = quorum::decide(&held.rules, &count).map_err(|e| about(e.into()))?;
+        let excluded = exclusion::judge(&signed.proposer, submitter, tokens, &sealed.roster);
+        let excluded = excluded.map_err(|e| about(e.into()))?;
+        let signatures = verified.document().signatures();
+        let count = signature_count::count(signatures, &sealed.roster, &excluded, &held.rules, now);
+        let quorum = quorum::decide(&held.rules, &count).map_err(|e| about(e.into()))?;
         // An early check of the window. The transaction that spends the nonce repeats the check with the clock of the
-        // store.
-        let within = check_window(signed, now, None).map_err(|e| about(e.into()))?;
-        // Look up the step only once, so that the checked step is the step that runs.
-        let definition = held.hashed.definition();
-        let RunInputs { files: inputs, session, plan_ends } =
-            self.run_inputs(&sealed, signed, verified.handed_in_by(), definition, &fit.params().digest(), now)?;
-        // The transaction that spends the nonce checks for denials, so this function does not check for denials.
-        let counted: Vec<_> = met.approvers().iter().filter_map(|name| sealed.roster.approver(name)).collect();
-        let window = Window {
-            issued_at: signed.issued_at,
-            not_before: signed.not_before,
-            expires_at: signed.expires_at,
-            max_s: None,
-            valid_after: counted.iter().filter_map(|approver| approver.valid_after).max(),
-            valid_before: counted
-                .iter()
-                .filter_map(|approver| approver.valid_before)
-                .chain(sealed.ends(parties))
-                .chain(plan_ends)
-                .min(),
+        // store, and checks for denials.
+        let window = check_window(signed, now, None).map_err(|e| about(e.into()))?;
+        let carried = signed.session.is_some().then(|| sealed.carried_variables(&held));
+        let registered = registered.clone();
+        let checks = CheckResults {
+            clock,
+            place,
+            may_propose,
+            step,
+            registered,
+            parameters,
+            permissions,
+            profile,
+            secrets,
+            carried,
+            sandbox,
+            excluded,
+            quorum,
+            window,
         };
-        // Only an approved run reads the values of its secrets. Without a value, the nonce stays unspent.
-        let secrets = self.secrets.read(&secrets, sandbox.has_own_root());
+        Ok(Admitted::new(verified, checks))
+    }
+
+    /// Loads everything that the run gets besides its script and its parameters: the state of its session, its
+    /// artifacts, the output of its plan and the values of its secrets. Only an approved run gets this far.
+    ///
+    /// # Errors
+    /// Returns the refusals of [`Crossing::run_inputs`], and `sandbox-unavailable` for a secret without a value. The
+    /// nonce stays unspent.
+    pub fn load(&self, admitted: Admitted) -> Result<Loaded, Stopped> {
+        let RunInputs { files: inputs, session, plan_ends } = self.run_inputs(&admitted)?;
+        let window = RunWindow::of(admitted.limits(plan_ends));
+        let signed = admitted.document().predicate();
+        let checks = admitted.checks();
+        let secrets = self.secrets.read(&checks.secrets, checks.sandbox.has_own_root());
         let secrets = secrets.map_err(|refusal| refusal.about(&signed.proposal))?;
-        let params = secret_permits::with_paths(&definition.params, fit.params().value());
-        // `definition` is the checked step, so the checked step is the step that runs.
+        let definition = checks.step.step().definition();
+        let params = secret_permits::with_paths(&definition.params, checks.parameters.params().value());
         let given = ResultsBasis {
             session: definition.session,
             writes_state: session.as_ref().is_some_and(|session| session.wrapper.is_some()),
             outputs: definition.outputs.clone(),
             directories: signed.sandbox.read.iter().chain(&signed.sandbox.write).cloned().collect(),
             secret_variables: secrets.iter().filter_map(|secret| secret.variable.clone()).collect(),
-            carried: session.is_some().then(|| sealed.carried_variables(&held)),
+            carried: checks.carried.clone(),
         };
-        let files = planned_files(registered).map_err(|error| fault(&error))?;
+        let files = planned_files(&checks.registered).map_err(|error| fault(&error))?;
         let results = wants_results(definition, &files);
         let plan = Plan {
             interpreter: definition.interpreter.clone(),
@@ -273,23 +280,7 @@ impl Crossing {
             session,
             secrets,
         };
-        let answers = CheckResults {
-            clock,
-            place,
-            may_propose,
-            step,
-            plan,
-            exclusive: definition.exclusive.clone(),
-            given,
-            parameters: fit,
-            permissions,
-            profile,
-            sandbox,
-            excluded,
-            quorum: met,
-            window: within,
-        };
-        Ok(Admitted::new(verified, answers, window))
+        Ok(Loaded::new(admitted, plan, given, window))
     }
 
     /// Spends the nonce in one durable commit, which fails if the state changed after the verdict.
@@ -298,16 +289,17 @@ impl Crossing {
     /// Returns `too-large` if the receipt of the run could exceed its maximum size, `nonce-replayed` with the earlier
     /// proposal (and its receipt, if a receipt exists), `expired`, `denied`, `busy` and other refusals. If the function
     /// returns a refusal, the store is unchanged.
-    pub async fn consume(&self, admitted: Admitted) -> Result<Claim, Stopped> {
-        let document = admitted.document();
+    pub async fn consume(&self, loaded: Loaded) -> Result<Claim, Stopped> {
+        let admitted = loaded.admitted();
+        let (document, checks) = (admitted.document(), admitted.checks());
         let signed = document.predicate();
         let sealed = admitted.sealed();
         let authorization = document.digest_as();
-        let envelope = document.envelope(|keyid| admitted.quorum().keeps(keyid));
+        let envelope = document.envelope(|keyid| checks.quorum.keeps(keyid));
         let decision = Decision {
-            approvers: admitted.quorum().approvers().to_vec(),
-            groups: admitted.quorum().groups().to_vec(),
-            excluded: admitted.excluded().names(),
+            approvers: checks.quorum.approvers().to_vec(),
+            groups: checks.quorum.groups().to_vec(),
+            excluded: checks.excluded.names(),
             handed_in_by: admitted.handed_in_by().clone(),
             policy: sealed.policy.digest(),
         };
@@ -316,7 +308,7 @@ impl Crossing {
         let _writable = decision.check_room()?;
         let envelope_bytes = envelope.to_canonical().map_err(|e| fault(&e))?;
         let decision_bytes = canonical::canonical_of(&decision).map_err(|e| fault(&e))?;
-        let room = match self.capacity.reserve(signed.sandbox.limits.output_bytes, admitted.keeps_files()) {
+        let room = match self.capacity.reserve(signed.sandbox.limits.output_bytes, loaded.plan().results) {
             Ok(room) => room,
             // If the nonce is already spent, return the refusal that names the earlier run. After a `busy` refusal, the
             // caller would send the request again, although it can never succeed.
@@ -328,6 +320,7 @@ impl Crossing {
                 });
             }
         };
+        let WindowBounds { issued_at, not_before, expires_at, valid_after, valid_before } = loaded.window().bounds();
         let request = Consume {
             version: admitted.version(),
             seal: sealed.digest,
@@ -337,15 +330,15 @@ impl Crossing {
                 nonce: signed.nonce.clone(),
                 step: signed.step.reference.clone(),
                 step_digest: signed.step.digest,
-                params_digest: admitted.parameters().params().digest(),
+                params_digest: checks.parameters.params().digest(),
                 proposer: signed.proposer.clone(),
-                expires_at: signed.expires_at,
+                expires_at,
             },
             session: signed.session.clone(),
             envelope: envelope_bytes.into(),
             decision: decision_bytes.into(),
-            window: admitted.window(),
-            exclusive: admitted.exclusive().cloned().map(Into::into),
+            window: Window { issued_at, not_before, expires_at, max_s: None, valid_after, valid_before },
+            exclusive: checks.step.step().definition().exclusive.as_deref().map(Into::into),
         };
         let basis = ReceiptBasis {
             proposal: signed.proposal.clone(),
@@ -365,21 +358,23 @@ impl Crossing {
             // runs twice.
             Ok(claim) => {
                 self.changes.notify(&basis.proposal);
-                Ok(Claim::Consumed(Box::new(Consumed::new(admitted, claim, basis, room, session))))
+                Ok(Claim::Consumed(Box::new(Consumed::new(loaded, claim, basis, room, session))))
             }
-            Err(ConsumeStop::Moved | ConsumeStop::SignerOutside { .. }) => Ok(Claim::Moved(admitted.again())),
-            Err(stop) => Err(self.claim_refused(&stop, &basis)),
+            Err(stop) => match self.claim_refused(&stop, &basis) {
+                Some(stopped) => Err(stopped),
+                None => Ok(Claim::Moved(loaded.again())),
+            },
         }
     }
 
     /// Runs the sealed script in the signed sandbox. From this stage on, each failure is an outcome of the run.
     pub async fn run(&self, consumed: Consumed) -> Ran {
-        let signed = consumed.admitted().document().predicate();
+        let signed = consumed.loaded().admitted().document().predicate();
         let claim = consumed.claim();
         let started_at = self.now().max(claim.at);
         let (proposal, most) = (signed.proposal.clone(), signed.sandbox.limits.output_bytes);
         log_about(&proposal, &signed.step.reference);
-        let secrets = consumed.admitted().secrets();
+        let secrets = &consumed.loaded().plan().secrets;
         let masks = SecretMasks::new(secrets.iter().map(|secret| (&secret.name, &secret.value))).map(Arc::new);
         let recording = self.live.begin(&proposal, self.outputs.scratch(), most, masks.as_ref());
         // A reader of the events may already wait for the recording.
@@ -591,15 +586,20 @@ impl Crossing {
         &self.capacity
     }
 
-    fn claim_refused(&self, stop: &ConsumeStop, basis: &ReceiptBasis) -> Stopped {
+    /// Returns the answer to a caller whose nonce was not spent, or `None` if the crossing must verify the envelope
+    /// again.
+    fn claim_refused(&self, stop: &ConsumeStop, basis: &ReceiptBasis) -> Option<Stopped> {
         let code = match stop {
-            ConsumeStop::Fault(error) => return error.clone().into(),
-            ConsumeStop::Replayed(spent) => return self.replayed(spent),
+            ConsumeStop::Moved | ConsumeStop::SignerOutside { .. } => return None,
+            ConsumeStop::Fault(error) => return Some(error.clone().into()),
+            ConsumeStop::Replayed(spent) => return Some(self.replayed(spent)),
             // Only callers who may see the other run may know its id, so the refusal does not name this run.
-            ConsumeStop::ExclusiveBusy { .. } => return busy("this run must wait for another run").into(),
-            ConsumeStop::Moved | ConsumeStop::NoSeal | ConsumeStop::ClockAhead { .. } => Code::Busy,
-            ConsumeStop::SignerOutside { .. } => Code::QuorumMissing,
-            ConsumeStop::BadWindow | ConsumeStop::WindowTooLong { .. } => Code::Malformed,
+            ConsumeStop::ExclusiveBusy { .. } => return Some(busy("this run must wait for another run").into()),
+            // A verdict needs a seal, and `admit` checked the same times. So these stops are failures of the boundary.
+            ConsumeStop::NoSeal | ConsumeStop::BadWindow | ConsumeStop::WindowTooLong { .. } => {
+                return Some(fault(stop));
+            }
+            ConsumeStop::ClockAhead { .. } => Code::Busy,
             ConsumeStop::NotYetValid { .. } => Code::NotYetValid,
             ConsumeStop::Expired { .. } => Code::Expired,
             ConsumeStop::Denied => Code::Denied,
@@ -611,7 +611,7 @@ impl Crossing {
             }
         };
         let refusal = Refusal::new(code, stop.to_string()).about(&basis.proposal);
-        if code == Code::Busy { refusal.retry_after(1) } else { refusal }.into()
+        Some(if code == Code::Busy { refusal.retry_after(1) } else { refusal }.into())
     }
 
     pub(super) fn replayed(&self, spent: &crate::store::stored_run::NonceUse) -> Stopped {

@@ -16,7 +16,7 @@ use crate::record::code::Code;
 use crate::record::ident::{Name, ProposalId, StepRef};
 use crate::record::later_parts::PlanReference;
 use crate::record::receipt::Receipt;
-use crate::record::step_definition::{StepDefinition, StepPlan};
+use crate::record::step_definition::StepPlan;
 use crate::record::validity::{MAX_WINDOW_S, SKEW_S, Timestamp};
 use crate::sandbox::PlannedInput;
 use crate::store::ledger::Ledger;
@@ -168,27 +168,5 @@ impl PlanRun {
         file.seek(SeekFrom::Start(0)).map_err(|error| fault(&error))?;
         let name = PLAN_ARTIFACT.parse().map_err(|_| fault(&"the name of the plan's artifact is not valid"))?;
         Ok(PlannedInput { name, digest: stream.sha256, bytes: stream.recorded, file: Arc::new(file) })
-    }
-}
-
-/// Returns the plan that the definition of a step demands.
-///
-/// # Errors
-/// Returns `malformed` if the step needs a plan and none is given, or the reverse.
-pub fn demanded_plan<'s, T>(step: &'s StepDefinition, given: Option<&T>) -> Result<Option<&'s StepPlan>, Refusal> {
-    match (&step.plan, given) {
-        (None, None) => Ok(None),
-        (Some(plan), Some(_)) => Ok(Some(plan)),
-        (Some(plan), None) => {
-            let detail = format!(
-                "{} applies a plan: run {} with the same parameters, then propose with its receipt (--plan RECEIPT)",
-                step.reference, plan.step
-            );
-            Err(Refusal::new(Code::Malformed, detail).at("/plan", "missing"))
-        }
-        (None, Some(_)) => {
-            let detail = format!("{} applies no plan: leave the plan out", step.reference);
-            Err(Refusal::new(Code::Malformed, detail).at("/plan", "not used by this step"))
-        }
     }
 }

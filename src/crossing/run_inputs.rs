@@ -3,17 +3,11 @@
 use tokio::task::block_in_place;
 
 use crate::crossing::cross::Crossing;
-use crate::crossing::plans::{PlanRun, demanded_plan};
+use crate::crossing::plans::PlanRun;
 use crate::crossing::refusal::{Refusal, Stopped, fault};
-use crate::crossing::sealed::Sealed;
 use crate::crossing::sessions::session_user;
-use crate::crossing::stage::RunInputs;
-use crate::crypto::digest::ParamsDigest;
-use crate::record::authorization::Authorization;
+use crate::crossing::stage::{Admitted, RunInputs};
 use crate::record::code::Code;
-use crate::record::ident::Name;
-use crate::record::step_definition::StepDefinition;
-use crate::record::validity::Timestamp;
 
 impl Crossing {
     /// Finds the inputs that an authorization binds, before its nonce is spent.
@@ -22,15 +16,9 @@ impl Crossing {
     /// Returns `forbidden` for a submitter without a common owner with the proposer, `session-stale`, `context-changed`
     /// for a plan, and `sandbox-unavailable` for an artifact or an output that is no longer stored. Returns
     /// `nonce-replayed` instead, if the nonce is already spent.
-    pub(super) fn run_inputs(
-        &self,
-        sealed: &Sealed,
-        signed: &Authorization,
-        handed_in_by: &Name,
-        step: &StepDefinition,
-        params: &ParamsDigest,
-        now: Timestamp,
-    ) -> Result<RunInputs, Stopped> {
+    pub(super) fn run_inputs(&self, admitted: &Admitted) -> Result<RunInputs, Stopped> {
+        let (sealed, handed_in_by) = (admitted.sealed(), admitted.handed_in_by());
+        let signed = admitted.document().predicate();
         let has_inputs = signed.session.is_some() || signed.artifacts.is_some() || signed.plan.is_some();
         let replayed = || match self.ledger.spent(&signed.nonce) {
             Ok(spent) => spent.map(|spent| self.replayed(&spent)),
@@ -52,21 +40,17 @@ impl Crossing {
             );
             return Err(Refusal::new(Code::Forbidden, detail).about(&signed.proposal).into());
         }
-        self.find_inputs(sealed, signed, step, params, now).map_err(|stopped| match stopped {
+        self.find_inputs(admitted).map_err(|stopped| match stopped {
             // A run changes its session, so a replay at the same time is stale too.
             Stopped::Refused(refusal) => replayed().unwrap_or_else(|| refusal.about(&signed.proposal).into()),
             stopped => stopped,
         })
     }
 
-    fn find_inputs(
-        &self,
-        sealed: &Sealed,
-        signed: &Authorization,
-        step: &StepDefinition,
-        params: &ParamsDigest,
-        now: Timestamp,
-    ) -> Result<RunInputs, Stopped> {
+    fn find_inputs(&self, admitted: &Admitted) -> Result<RunInputs, Stopped> {
+        let (sealed, signed, checks) = (admitted.sealed(), admitted.document().predicate(), admitted.checks());
+        let (step, now) = (checks.step.step().definition(), checks.window.at());
+        let params = checks.parameters.params().digest();
         let user = session_user(sealed, &signed.proposer);
         let session = signed
             .session
@@ -75,8 +59,8 @@ impl Crossing {
             .transpose()?;
         let mut plan_ends = None;
         let mut files = self.artifacts.planned(&signed.proposer, signed.artifacts.as_ref())?;
-        if let (Some(plan), Some(reference)) = (demanded_plan(step, signed.plan.as_ref())?, &signed.plan) {
-            let found = block_in_place(|| PlanRun::find(&self.ledger, plan, signed, params, now))?;
+        if let (Some(plan), Some(reference)) = (&step.plan, &signed.plan) {
+            let found = block_in_place(|| PlanRun::find(&self.ledger, plan, signed, &params, now))?;
             let found = found.filter(|run| sealed.may_see(&signed.proposer, &run.proposer, &plan.step));
             let run = found.ok_or_else(|| {
                 let detail = format!(
@@ -86,7 +70,7 @@ impl Crossing {
                 );
                 Refusal::new(Code::ContextChanged, detail)
             })?;
-            run.check(plan, reference, *params, now)?;
+            run.check(plan, reference, params, now)?;
             files.push(block_in_place(|| run.input(&self.ledger))?);
             plan_ends = Some(run.ends_at(plan));
         }

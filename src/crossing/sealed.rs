@@ -13,10 +13,11 @@ use crate::crypto::digest::{BlobDigest, ContentDigest, SealDigest, sha256};
 use crate::crypto::{canonical, json};
 use crate::decision::in_force::{StepInForce, steps_in_force};
 use crate::decision::sealed_tokens::SealedTokens;
+use crate::decision::step::StepError;
 use crate::policy::builtins::{self, Builtins};
 use crate::policy::file::Policy;
 use crate::policy::required_permissions::PolicyDenied;
-use crate::record::authorization::BoundaryRef;
+use crate::record::authorization::{Authorization, BoundaryRef};
 use crate::record::bundle::MAX_BUNDLE_BYTES;
 use crate::record::configuration::Configuration;
 use crate::record::envelope::Envelope;
@@ -449,6 +450,15 @@ impl Sealed {
         Some((self.registry.get(reference)?, self.steps.get(reference)?))
     }
 
+    /// Returns the registered step that an authorization names, with the rules in force for the step.
+    ///
+    /// # Errors
+    /// Returns an error if no such step is registered.
+    pub fn signed_step(&self, signed: &Authorization) -> Result<(&Arc<RegisteredStep>, &StepInForce), StepError> {
+        let reference = &signed.step.reference;
+        self.step(reference).ok_or_else(|| StepError::Unknown { step: reference.clone() })
+    }
+
     /// Returns the rules in force for all registered steps.
     pub fn steps(&self) -> impl Iterator<Item = &StepInForce> {
         self.steps.values()
@@ -480,12 +490,6 @@ impl Sealed {
     pub fn may_see(&self, name: &Name, proposer: &Name, step: &StepRef) -> bool {
         let allows = |scope| self.tokens.allows(name, scope, step) == Some(true);
         name == proposer || allows(Scope::Read) || allows(Scope::Operate)
-    }
-
-    /// Returns the earliest expiry of the tokens with these names, or `None` if no such token expires.
-    #[must_use]
-    pub fn ends(&self, names: [&Name; 2]) -> Option<Timestamp> {
-        self.tokens.iter().filter(|token| names.contains(&&token.name)).filter_map(|token| token.expires_at).min()
     }
 }
 

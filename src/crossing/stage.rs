@@ -7,7 +7,7 @@
 //! ```compile_fail,E0308
 //! use countersign::crossing::{cross::Crossing, stage::Accepted};
 //! async fn skip(crossing: &Crossing, accepted: Accepted) {
-//!     let _ = crossing.consume(accepted).await; // `consume` needs the verdict `Admitted`, not an `Accepted`
+//!     let _ = crossing.consume(accepted).await; // `consume` needs a `Loaded`, which needs the verdict `Admitted`
 //! }
 //! ```
 //! ```compile_fail,E0382
@@ -39,9 +39,11 @@
 use std::sync::Arc;
 
 use crate::crossing::capacity::Room;
+use crate::crossing::carried_variables::CarriedVariables;
 use crate::crossing::kept_results::{KeptResults, ResultsBasis};
 use crate::crossing::live::{RecordedOutput, RunInProgress};
 use crate::crossing::sealed::Sealed;
+use crate::crossing::secret_permits::SecretUse;
 use crate::crossing::sessions::SessionClaim;
 use crate::crypto::digest::{AuthorizationDigest, SealDigest};
 use crate::decision::exclusion::ExcludedSigners;
@@ -51,17 +53,17 @@ use crate::decision::place::AtThisBoundary;
 use crate::decision::quorum::QuorumMet;
 use crate::decision::sealed_tokens::MayPropose;
 use crate::decision::step::StepSealed;
-use crate::decision::window::WithinWindow;
+use crate::decision::window::{RunWindow, TimeLimits, WithinWindow};
 use crate::record::authorization::{Authorization, StepReference};
 use crate::record::envelope::{self, Envelope, Signed};
 use crate::record::ident::{Name, ProposalId, ReceiptId};
 use crate::record::later_parts::{SessionChange, SessionReference};
 use crate::record::receipt::Receipt;
 use crate::record::validity::Timestamp;
-use crate::sandbox::planned_secret::PlannedSecret;
+use crate::registry::registered_step::RegisteredStep;
 use crate::sandbox::profile_check::Prepared;
 use crate::sandbox::{Plan, PlannedInput, PlannedSession, Report};
-use crate::store::stored_run::{SpentNonce, Window};
+use crate::store::stored_run::SpentNonce;
 
 /// Input of a crossing: an envelope and the name of its sender.
 #[derive(Debug, Clone)]
@@ -132,12 +134,15 @@ pub(super) struct CheckResults {
     pub(super) place: AtThisBoundary,
     pub(super) may_propose: MayPropose,
     pub(super) step: StepSealed,
-    pub(super) plan: Plan,
-    pub(super) exclusive: Option<String>,
-    pub(super) given: ResultsBasis,
+    /// The step in the registry, with the contents of its files.
+    pub(super) registered: Arc<RegisteredStep>,
     pub(super) parameters: ParametersFit,
     pub(super) permissions: PermissionsCovered,
     pub(super) profile: ProfileHolds,
+    /// The secrets that the run needs, without their values.
+    pub(super) secrets: Vec<SecretUse>,
+    /// The variables that the session of the run carries.
+    pub(super) carried: Option<CarriedVariables>,
     pub(super) sandbox: Prepared,
     pub(super) excluded: ExcludedSigners,
     pub(super) quorum: QuorumMet,
@@ -148,13 +153,12 @@ pub(super) struct CheckResults {
 #[must_use]
 pub struct Admitted {
     verified: VerifiedRequest,
-    answers: CheckResults,
-    window: Window,
+    checks: CheckResults,
 }
 
 impl Admitted {
-    pub(super) const fn new(verified: VerifiedRequest, answers: CheckResults, window: Window) -> Self {
-        Self { verified, answers, window }
+    pub(super) const fn new(verified: VerifiedRequest, checks: CheckResults) -> Self {
+        Self { verified, checks }
     }
 
     pub(super) const fn document(&self) -> &envelope::Verified<Authorization> {
@@ -169,49 +173,64 @@ impl Admitted {
         self.verified.version
     }
 
-    pub(super) const fn window(&self) -> Window {
-        self.window
-    }
-
     pub(super) const fn handed_in_by(&self) -> &Name {
         &self.verified.accepted.handed_in_by
     }
 
-    pub(super) const fn quorum(&self) -> &QuorumMet {
-        &self.answers.quorum
+    pub(super) const fn checks(&self) -> &CheckResults {
+        &self.checks
     }
 
-    pub(super) const fn excluded(&self) -> &ExcludedSigners {
-        &self.answers.excluded
+    /// Returns every limit of the time at which the run can start.
+    pub(super) fn limits(&self, plan_ends: Option<Timestamp>) -> TimeLimits<'_> {
+        let sealed = self.sealed();
+        TimeLimits {
+            signed: self.document().predicate(),
+            quorum: &self.checks.quorum,
+            roster: &sealed.roster,
+            tokens: &sealed.tokens,
+            submitter: self.handed_in_by(),
+            plan_ends,
+        }
+    }
+}
+
+/// The run is allowed, and everything that the run gets is in memory or open.
+#[must_use]
+pub struct Loaded {
+    admitted: Admitted,
+    plan: Plan,
+    given: ResultsBasis,
+    window: RunWindow,
+}
+
+impl Loaded {
+    pub(super) const fn new(admitted: Admitted, plan: Plan, given: ResultsBasis, window: RunWindow) -> Self {
+        Self { admitted, plan, given, window }
     }
 
-    pub(super) const fn parameters(&self) -> &ParametersFit {
-        &self.answers.parameters
+    pub(super) const fn admitted(&self) -> &Admitted {
+        &self.admitted
     }
 
-    pub(super) fn secrets(&self) -> &[PlannedSecret] {
-        &self.answers.plan.secrets
+    pub(super) const fn plan(&self) -> &Plan {
+        &self.plan
     }
 
-    pub(super) const fn exclusive(&self) -> Option<&String> {
-        self.answers.exclusive.as_ref()
-    }
-
-    /// Returns true if the run can leave files.
-    pub(super) const fn keeps_files(&self) -> bool {
-        self.answers.plan.results
+    pub(super) const fn window(&self) -> &RunWindow {
+        &self.window
     }
 
     /// Returns the request to the stage `Accepted`, because the state changed after the verdict.
     pub(super) fn again(self) -> Accepted {
-        self.verified.accepted
+        self.admitted.verified.accepted
     }
 }
 
 /// The nonce is spent, and the commit is durable. The step runs immediately or never.
 #[must_use]
 pub struct Consumed {
-    admitted: Admitted,
+    loaded: Loaded,
     claim: SpentNonce,
     basis: ReceiptBasis,
     room: Room,
@@ -231,17 +250,17 @@ pub(super) struct ReceiptBasis {
 
 impl Consumed {
     pub(super) const fn new(
-        admitted: Admitted,
+        loaded: Loaded,
         claim: SpentNonce,
         basis: ReceiptBasis,
         room: Room,
         session: Option<SessionClaim>,
     ) -> Self {
-        Self { admitted, claim, basis, room, session }
+        Self { loaded, claim, basis, room, session }
     }
 
-    pub(super) const fn admitted(&self) -> &Admitted {
-        &self.admitted
+    pub(super) const fn loaded(&self) -> &Loaded {
+        &self.loaded
     }
 
     pub(super) const fn claim(&self) -> &SpentNonce {
@@ -250,10 +269,10 @@ impl Consumed {
 
     /// Splits this value into the input of the run and the input of the receipt.
     pub(super) fn into_run(self) -> (Prepared, Plan, Closing) {
-        let Self { admitted, claim, basis, room, session } = self;
-        let CheckResults { sandbox, plan, given, .. } = admitted.answers;
+        let Self { loaded, claim, basis, room, session } = self;
+        let Loaded { admitted, plan, given, .. } = loaded;
         let room = Some(room);
-        (sandbox, plan, Closing { claim, basis, room, session, given, change: None })
+        (admitted.checks.sandbox, plan, Closing { claim, basis, room, session, given, change: None })
     }
 }
 

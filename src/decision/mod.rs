@@ -8,6 +8,19 @@
 //! # use countersign::decision::window::WithinWindow;
 //! let forged = WithinWindow(()); // the field is private: only check_window() makes it
 //! ```
+//! ```compile_fail,E0423
+//! use countersign::decision::window::{RunWindow, WindowBounds};
+//! fn forge(bounds: WindowBounds) -> RunWindow {
+//!     RunWindow(bounds) // the field is private: only RunWindow::of() makes it
+//! }
+//! ```
+//! ```compile_fail,E0063
+//! use countersign::decision::window::{RunWindow, TimeLimits};
+//! fn forget(limits: TimeLimits<'_>) -> RunWindow {
+//!     let TimeLimits { signed, quorum, roster, tokens, submitter, .. } = limits;
+//!     RunWindow::of(TimeLimits { signed, quorum, roster, tokens, submitter }) // `plan_ends` is missing
+//! }
+//! ```
 pub mod exclusion;
 pub mod in_force;
 pub mod parameters;

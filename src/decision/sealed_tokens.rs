@@ -7,6 +7,7 @@ use crate::decision::exclusion::ExclusionError;
 use crate::policy::patterns::Pattern;
 use crate::record::ident::{Name, StepRef};
 use crate::record::token::{Scope, SealedToken};
+use crate::record::validity::Timestamp;
 use crate::trust::trusted_roster::TrustedRoster;
 
 /// The tokens of a seal.
@@ -50,6 +51,12 @@ impl SealedTokens {
         let matches = |patterns: &[Pattern]| patterns.iter().any(|pattern| pattern.matches(step.as_str()));
         let all = token.patterns.is_empty();
         Some(token.scopes.contains(&scope) && (all || patterns.get_or_init(read).as_deref().is_some_and(matches)))
+    }
+
+    /// Returns the earliest expiry of the tokens with these names, or `None` if no such token expires.
+    #[must_use]
+    pub fn ends(&self, names: [&Name; 2]) -> Option<Timestamp> {
+        self.iter().filter(|token| names.contains(&&token.name)).filter_map(|token| token.expires_at).min()
     }
 
     /// Checks that each of these names is a token with the scope `propose` for the step, or a proposer of the roster.

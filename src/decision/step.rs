@@ -150,8 +150,8 @@ impl StepSealed {
 /// the rules of this version.
 ///
 /// # Errors
-/// Returns an error if the step is unknown, or if its definition or its script differs.
-pub fn check_step(signed: &Authorization, sealed: Option<&HashedStep>) -> Result<StepSealed, StepError> {
+/// Returns an error if the reference, the definition or the script differs.
+pub fn check_step(signed: &Authorization, sealed: &HashedStep) -> Result<StepSealed, StepError> {
     check(signed, sealed, TemplateRules::Present)
 }
 
@@ -159,15 +159,15 @@ pub fn check_step(signed: &Authorization, sealed: Option<&HashedStep>) -> Result
 ///
 /// # Errors
 /// Returns the errors of [`check_step`].
-pub fn check_recorded_step(signed: &Authorization, sealed: Option<&HashedStep>) -> Result<StepSealed, StepError> {
+pub fn check_recorded_step(signed: &Authorization, sealed: &HashedStep) -> Result<StepSealed, StepError> {
     check(signed, sealed, TemplateRules::Frozen)
 }
 
-fn check(signed: &Authorization, sealed: Option<&HashedStep>, rules: TemplateRules) -> Result<StepSealed, StepError> {
+fn check(signed: &Authorization, sealed: &HashedStep, rules: TemplateRules) -> Result<StepSealed, StepError> {
     let reference = &signed.step.reference;
-    let Some(sealed) = sealed.filter(|sealed| sealed.definition.reference == *reference) else {
+    if sealed.definition.reference != *reference {
         return Err(StepError::Unknown { step: reference.clone() });
-    };
+    }
     if sealed.digest != signed.step.digest {
         return Err(StepError::Changed { step: reference.clone(), signed: signed.step.digest, sealed: sealed.digest });
     }
@@ -287,12 +287,33 @@ mod tests {
     use crate::decision::quorum::tests::{authorization, definition};
 
     #[test]
-    fn a_step_that_is_not_in_the_registry_is_refused_as_unknown() {
-        assert_eq!(check_step(&authorization(), None).expect_err("none").code(), Code::UnknownStep);
+    fn the_signed_step_must_be_the_sealed_step() {
+        let sealed = HashedStep::parse(&definition()).expect("golden definition");
+        assert!(check_step(&authorization(), &sealed).is_ok());
+    }
+
+    #[test]
+    fn a_step_whose_definition_was_edited_is_refused() {
+        let mut edited = definition();
+        edited["source"] = json!("true\n");
+        let sealed = HashedStep::parse(&edited).expect("a definition");
+        assert_eq!(check_step(&authorization(), &sealed).expect_err("edited").code(), Code::StepChanged);
+    }
+
+    #[test]
+    fn a_step_with_another_reference_is_refused_as_unknown() {
         let mut other = definition();
         other["ref"] = json!("nginx:stop");
         let sealed = HashedStep::parse(&other).expect("a definition");
-        assert_eq!(check_step(&authorization(), Some(&sealed)).expect_err("other").code(), Code::UnknownStep);
+        assert_eq!(check_step(&authorization(), &sealed).expect_err("other").code(), Code::UnknownStep);
+    }
+
+    #[test]
+    fn another_script_with_the_same_definition_is_refused() {
+        let mut signed = authorization();
+        signed.rendered = RenderedDigest::of(b"true");
+        let sealed = HashedStep::parse(&definition()).expect("golden definition");
+        assert_eq!(check_step(&signed, &sealed).expect_err("script").code(), Code::ContextChanged);
     }
 
     #[test]
@@ -317,7 +338,7 @@ mod tests {
                     signed = serde_json::from_value(given.clone()).expect("an authorization");
                 }
                 signed.step.digest = sealed.digest();
-                let found = check_step(&signed, Some(sealed)).err();
+                let found = check_step(&signed, sealed).err();
                 let expected = (!fits).then_some(Code::ContextChanged);
                 assert_eq!(found.as_ref().map(StepError::code), expected, "{part}: {found:?}");
             }
@@ -339,21 +360,21 @@ mod tests {
         assert_eq!(filled.definition().source, "echo 'it'\\''s; rm -rf /'\n");
         assert_eq!((filled.digest(), filled.is_template()), (sealed.digest(), false));
         signed.rendered = filled.rendered();
-        assert_eq!(check_step(&signed, Some(&sealed)).expect("the script").step().rendered(), filled.rendered());
+        assert_eq!(check_step(&signed, &sealed).expect("the script").step().rendered(), filled.rendered());
         signed.params = json!({"host": "web-2"});
-        assert_eq!(check_step(&signed, Some(&sealed)).expect_err("other").code(), Code::ContextChanged);
+        assert_eq!(check_step(&signed, &sealed).expect_err("other").code(), Code::ContextChanged);
         for (host, words) in [(json!("-rf"), "host"), (json!("a\0b"), "host"), (json!({}), "host")] {
             signed.params = json!({"host": host});
-            let error = check_step(&signed, Some(&sealed)).expect_err("no place");
+            let error = check_step(&signed, &sealed).expect_err("no place");
             assert_eq!(error.code(), Code::InvalidParams, "{host}");
             assert!(error.to_string().contains(words), "{error}");
         }
         // A verifier only compares the text.
         signed.params = json!({"host": "-rf"});
         signed.rendered = RenderedDigest::of(b"echo '-rf'\n");
-        assert!(check_recorded_step(&signed, Some(&sealed)).is_ok());
+        assert!(check_recorded_step(&signed, &sealed).is_ok());
         signed.rendered = RenderedDigest::of(b"echo -rf\n");
-        let error = check_recorded_step(&signed, Some(&sealed)).expect_err("another script");
+        let error = check_recorded_step(&signed, &sealed).expect_err("another script");
         assert_eq!(error.code(), Code::ContextChanged);
     }
 

@@ -29,6 +29,12 @@ mod imports {
     mod forge_window {
         use countersign::decision::window::WithinWindow;
     }
+    mod forge_run_window {
+        use countersign::decision::window::{RunWindow, WindowBounds};
+    }
+    mod forget_limit {
+        use countersign::decision::window::{RunWindow, TimeLimits};
+    }
 }
 
 #[test]

@@ -102,6 +102,8 @@ const CONFINED: &[(&str, &[&str])] = &[
 /// name the type.
 const ONLY_BY: &[(&str, &str, &[&str])] = &[
     ("store::stored_run::Consume", "src/store/", &["src/crossing/cross.rs"]),
+    // The crossing makes this value from a `RunWindow`, which only `decision` constructs.
+    ("store::stored_run::Window", "src/store/", &["src/crossing/cross.rs"]),
     (
         "sandbox::Plan",
         "src/sandbox/",
