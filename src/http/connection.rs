@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use axum::http::Request;
+use axum::http::{Request, StatusCode};
 use axum::response::Response;
 use hyper::body::Incoming;
 use hyper::rt::{Read, ReadBufCursor, Write};
@@ -22,7 +22,9 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{Sleep, sleep, timeout};
 
 use crate::http::app::Phase;
+use crate::http::problem::{problem, refuse};
 use crate::metrics::openmetrics::Metrics;
+use crate::record::code::Code;
 use crate::tls::server::{ALERT, EncryptedStream, TlsServer};
 
 /// Time limit for a TLS handshake.
@@ -48,14 +50,6 @@ const TURNED_AWAY: usize = 64;
 const REPORTS: Duration = Duration::from_secs(60);
 /// Pause after a failed accept because of missing descriptors or memory.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
-
-/// Answer for a connection above the maximum number.
-const NO_ROOM: &str = "{\"type\":\"/problems/busy\",\"title\":\"the boundary has no room for this request now\",\"status\":503,\
-                       \"detail\":\"too many connections: try again\"}";
-
-/// Answer for plain HTTP on a port with TLS.
-const NEEDS_TLS: &str = "{\"type\":\"/problems/malformed\",\"title\":\"the document is malformed\",\"status\":400,\
-                         \"detail\":\"this port accepts only TLS: write https:// in the URL\"}";
 
 /// Accepts connections until the future `shutdown` completes, then asks all connections to end and waits for their end.
 pub(super) async fn accept<R, F>(
@@ -154,7 +148,7 @@ async fn encrypt(stream: TcpStream, tls: &TlsServer, mut phase: watch::Receiver<
         stream.peek(&mut first).await?;
         // A ClientHello starts with 0x16, and a method of HTTP with a letter.
         if first[0].is_ascii_alphabetic() {
-            turn_away(stream, answer("400 Bad Request", "", NEEDS_TLS).as_bytes()).await;
+            turn_away(stream, needs_tls().as_bytes()).await;
             return Err(io::Error::new(io::ErrorKind::InvalidData, "the client does not use TLS"));
         }
         match tls.accept(stream).await {
@@ -216,11 +210,18 @@ fn prepare(stream: &TcpStream) -> io::Result<()> {
 }
 
 fn no_room() -> String {
-    answer("503 Service Unavailable", "retry-after: 1\r\n", NO_ROOM)
+    last_answer(Code::Busy, "retry-after: 1\r\n", "too many connections: try again")
 }
 
-/// Returns an answer that closes the connection.
-fn answer(status: &str, headers: &str, body: &str) -> String {
+fn needs_tls() -> String {
+    last_answer(Code::Malformed, "", "this port accepts only TLS: write https:// in the URL")
+}
+
+/// Returns a refusal that closes the connection.
+fn last_answer(code: Code, headers: &str, detail: &str) -> String {
+    let status = StatusCode::from_u16(code.status()).unwrap_or_default();
+    // The serialization can't fail, because a problem contains only text and numbers.
+    let body = serde_json::to_string(&problem(&refuse(code, detail))).unwrap_or_default();
     format!(
         "HTTP/1.1 {status}\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\n{headers}\
          cache-control: no-store\r\nx-content-type-options: nosniff\r\nconnection: close\r\n\r\n{body}",
@@ -381,7 +382,8 @@ mod tests {
         ask(&mut second, "/").await;
         let refused = received(&mut second).await;
         assert!(refused.starts_with("HTTP/1.1 503") && refused.contains("retry-after: 1"), "{refused}");
-        assert!(refused.ends_with(NO_ROOM), "{refused}");
+        let body = r#"{"type":"/problems/busy","title":"the boundary has no room for this request now","status":503,"detail":"too many connections: try again"}"#;
+        assert!(refused.ends_with(body), "{refused}");
         drop((first, second));
         let again = async {
             loop {

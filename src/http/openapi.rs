@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use crate::api::body::Problem;
 use crate::http::operation::{BodyShape, JSON, RouteAccess, Verb};
 use crate::http::outputs::OCTETS;
-use crate::http::problem::{FAULT, MEDIA_TYPE, status};
+use crate::http::problem::{FAULT, MEDIA_TYPE};
 use crate::http::route::Route;
 use crate::http::route_table::routes;
 use crate::record::code::Code;
@@ -43,9 +43,8 @@ pub fn openapi() -> Value {
     }
     let _ = schemas.subschema_for::<Problem>();
     let mut schemas = Value::Object(schemas.take_definitions(true));
-    let kinds: Vec<String> = Code::ALL.iter().map(|code| format!("/problems/{}", code.word())).collect();
-    schemas["Problem"]["properties"]["type"]["enum"] =
-        kinds.into_iter().chain([FAULT.to_owned(), "about:blank".to_owned()]).collect();
+    let kinds = Code::ALL.iter().map(|code| code.kind());
+    schemas["Problem"]["properties"]["type"]["enum"] = kinds.chain([FAULT, "about:blank"]).collect();
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -100,7 +99,7 @@ fn operation(route: &Route, schemas: &mut SchemaGenerator) -> Value {
     let mut refusals: BTreeMap<u16, Vec<&str>> = BTreeMap::new();
     let too_large = route.body.is_some().then_some(&Code::TooLarge);
     for code in COMMON.iter().chain(too_large).chain(route.codes) {
-        let words = refusals.entry(status(*code).as_u16()).or_default();
+        let words = refusals.entry(code.status()).or_default();
         if !words.contains(&code.word()) {
             words.push(code.word());
         }

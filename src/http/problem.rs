@@ -18,39 +18,6 @@ pub const FAULT: &str = "/problems/fault";
 /// Value of `Retry-After`, in seconds, for a `busy` refusal that states no time.
 const BUSY_RETRY_S: u64 = 1;
 
-/// Returns the HTTP status of a refusal code.
-#[must_use]
-pub const fn status(code: Code) -> StatusCode {
-    match code {
-        Code::Malformed => StatusCode::BAD_REQUEST,
-        Code::Unauthenticated => StatusCode::UNAUTHORIZED,
-        Code::Forbidden => StatusCode::FORBIDDEN,
-        Code::NotFound | Code::UnknownStep => StatusCode::NOT_FOUND,
-        Code::NonceReplayed | Code::StepChanged | Code::ContextChanged | Code::WrongState => StatusCode::CONFLICT,
-        Code::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-        Code::RateLimited => StatusCode::TOO_MANY_REQUESTS,
-        Code::Busy => StatusCode::SERVICE_UNAVAILABLE,
-        Code::InvalidParams
-        | Code::ParamsMismatch
-        | Code::WrongBoundary
-        | Code::UnknownSigner
-        | Code::BadSignature
-        | Code::NotPermittedSigner
-        | Code::SelfApproval
-        | Code::QuorumMissing
-        | Code::NotYetValid
-        | Code::Expired
-        | Code::Revoked
-        | Code::Denied
-        | Code::PolicyDenied
-        | Code::SessionStale
-        | Code::GrantExhausted
-        | Code::NotGranted
-        | Code::LaterFeature
-        | Code::SandboxUnavailable => StatusCode::UNPROCESSABLE_ENTITY,
-    }
-}
-
 pub(super) fn refuse(code: Code, detail: impl Into<String>) -> Stopped {
     Refusal::new(code, detail).into()
 }
@@ -60,16 +27,15 @@ pub(super) fn refuse(code: Code, detail: impl Into<String>) -> Stopped {
 pub fn problem(stopped: &Stopped) -> Problem {
     match stopped {
         Stopped::Refused(refusal) => Problem {
-            kind: format!("/problems/{}", refusal.code.word()),
+            kind: refusal.code.kind().to_owned(),
             title: refusal.code.title().to_owned(),
             // The case of a refusal decides the status, if there is one. For example, status 410 tells a client not to
             // repeat a request for deleted content.
             status: match refusal.case {
-                Some(RefusalCase::Gone) => StatusCode::GONE,
-                Some(RefusalCase::MediaType) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                None => status(refusal.code),
-            }
-            .as_u16(),
+                Some(RefusalCase::Gone) => StatusCode::GONE.as_u16(),
+                Some(RefusalCase::MediaType) => StatusCode::UNSUPPORTED_MEDIA_TYPE.as_u16(),
+                None => refusal.code.status(),
+            },
             detail: refusal.detail.clone(),
             errors: refusal
                 .places
@@ -166,26 +132,6 @@ pub(super) fn unreadable(error: ReadError) -> Stopped {
 mod tests {
     use super::*;
     use crate::crossing::refusal::Fault;
-
-    #[test]
-    fn every_code_has_the_http_status_of_the_specification() {
-        let of = |wanted: u16| {
-            Code::ALL
-                .iter()
-                .filter(|code| status(**code).as_u16() == wanted)
-                .map(|code| code.word())
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(of(400), ["malformed"]);
-        assert_eq!(of(401), ["unauthenticated"]);
-        assert_eq!(of(403), ["forbidden"]);
-        assert_eq!(of(404), ["unknown-step", "not-found"]);
-        assert_eq!(of(409), ["step-changed", "nonce-replayed", "context-changed", "wrong-state"]);
-        assert_eq!(of(413), ["too-large"]);
-        assert_eq!(of(429), ["rate-limited"]);
-        assert_eq!(of(503), ["busy"]);
-        assert_eq!(of(422).len(), Code::ALL.len() - 12);
-    }
 
     #[test]
     fn the_refusals_busy_and_rate_limited_have_a_retry_after_header() {

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 macro_rules! codes {
-    ($($(#[$doc:meta])* $name:ident = $word:literal, $title:literal;)*) => {
+    ($($(#[$doc:meta])* $name:ident = $word:literal, $status:literal, $exit:literal, $title:literal;)*) => {
         /// Why the boundary said no: a closed list, stable for programs.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
         pub enum Code {
@@ -14,6 +14,9 @@ macro_rules! codes {
         }
 
         impl Code {
+            /// The page of the docs that lists every code, with its status and what to do.
+            pub const PAGE: &'static str = "docs/agents.md";
+
             /// Every code.
             pub const ALL: &'static [Self] = &[$(Self::$name),*];
 
@@ -21,6 +24,24 @@ macro_rules! codes {
             #[must_use]
             pub const fn word(self) -> &'static str {
                 match self { $(Self::$name => $word),* }
+            }
+
+            /// Returns the `type` of problem documents with this code.
+            #[must_use]
+            pub const fn kind(self) -> &'static str {
+                match self { $(Self::$name => concat!("/problems/", $word)),* }
+            }
+
+            /// Returns the HTTP status of a refusal with this code.
+            #[must_use]
+            pub const fn status(self) -> u16 {
+                match self { $(Self::$name => $status),* }
+            }
+
+            /// Returns the exit code of a command that the boundary refused with this code.
+            #[must_use]
+            pub const fn exit(self) -> u8 {
+                match self { $(Self::$name => $exit),* }
             }
 
             /// Returns one sentence for people. The sentence is the same for every occurrence of the code.
@@ -32,72 +53,100 @@ macro_rules! codes {
     };
 }
 
+// Each row: name = code, HTTP status, exit code of a command, title. [`Code::PAGE`] says what to do for each code.
 codes! {
     /// Not what it claims to be.
-    Malformed = "malformed", "the document is malformed";
+    Malformed = "malformed", 400, 2, "the document is malformed";
     /// Larger than its kind may be.
-    TooLarge = "too-large", "the document is too large";
+    TooLarge = "too-large", 413, 2, "the document is too large";
     /// Well formed, and of a later version.
-    LaterFeature = "later-feature", "the document uses a feature that this version does not have";
+    LaterFeature = "later-feature", 422, 126, "the document uses a feature that this version does not have";
     /// No such step is registered.
-    UnknownStep = "unknown-step", "this step is not registered";
+    UnknownStep = "unknown-step", 404, 127, "this step is not registered";
     /// Another definition is sealed now.
-    StepChanged = "step-changed", "the sealed definition of the step has changed";
+    StepChanged = "step-changed", 409, 126, "the sealed definition of the step has changed";
     /// Against the step's schema.
-    InvalidParams = "invalid-params", "the parameters do not fit the step's schema";
+    InvalidParams = "invalid-params", 422, 2, "the parameters do not fit the step's schema";
     /// Not the parameters that were hashed.
-    ParamsMismatch = "params-mismatch", "the parameters differ from the signed parameters";
+    ParamsMismatch = "params-mismatch", 422, 126, "the parameters differ from the signed parameters";
     /// For another boundary.
-    WrongBoundary = "wrong-boundary", "the statement is for another boundary";
+    WrongBoundary = "wrong-boundary", 422, 126, "the statement is for another boundary";
     /// A key that nobody enrolled.
-    UnknownSigner = "unknown-signer", "the key of a signature is not in the roster";
+    UnknownSigner = "unknown-signer", 422, 126, "the key of a signature is not in the roster";
     /// A signature that does not verify.
-    BadSignature = "bad-signature", "a signature does not verify";
+    BadSignature = "bad-signature", 422, 126, "a signature does not verify";
     /// A known key that may not sign this.
-    NotPermittedSigner = "not-permitted-signer", "the signer is not permitted to sign this statement";
+    NotPermittedSigner = "not-permitted-signer", 422, 126, "the signer is not permitted to sign this statement";
     /// The proposer or its owner signed.
-    SelfApproval = "self-approval", "the proposer, and people who control the proposer, cannot approve the run";
+    SelfApproval = "self-approval", 422, 126, "the proposer, and people who control the proposer, cannot approve the run";
     /// Too few.
-    QuorumMissing = "quorum-missing", "not enough approvals";
+    QuorumMissing = "quorum-missing", 422, 126, "not enough approvals";
     /// Too early.
-    NotYetValid = "not-yet-valid", "the statement is not valid yet";
+    NotYetValid = "not-yet-valid", 422, 126, "the statement is not valid yet";
     /// Too late.
-    Expired = "expired", "the statement has expired";
+    Expired = "expired", 422, 124, "the statement has expired";
     /// The epoch was replaced.
-    Revoked = "revoked", "the statement was revoked";
+    Revoked = "revoked", 422, 126, "the statement was revoked";
     /// An approver said no.
-    Denied = "denied", "an approver denied the run";
+    Denied = "denied", 422, 123, "an approver denied the run";
     /// Spent before.
-    NonceReplayed = "nonce-replayed", "the nonce was spent before";
+    NonceReplayed = "nonce-replayed", 409, 126, "the nonce was spent before";
     /// A rule says no.
-    PolicyDenied = "policy-denied", "policy denies this step";
+    PolicyDenied = "policy-denied", 422, 126, "policy denies this step";
     /// Policy asks more than was signed.
-    ContextChanged = "context-changed", "the current requirements of policy and sandbox differ from the signed \
-                                         requirements";
+    ContextChanged = "context-changed", 409, 126, "the current requirements of policy and sandbox differ from the signed \
+                                                   requirements";
     /// The session moved on.
-    SessionStale = "session-stale", "the session has changed since the statement was made";
+    SessionStale = "session-stale", 422, 126, "the session has changed since the statement was made";
     /// The grant is used up.
-    GrantExhausted = "grant-exhausted", "the grant is used up";
+    GrantExhausted = "grant-exhausted", 422, 126, "the grant is used up";
     /// The grant does not cover it.
-    NotGranted = "not-granted", "the grant does not cover this run";
+    NotGranted = "not-granted", 422, 126, "the grant does not cover this run";
     /// This host can't hold the sandbox.
-    SandboxUnavailable = "sandbox-unavailable", "this host cannot give the run its sandbox or a secret";
+    SandboxUnavailable = "sandbox-unavailable", 422, 126, "this host cannot give the run its sandbox or a secret";
     /// No room now.
-    Busy = "busy", "the boundary has no room for this request now";
+    Busy = "busy", 503, 125, "the boundary has no room for this request now";
     /// Nobody known calls.
-    Unauthenticated = "unauthenticated", "a token is needed";
+    Unauthenticated = "unauthenticated", 401, 126, "a token is needed";
     /// Somebody known may not.
-    Forbidden = "forbidden", "the token does not permit this request";
+    Forbidden = "forbidden", 403, 126, "the token does not permit this request";
     /// No such thing, or not for this caller.
-    NotFound = "not-found", "the resource does not exist, or this token does not permit access to it";
+    NotFound = "not-found", 404, 2, "the resource does not exist, or this token does not permit access to it";
     /// Too late or too early in its life.
-    WrongState = "wrong-state", "the current state does not permit this request";
+    WrongState = "wrong-state", 409, 126, "the current state does not permit this request";
     /// Too many calls.
-    RateLimited = "rate-limited", "too many calls";
+    RateLimited = "rate-limited", 429, 125, "too many calls";
 }
 
 impl fmt::Display for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.word())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn every_code_has_the_http_status_of_the_specification() {
+        let mut of: BTreeMap<u16, Vec<&str>> = BTreeMap::new();
+        for code in Code::ALL {
+            of.entry(code.status()).or_default().push(code.word());
+        }
+        assert_eq!(of.remove(&422).map(|codes| codes.len()), Some(Code::ALL.len() - 12));
+        let expected = [
+            (400, vec!["malformed"]),
+            (401, vec!["unauthenticated"]),
+            (403, vec!["forbidden"]),
+            (404, vec!["unknown-step", "not-found"]),
+            (409, vec!["step-changed", "nonce-replayed", "context-changed", "wrong-state"]),
+            (413, vec!["too-large"]),
+            (429, vec!["rate-limited"]),
+            (503, vec!["busy"]),
+        ];
+        assert_eq!(of, BTreeMap::from(expected));
     }
 }

@@ -73,34 +73,14 @@ impl Exit {
     /// Returns the result for a refusal of the boundary.
     #[must_use]
     pub const fn of_code(code: Code) -> Self {
-        match code {
-            Code::UnknownStep => Self::UnknownStep,
-            Code::Expired => Self::TimedOut,
-            Code::Denied => Self::Denied,
-            Code::Malformed | Code::TooLarge | Code::InvalidParams | Code::NotFound => Self::Usage,
+        match code.exit() {
+            2 => Self::Usage,
+            123 => Self::Denied,
+            124 => Self::TimedOut,
             // A second attempt may succeed, because the boundary has not decided.
-            Code::Busy | Code::RateLimited => Self::Unreachable,
-            Code::StepChanged
-            | Code::ParamsMismatch
-            | Code::WrongBoundary
-            | Code::UnknownSigner
-            | Code::BadSignature
-            | Code::NotPermittedSigner
-            | Code::SelfApproval
-            | Code::QuorumMissing
-            | Code::NotYetValid
-            | Code::Revoked
-            | Code::NonceReplayed
-            | Code::PolicyDenied
-            | Code::ContextChanged
-            | Code::SessionStale
-            | Code::GrantExhausted
-            | Code::NotGranted
-            | Code::LaterFeature
-            | Code::SandboxUnavailable
-            | Code::Unauthenticated
-            | Code::Forbidden
-            | Code::WrongState => Self::Refused,
+            125 => Self::Unreachable,
+            127 => Self::UnknownStep,
+            _ => Self::Refused,
         }
     }
 
@@ -206,6 +186,9 @@ mod tests {
 
     #[test]
     fn a_refusal_never_has_the_exit_code_of_success() {
+        for code in Code::ALL {
+            assert_eq!(Exit::of_code(*code).code(), code.exit(), "{code}");
+        }
         let of = |wanted: u8| {
             Code::ALL
                 .iter()

@@ -21,7 +21,6 @@ use std::process::Command;
 use crate::shown::walk::Walk;
 use crate::shown::{BINARY, bare, blocks, commands, read, root};
 use crate::support::not_run;
-use countersign::http::problem::status;
 use countersign::record::code::Code;
 
 /// The variable of the agent's token. A page sets it for single commands, because the approver's commands in the same
@@ -101,9 +100,9 @@ fn every_command_block_of_a_page_is_run_or_states_why_it_is_not_run() {
 
 #[test]
 fn the_page_for_agents_lists_every_problem_code_with_its_status() {
-    let page = read("docs/agents.md");
+    let page = read(Code::PAGE);
     for code in Code::ALL {
-        let (word, status) = (format!("`{}`", code.word()), status(*code).as_u16().to_string());
+        let (word, status) = (format!("`{}`", code.word()), code.status().to_string());
         let mut rows = page.lines().filter(|line| line.starts_with('|') && line.contains(&word));
         let there = rows.any(|row| row.split('|').nth(1).is_some_and(|statuses| statuses.contains(&status)));
         assert!(there, "no row with {word} and {status}");
