@@ -6,6 +6,7 @@ use countersign::policy::decide::{DecisionPlace, Flags, decide_script};
 use countersign::policy::file::Policy;
 use countersign::policy::ruling::{Ruling, resolve};
 use countersign::shell::commands::{ReadLimit, find};
+use countersign::shell::found::Shell;
 use divan::{Bencher, black_box};
 
 const POLICY: &str = "version: 1\ndefault: {run: {allow: [jq, systemctl, \"kube*\"], deny: [dd, \"mkfs*\"]}}\noverrides: [{runbook: \"deploy/**\", mode: execute}]\n";
@@ -31,7 +32,9 @@ fn find_alone(bencher: Bencher<'_, '_>, bytes: usize) {
 fn decide(bencher: Bencher<'_, '_>, bytes: usize) {
     let script = PART.repeat(bytes / PART.len());
     let (ruling, flags) = (ruling(), Flags::default());
-    bencher.bench(|| decide_script(&ruling, black_box(&script), ReadLimit::Step, DecisionPlace::Boundary, &flags));
+    bencher.bench(|| {
+        decide_script(Shell::Bash, &ruling, black_box(&script), ReadLimit::Step, DecisionPlace::Boundary, &flags)
+    });
 }
 
 #[divan::bench]

@@ -109,7 +109,7 @@ impl std::error::Error for PermissionsError {}
 mod tests {
     use super::*;
     use crate::decision::quorum::tests::authorization;
-    use crate::policy::required_permissions::questions;
+    use crate::policy::required_permissions::needs;
     use crate::policy::{builtins::Builtins, file::Policy};
     use crate::record::authorization::{PermissionKind, PermissionReason};
     use crate::record::step_definition::StepDefinition;
@@ -123,7 +123,7 @@ mod tests {
             "session": "none", "approvals": {"required": 1, "from": []},
         });
         let step: StepDefinition = serde_json::from_value(step).expect("a step");
-        questions(
+        needs(
             &crate::policy::ruling::resolve(
                 &Policy::load(&policy).expect("policy"),
                 Builtins::current(),
@@ -131,6 +131,7 @@ mod tests {
             ),
             &step,
         )
+        .permissions
     }
 
     #[test]

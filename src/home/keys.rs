@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::crypto::key_id::KeyId;
 use crate::crypto::signature::pae;
 use crate::crypto::ssh_key::SshKey;
 use crate::home::directories::Home;
@@ -77,12 +76,6 @@ impl Keys {
     /// Returns an error if there is no key.
     pub fn preferred(&self, fits: impl Fn(&SshKey) -> bool) -> Result<&dyn Signer, CommandFailure> {
         self.first(fits).or_else(|| self.all().next()).ok_or_else(no_key)
-    }
-
-    /// Returns true if one of the keys has this key id.
-    #[must_use]
-    pub fn holds(&self, keyid: &KeyId) -> bool {
-        self.all().any(|signer| signer.key().keyid() == *keyid)
     }
 }
 

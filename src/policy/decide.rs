@@ -123,21 +123,9 @@ pub struct PolicyDecision {
     pub not_understood: Option<NotUnderstood>,
 }
 
-/// Decides all commands of a bash script. A script that is empty or not understood is denied.
+/// Decides all commands of a script that the given `shell` runs. A script that is empty or not understood is denied.
 #[must_use]
 pub fn decide_script(
-    ruling: &Ruling,
-    script: &str,
-    size: ReadLimit,
-    at: DecisionPlace,
-    flags: &Flags,
-) -> PolicyDecision {
-    decide_script_of(Shell::Bash, ruling, script, size, at, flags)
-}
-
-/// Decides all commands of a script that the given `shell` runs.
-#[must_use]
-pub fn decide_script_of(
     shell: Shell,
     ruling: &Ruling,
     script: &str,
@@ -575,7 +563,7 @@ mod tests {
         let asked = |policy: &str, script: &str, at: DecisionPlace| -> Vec<String> {
             let policy = Policy::load(&format!("version: 2\n{policy}")).expect("a policy");
             let ruling = resolve_path(&policy, Builtins::current(), &RunbookPath::of_file("deploy/app.runbook.md"));
-            let decision = decide_script(&ruling, script, ReadLimit::Step, at, &Flags::default());
+            let decision = decide_script(Shell::Bash, &ruling, script, ReadLimit::Step, at, &Flags::default());
             let open = decision.decided.into_iter().filter(|one| one.verdict != PolicyVerdict::Allow);
             open.map(|one| format!("{}{}", if one.verdict == PolicyVerdict::Deny { "!" } else { "" }, one.what))
                 .collect()
@@ -607,6 +595,7 @@ mod tests {
     #[test]
     fn the_decision_about_a_command_does_not_depend_on_earlier_commands() {
         let decision = decide_script(
+            Shell::Bash,
             &ruling(""),
             "rm a; git add; jq c; rm d",
             ReadLimit::Step,

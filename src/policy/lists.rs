@@ -130,12 +130,6 @@ impl ListedPattern {
         }
     }
 
-    /// Returns the path pattern, or `None` if the pattern is compared with names.
-    #[must_use]
-    pub fn path(&self) -> Option<&PathPattern> {
-        if let Matcher::Path(pattern) = &*self.matcher { Some(pattern) } else { None }
-    }
-
     /// Returns true if the pattern matches everything, for example `*` or `**`.
     #[must_use]
     pub fn is_everything(&self) -> bool {

@@ -149,18 +149,6 @@ impl PathPattern {
         Ok(Self { base, rest: Some(pattern) })
     }
 
-    /// Returns the base.
-    #[must_use]
-    pub const fn base(&self) -> PatternBase {
-        self.base
-    }
-
-    /// Returns the pattern below the base, or `None` if only the base matches.
-    #[must_use]
-    pub fn rest(&self) -> Option<&str> {
-        self.rest.as_ref().map(Pattern::as_str)
-    }
-
     /// Returns the number of alternatives that the braces in the pattern create.
     #[must_use]
     pub fn ways(&self) -> usize {

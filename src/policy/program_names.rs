@@ -60,12 +60,6 @@ pub enum ProgramOrigin {
 }
 
 impl ProgramOrigin {
-    /// Returns true if the host must have the program.
-    #[must_use]
-    pub const fn is_required(&self) -> bool {
-        matches!(self, Self::Interpreter | Self::Step)
-    }
-
     /// Returns the word for this origin in JSON.
     #[must_use]
     pub const fn word(&self) -> &'static str {

@@ -8,8 +8,7 @@ use std::fmt;
 use crate::crypto::canonical;
 use crate::policy::applied_rule::AppliedRule;
 use crate::policy::decide::{
-    Decided, DecisionPlace, Flags, PolicyDecision, PolicyVerdict, decide_command, decide_script_of, decide_unknown,
-    worst,
+    Decided, DecisionPlace, Flags, PolicyDecision, PolicyVerdict, decide_command, decide_script, decide_unknown, worst,
 };
 use crate::policy::file::Mode;
 use crate::policy::lists::{AllPermissionLists, ListSide, word};
@@ -142,13 +141,10 @@ pub fn needs(ruling: &Ruling, step: &StepDefinition) -> StepNeeds {
 /// permission for the interpreter, because the parser can't read the script. A script for zsh is parsed as an sh
 /// script, and needs permissions for both its commands and the interpreter.
 ///
+/// `names_programs` is true if policy allows programs by `sandbox.programs`.
+///
 /// # Errors
 /// Returns an error if policy denies the step, or if the permissions do not fit into an authorization.
-pub fn questions(ruling: &Ruling, step: &StepDefinition) -> Result<Vec<Permission>, PolicyDenied> {
-    needs(ruling, step).permissions
-}
-
-/// `names_programs` is true if policy allows programs by `sandbox.programs`.
 fn permissions_of(
     ruling: &Ruling,
     decision: PolicyDecision,
@@ -194,7 +190,7 @@ fn permissions_of(
     Ok(asked.into_iter().map(|(_, permission)| permission).collect())
 }
 
-/// Decides the commands of a step as described at [`questions`]. A program that the step declares is decided like a
+/// Decides the commands of a step as described at [`permissions_of`]. A program that the step declares is decided like a
 /// command of the script.
 #[must_use]
 pub fn decide_step(ruling: &Ruling, step: &StepDefinition, at: DecisionPlace, flags: &Flags) -> PolicyDecision {
@@ -280,7 +276,7 @@ pub fn decide_source(
         _ => None,
     };
     let mut decision = match shell {
-        Some(shell) => decide_script_of(shell, ruling, source, size, at, flags),
+        Some(shell) => decide_script(shell, ruling, source, size, at, flags),
         None => PolicyDecision { verdict: PolicyVerdict::Allow, decided: Vec::new(), not_understood: None },
     };
     if !is_read(interpreter) && decision.not_understood.is_none() {
@@ -355,7 +351,7 @@ mod tests {
     }
 
     fn asked(policy: &str, interpreter: &str, source: &str) -> Result<Vec<String>, PolicyDenied> {
-        let permissions = questions(&ruling(policy), &step(interpreter, source))?;
+        let permissions = needs(&ruling(policy), &step(interpreter, source)).permissions?;
         check_sorted("/permissions", &permissions).expect("sorted and unique");
         let word = |why| match why {
             PermissionReason::Unlisted => "unlisted",

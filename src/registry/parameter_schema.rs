@@ -27,7 +27,6 @@ pub struct ParameterSchema {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Params {
     value: Value,
-    canonical: Arc<[u8]>,
     digest: ParamsDigest,
 }
 
@@ -36,12 +35,6 @@ impl Params {
     #[must_use]
     pub const fn value(&self) -> &Value {
         &self.value
-    }
-
-    /// Returns the canonical JSON of the parameters. A step finds it in the file `$COUNTERSIGN_PARAMS`.
-    #[must_use]
-    pub const fn canonical(&self) -> &Arc<[u8]> {
-        &self.canonical
     }
 
     /// Returns the digest of the parameters.
@@ -102,7 +95,7 @@ impl ParameterSchema {
                 canonical.len()
             )));
         }
-        Ok(Params { digest: ParamsDigest::of(&canonical), canonical: canonical.into(), value })
+        Ok(Params { digest: ParamsDigest::of(&canonical), value })
     }
 
     /// Validates parameters that must already be complete, for example signed parameters.
@@ -308,7 +301,7 @@ mod tests {
             &["host"],
         );
         let params = schema.complete(json!({"host": "web-3"})).expect("valid");
-        assert_eq!(&params.canonical()[..], br#"{"drain":true,"host":"web-3"}"#);
+        assert_eq!(to_canonical(params.value()), br#"{"drain":true,"host":"web-3"}"#);
         assert_eq!(
             params.digest().to_string(),
             "sha256:14543be370b62713c78e768c1bb831f932285b3fc617d8fe67ea7e1aa0d74f27"

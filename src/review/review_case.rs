@@ -114,7 +114,10 @@ impl ReviewCase {
         let lists = serde_json::from_slice(&self.builtins).expect("JSON");
         let Ok(lists) = Builtins::from_sealed(&lists) else { return nothing() };
         let ruling = crate::policy::ruling::resolve(&policy, &lists, &definition.reference);
-        match (required_permissions::questions(&ruling, &definition), profile_of_step(&ruling, &definition, &given)) {
+        match (
+            required_permissions::needs(&ruling, &definition).permissions,
+            profile_of_step(&ruling, &definition, &given),
+        ) {
             (Ok(asked), Ok(profile)) => (asked, profile),
             _ => nothing(),
         }

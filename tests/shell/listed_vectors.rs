@@ -15,6 +15,7 @@ use countersign::policy::paths::RunbookPath;
 use countersign::policy::ruling::resolve_path;
 use countersign::sandbox::program_lookup::program_path;
 use countersign::shell::commands::ReadLimit;
+use countersign::shell::found::Shell;
 use serde_json::Value;
 
 use crate::host::not_run;
@@ -72,7 +73,8 @@ impl Attack {
             written => Policy::load(&written.to_string()).expect("a policy"),
         };
         let ruling = resolve_path(&policy, Builtins::current(), &RunbookPath::of_file(&self.runbook));
-        let decision = decide_script(&ruling, name, ReadLimit::File, DecisionPlace::Terminal, &Flags::default());
+        let decision =
+            decide_script(Shell::Bash, &ruling, name, ReadLimit::File, DecisionPlace::Terminal, &Flags::default());
         decision.verdict == PolicyVerdict::Allow
     }
 

@@ -9,6 +9,7 @@ use countersign::policy::ruling::resolve_path;
 use countersign::policy::session::{AnswerChoice, AnswerGiven, DefaultAnswers, Session};
 use countersign::record::authorization::{Permission, PermissionKind, PermissionReason};
 use countersign::shell::commands::ReadLimit;
+use countersign::shell::found::Shell;
 use serde_json::Value;
 
 use super::{Outcome, same, text};
@@ -60,7 +61,7 @@ fn answer(vector: &Value) -> Result<(&'static str, Vec<String>), String> {
     let kind = kind(text(vector, "kind")?)?;
     let (verdict, decided) = match kind {
         PermissionKind::Run => {
-            let decision = decide_script(&ruling, input, ReadLimit::File, at, &flags);
+            let decision = decide_script(Shell::Bash, &ruling, input, ReadLimit::File, at, &flags);
             (decision.verdict, decision.decided)
         }
         PermissionKind::Env => {
