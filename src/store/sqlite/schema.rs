@@ -76,12 +76,13 @@ pub(super) const MIGRATIONS: &[&str] = &[
 /// The application id of this program's databases: "CSGN" in ASCII.
 pub(super) const APPLICATION_ID: i32 = 0x4353_474e;
 
-/// Refuses a store with a schema that this program doesn't know.
+/// Refuses a store with a schema that this program doesn't know. A new database has the number 0.
 ///
 /// # Errors
 /// Returns a fault if the number is not the number of a schema from [`FIRST`] on.
 pub(super) fn check_number(version: i32, path: &Path) -> Result<(), StoreFault> {
-    if usize::try_from(version).is_ok_and(|version| (FIRST..=MIGRATIONS.len()).contains(&version)) {
+    let known = |version: usize| version == 0 || (FIRST..=MIGRATIONS.len()).contains(&version);
+    if usize::try_from(version).is_ok_and(known) {
         return Ok(());
     }
     let message = format!(
@@ -107,10 +108,7 @@ pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), St
         let message = format!("{} is the database of another program; name another file", path.display());
         return Err(StoreFault::Unusable { message });
     }
-    // A new database has the schema number 0.
-    if version != 0 {
-        check_number(version, path)?;
-    }
+    check_number(version, path)?;
     let version = usize::try_from(version).unwrap_or(usize::MAX);
     // Check the schema first, because a migration needs the unchanged result of the earlier migrations.
     check(connection, version, path)?;
