@@ -37,8 +37,7 @@ impl Auditor {
                 "this log continues the log of {} ({head}), which a restore closed and which this audit does not \
                  cover: audit that log too. Use `countersign audit` with its directory in closed/ of the \
                  boundary's private directory, with a backup, or with the directory that `log export --from` wrote. \
-                 Compare the last head of that log with the \
-                 head in `follows` of the summary (--json)",
+                 Compare the last head of that log with the head in `follows` of the summary (--json)",
                 follows.id
             ));
         }
