@@ -293,10 +293,12 @@ impl ScriptWalk<'_> {
         let Some(name) = simple.words.first().and_then(Word::exactly) else { return false };
         let executes = simple.words.iter().any(|word| word.exactly() == Some("exec"));
         self.redirected |= executes && !simple.redirects.is_empty();
+        if context.captured || context.nested > 0 || writes_a_file(&simple.redirects) {
+            return false;
+        }
         let prints = name == "printf" && simple.words.get(1).is_some_and(|word| word.exact && word.text != "-v");
-        let keeps = is_known(name.rsplit('/').next().unwrap_or(name)) && !prints;
         let called = self.functions.contains(name) || self.undefined.contains(name);
-        !context.captured && context.nested == 0 && !keeps && !called && !writes_a_file(&simple.redirects)
+        !called && (prints || !is_known(name.rsplit('/').next().unwrap_or(name)))
     }
 
     /// Records the effects of a word's expansion, and the word itself if its evaluation may run a command.
@@ -442,6 +444,9 @@ fn writes_a_file(redirects: &[Redirect]) -> bool {
 /// Returns true for a command below `/proc` or `/dev`, where a path may be a link to the running shell or to an open
 /// file descriptor.
 fn is_of_the_kernel(name: &str) -> bool {
+    if !name.contains('/') {
+        return false;
+    }
     let mut steps: Vec<&str> = Vec::new();
     for step in name.split('/') {
         match step {
@@ -452,7 +457,7 @@ fn is_of_the_kernel(name: &str) -> bool {
     }
     let below = steps.len() > 1;
     match steps.first() {
-        Some(&"proc") => below && name.contains('/'),
+        Some(&"proc") => below,
         // A relative path such as `dev/tool` may be in a directory of the project.
         Some(&"dev") => below && (name.starts_with('/') || steps[1] == "fd"),
         _ => false,
